@@ -1,0 +1,27 @@
+//! Tollgate: an MCP governance gateway. The modules stand in the order of their floors;
+//! ARCHITECTURE.md gives the table and `tests/architecture.rs` enforces it.
+
+pub mod model;
+
+pub mod cost;
+pub mod redaction;
+
+pub mod policy;
+
+pub mod decision;
+
+pub mod clock;
+pub mod config;
+pub mod store;
+pub mod upstream;
+
+pub mod approval;
+pub mod audit;
+pub mod catalog;
+pub mod identity;
+
+pub mod gateway;
+
+pub mod front;
+
+pub mod cli;

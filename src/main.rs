@@ -1,0 +1,6 @@
+//! Arguments → cli → exit code.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {}

@@ -1,0 +1,300 @@
+//! One JSON object per event (SPEC 8). Every field is always present, null where it has nothing to say.
+
+use super::{
+    AgentId, ApprovalId, CallId, CapabilityId, EventDecision, MicroUsd, PolicyId, RuleId, Sensitivity,
+    SnapshotId, TraceId, UpstreamName, WorkflowId,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+
+/// What kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// An agent opened a session, or made its first call of a trace.
+    AgentStart,
+    /// What was decided of a call; committed before the upstream sees it.
+    AgentDecision,
+    /// What came of a dispatched call.
+    AgentSideEffect,
+    /// A call waits for people.
+    ApprovalRequested,
+    /// A person answered.
+    ApprovalDecided,
+    /// Nobody answered in time.
+    ApprovalExpired,
+    /// Somebody should look.
+    Alert,
+    /// A policy bundle came into force.
+    PolicyActivated,
+    /// A changed bundle or servers.toml was refused; the old one stays in force.
+    PolicyRejected,
+    /// An admin did something.
+    AdminAction,
+}
+
+impl EventType {
+    /// Every type.
+    pub const ALL: &[Self] = &[
+        Self::AgentStart,
+        Self::AgentDecision,
+        Self::AgentSideEffect,
+        Self::ApprovalRequested,
+        Self::ApprovalDecided,
+        Self::ApprovalExpired,
+        Self::Alert,
+        Self::PolicyActivated,
+        Self::PolicyRejected,
+        Self::AdminAction,
+    ];
+
+    /// The word in an event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentStart => "agent_start",
+            Self::AgentDecision => "agent_decision",
+            Self::AgentSideEffect => "agent_side_effect",
+            Self::ApprovalRequested => "approval_requested",
+            Self::ApprovalDecided => "approval_decided",
+            Self::ApprovalExpired => "approval_expired",
+            Self::Alert => "alert",
+            Self::PolicyActivated => "policy_activated",
+            Self::PolicyRejected => "policy_rejected",
+            Self::AdminAction => "admin_action",
+        }
+    }
+
+    /// Reads a word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|t| t.as_str() == text)
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What came of a dispatched call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The upstream answered without error.
+    Succeeded,
+    /// The upstream answered with an error, or was never reached.
+    Failed,
+    /// Nobody can tell whether the upstream acted.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word in an event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Who acted: `agent`, `person` or `system`, and in which role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// `agent`, `person` or `system`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The agent's role; a person's name where a person acted; null for the system.
+    pub role: Option<String>,
+}
+
+/// An event before the store gives it its place in the chain. Everything in it is redacted already (I5).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventDraft {
+    /// What kind.
+    pub event_type: EventType,
+    /// When.
+    pub timestamp: Timestamp,
+    /// Joins services; null where no call is concerned.
+    pub trace_id: Option<TraceId>,
+    /// The workflow the call ran in.
+    pub workflow_id: Option<WorkflowId>,
+    /// The agent that called.
+    pub agent_id: Option<AgentId>,
+    /// The tool's action; for other events what was done.
+    pub action: Option<String>,
+    /// What decided.
+    pub policy_id: Option<PolicyId>,
+    /// The decision.
+    pub decision: Option<EventDecision>,
+    /// Estimated before the call.
+    pub cost_estimate_usd: Option<MicroUsd>,
+    /// Who acted.
+    pub actor: Actor,
+    /// The label of the arguments.
+    pub sensitivity_level: Sensitivity,
+    /// Whether anything was masked for this record.
+    pub redacted: bool,
+    /// Joins decision and side effect.
+    pub call_id: Option<CallId>,
+    /// The tool as the agent sees it; the URI of a resource; the name of a prompt.
+    pub tool: Option<String>,
+    /// Which upstream.
+    pub upstream: Option<UpstreamName>,
+    /// What let the agent call it.
+    pub capability_id: Option<CapabilityId>,
+    /// Which rule of the policy.
+    pub rule_id: Option<RuleId>,
+    /// One plain sentence.
+    pub reason: Option<String>,
+    /// The bundle that decided.
+    pub policy_snapshot: Option<SnapshotId>,
+    /// The approval that was asked or used.
+    pub approval_id: Option<ApprovalId>,
+    /// On a side effect: what came of it.
+    pub outcome: Option<Outcome>,
+    /// On a side effect: how long the upstream took.
+    pub duration_ms: Option<u64>,
+    /// On a side effect: what it cost.
+    pub cost_usd: Option<MicroUsd>,
+    /// The limits and counters that were in force.
+    pub limits: Option<Value>,
+    /// What explains the rest: redacted arguments, all reasons, the trace of the decision, who decided.
+    pub detail: Option<Value>,
+}
+
+impl EventDraft {
+    /// An event of the system itself, with everything else null.
+    pub fn system(event_type: EventType, timestamp: Timestamp) -> Self {
+        Self {
+            event_type,
+            timestamp,
+            trace_id: None,
+            workflow_id: None,
+            agent_id: None,
+            action: None,
+            policy_id: None,
+            decision: None,
+            cost_estimate_usd: None,
+            actor: Actor { kind: "system".to_owned(), role: None },
+            sensitivity_level: Sensitivity::Internal,
+            redacted: false,
+            call_id: None,
+            tool: None,
+            upstream: None,
+            capability_id: None,
+            rule_id: None,
+            reason: None,
+            policy_snapshot: None,
+            approval_id: None,
+            outcome: None,
+            duration_ms: None,
+            cost_usd: None,
+            limits: None,
+            detail: None,
+        }
+    }
+}
+
+/// A committed event with its place in the chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its place, from 1, without gaps.
+    pub seq: i64,
+    /// The `hash` of the event before; 64 zeros for the first.
+    pub prev_hash: String,
+    /// SHA-256, in hex, over `prev_hash`, a line feed, and the body.
+    pub hash: String,
+    /// Everything else.
+    pub draft: EventDraft,
+}
+
+/// The order and names of fields in the public JSON form.
+#[derive(Serialize)]
+struct Public<'e> {
+    event_type: EventType,
+    timestamp: &'e Timestamp,
+    trace_id: &'e Option<TraceId>,
+    workflow_id: &'e Option<WorkflowId>,
+    agent_id: &'e Option<AgentId>,
+    action: &'e Option<String>,
+    policy_id: &'e Option<PolicyId>,
+    decision: &'e Option<EventDecision>,
+    cost_estimate_usd: &'e Option<MicroUsd>,
+    actor: &'e Actor,
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_hash: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<&'e str>,
+    call_id: &'e Option<CallId>,
+    tool: &'e Option<String>,
+    upstream: &'e Option<UpstreamName>,
+    capability_id: &'e Option<CapabilityId>,
+    rule_id: &'e Option<RuleId>,
+    reason: &'e Option<String>,
+    policy_snapshot: &'e Option<SnapshotId>,
+    approval_id: &'e Option<ApprovalId>,
+    outcome: &'e Option<Outcome>,
+    duration_ms: &'e Option<u64>,
+    cost_usd: &'e Option<MicroUsd>,
+    limits: &'e Option<Value>,
+    detail: &'e Option<Value>,
+}
+
+#[derive(Serialize, Clone, Copy)]
+struct Metadata {
+    sensitivity_level: Sensitivity,
+    redacted: bool,
+}
+
+impl EventDraft {
+    fn public<'e>(&'e self, chain: Option<(i64, &'e str, &'e str)>) -> Public<'e> {
+        Public {
+            event_type: self.event_type,
+            timestamp: &self.timestamp,
+            trace_id: &self.trace_id,
+            workflow_id: &self.workflow_id,
+            agent_id: &self.agent_id,
+            action: &self.action,
+            policy_id: &self.policy_id,
+            decision: &self.decision,
+            cost_estimate_usd: &self.cost_estimate_usd,
+            actor: &self.actor,
+            metadata: Metadata { sensitivity_level: self.sensitivity_level, redacted: self.redacted },
+            seq: chain.map(|c| c.0),
+            prev_hash: chain.map(|c| c.1),
+            hash: chain.map(|c| c.2),
+            call_id: &self.call_id,
+            tool: &self.tool,
+            upstream: &self.upstream,
+            capability_id: &self.capability_id,
+            rule_id: &self.rule_id,
+            reason: &self.reason,
+            policy_snapshot: &self.policy_snapshot,
+            approval_id: &self.approval_id,
+            outcome: &self.outcome,
+            duration_ms: &self.duration_ms,
+            cost_usd: &self.cost_usd,
+            limits: &self.limits,
+            detail: &self.detail,
+        }
+    }
+
+    /// The JSON that the chain hashes and the store keeps: the public form without `seq`,
+    /// `prev_hash` and `hash`.
+    pub fn body(&self) -> String {
+        serde_json::to_string(&self.public(None)).unwrap_or_default()
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.draft.public(Some((self.seq, &self.prev_hash, &self.hash))).serialize(serializer)
+    }
+}

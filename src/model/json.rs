@@ -1,0 +1,278 @@
+//! JSON from outside is read strictly (no duplicate keys, bounded depth) and written canonically
+//! (RFC 8785) where it is hashed.
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use std::fmt;
+
+/// The deepest nesting that is read; a document below it costs bounded stack.
+pub const MAX_DEPTH: usize = 96;
+
+/// The key under which serde_json hands over a number with all its digits.
+const NUMBER_TOKEN: &str = "$serde_json::private::Number";
+
+/// Reads one JSON document. Duplicate keys at any level, more than [`MAX_DEPTH`] levels, and
+/// anything after the document are errors that name line and column.
+pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.deeper().map_err(A::Error::custom)?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(inner)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper().map_err(A::Error::custom)?;
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if key == NUMBER_TOKEN {
+                let digits: String = access.next_value()?;
+                let number = digits.parse::<Number>().map_err(|_| A::Error::custom("not a number"))?;
+                return Ok(Value::Number(number));
+            }
+            let value = access.next_value_seed(inner)?;
+            match map.entry(key) {
+                serde_json::map::Entry::Vacant(slot) => {
+                    slot.insert(value);
+                }
+                serde_json::map::Entry::Occupied(slot) => {
+                    let name: String = slot.key().chars().take(64).collect();
+                    return Err(A::Error::custom(format_args!("duplicate key `{name}`")));
+                }
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+impl Strict {
+    fn deeper(self) -> Result<Self, String> {
+        if self.depth >= MAX_DEPTH {
+            return Err(format!("nested deeper than {MAX_DEPTH} levels"));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+/// Writes the RFC 8785 form: members ordered by UTF-16 code units, shortest strings, numbers as
+/// ECMAScript prints a double, except that a number a double cannot hold keeps its digits (I4).
+pub fn canonical(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => out.extend_from_slice(canonical_number(number).as_bytes()),
+        Value::String(text) => canonical_string(text, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                canonical(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(map) => {
+            let mut members: Vec<(&String, &Value)> = map.iter().collect();
+            members.sort_by(|(a, _), (b, _)| {
+                if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+            });
+            out.push(b'{');
+            for (index, (key, item)) in members.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                canonical_string(key, out);
+                out.push(b':');
+                canonical(item, out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+fn canonical_string(text: &str, out: &mut Vec<u8>) {
+    // serde_json escapes exactly what RFC 8785 asks for: quotes, backslash and C0 controls.
+    if serde_json::to_writer(&mut *out, text).is_err() {
+        out.extend_from_slice(b"\"\"");
+    }
+}
+
+/// The significant decimal digits without leading or trailing zeros, and the exponent of the
+/// first; equal for two texts exactly where they name the same number.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
+    let (negative, digits) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all: String = [whole, fraction].concat();
+    let leading = all.len() - all.trim_start_matches('0').len();
+    let significant = all.trim_matches('0').to_owned();
+    if significant.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    let point = i64::try_from(whole.len()).ok()? - i64::try_from(leading).ok()?;
+    Some((negative, significant, point.checked_add(exponent)?))
+}
+
+fn canonical_number(number: &Number) -> String {
+    let text = number.to_string();
+    let double: f64 = match text.parse() {
+        Ok(double) if f64::is_finite(double) => double,
+        Ok(_) | Err(_) => return exact_number(&text),
+    };
+    let printed = ecmascript_double(double);
+    // A double holds the number where its shortest form names the same decimal.
+    if decimal(&printed) == decimal(&text) { printed } else { exact_number(&text) }
+}
+
+/// One spelling for a number that a double cannot hold.
+fn exact_number(text: &str) -> String {
+    match decimal(text) {
+        Some((negative, digits, exponent)) => {
+            format!("{}0.{digits}e{exponent}", if negative { "-" } else { "" })
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// `Number::toString` of ECMAScript for a finite double (RFC 8785 section 3.2.2.3).
+fn ecmascript_double(double: f64) -> String {
+    if double == 0.0 {
+        return "0".to_owned();
+    }
+    let scientific = format!("{double:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
+    let point = exponent + 1;
+    let zeros = |n: i32| "0".repeat(usize::try_from(n).unwrap_or(0));
+    if count <= point && point <= 21 {
+        format!("{sign}{digits}{}", zeros(point - count))
+    } else if 0 < point && point <= 21 {
+        let split = usize::try_from(point).unwrap_or(0);
+        let (whole, fraction) = digits.split_at_checked(split).unwrap_or((&digits, ""));
+        format!("{sign}{whole}.{fraction}")
+    } else if -6 < point && point <= 0 {
+        format!("{sign}0.{}{digits}", zeros(-point))
+    } else {
+        let exponent = point - 1;
+        let exponent_sign = if exponent < 0 { "-" } else { "+" };
+        let (first, rest) = digits.split_at_checked(1).unwrap_or((&digits, ""));
+        let dot = if rest.is_empty() { "" } else { "." };
+        format!("{sign}{first}{dot}{rest}e{exponent_sign}{}", exponent.unsigned_abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical_text(input: &str) -> String {
+        let mut out = Vec::new();
+        canonical(&parse(input.as_bytes()).unwrap(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn strict_reading_refuses_what_two_readers_could_read_differently() {
+        let refuse = |input: &str, word: &str| {
+            let error = parse(input.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(word), "{input}: {error}");
+        };
+        refuse(r#"{"a":1,"a":2}"#, "duplicate key `a`");
+        refuse(r#"{"x":{"a":1,"a":2}}"#, "duplicate key `a`");
+        refuse("{} {}", "trailing");
+        refuse(&"[".repeat(10_000), "nested deeper");
+        refuse("{\"a\":\u{0}}", "expected value");
+        assert_eq!(
+            parse(b"123456789012345678901234567890").unwrap().to_string(),
+            "123456789012345678901234567890"
+        );
+        assert_eq!(
+            parse(br#"{"b":1,"a":[1.50,null,true,"x"]}"#).unwrap().to_string(),
+            r#"{"b":1,"a":[1.50,null,true,"x"]}"#
+        );
+    }
+
+    /// Vectors of RFC 8785, appendix B and section 3.2.3.
+    #[test]
+    fn canonical_form_follows_rfc_8785() {
+        let check = |input: &str, expect: &str| assert_eq!(canonical_text(input), expect, "{input}");
+        check("333333333.33333329", "333333333.3333333");
+        check("1E30", "1e+30");
+        check("4.50", "4.5");
+        check("2e-3", "0.002");
+        check("0.000000000000000000000000001", "1e-27");
+        check("-0", "0");
+        check("-0.0", "0");
+        check("9007199254740992", "9007199254740992");
+        check("1e21", "1e+21");
+        check("123456789012345680000", "123456789012345680000");
+        check("5e-324", "5e-324");
+        check("0.000001", "0.000001");
+        check("1e-7", "1e-7");
+        check(
+            "{\"b\":1,\"a\":\"\\u20ac$\\u000f\\nA'\\u0042\\u0022\\\\\\/\"}",
+            "{\"a\":\"€$\\u000f\\nA'B\\\"\\\\/\",\"b\":1}",
+        );
+        check("{\"\\ufb33\":1,\"\\ud83d\\ude00\":2,\"\\u20ac\":3}", "{\"€\":3,\"😀\":2,\"\u{fb33}\":1}");
+    }
+
+    #[test]
+    fn numbers_that_a_double_cannot_hold_keep_their_digits() {
+        assert_ne!(canonical_text("9007199254740993"), canonical_text("9007199254740992"));
+        assert_ne!(canonical_text("1e400"), canonical_text("1e401"));
+        assert_eq!(canonical_text("10e399"), canonical_text("1e400"));
+        assert_eq!(canonical_text("9007199254740993"), canonical_text("9007199254740993.0"));
+    }
+}

@@ -1,0 +1,28 @@
+//! The shared vocabulary: words that every room uses and none owns. Nothing here does IO.
+
+mod call;
+mod event;
+mod glob;
+mod id;
+pub mod json;
+mod label;
+mod money;
+pub mod pointer;
+mod problem;
+mod rpc;
+mod selector;
+mod word;
+
+pub use call::{CallKind, RetryPlan, ToolTraits};
+pub use event::{Actor, Event, EventDraft, EventType, Outcome};
+pub use glob::{Glob, GlobError, normalize_path, normalize_uri, within};
+pub use id::{
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, OwnerId, PersonId, PolicyId, RuleId,
+    SnapshotId, TraceId, UpstreamName, WorkflowId,
+};
+pub use label::Sensitivity;
+pub use money::{MicroUsd, MoneyError};
+pub use problem::{Place, Problem, Problems, Severity};
+pub use rpc::{RpcError, code};
+pub use selector::{Selected, Selector};
+pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

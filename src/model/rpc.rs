@@ -1,0 +1,56 @@
+//! JSON-RPC errors as values that any room can make and the front turns into a reply.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A JSON-RPC error object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RpcError {
+    /// One of [`code`], or what an upstream sent.
+    pub code: i64,
+    /// One plain sentence.
+    pub message: String,
+    /// Anything more, left as it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub data: Option<Value>,
+}
+
+impl RpcError {
+    /// An error without data.
+    pub fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    /// The same with data.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+}
+
+/// JSON-RPC and MCP error codes.
+pub mod code {
+    /// Not JSON.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// Not a JSON-RPC request.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// No such method.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// Bad parameters; in 2026-07-28 also an unknown tool, prompt or resource.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// A fault of ours.
+    pub const INTERNAL_ERROR: i64 = -32603;
+    /// Resource not found, up to 2025-11-25.
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// Tollgate refused a resource or a prompt; `data["tollgate/decision"]` says why (SPEC 4).
+    pub const REFUSED: i64 = -32010;
+    /// The upstream cannot be reached or did not answer in time.
+    pub const UPSTREAM_UNAVAILABLE: i64 = -32011;
+    /// Headers and body disagree (2026-07-28).
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The client did not declare a capability that is needed (2026-07-28).
+    pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+    /// The protocol version is not spoken here (2026-07-28).
+    pub const UNSUPPORTED_VERSION: i64 = -32022;
+}

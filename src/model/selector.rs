@@ -1,0 +1,73 @@
+//! One entry of `on` (policies) or `match` (budgets): all of its keys must match.
+
+use super::Glob;
+
+/// What a selector is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Selected<'a> {
+    /// The tool's action.
+    pub action: &'a str,
+    /// The exposed tool name before shortening; empty for resources and prompts.
+    pub tool: &'a str,
+    /// The labels of the tool and its upstream.
+    pub labels: &'a [std::sync::Arc<str>],
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The agent's name.
+    pub agent: &'a str,
+    /// The agent's role.
+    pub role: &'a str,
+    /// The agent's type.
+    pub agent_type: &'a str,
+    /// The workflow's name; empty where there is none.
+    pub workflow: &'a str,
+    /// The normalised URI of a resource; empty otherwise.
+    pub resource: &'a str,
+    /// The exposed name of a prompt; empty otherwise.
+    pub prompt: &'a str,
+}
+
+/// One entry; an absent key matches everything, an entry without keys matches every call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Glob over the action.
+    pub action: Option<Glob>,
+    /// Glob over the exposed tool name; matches tools only.
+    pub tool: Option<Glob>,
+    /// Glob over the labels; any one may match.
+    pub label: Option<Glob>,
+    /// Glob over the upstream.
+    pub upstream: Option<Glob>,
+    /// Glob over the agent.
+    pub agent: Option<Glob>,
+    /// Glob over the agent's role.
+    pub role: Option<Glob>,
+    /// Glob over the agent's type.
+    pub agent_type: Option<Glob>,
+    /// Glob over the workflow.
+    pub workflow: Option<Glob>,
+    /// Glob over the URI; matches resources only.
+    pub resource: Option<Glob>,
+    /// Glob over the prompt's name; matches prompts only.
+    pub prompt: Option<Glob>,
+}
+
+impl Selector {
+    /// Whether every key that is set matches.
+    pub fn matches(&self, of: &Selected<'_>) -> bool {
+        let ok = |glob: &Option<Glob>, text: &str| glob.as_ref().is_none_or(|g| g.matches(text));
+        let ok_only = |glob: &Option<Glob>, text: &str| {
+            glob.as_ref().is_none_or(|g| !text.is_empty() && g.matches(text))
+        };
+        ok_only(&self.tool, of.tool)
+            && ok_only(&self.resource, of.resource)
+            && ok_only(&self.prompt, of.prompt)
+            && ok(&self.action, of.action)
+            && self.label.as_ref().is_none_or(|g| of.labels.iter().any(|l| g.matches(l)))
+            && ok(&self.upstream, of.upstream)
+            && ok(&self.agent, of.agent)
+            && ok(&self.role, of.role)
+            && ok(&self.agent_type, of.agent_type)
+            && ok_only(&self.workflow, of.workflow)
+    }
+}

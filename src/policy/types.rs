@@ -1,0 +1,376 @@
+//! The compiled bundle: what deciding, identity and admission read.
+
+use super::condition::Condition;
+use crate::{
+    cost::{BudgetRule, PriceTable},
+    model::{
+        AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector,
+        SnapshotId, WorkflowId, pointer::Pointer,
+    },
+    redaction::DataRules,
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// A whole bundle in force. Immutable; a reload makes another.
+#[derive(Debug)]
+pub struct PolicySet {
+    /// The hash of the bundle and of what servers.toml resolves to.
+    pub snapshot: SnapshotId,
+    /// `env` in conditions: `[gateway] environment`.
+    pub environment: Arc<str>,
+    /// bundle.yaml.
+    pub bundle: BundleInfo,
+    /// authority.yaml.
+    pub authority: Authority,
+    /// prices.yaml, or the built-in table.
+    pub prices: PriceTable,
+    /// budgets.yaml.
+    pub budgets: Vec<BudgetRule>,
+    /// data.yaml, or the built-in default.
+    pub data: DataRules,
+    /// Gates and rulebook policies, by file name and then position.
+    pub policies: Vec<Policy>,
+    /// More identical calls of one agent in 60 s than this are a loop.
+    pub max_repeats: u32,
+    /// Which policies can concern a call; made from `policies`.
+    pub index: super::index::PolicyIndex,
+}
+
+/// bundle.yaml.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BundleInfo {
+    /// The admin's own version text.
+    pub version: Arc<str>,
+    /// Who answers for it.
+    pub owner: Option<Arc<str>>,
+    /// What happens to a call on which no policy has an outcome.
+    pub default_decision: Decision,
+    /// Who decides where a rule names nobody; `None`: everyone with role `approver`.
+    pub default_approvers: Option<Vec<Approver>>,
+    /// Names of `_meta` keys that a call must carry, or the words `workflow_id`, `trace_id`, `user` (R1).
+    pub required: Vec<Arc<str>>,
+}
+
+/// authority.yaml: the published authority map.
+#[derive(Clone, Debug, Default)]
+pub struct Authority {
+    /// What may be used.
+    pub capabilities: BTreeMap<CapabilityId, Capability>,
+    /// Who calls.
+    pub agents: BTreeMap<AgentId, Agent>,
+    /// Who decides and looks.
+    pub people: BTreeMap<PersonId, Person>,
+    /// What work is done in.
+    pub workflows: BTreeMap<WorkflowId, Workflow>,
+}
+
+/// What an agent may use.
+#[derive(Clone, Debug)]
+pub struct Capability {
+    /// Its name.
+    pub id: CapabilityId,
+    /// Globs over exposed tool names before shortening.
+    pub tools: Vec<Glob>,
+    /// Globs over normalised URIs.
+    pub resources: Vec<Glob>,
+    /// Globs over exposed prompt names.
+    pub prompts: Vec<Glob>,
+    /// Must be true for a call; false denies with a decision.
+    pub condition: Option<Condition>,
+    /// Narrows the agent's own.
+    pub autonomy: Option<Autonomy>,
+}
+
+/// An agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Its name.
+    pub id: AgentId,
+    /// Its type, or empty.
+    pub agent_type: Arc<str>,
+    /// Its role, or empty.
+    pub role: Arc<str>,
+    /// Its tenant, or empty.
+    pub tenant: Arc<str>,
+    /// Who answers for it, or empty.
+    pub owner: Arc<str>,
+    /// The person at its client.
+    pub operator: Option<PersonId>,
+    /// Whether an elicitation answered by its client counts.
+    pub attended: bool,
+    /// The workflow of a call that names none.
+    pub workflow: Option<WorkflowId>,
+    /// The workflows a call may name.
+    pub workflows: Vec<WorkflowId>,
+    /// Prices its tokens.
+    pub model: Option<Arc<str>>,
+    /// How far it may act by itself.
+    pub autonomy: Autonomy,
+    /// What it may use.
+    pub capabilities: Vec<CapabilityId>,
+    /// SHA-256 digests of its API keys.
+    pub keys: Vec<[u8; 32]>,
+}
+
+/// A person.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The name.
+    pub id: PersonId,
+    /// SHA-256 digests of the API keys.
+    pub keys: Vec<[u8; 32]>,
+    /// Groups that `approvers` may name.
+    pub groups: Vec<Arc<str>>,
+    /// What they may do.
+    pub roles: Vec<Role>,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Decides approvals.
+    Approver,
+    /// Administers; does not decide.
+    Admin,
+    /// Looks.
+    Auditor,
+}
+
+/// A workflow.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    /// Its name.
+    pub id: WorkflowId,
+    /// Who answers for it.
+    pub owner: Option<Arc<str>>,
+    /// An approval pending longer is an alert.
+    pub approval_sla: Option<Duration>,
+    /// Where set, a call gets the intersection with the agent's.
+    pub capabilities: Option<Vec<CapabilityId>>,
+}
+
+/// One gate, or one policy of a rulebook.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// A gate's `name`, a rulebook policy's `id`. Unique in the bundle.
+    pub id: PolicyId,
+    /// The file it stands in.
+    pub file: Arc<str>,
+    /// Its rationale.
+    pub description: Option<Arc<str>>,
+    /// Who answers for it.
+    pub owner: Option<Arc<str>>,
+    /// Whether it counts.
+    pub mode: Mode,
+    /// Any entry may match; empty means every call.
+    pub on: Vec<Selector>,
+    /// What it says.
+    pub body: PolicyBody,
+}
+
+/// Whether a policy counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    Enforce,
+    /// It is evaluated and recorded, and changes nothing.
+    Shadow,
+}
+
+/// The two forms of a policy.
+#[derive(Clone, Debug)]
+pub enum PolicyBody {
+    /// The first rule whose condition is true gives the outcome.
+    Gate(Vec<Rule>),
+    /// The conditions of the rulebook form.
+    Rulebook(Box<Rulebook>),
+}
+
+/// One rule of a gate.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its `id`, or its position from 1.
+    pub id: RuleId,
+    /// Always true where absent.
+    pub condition: Option<Condition>,
+    /// What it says.
+    pub outcome: RuleOutcome,
+    /// A plain sentence for the agent, where the author gave one.
+    pub reason: Option<Arc<str>>,
+}
+
+/// What a rule says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RuleOutcome {
+    /// `ALLOW`
+    Allow,
+    /// `ALLOW_WITH_CONSTRAINTS`
+    AllowWithConstraints(Constraints),
+    /// `REQUIRE_APPROVAL`
+    RequireApproval(ApprovalRule),
+    /// `REMEDIATE`
+    Remediate(Remediation),
+    /// `SUGGEST`
+    Suggest,
+    /// `THROTTLE`, with how long to wait.
+    Throttle(Duration),
+    /// `DENY`
+    Deny,
+}
+
+impl RuleOutcome {
+    /// The word.
+    pub fn decision(&self) -> Decision {
+        match self {
+            Self::Allow => Decision::Allow,
+            Self::AllowWithConstraints(_) => Decision::AllowWithConstraints,
+            Self::RequireApproval(_) => Decision::RequireApproval,
+            Self::Remediate(_) => Decision::Remediate,
+            Self::Suggest => Decision::Suggest,
+            Self::Throttle(_) => Decision::Throttle,
+            Self::Deny => Decision::Deny,
+        }
+    }
+}
+
+/// The rulebook form (R9, R10).
+#[derive(Clone, Debug)]
+pub struct Rulebook {
+    /// Other roles: deny.
+    pub allowed_roles: Option<Vec<Arc<str>>>,
+    /// Applies to these agent types only.
+    pub agent_types: Option<Vec<Arc<str>>>,
+    /// Per call; above it: deny.
+    pub max_cost: Option<MicroUsd>,
+    /// A person decides.
+    pub requires_approval: Option<ApprovalRule>,
+    /// Dispatched calls in a rolling 60 s per agent and policy.
+    pub max_calls_per_minute: Option<u64>,
+    /// USD in a rolling 60 s per agent and policy.
+    pub max_cost_per_minute: Option<MicroUsd>,
+    /// Gives ALLOW where nothing stops the call.
+    pub on_allow: bool,
+    /// What happens above a per-minute limit.
+    pub on_violation: Violation,
+    /// An extra condition for the policy to apply.
+    pub condition: Option<Condition>,
+}
+
+/// `on_violation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// `throttle`
+    Throttle,
+    /// `deny`
+    Deny,
+}
+
+/// What an approval needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRule {
+    /// Who may decide; `None`: the bundle's default.
+    pub approvers: Option<Vec<Approver>>,
+    /// How many distinct people.
+    pub quorum: u32,
+    /// How long it can be answered and used.
+    pub expires_in: Duration,
+    /// Who else is asked after a time.
+    pub escalate: Option<Escalation>,
+    /// Whether an approval needs evidence.
+    pub evidence_required: bool,
+    /// Through what it may be answered.
+    pub channels: Vec<ChannelKind>,
+    /// The agent's operator can never decide it.
+    pub separate: bool,
+}
+
+/// `escalate`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// After so long.
+    pub after: Duration,
+    /// These may decide too.
+    pub to: Vec<Approver>,
+}
+
+/// Who may decide.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approver {
+    /// A group of people.
+    Group(Arc<str>),
+    /// One person.
+    Person(PersonId),
+    /// The calling agent's own operator.
+    Operator,
+}
+
+/// Through what an approval may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelKind {
+    /// In the calling agent's own client.
+    Elicitation,
+    /// The inbox page and the approver's own MCP client.
+    Inbox,
+    /// The command line.
+    Cli,
+    /// The API.
+    Api,
+}
+
+impl ChannelKind {
+    /// Every channel: the default.
+    pub const ALL: &[Self] = &[Self::Elicitation, Self::Inbox, Self::Cli, Self::Api];
+}
+
+/// Limits that are enforced at dispatch and on the result. `None` and empty mean: no limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Constraints {
+    /// The upstream must answer within.
+    pub timeout: Option<Duration>,
+    /// The estimate must not exceed; else denied.
+    pub max_cost: Option<MicroUsd>,
+    /// The result is cut.
+    pub max_result_tokens: Option<u64>,
+    /// The result is cut.
+    pub max_result_bytes: Option<u64>,
+    /// Only a tool trusted as read-only may run; else denied.
+    pub read_only: bool,
+    /// The arguments are changed before dispatch, in order.
+    pub arguments: Vec<ArgumentEdit>,
+    /// Masked in the result before the agent sees it.
+    pub redact: Vec<Pointer>,
+}
+
+/// One change of arguments.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ArgumentEdit {
+    /// Put a value there.
+    Set(Pointer, Value),
+    /// Take it out.
+    Remove(Pointer),
+    /// Hold a number between the two.
+    Clamp {
+        /// Where.
+        at: Pointer,
+        /// Not below.
+        min: Option<serde_json::Number>,
+        /// Not above.
+        max: Option<serde_json::Number>,
+    },
+}
+
+/// A safer variant of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remediation {
+    /// True: dispatched in place of the call. False: suggested to the agent.
+    pub apply: bool,
+    /// The changes of the arguments.
+    pub edits: Vec<ArgumentEdit>,
+    /// Another tool, by exposed name.
+    pub tool: Option<Arc<str>>,
+    /// Why it is safer.
+    pub reason: Option<Arc<str>>,
+}

@@ -1,0 +1,73 @@
+//! The store port: everything that must be durable or exact across processes. Each method is one
+//! transaction; nothing of SQLite leaks through it.
+
+mod types;
+
+pub use types::*;
+
+use crate::model::{ApprovalId, Event, EventDraft};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+/// A future of a store's answer.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// The store. Callers hold it as `Arc<dyn Store>`.
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// ONE transaction: the approval is consumed (where one is named), every limit is checked and
+    /// reserved, and the decision event is written: as drafted where everything is granted, as a
+    /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed).
+    fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission>;
+
+    /// Closes the audit record of a dispatched call: corrects the reservation to what was real, writes
+    /// the side-effect event, and learns the tool's result size. A second settlement of one call
+    /// changes nothing.
+    fn settle(&self, settlement: Settlement) -> Answer<'_, ()>;
+
+    /// Appends events that belong to no dispatch, in order, in one transaction.
+    fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()>;
+
+    /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
+    /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record).
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>) -> Answer<'_, Asked>;
+
+    /// One approval.
+    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;
+
+    /// The newest approval with this binding that is pending, approved or rejected and whose expiry lies after `now`.
+    fn approval_for(&self, binding: ApprovalBinding, now: Timestamp) -> Answer<'_, Option<ApprovalRecord>>;
+
+    /// Approvals, newest first.
+    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>>;
+
+    /// Replaces status and answers of an approval where its version is still `expected_version`, and writes the events
+    /// in the same transaction. `false`: somebody else was first, and nothing was changed.
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool>;
+
+    /// Wakes whenever any approval may have changed, in this process or another (I10).
+    fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Events, in chain order (or newest first, as the query says).
+    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>>;
+
+    /// What each budget counter stands at.
+    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>>;
+
+    /// Result tokens learned per exposed tool name.
+    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>>;
+
+    /// Settles as `unknown` the calls that are open in processes whose OS lock is gone, and says how many.
+    fn settle_dead_owners(&self, now: Timestamp) -> Answer<'_, u64>;
+
+    /// A named secret key of this store (32 random bytes, made on first use from `fresh`), the same in every process.
+    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Answer<'_, [u8; 32]>;
+
+    /// Recomputes the chain from every stored column.
+    fn verify(&self) -> Answer<'_, ChainReport>;
+
+    /// Whether the store answers at all.
+    fn ping(&self) -> Answer<'_, ()>;
+
+    /// Writes what is queued and closes; later calls answer [`StoreError::Closed`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

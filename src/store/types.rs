@@ -1,0 +1,306 @@
+//! What goes into and comes out of the store.
+
+use crate::{
+    decision::{BudgetLimit, RateLimit},
+    model::{
+        AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType,
+        Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
+        WorkflowId,
+    },
+    policy::{Approver, ChannelKind},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Why the store did not do it. Every one of these denies (I2).
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// Too much is queued already.
+    #[error("the store is overloaded")]
+    Overloaded,
+    /// It was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// What is stored cannot be read.
+    #[error("the store holds a damaged record: {0}")]
+    Damaged(String),
+}
+
+/// What admission asks for.
+#[derive(Clone, Debug)]
+pub struct AdmitRequest {
+    /// When.
+    pub now: Timestamp,
+    /// The decision event as it stands where everything is granted. Its `limits` are filled in by the
+    /// store with the counters that it saw.
+    pub event: EventDraft,
+    /// What is checked and counted.
+    pub rates: Vec<RateLimit>,
+    /// What is checked and reserved.
+    pub budgets: Vec<BudgetLimit>,
+    /// More identical calls (same agent and digest) in 60 s than this are a loop. A call that was asked
+    /// is counted through [`EventDraft`]s of `approval_requested` made with the same digest.
+    pub max_repeats: Option<u32>,
+    /// The digest by which identical calls are known.
+    pub digest: Digest,
+    /// What is reserved: tokens.
+    pub tokens: u64,
+    /// What is reserved: money.
+    pub cost: MicroUsd,
+    /// The approval that is consumed, with the binding it must have.
+    pub approval: Option<(ApprovalId, ApprovalBinding)>,
+}
+
+/// What came of it. In every case the decision event is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Admission {
+    /// Reserved, counted, consumed, recorded: the call may be dispatched.
+    Granted,
+    /// A limit is full.
+    Refused(LimitRefusal),
+    /// The named approval is not (any longer) one that this call may use: consumed, expired, another binding.
+    ApprovalUnusable(String),
+}
+
+/// Which limit stopped a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitRefusal {
+    /// The budget's or policy's id, or `loop`.
+    pub policy_id: PolicyId,
+    /// What it says: throttle, deny, or pending_approval for a budget that asks.
+    pub decision: EventDecision,
+    /// One plain sentence with figures.
+    pub reason: String,
+    /// When it is worth trying again, where that can be said.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// How a dispatched call ended.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which call.
+    pub call_id: CallId,
+    /// The side-effect event.
+    pub event: EventDraft,
+    /// Real tokens; `None` keeps the reservation (outcome unknown).
+    pub tokens: Option<u64>,
+    /// Real cost; `None` keeps the reservation.
+    pub cost: Option<MicroUsd>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Result tokens to learn from, by exposed tool name.
+    pub learned: Option<(String, u64)>,
+}
+
+/// What an approval is bound to (I4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ApprovalBinding {
+    /// The agent.
+    pub agent: AgentId,
+    /// The exposed tool name, the URI, or the prompt's name.
+    pub tool: String,
+    /// The tool's fingerprint; empty for resources and prompts.
+    pub fingerprint: Fingerprint,
+    /// The call.
+    pub digest: Digest,
+    /// The bundle.
+    pub snapshot: SnapshotId,
+}
+
+/// The durable record: the authority for everything about one approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalRecord {
+    /// Its id.
+    pub id: ApprovalId,
+    /// Counts up with every change.
+    pub version: u64,
+    /// Where it stands.
+    pub status: ApprovalStatus,
+    /// What it is bound to.
+    pub binding: ApprovalBinding,
+    /// The call that asked first.
+    pub call_id: CallId,
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its workflow.
+    pub workflow_id: Option<WorkflowId>,
+    /// Its upstream.
+    pub upstream: UpstreamName,
+    /// Its action.
+    pub action: String,
+    /// The redacted arguments.
+    pub arguments: Value,
+    /// Whether anything in them was masked.
+    pub redacted: bool,
+    /// What decided that a person must.
+    pub policy_id: PolicyId,
+    /// Which rule of it.
+    pub rule_id: Option<RuleId>,
+    /// Why, in one plain sentence.
+    pub reason: String,
+    /// What the call will probably cost.
+    pub cost_estimate_usd: MicroUsd,
+    /// The agent's operator, as it was when asked.
+    pub operator: Option<PersonId>,
+    /// Whether the agent is attended.
+    pub attended: bool,
+    /// Each rule's own requirement; all must be met.
+    pub requirements: Vec<Requirement>,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// The earliest expiry of all requirements.
+    pub expires_at: Timestamp,
+    /// What people answered, in order.
+    pub answers: Vec<ApprovalAnswer>,
+}
+
+/// One rule's requirement, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// Whose.
+    pub policy_id: PolicyId,
+    /// Which rule.
+    pub rule_id: Option<RuleId>,
+    /// Why.
+    pub reason: String,
+    /// Who may decide; empty: everyone with role `approver`.
+    pub approvers: Vec<Approver>,
+    /// How many distinct people.
+    pub quorum: u32,
+    /// Whether an approval needs evidence.
+    pub evidence_required: bool,
+    /// The operator can never decide it.
+    pub separate: bool,
+    /// Through what.
+    pub channels: Vec<ChannelKind>,
+    /// Who else may decide, from when.
+    pub escalation: Option<(Timestamp, Vec<Approver>)>,
+}
+
+/// One person's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalAnswer {
+    /// Who.
+    pub person: PersonId,
+    /// Yes or no.
+    pub approve: bool,
+    /// When.
+    pub at: Timestamp,
+    /// Through what.
+    pub channel: ChannelKind,
+    /// What they said.
+    pub comment: Option<String>,
+    /// What they showed.
+    pub evidence: Option<String>,
+    /// The bundle in force when they decided (R29).
+    pub snapshot: SnapshotId,
+}
+
+/// What `ask` found or made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// A new record.
+    Made(ApprovalRecord),
+    /// The record that was there.
+    Reused(ApprovalRecord),
+}
+
+/// A change of an approval.
+#[derive(Clone, Debug)]
+pub struct ApprovalUpdate {
+    /// Which.
+    pub id: ApprovalId,
+    /// The version it was read at.
+    pub expected_version: u64,
+    /// Its new status.
+    pub status: ApprovalStatus,
+    /// All answers, the new one last.
+    pub answers: Vec<ApprovalAnswer>,
+}
+
+/// Which approvals.
+#[derive(Clone, Debug, Default)]
+pub struct ApprovalFilter {
+    /// Only these states; empty: all.
+    pub status: Vec<ApprovalStatus>,
+    /// Only this agent's.
+    pub agent: Option<AgentId>,
+    /// At most so many; 0: no limit.
+    pub limit: usize,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// Of this trace.
+    pub trace_id: Option<TraceId>,
+    /// Of this workflow.
+    pub workflow_id: Option<WorkflowId>,
+    /// Of this agent.
+    pub agent_id: Option<AgentId>,
+    /// Of this policy.
+    pub policy_id: Option<PolicyId>,
+    /// Of this exposed tool name.
+    pub tool: Option<String>,
+    /// With this decision.
+    pub decision: Option<EventDecision>,
+    /// Of this call.
+    pub call_id: Option<CallId>,
+    /// Of this approval.
+    pub approval_id: Option<ApprovalId>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// With a higher `seq`.
+    pub after_seq: Option<i64>,
+    /// Newest first.
+    pub newest_first: bool,
+    /// At most so many; 0: no limit.
+    pub limit: usize,
+}
+
+/// One budget counter's standing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BudgetUsage {
+    /// The budget or rulebook policy.
+    pub id: PolicyId,
+    /// Which counter of it.
+    pub key: String,
+    /// The window's name.
+    pub window: String,
+    /// When the window began; null for a rolling one.
+    pub window_start: Option<Timestamp>,
+    /// Dispatched calls.
+    pub calls: u64,
+    /// Tokens, reserved and settled.
+    pub tokens: u64,
+    /// Money, reserved and settled.
+    pub cost_usd: MicroUsd,
+}
+
+/// What verifying the chain found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChainReport {
+    /// How many records were checked.
+    pub records: u64,
+    /// The hash of the last good record.
+    pub head: String,
+    /// The first bad record, and what is wrong with it.
+    pub bad: Option<BadRecord>,
+}
+
+/// A record that does not verify.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BadRecord {
+    /// Its `seq`.
+    pub seq: i64,
+    /// What is wrong.
+    pub problem: String,
+}

@@ -1,0 +1,149 @@
+//! What is said to an upstream and what comes back. Results stay JSON values, so that what Tollgate
+//! does not know passes unchanged.
+
+use crate::model::{RetryPlan, RpcError, TraceId, UpstreamName};
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+use std::{sync::Arc, time::Duration};
+
+/// Which generation of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// initialize-based, with sessions: 2025-03-26, 2025-06-18, 2025-11-25.
+    Legacy,
+    /// Stateless: 2026-07-28.
+    Modern,
+}
+
+/// One request to an upstream, as the upstream knows the target (its own tool name, not the exposed one).
+#[derive(Debug)]
+pub struct UpstreamRequest {
+    /// `tools/call`, `resources/read`, `prompts/get`, `completion/complete`, …
+    pub method: &'static str,
+    /// The params without the protocol's own `_meta` keys (version, capabilities, client info, progress token),
+    /// which the upstream connection fills in. Other `_meta` keys of the caller are kept in it.
+    pub params: Map<String, Value>,
+    /// The calling agent's declared client capabilities, for upstreams of the modern era.
+    pub client_capabilities: Value,
+    /// Whether the caller wants progress; it comes through [`CallRelay::notify`].
+    pub wants_progress: bool,
+    /// The log level the caller asked for (modern era).
+    pub log_level: Option<String>,
+    /// Passed on as `traceparent`.
+    pub trace_id: TraceId,
+    /// How long the upstream may take; human time does not count (the clock stands while [`CallRelay::ask`] waits).
+    pub timeout: Duration,
+    /// Whether a repeat is safe.
+    pub retry: RetryPlan,
+    /// Headers to mirror arguments into (`x-mcp-header`, modern HTTP): name without `Mcp-Param-`, value as text.
+    pub param_headers: Vec<(String, String)>,
+    /// Which connection: isolation decides what of it counts.
+    pub caller: CallerKey,
+}
+
+/// Who calls, for `isolation`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CallerKey {
+    /// The agent.
+    pub agent: crate::model::AgentId,
+    /// The agent's session, or the connection of a stateless caller: its own id per agent.
+    pub session: Arc<str>,
+}
+
+/// The caller's side of one call, for what the upstream says before it answers.
+pub trait CallRelay: Send + Sync {
+    /// A notification that belongs to this call, in the order it came: `notifications/progress` (with the
+    /// progress token taken out) or `notifications/message`.
+    fn notify(&self, method: &str, params: Value);
+    /// A request of the upstream to the client: `elicitation/create`, `sampling/createMessage`, `roots/list`.
+    fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;
+}
+
+/// Why an upstream gave no result.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// The upstream answered with a JSON-RPC error. It was called.
+    #[error("the upstream answered with error {}: {}", .0.code, .0.message)]
+    Rpc(RpcError),
+    /// Nothing was sent: not connected, breaker open, no free slot in time, the process is gone.
+    #[error("{0}")]
+    NotSent(String),
+    /// Something was sent, and no answer can be had: whether the upstream acted is unknown.
+    #[error("{0}")]
+    Lost(String),
+    /// No answer in time; the upstream was told to cancel. Whether it acted is unknown.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// The answer is larger than `max_result_bytes`. The upstream acted.
+    #[error("the result is larger than {0} bytes")]
+    TooLarge(u64),
+    /// What came back is not what the protocol allows. The upstream acted, probably.
+    #[error("the upstream answered with something that is not MCP: {0}")]
+    Malformed(String),
+}
+
+/// What an upstream has, complete over all its pages, each item as the upstream wrote it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listing {
+    /// `tools/list`
+    pub tools: Vec<Value>,
+    /// `resources/list`
+    pub resources: Vec<Value>,
+    /// `resources/templates/list`
+    pub templates: Vec<Value>,
+    /// `prompts/list`
+    pub prompts: Vec<Value>,
+}
+
+/// How an upstream stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Health {
+    /// Not yet connected for the first time.
+    Starting,
+    /// Connected and listed.
+    Up,
+    /// Not connected; the reason (redacted), and how many attempts in a row failed.
+    Down {
+        /// Why.
+        reason: String,
+        /// Attempts that failed in a row.
+        attempts: u32,
+    },
+}
+
+/// What everybody may see of an upstream; published on every change.
+#[derive(Clone, Debug)]
+pub struct UpstreamState {
+    /// Its name.
+    pub name: UpstreamName,
+    /// How it stands.
+    pub health: Health,
+    /// What it has; the last known list while it is down is kept out: a dead upstream has none.
+    pub listing: Arc<Listing>,
+    /// The era it speaks, once known.
+    pub era: Option<Era>,
+    /// Its `capabilities`, as it wrote them.
+    pub capabilities: Value,
+    /// Its `serverInfo`, as it wrote it.
+    pub server_info: Value,
+    /// Its `instructions`.
+    pub instructions: Option<String>,
+    /// Counts up with every change of the listing.
+    pub generation: u64,
+}
+
+/// An upstream MCP server. Only `gateway/dispatch.rs` may call [`Upstream::call`].
+pub trait Upstream: Send + Sync + std::fmt::Debug {
+    /// Its name.
+    fn name(&self) -> &UpstreamName;
+    /// Makes one call. Dropping the future cancels it: the upstream is told, and its slot is freed.
+    fn call<'a>(
+        &'a self,
+        request: UpstreamRequest,
+        relay: Arc<dyn CallRelay>,
+    ) -> BoxFuture<'a, Result<Value, UpstreamError>>;
+    /// Its state, and every later one.
+    fn state(&self) -> tokio::sync::watch::Receiver<Arc<UpstreamState>>;
+    /// An orderly end: legacy sessions deleted, children asked to leave, then killed.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
