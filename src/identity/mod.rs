@@ -1,1 +1,233 @@
-//! identity
+//! Credential → [`Principal`]. Keys are compared as SHA-256 digests in constant time, failed attempts
+//! are rate-limited per address, and a principal can be held against a later bundle (revocation).
+
+use crate::{
+    clock::Clock,
+    model::{AgentId, PersonId},
+    policy::{Agent, Authority, Person, Role},
+};
+use dashmap::DashMap;
+use sha2::{Digest as _, Sha256};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+/// Who is authenticated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// An agent.
+    Agent(AgentPrincipal),
+    /// A person; on `/mcp` one sees Tollgate's own approver tools only.
+    Person(PersonPrincipal),
+}
+
+/// An authenticated agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AgentPrincipal {
+    /// Which.
+    pub id: AgentId,
+    /// By what.
+    pub proof: Proof,
+}
+
+/// An authenticated person.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PersonPrincipal {
+    /// Who.
+    pub id: PersonId,
+    /// By what.
+    pub proof: Proof,
+}
+
+/// What a principal was authenticated by, kept so that a revocation is seen.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// A key with this SHA-256.
+    Key([u8; 32]),
+    /// The process that started a stdio front named it.
+    Stdio,
+    /// `[auth] anonymous_agent`.
+    Anonymous,
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key(_) => "Key",
+            Self::Stdio => "Stdio",
+            Self::Anonymous => "Anonymous",
+        })
+    }
+}
+
+impl Principal {
+    /// One text per principal, for session binding and caps: `agent:NAME` or `person:NAME`.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Agent(agent) => format!("agent:{}", agent.id),
+            Self::Person(person) => format!("person:{}", person.id),
+        }
+    }
+
+    /// The agent, where it is one.
+    pub fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent(agent) => Some(&agent.id),
+            Self::Person(_) => None,
+        }
+    }
+}
+
+/// Why nobody is authenticated. All of these are 401 but the last, which is 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No key was given, and no anonymous agent is configured.
+    #[error("no credential: send `Authorization: Bearer <key>`")]
+    Missing,
+    /// The header is not `Bearer <key>`, or nobody has this key.
+    #[error("unknown credential")]
+    Unknown,
+    /// Too many failures from this address.
+    #[error("too many failed attempts: try again in {} s", .0.as_secs().max(1))]
+    RateLimited(Duration),
+}
+
+/// How many failures an address may make in [`FAILURE_WINDOW`].
+const MAX_FAILURES: u32 = 20;
+/// The window of [`MAX_FAILURES`].
+const FAILURE_WINDOW: Duration = Duration::from_secs(60);
+/// How many addresses are remembered at most.
+const MAX_ADDRESSES: usize = 10_000;
+/// Longer keys are refused unread.
+const MAX_KEY_BYTES: usize = 4096;
+
+/// Counts failed attempts per address.
+#[derive(Debug)]
+pub struct Doorkeeper {
+    clock: Arc<dyn Clock>,
+    failures: DashMap<IpAddr, (Duration, u32)>,
+}
+
+impl Doorkeeper {
+    /// With no failures yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, failures: DashMap::new() }
+    }
+
+    /// Authenticates an `Authorization` header. A right key is let in even while its address is limited,
+    /// so that a noisy neighbour behind one NAT cannot lock an agent out; a wrong one is told nothing.
+    pub fn authenticate(
+        &self,
+        authority: &Authority,
+        anonymous: Option<&AgentId>,
+        peer: IpAddr,
+        authorization: Option<&[u8]>,
+    ) -> Result<Principal, AuthError> {
+        let Some(header) = authorization else {
+            return match anonymous.filter(|id| authority.agents.contains_key(*id)) {
+                Some(id) => Ok(Principal::Agent(AgentPrincipal { id: id.clone(), proof: Proof::Anonymous })),
+                None => Err(AuthError::Missing),
+            };
+        };
+        if let Some(principal) = bearer(header).and_then(|key| find(authority, key)) {
+            return Ok(principal);
+        }
+        Err(self.failed(peer))
+    }
+
+    fn failed(&self, peer: IpAddr) -> AuthError {
+        let now = self.clock.monotonic();
+        if self.failures.len() >= MAX_ADDRESSES {
+            self.failures.retain(|_, (since, _)| now.saturating_sub(*since) < FAILURE_WINDOW);
+        }
+        if self.failures.len() >= MAX_ADDRESSES && !self.failures.contains_key(&peer) {
+            return AuthError::RateLimited(FAILURE_WINDOW);
+        }
+        let mut entry = self.failures.entry(peer).or_insert((now, 0));
+        let (since, count) = *entry;
+        let age = now.saturating_sub(since);
+        *entry = if age >= FAILURE_WINDOW { (now, 1) } else { (since, count.saturating_add(1)) };
+        if entry.1 > MAX_FAILURES {
+            AuthError::RateLimited(FAILURE_WINDOW.saturating_sub(age))
+        } else {
+            AuthError::Unknown
+        }
+    }
+}
+
+/// The key in an `Authorization: Bearer <key>` value.
+fn bearer(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = header.split_at_checked(7)?;
+    let key = key.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty() && key.len() <= MAX_KEY_BYTES).then_some(key)
+}
+
+/// The SHA-256 of an API key, as `authority.yaml` holds it.
+pub fn key_digest(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+/// Compares with every key of everybody, so that the time taken tells nothing about which matched.
+fn find(authority: &Authority, key: &[u8]) -> Option<Principal> {
+    let digest = key_digest(key);
+    let mut found = 0u32;
+    let mut position = 0u32;
+    let mut consider = |known: &[u8; 32]| {
+        position += 1;
+        let same: Choice = known.ct_eq(&digest);
+        found.conditional_assign(&position, same);
+    };
+    authority.agents.values().flat_map(|a| &a.keys).for_each(&mut consider);
+    authority.people.values().flat_map(|p| &p.keys).for_each(&mut consider);
+    if found == 0 {
+        return None;
+    }
+    let agents = authority.agents.values().flat_map(|a| a.keys.iter().map(move |_| Owner::Agent(a)));
+    let people = authority.people.values().flat_map(|p| p.keys.iter().map(move |_| Owner::Person(p)));
+    let index = usize::try_from(found - 1).ok()?;
+    agents.chain(people).nth(index).map(|owner| match owner {
+        Owner::Agent(agent) => {
+            Principal::Agent(AgentPrincipal { id: agent.id.clone(), proof: Proof::Key(digest) })
+        }
+        Owner::Person(person) => {
+            Principal::Person(PersonPrincipal { id: person.id.clone(), proof: Proof::Key(digest) })
+        }
+    })
+}
+
+enum Owner<'a> {
+    Agent(&'a Agent),
+    Person(&'a Person),
+}
+
+/// A person by key, for the admin listener and the command line.
+pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8]) -> Option<&'a Person> {
+    match find(authority, key.trim_ascii())? {
+        Principal::Person(person) => authority.people.get(&person.id),
+        Principal::Agent(_) => None,
+    }
+}
+
+/// Whether a principal is still one under this bundle: a removed key, agent or person is not.
+pub fn still_valid(authority: &Authority, anonymous: Option<&AgentId>, principal: &Principal) -> bool {
+    match principal {
+        Principal::Agent(agent) => authority.agents.get(&agent.id).is_some_and(|known| match &agent.proof {
+            Proof::Key(digest) => known.keys.contains(digest),
+            Proof::Stdio => true,
+            Proof::Anonymous => anonymous == Some(&agent.id),
+        }),
+        Principal::Person(person) => {
+            authority.people.get(&person.id).is_some_and(|known| match &person.proof {
+                Proof::Key(digest) => known.keys.contains(digest),
+                Proof::Stdio | Proof::Anonymous => false,
+            })
+        }
+    }
+}
+
+/// Whether a person has a role.
+pub fn has_role(person: &Person, role: Role) -> bool {
+    person.roles.contains(&role)
+}
+
+#[cfg(test)]
+mod tests;

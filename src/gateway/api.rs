@@ -1,0 +1,98 @@
+//! What the fronts say to the gateway and what they get back.
+
+use crate::{
+    identity::Principal,
+    model::{CallKind, RpcError},
+    upstream::Era,
+};
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// The calling client's side of one request, as its front offers it.
+pub trait ClientPort: Send + Sync {
+    /// Which generation of the protocol it speaks.
+    fn era(&self) -> Era;
+    /// The capabilities it declared: at initialize (legacy) or in this request's `_meta` (modern).
+    fn capabilities(&self) -> &Value;
+    /// Whether it sent a progress token with this request.
+    fn wants_progress(&self) -> bool;
+    /// The log level it asked for, if any.
+    fn log_level(&self) -> Option<String>;
+    /// Sends a notification that belongs to this request. `notifications/progress` comes without its token,
+    /// which the front fills in; what the client did not ask for is dropped by the front.
+    fn notify(&self, method: &str, params: Value);
+    /// Asks the client (legacy era: `elicitation/create`, `sampling/createMessage`, `roots/list`); the answer is the
+    /// JSON-RPC result. A modern client cannot be asked this way and answers with an error at once.
+    fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;
+}
+
+/// A `tools/call`, `resources/read` or `prompts/get` as a front parsed it.
+pub struct IncomingCall {
+    /// Who calls.
+    pub principal: Principal,
+    /// What kind.
+    pub kind: CallKind,
+    /// The exposed tool name, the URI, or the exposed prompt name.
+    pub name: String,
+    /// `params.arguments`, where there were any. Tools and prompts only.
+    pub arguments: Option<Value>,
+    /// `params._meta`.
+    pub meta: Map<String, Value>,
+    /// Members of `params` that Tollgate does not know; passed on unchanged.
+    pub rest: Map<String, Value>,
+    /// The HTTP header `traceparent`.
+    pub traceparent: Option<String>,
+    /// The HTTP header `X-Workflow-Id`.
+    pub workflow: Option<String>,
+    /// The legacy session's id, or one id per connection or stateless principal.
+    pub session: Arc<str>,
+    /// Modern era: `params.inputResponses`.
+    pub input_responses: Option<Map<String, Value>>,
+    /// Modern era: `params.requestState`.
+    pub request_state: Option<String>,
+    /// The client.
+    pub client: Arc<dyn ClientPort>,
+}
+
+/// The answer to a call: the value of `result` (possibly with `resultType: "input_required"` for a modern client),
+/// or an error.
+pub type CallReply = Result<Value, RpcError>;
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    /// `tools/list`
+    Tools,
+    /// `resources/list`
+    Resources,
+    /// `resources/templates/list`
+    Templates,
+    /// `prompts/list`
+    Prompts,
+}
+
+impl ListKind {
+    /// The member of the result that holds the items.
+    pub fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+            Self::Prompts => "prompts",
+        }
+    }
+}
+
+/// Counts up whenever what some agent sees of a list may have changed (upstreams or bundle).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListGenerations {
+    /// Tools.
+    pub tools: u64,
+    /// Resources and templates.
+    pub resources: u64,
+    /// Prompts.
+    pub prompts: u64,
+    /// The bundle or servers.toml was replaced: live sessions check their principal again.
+    pub authority: u64,
+}

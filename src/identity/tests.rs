@@ -1,0 +1,96 @@
+use super::*;
+use crate::{clock::Fake, model::Autonomy};
+use std::collections::BTreeMap;
+
+fn agent(name: &str, keys: &[&str]) -> (AgentId, Agent) {
+    let id = AgentId::from(name);
+    let agent = Agent {
+        id: id.clone(),
+        agent_type: "".into(),
+        role: "".into(),
+        tenant: "".into(),
+        owner: "".into(),
+        operator: None,
+        attended: false,
+        workflow: None,
+        workflows: vec![],
+        model: None,
+        autonomy: Autonomy::Supervised,
+        capabilities: vec![],
+        keys: keys.iter().map(|k| key_digest(k.as_bytes())).collect(),
+    };
+    (id, agent)
+}
+
+fn authority() -> Authority {
+    let person = Person {
+        id: PersonId::from("alice"),
+        keys: vec![key_digest(b"alice-key")],
+        groups: vec![],
+        roles: vec![Role::Approver],
+    };
+    Authority {
+        agents: BTreeMap::from([agent("a", &["key-a", "key-a2"]), agent("b", &["key-b"])]),
+        people: BTreeMap::from([(person.id.clone(), person)]),
+        ..Authority::default()
+    }
+}
+
+fn door() -> (Arc<Fake>, Doorkeeper) {
+    let clock = Fake::at("2026-01-01T00:00:00Z".parse().unwrap());
+    (clock.clone(), Doorkeeper::new(clock))
+}
+
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+#[test]
+fn a_key_names_its_owner_and_nothing_else_does() {
+    let (_, door) = door();
+    let authority = authority();
+    let check = |header: Option<&str>, anonymous: Option<&str>, expect: Result<&str, AuthError>| {
+        let anonymous = anonymous.map(AgentId::from);
+        let got = door.authenticate(&authority, anonymous.as_ref(), PEER, header.map(str::as_bytes));
+        assert_eq!(got.map(|p| p.key()), expect.map(str::to_owned), "{header:?} {anonymous:?}");
+    };
+    check(Some("Bearer key-a2"), None, Ok("agent:a"));
+    check(Some("bearer   key-b "), None, Ok("agent:b"));
+    check(Some("Bearer alice-key"), None, Ok("person:alice"));
+    check(None, None, Err(AuthError::Missing));
+    check(None, Some("b"), Ok("agent:b"));
+    check(None, Some("nobody"), Err(AuthError::Missing));
+    // A wrong key is 401 even where callers without a key are let in.
+    check(Some("Bearer nope"), Some("b"), Err(AuthError::Unknown));
+    check(Some("Basic key-a"), None, Err(AuthError::Unknown));
+    check(Some("Bearer "), None, Err(AuthError::Unknown));
+    check(Some("Bearer"), None, Err(AuthError::Unknown));
+}
+
+#[test]
+fn failures_are_limited_per_address_and_a_right_key_still_enters() {
+    let (clock, door) = door();
+    let authority = authority();
+    let attempt =
+        |key: &str| door.authenticate(&authority, None, PEER, Some(format!("Bearer {key}").as_bytes()));
+    for _ in 0..MAX_FAILURES {
+        assert_eq!(attempt("wrong"), Err(AuthError::Unknown));
+    }
+    assert!(matches!(attempt("wrong"), Err(AuthError::RateLimited(_))));
+    assert!(attempt("key-a").is_ok());
+    clock.advance(FAILURE_WINDOW);
+    assert_eq!(attempt("wrong"), Err(AuthError::Unknown));
+}
+
+#[test]
+fn a_removed_key_or_agent_is_no_principal_any_more() {
+    let (_, door) = door();
+    let mut authority = authority();
+    let principal = door.authenticate(&authority, None, PEER, Some(b"Bearer key-a")).unwrap();
+    assert!(still_valid(&authority, None, &principal));
+    authority.agents.get_mut("a").unwrap().keys.remove(0);
+    assert!(!still_valid(&authority, None, &principal));
+    let stdio = Principal::Agent(AgentPrincipal { id: "a".into(), proof: Proof::Stdio });
+    assert!(still_valid(&authority, None, &stdio));
+    authority.agents.remove("a");
+    assert!(!still_valid(&authority, None, &stdio));
+    assert!(!format!("{principal:?}").contains("key"));
+}
