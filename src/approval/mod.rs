@@ -191,3 +191,6 @@ fn decided_event(record: &ApprovalRecord, answer: &ApprovalAnswer, status: Appro
     }));
     event
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,7 +130,7 @@ impl Gateway {
     /// Gets a person's decision on a call that needs one.
     pub(crate) async fn seek_approval(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         asking: &mut Asking,
@@ -148,7 +148,7 @@ impl Gateway {
 
     async fn try_approval(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         asking: &mut Asking,
@@ -202,7 +202,7 @@ impl Gateway {
     /// Makes the record, or finds that an identical ask is pending.
     async fn ask(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         binding: ApprovalBinding,
@@ -268,7 +268,7 @@ impl Gateway {
 
     async fn record_pending(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,
@@ -290,7 +290,7 @@ impl Gateway {
     /// a form.
     fn inline_operator(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         decided: &Decided,
         record: &ApprovalRecord,
         client: &dyn ClientPort,
@@ -305,7 +305,7 @@ impl Gateway {
     }
 
     /// The elicitation's parameters: what a person reads, and the form.
-    fn question(&self, in_force: &InForce, decided: &Decided, record: &ApprovalRecord) -> Value {
+    fn question(&self, in_force: &Arc<InForce>, decided: &Decided, record: &ApprovalRecord) -> Value {
         let arguments = serde_json::to_string_pretty(&record.arguments).unwrap_or_default();
         let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
         let left = remaining(record, self.0.clock.now());
@@ -350,7 +350,7 @@ impl Gateway {
     /// Asks a legacy client during the call, until it answers, somebody else decides, or the approval expires.
     async fn elicit(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         asking: &mut Asking,
@@ -391,7 +391,7 @@ impl Gateway {
     /// What the agent's client answered. Only its attended operator's accept or decline decides anything.
     async fn take_answer(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         asking: &mut Asking,
@@ -427,7 +427,7 @@ impl Gateway {
     /// Waits for an answer given elsewhere, at most `approval_wait`.
     async fn wait_elsewhere(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         asking: &Asking,
@@ -469,7 +469,7 @@ impl Gateway {
     /// A record that is pending no more.
     async fn ended(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,

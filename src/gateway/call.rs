@@ -114,7 +114,7 @@ impl Gateway {
     /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
     pub(crate) fn evaluate(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         arguments: Arc<Value>,
     ) -> Result<Decided, Stop> {
@@ -188,7 +188,7 @@ impl Gateway {
         &self,
         request: &Request,
         prepared: Option<&Prepared>,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         refusal: Refusal,
     ) -> CallReply {
         let mut refusal = refusal;
@@ -207,7 +207,7 @@ impl Gateway {
         &self,
         request: &Request,
         prepared: Option<&Prepared>,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         refusal: &Refusal,
     ) -> EventDraft {
         let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
@@ -223,7 +223,7 @@ impl Gateway {
         event
     }
 
-    async fn refuse_unknown(&self, request: &Request, in_force: &InForce) -> CallReply {
+    async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {
         let refusal =
             Refusal::new(EventDecision::Deny, unknown_policy(), None, "not in this agent's scope, or not there");
         let event = self.refusal_event(request, None, in_force, &refusal);

@@ -11,8 +11,12 @@ pub(crate) struct DigestKey(Hmac<Sha256>);
 
 impl DigestKey {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
-        // A 32-byte key is always a valid HMAC key; the fallible constructor has no failing case for it.
-        Self(Hmac::new(&(*key).into()))
+        // HMAC pads a short key with zeros to its block (RFC 2104), so this is the 32-byte key.
+        let mut block = [0u8; 64];
+        for (to, from) in block.iter_mut().zip(key) {
+            *to = *from;
+        }
+        Self(Hmac::new(&block.into()))
     }
 
     /// Over kind, name and arguments.

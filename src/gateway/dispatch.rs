@@ -53,7 +53,7 @@ impl Gateway {
     /// Takes what dispatch needs out of the request.
     pub(crate) fn dispatch_request(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         asking: &mut Asking,
@@ -247,7 +247,7 @@ impl Gateway {
     /// Redacts and cuts a result as data.yaml and the constraints say. True where something was cut.
     fn limit_result(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         result: &mut Value,
         constraints: &Constraints,
         place: &Place<'_>,

@@ -162,10 +162,11 @@ impl Gateway {
     /// waiting calls.
     pub async fn reload(&self, new: InForce) -> Result<(), StoreError> {
         let configs: Vec<_> = new.config.upstreams.values().cloned().collect();
+        let drain = new.config.gateway.drain;
         self.0.in_force.store(Arc::new(new));
         *self.0.rejected_reload.lock() = None;
         self.0.views.clear();
-        self.0.upstreams.reconfigure(configs).await;
+        self.0.upstreams.reconfigure(configs, drain).await;
         self.rebuild_catalog();
         self.0.generations.send_modify(|g| {
             g.tools += 1;

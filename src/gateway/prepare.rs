@@ -138,7 +138,7 @@ impl Inner {
     /// One evaluation's preparation. `name` and `arguments` are the agent's, or a changed call's.
     pub(crate) fn prepare(
         &self,
-        in_force: &InForce,
+        in_force: &Arc<InForce>,
         view: &View,
         request: &Request,
         name: &str,
@@ -316,7 +316,7 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
 }
 
 /// An event about a call, with everything that is known of it.
-pub(crate) fn draft(event_type: EventType, request: &Request, prepared: Option<&Prepared>, in_force: &InForce, now: Timestamp) -> EventDraft {
+pub(crate) fn draft(event_type: EventType, request: &Request, prepared: Option<&Prepared>, in_force: &Arc<InForce>, now: Timestamp) -> EventDraft {
     let mut event = EventDraft::system(event_type, now);
     let role = in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.to_string());
     event.actor = Actor { kind: "agent".to_owned(), role: role.filter(|r| !r.is_empty()) };

@@ -35,6 +35,8 @@ pub enum StoreError {
 pub struct AdmitRequest {
     /// When.
     pub now: Timestamp,
+    /// The `agent_start` event of the call, written before the decision in the same transaction (R45).
+    pub start: Option<EventDraft>,
     /// The decision event as it stands where everything is granted. Its `limits` are filled in by the
     /// store with the counters that it saw.
     pub event: EventDraft,
