@@ -242,9 +242,7 @@ struct Queued {
     outbox: u64,
 }
 
-/// Refusals are tool results, not protocol errors, so that the agent can read them.
-type Answer<T> = Result<Json<T>, String>;
-
+// Refusals are tool results, not protocol errors, so that the agent can read them.
 #[tool_router]
 impl DemoUpstream {
     /// A server with the seed notes.
@@ -257,7 +255,7 @@ impl DemoUpstream {
         description = "Lists the notes, or those below one folder.",
         annotations(read_only_hint = true, idempotent_hint = true, open_world_hint = false)
     )]
-    fn notes_list(&self, Parameters(ask): Parameters<ListNotes>) -> Answer<NoteList> {
+    fn notes_list(&self, Parameters(ask): Parameters<ListNotes>) -> Result<Json<NoteList>, String> {
         let folder = match ask.folder.as_deref() {
             None | Some("/") => String::new(),
             Some(folder) => format!("{}/", checked(folder.trim_end_matches('/'))?),
@@ -272,7 +270,7 @@ impl DemoUpstream {
         description = "Returns the text of one note.",
         annotations(read_only_hint = true, idempotent_hint = true, open_world_hint = false)
     )]
-    fn notes_read(&self, Parameters(ask): Parameters<NotePath>) -> Answer<NoteText> {
+    fn notes_read(&self, Parameters(ask): Parameters<NotePath>) -> Result<Json<NoteText>, String> {
         let path = checked(&ask.path)?;
         let state = self.state.lock();
         let note = state.notes.get(path).ok_or_else(|| absent(path))?;
@@ -289,7 +287,7 @@ impl DemoUpstream {
             open_world_hint = false
         )
     )]
-    fn note_write(&self, Parameters(ask): Parameters<WriteNote>) -> Answer<Written> {
+    fn note_write(&self, Parameters(ask): Parameters<WriteNote>) -> Result<Json<Written>, String> {
         let path = checked(&ask.path)?;
         if ask.text.len() > MAX_TEXT {
             return Err(format!("a note holds at most {MAX_TEXT} bytes"));
@@ -310,7 +308,7 @@ impl DemoUpstream {
         description = "Moves a note to /archive, from where it can be read but not deleted.",
         annotations(read_only_hint = false, destructive_hint = false, open_world_hint = false)
     )]
-    fn note_archive(&self, Parameters(ask): Parameters<NotePath>) -> Answer<Moved> {
+    fn note_archive(&self, Parameters(ask): Parameters<NotePath>) -> Result<Json<Moved>, String> {
         let from = checked(&ask.path)?;
         let name = from.rsplit('/').next().unwrap_or(from);
         let to = format!("/archive/{name}");
@@ -329,7 +327,7 @@ impl DemoUpstream {
         description = "Deletes a note for ever.",
         annotations(read_only_hint = false, destructive_hint = true, open_world_hint = false)
     )]
-    fn note_delete(&self, Parameters(ask): Parameters<NotePath>) -> Answer<Deleted> {
+    fn note_delete(&self, Parameters(ask): Parameters<NotePath>) -> Result<Json<Deleted>, String> {
         let path = checked(&ask.path)?;
         let mut state = self.state.lock();
         state.notes.remove(path).ok_or_else(|| absent(path))?;
@@ -342,7 +340,7 @@ impl DemoUpstream {
         description = "Searches notes and the library. Each search is charged for.",
         annotations(read_only_hint = true, open_world_hint = true)
     )]
-    fn search(&self, Parameters(ask): Parameters<SearchFor>) -> Answer<Hits> {
+    fn search(&self, Parameters(ask): Parameters<SearchFor>) -> Result<Json<Hits>, String> {
         let limit = ask.limit.unwrap_or(10).clamp(1, 1000);
         let wanted = ask.query.to_lowercase();
         if wanted.trim().is_empty() || wanted.len() > 200 {
@@ -368,7 +366,7 @@ impl DemoUpstream {
         description = "Sends a mail. In this demo it stays in memory.",
         annotations(read_only_hint = false, destructive_hint = false, open_world_hint = true)
     )]
-    fn send_mail(&self, Parameters(mail): Parameters<Mail>) -> Answer<Queued> {
+    fn send_mail(&self, Parameters(mail): Parameters<Mail>) -> Result<Json<Queued>, String> {
         if !mail.to.contains('@') || mail.to.len() > 200 {
             return Err("`to` is not a mail address".to_owned());
         }
@@ -554,3 +552,14 @@ fn described(path: &str, note: &Note) -> Resource {
         .with_mime_type("text/markdown")
         .with_size(size(&note.text))
 }
+
+/// SHA-256 digests of the keys in the shipped `policies/authority.yaml`. Anybody can read those keys, so a bundle
+/// that still holds one must not be served beyond loopback.
+pub const PUBLISHED_KEY_DIGESTS: [&str; 6] = [
+    "8cfbbed0d818a803eddf3db2193bd492460b2db9999d03775a023dd8f90d04a6",
+    "43bfe4ddbdf50375250390348873c4160ad76d7f691ece8c567d8a73d019c09b",
+    "268ba5f5aaccf694a2742cc30f3d513f3dc24462454870b36d5c7839d4853fe5",
+    "6e5d35a55b80d29164c5e6576b4dbe50836237a17b5b4af841b091e25f6132b4",
+    "e333787ace7ad5caeecbf0a3e6fe4fab78f03d12a1e10ca304a70bcb0591d23e",
+    "074e16b18ceae77bd61d64737f7958946ae49a2d5b17a2c74be661ad9145abe8",
+];
