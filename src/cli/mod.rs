@@ -1,1 +1,3 @@
 //! The command line: the composition root.
+
+pub mod demo_upstream;
