@@ -10,8 +10,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    cost::BudgetAction,
-    decision::{ApprovalRequirement, BudgetLimit},
+    decision::ApprovalRequirement,
     model::{Decision, EventDecision, EventDraft, EventType},
     policy::{ApprovalRule, ChannelKind},
     store::{Admission, AdmitRequest, ApprovalRecord},
@@ -61,7 +60,9 @@ impl Gateway {
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
         let event = draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
-        let start = draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        let start = asking
+            .start()
+            .then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now()));
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
             Ok(gateway.dispatch(permit, dispatch, gone).await)
@@ -82,7 +83,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         decided: Decided,
         approval: Option<ApprovalRecord>,
-        start: EventDraft,
+        start: Option<EventDraft>,
         mut event: EventDraft,
     ) -> Result<Permit, AdmitError> {
         let prepared = &decided.prepared;
@@ -111,24 +112,15 @@ impl Gateway {
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
         event.detail = Some(detail(&decided));
-        let waived = |limit: &BudgetLimit| {
-            limit.on_exceed == BudgetAction::RequireApproval
-                && approval.as_ref().is_some_and(|a| a.requirements.iter().any(|r| r.policy_id == limit.id))
-        };
-        // A budget that a person has waived for this call is still counted.
-        let budgets = verdict.limits.budgets.iter().map(|limit| match waived(limit) {
-            true => BudgetLimit { max_calls: None, max_tokens: None, max_cost: None, ..limit.clone() },
-            false => limit.clone(),
-        });
         let admission = self
             .0
             .store
             .admit(AdmitRequest {
                 now: self.0.clock.now(),
-                start: Some(start),
+                start,
                 event,
                 rates: verdict.limits.rates.clone(),
-                budgets: budgets.collect(),
+                budgets: verdict.limits.budgets.clone(),
                 max_repeats: verdict.limits.max_repeats,
                 digest: prepared.digest.clone(),
                 tokens: prepared.estimate.tokens(),

@@ -39,6 +39,8 @@ pub(crate) struct Asking {
     asked: bool,
     /// The pending decision stands in the audit already.
     recorded: bool,
+    /// The call's start stands in the audit already.
+    started: bool,
 }
 
 /// What a modern client handed back.
@@ -82,7 +84,12 @@ impl Asking {
         responses: Option<Map<String, Value>>,
         sealed: Option<String>,
     ) -> Self {
-        Self { client, responses, sealed, opened: None, also: Vec::new(), asked: false, recorded: false }
+        Self { client, responses, sealed, opened: None, also: Vec::new(), asked: false, recorded: false, started: false }
+    }
+
+    /// Whether the call's start is still to be recorded; true once.
+    pub(crate) fn start(&mut self) -> bool {
+        !std::mem::replace(&mut self.started, true)
     }
 
     /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
@@ -173,7 +180,7 @@ impl Gateway {
             Some(_) | None => self.ask(in_force, request, decided, binding).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
-            self.record_pending(in_force, request, decided, &record).await?;
+            self.record_pending(in_force, request, decided, &record, asking.start()).await?;
         }
         if let Some(answer) = asking.answer_to(&record) {
             return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
@@ -272,9 +279,10 @@ impl Gateway {
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,
+        start: bool,
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        let start = draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now);
+        let start = start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
         let mut event = draft(EventType::AgentDecision, request, Some(&decided.prepared), in_force, now);
         let verdict = &decided.verdict;
         event.decision = Some(EventDecision::PendingApproval);
@@ -283,7 +291,7 @@ impl Gateway {
         event.reason = Some(verdict.reason.clone());
         event.approval_id = Some(record.id.clone());
         event.detail = Some(super::admit::detail(decided));
-        self.0.store.record(vec![start, event]).await
+        self.0.store.record(start.into_iter().chain([event]).collect()).await
     }
 
     /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show

@@ -23,6 +23,9 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
     if tx.open.contains_key(&call_id) {
         return Err(StoreError::Failed(format!("call `{call_id}` is open already")));
     }
+    if let Some(start) = &request.start {
+        tx.append(start)?;
+    }
     let approval = match &request.approval {
         None => None,
         Some((id, binding)) => match approvals::usable(tx, id, binding, now)? {
