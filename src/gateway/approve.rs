@@ -148,7 +148,7 @@ impl Gateway {
                 tracing::error!(error = %error, trace.id = %request.trace_id, "an approval could not be asked for");
                 let reason = "the approval store does not answer, and nothing is done without it";
                 let refusal = Refusal::deny("store", reason);
-                Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal).await)
+                Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
             }
         }
     }

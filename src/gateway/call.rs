@@ -60,13 +60,13 @@ impl Gateway {
             let in_force = self.in_force();
             if !self.still_valid(&request.principal) {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
-                return self.refuse(&request, None, &in_force, refusal).await;
+                return self.refuse(&request, None, &in_force, refusal, &mut asking).await;
             }
             let mut decided = match self.evaluate(&in_force, &request, arguments.clone()) {
                 Ok(decided) => decided,
                 Err(Stop::Unknown) => return self.refuse_unknown(&request, &in_force).await,
                 Err(Stop::Refused(refusal, prepared)) => {
-                    return self.refuse(&request, prepared.as_deref(), &in_force, *refusal).await;
+                    return self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking).await;
                 }
             };
             if std::mem::take(&mut first) {
@@ -89,7 +89,7 @@ impl Gateway {
                 },
                 Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
                     let refusal = refusal_of(&decided);
-                    return self.refuse(&request, Some(&decided.prepared), &in_force, refusal).await;
+                    return self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking).await;
                 }
             };
             // The arguments go with the call: only where it was changed is the agent's own version kept.
@@ -190,13 +190,18 @@ impl Gateway {
         prepared: Option<&Prepared>,
         in_force: &Arc<InForce>,
         refusal: Refusal,
+        asking: &mut Asking,
     ) -> CallReply {
         let mut refusal = refusal;
         if let Some(prepared) = prepared {
             refusal.cost_estimate.get_or_insert(prepared.estimate.cost);
         }
-        let event = self.refusal_event(request, prepared, in_force, &refusal);
-        if let Err(error) = self.0.store.record(vec![event]).await {
+        let mut events = Vec::with_capacity(2);
+        if asking.start() {
+            events.push(draft(EventType::AgentStart, request, prepared, in_force, self.0.clock.now()));
+        }
+        events.push(self.refusal_event(request, prepared, in_force, &refusal));
+        if let Err(error) = self.0.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
             refusal = Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
         }
