@@ -1,3 +1,86 @@
-//! The command line: the composition root.
+//! The command line: the composition root. It reads arguments and files, puts the rooms together, and turns what
+//! comes of it into text, JSON and an exit code.
 
+mod agents;
+mod approvals;
+mod args;
+mod audit;
+mod budget;
+mod check;
+mod client_config;
 pub mod demo_upstream;
+mod failure;
+mod follow;
+mod keys;
+mod log;
+mod reload;
+mod screen;
+mod serve;
+mod servers;
+mod setup;
+mod wiring;
+
+use args::{Cli, Command};
+use clap::Parser as _;
+use failure::CliError;
+use setup::Setup;
+use std::{future::Future, io::Write as _, process::ExitCode};
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors: clap knows which stream and which code (2 for usage).
+        Err(told) => {
+            told.print().ok();
+            return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) if error.reader_gone() => ExitCode::SUCCESS,
+        Err(error) => {
+            writeln!(std::io::stderr(), "tollgate: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
+    let path = std::path::absolute(&cli.config)
+        .map_err(|source| CliError::Io { what: "cannot resolve --config".to_owned(), source })?;
+    let done = match cli.command {
+        Command::Serve(args) => runtime()?.block_on(serve::serve(path, args)),
+        Command::Stdio(args) => {
+            let runtime = runtime()?;
+            let ended = runtime.block_on(serve::stdio(path, args));
+            // A thread may still wait for standard input: it must not hold up the end.
+            runtime.shutdown_background();
+            ended
+        }
+        Command::Check(flag) => check::check(&path, &flag),
+        Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Audit(command) => block(audit::audit(Setup::load(&path)?, command)),
+        Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
+        Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
+        Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
+        Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
+        Command::DemoUpstream => block(wiring::demo_upstream()),
+        Command::SuperviseChild { args } => return wiring::supervise_child(args),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Io { what: "cannot start the async runtime".to_owned(), source })
+}
+
+fn block(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}

@@ -3,6 +3,7 @@
 //! The front knows the wire and nothing of policy. It reads JSON-RPC strictly, finds out who speaks and in which
 //! era, and hands everything that is governed to a [`Service`], as JSON values that keep what Tollgate does not know.
 
+pub mod admin;
 mod answer;
 mod client;
 mod conversation;

@@ -1,0 +1,173 @@
+//! `tollgate approvals …`: the command line's channel to approvals, on the store itself.
+
+use super::{
+    args::{ApprovalsCommand, DecideArgs},
+    failure::CliError,
+    screen::{Screen, or_dash, time},
+    setup::Setup,
+};
+use crate::{
+    approval::{Answer, Approvals, standing},
+    clock::Clock,
+    front::admin::view,
+    model::{ApprovalId, ApprovalStatus},
+    policy::{ChannelKind, PolicySet},
+    store::{ApprovalFilter, ApprovalRecord, Store},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Runs one of them.
+pub(super) async fn approvals(setup: Setup, command: ApprovalsCommand) -> Result<(), CliError> {
+    // A missing key is told before anything is opened.
+    if let ApprovalsCommand::Approve(_) | ApprovalsCommand::Reject(_) = command {
+        setup.person()?;
+    }
+    let store = setup.store()?;
+    let done = on_store(&setup, Arc::clone(&store), command).await;
+    store.close().await;
+    done
+}
+
+async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsCommand) -> Result<(), CliError> {
+    let clock: Arc<dyn Clock> = setup.system.clone();
+    let approvals = Approvals::new(store, clock);
+    let policies = &setup.loaded.policies;
+    let mut screen = Screen::new();
+    match command {
+        ApprovalsCommand::List { status, limit, json } => {
+            if status.contains(&ApprovalStatus::Expired) {
+                approvals.expire_all_due().await?;
+            }
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let filter = ApprovalFilter { status, agent: None, limit };
+            let found = approvals.list(filter).await?;
+            if json.json {
+                let forms: Vec<Value> = found.iter().map(|r| view::approval(r, policies)).collect();
+                return screen.json(&forms);
+            }
+            let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+            let header = ["id", "status", "agent", "tool", "policy", "approvers", "asked", "expires"];
+            screen.table(&header, &rows, "no approvals: nothing has been asked")
+        }
+        ApprovalsCommand::Show { id, json } => {
+            let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
+            let record = found.ok_or_else(|| unknown(&id))?;
+            show(&mut screen, &record, policies, json.json)
+        }
+        ApprovalsCommand::Approve(args) => decide(setup, &approvals, true, args, &mut screen).await,
+        ApprovalsCommand::Reject(args) => decide(setup, &approvals, false, args, &mut screen).await,
+    }
+}
+
+fn unknown(id: &str) -> CliError {
+    let hint = "`tollgate approvals list` shows them all".to_owned();
+    CliError::Unknown { kind: "approval", name: id.chars().take(80).collect(), hint }
+}
+
+fn row(record: &ApprovalRecord) -> Vec<String> {
+    vec![
+        record.id.to_string(),
+        record.status.to_string(),
+        record.binding.agent.to_string(),
+        record.binding.tool.clone(),
+        record.policy_id.to_string(),
+        who(record),
+        time(record.created_at),
+        time(record.expires_at),
+    ]
+}
+
+fn who(record: &ApprovalRecord) -> String {
+    let all = view::all_approvers(record);
+    if all.is_empty() { "any approver".to_owned() } else { all.join(", ") }
+}
+
+async fn decide(
+    setup: &Setup,
+    approvals: &Approvals,
+    approve: bool,
+    args: DecideArgs,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let policies = &setup.loaded.policies;
+    let answer = Answer { approve, comment: args.comment, evidence: args.evidence };
+    let id = ApprovalId::from(args.id.as_str());
+    let person = setup.person()?;
+    let record = match approvals.decide(policies, person, &id, ChannelKind::Cli, answer).await {
+        Err(crate::approval::DecideError::NotFound) => return Err(unknown(&args.id)),
+        other => other?,
+    };
+    if args.json.json {
+        return screen.json(&view::approval(&record, policies));
+    }
+    let what = format!("`{}` for `{}`", record.binding.tool, record.binding.agent);
+    screen.line(&match record.status {
+        ApprovalStatus::Approved | ApprovalStatus::Consumed => {
+            format!("approved: {what} may be called once, until {}", time(record.expires_at))
+        }
+        ApprovalStatus::Pending => {
+            let missing = standing(&policies.authority, &record, &record.answers).missing();
+            format!("recorded: {what} needs {missing} more")
+        }
+        ApprovalStatus::Rejected | ApprovalStatus::Cancelled => format!("rejected: {what}"),
+        ApprovalStatus::Expired => format!("expired: {what}"),
+    })
+}
+
+fn show(
+    screen: &mut Screen,
+    record: &ApprovalRecord,
+    policies: &PolicySet,
+    json: bool,
+) -> Result<(), CliError> {
+    let form = view::approval(record, policies);
+    if json {
+        return screen.json(&form);
+    }
+    screen.field("approval", &format!("{}  ({})", record.id, record.status))?;
+    screen.field(
+        "who asks",
+        &format!("agent `{}`, operator {}", record.binding.agent, or_dash(record.operator.as_ref())),
+    )?;
+    screen.field(
+        "for what",
+        &format!("`{}` on upstream `{}` ({})", record.binding.tool, record.upstream, record.action),
+    )?;
+    screen.field("arguments", &serde_json::to_string_pretty(&record.arguments).unwrap_or_default())?;
+    if record.redacted {
+        screen.field("", "(sensitive values are masked)")?;
+    }
+    let rule = record.rule_id.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
+    screen.field("why it was stopped", &format!("policy `{}`{rule}: {}", record.policy_id, record.reason))?;
+    screen.field("estimated cost", &format!("{} USD", record.cost_estimate_usd))?;
+    let standing = standing(&policies.authority, record, &record.answers);
+    for (requirement, (have, need)) in record.requirements.iter().zip(&standing.met) {
+        let names: Vec<String> = view::all_approvers(&ApprovalRecord {
+            requirements: vec![requirement.clone()],
+            ..record.clone()
+        });
+        let names = if names.is_empty() { "any approver".to_owned() } else { names.join(", ") };
+        let evidence = if requirement.evidence_required { ", with evidence" } else { "" };
+        screen.field(
+            "needs",
+            &format!("{have} of {need} by {names}{evidence} (policy `{}`)", requirement.policy_id),
+        )?;
+    }
+    screen.field("asked", &time(record.created_at))?;
+    screen.field("expires", &time(record.expires_at))?;
+    screen.field("trace", &record.trace_id.to_string())?;
+    screen.field("policy snapshot", &record.binding.snapshot)?;
+    let decisions = form.get("decisions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (answer, shown) in record.answers.iter().zip(decisions) {
+        let word = if answer.approve { "approved" } else { "rejected" };
+        let text = |member: &str| shown.get(member).and_then(Value::as_str).map(str::to_owned);
+        let comment = text("comment").map(|c| format!(": {c}")).unwrap_or_default();
+        let evidence = text("evidence").map(|e| format!(" [evidence: {e}]")).unwrap_or_default();
+        screen.field(
+            "decision",
+            &format!("{word} by {} at {}{comment}{evidence}", answer.person, time(answer.at)),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,454 @@
+//! What can be typed: the commands, their flags, and the help that teaches them.
+
+use crate::model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use std::{path::PathBuf, time::Duration};
+
+const AFTER: &str = "\
+First steps:
+  tollgate check                        are servers.toml and policies/ right?
+  tollgate serve                        MCP at http://127.0.0.1:8787/mcp, admin API at http://127.0.0.1:8788
+  tollgate client-config claude --agent NAME
+  tollgate approvals list               who waits for a decision
+  tollgate audit show TRACE_ID          who asked, what was decided and why, what ran
+
+Environment:
+  TOLLGATE_KEY   a person's key. Without one you read and check as the local admin;
+                 approving and rejecting always need the key of a person who may.
+  TOLLGATE_LOG   log filter of serve and stdio, like `info` or `tollgate=debug`.
+
+Exit codes: 0 done, 1 it failed (standard error says why and what to do), 2 wrong usage.";
+
+/// An MCP gateway that decides, asks, limits and records every call between agents and MCP servers.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, after_help = AFTER, propagate_version = true)]
+#[command(long_about = "\
+To an agent Tollgate looks like one MCP server. Behind it stand many. Between the two every call is \
+identified, scoped, priced, redacted, decided by policy, approved by a person where policy says so, \
+limited, dispatched, metered and recorded.
+
+Everything is configured in servers.toml (the gateway and the MCP servers behind it) and in the folder \
+policies/ (who may do what).")]
+pub(crate) struct Cli {
+    /// The servers.toml to work with; relative paths in it count from its folder
+    #[arg(long, global = true, value_name = "FILE", default_value = "servers.toml")]
+    pub(crate) config: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway and the admin listener
+    #[command(long_about = "\
+Runs the gateway (MCP over Streamable HTTP at /mcp) and the admin listener (API at /api/v1, /healthz, /readyz).
+
+servers.toml and policies/ are read again when they change and on SIGHUP. A broken file changes nothing: what \
+was in force stays in force, and the log and /readyz say what is wrong. SIGTERM and SIGINT end it after the \
+calls in flight, at most [gateway] drain later.")]
+    Serve(ServeArgs),
+    /// Serve one agent over standard input and output; opens no listener
+    #[command(long_about = "\
+Serves MCP to one agent over standard input and output, for clients that start their servers themselves. \
+It opens no listener, and shares store, budgets and approvals with any `tollgate serve` on the same files. \
+Standard output carries MCP only; logs go to standard error. It ends when standard input ends.")]
+    Stdio(StdioArgs),
+    /// Check servers.toml and policies/: all errors at once, and advice
+    #[command(long_about = "\
+Reads servers.toml and the whole bundle and prints every error and every lint, with file, line and column. \
+Exit code 1 if there is any error. Nothing is started and nothing is written.")]
+    Check(JsonFlag),
+    /// See and decide what waits for a person
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate approvals list --status pending
+  tollgate approvals show 0199a3f2-…
+  TOLLGATE_KEY=… tollgate approvals approve 0199a3f2-… --comment 'seen the ticket'
+  TOLLGATE_KEY=… tollgate approvals reject 0199a3f2-… --comment 'not on a Friday'
+
+It works on the store itself, with or without a running `tollgate serve`; a call that waits is woken."
+    )]
+    Approvals(ApprovalsCommand),
+    /// Ask, verify and export the record of what happened
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate audit query --agent demo-agent --decision deny --since 24h
+  tollgate audit show 0af7651916cd43dd8448eb211c80319c
+  tollgate audit verify
+  tollgate audit export --format csv --since 2026-11-01 > november.csv
+  tollgate audit tail --json | jq .tool"
+    )]
+    Audit(AuditCommand),
+    /// The agents of policies/authority.yaml, and new keys for them
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate agents list
+  tollgate agents show demo-agent --json
+  tollgate agents add reporter-01       prints a fresh key once, and what to paste into authority.yaml"
+    )]
+    Agents(AgentsCommand),
+    /// The MCP servers of servers.toml, as they answer now
+    #[command(subcommand)]
+    Servers(ServersCommand),
+    /// What the budgets stand at
+    #[command(subcommand)]
+    Budget(BudgetCommand),
+    /// Print what an MCP client needs to reach Tollgate as an agent
+    #[command(after_help = "\
+Examples:
+  tollgate client-config claude --agent demo-agent
+  tollgate client-config vscode --agent demo-agent
+
+Each prints two variants: over standard input and output (the client starts Tollgate), and over HTTP \
+(`tollgate serve` is running).")]
+    ClientConfig(ClientConfigArgs),
+    /// A small real MCP server over standard input and output, to try policies against
+    DemoUpstream,
+    /// Keeps watch over one child process; started by Tollgate itself
+    #[command(hide = true)]
+    SuperviseChild {
+        /// What it is to start
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+/// `--json` alone.
+#[derive(Debug, Args)]
+pub(crate) struct JsonFlag {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// What serve and stdio share.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// How log lines on standard error look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// Also write every event as one JSON line to `stdout` or to this file (appended); may be given twice
+    #[arg(long, value_name = "stdout|FILE")]
+    pub(crate) events: Vec<PathBuf>,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// `stdio`
+#[derive(Debug, Args)]
+pub(crate) struct StdioArgs {
+    /// The agent of authority.yaml that the client is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: AgentId,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// `approvals …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// List approvals, newest first
+    List {
+        /// Only these states; may be given more than once
+        #[arg(long, value_name = "STATUS", value_parser = status)]
+        status: Vec<ApprovalStatus>,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Show one approval: who wants what, why it was stopped, what it costs, who decided
+    Show {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Approve one; needs TOLLGATE_KEY of a person who may
+    Approve(DecideArgs),
+    /// Reject one; needs TOLLGATE_KEY of a person who may
+    Reject(DecideArgs),
+}
+
+/// `approvals approve|reject`
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    /// Its id
+    pub(crate) id: String,
+    /// Why; kept in the record
+    #[arg(long)]
+    pub(crate) comment: Option<String>,
+    /// What shows that the call is right, where the rule asks for evidence: a ticket, a link
+    #[arg(long)]
+    pub(crate) evidence: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `audit …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List events, the newest last
+    Query {
+        #[command(flatten)]
+        filter: EventFilter,
+        /// At most so many, the newest
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Answer the five questions about one trace, call by call
+    #[command(long_about = "\
+Answers, from Tollgate's own records and call by call: who initiated it; what was decided and why; whether an \
+approval was required and who gave it; what executed, where, with what limits; and where the immutable evidence is.")]
+    Show {
+        /// The trace id: 32 hex digits, or the UUID form
+        #[arg(value_parser = trace)]
+        trace: TraceId,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Recompute the whole chain of records; exit code 1 at the first bad one
+    #[command(long_about = "\
+Recomputes the hash of every record from what is stored, and prints how many there are and the hash of the last \
+one. A changed, moved or missing record is named by its seq, with exit code 1.
+
+What it cannot see: records cut off at the chain's end, and a chain rewritten as a whole. Keep the head that it \
+prints somewhere else to compare with.")]
+    Verify(JsonFlag),
+    /// Write events to standard output, in chain order
+    Export {
+        #[command(flatten)]
+        filter: EventFilter,
+        /// At most so many
+        #[arg(long)]
+        limit: Option<u64>,
+        /// The form
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        format: ExportFormat,
+    },
+    /// Print events as they come, from every process on the store, until Ctrl-C
+    Tail {
+        #[command(flatten)]
+        filter: EventFilter,
+        /// First print so many of the newest
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        limit: u32,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One JSON object per line
+    Jsonl,
+    /// Comma-separated, with a header
+    Csv,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(crate) struct EventFilter {
+    /// Of this trace (32 hex digits, or the UUID form)
+    #[arg(long, value_name = "TRACE_ID", value_parser = trace)]
+    pub(crate) trace: Option<TraceId>,
+    /// Of this workflow
+    #[arg(long, value_name = "NAME")]
+    pub(crate) workflow: Option<String>,
+    /// Of this agent
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Decided by this policy
+    #[arg(long, value_name = "ID")]
+    pub(crate) policy: Option<String>,
+    /// Of this tool, as the agent sees it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// With this decision, like `deny` or `pending_approval`
+    #[arg(long, value_parser = decision)]
+    pub(crate) decision: Option<EventDecision>,
+    /// Of this type, like `agent_decision`
+    #[arg(long, value_name = "TYPE", value_parser = event_type)]
+    pub(crate) event_type: Option<EventType>,
+    /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Before: the same forms
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+}
+
+/// A time as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// At this time.
+    At(Timestamp),
+    /// So long before now.
+    Ago(Duration),
+}
+
+/// `agents …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// List the agents and what they may use
+    List(JsonFlag),
+    /// Show one agent in full
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Make a key for a new agent, and print what to paste into authority.yaml
+    #[command(long_about = "\
+Makes a fresh key and prints it once, with the entry for policies/authority.yaml, which holds only the key's \
+SHA-256. No file is changed: you paste the entry, choose the agent's capabilities, and a running gateway takes it \
+over at once.")]
+    Add {
+        /// The new agent's name
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Make another key for an agent, and print what to paste into authority.yaml
+    #[command(long_about = "\
+Makes a fresh key and prints it once, with the line for policies/authority.yaml. No file is changed: add the new \
+digest beside the old one, give the agent its new key, then remove the old digest, which ends the old key's \
+sessions at their next message.")]
+    Rotate {
+        /// The agent's name
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+/// `servers …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServersCommand {
+    /// Connect to every server and list how it stands
+    List(JsonFlag),
+    /// Connect to one server and print what it offers
+    Inspect {
+        /// The name of its table in servers.toml
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
+/// `budget …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum BudgetCommand {
+    /// Every budget, with each of its counters
+    Status(JsonFlag),
+}
+
+/// `client-config`
+#[derive(Debug, Args)]
+pub(crate) struct ClientConfigArgs {
+    /// The client
+    #[arg(value_enum)]
+    pub(crate) client: ClientKind,
+    /// The agent of authority.yaml that the client is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: String,
+}
+
+/// A client whose configuration is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientKind {
+    /// Claude Code and Claude Desktop
+    Claude,
+    /// Cursor
+    Cursor,
+    /// Visual Studio Code
+    Vscode,
+    /// Codex
+    Codex,
+}
+
+fn words<T: std::fmt::Display>(all: &[T]) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn status(text: &str) -> Result<ApprovalStatus, String> {
+    ApprovalStatus::parse(text).ok_or_else(|| format!("expected one of {}", words(ApprovalStatus::ALL)))
+}
+
+fn decision(text: &str) -> Result<EventDecision, String> {
+    EventDecision::parse(text).ok_or_else(|| format!("expected one of {}", words(EventDecision::ALL)))
+}
+
+fn event_type(text: &str) -> Result<EventType, String> {
+    EventType::parse(text).ok_or_else(|| format!("expected one of {}", words(EventType::ALL)))
+}
+
+fn trace(text: &str) -> Result<TraceId, String> {
+    TraceId::parse(text).ok_or_else(|| "expected 32 hex digits, or a UUID".to_owned())
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let day = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(Moment::At(at));
+    }
+    if let Some(at) = text.parse::<Date>().ok().filter(|_| text.len() == 10).and_then(day) {
+        return Ok(Moment::At(at));
+    }
+    humantime::parse_duration(text).map(Moment::Ago).map_err(|_| {
+        "expected a time like 2026-11-20T08:00:00Z, a day like 2026-11-20 (UTC), or how long ago, like 24h".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn moments_take_three_forms() {
+        let at = |text: &str| Ok(Moment::At(text.parse().unwrap()));
+        let check = |input: &str, expect: Result<Moment, ()>| {
+            assert_eq!(moment(input).map_err(drop), expect, "{input}")
+        };
+        check("2026-11-20T08:00:00Z", at("2026-11-20T08:00:00Z"));
+        check("2026-11-20T08:00:00+02:00", at("2026-11-20T06:00:00Z"));
+        check("2026-11-20", at("2026-11-20T00:00:00Z"));
+        check("24h", Ok(Moment::Ago(Duration::from_secs(86_400))));
+        check("yesterday", Err(()));
+        check("", Err(()));
+    }
+}

@@ -1,0 +1,185 @@
+//! `tollgate audit …`: the record of what happened, asked, verified and exported.
+
+use super::{
+    args::{AuditCommand, EventFilter, ExportFormat, Moment},
+    failure::CliError,
+    follow::{Follower, head},
+    screen::{Screen, or_dash, time},
+    setup::Setup,
+    wiring,
+};
+use crate::{
+    model::{Event, TraceId},
+    store::{EventQuery, Store},
+};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// Runs one of them.
+pub(super) async fn audit(setup: Setup, command: AuditCommand) -> Result<(), CliError> {
+    let store = setup.store()?;
+    let done = on_store(Arc::clone(&store), setup.now(), command).await;
+    store.close().await;
+    done
+}
+
+async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
+    let mut screen = Screen::new();
+    match command {
+        AuditCommand::Query { filter, limit, json } => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let events = newest(&store, &query(filter, now), limit).await?;
+            if json.json {
+                return screen.json(&events);
+            }
+            let rows: Vec<Vec<String>> = events.iter().map(row).collect();
+            screen.table(&HEADER, &rows, "no event fits")
+        }
+        AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
+        AuditCommand::Verify(flag) => {
+            let report = store.verify().await?;
+            if flag.json {
+                screen.json(&report)?;
+            }
+            if let Some(bad) = report.bad {
+                return Err(CliError::Chain { seq: bad.seq, problem: bad.problem });
+            }
+            if flag.json {
+                return Ok(());
+            }
+            screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
+        }
+        AuditCommand::Export { filter, limit, format } => {
+            export(&store, &mut screen, query(filter, now), limit, format).await
+        }
+        AuditCommand::Tail { filter, limit, json } => {
+            let query = query(filter, now);
+            let after = head(&store).await?;
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            for event in newest(&store, &query, limit).await?.iter().filter(|event| event.seq <= after) {
+                line(&mut screen, event, json.json)?;
+            }
+            let mut follower = Follower::new(store, query, after);
+            loop {
+                for event in follower.wait().await? {
+                    line(&mut screen, &event, json.json)?;
+                }
+            }
+        }
+    }
+}
+
+fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
+    let at = |moment: Moment| match moment {
+        Moment::At(at) => at,
+        Moment::Ago(ago) => jiff::SignedDuration::try_from(ago)
+            .ok()
+            .and_then(|ago| now.checked_sub(ago).ok())
+            .unwrap_or(Timestamp::MIN),
+    };
+    EventQuery {
+        event_type: filter.event_type,
+        trace_id: filter.trace,
+        workflow_id: filter.workflow.map(Into::into),
+        agent_id: filter.agent.map(Into::into),
+        policy_id: filter.policy.map(Into::into),
+        tool: filter.tool,
+        decision: filter.decision,
+        since: filter.since.map(at),
+        until: filter.until.map(at),
+        ..EventQuery::default()
+    }
+}
+
+/// The newest so many, in chain order.
+async fn newest(store: &Arc<dyn Store>, query: &EventQuery, limit: usize) -> Result<Vec<Event>, CliError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut events = store.events(EventQuery { newest_first: true, limit, ..query.clone() }).await?;
+    events.reverse();
+    Ok(events)
+}
+
+const HEADER: [&str; 9] = ["seq", "time", "event", "agent", "tool", "decision", "policy", "outcome", "trace"];
+
+fn row(event: &Event) -> Vec<String> {
+    let draft = &event.draft;
+    vec![
+        event.seq.to_string(),
+        time(draft.timestamp),
+        draft.event_type.to_string(),
+        or_dash(draft.agent_id.as_ref()),
+        or_dash(draft.tool.as_ref()),
+        or_dash(draft.decision),
+        or_dash(draft.policy_id.as_ref()),
+        or_dash(draft.outcome.map(|outcome| outcome.as_str())),
+        or_dash(draft.trace_id),
+    ]
+}
+
+fn line(screen: &mut Screen, event: &Event, json: bool) -> Result<(), CliError> {
+    if json {
+        return screen.json_line(event);
+    }
+    let reason = event.draft.reason.as_deref().map(|reason| format!("  {reason}")).unwrap_or_default();
+    screen.line(&format!("{}{reason}", row(event).join("  ")))
+}
+
+async fn show(
+    store: &Arc<dyn Store>,
+    screen: &mut Screen,
+    trace: TraceId,
+    json: bool,
+) -> Result<(), CliError> {
+    let query = EventQuery { trace_id: Some(trace), ..EventQuery::default() };
+    let events = store.events(query).await?;
+    if events.is_empty() {
+        let hint = "`tollgate audit query` lists the newest".to_owned();
+        return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
+    }
+    if json {
+        return screen.json(&crate::front::admin::trace_report(trace, &events));
+    }
+    screen.line(&wiring::trace_text(trace, &events))
+}
+
+/// How many events are read at once.
+const PAGE: u64 = 1000;
+
+/// Page by page up to the head of the moment it began, so that a busy gateway cannot make it endless.
+async fn export(
+    store: &Arc<dyn Store>,
+    screen: &mut Screen,
+    query: EventQuery,
+    limit: Option<u64>,
+    format: ExportFormat,
+) -> Result<(), CliError> {
+    let end = head(store).await?;
+    let mut after = 0;
+    let mut left = limit.unwrap_or(u64::MAX);
+    if format == ExportFormat::Csv {
+        screen.raw(&wiring::csv(&[], true)?)?;
+    }
+    while left > 0 && after < end {
+        let page = usize::try_from(left.min(PAGE)).unwrap_or(usize::MAX);
+        let wanted = EventQuery { after_seq: Some(after), newest_first: false, limit: page, ..query.clone() };
+        let mut events = store.events(wanted).await?;
+        events.retain(|event| event.seq <= end);
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        left = left.saturating_sub(u64::try_from(events.len()).unwrap_or(u64::MAX));
+        match format {
+            ExportFormat::Jsonl => {
+                let mut lines = Vec::new();
+                for event in &events {
+                    serde_json::to_writer(&mut lines, event).map_err(std::io::Error::other)?;
+                    lines.push(b'\n');
+                }
+                screen.raw(&String::from_utf8_lossy(&lines))?;
+            }
+            ExportFormat::Csv => screen.raw(&wiring::csv(&events, false)?)?,
+        }
+    }
+    Ok(())
+}

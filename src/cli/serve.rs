@@ -1,0 +1,229 @@
+//! `tollgate serve` and `tollgate stdio`: starts everything in order, and ends it in the reverse order.
+
+use super::{
+    args::{RunArgs, ServeArgs, StdioArgs},
+    failure::CliError,
+    follow::{self, Follower},
+    log, reload,
+    setup::load,
+    wiring::{self, Loaded},
+};
+use crate::{
+    clock::{IdSource as _, System},
+    gateway::{Gateway, InForce},
+    store::{EventQuery, Store},
+};
+use std::{
+    future::Future,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What both commands start and end alike.
+struct Running {
+    gateway: Arc<Gateway>,
+    store: Arc<dyn Store>,
+    drain: Duration,
+    sinks: Vec<JoinHandle<()>>,
+    sinks_end: CancellationToken,
+    reloader: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(
+        path: &Path,
+        loaded: Loaded,
+        args: &RunArgs,
+        system: Arc<System>,
+    ) -> Result<Self, CliError> {
+        let Loaded { config, policies, lints } = loaded;
+        for lint in &lints.0 {
+            tracing::warn!(lint = %lint, "files.lint");
+        }
+        wiring::ensure_data_dir(&config)?;
+        let mut targets = Vec::new();
+        for target in &args.events {
+            targets.push(follow::open_sink(target).await?);
+        }
+        let store = wiring::open_store(&config, system.owner_id())?;
+        let sinks_end = CancellationToken::new();
+        let mut sinks = Vec::new();
+        if !targets.is_empty() {
+            let head = follow::head(&store).await?;
+            for target in targets {
+                let follower = Follower::new(Arc::clone(&store), EventQuery::default(), head);
+                sinks.push(tokio::spawn(follow::copy(follower, target, sinks_end.clone())));
+            }
+        }
+        let drain = config.gateway.drain;
+        let in_force = InForce { config, policies };
+        let gateway = wiring::start_gateway(in_force, Arc::clone(&store), system).await?;
+        let watched = (path.to_owned(), Arc::clone(&gateway));
+        let reloader = tokio::spawn(async move {
+            let (path, gateway) = watched;
+            if let Err(error) = reload::watch(path, gateway).await {
+                tracing::error!(error = %error, "reload.stopped");
+            }
+        });
+        Ok(Self { gateway, store, drain, sinks, sinks_end, reloader })
+    }
+
+    /// Calls in flight first, then the upstreams, then the record of it all.
+    async fn end(self) {
+        self.reloader.abort();
+        wiring::shutdown(&self.gateway, self.drain).await;
+        self.sinks_end.cancel();
+        for sink in self.sinks {
+            sink.await.ok();
+        }
+        self.store.close().await;
+    }
+}
+
+/// Runs the gateway until a signal ends it.
+pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError> {
+    log::start(args.run.log_format)?;
+    let loaded = load(&path)?;
+    let system = Arc::new(System::default());
+    // A port that is taken is told before anything is started.
+    let mcp = bind(loaded.config.gateway.listen, "[gateway] listen").await?;
+    let admin = bind(loaded.config.admin.listen, "[admin] listen").await?;
+    let line = announcement(&loaded, address(&mcp), address(&admin));
+    let mut signals = Signals::listen()?;
+    let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
+    let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
+    let gateway = &running.gateway;
+    let mut mcp = tokio::spawn(wiring::serve_mcp(mcp, Arc::clone(gateway), mcp_end.clone()));
+    let mut admin = tokio::spawn(wiring::serve_admin(admin, Arc::clone(gateway), system, admin_end.clone()));
+    tell(&line);
+    let ended = tokio::select! {
+        () = signals.ending() => Ok(()),
+        ended = &mut mcp => flat(ended),
+        ended = &mut admin => flat(ended),
+    };
+    // The admin listener goes last: approvals and probes work while calls in flight finish.
+    mcp_end.cancel();
+    let limit = running.drain;
+    let rest = async {
+        if !mcp.is_finished() && tokio::time::timeout(limit, &mut mcp).await.is_err() {
+            mcp.abort();
+        }
+        running.end().await;
+        admin_end.cancel();
+        if !admin.is_finished() && tokio::time::timeout(ADMIN_GRACE, &mut admin).await.is_err() {
+            admin.abort();
+        }
+    };
+    finish(rest, signals).await;
+    ended
+}
+
+/// How long answers of the admin listener may take to leave.
+const ADMIN_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves one agent until its client goes away or a signal ends it.
+pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError> {
+    if args.run.events.iter().any(|target| target == Path::new("stdout")) {
+        return Err(CliError::Told(
+            "standard output carries MCP here: write events to a file with --events FILE".to_owned(),
+        ));
+    }
+    log::start(args.run.log_format)?;
+    let loaded = load(&path)?;
+    if !loaded.policies.authority.agents.contains_key(&args.agent) {
+        return Err(CliError::Unknown {
+            kind: "agent",
+            name: args.agent.chars().take(80).collect(),
+            hint: "`tollgate agents list` shows them all".to_owned(),
+        });
+    }
+    let mut signals = Signals::listen()?;
+    let running = Running::start(&path, loaded, &args.run, Arc::new(System::default())).await?;
+    let end = CancellationToken::new();
+    let session = wiring::serve_stdio(Arc::clone(&running.gateway), args.agent, end.clone());
+    let mut session = tokio::spawn(session);
+    let ended = tokio::select! {
+        () = signals.ending() => Ok(()),
+        ended = &mut session => flat(ended),
+    };
+    end.cancel();
+    let limit = running.drain;
+    let rest = async {
+        if !session.is_finished() && tokio::time::timeout(limit, &mut session).await.is_err() {
+            session.abort();
+        }
+        running.end().await;
+    };
+    finish(rest, signals).await;
+    ended
+}
+
+fn flat(ended: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(), CliError> {
+    ended.unwrap_or_else(|lost| Err(CliError::Told(format!("a listener stopped: {lost}"))))
+}
+
+/// Ends in order; a second signal ends at once.
+async fn finish(rest: impl Future<Output = ()>, mut signals: Signals) {
+    tokio::select! {
+        () = rest => {}
+        () = signals.ending() => tell("tollgate: a second signal: ended at once, calls in flight are left"),
+    }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address).await.map_err(|source| CliError::Io {
+        what: format!(
+            "cannot listen on {address} (is another gateway running? {key} in servers.toml changes it)"
+        ),
+        source,
+    })
+}
+
+fn address(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
+}
+
+fn announcement(loaded: &Loaded, mcp: String, admin: String) -> String {
+    let scheme = if loaded.config.gateway.tls.is_some() { "https" } else { "http" };
+    let short: String = loaded.policies.snapshot.chars().take(12).collect();
+    format!(
+        "tollgate: MCP at {scheme}://{mcp}/mcp, admin at {scheme}://{admin}, environment `{}`, policies {short}",
+        loaded.policies.environment
+    )
+}
+
+/// One line for a person; a closed standard error is no reason to stop.
+fn tell(line: &str) {
+    writeln!(std::io::stderr(), "{line}").ok();
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let open = |kind| {
+            signal(kind)
+                .map_err(|source| CliError::Io { what: "cannot listen for signals".to_owned(), source })
+        };
+        Ok(Self { interrupt: open(SignalKind::interrupt())?, terminate: open(SignalKind::terminate())? })
+    }
+
+    async fn ending(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

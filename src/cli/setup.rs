@@ -1,0 +1,92 @@
+//! What every command that reads or decides starts from: the files, who is typing, and the store.
+
+use super::{
+    failure::CliError,
+    wiring::{self, Loaded},
+};
+use crate::{
+    clock::{Clock as _, IdSource as _, System},
+    identity::person_by_key,
+    model::PersonId,
+    policy::Role,
+    store::Store,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The files, and who is typing.
+pub(super) struct Setup {
+    /// The servers.toml.
+    pub(super) path: PathBuf,
+    /// What it and the bundle say.
+    pub(super) loaded: Loaded,
+    /// This machine's clock and randomness.
+    pub(super) system: Arc<System>,
+    person: Option<PersonId>,
+}
+
+impl Setup {
+    /// Reads the files and holds `TOLLGATE_KEY` against them: a wrong one is never taken for none.
+    pub(super) fn load(path: &Path) -> Result<Self, CliError> {
+        let loaded = load(path)?;
+        let person = match std::env::var("TOLLGATE_KEY") {
+            Err(std::env::VarError::NotPresent) => None,
+            Err(std::env::VarError::NotUnicode(_)) => return Err(CliError::UnreadableKey),
+            Ok(key) if key.trim().is_empty() => return Err(CliError::UnreadableKey),
+            Ok(key) => {
+                let person = person_by_key(&loaded.policies.authority, key.as_bytes());
+                let person = person.ok_or(CliError::WrongKey)?;
+                if person.roles.is_empty() {
+                    return Err(CliError::NotEntitled {
+                        person: person.id.to_string(),
+                        needs: "`approver`, `auditor` or `admin`",
+                    });
+                }
+                Some(person.id.clone())
+            }
+        };
+        Ok(Self { path: path.to_owned(), loaded, system: Arc::new(System::default()), person })
+    }
+
+    /// The person whose key was given; without one nobody can decide.
+    pub(super) fn person(&self) -> Result<&PersonId, CliError> {
+        self.person.as_ref().ok_or(CliError::KeyNeeded)
+    }
+
+    /// The local admin may administer, and so may a person with that role; others may not.
+    pub(super) fn admin(&self) -> Result<(), CliError> {
+        let Some(id) = &self.person else { return Ok(()) };
+        let person = self.loaded.policies.authority.people.get(id);
+        if person.is_some_and(|person| person.roles.contains(&Role::Admin)) {
+            return Ok(());
+        }
+        Err(CliError::NotEntitled { person: id.to_string(), needs: "`admin`" })
+    }
+
+    /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
+    /// at the wrong place would look like a clean record.
+    pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
+        let path = &self.loaded.config.store.path;
+        match path.try_exists() {
+            Ok(true) => wiring::open_store(&self.loaded.config, self.system.owner_id()),
+            Ok(false) => Err(CliError::NoStore(path.clone())),
+            Err(source) => Err(CliError::Io { what: format!("cannot read `{}`", path.display()), source }),
+        }
+    }
+
+    /// What time it is.
+    pub(super) fn now(&self) -> jiff::Timestamp {
+        self.system.now()
+    }
+}
+
+/// Reads servers.toml and the bundle.
+pub(super) fn load(path: &Path) -> Result<Loaded, CliError> {
+    wiring::load(path).map_err(|problems| CliError::Files {
+        path: path.to_owned(),
+        rendered: wiring::render(&problems),
+        problems,
+    })
+}

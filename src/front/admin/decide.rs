@@ -1,0 +1,123 @@
+//! `POST approvals/{id}/decision`: the API's channel to the one record of an approval.
+
+use super::{AdminPort, MAX_BODY, State, error::ApiError, params, person::Decider, view};
+use crate::{
+    approval::{Answer, MAX_TEXT},
+    model::{ApprovalId, json},
+    policy::ChannelKind,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, Path, RawQuery, Request},
+    http::StatusCode,
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The answer in a request's body.
+pub(super) struct Body(Answer);
+
+impl FromRequest<Arc<dyn AdminPort>> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, port).await.map_err(|rejection| {
+            match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                true => ApiError::TooLarge(MAX_BODY),
+                false => ApiError::BadRequest("the body could not be read".to_owned()),
+            }
+        })?;
+        parse(&bytes).map(Self).map_err(ApiError::BadRequest)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Answer, String> {
+    let value = json::parse(bytes).map_err(|error| {
+        // The text of the error may quote the body: its place is enough.
+        format!(
+            "the body is not JSON without duplicate members (line {}, column {})",
+            error.line(),
+            error.column()
+        )
+    })?;
+    let Value::Object(members) = value else { return Err("the body must be a JSON object".to_owned()) };
+    let mut approve = None;
+    let mut comment = None;
+    let mut evidence = None;
+    for (name, value) in members {
+        match name.as_str() {
+            "decision" => {
+                approve = Some(match value.as_str() {
+                    Some("approve") => true,
+                    Some("reject") => false,
+                    Some(_) | None => return Err("`decision` must be `approve` or `reject`".to_owned()),
+                });
+            }
+            "comment" => comment = text("comment", value)?,
+            "evidence" => evidence = text("evidence", value)?,
+            _ => {
+                let shown: String = name.chars().take(40).collect();
+                return Err(format!(
+                    "`{}` is not a member of a decision: expected decision, comment, evidence",
+                    shown.escape_debug()
+                ));
+            }
+        }
+    }
+    let approve = approve.ok_or_else(|| "`decision` is missing: `approve` or `reject`".to_owned())?;
+    Ok(Answer { approve, comment, evidence })
+}
+
+fn text(name: &str, value: Value) -> Result<Option<String>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) if text.chars().count() <= MAX_TEXT => Ok(Some(text)),
+        Value::String(_) => Err(format!("`{name}` is longer than {MAX_TEXT} characters")),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Err(format!("`{name}` must be a string or null"))
+        }
+    }
+}
+
+/// Writes the answer, and gives back the record as it stands then.
+pub(super) async fn decide(
+    axum::extract::State(port): State,
+    Decider(person): Decider,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    Body(answer): Body,
+) -> Result<Json<Value>, ApiError> {
+    params::none(query.as_deref())?;
+    let in_force = port.in_force();
+    let id = ApprovalId::from(id);
+    let decided = port.approvals().decide(&in_force.policies, &person, &id, ChannelKind::Api, answer).await?;
+    tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
+    Ok(Json(view::approval(&decided, &in_force.policies)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_read_strictly() {
+        let check = |body: &str, expect: Result<bool, &str>| match (parse(body.as_bytes()), expect) {
+            (Ok(answer), Ok(approve)) => assert_eq!(answer.approve, approve, "{body}"),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{body}: {error}"),
+            (got, _) => panic!("{body}: {got:?}"),
+        };
+        check(r#"{"decision":"approve"}"#, Ok(true));
+        check(r#"{"decision":"reject","comment":null,"evidence":"T-1"}"#, Ok(false));
+        check(r#"{"decision":"yes"}"#, Err("`approve` or `reject`"));
+        check(r#"{"decision":true}"#, Err("`approve` or `reject`"));
+        check("{}", Err("`decision` is missing"));
+        check(r#"{"decision":"reject","decision":"approve"}"#, Err("duplicate"));
+        check(r#"{"decision":"approve","person":"bob"}"#, Err("`person`"));
+        check(r#"{"decision":"approve","comment":7}"#, Err("`comment` must be a string"));
+        check(&format!(r#"{{"decision":"approve","evidence":"{}"}}"#, "x".repeat(4001)), Err("4000"));
+        check("[]", Err("object"));
+        check("", Err("not JSON"));
+        check(r#"{"decision":"approve"} x"#, Err("not JSON"));
+    }
+}

@@ -1,0 +1,112 @@
+//! What the admin API answers when it does not do what was asked: `{"error": {"code", "message"}}`.
+
+use crate::{approval::DecideError, identity::AuthError, store::StoreError};
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use std::time::Duration;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// 401
+    #[error("{0}")]
+    Unauthenticated(AuthError),
+    /// 429
+    #[error("too many failed attempts: try again later")]
+    RateLimited(Duration),
+    /// 403
+    #[error("{0}")]
+    Forbidden(String),
+    /// 400
+    #[error("{0}")]
+    BadRequest(String),
+    /// 404
+    #[error("{0}")]
+    NotFound(String),
+    /// 405
+    #[error("this path does not take this method")]
+    MethodNotAllowed,
+    /// 409
+    #[error("{0}")]
+    Conflict(String),
+    /// 413
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// 422
+    #[error("{0}")]
+    EvidenceMissing(String),
+    /// 503; what the store said goes to the log only.
+    #[error("the store does not answer: nothing was changed; try again")]
+    Unavailable,
+}
+
+impl ApiError {
+    /// Every pair of status and code, as the OpenAPI document lists them.
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        }
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Missing | AuthError::Unknown => Self::Unauthenticated(error),
+            AuthError::RateLimited(wait) => Self::RateLimited(wait),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = %error, "admin.store_failed");
+        Self::Unavailable
+    }
+}
+
+impl From<DecideError> for ApiError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::NotFound => Self::NotFound(error.to_string()),
+            DecideError::NotApprover(_) => Self::Forbidden(error.to_string()),
+            DecideError::AlreadyDecided(_) | DecideError::AlreadyAnswered(_) => {
+                Self::Conflict(error.to_string())
+            }
+            DecideError::EvidenceMissing => Self::EvidenceMissing(error.to_string()),
+            DecideError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status();
+        let body = Json(json!({"error": {"code": code, "message": self.to_string()}}));
+        let mut response = (status, body).into_response();
+        if let Self::Unauthenticated(_) = self {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"tollgate admin\""),
+            );
+        }
+        if let Self::RateLimited(wait) = self {
+            let seconds = HeaderValue::from(wait.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
+}

@@ -1,0 +1,92 @@
+//! What every request to the admin listener passes first: a page in a browser must not reach it by DNS
+//! rebinding, and no answer may be kept, framed or interpreted.
+
+use super::{AdminPort, error::ApiError};
+use crate::config::Config;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Uri, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// Checks `Host` and `Origin`, and sets the security headers on every answer, refusals included.
+pub(super) async fn guard(State(port): State<Arc<dyn AdminPort>>, request: Request, next: Next) -> Response {
+    let checked = check(&port.in_force().config, request.headers(), request.uri());
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn check(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+    let host = single(headers, header::HOST)?;
+    let host = host.or_else(|| uri.authority().map(Authority::as_str)).unwrap_or_default();
+    if !host_allowed(config, host) {
+        return Err(ApiError::Forbidden(
+            "this `Host` is not accepted: reach the listener by its own address, or add the name to [gateway] \
+             allowed_hosts"
+                .to_owned(),
+        ));
+    }
+    match single(headers, header::ORIGIN)? {
+        Some(origin) if !origin_allowed(config, origin, host) => {
+            Err(ApiError::Forbidden("this `Origin` is not accepted".to_owned()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, ApiError> {
+    let bad = || ApiError::BadRequest(format!("the header `{name}` is given twice, or is not text"));
+    let mut values = headers.get_all(&name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| bad()),
+        (Some(_), Some(_)) => Err(bad()),
+    }
+}
+
+/// The listener's own address, this machine's own names, and what the admin allows. Rebinding needs a name that
+/// somebody else controls, so an address is enough where the listener takes any.
+fn host_allowed(config: &Config, host: &str) -> bool {
+    if config.gateway.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+        return true;
+    }
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    if host.contains('@') {
+        return false;
+    }
+    let name = authority.host();
+    if config.gateway.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) {
+        return true;
+    }
+    if name.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    let own = config.admin.listen.ip();
+    match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip == own || own.is_unspecified(),
+        Err(_) => false,
+    }
+}
+
+/// The listener's own pages, and what the admin allows.
+fn origin_allowed(config: &Config, origin: &str, host: &str) -> bool {
+    let same = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"))
+        .is_some_and(|rest| rest.eq_ignore_ascii_case(host));
+    same || config.gateway.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+}

@@ -1,0 +1,134 @@
+//! The admin listener: probes for machines, and the API for people (SPEC 12). It is never on the agents' port.
+
+mod decide;
+mod error;
+mod guard;
+mod params;
+mod person;
+mod read;
+pub mod view;
+
+use crate::{
+    approval::Approvals,
+    clock::Clock,
+    gateway::{Gateway, InForce, Readiness},
+    identity::{AuthError, Principal},
+    store::Store,
+    upstream::UpstreamState,
+};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{MethodRouter, get, post},
+};
+pub use read::trace_report;
+
+use error::ApiError;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::{net::IpAddr, sync::Arc};
+
+/// What the admin listener needs of the gateway.
+pub trait AdminPort: Send + Sync + 'static {
+    /// Authenticates an `Authorization` header value; failures count against the address.
+    fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError>;
+    /// What is in force now.
+    fn in_force(&self) -> Arc<InForce>;
+    /// How the gateway stands.
+    fn readiness(&self) -> Readiness;
+    /// What time it is.
+    fn now(&self) -> Timestamp;
+    /// The approvals.
+    fn approvals(&self) -> &Approvals;
+    /// The store.
+    fn store(&self) -> &Arc<dyn Store>;
+    /// Every upstream's state.
+    fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
+    /// Every tool with what Tollgate takes it to be.
+    fn tools(&self) -> Vec<Value> {
+        let in_force = self.in_force();
+        view::tools(&in_force.config, &in_force.policies, &self.upstreams())
+    }
+}
+
+/// The port over a running gateway.
+pub struct Desk {
+    gateway: Arc<Gateway>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Desk {
+    /// Over a gateway.
+    pub fn new(gateway: Arc<Gateway>, clock: Arc<dyn Clock>) -> Self {
+        Self { gateway, clock }
+    }
+}
+
+impl AdminPort for Desk {
+    fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
+        self.gateway.authenticate(peer, Some(authorization))
+    }
+    fn in_force(&self) -> Arc<InForce> {
+        self.gateway.in_force()
+    }
+    fn readiness(&self) -> Readiness {
+        self.gateway.readiness()
+    }
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn approvals(&self) -> &Approvals {
+        self.gateway.approvals()
+    }
+    fn store(&self) -> &Arc<dyn Store> {
+        self.gateway.store()
+    }
+    fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
+        self.gateway.upstreams()
+    }
+}
+
+/// The OpenAPI document, served as it stands.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// The largest body that is read.
+const MAX_BODY: usize = 256 * 1024;
+
+type State = axum::extract::State<Arc<dyn AdminPort>>;
+type Routes = MethodRouter<Arc<dyn AdminPort>>;
+
+/// Every path with its method: what is served, and what the OpenAPI document must list.
+fn table() -> Vec<(&'static str, &'static str, Routes)> {
+    vec![
+        ("get", "/healthz", get(read::health)),
+        ("get", "/readyz", get(read::ready)),
+        ("get", "/api/v1/approvals", get(read::approvals)),
+        ("get", "/api/v1/approvals/{id}", get(read::approval)),
+        ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
+        ("get", "/api/v1/events", get(read::events)),
+        ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
+        ("get", "/api/v1/agents", get(read::agents)),
+        ("get", "/api/v1/tools", get(read::tools)),
+        ("get", "/api/v1/upstreams", get(read::upstreams)),
+        ("get", "/api/v1/policies", get(read::policies)),
+        ("get", "/api/v1/budgets", get(read::budgets)),
+        ("get", "/api/v1/openapi.json", get(read::openapi)),
+    ]
+}
+
+/// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
+pub fn router(port: Arc<dyn AdminPort>) -> Router {
+    let mut router = Router::new();
+    for (_, path, routes) in table() {
+        router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
+    }
+    router
+        .fallback(|| async { ApiError::NotFound("there is nothing at this path".to_owned()) })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&port), guard::guard))
+        .with_state(port)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Query strings, read strictly: an unknown parameter, a repeated one and a bad value are told by name.
+
+use super::error::ApiError;
+use crate::{
+    model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, PolicyId, TraceId, WorkflowId},
+    store::{ApprovalFilter, EventQuery},
+};
+use jiff::Timestamp;
+
+/// How many items a listing gives where nobody says.
+pub(super) const DEFAULT_LIMIT: usize = 100;
+/// The most it gives.
+pub(super) const MAX_LIMIT: usize = 1000;
+
+/// The parameters of `GET events`.
+pub(super) const EVENT_PARAMS: &[&str] = &[
+    "event_type",
+    "trace_id",
+    "agent_id",
+    "workflow_id",
+    "policy_id",
+    "tool",
+    "decision",
+    "call_id",
+    "approval_id",
+    "since",
+    "until",
+    "after_seq",
+    "limit",
+];
+
+/// The parameters of `GET approvals`.
+pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "limit"];
+
+fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if !known.contains(&&*name) {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(bad(&name, "is not a parameter of this path", &known));
+        }
+        if seen.iter().any(|(other, _)| *other == *name) {
+            return Err(bad(&name, "is given twice", "it once"));
+        }
+        if value.is_empty() {
+            return Err(bad(&name, "is empty", "a value"));
+        }
+        seen.push((name.into_owned(), value.into_owned()));
+    }
+    Ok(seen)
+}
+
+fn bad(name: &str, what: &str, expected: &str) -> ApiError {
+    let name: String = name.chars().take(40).collect();
+    ApiError::BadRequest(format!("`{}` {what}: expected {expected}", name.escape_debug()))
+}
+
+fn words<T: std::fmt::Display>(all: &[T]) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn word<T: std::fmt::Display>(name: &str, found: Option<T>, all: &[T]) -> Result<T, ApiError> {
+    found.ok_or_else(|| bad(name, "is not a word it takes", &format!("one of {}", words(all))))
+}
+
+fn limit(value: &str) -> Result<usize, ApiError> {
+    let number = value.parse::<usize>().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
+    number.ok_or_else(|| bad("limit", "is not a number it takes", &format!("1 to {MAX_LIMIT}")))
+}
+
+fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
+    value.parse::<Timestamp>().map_err(|_| {
+        bad(name, "is not a time", "one like 2026-11-20T08:00:00Z (in a URL a `+` is written %2B)")
+    })
+}
+
+/// Reads a path's trace id, in both forms.
+pub(super) fn trace(value: &str) -> Result<TraceId, ApiError> {
+    TraceId::parse(value).ok_or_else(|| bad("trace_id", "is not a trace id", "32 hex digits, or a UUID"))
+}
+
+/// No parameter at all.
+pub(super) fn none(query: Option<&str>) -> Result<(), ApiError> {
+    pairs(query, &[]).map(|_| ())
+}
+
+/// `GET events`: newest first; in chain order from `after_seq` where that is given, for paging.
+pub(super) fn events(query: Option<&str>) -> Result<EventQuery, ApiError> {
+    let mut wanted = EventQuery { newest_first: true, limit: DEFAULT_LIMIT, ..EventQuery::default() };
+    for (name, value) in pairs(query, EVENT_PARAMS)? {
+        match name.as_str() {
+            "event_type" => {
+                wanted.event_type = Some(word(&name, EventType::parse(&value), EventType::ALL)?);
+            }
+            "trace_id" => wanted.trace_id = Some(trace(&value)?),
+            "agent_id" => wanted.agent_id = Some(AgentId::from(value)),
+            "workflow_id" => wanted.workflow_id = Some(WorkflowId::from(value)),
+            "policy_id" => wanted.policy_id = Some(PolicyId::from(value)),
+            "tool" => wanted.tool = Some(value),
+            "decision" => {
+                wanted.decision = Some(word(&name, EventDecision::parse(&value), EventDecision::ALL)?);
+            }
+            "call_id" => wanted.call_id = Some(CallId::from(value)),
+            "approval_id" => wanted.approval_id = Some(value.into()),
+            "since" => wanted.since = Some(time(&name, &value)?),
+            "until" => wanted.until = Some(time(&name, &value)?),
+            "after_seq" => {
+                let seq = value.parse::<i64>().ok().filter(|seq| *seq >= 0);
+                wanted.after_seq =
+                    Some(seq.ok_or_else(|| bad(&name, "is not a seq", "a whole number from 0"))?);
+                wanted.newest_first = false;
+            }
+            _ => wanted.limit = limit(&value)?,
+        }
+    }
+    Ok(wanted)
+}
+
+/// `GET approvals`: `status` takes one word or several with commas.
+pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError> {
+    let mut wanted = ApprovalFilter { limit: DEFAULT_LIMIT, ..ApprovalFilter::default() };
+    for (name, value) in pairs(query, APPROVAL_PARAMS)? {
+        match name.as_str() {
+            "status" => {
+                for part in value.split(',') {
+                    wanted.status.push(word(&name, ApprovalStatus::parse(part), ApprovalStatus::ALL)?);
+                }
+            }
+            "agent_id" => wanted.agent = Some(AgentId::from(value)),
+            _ => wanted.limit = limit(&value)?,
+        }
+    }
+    Ok(wanted)
+}

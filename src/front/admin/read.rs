@@ -1,0 +1,157 @@
+//! Everything on the admin listener that only looks.
+
+use super::{
+    OPENAPI, State,
+    error::ApiError,
+    params,
+    person::{Reader, has_credential},
+    view,
+};
+use crate::{
+    approval::DecideError,
+    model::{ApprovalId, ApprovalStatus, Event, TraceId},
+    store::EventQuery,
+};
+use axum::{
+    Json,
+    extract::{FromRequestParts, Path, RawQuery, Request, State as Given},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+type Reply = Result<Json<Value>, ApiError>;
+
+/// The process answers.
+pub(super) async fn health() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Whether calls can be served; details for people only.
+pub(super) async fn ready(Given(port): State, request: Request) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    let details = has_credential(&parts);
+    if details {
+        Reader::from_request_parts(&mut parts, &port).await?;
+    }
+    let readiness = port.readiness();
+    let (code, status) = match readiness.ready {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+    };
+    if !details {
+        return Ok((code, Json(json!({"status": status}))).into_response());
+    }
+    let in_force = port.in_force();
+    let upstreams: Vec<Value> = port
+        .upstreams()
+        .iter()
+        .map(|state| view::upstream(in_force.config.upstreams.get(&state.name), state))
+        .collect();
+    let body = json!({
+        "status": status,
+        "details": readiness.details,
+        "rejected_reload": readiness.rejected_reload,
+        "policy_snapshot": in_force.policies.snapshot,
+        "upstreams": upstreams,
+    });
+    Ok((code, Json(body)).into_response())
+}
+
+/// Approvals, newest first.
+pub(super) async fn approvals(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    let wanted = params::approvals(query.as_deref())?;
+    if wanted.status.contains(&ApprovalStatus::Expired) {
+        // What is due is expired first, or the store would not find it under that word.
+        port.approvals().expire_all_due().await?;
+    }
+    let limit = wanted.limit;
+    let mut found = port.approvals().list(wanted).await?;
+    found.truncate(limit);
+    let policies = &port.in_force().policies;
+    Ok(Json(view::listing("approvals", found.iter().map(|r| view::approval(r, policies)).collect())))
+}
+
+/// One approval.
+pub(super) async fn approval(
+    Given(port): State,
+    _: Reader,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let found = port.approvals().get(&ApprovalId::from(id)).await?;
+    let record = found.ok_or(DecideError::NotFound)?;
+    Ok(Json(view::approval(&record, &port.in_force().policies)))
+}
+
+/// Events by filter.
+pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    let found = port.store().events(params::events(query.as_deref())?).await?;
+    Ok(Json(json!({"events": found})))
+}
+
+/// One trace, call by call.
+pub(super) async fn trace(
+    Given(port): State,
+    _: Reader,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let id = params::trace(&id)?;
+    let query = EventQuery { trace_id: Some(id), ..EventQuery::default() };
+    let found = port.store().events(query).await?;
+    if found.is_empty() {
+        return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
+    }
+    Ok(Json(trace_report(id, &found)))
+}
+
+/// The five answers about a trace, and the events that prove them.
+pub fn trace_report(id: TraceId, events: &[Event]) -> Value {
+    json!({"trace_id": id, "events": events})
+}
+
+/// The published authority map.
+pub(super) async fn agents(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    Ok(Json(view::authority(&port.in_force().policies)))
+}
+
+/// Every tool behind the gateway.
+pub(super) async fn tools(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    Ok(Json(view::listing("tools", port.tools())))
+}
+
+/// Every upstream and how it stands.
+pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    let in_force = port.in_force();
+    let all = port
+        .upstreams()
+        .iter()
+        .map(|state| view::upstream(in_force.config.upstreams.get(&state.name), state))
+        .collect();
+    Ok(Json(view::listing("upstreams", all)))
+}
+
+/// The bundle in force.
+pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    Ok(Json(view::policies(&port.in_force().policies)))
+}
+
+/// Budgets and their counters.
+pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    let usage = port.store().budget_usage(port.now()).await?;
+    Ok(Json(view::listing("budgets", view::budgets(&port.in_force().policies, &usage))))
+}
+
+/// The OpenAPI document.
+pub(super) async fn openapi(_: Reader, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    params::none(query.as_deref())?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response())
+}

@@ -1,0 +1,694 @@
+//! The admin API over a store in memory: who gets in, what is refused with which status, and that the document
+//! tells the truth.
+
+use super::*;
+use crate::{
+    clock::Fake,
+    config::{AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, StoreConfig},
+    identity::{Doorkeeper, key_digest},
+    model::*,
+    policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, Person, PolicySet, Role},
+    store::{self, *},
+    upstream::{Health, Listing},
+};
+use axum::{
+    body::Body,
+    extract::ConnectInfo,
+    http::{Method, Request, StatusCode, header},
+    response::Response,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use parking_lot::Mutex;
+use serde_json::json;
+use std::net::SocketAddr;
+use tower::ServiceExt as _;
+
+const KEYS: [(&str, &[Role], &[&str]); 5] = [
+    ("alice", &[Role::Approver], &["platform-lead"]),
+    ("bob", &[Role::Approver], &["security-team"]),
+    ("carol", &[Role::Auditor], &[]),
+    ("dave", &[Role::Admin], &["platform-lead"]),
+    ("erin", &[], &[]),
+];
+
+fn authority() -> Authority {
+    let mut authority = Authority::default();
+    for (name, roles, groups) in KEYS {
+        let person = Person {
+            id: name.into(),
+            keys: vec![key_digest(format!("key-of-{name}").as_bytes())],
+            groups: groups.iter().map(|g| Arc::from(*g)).collect(),
+            roles: roles.to_vec(),
+        };
+        authority.people.insert(person.id.clone(), person);
+    }
+    let agent = Agent {
+        id: "planner-01".into(),
+        agent_type: "planner".into(),
+        role: "planner".into(),
+        tenant: "acme".into(),
+        owner: "data-team".into(),
+        operator: Some("alice".into()),
+        attended: false,
+        workflow: None,
+        workflows: Vec::new(),
+        model: None,
+        autonomy: Autonomy::Supervised,
+        capabilities: Vec::new(),
+        keys: vec![key_digest(b"key-of-planner")],
+    };
+    authority.agents.insert(agent.id.clone(), agent);
+    authority
+}
+
+fn in_force() -> InForce {
+    let policies = PolicySet {
+        snapshot: "s1".into(),
+        environment: "staging".into(),
+        bundle: BundleInfo {
+            version: "1".into(),
+            owner: None,
+            default_decision: Decision::Deny,
+            default_approvers: None,
+            required: Vec::new(),
+        },
+        authority: authority(),
+        prices: Default::default(),
+        budgets: Vec::new(),
+        data: Default::default(),
+        policies: Vec::new(),
+        max_repeats: 20,
+        index: Default::default(),
+    };
+    let config = Config {
+        path: "/srv/servers.toml".into(),
+        gateway: GatewayConfig {
+            listen: "127.0.0.1:8787".parse().unwrap(),
+            environment: "staging".into(),
+            policies: "/srv/policies".into(),
+            data_dir: "/srv/.tollgate".into(),
+            separator: "__".to_owned(),
+            approval_wait: std::time::Duration::from_secs(60),
+            public_url: None,
+            allowed_hosts: vec!["gate.example".to_owned()],
+            allowed_origins: vec!["https://desk.example".to_owned()],
+            max_body: 4 << 20,
+            max_sessions: 1000,
+            drain: std::time::Duration::from_secs(20),
+            instructions: None,
+            catalog: CatalogMode::Full,
+            tls: None,
+            behind_tls_proxy: false,
+        },
+        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
+        store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
+        auth: AuthConfig { anonymous_agent: Some("planner-01".into()) },
+        upstreams: Default::default(),
+    };
+    InForce { config, policies }
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    approvals: Mutex<Vec<ApprovalRecord>>,
+    events: Mutex<Vec<Event>>,
+    broken: std::sync::atomic::AtomicBool,
+}
+
+impl Memory {
+    fn answer<T: Send + 'static>(&self, value: T) -> store::Answer<'_, T> {
+        let broken = self.broken.load(std::sync::atomic::Ordering::SeqCst);
+        async move { if broken { Err(StoreError::Failed("/srv/secret-place".to_owned())) } else { Ok(value) } }
+            .boxed()
+    }
+
+    fn append(&self, events: Vec<EventDraft>) {
+        let mut all = self.events.lock();
+        for draft in events {
+            let seq = i64::try_from(all.len()).unwrap() + 1;
+            all.push(Event { seq, prev_hash: String::new(), hash: String::new(), draft });
+        }
+    }
+}
+
+impl Store for Memory {
+    fn admit(&self, _: AdmitRequest) -> store::Answer<'_, Admission> {
+        unreachable!("the admin listener admits nothing")
+    }
+    fn settle(&self, _: Settlement) -> store::Answer<'_, ()> {
+        unreachable!("the admin listener settles nothing")
+    }
+    fn record(&self, events: Vec<EventDraft>) -> store::Answer<'_, ()> {
+        self.append(events);
+        self.answer(())
+    }
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>) -> store::Answer<'_, Asked> {
+        unreachable!("the admin listener asks nothing")
+    }
+    fn approval(&self, id: ApprovalId) -> store::Answer<'_, Option<ApprovalRecord>> {
+        let found = self.approvals.lock().iter().find(|r| r.id == id).cloned();
+        self.answer(found)
+    }
+    fn approval_for(&self, _: ApprovalBinding, _: Timestamp) -> store::Answer<'_, Option<ApprovalRecord>> {
+        unreachable!("the admin listener looks approvals up by id")
+    }
+    fn approvals(&self, filter: ApprovalFilter) -> store::Answer<'_, Vec<ApprovalRecord>> {
+        let fits = |r: &&ApprovalRecord| {
+            (filter.status.is_empty() || filter.status.contains(&r.status))
+                && filter.agent.as_ref().is_none_or(|a| *a == r.binding.agent)
+        };
+        let found = self.approvals.lock().iter().filter(fits).cloned().collect();
+        self.answer(found)
+    }
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> store::Answer<'_, bool> {
+        let mut approvals = self.approvals.lock();
+        let record = approvals.iter_mut().find(|r| r.id == update.id && r.version == update.expected_version);
+        let done = record.is_some_and(|record| {
+            record.status = update.status;
+            record.answers = update.answers;
+            record.version += 1;
+            true
+        });
+        if done {
+            self.append(events);
+        }
+        self.answer(done)
+    }
+    fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+    fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
+        let fits = |e: &&Event| {
+            query.trace_id.is_none_or(|t| e.draft.trace_id == Some(t))
+                && query.event_type.is_none_or(|t| e.draft.event_type == t)
+                && query.after_seq.is_none_or(|s| e.seq > s)
+        };
+        let mut found: Vec<Event> = self.events.lock().iter().filter(fits).cloned().collect();
+        if query.newest_first {
+            found.reverse();
+        }
+        found.truncate(query.limit.max(1));
+        self.answer(found)
+    }
+    fn budget_usage(&self, _: Timestamp) -> store::Answer<'_, Vec<BudgetUsage>> {
+        self.answer(Vec::new())
+    }
+    fn learned_result_tokens(&self) -> store::Answer<'_, Vec<(String, u64)>> {
+        self.answer(Vec::new())
+    }
+    fn settle_dead_owners(&self, _: Timestamp) -> store::Answer<'_, u64> {
+        self.answer(0)
+    }
+    fn secret(&self, _: &'static str, fresh: [u8; 32]) -> store::Answer<'_, [u8; 32]> {
+        self.answer(fresh)
+    }
+    fn verify(&self) -> store::Answer<'_, ChainReport> {
+        self.answer(ChainReport { records: 0, head: String::new(), bad: None })
+    }
+    fn ping(&self) -> store::Answer<'_, ()> {
+        self.answer(())
+    }
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+struct Scripted {
+    clock: Arc<Fake>,
+    door: Doorkeeper,
+    in_force: Arc<InForce>,
+    approvals: Approvals,
+    memory: Arc<Memory>,
+    store: Arc<dyn Store>,
+    ready: bool,
+}
+
+impl AdminPort for Scripted {
+    fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
+        let config = &self.in_force.config;
+        let anonymous = config.auth.anonymous_agent.as_ref();
+        self.door.authenticate(&self.in_force.policies.authority, anonymous, peer, Some(authorization))
+    }
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force)
+    }
+    fn readiness(&self) -> Readiness {
+        Readiness {
+            ready: self.ready,
+            details: vec!["upstream `crm` is down".to_owned()],
+            rejected_reload: Some("bundle.yaml:3:1".to_owned()),
+        }
+    }
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+    fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
+        vec![Arc::new(UpstreamState {
+            name: "crm".into(),
+            health: Health::Down { reason: "refused".to_owned(), attempts: 2 },
+            listing: Arc::new(Listing::default()),
+            era: None,
+            capabilities: Value::Null,
+            server_info: Value::Null,
+            instructions: None,
+            generation: 1,
+        })]
+    }
+}
+
+fn scripted() -> Arc<Scripted> {
+    let clock = Fake::at("2026-11-20T08:00:00Z".parse().unwrap());
+    let memory = Arc::new(Memory::default());
+    let store: Arc<dyn Store> = memory.clone();
+    Arc::new(Scripted {
+        door: Doorkeeper::new(clock.clone()),
+        in_force: Arc::new(in_force()),
+        approvals: Approvals::new(Arc::clone(&store), clock.clone()),
+        clock,
+        memory,
+        store,
+        ready: true,
+    })
+}
+
+fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
+    ApprovalRecord {
+        id: id.into(),
+        version: 1,
+        status: ApprovalStatus::Pending,
+        binding: ApprovalBinding {
+            agent: "planner-01".into(),
+            tool: "files__write_file".to_owned(),
+            fingerprint: "f".into(),
+            digest: "d".into(),
+            snapshot: "s1".into(),
+        },
+        call_id: "c1".into(),
+        trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap(),
+        workflow_id: None,
+        upstream: "files".into(),
+        action: "files:write".to_owned(),
+        arguments: json!({"path": "/srv/docs/a", "content": "[secret: 12 characters]"}),
+        redacted: true,
+        policy_id: "prod-safety-gate".into(),
+        rule_id: Some("production".into()),
+        reason: "production needs a person".to_owned(),
+        cost_estimate_usd: MicroUsd(1250),
+        operator: Some("alice".into()),
+        attended: false,
+        requirements: vec![Requirement {
+            policy_id: "prod-safety-gate".into(),
+            rule_id: Some("production".into()),
+            reason: "production needs a person".to_owned(),
+            approvers: vec![Approver::Group("security-team".into())],
+            quorum: 1,
+            evidence_required,
+            separate: false,
+            channels: ChannelKind::ALL.to_vec(),
+            escalation: None,
+        }],
+        created_at: "2026-11-20T08:00:00Z".parse().unwrap(),
+        expires_at: "2026-11-20T08:15:00Z".parse().unwrap(),
+        answers: Vec::new(),
+    }
+}
+
+struct Answered {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    text: String,
+    body: Value,
+}
+
+async fn send(port: &Arc<Scripted>, mut request: Request<Body>) -> Answered {
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5000))));
+    let response: Response = router(port.clone()).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    Answered {
+        status: parts.status,
+        headers: parts.headers,
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    }
+}
+
+fn request(method: Method, path: &str, key: Option<&str>, body: &str) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "127.0.0.1:8788");
+    if let Some(key) = key {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
+
+async fn get_as(port: &Arc<Scripted>, path: &str, key: Option<&str>) -> Answered {
+    send(port, request(Method::GET, path, key, "")).await
+}
+
+async fn decide_as(port: &Arc<Scripted>, id: &str, key: Option<&str>, body: &str) -> Answered {
+    send(port, request(Method::POST, &format!("/api/v1/approvals/{id}/decision"), key, body)).await
+}
+
+fn error_code(answered: &Answered) -> &str {
+    answered.body["error"]["code"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn only_people_with_a_role_get_in() {
+    let port = scripted();
+    port.memory.approvals.lock().push(record("a1", false));
+    for (_, path, _) in table() {
+        if !path.starts_with("/api/") || path.ends_with("/decision") {
+            continue;
+        }
+        let path = path.replace("{id}", "a1").replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
+        let check = async |key: Option<&str>, expect: u16| {
+            let got = get_as(&port, &path, key).await;
+            assert_eq!(got.status, expect, "{path} {key:?}: {}", got.text);
+        };
+        // An anonymous agent is configured: it opens nothing here.
+        check(None, 401).await;
+        check(Some("wrong"), 401).await;
+        check(Some("key-of-planner"), 403).await;
+        check(Some("key-of-erin"), 403).await;
+        let there = if path.contains("traces") { 404 } else { 200 };
+        for reader in ["key-of-alice", "key-of-carol", "key-of-dave"] {
+            check(Some(reader), there).await;
+        }
+    }
+    let missing = get_as(&port, "/api/v1/agents", None).await;
+    assert!(missing.headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"));
+    assert_eq!(error_code(&missing), "unauthenticated");
+    assert!(missing.body["error"]["message"].is_string());
+}
+
+#[tokio::test]
+async fn failed_attempts_are_limited_and_a_right_key_still_works() {
+    let port = scripted();
+    let mut last = StatusCode::OK;
+    for _ in 0..25 {
+        let got = get_as(&port, "/api/v1/agents", Some("wrong")).await;
+        last = got.status;
+        if last == 429 {
+            assert!(got.headers.contains_key(header::RETRY_AFTER));
+        }
+    }
+    assert_eq!(last, 429);
+    assert_eq!(get_as(&port, "/api/v1/agents", Some("key-of-carol")).await.status, 200);
+}
+
+#[tokio::test]
+async fn deciding_answers_with_the_contracts_statuses() {
+    let port = scripted();
+    for (id, evidence) in [("a1", true), ("a2", false), ("a3", false)] {
+        port.memory.approvals.lock().push(record(id, evidence));
+    }
+    let check = async |id: &str, key: Option<&str>, body: &str, status: u16, code: &str| {
+        let got = decide_as(&port, id, key, body).await;
+        assert_eq!(
+            (got.status.as_u16(), error_code(&got)),
+            (status, code),
+            "{id} {key:?} {body}: {}",
+            got.text
+        );
+        got
+    };
+    let (approve, bob) = (r#"{"decision":"approve"}"#, Some("key-of-bob"));
+    check("a1", None, approve, 401, "unauthenticated").await;
+    check("a1", Some("wrong"), approve, 401, "unauthenticated").await;
+    check("a1", Some("key-of-planner"), approve, 403, "forbidden").await;
+    // R29: `admin` alone does not decide, nor does an approver whom the rule does not name.
+    check("a1", Some("key-of-dave"), approve, 403, "forbidden").await;
+    check("a1", Some("key-of-carol"), approve, 403, "forbidden").await;
+    check("a1", Some("key-of-alice"), approve, 403, "forbidden").await;
+    check("nope", bob, approve, 404, "not_found").await;
+    for bad in ["", "[]", "{}", r#"{"decision":"maybe"}"#, r#"{"decision":"approve","x":1}"#] {
+        check("a1", bob, bad, 400, "bad_request").await;
+    }
+    check("a1", bob, r#"{"decision":"reject","decision":"approve"}"#, 400, "bad_request").await;
+    let large = format!(r#"{{"decision":"approve","comment":"{}"}}"#, "x".repeat(MAX_BODY));
+    check("a1", bob, &large, 413, "too_large").await;
+    // R30
+    check("a1", bob, approve, 422, "evidence_missing").await;
+    assert!(port.memory.events.lock().is_empty(), "nothing that was refused leaves a trace of a decision");
+    let done = check("a1", bob, r#"{"decision":"approve","evidence":"T-1","comment":"seen"}"#, 200, "").await;
+    assert_eq!(done.body["status"], "approved");
+    assert_eq!(done.body["decisions"][0]["person"], "bob");
+    assert_eq!(done.body["decisions"][0]["channel"], "api");
+    assert_eq!(done.body["decisions"][0]["evidence"], "T-1");
+    check("a1", bob, r#"{"decision":"reject"}"#, 409, "conflict").await;
+    // R22
+    assert_eq!(check("a2", bob, r#"{"decision":"reject"}"#, 200, "").await.body["status"], "rejected");
+    assert_eq!(port.memory.events.lock().len(), 2);
+    // R24: what nobody decided in time cannot be approved any more.
+    port.clock.advance(std::time::Duration::from_secs(15 * 60));
+    check("a3", bob, approve, 409, "conflict").await;
+    let expired = get_as(&port, "/api/v1/approvals?status=expired", bob).await;
+    assert_eq!(expired.body["approvals"].as_array().unwrap().len(), 2, "{}", expired.text);
+    assert_eq!(get_as(&port, "/api/v1/approvals/a3/decision", bob).await.status, 405);
+}
+
+#[tokio::test]
+async fn approvals_tell_all_of_the_record() {
+    let port = scripted();
+    port.memory.approvals.lock().push(record("a1", false));
+    let list = get_as(&port, "/api/v1/approvals?status=pending", Some("key-of-carol")).await;
+    let one = get_as(&port, "/api/v1/approvals/a1", Some("key-of-carol")).await;
+    assert_eq!(list.body["approvals"][0], one.body);
+    let check = |member: &str, expect: Value| assert_eq!(one.body[member], expect, "{member}");
+    check("id", json!("a1"));
+    check("status", json!("pending"));
+    check("trace_id", json!("0af7651916cd43dd8448eb211c80319c"));
+    check("agent_id", json!("planner-01"));
+    check("tool", json!("files__write_file"));
+    check("arguments", json!({"path": "/srv/docs/a", "content": "[secret: 12 characters]"}));
+    check("digest", json!("d"));
+    check("policy_id", json!("prod-safety-gate"));
+    check("rule_id", json!("production"));
+    check("policy_snapshot", json!("s1"));
+    check("approvers", json!(["security-team"]));
+    check("quorum", json!(1));
+    check("created_at", json!("2026-11-20T08:00:00Z"));
+    check("expires_at", json!("2026-11-20T08:15:00Z"));
+    check("decisions", json!([]));
+    assert_eq!(one.body["cost_estimate_usd"].to_string(), "0.00125");
+    assert_eq!(get_as(&port, "/api/v1/approvals/none", Some("key-of-carol")).await.status, 404);
+}
+
+#[tokio::test]
+async fn events_are_asked_strictly() {
+    let port = scripted();
+    let trace = TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap();
+    for n in 0..3 {
+        let mut event = EventDraft::system(EventType::Alert, port.clock.now());
+        event.trace_id = (n > 0).then_some(trace);
+        port.memory.append(vec![event]);
+    }
+    let seqs = async |query: &str| {
+        let got = get_as(&port, &format!("/api/v1/events{query}"), Some("key-of-carol")).await;
+        assert_eq!(got.status, 200, "{query}: {}", got.text);
+        let events = got.body["events"].as_array().unwrap().clone();
+        events.iter().map(|event| event["seq"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs("").await, [3, 2, 1]);
+    assert_eq!(seqs("?limit=2").await, [3, 2]);
+    assert_eq!(seqs("?after_seq=1").await, [2, 3]);
+    assert_eq!(seqs("?trace_id=0AF76519-16CD-43DD-8448-EB211C80319C").await, [3, 2]);
+    assert_eq!(seqs("?event_type=agent_start").await, [0i64; 0]);
+    for (query, name) in [
+        ("?agent=x", "agent"),
+        ("?limit=0", "limit"),
+        ("?limit=1001", "limit"),
+        ("?limit=1&limit=2", "limit"),
+        ("?trace_id=zz", "trace_id"),
+        ("?decision=ALLOW", "decision"),
+        ("?event_type=nothing", "event_type"),
+        ("?since=yesterday", "since"),
+        ("?agent_id=", "agent_id"),
+        ("?after_seq=-1", "after_seq"),
+    ] {
+        let got = get_as(&port, &format!("/api/v1/events{query}"), Some("key-of-carol")).await;
+        assert_eq!((got.status.as_u16(), error_code(&got)), (400, "bad_request"), "{query}");
+        assert!(
+            got.body["error"]["message"].as_str().unwrap().contains(&format!("`{name}`")),
+            "{}",
+            got.text
+        );
+    }
+    assert_eq!(get_as(&port, "/api/v1/agents?x=1", Some("key-of-carol")).await.status, 400);
+    let one =
+        get_as(&port, "/api/v1/traces/0af76519-16cd-43dd-8448-eb211c80319c", Some("key-of-carol")).await;
+    assert_eq!(one.body["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(get_as(&port, "/api/v1/traces/zz", Some("key-of-carol")).await.status, 400);
+    let other = "/api/v1/traces/11111111111111111111111111111111";
+    assert_eq!(get_as(&port, other, Some("key-of-carol")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_failing_store_is_503_and_tells_nothing_of_itself() {
+    let port = scripted();
+    port.memory.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    for path in ["/api/v1/events", "/api/v1/approvals", "/api/v1/budgets"] {
+        let got = get_as(&port, path, Some("key-of-carol")).await;
+        assert_eq!((got.status.as_u16(), error_code(&got)), (503, "unavailable"), "{path}");
+        assert!(!got.text.contains("secret-place"), "{}", got.text);
+    }
+    let got = decide_as(&port, "a1", Some("key-of-bob"), r#"{"decision":"approve"}"#).await;
+    assert_eq!(got.status, 503);
+}
+
+#[tokio::test]
+async fn probes_need_no_key_and_details_do() {
+    let port = scripted();
+    assert_eq!(get_as(&port, "/healthz", None).await.body, json!({"status": "ok"}));
+    let plain = get_as(&port, "/readyz", None).await;
+    assert_eq!((plain.status.as_u16(), plain.body), (200, json!({"status": "ready"})));
+    assert_eq!(get_as(&port, "/readyz", Some("wrong")).await.status, 401);
+    assert_eq!(get_as(&port, "/readyz", Some("key-of-planner")).await.status, 403);
+    let full = get_as(&port, "/readyz", Some("key-of-carol")).await;
+    assert_eq!(full.body["rejected_reload"], "bundle.yaml:3:1");
+    assert_eq!(full.body["upstreams"][0]["health"], "down");
+    let mut starting = Arc::into_inner(port).unwrap();
+    starting.ready = false;
+    let starting = Arc::new(starting);
+    let plain = get_as(&starting, "/readyz", None).await;
+    assert_eq!((plain.status.as_u16(), plain.body), (503, json!({"status": "starting"})));
+}
+
+#[tokio::test]
+async fn no_other_host_or_origin_reaches_it() {
+    let port = scripted();
+    let check = async |host: Option<&str>, origin: Option<&str>, expect: u16| {
+        let mut request = Request::builder().uri("/healthz");
+        if let Some(host) = host {
+            request = request.header(header::HOST, host);
+        }
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        let got = send(&port, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(got.status.as_u16(), expect, "{host:?} {origin:?}");
+        assert_eq!(got.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(got.headers[header::CACHE_CONTROL], "no-store");
+        assert!(
+            got.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'")
+        );
+        assert!(!got.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    };
+    check(Some("127.0.0.1:8788"), None, 200).await;
+    check(Some("localhost:8788"), None, 200).await;
+    check(Some("[::1]:8788"), None, 200).await;
+    check(Some("gate.example"), None, 200).await;
+    check(Some("GATE.example:443"), None, 200).await;
+    check(Some("evil.example"), None, 403).await;
+    check(Some("evil.example:8788"), None, 403).await;
+    check(Some("10.1.2.3:8788"), None, 403).await;
+    check(Some("localhost@evil.example"), None, 403).await;
+    check(Some("localhost.evil.example"), None, 403).await;
+    check(None, None, 403).await;
+    check(Some("localhost:8788"), Some("http://localhost:8788"), 200).await;
+    check(Some("localhost:8788"), Some("https://desk.example"), 200).await;
+    check(Some("localhost:8788"), Some("http://localhost:9999"), 403).await;
+    check(Some("localhost:8788"), Some("https://evil.example"), 403).await;
+    check(Some("localhost:8788"), Some("null"), 403).await;
+}
+
+#[tokio::test]
+async fn no_key_and_no_digest_leaves() {
+    let port = scripted();
+    for path in ["/api/v1/agents", "/api/v1/policies", "/api/v1/upstreams", "/api/v1/tools"] {
+        let got = get_as(&port, path, Some("key-of-carol")).await;
+        for known in [&b"key-of-planner"[..], b"key-of-alice"] {
+            assert!(!got.text.contains(&hex::encode(key_digest(known))), "{path}: {}", got.text);
+        }
+    }
+    let agents = get_as(&port, "/api/v1/agents", Some("key-of-carol")).await;
+    assert_eq!(agents.body["agents"][0]["id"], "planner-01");
+    assert_eq!(agents.body["agents"][0]["keys"], 1);
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_in_the_same_form() {
+    let port = scripted();
+    let got = get_as(&port, "/api/v1/nothing", Some("key-of-carol")).await;
+    assert_eq!((got.status.as_u16(), error_code(&got)), (404, "not_found"));
+    let got = send(&port, request(Method::DELETE, "/api/v1/agents", Some("key-of-dave"), "")).await;
+    assert_eq!((got.status.as_u16(), error_code(&got)), (405, "method_not_allowed"));
+}
+
+fn document() -> Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+#[test]
+fn the_document_lists_what_is_served_and_nothing_else() {
+    let document = document();
+    let mut documented: Vec<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(|m| (m.clone(), path.clone())))
+        .collect();
+    let mut served: Vec<(String, String)> =
+        table().into_iter().map(|(method, path, _)| (method.to_owned(), path.to_owned())).collect();
+    documented.sort();
+    served.sort();
+    assert_eq!(documented, served);
+}
+
+#[test]
+fn the_document_knows_parameters_and_words() {
+    let document = document();
+    let names = |path: &str| -> Vec<String> {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("/api/v1/events"), params::EVENT_PARAMS);
+    assert_eq!(names("/api/v1/approvals"), params::APPROVAL_PARAMS);
+    let schemas = &document["components"]["schemas"];
+    let words = |schema: &str, member: &str| -> Vec<String> {
+        let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
+        all.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect()
+    };
+    let all = |words: Vec<&'static str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words("Approval", "status"), all(ApprovalStatus::ALL.iter().map(|w| w.as_str()).collect()));
+    assert_eq!(words("Event", "event_type"), all(EventType::ALL.iter().map(|w| w.as_str()).collect()));
+    assert_eq!(words("Event", "decision"), all(EventDecision::ALL.iter().map(|w| w.as_str()).collect()));
+}
+
+/// Every member that is sent is documented, and every documented one is sent.
+fn same_members(schema: &Value, sent: &Value, name: &str) {
+    let mut documented: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    let mut sent: Vec<&String> = sent.as_object().unwrap().keys().collect();
+    documented.sort();
+    sent.sort();
+    assert_eq!(documented, sent, "{name}");
+}
+
+#[tokio::test]
+async fn the_document_knows_every_member() {
+    let port = scripted();
+    port.memory.approvals.lock().push(record("a1", false));
+    decide_as(&port, "a1", Some("key-of-bob"), r#"{"decision":"reject"}"#).await;
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let get = async |path: &str| get_as(&port, path, Some("key-of-carol")).await.body;
+    let approval = get("/api/v1/approvals/a1").await;
+    same_members(&schemas["Approval"], &approval, "Approval");
+    same_members(&schemas["Requirement"], &approval["requirements"][0], "Requirement");
+    same_members(&schemas["Decision"], &approval["decisions"][0], "Decision");
+    same_members(&schemas["Event"], &get("/api/v1/events").await["events"][0], "Event");
+    let trace = get("/api/v1/traces/0af7651916cd43dd8448eb211c80319c").await;
+    same_members(&schemas["Trace"], &trace, "Trace");
+    let agents = get("/api/v1/agents").await;
+    same_members(&schemas["Authority"], &agents, "Authority");
+    same_members(&schemas["Agent"], &agents["agents"][0], "Agent");
+    same_members(&schemas["Upstream"], &get("/api/v1/upstreams").await["upstreams"][0], "Upstream");
+    same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
+}

@@ -1,0 +1,402 @@
+//! The JSON forms that the admin API and the command line share. No key, no digest of a key, and no text of a
+//! person that was not redacted leaves through here (I5).
+
+use crate::{
+    approval::standing,
+    config::{Config, Isolation, UpstreamConfig, UpstreamTransport},
+    cost::{BudgetAction, BudgetScope, BudgetWindow},
+    model::{Glob, UpstreamName},
+    policy::{Agent, Approver, Capability, Mode, Policy, PolicyBody, PolicySet, Role},
+    store::{ApprovalRecord, BudgetUsage, Requirement},
+    upstream::{Era, Health, UpstreamState},
+};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+fn approver(approver: &Approver) -> &str {
+    match approver {
+        Approver::Group(group) => group,
+        Approver::Person(person) => person,
+        Approver::Operator => "operator",
+    }
+}
+
+fn approvers(list: &[Approver]) -> Vec<&str> {
+    list.iter().map(approver).collect()
+}
+
+/// Everybody who may decide any requirement of a record, each once.
+pub fn all_approvers(record: &ApprovalRecord) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in record.requirements.iter().flat_map(|r| &r.approvers).map(approver) {
+        if !all.iter().any(|known| known == name) {
+            all.push(name.to_owned());
+        }
+    }
+    all
+}
+
+/// An approval in the contract's words (SPEC 6).
+pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
+    let redact = |text: &Option<String>| text.as_deref().map(|t| policies.data.redact_text(t).into_owned());
+    let decisions: Vec<Value> = record
+        .answers
+        .iter()
+        .map(|answer| {
+            json!({
+                "person": answer.person,
+                "decision": if answer.approve { "approve" } else { "reject" },
+                "at": answer.at,
+                "channel": answer.channel,
+                "comment": redact(&answer.comment),
+                "evidence": redact(&answer.evidence),
+                "policy_snapshot": answer.snapshot,
+            })
+        })
+        .collect();
+    let met = standing(&policies.authority, record, &record.answers).met;
+    let requirements: Vec<Value> = record
+        .requirements
+        .iter()
+        .zip(met)
+        .map(|(requirement, (have, _))| requirement_form(requirement, have))
+        .collect();
+    json!({
+        "id": record.id,
+        "status": record.status,
+        "trace_id": record.trace_id,
+        "workflow_id": record.workflow_id,
+        "call_id": record.call_id,
+        "agent_id": record.binding.agent,
+        "operator": record.operator,
+        "attended": record.attended,
+        "tool": record.binding.tool,
+        "fingerprint": record.binding.fingerprint,
+        "upstream": record.upstream,
+        "action": record.action,
+        "arguments": record.arguments,
+        "redacted": record.redacted,
+        "digest": record.binding.digest,
+        "policy_id": record.policy_id,
+        "rule_id": record.rule_id,
+        "policy_snapshot": record.binding.snapshot,
+        "reason": record.reason,
+        "approvers": all_approvers(record),
+        "quorum": record.requirements.iter().map(|r| r.quorum).max(),
+        "evidence_required": record.requirements.iter().any(|r| r.evidence_required),
+        "cost_estimate_usd": record.cost_estimate_usd,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "requirements": requirements,
+        "decisions": decisions,
+    })
+}
+
+fn requirement_form(requirement: &Requirement, approved_by: u32) -> Value {
+    json!({
+        "policy_id": requirement.policy_id,
+        "rule_id": requirement.rule_id,
+        "reason": requirement.reason,
+        "approvers": approvers(&requirement.approvers),
+        "quorum": requirement.quorum,
+        "approved_by": approved_by,
+        "evidence_required": requirement.evidence_required,
+        "separate": requirement.separate,
+        "channels": requirement.channels,
+        "escalate": requirement.escalation.as_ref().map(|(at, to)| json!({"at": at, "to": approvers(to)})),
+    })
+}
+
+fn globs(list: &[Glob]) -> Vec<&str> {
+    list.iter().map(Glob::as_str).collect()
+}
+
+/// A role's word in authority.yaml.
+pub fn role(role: Role) -> &'static str {
+    match role {
+        Role::Approver => "approver",
+        Role::Admin => "admin",
+        Role::Auditor => "auditor",
+    }
+}
+
+/// An agent as the authority map publishes it: how many keys, and none of them.
+pub fn agent(agent: &Agent) -> Value {
+    json!({
+        "id": agent.id,
+        "type": &*agent.agent_type,
+        "role": &*agent.role,
+        "tenant": &*agent.tenant,
+        "owner": &*agent.owner,
+        "operator": agent.operator,
+        "attended": agent.attended,
+        "workflow": agent.workflow,
+        "workflows": agent.workflows,
+        "model": agent.model,
+        "autonomy": agent.autonomy,
+        "capabilities": agent.capabilities,
+        "keys": agent.keys.len(),
+    })
+}
+
+/// A capability as the authority map publishes it.
+pub fn capability(capability: &Capability) -> Value {
+    json!({
+        "id": capability.id,
+        "tools": globs(&capability.tools),
+        "resources": globs(&capability.resources),
+        "prompts": globs(&capability.prompts),
+        "conditional": capability.condition.is_some(),
+        "autonomy": capability.autonomy,
+    })
+}
+
+/// The published authority map (R3).
+pub fn authority(policies: &PolicySet) -> Value {
+    let map = &policies.authority;
+    let workflow = |w: &crate::policy::Workflow| {
+        json!({
+            "id": w.id,
+            "owner": w.owner,
+            "approval_sla": w.approval_sla.map(|sla| humantime::format_duration(sla).to_string()),
+            "capabilities": w.capabilities,
+        })
+    };
+    json!({
+        "agents": map.agents.values().map(agent).collect::<Vec<_>>(),
+        "capabilities": map.capabilities.values().map(capability).collect::<Vec<_>>(),
+        "workflows": map.workflows.values().map(workflow).collect::<Vec<_>>(),
+        "policy_snapshot": policies.snapshot,
+    })
+}
+
+/// The bundle in force.
+pub fn policies(set: &PolicySet) -> Value {
+    json!({
+        "snapshot": set.snapshot,
+        "version": &*set.bundle.version,
+        "owner": set.bundle.owner,
+        "environment": &*set.environment,
+        "default_decision": set.bundle.default_decision,
+        "default_approvers": set.bundle.default_approvers.as_deref().map(approvers),
+        "required": set.bundle.required,
+        "policies": set.policies.iter().map(policy).collect::<Vec<_>>(),
+    })
+}
+
+fn policy(policy: &Policy) -> Value {
+    let (kind, rules) = match &policy.body {
+        PolicyBody::Gate(rules) => {
+            let rule = |rule: &crate::policy::Rule| {
+                json!({
+                    "id": rule.id,
+                    "decision": rule.outcome.decision(),
+                    "conditional": rule.condition.is_some(),
+                    "reason": rule.reason,
+                })
+            };
+            ("gate", rules.iter().map(rule).collect::<Vec<_>>())
+        }
+        PolicyBody::Rulebook(_) => ("rulebook", Vec::new()),
+    };
+    json!({
+        "id": policy.id,
+        "file": &*policy.file,
+        "kind": kind,
+        "mode": match policy.mode {
+            Mode::Enforce => "enforce",
+            Mode::Shadow => "shadow",
+        },
+        "description": policy.description,
+        "owner": policy.owner,
+        "rules": rules,
+    })
+}
+
+/// An upstream: how it is configured, without anything secret, and how it stands.
+pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState) -> Value {
+    let (health, reason, attempts) = match &state.health {
+        Health::Starting => ("starting", None, 0),
+        Health::Up => ("up", None, 0),
+        Health::Down { reason, attempts } => ("down", Some(reason.as_str()), *attempts),
+    };
+    json!({
+        "name": state.name,
+        "transport": config.map(|c| match &c.transport {
+            UpstreamTransport::Stdio { .. } => "stdio",
+            UpstreamTransport::Http { .. } => "http",
+        }),
+        "isolation": config.map(|c| match c.isolation {
+            Isolation::Shared => "shared",
+            Isolation::Agent => "agent",
+            Isolation::Session => "session",
+        }),
+        "labels": config.map(|c| &c.labels),
+        "health": health,
+        "reason": reason,
+        "failed_attempts": attempts,
+        "era": state.era.map(|era| match era {
+            Era::Legacy => "legacy",
+            Era::Modern => "modern",
+        }),
+        "server_info": state.server_info,
+        "tools": state.listing.tools.len(),
+        "resources": state.listing.resources.len(),
+        "resource_templates": state.listing.templates.len(),
+        "prompts": state.listing.prompts.len(),
+    })
+}
+
+/// Every tool that an upstream lists, with what Tollgate takes it to be and who may see it.
+pub fn tools(config: &Config, policies: &PolicySet, upstreams: &[Arc<UpstreamState>]) -> Vec<Value> {
+    let mut all = Vec::new();
+    for state in upstreams {
+        let Some(upstream) = config.upstreams.get(&state.name) else { continue };
+        for tool in &state.listing.tools {
+            let Some(name) = tool.get("name").and_then(Value::as_str) else { continue };
+            all.push(tool_form(&config.gateway.separator, upstream, policies, &state.name, name, tool));
+        }
+    }
+    all
+}
+
+fn tool_form(
+    separator: &str,
+    upstream: &UpstreamConfig,
+    policies: &PolicySet,
+    upstream_name: &UpstreamName,
+    name: &str,
+    tool: &Value,
+) -> Value {
+    let exposed = match upstream.prefix.as_str() {
+        "" => name.to_owned(),
+        prefix => format!("{prefix}{separator}{name}"),
+    };
+    let table = upstream.tools.get(name).cloned().unwrap_or_default();
+    let hint = |member: &str, cautious: bool| {
+        let said = tool.get("annotations").and_then(|a| a.get(member)).and_then(Value::as_bool);
+        if upstream.trust_annotations { said.unwrap_or(cautious) } else { cautious }
+    };
+    let mut labels = upstream.labels.clone();
+    labels.extend(table.labels.iter().filter(|label| !upstream.labels.contains(label)).cloned());
+    let agents: Vec<&str> = policies
+        .authority
+        .agents
+        .values()
+        .filter(|agent| {
+            agent
+                .capabilities
+                .iter()
+                .filter_map(|id| policies.authority.capabilities.get(id))
+                .any(|capability| capability.tools.iter().any(|glob| glob.matches(&exposed)))
+        })
+        .map(|agent| agent.id.as_str())
+        .collect();
+    let action = table.action.map_or_else(|| format!("{upstream_name}:{name}"), |action| action.to_string());
+    json!({
+        "name": exposed,
+        "upstream": upstream_name,
+        "upstream_tool": name,
+        "title": tool.get("title"),
+        "description": tool.get("description"),
+        "action": action,
+        "labels": labels,
+        "read_only": table.read_only.unwrap_or_else(|| hint("readOnlyHint", false)),
+        "idempotent": table.idempotent.unwrap_or_else(|| hint("idempotentHint", false)),
+        "destructive": table.destructive.unwrap_or_else(|| hint("destructiveHint", true)),
+        "open_world": table.open_world.unwrap_or_else(|| hint("openWorldHint", true)),
+        "cost_usd": table.cost_usd,
+        "agents": agents,
+    })
+}
+
+fn scope(scope: BudgetScope) -> &'static str {
+    match scope {
+        BudgetScope::Agent => "agent",
+        BudgetScope::User => "user",
+        BudgetScope::Role => "role",
+        BudgetScope::Workflow => "workflow",
+        BudgetScope::Tool => "tool",
+        BudgetScope::Upstream => "upstream",
+        BudgetScope::Global => "global",
+    }
+}
+
+fn window(window: BudgetWindow) -> &'static str {
+    match window {
+        BudgetWindow::Minute => "minute",
+        BudgetWindow::Hour => "hour",
+        BudgetWindow::Day => "day",
+        BudgetWindow::Month => "month",
+        BudgetWindow::Ever => "ever",
+    }
+}
+
+/// Every budget and every policy with a limit per minute, each with its counters.
+pub fn budgets(set: &PolicySet, usage: &[BudgetUsage]) -> Vec<Value> {
+    let counters = |id: &str| -> Vec<Value> {
+        let of_this = usage.iter().filter(|u| u.id.as_str() == id);
+        of_this
+            .map(|u| {
+                json!({
+                    "key": u.key,
+                    "window_start": u.window_start,
+                    "calls": u.calls,
+                    "tokens": u.tokens,
+                    "cost_usd": u.cost_usd,
+                })
+            })
+            .collect()
+    };
+    let mut all: Vec<Value> = set
+        .budgets
+        .iter()
+        .map(|rule| {
+            json!({
+                "id": rule.id,
+                "kind": "budget",
+                "scope": scope(rule.scope),
+                "window": window(rule.window),
+                "max_calls": rule.max_calls,
+                "max_tokens": rule.max_tokens,
+                "max_cost_usd": rule.max_cost,
+                "on_exceed": match rule.on_exceed {
+                    BudgetAction::Throttle => "throttle",
+                    BudgetAction::Deny => "deny",
+                    BudgetAction::RequireApproval => "require_approval",
+                },
+                "alert_at": rule.alert_at,
+                "strict": rule.strict,
+                "counters": counters(&rule.id),
+            })
+        })
+        .collect();
+    for policy in &set.policies {
+        let PolicyBody::Rulebook(book) = &policy.body else { continue };
+        if book.max_calls_per_minute.is_none() && book.max_cost_per_minute.is_none() {
+            continue;
+        }
+        all.push(json!({
+            "id": policy.id,
+            "kind": "policy",
+            "scope": "agent",
+            "window": "minute",
+            "max_calls": book.max_calls_per_minute,
+            "max_tokens": null,
+            "max_cost_usd": book.max_cost_per_minute,
+            "on_exceed": match book.on_violation {
+                crate::policy::Violation::Throttle => "throttle",
+                crate::policy::Violation::Deny => "deny",
+            },
+            "alert_at": null,
+            "strict": false,
+            "counters": counters(&policy.id),
+        }));
+    }
+    all
+}
+
+/// One member of a listing's object form.
+pub fn listing(member: &str, items: Vec<Value>) -> Value {
+    Value::Object(Map::from_iter([(member.to_owned(), Value::Array(items))]))
+}
