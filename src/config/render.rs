@@ -60,45 +60,61 @@ fn window(line: &str, caret: usize) -> (String, usize) {
 
 /// Each character of a text that is not to be seen becomes a dot, so that columns stay true.
 fn blot(line: &str, problem: &Problem) -> String {
-    let chars: Vec<char> = line.chars().collect();
-    let mut shown: String = String::new();
     if problem.message.contains("not shown") {
         let from = problem.place.column.saturating_sub(1);
-        return chars.iter().enumerate().map(|(i, c)| if i < from { *c } else { '·' }).collect();
+        return line.chars().enumerate().map(|(i, c)| if i < from { c } else { DOT }).collect();
     }
-    let toml = problem.place.file.ends_with(".toml");
+    let named = |word: &str| problem.message.contains(&format!("`{word}`"));
+    if problem.place.file.ends_with(".toml") { blot_toml(line, named) } else { blot_yaml(line, named) }
+}
+
+const DOT: char = '·';
+
+/// Keys, tables, numbers and what the message names stay; every other text may be a secret.
+fn blot_toml(line: &str, named: impl Fn(&str) -> bool) -> String {
+    let table = line.trim_start().starts_with('[');
+    let mut value = !line.contains('=') && !table;
+    words(
+        line,
+        |c| c.is_whitespace() || "\"'[]{},=#".contains(c),
+        |word, next| {
+            let keep =
+                !value || named(word) || word.parse::<f64>().is_ok() || matches!(word, "true" | "false");
+            value |= next == Some('=');
+            keep
+        },
+    )
+}
+
+/// A bundle holds no secrets; what looks like a key that strayed into it is blotted out all the same.
+fn blot_yaml(line: &str, named: impl Fn(&str) -> bool) -> String {
+    words(
+        line,
+        |c| c.is_whitespace() || "\"'[]{},:=#()".contains(c),
+        |word, _| word.chars().count() < 20 || !word.contains(|c: char| c.is_ascii_digit()) || named(word),
+    )
+}
+
+/// Cuts a line into words and blots out those that `keep` (word, what follows it) refuses.
+fn words(
+    line: &str,
+    ends: impl Fn(char) -> bool,
+    mut keep: impl FnMut(&str, Option<char>) -> bool,
+) -> String {
+    let mut shown = String::new();
     let mut word = String::new();
-    let mut quote: Option<char> = None;
-    for c in chars.into_iter().chain(std::iter::once('\n')) {
-        let ends = match quote {
-            Some(open) => c == open || c == '\n',
-            None => c.is_whitespace() || "\"'[]{},:=#()".contains(c),
-        };
-        if !ends {
+    for next in line.chars().map(Some).chain([None]) {
+        if let Some(c) = next.filter(|c| !ends(*c)) {
             word.push(c);
             continue;
         }
-        let named = word.is_empty() || problem.message.contains(&word);
-        let secret = if quote.is_some() && toml {
-            true
-        } else {
-            word.chars().count() >= 20 && word.contains(|c: char| c.is_ascii_digit())
-        };
-        if secret && !named {
-            shown.extend(std::iter::repeat_n('·', word.chars().count()));
-        } else {
+        if keep(&word, next) {
             shown.push_str(&word);
+        } else {
+            shown.extend(word.chars().map(|_| DOT));
         }
         word.clear();
-        if c != '\n' {
-            shown.push(c);
-        }
-        quote = match quote {
-            Some(_) => None,
-            // In YAML a quoted text is read word by word: conditions stay legible.
-            None if toml && matches!(c, '"' | '\'') => Some(c),
-            None => None,
-        };
+        shown.extend(next);
     }
     shown
 }

@@ -254,7 +254,7 @@ fn store(
         Some(_) | None => {
             report.error(
                 at,
-                format!("`{}:` is not a store", short(&scheme)),
+                "`url` names no store (not shown: it may hold a secret)",
                 "sqlite:PATH, the path of a file",
             );
             None

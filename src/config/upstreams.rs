@@ -8,10 +8,10 @@ use crate::{
     model::{MicroUsd, UpstreamName},
     policy::{
         read::{
-            Fields, boolean, bytes, count, duration, entries, fields, list, mismatch, money, pointers, short,
-            text, texts, word,
+            Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
+            texts, word,
         },
-        source::{Entry, Node, Report},
+        source::{Entry, Kind, Node, Report},
     },
 };
 use secrecy::SecretString;
@@ -223,7 +223,14 @@ fn transport(
 }
 
 fn command(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
-    let items = list(node, "command", report)?;
+    let Kind::List(items) = &node.kind else {
+        report.error(
+            node.start,
+            "`command` is not a list (not shown: it may hold a secret)",
+            "[\"program\", \"argument\", …]",
+        );
+        return None;
+    };
     let mut words = Vec::new();
     let mut good = true;
     for item in items {
@@ -255,7 +262,7 @@ fn command(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<Vec<Str
 /// The text of the URL is not shown in messages: it may hold a secret.
 fn url(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<url::Url> {
     let Some(text) = node.as_text() else {
-        mismatch(node, "url", "an http or https URL", report);
+        report.error(node.start, "`url` is not a text", "an http or https URL");
         return None;
     };
     let expanded = expand(node, text, env, report)?;
@@ -326,7 +333,7 @@ fn secrets(
     report: &mut Report<'_>,
 ) -> Option<BTreeMap<String, SecretString>> {
     let Some(node) = map.get(key) else { return Some(BTreeMap::new()) };
-    let crate::policy::source::Kind::Map(written) = &node.kind else {
+    let Kind::Map(written) = &node.kind else {
         report.error(node.start, format!("`{key}` is not a table"), "{ NAME = \"value\" }");
         return None;
     };
@@ -347,12 +354,10 @@ fn secrets(
             good = false;
         }
         let text = match &entry.value.kind {
-            crate::policy::source::Kind::Bool(value) => Some(value.to_string()),
-            crate::policy::source::Kind::Null
-            | crate::policy::source::Kind::Number(_)
-            | crate::policy::source::Kind::Text(_)
-            | crate::policy::source::Kind::List(_)
-            | crate::policy::source::Kind::Map(_) => entry.value.as_text().map(str::to_owned),
+            Kind::Bool(value) => Some(value.to_string()),
+            Kind::Null | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => {
+                entry.value.as_text().map(str::to_owned)
+            }
         };
         let Some(text) = text else {
             report.error(

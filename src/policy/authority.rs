@@ -9,7 +9,7 @@ use super::{
         DAYS_366, Fields, boolean, duration, fields, glob, key_digest, list_of, name, section, short, text,
         texts, word,
     },
-    source::{Entry, Node, Report},
+    source::{Entry, Kind, Node, Report},
 };
 use crate::model::{AgentId, Autonomy, CapabilityId, Glob, PersonId, WorkflowId};
 use std::{
@@ -254,6 +254,14 @@ struct Keys(BTreeMap<[u8; 32], String>);
 impl Keys {
     fn read(&mut self, map: &Fields<'_>, whose: &str, report: &mut Report<'_>) -> Vec<[u8; 32]> {
         let read = map.read("keys", report, |node, key, report| {
+            if !matches!(node.kind, Kind::List(_)) {
+                report.error(
+                    node.start,
+                    format!("`{key}` is no list (not shown: it may hold the key itself)"),
+                    "[\"sha256:…\"]",
+                );
+                return None;
+            }
             list_of(node, key, report, |item, key, report| {
                 let digest = key_digest(item, key, report)?;
                 if let Some(other) = self.0.insert(digest, whose.to_owned()) {
@@ -273,24 +281,12 @@ impl Keys {
 fn lint(map: &Fields<'_>, authority: &Authority, report: &mut Report<'_>) {
     let used: BTreeSet<&CapabilityId> = authority.agents.values().flat_map(|a| &a.capabilities).collect();
     let Some(node) = map.get("capabilities") else { return };
-    let written = entries_quiet(node);
-    for entry in written.iter().filter(|e| !used.contains(&CapabilityId::from(e.key.as_str()))) {
+    for entry in node.entries().iter().filter(|e| !used.contains(&CapabilityId::from(e.key.as_str()))) {
         report.lint(
             entry.at,
             format!("no agent has the capability `{}`", short(&entry.key)),
             "an agent that uses it, or its removal",
         );
-    }
-}
-
-fn entries_quiet(node: &Node) -> &[Entry] {
-    match &node.kind {
-        super::source::Kind::Map(entries) => entries,
-        super::source::Kind::Null
-        | super::source::Kind::Bool(_)
-        | super::source::Kind::Number(_)
-        | super::source::Kind::Text(_)
-        | super::source::Kind::List(_) => &[],
     }
 }
 
@@ -301,7 +297,7 @@ pub(super) fn lint_models(
     report: &mut Report<'_>,
 ) {
     let Some(agents) = root.get("agents") else { return };
-    for agent in entries_quiet(agents) {
+    for agent in agents.entries() {
         if let Some(node) = agent.value.get("model")
             && let Some(model) = node.as_text()
             && !priced.contains_key(model)

@@ -107,7 +107,7 @@ pub(super) fn read(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Re
 fn gate(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -> Option<Policy> {
     let map = fields(root, "a gate", GATE_KEYS, report)?;
     let id = map.required("name", "the gate's id", report).and_then(|node| ids.take(node, "name", report));
-    let head = Head::read(&map, id.as_deref().unwrap_or("?"), scope, report);
+    let head = Head::read(&map, id.as_deref(), scope, report);
     let items =
         map.required("rules", "a list of rules", report).and_then(|node| list(node, "rules", report))?;
     if items.is_empty() {
@@ -166,7 +166,7 @@ fn rulebook(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_
 fn book_policy(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -> Option<Policy> {
     let map = fields(node, "a policy", BOOK_POLICY_KEYS, report)?;
     let id = map.required("id", "the policy's id", report).and_then(|node| ids.take(node, "id", report));
-    let head = Head::read(&map, id.as_deref().unwrap_or("?"), scope, report);
+    let head = Head::read(&map, id.as_deref(), scope, report);
     let extra = map.get("condition");
     let compiled = extra.and_then(|node| condition(node, "condition", report));
     let conditions =
@@ -228,12 +228,12 @@ struct Head {
 }
 
 impl Head {
-    fn read(map: &Fields<'_>, id: &str, scope: Scope<'_>, report: &mut Report<'_>) -> Self {
-        let id = short(id);
-        if map.get("description").is_none() {
+    fn read(map: &Fields<'_>, id: Option<&str>, scope: Scope<'_>, report: &mut Report<'_>) -> Self {
+        let id = id.map(short);
+        if let (None, Some(id)) = (map.get("description"), &id) {
             report.lint(map.at, format!("policy `{id}` gives no rationale"), "description: why it exists");
         }
-        if map.get("on").is_none() {
+        if let (None, Some(id)) = (map.get("on"), &id) {
             report.lint(
                 map.at,
                 format!("policy `{id}` concerns every call: it has no `on`"),
@@ -272,7 +272,7 @@ pub(super) fn selector(
     report: &mut Report<'_>,
 ) -> Option<Selector> {
     let map = fields(node, key, SELECTOR_KEYS, report)?;
-    if SELECTOR_KEYS.iter().all(|key| map.get(key).is_none()) {
+    if map.is_empty() {
         report.error(
             node.start,
             format!("an entry of `{key}` is empty"),

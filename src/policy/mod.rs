@@ -13,6 +13,7 @@ mod outcome;
 mod prices;
 pub mod read;
 pub mod source;
+mod typed;
 mod types;
 
 #[cfg(test)]

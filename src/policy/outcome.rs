@@ -175,7 +175,7 @@ const CONSTRAINT_KEYS: &[&str] =
 
 fn constraints(node: &Node, report: &mut Report<'_>) -> Option<Constraints> {
     let map = fields(node, "constraints", CONSTRAINT_KEYS, report)?;
-    if CONSTRAINT_KEYS.iter().all(|key| map.get(key).is_none()) {
+    if map.is_empty() {
         report.error(
             node.start,
             "`constraints` is empty",
@@ -214,7 +214,7 @@ fn arguments(node: &Node, report: &mut Report<'_>) -> Vec<ArgumentEdit> {
             edits.push(ArgumentEdit::Clamp { at, min, max });
         }
     }
-    if edits.is_empty() && ["set", "remove", "clamp"].iter().all(|key| map.get(key).is_none()) {
+    if map.is_empty() {
         report.error(node.start, "`arguments` is empty", "set, remove or clamp");
     }
     edits

@@ -19,6 +19,11 @@ impl<'n> Fields<'n> {
         self.entry(key).map(|e| &e.value)
     }
 
+    /// Whether nothing is written in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The key and its value.
     pub fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|e| e.key == key)

@@ -53,19 +53,20 @@ pub struct Entry {
 impl Node {
     /// The value of the first such key, where this is a map.
     pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|e| e.key == key).map(|e| &e.value)
+    }
+
+    /// The entries, where this is a map.
+    pub fn entries(&self) -> &[Entry] {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.value),
-            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) => None,
+            Kind::Map(entries) => entries,
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) => &[],
         }
     }
 
     /// The keys, where this is a map.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        let entries = match &self.kind {
-            Kind::Map(entries) => entries.as_slice(),
-            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) => &[],
-        };
-        entries.iter().map(|e| e.key.as_str())
+        self.entries().iter().map(|e| e.key.as_str())
     }
 
     /// The elements, where this is a list.
@@ -85,19 +86,30 @@ impl Node {
     }
 
     /// The node at a path such as `rules[2].pattern`; the nearest one above where it is absent.
+    /// Keys may hold dots.
     pub fn at_path(&self, path: &str) -> &Node {
         let mut node = self;
-        for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
-            let next = match step.strip_suffix(']') {
-                Some(index) => index.parse::<usize>().ok().and_then(|i| node.items().get(i)),
-                None => node.get(step),
+        let mut rest = path;
+        loop {
+            rest = rest.strip_prefix('.').unwrap_or(rest);
+            let next = match &node.kind {
+                Kind::List(items) => rest
+                    .strip_prefix('[')
+                    .and_then(|tail| tail.split_once(']'))
+                    .and_then(|(index, tail)| Some((items.get(index.parse::<usize>().ok()?)?, tail))),
+                Kind::Map(entries) => entries
+                    .iter()
+                    .filter_map(|e| Some((e, rest.strip_prefix(e.key.as_str())?)))
+                    .filter(|(_, tail)| tail.is_empty() || tail.starts_with(['.', '[']))
+                    .max_by_key(|(e, _)| e.key.len())
+                    .map(|(e, tail)| (&e.value, tail)),
+                Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => None,
             };
             match next {
-                Some(next) => node = next,
-                None => break,
+                Some((found, tail)) if !rest.is_empty() => (node, rest) = (found, tail),
+                Some(_) | None => return node,
             }
         }
-        node
     }
 
     fn weight(&self) -> (usize, usize) {
