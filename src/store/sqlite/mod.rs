@@ -59,7 +59,8 @@ impl From<rusqlite::Error> for StoreError {
 /// What the threads of one store share.
 #[derive(Debug)]
 struct Shared {
-    events: broadcast::Sender<Arc<Event>>,
+    /// Ends with the writer, so that listeners see the end.
+    events: broadcast::WeakSender<Arc<Event>>,
     approvals: signal::Sender<u64>,
     closed: AtomicBool,
     /// Calls that were granted to callers who had left.
@@ -127,8 +128,9 @@ impl SqliteStore {
             .execute("INSERT INTO owners (owner, lock_path) VALUES (?1, ?2)", (owner.as_str(), lock_path))?;
         let id = connection.last_insert_rowid();
 
+        let events = broadcast::Sender::new(EVENTS_BEHIND);
         let shared = Arc::new(Shared {
-            events: broadcast::Sender::new(EVENTS_BEHIND),
+            events: events.downgrade(),
             approvals: signal::Sender::new(0),
             closed: AtomicBool::new(false),
             left: Mutex::new(Vec::new()),
@@ -139,7 +141,7 @@ impl SqliteStore {
         let writer = {
             let shared = shared.clone();
             thread("store-writer")
-                .spawn(move || writer::run(&connection, id, &shared, &messages))
+                .spawn(move || writer::run(&connection, id, &shared, events, &messages))
                 .map_err(failed)?
         };
         let watcher = {
@@ -352,7 +354,10 @@ impl Store for SqliteStore {
     }
 
     fn committed(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.shared.events.subscribe()
+        match self.shared.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        }
     }
 
     fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {

@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 /// Operations in one transaction.
 const BATCH: usize = 512;
@@ -134,6 +134,7 @@ pub(super) struct Tx<'c> {
     head: (i64, chain::Hash),
     appended: bool,
     shared: Arc<Shared>,
+    events: broadcast::Sender<Arc<Event>>,
     committed: Vec<Arc<Event>>,
 }
 
@@ -142,6 +143,7 @@ impl<'c> Tx<'c> {
         connection: &'c Connection,
         owner: i64,
         shared: Arc<Shared>,
+        events: broadcast::Sender<Arc<Event>>,
     ) -> Result<Self, StoreError> {
         let statements = Statements {
             begin: connection.prepare_cached("BEGIN IMMEDIATE")?,
@@ -184,6 +186,7 @@ impl<'c> Tx<'c> {
             head: (0, chain::GENESIS),
             appended: false,
             shared,
+            events,
             committed: Vec::new(),
         })
     }
@@ -280,7 +283,7 @@ impl<'c> Tx<'c> {
         ))?;
         self.head = (seq, hash);
         self.appended = true;
-        if self.shared.events.receiver_count() > 0 {
+        if self.events.receiver_count() > 0 {
             let mut draft = draft.clone();
             if let Some(limits) = limits() {
                 draft.limits = Some(limits);
@@ -299,7 +302,7 @@ impl<'c> Tx<'c> {
     fn publish(&mut self) {
         for event in self.committed.drain(..) {
             // An error means that nobody listens any more.
-            drop(self.shared.events.send(event));
+            drop(self.events.send(event));
         }
         if self.approvals_changed {
             self.shared.approvals.send_modify(|count| *count += 1);
@@ -376,9 +379,10 @@ pub(super) fn run(
     connection: &Connection,
     owner: i64,
     shared: &Arc<Shared>,
+    events: broadcast::Sender<Arc<Event>>,
     queue: &mpsc::Receiver<Message>,
 ) {
-    let mut tx = match Tx::new(connection, owner, shared.clone()) {
+    let mut tx = match Tx::new(connection, owner, shared.clone(), events) {
         Ok(tx) => tx,
         // Everything that is asked of the store from now on answers `Closed`.
         Err(error) => return tracing::error!(%error, "store.writer_failed"),
