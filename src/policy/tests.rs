@@ -390,10 +390,7 @@ fn a_gate_that_is_wrong_says_where() {
     rule("{ decision: REMEDIATE, remediation: { mode: ‸do, tool: x } }", "`do`", "one of suggest, apply");
 
     check("‸{}", &[("neither a gate nor a rulebook", "`name` and `rules`")]);
-    check(
-        "‸rules: []\n",
-        &[("`name` is missing", "the gate's id"), ("`rules` is empty", "at least one")][..1],
-    );
+    check("‸‸rules: []\n", &[("`name` is missing", "the gate's id"), ("`rules` is empty", "at least one")]);
 }
 
 #[test]
@@ -429,7 +426,7 @@ fn rulebooks_and_other_files_that_are_wrong_say_where() {
     );
     check_errors(
         "bundle.yaml",
-        "version:‸ \ndefault_decision: ‸REMEDIATE\ndefault_approvers: [‸eve]\nloop: { max_repeats: ‸0 }\n‸ower: x\n",
+        "version‸: \ndefault_decision: ‸REMEDIATE\ndefault_approvers: [‸eve]\nloop: { max_repeats: ‸0 }\n‸ower: x\n",
         &[
             ("`version` has no value", "a text"),
             ("`REMEDIATE`", "SUGGEST or DENY"),
@@ -465,6 +462,13 @@ fn rulebooks_and_other_files_that_are_wrong_say_where() {
             ("no agent `x`", "`planner-01`"),
         ],
     );
+}
+
+#[test]
+fn data_yaml_is_checked_like_the_rest() {
+    check_errors("data.yaml", "‸nonsense: 1\n‸more: 2\n", &[("`nonsense`", ""), ("`more`", "")]);
+    check_errors("data.yaml", "‸[1]\n", &[("sequence", "a map")]);
+    assert!(compile(&bundle(&[("data.yaml", "# nothing\n")]), &input()).0.is_some());
 }
 
 #[test]
