@@ -86,12 +86,19 @@ fn blot_toml(line: &str, named: impl Fn(&str) -> bool) -> String {
     )
 }
 
-/// A bundle holds no secrets; what looks like a key that strayed into it is blotted out all the same.
+/// A bundle holds no secrets; what looks like a key that strayed into it is blotted out all the same,
+/// and so is what stands after `keys`.
 fn blot_yaml(line: &str, named: impl Fn(&str) -> bool) -> String {
+    let mut keys = false;
     words(
         line,
         |c| c.is_whitespace() || "\"'[]{},:=#()".contains(c),
-        |word, _| word.chars().count() < 20 || !word.contains(|c: char| c.is_ascii_digit()) || named(word),
+        |word, next| {
+            let long = word.chars().count() >= 20 && word.contains(|c: char| c.is_ascii_digit());
+            let keep = !(keys || long) || named(word);
+            keys |= word == "keys" && next == Some(':');
+            keep
+        },
     )
 }
 
