@@ -463,7 +463,11 @@ fn problems_are_shown_with_line_and_caret() {
     );
     let problems = load(&path, &env).map(|_| ()).unwrap_err();
     let shown = render(&problems, &|file| std::fs::read_to_string(file).ok());
-    assert!(shown.contains(" | agents: { a: { keys: [·") && shown.contains("2 | command = ["), "{shown}");
+    assert!(
+        shown.contains(" | agents: { a: { keys: [·")
+            && shown.contains("2 | command = [\"·\", \"·······\", \"${NOPE}\"] # ·······\n"),
+        "{shown}"
+    );
     assert!(!shown.contains("hunter"), "{shown}");
     assert_eq!(render(&Problems::default(), &|_| None), "");
 }
