@@ -597,6 +597,26 @@ fn lints_name_what_somebody_should_look_at() {
 }
 
 #[test]
+fn an_approval_that_nobody_can_give_is_a_lint() {
+    let check = |bundle_text: &str, gate: &str, expect: bool| {
+        let files = [
+            ("authority.yaml", "people: { a: { roles: [admin] } }\n"),
+            ("bundle.yaml", bundle_text),
+            ("g.yaml", gate),
+        ];
+        let (set, problems) = compile(&bundle(&files), &input());
+        assert!(set.is_some(), "{problems}");
+        assert_eq!(problems.to_string().contains("nobody has it"), expect, "{problems}");
+    };
+    let ask = "name: g\nrules: [{ decision: REQUIRE_APPROVAL }]\n";
+    check("version: 1\n", ask, true);
+    check("version: 1\ndefault_approvers: [operator]\n", ask, false);
+    check("version: 1\n", "name: g\nrules: [{ decision: REQUIRE_APPROVAL, approvers: [operator] }]\n", false);
+    check("version: 1\n", "name: g\nrules: [{ decision: DENY }]\n", false);
+    check("version: 1\ndefault_decision: REQUIRE_APPROVAL\n", "name: g\nrules: [{ decision: DENY }]\n", true);
+}
+
+#[test]
 fn every_byte_counts_for_the_snapshot() {
     let base = set(&[]).snapshot;
     assert_eq!(base.len(), 64);
