@@ -1,7 +1,7 @@
 //! Properties of deciding that hold for every bundle and every call, and not only for the
 //! examples that somebody thought of.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test file")]
+#![expect(clippy::unwrap_used, reason = "a test file")]
 
 #[path = "properties/conditions.rs"]
 mod conditions;
