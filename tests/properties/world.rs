@@ -115,7 +115,7 @@ pub(crate) fn limit() -> impl Strategy<Value = Say> {
         1..5u64,
         proptest::option::of(0..4i64),
         proptest::bool::weighted(0.2),
-        proptest::option::weighted(0.2, 0..3i64),
+        proptest::option::weighted(0.7, 0..3i64),
     )
         .prop_map(|(timeout, max_cost, read_only, set)| Say::Limit { timeout, max_cost, read_only, set })
 }
@@ -123,7 +123,7 @@ pub(crate) fn limit() -> impl Strategy<Value = Say> {
 pub(crate) fn say(allow: bool) -> impl Strategy<Value = Say> {
     prop_oneof![
         if allow { 4 } else { 0 } => Just(Say::Allow),
-        3 => limit(),
+        4 => limit(),
         2 => proptest::sample::select(&["security", "ops"][..]).prop_map(Say::Ask),
         1 => Just(Say::Remediate),
         1 => Just(Say::Suggest),
