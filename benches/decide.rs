@@ -1,6 +1,6 @@
 //! What deciding one call costs with 1, 100 and 1,000 policies of which one or two match.
 
-#![expect(clippy::unwrap_used, missing_docs, reason = "a benchmark: the bundle is its own")]
+#![expect(clippy::unwrap_used, reason = "a benchmark: the bundle is its own")]
 
 use divan::{Bencher, black_box};
 use std::{sync::Arc, time::Duration};

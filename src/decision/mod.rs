@@ -5,6 +5,7 @@ mod constrain;
 mod decide;
 mod explain;
 mod sentence;
+mod stricter;
 mod verdict;
 
 #[cfg(test)]
@@ -13,4 +14,5 @@ mod tests;
 pub use crate::policy::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts};
 pub use decide::{decide, selected};
 pub use explain::explain;
+pub use stricter::stricter;
 pub use verdict::*;

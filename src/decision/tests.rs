@@ -581,3 +581,48 @@ fn explaining_tells_the_whole_trace() {
         would DENY              trial / 1: denied
     ");
 }
+
+/// R16: what was said of the call as it came still holds of the call as it goes.
+#[test]
+fn the_stricter_of_both_outcomes_stands() {
+    let limits = |seconds, set: Option<i64>| {
+        RuleOutcome::AllowWithConstraints(Constraints {
+            timeout: Some(Duration::from_secs(seconds)),
+            arguments: set
+                .map(|n| {
+                    crate::policy::ArgumentEdit::Set(
+                        crate::model::pointer::Pointer::parse("/n").unwrap(),
+                        json!(n),
+                    )
+                })
+                .into_iter()
+                .collect(),
+            ..Constraints::default()
+        })
+    };
+    let check = |first: Vec<RuleOutcome>,
+                 second: RuleOutcome,
+                 expect: Decision,
+                 approvals: usize,
+                 timeout: Option<u64>| {
+        let name = |n: usize| ["a", "b", "c"][n];
+        let first: Vec<Policy> = first.into_iter().enumerate().map(|(n, say)| says(name(n), say)).collect();
+        let verdict =
+            stricter(decide(&set(first.clone()), &facts()), decide(&set(vec![says("z", second)]), &facts()));
+        assert_eq!(verdict.decision, expect, "{first:?}");
+        assert_eq!(verdict.approvals.len(), approvals, "{first:?}");
+        assert_eq!(verdict.constraints.timeout, timeout.map(Duration::from_secs), "{first:?}");
+        assert_eq!(verdict.trace.steps.iter().filter(|s| s.decision == expect).count().min(1), 1);
+    };
+    let ask = || RuleOutcome::RequireApproval(approval(&["ops"]));
+    check(vec![remediate()], RuleOutcome::Allow, Decision::Allow, 0, None);
+    check(vec![remediate()], RuleOutcome::Deny, Decision::Deny, 0, None);
+    check(vec![remediate(), ask()], RuleOutcome::Allow, Decision::RequireApproval, 1, None);
+    check(vec![remediate(), ask()], ask(), Decision::RequireApproval, 2, None);
+    check(vec![remediate(), ask()], RuleOutcome::Suggest, Decision::Suggest, 0, None);
+    check(vec![limits(5, None)], RuleOutcome::Allow, Decision::AllowWithConstraints, 0, Some(5));
+    check(vec![limits(5, None)], limits(3, None), Decision::AllowWithConstraints, 0, Some(3));
+    check(vec![limits(5, Some(1))], limits(7, Some(1)), Decision::AllowWithConstraints, 0, Some(5));
+    check(vec![limits(5, Some(1))], limits(7, Some(2)), Decision::Deny, 0, Some(5));
+    check(vec![RuleOutcome::Suggest], RuleOutcome::Allow, Decision::Suggest, 0, None);
+}

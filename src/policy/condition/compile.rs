@@ -2,24 +2,16 @@
 //! evaluated, or says what is wrong and where.
 
 use super::{
-    ConditionError,
-    eval::{Fault, What},
-    function::{self, FUNCTIONS, Function, Signature, Style},
-    node::{Arithmetic, Constant, Fact, Loop, LoopParts, Node, Op, Relation},
+    ConditionError, function,
+    node::{Arithmetic, Constant, Fact, Node, Op, Relation},
     number::Number,
-    time,
     token::{At, Tokens},
     types::{NAMES, Named, Record, Type, named},
-    value::Value,
 };
-use crate::model::Glob;
 use cel::{
-    common::ast::{
-        CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, SelectExpr, operators,
-    },
+    common::ast::{CallExpr, Expr, IdedExpr, ListExpr, LiteralValue, SelectExpr, operators},
     parser::{PrattParser, pratt_parser::TokenKind},
 };
-use regex_automata::meta::Regex;
 use std::sync::Arc;
 
 /// The deepest nesting of an expression; each level costs stack.
@@ -28,10 +20,8 @@ const MAX_DEPTH: u16 = 32;
 const MAX_CHAIN: usize = 64;
 /// Elements of a list literal.
 const MAX_ELEMENTS: usize = 256;
-/// A regex program of a literal pattern.
-const MAX_REGEX_BYTES: usize = 1 << 20;
 
-type Checked = Result<(Node, Type), ConditionError>;
+pub(super) type Checked = Result<(Node, Type), ConditionError>;
 
 /// Parses and checks a whole condition.
 pub(super) fn compile(source: &str) -> Result<Node, ConditionError> {
@@ -64,16 +54,17 @@ pub(super) fn compile(source: &str) -> Result<Node, ConditionError> {
     }
 }
 
-struct Checker<'s> {
-    source: &'s str,
-    tokens: Tokens<'s>,
+/// The walk.
+pub(super) struct Checker<'s> {
+    pub(super) source: &'s str,
+    pub(super) tokens: Tokens<'s>,
     /// The variable of the loop around, and its type.
-    item: Option<(String, Type)>,
+    pub(super) item: Option<(String, Type)>,
     depth: usize,
 }
 
 impl Checker<'_> {
-    fn check(&mut self, expr: &IdedExpr) -> Checked {
+    pub(super) fn check(&mut self, expr: &IdedExpr) -> Checked {
         self.depth += 1;
         if self.depth > MAX_CHAIN {
             let at = At { start: 0, end: self.source.len() };
@@ -99,7 +90,7 @@ impl Checker<'_> {
         self.tokens.error(at, &format!("{what} is not supported in a condition"), "facts, literals and lists")
     }
 
-    fn text_of(&self, at: At) -> String {
+    pub(super) fn text_of(&self, at: At) -> String {
         at.of(self.source).chars().take(80).collect()
     }
 
@@ -292,7 +283,7 @@ impl Checker<'_> {
     }
 
     /// An expression that has to be true or false.
-    fn truth(&mut self, expr: &IdedExpr) -> Result<Node, ConditionError> {
+    pub(super) fn truth(&mut self, expr: &IdedExpr) -> Result<Node, ConditionError> {
         let (node, type_) = self.check(expr)?;
         match type_ {
             Type::Bool | Type::Dyn => Ok(node),
@@ -456,238 +447,5 @@ impl Checker<'_> {
             }
         };
         Ok((Node { at, op: Op::Index(Box::new(of), Box::new(index)) }, type_))
-    }
-
-    fn function(&mut self, name: &str, target: Option<&IdedExpr>, rest: &[IdedExpr]) -> Checked {
-        let member = target.is_some();
-        let mut arguments = Vec::with_capacity(rest.len() + 1);
-        if let Some(target) = target {
-            arguments.push(self.check(target)?);
-        }
-        let name_at = self.tokens.take_name(name);
-        let signature = match name {
-            "matches" => None,
-            _ => Some(function::find(name).ok_or_else(|| self.no_function(name, name_at))?),
-        };
-        for argument in rest {
-            arguments.push(self.check(argument)?);
-        }
-        let last = arguments.iter().fold(name_at, |at, (node, _)| at.to(node.at));
-        let at = self.tokens.closed(self.called(last));
-        match signature {
-            None => self.matches(at, arguments),
-            Some(signature) => self.apply(name, at, member, &signature, arguments),
-        }
-    }
-
-    /// With the opening bracket of a call without arguments.
-    fn called(&self, at: At) -> At {
-        let text = self.source.get(at.end..).unwrap_or_default();
-        let bracket = text.find(|c: char| !c.is_whitespace());
-        match bracket.filter(|i| text.get(*i..).is_some_and(|rest| rest.starts_with('('))) {
-            Some(offset) => At { start: at.start, end: at.end + offset + 1 },
-            None => at,
-        }
-    }
-
-    fn no_function(&self, name: &str, at: At) -> ConditionError {
-        let macros = ["has", "all", "exists", "exists_one", "existsOne", "map", "filter"];
-        if macros.contains(&name) {
-            let message = format!("`{name}` is used in another way than it can be");
-            return self.tokens.error(at, &message, "`has(args.x)`, or `list.exists(item, condition)`");
-        }
-        self.tokens.error(at, &format!("`{name}` is not a function"), FUNCTIONS)
-    }
-
-    fn apply(
-        &mut self,
-        name: &str,
-        at: At,
-        member: bool,
-        signature: &Signature,
-        mut arguments: Vec<(Node, Type)>,
-    ) -> Checked {
-        let style = if member { Style::Member } else { Style::Global };
-        let mut function = signature.function;
-        if let Function::Part(part, _) = function
-            && arguments.len() == 2
-        {
-            let offset = match arguments.pop() {
-                Some((Node { op: Op::Const(Constant::Text(text)), .. }, _)) => time::offset(&text),
-                _ => None,
-            };
-            let Some(offset) = offset else {
-                let message = format!("`{}` names a time zone that is not a fixed offset", self.text_of(at));
-                return Err(self.tokens.error(at, &message, "`UTC` or an offset like `+02:00`"));
-            };
-            function = Function::Part(part, offset);
-        }
-        if signature.style != Style::Both && signature.style != style
-            || arguments.len() != signature.params.len()
-        {
-            let message = format!("`{}` calls `{name}` in another way", self.text_of(at));
-            return Err(self.tokens.error(at, &message, signature.usage));
-        }
-        for ((node, type_), param) in arguments.iter().zip(signature.params) {
-            if !param.takes(type_) {
-                let message =
-                    format!("`{}` is {}, and `{name}` takes none", self.text_of(node.at), type_.phrase());
-                return Err(self.tokens.error(node.at, &message, param.phrase()));
-            }
-        }
-        let result = match (function, arguments.first()) {
-            (Function::Dyn, Some((_, type_))) if matches!(type_, Type::Nullable(_)) => Type::Dyn,
-            _ => signature.result.clone(),
-        };
-        let mut nodes: Vec<Node> = arguments.into_iter().map(|(node, _)| node).collect();
-        if function == Function::Glob
-            && let [_, Node { op: Op::Const(Constant::Text(pattern)), at: pattern_at }] = nodes.as_slice()
-        {
-            let glob = Glob::parse(pattern).map_err(|error| {
-                self.tokens.error(*pattern_at, &error.to_string(), "a glob like `/srv/**`")
-            })?;
-            nodes.truncate(1);
-            if let Some(of) = nodes.pop() {
-                return Ok((Node { at, op: Op::Glob(Box::new(of), glob) }, Type::Bool));
-            }
-        }
-        if let Some(constant) = self.folded(function, &nodes)? {
-            return Ok((Node { at, op: Op::Const(constant) }, result));
-        }
-        Ok((Node { at, op: Op::Call(function, nodes.into()) }, result))
-    }
-
-    /// What `timestamp` and `duration` give for a literal; a wrong one is an error at load.
-    fn folded(&self, function: Function, nodes: &[Node]) -> Result<Option<Constant>, ConditionError> {
-        let [Node { op: Op::Const(constant), at }] = nodes else { return Ok(None) };
-        if !matches!(function, Function::Timestamp | Function::Duration) {
-            return Ok(None);
-        }
-        match function.call(&[constant.value()]) {
-            Ok(Value::Time(time)) => Ok(Some(Constant::Time(time))),
-            Ok(Value::Span(span)) => Ok(Some(Constant::Span(span))),
-            Ok(_) => Ok(None),
-            Err((_, what)) => {
-                let told = Fault { at: *at, what }.told(self.source);
-                let expected = match what {
-                    What::Invalid(needed) => needed,
-                    _ => "a timestamp or a duration",
-                };
-                Err(self.tokens.error(*at, &told.message, expected))
-            }
-        }
-    }
-
-    /// `matches`: a pattern from elsewhere would be compiled for every call, at a cost that its
-    /// writer chooses; hence literals only.
-    fn matches(&mut self, at: At, arguments: Vec<(Node, Type)>) -> Checked {
-        let usage = "`text.matches('pattern')`";
-        let Ok([(of, type_), (pattern, _)]) = <[(Node, Type); 2]>::try_from(arguments) else {
-            let message = format!("`{}` calls `matches` in another way", self.text_of(at));
-            return Err(self.tokens.error(at, &message, usage));
-        };
-        if !matches!(type_.present(), Type::Text | Type::Dyn) {
-            let message = format!("`{}` is {}", self.text_of(of.at), type_.phrase());
-            return Err(self.tokens.error(of.at, &message, "text"));
-        }
-        let Op::Const(Constant::Text(text)) = &pattern.op else {
-            let message = format!("`{}` is not a literal", self.text_of(pattern.at));
-            return Err(self.tokens.error(pattern.at, &message, "a pattern written as a literal"));
-        };
-        let config = Regex::config()
-            .nfa_size_limit(Some(MAX_REGEX_BYTES))
-            .onepass_size_limit(Some(MAX_REGEX_BYTES))
-            .dfa_size_limit(Some(MAX_REGEX_BYTES))
-            .hybrid_cache_capacity(MAX_REGEX_BYTES);
-        let regex = Regex::builder().configure(config).build(text).map_err(|error| {
-            let why = error
-                .syntax_error()
-                .map_or_else(|| error.to_string(), |syntax| syntax.to_string().replace('\n', " "));
-            let short: String = why.chars().take(200).collect();
-            let message = format!("`{}` is not a regular expression: {short}", self.text_of(pattern.at));
-            self.tokens.error(pattern.at, &message, "a pattern in RE2 syntax of moderate size")
-        })?;
-        Ok((Node { at, op: Op::Matches(Box::new(of), Arc::new(regex)) }, Type::Bool))
-    }
-
-    fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Checked {
-        let (over, over_type) = self.check(&comprehension.iter_range)?;
-        let item_at = self.tokens.take_name(&comprehension.iter_var);
-        let Some((kind, filter, body)) = recognise(comprehension) else {
-            return Err(self.tokens.error(item_at, "this macro is not supported", FUNCTIONS));
-        };
-        if self.item.is_some() {
-            let message = format!("a loop over `{}` stands inside another", self.text_of(over.at));
-            return Err(self.tokens.error(over.at, &message, "loops that are not nested"));
-        }
-        let name = &comprehension.iter_var;
-        if named(name).is_some() || function::type_name(name).is_some() {
-            let message = format!("`{name}` already means something");
-            return Err(self.tokens.error(item_at, &message, "another name for the loop's variable"));
-        }
-        let item_type = match &over_type {
-            Type::Dyn => Type::Dyn,
-            Type::List(of) => (**of).clone(),
-            other => {
-                let message = format!("`{}` is {}", self.text_of(over.at), other.phrase());
-                return Err(self.tokens.error(over.at, &message, "a list or an object"));
-            }
-        };
-        self.item = Some((name.clone(), item_type.clone()));
-        let filter = match filter {
-            Some(filter) => Some(self.truth(filter)?),
-            None => None,
-        };
-        let (body, type_) = match kind {
-            Loop::Map => self.check(body)?,
-            Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => (self.truth(body)?, Type::Bool),
-        };
-        self.item = None;
-        let at = self.tokens.closed(over.at.to(body.at));
-        let type_ = match kind {
-            Loop::All | Loop::Exists | Loop::ExistsOne => Type::Bool,
-            Loop::Map => Type::List(Box::new(type_)),
-            Loop::Filter => Type::List(Box::new(item_type)),
-        };
-        Ok((Node { at, op: Op::Loop(kind, Box::new(LoopParts { over, filter, body })) }, type_))
-    }
-}
-
-/// Which macro the parser expanded: it leaves only the loop.
-fn recognise(of: &ComprehensionExpr) -> Option<(Loop, Option<&IdedExpr>, &IdedExpr)> {
-    let Expr::Call(step) = &of.loop_step.expr else { return None };
-    let appended = |expr: &'_ IdedExpr| -> bool {
-        matches!(&expr.expr, Expr::Call(call) if call.func_name == operators::ADD)
-    };
-    match (&of.accu_init.expr, step.func_name.as_str(), step.args.as_slice()) {
-        (Expr::Literal(LiteralValue::Boolean(init)), operators::LOGICAL_OR, [_, body]) if !init.inner() => {
-            Some((Loop::Exists, None, body))
-        }
-        (Expr::Literal(LiteralValue::Boolean(init)), operators::LOGICAL_AND, [_, body]) if *init.inner() => {
-            Some((Loop::All, None, body))
-        }
-        (Expr::Literal(LiteralValue::Int(_)), operators::CONDITIONAL, [body, _, _]) => {
-            Some((Loop::ExistsOne, None, body))
-        }
-        (Expr::List(_), operators::ADD, [_, list]) => Some((Loop::Map, None, single(list)?)),
-        (Expr::List(_), operators::CONDITIONAL, [filter, append, _]) if appended(append) => {
-            let Expr::Call(append) = &append.expr else { return None };
-            let [_, list] = append.args.as_slice() else { return None };
-            let made = single(list)?;
-            // `filter` appends its own variable. `map(x, f, x)` does the same, and means the same.
-            if matches!(&made.expr, Expr::Ident(name) if *name == of.iter_var) {
-                Some((Loop::Filter, None, filter))
-            } else {
-                Some((Loop::Map, Some(filter), made))
-            }
-        }
-        _ => None,
-    }
-}
-
-fn single(list: &IdedExpr) -> Option<&IdedExpr> {
-    match &list.expr {
-        Expr::List(list) => list.elements.first(),
-        _ => None,
     }
 }

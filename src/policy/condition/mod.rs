@@ -12,10 +12,12 @@
 //! - `matches` takes a literal pattern; loops (`all`, `exists`, …) are not nested; there are no map
 //!   and message literals; times are UTC or a fixed offset.
 
+mod call;
 mod compile;
 mod error;
 mod eval;
 mod function;
+mod loops;
 mod node;
 mod number;
 mod phrase;

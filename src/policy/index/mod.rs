@@ -52,10 +52,12 @@ impl Key {
 /// The policies that name one key, by the literal text or by the text before the first wildcard.
 #[derive(Debug, Default)]
 struct Bucket {
-    literal: HashMap<Box<str>, Vec<usize>>,
+    literal: ByText,
     /// By length of the text before the wildcard, which is never empty.
-    prefix: Vec<(usize, HashMap<Box<str>, Vec<usize>>)>,
+    prefix: Vec<(usize, ByText)>,
 }
+
+type ByText = HashMap<Box<str>, Vec<usize>>;
 
 impl Bucket {
     fn add_literal(&mut self, text: &str, policy: usize) {
