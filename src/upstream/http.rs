@@ -12,7 +12,7 @@ use super::{
 };
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -47,6 +47,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const RESUMES: u32 = 8;
 /// For what nobody waits on: cancellations, replies, the end of a session.
 const ASIDE: Duration = Duration::from_secs(5);
+/// How long a stream may stay open after its answer before it is closed from here.
+const FINISH: Duration = Duration::from_secs(1);
 
 /// The connection pool of one upstream.
 pub(super) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -349,7 +351,8 @@ impl Http {
         self.inbox.register(id, call);
         let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };
         call.set_sent(true);
-        let outcome = self.answer(id, session, headers, body).await;
+        let limit = call.largest_answer(self.max_result);
+        let outcome = self.answer(id, limit, session, headers, body).await;
         pending.waits = false;
         if let Err(Fault::Failed(UpstreamError::NotSent(_))) = &outcome {
             call.set_sent(false);
@@ -360,6 +363,7 @@ impl Http {
     async fn answer(
         self: &Arc<Self>,
         id: u64,
+        limit: u64,
         session: &Arc<Session>,
         headers: HeaderMap,
         body: Vec<u8>,
@@ -379,14 +383,14 @@ impl Http {
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if status.is_success() && kind.starts_with("text/event-stream") {
-            let value = self.stream(id, session, response.into_body()).await?;
+            let value = self.stream(id, limit, session, response.into_body()).await?;
             return Ok((value, fresh));
         }
         let is_json = kind.starts_with("application/json");
         if status.is_success() && !is_json {
             return Err(UpstreamError::Malformed(format!("HTTP status {status} with no JSON")).into());
         }
-        let bytes = match self.whole(response.into_body()).await {
+        let bytes = match whole(response.into_body(), limit).await {
             Ok(bytes) => bytes,
             Err(error) if status.is_success() => return Err(error.into()),
             Err(_) => return Err(refused(status).into()),
@@ -410,7 +414,7 @@ impl Http {
                             answer = Some(Err(error));
                         }
                         Message::Response { .. } => {}
-                        other => self.inbox.take(self, other, Some(id)),
+                        other => self.aloud(other, id, session.dialect.era),
                     }
                 }
                 match answer {
@@ -425,43 +429,15 @@ impl Http {
         }
     }
 
-    /// The whole body, never more than the bound.
-    async fn whole(&self, mut body: Incoming) -> Result<Bytes, UpstreamError> {
-        let limit = self.max_result.saturating_add(wire::ENVELOPE);
-        let too_large = || UpstreamError::TooLarge(self.max_result);
-        if body.size_hint().lower() > limit {
-            return Err(too_large());
-        }
-        let mut first = Bytes::new();
-        let mut gathered: Vec<u8> = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame
-                .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
-            let Ok(data) = frame.into_data() else { continue };
-            let total = first.len() + gathered.len() + data.len();
-            if u64::try_from(total).unwrap_or(u64::MAX) > limit {
-                return Err(too_large());
-            }
-            if gathered.is_empty() && first.is_empty() {
-                first = data;
-            } else {
-                if gathered.is_empty() {
-                    gathered.extend_from_slice(&std::mem::take(&mut first));
-                }
-                gathered.extend_from_slice(&data);
-            }
-        }
-        Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
-    }
-
     /// Reads the stream of one request up to its answer, resuming it where the server allows.
     async fn stream(
         self: &Arc<Self>,
         id: u64,
+        limit: u64,
         session: &Arc<Session>,
         body: Incoming,
     ) -> Result<Value, UpstreamError> {
-        let mut reader = Reader::new(body, self.max_result);
+        let mut reader = Reader::new(body, limit);
         let mut last: Option<String> = None;
         let mut idle = 0;
         loop {
@@ -469,12 +445,13 @@ impl Http {
                 Ok(Some(event)) => {
                     idle = 0;
                     last = event.id.or(last);
-                    if let Some(answer) = self.event(&event.data, id)? {
+                    if let Some(answer) = self.event(&event.data, id, session.dialect.era)? {
+                        reader.finish();
                         return answer.map_err(UpstreamError::Rpc);
                     }
                     continue;
                 }
-                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(self.max_result)),
+                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(limit)),
                 Ok(None) | Err(ReadError::Broken) => {}
             }
             let lost = || UpstreamError::Lost("the stream ended before the answer".to_owned());
@@ -487,7 +464,7 @@ impl Http {
             if !is_events(&response) {
                 return Err(lost());
             }
-            reader = Reader::new(response.into_body(), self.max_result);
+            reader = Reader::new(response.into_body(), limit);
         }
     }
 
@@ -496,6 +473,7 @@ impl Http {
         self: &Arc<Self>,
         data: &[u8],
         id: u64,
+        era: Era,
     ) -> Result<Option<Result<Value, crate::model::RpcError>>, UpstreamError> {
         if data.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
@@ -510,13 +488,22 @@ impl Http {
                         }
                         Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
                         Message::Response { .. } => {}
-                        other => self.inbox.take(self, other, Some(id)),
+                        other => self.aloud(other, id, era),
                     }
                 }
             }
             Err(reason) => return Err(UpstreamError::Malformed(reason)),
         }
         Ok(answer)
+    }
+
+    /// What came on a request's own stream beside its answer.
+    fn aloud(self: &Arc<Self>, message: Message, id: u64, era: Era) {
+        if era == Era::Modern && matches!(message, Message::Request { .. }) {
+            tracing::warn!(upstream = %self.inbox.upstream, "a request on a stream, which 2026-07-28 forbids");
+        } else {
+            self.inbox.take(self, message, Some(id));
+        }
     }
 
     async fn get(
@@ -595,6 +582,35 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// The whole body, never more than the bound.
+async fn whole(mut body: Incoming, most: u64) -> Result<Bytes, UpstreamError> {
+    let limit = most.saturating_add(wire::ENVELOPE);
+    let too_large = || UpstreamError::TooLarge(most);
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut gathered: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let total = first.len() + gathered.len() + data.len();
+        if u64::try_from(total).unwrap_or(u64::MAX) > limit {
+            return Err(too_large());
+        }
+        if gathered.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&std::mem::take(&mut first));
+            }
+            gathered.extend_from_slice(&data);
+        }
+    }
+    Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
+}
+
 fn refused(status: StatusCode) -> UpstreamError {
     if status.is_server_error() {
         UpstreamError::Lost(format!("HTTP status {status}"))
@@ -625,6 +641,16 @@ impl Reader {
 
     fn retry(&self) -> Option<Duration> {
         self.parser.retry()
+    }
+
+    /// Reads the end of a stream whose answer was had, so that its TCP connection can serve the next request.
+    fn finish(mut self) {
+        if self.body.is_end_stream() || matches!(self.body.frame().now_or_never(), Some(None)) {
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(FINISH, async move {
+            while let Some(Ok(_)) = self.body.frame().await {}
+        }));
     }
 
     async fn next(&mut self) -> Result<Option<sse::Event>, ReadError> {
@@ -671,7 +697,13 @@ async fn hear_legacy(weak: std::sync::Weak<Http>) {
                     return;
                 }
             }
-            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
+            // 409: the stream that broke is still taken for open over there.
+            Ok(response)
+                if failures < RESUMES
+                    && (response.status().is_server_error() || response.status() == StatusCode::CONFLICT) =>
+            {
+                failures += 1;
+            }
             // 405 and the like: no such stream is offered.
             Ok(_) => return,
             Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
