@@ -54,6 +54,8 @@ async fn serve(router: Router, at: Option<SocketAddr>) -> Web {
     let accepting = tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else { return };
+            // Else the end of a stream waits for an acknowledgement that is itself held back.
+            stream.set_nodelay(true).unwrap();
             count.fetch_add(1, Ordering::SeqCst);
             let service = hyper_util::service::TowerToHyperService::new(router.clone());
             let stopped = stopped.clone();
