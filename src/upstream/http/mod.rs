@@ -1,18 +1,22 @@
 //! One upstream over Streamable HTTP, in either era: legacy sessions, or stateless requests with their headers.
 
+mod hear;
+mod reader;
+
+pub(super) use self::hear::listen_filter;
+use self::reader::{ReadError, Reader, is_events};
 use super::{
     call::Call,
     connect::Wiring,
     deps::Timing,
     headers::value_as_header,
     inbox::{Answer, Inbox, Link, Signals},
-    sse,
     types::{Era, UpstreamError},
     wire::{self, Dialect, Message},
 };
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -47,8 +51,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const RESUMES: u32 = 8;
 /// For what nobody waits on: cancellations, replies, the end of a session.
 const ASIDE: Duration = Duration::from_secs(5);
-/// How long a stream may stay open after its answer before it is closed from here.
-const FINISH: Duration = Duration::from_secs(1);
 
 /// The connection pool of one upstream.
 pub(super) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -529,8 +531,8 @@ impl Http {
         tokio::spawn(async move {
             let hearing = async move {
                 match session.dialect.era {
-                    Era::Legacy => hear_legacy(weak).await,
-                    Era::Modern => hear_modern(weak, capabilities, watched).await,
+                    Era::Legacy => hear::hear_legacy(weak).await,
+                    Era::Modern => hear::hear_modern(weak, capabilities, watched).await,
                 }
             };
             tokio::select! {
@@ -616,201 +618,5 @@ fn refused(status: StatusCode) -> UpstreamError {
         UpstreamError::Lost(format!("HTTP status {status}"))
     } else {
         UpstreamError::Malformed(format!("HTTP status {status}"))
-    }
-}
-
-fn is_events(response: &Response<Incoming>) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    response.status().is_success() && kind.starts_with("text/event-stream")
-}
-
-enum ReadError {
-    TooLong,
-    Broken,
-}
-
-struct Reader {
-    body: Incoming,
-    parser: sse::Parser,
-}
-
-impl Reader {
-    fn new(body: Incoming, max_result: u64) -> Self {
-        Self { body, parser: sse::Parser::new(max_result.saturating_add(wire::ENVELOPE)) }
-    }
-
-    fn retry(&self) -> Option<Duration> {
-        self.parser.retry()
-    }
-
-    /// Reads the end of a stream whose answer was had, so that its TCP connection can serve the next request.
-    fn finish(mut self) {
-        if self.body.is_end_stream() || matches!(self.body.frame().now_or_never(), Some(None)) {
-            return;
-        }
-        tokio::spawn(tokio::time::timeout(FINISH, async move {
-            while let Some(Ok(_)) = self.body.frame().await {}
-        }));
-    }
-
-    async fn next(&mut self) -> Result<Option<sse::Event>, ReadError> {
-        loop {
-            if let Some(event) = self.parser.next().map_err(|sse::TooLong| ReadError::TooLong)? {
-                return Ok(Some(event));
-            }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.parser.push(data);
-                    }
-                }
-                Some(Err(_)) => return Err(ReadError::Broken),
-                None => return Ok(None),
-            }
-        }
-    }
-}
-
-/// The GET stream of a legacy session, resumed where it broke.
-async fn hear_legacy(weak: std::sync::Weak<Http>) {
-    let mut last: Option<HeaderValue> = None;
-    let mut failures = 0;
-    loop {
-        let Some(http) = weak.upgrade() else { return };
-        let Some(session) = http.session.load_full() else { return };
-        let mut pause = http.timing.stream_retry;
-        match http.get(&session, last.clone()).await {
-            Ok(response) if is_events(&response) => {
-                failures = 0;
-                let mut reader = Reader::new(response.into_body(), http.max_result);
-                drop(http);
-                while let Ok(Some(event)) = reader.next().await {
-                    last = event.id.and_then(|id| HeaderValue::try_from(id).ok()).or(last);
-                    let Some(http) = weak.upgrade() else { return };
-                    hear(&http, &event.data);
-                }
-                pause = reader.retry().unwrap_or(pause);
-            }
-            Ok(response) if response.status() == StatusCode::NOT_FOUND && session.id.is_some() => {
-                last = None;
-                if http.renew(&session).await.is_err() {
-                    return;
-                }
-            }
-            // 409: the stream that broke is still taken for open over there.
-            Ok(response)
-                if failures < RESUMES
-                    && (response.status().is_server_error() || response.status() == StatusCode::CONFLICT) =>
-            {
-                failures += 1;
-            }
-            // 405 and the like: no such stream is offered.
-            Ok(_) => return,
-            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
-            Err(_) => return,
-        }
-        tokio::time::sleep(pause).await;
-    }
-}
-
-fn hear(http: &Arc<Http>, data: &[u8]) {
-    if data.iter().all(u8::is_ascii_whitespace) {
-        return;
-    }
-    match wire::parse(data) {
-        Ok(messages) => {
-            for message in messages {
-                http.inbox.take(http, message, None);
-            }
-        }
-        Err(reason) => {
-            tracing::warn!(upstream = %http.inbox.upstream, reason, "an event that is no message");
-        }
-    }
-}
-
-/// The filter of `subscriptions/listen`: what the upstream says it tells, and the resources that are watched.
-pub(super) fn listen_filter(capabilities: &Value, watched: &BTreeSet<String>) -> Option<Map<String, Value>> {
-    let mut filter = Map::new();
-    for (kind, key) in [
-        ("tools", "toolsListChanged"),
-        ("prompts", "promptsListChanged"),
-        ("resources", "resourcesListChanged"),
-    ] {
-        if capabilities.get(kind).and_then(|c| c.get("listChanged")) == Some(&Value::Bool(true)) {
-            filter.insert(key.to_owned(), Value::Bool(true));
-        }
-    }
-    if !watched.is_empty() {
-        filter.insert("resourceSubscriptions".to_owned(), json!(watched));
-    }
-    (!filter.is_empty()).then(|| {
-        let mut params = Map::new();
-        params.insert("notifications".to_owned(), Value::Object(filter));
-        params
-    })
-}
-
-async fn hear_modern(
-    weak: std::sync::Weak<Http>,
-    capabilities: Value,
-    mut watched: watch::Receiver<BTreeSet<String>>,
-) {
-    let mut failures = 0;
-    loop {
-        let filter = listen_filter(&capabilities, &watched.borrow_and_update());
-        let Some(filter) = filter else {
-            if watched.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let Some(http) = weak.upgrade() else { return };
-        let Some(session) = http.session.load_full() else { return };
-        let call = Call::internal("subscriptions/listen", filter, Duration::MAX);
-        let id = http.next.fetch_add(1, Ordering::Relaxed);
-        let body = wire::request(id, &call, &session.dialect);
-        let mut pause = http.timing.stream_retry;
-        match http.send(Method::POST, Http::headers_for(&call, &session), body).await {
-            Ok(response) if is_events(&response) => {
-                // What changed while nobody listened.
-                if failures > 0 {
-                    http.inbox.signals.changed.notify_one();
-                }
-                failures = 1;
-                let mut reader = Reader::new(response.into_body(), http.max_result);
-                drop(http);
-                loop {
-                    tokio::select! {
-                        event = reader.next() => match event {
-                            Ok(Some(event)) => {
-                                let Some(http) = weak.upgrade() else { return };
-                                hear(&http, &event.data);
-                            }
-                            Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break,
-                        },
-                        changed = watched.changed() => {
-                            if changed.is_err() {
-                                return;
-                            }
-                            pause = Duration::ZERO;
-                            failures = 0;
-                            break;
-                        }
-                    }
-                }
-            }
-            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
-            // It offers none: what is watched later is tried again.
-            Ok(_) => {
-                drop(http);
-                if watched.changed().await.is_err() {
-                    return;
-                }
-            }
-            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
-            Err(_) => return,
-        }
-        tokio::time::sleep(pause).await;
     }
 }
