@@ -1,6 +1,13 @@
 //! Upstream connections against real rmcp servers and against scripted ones that misbehave.
 //!
-//! Child processes are this binary again: `supervisor` and `child` below are their entries.
+//! Child processes are this binary again: `supervisor` and `child_entry` below are their entries.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's own functions may fail by panicking, as the test itself may"
+)]
 
 #[path = "upstream/child.rs"]
 mod child;

@@ -14,6 +14,9 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
+/// The largest page of a listing.
+pub(super) const LARGEST_PAGE: u64 = 8 << 20;
+
 /// Shared by the future that waits for the answer and the tasks that read what the upstream says before it.
 pub(super) struct Call {
     pub(super) request: UpstreamRequest,
@@ -66,6 +69,11 @@ impl Call {
             sent: AtomicBool::new(false),
             asks: watch::Sender::new(0),
         }
+    }
+
+    /// The largest answer that is taken: a list may be longer than a result.
+    pub(super) fn largest_answer(&self, max_result: u64) -> u64 {
+        if self.from_agent { max_result } else { max_result.max(LARGEST_PAGE) }
     }
 
     /// Whether the upstream may have seen it.

@@ -8,10 +8,10 @@ const ANNOTATION: &str = "x-mcp-header";
 
 /// A text as a header value: as it is where that is safe, else in the Base64 sentinel form.
 pub fn value_as_header(text: &str) -> String {
-    let plain = text.bytes().all(|b| (0x20..=0x7e).contains(&b) || b == b'\t')
-        && !text.starts_with([' ', '\t'])
-        && !text.ends_with([' ', '\t'])
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
+    let visible = text.bytes().all(|b| (0x20..=0x7e).contains(&b) || b == b'\t');
+    let padded = text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']);
+    let sentinel = text.starts_with("=?base64?") && text.ends_with("?=");
+    let plain = visible && !padded && !sentinel;
     if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) }
 }
 

@@ -114,6 +114,11 @@ impl Inbox {
         }
     }
 
+    /// The largest answer that the request in flight takes.
+    pub(super) fn largest_answer(&self, id: u64, max_result: u64) -> Option<u64> {
+        self.entries.lock().get(&id).map(|entry| entry.call.largest_answer(max_result))
+    }
+
     pub(super) fn fail_all(&self, error: &UpstreamError) {
         let ids: Vec<u64> = self.entries.lock().keys().copied().collect();
         for id in ids {

@@ -102,3 +102,45 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Fake;
+    use jiff::Timestamp;
+
+    fn caller(agent: &str, session: &str) -> CallerKey {
+        CallerKey { agent: agent.into(), session: session.into() }
+    }
+
+    #[test]
+    fn the_idlest_makes_room_and_one_in_use_never_does() {
+        let clock = Fake::at(Timestamp::UNIX_EPOCH);
+        let pool = Pool::new(clock.clone(), 2);
+        let lease = |session: &str| pool.lease(Isolation::Session, &caller("a", session));
+        let (first, _) = lease("1").unwrap();
+        let (second, _) = lease("2").unwrap();
+        assert!(lease("3").is_none(), "both are in use");
+        let slot = second.slot.clone();
+        drop(second);
+        clock.advance(Duration::from_secs(1));
+        drop(first);
+        let (_third, evicted) = lease("3").unwrap();
+        assert!(Arc::ptr_eq(&evicted.unwrap(), &slot));
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(pool.idle(Duration::from_secs(5)).len(), 1, "the one in use stays");
+    }
+
+    #[test]
+    fn isolation_decides_what_of_the_caller_counts() {
+        let check = |isolation, connections: usize| {
+            let pool = Pool::new(Fake::at(Timestamp::UNIX_EPOCH), 10);
+            for (agent, session) in [("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")] {
+                assert!(pool.lease(isolation, &caller(agent, session)).is_some());
+            }
+            assert_eq!(pool.drain().len(), connections);
+        };
+        check(Isolation::Agent, 2);
+        check(Isolation::Session, 3);
+    }
+}

@@ -124,6 +124,11 @@ impl Server {
         drop(settled.wait_for(|settled| *settled).await);
     }
 
+    /// Begins to close it, with no regard to its calls.
+    pub(super) fn abandon(&self) {
+        self.stop.cancel();
+    }
+
     /// Lets its calls end, at most for `drain`, then closes it.
     pub(super) async fn retire(&self, drain: Duration) {
         drop(tokio::time::timeout(drain, self.slots.acquire_many(self.permits)).await);
@@ -241,15 +246,14 @@ impl Server {
             tokio::select! {
                 reason = signals.closed() => break reason.to_string(),
                 () = self.stop.cancelled() => return String::new(),
-                () = signals.changed.notified() => {
-                    tokio::time::sleep(self.deps.timing.debounce).await;
-                    let relisting = listing::list(&self.config.name, connection, hello);
-                    match tokio::time::timeout(self.deps.timing.handshake, relisting).await {
-                        Ok(Ok(listing)) => self.publish(|state| state.listing = Arc::new(listing)),
-                        Ok(Err(error)) => break (self.deps.redact)(&format!("it cannot be listed: {error}")),
-                        Err(_) => break "it did not list again in time".to_owned(),
-                    }
-                }
+                () = signals.changed.notified() => tokio::select! {
+                    listed = self.list_again(connection, hello) => match listed {
+                        Ok(listing) => self.publish(|state| state.listing = Arc::new(listing)),
+                        Err(reason) => break reason,
+                    },
+                    reason = signals.closed() => break reason.to_string(),
+                    () = self.stop.cancelled() => return String::new(),
+                },
                 _ = sweep.tick() => {
                     for slot in self.own.idle(self.deps.timing.idle) {
                         tokio::spawn(async move { slot.close().await });
@@ -263,13 +267,22 @@ impl Server {
         reason
     }
 
+    async fn list_again(&self, connection: &Connection, hello: &Hello) -> Result<Listing, String> {
+        tokio::time::sleep(self.deps.timing.debounce).await;
+        let listing = listing::list(&self.config.name, connection, hello);
+        match tokio::time::timeout(self.deps.timing.handshake, listing).await {
+            Ok(listed) => {
+                listed.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))
+            }
+            Err(_) => Err("it did not list again in time".to_owned()),
+        }
+    }
+
     async fn watch_again(&self, connection: &Connection, era: Era) {
         if era == Era::Legacy {
             let uris: Vec<String> = self.watched.borrow().iter().cloned().collect();
-            for uri in uris {
-                // What it no longer has it cannot tell of.
-                drop(self.tell_watch(connection, &uri, true).await);
-            }
+            // What it no longer has it cannot tell of.
+            drop(join_all(uris.iter().map(|uri| self.tell_watch(connection, uri, true))).await);
         }
     }
 

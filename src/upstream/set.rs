@@ -29,6 +29,14 @@ impl fmt::Debug for UpstreamSet {
     }
 }
 
+impl Drop for UpstreamSet {
+    fn drop(&mut self) {
+        for server in self.servers.load().values() {
+            server.abandon();
+        }
+    }
+}
+
 impl UpstreamSet {
     /// Begins to connect all of them, side by side. Must be called inside a tokio runtime.
     pub fn start(configs: impl IntoIterator<Item = UpstreamConfig>, deps: UpstreamDeps) -> Self {

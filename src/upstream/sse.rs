@@ -93,10 +93,8 @@ impl Parser {
                     }
                     self.data.extend_from_slice(value);
                 }
-                b"id" => {
-                    if value.len() <= 1024 && !value.contains(&0) {
-                        self.id = String::from_utf8(value.to_vec()).ok();
-                    }
+                b"id" if value.len() <= 1024 && !value.contains(&0) => {
+                    self.id = String::from_utf8(value.to_vec()).ok();
                 }
                 b"retry" => {
                     let text = std::str::from_utf8(value).unwrap_or_default();

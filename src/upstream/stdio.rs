@@ -1,7 +1,7 @@
 //! One child process that speaks MCP over its standard streams, in either era.
 
 use super::{
-    call::Call,
+    call::{Call, LARGEST_PAGE},
     deps::{Redact, UpstreamDeps},
     inbox::{Answer, Inbox, Link, Signals},
     types::UpstreamError,
@@ -184,6 +184,15 @@ impl Stdio {
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        if length > self.max_result.saturating_add(wire::ENVELOPE) {
+            let mut scan = IdScan::default();
+            scan.push(line);
+            let limit = scan.id().and_then(|id| self.inbox.largest_answer(id, self.max_result));
+            if limit.is_none_or(|limit| length > limit.saturating_add(wire::ENVELOPE)) {
+                return self.too_large(scan.id());
+            }
+        }
         match wire::parse(line) {
             Ok(messages) => {
                 let link = Arc::new(Out(self.outgoing.clone()));
@@ -279,7 +288,7 @@ async fn read(
     last_words: Arc<Mutex<String>>,
     ended: watch::Sender<bool>,
 ) {
-    let max = stdio.upgrade().map_or(0, |s| s.max_result);
+    let max = stdio.upgrade().map_or(0, |s| s.max_result).max(LARGEST_PAGE);
     let mut lines =
         Lines::new(stdout, usize::try_from(max.saturating_add(wire::ENVELOPE)).unwrap_or(usize::MAX));
     loop {

@@ -164,12 +164,17 @@ fn signal_group(pid: Pid, signal: Signal) {
 
 /// Whether the group holds anybody beside the child itself, which is ended but not reaped.
 fn group_lives(group: Pid) -> bool {
+    let group = group.as_raw_nonzero().get();
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };
     entries.flatten().any(|entry| {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
-        pid.and_then(Pid::from_raw).is_some_and(|pid| {
-            pid != group && rustix::process::getpgid(Some(pid)).is_ok_and(|found| found == group)
-        })
+        pid.is_some_and(|pid| pid != group) && {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // After the name in parentheses: state, parent, process group.
+            let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace()).into_iter().flatten();
+            let fields: Vec<&str> = fields.take(3).collect();
+            matches!(fields.as_slice(), [state, _, of] if *state != "Z" && of.parse() == Ok(group))
+        }
     })
 }
 

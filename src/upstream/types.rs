@@ -159,10 +159,15 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     /// Its state, and every later one.
     fn state(&self) -> tokio::sync::watch::Receiver<Arc<UpstreamState>>;
     /// Resources that changed, of those that were asked for with [`Upstream::watch_resource`].
-    fn updates(&self) -> tokio::sync::broadcast::Receiver<ResourceUpdate>;
+    fn updates(&self) -> tokio::sync::broadcast::Receiver<ResourceUpdate> {
+        tokio::sync::broadcast::channel(1).1
+    }
     /// Asks the upstream to tell of changes of a resource (`resources/subscribe`, or `subscriptions/listen`), or to
     /// stop. Counted: it stops with the last who stops. Renewed when the upstream comes back.
-    fn watch_resource<'a>(&'a self, uri: &'a str, on: bool) -> BoxFuture<'a, Result<(), UpstreamError>>;
+    fn watch_resource<'a>(&'a self, _uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), UpstreamError>> {
+        let refusal = RpcError::new(crate::model::code::METHOD_NOT_FOUND, "nothing can be watched here");
+        Box::pin(std::future::ready(Err(UpstreamError::Rpc(refusal))))
+    }
     /// An orderly end: legacy sessions deleted, children asked to leave, then killed.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }

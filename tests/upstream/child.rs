@@ -17,7 +17,12 @@ pub(crate) fn play(role: &str) {
 }
 
 fn block_on(future: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future);
 }
 
 /// A handler that does nothing takes the place of the default action.
@@ -59,14 +64,17 @@ fn scripted(role: &str) {
                 "silent" => {}
                 "touchy" => std::process::exit(9),
                 "late" => probed = id,
-                _ => say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32602, "message": "not yet" } })),
+                _ => say(
+                    &json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32602, "message": "not yet" } }),
+                ),
             },
             Some("initialize") => {
                 if role == "late" {
                     // A modern server that was slow to start.
                     let error = json!({ "code": -32601, "message": "no initialize here" });
                     say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
-                    let found = json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } });
+                    let found =
+                        json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } });
                     answer(&probed, found);
                     continue;
                 }
@@ -76,7 +84,8 @@ fn scripted(role: &str) {
                 answer(&id, result);
             }
             Some("tools/list") => {
-                let tools = r#"[{"name":"one"},{"noname":true},{"name":"one"},7,{"name":"two","odd":{"x":1e400}}]"#;
+                let tools =
+                    r#"[{"name":"one"},{"noname":true},{"name":"one"},7,{"name":"two","odd":{"x":1e400}}]"#;
                 say_raw(&format!("{{\"id\":{id},\"result\":{{\"tools\":{tools}}}}}"));
             }
             Some("tools/call") => called(&message, &id, &mut held, &told),
@@ -114,7 +123,9 @@ fn called(message: &Value, id: &Value, held: &mut Vec<Value>, told: &[Value]) {
         "hold" => held.push(id.clone()),
         "question" => {
             held.push(id.clone());
-            say(&json!({ "jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": { "message": "?" } }));
+            say(
+                &json!({ "jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": { "message": "?" } }),
+            );
         }
         "log" => {
             let params = json!({ "level": "info", "data": "hello" });
@@ -125,8 +136,13 @@ fn called(message: &Value, id: &Value, held: &mut Vec<Value>, told: &[Value]) {
         "meta" => answer(id, message["params"].clone()),
         "spawn" => {
             let script = "trap '' TERM HUP; while :; do sleep 1000; done";
-            let grandchild = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
-            answer(id, json!({ "own": std::process::id(), "grandchild": grandchild.id() }));
+            let start = |program: &str, args: &[&str]| {
+                std::process::Command::new(program).args(args).spawn().unwrap().id()
+            };
+            let grandchild = start("sh", &["-c", script]);
+            // One that leaves its process group and session.
+            let stray = start("setsid", &["sh", "-c", script]);
+            answer(id, json!({ "own": std::process::id(), "grandchild": grandchild, "stray": stray }));
         }
         _ => answer(id, json!({ "content": [] })),
     }

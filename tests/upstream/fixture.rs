@@ -83,8 +83,11 @@ impl Fixture {
 
 impl ServerHandler for Fixture {
     fn get_info(&self) -> ServerConfig {
-        let capabilities =
-            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_resources().build();
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .enable_resources()
+            .build();
         ServerConfig::new(capabilities).with_instructions("be kind")
     }
 
@@ -106,10 +109,14 @@ impl ServerHandler for Fixture {
             if *self.grown.borrow() {
                 tools.push(tool("extra"));
             }
-            return result(json!({ "tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private" }));
+            return result(
+                json!({ "tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private" }),
+            );
         }
         let tools = [tool("echo"), tool("progress"), tool("ask")];
-        result(json!({ "tools": tools, "nextCursor": "two", "resultType": "complete", "ttlMs": 0, "cacheScope": "private" }))
+        result(
+            json!({ "tools": tools, "nextCursor": "two", "resultType": "complete", "ttlMs": 0, "cacheScope": "private" }),
+        )
     }
 
     async fn call_tool(
@@ -167,7 +174,9 @@ impl ServerHandler for Fixture {
         _cx: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let resources = [json!({ "uri": "file:///a", "name": "a" })];
-        result(json!({ "resources": resources, "resultType": "complete", "ttlMs": 0, "cacheScope": "private" }))
+        result(
+            json!({ "resources": resources, "resultType": "complete", "ttlMs": 0, "cacheScope": "private" }),
+        )
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {

@@ -90,7 +90,6 @@ async fn list_changes_are_heard() {
         let said = async {
             loop {
                 call(&upstream, "grow").await.unwrap();
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::select! {
@@ -123,7 +122,8 @@ async fn modern_requests_carry_their_headers_and_metadata() {
     let (server, mut seen) = web::scripted(true, None, |_| None).await;
     let (_set, upstream) = up(http("h", server.url())).await;
     let mut call = request("naïve", json!({}));
-    call.param_headers = vec![("Region".to_owned(), "eu-1".to_owned()), ("Text".to_owned(), " x ".to_owned())];
+    call.param_headers =
+        vec![("Region".to_owned(), "eu-1".to_owned()), ("Text".to_owned(), " x ".to_owned())];
     call.log_level = Some("info".to_owned());
     soon(upstream.call(call, caller().0)).await.unwrap();
     let call = loop {
@@ -208,17 +208,18 @@ async fn an_expired_session_is_renewed_without_the_caller_noticing() {
     }
     soon(set.shutdown(Duration::ZERO)).await;
     let mut opened = 0;
-    let mut last = None;
+    let mut ended = Vec::new();
     while let Ok(one) = seen.try_recv() {
         opened += usize::from(one.rpc() == "initialize");
         if one.rpc() == "tools/call" {
             assert_eq!(one.header("mcp-protocol-version"), Some("2025-11-25"));
         }
-        last = Some(one);
+        if one.method == Method::DELETE {
+            ended.push(one.header("mcp-session-id").unwrap().to_owned());
+        }
     }
     assert_eq!(opened, 2);
-    let last = last.unwrap();
-    assert_eq!((last.method, last.headers["mcp-session-id"].to_str().unwrap()), (Method::DELETE, "s12"));
+    assert_eq!(ended, ["s12"]);
 }
 
 #[tokio::test]
@@ -226,12 +227,18 @@ async fn a_broken_stream_is_resumed_where_ids_were_given() {
     let (server, mut seen) = web::scripted(false, None, |seen| {
         let id = seen.body["id"].clone();
         if seen.tool() == "cut" {
-            let progress = json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "data": id } });
+            let progress =
+                json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "data": id } });
             return now(events(vec![format!("retry: 1\nid: e-{id}\ndata: {progress}\n\n")], false));
         }
         if seen.method == Method::GET && seen.header("last-event-id").is_some() {
             let id = seen.header("last-event-id").unwrap().strip_prefix("e-").unwrap();
-            return now(events(vec![format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"resumed\":true}}}}\n\n")], true));
+            return now(events(
+                vec![format!(
+                    "data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"resumed\":true}}}}\n\n"
+                )],
+                true,
+            ));
         }
         None
     })
@@ -301,9 +308,34 @@ fn redirect() -> Response {
     response
 }
 
+/// A stream's TCP connection serves the next call too.
+#[tokio::test]
+async fn connections_are_kept_alive_after_streams() {
+    let server = web::rmcp(Fixture::new(Speaks::Both), None).await;
+    let (_set, upstream) = up(http("h", server.url())).await;
+    let before = server.accepted.load(Ordering::SeqCst);
+    for _ in 0..50 {
+        call(&upstream, "echo").await.unwrap();
+    }
+    let opened = server.accepted.load(Ordering::SeqCst) - before;
+    assert!(opened < 10, "{opened} connections for 50 calls");
+}
+
+#[tokio::test]
+async fn lists_may_be_larger_than_results() {
+    let (server, _seen) = web::scripted(true, None, |seen| {
+        let tools = json!({ "tools": [{ "name": "t", "description": "x".repeat(300_000) }] });
+        (seen.rpc() == "tools/list").then(|| now(json_answer(seen, tools)).unwrap())
+    })
+    .await;
+    let (_set, upstream) = up(http("h", server.url())).await;
+    assert_eq!(tools(&upstream.state().borrow()), ["t"]);
+}
+
 #[tokio::test]
 async fn only_safe_calls_are_repeated_and_each_with_a_new_id() {
-    let (server, mut seen) = web::scripted(true, None, |seen| (seen.tool() == "down").then(|| now(status(503)).unwrap())).await;
+    let (server, mut seen) =
+        web::scripted(true, None, |seen| (seen.tool() == "down").then(|| now(status(503)).unwrap())).await;
     let (_set, upstream) = up(http("h", server.url())).await;
     while let Ok(one) = seen.try_recv() {
         assert_ne!(one.rpc(), "tools/call");
@@ -371,7 +403,10 @@ async fn endless_lists_and_unreachable_servers_end() {
     soon(set.settled()).await;
     assert_eq!(tools(&set.get(&name("h")).unwrap().state().borrow()), ["a", "again"]);
     let state = set.get(&name("dead")).unwrap().state().borrow().clone();
-    assert!(matches!(&state.health, Health::Down { reason, .. } if reason.contains("not reachable")), "{state:?}");
+    assert!(
+        matches!(&state.health, Health::Down { reason, .. } if reason.contains("not reachable")),
+        "{state:?}"
+    );
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use tollgate::{
     config::{BreakerConfig, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport},
     model::{RetryPlan, RpcError, TraceId, UpstreamName},
     upstream::{
-        CallRelay, CallerKey, Health, Timing, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest, UpstreamSet,
-        UpstreamState,
+        CallRelay, CallerKey, Health, Timing, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest,
+        UpstreamSet, UpstreamState,
     },
 };
 
@@ -33,7 +33,9 @@ pub(crate) fn deps() -> (UpstreamDeps, Arc<Fake>) {
     let redact = Arc::new(|text: &str| text.replace("secret-word", "[redacted]"));
     let mut deps = UpstreamDeps::new(clock.clone(), clock.clone(), redact).unwrap();
     deps.supervisor = vec![own.into_os_string()];
-    deps.supervisor.extend(["supervisor", "--exact", "--nocapture", "--skip", "child_entry", "--", SUPERVISE].map(Into::into));
+    deps.supervisor.extend(
+        ["supervisor", "--exact", "--nocapture", "--skip", "child_entry", "--", SUPERVISE].map(Into::into),
+    );
     deps.timing = Timing {
         probe: Duration::from_millis(300),
         restart_first: Duration::from_millis(1),

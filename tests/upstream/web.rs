@@ -13,13 +13,20 @@ use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
 };
 use serde_json::{Value, json};
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use tokio::{net::TcpListener, sync::mpsc, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 
 /// A listening server; dropped, it is gone with its connections.
 pub(crate) struct Web {
     pub(crate) address: SocketAddr,
+    pub(crate) accepted: Arc<AtomicUsize>,
     accepting: AbortHandle,
     stop: CancellationToken,
 }
@@ -42,9 +49,14 @@ async fn serve(router: Router, at: Option<SocketAddr>) -> Web {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
     let accepting = tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else { return };
+            // Else the end of a stream waits for an acknowledgement that is itself held back.
+            stream.set_nodelay(true).unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
             let service = hyper_util::service::TowerToHyperService::new(router.clone());
             let stopped = stopped.clone();
             tokio::spawn(async move {
@@ -57,7 +69,7 @@ async fn serve(router: Router, at: Option<SocketAddr>) -> Web {
             });
         }
     });
-    Web { address, accepting: accepting.abort_handle(), stop }
+    Web { address, accepted, accepting: accepting.abort_handle(), stop }
 }
 
 /// The fixture behind rmcp's own HTTP service, with sessions for legacy clients.
@@ -135,7 +147,8 @@ pub(crate) fn json_answer(seen: &Seen, result: Value) -> Response {
 
 pub(crate) fn json_error(seen: &Seen, status: u16, error: Value) -> Response {
     let body = json!({ "jsonrpc": "2.0", "id": seen.body["id"], "error": error });
-    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], body.to_string()).into_response()
+    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], body.to_string())
+        .into_response()
 }
 
 pub(crate) fn status(code: u16) -> Response {

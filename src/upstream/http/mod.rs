@@ -1,12 +1,16 @@
 //! One upstream over Streamable HTTP, in either era: legacy sessions, or stateless requests with their headers.
 
+mod hear;
+mod reader;
+
+pub(super) use self::hear::listen_filter;
+use self::reader::{ReadError, Reader, is_events};
 use super::{
     call::Call,
     connect::Wiring,
     deps::Timing,
     headers::value_as_header,
     inbox::{Answer, Inbox, Link, Signals},
-    sse,
     types::{Era, UpstreamError},
     wire::{self, Dialect, Message},
 };
@@ -349,7 +353,8 @@ impl Http {
         self.inbox.register(id, call);
         let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };
         call.set_sent(true);
-        let outcome = self.answer(id, session, headers, body).await;
+        let limit = call.largest_answer(self.max_result);
+        let outcome = self.answer(id, limit, session, headers, body).await;
         pending.waits = false;
         if let Err(Fault::Failed(UpstreamError::NotSent(_))) = &outcome {
             call.set_sent(false);
@@ -360,6 +365,7 @@ impl Http {
     async fn answer(
         self: &Arc<Self>,
         id: u64,
+        limit: u64,
         session: &Arc<Session>,
         headers: HeaderMap,
         body: Vec<u8>,
@@ -379,14 +385,14 @@ impl Http {
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if status.is_success() && kind.starts_with("text/event-stream") {
-            let value = self.stream(id, session, response.into_body()).await?;
+            let value = self.stream(id, limit, session, response.into_body()).await?;
             return Ok((value, fresh));
         }
         let is_json = kind.starts_with("application/json");
         if status.is_success() && !is_json {
             return Err(UpstreamError::Malformed(format!("HTTP status {status} with no JSON")).into());
         }
-        let bytes = match self.whole(response.into_body()).await {
+        let bytes = match whole(response.into_body(), limit).await {
             Ok(bytes) => bytes,
             Err(error) if status.is_success() => return Err(error.into()),
             Err(_) => return Err(refused(status).into()),
@@ -410,7 +416,7 @@ impl Http {
                             answer = Some(Err(error));
                         }
                         Message::Response { .. } => {}
-                        other => self.inbox.take(self, other, Some(id)),
+                        other => self.aloud(other, id, session.dialect.era),
                     }
                 }
                 match answer {
@@ -425,43 +431,15 @@ impl Http {
         }
     }
 
-    /// The whole body, never more than the bound.
-    async fn whole(&self, mut body: Incoming) -> Result<Bytes, UpstreamError> {
-        let limit = self.max_result.saturating_add(wire::ENVELOPE);
-        let too_large = || UpstreamError::TooLarge(self.max_result);
-        if body.size_hint().lower() > limit {
-            return Err(too_large());
-        }
-        let mut first = Bytes::new();
-        let mut gathered: Vec<u8> = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame
-                .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
-            let Ok(data) = frame.into_data() else { continue };
-            let total = first.len() + gathered.len() + data.len();
-            if u64::try_from(total).unwrap_or(u64::MAX) > limit {
-                return Err(too_large());
-            }
-            if gathered.is_empty() && first.is_empty() {
-                first = data;
-            } else {
-                if gathered.is_empty() {
-                    gathered.extend_from_slice(&std::mem::take(&mut first));
-                }
-                gathered.extend_from_slice(&data);
-            }
-        }
-        Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
-    }
-
     /// Reads the stream of one request up to its answer, resuming it where the server allows.
     async fn stream(
         self: &Arc<Self>,
         id: u64,
+        limit: u64,
         session: &Arc<Session>,
         body: Incoming,
     ) -> Result<Value, UpstreamError> {
-        let mut reader = Reader::new(body, self.max_result);
+        let mut reader = Reader::new(body, limit);
         let mut last: Option<String> = None;
         let mut idle = 0;
         loop {
@@ -469,12 +447,13 @@ impl Http {
                 Ok(Some(event)) => {
                     idle = 0;
                     last = event.id.or(last);
-                    if let Some(answer) = self.event(&event.data, id)? {
+                    if let Some(answer) = self.event(&event.data, id, session.dialect.era)? {
+                        reader.finish();
                         return answer.map_err(UpstreamError::Rpc);
                     }
                     continue;
                 }
-                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(self.max_result)),
+                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(limit)),
                 Ok(None) | Err(ReadError::Broken) => {}
             }
             let lost = || UpstreamError::Lost("the stream ended before the answer".to_owned());
@@ -487,7 +466,7 @@ impl Http {
             if !is_events(&response) {
                 return Err(lost());
             }
-            reader = Reader::new(response.into_body(), self.max_result);
+            reader = Reader::new(response.into_body(), limit);
         }
     }
 
@@ -496,6 +475,7 @@ impl Http {
         self: &Arc<Self>,
         data: &[u8],
         id: u64,
+        era: Era,
     ) -> Result<Option<Result<Value, crate::model::RpcError>>, UpstreamError> {
         if data.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
@@ -510,13 +490,22 @@ impl Http {
                         }
                         Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
                         Message::Response { .. } => {}
-                        other => self.inbox.take(self, other, Some(id)),
+                        other => self.aloud(other, id, era),
                     }
                 }
             }
             Err(reason) => return Err(UpstreamError::Malformed(reason)),
         }
         Ok(answer)
+    }
+
+    /// What came on a request's own stream beside its answer.
+    fn aloud(self: &Arc<Self>, message: Message, id: u64, era: Era) {
+        if era == Era::Modern && matches!(message, Message::Request { .. }) {
+            tracing::warn!(upstream = %self.inbox.upstream, "a request on a stream, which 2026-07-28 forbids");
+        } else {
+            self.inbox.take(self, message, Some(id));
+        }
     }
 
     async fn get(
@@ -542,8 +531,8 @@ impl Http {
         tokio::spawn(async move {
             let hearing = async move {
                 match session.dialect.era {
-                    Era::Legacy => hear_legacy(weak).await,
-                    Era::Modern => hear_modern(weak, capabilities, watched).await,
+                    Era::Legacy => hear::hear_legacy(weak).await,
+                    Era::Modern => hear::hear_modern(weak, capabilities, watched).await,
                 }
             };
             tokio::select! {
@@ -595,190 +584,39 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// The whole body, never more than the bound.
+async fn whole(mut body: Incoming, most: u64) -> Result<Bytes, UpstreamError> {
+    let limit = most.saturating_add(wire::ENVELOPE);
+    let too_large = || UpstreamError::TooLarge(most);
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut gathered: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let total = first.len() + gathered.len() + data.len();
+        if u64::try_from(total).unwrap_or(u64::MAX) > limit {
+            return Err(too_large());
+        }
+        if gathered.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&std::mem::take(&mut first));
+            }
+            gathered.extend_from_slice(&data);
+        }
+    }
+    Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
+}
+
 fn refused(status: StatusCode) -> UpstreamError {
     if status.is_server_error() {
         UpstreamError::Lost(format!("HTTP status {status}"))
     } else {
         UpstreamError::Malformed(format!("HTTP status {status}"))
-    }
-}
-
-fn is_events(response: &Response<Incoming>) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    response.status().is_success() && kind.starts_with("text/event-stream")
-}
-
-enum ReadError {
-    TooLong,
-    Broken,
-}
-
-struct Reader {
-    body: Incoming,
-    parser: sse::Parser,
-}
-
-impl Reader {
-    fn new(body: Incoming, max_result: u64) -> Self {
-        Self { body, parser: sse::Parser::new(max_result.saturating_add(wire::ENVELOPE)) }
-    }
-
-    fn retry(&self) -> Option<Duration> {
-        self.parser.retry()
-    }
-
-    async fn next(&mut self) -> Result<Option<sse::Event>, ReadError> {
-        loop {
-            if let Some(event) = self.parser.next().map_err(|sse::TooLong| ReadError::TooLong)? {
-                return Ok(Some(event));
-            }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.parser.push(data);
-                    }
-                }
-                Some(Err(_)) => return Err(ReadError::Broken),
-                None => return Ok(None),
-            }
-        }
-    }
-}
-
-/// The GET stream of a legacy session, resumed where it broke.
-async fn hear_legacy(weak: std::sync::Weak<Http>) {
-    let mut last: Option<HeaderValue> = None;
-    let mut failures = 0;
-    loop {
-        let Some(http) = weak.upgrade() else { return };
-        let Some(session) = http.session.load_full() else { return };
-        let mut pause = http.timing.stream_retry;
-        match http.get(&session, last.clone()).await {
-            Ok(response) if is_events(&response) => {
-                failures = 0;
-                let mut reader = Reader::new(response.into_body(), http.max_result);
-                drop(http);
-                while let Ok(Some(event)) = reader.next().await {
-                    last = event.id.and_then(|id| HeaderValue::try_from(id).ok()).or(last);
-                    let Some(http) = weak.upgrade() else { return };
-                    hear(&http, &event.data);
-                }
-                pause = reader.retry().unwrap_or(pause);
-            }
-            Ok(response) if response.status() == StatusCode::NOT_FOUND && session.id.is_some() => {
-                last = None;
-                if http.renew(&session).await.is_err() {
-                    return;
-                }
-            }
-            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
-            // 405 and the like: no such stream is offered.
-            Ok(_) => return,
-            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
-            Err(_) => return,
-        }
-        tokio::time::sleep(pause).await;
-    }
-}
-
-fn hear(http: &Arc<Http>, data: &[u8]) {
-    if data.iter().all(u8::is_ascii_whitespace) {
-        return;
-    }
-    match wire::parse(data) {
-        Ok(messages) => {
-            for message in messages {
-                http.inbox.take(http, message, None);
-            }
-        }
-        Err(reason) => {
-            tracing::warn!(upstream = %http.inbox.upstream, reason, "an event that is no message");
-        }
-    }
-}
-
-/// The filter of `subscriptions/listen`: what the upstream says it tells, and the resources that are watched.
-pub(super) fn listen_filter(capabilities: &Value, watched: &BTreeSet<String>) -> Option<Map<String, Value>> {
-    let mut filter = Map::new();
-    for (kind, key) in [
-        ("tools", "toolsListChanged"),
-        ("prompts", "promptsListChanged"),
-        ("resources", "resourcesListChanged"),
-    ] {
-        if capabilities.get(kind).and_then(|c| c.get("listChanged")) == Some(&Value::Bool(true)) {
-            filter.insert(key.to_owned(), Value::Bool(true));
-        }
-    }
-    if !watched.is_empty() {
-        filter.insert("resourceSubscriptions".to_owned(), json!(watched));
-    }
-    (!filter.is_empty()).then(|| {
-        let mut params = Map::new();
-        params.insert("notifications".to_owned(), Value::Object(filter));
-        params
-    })
-}
-
-async fn hear_modern(
-    weak: std::sync::Weak<Http>,
-    capabilities: Value,
-    mut watched: watch::Receiver<BTreeSet<String>>,
-) {
-    let mut failures = 0;
-    loop {
-        let filter = listen_filter(&capabilities, &watched.borrow_and_update());
-        let Some(filter) = filter else {
-            if watched.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let Some(http) = weak.upgrade() else { return };
-        let Some(session) = http.session.load_full() else { return };
-        let call = Call::internal("subscriptions/listen", filter, Duration::MAX);
-        let id = http.next.fetch_add(1, Ordering::Relaxed);
-        let body = wire::request(id, &call, &session.dialect);
-        let mut pause = http.timing.stream_retry;
-        match http.send(Method::POST, Http::headers_for(&call, &session), body).await {
-            Ok(response) if is_events(&response) => {
-                // What changed while nobody listened.
-                if failures > 0 {
-                    http.inbox.signals.changed.notify_one();
-                }
-                failures = 1;
-                let mut reader = Reader::new(response.into_body(), http.max_result);
-                drop(http);
-                loop {
-                    tokio::select! {
-                        event = reader.next() => match event {
-                            Ok(Some(event)) => {
-                                let Some(http) = weak.upgrade() else { return };
-                                hear(&http, &event.data);
-                            }
-                            Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break,
-                        },
-                        changed = watched.changed() => {
-                            if changed.is_err() {
-                                return;
-                            }
-                            pause = Duration::ZERO;
-                            failures = 0;
-                            break;
-                        }
-                    }
-                }
-            }
-            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
-            // It offers none: what is watched later is tried again.
-            Ok(_) => {
-                drop(http);
-                if watched.changed().await.is_err() {
-                    return;
-                }
-            }
-            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
-            Err(_) => return,
-        }
-        tokio::time::sleep(pause).await;
     }
 }

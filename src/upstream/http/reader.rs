@@ -1,0 +1,64 @@
+//! The events of one response, bounded, and the orderly end of its stream.
+
+use crate::upstream::{sse, wire};
+use futures::FutureExt as _;
+use http::{Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use std::time::Duration;
+
+/// How long a stream may stay open after its answer before it is closed from here.
+const FINISH: Duration = Duration::from_secs(1);
+
+/// Whether a response is a stream of events.
+pub(super) fn is_events(response: &Response<Incoming>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    response.status().is_success() && kind.starts_with("text/event-stream")
+}
+
+pub(super) enum ReadError {
+    TooLong,
+    Broken,
+}
+
+pub(super) struct Reader {
+    body: Incoming,
+    parser: sse::Parser,
+}
+
+impl Reader {
+    pub(super) fn new(body: Incoming, max_result: u64) -> Self {
+        Self { body, parser: sse::Parser::new(max_result.saturating_add(wire::ENVELOPE)) }
+    }
+
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.parser.retry()
+    }
+
+    /// Reads the end of a stream whose answer was had, so that its TCP connection can serve the next request.
+    pub(super) fn finish(mut self) {
+        if self.body.is_end_stream() || matches!(self.body.frame().now_or_never(), Some(None)) {
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(FINISH, async move {
+            while let Some(Ok(_)) = self.body.frame().await {}
+        }));
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<sse::Event>, ReadError> {
+        loop {
+            if let Some(event) = self.parser.next().map_err(|sse::TooLong| ReadError::TooLong)? {
+                return Ok(Some(event));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.parser.push(data);
+                    }
+                }
+                Some(Err(_)) => return Err(ReadError::Broken),
+                None => return Ok(None),
+            }
+        }
+    }
+}
