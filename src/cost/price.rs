@@ -217,9 +217,10 @@ fn undated(name: &str) -> Option<&str> {
     }
     let dated = |length: usize, dashes: &[usize]| {
         let (short, date) = name.split_at_checked(name.len().checked_sub(length)?)?;
-        let fits = date.bytes().enumerate().all(|(at, byte)| {
-            if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_digit() }
-        });
+        let fits = date
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_digit() });
         fits.then_some(short)
     };
     dated(11, &[0, 5, 8]).or_else(|| dated(9, &[0]))

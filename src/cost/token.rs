@@ -95,6 +95,11 @@ impl TokenCounter {
         Self::with(Engine::Fast)
     }
 
+    /// A counter on the reference implementation: slower, and larger in memory. The fast one is held against it.
+    pub fn reference() -> Self {
+        Self::with(Engine::Reference)
+    }
+
     fn with(engine: Engine) -> Self {
         Self { engine, tables: Arc::new([const { OnceLock::new() }; 2]) }
     }
