@@ -76,8 +76,6 @@ fn one_call(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn one_call_with_a_secret(bencher: Bencher<'_, '_>) {
-    let mut value = row();
-    value["api_key"] = json!("k-123456");
-    value["to"] = json!("bob@corp.example");
+    let value = json!({"row": row(), "api_key": "k-123456", "to": "bob@corp.example"});
     bench_value(bencher, &value);
 }

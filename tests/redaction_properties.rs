@@ -192,7 +192,8 @@ proptest! {
             rules.inspect_result(&value, &Place::NOWHERE, &[]),
         ] {
             prop_assert!(inspected.redacted && !holds(&inspected.recorded, &secret), "{} -> {}", value, inspected.recorded);
-            prop_assert!(!format!("{inspected:?}").contains(&secret));
+            let shown = format!("{inspected:?}");
+            prop_assert!(!shown.contains(&secret), "{}", shown);
             prop_assert_eq!(inspected.towards, Towards::Unchanged);
         }
         // A result whose text is that JSON.

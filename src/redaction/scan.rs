@@ -142,7 +142,7 @@ impl Scanner {
         }
         self.secrets(text, found);
         let marks = self.punctuation(text, found);
-        if marks.digits >= 8 {
+        if marks.digits >= 6 {
             number::scan(text, found);
         }
         if marks.longest_word >= 20 && self.on(Kind::HIGH_ENTROPY) {
