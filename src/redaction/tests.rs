@@ -235,6 +235,21 @@ fn arguments_are_labelled_and_masked_for_the_record() {
     assert!(!format!("{inspected:?}").contains("hunter2"));
 }
 
+/// A mask names a detector, and is no field's name for it.
+#[test]
+fn masks_in_names_say_nothing() {
+    let built_in = DataRules::built_in();
+    let value = json!({"DE89370400440532013000": "x", "h": {"name": "DE89370400440532013000", "value": "y"}});
+    let once = built_in.redact_value(&value).into_owned();
+    let mask = "[redacted:iban:22]";
+    assert_eq!(once, json!({mask: "x", "h": {"name": mask, "value": "y"}}));
+    assert!(matches!(built_in.redact_value(&once), Cow::Borrowed(_)));
+    assert_eq!(
+        built_in.redact_value(&json!({"[hash:x] password": "abc"}))["[hash:x] password"],
+        "[redacted:field_password:3]"
+    );
+}
+
 #[test]
 fn labels_of_the_place_are_the_least_level() {
     let built_in = DataRules::built_in();
