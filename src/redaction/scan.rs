@@ -115,9 +115,30 @@ impl Scanner {
         self.enabled.get(usize::from(kind.0)).copied().unwrap_or(false)
     }
 
-    /// The detector that says so, by a field's name.
+    /// The detector that says so, by a field's name. A mask in a name says nothing: it is a word without meaning.
     pub(super) fn field(&self, name: &str) -> Option<Kind> {
-        self.fields.kind(name).filter(|kind| self.on(*kind))
+        let kind = match name.contains("[redacted:") || name.contains("[hash:") {
+            false => self.fields.kind(name),
+            true => self.fields.kind(&self.without_masks(name)),
+        };
+        kind.filter(|kind| self.on(*kind))
+    }
+
+    fn without_masks(&self, name: &str) -> String {
+        let mut plain = String::with_capacity(name.len());
+        let mut rest = name;
+        while let Some(open) = rest.find('[') {
+            let (before, tail) = rest.split_at_checked(open).unwrap_or((rest, ""));
+            plain.push_str(before);
+            let (instead, skip) = match self.mask_at(tail.as_bytes()) {
+                Some(length) => (" x ", length),
+                None => ("[", 1),
+            };
+            plain.push_str(instead);
+            rest = tail.get(skip..).unwrap_or_default();
+        }
+        plain.push_str(rest);
+        plain
     }
 
     /// The length of the mask or hash at the beginning.
@@ -142,7 +163,7 @@ impl Scanner {
         }
         self.secrets(text, found);
         let marks = self.punctuation(text, found);
-        if marks.digits >= 8 {
+        if marks.digits >= 6 {
             number::scan(text, found);
         }
         if marks.longest_word >= 20 && self.on(Kind::HIGH_ENTROPY) {
@@ -151,11 +172,13 @@ impl Scanner {
         if found.is_empty() {
             return;
         }
-        found.retain(|span| self.on(span.kind));
         for span in found.iter_mut() {
             span.start = text.floor_char_boundary(span.start);
             span.end = text.ceil_char_boundary(span.end);
         }
+        found.retain(|span| {
+            self.on(span.kind) && text.get(span.start..span.end).is_some_and(|value| !self.is_mask(value))
+        });
         found.sort_unstable_by_key(|span| (span.start, span.end, span.kind));
     }
 
@@ -666,7 +689,7 @@ fn stands_for_nothing(value: &[u8]) -> bool {
             || name.starts_with(b"(")
             || name.iter().all(|b| b.is_ascii_uppercase() || *b == b'_')
     });
-    let slot = value.starts_with(b"{{") || value.starts_with(b"%s") || value.starts_with(b"...");
+    let slot = value.starts_with(b"{{");
     same || variable || slot || WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
 }
 
