@@ -69,10 +69,13 @@ impl Approvals {
         channel: ChannelKind,
         answer: Answer,
     ) -> Result<ApprovalRecord, DecideError> {
+        let clean = |text: String| -> String {
+            policies.data.redact_text(&text.chars().take(MAX_TEXT).collect::<String>()).into_owned()
+        };
         let answer = Answer {
             approve: answer.approve,
-            comment: answer.comment.map(|text| text.chars().take(MAX_TEXT).collect()),
-            evidence: answer.evidence.map(|text| text.chars().take(MAX_TEXT).collect()),
+            comment: answer.comment.map(clean),
+            evidence: answer.evidence.map(clean),
         };
         loop {
             let record = self.get(id).await?.ok_or(DecideError::NotFound)?;
@@ -89,7 +92,7 @@ impl Approvals {
             let status = apply(&policies.authority, &record, &given, now)?;
             let mut answers = record.answers.clone();
             answers.push(given.clone());
-            let event = decided_event(&record, &given, status, policies);
+            let event = decided_event(&record, &given, status);
             let update = ApprovalUpdate {
                 id: id.clone(),
                 expected_version: record.version,
@@ -168,12 +171,7 @@ pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestam
     event
 }
 
-fn decided_event(
-    record: &ApprovalRecord,
-    answer: &ApprovalAnswer,
-    status: ApprovalStatus,
-    policies: &PolicySet,
-) -> EventDraft {
+fn decided_event(record: &ApprovalRecord, answer: &ApprovalAnswer, status: ApprovalStatus) -> EventDraft {
     let mut event = about(record, EventType::ApprovalDecided, answer.at);
     event.actor = Actor { kind: "person".to_owned(), role: Some(answer.person.to_string()) };
     event.decision = Some(match status {
@@ -182,14 +180,17 @@ fn decided_event(
         ApprovalStatus::Pending => EventDecision::PendingApproval,
         ApprovalStatus::Expired => EventDecision::Expired,
     });
-    event.reason = answer.comment.as_deref().map(|text| policies.data.redact_text(text).into_owned());
+    event.reason = answer.comment.clone();
     event.detail = Some(json!({
         "person": answer.person,
         "approve": answer.approve,
         "channel": answer.channel,
-        "evidence": answer.evidence.as_deref().map(|text| policies.data.redact_text(text)),
+        "evidence": answer.evidence,
         "status": status,
         "decided_under": answer.snapshot,
     }));
     event
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,19 @@
-//! audit
+//! Tollgate's own records as people and other systems read them: the five questions, exports and their
+//! offline verification, and sinks for committed events.
+
+mod export;
+mod questions;
+mod render;
+mod sink;
+mod verify;
+
+pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
+pub use questions::{
+    ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator, TraceReport, questions,
+};
+pub use render::render;
+pub use sink::{EventSinks, SinkTarget};
+pub use verify::{Coverage, ExportReport, verify_export};
+
+#[cfg(test)]
+mod tests;

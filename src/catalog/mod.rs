@@ -1,1 +1,335 @@
-//! catalog
+//! What all upstreams have, merged into one deterministic catalog, named, and scoped per agent.
+
+pub mod naming;
+mod schema;
+mod template;
+mod view;
+
+pub use schema::{ArgumentSchema, SchemaError, Violation, param_headers};
+pub use view::{Covered, View};
+
+use crate::{
+    config::{Config, ToolConfig, UpstreamConfig},
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, json, normalize_uri, pointer::Pointer},
+    redaction::SchemaMarks,
+    upstream::{Health, UpstreamState},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use template::UriTemplate;
+
+/// One tool of one upstream.
+#[derive(Debug)]
+pub struct ToolEntry {
+    /// The name in lists, at most [`naming::MAX_NAME`] bytes.
+    pub exposed: Arc<str>,
+    /// The name before shortening: what globs, conditions and records see.
+    pub full: Arc<str>,
+    /// Whose.
+    pub upstream: UpstreamName,
+    /// The upstream's own name for it.
+    pub own_name: Arc<str>,
+    /// As the upstream wrote it, but for the name.
+    pub item: Value,
+    /// What is taken of it.
+    pub traits: ToolTraits,
+    /// `action` in selectors and events.
+    pub action: Arc<str>,
+    /// Its own and its upstream's.
+    pub labels: Arc<[Arc<str>]>,
+    /// What an approval is bound to.
+    pub fingerprint: Fingerprint,
+    /// Places in the arguments that are sensitive: from its table and from marks in its schema.
+    pub sensitive: Arc<[Pointer]>,
+    /// Its argument schema, or why it cannot be used.
+    pub schema: Arc<Result<ArgumentSchema, SchemaError>>,
+    /// Arguments mirrored into headers.
+    pub param_headers: Vec<(String, Pointer)>,
+    /// Its own price.
+    pub cost: MicroUsd,
+    /// Where learning its result size starts.
+    pub expected_result_tokens: Option<u64>,
+}
+
+/// A resource, template or prompt of one upstream.
+#[derive(Debug)]
+pub struct ItemEntry {
+    /// The normalised URI, the template text, or the exposed prompt name: what globs see.
+    pub name: Arc<str>,
+    /// Whose.
+    pub upstream: UpstreamName,
+    /// The upstream's own name (prompts), or URI as written.
+    pub own_name: Arc<str>,
+    /// As the upstream wrote it, but for a prompt's name.
+    pub item: Value,
+    /// `action` in selectors and events: `<upstream>:<own name>`.
+    pub action: Arc<str>,
+    /// Its upstream's.
+    pub labels: Arc<[Arc<str>]>,
+    template: Option<UriTemplate>,
+}
+
+/// Everything, merged.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Tools, by exposed name.
+    pub tools: BTreeMap<Arc<str>, Arc<ToolEntry>>,
+    /// Resources, by normalised URI.
+    pub resources: BTreeMap<Arc<str>, Arc<ItemEntry>>,
+    /// Templates, by their text.
+    pub templates: BTreeMap<Arc<str>, Arc<ItemEntry>>,
+    /// Prompts, by exposed name.
+    pub prompts: BTreeMap<Arc<str>, Arc<ItemEntry>>,
+    /// What was withheld, and why: one plain sentence each.
+    pub withheld: Vec<String>,
+}
+
+/// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
+#[derive(Debug, Default)]
+pub struct CatalogBuilder {
+    owners: HashMap<(Kind, Arc<str>), UpstreamName>,
+    schemas: HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Tool,
+    Resource,
+    Template,
+    Prompt,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Resource => "resource",
+            Self::Template => "resource template",
+            Self::Prompt => "prompt",
+        }
+    }
+}
+
+impl CatalogBuilder {
+    /// Merges the upstreams' listings. Upstreams come in the order of their names, so that the same listings
+    /// give the same catalog.
+    pub fn build(&mut self, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
+        self.owners.retain(|_, owner| config.upstreams.contains_key(owner));
+        let mut catalog = Catalog::default();
+        let mut states: Vec<&Arc<UpstreamState>> = states.iter().filter(|s| s.health == Health::Up).collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut kept = HashMap::new();
+        for state in states {
+            let Some(upstream) = config.upstreams.get(&state.name) else { continue };
+            let separator = &config.gateway.separator;
+            for item in &state.listing.tools {
+                self.add_tool(&mut catalog, upstream, separator, item, &mut kept);
+            }
+            let listing = &state.listing;
+            for (kind, items) in [
+                (Kind::Resource, &listing.resources),
+                (Kind::Template, &listing.templates),
+                (Kind::Prompt, &listing.prompts),
+            ] {
+                for item in items {
+                    self.add_item(&mut catalog, upstream, separator, kind, item);
+                }
+            }
+        }
+        self.schemas = kept;
+        catalog
+    }
+
+    /// Whether this upstream may have this name, and if not, why.
+    fn claim(&mut self, kind: Kind, name: &Arc<str>, upstream: &UpstreamName, taken: bool) -> Result<(), String> {
+        let owner = self.owners.entry((kind, name.clone())).or_insert_with(|| upstream.clone());
+        if owner != upstream {
+            return Err(format!(
+                "{} `{name}` of upstream `{upstream}` is withheld: upstream `{owner}` has that name",
+                kind.word()
+            ));
+        }
+        if taken {
+            return Err(format!("{} `{name}` of upstream `{upstream}` is listed twice; the first counts", kind.word()));
+        }
+        Ok(())
+    }
+
+    fn add_tool(
+        &mut self,
+        catalog: &mut Catalog,
+        upstream: &UpstreamConfig,
+        separator: &str,
+        item: &Value,
+        kept: &mut HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
+    ) {
+        let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
+            catalog.withheld.push(format!("a tool of upstream `{}` is withheld: it has no name", upstream.name));
+            return;
+        };
+        let full = naming::full_name(&upstream.prefix, separator, own);
+        if naming::reserved(&full, separator) {
+            let shown: String = full.chars().take(80).collect();
+            catalog.withheld.push(format!(
+                "tool `{shown}` of upstream `{}` is withheld: `tollgate` is reserved",
+                upstream.name
+            ));
+            return;
+        }
+        let exposed: Arc<str> = naming::exposed_name(&full).into();
+        let taken = catalog.tools.contains_key(&exposed);
+        if let Err(why) = self.claim(Kind::Tool, &exposed, &upstream.name, taken) {
+            catalog.withheld.push(why);
+            return;
+        }
+        let table = upstream.tools.get(own);
+        let fallback = ToolConfig::default();
+        let table = table.unwrap_or(&fallback);
+        let input = item.get("inputSchema").cloned().unwrap_or_else(|| json!({"type": "object"}));
+        let fingerprint = fingerprint(&upstream.name, item);
+        let schema = match self.schemas.get(&fingerprint) {
+            Some(known) => known.clone(),
+            None => Arc::new(ArgumentSchema::compile(&input)),
+        };
+        if let Err(error) = &*schema {
+            catalog.withheld.push(format!("tool `{exposed}` cannot be called: {error}"));
+        }
+        kept.insert(fingerprint.clone(), schema.clone());
+        let mut sensitive = table.sensitive.clone();
+        sensitive.extend(SchemaMarks::collect(&input));
+        let mut shown = item.clone();
+        if let Some(name) = shown.get_mut("name") {
+            *name = Value::String(exposed.to_string());
+        }
+        let entry = ToolEntry {
+            full: full.into(),
+            upstream: upstream.name.clone(),
+            own_name: own.into(),
+            traits: traits(upstream, table, item),
+            action: table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into()),
+            labels: upstream.labels.iter().chain(&table.labels).cloned().collect(),
+            fingerprint,
+            sensitive: sensitive.into(),
+            schema,
+            param_headers: param_headers(&input)
+                .into_iter()
+                .filter_map(|(name, path)| Some((name, Pointer::parse(&path).ok()?)))
+                .collect(),
+            cost: table.cost_usd,
+            expected_result_tokens: table.expected_result_tokens,
+            item: shown,
+            exposed: exposed.clone(),
+        };
+        catalog.tools.insert(exposed, Arc::new(entry));
+    }
+
+    fn add_item(
+        &mut self,
+        catalog: &mut Catalog,
+        upstream: &UpstreamConfig,
+        separator: &str,
+        kind: Kind,
+        item: &Value,
+    ) {
+        let member = match kind {
+            Kind::Resource => "uri",
+            Kind::Template => "uriTemplate",
+            Kind::Prompt | Kind::Tool => "name",
+        };
+        let Some(own) = item.get(member).and_then(Value::as_str).filter(|n| !n.is_empty()) else {
+            let word = kind.word();
+            catalog.withheld.push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
+            return;
+        };
+        let shown: String = own.chars().take(120).collect();
+        let mut withhold = |why: &str| {
+            let word = kind.word();
+            catalog.withheld.push(format!("{word} `{shown}` of upstream `{}` is withheld: {why}", upstream.name));
+        };
+        let mut listed = item.clone();
+        let (name, template) = match kind {
+            Kind::Resource => match normalize_uri(own) {
+                Some(uri) => (uri, None),
+                None => return withhold("its URI is not absolute, or climbs out of its root"),
+            },
+            Kind::Template => match UriTemplate::parse(own) {
+                Some(template) => (own.to_owned(), Some(template)),
+                None => return withhold("its template cannot be understood"),
+            },
+            Kind::Prompt | Kind::Tool => {
+                let full = naming::full_name(&upstream.prefix, separator, own);
+                if naming::reserved(&full, separator) {
+                    return withhold("`tollgate` is reserved");
+                }
+                let exposed = naming::exposed_name(&full);
+                if let Some(slot) = listed.get_mut("name") {
+                    *slot = Value::String(exposed.clone());
+                }
+                (exposed, None)
+            }
+        };
+        let name: Arc<str> = name.into();
+        let taken = match kind {
+            Kind::Resource => catalog.resources.contains_key(&name),
+            Kind::Template => catalog.templates.contains_key(&name),
+            Kind::Prompt | Kind::Tool => catalog.prompts.contains_key(&name),
+        };
+        if let Err(why) = self.claim(kind, &name, &upstream.name, taken) {
+            catalog.withheld.push(why);
+            return;
+        }
+        let entry = Arc::new(ItemEntry {
+            name: name.clone(),
+            upstream: upstream.name.clone(),
+            own_name: own.into(),
+            item: listed,
+            action: format!("{}:{own}", upstream.name).into(),
+            labels: upstream.labels.iter().cloned().collect(),
+            template,
+        });
+        match kind {
+            Kind::Resource => catalog.resources.insert(name, entry),
+            Kind::Template => catalog.templates.insert(name, entry),
+            Kind::Prompt | Kind::Tool => catalog.prompts.insert(name, entry),
+        };
+    }
+}
+
+/// SHA-256 over upstream, name, description, schemas and annotations (SPEC 7).
+pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
+    let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
+    let material = json!({
+        "upstream": upstream,
+        "name": pick("name"),
+        "description": pick("description"),
+        "inputSchema": pick("inputSchema"),
+        "outputSchema": pick("outputSchema"),
+        "annotations": pick("annotations"),
+    });
+    let mut bytes = Vec::new();
+    json::canonical(&material, &mut bytes);
+    Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
+}
+
+/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value (I8).
+fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value) -> ToolTraits {
+    let hint = |name: &str| -> Option<bool> {
+        upstream.trust_annotations.then(|| item.get("annotations")?.get(name)?.as_bool()).flatten()
+    };
+    let cautious = ToolTraits::UNTRUSTED;
+    let read_only = table.read_only.or_else(|| hint("readOnlyHint")).unwrap_or(cautious.read_only);
+    ToolTraits {
+        read_only,
+        // What only reads destroys nothing, and repeating it changes nothing.
+        destructive: table.destructive.or_else(|| hint("destructiveHint")).unwrap_or(!read_only),
+        idempotent: table.idempotent.or_else(|| hint("idempotentHint")).unwrap_or(read_only),
+        open_world: table.open_world.or_else(|| hint("openWorldHint")).unwrap_or(cautious.open_world),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod audit;
 mod budget;
 mod check;
 mod client_config;
+pub mod demo_upstream;
 mod failure;
 mod follow;
 mod keys;

@@ -1,5 +1,33 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
+mod expand;
+mod load;
+mod render;
+mod servers;
+mod tree;
 mod types;
+mod upstreams;
 
+#[cfg(test)]
+mod tests;
+
+pub use load::{Loaded, digest_material, known_names, load};
+pub use render::render;
 pub use types::*;
+
+use std::path::Path;
+
+/// Makes the data directory where it is missing, for this user only (0700).
+pub fn ensure_data_dir(config: &Config) -> Result<(), String> {
+    make_private(&config.gateway.data_dir)
+}
+
+fn make_private(path: &Path) -> Result<(), String> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(path)
+        .map_err(|error| format!("data_dir `{}` cannot be made: {}", path.display(), error.kind()))
+}

@@ -2,7 +2,7 @@
 
 use crate::model::{AgentId, MicroUsd, UpstreamName, pointer::Pointer};
 use secrecy::SecretString;
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Everything in servers.toml, with defaults filled in and paths made absolute.
 #[derive(Clone, Debug)]
@@ -137,8 +137,8 @@ pub struct UpstreamConfig {
     pub tools: BTreeMap<String, ToolConfig>,
 }
 
-/// How an upstream is reached.
-#[derive(Clone, Debug)]
+/// How an upstream is reached. `Debug` shows neither arguments nor the URL's path: both may hold secrets.
+#[derive(Clone)]
 pub enum UpstreamTransport {
     /// A child process.
     Stdio {
@@ -154,6 +154,24 @@ pub enum UpstreamTransport {
         /// Sent with every request.
         headers: BTreeMap<String, SecretString>,
     },
+}
+
+impl fmt::Debug for UpstreamTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdio { command, env } => f
+                .debug_struct("Stdio")
+                .field("program", &command.first())
+                .field("arguments", &command.len().saturating_sub(1))
+                .field("env", &env.keys())
+                .finish(),
+            Self::Http { url, headers } => f
+                .debug_struct("Http")
+                .field("origin", &url.origin().ascii_serialization())
+                .field("headers", &headers.keys())
+                .finish(),
+        }
+    }
 }
 
 /// `isolation`

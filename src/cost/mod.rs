@@ -1,7 +1,11 @@
 //! What a call costs: token counts, prices, the estimate before and the settlement after. Pure.
 
 mod budget;
+mod learned;
 mod price;
+mod token;
 
 pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow};
-pub use price::{Encoding, Estimate, ModelPrice, PriceTable};
+pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes};
+pub use price::{Encoding, Estimate, ModelMatch, ModelPrice, PriceTable};
+pub use token::{TokenCounter, Tokenizer, multiply};

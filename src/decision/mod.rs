@@ -1,8 +1,16 @@
 //! The pure core (I6): a compiled snapshot and [`Facts`] in, a [`Verdict`] with its trace and the
 //! limits that apply out. No clock, no randomness, no IO; it cannot fail, an error inside is a deny.
 
-mod facts;
+mod constrain;
+mod decide;
+mod explain;
+mod sentence;
 mod verdict;
 
-pub use facts::*;
+#[cfg(test)]
+mod tests;
+
+pub use crate::policy::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts};
+pub use decide::{decide, selected};
+pub use explain::explain;
 pub use verdict::*;

@@ -96,3 +96,12 @@ pub struct ListGenerations {
     /// The bundle or servers.toml was replaced: live sessions check their principal again.
     pub authority: u64,
 }
+
+/// Seals what a modern client must hand back (`requestState`): integrity and expiry are the implementation's, single use
+/// is the store's.
+pub trait StateSeal: Send + Sync {
+    /// Seals a text, bound to `bound_to` and for `ttl`.
+    fn seal(&self, text: &str, bound_to: &[u8], ttl: std::time::Duration) -> Result<String, String>;
+    /// The text, where the seal holds, fits `bound_to` and has not expired.
+    fn open(&self, sealed: &str, bound_to: &[u8]) -> Option<String>;
+}

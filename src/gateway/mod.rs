@@ -1,24 +1,52 @@
-//! The whole path of a call on one page, and everything the fronts need of it.
+//! The whole path of a call on one page (`call.rs`), and everything the fronts need of it.
 
+mod admit;
 mod api;
+mod approve;
+mod call;
+mod digest;
+mod dispatch;
+mod edits;
+mod lifecycle;
+mod prepare;
+mod refusal;
+mod relay;
+mod repeats;
 
 pub use api::*;
+pub use lifecycle::{GatewayParts, StartError};
 
 use crate::{
     approval::Approvals,
+    catalog::{Catalog, CatalogBuilder, View},
+    clock::{Clock, IdSource},
     config::Config,
-    identity::{AuthError, Principal},
+    cost::{LearnedSizes, TokenCounter},
+    identity::{AuthError, Doorkeeper, Principal, still_valid},
+    model::{AgentId, EventType, RpcError, code},
     policy::PolicySet,
     store::Store,
-    upstream::UpstreamState,
+    upstream::{Health, UpstreamSet, UpstreamState},
 };
-use serde_json::Value;
-use std::{net::IpAddr, sync::Arc};
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The gateway. Fronts hold it as `Arc<Gateway>`.
-pub struct Gateway {
-    _private: (),
+/// How long the first lists are waited for (SPEC 12).
+const FIRST_LISTS: Duration = Duration::from_secs(10);
+
+/// The gateway; cloning it is cheap.
+#[derive(Clone)]
+pub struct Gateway(pub(crate) Arc<Inner>);
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gateway")
+    }
 }
 
 /// What is in force: replaced whole by a reload.
@@ -41,80 +69,209 @@ pub struct Readiness {
     pub rejected_reload: Option<String>,
 }
 
-#[expect(clippy::todo, unused_variables, reason = "signatures first; the bodies follow")]
+pub(crate) struct Inner {
+    in_force: ArcSwap<InForce>,
+    store: Arc<dyn Store>,
+    approvals: Approvals,
+    upstreams: UpstreamSet,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    doorkeeper: Doorkeeper,
+    catalog: ArcSwap<Catalog>,
+    builder: Mutex<CatalogBuilder>,
+    views: DashMap<AgentId, CachedView>,
+    generations: watch::Sender<ListGenerations>,
+    tokens: TokenCounter,
+    learned: LearnedSizes,
+    repeats: repeats::Repeats,
+    digest_key: digest::DigestKey,
+    seal: Arc<dyn StateSeal>,
+    ready: watch::Sender<bool>,
+    rejected_reload: Mutex<Option<String>>,
+    in_flight: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A view, with what it was computed from: it holds as long as both are still in force.
+struct CachedView {
+    in_force: Arc<InForce>,
+    catalog: Arc<Catalog>,
+    view: Arc<View>,
+}
+
 impl Gateway {
     /// Authenticates an `Authorization` header value.
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
-        todo!()
+        let in_force = self.0.in_force.load();
+        let anonymous = in_force.config.auth.anonymous_agent.as_ref();
+        self.0.doorkeeper.authenticate(&in_force.policies.authority, anonymous, peer, authorization)
     }
+
     /// Whether a principal still is one (revocation; checked at every message of a live session).
     pub fn still_valid(&self, principal: &Principal) -> bool {
-        todo!()
+        let in_force = self.0.in_force.load();
+        let anonymous = in_force.config.auth.anonymous_agent.as_ref();
+        still_valid(&in_force.policies.authority, anonymous, principal)
     }
+
     /// What is in force now.
     pub fn in_force(&self) -> Arc<InForce> {
-        todo!()
+        self.0.in_force.load_full()
     }
+
     /// Told whenever a list may have changed.
     pub fn generations(&self) -> watch::Receiver<ListGenerations> {
-        todo!()
+        self.0.generations.subscribe()
     }
+
     /// Waits until the first lists can be complete (at most 10 s).
     pub async fn ready(&self) {
-        todo!()
+        let mut ready = self.0.ready.subscribe();
+        if *ready.borrow() {
+            return;
+        }
+        // Whichever comes first: an upstream that never answers delays nobody for longer.
+        drop(tokio::time::timeout(FIRST_LISTS, ready.wait_for(|ready| *ready)).await);
     }
+
     /// How it stands.
     pub fn readiness(&self) -> Readiness {
-        todo!()
+        let ready = *self.0.ready.borrow();
+        let mut details = Vec::new();
+        if !ready {
+            details.push("upstreams are still making their first attempt".to_owned());
+        }
+        for state in self.upstreams() {
+            match &state.health {
+                Health::Up => {}
+                Health::Starting => details.push(format!("upstream `{}` is starting", state.name)),
+                Health::Down { reason, attempts } => {
+                    details.push(format!("upstream `{}` is down after {attempts} attempts: {reason}", state.name));
+                }
+            }
+        }
+        details.extend(self.0.catalog.load().withheld.iter().cloned());
+        let rejected_reload = self.0.rejected_reload.lock().clone();
+        if let Some(rejected) = &rejected_reload {
+            details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));
+        }
+        Readiness { ready, details, rejected_reload }
     }
+
     /// `serverInfo`.
     pub fn server_info(&self) -> Value {
-        todo!()
+        json!({"name": "tollgate", "title": "Tollgate", "version": env!("CARGO_PKG_VERSION")})
     }
-    /// `capabilities` for this principal, as of now: tools, resources, prompts, completions, logging, each with
-    /// `listChanged` where it applies.
+
+    /// `capabilities`.
     pub fn capabilities(&self, principal: &Principal) -> Value {
-        todo!()
+        match principal {
+            Principal::Agent(_) => json!({
+                "tools": {"listChanged": true},
+                "resources": {"listChanged": true},
+                "prompts": {"listChanged": true},
+                "logging": {},
+            }),
+            Principal::Person(_) => json!({"tools": {"listChanged": true}}),
+        }
     }
+
     /// `instructions`.
     pub fn instructions(&self) -> Option<String> {
-        todo!()
+        self.0.in_force.load().config.gateway.instructions.clone()
     }
+
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
     pub fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
-        todo!()
+        let in_force = self.in_force();
+        let view = principal.agent().and_then(|agent| self.view(&in_force, agent));
+        let Some(view) = view else { return Arc::default() };
+        match kind {
+            ListKind::Tools => view.tool_list.clone(),
+            ListKind::Resources => view.resource_list.clone(),
+            ListKind::Templates => view.template_list.clone(),
+            ListKind::Prompts => view.prompt_list.clone(),
+        }
     }
+
     /// The exposed input schema of a tool that this principal may see (for `Mcp-Param-*` checks).
     pub fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
-        todo!()
+        let in_force = self.in_force();
+        let covered = self.view(&in_force, principal.agent()?)?.tool(tool, None)?;
+        // Only a tool that mirrors arguments into headers needs the check: the others cost no copy.
+        (!covered.entry.param_headers.is_empty())
+            .then(|| covered.entry.item.get("inputSchema").cloned().map(Arc::new))
+            .flatten()
     }
-    /// A call: the whole path. Dropping the future cancels it.
-    pub async fn call(&self, call: IncomingCall) -> CallReply {
-        todo!()
+
+    /// `completion/complete` is not routed: what is not governed does not pass.
+    pub async fn complete(&self, _principal: &Principal, _params: Value, _client: Arc<dyn ClientPort>) -> CallReply {
+        Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found: completion/complete"))
     }
-    /// `completion/complete`: params in, result out; scoped like `prompts/get` and `resources/read`.
-    pub async fn complete(
-        &self,
-        principal: &Principal,
-        params: Value,
-        client: Arc<dyn ClientPort>,
-    ) -> CallReply {
-        todo!()
-    }
+
     /// Records that an agent opened a session (`agent_start`).
     pub fn session_opened(&self, principal: &Principal, client_info: &Value) {
-        todo!()
+        let Some(agent) = principal.agent() else { return };
+        let in_force = self.0.in_force.load();
+        let mut event = crate::model::EventDraft::system(EventType::AgentStart, self.0.clock.now());
+        event.agent_id = Some(agent.clone());
+        event.actor.kind = "agent".to_owned();
+        let role = in_force.policies.authority.agents.get(agent).map(|a| a.role.to_string());
+        event.actor.role = role.filter(|r| !r.is_empty());
+        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
+        event.action = Some("session".to_owned());
+        let text = |name: &str| {
+            let shown: String = client_info.get(name).and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();
+            in_force.policies.data.redact_text(&shown).into_owned()
+        };
+        event.detail = Some(json!({"client": {"name": text("name"), "version": text("version")}}));
+        let store = self.0.store.clone();
+        self.0.in_flight.spawn(async move {
+            if let Err(error) = store.record(vec![event]).await {
+                tracing::error!(error = %error, "a session's start could not be recorded");
+            }
+        });
     }
+
     /// The approvals.
     pub fn approvals(&self) -> &Approvals {
-        todo!()
+        &self.0.approvals
     }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
-        todo!()
+        &self.0.store
     }
+
+    /// The time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     /// Every upstream's state.
     pub fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
-        todo!()
+        self.0.upstreams.states().iter().map(|state| state.borrow().clone()).collect()
+    }
+
+    /// The merged catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.catalog.load_full()
+    }
+
+    /// What one agent sees now.
+    pub fn view(&self, in_force: &Arc<InForce>, agent: &AgentId) -> Option<Arc<View>> {
+        let catalog = self.0.catalog.load();
+        if let Some(cached) = self.0.views.get(agent)
+            && Arc::ptr_eq(&cached.in_force, in_force)
+            && Arc::ptr_eq(&cached.catalog, &catalog)
+        {
+            return Some(cached.view.clone());
+        }
+        let catalog = arc_swap::Guard::into_inner(catalog);
+        let known = in_force.policies.authority.agents.get(agent)?;
+        let view = Arc::new(View::new(&catalog, &in_force.policies.authority, known));
+        let cached = CachedView { in_force: in_force.clone(), catalog, view: view.clone() };
+        self.0.views.insert(agent.clone(), cached);
+        Some(view)
     }
 }

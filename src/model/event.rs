@@ -206,7 +206,7 @@ pub struct Event {
     pub seq: i64,
     /// The `hash` of the event before; 64 zeros for the first.
     pub prev_hash: String,
-    /// SHA-256, in hex, over `prev_hash`, a line feed, and the body.
+    /// SHA-256, in hex, over `prev_hash`, a line feed, `seq` in decimal, a line feed, and the body.
     pub hash: String,
     /// Everything else.
     pub draft: EventDraft,
@@ -214,7 +214,7 @@ pub struct Event {
 
 /// The order and names of fields in the public JSON form.
 #[derive(Serialize)]
-struct Public<'e> {
+struct Public<'e, L: Serialize> {
     event_type: EventType,
     timestamp: &'e Timestamp,
     trace_id: &'e Option<TraceId>,
@@ -243,18 +243,22 @@ struct Public<'e> {
     outcome: &'e Option<Outcome>,
     duration_ms: &'e Option<u64>,
     cost_usd: &'e Option<MicroUsd>,
-    limits: &'e Option<Value>,
+    limits: &'e L,
     detail: &'e Option<Value>,
 }
 
-#[derive(Serialize, Clone, Copy)]
+#[derive(Serialize, Deserialize, Clone, Copy)]
 struct Metadata {
     sensitivity_level: Sensitivity,
     redacted: bool,
 }
 
 impl EventDraft {
-    fn public<'e>(&'e self, chain: Option<(i64, &'e str, &'e str)>) -> Public<'e> {
+    fn public<'e, L: Serialize>(
+        &'e self,
+        chain: Option<(i64, &'e str, &'e str)>,
+        limits: &'e L,
+    ) -> Public<'e, L> {
         Public {
             event_type: self.event_type,
             timestamp: &self.timestamp,
@@ -281,20 +285,112 @@ impl EventDraft {
             outcome: &self.outcome,
             duration_ms: &self.duration_ms,
             cost_usd: &self.cost_usd,
-            limits: &self.limits,
+            limits,
             detail: &self.detail,
         }
     }
 
     /// The JSON that the chain hashes and the store keeps: the public form without `seq`,
     /// `prev_hash` and `hash`.
-    pub fn body(&self) -> String {
-        serde_json::to_string(&self.public(None)).unwrap_or_default()
+    pub fn body(&self) -> Result<String, serde_json::Error> {
+        self.body_with_limits(&self.limits)
+    }
+
+    /// The same with other `limits` in place of the draft's own.
+    pub fn body_with_limits(&self, limits: &impl Serialize) -> Result<String, serde_json::Error> {
+        let mut out = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut out, &self.public(None, limits))?;
+        String::from_utf8(out).map_err(serde::ser::Error::custom)
+    }
+
+    /// Reads what [`EventDraft::body`] wrote. Members that this version does not know are passed over,
+    /// members that an older version did not write are null.
+    pub fn from_body(body: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<Stored>(body).map(|stored| stored.split().0)
+    }
+}
+
+/// The public form as it is read back.
+#[derive(Deserialize)]
+struct Stored {
+    event_type: EventType,
+    timestamp: Timestamp,
+    trace_id: Option<TraceId>,
+    workflow_id: Option<WorkflowId>,
+    agent_id: Option<AgentId>,
+    action: Option<String>,
+    policy_id: Option<PolicyId>,
+    decision: Option<EventDecision>,
+    cost_estimate_usd: Option<MicroUsd>,
+    actor: Actor,
+    metadata: Metadata,
+    seq: Option<i64>,
+    prev_hash: Option<String>,
+    hash: Option<String>,
+    call_id: Option<CallId>,
+    tool: Option<String>,
+    upstream: Option<UpstreamName>,
+    capability_id: Option<CapabilityId>,
+    rule_id: Option<RuleId>,
+    reason: Option<String>,
+    policy_snapshot: Option<SnapshotId>,
+    approval_id: Option<ApprovalId>,
+    outcome: Option<Outcome>,
+    duration_ms: Option<u64>,
+    cost_usd: Option<MicroUsd>,
+    limits: Option<Value>,
+    detail: Option<Value>,
+}
+
+impl Stored {
+    fn split(self) -> (EventDraft, Option<(i64, String, String)>) {
+        let chain = match (self.seq, self.prev_hash, self.hash) {
+            (Some(seq), Some(prev_hash), Some(hash)) => Some((seq, prev_hash, hash)),
+            _ => None,
+        };
+        let draft = EventDraft {
+            event_type: self.event_type,
+            timestamp: self.timestamp,
+            trace_id: self.trace_id,
+            workflow_id: self.workflow_id,
+            agent_id: self.agent_id,
+            action: self.action,
+            policy_id: self.policy_id,
+            decision: self.decision,
+            cost_estimate_usd: self.cost_estimate_usd,
+            actor: self.actor,
+            sensitivity_level: self.metadata.sensitivity_level,
+            redacted: self.metadata.redacted,
+            call_id: self.call_id,
+            tool: self.tool,
+            upstream: self.upstream,
+            capability_id: self.capability_id,
+            rule_id: self.rule_id,
+            reason: self.reason,
+            policy_snapshot: self.policy_snapshot,
+            approval_id: self.approval_id,
+            outcome: self.outcome,
+            duration_ms: self.duration_ms,
+            cost_usd: self.cost_usd,
+            limits: self.limits,
+            detail: self.detail,
+        };
+        (draft, chain)
     }
 }
 
 impl Serialize for Event {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.draft.public(Some((self.seq, &self.prev_hash, &self.hash))).serialize(serializer)
+        let chain = Some((self.seq, self.prev_hash.as_str(), self.hash.as_str()));
+        self.draft.public(chain, &self.draft.limits).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (draft, chain) = Stored::deserialize(deserializer)?.split();
+        let (seq, prev_hash, hash) =
+            chain.ok_or_else(|| serde::de::Error::custom("expected `seq`, `prev_hash` and `hash`"))?;
+        Ok(Self { seq, prev_hash, hash, draft })
     }
 }

@@ -1,7 +1,25 @@
 //! The bundle in `policies/`: files → checked, compiled [`PolicySet`] with its snapshot hash. Pure.
 
+mod authority;
+mod budgets;
+mod bundle;
 pub mod condition;
+mod data;
+mod facts;
+mod gates;
 pub mod index;
+mod names;
+mod outcome;
+mod prices;
+pub mod read;
+pub mod source;
+mod typed;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
+pub use bundle::{CompileInput, KnownNames, SourceFile, agent_names, compile, is_bundle_file};
+pub use facts::*;
+pub use prices::built_in_prices;
 pub use types::*;

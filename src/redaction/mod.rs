@@ -1,13 +1,37 @@
 //! Sensitive values: found by value (detectors) and by place (pointers, schema marks, field names),
 //! masked before anything is logged, stored, shown or prompted (I5). Pure.
+//!
+//! Without data.yaml every detector looks, nothing is changed on its way to an upstream or an agent,
+//! and everything recorded or shown is masked: `[redacted:email:17]` says what it was and how long.
+//!
+//! # data.yaml
+//!
+#![doc = concat!("```yaml\n", include_str!("example.yaml"), "```\n")]
+//!
+//! Pointers name a place in the arguments; in a result they name a place in the result, in its
+//! `structuredContent`, and in a text that is JSON. `*` stands for any member or element.
+//!
+//! # What is not found
+//!
+//! Hex strings by themselves (commits, digests and UUIDs are hex), secrets cut in pieces or encoded,
+//! and what stands in base64 content (`data`, `blob`), whose size is recorded in its place.
 
-/// The compiled `data.yaml`, or the built-in default.
-#[derive(Debug, Default)]
-pub struct DataRules {}
+mod detector;
+mod display;
+mod field;
+mod mask;
+mod number;
+mod rules;
+mod scan;
+mod schema;
+mod spec;
+mod walk;
 
-impl DataRules {
-    /// The text with every sensitive value masked.
-    pub fn redact_text<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
-        std::borrow::Cow::Borrowed(text)
-    }
-}
+#[cfg(test)]
+mod tests;
+
+pub use display::{display_text, is_hidden};
+pub use rules::{DataError, DataRules};
+pub use schema::SchemaMarks;
+pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec};
+pub use walk::{Inspected, Place, Towards};

@@ -1,6 +1,8 @@
 //! The store port: everything that must be durable or exact across processes. Each method is one
 //! transaction; nothing of SQLite leaks through it.
 
+pub mod chain;
+pub mod sqlite;
 mod types;
 
 pub use types::*;
@@ -8,6 +10,7 @@ pub use types::*;
 use crate::model::{ApprovalId, Event, EventDraft};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// A future of a store's answer.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -49,6 +52,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Events, in chain order (or newest first, as the query says).
     fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>>;
+
+    /// The same events as lines of an export: the stored body, byte for byte, with `seq`, `prev_hash` and
+    /// `hash` put into it. What `audit::verify_export` can check offline.
+    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>>;
+
+    /// Every event that THIS process commits from now on, in chain order. Events of other processes do
+    /// not come; a receiver that falls too far behind loses the oldest and is told how many.
+    fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>>;
 
     /// What each budget counter stands at.
     fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>>;

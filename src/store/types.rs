@@ -35,6 +35,8 @@ pub enum StoreError {
 pub struct AdmitRequest {
     /// When.
     pub now: Timestamp,
+    /// The `agent_start` event of the call, written before the decision in the same transaction (R45).
+    pub start: Option<EventDraft>,
     /// The decision event as it stands where everything is granted. Its `limits` are filled in by the
     /// store with the counters that it saw.
     pub event: EventDraft,
@@ -42,8 +44,9 @@ pub struct AdmitRequest {
     pub rates: Vec<RateLimit>,
     /// What is checked and reserved.
     pub budgets: Vec<BudgetLimit>,
-    /// More identical calls (same agent and digest) in 60 s than this are a loop. A call that was asked
-    /// is counted through [`EventDraft`]s of `approval_requested` made with the same digest.
+    /// More identical calls (same agent and digest) in 60 s than this are a loop. Counted are calls that were
+    /// granted here and asks ([`super::Store::ask`], by the binding's agent and digest). A call that uses an
+    /// approval is counted and never stopped by this: a person looked at it.
     pub max_repeats: Option<u32>,
     /// The digest by which identical calls are known.
     pub digest: Digest,
@@ -264,6 +267,15 @@ pub struct EventQuery {
     pub newest_first: bool,
     /// At most so many; 0: no limit.
     pub limit: usize,
+}
+
+/// One event as an export writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventLine {
+    /// Its place in the chain.
+    pub seq: i64,
+    /// One JSON object, without a line feed.
+    pub json: String,
 }
 
 /// One budget counter's standing.

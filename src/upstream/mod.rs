@@ -1,6 +1,26 @@
 //! The upstream port and its two implementations (stdio children, Streamable HTTP in both eras), with the pool
 //! that starts, watches and restarts them.
+//!
+//! Messages are JSON values, not rmcp's typed model: that one loses members it does not know.
 
+mod breaker;
+mod call;
+mod connect;
+mod deps;
+mod headers;
+mod http;
+mod inbox;
+mod listing;
+mod pool;
+mod server;
+mod set;
+mod sse;
+mod stdio;
+pub mod supervise;
 mod types;
+mod wire;
 
+pub use deps::{Redact, Timing, UpstreamDeps};
+pub use headers::{param_headers, value_as_header};
+pub use set::UpstreamSet;
 pub use types::*;

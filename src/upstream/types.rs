@@ -57,6 +57,20 @@ pub trait CallRelay: Send + Sync {
     fn notify(&self, method: &str, params: Value);
     /// A request of the upstream to the client: `elicitation/create`, `sampling/createMessage`, `roots/list`.
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;
+    /// Whether `input_required` results of a modern upstream are to be answered here, by [`CallRelay::ask`] and a
+    /// further round, rather than returned: true for a caller of the legacy era.
+    fn answers_input(&self) -> bool {
+        false
+    }
+}
+
+/// A resource that its upstream says has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceUpdate {
+    /// Whose resource.
+    pub upstream: UpstreamName,
+    /// Its URI, as the upstream knows it.
+    pub uri: Arc<str>,
 }
 
 /// Why an upstream gave no result.
@@ -144,6 +158,11 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<Value, UpstreamError>>;
     /// Its state, and every later one.
     fn state(&self) -> tokio::sync::watch::Receiver<Arc<UpstreamState>>;
+    /// Resources that changed, of those that were asked for with [`Upstream::watch_resource`].
+    fn updates(&self) -> tokio::sync::broadcast::Receiver<ResourceUpdate>;
+    /// Asks the upstream to tell of changes of a resource (`resources/subscribe`, or `subscriptions/listen`), or to
+    /// stop. Counted: it stops with the last who stops. Renewed when the upstream comes back.
+    fn watch_resource<'a>(&'a self, uri: &'a str, on: bool) -> BoxFuture<'a, Result<(), UpstreamError>>;
     /// An orderly end: legacy sessions deleted, children asked to leave, then killed.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 }

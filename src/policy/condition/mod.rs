@@ -1,5 +1,78 @@
 //! Conditions: CEL, parsed, type-checked against the declared facts and compiled once at load.
+//!
+//! The parser is the `cel` crate's; checking and evaluating are our own, because there a field
+//! that is missing or of another type than the rule expects makes a deny rule pass over the call,
+//! and here it is an error, hence a deny (I2). What differs from plain CEL follows from that:
+//!
+//! - `==`, `!=` and `in` between unlike types are errors: at load for declared facts, at run time
+//!   for `args`. Numbers are one type and compare exactly. `x == null` has an answer for every `args.x`.
+//! - Declared facts that a call may lack (`user`, `workflow`, `agent.operator`, `workflow.owner`)
+//!   may be compared with null and with their type; absent, they equal null only. The fields of an
+//!   absent `workflow` are missing; `has(workflow.id)` asks.
+//! - `matches` takes a literal pattern; loops (`all`, `exists`, …) are not nested; there are no map
+//!   and message literals; times are UTC or a fixed offset.
+
+mod compile;
+mod error;
+mod eval;
+mod function;
+mod node;
+mod number;
+mod phrase;
+mod time;
+mod token;
+mod types;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use super::Facts;
+pub use error::{ConditionError, EvalError};
+use std::{fmt, sync::Arc};
 
 /// A compiled condition.
-#[derive(Clone, Debug)]
-pub struct Condition {}
+#[derive(Clone)]
+pub struct Condition(Arc<Compiled>);
+
+struct Compiled {
+    source: Box<str>,
+    root: node::Node,
+}
+
+impl Condition {
+    /// Parses, checks and compiles.
+    pub fn compile(source: &str) -> Result<Self, ConditionError> {
+        let root = compile::compile(source)?;
+        Ok(Self(Arc::new(Compiled { source: source.into(), root })))
+    }
+
+    /// As written.
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Whether it is true of the call. The error says what was missing or did not fit.
+    pub fn evaluate(&self, facts: &Facts, env: &str) -> Result<bool, EvalError> {
+        eval::Evaluation::new(facts, env)
+            .truth(&self.0.root, None)
+            .map_err(|fault| fault.told(&self.0.source))
+    }
+
+    /// What it says in a sentence: "env is production" for `env == 'production'`.
+    pub fn phrase(&self) -> String {
+        phrase::phrase(&self.0.root, &self.0.source)
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Condition({:?})", self.source())
+    }
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}

@@ -1,4 +1,4 @@
-//! The complete input of a decision.
+//! The complete input of a decision. It stands with the policies, whose conditions read nothing else.
 
 use crate::model::{
     AgentId, Autonomy, CallKind, CapabilityId, Fingerprint, MicroUsd, PersonId, Sensitivity, ToolTraits,

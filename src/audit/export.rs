@@ -1,0 +1,198 @@
+//! Exports: JSON lines that can be verified offline, and CSV for spreadsheets.
+
+use crate::{
+    model::{Event, EventDraft},
+    store::{EventQuery, Store, StoreError},
+};
+use std::io::Write;
+
+/// Events in one read.
+const PAGE: usize = 1_000;
+
+/// Why an export ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Where it is written to.
+    #[error("the export cannot be written: {0}")]
+    Write(#[from] std::io::Error),
+    /// A row.
+    #[error("the export cannot be written: {0}")]
+    Csv(#[from] csv::Error),
+}
+
+/// The pages of a query, in chain order.
+struct Pages {
+    query: EventQuery,
+    left: usize,
+}
+
+impl Pages {
+    fn new(mut query: EventQuery) -> Self {
+        let left = if query.limit == 0 { usize::MAX } else { query.limit };
+        query.newest_first = false;
+        Self { query, left }
+    }
+
+    fn next(&mut self) -> Option<EventQuery> {
+        self.query.limit = self.left.min(PAGE);
+        (self.left > 0).then(|| self.query.clone())
+    }
+
+    fn took(&mut self, count: usize, last: Option<i64>) {
+        self.left = if count < self.query.limit { 0 } else { self.left.saturating_sub(count) };
+        self.query.after_seq = last.or(self.query.after_seq);
+    }
+}
+
+/// Writes each event as the chain keeps it, one JSON object per line, and says how many.
+/// [`super::verify_export`] can check the result without the store.
+pub async fn export_jsonl(
+    store: &dyn Store,
+    query: EventQuery,
+    out: &mut (dyn Write + Send),
+) -> Result<u64, ExportError> {
+    let mut pages = Pages::new(query);
+    let mut written = 0;
+    while let Some(query) = pages.next() {
+        let lines = store.event_lines(query).await?;
+        for line in &lines {
+            out.write_all(line.json.as_bytes())?;
+            out.write_all(b"\n")?;
+            written += 1;
+        }
+        pages.took(lines.len(), lines.last().map(|l| l.seq));
+    }
+    out.flush()?;
+    Ok(written)
+}
+
+/// The columns of a CSV export.
+pub const CSV_COLUMNS: &[&str] = &[
+    "seq",
+    "timestamp",
+    "event_type",
+    "trace_id",
+    "workflow_id",
+    "agent_id",
+    "actor_type",
+    "actor_role",
+    "action",
+    "tool",
+    "upstream",
+    "capability_id",
+    "decision",
+    "policy_id",
+    "rule_id",
+    "reason",
+    "cost_estimate_usd",
+    "cost_usd",
+    "outcome",
+    "duration_ms",
+    "sensitivity_level",
+    "redacted",
+    "call_id",
+    "approval_id",
+    "policy_snapshot",
+    "limits",
+    "detail",
+    "prev_hash",
+    "hash",
+];
+
+/// Writes each event as a row of [`CSV_COLUMNS`], and says how many.
+pub async fn export_csv(
+    store: &dyn Store,
+    query: EventQuery,
+    out: &mut (dyn Write + Send),
+) -> Result<u64, ExportError> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(CSV_COLUMNS)?;
+    let mut pages = Pages::new(query);
+    let mut written = 0;
+    while let Some(query) = pages.next() {
+        let events = store.events(query).await?;
+        for event in &events {
+            writer.write_record(row(event).iter().map(|cell| safe(cell).into_owned()))?;
+            written += 1;
+        }
+        pages.took(events.len(), events.last().map(|e| e.seq));
+    }
+    writer.flush()?;
+    Ok(written)
+}
+
+fn row(event: &Event) -> [String; 29] {
+    fn text<T: ToString>(value: &Option<T>) -> String {
+        value.as_ref().map(T::to_string).unwrap_or_default()
+    }
+    let EventDraft {
+        event_type,
+        timestamp,
+        trace_id,
+        workflow_id,
+        agent_id,
+        action,
+        policy_id,
+        decision,
+        cost_estimate_usd,
+        actor,
+        sensitivity_level,
+        redacted,
+        call_id,
+        tool,
+        upstream,
+        capability_id,
+        rule_id,
+        reason,
+        policy_snapshot,
+        approval_id,
+        outcome,
+        duration_ms,
+        cost_usd,
+        limits,
+        detail,
+    } = &event.draft;
+    [
+        event.seq.to_string(),
+        timestamp.to_string(),
+        event_type.to_string(),
+        text(trace_id),
+        text(workflow_id),
+        text(agent_id),
+        actor.kind.clone(),
+        text(&actor.role),
+        text(action),
+        text(tool),
+        text(upstream),
+        text(capability_id),
+        text(decision),
+        text(policy_id),
+        text(rule_id),
+        text(reason),
+        text(cost_estimate_usd),
+        text(cost_usd),
+        outcome.map(|o| o.as_str().to_owned()).unwrap_or_default(),
+        text(duration_ms),
+        sensitivity_level.to_string(),
+        redacted.to_string(),
+        text(call_id),
+        text(approval_id),
+        text(policy_snapshot),
+        text(limits),
+        text(detail),
+        event.prev_hash.clone(),
+        event.hash.clone(),
+    ]
+}
+
+/// A spreadsheet takes a cell that begins so for a formula; a quote before it makes it text.
+pub(super) fn safe(cell: &str) -> std::borrow::Cow<'_, str> {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']) {
+        format!("'{cell}").into()
+    } else {
+        cell.into()
+    }
+}

@@ -1,0 +1,251 @@
+//! The five questions of an audit, answered from records alone (R52 to R56).
+
+use crate::{
+    model::{
+        Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventType,
+        MicroUsd, Outcome, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
+    },
+    store::{ApprovalAnswer, ApprovalRecord},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One trace, grouped by call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TraceReport {
+    /// The trace, where the events agree on one.
+    pub trace_id: Option<TraceId>,
+    /// Its calls, in the order of their first records.
+    pub calls: Vec<CallReport>,
+    /// Records that belong to no call.
+    pub other: Vec<Evidence>,
+}
+
+/// The five answers for one call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallReport {
+    /// The call.
+    pub call_id: CallId,
+    /// What was called: the exposed tool name, the URI, or the prompt's name.
+    pub tool: Option<String>,
+    /// Who initiated?
+    pub initiated: Initiator,
+    /// What was decided, and why? In order; the last one counts.
+    pub decided: Vec<DecisionReport>,
+    /// Was approval required, and who approved? Empty: not required.
+    pub approvals: Vec<ApprovalReport>,
+    /// What executed, where, with what limits? Null: nothing was dispatched, or it is not known yet.
+    pub executed: Option<Execution>,
+    /// Where is the immutable evidence?
+    pub evidence: Vec<Evidence>,
+}
+
+/// Who initiated a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Initiator {
+    /// The agent.
+    pub agent_id: Option<AgentId>,
+    /// As it acted.
+    pub actor: Actor,
+    /// In which workflow.
+    pub workflow_id: Option<WorkflowId>,
+    /// When.
+    pub at: Timestamp,
+    /// What it wanted to do.
+    pub action: Option<String>,
+    /// The redacted arguments, where they are recorded.
+    pub arguments: Option<Value>,
+}
+
+/// One decision on a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionReport {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub decision: Option<EventDecision>,
+    /// By which policy.
+    pub policy_id: Option<PolicyId>,
+    /// Which rule of it.
+    pub rule_id: Option<RuleId>,
+    /// Why.
+    pub reason: Option<String>,
+    /// What let the agent call it.
+    pub capability_id: Option<CapabilityId>,
+    /// The bundle that decided.
+    pub policy_snapshot: Option<SnapshotId>,
+    /// What it was expected to cost.
+    pub cost_estimate_usd: Option<MicroUsd>,
+    /// The limits and counters that were seen.
+    pub limits: Option<Value>,
+}
+
+/// One approval of a call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ApprovalReport {
+    /// The record's id.
+    pub id: ApprovalId,
+    /// Where it stands; null where only events speak of it.
+    pub status: Option<ApprovalStatus>,
+    /// Why it was required.
+    pub reason: Option<String>,
+    /// When it was asked.
+    pub created_at: Option<Timestamp>,
+    /// Until when it counted.
+    pub expires_at: Option<Timestamp>,
+    /// Who said what, in order.
+    pub answers: Vec<ApprovalAnswer>,
+}
+
+/// What a call did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Execution {
+    /// When it was settled.
+    pub at: Timestamp,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
+    /// Where.
+    pub upstream: Option<UpstreamName>,
+    /// As what.
+    pub tool: Option<String>,
+    /// How long the upstream took.
+    pub duration_ms: Option<u64>,
+    /// What it cost.
+    pub cost_usd: Option<MicroUsd>,
+    /// Under what limits.
+    pub limits: Option<Value>,
+    /// What is to be said of it.
+    pub reason: Option<String>,
+}
+
+/// Where a record stands in the chain.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    /// Its place.
+    pub seq: i64,
+    /// What kind of record.
+    pub event_type: EventType,
+    /// When.
+    pub at: Timestamp,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl Evidence {
+    fn of(event: &Event) -> Self {
+        Self {
+            seq: event.seq,
+            event_type: event.draft.event_type,
+            at: event.draft.timestamp,
+            hash: event.hash.clone(),
+        }
+    }
+}
+
+/// Groups the events of a trace by call and answers the five questions for each. `approvals` are the
+/// records that the events name; one that is missing is answered from the events alone.
+pub fn questions(events: &[Event], approvals: &[ApprovalRecord]) -> TraceReport {
+    let mut ordered: Vec<&Event> = events.iter().collect();
+    ordered.sort_by_key(|e| e.seq);
+    let mut calls: Vec<(CallId, Vec<&Event>)> = Vec::new();
+    let mut other = Vec::new();
+    for event in &ordered {
+        let of_approval = || {
+            let id = event.draft.approval_id.as_ref()?;
+            approvals.iter().find(|a| a.id == *id).map(|a| a.call_id.clone())
+        };
+        match event.draft.call_id.clone().or_else(of_approval) {
+            Some(id) => match calls.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, of_call)) => of_call.push(event),
+                None => calls.push((id, vec![event])),
+            },
+            None => other.push(Evidence::of(event)),
+        }
+    }
+    let mut traces: Vec<TraceId> = ordered.iter().filter_map(|e| e.draft.trace_id).collect();
+    traces.sort_unstable();
+    traces.dedup();
+    let trace_id = match traces.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    };
+    let calls = calls.into_iter().filter_map(|(id, events)| call(id, &events, approvals)).collect();
+    TraceReport { trace_id, calls, other }
+}
+
+fn call(call_id: CallId, events: &[&Event], approvals: &[ApprovalRecord]) -> Option<CallReport> {
+    let is = |kind: EventType| move |e: &&&Event| e.draft.event_type == kind;
+    let first = events.iter().find(is(EventType::AgentDecision)).or_else(|| events.first())?;
+    let initiated = Initiator {
+        agent_id: events.iter().find_map(|e| e.draft.agent_id.clone()),
+        actor: first.draft.actor.clone(),
+        workflow_id: events.iter().find_map(|e| e.draft.workflow_id.clone()),
+        at: events.first()?.draft.timestamp,
+        action: first.draft.action.clone(),
+        arguments: events.iter().find_map(|e| e.draft.detail.as_ref()?.get("arguments").cloned()),
+    };
+    let decided: Vec<DecisionReport> = events
+        .iter()
+        .filter(is(EventType::AgentDecision))
+        .map(|event| DecisionReport {
+            at: event.draft.timestamp,
+            decision: event.draft.decision,
+            policy_id: event.draft.policy_id.clone(),
+            rule_id: event.draft.rule_id.clone(),
+            reason: event.draft.reason.clone(),
+            capability_id: event.draft.capability_id.clone(),
+            policy_snapshot: event.draft.policy_snapshot.clone(),
+            cost_estimate_usd: event.draft.cost_estimate_usd,
+            limits: event.draft.limits.clone(),
+        })
+        .collect();
+    let executed = events.iter().rev().find(is(EventType::AgentSideEffect)).map(|event| Execution {
+        at: event.draft.timestamp,
+        outcome: event.draft.outcome,
+        upstream: event.draft.upstream.clone(),
+        tool: event.draft.tool.clone(),
+        duration_ms: event.draft.duration_ms,
+        cost_usd: event.draft.cost_usd,
+        limits: event.draft.limits.clone().or_else(|| decided.last().and_then(|d| d.limits.clone())),
+        reason: event.draft.reason.clone(),
+    });
+    Some(CallReport {
+        tool: events.iter().find_map(|e| e.draft.tool.clone()),
+        initiated,
+        approvals: approvals_of(events, approvals),
+        executed,
+        evidence: events.iter().map(|e| Evidence::of(e)).collect(),
+        decided,
+        call_id,
+    })
+}
+
+fn approvals_of(events: &[&Event], records: &[ApprovalRecord]) -> Vec<ApprovalReport> {
+    let mut reports: Vec<ApprovalReport> = Vec::new();
+    for event in events {
+        let Some(id) = &event.draft.approval_id else { continue };
+        if reports.iter().any(|r| r.id == *id) {
+            continue;
+        }
+        reports.push(match records.iter().find(|record| record.id == *id) {
+            Some(record) => ApprovalReport {
+                id: id.clone(),
+                status: Some(record.status),
+                reason: Some(record.reason.clone()),
+                created_at: Some(record.created_at),
+                expires_at: Some(record.expires_at),
+                answers: record.answers.clone(),
+            },
+            None => ApprovalReport {
+                id: id.clone(),
+                status: None,
+                reason: event.draft.reason.clone(),
+                created_at: None,
+                expires_at: None,
+                answers: Vec::new(),
+            },
+        });
+    }
+    reports
+}

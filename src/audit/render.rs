@@ -1,0 +1,207 @@
+//! A trace's report as one screen of text.
+
+use super::{ApprovalReport, CallReport, DecisionReport, Evidence, Execution, TraceReport};
+use crate::{model::MicroUsd, store::ApprovalAnswer};
+use serde_json::Value;
+use std::fmt::{self, Write as _};
+
+/// Longer texts are cut, and say so.
+const LONGEST: usize = 300;
+
+/// The report for a terminal.
+pub fn render(report: &TraceReport) -> String {
+    let mut out = String::new();
+    match write_report(&mut out, report) {
+        Ok(()) => out,
+        // Writing to a String does not fail.
+        Err(fmt::Error) => String::new(),
+    }
+}
+
+/// Text from agents and upstreams with everything escaped that could move the cursor, hide or reorder it.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut left = text.chars();
+    for c in left.by_ref().take(LONGEST) {
+        let hidden = matches!(c,
+            '\u{00ad}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+        if c.is_control() || hidden {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    let cut = left.count();
+    if cut > 0 {
+        out.push_str(&format!("… ({cut} more)"));
+    }
+    out
+}
+
+fn text<T: AsRef<str>>(value: &Option<T>) -> String {
+    value.as_ref().map_or_else(|| "-".to_owned(), |v| shown(v.as_ref()))
+}
+
+fn write_report(out: &mut String, report: &TraceReport) -> fmt::Result {
+    let count = report.calls.len();
+    let calls = if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
+    match report.trace_id {
+        Some(trace) => writeln!(out, "trace {trace}, {calls}")?,
+        None => writeln!(out, "{calls}")?,
+    }
+    for (index, call) in report.calls.iter().enumerate() {
+        writeln!(out, "\n[{}] {}  (call {})", index + 1, text(&call.tool), shown(&call.call_id))?;
+        write_call(out, call)?;
+    }
+    if !report.other.is_empty() {
+        writeln!(out, "\nother records")?;
+        for evidence in &report.other {
+            write_evidence(out, evidence)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
+    let who = &call.initiated;
+    let role = who.actor.role.as_deref().filter(|r| !r.is_empty());
+    let role = role.map(|r| format!(" ({})", shown(r))).unwrap_or_default();
+    writeln!(out, "  who initiated?")?;
+    writeln!(
+        out,
+        "    agent {}{role}, workflow {}, {}",
+        text(&who.agent_id),
+        text(&who.workflow_id),
+        who.at
+    )?;
+    if let Some(arguments) = &who.arguments {
+        writeln!(out, "    arguments {}", shown(&arguments.to_string()))?;
+    }
+    writeln!(out, "  what was decided, and why?")?;
+    if call.decided.is_empty() {
+        writeln!(out, "    no decision is recorded")?;
+    }
+    for decision in &call.decided {
+        write_decision(out, decision)?;
+    }
+    writeln!(out, "  was approval required, and who approved?")?;
+    if call.approvals.is_empty() {
+        writeln!(out, "    not required")?;
+    }
+    for approval in &call.approvals {
+        write_approval(out, approval)?;
+    }
+    writeln!(out, "  what executed, where, with what limits?")?;
+    match &call.executed {
+        Some(execution) => write_execution(out, execution)?,
+        None => writeln!(out, "    nothing is recorded as executed")?,
+    }
+    writeln!(out, "  where is the immutable evidence?")?;
+    for evidence in &call.evidence {
+        write_evidence(out, evidence)?;
+    }
+    Ok(())
+}
+
+fn write_decision(out: &mut String, decision: &DecisionReport) -> fmt::Result {
+    let word = decision.decision.map_or("-", |d| d.as_str());
+    let rule = decision.rule_id.as_ref().map(|r| format!(", rule {}", shown(r))).unwrap_or_default();
+    writeln!(out, "    {word} by {}{rule}: {}", text(&decision.policy_id), text(&decision.reason))?;
+    write!(out, "    capability {}", text(&decision.capability_id))?;
+    if let Some(cost) = decision.cost_estimate_usd {
+        write!(out, ", estimate {} USD", money(cost))?;
+    }
+    writeln!(out, ", policies {}", text(&decision.policy_snapshot))
+}
+
+fn write_approval(out: &mut String, approval: &ApprovalReport) -> fmt::Result {
+    let status = approval.status.map_or("recorded", |s| s.as_str());
+    writeln!(out, "    required, {status}: {} (approval {})", text(&approval.reason), shown(&approval.id))?;
+    for answer in &approval.answers {
+        write_answer(out, answer)?;
+    }
+    Ok(())
+}
+
+fn write_answer(out: &mut String, answer: &ApprovalAnswer) -> fmt::Result {
+    use crate::policy::ChannelKind;
+    let word = if answer.approve { "approved" } else { "rejected" };
+    let channel = match answer.channel {
+        ChannelKind::Elicitation => "elicitation",
+        ChannelKind::Inbox => "inbox",
+        ChannelKind::Cli => "cli",
+        ChannelKind::Api => "api",
+    };
+    write!(out, "    {word} by {} at {} through {channel}", shown(&answer.person), answer.at)?;
+    if let Some(comment) = &answer.comment {
+        write!(out, ", comment: {}", shown(comment))?;
+    }
+    if let Some(evidence) = &answer.evidence {
+        write!(out, ", evidence: {}", shown(evidence))?;
+    }
+    writeln!(out)
+}
+
+fn write_execution(out: &mut String, execution: &Execution) -> fmt::Result {
+    let outcome = execution.outcome.map_or("-", |o| o.as_str());
+    write!(out, "    {outcome}: {} on {}", text(&execution.tool), text(&execution.upstream))?;
+    if let Some(duration) = execution.duration_ms {
+        write!(out, ", {duration} ms")?;
+    }
+    if let Some(cost) = execution.cost_usd {
+        write!(out, ", {} USD", money(cost))?;
+    }
+    match &execution.reason {
+        Some(reason) => writeln!(out, ": {}", shown(reason))?,
+        None => writeln!(out)?,
+    }
+    match &execution.limits {
+        Some(limits) => write_limits(out, limits),
+        None => writeln!(out, "    no limits"),
+    }
+}
+
+fn write_limits(out: &mut String, limits: &Value) -> fmt::Result {
+    let plain = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => shown(text),
+        Some(other) => shown(&other.to_string()),
+        None => "-".to_owned(),
+    };
+    let Value::Object(members) = limits else {
+        return writeln!(out, "    limits {}", shown(&limits.to_string()));
+    };
+    for (name, value) in members.iter().filter(|(name, value)| *name != "counters" && !value.is_null()) {
+        writeln!(out, "    limit {} {}", shown(name), plain(Some(value)))?;
+    }
+    for counter in members.get("counters").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| plain(counter.get(name));
+        writeln!(
+            out,
+            "    limit {} of {} per {}: {} of {} {} used before",
+            part("id"),
+            part("key"),
+            part("window"),
+            part("used"),
+            part("cap"),
+            part("unit")
+        )?;
+    }
+    Ok(())
+}
+
+fn write_evidence(out: &mut String, evidence: &Evidence) -> fmt::Result {
+    writeln!(
+        out,
+        "    seq {} {} {} {}",
+        evidence.seq,
+        evidence.at,
+        evidence.event_type,
+        shown(&evidence.hash)
+    )
+}
+
+fn money(amount: MicroUsd) -> String {
+    amount.to_string()
+}

@@ -1,0 +1,124 @@
+//! Checking an export without the store.
+//!
+//! What it can tell: that each record is what was hashed (any changed, added or removed member changes the
+//! hash), and that records with neighbouring `seq` follow each other. Of a whole export also that none is
+//! missing between the first and the last, and that it begins at 1. What it cannot tell: that records were cut
+//! off at the END of the export, which only the store, or a hash noted elsewhere, can say; and the indexed
+//! copies, which an export does not have. White space and the order of `seq`, `prev_hash` and `hash` among the members do not
+//! matter; the order of all other members does, since the body is hashed as it was written.
+
+use crate::{
+    model::json,
+    store::{BadRecord, chain},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::io::{self, BufRead, Read as _};
+
+/// The longest line that is read.
+const MAX_LINE: u64 = 64 << 20;
+
+/// What the export claims to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Every record from the first: a gap is an error.
+    Whole,
+    /// What a query found: gaps are counted.
+    Part,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExportReport {
+    /// How many records are good.
+    pub records: u64,
+    /// The first `seq`.
+    pub first: Option<i64>,
+    /// The last good `seq`.
+    pub last: Option<i64>,
+    /// The hash of the last good record.
+    pub head: String,
+    /// Runs of missing records.
+    pub gaps: u64,
+    /// The first bad record. A line that is no record has the `seq` that was expected.
+    pub bad: Option<BadRecord>,
+}
+
+/// Checks an export of JSON lines, with constant memory.
+pub fn verify_export(reader: impl BufRead, coverage: Coverage) -> io::Result<ExportReport> {
+    let mut reader = reader;
+    let mut report = ExportReport {
+        records: 0,
+        first: None,
+        last: None,
+        head: chain::to_hex(&chain::GENESIS),
+        gaps: 0,
+        bad: None,
+    };
+    let mut at = (0_i64, chain::GENESIS);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            continue;
+        }
+        match check(text, at, coverage) {
+            Ok((seq, hash)) => {
+                if seq != at.0 + 1 {
+                    report.gaps += 1;
+                }
+                report.first.get_or_insert(seq);
+                report.records += 1;
+                report.last = Some(seq);
+                report.head = chain::to_hex(&hash);
+                at = (seq, hash);
+            }
+            Err(bad) => {
+                report.bad = Some(bad);
+                break;
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn check(text: &[u8], at: (i64, chain::Hash), coverage: Coverage) -> Result<(i64, chain::Hash), BadRecord> {
+    let (last, last_hash) = at;
+    let bad = |seq: i64, problem: String| BadRecord { seq, problem };
+    let expected = last + 1;
+    let value = json::parse(text).map_err(|e| bad(expected, format!("it is not a JSON object: {e}")))?;
+    let Value::Object(mut members) = value else {
+        return Err(bad(expected, "it is not a JSON object".to_owned()));
+    };
+    let seq = members
+        .shift_remove("seq")
+        .and_then(|v| v.as_i64())
+        .ok_or_else(|| bad(expected, "it has no `seq`".to_owned()))?;
+    let hash = |name: &str, members: &mut Map<String, Value>| {
+        members
+            .shift_remove(name)
+            .and_then(|v| v.as_str().and_then(chain::from_hex))
+            .ok_or_else(|| bad(seq, format!("it has no `{name}`")))
+    };
+    let prev = hash("prev_hash", &mut members)?;
+    let claimed = hash("hash", &mut members)?;
+    if seq <= last {
+        return Err(bad(seq, format!("it stands after {last}")));
+    }
+    if seq != expected && coverage == Coverage::Whole {
+        return Err(bad(expected, "the record is missing".to_owned()));
+    }
+    if seq == expected && prev != last_hash {
+        return Err(bad(seq, "its prev_hash is not the hash of the record before".to_owned()));
+    }
+    let body = Value::Object(members).to_string();
+    let real = chain::link(&prev, seq, &body);
+    if real != claimed {
+        return Err(bad(seq, "its hash is not that of its content".to_owned()));
+    }
+    Ok((seq, real))
+}

@@ -1,0 +1,216 @@
+use super::*;
+use crate::{
+    config::*,
+    model::{AgentId, Autonomy, CapabilityId, Glob},
+    policy::{Agent, Authority, Capability},
+    upstream::{Health, Listing, UpstreamState},
+};
+use std::time::Duration;
+
+fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
+    UpstreamConfig {
+        name: name.into(),
+        transport: UpstreamTransport::Stdio { command: vec!["true".into()], env: BTreeMap::new() },
+        prefix: prefix.into(),
+        isolation: Isolation::Shared,
+        timeout: Duration::from_secs(1),
+        max_concurrency: 1,
+        max_result_bytes: 1 << 20,
+        retry: RetryConfig { attempts: 1, backoff: Duration::from_millis(1) },
+        breaker: BreakerConfig { failures: 5, cooldown: Duration::from_secs(1) },
+        labels: vec!["internal".into()],
+        trust_annotations: false,
+        trust_cost: false,
+        tools: BTreeMap::new(),
+    }
+}
+
+fn config(upstreams: Vec<UpstreamConfig>) -> Config {
+    Config {
+        path: "servers.toml".into(),
+        gateway: GatewayConfig {
+            listen: "127.0.0.1:1".parse().unwrap(),
+            environment: "test".into(),
+            policies: "policies".into(),
+            data_dir: "data".into(),
+            separator: "__".into(),
+            approval_wait: Duration::ZERO,
+            public_url: None,
+            allowed_hosts: vec![],
+            allowed_origins: vec![],
+            max_body: 1,
+            max_sessions: 1,
+            drain: Duration::ZERO,
+            instructions: None,
+            catalog: CatalogMode::Full,
+            tls: None,
+            behind_tls_proxy: false,
+        },
+        admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
+        store: StoreConfig { path: "db".into(), durability: Durability::Commit },
+        auth: AuthConfig::default(),
+        upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),
+    }
+}
+
+fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
+    Arc::new(UpstreamState {
+        name: name.into(),
+        health,
+        listing: Arc::new(listing),
+        era: None,
+        capabilities: json!({}),
+        server_info: json!({}),
+        instructions: None,
+        generation: 1,
+    })
+}
+
+fn tools(names: &[&str]) -> Listing {
+    let tools = names.iter().map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}})).collect();
+    Listing { tools, ..Listing::default() }
+}
+
+fn names(catalog: &Catalog) -> Vec<&str> {
+    catalog.tools.keys().map(|k| &**k).collect()
+}
+
+#[test]
+fn everything_is_kept_but_the_name() {
+    let config = config(vec![upstream("files", "files")]);
+    let catalog = CatalogBuilder::default().build(&config, &[state("files", Health::Up, tools(&["b", "a"]))]);
+    assert_eq!(names(&catalog), ["files__a", "files__b"]);
+    let expected = json!({"name": "files__a", "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}});
+    assert_eq!(catalog.tools["files__a"].item, expected);
+    assert_eq!(&*catalog.tools["files__a"].action, "files:a");
+}
+
+#[test]
+fn a_newcomer_never_replaces_a_name() {
+    let config = config(vec![upstream("a", ""), upstream("b", "")]);
+    let mut builder = CatalogBuilder::default();
+    let b = state("b", Health::Up, tools(&["read"]));
+    let only_b = builder.build(&config, &[b.clone()]);
+    assert_eq!(only_b.tools["read"].upstream, "b".into());
+    // `a` comes later, and would be first by name.
+    let both = builder.build(&config, &[state("a", Health::Up, tools(&["read", "other"])), b]);
+    assert_eq!(both.tools["read"].upstream, "b".into());
+    assert_eq!(names(&both), ["other", "read"]);
+    assert!(both.withheld[0].contains("upstream `b` has that name"), "{:?}", both.withheld);
+    // Even while `b` is down its name is not for the taking.
+    let down = Health::Down { reason: "x".into(), attempts: 1 };
+    let only_a = builder.build(&config, &[state("a", Health::Up, tools(&["read"])), state("b", down, Listing::default())]);
+    assert!(names(&only_a).is_empty());
+}
+
+#[test]
+fn reserved_nameless_and_doubled_tools_are_withheld_and_the_rest_stays() {
+    let config = config(vec![upstream("a", "")]);
+    let mut listing = tools(&["tollgate__review", "ok", "ok"]);
+    listing.tools.push(json!({"description": "no name"}));
+    let catalog = CatalogBuilder::default().build(&config, &[state("a", Health::Up, listing)]);
+    assert_eq!(names(&catalog), ["ok"]);
+    assert_eq!(catalog.withheld.len(), 3, "{:?}", catalog.withheld);
+}
+
+#[test]
+fn annotations_count_only_where_they_are_trusted() {
+    let item = json!({"name": "t", "annotations": {"readOnlyHint": true, "openWorldHint": false}});
+    let table = ToolConfig::default();
+    let mut upstream = upstream("a", "a");
+    assert_eq!(traits(&upstream, &table, &item), ToolTraits::UNTRUSTED);
+    upstream.trust_annotations = true;
+    let trusted = ToolTraits { read_only: true, destructive: false, idempotent: true, open_world: false };
+    assert_eq!(traits(&upstream, &table, &item), trusted);
+    let table = ToolConfig { read_only: Some(false), destructive: Some(true), ..ToolConfig::default() };
+    assert!(traits(&upstream, &table, &item).destructive);
+}
+
+#[test]
+fn the_fingerprint_sees_what_a_model_reads() {
+    let base = json!({"name": "t", "description": "d", "inputSchema": {"type": "object"}, "title": "x"});
+    let same = json!({"title": "y", "inputSchema": {"type": "object"}, "description": "d", "name": "t"});
+    let name = UpstreamName::from("a");
+    assert_eq!(fingerprint(&name, &base), fingerprint(&name, &same));
+    for (key, value) in [("description", json!("e")), ("inputSchema", json!({})), ("annotations", json!({}))] {
+        let mut changed = base.clone();
+        changed[key] = value;
+        assert_ne!(fingerprint(&name, &base), fingerprint(&name, &changed), "{key}");
+    }
+    assert_ne!(fingerprint(&name, &base), fingerprint(&"b".into(), &base));
+}
+
+fn capability(id: &str, tools: &[&str], resources: &[&str], prompts: &[&str]) -> (CapabilityId, Capability) {
+    let globs = |texts: &[&str]| texts.iter().map(|t| Glob::parse(t).unwrap()).collect();
+    let capability = Capability {
+        id: id.into(),
+        tools: globs(tools),
+        resources: globs(resources),
+        prompts: globs(prompts),
+        condition: None,
+        autonomy: None,
+    };
+    (id.into(), capability)
+}
+
+fn agent(capabilities: &[&str]) -> Agent {
+    Agent {
+        id: AgentId::from("x"),
+        agent_type: "".into(),
+        role: "".into(),
+        tenant: "".into(),
+        owner: "".into(),
+        operator: None,
+        attended: false,
+        workflow: None,
+        workflows: vec![],
+        model: None,
+        autonomy: Autonomy::Supervised,
+        capabilities: capabilities.iter().map(|c| CapabilityId::from(*c)).collect(),
+        keys: vec![],
+    }
+}
+
+/// I7, R2: list and lookup agree, for tools, resources and prompts alike.
+#[test]
+fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
+    let config = config(vec![upstream("f", "f")]);
+    let listing = Listing {
+        tools: tools(&["read_a", "read_b", "write"]).tools,
+        resources: vec![json!({"uri": "file:///srv/docs/a"}), json!({"uri": "file:///etc/passwd"})],
+        templates: vec![json!({"uriTemplate": "file:///srv/docs/{name}"}), json!({"uriTemplate": "db://{x}"})],
+        prompts: vec![json!({"name": "p"}), json!({"name": "q"})],
+    };
+    let catalog = CatalogBuilder::default().build(&config, &[state("f", Health::Up, listing)]);
+    let authority = Authority {
+        capabilities: BTreeMap::from([
+            capability("read", &["f__read_*"], &["file:///srv/docs/**"], &["f__p"]),
+            capability("one", &["f__read_a"], &[], &[]),
+        ]),
+        ..Authority::default()
+    };
+    let view = View::new(&catalog, &authority, &agent(&["read", "one"]));
+    let listed = |list: &Arc<Vec<Value>>, member: &str| -> Vec<String> {
+        list.iter().map(|item| item[member].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed(&view.tool_list, "name"), ["f__read_a", "f__read_b"]);
+    assert_eq!(listed(&view.resource_list, "uri"), ["file:///srv/docs/a"]);
+    assert_eq!(listed(&view.template_list, "uriTemplate"), ["file:///srv/docs/{name}"]);
+    assert_eq!(listed(&view.prompt_list, "name"), ["f__p"]);
+    assert!(view.tool("f__write", None).is_none());
+    assert!(view.prompt("f__q", None).is_none());
+    let found = |uri: &str| view.resource(uri, None).map(|(_, normal)| normal);
+    assert_eq!(found("file:///srv/docs/a"), Some("file:///srv/docs/a".into()));
+    assert_eq!(found("file:///srv/docs/new"), Some("file:///srv/docs/new".into()));
+    assert_eq!(found("file:///srv/docs/../../etc/passwd"), None);
+    assert_eq!(found("file:///srv/docs/%2e%2e/%2e%2e/etc/passwd"), None);
+    assert_eq!(found("file:///etc/passwd"), None);
+    let caps: Vec<String> =
+        view.tool("f__read_a", None).unwrap().capabilities.iter().map(|c| c.to_string()).collect();
+    assert_eq!(caps, ["read", "one"]);
+    // A workflow narrows.
+    let narrow = [CapabilityId::from("one")];
+    assert!(view.tool("f__read_a", Some(&narrow)).is_some());
+    assert!(view.tool("f__read_b", Some(&narrow)).is_none());
+    assert!(view.resource("file:///srv/docs/a", Some(&narrow)).is_none());
+}

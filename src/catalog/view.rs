@@ -1,0 +1,134 @@
+//! What one agent sees (I7): computed once per catalog, bundle and agent, then looked up by name.
+
+use super::{Catalog, ItemEntry, ToolEntry};
+use crate::{
+    model::{CapabilityId, Glob, normalize_uri},
+    policy::{Agent, Authority, Capability},
+};
+use serde_json::Value;
+use std::{collections::HashMap, sync::Arc};
+
+/// A target in scope, with the capabilities that cover it, in the agent's order.
+#[derive(Clone, Debug)]
+pub struct Covered<T> {
+    /// What.
+    pub entry: Arc<T>,
+    /// By what; never empty.
+    pub capabilities: Arc<[CapabilityId]>,
+}
+
+/// One agent's part of the catalog.
+#[derive(Debug, Default)]
+pub struct View {
+    tools: HashMap<Arc<str>, Covered<ToolEntry>>,
+    prompts: HashMap<Arc<str>, Covered<ItemEntry>>,
+    resources: HashMap<Arc<str>, Covered<ItemEntry>>,
+    templates: Vec<Arc<ItemEntry>>,
+    capabilities: Vec<Capability>,
+    /// `tools/list`, in the order of names.
+    pub tool_list: Arc<Vec<Value>>,
+    /// `prompts/list`
+    pub prompt_list: Arc<Vec<Value>>,
+    /// `resources/list`
+    pub resource_list: Arc<Vec<Value>>,
+    /// `resources/templates/list`
+    pub template_list: Arc<Vec<Value>>,
+}
+
+impl View {
+    /// Computes it.
+    pub fn new(catalog: &Catalog, authority: &Authority, agent: &Agent) -> Self {
+        let capabilities: Vec<Capability> =
+            agent.capabilities.iter().filter_map(|id| authority.capabilities.get(id)).cloned().collect();
+        let covering = |globs: fn(&Capability) -> &[Glob], name: &str| -> Option<Arc<[CapabilityId]>> {
+            let ids: Vec<CapabilityId> = capabilities
+                .iter()
+                .filter(|c| globs(c).iter().any(|g| g.matches(name)))
+                .map(|c| c.id.clone())
+                .collect();
+            (!ids.is_empty()).then(|| ids.into())
+        };
+        let mut view = Self::default();
+        let mut list = Vec::new();
+        for (name, entry) in &catalog.tools {
+            if let Some(ids) = covering(|c| &c.tools, &entry.full) {
+                list.push(entry.item.clone());
+                view.tools.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
+            }
+        }
+        view.tool_list = Arc::new(std::mem::take(&mut list));
+        for (name, entry) in &catalog.prompts {
+            if let Some(ids) = covering(|c| &c.prompts, name) {
+                list.push(entry.item.clone());
+                view.prompts.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
+            }
+        }
+        view.prompt_list = Arc::new(std::mem::take(&mut list));
+        for (name, entry) in &catalog.resources {
+            if let Some(ids) = covering(|c| &c.resources, name) {
+                list.push(entry.item.clone());
+                view.resources.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
+            }
+        }
+        view.resource_list = Arc::new(std::mem::take(&mut list));
+        for entry in catalog.templates.values() {
+            // A template is shown where some expansion of it can be in scope: where the literal beginnings of
+            // template and glob agree.
+            if capabilities.iter().flat_map(|c| &c.resources).any(|glob| may_overlap(glob, &entry.name)) {
+                list.push(entry.item.clone());
+                view.templates.push(entry.clone());
+            }
+        }
+        view.template_list = Arc::new(list);
+        view.capabilities = capabilities;
+        view
+    }
+
+    /// A tool by exposed name, narrowed to the capabilities of the workflow where it has any.
+    pub fn tool(&self, name: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ToolEntry>> {
+        self.tools.get(name).and_then(|covered| narrowed(covered, narrow))
+    }
+
+    /// A prompt by exposed name.
+    pub fn prompt(&self, name: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ItemEntry>> {
+        self.prompts.get(name).and_then(|covered| narrowed(covered, narrow))
+    }
+
+    /// A resource by URI as the agent wrote it: listed, or an expansion of a template in scope. Also gives the
+    /// normalised URI.
+    pub fn resource(&self, uri: &str, narrow: Option<&[CapabilityId]>) -> Option<(Covered<ItemEntry>, String)> {
+        let normal = normalize_uri(uri)?;
+        if let Some(covered) = self.resources.get(normal.as_str()) {
+            return Some((narrowed(covered, narrow)?, normal));
+        }
+        let ids: Vec<CapabilityId> = self
+            .capabilities
+            .iter()
+            .filter(|c| c.resources.iter().any(|g| g.matches(&normal)))
+            .map(|c| c.id.clone())
+            .collect();
+        let entry = self.templates.iter().find(|e| e.template.as_ref().is_some_and(|t| t.matches(&normal)))?;
+        let covered = Covered { entry: entry.clone(), capabilities: ids.into() };
+        Some((narrowed(&covered, narrow)?, normal))
+    }
+
+    /// The template with this text, for completion.
+    pub fn template(&self, text: &str) -> Option<Arc<ItemEntry>> {
+        self.templates.iter().find(|e| *e.own_name == *text).cloned()
+    }
+}
+
+fn narrowed<T>(covered: &Covered<T>, narrow: Option<&[CapabilityId]>) -> Option<Covered<T>> {
+    let Some(allowed) = narrow else {
+        return (!covered.capabilities.is_empty())
+            .then(|| Covered { entry: covered.entry.clone(), capabilities: covered.capabilities.clone() });
+    };
+    let ids: Vec<CapabilityId> = covered.capabilities.iter().filter(|id| allowed.contains(id)).cloned().collect();
+    (!ids.is_empty()).then(|| Covered { entry: covered.entry.clone(), capabilities: ids.into() })
+}
+
+fn may_overlap(glob: &Glob, template: &str) -> bool {
+    let head = |text: &str, stop: char| text.split(stop).next().unwrap_or_default().to_owned();
+    let (glob, template) = (head(glob.as_str(), '*'), head(template, '{'));
+    glob.starts_with(&template) || template.starts_with(&glob)
+}

@@ -1,0 +1,222 @@
+//! Reads servers.toml and the bundle it names; whatever is wrong in any of them comes together.
+
+use super::{Config, UpstreamTransport, expand::Env, servers, tree};
+use crate::{
+    model::{Place, Problem, Problems, Severity},
+    policy::{
+        self, CompileInput, KnownNames, PolicySet, SourceFile,
+        source::{MAX_FILE_BYTES, Report},
+    },
+};
+use serde_json::json;
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+const MAX_FILES: usize = 1_000;
+
+/// What the files say, checked and compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    /// servers.toml.
+    pub config: Config,
+    /// The bundle.
+    pub policies: PolicySet,
+    /// What somebody should look at.
+    pub lints: Problems,
+}
+
+/// Loads servers.toml at `path` and its bundle. `env` answers for the environment.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    let shown = path.display().to_string();
+    let text =
+        read_file(path).map_err(|why| Problems(vec![whole_file(&shown, why, "a readable servers.toml")]))?;
+    let mut report = Report::new(&shown, &text);
+    let tree = tree::parse(&text, &mut report);
+    let folder = servers::policies_folder(&tree.root, path, env);
+    let mut problems = Problems::default();
+    let files = read_bundle(&folder, &mut problems);
+
+    let config =
+        if tree.whole { read_config(&tree.root, path, env, files.as_deref(), &mut report) } else { None };
+    problems.0.extend(report.into_problems().0);
+    let compiled = files.and_then(|files| {
+        let (set, found) = policy::compile(&files, &input(config.as_ref()));
+        problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
+        set
+    });
+    problems.sort();
+    match (config, compiled) {
+        (Some(config), Some(policies)) if !problems.has_errors() => {
+            Ok(Loaded { config, policies, lints: problems })
+        }
+        (Some(_) | None, Some(_) | None) => Err(problems),
+    }
+}
+
+fn read_config(
+    root: &policy::source::Node,
+    path: &Path,
+    env: Env<'_>,
+    files: Option<&[SourceFile]>,
+    report: &mut Report<'_>,
+) -> Option<Config> {
+    let agents = files.and_then(policy::agent_names);
+    servers::read(root, &servers::Input { path, env, agents: agents.as_ref() }, report)
+}
+
+/// What the bundle is compiled with.
+fn input(config: Option<&Config>) -> CompileInput {
+    match config {
+        Some(config) => CompileInput {
+            environment: config.gateway.environment.clone(),
+            servers_digest_material: digest_material(config),
+            known: known_names(config),
+        },
+        None => CompileInput {
+            environment: std::sync::Arc::from(""),
+            servers_digest_material: Vec::new(),
+            known: KnownNames::default(),
+        },
+    }
+}
+
+/// Actions, labels and names that policies may speak of.
+pub fn known_names(config: &Config) -> KnownNames {
+    let mut known = KnownNames::default();
+    for (name, upstream) in &config.upstreams {
+        known.upstreams.insert(name.to_string());
+        known.labels.extend(upstream.labels.iter().map(|label| label.to_string()));
+        let prefix = match upstream.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}{}", config.gateway.separator),
+        };
+        for (tool, table) in &upstream.tools {
+            let action =
+                table.action.as_ref().map_or_else(|| format!("{name}:{tool}"), |action| action.to_string());
+            known.actions.insert(action);
+            known.labels.extend(table.labels.iter().map(|label| label.to_string()));
+            known.tools.insert(format!("{prefix}{tool}"));
+        }
+        known.tool_prefixes.insert(prefix);
+    }
+    known
+}
+
+/// What servers.toml resolves to where it bears on decisions, in one canonical form. Variables and
+/// headers are left out: they hold credentials, and a new credential is not a new policy.
+pub fn digest_material(config: &Config) -> Vec<u8> {
+    let upstreams: Vec<_> = config
+        .upstreams
+        .values()
+        .map(|upstream| {
+            let reached = match &upstream.transport {
+                UpstreamTransport::Stdio { command, .. } => json!({ "command": command }),
+                UpstreamTransport::Http { url, .. } => json!({ "url": url.as_str() }),
+            };
+            let tools: Vec<_> = upstream
+                .tools
+                .iter()
+                .map(|(name, tool)| {
+                    let sensitive: Vec<_> = tool.sensitive.iter().map(|pointer| pointer.as_str()).collect();
+                    json!([
+                        name,
+                        tool.action,
+                        tool.labels,
+                        tool.read_only,
+                        tool.idempotent,
+                        tool.destructive,
+                        tool.open_world,
+                        tool.cost_usd.0,
+                        tool.expected_result_tokens,
+                        sensitive,
+                    ])
+                })
+                .collect();
+            json!([
+                upstream.name,
+                reached,
+                upstream.prefix,
+                upstream.labels,
+                upstream.trust_annotations,
+                upstream.trust_cost,
+                tools,
+            ])
+        })
+        .collect();
+    json!([config.gateway.environment, config.gateway.separator, upstreams]).to_string().into_bytes()
+}
+
+/// The bundle's files; `None` where the folder cannot be read.
+fn read_bundle(folder: &Path, problems: &mut Problems) -> Option<Vec<SourceFile>> {
+    let shown = folder.display().to_string();
+    let listing = match std::fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(error) => {
+            let why = format!("the bundle's folder `{shown}` cannot be read: {}", error.kind());
+            problems.0.push(whole_file(&shown, why, "a folder with bundle.yaml and authority.yaml"));
+            return None;
+        }
+    };
+    let mut paths: Vec<PathBuf> = listing.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+    paths.sort();
+    let mut files = Vec::new();
+    for path in paths {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if path.is_dir() {
+            continue;
+        }
+        // A policy that is silently not read would be a hole.
+        if !name.starts_with('.') && name.to_ascii_lowercase().ends_with(".yml") {
+            let why = format!("`{name}` would not be read");
+            problems.0.push(whole_file(&path.display().to_string(), why, "a name that ends with .yaml"));
+        }
+        if !policy::is_bundle_file(name) {
+            continue;
+        }
+        if files.len() == MAX_FILES {
+            problems.0.push(whole_file(
+                &shown,
+                format!("more than `{MAX_FILES}` files"),
+                "fewer policy files",
+            ));
+            break;
+        }
+        match read_file(&path) {
+            Ok(text) => files.push(SourceFile { name: name.to_owned(), text }),
+            Err(why) => problems.0.push(whole_file(&path.display().to_string(), why, "a readable file")),
+        }
+    }
+    Some(files)
+}
+
+/// A file's text, of bounded size.
+fn read_file(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let file =
+        std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(format!("`{shown}` has more than {MAX_FILE_BYTES} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("`{shown}` is not UTF-8"))
+}
+
+fn in_folder(folder: &Path, mut problem: Problem) -> Problem {
+    problem.place.file = folder.join(&problem.place.file).display().to_string();
+    problem
+}
+
+fn whole_file(file: &str, message: impl Into<String>, expected: &str) -> Problem {
+    Problem {
+        place: Place { file: file.to_owned(), line: 0, column: 0 },
+        severity: Severity::Error,
+        message: message.into(),
+        expected: expected.to_owned(),
+    }
+}

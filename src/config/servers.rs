@@ -1,0 +1,321 @@
+//! servers.toml → [`Config`]: defaults filled in, paths resolved, keys checked against each other.
+
+use super::{
+    AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, StoreConfig, TlsConfig,
+    expand::{Env, expand},
+    upstreams,
+};
+use crate::{
+    model::AgentId,
+    policy::{
+        read::{
+            Fields, boolean, bytes, count, duration, fields, mismatch, section, short, text, texts, word,
+        },
+        source::{Kind, Node, Report},
+    },
+};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+const GATEWAY_KEYS: &[&str] = &[
+    "listen",
+    "environment",
+    "policies",
+    "data_dir",
+    "separator",
+    "approval_wait",
+    "public_url",
+    "allowed_hosts",
+    "allowed_origins",
+    "max_body",
+    "max_sessions",
+    "drain",
+    "instructions",
+    "catalog",
+    "tls",
+    "behind_tls_proxy",
+];
+
+static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
+
+/// What reading needs beside the tree.
+pub(super) struct Input<'i> {
+    pub(super) path: &'i Path,
+    pub(super) env: Env<'i>,
+    /// The agents of authority.yaml, where it could be read.
+    pub(super) agents: Option<&'i BTreeSet<String>>,
+}
+
+/// Reads the whole file; what is wrong is in `report`.
+pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<Config> {
+    let map = fields(root, "servers.toml", &["gateway", "admin", "store", "auth", "upstreams"], report)?;
+    let table = |name: &str, known: &[&str], report: &mut Report<'_>| {
+        fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
+    };
+    let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
+    let admin_map = table("admin", &["listen"], report)?;
+    let store_map = table("store", &["url", "durability"], report)?;
+    let auth_map = table("auth", &["anonymous_agent", "jwt"], report)?;
+
+    let gateway = gateway(&gateway_map, input, report);
+    let admin = listen(&admin_map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)), input, report)
+        .map(|listen| AdminConfig { listen });
+    let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
+    let store = store(&store_map, data_dir, input, report);
+    let auth = auth(&auth_map, gateway.as_ref(), input, report);
+    let upstreams = upstreams::read(section(&map, "upstreams", report), input.env, report);
+    if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
+        listeners(&gateway_map, &admin_map, gateway, admin, report);
+    }
+    Some(Config {
+        path: input.path.to_owned(),
+        gateway: gateway?,
+        admin: admin?,
+        store: store?,
+        auth,
+        upstreams,
+    })
+}
+
+/// Where the bundle is: needed even where the rest of the file is wrong.
+pub(super) fn policies_folder(root: &Node, path: &Path, env: Env<'_>) -> PathBuf {
+    let mut quiet = Report::new("", "");
+    let written = root
+        .get("gateway")
+        .and_then(|gateway| gateway.get("policies"))
+        .and_then(|node| node.as_text().and_then(|text| expand(node, text, env, &mut quiet)));
+    resolve(path, written.as_deref().unwrap_or("policies"))
+}
+
+/// Relative paths start at servers.toml's folder.
+fn resolve(config: &Path, path: &str) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join(path)
+}
+
+fn expanded(
+    map: &Fields<'_>,
+    key: &str,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<Option<String>> {
+    let Some(node) = map.get(key) else { return Some(None) };
+    let written = text(node, key, report)?;
+    expand(node, &written, input.env, report).map(Some)
+}
+
+fn path(
+    map: &Fields<'_>,
+    key: &str,
+    default: &str,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<PathBuf> {
+    expanded(map, key, input, report)
+        .map(|written| resolve(input.path, written.as_deref().unwrap_or(default)))
+}
+
+fn listen(
+    map: &Fields<'_>,
+    default: SocketAddr,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<SocketAddr> {
+    let Some(written) = expanded(map, "listen", input, report)? else { return Some(default) };
+    let numeric = match written.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => written,
+    };
+    let read = numeric.parse().ok();
+    if let (None, Some(node)) = (read, map.get("listen")) {
+        mismatch(node, "listen", "an address and a port, like 127.0.0.1:8787", report);
+    }
+    read
+}
+
+fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<GatewayConfig> {
+    let listen = listen(map, SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)), input, report);
+    let environment = expanded(map, "environment", input, report);
+    let policies = path(map, "policies", "policies", input, report);
+    let data_dir = path(map, "data_dir", ".tollgate", input, report);
+    let separator = map.read("separator", report, separator).unwrap_or_else(|| "__".to_owned());
+    let wait = duration(Duration::ZERO, Duration::from_secs(3_600));
+    let approval_wait = map.read("approval_wait", report, wait).unwrap_or(Duration::from_secs(60));
+    let public_url = public_url(map, input, report);
+    let drain = duration(Duration::ZERO, Duration::from_secs(600));
+    let catalog = map.read("catalog", report, word(&[("full", true), ("search", false)]));
+    if let (Some(false), Some(node)) = (catalog, map.get("catalog")) {
+        report.error(node.start, "`search` is not built yet", "catalog = \"full\"");
+    }
+    let tls = map.get("tls").and_then(|node| tls(node, input, report));
+    Some(GatewayConfig {
+        listen: listen?,
+        environment: Arc::from(environment?.unwrap_or_else(|| "staging".to_owned())),
+        policies: policies?,
+        data_dir: data_dir?,
+        separator,
+        approval_wait,
+        public_url,
+        allowed_hosts: list_of_text(map, "allowed_hosts", report),
+        allowed_origins: list_of_text(map, "allowed_origins", report),
+        max_body: map.read("max_body", report, bytes(1 << 10, 1 << 30)).unwrap_or(4 << 20),
+        max_sessions: map
+            .read("max_sessions", report, count(1, 1_000_000))
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(1000),
+        drain: map.read("drain", report, drain).unwrap_or(Duration::from_secs(20)),
+        instructions: map.read("instructions", report, text).map(|text| text.to_string()),
+        catalog: CatalogMode::Full,
+        tls,
+        behind_tls_proxy: map.read("behind_tls_proxy", report, boolean).unwrap_or(false),
+    })
+}
+
+fn list_of_text(map: &Fields<'_>, key: &str, report: &mut Report<'_>) -> Vec<String> {
+    map.read(key, report, texts).unwrap_or_default().iter().map(|text| text.to_string()).collect()
+}
+
+fn separator(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {
+    let good = |text: &&str| {
+        (1..=8).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    };
+    match node.as_text().filter(good) {
+        Some(text) => Some(text.to_owned()),
+        None => {
+            mismatch(
+                node,
+                key,
+                "1 to 8 letters, digits, `_`, `.` or `-`: it becomes part of tool names",
+                report,
+            );
+            None
+        }
+    }
+}
+
+fn public_url(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<String> {
+    let written = expanded(map, "public_url", input, report)??;
+    let good =
+        url::Url::parse(&written).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if let (false, Some(node)) = (good, map.get("public_url")) {
+        mismatch(node, "public_url", "an http or https URL", report);
+    }
+    good.then_some(written)
+}
+
+fn tls(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<TlsConfig> {
+    let map = fields(node, "tls", &["cert", "key"], report)?;
+    let file = |key: &str, report: &mut Report<'_>| {
+        let node = map.required(key, "the path of a PEM file", report)?;
+        let found = path(&map, key, "", input, report)?;
+        if !found.is_file() {
+            report.error(
+                node.start,
+                format!("`{}` is not a file", found.display()),
+                "the path of a PEM file",
+            );
+        }
+        Some(found)
+    };
+    let cert = file("cert", report);
+    let key = file("key", report);
+    Some(TlsConfig { cert: cert?, key: key? })
+}
+
+fn store(
+    map: &Fields<'_>,
+    data_dir: Option<PathBuf>,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<StoreConfig> {
+    let durability = map
+        .read("durability", report, word(&[("commit", Durability::Commit), ("fsync", Durability::Fsync)]))
+        .unwrap_or(Durability::Commit);
+    let Some(written) = expanded(map, "url", input, report)? else {
+        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability });
+    };
+    let at = map.get("url").map_or(map.at, |node| node.start);
+    let scheme = written.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    if matches!(scheme.as_str(), "postgres" | "postgresql") {
+        // Only the scheme is shown: the rest holds a password as a rule.
+        report.error(at, format!("`{scheme}` stores are not built yet"), "sqlite:PATH");
+        return None;
+    }
+    let path = written.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    match path {
+        Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']) => {
+            Some(StoreConfig { path: resolve(input.path, path), durability })
+        }
+        Some(_) | None => {
+            report.error(
+                at,
+                "`url` names no store (not shown: it may hold a secret)",
+                "sqlite:PATH, the path of a file",
+            );
+            None
+        }
+    }
+}
+
+fn auth(
+    map: &Fields<'_>,
+    gateway: Option<&GatewayConfig>,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> AuthConfig {
+    if let Some(jwt) = map.entry("jwt") {
+        report.error(jwt.at, "`jwt` is not built yet", "agents with keys (authority.yaml)");
+    }
+    let name = map.read("anonymous_agent", report, text);
+    if let (Some(name), Some(node)) = (&name, map.get("anonymous_agent")) {
+        if gateway.is_some_and(|g| !g.listen.ip().is_loopback()) {
+            report.error(
+                node.start,
+                format!(
+                    "`anonymous_agent` is `{}`, and `listen` is not loopback: anyone could act as it",
+                    short(name)
+                ),
+                "listen on 127.0.0.1, or no anonymous_agent",
+            );
+        }
+        if input.agents.is_some_and(|agents| !agents.contains(&**name)) {
+            report.error(
+                node.start,
+                format!("there is no agent `{}`", short(name)),
+                "an agent of authority.yaml",
+            );
+        }
+    }
+    AuthConfig { anonymous_agent: name.map(AgentId::from) }
+}
+
+fn listeners(
+    gateway_map: &Fields<'_>,
+    admin_map: &Fields<'_>,
+    gateway: &GatewayConfig,
+    admin: &AdminConfig,
+    report: &mut Report<'_>,
+) {
+    let protected = gateway_map.get("tls").is_some() || gateway.behind_tls_proxy;
+    for (map, address) in [(gateway_map, gateway.listen), (admin_map, admin.listen)] {
+        if !address.ip().is_loopback() && !protected {
+            report.error(
+                map.get("listen").map_or(map.at, |node| node.start),
+                format!("`{address}` can be reached from other machines, without TLS"),
+                "tls = { cert, key } or behind_tls_proxy = true in [gateway], or a loopback address",
+            );
+        }
+    }
+    if gateway.listen == admin.listen && gateway.listen.port() != 0 {
+        report.error(
+            admin_map.get("listen").or_else(|| gateway_map.get("listen")).map_or(0, |node| node.start),
+            format!("`{}` is the listener of agents and of people", admin.listen),
+            "a port of its own for [admin]",
+        );
+    }
+}

@@ -1,0 +1,502 @@
+//! What servers.toml means, that everything wrong is told with its place, and that no secret is told.
+
+use super::*;
+use crate::{
+    model::{Problems, Severity},
+    policy::RuleOutcome,
+};
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+use std::{path::PathBuf, time::Duration};
+
+const BUNDLE: &str = "version: 1\nowner: me\n";
+const AUTHORITY: &str = "capabilities:\n  all: { tools: [\"files__*\"] }\nagents:\n  planner-01: { capabilities: [all] }\npeople:\n  a: { groups: [security-team], roles: [approver] }\n  b: { groups: [platform-lead], roles: [approver] }\n";
+const GATE: &str = include_str!("../../tests/fixtures/prod-safety-gate.yaml");
+const BOOK: &str = include_str!("../../tests/fixtures/aegis-rulebook.yaml");
+
+const FULL: &str = r#"
+[gateway]
+listen = "127.0.0.1:9000"
+environment = "production"
+policies = "policies"
+data_dir = "data"
+separator = "--"
+approval_wait = "5s"
+public_url = "https://gate.example"
+allowed_hosts = ["gate.example"]
+allowed_origins = ["https://ide.example"]
+max_body = "2MiB"
+max_sessions = 7
+drain = "1m"
+instructions = "Be careful"
+catalog = "full"
+behind_tls_proxy = true
+
+[admin]
+listen = "localhost:9001"
+
+[store]
+url = "sqlite:data/x.db"
+durability = "fsync"
+
+[auth]
+anonymous_agent = "planner-01"
+
+[upstreams.files]
+command = ["npx", "-y", "server", "${ROOT:-/srv/docs}"]
+env = { LOG = "info", TOKEN = "pre ${FILES_TOKEN} $${LITERAL}", PORT = 80 }
+prefix = ""
+isolation = "agent"
+timeout = "5s"
+max_concurrency = 3
+max_result_bytes = "2MiB"
+retry = { attempts = 3, backoff = "1s" }
+breaker = { failures = 2, cooldown = "10s" }
+labels = ["internal"]
+trust_annotations = true
+trust_cost = true
+[upstreams.files.tools.write_file]
+action = "files:write"
+labels = ["write"]
+read_only = false
+idempotent = true
+destructive = true
+open_world = false
+cost_usd = 0.25
+expected_result_tokens = 200
+sensitive = ["/content", "/items/*/key"]
+
+[upstreams.crm]
+url = "https://crm.example/mcp"
+headers = { Authorization = "Bearer ${CRM_TOKEN}" }
+"#;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "CRM_TOKEN" => Some("crm-s3cret".into()),
+        "FILES_TOKEN" => Some("files-s3cret".into()),
+        "EMPTY" => Some(String::new()),
+        "EVIL" => Some("ev1l\r\nX: 1".into()),
+        _ => None,
+    }
+}
+
+/// A folder with servers.toml and a bundle.
+fn folder(servers: &str, policies: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("servers.toml");
+    std::fs::write(&path, servers).unwrap();
+    let bundle = dir.path().join("policies");
+    std::fs::create_dir(&bundle).unwrap();
+    for (name, text) in [("bundle.yaml", BUNDLE), ("authority.yaml", AUTHORITY)].iter().chain(policies) {
+        std::fs::write(bundle.join(name), text).unwrap();
+    }
+    (dir, path)
+}
+
+fn loaded(servers: &str) -> Loaded {
+    let (_dir, path) = folder(servers, &[]);
+    load(&path, &env).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn unmark(text: &str) -> (String, Vec<(usize, usize)>) {
+    let mut places = Vec::new();
+    let mut clean = String::new();
+    for (index, line) in text.split('\n').enumerate() {
+        let mut column = 1;
+        for c in line.chars() {
+            if c == '‸' {
+                places.push((index + 1, column));
+            } else {
+                clean.push(c);
+                column += 1;
+            }
+        }
+        clean.push('\n');
+    }
+    (clean, places)
+}
+
+/// Every error of servers.toml: its place is marked with `‸`, its message names the offending text,
+/// it says what was expected, and neither it nor its rendering shows a secret.
+fn check(marked: &str, expect: &[(&str, &str)]) {
+    let (text, places) = unmark(marked);
+    let (_dir, path) = folder(&text, &[]);
+    let problems = match load(&path, &env) {
+        Ok(_) => panic!("{text} was taken"),
+        Err(problems) => problems,
+    };
+    let shown = render(&problems, &|file| std::fs::read_to_string(file).ok());
+    assert!(!problems.to_string().contains("s3cret") && !shown.contains("s3cret"), "{shown}");
+    let errors: Vec<_> = problems.0.iter().filter(|p| p.severity == Severity::Error).collect();
+    let got: Vec<_> = errors.iter().map(|p| (p.place.line, p.place.column)).collect();
+    assert_eq!(got, places, "{text}{problems}");
+    assert_eq!(errors.len(), expect.len(), "{problems}");
+    for (problem, (offending, expected)) in errors.iter().zip(expect) {
+        assert!(problem.message.contains(offending), "`{offending}` is not in: {}", problem.message);
+        assert!(problem.expected.contains(expected), "`{expected}` is not in: {}", problem.expected);
+    }
+}
+
+#[test]
+fn every_key_is_read() {
+    let loaded = loaded(FULL);
+    let config = &loaded.config;
+    let home = config.path.parent().unwrap();
+    let g = &config.gateway;
+    assert_eq!((g.listen.to_string().as_str(), &*g.environment), ("127.0.0.1:9000", "production"));
+    assert_eq!((&g.policies, &g.data_dir), (&home.join("policies"), &home.join("data")));
+    assert_eq!(
+        (g.separator.as_str(), g.approval_wait, g.drain),
+        ("--", Duration::from_secs(5), Duration::from_secs(60))
+    );
+    assert_eq!((g.max_body, g.max_sessions, g.behind_tls_proxy), (2 << 20, 7, true));
+    assert_eq!(
+        (g.allowed_hosts.len(), g.allowed_origins.len(), g.public_url.as_deref()),
+        (1, 1, Some("https://gate.example"))
+    );
+    assert_eq!(g.instructions.as_deref(), Some("Be careful"));
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9001");
+    assert_eq!((&config.store.path, config.store.durability), (&home.join("data/x.db"), Durability::Fsync));
+    assert_eq!(config.auth.anonymous_agent.as_deref(), Some("planner-01"));
+
+    let files = &config.upstreams["files"];
+    let UpstreamTransport::Stdio { command, env } = &files.transport else { panic!("stdio") };
+    assert_eq!(command, &["npx", "-y", "server", "/srv/docs"]);
+    let value = |name: &str| env[name].expose_secret().to_owned();
+    assert_eq!((value("TOKEN"), value("PORT")), ("pre files-s3cret ${LITERAL}".into(), "80".into()));
+    assert_eq!((files.prefix.as_str(), files.isolation, files.max_concurrency), ("", Isolation::Agent, 3));
+    assert_eq!((files.timeout, files.max_result_bytes), (Duration::from_secs(5), 2 << 20));
+    assert_eq!(files.retry, RetryConfig { attempts: 3, backoff: Duration::from_secs(1) });
+    assert_eq!(files.breaker, BreakerConfig { failures: 2, cooldown: Duration::from_secs(10) });
+    assert!(files.trust_annotations && files.trust_cost);
+    let tool = &files.tools["write_file"];
+    assert_eq!(
+        (tool.action.as_deref(), tool.cost_usd.0, tool.expected_result_tokens),
+        (Some("files:write"), 250_000, Some(200))
+    );
+    assert_eq!(
+        (tool.read_only, tool.idempotent, tool.destructive, tool.open_world),
+        (Some(false), Some(true), Some(true), Some(false))
+    );
+    assert_eq!(tool.sensitive.len(), 2);
+
+    let crm = &config.upstreams["crm"];
+    let UpstreamTransport::Http { url, headers } = &crm.transport else { panic!("http") };
+    assert_eq!(
+        (url.as_str(), headers["Authorization"].expose_secret()),
+        ("https://crm.example/mcp", "Bearer crm-s3cret")
+    );
+    assert_eq!(&*loaded.policies.environment, "production");
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let loaded = loaded("[upstreams.files]\ncommand = [\"x\"]\n");
+    let config = &loaded.config;
+    let home = config.path.parent().unwrap();
+    let g = &config.gateway;
+    assert_eq!(
+        (g.listen.to_string().as_str(), &*g.environment, g.separator.as_str()),
+        ("127.0.0.1:8787", "staging", "__")
+    );
+    assert_eq!((g.approval_wait, g.drain), (Duration::from_secs(60), Duration::from_secs(20)));
+    assert_eq!((g.max_body, g.max_sessions, g.catalog), (4 << 20, 1000, CatalogMode::Full));
+    assert!(g.tls.is_none() && !g.behind_tls_proxy && g.public_url.is_none());
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8788");
+    assert_eq!(
+        (&config.store.path, config.store.durability),
+        (&home.join(".tollgate/tollgate.db"), Durability::Commit)
+    );
+    let files = &config.upstreams["files"];
+    assert_eq!(
+        (files.prefix.as_str(), files.isolation, files.max_concurrency),
+        ("files", Isolation::Shared, 64)
+    );
+    assert_eq!((files.timeout, files.max_result_bytes), (Duration::from_secs(30), 1 << 20));
+    assert_eq!(files.retry, RetryConfig { attempts: 2, backoff: Duration::from_millis(200) });
+    assert_eq!(files.breaker, BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) });
+    assert!(!files.trust_annotations && !files.trust_cost);
+}
+
+#[test]
+fn the_reference_examples_load_in_a_whole_configuration() {
+    let (_dir, path) = folder(FULL, &[("gate.yaml", GATE), ("book.yaml", BOOK)]);
+    let loaded = load(&path, &env).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.policies.policies.len(), 3);
+    let crate::policy::PolicyBody::Gate(rules) = &loaded.policies.policies[2].body else { panic!("a gate") };
+    assert!(matches!(rules[0].outcome, RuleOutcome::RequireApproval(_)));
+    assert!(!loaded.lints.has_errors() && !loaded.lints.0.is_empty());
+}
+
+#[test]
+fn a_wrong_gateway_says_where() {
+    let gateway = |line: &str, offending: &str, expected: &str| {
+        check(&format!("[gateway]\n{line}"), &[(offending, expected)])
+    };
+    gateway("‸lisen = \"127.0.0.1:1\"", "`lisen`; did you mean `listen`?", "one of listen");
+    gateway("listen = ‸\"8787\"", "`8787`", "like 127.0.0.1:8787");
+    gateway("listen = ‸\"0.0.0.0:8787\"", "`0.0.0.0:8787`", "tls = { cert, key } or behind_tls_proxy");
+    gateway(
+        "listen = ‸\"127.0.0.1:8788\"",
+        "`127.0.0.1:8788` is the listener of agents and of people",
+        "a port of its own",
+    );
+    gateway("catalog = ‸\"search\"", "`search` is not built yet", "full");
+    gateway("catalog = ‸\"some\"", "`some`", "one of full");
+    gateway("separator = ‸\"/\"", "`/`", "1 to 8 letters");
+    gateway("approval_wait = ‸60", "`60`", "a duration like");
+    gateway("approval_wait = ‸\"2h\"", "`2h`", "from 0ms to 1h");
+    gateway("max_body = ‸\"4 bananas\"", "`4 bananas`", "4MiB");
+    gateway("max_body = ‸1", "`1`", "from 1024");
+    gateway("max_sessions = ‸-1", "`-1`", "a whole number");
+    gateway("public_url = ‸\"ftp://x\"", "`ftp://x`", "http or https");
+    gateway("environment = ‸true", "`true`", "a text");
+    gateway("environment = \"‸${NOPE}\"", "`${NOPE}` is not set", "NOPE");
+    check(
+        "[gateway]\ntls = { cert = ‸\"no.pem\", ‸kee = 1, key = ‸\"no.key\" }",
+        &[("no.pem` is not a file", "PEM"), ("`kee`", "cert, key"), ("no.key` is not", "PEM")],
+    );
+    check("[gateway]\ntls = ‸{ cert = \"servers.toml\" }", &[("`key` is missing", "PEM")]);
+}
+
+#[test]
+fn a_wrong_store_auth_or_admin_says_where() {
+    check(
+        "[store]\nurl = ‸\"postgres://u:s3cret@h/db\"",
+        &[("`postgres` stores are not built yet", "sqlite:PATH")],
+    );
+    check("[store]\nurl = ‸\"s3cret\"", &[("`url` names no store", "sqlite:PATH")]);
+    check("[store]\nurl = ‸\"sqlite::memory:\"", &[("`url` names no store", "the path of a file")]);
+    check("[store]\ndurability = ‸\"never\"", &[("`never`", "commit, fsync")]);
+    check("[auth]\n‸jwt = { issuer = \"x\" }", &[("`jwt` is not built yet", "keys")]);
+    check("[auth]\nanonymous_agent = ‸\"nobody\"", &[("no agent `nobody`", "authority.yaml")]);
+    check(
+        "[gateway]\nlisten = \"0.0.0.0:1\"\nbehind_tls_proxy = true\n[auth]\nanonymous_agent = ‸\"planner-01\"",
+        &[("`planner-01`", "127.0.0.1")],
+    );
+    check("[admin]\nlisten = ‸\"[::]:1\"", &[("`[::]:1`", "loopback")]);
+    check(
+        "‸gate = 1\n[‸upstream.x]\n",
+        &[("`gate`", "gateway, admin"), ("`upstream`; did you mean `upstreams`?", "")],
+    );
+}
+
+#[test]
+fn a_wrong_upstream_says_where() {
+    let upstream = |line: &str, offending: &str, expected: &str| {
+        check(&format!("[upstreams.files]\n{line}"), &[(offending, expected)]);
+    };
+    let child = |line: &str, offending: &str, expected: &str| {
+        check(&format!("[upstreams.files]\ncommand = [\"x\"]\n{line}"), &[(offending, expected)]);
+    };
+    check("[upstreams.‸files]\n", &[("`files` has neither `command` nor `url`", "one of the two")]);
+    upstream("command = [\"x\"]\nurl = ‸\"https://x\"", "both `command` and `url`", "one of the two");
+    upstream("command = ‸\"npx --token s3cret\"", "`command` is not a list", "program");
+    upstream("command = ‸[]", "`command` names no program", "program");
+    upstream("command = [\"x\", 1.5e‸]", "not TOML", "well-formed");
+    upstream("command = [\"x\", \"--t=‸${NOPE}\"]", "`${NOPE}` is not set", "${NOPE:-…}");
+    upstream("command = [\"x\", \"‸${A B}\"]", "`${A B}` names no variable", "letters");
+    upstream("command = [\"x\", \"s3cret ‸${A\"]", "`${` has no end", "$${");
+    upstream("url = ‸\"s3cret\"", "`url` is not an http or https URL", "https://host/path");
+    upstream("url = ‸\"https://u:s3cret@x/\"", "user name or a password", "headers");
+    upstream("url = \"https://x/\"\n‸env = { A = \"s3cret\" }", "`env` does nothing here", "`command`");
+    child("‸headers = { A = \"s3cret\" }", "`headers` does nothing here", "`url`");
+    child("env = { ‸TOLLGATE_KEY = \"s3cret\" }", "`TOLLGATE_KEY`", "never gets TOLLGATE_*");
+    child("env = { ‸\"A B\" = \"s3cret\" }", "`A B`", "a variable's name");
+    child("env = { A = ‸[\"s3cret\"] }", "`A` in `env` is not a text", "a text");
+    child("env = { A = \"s3cret ‸${NOPE}\" }", "`${NOPE}`", "NOPE");
+    child("env = ‸\"s3cret\"", "`env` is not a table", "NAME");
+    upstream(
+        "url = \"https://x/\"\nheaders = { ‸Host = \"s3cret\" }",
+        "`Host`",
+        "the transport sets this one",
+    );
+    upstream("url = \"https://x/\"\nheaders = { X = ‸\"s3cret ${EVIL}\" }", "control character", "one line");
+    upstream("url = \"https://x/\"\nheaders = { X = \"a\", ‸x = \"s3cret\" }", "`x` stands twice", "once");
+    child("prefix = ‸\"Tollgate\"", "`Tollgate` is reserved", "another prefix");
+    child("prefix = ‸\"a/b\"", "`a/b` cannot be the prefix", "tool names");
+    child("isolation = ‸\"user\"", "`user`", "shared, agent, session");
+    child("timeout = ‸\"0s\"", "`0s`", "from 1ms");
+    child("max_concurrency = ‸0", "`0`", "from 1");
+    child("retry = { attempts = ‸0 }", "`0`", "from 1 to 10");
+    child("retry = { ‸tries = 1 }", "`tries`", "attempts, backoff");
+    child("breaker = { cooldown = ‸\"5\" }", "`5`", "a duration");
+    child("labels = [\"a\", ‸\"a\"]", "`a` stands twice", "once");
+    child("tools.w.cost_usd = ‸0.0000001", "`0.0000001`", "six decimals");
+    child("tools.w.cost_usd = ‸nan", "`nan`", "a number");
+    child("tools.w.sensitive = [‸\"/~\"]", "`/~`", "JSON pointer");
+    child("tools.w = { read_only = true, ‸destructive = true }", "`destructive`", "one of the two");
+    check(
+        "[upstreams.‸tollgate]\ncommand = [\"x\"]",
+        &[("`tollgate` is reserved", "another name of an upstream")],
+    );
+    check(
+        "[upstreams.a]\ncommand = [\"x\"]\nprefix = \"\"\n[upstreams.b]\ncommand = [\"x\"]\nprefix = ‸\"\"\n[upstreams.c]\ncommand = [\"x\"]\nprefix = \"d\"\n[upstreams.‸d]\ncommand = [\"x\"]",
+        &[("`a` and `b` have the same prefix ``", "a prefix of its own"), ("`c` and `d`", "differ")],
+    );
+}
+
+#[test]
+fn everything_wrong_in_both_formats_comes_together() {
+    let (_dir, path) = folder(
+        "[gateway]\nlisten = 1\nlisten = 2\n[store]\nurl = \"mysql:x\"\n",
+        &[("gate.yaml", "name: g\nrules: [{ decision: NO }]\n"), ("late.yml", "name: h\n")],
+    );
+    std::fs::remove_file(path.parent().unwrap().join("policies/authority.yaml")).unwrap();
+    let problems = load(&path, &env).map(|_| ()).unwrap_err();
+    let got: Vec<_> = problems
+        .0
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .map(|p| (p.place.file.rsplit('/').next().unwrap(), p.place.line))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            ("authority.yaml", 0),
+            ("gate.yaml", 2),
+            ("late.yml", 0),
+            ("servers.toml", 2),
+            ("servers.toml", 3),
+            ("servers.toml", 5)
+        ],
+        "{problems}"
+    );
+    let problems = load(std::path::Path::new("/no/such/servers.toml"), &env).map(|_| ()).unwrap_err();
+    assert!(problems.to_string().contains("`/no/such/servers.toml` cannot be read"), "{problems}");
+}
+
+/// The bundle is checked even where servers.toml is not TOML.
+#[test]
+fn a_syntax_error_hides_nothing_in_the_bundle() {
+    let (dir, path) = folder("[gateway]\npolicies = \"rules\"\nlisten = = 1\n", &[]);
+    std::fs::rename(dir.path().join("policies"), dir.path().join("rules")).unwrap();
+    std::fs::write(dir.path().join("rules/gate.yaml"), "name: g\nrules: [{ decision: NO }]\n").unwrap();
+    let problems = load(&path, &env).map(|_| ()).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.contains("not TOML") && text.contains("`NO`"), "{text}");
+}
+
+/// I5: no secret in `Debug`, in what is hashed, in what is shown.
+#[test]
+fn secrets_are_nowhere() {
+    let loaded = loaded(FULL);
+    for shown in [
+        format!("{:?}", loaded.config),
+        format!("{loaded:?}"),
+        String::from_utf8(digest_material(&loaded.config)).unwrap(),
+    ] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+    let args = super::tests::loaded(
+        "[upstreams.x]\ncommand = [\"x\", \"--token=${CRM_TOKEN}\"]\n[upstreams.y]\nurl = \"https://h/${CRM_TOKEN}\"\n",
+    );
+    assert!(!format!("{args:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_digest_follows_what_bears_on_decisions() {
+    let of = |servers: &str| loaded(servers).policies.snapshot;
+    let base = of(FULL);
+    for (from, to, same) in [
+        ("\"info\"", "\"debug\"", true),
+        ("Bearer ", "Token ", true),
+        ("listen = \"127.0.0.1:9000\"", "listen = \"127.0.0.1:9002\"", true),
+        ("\"production\"", "\"staging\"", false),
+        ("\"server\"", "\"servant\"", false),
+        ("crm.example", "crm2.example", false),
+        ("\"internal\"", "\"external\"", false),
+        ("trust_cost = true", "trust_cost = false", false),
+        ("cost_usd = 0.25", "cost_usd = 0.26", false),
+        ("\"files:write\"", "\"files:put\"", false),
+    ] {
+        assert_eq!(of(&FULL.replace(from, to)) == base, same, "{from} → {to}");
+    }
+}
+
+#[test]
+fn variables_expand_as_stated() {
+    let check = |written: &str, expect: &str| {
+        let servers = format!("[upstreams.x]\ncommand = [\"x\", '{written}']\n");
+        let UpstreamTransport::Stdio { command, .. } = &loaded(&servers).config.upstreams["x"].transport
+        else {
+            panic!("stdio")
+        };
+        assert_eq!(command[1], expect, "{written}");
+    };
+    check("${CRM_TOKEN}", "crm-s3cret");
+    check("a${CRM_TOKEN}b${CRM_TOKEN}", "acrm-s3cretbcrm-s3cret");
+    check("${NOPE:-x y}", "x y");
+    check("${NOPE:-}", "");
+    check("${EMPTY:-z}", "z");
+    check("${EMPTY}", "");
+    check("$${CRM_TOKEN}", "${CRM_TOKEN}");
+    check("$HOME costs 5$", "$HOME costs 5$");
+    check("${CRM_TOKEN:-${X}", "crm-s3cret");
+    check("é${NOPE:-ü}", "éü");
+}
+
+#[test]
+fn problems_are_shown_with_line_and_caret() {
+    let (_dir, path) = folder(
+        "[gateway]\nlisten = \"nowhere\"\n",
+        &[("gate.yaml", "name: g\ndescription: d\non: [{ tool: x }]\nrules:\n  - decison: DENY\n")],
+    );
+    let problems = load(&path, &env).map(|_| ()).unwrap_err();
+    let shown = render(&problems, &|file| std::fs::read_to_string(file).ok());
+    let shown = shown.replace(&path.parent().unwrap().display().to_string(), "");
+    assert!(
+        shown.contains("/policies/gate.yaml:5:5: error: unknown key `decison`; did you mean `decision`?\n 5 |   - decison: DENY\n   |     ^\n   expected one of id, condition"),
+        "{shown}"
+    );
+    assert!(shown.contains("/servers.toml:2:10: error: `nowhere` does not fit `listen`\n 2 | listen = \"nowhere\"\n   |          ^\n"), "{shown}");
+    assert!(shown.contains("3 errors, "), "{shown}");
+    let json = serde_json::to_value(&problems).unwrap();
+    let first = &json[0];
+    for key in ["file", "line", "column", "severity", "message", "expected"] {
+        assert!(first.get(key).is_some(), "{key}: {first}");
+    }
+    assert_eq!(render(&Problems::default(), &|_| None), "");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_data_dir_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, path) = folder("[gateway]\ndata_dir = \"a/b\"\n", &[]);
+    let config = load(&path, &env).unwrap().config;
+    ensure_data_dir(&config).unwrap();
+    ensure_data_dir(&config).unwrap();
+    let mode = std::fs::metadata(dir.path().join("a/b")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    std::fs::write(dir.path().join("f"), "").unwrap();
+    let mut broken = config.clone();
+    broken.gateway.data_dir = dir.path().join("f/x");
+    assert!(ensure_data_dir(&broken).unwrap_err().contains("cannot be made"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// No input panics the loader or what renders its complaints, and no secret gets out.
+    #[test]
+    fn no_servers_toml_panics(edits in prop::collection::vec((0usize..4000, 0usize..6, ".{0,6}"), 1..5)) {
+        let mut chars: Vec<char> = FULL.chars().collect();
+        for (at, cut, put) in edits {
+            let at = at % (chars.len() + 1);
+            let end = (at + cut).min(chars.len());
+            chars.splice(at..end, put.chars());
+        }
+        let text: String = chars.into_iter().collect();
+        let mut report = crate::policy::source::Report::new("servers.toml", &text);
+        let tree = tree::parse(&text, &mut report);
+        let path = std::path::Path::new("servers.toml");
+        let config = servers::read(&tree.root, &servers::Input { path, env: &env, agents: None }, &mut report);
+        let problems = report.into_problems();
+        let shown = render(&problems, &|_| Some(text.clone()));
+        prop_assert!(!shown.contains("s3cret"));
+        let debug = format!("{config:?}");
+        prop_assert!(!debug.contains("s3cret"));
+    }
+}

@@ -1,0 +1,433 @@
+//! `[upstreams.*]`: how each upstream is reached, what it is trusted with, and its tools' tables.
+
+use super::{
+    BreakerConfig, Isolation, RetryConfig, ToolConfig, UpstreamConfig, UpstreamTransport,
+    expand::{Env, expand},
+};
+use crate::{
+    model::{MicroUsd, UpstreamName},
+    policy::{
+        read::{
+            Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
+            texts, word,
+        },
+        source::{Entry, Kind, Node, Report},
+    },
+};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+const KEYS: &[&str] = &[
+    "command",
+    "env",
+    "url",
+    "headers",
+    "prefix",
+    "isolation",
+    "timeout",
+    "max_concurrency",
+    "max_result_bytes",
+    "retry",
+    "breaker",
+    "labels",
+    "trust_annotations",
+    "trust_cost",
+    "tools",
+];
+const TOOL_KEYS: &[&str] = &[
+    "action",
+    "labels",
+    "read_only",
+    "idempotent",
+    "destructive",
+    "open_world",
+    "cost_usd",
+    "expected_result_tokens",
+    "sensitive",
+];
+const ISOLATION: &[(&str, Isolation)] =
+    &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
+/// Set by the transport itself; another value would break it or the session.
+const OWN_HEADERS: &[&str] = &[
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "transfer-encoding",
+];
+/// Tollgate's own tools begin so; no upstream may.
+const RESERVED: &str = "tollgate";
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Reads every upstream.
+pub(super) fn read(
+    written: &[Entry],
+    env: Env<'_>,
+    report: &mut Report<'_>,
+) -> BTreeMap<UpstreamName, UpstreamConfig> {
+    let mut upstreams = BTreeMap::new();
+    let mut prefixes: BTreeMap<String, String> = BTreeMap::new();
+    for entry in written {
+        let Some((upstream, prefix_at)) = upstream(entry, env, report) else { continue };
+        if let Some(other) = prefixes.insert(upstream.prefix.clone(), entry.key.clone()) {
+            report.error(
+                prefix_at,
+                format!(
+                    "upstreams `{}` and `{}` have the same prefix `{}`",
+                    short(&other),
+                    short(&entry.key),
+                    upstream.prefix
+                ),
+                "a prefix of its own for each, so that their tools' names differ",
+            );
+        }
+        upstreams.insert(upstream.name.clone(), upstream);
+    }
+    upstreams
+}
+
+fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<(UpstreamConfig, usize)> {
+    let named = tool_word(&entry.key, entry.at, "name of an upstream", report);
+    let map = fields(&entry.value, &entry.key, KEYS, report)?;
+    let prefix_node = map.get("prefix");
+    let prefix = match prefix_node {
+        None => entry.key.clone(),
+        Some(node) => match node.as_text() {
+            Some("") => String::new(),
+            Some(text) => {
+                tool_word(text, node.start, "prefix", report)?;
+                text.to_owned()
+            }
+            None => {
+                mismatch(node, "prefix", "a text; \"\" for none", report);
+                return None;
+            }
+        },
+    };
+    let transport = transport(&map, entry, env, report);
+    let retry = map.get("retry").and_then(|node| retry(node, report));
+    let breaker = map.get("breaker").and_then(|node| breaker(node, report));
+    let mut tools = BTreeMap::new();
+    for tool in map.get("tools").and_then(|node| entries(node, "tools", report)).unwrap_or(&[]) {
+        if tool.key.is_empty() || tool.key.chars().count() > 128 || tool.key.chars().any(char::is_control) {
+            report.error(
+                tool.at,
+                format!("`{}` is not a tool's name", short(&tool.key)),
+                "1 to 128 characters",
+            );
+        }
+        tools.extend(tool_table(&tool.value, &tool.key, report).map(|table| (tool.key.clone(), table)));
+    }
+    let upstream = UpstreamConfig {
+        name: UpstreamName::from(entry.key.as_str()),
+        prefix,
+        isolation: map.read("isolation", report, word(ISOLATION)).unwrap_or(Isolation::Shared),
+        timeout: map.read("timeout", report, duration(MILLISECOND, DAY)).unwrap_or(Duration::from_secs(30)),
+        max_concurrency: map
+            .read("max_concurrency", report, count(1, 100_000))
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(64),
+        max_result_bytes: map.read("max_result_bytes", report, bytes(1 << 10, 1 << 30)).unwrap_or(1 << 20),
+        retry: retry.unwrap_or(RetryConfig { attempts: 2, backoff: Duration::from_millis(200) }),
+        breaker: breaker.unwrap_or(BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) }),
+        labels: map.read("labels", report, texts).unwrap_or_default(),
+        trust_annotations: map.read("trust_annotations", report, boolean).unwrap_or(false),
+        trust_cost: map.read("trust_cost", report, boolean).unwrap_or(false),
+        transport: transport?,
+        tools,
+    };
+    named?;
+    Some((upstream, prefix_node.map_or(entry.at, |node| node.start)))
+}
+
+/// Part of an exposed tool name, which clients restrict.
+fn tool_word(text: &str, at: usize, what: &str, report: &mut Report<'_>) -> Option<()> {
+    if text.eq_ignore_ascii_case(RESERVED) {
+        report.error(
+            at,
+            format!("`{}` is reserved for Tollgate's own tools", short(text)),
+            format!("another {what}"),
+        );
+        return None;
+    }
+    let good = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if good {
+        return Some(());
+    }
+    report.error(
+        at,
+        format!("`{}` cannot be the {what}", short(text)),
+        "1 to 64 letters, digits, `_`, `.` or `-`: it becomes part of tool names",
+    );
+    None
+}
+
+fn transport(
+    map: &Fields<'_>,
+    entry: &Entry,
+    env: Env<'_>,
+    report: &mut Report<'_>,
+) -> Option<UpstreamTransport> {
+    let name = short(&entry.key);
+    let only = |key: &str, beside: &str, report: &mut Report<'_>| {
+        if let Some(extra) = map.entry(key) {
+            report.error(
+                extra.at,
+                format!("`{key}` does nothing here"),
+                format!("`{key}` only beside `{beside}`"),
+            );
+        }
+    };
+    match (map.get("command"), map.get("url")) {
+        (None, None) => {
+            report.error(
+                entry.at,
+                format!("upstream `{name}` has neither `command` nor `url`"),
+                "one of the two",
+            );
+            None
+        }
+        (Some(_), Some(url)) => {
+            report.error(
+                url.start,
+                format!("upstream `{name}` has both `command` and `url`"),
+                "one of the two",
+            );
+            None
+        }
+        (Some(node), None) => {
+            only("headers", "url", report);
+            let command = command(node, env, report);
+            let vars = secrets(map, "env", env, env_name, report);
+            Some(UpstreamTransport::Stdio { command: command?, env: vars? })
+        }
+        (None, Some(node)) => {
+            only("env", "command", report);
+            let url = url(node, env, report);
+            let headers = secrets(map, "headers", env, header, report);
+            Some(UpstreamTransport::Http { url: url?, headers: headers? })
+        }
+    }
+}
+
+fn command(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    let Kind::List(items) = &node.kind else {
+        report.error(
+            node.start,
+            "`command` is not a list (not shown: it may hold a secret)",
+            "[\"program\", \"argument\", …]",
+        );
+        return None;
+    };
+    let mut words = Vec::new();
+    let mut good = true;
+    for item in items {
+        let Some(text) = item.as_text() else {
+            report.error(
+                item.start,
+                "an element of `command` is not a text",
+                "the program and its arguments, each a text",
+            );
+            good = false;
+            continue;
+        };
+        match expand(item, text, env, report) {
+            Some(word) if word.contains('\0') => {
+                report.error(item.start, "an element of `command` holds a NUL", "a text without NUL");
+                good = false;
+            }
+            Some(word) => words.push(word),
+            None => good = false,
+        }
+    }
+    if items.is_empty() || words.first().is_some_and(String::is_empty) {
+        report.error(node.start, "`command` names no program", "[\"program\", \"argument\", …]");
+        return None;
+    }
+    good.then_some(words)
+}
+
+/// The text of the URL is not shown in messages: it may hold a secret.
+fn url(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<url::Url> {
+    let Some(text) = node.as_text() else {
+        report.error(node.start, "`url` is not a text", "an http or https URL");
+        return None;
+    };
+    let expanded = expand(node, text, env, report)?;
+    let parsed = url::Url::parse(&expanded)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(parsed) = parsed else {
+        report.error(
+            node.start,
+            "`url` is not an http or https URL (not shown: it may hold a secret)",
+            "https://host/path",
+        );
+        return None;
+    };
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        report.error(
+            node.start,
+            "`url` holds a user name or a password",
+            "headers = { Authorization = \"…\" }",
+        );
+        return None;
+    }
+    let loopback = match parsed.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    };
+    if parsed.scheme() == "http" && !loopback {
+        report.lint(
+            node.start,
+            "`http` beyond this machine: calls and credentials travel unencrypted",
+            "https",
+        );
+    }
+    Some(parsed)
+}
+
+type NameCheck = fn(&str) -> Result<(), &'static str>;
+
+fn env_name(name: &str) -> Result<(), &'static str> {
+    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !good {
+        return Err("a variable's name: letters, digits and _");
+    }
+    if name.starts_with("TOLLGATE_") {
+        return Err("another name: a child never gets TOLLGATE_*");
+    }
+    Ok(())
+}
+
+fn header(name: &str) -> Result<(), &'static str> {
+    if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Err("an HTTP header's name");
+    }
+    if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+        return Err("another header: the transport sets this one");
+    }
+    Ok(())
+}
+
+/// A table of texts that may be secrets: no message shows a value.
+fn secrets(
+    map: &Fields<'_>,
+    key: &str,
+    env: Env<'_>,
+    check: NameCheck,
+    report: &mut Report<'_>,
+) -> Option<BTreeMap<String, SecretString>> {
+    let Some(node) = map.get(key) else { return Some(BTreeMap::new()) };
+    let Kind::Map(written) = &node.kind else {
+        report.error(node.start, format!("`{key}` is not a table"), "{ NAME = \"value\" }");
+        return None;
+    };
+    let mut read = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    let mut good = true;
+    for entry in written {
+        if let Err(expected) = check(&entry.key) {
+            report.error(entry.at, format!("`{}` cannot stand in `{key}`", short(&entry.key)), expected);
+            good = false;
+        }
+        if key == "headers" && !seen.insert(entry.key.to_ascii_lowercase()) {
+            report.error(
+                entry.at,
+                format!("`{}` stands twice in `{key}`", short(&entry.key)),
+                "each header once",
+            );
+            good = false;
+        }
+        let text = match &entry.value.kind {
+            Kind::Bool(value) => Some(value.to_string()),
+            Kind::Null | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => {
+                entry.value.as_text().map(str::to_owned)
+            }
+        };
+        let Some(text) = text else {
+            report.error(
+                entry.value.start,
+                format!("`{}` in `{key}` is not a text", short(&entry.key)),
+                "a text",
+            );
+            good = false;
+            continue;
+        };
+        match expand(&entry.value, &text, env, report) {
+            Some(value) if value.contains(['\0', '\r', '\n']) && key == "headers" || value.contains('\0') => {
+                report.error(
+                    entry.value.start,
+                    format!(
+                        "`{}` in `{key}` holds a control character (the value is not shown)",
+                        short(&entry.key)
+                    ),
+                    "a text on one line",
+                );
+                good = false;
+            }
+            Some(value) => {
+                read.insert(entry.key.clone(), SecretString::from(value));
+            }
+            None => good = false,
+        }
+    }
+    good.then_some(read)
+}
+
+fn retry(node: &Node, report: &mut Report<'_>) -> Option<RetryConfig> {
+    let map = fields(node, "retry", &["attempts", "backoff"], report)?;
+    let attempts = map.read("attempts", report, count(1, 10)).and_then(|n| u32::try_from(n).ok());
+    let backoff = map.read("backoff", report, duration(MILLISECOND, Duration::from_secs(60)));
+    Some(RetryConfig {
+        attempts: attempts.unwrap_or(2),
+        backoff: backoff.unwrap_or(Duration::from_millis(200)),
+    })
+}
+
+fn breaker(node: &Node, report: &mut Report<'_>) -> Option<BreakerConfig> {
+    let map = fields(node, "breaker", &["failures", "cooldown"], report)?;
+    let failures = map.read("failures", report, count(1, 10_000)).and_then(|n| u32::try_from(n).ok());
+    let cooldown = map.read("cooldown", report, duration(MILLISECOND, Duration::from_secs(3_600)));
+    Some(BreakerConfig {
+        failures: failures.unwrap_or(5),
+        cooldown: cooldown.unwrap_or(Duration::from_secs(30)),
+    })
+}
+
+fn tool_table(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ToolConfig> {
+    let map = fields(node, name, TOOL_KEYS, report)?;
+    let table = ToolConfig {
+        action: map.read("action", report, text),
+        labels: map.read("labels", report, texts).unwrap_or_default(),
+        read_only: map.read("read_only", report, boolean),
+        idempotent: map.read("idempotent", report, boolean),
+        destructive: map.read("destructive", report, boolean),
+        open_world: map.read("open_world", report, boolean),
+        cost_usd: map.read("cost_usd", report, money).unwrap_or(MicroUsd::ZERO),
+        expected_result_tokens: map.read("expected_result_tokens", report, count(0, 100_000_000)),
+        sensitive: map.read("sensitive", report, pointers).unwrap_or_default(),
+    };
+    if table.read_only == Some(true) && table.destructive == Some(true) {
+        report.error(
+            map.entry("destructive").map_or(node.start, |e| e.at),
+            format!("tool `{}` is said to be read_only and `destructive`", short(name)),
+            "one of the two",
+        );
+    }
+    Some(table)
+}

@@ -1,0 +1,103 @@
+use super::*;
+use crate::model::Glob;
+
+fn table() -> PriceTable {
+    let price = |input: i64, output: i64, encoding, multiplier_milli| ModelPrice {
+        input_usd_per_mtok: MicroUsd(input),
+        output_usd_per_mtok: MicroUsd(output),
+        encoding,
+        multiplier_milli,
+    };
+    PriceTable {
+        models: [
+            (Arc::from("gpt-4o"), price(2_500_000, 10_000_000, Encoding::O200kBase, 1_000)),
+            (Arc::from("old"), price(30_000_000, 60_000, Encoding::Cl100kBase, 1_000)),
+            (Arc::from("closed"), price(1, 1, Encoding::O200kBase, 1_250)),
+            (Arc::from("refund"), price(-5_000_000, -5_000_000, Encoding::O200kBase, 1_000)),
+        ]
+        .into(),
+        tools: vec![
+            (Glob::parse("search__*").unwrap(), MicroUsd(5_000)),
+            (Glob::parse("search__deep").unwrap(), MicroUsd(9)),
+            (Glob::parse("odd").unwrap(), MicroUsd(-4)),
+        ],
+    }
+}
+
+/// R35: argument tokens × output price + result tokens × input price + the tool's own price,
+/// rounded up once.
+#[test]
+fn estimates_are_exact() {
+    let check = |model: Option<&str>, arguments: u64, result: u64, tool: i64, expect: i64| {
+        let estimate = table().estimate(model, arguments, result, MicroUsd(tool));
+        assert_eq!(estimate.cost, MicroUsd(expect), "{model:?} {arguments} {result} {tool}");
+        assert_eq!((estimate.argument_tokens, estimate.result_tokens), (arguments, result));
+        assert_eq!(table().settle(model, arguments, result, MicroUsd(tool)), estimate.cost);
+    };
+    check(Some("gpt-4o"), 0, 0, 0, 0);
+    check(Some("gpt-4o"), 100, 200, 0, 1_500);
+    check(Some("gpt-4o"), 100, 200, 250_000, 251_500);
+    check(Some("gpt-4o"), 0, 1, 0, 3);
+    check(Some("gpt-4o"), 1, 1, 0, 13);
+    check(Some("gpt-4o"), 0, 3, 0, 8);
+    check(Some("closed"), 1, 1, 0, 1);
+    check(Some("closed"), 1_000_000, 1, 0, 2);
+    check(Some("gpt-4o-2024-08-06"), 100, 200, 0, 1_500);
+    check(Some("gpt-4o-20240806"), 100, 200, 0, 1_500);
+    check(Some("gpt-4o-latest"), 100, 200, 0, 1_500);
+    // Another model of the family is not the model: the dearest of each figure.
+    check(Some("gpt-4o-audio"), 100, 200, 0, 1_000 + 6_000);
+    check(Some("unheard-of"), 1, 0, 0, 10);
+    check(None, 100_000, 100_000, 7, 7);
+    check(Some("refund"), 100, 100, -5, 0);
+    check(Some("gpt-4o"), u64::MAX, u64::MAX, i64::MAX, i64::MAX);
+    check(Some("gpt-4o"), u64::MAX, 0, 0, i64::MAX);
+    assert_eq!(PriceTable::default().settle(Some("any"), 100, 100, MicroUsd(1)), MicroUsd(1));
+}
+
+#[test]
+fn a_model_is_found_by_name_without_its_date_or_not_at_all() {
+    let check = |name: &str, expect: Option<&str>| assert_eq!(undated(name), expect, "{name}");
+    check("claude-sonnet-4-5-20250929", Some("claude-sonnet-4-5"));
+    check("gpt-4o-2024-08-06", Some("gpt-4o"));
+    check("gpt-4o-latest", Some("gpt-4o"));
+    check("gpt-4o-mini", None);
+    check("gpt-4o-2024", None);
+    check("-20240101", Some(""));
+    check("é20240101", None);
+    check("", None);
+    let table = table();
+    assert!(matches!(table.model(Some("gpt-4o")), ModelMatch::Priced(_)));
+    assert!(matches!(table.model(Some("x")), ModelMatch::Unpriced(Some(_))));
+    assert!(matches!(table.model(None), ModelMatch::NoModel));
+    assert!(matches!(PriceTable::default().model(Some("x")), ModelMatch::Unpriced(None)));
+    let tokenizer = table.tokenizer(Some("x"));
+    assert_eq!((tokenizer.encoding, tokenizer.multiplier_milli), (Encoding::Cl100kBase, 1_250));
+    assert_eq!(table.tokenizer(Some("closed")).multiplier_milli, 1_250);
+    assert_eq!(table.tokenizer(None).encoding, Encoding::O200kBase);
+}
+
+#[test]
+fn a_tool_costs_what_the_bundle_says_else_what_servers_toml_says() {
+    let check = |name: &str, configured: i64, expect: i64| {
+        assert_eq!(table().tool_price(name, MicroUsd(configured)), MicroUsd(expect), "{name}");
+    };
+    check("search__web", 1, 5_000);
+    check("search__deep", 1, 5_000);
+    check("files__read", 1, 1);
+    check("files__read", -1, 0);
+    check("odd", 3, 0);
+}
+
+#[test]
+fn the_built_in_table_is_whole() {
+    let table = PriceTable::built_in();
+    assert_eq!(table.models.len(), BUILT_IN.len(), "a name stands twice");
+    for (name, price) in &table.models {
+        assert!(price.input_usd_per_mtok > MicroUsd::ZERO, "{name}");
+        assert!(price.output_usd_per_mtok >= price.input_usd_per_mtok, "{name}");
+        assert!((1_000..=2_000).contains(&price.multiplier_milli), "{name}");
+    }
+    let public = |name: &str| name.starts_with("gpt") || name.starts_with('o');
+    assert!(table.models.iter().all(|(name, price)| public(name) == (price.multiplier_milli == 1_000)));
+}

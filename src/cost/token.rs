@@ -1,0 +1,226 @@
+//! Token counts by the model's own encoding. Text comes from agents and upstreams, so counting is
+//! bounded work per byte: it goes in chunks of at most 4 KiB, cut between characters.
+
+use super::Encoding;
+use serde_json::Value;
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
+
+/// A longer text is counted in pieces. A piece boundary may split a token, which overcounts by
+/// a few in a hundred thousand and keeps a run of a million spaces from costing a second.
+const CHUNK: usize = 4096;
+
+/// How a model's tokens are counted: an encoding, and thousandths to multiply by where that
+/// encoding is only the nearest public one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tokenizer {
+    /// The encoding.
+    pub encoding: Encoding,
+    /// 1000 = exact.
+    pub multiplier_milli: u32,
+}
+
+/// Which implementation counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    /// The fast one.
+    Fast,
+    /// The reference, against which tests hold the fast one; it also steps in where the fast one
+    /// lacks an encoding.
+    Reference,
+}
+
+/// One encoding's tables.
+#[derive(Clone, Copy)]
+enum Table {
+    Fast(&'static tiktoken::CoreBpe),
+    Reference(&'static tiktoken_rs::CoreBPE),
+}
+
+impl Table {
+    fn load(engine: Engine, encoding: Encoding) -> Self {
+        let fast = match engine {
+            Engine::Fast => tiktoken::get_encoding(encoding.as_str()),
+            Engine::Reference => None,
+        };
+        fast.map_or_else(
+            || {
+                Self::Reference(match encoding {
+                    Encoding::O200kBase => tiktoken_rs::o200k_base_singleton(),
+                    Encoding::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+                })
+            },
+            Self::Fast,
+        )
+    }
+
+    /// At most as many tokens as bytes, whatever the implementation says.
+    fn count_chunk(self, text: &str) -> u64 {
+        let count = match self {
+            Self::Fast(table) => table.count(text),
+            // No special token is allowed from outside; an error of the reference counts as its bound.
+            Self::Reference(table) => {
+                table.count(text, &std::collections::HashSet::new()).unwrap_or(text.len())
+            }
+        };
+        (count as u64).min(text.len() as u64)
+    }
+}
+
+/// Counts tokens. Cheap to clone and to make: an encoding's tables are loaded when it is first
+/// needed, or by [`TokenCounter::warm`], and then shared by the whole process.
+#[derive(Clone)]
+pub struct TokenCounter {
+    engine: Engine,
+    tables: Arc<[OnceLock<Table>; 2]>,
+}
+
+impl std::fmt::Debug for TokenCounter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenCounter").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl Default for TokenCounter {
+    fn default() -> Self {
+        Self::load()
+    }
+}
+
+impl TokenCounter {
+    /// A counter; no tables are loaded yet.
+    pub fn load() -> Self {
+        Self::with(Engine::Fast)
+    }
+
+    /// A counter on the reference implementation: slower, and larger in memory. The fast one is held against it.
+    pub fn reference() -> Self {
+        Self::with(Engine::Reference)
+    }
+
+    fn with(engine: Engine) -> Self {
+        Self { engine, tables: Arc::new([const { OnceLock::new() }; 2]) }
+    }
+
+    /// Loads an encoding's tables now (about 100 ms), so that no call waits for them.
+    pub fn warm(&self, encoding: Encoding) {
+        self.table(encoding);
+    }
+
+    fn table(&self, encoding: Encoding) -> Table {
+        let [o200k, cl100k] = &*self.tables;
+        let slot = match encoding {
+            Encoding::O200kBase => o200k,
+            Encoding::Cl100kBase => cl100k,
+        };
+        *slot.get_or_init(|| Table::load(self.engine, encoding))
+    }
+
+    /// The tokens of a text.
+    pub fn count(&self, encoding: Encoding, text: &str) -> u64 {
+        if text.is_empty() {
+            return 0;
+        }
+        let table = self.table(encoding);
+        let mut rest = text;
+        let mut total = 0_u64;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at_checked(cut(rest)).unwrap_or((rest, ""));
+            total = total.saturating_add(table.count_chunk(chunk));
+            rest = after;
+        }
+        total
+    }
+
+    /// The tokens of a value's compact JSON text, as a model writes and reads it. The whole text is never built.
+    pub fn count_value(&self, encoding: Encoding, value: &Value) -> u64 {
+        let mut writer = CountingWriter { table: self.table(encoding), pending: Vec::new(), total: 0 };
+        match serde_json::to_writer(&mut writer, value) {
+            Ok(()) => writer.finish(),
+            // The writer never fails and a `Value` has only text keys; were it otherwise, the bound stands.
+            Err(_) => value.to_string().len() as u64,
+        }
+    }
+
+    /// The tokens of a text for a model, multiplied and rounded up where its tokenizer is not public.
+    pub fn count_for(&self, tokenizer: Tokenizer, text: &str) -> u64 {
+        multiply(self.count(tokenizer.encoding, text), tokenizer.multiplier_milli)
+    }
+
+    /// The tokens of a value's compact JSON text for a model.
+    pub fn count_value_for(&self, tokenizer: Tokenizer, value: &Value) -> u64 {
+        multiply(self.count_value(tokenizer.encoding, value), tokenizer.multiplier_milli)
+    }
+
+    /// What a text can take at most, without counting: every token is at least one byte.
+    pub fn bound(text: &str) -> u64 {
+        text.len() as u64
+    }
+}
+
+/// `tokens` times so many thousandths, rounded up, saturating.
+pub fn multiply(tokens: u64, milli: u32) -> u64 {
+    u64::try_from((u128::from(tokens) * u128::from(milli)).div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// Where the first chunk of a text ends: at most [`CHUNK`] bytes, between characters.
+fn cut(text: &str) -> usize {
+    if text.len() <= CHUNK { text.len() } else { text.floor_char_boundary(CHUNK) }
+}
+
+/// Counts what is written to it, with the same chunks as [`TokenCounter::count`].
+struct CountingWriter {
+    table: Table,
+    pending: Vec<u8>,
+    total: u64,
+}
+
+impl CountingWriter {
+    fn take_chunk(&mut self, end_of_text: bool) -> bool {
+        if self.pending.is_empty() || (!end_of_text && self.pending.len() <= CHUNK) {
+            return false;
+        }
+        // serde_json writes whole characters' bytes, but perhaps not in one piece.
+        let valid = match std::str::from_utf8(&self.pending) {
+            Ok(text) => text,
+            Err(error) => {
+                let good = self.pending.get(..error.valid_up_to()).unwrap_or_default();
+                std::str::from_utf8(good).unwrap_or_default()
+            }
+        };
+        let end = cut(valid);
+        if end == 0 {
+            return false;
+        }
+        let chunk = valid.get(..end).unwrap_or(valid);
+        self.total = self.total.saturating_add(self.table.count_chunk(chunk));
+        self.pending.drain(..end);
+        true
+    }
+
+    fn finish(mut self) -> u64 {
+        while self.take_chunk(true) {}
+        self.total.saturating_add(self.pending.len() as u64)
+    }
+}
+
+impl io::Write for CountingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A slice of a long string is taken in pieces, so that draining stays linear.
+        let room = (CHUNK + 4).saturating_sub(self.pending.len()).max(1);
+        let part = bytes.get(..room).unwrap_or(bytes);
+        self.pending.extend_from_slice(part);
+        self.take_chunk(false);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

@@ -1,0 +1,495 @@
+//! From facts to verdict: authority first, then every policy that concerns the call; the strictest
+//! outcome wins and constraints intersect (SPEC 4).
+
+use super::{ApprovalRequirement, BudgetLimit, Limits, RateLimit, Step, Trace, Verdict, constrain, sentence};
+use crate::{
+    cost::BudgetScope,
+    model::{Autonomy, CallKind, CapabilityId, Decision, PolicyId, RuleId, Selected},
+    policy::{
+        ApprovalRule, ChannelKind, Constraints, Facts, Mode, Policy, PolicyBody, PolicySet, Remediation,
+        Rule, RuleOutcome, Rulebook,
+    },
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long a call stopped by a `THROTTLE` that names no time should wait.
+const DEFAULT_RETRY: Duration = Duration::from_secs(60);
+/// How long an approval that no rule describes can be answered.
+const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
+
+/// Decides a call. Cannot fail: an error inside is a deny that says so (I2).
+pub fn decide(set: &PolicySet, facts: &Facts) -> Verdict {
+    let selected = selected(facts);
+    let mut said = Said::default();
+    said.authority(set, facts);
+    for position in set.index.candidates(&selected) {
+        if let Some(policy) = set.policies.get(position)
+            && concerns(policy, &selected)
+        {
+            said.policy(set, facts, policy);
+        }
+    }
+    said.merge();
+    said.limits.budgets = budgets(set, facts, &selected);
+    said.limits.max_repeats = Some(set.max_repeats);
+    said.verdict(set)
+}
+
+/// What selectors of policies and budgets are held against.
+pub fn selected(facts: &Facts) -> Selected<'_> {
+    Selected {
+        action: &facts.tool.action,
+        tool: &facts.tool.name,
+        labels: &facts.tool.labels,
+        upstream: facts.tool.upstream.as_str(),
+        agent: facts.agent.id.as_str(),
+        role: &facts.agent.role,
+        agent_type: &facts.agent.agent_type,
+        workflow: facts.workflow.as_ref().map_or("", |workflow| workflow.id.as_str()),
+        resource: &facts.resource,
+        prompt: &facts.prompt,
+    }
+}
+
+/// Whether `on` matches.
+pub(super) fn concerns(policy: &Policy, selected: &Selected<'_>) -> bool {
+    policy.on.is_empty() || policy.on.iter().any(|entry| entry.matches(selected))
+}
+
+/// One policy's outcome, before the outcomes are combined.
+struct Outcome<'s> {
+    rule_id: Option<RuleId>,
+    decision: Decision,
+    reason: String,
+    error: bool,
+    effect: Effect<'s>,
+}
+
+/// What an outcome brings besides its word.
+enum Effect<'s> {
+    None,
+    Constrain(&'s Constraints),
+    Ask(&'s ApprovalRule),
+    Remediate(&'s Remediation),
+    Wait(Duration),
+}
+
+/// Everything that was said of a call.
+#[derive(Default)]
+struct Said<'s> {
+    steps: Vec<Step>,
+    constraints: Vec<(PolicyId, &'s Constraints)>,
+    merged: Constraints,
+    approvals: Vec<ApprovalRequirement>,
+    /// The first policy's; it is whose the verdict is where nothing stricter is said.
+    remediation: Option<&'s Remediation>,
+    retry_after: Option<Duration>,
+    limits: Limits,
+    capability: Option<CapabilityId>,
+    suggest_only: Option<String>,
+    /// A policy that counts had an outcome.
+    spoken: bool,
+}
+
+impl<'s> Said<'s> {
+    fn step(&mut self, policy_id: impl Into<PolicyId>, decision: Decision, reason: String, error: bool) {
+        self.steps.push(Step {
+            policy_id: policy_id.into(),
+            rule_id: None,
+            decision,
+            reason,
+            shadow: false,
+            error,
+        });
+    }
+
+    /// What stands before all policies: required metadata, the workflow, the capability.
+    fn authority(&mut self, set: &PolicySet, facts: &Facts) {
+        if !facts.missing_metadata.is_empty() {
+            let names: Vec<String> =
+                facts.missing_metadata.iter().map(|name| format!("`{}`", sentence::plain(name))).collect();
+            let reason = format!("the call must carry {}", sentence::and(&names));
+            self.step("required", Decision::Deny, reason, false);
+        }
+        if let Some(workflow) = &facts.workflow_refused {
+            let reason = format!(
+                "{} may not act in workflow `{}`; name one of its own workflows or none",
+                facts.agent.id,
+                sentence::plain(workflow)
+            );
+            self.step("workflow", Decision::Deny, reason, false);
+        }
+        self.capability(set, facts);
+        if facts.agent.autonomy == Autonomy::SuggestOnly {
+            self.suggest_only = Some(format!("{} may only suggest", facts.agent.id));
+        }
+    }
+
+    fn capability(&mut self, set: &PolicySet, facts: &Facts) {
+        let mut refused: Vec<(&CapabilityId, String, bool)> = Vec::new();
+        let mut passing = None;
+        for id in &facts.capabilities {
+            let Some(capability) = set.authority.capabilities.get(id) else {
+                refused.push((id, format!("capability {id} is no longer in the authority map"), false));
+                continue;
+            };
+            let Some(condition) = &capability.condition else {
+                passing = Some(capability);
+                break;
+            };
+            match condition.evaluate(facts, &set.environment) {
+                Ok(true) => {
+                    passing = Some(capability);
+                    break;
+                }
+                Ok(false) => {
+                    let reason = format!("capability {id} covers the call only where {}", condition.phrase());
+                    refused.push((id, reason, false));
+                }
+                Err(error) => {
+                    refused.push((
+                        id,
+                        format!("the condition of capability {id} has no answer: {error}"),
+                        true,
+                    ));
+                }
+            }
+        }
+        match passing {
+            Some(capability) => {
+                // An error of a capability that was not needed stops nothing, and is told.
+                for (id, reason, _) in refused.into_iter().filter(|(_, _, error)| *error) {
+                    let reason = format!("{reason}; capability {} lets the call through", capability.id);
+                    self.step(format!("capability:{id}"), Decision::Allow, reason, true);
+                }
+                if capability.autonomy == Some(Autonomy::SuggestOnly) {
+                    self.suggest_only =
+                        Some(format!("capability {} lets {} only suggest", capability.id, facts.agent.id));
+                }
+                self.capability = Some(capability.id.clone());
+            }
+            None if refused.is_empty() => {
+                self.step("capability", Decision::Deny, "no capability covers the call".to_owned(), false);
+            }
+            None => {
+                for (id, reason, error) in refused {
+                    self.step(format!("capability:{id}"), Decision::Deny, reason, error);
+                }
+            }
+        }
+    }
+
+    fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy) {
+        let outcome = match &policy.body {
+            PolicyBody::Gate(rules) => gate(set, facts, rules),
+            PolicyBody::Rulebook(rulebook) => {
+                if !applies_to(rulebook, facts) {
+                    return;
+                }
+                let (outcome, applies) = judge(set, facts, rulebook, policy);
+                if applies && policy.mode == Mode::Enforce {
+                    self.limits.rates.extend(rates(policy, rulebook));
+                }
+                outcome
+            }
+        };
+        let Some(outcome) = outcome else { return };
+        self.steps.push(Step {
+            policy_id: policy.id.clone(),
+            rule_id: outcome.rule_id.clone(),
+            decision: outcome.decision,
+            reason: outcome.reason.clone(),
+            shadow: policy.mode == Mode::Shadow,
+            error: outcome.error,
+        });
+        if policy.mode == Mode::Shadow {
+            return;
+        }
+        self.spoken = true;
+        match outcome.effect {
+            Effect::None => {}
+            Effect::Constrain(constraints) => self.constraints.push((policy.id.clone(), constraints)),
+            Effect::Ask(rule) => self.approvals.push(ApprovalRequirement {
+                policy_id: policy.id.clone(),
+                rule_id: outcome.rule_id,
+                rule: rule.clone(),
+                reason: outcome.reason,
+            }),
+            Effect::Remediate(remediation) => {
+                self.remediation.get_or_insert(remediation);
+            }
+            Effect::Wait(time) => self.retry_after = self.retry_after.max(Some(time)),
+        }
+    }
+
+    /// Intersects the constraints; what cannot be intersected denies.
+    fn merge(&mut self) {
+        let (merged, conflict) = constrain::intersect(&self.constraints);
+        self.merged = merged;
+        if let Some(conflict) = conflict {
+            self.step(conflict.policy_id, Decision::Deny, conflict.reason, false);
+        }
+    }
+
+    fn verdict(mut self, set: &PolicySet) -> Verdict {
+        if !self.spoken && !self.denied() {
+            self.silence(set);
+        }
+        let strictest = self.strictest();
+        if strictest < Decision::Suggest
+            && let Some(reason) = self.suggest_only.take()
+        {
+            let reason = format!("{reason}, so the call is returned as a proposal for a person");
+            self.step("autonomy", Decision::Suggest, reason, false);
+        }
+        let decision = self.strictest();
+        // An error that denied nothing (of a capability that was not needed) decides nothing.
+        let idle = |step: &Step| step.shadow || step.error && step.decision != Decision::Deny;
+        let winner = self.steps.iter().find(|step| !idle(step) && step.decision == decision);
+        let (policy_id, rule_id, reason) = match winner {
+            Some(step) => (step.policy_id.clone(), step.rule_id.clone(), step.reason.clone()),
+            None => (PolicyId::from("default"), None, "nothing was said of the call".to_owned()),
+        };
+        let asks = matches!(decision, Decision::RequireApproval | Decision::Remediate);
+        Verdict {
+            decision,
+            policy_id,
+            rule_id,
+            reason,
+            trace: Trace { steps: self.steps },
+            constraints: self.merged,
+            approvals: if asks { self.approvals } else { Vec::new() },
+            remediation: match decision {
+                Decision::Remediate => self.remediation.map(|remediation| Arc::new(remediation.clone())),
+                _ => None,
+            },
+            retry_after: match decision {
+                Decision::Throttle => Some(self.retry_after.unwrap_or(DEFAULT_RETRY)),
+                _ => None,
+            },
+            limits: self.limits,
+            capability: self.capability,
+            snapshot: set.snapshot.clone(),
+        }
+    }
+
+    fn denied(&self) -> bool {
+        self.steps.iter().any(|step| !step.shadow && step.decision == Decision::Deny)
+    }
+
+    /// Nothing said at all is a deny.
+    fn strictest(&self) -> Decision {
+        let counted = self.steps.iter().filter(|step| !step.shadow).map(|step| step.decision);
+        counted.max().unwrap_or(Decision::Deny)
+    }
+
+    /// No policy had an outcome.
+    fn silence(&mut self, set: &PolicySet) {
+        let decision = set.bundle.default_decision;
+        let (decision, reason) = match decision {
+            Decision::Allow | Decision::AllowWithConstraints => (Decision::Allow, "no policy stops it"),
+            Decision::RequireApproval => (decision, "no policy decides on it, so a person has to"),
+            Decision::Suggest => (decision, "no policy decides on it, so it is returned as a proposal"),
+            Decision::Throttle => (decision, "no policy decides on it, so it has to wait"),
+            Decision::Deny => (decision, "no policy allows it"),
+            // A remediation that changes nothing would let the call through.
+            Decision::Remediate => (Decision::Deny, "no policy allows it"),
+        };
+        self.step("default", decision, reason.to_owned(), false);
+        if decision == Decision::RequireApproval {
+            let rule = ApprovalRule {
+                approvers: None,
+                quorum: 1,
+                expires_in: DEFAULT_EXPIRY,
+                escalate: None,
+                evidence_required: false,
+                channels: ChannelKind::ALL.to_vec(),
+                separate: false,
+            };
+            self.approvals.push(ApprovalRequirement {
+                policy_id: PolicyId::from("default"),
+                rule_id: None,
+                rule,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+}
+
+/// The first rule whose condition is true; a condition without an answer denies (I2).
+fn gate<'s>(set: &PolicySet, facts: &Facts, rules: &'s [Rule]) -> Option<Outcome<'s>> {
+    for rule in rules {
+        let Some(condition) = &rule.condition else { return Some(outcome(set, facts, rule)) };
+        match condition.evaluate(facts, &set.environment) {
+            Ok(true) => return Some(outcome(set, facts, rule)),
+            Ok(false) => {}
+            Err(error) => {
+                return Some(Outcome {
+                    rule_id: Some(rule.id.clone()),
+                    decision: Decision::Deny,
+                    reason: format!("the condition of rule {} has no answer: {error}", rule.id),
+                    error: true,
+                    effect: Effect::None,
+                });
+            }
+        }
+    }
+    None
+}
+
+fn outcome<'s>(set: &PolicySet, facts: &Facts, rule: &'s Rule) -> Outcome<'s> {
+    let because = sentence::because(rule);
+    let make = |decision, reason: String, effect| Outcome {
+        rule_id: Some(rule.id.clone()),
+        decision,
+        reason,
+        error: false,
+        effect,
+    };
+    match &rule.outcome {
+        RuleOutcome::Allow => make(Decision::Allow, format!("allowed{because}"), Effect::None),
+        RuleOutcome::AllowWithConstraints(constraints) => match unmet(constraints, facts) {
+            Some(reason) => make(Decision::Deny, reason, Effect::None),
+            None => make(
+                Decision::AllowWithConstraints,
+                format!("allowed with {}{because}", sentence::constraints(constraints)),
+                Effect::Constrain(constraints),
+            ),
+        },
+        RuleOutcome::RequireApproval(approval) => {
+            let who = sentence::approvers(approval, set.bundle.default_approvers.as_deref());
+            make(
+                Decision::RequireApproval,
+                format!("needs approval by {who}{because}"),
+                Effect::Ask(approval),
+            )
+        }
+        RuleOutcome::Remediate(_) if facts.remediated => make(
+            Decision::Deny,
+            format!("the call was made safer once and would have to be again{because}"),
+            Effect::None,
+        ),
+        RuleOutcome::Remediate(remediation) => make(
+            Decision::Remediate,
+            format!("{}{because}", sentence::remediation(remediation)),
+            Effect::Remediate(remediation),
+        ),
+        RuleOutcome::Suggest => make(
+            Decision::Suggest,
+            format!("never dispatched, only returned as a proposal{because}"),
+            Effect::None,
+        ),
+        RuleOutcome::Throttle(wait) => make(
+            Decision::Throttle,
+            format!("held back{because}; try again in {}", sentence::duration(*wait)),
+            Effect::Wait(*wait),
+        ),
+        RuleOutcome::Deny => make(Decision::Deny, format!("denied{because}"), Effect::None),
+    }
+}
+
+/// Why a call cannot run under these limits at all.
+fn unmet(constraints: &Constraints, facts: &Facts) -> Option<String> {
+    if let Some(limit) = constraints.max_cost
+        && facts.cost.estimate > limit
+    {
+        return Some(sentence::too_costly(facts.cost.estimate, limit));
+    }
+    // Reading a resource and fetching a prompt change nothing by their nature.
+    if constraints.read_only && facts.call.kind == CallKind::Tool && !facts.tool.traits.read_only {
+        return Some(format!("only read-only tools may run here, and {} is not one", facts.tool.name));
+    }
+    None
+}
+
+fn applies_to(rulebook: &Rulebook, facts: &Facts) -> bool {
+    rulebook.agent_types.as_ref().is_none_or(|types| types.contains(&facts.agent.agent_type))
+}
+
+/// The outcome of a rulebook policy, and whether it applies to the call.
+fn judge<'s>(
+    set: &PolicySet,
+    facts: &Facts,
+    rulebook: &'s Rulebook,
+    policy: &Policy,
+) -> (Option<Outcome<'s>>, bool) {
+    let make = |decision, reason: String, error, effect| {
+        Some(Outcome { rule_id: None, decision, reason, error, effect })
+    };
+    if let Some(condition) = &rulebook.condition {
+        match condition.evaluate(facts, &set.environment) {
+            Ok(true) => {}
+            Ok(false) => return (None, false),
+            Err(error) => {
+                let reason = format!("the condition of policy {} has no answer: {error}", policy.id);
+                return (make(Decision::Deny, reason, true, Effect::None), true);
+            }
+        }
+    }
+    if let Some(roles) = &rulebook.allowed_roles
+        && !roles.contains(&facts.agent.role)
+    {
+        let roles: Vec<String> = roles.iter().map(ToString::to_string).collect();
+        let who = if facts.agent.role.is_empty() { "no role" } else { &*facts.agent.role };
+        let reason =
+            format!("allowed for role {} only, and {} has {who}", sentence::or(&roles), facts.agent.id);
+        return (make(Decision::Deny, reason, false, Effect::None), true);
+    }
+    if let Some(limit) = rulebook.max_cost
+        && facts.cost.estimate > limit
+    {
+        let reason = sentence::too_costly(facts.cost.estimate, limit);
+        return (make(Decision::Deny, reason, false, Effect::None), true);
+    }
+    if let Some(approval) = &rulebook.requires_approval {
+        let who = sentence::approvers(approval, set.bundle.default_approvers.as_deref());
+        let reason = format!("needs approval by {who} because policy {} asks for it", policy.id);
+        return (make(Decision::RequireApproval, reason, false, Effect::Ask(approval)), true);
+    }
+    if rulebook.on_allow {
+        let reason = format!("allowed by policy {}", policy.id);
+        return (make(Decision::Allow, reason, false, Effect::None), true);
+    }
+    (None, true)
+}
+
+fn rates(policy: &Policy, rulebook: &Rulebook) -> Option<RateLimit> {
+    (rulebook.max_calls_per_minute.is_some() || rulebook.max_cost_per_minute.is_some()).then(|| RateLimit {
+        policy_id: policy.id.clone(),
+        max_calls: rulebook.max_calls_per_minute,
+        max_cost: rulebook.max_cost_per_minute,
+        on_violation: rulebook.on_violation,
+    })
+}
+
+/// The counters that the call counts on. Where the call lacks what a budget is kept per (no user,
+/// no workflow, no tool name), all such calls share the counter `-`, so that none escapes the cap.
+fn budgets(set: &PolicySet, facts: &Facts, selected: &Selected<'_>) -> Vec<BudgetLimit> {
+    let matching = set.budgets.iter().filter(|budget| {
+        budget.matches.is_empty() || budget.matches.iter().any(|entry| entry.matches(selected))
+    });
+    matching
+        .map(|budget| {
+            let key = match budget.scope {
+                BudgetScope::Agent => selected.agent,
+                BudgetScope::User => facts.user.as_ref().map_or("", |user| user.as_str()),
+                BudgetScope::Role => selected.role,
+                BudgetScope::Workflow => selected.workflow,
+                BudgetScope::Tool => selected.tool,
+                BudgetScope::Upstream => selected.upstream,
+                BudgetScope::Global => "*",
+            };
+            BudgetLimit {
+                id: budget.id.clone(),
+                key: Arc::from(if key.is_empty() { "-" } else { key }),
+                window: budget.window,
+                max_calls: budget.max_calls,
+                max_tokens: budget.max_tokens,
+                max_cost: budget.max_cost,
+                on_exceed: budget.on_exceed,
+                alert_at: budget.alert_at,
+                strict: budget.strict,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,144 @@
+//! The plain sentences of reasons. They are read by agents and people, so they say what would
+//! work instead where that is known, and hold no value of the arguments (I5).
+
+use crate::{
+    model::MicroUsd,
+    policy::{ApprovalRule, Approver, Constraints, Remediation, Rule},
+};
+use std::{fmt::Write as _, time::Duration};
+
+/// The longest text from outside that a reason repeats.
+const LONGEST: usize = 80;
+
+/// Text from outside: invisible and control characters are shown escaped, a cut is told.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(LONGEST) {
+        let hidden = c.is_control()
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+        match c {
+            '`' => out.push('\''),
+            c if hidden => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// "a, b and c"
+pub(super) fn and(words: &[String]) -> String {
+    joined(words, "and")
+}
+
+/// "a, b or c"
+pub(super) fn or(words: &[String]) -> String {
+    joined(words, "or")
+}
+
+fn joined(words: &[String], last: &str) -> String {
+    match words {
+        [] => "nobody".to_owned(),
+        [only] => only.clone(),
+        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
+    }
+}
+
+/// The author's own reason, else the condition in words, else nothing.
+pub(super) fn because(rule: &Rule) -> String {
+    match (&rule.reason, &rule.condition) {
+        (Some(reason), _) => format!(": {}", reason.trim_end_matches('.')),
+        (None, Some(condition)) => format!(" because {}", condition.phrase()),
+        (None, None) => String::new(),
+    }
+}
+
+/// Who may decide: "two of security-team or platform-lead, with evidence".
+pub(super) fn approvers(rule: &ApprovalRule, default: Option<&[Approver]>) -> String {
+    let named: Vec<String> = match rule.approvers.as_deref().or(default) {
+        Some(approvers) => approvers.iter().map(approver).collect(),
+        None => vec!["an approver".to_owned()],
+    };
+    let mut text = or(&named);
+    if rule.quorum > 1 {
+        text = format!("{} people of {text}", rule.quorum);
+    }
+    if rule.evidence_required {
+        text.push_str(" with evidence");
+    }
+    text
+}
+
+/// One approver in words.
+pub(super) fn approver(approver: &Approver) -> String {
+    match approver {
+        Approver::Group(group) => group.to_string(),
+        Approver::Person(person) => person.to_string(),
+        Approver::Operator => "the agent's operator".to_owned(),
+    }
+}
+
+/// "a timeout of 5m and at most $50"
+pub(super) fn constraints(of: &Constraints) -> String {
+    let mut parts = Vec::new();
+    if let Some(timeout) = of.timeout {
+        parts.push(format!("a timeout of {}", duration(timeout)));
+    }
+    if let Some(cost) = of.max_cost {
+        parts.push(format!("a cost of at most ${cost}"));
+    }
+    if let Some(tokens) = of.max_result_tokens {
+        parts.push(format!("a result of at most {tokens} tokens"));
+    }
+    if let Some(bytes) = of.max_result_bytes {
+        parts.push(format!("a result of at most {bytes} bytes"));
+    }
+    if of.read_only {
+        parts.push("read-only tools".to_owned());
+    }
+    if !of.arguments.is_empty() {
+        parts.push("changed arguments".to_owned());
+    }
+    if !of.redact.is_empty() {
+        parts.push("a redacted result".to_owned());
+    }
+    if parts.is_empty() { "no limits".to_owned() } else { and(&parts) }
+}
+
+/// What a remediation does.
+pub(super) fn remediation(of: &Remediation) -> String {
+    let mut text = if of.apply { "replaced by a safer call" } else { "a safer call is proposed" }.to_owned();
+    if let Some(tool) = &of.tool {
+        text.push_str(if of.apply { " of " } else { ": use " });
+        text.push_str(tool);
+    }
+    if let Some(reason) = &of.reason {
+        text.push_str(", as ");
+        text.push_str(reason.trim_end_matches('.'));
+    }
+    text
+}
+
+/// An estimate above a limit per call.
+pub(super) fn too_costly(estimate: MicroUsd, limit: MicroUsd) -> String {
+    format!("the call would cost an estimated ${estimate}, and at most ${limit} is allowed for one call")
+}
+
+/// "1h30m"
+pub(super) fn duration(of: Duration) -> String {
+    let (seconds, millis) = (of.as_secs(), of.subsec_millis());
+    let mut text = String::new();
+    for (unit, count) in [("h", seconds / 3600), ("m", seconds / 60 % 60), ("s", seconds % 60)] {
+        if count > 0 {
+            // Writing to a String cannot fail.
+            write!(text, "{count}{unit}").unwrap_or_default();
+        }
+    }
+    if millis > 0 || text.is_empty() {
+        write!(text, "{millis}ms").unwrap_or_default();
+    }
+    text
+}

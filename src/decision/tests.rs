@@ -1,0 +1,583 @@
+use super::*;
+use crate::{
+    cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, PriceTable},
+    model::{Autonomy, CallKind, Decision, Glob, MicroUsd, PolicyId, Selector, Sensitivity, ToolTraits},
+    policy::{
+        ApprovalRule, Approver, Authority, BundleInfo, Capability, ChannelKind, Constraints, Mode, Policy,
+        PolicyBody, PolicySet, Remediation, Rule, RuleOutcome, Rulebook, Violation, condition::Condition,
+        index::PolicyIndex,
+    },
+    redaction::DataRules,
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+fn glob(text: &str) -> Option<Glob> {
+    Some(Glob::parse(text).unwrap())
+}
+
+fn condition(source: &str) -> Option<Condition> {
+    Some(Condition::compile(source).unwrap())
+}
+
+fn rule(id: &str, when: Option<&str>, outcome: RuleOutcome) -> Rule {
+    Rule { id: id.into(), condition: when.and_then(condition), outcome, reason: None }
+}
+
+fn policy(id: &str, on: Vec<Selector>, body: PolicyBody) -> Policy {
+    Policy {
+        id: id.into(),
+        file: "a.yaml".into(),
+        description: None,
+        owner: None,
+        mode: Mode::Enforce,
+        on,
+        body,
+    }
+}
+
+fn gate(id: &str, rules: Vec<Rule>) -> Policy {
+    policy(id, Vec::new(), PolicyBody::Gate(rules))
+}
+
+fn says(id: &str, outcome: RuleOutcome) -> Policy {
+    gate(id, vec![rule("1", None, outcome)])
+}
+
+fn approval(groups: &[&str]) -> ApprovalRule {
+    ApprovalRule {
+        approvers: Some(groups.iter().map(|group| Approver::Group(Arc::from(*group))).collect()),
+        quorum: 1,
+        expires_in: Duration::from_secs(900),
+        escalate: None,
+        evidence_required: false,
+        channels: ChannelKind::ALL.to_vec(),
+        separate: false,
+    }
+}
+
+fn rulebook() -> Rulebook {
+    Rulebook {
+        allowed_roles: None,
+        agent_types: None,
+        max_cost: None,
+        requires_approval: None,
+        max_calls_per_minute: None,
+        max_cost_per_minute: None,
+        on_allow: false,
+        on_violation: Violation::Deny,
+        condition: None,
+    }
+}
+
+fn remediate() -> RuleOutcome {
+    RuleOutcome::Remediate(Remediation {
+        apply: true,
+        edits: Vec::new(),
+        tool: Some("dry_run".into()),
+        reason: None,
+    })
+}
+
+fn capability(id: &str, when: Option<&str>, autonomy: Option<Autonomy>) -> Capability {
+    Capability {
+        id: id.into(),
+        tools: vec![Glob::parse("*").unwrap()],
+        resources: Vec::new(),
+        prompts: Vec::new(),
+        condition: when.and_then(condition),
+        autonomy,
+    }
+}
+
+fn set(policies: Vec<Policy>) -> PolicySet {
+    let mut authority = Authority::default();
+    authority.capabilities.insert("all".into(), capability("all", None, None));
+    PolicySet {
+        snapshot: "s1".into(),
+        environment: "production".into(),
+        bundle: BundleInfo {
+            version: "1".into(),
+            owner: None,
+            default_decision: Decision::Deny,
+            default_approvers: None,
+            required: Vec::new(),
+        },
+        authority,
+        prices: PriceTable::default(),
+        budgets: Vec::new(),
+        data: DataRules::default(),
+        index: PolicyIndex::build(&policies),
+        policies,
+        max_repeats: 20,
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        agent: AgentFacts {
+            id: "planner-01".into(),
+            agent_type: "planner".into(),
+            role: "data-engineer".into(),
+            tenant: "acme".into(),
+            owner: "data-team".into(),
+            operator: None,
+            autonomy: Autonomy::Supervised,
+            attended: false,
+        },
+        user: None,
+        workflow: None,
+        tool: ToolFacts {
+            name: "aws-cli".into(),
+            upstream: "aws".into(),
+            action: "infrastructure:mutation".into(),
+            labels: ["write".into()].into(),
+            traits: ToolTraits::UNTRUSTED,
+            fingerprint: "f".into(),
+            pinned: true,
+        },
+        args: Arc::new(json!({"n": 5})),
+        call: CallFacts { kind: CallKind::Tool, repeats: 0, size: 7 },
+        cost: CostFacts { estimate: MicroUsd(1_250_000), tokens: 10 },
+        data: DataFacts { level: Sensitivity::Internal, labels: Vec::new(), findings: Vec::new() },
+        session_labels: Vec::new(),
+        now: "2026-11-20T10:00:00Z".parse().unwrap(),
+        capabilities: vec!["all".into()],
+        missing_metadata: Vec::new(),
+        workflow_refused: None,
+        resource: "".into(),
+        prompt: "".into(),
+        remediated: false,
+    }
+}
+
+/// The gate of the second reference document, as it compiles.
+fn prod_safety_gate() -> Policy {
+    let ask = ApprovalRule { evidence_required: true, ..approval(&["security-team", "platform-lead"]) };
+    let limits = Constraints {
+        max_cost: Some(MicroUsd(50_000_000)),
+        timeout: Some(Duration::from_secs(300)),
+        ..Constraints::default()
+    };
+    policy(
+        "prod-safety-gate",
+        vec![
+            Selector { action: glob("infrastructure:mutation"), ..Selector::default() },
+            Selector { tool: glob("aws-cli"), ..Selector::default() },
+        ],
+        PolicyBody::Gate(vec![
+            rule("1", Some("env == 'production'"), RuleOutcome::RequireApproval(ask)),
+            rule("2", Some("env == 'staging'"), RuleOutcome::AllowWithConstraints(limits)),
+        ]),
+    )
+}
+
+/// The rulebook of the first reference document, as it compiles.
+fn aegis_rulebook() -> Vec<Policy> {
+    vec![
+        policy(
+            "agent_write_s3",
+            Vec::new(),
+            PolicyBody::Rulebook(Box::new(Rulebook {
+                allowed_roles: Some(vec!["data-engineer".into(), "ops-bot".into()]),
+                max_cost: Some(MicroUsd(5_000_000)),
+                requires_approval: Some(ApprovalRule { approvers: None, ..approval(&[]) }),
+                on_allow: true,
+                ..rulebook()
+            })),
+        ),
+        policy(
+            "model_call_rate",
+            Vec::new(),
+            PolicyBody::Rulebook(Box::new(Rulebook {
+                agent_types: Some(vec!["planner".into(), "executor".into()]),
+                max_calls_per_minute: Some(60),
+                max_cost_per_minute: Some(MicroUsd(2_000_000)),
+                on_violation: Violation::Throttle,
+                ..rulebook()
+            })),
+        ),
+    ]
+}
+
+/// R12, R15, R31.
+#[test]
+fn the_reference_gate_decides_by_environment() {
+    let mut set = set(vec![prod_safety_gate()]);
+    let verdict = decide(&set, &facts());
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::RequireApproval, "prod-safety-gate"));
+    assert_eq!(verdict.rule_id.as_deref(), Some("1"));
+    assert_eq!(
+        verdict.reason,
+        "needs approval by security-team or platform-lead with evidence because env is production"
+    );
+    assert_eq!(verdict.approvals.len(), 1);
+    assert!(verdict.approvals[0].rule.evidence_required);
+    assert_eq!(verdict.capability.as_deref(), Some("all"));
+
+    set.environment = "staging".into();
+    let verdict = decide(&set, &facts());
+    assert_eq!((verdict.decision, verdict.rule_id.as_deref()), (Decision::AllowWithConstraints, Some("2")));
+    assert_eq!(verdict.constraints.timeout, Some(Duration::from_secs(300)));
+    assert_eq!(verdict.constraints.max_cost, Some(MicroUsd(50_000_000)));
+    assert!(verdict.approvals.is_empty());
+
+    let mut dear = facts();
+    dear.cost.estimate = MicroUsd(60_000_000);
+    let verdict = decide(&set, &dear);
+    assert_eq!(verdict.decision, Decision::Deny);
+    assert_eq!(
+        verdict.reason,
+        "the call would cost an estimated $60, and at most $50 is allowed for one call"
+    );
+
+    set.environment = "development".into();
+    let verdict = decide(&set, &facts());
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::Deny, "default"));
+}
+
+/// R9, R10, R36, R38.
+#[test]
+fn the_reference_rulebook_decides_by_role_and_cost() {
+    let set = set(aegis_rulebook());
+    let verdict = decide(&set, &facts());
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::RequireApproval, "agent_write_s3"));
+    assert_eq!(verdict.reason, "needs approval by an approver because policy agent_write_s3 asks for it");
+    assert_eq!(
+        verdict.limits.rates,
+        [RateLimit {
+            policy_id: "model_call_rate".into(),
+            max_calls: Some(60),
+            max_cost: Some(MicroUsd(2_000_000)),
+            on_violation: Violation::Throttle,
+        }]
+    );
+
+    let mut other = facts();
+    other.agent.role = "intern".into();
+    other.agent.agent_type = "reviewer".into();
+    let verdict = decide(&set, &other);
+    assert_eq!(verdict.decision, Decision::Deny);
+    assert_eq!(verdict.reason, "allowed for role data-engineer or ops-bot only, and planner-01 has intern");
+    assert!(verdict.limits.rates.is_empty());
+
+    let mut dear = facts();
+    dear.cost.estimate = MicroUsd(5_000_001);
+    assert_eq!(decide(&set, &dear).decision, Decision::Deny);
+}
+
+#[test]
+fn on_allow_lets_through_and_its_absence_does_not() {
+    let book = |on_allow| {
+        policy("book", Vec::new(), PolicyBody::Rulebook(Box::new(Rulebook { on_allow, ..rulebook() })))
+    };
+    assert_eq!(decide(&set(vec![book(true)]), &facts()).decision, Decision::Allow);
+    let verdict = decide(&set(vec![book(false)]), &facts());
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::Deny, "default"));
+}
+
+fn outcomes() -> Vec<RuleOutcome> {
+    vec![
+        RuleOutcome::Allow,
+        RuleOutcome::AllowWithConstraints(Constraints {
+            max_result_bytes: Some(9),
+            ..Constraints::default()
+        }),
+        RuleOutcome::RequireApproval(approval(&["ops"])),
+        remediate(),
+        RuleOutcome::Suggest,
+        RuleOutcome::Throttle(Duration::from_secs(3)),
+        RuleOutcome::Deny,
+    ]
+}
+
+/// R14: every pair of outcomes; the strictest wins, and the first under ties.
+#[test]
+fn the_strictest_of_any_two_wins() {
+    for (i, a) in outcomes().into_iter().enumerate() {
+        for (j, b) in outcomes().into_iter().enumerate() {
+            let verdict = decide(&set(vec![says("a", a.clone()), says("b", b.clone())]), &facts());
+            let expect = Decision::ALL[i.max(j)];
+            assert_eq!(verdict.decision, expect, "{a:?} {b:?}");
+            assert_eq!(&*verdict.policy_id, if j > i { "b" } else { "a" }, "{a:?} {b:?}");
+            assert_eq!(verdict.trace.steps.len(), 2);
+            assert_eq!(verdict.retry_after.is_some(), expect == Decision::Throttle);
+            assert_eq!(verdict.remediation.is_some(), expect == Decision::Remediate);
+            // Limits bind what is dispatched later, whoever has the last word.
+            assert_eq!(verdict.constraints.max_result_bytes.is_some(), i == 1 || j == 1);
+        }
+    }
+}
+
+#[test]
+fn every_approval_requirement_is_kept() {
+    let set = set(vec![
+        says("a", RuleOutcome::RequireApproval(approval(&["security"]))),
+        says("b", RuleOutcome::RequireApproval(ApprovalRule { quorum: 2, ..approval(&["ops"]) })),
+    ]);
+    let verdict = decide(&set, &facts());
+    let kept: Vec<(&str, u32)> = verdict.approvals.iter().map(|a| (&*a.policy_id, a.rule.quorum)).collect();
+    assert_eq!(kept, [("a", 1), ("b", 2)]);
+    assert_eq!(verdict.approvals[1].reason, "needs approval by 2 people of ops");
+}
+
+/// I2: a condition without an answer denies, and says why without a value.
+#[test]
+fn a_condition_without_an_answer_denies() {
+    let set = set(vec![
+        gate(
+            "a",
+            vec![
+                rule("typed", Some("args.n == 'five'"), RuleOutcome::Deny),
+                rule("rest", None, RuleOutcome::Allow),
+            ],
+        ),
+        says("b", RuleOutcome::Allow),
+    ]);
+    let verdict = decide(&set, &facts());
+    assert_eq!((verdict.decision, verdict.rule_id.as_deref()), (Decision::Deny, Some("typed")));
+    assert_eq!(
+        verdict.reason,
+        "the condition of rule typed has no answer: `args.n == 'five'` compares a number with text"
+    );
+    assert!(verdict.trace.steps[0].error);
+
+    let book = Rulebook { condition: condition("args.missing"), on_allow: true, ..rulebook() };
+    let verdict =
+        decide(&self::set(vec![policy("c", Vec::new(), PolicyBody::Rulebook(Box::new(book)))]), &facts());
+    assert_eq!((verdict.decision, verdict.trace.steps[0].error), (Decision::Deny, true));
+}
+
+/// R69: a shadow policy is told and changes nothing.
+#[test]
+fn shadow_policies_stand_in_the_trace_only() {
+    let mut shadow = says("shadow", RuleOutcome::Deny);
+    shadow.mode = Mode::Shadow;
+    let mut book = aegis_rulebook().remove(1);
+    book.mode = Mode::Shadow;
+    let mut limits = says(
+        "limits",
+        RuleOutcome::AllowWithConstraints(Constraints { read_only: true, ..Constraints::default() }),
+    );
+    limits.mode = Mode::Shadow;
+    let verdict = decide(&set(vec![shadow, book, limits, says("allow", RuleOutcome::Allow)]), &facts());
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::Allow, "allow"));
+    assert!(verdict.limits.rates.is_empty());
+    assert_eq!(verdict.constraints, Constraints::default());
+    let shadows: Vec<(bool, Decision)> = verdict.trace.steps.iter().map(|s| (s.shadow, s.decision)).collect();
+    assert_eq!(shadows, [(true, Decision::Deny), (true, Decision::Deny), (false, Decision::Allow)]);
+}
+
+/// R1, R2, R3.
+#[test]
+fn authority_comes_before_policies() {
+    let check = |change: &dyn Fn(&mut PolicySet, &mut Facts), expect: (Decision, &str, &str)| {
+        let (mut set, mut facts) = (set(vec![says("allow", RuleOutcome::Allow)]), facts());
+        change(&mut set, &mut facts);
+        let verdict = decide(&set, &facts);
+        assert_eq!((verdict.decision, &*verdict.policy_id, verdict.reason.as_str()), expect);
+    };
+    let add = |set: &mut PolicySet, capability: Capability| {
+        set.authority.capabilities.insert(capability.id.clone(), capability);
+    };
+    check(&|_, _| {}, (Decision::Allow, "allow", "allowed"));
+    check(
+        &|_, facts| facts.missing_metadata = vec!["tenant".into(), "user".into()],
+        (Decision::Deny, "required", "the call must carry `tenant` and `user`"),
+    );
+    check(
+        &|_, facts| facts.workflow_refused = Some("wf\u{202e}-9".into()),
+        (
+            Decision::Deny,
+            "workflow",
+            "planner-01 may not act in workflow `wf\\u{202e}-9`; name one of its own workflows or none",
+        ),
+    );
+    check(
+        &|_, facts| facts.capabilities.clear(),
+        (Decision::Deny, "capability", "no capability covers the call"),
+    );
+    check(
+        &|_, facts| facts.capabilities = vec!["gone".into()],
+        (Decision::Deny, "capability:gone", "capability gone is no longer in the authority map"),
+    );
+    check(
+        &|set, facts| {
+            add(set, capability("docs", Some("env == 'staging'"), None));
+            facts.capabilities = vec!["docs".into()];
+        },
+        (Decision::Deny, "capability:docs", "capability docs covers the call only where env is staging"),
+    );
+    check(
+        &|set, facts| {
+            add(set, capability("docs", Some("args.missing == 1"), None));
+            facts.capabilities = vec!["docs".into()];
+        },
+        (
+            Decision::Deny,
+            "capability:docs",
+            "the condition of capability docs has no answer: `args.missing` is missing",
+        ),
+    );
+    check(
+        &|set, facts| {
+            add(set, capability("docs", Some("args.missing == 1"), None));
+            facts.capabilities = vec!["docs".into(), "all".into()];
+        },
+        (Decision::Allow, "allow", "allowed"),
+    );
+}
+
+#[test]
+fn an_error_of_a_capability_that_is_not_needed_is_told() {
+    let mut set = set(Vec::new());
+    set.bundle.default_decision = Decision::Allow;
+    set.authority.capabilities.insert("docs".into(), capability("docs", Some("args.missing == 1"), None));
+    let mut facts = facts();
+    facts.capabilities = vec!["docs".into(), "all".into()];
+    let verdict = decide(&set, &facts);
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::Allow, "default"));
+    assert_eq!(verdict.capability.as_deref(), Some("all"));
+    assert!(
+        verdict.trace.steps[0].error && verdict.trace.steps[0].reason.contains("`args.missing` is missing")
+    );
+}
+
+/// R4: what would be dispatched, now or after approval, becomes a proposal.
+#[test]
+fn suggest_only_never_dispatches() {
+    for (index, outcome) in outcomes().into_iter().enumerate() {
+        let expect = Decision::ALL[index].max(Decision::Suggest);
+        let policies = vec![says("a", outcome)];
+        let mut cautious = facts();
+        cautious.agent.autonomy = Autonomy::SuggestOnly;
+        let by_agent = decide(&set(policies.clone()), &cautious);
+        let mut by_capability = set(policies);
+        by_capability
+            .authority
+            .capabilities
+            .insert("all".into(), capability("all", None, Some(Autonomy::SuggestOnly)));
+        let by_capability = decide(&by_capability, &facts());
+        for verdict in [by_agent, by_capability] {
+            assert_eq!(verdict.decision, expect);
+            assert_eq!(&*verdict.policy_id == "autonomy", Decision::ALL[index] < Decision::Suggest);
+            assert!(verdict.approvals.is_empty());
+        }
+    }
+}
+
+/// R16: no second remediation.
+#[test]
+fn a_second_remediation_denies() {
+    let set = set(vec![says("a", remediate())]);
+    let mut facts = facts();
+    assert_eq!(decide(&set, &facts).decision, Decision::Remediate);
+    facts.remediated = true;
+    let verdict = decide(&set, &facts);
+    assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::Deny, "a"));
+    assert_eq!(verdict.reason, "the call was made safer once and would have to be again");
+}
+
+/// R15.
+#[test]
+fn a_read_only_limit_denies_what_is_not() {
+    let limits = Constraints { read_only: true, ..Constraints::default() };
+    let set = set(vec![says("a", RuleOutcome::AllowWithConstraints(limits))]);
+    let mut facts = facts();
+    let verdict = decide(&set, &facts);
+    assert_eq!(verdict.decision, Decision::Deny);
+    assert_eq!(verdict.reason, "only read-only tools may run here, and aws-cli is not one");
+    facts.tool.traits.read_only = true;
+    assert_eq!(decide(&set, &facts).decision, Decision::AllowWithConstraints);
+    facts.tool.traits.read_only = false;
+    facts.call.kind = CallKind::Resource;
+    assert_eq!(decide(&set, &facts).decision, Decision::AllowWithConstraints);
+}
+
+#[test]
+fn silence_falls_to_the_default() {
+    let check = |default: Decision, expect: Decision| {
+        let mut set = set(Vec::new());
+        set.bundle.default_decision = default;
+        let verdict = decide(&set, &facts());
+        assert_eq!((verdict.decision, &*verdict.policy_id), (expect, "default"));
+        assert_eq!(verdict.approvals.len(), usize::from(expect == Decision::RequireApproval));
+        assert_eq!(verdict.retry_after.is_some(), expect == Decision::Throttle);
+    };
+    for decision in Decision::ALL {
+        check(
+            *decision,
+            match decision {
+                Decision::AllowWithConstraints => Decision::Allow,
+                Decision::Remediate => Decision::Deny,
+                other => *other,
+            },
+        );
+    }
+}
+
+/// R36: each scope has its counter, and a call without a user shares one.
+#[test]
+fn budgets_that_match_are_named_with_their_counter() {
+    let budget = |id: &str, scope, matches| BudgetRule {
+        id: PolicyId::from(id),
+        scope,
+        matches,
+        window: BudgetWindow::Day,
+        max_calls: Some(3),
+        max_tokens: None,
+        max_cost: None,
+        on_exceed: BudgetAction::Deny,
+        alert_at: Some(80),
+        strict: false,
+    };
+    let mut set = set(vec![says("a", RuleOutcome::Allow)]);
+    set.budgets = vec![
+        budget("agent", BudgetScope::Agent, Vec::new()),
+        budget("user", BudgetScope::User, Vec::new()),
+        budget("role", BudgetScope::Role, Vec::new()),
+        budget("workflow", BudgetScope::Workflow, Vec::new()),
+        budget("tool", BudgetScope::Tool, Vec::new()),
+        budget("upstream", BudgetScope::Upstream, Vec::new()),
+        budget("global", BudgetScope::Global, vec![Selector { label: glob("write"), ..Selector::default() }]),
+        budget("other", BudgetScope::Global, vec![Selector { tool: glob("x"), ..Selector::default() }]),
+    ];
+    let verdict = decide(&set, &facts());
+    let keys: Vec<(&str, &str)> = verdict.limits.budgets.iter().map(|b| (&*b.id, &*b.key)).collect();
+    assert_eq!(
+        keys,
+        [
+            ("agent", "planner-01"),
+            ("user", "-"),
+            ("role", "data-engineer"),
+            ("workflow", "-"),
+            ("tool", "aws-cli"),
+            ("upstream", "aws"),
+            ("global", "*"),
+        ]
+    );
+    assert_eq!(verdict.limits.max_repeats, Some(20));
+}
+
+/// R71.
+#[test]
+fn explaining_tells_the_whole_trace() {
+    let mut shadow = says("trial", RuleOutcome::Deny);
+    shadow.mode = Mode::Shadow;
+    let mut policies = aegis_rulebook();
+    policies.push(prod_safety_gate());
+    policies.push(shadow);
+    let verdict = decide(&set(policies), &facts());
+    insta::assert_snapshot!(explain(&verdict), @r"
+    REQUIRE_APPROVAL by agent_write_s3: needs approval by an approver because policy agent_write_s3 asks for it
+      capability  all
+      snapshot    s1
+      approval    needs approval by an approver because policy agent_write_s3 asks for it (for agent_write_s3, expires after 15m)
+      approval    needs approval by security-team or platform-lead with evidence because env is production (for prod-safety-gate, expires after 15m)
+      per minute  model_call_rate: at most 60 calls and at most $2
+      what was said, in order:
+        REQUIRE_APPROVAL        agent_write_s3: needs approval by an approver because policy agent_write_s3 asks for it
+        REQUIRE_APPROVAL        prod-safety-gate / 1: needs approval by security-team or platform-lead with evidence because env is production
+        would DENY              trial / 1: denied
+    ");
+}

@@ -1,0 +1,277 @@
+//! One request to its answer: what both eras share, and the legacy era's methods.
+
+use super::{
+    client::{Client, Level},
+    conversation::{Conversation, Hello},
+    message::{self, Request},
+    service::Service,
+};
+use crate::{
+    gateway::{CallReply, ClientPort, IncomingCall, ListKind},
+    identity::Principal,
+    model::{CallKind, RpcError, code},
+    upstream::Era,
+};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{Map, Value, value::RawValue};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long a first list waits for the upstreams.
+const READY_WAIT: Duration = Duration::from_secs(10);
+
+/// What every request needs of the gateway.
+pub(crate) struct Core {
+    /// The gateway.
+    pub(crate) service: Arc<dyn Service>,
+    /// `serverInfo`, written once.
+    pub(crate) server_info: Box<RawValue>,
+    ready: AtomicBool,
+}
+
+/// Who sent a request, and what travels beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Authenticated.
+    pub(crate) principal: Principal,
+    /// The legacy session's id, or the principal's own for stateless requests.
+    pub(crate) session: Arc<str>,
+    /// The HTTP header.
+    pub(crate) traceparent: Option<String>,
+    /// The HTTP header `X-Workflow-Id`.
+    pub(crate) workflow: Option<String>,
+}
+
+/// A method that can be called, in either era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Governed {
+    /// One of the lists.
+    List(ListKind),
+    /// Goes the whole path.
+    Call(CallKind),
+    /// `completion/complete`
+    Complete,
+}
+
+impl Governed {
+    /// By its name on the wire.
+    pub(crate) fn parse(method: &str) -> Option<Self> {
+        Some(match method {
+            "tools/call" => Self::Call(CallKind::Tool),
+            "tools/list" => Self::List(ListKind::Tools),
+            "resources/read" => Self::Call(CallKind::Resource),
+            "resources/list" => Self::List(ListKind::Resources),
+            "resources/templates/list" => Self::List(ListKind::Templates),
+            "prompts/get" => Self::Call(CallKind::Prompt),
+            "prompts/list" => Self::List(ListKind::Prompts),
+            "completion/complete" => Self::Complete,
+            _ => return None,
+        })
+    }
+}
+
+/// The member of `params` that names what is called.
+pub(crate) fn name_member(kind: CallKind) -> &'static str {
+    match kind {
+        CallKind::Tool | CallKind::Prompt => "name",
+        CallKind::Resource => "uri",
+    }
+}
+
+fn invalid(text: impl Into<String>) -> RpcError {
+    RpcError::new(code::INVALID_PARAMS, text)
+}
+
+impl Core {
+    /// Asks the service for what does not change.
+    pub(crate) fn new(service: Arc<dyn Service>) -> Self {
+        let server_info = serde_json::value::to_raw_value(&service.server_info())
+            .unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { service, server_info, ready: AtomicBool::new(false) }
+    }
+
+    /// Waits, at most 10 s and only until it was ready once, so that the first list is complete.
+    pub(crate) async fn until_ready(&self) {
+        if self.ready.load(Ordering::Relaxed) {
+            return;
+        }
+        if tokio::time::timeout(READY_WAIT, self.service.ready()).await.is_ok() {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A list, after its params were checked.
+    pub(crate) async fn list(
+        &self,
+        principal: &Principal,
+        kind: ListKind,
+        params: &Map<String, Value>,
+    ) -> Result<Arc<Vec<Value>>, RpcError> {
+        match params.get("cursor") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(cursor)) if cursor.is_empty() => {}
+            Some(_) => return Err(invalid("unknown `cursor`: lists come whole, on one page")),
+        }
+        self.until_ready().await;
+        Ok(self.service.list(principal, kind))
+    }
+
+    /// A call.
+    pub(crate) async fn call(
+        &self,
+        kind: CallKind,
+        params: Map<String, Value>,
+        caller: Caller,
+        client: Arc<Client>,
+    ) -> CallReply {
+        let call = incoming(kind, params, caller, client)?;
+        self.until_ready().await;
+        self.service.call(call).await
+    }
+
+    /// A completion.
+    pub(crate) async fn complete(
+        &self,
+        params: Map<String, Value>,
+        caller: &Caller,
+        client: Arc<Client>,
+    ) -> CallReply {
+        self.until_ready().await;
+        self.service.complete(&caller.principal, Value::Object(params), client).await
+    }
+
+    /// The result of `initialize`.
+    pub(crate) fn welcome(&self, principal: &Principal, hello: &Hello) -> Value {
+        let mut result = Map::new();
+        result.insert("protocolVersion".to_owned(), hello.version.into());
+        result.insert("capabilities".to_owned(), self.service.capabilities(principal));
+        result.insert("serverInfo".to_owned(), self.service.server_info());
+        if let Some(instructions) = self.service.instructions() {
+            result.insert("instructions".to_owned(), instructions.into());
+        }
+        Value::Object(result)
+    }
+
+    /// Answers one request of a legacy conversation; all but `initialize`.
+    pub(crate) async fn legacy(
+        &self,
+        conversation: &Conversation,
+        caller: Caller,
+        client: Arc<Client>,
+        request: Request,
+    ) -> Vec<u8> {
+        let Request { id, method, params } = request;
+        let finisher = Arc::clone(&client);
+        let outcome = match Governed::parse(&method) {
+            Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
+            Some(Governed::Complete) => self.complete(params, &caller, client).await,
+            Some(Governed::List(kind)) => match self.list(&caller.principal, kind, &params).await {
+                Ok(items) => return message::success(&id, &List { kind, items: &items }),
+                Err(error) => Err(error),
+            },
+            None => ungoverned(conversation, &method, &params),
+        };
+        finisher.finish();
+        match outcome {
+            Ok(result) => message::success(&id, &result),
+            Err(error) => message::failure(Some(&id), &error),
+        }
+    }
+}
+
+/// The conversation's own methods.
+fn ungoverned(conversation: &Conversation, method: &str, params: &Map<String, Value>) -> CallReply {
+    match method {
+        "ping" => Ok(Value::Object(Map::new())),
+        "logging/setLevel" => {
+            let level = params.get("level").and_then(Value::as_str).and_then(Level::parse);
+            conversation.set_level(level.ok_or_else(|| invalid("`level` must be one of RFC 5424's words"))?);
+            Ok(Value::Object(Map::new()))
+        }
+        "initialize" => Err(RpcError::new(code::INVALID_REQUEST, "this session is initialized already")),
+        _ => Err(unknown_method(method)),
+    }
+}
+
+/// No such method.
+pub(crate) fn unknown_method(method: &str) -> RpcError {
+    let shown: String = method.chars().take(64).collect();
+    RpcError::new(code::METHOD_NOT_FOUND, format!("no such method: `{shown}`"))
+}
+
+/// Takes the params of a call apart without copying them.
+fn incoming(
+    kind: CallKind,
+    mut params: Map<String, Value>,
+    caller: Caller,
+    client: Arc<Client>,
+) -> Result<IncomingCall, RpcError> {
+    let member = name_member(kind);
+    let Some(Value::String(name)) = params.swap_remove(member) else {
+        return Err(invalid(format!("`params.{member}` must be a string")));
+    };
+    let arguments = match (kind, params.get("arguments")) {
+        (CallKind::Resource, _) | (CallKind::Tool | CallKind::Prompt, None) => None,
+        (CallKind::Tool | CallKind::Prompt, Some(Value::Null)) => {
+            params.swap_remove("arguments");
+            None
+        }
+        (CallKind::Tool | CallKind::Prompt, Some(Value::Object(_))) => params.swap_remove("arguments"),
+        (CallKind::Tool | CallKind::Prompt, Some(_)) => {
+            return Err(invalid("`params.arguments` must be an object"));
+        }
+    };
+    let meta = match params.swap_remove("_meta") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(meta)) => meta,
+        Some(_) => return Err(invalid("`params._meta` must be an object")),
+    };
+    let (input_responses, request_state) = match client.era() {
+        Era::Legacy => (None, None),
+        Era::Modern => (
+            match params.swap_remove("inputResponses") {
+                None | Some(Value::Null) => None,
+                Some(Value::Object(responses)) => Some(responses),
+                Some(_) => return Err(invalid("`params.inputResponses` must be an object")),
+            },
+            match params.swap_remove("requestState") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(state)) => Some(state),
+                Some(_) => return Err(invalid("`params.requestState` must be a string")),
+            },
+        ),
+    };
+    Ok(IncomingCall {
+        principal: caller.principal,
+        kind,
+        name,
+        arguments,
+        meta,
+        rest: params,
+        traceparent: caller.traceparent,
+        workflow: caller.workflow,
+        session: caller.session,
+        input_responses,
+        request_state,
+        client,
+    })
+}
+
+/// The result of a list, written straight from the catalog's own items.
+struct List<'a> {
+    kind: ListKind,
+    items: &'a [Value],
+}
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.kind.member(), self.items)?;
+        map.end()
+    }
+}

@@ -1,0 +1,345 @@
+//! Streamable HTTP: the one endpoint `/mcp`, where `initialize` opens a session of the legacy era and `_meta` makes
+//! a request stateless.
+//!
+//! There is no middleware: every check stands in the order it is made, cheapest first, and nothing of a body is read
+//! before its sender is known. Streams are not resumable: a client whose connection breaks has cancelled its request,
+//! because what nobody can receive any more must not happen unseen (I3).
+
+mod body;
+mod doors;
+mod post;
+mod reply;
+mod serve;
+mod standing;
+
+pub use serve::serve;
+
+use self::{
+    doors::Doors,
+    reply::Accepts,
+    standing::{Standing, Standings},
+};
+use super::{
+    LEGACY_VERSIONS,
+    answer::{Caller, Core},
+    headers,
+    listen::{Watched, Watcher},
+    message,
+    service::Service,
+};
+use crate::{
+    clock::{Clock, IdSource},
+    config::GatewayConfig,
+    identity::{AuthError, Principal},
+    model::code,
+};
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request, State},
+    response::Response,
+    routing::any,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+const SESSION: &str = "mcp-session-id";
+
+/// How much of everything there may be.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one body.
+    pub max_body: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Bytes of large bodies (over 16 KiB) of one principal that are worked on at a time.
+    pub large_bodies_per_principal: usize,
+    /// The same of all principals together.
+    pub large_bodies: usize,
+    /// Requests and streams of one principal at a time.
+    pub requests_per_principal: usize,
+    /// Legacy sessions of one principal; the idlest goes first.
+    pub sessions_per_principal: usize,
+    /// Legacy sessions of all.
+    pub sessions_total: usize,
+    /// A session that nobody used for so long is gone.
+    pub session_idle: Duration,
+    /// When the reply to a long call becomes a stream, so that nobody takes the connection for dead.
+    pub first_keep_alive: Duration,
+    /// Between comments on a quiet stream.
+    pub keep_alive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body: 4 << 20,
+            body_timeout: Duration::from_secs(30),
+            large_bodies_per_principal: 16 << 20,
+            large_bodies: 64 << 20,
+            requests_per_principal: 1024,
+            sessions_per_principal: 1000,
+            sessions_total: 10_000,
+            session_idle: Duration::from_secs(30 * 60),
+            first_keep_alive: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What the router needs beside the gateway.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// The listener's address: a loopback listener accepts loopback names.
+    pub listen: SocketAddr,
+    /// The URL agents reach the gateway at.
+    pub public_url: Option<String>,
+    /// `Host` values beside the listener's own.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values beside the listener's own.
+    pub allowed_origins: Vec<String>,
+    /// Bounds.
+    pub limits: Limits,
+    /// For idle sessions.
+    pub clock: Arc<dyn Clock>,
+    /// For session ids.
+    pub ids: Arc<dyn IdSource>,
+    /// Ends the streams that have no end of their own.
+    pub shutdown: CancellationToken,
+}
+
+impl HttpOptions {
+    /// What servers.toml says, and defaults for the rest.
+    pub fn new(
+        config: &GatewayConfig,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let max_body = usize::try_from(config.max_body).unwrap_or(usize::MAX);
+        let default = Limits::default();
+        let limits = Limits {
+            max_body,
+            sessions_per_principal: config.max_sessions,
+            sessions_total: config.max_sessions.saturating_mul(10),
+            // One body of the largest size must always fit.
+            large_bodies_per_principal: default.large_bodies_per_principal.max(max_body),
+            large_bodies: default.large_bodies.max(max_body.saturating_mul(4)),
+            ..default
+        };
+        Self {
+            listen: config.listen,
+            public_url: config.public_url.clone(),
+            allowed_hosts: config.allowed_hosts.clone(),
+            allowed_origins: config.allowed_origins.clone(),
+            limits,
+            clock,
+            ids,
+            shutdown,
+        }
+    }
+}
+
+struct Front {
+    core: Arc<Core>,
+    doors: Doors,
+    limits: Limits,
+    standings: Standings,
+    bodies: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// The MCP endpoint.
+pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
+    let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } = options;
+    let front = Front {
+        core: Arc::new(Core::new(service)),
+        doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
+        bodies: Arc::new(Semaphore::new(limits.large_bodies / 1024)),
+        standings: Standings::new(clock, ids, limits.clone()),
+        limits,
+        shutdown,
+    };
+    Router::new().route("/mcp", any(enter)).with_state(Arc::new(front))
+}
+
+async fn enter(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let origin = match front.doors.check(request.uri(), request.headers()) {
+        Ok(origin) => origin.cloned(),
+        Err(turned) => {
+            return reply::error(StatusCode::FORBIDDEN, code::INVALID_REQUEST, turned.to_string());
+        }
+    };
+    let mut response = front.admit(request, origin.is_some()).await;
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        let exposed = HeaderValue::from_static("Mcp-Session-Id, WWW-Authenticate, Retry-After");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+    response
+}
+
+/// What a browser asks before it sends anything.
+fn preflight() -> Response {
+    let mut response = reply::empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
+    // `*` would not cover `Authorization`, and the names of `Mcp-Param-*` are the tools'.
+    let names = HeaderValue::from_static(
+        "Authorization, Content-Type, Accept, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name, \
+         Last-Event-ID, Traceparent, X-Workflow-Id, *",
+    );
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+/// One text header, where it is text.
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+impl Front {
+    async fn admit(self: &Arc<Self>, request: Request, from_page: bool) -> Response {
+        match *request.method() {
+            Method::POST | Method::GET | Method::DELETE => {}
+            Method::OPTIONS if from_page => return preflight(),
+            _ => return not_allowed("POST, GET, DELETE"),
+        }
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
+        let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let principal = match self.core.service.authenticate(peer, authorization) {
+            Ok(principal) => principal,
+            Err(error) => return unauthenticated(error),
+        };
+        let standing = self.standings.of(&principal);
+        let Some(slot) = standing.enter(self.limits.requests_per_principal) else {
+            return busy("too many requests at a time");
+        };
+        match *request.method() {
+            Method::POST => post::post(self, principal, &standing, slot, request).await,
+            Method::GET => self.get(principal, &standing, slot, request.headers()),
+            _ => self.delete(&standing, request.headers()),
+        }
+    }
+
+    fn caller(principal: Principal, session: &Arc<str>, headers: &HeaderMap) -> Caller {
+        Caller {
+            principal,
+            session: Arc::clone(session),
+            traceparent: text(headers, "traceparent"),
+            workflow: text(headers, "x-workflow-id"),
+        }
+    }
+
+    /// The legacy session's own stream: news of the lists, and nothing that belongs to a request.
+    fn get(
+        self: &Arc<Self>,
+        principal: Principal,
+        standing: &Arc<Standing>,
+        slot: standing::Slot,
+        headers: &HeaderMap,
+    ) -> Response {
+        let version = headers.get(headers::VERSION).and_then(|value| value.to_str().ok());
+        if version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
+            return not_allowed("POST");
+        }
+        let busy = match self.session(standing, headers) {
+            Ok(busy) => busy,
+            Err(response) => return *response,
+        };
+        if !Accepts::read(headers).events {
+            let text = "a GET stream needs `Accept: text/event-stream`";
+            return reply::error(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, text);
+        }
+        let core = Arc::clone(&self.core);
+        let shutdown = self.shutdown.clone();
+        let ended = busy.session.take_stream();
+        let news = async_stream::stream! {
+            let _slot = slot;
+            let told = *busy.session.told.lock();
+            let mut watcher = Watcher::new(core, principal, Some(told));
+            loop {
+                let news = tokio::select! {
+                    biased;
+                    () = ended.cancelled() => Watched::Ended,
+                    () = shutdown.cancelled() => Watched::Ended,
+                    news = watcher.next() => news,
+                };
+                match news {
+                    Watched::Changes(methods) => {
+                        *busy.session.told.lock() = watcher.seen();
+                        for method in methods {
+                            yield message::notification(method, &Value::Object(Map::new()));
+                        }
+                    }
+                    Watched::Ended => break,
+                }
+            }
+        };
+        // The comment tells the client at once that the stream stands.
+        reply::events(news, Some(bytes::Bytes::from_static(b":\n\n")), self.limits.keep_alive)
+    }
+
+    fn delete(&self, standing: &Standing, headers: &HeaderMap) -> Response {
+        let busy = match self.session(standing, headers) {
+            Ok(busy) => busy,
+            Err(response) => return *response,
+        };
+        self.standings.close(standing, &busy.session.conversation.id);
+        reply::empty(StatusCode::NO_CONTENT)
+    }
+
+    /// The session that a request names, if it is this principal's.
+    fn session(&self, standing: &Standing, headers: &HeaderMap) -> Result<standing::Busy, Box<Response>> {
+        let Some(id) = headers.get(SESSION) else {
+            let text = "no session: send `initialize` first, or a stateless request of 2026-07-28";
+            return Err(Box::new(reply::error(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, text)));
+        };
+        let found = id.to_str().ok().and_then(|id| self.standings.find(standing, id));
+        found.ok_or_else(|| {
+            let text = "no such session: send `initialize` again";
+            Box::new(reply::error(StatusCode::NOT_FOUND, code::INVALID_REQUEST, text))
+        })
+    }
+}
+
+fn not_allowed(allow: &'static str) -> Response {
+    let text = format!("method not allowed: use {allow}");
+    let mut response = reply::error(StatusCode::METHOD_NOT_ALLOWED, code::INVALID_REQUEST, text);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn unauthenticated(error: AuthError) -> Response {
+    let status = match error {
+        AuthError::Missing | AuthError::Unknown => StatusCode::UNAUTHORIZED,
+        AuthError::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let mut response = reply::error(status, code::INVALID_REQUEST, error.to_string());
+    let headers = response.headers_mut();
+    match error {
+        AuthError::Missing => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        AuthError::Unknown => {
+            let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge)
+        }
+        AuthError::RateLimited(wait) => headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into()),
+    };
+    response
+}
+
+fn busy(text: &str) -> Response {
+    let mut response = reply::error(StatusCode::TOO_MANY_REQUESTS, code::INTERNAL_ERROR, text);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,299 @@
+//! A POST: one message, or a batch of 2025-03-26, and its reply.
+
+use super::{
+    Front, SESSION, body,
+    body::{Unread, Weight},
+    busy,
+    reply::{self, Accepts},
+    standing::{Busy, Slot, Standing},
+};
+use crate::{
+    front::{
+        BATCH_VERSION, LEGACY_VERSIONS, MODERN_VERSION,
+        client::Outbox,
+        conversation::{Conversation, Hello},
+        exchange::{self, Exchange},
+        headers, listen,
+        message::{self, Document, Malformed, Message, Notification, Request},
+        modern::{self, Answer, Declared, Method, Refusal},
+    },
+    identity::Principal,
+    model::{RpcError, code},
+};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream::StreamExt as _;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value};
+use std::sync::{Arc, atomic::Ordering};
+
+/// From here on a body is parsed on a thread of its own.
+const LARGE: usize = 256 * 1024;
+
+/// What a request holds until it is answered.
+struct Held {
+    _slot: Slot,
+    _weight: Weight,
+}
+
+/// Reads a POST and replies.
+pub(super) async fn post(
+    front: &Arc<Front>,
+    principal: Principal,
+    standing: &Arc<Standing>,
+    slot: Slot,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        let text = "`Content-Type` must be `application/json`";
+        return reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, text);
+    }
+    let accepts = Accepts::read(&parts.headers);
+    if !accepts.json && !accepts.events {
+        let text = "`Accept` must name `application/json` and `text/event-stream`";
+        return reply::error(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, text);
+    }
+    let (bytes, weight) = match body::read(body, &front.limits, standing, &front.bodies).await {
+        Ok(read) => read,
+        Err(unread) => return unreadable(unread, front.limits.max_body),
+    };
+    let document = match parse(bytes).await {
+        Ok(document) => document,
+        Err(error) => return reply::error(StatusCode::BAD_REQUEST, error.code, error.message),
+    };
+    let held = Held { _slot: slot, _weight: weight };
+    let post = Post { front, principal, standing, headers: &parts.headers, accepts, held };
+    match document {
+        Document::One(Ok(Message::Request(request))) => post.request(request).await,
+        Document::One(Ok(Message::Notification(notification))) => post.notification(notification),
+        Document::One(Ok(Message::Response(response))) => match post.session() {
+            Ok(busy) => {
+                busy.session.conversation.answered(response);
+                reply::empty(StatusCode::ACCEPTED)
+            }
+            Err(response) => *response,
+        },
+        Document::One(Err(Malformed { id, error })) => {
+            reply::refusal(id.as_ref(), &Refusal { status: StatusCode::BAD_REQUEST, error })
+        }
+        Document::Batch(messages) => post.batch(messages).await,
+    }
+}
+
+/// Reads a document; a large one where it holds up nobody else.
+async fn parse(bytes: Bytes) -> Result<Document, RpcError> {
+    if bytes.len() < LARGE {
+        return message::read(&bytes);
+    }
+    let reading = tokio::task::spawn_blocking(move || message::read(&bytes)).await;
+    reading.unwrap_or_else(|_| Err(RpcError::new(code::INTERNAL_ERROR, "the body could not be read")))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
+}
+
+fn unreadable(unread: Unread, max_body: usize) -> Response {
+    match unread {
+        Unread::TooLarge => {
+            let text = format!("the body is larger than {max_body} bytes");
+            reply::error(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, text)
+        }
+        Unread::TooSlow => {
+            let text = "the body did not arrive in time";
+            reply::error(StatusCode::REQUEST_TIMEOUT, code::INVALID_REQUEST, text)
+        }
+        Unread::Broken => {
+            let text = "the body could not be read";
+            reply::error(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, text)
+        }
+        Unread::Busy => busy("too many large requests at a time"),
+    }
+}
+
+struct Post<'p> {
+    front: &'p Arc<Front>,
+    principal: Principal,
+    standing: &'p Arc<Standing>,
+    headers: &'p HeaderMap,
+    accepts: Accepts,
+    held: Held,
+}
+
+/// Which era a message belongs to, by its `_meta` and its headers.
+fn is_modern(method: &str, params: &Map<String, Value>, headers: &HeaderMap) -> Result<bool, Refusal> {
+    if modern::is_modern(params) {
+        return Ok(true);
+    }
+    match headers::single(headers, headers::VERSION)? {
+        Some(version) if LEGACY_VERSIONS.contains(&version) => Ok(false),
+        Some(MODERN_VERSION) => Ok(true),
+        Some(version) => modern::check_version(version).map(|()| true),
+        None => Ok(headers.contains_key(headers::METHOD) || method == "server/discover"),
+    }
+}
+
+impl Post<'_> {
+    fn session(&self) -> Result<Busy, Box<Response>> {
+        self.front.session(self.standing, self.headers)
+    }
+
+    async fn request(self, request: Request) -> Response {
+        if request.method == "initialize" {
+            return self.initialize(request);
+        }
+        match is_modern(&request.method, &request.params, self.headers) {
+            Ok(true) => self.modern(request).await,
+            Ok(false) => self.legacy(request).await,
+            Err(refusal) => reply::refusal(Some(&request.id), &refusal),
+        }
+    }
+
+    fn notification(&self, notification: Notification) -> Response {
+        let Notification { method, params } = notification;
+        match is_modern(&method, &params, self.headers) {
+            // A stateless client cancels by closing its stream, and has nothing else to tell.
+            Ok(true) => reply::empty(StatusCode::ACCEPTED),
+            Ok(false) => match self.session() {
+                Ok(busy) => {
+                    exchange::notified(&busy.session.conversation, &method, params);
+                    reply::empty(StatusCode::ACCEPTED)
+                }
+                Err(response) => *response,
+            },
+            Err(refusal) => reply::refusal(None, &refusal),
+        }
+    }
+
+    fn initialize(self, request: Request) -> Response {
+        let hello = match Hello::read(request.params) {
+            Ok(hello) => hello,
+            Err(error) => {
+                let refusal = Refusal { status: StatusCode::BAD_REQUEST, error };
+                return reply::refusal(Some(&request.id), &refusal);
+            }
+        };
+        let core = &self.front.core;
+        let id = self.front.standings.new_id();
+        let Ok(header) = HeaderValue::from_str(&id) else {
+            return reply::error(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL_ERROR, "no session id");
+        };
+        // Taken before the lists can be asked for, so that no change falls between.
+        let told = *core.service.generations().borrow();
+        let welcome = core.welcome(&self.principal, &hello);
+        self.front.standings.open(self.standing, Arc::new(Conversation::new(id, &hello)), told);
+        core.service.session_opened(&self.principal, &hello.client_info);
+        let answer = Answer::ok(message::success(&request.id, &welcome));
+        let mut response = reply::whole(answer, self.accepts, &self.front.limits);
+        response.headers_mut().insert(SESSION, header);
+        response
+    }
+
+    async fn legacy(self, request: Request) -> Response {
+        let busy = match self.session() {
+            Ok(busy) => busy,
+            Err(response) => return *response,
+        };
+        let conversation = Arc::clone(&busy.session.conversation);
+        let caller = Front::caller(self.principal, &conversation.id, self.headers);
+        let outbox = Outbox::new(self.accepts.events);
+        let core = Arc::clone(&self.front.core);
+        let (held, to) = (self.held, Arc::clone(&outbox));
+        let work = Box::pin(async move {
+            let _held = (held, busy);
+            exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok)
+        });
+        reply::exchange(Exchange::new(outbox, work), self.accepts, &self.front.limits).await
+    }
+
+    async fn modern(self, mut request: Request) -> Response {
+        let (method, declared) = match self.accept_modern(&mut request) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return reply::refusal(Some(&request.id), &refusal),
+        };
+        let (front, standing, limits) = (self.front, self.standing, &self.front.limits);
+        if !standing.greeted.swap(true, Ordering::Relaxed) {
+            front.core.service.session_opened(&self.principal, &declared.client_info);
+        }
+        let Request { id, params, .. } = request;
+        let method = match method {
+            Method::Governed(method) => method,
+            Method::Discover => {
+                let caller = Front::caller(self.principal, &standing.key, self.headers);
+                let answer = Answer::ok(front.core.discover(&caller, &id));
+                return reply::whole(answer, self.accepts, limits);
+            }
+            Method::Listen => return self.listen(id, &params),
+        };
+        let caller = Front::caller(self.principal, &standing.key, self.headers);
+        let outbox = Outbox::new(self.accepts.events);
+        let client = crate::front::answer::Core::modern_client(declared, Arc::clone(&outbox));
+        let core = Arc::clone(&front.core);
+        let held = self.held;
+        let work = Box::pin(async move {
+            let _held = held;
+            Some(core.modern(method, caller, client, id, params).await)
+        });
+        reply::exchange(Exchange::new(outbox, work), self.accepts, limits).await
+    }
+
+    fn accept_modern(&self, request: &mut Request) -> Result<(Method, Declared), Refusal> {
+        let version = modern::declared_version(&request.params)?;
+        headers::check_version(self.headers, version)?;
+        modern::check_version(version)?;
+        headers::check_standard(self.headers, &request.method, &request.params)?;
+        let method = Method::parse(&request.method)?;
+        if let Some(tool) = headers::called_tool(&request.method, &request.params)
+            && let Some(schema) = self.front.core.service.input_schema(&self.principal, tool)
+        {
+            headers::check_params(self.headers, &schema, request.params.get("arguments"))?;
+        }
+        Ok((method, Declared::take(&mut request.params)?))
+    }
+
+    fn listen(self, id: message::Id, params: &Map<String, Value>) -> Response {
+        if !self.accepts.events {
+            let text = "`subscriptions/listen` needs `Accept: text/event-stream`";
+            let error = RpcError::new(code::INVALID_REQUEST, text);
+            return reply::refusal(Some(&id), &Refusal { status: StatusCode::NOT_ACCEPTABLE, error });
+        }
+        let (core, shutdown) = (Arc::clone(&self.front.core), self.front.shutdown.clone());
+        match listen::subscription(core, self.principal, id.clone(), params, shutdown) {
+            Ok(stream) => {
+                let held = self.held;
+                let stream = stream.map(move |message| {
+                    let _held = &held;
+                    message
+                });
+                reply::events(stream, None, self.front.limits.keep_alive)
+            }
+            Err(error) => reply::refusal(Some(&id), &Refusal { status: StatusCode::OK, error }),
+        }
+    }
+
+    async fn batch(self, messages: Vec<Result<Message, Malformed>>) -> Response {
+        let busy = match self.session() {
+            Ok(busy) => busy,
+            Err(response) => return *response,
+        };
+        let conversation = Arc::clone(&busy.session.conversation);
+        if conversation.version != BATCH_VERSION {
+            let text = format!("batches belong to {BATCH_VERSION} and not to this session's version");
+            return reply::error(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, text);
+        }
+        let outbox = Outbox::new(self.accepts.events);
+        let caller = Front::caller(self.principal, &conversation.id, self.headers);
+        let Some(work) = exchange::batch(&self.front.core, &conversation, &caller, &outbox, messages) else {
+            return reply::empty(StatusCode::ACCEPTED);
+        };
+        let held = (self.held, busy);
+        let work = Box::pin(async move {
+            let _held = held;
+            work.await
+        });
+        reply::exchange(Exchange::new(outbox, work), self.accepts, &self.front.limits).await
+    }
+}

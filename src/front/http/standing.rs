@@ -1,0 +1,265 @@
+//! What one principal holds of the front at a time: requests, large bodies, sessions. Every part is bounded, so that
+//! one key cannot starve the others.
+
+use super::Limits;
+use crate::{
+    clock::{Clock, IdSource},
+    front::conversation::Conversation,
+    gateway::ListGenerations,
+    identity::Principal,
+    model::{AgentId, PersonId},
+};
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// A principal whichever of its keys it uses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Agent(AgentId),
+    Person(PersonId),
+}
+
+impl Holder {
+    fn of(principal: &Principal) -> Self {
+        match principal {
+            Principal::Agent(agent) => Self::Agent(agent.id.clone()),
+            Principal::Person(person) => Self::Person(person.id.clone()),
+        }
+    }
+}
+
+/// One principal's share.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Its name, the session of its stateless requests.
+    pub(super) key: Arc<str>,
+    /// Kibibytes of large bodies it may still send.
+    pub(super) bodies: Arc<Semaphore>,
+    /// Whether a stateless client was seen before.
+    pub(super) greeted: AtomicBool,
+    requests: AtomicUsize,
+    sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+}
+
+/// A request's place among its principal's.
+#[derive(Debug)]
+pub(super) struct Slot {
+    standing: Arc<Standing>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.standing.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Standing {
+    /// Takes a place, if there is one.
+    pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Slot> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= most {
+            self.requests.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Slot { standing: Arc::clone(self) })
+    }
+}
+
+/// A legacy session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// What the protocol remembers.
+    pub(super) conversation: Arc<Conversation>,
+    /// What its client was told of the lists.
+    pub(super) told: Mutex<ListGenerations>,
+    /// Ends with the session.
+    pub(super) closed: CancellationToken,
+    stream: Mutex<CancellationToken>,
+    seen: AtomicU64,
+    busy: AtomicUsize,
+}
+
+impl Session {
+    /// Takes over the session's one GET stream: an older one ends.
+    pub(super) fn take_stream(&self) -> CancellationToken {
+        let mut stream = self.stream.lock();
+        stream.cancel();
+        *stream = self.closed.child_token();
+        stream.clone()
+    }
+
+    fn end(&self) {
+        self.closed.cancel();
+        self.conversation.end();
+    }
+}
+
+/// A session in use; it does not grow idle meanwhile.
+#[derive(Debug)]
+pub(super) struct Busy {
+    /// The session.
+    pub(super) session: Arc<Session>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.session.seen.store(millis(self.clock.monotonic()), Ordering::Relaxed);
+        self.session.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Everybody's share.
+#[derive(Debug)]
+pub(super) struct Standings {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    limits: Limits,
+    standings: DashMap<Holder, Arc<Standing>>,
+    sessions: AtomicUsize,
+    swept: AtomicU64,
+}
+
+impl Standings {
+    /// With nobody in it.
+    pub(super) fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>, limits: Limits) -> Self {
+        let swept = AtomicU64::new(millis(clock.monotonic()));
+        let (standings, sessions) = (DashMap::new(), AtomicUsize::new(0));
+        Self { clock, ids, limits, standings, sessions, swept }
+    }
+
+    /// A principal's share. There are never more than the bundle names principals.
+    pub(super) fn of(&self, principal: &Principal) -> Arc<Standing> {
+        let holder = Holder::of(principal);
+        if let Some(standing) = self.standings.get(&holder) {
+            return Arc::clone(&standing);
+        }
+        let standing = || Standing {
+            key: Arc::from(principal.key()),
+            bodies: Arc::new(Semaphore::new(self.limits.large_bodies_per_principal / 1024)),
+            greeted: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
+            sessions: Mutex::new(HashMap::new()),
+        };
+        Arc::clone(&self.standings.entry(holder).or_insert_with(|| Arc::new(standing())))
+    }
+
+    /// A new session id: 256 random bits.
+    pub(super) fn new_id(&self) -> Arc<str> {
+        Arc::from(hex::encode(self.ids.random()))
+    }
+
+    /// Keeps a new session. The idlest of the same principal goes where it has too many; where all have too many
+    /// together, the idlest of whoever has most.
+    pub(super) fn open(&self, standing: &Standing, conversation: Arc<Conversation>, told: ListGenerations) {
+        self.sweep();
+        let id = Arc::clone(&conversation.id);
+        let session = Arc::new(Session {
+            conversation,
+            told: Mutex::new(told),
+            closed: CancellationToken::new(),
+            stream: Mutex::new(CancellationToken::new()),
+            seen: AtomicU64::new(millis(self.clock.monotonic())),
+            busy: AtomicUsize::new(0),
+        });
+        let over = {
+            let mut sessions = standing.sessions.lock();
+            let over = (sessions.len() >= self.limits.sessions_per_principal.max(1)).then(|| idlest(&sessions));
+            let over = over.flatten().and_then(|id| sessions.remove(&id));
+            sessions.insert(id, session);
+            over
+        };
+        match over {
+            Some(over) => over.end(),
+            None => {
+                let total = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+                if total > self.limits.sessions_total.max(1) {
+                    self.evict();
+                }
+            }
+        }
+    }
+
+    fn evict(&self) {
+        let most = self.standings.iter().map(|entry| Arc::clone(entry.value())).max_by_key(|s| s.sessions.lock().len());
+        let Some(standing) = most else { return };
+        let over = {
+            let mut sessions = standing.sessions.lock();
+            idlest(&sessions).and_then(|id| sessions.remove(&id))
+        };
+        if let Some(over) = over {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+            over.end();
+        }
+    }
+
+    /// A session of this principal. Another's is not found, just as one that never was.
+    pub(super) fn find(&self, standing: &Standing, id: &str) -> Option<Busy> {
+        let session = standing.sessions.lock().get(id).cloned()?;
+        if self.is_idle(&session) {
+            self.close(standing, id);
+            return None;
+        }
+        session.busy.fetch_add(1, Ordering::Relaxed);
+        session.seen.store(millis(self.clock.monotonic()), Ordering::Relaxed);
+        Some(Busy { session, clock: Arc::clone(&self.clock) })
+    }
+
+    /// Ends a session. Whether there was one.
+    pub(super) fn close(&self, standing: &Standing, id: &str) -> bool {
+        let Some(session) = standing.sessions.lock().remove(id) else { return false };
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        session.end();
+        true
+    }
+
+    fn is_idle(&self, session: &Session) -> bool {
+        let since = millis(self.clock.monotonic()).saturating_sub(session.seen.load(Ordering::Relaxed));
+        session.busy.load(Ordering::Relaxed) == 0 && since >= millis(self.limits.session_idle)
+    }
+
+    /// Once a minute at most, and only when somebody opens a session: memory is bounded by the caps anyway.
+    fn sweep(&self) {
+        let now = millis(self.clock.monotonic());
+        let last = self.swept.load(Ordering::Relaxed);
+        let due = now.saturating_sub(last) >= 60_000
+            && self.swept.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !due {
+            return;
+        }
+        let all: Vec<_> = self.standings.iter().map(|entry| Arc::clone(entry.value())).collect();
+        for standing in all {
+            let mut idle = Vec::new();
+            standing.sessions.lock().retain(|_, session| {
+                let goes = self.is_idle(session);
+                if goes {
+                    idle.push(Arc::clone(session));
+                }
+                !goes
+            });
+            self.sessions.fetch_sub(idle.len(), Ordering::Relaxed);
+            idle.iter().for_each(|session| session.end());
+        }
+    }
+}
+
+/// Those in use go last.
+fn idlest(sessions: &HashMap<Arc<str>, Arc<Session>>) -> Option<Arc<str>> {
+    let rank = |session: &Session| {
+        (session.busy.load(Ordering::Relaxed) > 0, session.seen.load(Ordering::Relaxed))
+    };
+    sessions.iter().min_by_key(|(_, session)| rank(session)).map(|(id, _)| Arc::clone(id))
+}

@@ -1,0 +1,171 @@
+//! Telling clients that a list has changed: `subscriptions/listen` in the stateless era, and the notifications of
+//! a legacy conversation.
+
+use super::{
+    answer::Core,
+    message::{self, Id},
+    modern::SUBSCRIPTION_KEY,
+};
+use crate::{
+    gateway::ListGenerations,
+    identity::Principal,
+    model::{RpcError, code},
+};
+use futures::stream::Stream;
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A principal is looked at again this often even where nobody says that anything has changed.
+const RECHECK: Duration = Duration::from_secs(15);
+
+/// One kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Tools,
+    Resources,
+    Prompts,
+}
+
+impl Change {
+    const ALL: [Self; 3] = [Self::Tools, Self::Resources, Self::Prompts];
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+        }
+    }
+
+    /// In the filter of `subscriptions/listen`.
+    fn wish(self) -> &'static str {
+        match self {
+            Self::Tools => "toolsListChanged",
+            Self::Resources => "resourcesListChanged",
+            Self::Prompts => "promptsListChanged",
+        }
+    }
+
+    /// The capability under which `listChanged` stands.
+    fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Resources => "resources",
+            Self::Prompts => "prompts",
+        }
+    }
+
+    fn generation(self, generations: ListGenerations) -> u64 {
+        match self {
+            Self::Tools => generations.tools,
+            Self::Resources => generations.resources,
+            Self::Prompts => generations.prompts,
+        }
+    }
+
+    fn offered(self, capabilities: &Value) -> bool {
+        let capability = capabilities.get(self.capability());
+        capability.and_then(|c| c.get("listChanged")).and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// Why a stream of changes moved.
+#[derive(Debug)]
+pub(crate) enum Watched {
+    /// These notifications are due, as their methods.
+    Changes(Vec<&'static str>),
+    /// The principal is none any more, or the gateway ends.
+    Ended,
+}
+
+/// Watches the generations for one principal.
+pub(crate) struct Watcher {
+    core: Arc<Core>,
+    principal: Principal,
+    generations: watch::Receiver<ListGenerations>,
+    seen: ListGenerations,
+    wanted: Vec<Change>,
+}
+
+impl Watcher {
+    /// From now on, or from what a conversation was told last.
+    pub(crate) fn new(core: Arc<Core>, principal: Principal, since: Option<ListGenerations>) -> Self {
+        let mut generations = core.service.generations();
+        let now = *generations.borrow_and_update();
+        let capabilities = core.service.capabilities(&principal);
+        let wanted = Change::ALL.into_iter().filter(|change| change.offered(&capabilities)).collect();
+        Self { core, principal, generations, seen: since.unwrap_or(now), wanted }
+    }
+
+    /// Keeps only what a filter asks for, and tells what that is.
+    fn restrict(&mut self, filter: &Map<String, Value>) -> Map<String, Value> {
+        self.wanted.retain(|change| filter.get(change.wish()) == Some(&Value::Bool(true)));
+        self.wanted.iter().map(|change| (change.wish().to_owned(), Value::Bool(true))).collect()
+    }
+
+    /// What was told so far.
+    pub(crate) fn seen(&self) -> ListGenerations {
+        self.seen
+    }
+
+    /// Waits for the next news.
+    pub(crate) async fn next(&mut self) -> Watched {
+        loop {
+            if !self.core.service.still_valid(&self.principal) {
+                return Watched::Ended;
+            }
+            let now = *self.generations.borrow_and_update();
+            let moved = |change: &Change| change.generation(now) != change.generation(self.seen);
+            let due: Vec<_> = self.wanted.iter().filter(|change| moved(change)).map(|c| c.method()).collect();
+            self.seen = now;
+            if !due.is_empty() {
+                return Watched::Changes(due);
+            }
+            // Both a change and the timer lead to another look.
+            if let Ok(Err(_)) = tokio::time::timeout(RECHECK, self.generations.changed()).await {
+                return Watched::Ended;
+            }
+        }
+    }
+}
+
+/// The notifications of one `subscriptions/listen`, acknowledgement first, and the response that ends it.
+pub(crate) fn subscription(
+    core: Arc<Core>,
+    principal: Principal,
+    id: Id,
+    params: &Map<String, Value>,
+    shutdown: CancellationToken,
+) -> Result<impl Stream<Item = Vec<u8>> + Send + 'static, RpcError> {
+    let Some(Value::Object(filter)) = params.get("notifications") else {
+        return Err(RpcError::new(code::INVALID_PARAMS, "`params.notifications` must be an object"));
+    };
+    let mut watcher = Watcher::new(Arc::clone(&core), principal, None);
+    let agreed = watcher.restrict(filter);
+    let meta = json!({ SUBSCRIPTION_KEY: id });
+    Ok(async_stream::stream! {
+        let params = json!({ "_meta": meta, "notifications": agreed });
+        yield message::notification("notifications/subscriptions/acknowledged", &params);
+        loop {
+            let news = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => Watched::Ended,
+                news = watcher.next() => news,
+            };
+            match news {
+                Watched::Changes(methods) => {
+                    for method in methods {
+                        yield message::notification(method, &json!({ "_meta": meta }));
+                    }
+                }
+                Watched::Ended => break,
+            }
+        }
+        // Two pages of the specification ask for one of these each: cancellation and subscriptions.
+        let params = json!({ "_meta": meta, "requestId": id, "reason": "the subscription has ended" });
+        yield message::notification("notifications/cancelled", &params);
+        yield message::success(&id, &json!({ "resultType": "complete", "_meta": meta }));
+    })
+}

@@ -1,0 +1,346 @@
+//! JSON-RPC as MCP uses it: read strictly, written once.
+
+use crate::model::{RpcError, code, json};
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+/// The longest text that is taken as a request's id.
+const MAX_ID_BYTES: usize = 512;
+/// The most messages in one batch.
+const MAX_BATCH: usize = 100;
+
+/// A request's id: a string or an integer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Id {
+    /// As the client wrote it.
+    Number(Number),
+    /// Likewise.
+    Text(String),
+}
+
+impl Id {
+    /// An id of our own.
+    pub(crate) fn from_u64(id: u64) -> Self {
+        Self::Number(id.into())
+    }
+
+    /// Reads an id; none where it is neither a short string nor an integer.
+    pub(crate) fn read(value: Value) -> Option<Self> {
+        match value {
+            Value::Number(number) if integer(&number) => Some(Self::Number(number)),
+            Value::String(text) if text.len() <= MAX_ID_BYTES => Some(Self::Text(text)),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => None,
+        }
+    }
+}
+
+fn integer(number: &Number) -> bool {
+    number.is_i64() || number.is_u64()
+}
+
+/// A request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// Echoed in the answer.
+    pub(crate) id: Id,
+    /// The method.
+    pub(crate) method: String,
+    /// Empty where there were none.
+    pub(crate) params: Map<String, Value>,
+}
+
+/// A notification.
+#[derive(Debug)]
+pub(crate) struct Notification {
+    /// The method.
+    pub(crate) method: String,
+    /// Empty where there were none.
+    pub(crate) params: Map<String, Value>,
+}
+
+/// A client's answer to something we asked.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// Of our request.
+    pub(crate) id: Id,
+    /// The result or the error.
+    pub(crate) outcome: Result<Value, RpcError>,
+}
+
+/// Any of the three.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Wants an answer.
+    Request(Request),
+    /// Wants none.
+    Notification(Notification),
+    /// Is one.
+    Response(Response),
+}
+
+/// Something that is JSON and no message.
+#[derive(Debug)]
+pub(crate) struct Malformed {
+    /// Where it could be read.
+    pub(crate) id: Option<Id>,
+    /// What is wrong.
+    pub(crate) error: RpcError,
+}
+
+/// One document from a client.
+#[derive(Debug)]
+pub(crate) enum Document {
+    /// One message.
+    One(Result<Message, Malformed>),
+    /// A batch (2025-03-26 only); never empty, never more than 100.
+    Batch(Vec<Result<Message, Malformed>>),
+}
+
+/// The most values in one document: each costs memory many times its text.
+const MAX_VALUES: usize = 500_000;
+
+/// At least as many as there are values, counted only where there can be too many.
+fn values(bytes: &[u8]) -> usize {
+    if bytes.len() <= MAX_VALUES {
+        return 0;
+    }
+    let (mut count, mut quoted, mut escaped) = (1usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Reads one document. The error is what JSON-RPC calls a parse error, or a batch of a wrong size.
+pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
+    if values(bytes) > MAX_VALUES {
+        let text = format!("more than {MAX_VALUES} values in one message");
+        return Err(RpcError::new(code::INVALID_REQUEST, text));
+    }
+    let value = json::parse(bytes)
+        .map_err(|error| RpcError::new(code::PARSE_ERROR, format!("not a JSON document: {error}")))?;
+    match value {
+        Value::Array(items) if items.is_empty() => {
+            Err(RpcError::new(code::INVALID_REQUEST, "an empty batch"))
+        }
+        Value::Array(items) if items.len() > MAX_BATCH => {
+            let text = format!("a batch of {} messages: at most {MAX_BATCH} are read", items.len());
+            Err(RpcError::new(code::INVALID_REQUEST, text))
+        }
+        Value::Array(items) => Ok(Document::Batch(items.into_iter().map(message).collect())),
+        other => Ok(Document::One(message(other))),
+    }
+}
+
+fn message(value: Value) -> Result<Message, Malformed> {
+    let Value::Object(mut object) = value else {
+        return Err(malformed(None, "a message is a JSON object"));
+    };
+    let version = matches!(object.get("jsonrpc"), Some(Value::String(version)) if version == "2.0");
+    let id = object.swap_remove("id");
+    let had_id = id.is_some();
+    let id = id.and_then(Id::read);
+    if !version {
+        return Err(malformed(id, "`jsonrpc` must be \"2.0\""));
+    }
+    if had_id && id.is_none() {
+        return Err(malformed(None, "`id` must be a string of at most 512 bytes or an integer"));
+    }
+    match (object.swap_remove("method"), id) {
+        (Some(Value::String(method)), id) => {
+            let params = match object.swap_remove("params") {
+                None => Map::new(),
+                Some(Value::Object(params)) => params,
+                Some(_) => return Err(malformed(id, "`params` must be an object")),
+            };
+            Ok(match id {
+                Some(id) => Message::Request(Request { id, method, params }),
+                None => Message::Notification(Notification { method, params }),
+            })
+        }
+        (Some(_), id) => Err(malformed(id, "`method` must be a string")),
+        (None, Some(id)) => match (object.swap_remove("result"), object.swap_remove("error")) {
+            (Some(result), None) => Ok(Message::Response(Response { id, outcome: Ok(result) })),
+            (None, Some(error)) => match serde_json::from_value::<RpcError>(error) {
+                Ok(error) => Ok(Message::Response(Response { id, outcome: Err(error) })),
+                Err(_) => Err(malformed(Some(id), "`error` must have an integer `code` and a `message`")),
+            },
+            (Some(_), Some(_)) | (None, None) => {
+                Err(malformed(Some(id), "neither a request nor a response: no `method`, and not one of `result` and `error`"))
+            }
+        },
+        (None, None) => Err(malformed(None, "neither `method` nor `id`")),
+    }
+}
+
+fn malformed(id: Option<Id>, text: &str) -> Malformed {
+    Malformed { id, error: RpcError::new(code::INVALID_REQUEST, text) }
+}
+
+#[derive(Serialize)]
+struct Success<'a, T> {
+    jsonrpc: &'static str,
+    id: &'a Id,
+    result: &'a T,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a Id>,
+    error: &'a RpcError,
+}
+
+#[derive(Serialize)]
+struct Told<'a, T> {
+    jsonrpc: &'static str,
+    method: &'a str,
+    params: &'a T,
+}
+
+#[derive(Serialize)]
+struct Asked<'a, T> {
+    jsonrpc: &'static str,
+    id: &'a Id,
+    method: &'a str,
+    params: &'a T,
+}
+
+const VERSION: &str = "2.0";
+
+fn write(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    if serde_json::to_writer(&mut bytes, value).is_err() {
+        // Only a map with keys that are no text can fail, and there is none.
+        bytes.clear();
+    }
+    bytes
+}
+
+/// A response with a result.
+pub(crate) fn success(id: &Id, result: &impl Serialize) -> Vec<u8> {
+    write(&Success { jsonrpc: VERSION, id, result })
+}
+
+/// A response with an error. Without an id where none could be read.
+pub(crate) fn failure(id: Option<&Id>, error: &RpcError) -> Vec<u8> {
+    write(&Failure { jsonrpc: VERSION, id, error })
+}
+
+/// A notification.
+pub(crate) fn notification(method: &str, params: &impl Serialize) -> Vec<u8> {
+    write(&Told { jsonrpc: VERSION, method, params })
+}
+
+/// A request to the client.
+pub(crate) fn request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8> {
+    write(&Asked { jsonrpc: VERSION, id, method, params })
+}
+
+/// About how many bytes of memory a value costs, counted no further than to `limit`.
+pub(crate) fn weight(value: &Value, limit: usize) -> usize {
+    const NODE: usize = 64;
+    match value {
+        Value::Null | Value::Bool(_) => NODE,
+        Value::Number(number) => NODE + number.as_str().len(),
+        Value::String(text) => NODE + text.len(),
+        Value::Array(items) => sum(items.iter().map(|item| (NODE, item)), limit),
+        Value::Object(members) => sum(members.iter().map(|(key, item)| (NODE + key.len(), item)), limit),
+    }
+}
+
+fn sum<'v>(children: impl Iterator<Item = (usize, &'v Value)>, limit: usize) -> usize {
+    let mut sum = 64;
+    for (own, child) in children {
+        if sum > limit {
+            break;
+        }
+        sum += own + weight(child, limit.saturating_sub(sum));
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kind(text: &str) -> String {
+        let one = |message: Result<Message, Malformed>| match message {
+            Ok(Message::Request(request)) => format!("request {:?} {}", request.id, request.method),
+            Ok(Message::Notification(notification)) => format!("notification {}", notification.method),
+            Ok(Message::Response(response)) => format!("response {}", response.outcome.is_ok()),
+            Err(bad) => format!("malformed {} {}", bad.id.is_some(), bad.error.code),
+        };
+        match read(text.as_bytes()) {
+            Ok(Document::One(message)) => one(message),
+            Ok(Document::Batch(messages)) => format!("batch of {}", messages.len()),
+            Err(error) => format!("error {}", error.code),
+        }
+    }
+
+    #[test]
+    fn documents_are_told_apart() {
+        let check = |text: &str, expect: &str| assert_eq!(kind(text), expect, "{text}");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request Number(Number(1)) ping");
+        check(r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#, r#"request Text("a") ping"#);
+        check(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification notifications/initialized");
+        check(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, "response true");
+        check(r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no"}}"#, "response false");
+        check(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},3]"#, "batch of 2");
+        check("[]", "error -32600");
+        check("{", "error -32700");
+        check("", "error -32700");
+        check(r#"{"jsonrpc":"2.0","jsonrpc":"2.0","id":1,"method":"ping"}"#, "error -32700");
+        check(&"[".repeat(10_000), "error -32700");
+        check("3", "malformed false -32600");
+        check("{}", "malformed false -32600");
+        check(r#"{"id":1,"method":"ping"}"#, "malformed true -32600");
+        check(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, "malformed false -32600");
+        check(r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, "malformed false -32600");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "malformed true -32600");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#, "malformed true -32600");
+        check(r#"{"jsonrpc":"2.0","id":1}"#, "malformed true -32600");
+        check(r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":""}}"#, "malformed true -32600");
+        check(&format!("[{}1]", "1,".repeat(MAX_VALUES)), "error -32600");
+        check(&format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, ",[{".repeat(200_000)), &format!("notification {}", ",[{".repeat(200_000)));
+        check(&json!(vec![1; 101]).to_string(), "error -32600");
+    }
+
+    #[test]
+    fn what_is_written_is_json_rpc() {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let id = Id::Text("x".to_owned());
+        assert_eq!(text(success(&id, &json!({}))), r#"{"jsonrpc":"2.0","id":"x","result":{}}"#);
+        let error = RpcError::new(-1, "no");
+        assert_eq!(text(failure(None, &error)), r#"{"jsonrpc":"2.0","error":{"code":-1,"message":"no"}}"#);
+        assert_eq!(
+            text(failure(Some(&Id::from_u64(3)), &error)),
+            r#"{"jsonrpc":"2.0","id":3,"error":{"code":-1,"message":"no"}}"#
+        );
+        assert_eq!(text(notification("n", &json!({"a":1}))), r#"{"jsonrpc":"2.0","method":"n","params":{"a":1}}"#);
+        assert_eq!(
+            text(request(&Id::from_u64(9), "m", &json!({}))),
+            r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{}}"#
+        );
+    }
+
+    #[test]
+    fn weight_stops_at_its_limit() {
+        assert!(weight(&json!(vec![0; 100_000]), 1000) < 1200);
+        assert!(weight(&json!({"a": "x".repeat(5000)}), 1000) > 1000);
+    }
+}

@@ -1,0 +1,87 @@
+//! What the fronts need of the gateway, as a port, so that a front can be tested against a script.
+
+use crate::{
+    gateway::{CallReply, ClientPort, Gateway, IncomingCall, ListGenerations, ListKind},
+    identity::{AuthError, Principal},
+};
+use futures::future::BoxFuture;
+use serde_json::Value;
+use std::{net::IpAddr, sync::Arc};
+use tokio::sync::watch;
+
+/// The gateway as a front sees it. [`Gateway`] is the one implementation outside tests.
+pub trait Service: Send + Sync + 'static {
+    /// Authenticates an `Authorization` header value.
+    fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError>;
+    /// Whether a principal still is one.
+    fn still_valid(&self, principal: &Principal) -> bool;
+    /// Told whenever a list, or who may see it, has changed.
+    fn generations(&self) -> watch::Receiver<ListGenerations>;
+    /// Waits until the first lists can be complete.
+    fn ready(&self) -> BoxFuture<'_, ()>;
+    /// `serverInfo`.
+    fn server_info(&self) -> Value;
+    /// `capabilities` for this principal, as of now.
+    fn capabilities(&self, principal: &Principal) -> Value;
+    /// `instructions`.
+    fn instructions(&self) -> Option<String>;
+    /// One whole list.
+    fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>>;
+    /// The exposed input schema of a tool that this principal may see.
+    fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>>;
+    /// A call. Dropping the future cancels it.
+    fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply>;
+    /// `completion/complete`.
+    fn complete<'a>(
+        &'a self,
+        principal: &'a Principal,
+        params: Value,
+        client: Arc<dyn ClientPort>,
+    ) -> BoxFuture<'a, CallReply>;
+    /// A session was opened.
+    fn session_opened(&self, principal: &Principal, client_info: &Value);
+}
+
+impl Service for Gateway {
+    fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
+        Gateway::authenticate(self, peer, authorization)
+    }
+    fn still_valid(&self, principal: &Principal) -> bool {
+        Gateway::still_valid(self, principal)
+    }
+    fn generations(&self) -> watch::Receiver<ListGenerations> {
+        Gateway::generations(self)
+    }
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Gateway::ready(self))
+    }
+    fn server_info(&self) -> Value {
+        Gateway::server_info(self)
+    }
+    fn capabilities(&self, principal: &Principal) -> Value {
+        Gateway::capabilities(self, principal)
+    }
+    fn instructions(&self) -> Option<String> {
+        Gateway::instructions(self)
+    }
+    fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
+        Gateway::list(self, principal, kind)
+    }
+    fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
+        Gateway::input_schema(self, principal, tool)
+    }
+    fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply> {
+        Box::pin(Gateway::call(self, call))
+    }
+    fn complete<'a>(
+        &'a self,
+        principal: &'a Principal,
+        params: Value,
+        client: Arc<dyn ClientPort>,
+    ) -> BoxFuture<'a, CallReply> {
+        Box::pin(Gateway::complete(self, principal, params, client))
+    }
+    fn session_opened(&self, principal: &Principal, client_info: &Value) {
+        Gateway::session_opened(self, principal, client_info);
+    }
+}

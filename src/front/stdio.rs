@@ -1,0 +1,465 @@
+//! MCP over stdin and stdout: one agent, one JSON-RPC message a line, both eras on one connection.
+//!
+//! Nothing but MCP is written to stdout. The end of stdin is the client's end: calls that are not answered by then
+//! are cancelled, because nobody is left to approve or receive them (I3).
+
+use super::{
+    BATCH_VERSION,
+    answer::{Caller, Core},
+    client::{Client, Outbox, Wishes},
+    conversation::{Conversation, Hello, InFlight},
+    exchange::{self, Event, Exchange},
+    listen::{self, Watched, Watcher},
+    message::{self, Document, Id, Malformed, Message, Request},
+    modern::{self, Answer, Method},
+    service::Service,
+};
+use crate::{
+    clock::IdSource,
+    identity::Principal,
+    model::{RpcError, code},
+};
+use futures::stream::StreamExt as _;
+use serde_json::{Map, Value};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Requests that are answered at a time.
+const MAX_IN_FLIGHT: usize = 256;
+/// Messages that wait for a slow reader; more wait where they come from.
+const MAX_UNWRITTEN: usize = 64;
+/// After the end of stdin: for what needs nobody to wait for it, and for the rest of stdout.
+const LAST_LISTS: Duration = Duration::from_secs(10);
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What a stdio front needs beside the gateway.
+#[derive(Clone, Debug)]
+pub struct StdioOptions {
+    /// The longest line that is read.
+    pub max_message: usize,
+    /// For the connection's id.
+    pub ids: Arc<dyn IdSource>,
+    /// Stops reading; calls in flight may finish, and a caller that will not wait for them drops the future.
+    pub shutdown: CancellationToken,
+}
+
+/// Why a connection ended before its client ended it.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// stdin failed.
+    #[error("cannot read from stdin: {0}")]
+    Read(io::Error),
+    /// stdout failed: the client is gone.
+    #[error("cannot write to stdout: {0}")]
+    Write(io::Error),
+    /// The agent is no longer in the bundle.
+    #[error("the agent may no longer use this gateway")]
+    Revoked,
+}
+
+/// Serves one agent until stdin ends, `shutdown`, or its revocation.
+pub async fn run<R, W>(
+    service: Arc<dyn Service>,
+    principal: Principal,
+    options: StdioOptions,
+    stdin: R,
+    stdout: W,
+) -> Result<(), StdioError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (out, unwritten) = mpsc::channel(MAX_UNWRITTEN);
+    let connection = Connection {
+        core: Arc::new(Core::new(service)),
+        session: Arc::from(options.ids.uuid()),
+        principal,
+        out,
+        shutdown: options.shutdown,
+        conversation: None,
+        modern: Arc::new(InFlight::default()),
+        greeted: false,
+        watcher: None,
+        calls: JoinSet::new(),
+        others: JoinSet::new(),
+    };
+    let mut writer = pin!(write(unwritten, stdout));
+    let ended = tokio::select! {
+        ended = connection.serve(Lines::new(stdin, options.max_message)) => ended,
+        written = writer.as_mut() => return written.map_err(StdioError::Write),
+    };
+    match timeout(LAST_WORDS, writer).await {
+        Ok(Err(error)) => ended.and(Err(StdioError::Write(error))),
+        Ok(Ok(())) | Err(_) => ended,
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(mut unwritten: mpsc::Receiver<Vec<u8>>, mut stdout: W) -> io::Result<()> {
+    while let Some(mut line) = unwritten.recv().await {
+        line.push(b'\n');
+        stdout.write_all(&line).await?;
+        stdout.flush().await?;
+    }
+    Ok(())
+}
+
+/// One line of stdin.
+enum Line {
+    Text(Vec<u8>),
+    TooLong,
+    End,
+}
+
+/// Lines of a bounded length. Dropping [`Lines::next`] loses nothing.
+struct Lines<R> {
+    input: BufReader<R>,
+    line: Vec<u8>,
+    longest: usize,
+    skipping: bool,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(input: R, longest: usize) -> Self {
+        Self { input: BufReader::with_capacity(64 * 1024, input), line: Vec::new(), longest, skipping: false }
+    }
+
+    async fn next(&mut self) -> io::Result<Line> {
+        loop {
+            let read = self.input.fill_buf().await?;
+            if read.is_empty() {
+                let rest = std::mem::take(&mut self.line);
+                return Ok(if rest.is_empty() { Line::End } else { Line::Text(rest) });
+            }
+            let (part, whole) = match read.iter().position(|byte| *byte == b'\n') {
+                Some(end) => (read.get(..end).unwrap_or_default(), true),
+                None => (read, false),
+            };
+            let used = part.len() + usize::from(whole);
+            if self.skipping || self.line.len() + part.len() > self.longest {
+                self.skipping = true;
+                self.line = Vec::new();
+            } else {
+                self.line.extend_from_slice(part);
+            }
+            self.input.consume(used);
+            if whole {
+                let line = std::mem::take(&mut self.line);
+                return Ok(if std::mem::take(&mut self.skipping) { Line::TooLong } else { Line::Text(line) });
+            }
+        }
+    }
+}
+
+struct Connection {
+    core: Arc<Core>,
+    principal: Principal,
+    session: Arc<str>,
+    out: mpsc::Sender<Vec<u8>>,
+    shutdown: CancellationToken,
+    /// After initialize.
+    conversation: Option<Arc<Conversation>>,
+    /// Stateless requests in flight.
+    modern: Arc<InFlight>,
+    greeted: bool,
+    watcher: Option<Watcher>,
+    /// Cancelled where stdin ends.
+    calls: JoinSet<()>,
+    /// Lists and the like, which may finish.
+    others: JoinSet<()>,
+}
+
+/// The client is not there any more.
+struct Gone;
+
+/// Whether a request changes or waits for anything outside.
+fn is_call(method: &str) -> bool {
+    !(method.ends_with("/list") || matches!(method, "ping" | "server/discover" | "logging/setLevel"))
+}
+
+async fn next_news(watcher: &mut Option<Watcher>) -> Watched {
+    match watcher {
+        Some(watcher) => watcher.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Connection {
+    async fn serve<R: AsyncRead + Unpin>(mut self, mut lines: Lines<R>) -> Result<(), StdioError> {
+        let shutdown = self.shutdown.clone();
+        loop {
+            let line = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {
+                    // Whoever waits for an answer from stdin waits in vain, and ends with the caller's patience.
+                    while self.calls.join_next().await.is_some() {}
+                    break;
+                }
+                Some(_) = self.calls.join_next() => continue,
+                Some(_) = self.others.join_next() => continue,
+                news = next_news(&mut self.watcher) => {
+                    if self.tell(news).await? {
+                        continue;
+                    }
+                    break;
+                }
+                line = lines.next() => line.map_err(StdioError::Read)?,
+            };
+            if !self.core.service.still_valid(&self.principal) {
+                return Err(StdioError::Revoked);
+            }
+            let sent = match line {
+                Line::End => break,
+                Line::TooLong => {
+                    let text = format!("the message is longer than {} bytes", lines.longest);
+                    self.refuse(None, &RpcError::new(code::INVALID_REQUEST, text)).await
+                }
+                Line::Text(line) if line.trim_ascii().is_empty() => Ok(()),
+                Line::Text(line) => self.read(&line).await,
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        self.calls.shutdown().await;
+        if let Some(conversation) = &self.conversation {
+            conversation.end();
+        }
+        let others = async { while self.others.join_next().await.is_some() {} };
+        // Those that still wait for an upstream are dropped.
+        drop(timeout(LAST_LISTS, others).await);
+        Ok(())
+    }
+
+    /// News for a legacy client. Whether the connection goes on.
+    async fn tell(&mut self, news: Watched) -> Result<bool, StdioError> {
+        match news {
+            Watched::Changes(methods) => {
+                for method in methods {
+                    let news = message::notification(method, &Value::Object(Map::new()));
+                    if self.send(news).await.is_err() {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Watched::Ended if self.core.service.still_valid(&self.principal) => {
+                self.watcher = None;
+                Ok(true)
+            }
+            Watched::Ended => Err(StdioError::Revoked),
+        }
+    }
+
+    async fn send(&self, message: Vec<u8>) -> Result<(), Gone> {
+        self.out.send(message).await.map_err(|_| Gone)
+    }
+
+    async fn refuse(&self, id: Option<&Id>, error: &RpcError) -> Result<(), Gone> {
+        self.send(message::failure(id, error)).await
+    }
+
+    async fn read(&mut self, line: &[u8]) -> Result<(), Gone> {
+        match message::read(line) {
+            Ok(Document::One(Ok(Message::Request(request)))) => self.request(request).await,
+            Ok(Document::One(Ok(Message::Notification(notification)))) => {
+                self.notified(&notification.method, notification.params);
+                Ok(())
+            }
+            Ok(Document::One(Ok(Message::Response(response)))) => {
+                if let Some(conversation) = &self.conversation {
+                    conversation.answered(response);
+                }
+                Ok(())
+            }
+            Ok(Document::One(Err(Malformed { id, error }))) => self.refuse(id.as_ref(), &error).await,
+            Ok(Document::Batch(messages)) => self.batch(messages).await,
+            Err(error) => self.refuse(None, &error).await,
+        }
+    }
+
+    fn notified(&self, method: &str, params: Map<String, Value>) {
+        if method == "notifications/cancelled" {
+            if let Some(conversation) = &self.conversation {
+                conversation.in_flight.cancel(params.clone());
+            }
+            self.modern.cancel(params);
+        }
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            principal: self.principal.clone(),
+            session: Arc::clone(&self.session),
+            traceparent: None,
+            workflow: None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.calls.len() + self.others.len() >= MAX_IN_FLIGHT
+    }
+
+    async fn request(&mut self, request: Request) -> Result<(), Gone> {
+        if request.method == "initialize" {
+            return self.initialize(request).await;
+        }
+        if self.is_full() {
+            let error = RpcError::new(code::INTERNAL_ERROR, "too many requests at a time");
+            return self.refuse(Some(&request.id), &error).await;
+        }
+        if modern::is_modern(&request.params) {
+            return self.modern(request).await;
+        }
+        match &self.conversation {
+            Some(conversation) => {
+                let conversation = Arc::clone(conversation);
+                self.legacy(conversation, request);
+                Ok(())
+            }
+            None if request.method == "ping" => {
+                self.send(message::success(&request.id, &Value::Object(Map::new()))).await
+            }
+            None => {
+                let text = "neither initialized nor stateless: send `initialize` first, or `params._meta` with version \
+                            and capabilities";
+                self.refuse(Some(&request.id), &RpcError::new(code::INVALID_PARAMS, text)).await
+            }
+        }
+    }
+
+    async fn initialize(&mut self, request: Request) -> Result<(), Gone> {
+        if self.conversation.is_some() {
+            let error = RpcError::new(code::INVALID_REQUEST, "this connection is initialized already");
+            return self.refuse(Some(&request.id), &error).await;
+        }
+        let hello = match Hello::read(request.params) {
+            Ok(hello) => hello,
+            Err(error) => return self.refuse(Some(&request.id), &error).await,
+        };
+        // Before the lists can be asked for, so that no change falls between.
+        self.watcher = Some(Watcher::new(Arc::clone(&self.core), self.principal.clone(), None));
+        let welcome = self.core.welcome(&self.principal, &hello);
+        self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello)));
+        self.core.service.session_opened(&self.principal, &hello.client_info);
+        self.send(message::success(&request.id, &welcome)).await
+    }
+
+    fn spawn(&mut self, method: &str, exchange: Exchange) {
+        let work = carry(exchange, self.out.clone());
+        if is_call(method) {
+            self.calls.spawn(work);
+        } else {
+            self.others.spawn(work);
+        }
+    }
+
+    fn legacy(&mut self, conversation: Arc<Conversation>, request: Request) {
+        let method = request.method.clone();
+        let (core, caller, outbox) = (Arc::clone(&self.core), self.caller(), Outbox::new(true));
+        let to = Arc::clone(&outbox);
+        let work = async move { exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok) };
+        self.spawn(&method, Exchange::new(outbox, Box::pin(work)));
+    }
+
+    async fn modern(&mut self, mut request: Request) -> Result<(), Gone> {
+        let (method, declared) = match modern::accept(&mut request) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return self.refuse(Some(&request.id), &refusal.error).await,
+        };
+        if !std::mem::replace(&mut self.greeted, true) {
+            self.core.service.session_opened(&self.principal, &declared.client_info);
+        }
+        let Request { id, method: name, params } = request;
+        let outbox = Outbox::new(true);
+        let client = Core::modern_client(declared, Arc::clone(&outbox));
+        let (core, caller) = (Arc::clone(&self.core), self.caller());
+        match method {
+            Method::Discover => self.send(core.discover(&caller, &id)).await,
+            Method::Listen => self.listen(id, &params).await,
+            Method::Governed(method) => {
+                let flying = match self.modern.enter(&id, &client) {
+                    Ok(flying) => flying,
+                    Err(error) => return self.refuse(Some(&id), &error).await,
+                };
+                let work = async move {
+                    let _flying = flying;
+                    let canceller = Arc::clone(&client);
+                    tokio::select! {
+                        biased;
+                        () = canceller.until_cancelled() => None,
+                        answer = core.modern(method, caller, client, id, params) => Some(answer),
+                    }
+                };
+                self.spawn(&name, Exchange::new(outbox, Box::pin(work)));
+                Ok(())
+            }
+        }
+    }
+
+    async fn listen(&mut self, id: Id, params: &Map<String, Value>) -> Result<(), Gone> {
+        let (core, shutdown) = (Arc::clone(&self.core), self.shutdown.clone());
+        let stream = match listen::subscription(core, self.principal.clone(), id.clone(), params, shutdown) {
+            Ok(stream) => stream,
+            Err(error) => return self.refuse(Some(&id), &error).await,
+        };
+        let client = Client::modern(Value::Null, Wishes::default(), Outbox::new(false));
+        let flying = match self.modern.enter(&id, &client) {
+            Ok(flying) => flying,
+            Err(error) => return self.refuse(Some(&id), &error).await,
+        };
+        let out = self.out.clone();
+        self.calls.spawn(async move {
+            let _flying = flying;
+            let mut stream = pin!(stream);
+            loop {
+                let message = tokio::select! {
+                    biased;
+                    () = client.until_cancelled() => break,
+                    message = stream.next() => message,
+                };
+                let Some(message) = message else { break };
+                if out.send(message).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn batch(&mut self, messages: Vec<Result<Message, Malformed>>) -> Result<(), Gone> {
+        let conversation = self.conversation.as_ref().filter(|c| c.version == BATCH_VERSION).map(Arc::clone);
+        let Some(conversation) = conversation else {
+            let text = format!("batches belong to {BATCH_VERSION} and not to this connection's version");
+            return self.refuse(None, &RpcError::new(code::INVALID_REQUEST, text)).await;
+        };
+        if self.is_full() {
+            let error = RpcError::new(code::INTERNAL_ERROR, "too many requests at a time");
+            return self.refuse(None, &error).await;
+        }
+        let (caller, outbox) = (self.caller(), Outbox::new(true));
+        if let Some(work) = exchange::batch(&self.core, &conversation, &caller, &outbox, messages) {
+            self.calls.spawn(carry(Exchange::new(outbox, work), self.out.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Carries an exchange to stdout.
+async fn carry(mut exchange: Exchange, out: mpsc::Sender<Vec<u8>>) {
+    loop {
+        let (message, last) = match poll_fn(|cx| exchange.poll_event(cx)).await {
+            Event::Message(message) => (message, false),
+            Event::End(Some(answer)) => (answer.body, true),
+            Event::End(None) => return,
+        };
+        if out.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Admission: the only maker of a [`Permit`], after one store transaction has reserved the budget, counted the rates,
+//! consumed the approval and committed the decision (I1, I9).
+
+use super::{
+    Gateway, InForce,
+    api::CallReply,
+    approve::{Asking, binding},
+    call::{Decided, store_policy},
+    prepare::{Request, draft},
+    refusal::Refusal,
+};
+use crate::{
+    decision::ApprovalRequirement,
+    model::{Decision, EventDecision, EventDraft, EventType},
+    policy::{ApprovalRule, ChannelKind},
+    store::{Admission, AdmitRequest, ApprovalRecord},
+    upstream::Upstream,
+};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// The right to make one call, made by admission and consumed by dispatch.
+#[must_use = "an admitted call must be dispatched, or settled as not sent"]
+pub(crate) struct Permit {
+    decided: Decided,
+    upstream: Arc<dyn Upstream>,
+    in_force: Arc<InForce>,
+}
+
+impl Permit {
+    /// Takes the permit apart: there is no other way to what it holds.
+    pub(super) fn consume(self) -> (Decided, Arc<dyn Upstream>, Arc<InForce>) {
+        (self.decided, self.upstream, self.in_force)
+    }
+}
+
+/// Why there is no permit.
+pub(crate) enum AdmitError {
+    /// A budget asks for a person; the arguments come back unused.
+    AskAbout(Box<ApprovalRequirement>, Arc<Value>),
+    /// A limit is full, or the store does not answer.
+    Refused(Box<Refusal>),
+}
+
+impl Gateway {
+    /// Admits and dispatches in a task of its own, so that a caller that goes away cancels the call and never its
+    /// settlement.
+    pub(crate) async fn admit_and_dispatch(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: Decided,
+        approval: Option<ApprovalRecord>,
+        asking: &mut Asking,
+    ) -> Result<CallReply, AdmitError> {
+        let gone = CancellationToken::new();
+        let cancel_when_dropped = gone.clone().drop_guard();
+        let gateway = self.clone();
+        let in_force = in_force.clone();
+        let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
+        let event = draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        let start = asking
+            .start()
+            .then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now()));
+        let tracked = self.0.in_flight.track_future(async move {
+            let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
+            Ok(gateway.dispatch(permit, dispatch, gone).await)
+        });
+        let reply = tokio::spawn(tracked).await;
+        drop(cancel_when_dropped);
+        match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::error!(error = %error, "a call's task failed");
+                Err(AdmitError::Refused(Box::new(Refusal::deny("internal", "the gateway failed inside; the call's outcome is unknown"))))
+            }
+        }
+    }
+
+    async fn admit(
+        &self,
+        in_force: &Arc<InForce>,
+        decided: Decided,
+        approval: Option<ApprovalRecord>,
+        start: Option<EventDraft>,
+        mut event: EventDraft,
+    ) -> Result<Permit, AdmitError> {
+        let prepared = &decided.prepared;
+        let verdict = &decided.verdict;
+        let upstream = self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
+            AdmitError::Refused(Box::new(Refusal::deny("scope", "its upstream is gone")))
+        })?;
+        event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
+            (Some(_), _, _) => EventDecision::Approved,
+            (None, Some(_), _) => EventDecision::Remediate,
+            (None, None, Decision::AllowWithConstraints) => EventDecision::AllowWithConstraints,
+            (
+                None,
+                None,
+                Decision::Allow
+                | Decision::RequireApproval
+                | Decision::Remediate
+                | Decision::Suggest
+                | Decision::Throttle
+                | Decision::Deny,
+            ) => EventDecision::Allow,
+        });
+        event.policy_id = Some(verdict.policy_id.clone());
+        event.rule_id = verdict.rule_id.clone();
+        event.reason = Some(verdict.reason.clone());
+        event.approval_id = approval.as_ref().map(|a| a.id.clone());
+        event.capability_id = verdict.capability.clone();
+        event.detail = Some(detail(&decided));
+        let admission = self
+            .0
+            .store
+            .admit(AdmitRequest {
+                now: self.0.clock.now(),
+                start,
+                event,
+                rates: verdict.limits.rates.clone(),
+                budgets: verdict.limits.budgets.clone(),
+                max_repeats: verdict.limits.max_repeats,
+                digest: prepared.digest.clone(),
+                tokens: prepared.estimate.tokens(),
+                cost: prepared.estimate.cost,
+                approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
+            })
+            .await;
+        let refused = |refusal: Refusal| {
+            let mut refusal = refusal;
+            refusal.cost_estimate = Some(prepared.estimate.cost);
+            AdmitError::Refused(Box::new(refusal))
+        };
+        match admission {
+            Ok(Admission::Granted) => Ok(Permit { decided, upstream, in_force: in_force.clone() }),
+            Ok(Admission::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {
+                let requirement = ApprovalRequirement {
+                    policy_id: limit.policy_id,
+                    rule_id: None,
+                    rule: budget_approval(),
+                    reason: limit.reason,
+                };
+                Err(AdmitError::AskAbout(Box::new(requirement), prepared.arguments.clone()))
+            }
+            Ok(Admission::Refused(limit)) => {
+                let mut refusal = Refusal::new(limit.decision, limit.policy_id, None, limit.reason);
+                refusal.retry_after_ms = limit.retry_after_ms;
+                Err(refused(refusal))
+            }
+            Ok(Admission::ApprovalUnusable(why)) => Err(refused(Refusal::deny("approval", why))),
+            Err(error) => {
+                tracing::error!(error = %error, "admission failed");
+                let reason = "the audit store does not answer, and nothing is done unrecorded";
+                Err(refused(Refusal::new(EventDecision::Deny, store_policy(), None, reason)))
+            }
+        }
+    }
+}
+
+/// What a budget with `on_exceed: require_approval` asks for.
+fn budget_approval() -> ApprovalRule {
+    ApprovalRule {
+        approvers: None,
+        quorum: 1,
+        expires_in: Duration::from_secs(15 * 60),
+        escalate: None,
+        evidence_required: false,
+        channels: ChannelKind::ALL.to_vec(),
+        separate: false,
+    }
+}
+
+/// What explains a decision later: the redacted arguments (both versions where they were changed) and every say.
+pub(crate) fn detail(decided: &Decided) -> Value {
+    let mut detail = Map::new();
+    detail.insert("arguments".into(), decided.prepared.recorded.clone());
+    if let Some(original) = &decided.original {
+        detail.insert("original_arguments".into(), original.clone());
+    }
+    detail.insert("steps".into(), json!(decided.verdict.trace.steps));
+    Value::Object(detail)
+}

@@ -1,0 +1,609 @@
+//! Asking a person: the durable record first, then the agent's own client where that may answer, then waiting for an
+//! answer given elsewhere. Silence never approves (I3).
+
+use super::{
+    Gateway, InForce,
+    api::{CallReply, ClientPort},
+    call::Decided,
+    prepare::{Prepared, Request, draft, mark},
+    refusal::Refusal,
+};
+use crate::{
+    approval::{Answer, DecideError, about, eligible},
+    decision::ApprovalRequirement,
+    model::{Actor, ApprovalId, ApprovalStatus, EventDecision, EventType, PersonId, RpcError, SnapshotId, code},
+    policy::ChannelKind,
+    redaction::display_text,
+    store::{ApprovalBinding, ApprovalRecord, Asked, Requirement, StoreError},
+    upstream::Era,
+};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// The name of our question among a modern client's `inputRequests`.
+const QUESTION: &str = "tollgate_approval";
+/// How much of the arguments a prompt shows, in characters.
+const SHOWN_ARGUMENTS: usize = 2000;
+/// How long a sealed state for an upstream's own question lasts.
+const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// What has been asked and answered during one call.
+pub(crate) struct Asking {
+    pub(crate) client: Arc<dyn ClientPort>,
+    responses: Option<Map<String, Value>>,
+    sealed: Option<String>,
+    opened: Option<Opened>,
+    /// Requirements of budgets that ask.
+    pub(crate) also: Vec<ApprovalRequirement>,
+    /// The client was asked, or it answered with something that decides nothing: it is not asked again.
+    asked: bool,
+    /// The pending decision stands in the audit already.
+    recorded: bool,
+    /// The call's start stands in the audit already.
+    started: bool,
+}
+
+/// What a modern client handed back.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Opened {
+    /// Our own question about this approval.
+    Approval(ApprovalId),
+    /// An upstream's question, with its own state.
+    Upstream(Option<String>),
+}
+
+/// What to do next.
+pub(crate) enum Step {
+    /// An approval that this call may use.
+    Use(ApprovalRecord),
+    /// Something changed: evaluate again.
+    Again,
+    /// Nothing is dispatched.
+    Reply(CallReply),
+}
+
+/// What an approval of this call is bound to.
+pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBinding {
+    ApprovalBinding {
+        agent: prepared.facts.agent.id.clone(),
+        tool: prepared.target.full().to_string(),
+        fingerprint: prepared.target.fingerprint(),
+        digest: prepared.digest.clone(),
+        snapshot: snapshot.clone(),
+    }
+}
+
+fn bound_to(request: &Request, decided: &Decided) -> Vec<u8> {
+    let parts = [request.principal.key(), request.kind.as_str().to_owned(), decided.prepared.digest.to_string()];
+    parts.join("\n").into_bytes()
+}
+
+impl Asking {
+    pub(crate) fn new(
+        client: Arc<dyn ClientPort>,
+        responses: Option<Map<String, Value>>,
+        sealed: Option<String>,
+    ) -> Self {
+        Self { client, responses, sealed, opened: None, also: Vec::new(), asked: false, recorded: false, started: false }
+    }
+
+    /// Whether the call's start is still to be recorded; true once.
+    pub(crate) fn start(&mut self) -> bool {
+        !std::mem::replace(&mut self.started, true)
+    }
+
+    /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
+    /// and changes nothing.
+    pub(crate) fn open(&mut self, gateway: &Gateway, request: &Request, decided: &Decided) -> Result<(), RpcError> {
+        let Some(sealed) = self.sealed.take() else { return Ok(()) };
+        let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
+        match text.and_then(|text| serde_json::from_str(&text).ok()) {
+            Some(opened) => {
+                self.opened = Some(opened);
+                Ok(())
+            }
+            None => Err(RpcError::new(
+                code::INVALID_PARAMS,
+                "requestState is not valid for this call: it was changed, has expired, or belongs to another call",
+            )),
+        }
+    }
+
+    /// What goes back to an upstream that asked: its own state and the answers to its own questions.
+    pub(crate) fn upstream_continuation(&mut self) -> (Option<Map<String, Value>>, Option<String>) {
+        match self.opened.take() {
+            Some(Opened::Upstream(state)) => (self.responses.take(), state),
+            other => {
+                self.opened = other;
+                (None, None)
+            }
+        }
+    }
+
+    /// The client's answer to our question about this very record, taken once.
+    fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
+        match &self.opened {
+            Some(Opened::Approval(id)) if *id == record.id => {
+                self.opened = None;
+                self.asked = true;
+                self.responses.as_mut()?.shift_remove(QUESTION)
+            }
+            Some(Opened::Approval(_) | Opened::Upstream(_)) | None => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Gets a person's decision on a call that needs one.
+    pub(crate) async fn seek_approval(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> Step {
+        match self.try_approval(in_force, request, decided, asking).await {
+            Ok(step) => step,
+            Err(error) => {
+                tracing::error!(error = %error, trace.id = %request.trace_id, "an approval could not be asked for");
+                let reason = "the approval store does not answer, and nothing is done without it";
+                let refusal = Refusal::deny("store", reason);
+                Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
+            }
+        }
+    }
+
+    async fn try_approval(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> Result<Step, StoreError> {
+        let binding = binding(&in_force.policies.snapshot, &decided.prepared);
+        // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
+        if let Some(Opened::Approval(id)) = &asking.opened {
+            let known = self.0.approvals.get(id).await.map_err(store_error)?.filter(|r| r.binding == binding);
+            if let Some(known) = known {
+                match known.status {
+                    ApprovalStatus::Rejected | ApprovalStatus::Cancelled | ApprovalStatus::Expired => {
+                        return self.ended(in_force, request, decided, &known).await;
+                    }
+                    ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Consumed => {}
+                }
+            }
+        }
+        let found = self.0.store.approval_for(binding.clone(), self.0.clock.now()).await?;
+        let record = match found {
+            Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
+            Some(record) if record.status == ApprovalStatus::Pending => record,
+            Some(_) | None => self.ask(in_force, request, decided, binding).await?,
+        };
+        if !std::mem::replace(&mut asking.recorded, true) {
+            self.record_pending(in_force, request, decided, &record, asking.start()).await?;
+        }
+        if let Some(answer) = asking.answer_to(&record) {
+            return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
+        }
+        let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
+        if operator.is_none() || std::mem::replace(&mut asking.asked, true) {
+            return self.wait_elsewhere(in_force, request, decided, asking, record).await;
+        }
+        let question = self.question(in_force, decided, &record);
+        match asking.client.era() {
+            Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
+            Era::Modern => {
+                let left = remaining(&record, self.0.clock.now());
+                let state = serde_json::to_string(&Opened::Approval(record.id.clone())).unwrap_or_default();
+                let sealed = self.0.seal.seal(&state, &bound_to(request, decided), left);
+                let sealed = sealed.map_err(StoreError::Failed)?;
+                Ok(Step::Reply(Ok(json!({
+                    "resultType": "input_required",
+                    "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
+                    "requestState": sealed,
+                }))))
+            }
+        }
+    }
+
+    /// Makes the record, or finds that an identical ask is pending.
+    async fn ask(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        binding: ApprovalBinding,
+    ) -> Result<ApprovalRecord, StoreError> {
+        let prepared = &decided.prepared;
+        let now = self.0.clock.now();
+        let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
+        let default = &in_force.policies.bundle.default_approvers;
+        let requirements: Vec<Requirement> = decided
+            .verdict
+            .approvals
+            .iter()
+            .map(|needed| Requirement {
+                policy_id: needed.policy_id.clone(),
+                rule_id: needed.rule_id.clone(),
+                reason: needed.reason.clone(),
+                approvers: needed.rule.approvers.clone().or_else(|| default.clone()).unwrap_or_default(),
+                quorum: needed.rule.quorum.max(1),
+                evidence_required: needed.rule.evidence_required,
+                separate: needed.rule.separate,
+                channels: needed.rule.channels.clone(),
+                escalation: needed.rule.escalate.as_ref().map(|e| (plus(e.after), e.to.clone())),
+            })
+            .collect();
+        let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
+        if requirements.is_empty() {
+            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
+        }
+        let record = ApprovalRecord {
+            id: self.0.ids.approval_id(),
+            version: 0,
+            status: ApprovalStatus::Pending,
+            binding,
+            call_id: request.call_id.clone(),
+            trace_id: request.trace_id,
+            workflow_id: prepared.workflow.clone(),
+            upstream: prepared.target.upstream().clone(),
+            action: prepared.target.action().to_string(),
+            arguments: prepared.recorded.clone(),
+            redacted: prepared.redacted,
+            policy_id: decided.verdict.policy_id.clone(),
+            rule_id: decided.verdict.rule_id.clone(),
+            reason: decided.verdict.reason.clone(),
+            cost_estimate_usd: prepared.estimate.cost,
+            operator: prepared.operator.clone(),
+            attended: prepared.attended,
+            requirements,
+            created_at: now,
+            expires_at: plus(expires_in.unwrap_or_default()),
+            answers: Vec::new(),
+        };
+        let mut event = about(&record, EventType::ApprovalRequested, now);
+        let role = prepared.facts.agent.role.to_string();
+        event.actor = Actor { kind: "agent".to_owned(), role: Some(role).filter(|r| !r.is_empty()) };
+        event.decision = Some(EventDecision::PendingApproval);
+        event.reason = Some(record.reason.clone());
+        event.sensitivity_level = prepared.level;
+        event.detail = Some(json!({"arguments": record.arguments, "requirements": record.requirements}));
+        match self.0.store.ask(record, vec![event]).await? {
+            Asked::Made(record) | Asked::Reused(record) => Ok(record),
+        }
+    }
+
+    async fn record_pending(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        record: &ApprovalRecord,
+        start: bool,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let start = start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
+        let mut event = draft(EventType::AgentDecision, request, Some(&decided.prepared), in_force, now);
+        let verdict = &decided.verdict;
+        event.decision = Some(EventDecision::PendingApproval);
+        event.policy_id = Some(verdict.policy_id.clone());
+        event.rule_id = verdict.rule_id.clone();
+        event.reason = Some(verdict.reason.clone());
+        event.approval_id = Some(record.id.clone());
+        event.detail = Some(super::admit::detail(decided));
+        self.0.store.record(start.into_iter().chain([event]).collect()).await
+    }
+
+    /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show
+    /// a form.
+    fn inline_operator(
+        &self,
+        in_force: &Arc<InForce>,
+        decided: &Decided,
+        record: &ApprovalRecord,
+        client: &dyn ClientPort,
+    ) -> Option<PersonId> {
+        let operator = decided.prepared.operator.as_ref().filter(|_| decided.prepared.attended)?;
+        let person = in_force.policies.authority.people.get(operator)?;
+        let now = self.0.clock.now();
+        let entitled =
+            record.requirements.iter().any(|r| eligible(record, r, person, ChannelKind::Elicitation, now).is_ok());
+        let fresh = !record.answers.iter().any(|a| a.person == *operator);
+        (entitled && fresh && supports_form(client.capabilities())).then(|| operator.clone())
+    }
+
+    /// The elicitation's parameters: what a person reads, and the form.
+    fn question(&self, in_force: &Arc<InForce>, decided: &Decided, record: &ApprovalRecord) -> Value {
+        let arguments = serde_json::to_string_pretty(&record.arguments).unwrap_or_default();
+        let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
+        let left = remaining(record, self.0.clock.now());
+        let minutes = Duration::from_secs(left.as_secs().max(1));
+        let changed = if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
+        let message = format!(
+            "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
+            display_text(&record.binding.agent, 100),
+            display_text(&record.binding.tool, 200),
+            display_text(&record.action, 200),
+            display_text(&arguments, SHOWN_ARGUMENTS),
+            record.policy_id,
+            display_text(&in_force.policies.data.redact_text(&record.reason), 500),
+            record.cost_estimate_usd,
+            humantime::format_duration(minutes),
+        );
+        let evidence = record.requirements.iter().any(|r| r.evidence_required);
+        let mut properties = Map::new();
+        properties.insert(
+            "decision".into(),
+            json!({"type": "string", "title": "Decision", "description": "Whether this one call may be made", "enum": ["approve", "reject"]}),
+        );
+        properties.insert(
+            "comment".into(),
+            json!({"type": "string", "title": "Comment", "description": "Kept in the audit record", "maxLength": crate::approval::MAX_TEXT}),
+        );
+        let mut required = vec!["decision"];
+        if evidence {
+            properties.insert(
+                "evidence".into(),
+                json!({"type": "string", "title": "Evidence", "description": "What shows that the call is right: a ticket, a change number", "minLength": 1, "maxLength": crate::approval::MAX_TEXT}),
+            );
+            required.push("evidence");
+        }
+        json!({
+            "mode": "form",
+            "message": message,
+            "requestedSchema": {"type": "object", "properties": properties, "required": required},
+        })
+    }
+
+    /// Asks a legacy client during the call, until it answers, somebody else decides, or the approval expires.
+    async fn elicit(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &mut Asking,
+        record: ApprovalRecord,
+        question: Value,
+    ) -> Result<Step, StoreError> {
+        let mut answer = asking.client.ask("elicitation/create".to_owned(), question);
+        let mut changes = self.0.store.approval_changes();
+        let mut generations = self.generations();
+        let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
+        tokio::pin!(expiry);
+        loop {
+            tokio::select! {
+                answer = &mut answer => {
+                    return self.take_answer(in_force, request, decided, asking, record, answer).await;
+                }
+                changed = changes.changed() => {
+                    changed.map_err(|_| StoreError::Closed)?;
+                    match self.0.store.approval(record.id.clone()).await? {
+                        Some(now) if now.status == ApprovalStatus::Pending => {}
+                        Some(now) => return self.ended(in_force, request, decided, &now).await,
+                        None => return Err(StoreError::Damaged("an approval has vanished".into())),
+                    }
+                }
+                _ = generations.changed() => {
+                    if !self.still_valid(&request.principal) {
+                        return Ok(Step::Again);
+                    }
+                }
+                () = &mut expiry => {
+                    let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
+                    return self.ended(in_force, request, decided, &expired).await;
+                }
+            }
+        }
+    }
+
+    /// What the agent's client answered. Only its attended operator's accept or decline decides anything.
+    async fn take_answer(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &mut Asking,
+        record: ApprovalRecord,
+        answer: Result<Value, RpcError>,
+    ) -> Result<Step, StoreError> {
+        let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
+        let given = answer.ok().and_then(|value| read_answer(&value));
+        let (Some(operator), Some(given)) = (operator, given) else {
+            return self.wait_elsewhere(in_force, request, decided, asking, record).await;
+        };
+        let outcome = self
+            .0
+            .approvals
+            .decide(&in_force.policies, &operator, &record.id, ChannelKind::Elicitation, given)
+            .await;
+        match outcome {
+            Ok(now) if now.status == ApprovalStatus::Pending => {
+                self.wait_elsewhere(in_force, request, decided, asking, now).await
+            }
+            Ok(now) => self.ended(in_force, request, decided, &now).await,
+            Err(DecideError::Store(error)) => Err(error),
+            Err(
+                DecideError::NotFound
+                | DecideError::NotApprover(_)
+                | DecideError::AlreadyDecided(_)
+                | DecideError::AlreadyAnswered(_)
+                | DecideError::EvidenceMissing,
+            ) => self.wait_elsewhere(in_force, request, decided, asking, record).await,
+        }
+    }
+
+    /// Waits for an answer given elsewhere, at most `approval_wait`.
+    async fn wait_elsewhere(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &Asking,
+        record: ApprovalRecord,
+    ) -> Result<Step, StoreError> {
+        let mut changes = self.0.store.approval_changes();
+        let mut generations = self.generations();
+        if asking.client.wants_progress() {
+            let message = format!("waiting for approval {}", record.id);
+            asking.client.notify("notifications/progress", json!({"progress": 0, "message": message}));
+        }
+        let patience = in_force.config.gateway.approval_wait.min(remaining(&record, self.0.clock.now()));
+        let patience = tokio::time::sleep(patience);
+        tokio::pin!(patience);
+        loop {
+            let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
+            match now {
+                Some(now) if now.status == ApprovalStatus::Pending => {}
+                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                None => return Err(StoreError::Damaged("an approval has vanished".into())),
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
+                _ = generations.changed() => {
+                    if !self.still_valid(&request.principal) {
+                        return Ok(Step::Again);
+                    }
+                }
+                () = &mut patience => {
+                    let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
+                    refusal.reason = decided.verdict.reason.clone();
+                    // The pending decision is recorded already.
+                    return Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)));
+                }
+            }
+        }
+    }
+
+    /// A record that is pending no more.
+    async fn ended(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        record: &ApprovalRecord,
+    ) -> Result<Step, StoreError> {
+        let decision = match record.status {
+            ApprovalStatus::Pending | ApprovalStatus::Approved => return Ok(Step::Again),
+            // Another identical call has used it: this one needs its own.
+            ApprovalStatus::Consumed => return Ok(Step::Again),
+            ApprovalStatus::Rejected | ApprovalStatus::Cancelled => EventDecision::Rejected,
+            ApprovalStatus::Expired => EventDecision::Expired,
+        };
+        let refusal = approval_refusal(decided, record, decision);
+        let mut event = self.refusal_event(request, Some(&decided.prepared), in_force, &refusal);
+        mark(&mut event, &refusal);
+        self.0.store.record(vec![event]).await?;
+        Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)))
+    }
+
+    /// Seals an upstream's own question for a modern client, with the upstream's state inside.
+    pub(crate) fn seal_upstream_state(
+        &self,
+        bound: &[u8],
+        state: Option<String>,
+    ) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(state)).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
+    }
+
+    /// What a sealed state of this call is bound to.
+    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Vec<u8> {
+        bound_to(request, decided)
+    }
+}
+
+fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventDecision) -> Refusal {
+    let reason = match decision {
+        EventDecision::Rejected => {
+            let comment = record.answers.iter().rev().find(|a| !a.approve).and_then(|a| a.comment.as_deref());
+            match comment.filter(|c| !c.trim().is_empty()) {
+                Some(comment) => format!("a person rejected it: {}", display_text(comment, 300)),
+                None => "a person rejected it".to_owned(),
+            }
+        }
+        EventDecision::Expired => "nobody approved it in time".to_owned(),
+        EventDecision::Allow
+        | EventDecision::AllowWithConstraints
+        | EventDecision::PendingApproval
+        | EventDecision::Approved
+        | EventDecision::Remediate
+        | EventDecision::Suggest
+        | EventDecision::Throttle
+        | EventDecision::Deny => record.reason.clone(),
+    };
+    let mut refusal = Refusal::new(decision, record.policy_id.clone(), record.rule_id.clone(), reason);
+    refusal.approval_id = Some(record.id.clone());
+    refusal.cost_estimate = Some(decided.prepared.estimate.cost);
+    refusal
+}
+
+fn store_error(error: DecideError) -> StoreError {
+    match error {
+        DecideError::Store(error) => error,
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
+    Duration::try_from(record.expires_at.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// Whether a client can show a form: `elicitation: {}` means form mode (2025-06-18 and later).
+pub(crate) fn supports_form(capabilities: &Value) -> bool {
+    capabilities.get("elicitation").and_then(Value::as_object).is_some_and(|modes| {
+        modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url")
+    })
+}
+
+/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
+fn read_answer(result: &Value) -> Option<Answer> {
+    let content = result.get("content");
+    let text = |name: &str| {
+        content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
+    };
+    let approve = match result.get("action").and_then(Value::as_str)? {
+        "accept" => match content?.get("decision").and_then(Value::as_str)? {
+            "approve" => true,
+            "reject" => false,
+            _ => return None,
+        },
+        "decline" => false,
+        _ => return None,
+    };
+    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I3: only an explicit answer decides anything.
+    #[test]
+    fn silence_and_nonsense_decide_nothing() {
+        let check = |value: Value, expect: Option<bool>| {
+            assert_eq!(read_answer(&value).map(|a| a.approve), expect, "{value}");
+        };
+        check(json!({"action": "accept", "content": {"decision": "approve"}}), Some(true));
+        check(json!({"action": "accept", "content": {"decision": "reject"}}), Some(false));
+        check(json!({"action": "decline"}), Some(false));
+        check(json!({"action": "cancel"}), None);
+        check(json!({"action": "accept"}), None);
+        check(json!({"action": "accept", "content": {}}), None);
+        check(json!({"action": "accept", "content": {"decision": true}}), None);
+        check(json!({"action": "accept", "content": {"decision": "APPROVE"}}), None);
+        check(json!({"action": "approve", "content": {"decision": "approve"}}), None);
+        check(json!({}), None);
+        check(json!(null), None);
+    }
+
+    #[test]
+    fn only_clients_with_forms_are_asked() {
+        let check = |value: Value, expect: bool| assert_eq!(supports_form(&value), expect, "{value}");
+        check(json!({}), false);
+        check(json!({"elicitation": {}}), true);
+        check(json!({"elicitation": {"form": {}}}), true);
+        check(json!({"elicitation": {"url": {}}}), false);
+        check(json!({"elicitation": {"form": {}, "url": {}}}), true);
+        check(json!({"elicitation": true}), false);
+    }
+}

@@ -1,0 +1,307 @@
+//! The whole path of a call: scope → schema → redaction → estimate → decide → approval → admit → dispatch → settle → reply.
+
+use super::{
+    Gateway, InForce,
+    admit::AdmitError,
+    api::{CallReply, IncomingCall},
+    approve::{Asking, Step},
+    edits,
+    prepare::{Prepared, Request, Stop, arguments_of, draft, mark, unknown_policy},
+    refusal::Refusal,
+};
+use crate::{
+    decision::{ApprovalRequirement, Verdict, decide},
+    identity::Principal,
+    model::{CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, TraceId, code},
+    policy::{Constraints, Remediation},
+};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// How often a call may be changed by constraints and remediation before that itself is a refusal.
+const MAX_CHANGES: usize = 4;
+
+/// A call that has been decided, with everything that earlier evaluations of it left standing.
+pub(crate) struct Decided {
+    pub(crate) prepared: Prepared,
+    pub(crate) verdict: Verdict,
+    pub(crate) constraints: Constraints,
+    /// The call as the agent made it, redacted, where a constraint or remediation changed it.
+    pub(crate) original: Option<Value>,
+    /// The remediation that was applied.
+    pub(crate) applied: Option<Arc<Remediation>>,
+}
+
+impl Gateway {
+    /// A call: the whole path. Dropping the future cancels it; what was dispatched is settled all the same.
+    pub async fn call(&self, call: IncomingCall) -> CallReply {
+        let Principal::Agent(agent) = &call.principal else {
+            return Err(unknown(call.kind, &call.name));
+        };
+        let trace_id = trace_of(&call.meta, call.traceparent.as_deref()).unwrap_or_else(|| self.0.ids.trace_id());
+        let workflow = call.meta.get("tollgate/workflow_id").and_then(Value::as_str).map(str::to_owned);
+        let request = Request {
+            agent: agent.id.clone(),
+            principal: call.principal,
+            kind: call.kind,
+            meta: call.meta,
+            rest: call.rest,
+            session: call.session,
+            workflow: workflow.or(call.workflow),
+            trace_id,
+            call_id: self.0.ids.call_id(),
+            name: call.name,
+        };
+        let mut arguments = Arc::new(arguments_of(request.kind, &request.name, call.arguments));
+        let mut asking = Asking::new(call.client, call.input_responses, call.request_state);
+        let mut first = true;
+        loop {
+            // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
+            let in_force = self.in_force();
+            if !self.still_valid(&request.principal) {
+                let refusal = Refusal::deny("identity", "this credential is no longer valid");
+                return self.refuse(&request, None, &in_force, refusal, &mut asking).await;
+            }
+            let mut decided = match self.evaluate(&in_force, &request, arguments.clone()) {
+                Ok(decided) => decided,
+                Err(Stop::Unknown) => return self.refuse_unknown(&request, &in_force).await,
+                Err(Stop::Refused(refusal, prepared)) => {
+                    return self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking).await;
+                }
+            };
+            if std::mem::take(&mut first) {
+                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
+            }
+            if let Err(error) = asking.open(self, &request, &decided) {
+                return Err(error);
+            }
+            // A budget that asks for a person adds its requirement to the rules' own.
+            if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
+                decided.verdict.decision = Decision::RequireApproval;
+                keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
+            }
+            let approval = match decided.verdict.decision {
+                Decision::Allow | Decision::AllowWithConstraints => None,
+                Decision::RequireApproval => match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
+                    Step::Use(record) => Some(record),
+                    Step::Again => continue,
+                    Step::Reply(reply) => return reply,
+                },
+                Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
+                    let refusal = refusal_of(&decided);
+                    return self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking).await;
+                }
+            };
+            // The arguments go with the call: only where it was changed is the agent's own version kept.
+            let kept = decided.original.is_some().then(|| arguments.clone());
+            drop(std::mem::take(&mut arguments));
+            return match self.admit_and_dispatch(&in_force, &request, decided, approval, &mut asking).await {
+                Ok(reply) => reply,
+                Err(AdmitError::AskAbout(requirement, returned)) => {
+                    asking.also.push(*requirement);
+                    arguments = kept.unwrap_or(returned);
+                    continue;
+                }
+                Err(AdmitError::Refused(refusal)) => {
+                    // The store has recorded it in the same transaction that refused it.
+                    refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
+                }
+            };
+        }
+    }
+
+    /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
+    /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
+    pub(crate) fn evaluate(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        arguments: Arc<Value>,
+    ) -> Result<Decided, Stop> {
+        let view = self.view(in_force, &request.agent).ok_or(Stop::Unknown)?;
+        let mut name = request.name.clone();
+        let mut arguments = arguments;
+        let mut constraints = Constraints::default();
+        let mut approvals: Vec<ApprovalRequirement> = Vec::new();
+        let mut strictest: Option<Verdict> = None;
+        let mut original: Option<Value> = None;
+        let mut applied: Option<Arc<Remediation>> = None;
+        for _ in 0..MAX_CHANGES {
+            let prepared =
+                self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some())?;
+            let mut verdict = decide(&in_force.policies, &prepared.facts);
+            constraints = edits::intersect(&constraints, &verdict.constraints);
+            let mut change = edits::apply(&prepared.arguments, &verdict.constraints.arguments);
+            let mut other_tool = None;
+            if verdict.decision == Decision::Remediate
+                && let Some(remediation) = verdict.remediation.clone().filter(|r| r.apply)
+            {
+                let base = match &change {
+                    Ok(Some(changed)) => changed.clone(),
+                    Ok(None) | Err(_) => (*prepared.arguments).clone(),
+                };
+                change = change.and_then(|_| Ok(Some(edits::apply(&base, &remediation.edits)?.unwrap_or(base))));
+                other_tool = remediation.tool.clone();
+                applied = Some(remediation);
+            } else if verdict.decision > Decision::RequireApproval {
+                // Nothing will be dispatched: there is nothing to change.
+                change = Ok(None);
+            }
+            match change {
+                Err(reason) => {
+                    let refusal = Refusal::deny(&verdict.policy_id, reason);
+                    return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
+                }
+                Ok(Some(changed)) => {
+                    original.get_or_insert(prepared.recorded);
+                    keep(&mut approvals, verdict.approvals.drain(..));
+                    if verdict.decision != Decision::Remediate
+                        && strictest.as_ref().is_none_or(|s| verdict.decision > s.decision)
+                    {
+                        strictest = Some(verdict);
+                    }
+                    if let Some(tool) = other_tool {
+                        name = tool.to_string();
+                    }
+                    arguments = Arc::new(changed);
+                }
+                Ok(None) => {
+                    keep(&mut approvals, verdict.approvals.drain(..));
+                    if let Some(earlier) = strictest.filter(|s| s.decision > verdict.decision) {
+                        verdict.decision = earlier.decision;
+                        verdict.policy_id = earlier.policy_id;
+                        verdict.rule_id = earlier.rule_id;
+                        verdict.reason = earlier.reason;
+                    }
+                    verdict.approvals = approvals;
+                    return Ok(Decided { prepared, verdict, constraints, original, applied });
+                }
+            }
+        }
+        let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
+        Err(Stop::Refused(Box::new(refusal), None))
+    }
+
+    /// Records a refusal and answers with it. Where it cannot be recorded, the agent is told that instead: either way
+    /// nothing was dispatched.
+    pub(crate) async fn refuse(
+        &self,
+        request: &Request,
+        prepared: Option<&Prepared>,
+        in_force: &Arc<InForce>,
+        refusal: Refusal,
+        asking: &mut Asking,
+    ) -> CallReply {
+        let mut refusal = refusal;
+        if let Some(prepared) = prepared {
+            refusal.cost_estimate.get_or_insert(prepared.estimate.cost);
+        }
+        let mut events = Vec::with_capacity(2);
+        if asking.start() {
+            events.push(draft(EventType::AgentStart, request, prepared, in_force, self.0.clock.now()));
+        }
+        events.push(self.refusal_event(request, prepared, in_force, &refusal));
+        if let Err(error) = self.0.store.record(events).await {
+            tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
+            refusal = Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
+        }
+        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
+    }
+
+    pub(crate) fn refusal_event(
+        &self,
+        request: &Request,
+        prepared: Option<&Prepared>,
+        in_force: &Arc<InForce>,
+        refusal: &Refusal,
+    ) -> EventDraft {
+        let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
+        mark(&mut event, refusal);
+        let mut detail = Map::new();
+        if let Some(prepared) = prepared {
+            detail.insert("arguments".into(), prepared.recorded.clone());
+        }
+        if let Some(remediation) = &refusal.remediation {
+            detail.insert("remediation".into(), remediation.clone());
+        }
+        event.detail = Some(Value::Object(detail));
+        event
+    }
+
+    async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {
+        let refusal =
+            Refusal::new(EventDecision::Deny, unknown_policy(), None, "not in this agent's scope, or not there");
+        let event = self.refusal_event(request, None, in_force, &refusal);
+        if let Err(error) = self.0.store.record(vec![event]).await {
+            tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
+        }
+        Err(unknown(request.kind, &request.name))
+    }
+}
+
+fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {
+    for requirement in more {
+        if !all.contains(&requirement) {
+            all.push(requirement);
+        }
+    }
+}
+
+/// The answer for what does not exist, which is also the answer for what is out of scope (I7).
+pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
+    let shown: String = name.chars().take(128).collect();
+    match kind {
+        CallKind::Tool => RpcError::new(code::INVALID_PARAMS, format!("Unknown tool: {shown}")),
+        CallKind::Prompt => RpcError::new(code::INVALID_PARAMS, format!("Unknown prompt: {shown}")),
+        CallKind::Resource => {
+            // The front turns this into -32002 for a legacy client.
+            RpcError::new(code::INVALID_PARAMS, "Resource not found").with_data(json!({"uri": shown}))
+        }
+    }
+}
+
+fn trace_of(meta: &Map<String, Value>, header: Option<&str>) -> Option<TraceId> {
+    meta.get("traceparent").and_then(Value::as_str).and_then(TraceId::from_traceparent).or_else(|| {
+        header.and_then(TraceId::from_traceparent)
+    })
+}
+
+fn refusal_of(decided: &Decided) -> Refusal {
+    let verdict = &decided.verdict;
+    let mut refusal = Refusal::new(
+        verdict.decision.event_word(),
+        verdict.policy_id.clone(),
+        verdict.rule_id.clone(),
+        verdict.reason.clone(),
+    );
+    refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
+    if verdict.decision == Decision::Suggest {
+        refusal.remediation = Some(json!({
+            "mode": "suggest",
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+        }));
+    }
+    refusal
+}
+
+/// The safer variant, as the agent can make it itself. Values that the author of the rule wrote are shown; the agent's
+/// own are masked like everywhere.
+fn proposal(decided: &Decided, remediation: &Remediation) -> Value {
+    let arguments = edits::apply(&decided.prepared.recorded, &remediation.edits)
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| decided.prepared.recorded.clone());
+    json!({
+        "mode": if remediation.apply { "apply" } else { "suggest" },
+        "tool": remediation.tool.as_deref().unwrap_or(decided.prepared.target.full()),
+        "arguments": arguments,
+        "reason": remediation.reason,
+    })
+}
+
+/// The id under which a store that does not answer denies.
+pub(crate) fn store_policy() -> PolicyId {
+    PolicyId::from("store")
+}

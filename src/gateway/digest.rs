@@ -1,0 +1,50 @@
+//! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form (I4).
+
+use crate::model::{CallKind, Digest, json};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
+/// The key that keeps digests from being guessed; the same in every process on one store.
+#[derive(Clone)]
+pub(crate) struct DigestKey(Hmac<Sha256>);
+
+impl DigestKey {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        // HMAC pads a short key with zeros to its block (RFC 2104), so this is the 32-byte key.
+        let mut block = [0u8; 64];
+        for (to, from) in block.iter_mut().zip(key) {
+            *to = *from;
+        }
+        Self(Hmac::new(&block.into()))
+    }
+
+    /// Over kind, name and arguments.
+    pub(crate) fn digest(&self, kind: CallKind, name: &str, arguments: &Value) -> Digest {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(kind.as_str().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        json::canonical(arguments, &mut bytes);
+        let mut mac = self.0.clone();
+        mac.update(&bytes);
+        Digest::from(hex::encode(mac.finalize().into_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_sees_meaning_and_not_spelling() {
+        let key = DigestKey::new(&[1; 32]);
+        let digest = |text: &str| key.digest(CallKind::Tool, "t", &json::parse(text.as_bytes()).unwrap());
+        assert_eq!(digest(r#"{"a":1,"b":2.50}"#), digest(r#"{"b":2.5,"a":1.0}"#));
+        assert_ne!(digest(r#"{"a":9007199254740993}"#), digest(r#"{"a":9007199254740992}"#));
+        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest(CallKind::Tool, "t", &serde_json::json!({})));
+        assert_ne!(digest("{}"), key.digest(CallKind::Prompt, "t", &serde_json::json!({})));
+        assert_ne!(digest("{}"), key.digest(CallKind::Tool, "u", &serde_json::json!({})));
+    }
+}

@@ -1,0 +1,452 @@
+//! Dispatch: consumes a [`Permit`], makes the call under its constraints, and settles whatever comes of it.
+
+use super::{
+    Gateway, InForce,
+    admit::Permit,
+    api::{CallReply, ClientPort},
+    approve::Asking,
+    call::Decided,
+    edits,
+    prepare::{Prepared, Request, draft},
+    relay::Relay,
+};
+use crate::{
+    model::{
+        CallKind, EventDraft, EventType, MicroUsd, Outcome, PolicyId, RetryPlan, RpcError, TraceId, code,
+    },
+    policy::Constraints,
+    redaction::{Place, Towards},
+    store::Settlement,
+    upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
+};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How many times an upstream may ask before it answers.
+const MAX_ROUNDS: usize = 8;
+
+/// What dispatch needs beside the permit, taken from the request before its task starts.
+pub(crate) struct Outgoing {
+    name: String,
+    kind: CallKind,
+    meta: Map<String, Value>,
+    rest: Map<String, Value>,
+    caller: CallerKey,
+    client: Arc<dyn ClientPort>,
+    trace_id: TraceId,
+    side_effect: EventDraft,
+    continuation: (Option<Map<String, Value>>, Option<String>),
+    bound: Vec<u8>,
+}
+
+/// How a dispatched call ended, before it is told to anybody.
+struct Ending {
+    reply: CallReply,
+    outcome: Outcome,
+    /// Whether the upstream can have acted: if not, the reservation is given back.
+    sent: bool,
+    reason: Option<String>,
+}
+
+impl Gateway {
+    /// Takes what dispatch needs out of the request.
+    pub(crate) fn dispatch_request(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> Outgoing {
+        let mut side_effect =
+            draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
+        side_effect.policy_id = Some(decided.verdict.policy_id.clone());
+        side_effect.rule_id = decided.verdict.rule_id.clone();
+        side_effect.capability_id = decided.verdict.capability.clone();
+        Outgoing {
+            name: request.name.clone(),
+            kind: request.kind,
+            meta: request.meta.clone(),
+            rest: request.rest.clone(),
+            caller: CallerKey { agent: request.agent.clone(), session: request.session.clone() },
+            client: asking.client.clone(),
+            trace_id: request.trace_id,
+            side_effect,
+            continuation: asking.upstream_continuation(),
+            bound: Self::state_binding(request, decided),
+        }
+    }
+
+    /// Makes the call and settles it. Runs in a task of its own; `gone` says that the caller no longer waits.
+    pub(crate) async fn dispatch(&self, permit: Permit, outgoing: Outgoing, gone: CancellationToken) -> CallReply {
+        let (decided, upstream, in_force) = permit.consume();
+        let Decided { prepared, verdict, constraints, original, applied } = decided;
+        let started = self.0.clock.monotonic();
+        let settings = in_force.config.upstreams.get(upstream.name());
+        let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
+        let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
+        let strict = verdict.limits.budgets.iter().any(|b| b.strict);
+        let Outgoing { name, kind, meta, rest, caller, client, trace_id, mut side_effect, continuation, bound } = outgoing;
+        let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
+        drop(facts);
+        let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
+        let traits = target.traits();
+        let headers = param_headers(&target, &arguments);
+        let call = Call {
+            method: match kind {
+                CallKind::Tool => "tools/call",
+                CallKind::Resource => "resources/read",
+                CallKind::Prompt => "prompts/get",
+            },
+            params: params(kind, target.own_name(), &name, arguments, meta, rest),
+            retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
+            timeout,
+            trace_id,
+            caller,
+            headers,
+        };
+        let relay = Arc::new(Relay::new(client.clone(), upstream.name().clone()));
+        let ending = tokio::select! {
+            biased;
+            () = gone.cancelled() => Ending {
+                reply: Err(RpcError::new(code::INTERNAL_ERROR, "cancelled")),
+                outcome: Outcome::Unknown,
+                sent: true,
+                reason: Some("the caller went away; the upstream was told to cancel".into()),
+            },
+            ending = self.converse(&upstream, call, continuation, &client, relay, &bound) => ending,
+        };
+        let mut ending = ending;
+        let place = Place {
+            upstream: target.upstream(),
+            tool: target.full(),
+            labels: target.labels(),
+            sensitive: target.sensitive(),
+        };
+        let mut size = 0;
+        let mut cut = false;
+        if let Ok(result) = &mut ending.reply {
+            edits::strip_reserved(result);
+            cut = self.limit_result(&in_force, result, &constraints, &place, strict.then_some(estimate.result_tokens));
+            if applied.is_some() || original.is_some() {
+                tell_change(result, &verdict.policy_id, &applied.as_deref().map(|a| json!({"tool": a.tool, "reason": a.reason})), trace_id);
+            }
+        }
+        let result_tokens = match &ending.reply {
+            Ok(result) => {
+                let text = serde_json::to_string(result).unwrap_or_default();
+                size = text.len();
+                self.0.tokens.count_for(tokenizer, &text)
+            }
+            Err(_) => 0,
+        };
+        let model = in_force.policies.authority.agents.get(&side_effect_agent(&side_effect)).and_then(|a| a.model.clone());
+        let reported = settings.filter(|s| s.trust_cost).and_then(|_| reported_cost(ending.reply.as_ref().ok()?));
+        let cost = match ending.outcome {
+            Outcome::Unknown => None,
+            Outcome::Failed if !ending.sent => Some(MicroUsd::ZERO),
+            Outcome::Succeeded | Outcome::Failed => Some(reported.unwrap_or_else(|| {
+                in_force.policies.prices.settle(model.as_deref(), estimate.argument_tokens, result_tokens, tool_price)
+            })),
+        };
+        let tokens = match ending.outcome {
+            Outcome::Unknown => None,
+            Outcome::Failed if !ending.sent => Some(0),
+            Outcome::Succeeded | Outcome::Failed => Some(estimate.argument_tokens.saturating_add(result_tokens)),
+        };
+        let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
+            self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
+            (target.full().to_string(), result_tokens)
+        });
+        let took = self.0.clock.monotonic().saturating_sub(started);
+        side_effect.timestamp = self.0.clock.now();
+        side_effect.outcome = Some(ending.outcome);
+        side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        side_effect.cost_usd = cost;
+        side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
+        side_effect.limits = Some(limits(&constraints, timeout));
+        side_effect.detail = Some(json!({"result_bytes": size, "result_tokens": result_tokens, "cut": cut}));
+        let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
+        let settlement =
+            Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
+        if let Err(error) = self.0.store.settle(settlement).await {
+            // The decision is committed; the record stays open and is settled as unknown when this process is gone.
+            tracing::error!(error = %error, trace.id = %trace_id, "a call could not be settled");
+        }
+        ending.reply
+    }
+
+    /// The call and, for a legacy client of a modern upstream, the questions in between.
+    async fn converse(
+        &self,
+        upstream: &Arc<dyn Upstream>,
+        mut call: Call,
+        continuation: (Option<Map<String, Value>>, Option<String>),
+        client: &Arc<dyn ClientPort>,
+        relay: Arc<Relay>,
+        bound: &[u8],
+    ) -> Ending {
+        let (mut responses, mut state) = continuation;
+        // Only for a legacy client of a modern upstream are the params needed again.
+        let may_ask_again = client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern);
+        for _ in 0..MAX_ROUNDS {
+            let request = call.request(client, responses.take(), state.take(), may_ask_again);
+            let answer = upstream.call(request, relay.clone()).await;
+            let result = match answer {
+                Ok(result) => result,
+                Err(error) => return failed(error, call.method),
+            };
+            if result.get("resultType").and_then(Value::as_str) != Some("input_required") {
+                return Ending {
+                    outcome: match result.get("isError").and_then(Value::as_bool) {
+                        Some(true) => Outcome::Failed,
+                        Some(false) | None => Outcome::Succeeded,
+                    },
+                    reply: Ok(result),
+                    sent: true,
+                    reason: None,
+                };
+            }
+            if !may_ask_again {
+                return self.pass_question(result, &relay, bound);
+            }
+            match relay.answer_all(&result).await {
+                Ok(answers) => responses = Some(answers),
+                Err(error) => {
+                    return Ending {
+                        reply: Err(error),
+                        outcome: Outcome::Failed,
+                        sent: true,
+                        reason: Some("the client did not answer the upstream's question".into()),
+                    };
+                }
+            }
+            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
+        }
+        failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
+    }
+
+    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state sealed inside ours.
+    fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
+        let state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
+        let sealed = self.seal_upstream_state(bound, state);
+        let labelled = relay.label_all(&mut result);
+        let reply = match (sealed, labelled) {
+            (Ok(sealed), Ok(())) => {
+                if let Some(map) = result.as_object_mut() {
+                    map.insert("requestState".into(), Value::String(sealed));
+                }
+                Ok(result)
+            }
+            (_, Err(error)) => Err(error),
+            (Err(_), _) => Err(RpcError::new(code::INTERNAL_ERROR, "the question could not be sealed")),
+        };
+        Ending { reply, outcome: Outcome::Succeeded, sent: true, reason: Some("the upstream asks for input".into()) }
+    }
+
+    /// Redacts and cuts a result as data.yaml and the constraints say. True where something was cut.
+    fn limit_result(
+        &self,
+        in_force: &Arc<InForce>,
+        result: &mut Value,
+        constraints: &Constraints,
+        place: &Place<'_>,
+        reserved_tokens: Option<u64>,
+    ) -> bool {
+        match in_force.policies.data.inspect_result(result, place, &constraints.redact).towards {
+            Towards::Unchanged => {}
+            Towards::Changed(changed) => *result = changed,
+            Towards::Blocked(reason) => {
+                let text = format!("The result was withheld by the data policy: {reason}.");
+                *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
+            }
+        }
+        let tokens = match (constraints.max_result_tokens, reserved_tokens) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let mut cut = false;
+        if let Some(bytes) = constraints.max_result_bytes {
+            cut |= edits::cut_result(result, bytes);
+        }
+        if let Some(tokens) = tokens {
+            cut |= self.cut_to_tokens(result, tokens);
+        }
+        cut
+    }
+
+    /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
+    fn cut_to_tokens(&self, result: &mut Value, tokens: u64) -> bool {
+        let count = |value: &Value| {
+            let text = serde_json::to_string(value).unwrap_or_default();
+            (self.0.tokens.count(crate::cost::Encoding::O200kBase, &text), text.len() as u64)
+        };
+        let (mut have, mut bytes) = count(result);
+        let mut cut = false;
+        for _ in 0..4 {
+            if have <= tokens {
+                return cut;
+            }
+            let aim = bytes.saturating_mul(tokens) / have.max(1);
+            cut |= edits::cut_result(result, aim.min(bytes.saturating_sub(1)));
+            (have, bytes) = count(result);
+        }
+        if have > tokens {
+            cut |= edits::cut_result(result, tokens);
+        }
+        cut
+    }
+}
+
+/// One call as every round of it needs it.
+struct Call {
+    method: &'static str,
+    params: Map<String, Value>,
+    retry: RetryPlan,
+    timeout: Duration,
+    trace_id: TraceId,
+    caller: CallerKey,
+    headers: Vec<(String, String)>,
+}
+
+impl Call {
+    fn request(
+        &mut self,
+        client: &Arc<dyn ClientPort>,
+        responses: Option<Map<String, Value>>,
+        state: Option<String>,
+        keep: bool,
+    ) -> UpstreamRequest {
+        let mut params = if keep { self.params.clone() } else { std::mem::take(&mut self.params) };
+        if let Some(responses) = responses {
+            params.insert("inputResponses".into(), Value::Object(responses));
+        }
+        if let Some(state) = state {
+            params.insert("requestState".into(), Value::String(state));
+        }
+        UpstreamRequest {
+            method: self.method,
+            params,
+            client_capabilities: client.capabilities().clone(),
+            wants_progress: client.wants_progress(),
+            log_level: client.log_level(),
+            trace_id: self.trace_id,
+            timeout: self.timeout,
+            retry: self.retry,
+            param_headers: self.headers.clone(),
+            caller: self.caller.clone(),
+        }
+    }
+}
+
+fn params(
+    kind: CallKind,
+    own_name: &str,
+    uri: &str,
+    arguments: Value,
+    meta: Map<String, Value>,
+    rest: Map<String, Value>,
+) -> Map<String, Value> {
+    let mut params = rest;
+    match kind {
+        CallKind::Tool | CallKind::Prompt => {
+            params.insert("name".into(), Value::String(own_name.to_owned()));
+            params.insert("arguments".into(), arguments);
+        }
+        CallKind::Resource => {
+            params.insert("uri".into(), Value::String(uri.to_owned()));
+        }
+    }
+    let mut meta = meta;
+    meta.retain(|key, _| !key.starts_with("tollgate/") && !key.starts_with("io.modelcontextprotocol/") && key != "progressToken");
+    if !meta.is_empty() {
+        params.insert("_meta".into(), Value::Object(meta));
+    }
+    params
+}
+
+fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(String, String)> {
+    let super::prepare::Target::Tool(tool) = target else { return Vec::new() };
+    tool.param_headers
+        .iter()
+        .filter_map(|(name, at)| {
+            let text = match at.get(arguments)? {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                Value::Bool(flag) => flag.to_string(),
+                Value::Null | Value::Array(_) | Value::Object(_) => return None,
+            };
+            Some((name.clone(), text))
+        })
+        .collect()
+}
+
+fn failed(error: UpstreamError, method: &str) -> Ending {
+    let (outcome, sent) = match &error {
+        UpstreamError::Rpc(_) | UpstreamError::TooLarge(_) => (Outcome::Failed, true),
+        UpstreamError::NotSent(_) => (Outcome::Failed, false),
+        UpstreamError::Lost(_) | UpstreamError::TimedOut(_) | UpstreamError::Malformed(_) => (Outcome::Unknown, true),
+    };
+    let reason = error.to_string();
+    let reply = match error {
+        UpstreamError::Rpc(rpc) => Err(rpc),
+        UpstreamError::NotSent(_)
+        | UpstreamError::Lost(_)
+        | UpstreamError::TimedOut(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Malformed(_) => {
+            let what = match sent {
+                true if outcome == Outcome::Unknown => "whether the upstream acted is unknown",
+                true => "the upstream has acted",
+                false => "nothing was sent",
+            };
+            let sentence = format!("The upstream gave no result: {reason} ({what}).");
+            match method {
+                "tools/call" => Ok(json!({"content": [{"type": "text", "text": sentence}], "isError": true})),
+                _ => Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, sentence)),
+            }
+        }
+    };
+    Ending { reply, outcome, sent, reason: Some(reason) }
+}
+
+/// Tells the agent that its call was changed, where that is not plain from the result.
+fn tell_change(result: &mut Value, policy: &PolicyId, remediation: &Option<Value>, trace_id: TraceId) {
+    let Some(map) = result.as_object_mut() else { return };
+    let meta = map.entry("_meta").or_insert_with(|| json!({}));
+    if let Some(meta) = meta.as_object_mut() {
+        let decision = if remediation.is_some() { "remediate" } else { "allow_with_constraints" };
+        meta.insert(
+            "tollgate/decision".into(),
+            json!({
+                "decision": decision,
+                "policy_id": policy,
+                "reason": "the arguments were changed by policy before the call was made",
+                "trace_id": trace_id,
+                "remediation": remediation,
+            }),
+        );
+    }
+}
+
+fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {
+    event.agent_id.clone().unwrap_or_else(|| crate::model::AgentId::from(""))
+}
+
+/// `_meta.cost_usd` of a result, never below zero.
+fn reported_cost(result: &Value) -> Option<MicroUsd> {
+    let number = result.get("_meta")?.get("cost_usd")?.as_number()?;
+    MicroUsd::parse(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
+}
+
+fn limits(constraints: &Constraints, timeout: Duration) -> Value {
+    json!({
+        "timeout_ms": u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        "max_cost_usd": constraints.max_cost,
+        "max_result_tokens": constraints.max_result_tokens,
+        "max_result_bytes": constraints.max_result_bytes,
+        "read_only": constraints.read_only,
+        "arguments_changed": !constraints.arguments.is_empty(),
+        "redacted": constraints.redact.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,204 @@
+//! Changing arguments as a constraint or a remediation says, and cutting results to their limits.
+
+use crate::{
+    model::pointer::Pointer,
+    policy::{ArgumentEdit, Constraints},
+};
+use serde_json::{Number, Value, json};
+use std::cmp::Ordering;
+
+/// Applies the edits in order. An edit that cannot be made is an error: a limit that is not enforced is none (I2).
+pub(crate) fn apply(arguments: &Value, edits: &[ArgumentEdit]) -> Result<Option<Value>, String> {
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let mut changed = arguments.clone();
+    for edit in edits {
+        match edit {
+            ArgumentEdit::Set(at, value) => {
+                if !at.set(&mut changed, value.clone()) {
+                    return Err(format!("`{at}` cannot be set in these arguments"));
+                }
+            }
+            ArgumentEdit::Remove(at) => {
+                at.remove(&mut changed);
+            }
+            ArgumentEdit::Clamp { at, min, max } => clamp(&mut changed, at, min.as_ref(), max.as_ref())?,
+        }
+    }
+    Ok((changed != *arguments).then_some(changed))
+}
+
+fn clamp(target: &mut Value, at: &Pointer, min: Option<&Number>, max: Option<&Number>) -> Result<(), String> {
+    let Some(value) = at.get_mut(target) else {
+        // An absent argument takes the upper limit where there is one: the upstream's default may be higher.
+        if let Some(limit) = max.or(min)
+            && !at.set(target, Value::Number(limit.clone()))
+        {
+            return Err(format!("`{at}` cannot be limited in these arguments"));
+        }
+        return Ok(());
+    };
+    let Value::Number(number) = value else {
+        return Err(format!("`{at}` is not a number and cannot be limited"));
+    };
+    let bound = match (min, max) {
+        (_, Some(max)) if compare(number, max) == Some(Ordering::Greater) => Some(max),
+        (Some(min), _) if compare(number, min) == Some(Ordering::Less) => Some(min),
+        (_, _) => None,
+    };
+    if let Some(bound) = bound {
+        *value = Value::Number(bound.clone());
+    }
+    Ok(())
+}
+
+/// Compares exactly where both are integers, else as doubles; what is no number at all is not less, so it is refused
+/// by the caller's schema.
+fn compare(a: &Number, b: &Number) -> Option<Ordering> {
+    if let (Ok(a), Ok(b)) = (a.to_string().parse::<i128>(), b.to_string().parse::<i128>()) {
+        return Some(a.cmp(&b));
+    }
+    a.to_string().parse::<f64>().ok()?.partial_cmp(&b.to_string().parse::<f64>().ok()?)
+}
+
+/// The stricter of two sets of limits: what is dispatched keeps to both.
+pub(crate) fn intersect(a: &Constraints, b: &Constraints) -> Constraints {
+    fn least<T: Ord + Copy>(a: Option<T>, b: Option<T>) -> Option<T> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+    let mut redact = a.redact.clone();
+    redact.extend(b.redact.iter().filter(|p| !a.redact.contains(p)).cloned());
+    Constraints {
+        timeout: least(a.timeout, b.timeout),
+        max_cost: least(a.max_cost, b.max_cost),
+        max_result_tokens: least(a.max_result_tokens, b.max_result_tokens),
+        max_result_bytes: least(a.max_result_bytes, b.max_result_bytes),
+        read_only: a.read_only || b.read_only,
+        arguments: b.arguments.clone(),
+        redact,
+    }
+}
+
+/// Cuts a result so that its text is at most `max_bytes` long, and says so. Text is cut at characters; structured
+/// content and embedded data that do not fit are dropped whole, since half of them would be wrong.
+pub(crate) fn cut_result(result: &mut Value, max_bytes: u64) -> bool {
+    let size = |value: &Value| serde_json::to_vec(value).map_or(u64::MAX, |bytes| bytes.len() as u64);
+    if size(result) <= max_bytes {
+        return false;
+    }
+    let mut budget = max_bytes;
+    if let Some(structured) = result.get("structuredContent") {
+        let needs = size(structured);
+        if needs > budget / 2
+            && let Some(map) = result.as_object_mut()
+        {
+            map.shift_remove("structuredContent");
+        } else {
+            budget = budget.saturating_sub(needs);
+        }
+    }
+    let mut dropped = 0u64;
+    for member in ["content", "contents", "messages"] {
+        let Some(Value::Array(items)) = result.get_mut(member) else { continue };
+        let mut kept = Vec::new();
+        for mut item in std::mem::take(items) {
+            let needs = size(&item);
+            if needs <= budget {
+                budget -= needs;
+                kept.push(item);
+                continue;
+            }
+            match item.get_mut("text") {
+                Some(Value::String(text)) if budget > 80 => {
+                    let mut keep = usize::try_from(budget - 64).unwrap_or(usize::MAX).min(text.len());
+                    while !text.is_char_boundary(keep) {
+                        keep -= 1;
+                    }
+                    dropped += (text.len() - keep) as u64;
+                    text.truncate(keep);
+                    budget = 0;
+                    kept.push(item);
+                }
+                Some(_) | None => dropped += needs,
+            }
+        }
+        if dropped > 0 && member == "content" {
+            kept.push(json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out]")}));
+        }
+        *items = kept;
+    }
+    true
+}
+
+/// Takes `tollgate/*` out of every `_meta` an upstream wrote: only Tollgate speaks under that name (I8).
+pub(crate) fn strip_reserved(result: &mut Value) {
+    fn clean(value: &mut Value) {
+        if let Some(Value::Object(meta)) = value.get_mut("_meta") {
+            meta.retain(|key, _| !key.starts_with("tollgate/"));
+        }
+    }
+    clean(result);
+    for member in ["content", "contents", "messages"] {
+        let Some(Value::Array(items)) = result.get_mut(member) else { continue };
+        for item in items {
+            clean(item);
+            for inner in ["resource", "content"] {
+                if let Some(inner) = item.get_mut(inner) {
+                    clean(inner);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Pointer {
+        Pointer::parse(text).unwrap()
+    }
+
+    #[test]
+    fn edits_are_made_or_refused() {
+        let n = |text: &str| Some(text.parse::<Number>().unwrap());
+        let check = |edit: ArgumentEdit, input: Value, expect: Result<Option<Value>, ()>| {
+            assert_eq!(apply(&input, &[edit]).map_err(|_| ()), expect);
+        };
+        check(ArgumentEdit::Set(at("/a"), json!(1)), json!({}), Ok(Some(json!({"a": 1}))));
+        check(ArgumentEdit::Set(at("/a"), json!(1)), json!({"a": 1}), Ok(None));
+        check(ArgumentEdit::Set(at("/a/b"), json!(1)), json!({"a": 1}), Err(()));
+        check(ArgumentEdit::Remove(at("/a")), json!({"a": 1, "b": 2}), Ok(Some(json!({"b": 2}))));
+        check(ArgumentEdit::Remove(at("/a")), json!({}), Ok(None));
+        let limit = |min: Option<Number>, max: Option<Number>| ArgumentEdit::Clamp { at: at("/n"), min, max };
+        check(limit(None, n("10")), json!({"n": 11}), Ok(Some(json!({"n": 10}))));
+        check(limit(n("1"), n("10")), json!({"n": 0}), Ok(Some(json!({"n": 1}))));
+        check(limit(None, n("10")), json!({"n": 9.5}), Ok(None));
+        check(limit(None, n("10")), json!({}), Ok(Some(json!({"n": 10}))));
+        check(limit(None, n("10")), json!({"n": "9"}), Err(()));
+        check(limit(None, n("9007199254740992")), json!({"n": 9007199254740993u64}), Ok(Some(json!({"n": 9007199254740992u64}))));
+    }
+
+    #[test]
+    fn results_are_cut_and_say_so() {
+        let mut result = json!({"content": [{"type": "text", "text": "é".repeat(1000)}], "structuredContent": {"x": "y".repeat(900)}});
+        assert!(cut_result(&mut result, 500));
+        assert!(serde_json::to_vec(&result).unwrap().len() < 700);
+        assert!(result.get("structuredContent").is_none());
+        assert!(result["content"][1]["text"].as_str().unwrap().starts_with("[cut by policy"));
+        let mut small = json!({"content": []});
+        assert!(!cut_result(&mut small, 500));
+    }
+
+    #[test]
+    fn only_tollgate_speaks_under_its_name() {
+        let mut result = json!({"_meta": {"tollgate/decision": {}, "x/y": 1},
+            "content": [{"_meta": {"tollgate/a": 1}, "resource": {"_meta": {"tollgate/b": 1}}}]});
+        strip_reserved(&mut result);
+        assert_eq!(result, json!({"_meta": {"x/y": 1}, "content": [{"_meta": {}, "resource": {"_meta": {}}}]}));
+    }
+}

@@ -1,0 +1,366 @@
+//! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
+
+use super::{Inner, InForce, refusal::Refusal};
+use crate::{
+    catalog::{ItemEntry, ToolEntry, View},
+    cost::{Estimate, Tokenizer},
+    decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
+    identity::Principal,
+    model::{
+        Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd, PersonId,
+        PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
+    },
+    policy::{Agent, Workflow},
+    redaction::{Place, Towards},
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// What stays the same over all evaluations of one call.
+pub(crate) struct Request {
+    pub(crate) principal: Principal,
+    pub(crate) agent: AgentId,
+    pub(crate) kind: CallKind,
+    /// As the agent wrote it.
+    pub(crate) name: String,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) rest: Map<String, Value>,
+    pub(crate) session: Arc<str>,
+    pub(crate) workflow: Option<String>,
+    pub(crate) trace_id: TraceId,
+    pub(crate) call_id: CallId,
+}
+
+/// A target in scope.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Tool(Arc<ToolEntry>),
+    /// A prompt, or a resource with its normalised URI.
+    Item(Arc<ItemEntry>, Arc<str>),
+}
+
+impl Target {
+    /// What selectors, bindings and records call it.
+    pub(crate) fn full(&self) -> &Arc<str> {
+        match self {
+            Self::Tool(tool) => &tool.full,
+            Self::Item(_, name) => name,
+        }
+    }
+    pub(crate) fn upstream(&self) -> &UpstreamName {
+        match self {
+            Self::Tool(tool) => &tool.upstream,
+            Self::Item(item, _) => &item.upstream,
+        }
+    }
+    pub(crate) fn own_name(&self) -> &Arc<str> {
+        match self {
+            Self::Tool(tool) => &tool.own_name,
+            Self::Item(item, _) => &item.own_name,
+        }
+    }
+    pub(crate) fn action(&self) -> &Arc<str> {
+        match self {
+            Self::Tool(tool) => &tool.action,
+            Self::Item(item, _) => &item.action,
+        }
+    }
+    pub(crate) fn labels(&self) -> &Arc<[Arc<str>]> {
+        match self {
+            Self::Tool(tool) => &tool.labels,
+            Self::Item(item, _) => &item.labels,
+        }
+    }
+    pub(crate) fn sensitive(&self) -> &[Pointer] {
+        match self {
+            Self::Tool(tool) => &tool.sensitive,
+            Self::Item(..) => &[],
+        }
+    }
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Self::Tool(tool) => tool.fingerprint.clone(),
+            Self::Item(..) => Fingerprint::from(""),
+        }
+    }
+    pub(crate) fn traits(&self) -> ToolTraits {
+        match self {
+            Self::Tool(tool) => tool.traits,
+            // Reading a resource or a prompt is a read by the protocol's own words.
+            Self::Item(..) => ToolTraits { read_only: true, destructive: false, idempotent: true, open_world: true },
+        }
+    }
+    fn cost(&self) -> MicroUsd {
+        match self {
+            Self::Tool(tool) => tool.cost,
+            Self::Item(..) => MicroUsd::ZERO,
+        }
+    }
+    pub(crate) fn expected_result_tokens(&self) -> Option<u64> {
+        match self {
+            Self::Tool(tool) => tool.expected_result_tokens,
+            Self::Item(..) => None,
+        }
+    }
+}
+
+/// Everything known of a call before it is decided.
+pub(crate) struct Prepared {
+    pub(crate) target: Target,
+    pub(crate) arguments: Arc<Value>,
+    pub(crate) facts: Facts,
+    /// Masked, for records and prompts.
+    pub(crate) recorded: Value,
+    pub(crate) redacted: bool,
+    pub(crate) level: Sensitivity,
+    /// Changed arguments towards the upstream, where data.yaml says so.
+    pub(crate) towards: Option<Value>,
+    pub(crate) estimate: Estimate,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tool_price: MicroUsd,
+    pub(crate) digest: Digest,
+    pub(crate) workflow: Option<WorkflowId>,
+    pub(crate) operator: Option<PersonId>,
+    pub(crate) attended: bool,
+    pub(crate) now: Timestamp,
+}
+
+/// Why a call went no further than its preparation.
+pub(crate) enum Stop {
+    /// Not in scope, or not there: the same answer for both (I7).
+    Unknown,
+    /// Refused before policy saw it, with what is known of it for the record.
+    Refused(Box<Refusal>, Option<Box<Prepared>>),
+}
+
+impl Inner {
+    /// One evaluation's preparation. `name` and `arguments` are the agent's, or a changed call's.
+    pub(crate) fn prepare(
+        &self,
+        in_force: &Arc<InForce>,
+        view: &View,
+        request: &Request,
+        name: &str,
+        arguments: Arc<Value>,
+        remediated: bool,
+    ) -> Result<Prepared, Stop> {
+        let policies = &in_force.policies;
+        let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
+        let (workflow, workflow_refused) = workflow_of(policies.authority.workflows.values(), agent, request);
+        let narrow = workflow.and_then(|w| w.capabilities.as_deref());
+        let (target, capabilities) = find(view, request.kind, name, narrow).ok_or(Stop::Unknown)?;
+        let violations = match &target {
+            Target::Tool(tool) => match &*tool.schema {
+                Ok(schema) => schema.check(&arguments).err().map(|found| {
+                    let told: Vec<String> = found
+                        .iter()
+                        .map(|v| {
+                            let path = if v.path.is_empty() { "the arguments" } else { v.path.as_str() };
+                            format!("{path} breaks `{}`: {}", v.rule, v.message)
+                        })
+                        .collect();
+                    format!("the arguments do not fit the tool's schema: {}", told.join("; "))
+                }),
+                Err(error) => Some(error.to_string()),
+            },
+            Target::Item(..) => None,
+        };
+        let place = Place {
+            upstream: target.upstream(),
+            tool: target.full(),
+            labels: target.labels(),
+            sensitive: target.sensitive(),
+        };
+        let inspected = policies.data.inspect_arguments(&arguments, &place);
+        let model = agent.model.as_deref();
+        let tokenizer = policies.prices.tokenizer(model);
+        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
+        let expected = self.learned.expected(target.full(), target.expected_result_tokens());
+        let tool_price = policies.prices.tool_price(target.full(), target.cost());
+        let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
+        let digest = self.digest_key.digest(request.kind, target.full(), &arguments);
+        let now = self.clock.now();
+        let operator = agent.operator.clone();
+        let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::from("") };
+        let facts = Facts {
+            agent: AgentFacts {
+                id: agent.id.clone(),
+                agent_type: agent.agent_type.clone(),
+                role: agent.role.clone(),
+                tenant: agent.tenant.clone(),
+                owner: agent.owner.clone(),
+                operator: operator.clone(),
+                autonomy: agent.autonomy,
+                attended: agent.attended,
+            },
+            user: operator.clone(),
+            workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
+            tool: ToolFacts {
+                name: item(CallKind::Tool),
+                upstream: target.upstream().clone(),
+                action: target.action().clone(),
+                labels: target.labels().clone(),
+                traits: target.traits(),
+                fingerprint: target.fingerprint(),
+                pinned: false,
+            },
+            args: arguments.clone(),
+            call: CallFacts { kind: request.kind, repeats: self.repeats.before(&agent.id, &digest, self.clock.monotonic()), size },
+            cost: CostFacts { estimate: estimate.cost, tokens: estimate.tokens() },
+            data: DataFacts { level: inspected.level, labels: inspected.labels, findings: inspected.findings },
+            session_labels: Vec::new(),
+            now,
+            capabilities: capabilities.to_vec(),
+            missing_metadata: missing(&policies.bundle.required, request, workflow.is_some(), operator.is_some()),
+            workflow_refused,
+            resource: item(CallKind::Resource),
+            prompt: item(CallKind::Prompt),
+            remediated,
+        };
+        let workflow = workflow.map(|w| w.id.clone());
+        let (towards, blocked) = match inspected.towards {
+            Towards::Unchanged => (None, None),
+            Towards::Changed(value) => (Some(value), None),
+            Towards::Blocked(reason) => (None, Some(reason)),
+        };
+        let prepared = Prepared {
+            redacted: inspected.redacted,
+            level: facts.data.level,
+            recorded: inspected.recorded.into_owned(),
+            towards,
+            attended: agent.attended,
+            target,
+            arguments,
+            facts,
+            estimate,
+            tokenizer,
+            tool_price,
+            digest,
+            workflow,
+            operator,
+            now,
+        };
+        let stop = |policy: &str, reason: String| {
+            let reason = policies.data.redact_text(&reason).into_owned();
+            Err(Refusal::deny(policy, reason))
+        };
+        let checked = match (violations, blocked) {
+            (Some(reason), _) => stop("schema", reason),
+            (None, Some(reason)) => stop("data", reason),
+            (None, None) => Ok(()),
+        };
+        match checked {
+            Ok(()) => Ok(prepared),
+            Err(refusal) => Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared)))),
+        }
+    }
+
+    fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
+        let text = serde_json::to_string(arguments).unwrap_or_default();
+        (self.tokens.count_for(tokenizer, &text), text.len() as u64)
+    }
+}
+
+/// The workflow a call runs in, or the name it may not use. A name that is allowed but unknown cannot be: the bundle
+/// was checked.
+fn workflow_of<'w>(
+    mut known: impl Iterator<Item = &'w Workflow>,
+    agent: &Agent,
+    request: &Request,
+) -> (Option<&'w Workflow>, Option<Arc<str>>) {
+    let wanted = match &request.workflow {
+        Some(named) => {
+            let allowed = agent.workflows.iter().chain(&agent.workflow).any(|w| w.as_str() == named);
+            if !allowed {
+                let shown: String = named.chars().take(80).collect();
+                return (None, Some(shown.into()));
+            }
+            WorkflowId::from(named.as_str())
+        }
+        None => match &agent.workflow {
+            Some(default) => default.clone(),
+            None => return (None, None),
+        },
+    };
+    (known.find(|w| w.id == wanted), None)
+}
+
+fn find(
+    view: &View,
+    kind: CallKind,
+    name: &str,
+    narrow: Option<&[CapabilityId]>,
+) -> Option<(Target, Arc<[CapabilityId]>)> {
+    match kind {
+        CallKind::Tool => view.tool(name, narrow).map(|c| (Target::Tool(c.entry), c.capabilities)),
+        CallKind::Prompt => view.prompt(name, narrow).map(|c| (Target::Item(c.entry.clone(), c.entry.name.clone()), c.capabilities)),
+        CallKind::Resource => {
+            view.resource(name, narrow).map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
+        }
+    }
+}
+
+/// What of the bundle's `required` the call lacks (R1).
+fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool) -> Vec<Arc<str>> {
+    required
+        .iter()
+        .filter(|name| match &***name {
+            "workflow_id" => !workflow,
+            "user" => !user,
+            "trace_id" => !request.meta.contains_key("traceparent"),
+            other => !request.meta.contains_key(other),
+        })
+        .cloned()
+        .collect()
+}
+
+/// An event about a call, with everything that is known of it.
+pub(crate) fn draft(event_type: EventType, request: &Request, prepared: Option<&Prepared>, in_force: &Arc<InForce>, now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(event_type, now);
+    let role = in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.to_string());
+    event.actor = Actor { kind: "agent".to_owned(), role: role.filter(|r| !r.is_empty()) };
+    event.trace_id = Some(request.trace_id);
+    event.agent_id = Some(request.agent.clone());
+    event.call_id = Some(request.call_id.clone());
+    event.policy_snapshot = Some(in_force.policies.snapshot.clone());
+    match prepared {
+        Some(prepared) => {
+            event.workflow_id = prepared.workflow.clone();
+            event.action = Some(prepared.target.action().to_string());
+            event.cost_estimate_usd = Some(prepared.estimate.cost);
+            event.sensitivity_level = prepared.level;
+            event.redacted = prepared.redacted;
+            event.tool = Some(in_force.policies.data.redact_text(prepared.target.full()).into_owned());
+            event.upstream = Some(prepared.target.upstream().clone());
+            event.capability_id = prepared.facts.capabilities.first().cloned();
+        }
+        None => {
+            let shown: String = request.name.chars().take(128).collect();
+            event.tool = Some(in_force.policies.data.redact_text(&shown).into_owned());
+        }
+    }
+    event
+}
+
+/// A refusal's mark on an event.
+pub(crate) fn mark(event: &mut EventDraft, refusal: &Refusal) {
+    event.policy_id = Some(refusal.policy_id.clone());
+    event.rule_id = refusal.rule_id.clone();
+    event.decision = Some(refusal.decision);
+    event.reason = Some(refusal.reason.clone());
+    event.approval_id = refusal.approval_id.clone();
+}
+
+/// The policy id under which a refusal for an unknown target is recorded.
+pub(crate) fn unknown_policy() -> PolicyId {
+    PolicyId::from("scope")
+}
+
+/// The arguments of a call as policies see them.
+pub(crate) fn arguments_of(kind: CallKind, name: &str, given: Option<Value>) -> Value {
+    match kind {
+        CallKind::Tool | CallKind::Prompt => given.unwrap_or_else(|| json!({})),
+        CallKind::Resource => json!({"uri": name}),
+    }
+}

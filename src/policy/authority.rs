@@ -1,0 +1,312 @@
+//! authority.yaml: capabilities, agents, people, workflows.
+
+use super::{
+    Agent, Authority, Capability, Person, Role, Workflow,
+    condition::Condition,
+    names::{Names, OPERATOR, Scope},
+    outcome::condition,
+    read::{
+        DAYS_366, Fields, boolean, duration, fields, glob, key_digest, list_of, name, section, short, text,
+        texts, word,
+    },
+    source::{Entry, Kind, Node, Report},
+};
+use crate::model::{AgentId, Autonomy, CapabilityId, Glob, PersonId, WorkflowId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+const AUTONOMY: &[(&str, Autonomy)] = &[
+    ("suggest_only", Autonomy::SuggestOnly),
+    ("supervised", Autonomy::Supervised),
+    ("autonomous", Autonomy::Autonomous),
+];
+
+const ROLES: &[(&str, Role)] =
+    &[("approver", Role::Approver), ("admin", Role::Admin), ("auditor", Role::Auditor)];
+
+/// Reads the map; what is wrong is in `report`.
+pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Authority {
+    let mut authority = Authority::default();
+    let known = ["capabilities", "agents", "people", "workflows"];
+    let Some(map) = fields(root, "authority.yaml", &known, report) else { return authority };
+
+    for entry in section(&map, "capabilities", report) {
+        if let Some(capability) = capability(entry, scope, report) {
+            authority.capabilities.insert(capability.id.clone(), capability);
+        }
+    }
+    for entry in section(&map, "workflows", report) {
+        if let Some(workflow) = workflow(entry, scope, report) {
+            authority.workflows.insert(workflow.id.clone(), workflow);
+        }
+    }
+    let mut keys = Keys::default();
+    for entry in section(&map, "people", report) {
+        if let Some(person) = person(entry, scope, &mut keys, report) {
+            authority.people.insert(person.id.clone(), person);
+        }
+    }
+    for entry in section(&map, "agents", report) {
+        if let Some(agent) = agent(entry, scope, &mut keys, report) {
+            authority.agents.insert(agent.id.clone(), agent);
+        }
+    }
+    lint(&map, &authority, report);
+    authority
+}
+
+fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Capability> {
+    let id = name(&entry.key, entry.at, report);
+    let known = ["tools", "resources", "prompts", "condition", "autonomy"];
+    let map = fields(&entry.value, &entry.key, &known, report)?;
+    let globs = |key: &str, report: &mut Report<'_>| -> Vec<Glob> {
+        map.read(key, report, |node, key, report| list_of(node, key, report, glob)).unwrap_or_default()
+    };
+    let tools = globs("tools", report);
+    let resources = globs("resources", report);
+    let prompts = globs("prompts", report);
+    for (key, globs) in [("tools", &tools), ("resources", &resources)] {
+        let Some(nodes) = map.get(key).map(Node::items) else { continue };
+        for node in nodes.iter().filter(|n| matches!(n.as_text(), Some("*" | "**"))) {
+            report.lint(
+                node.start,
+                format!(
+                    "capability `{}` covers all {key}: `{}`",
+                    short(&entry.key),
+                    node.as_text().unwrap_or("*")
+                ),
+                "globs that name what is meant",
+            );
+        }
+        if key == "tools" {
+            for (glob, node) in globs.iter().zip(nodes) {
+                scope.known_glob(glob, node.start, "tool", scope.tool_possible(glob), report);
+            }
+        }
+    }
+    if ["tools", "resources", "prompts"].iter().all(|key| map.get(key).is_none_or(|n| n.items().is_empty())) {
+        report.lint(
+            entry.at,
+            format!("capability `{}` covers nothing", short(&entry.key)),
+            "tools, resources or prompts",
+        );
+    }
+    let condition: Option<Condition> = map.read("condition", report, condition);
+    let autonomy = map.read("autonomy", report, word(AUTONOMY));
+    Some(Capability { id: CapabilityId::from(id?), tools, resources, prompts, condition, autonomy })
+}
+
+fn workflow(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Workflow> {
+    let id = name(&entry.key, entry.at, report);
+    let map = fields(&entry.value, &entry.key, &["owner", "approval_sla", "capabilities"], report)?;
+    let owner = map.read("owner", report, text);
+    if map.get("owner").is_none() {
+        report.lint(
+            entry.at,
+            format!("workflow `{}` has no owner", short(&entry.key)),
+            "owner: who answers for it",
+        );
+    }
+    let approval_sla = map.read("approval_sla", report, duration(Duration::from_secs(1), DAYS_366));
+    let capabilities =
+        map.read("capabilities", report, |node, key, report| capabilities(node, key, scope, report));
+    Some(Workflow { id: WorkflowId::from(id?), owner, approval_sla, capabilities })
+}
+
+fn capabilities(
+    node: &Node,
+    key: &str,
+    scope: Scope<'_>,
+    report: &mut Report<'_>,
+) -> Option<Vec<CapabilityId>> {
+    list_of(node, key, report, |item, key, report| {
+        scope.refer(item, key, "capability", capability_names, report).map(CapabilityId::from)
+    })
+}
+
+fn capability_names(names: &Names) -> &BTreeSet<String> {
+    &names.capabilities
+}
+
+fn workflow_names(names: &Names) -> &BTreeSet<String> {
+    &names.workflows
+}
+
+fn person(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'_>) -> Option<Person> {
+    let id = name(&entry.key, entry.at, report);
+    if entry.key == OPERATOR {
+        report.error(
+            entry.at,
+            format!("`{OPERATOR}` cannot be a person"),
+            "another name: `operator` means an agent's own operator",
+        );
+    }
+    if scope.names.is_some_and(|names| names.groups.contains_key(&entry.key)) {
+        report.error(
+            entry.at,
+            format!("`{}` names a person and a group", short(&entry.key)),
+            "different names, so that `approvers` is clear",
+        );
+    }
+    let map = fields(&entry.value, &entry.key, &["keys", "groups", "roles"], report)?;
+    let digests = keys.read(&map, &format!("person `{}`", short(&entry.key)), report);
+    let groups = map.read("groups", report, texts).unwrap_or_default();
+    if let Some(node) = map.get("groups") {
+        for group in node.items().iter().filter(|n| n.as_text() == Some(OPERATOR)) {
+            report.error(group.start, format!("`{OPERATOR}` cannot be a group"), "another name");
+        }
+    }
+    let roles = map
+        .read("roles", report, |node, key, report| list_of(node, key, report, word(ROLES)))
+        .unwrap_or_default();
+    Some(Person { id: PersonId::from(id?), keys: digests, groups, roles })
+}
+
+const AGENT_KEYS: &[&str] = &[
+    "type",
+    "role",
+    "tenant",
+    "owner",
+    "operator",
+    "attended",
+    "workflow",
+    "workflows",
+    "model",
+    "autonomy",
+    "capabilities",
+    "keys",
+];
+
+fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'_>) -> Option<Agent> {
+    let id = name(&entry.key, entry.at, report);
+    let map = fields(&entry.value, &entry.key, AGENT_KEYS, report)?;
+    let shown = short(&entry.key);
+    let word_of = |key: &str, report: &mut Report<'_>| map.read(key, report, text).unwrap_or_default();
+    let agent_type = word_of("type", report);
+    let role = word_of("role", report);
+    let tenant = word_of("tenant", report);
+    let owner = word_of("owner", report);
+    let operator = map.read("operator", report, |node, key, report| scope.person(node, key, report));
+    let attended = map.read("attended", report, boolean).unwrap_or(false);
+    if attended && map.get("operator").is_none() {
+        report.lint(
+            entry.at,
+            format!("agent `{shown}` is attended but has no operator: nobody's answer at its client counts"),
+            "operator: the person at its client",
+        );
+    }
+    let reference = |node, key: &str, report: &mut Report<'_>| {
+        scope.refer(node, key, "workflow", workflow_names, report).map(WorkflowId::from)
+    };
+    let workflow: Option<WorkflowId> = map.read("workflow", report, reference);
+    let mut workflows: Vec<WorkflowId> = map
+        .read("workflows", report, |node, key, report| list_of(node, key, report, reference))
+        .unwrap_or_default();
+    if let Some(own) = &workflow
+        && !workflows.contains(own)
+    {
+        workflows.insert(0, own.clone());
+    }
+    let model = map.read("model", report, text);
+    let autonomy = map.read("autonomy", report, word(AUTONOMY)).unwrap_or(Autonomy::Supervised);
+    let capabilities: Vec<CapabilityId> = map
+        .read("capabilities", report, |node, key, report| capabilities(node, key, scope, report))
+        .unwrap_or_default();
+    if map.get("capabilities").is_none_or(|node| node.items().is_empty()) {
+        report.lint(
+            entry.at,
+            format!("agent `{shown}` has no capability: it can use nothing"),
+            "capabilities",
+        );
+    }
+    let digests = keys.read(&map, &format!("agent `{shown}`"), report);
+    if map.get("keys").is_none_or(|node| node.items().is_empty()) {
+        report.lint(
+            entry.at,
+            format!("agent `{shown}` has no key: it can come in over stdio only"),
+            "keys: what `tollgate agents add` writes",
+        );
+    }
+    Some(Agent {
+        id: AgentId::from(id?),
+        agent_type,
+        role,
+        tenant,
+        owner,
+        operator,
+        attended,
+        workflow,
+        workflows,
+        model,
+        autonomy,
+        capabilities,
+        keys: digests,
+    })
+}
+
+/// Whose each key is: one key must not open two doors.
+#[derive(Default)]
+struct Keys(BTreeMap<[u8; 32], String>);
+
+impl Keys {
+    fn read(&mut self, map: &Fields<'_>, whose: &str, report: &mut Report<'_>) -> Vec<[u8; 32]> {
+        let read = map.read("keys", report, |node, key, report| {
+            if !matches!(node.kind, Kind::List(_)) {
+                report.error(
+                    node.start,
+                    format!("`{key}` is no list (not shown: it may hold the key itself)"),
+                    "[\"sha256:…\"]",
+                );
+                return None;
+            }
+            list_of(node, key, report, |item, key, report| {
+                let digest = key_digest(item, key, report)?;
+                if let Some(other) = self.0.insert(digest, whose.to_owned()) {
+                    report.error(
+                        item.start,
+                        format!("the same key belongs to {other} and to {whose}"),
+                        "a key of its own for each",
+                    );
+                }
+                Some(digest)
+            })
+        });
+        read.unwrap_or_default()
+    }
+}
+
+fn lint(map: &Fields<'_>, authority: &Authority, report: &mut Report<'_>) {
+    let used: BTreeSet<&CapabilityId> = authority.agents.values().flat_map(|a| &a.capabilities).collect();
+    let Some(node) = map.get("capabilities") else { return };
+    for entry in node.entries().iter().filter(|e| !used.contains(&CapabilityId::from(e.key.as_str()))) {
+        report.lint(
+            entry.at,
+            format!("no agent has the capability `{}`", short(&entry.key)),
+            "an agent that uses it, or its removal",
+        );
+    }
+}
+
+/// The models agents name that have no price: their tokens cost nothing.
+pub(super) fn lint_models(
+    root: &Node,
+    priced: &BTreeMap<Arc<str>, crate::cost::ModelPrice>,
+    report: &mut Report<'_>,
+) {
+    let Some(agents) = root.get("agents") else { return };
+    for agent in agents.entries() {
+        if let Some(node) = agent.value.get("model")
+            && let Some(model) = node.as_text()
+            && !priced.contains_key(model)
+        {
+            report.lint(
+                node.start,
+                format!("model `{}` has no price: its tokens cost nothing", short(model)),
+                "an entry in prices.yaml",
+            );
+        }
+    }
+}

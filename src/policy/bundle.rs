@@ -1,0 +1,256 @@
+//! A bundle's files → a [`PolicySet`] or everything that is wrong with them.
+
+use super::{
+    Authority, BundleInfo, Policy, PolicySet, authority, budgets, data, gates,
+    index::PolicyIndex,
+    names::{Names, Scope},
+    outcome::DECISIONS,
+    prices,
+    read::{count, fields, mismatch, text, texts, word},
+    source::{Node, Report, parse_yaml},
+};
+use crate::{
+    cost::{BudgetRule, PriceTable},
+    model::{Decision, Place, Problem, Problems, Severity, SnapshotId},
+    redaction::DataRules,
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeSet, sync::Arc};
+
+const BUNDLE: &str = "bundle.yaml";
+const AUTHORITY: &str = "authority.yaml";
+const PRICES: &str = "prices.yaml";
+const BUDGETS: &str = "budgets.yaml";
+const DATA: &str = "data.yaml";
+
+/// `loop: {max_repeats}` where bundle.yaml has none (SPEC 5).
+const MAX_REPEATS: u32 = 20;
+
+/// One file of a bundle. Its name is relative to the bundle's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Like `bundle.yaml`.
+    pub name: String,
+    /// What stands in it.
+    pub text: String,
+}
+
+/// What compiling takes beside the files.
+#[derive(Clone, Debug)]
+pub struct CompileInput {
+    /// `env` in conditions.
+    pub environment: Arc<str>,
+    /// What servers.toml resolves to, in canonical bytes: part of the snapshot.
+    pub servers_digest_material: Vec<u8>,
+    /// What servers.toml tells of.
+    pub known: KnownNames,
+}
+
+/// Names from servers.toml; what a policy names beside them is a lint. Where there is no upstream,
+/// nothing is held against them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownNames {
+    /// The upstreams.
+    pub upstreams: BTreeSet<String>,
+    /// The actions stated in tools' tables.
+    pub actions: BTreeSet<String>,
+    /// The labels of upstreams and tools.
+    pub labels: BTreeSet<String>,
+    /// The exposed names of tools that have a table.
+    pub tools: BTreeSet<String>,
+    /// How exposed names begin: prefix and separator of each upstream; empty where one has no prefix.
+    pub tool_prefixes: BTreeSet<String>,
+}
+
+/// Whether a file of the bundle's folder belongs to it. Fixtures of `policy test` do not.
+pub fn is_bundle_file(name: &str) -> bool {
+    name.ends_with(".yaml") && !name.contains('/') && !name.starts_with('.')
+}
+
+/// Compiles a bundle. The set is there exactly where no problem is an error.
+pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>, Problems) {
+    let mut sorted: Vec<&SourceFile> = files.iter().filter(|f| is_bundle_file(&f.name)).collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let snapshot = snapshot(&sorted, input);
+
+    let mut problems = Problems::default();
+    let mut parsed: Vec<Parsed<'_>> = Vec::new();
+    for file in &sorted {
+        let mut report = Report::new(&file.name, &file.text);
+        let root = parse_yaml(&mut report);
+        parsed.push(Parsed { name: &file.name, report, root });
+    }
+    for pair in sorted.windows(2) {
+        if let [first, second] = pair
+            && first.name == second.name
+        {
+            problems.0.push(whole_file(&second.name, "the file is given twice", "each file once"));
+        }
+    }
+    for (name, expected) in [
+        (BUNDLE, "bundle.yaml with at least `version`"),
+        (AUTHORITY, "authority.yaml with the agents and what they may use"),
+    ] {
+        if !sorted.iter().any(|f| f.name == name) {
+            problems.0.push(whole_file(name, &format!("`{name}` is missing"), expected));
+        }
+    }
+
+    let names = parsed.iter().find(|p| p.name == AUTHORITY).and_then(|p| p.root.as_ref()).map(Names::collect);
+    let scope = Scope { names: names.as_ref(), known: &input.known };
+    let parts = Parts::read(&mut parsed, scope);
+    for file in parsed {
+        problems.0.extend(file.report.into_problems().0);
+    }
+    problems.sort();
+    if problems.has_errors() {
+        return (None, problems);
+    }
+    let Some((bundle, max_repeats)) = parts.bundle else {
+        problems.0.push(whole_file(
+            BUNDLE,
+            "`bundle.yaml` could not be read",
+            "a map with at least `version`",
+        ));
+        return (None, problems);
+    };
+    let index = PolicyIndex::build(&parts.policies);
+    let set = PolicySet {
+        snapshot,
+        environment: input.environment.clone(),
+        bundle,
+        authority: parts.authority,
+        prices: parts.prices,
+        budgets: parts.budgets,
+        data: parts.data,
+        policies: parts.policies,
+        max_repeats,
+        index,
+    };
+    (Some(set), problems)
+}
+
+/// The agents a bundle's authority.yaml names, right or wrong as the rest may be; `None` where it
+/// cannot be read.
+pub fn agent_names(files: &[SourceFile]) -> Option<BTreeSet<String>> {
+    let file = files.iter().find(|f| f.name == AUTHORITY)?;
+    let mut report = Report::new(&file.name, &file.text);
+    Some(Names::collect(&parse_yaml(&mut report)?).agents)
+}
+
+struct Parsed<'t> {
+    name: &'t str,
+    report: Report<'t>,
+    root: Option<Node>,
+}
+
+struct Parts {
+    bundle: Option<(BundleInfo, u32)>,
+    authority: Authority,
+    prices: PriceTable,
+    budgets: Vec<BudgetRule>,
+    data: DataRules,
+    policies: Vec<Policy>,
+}
+
+impl Parts {
+    fn read(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Self {
+        let mut unread = Report::new(DATA, "");
+        let mut parts = Self {
+            bundle: None,
+            authority: Authority::default(),
+            prices: prices::built_in_prices(),
+            budgets: Vec::new(),
+            data: data::compile(None, &mut unread),
+            policies: Vec::new(),
+        };
+        let mut ids = gates::Ids::default();
+        for Parsed { name, report, root } in files.iter_mut() {
+            let Some(root) = root.as_ref() else { continue };
+            match *name {
+                BUNDLE => parts.bundle = bundle(root, scope, report),
+                AUTHORITY => parts.authority = authority::read(root, scope, report),
+                PRICES => parts.prices = prices::read(root, scope, report),
+                BUDGETS => parts.budgets = budgets::read(root, scope, &mut ids, report),
+                DATA => parts.data = data::compile(Some(root), report),
+                _ => parts.policies.extend(gates::read(root, scope, &mut ids, report)),
+            }
+        }
+        if let Some(Parsed { report, root: Some(root), .. }) = files.iter_mut().find(|f| f.name == AUTHORITY)
+        {
+            authority::lint_models(root, &parts.prices.models, report);
+        }
+        parts
+    }
+}
+
+const BUNDLE_KEYS: &[&str] =
+    &["version", "owner", "default_decision", "default_approvers", "required", "loop"];
+
+fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(BundleInfo, u32)> {
+    let map = fields(root, BUNDLE, BUNDLE_KEYS, report)?;
+    let version = map
+        .required("version", "your own version of the bundle, like \"1\"", report)
+        .and_then(|node| text(node, "version", report));
+    let owner = map.read("owner", report, text);
+    if map.get("owner").is_none() {
+        report.lint(map.at, "the bundle has no owner", "owner: who answers for it");
+    }
+    let default_decision = map.read("default_decision", report, |node, key, report| {
+        let decision = word(DECISIONS)(node, key, report)?;
+        match decision {
+            Decision::Deny | Decision::RequireApproval | Decision::Suggest => {}
+            Decision::Allow => report.lint(
+                node.start,
+                "`ALLOW` lets through every call that no policy speaks of",
+                "DENY, and a policy for what is allowed",
+            ),
+            Decision::AllowWithConstraints | Decision::Remediate | Decision::Throttle => {
+                mismatch(node, key, "ALLOW, REQUIRE_APPROVAL, SUGGEST or DENY", report);
+            }
+        }
+        Some(decision)
+    });
+    let default_approvers =
+        map.read("default_approvers", report, |node, key, report| scope.approvers(node, key, report));
+    let required = map.read("required", report, texts).unwrap_or_default();
+    let max_repeats = map.get("loop").and_then(|node| {
+        let map = fields(node, "loop", &["max_repeats"], report)?;
+        map.read("max_repeats", report, count(1, u64::from(u32::MAX)))
+    });
+    let info = BundleInfo {
+        version: version?,
+        owner,
+        default_decision: default_decision.unwrap_or(Decision::Deny),
+        default_approvers,
+        required,
+    };
+    Some((info, max_repeats.and_then(|n| u32::try_from(n).ok()).unwrap_or(MAX_REPEATS)))
+}
+
+/// Hashes every byte of every file, comments too, and what servers.toml resolves to. Lengths go
+/// before what they measure, so that no two bundles give the same bytes.
+fn snapshot(files: &[&SourceFile], input: &CompileInput) -> SnapshotId {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(b"tollgate bundle 1");
+    part(input.environment.as_bytes());
+    part(&input.servers_digest_material);
+    for file in files {
+        part(file.name.as_bytes());
+        part(file.text.as_bytes());
+    }
+    SnapshotId::from(hex::encode(hash.finalize()))
+}
+
+fn whole_file(file: &str, message: &str, expected: &str) -> Problem {
+    Problem {
+        place: Place { file: file.to_owned(), line: 0, column: 0 },
+        severity: Severity::Error,
+        message: message.to_owned(),
+        expected: expected.to_owned(),
+    }
+}

@@ -1,0 +1,693 @@
+//! The checker: walks the parsed tree in the order of the source and makes the tree that is
+//! evaluated, or says what is wrong and where.
+
+use super::{
+    ConditionError,
+    eval::{Fault, What},
+    function::{self, FUNCTIONS, Function, Signature, Style},
+    node::{Arithmetic, Constant, Fact, Loop, LoopParts, Node, Op, Relation},
+    number::Number,
+    time,
+    token::{At, Tokens},
+    types::{NAMES, Named, Record, Type, named},
+    value::Value,
+};
+use crate::model::Glob;
+use cel::{
+    common::ast::{
+        CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, SelectExpr, operators,
+    },
+    parser::{PrattParser, pratt_parser::TokenKind},
+};
+use regex_automata::meta::Regex;
+use std::sync::Arc;
+
+/// The deepest nesting of an expression; each level costs stack.
+const MAX_DEPTH: u16 = 32;
+/// Chains like `a + b + …` nest without brackets.
+const MAX_CHAIN: usize = 64;
+/// Elements of a list literal.
+const MAX_ELEMENTS: usize = 256;
+/// A regex program of a literal pattern.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+
+type Checked = Result<(Node, Type), ConditionError>;
+
+/// Parses and checks a whole condition.
+pub(super) fn compile(source: &str) -> Result<Node, ConditionError> {
+    let tokens = Tokens::read(source)?;
+    let parser = PrattParser::new().max_recursion_depth(MAX_DEPTH).enable_ident_escape_syntax(true);
+    let parsed = match parser.parse(source) {
+        Ok(parsed) => parsed,
+        Err(errors) => {
+            let first = errors.errors.first();
+            return Err(match first {
+                Some(error) if error.msg.starts_with("expression recursion limit") => tokens.error(
+                    At { start: 0, end: source.len() },
+                    "nested too deeply",
+                    &format!("at most {MAX_DEPTH} levels"),
+                ),
+                Some(error) => tokens.syntax_error(error.pos.0, error.pos.1, &error.msg),
+                None => tokens.syntax_error(1, 1, "not an expression"),
+            });
+        }
+    };
+    let mut checker = Checker { source, tokens, item: None, depth: 0 };
+    let (node, type_) = checker.check(&parsed)?;
+    match type_ {
+        Type::Bool | Type::Dyn => Ok(node),
+        other => Err(checker.tokens.error(
+            node.at,
+            &format!("`{}` gives {}", node.at.of(source), other.phrase()),
+            "a condition that is true or false",
+        )),
+    }
+}
+
+struct Checker<'s> {
+    source: &'s str,
+    tokens: Tokens<'s>,
+    /// The variable of the loop around, and its type.
+    item: Option<(String, Type)>,
+    depth: usize,
+}
+
+impl Checker<'_> {
+    fn check(&mut self, expr: &IdedExpr) -> Checked {
+        self.depth += 1;
+        if self.depth > MAX_CHAIN {
+            let at = At { start: 0, end: self.source.len() };
+            return Err(self.tokens.error(at, "nested too deeply", &format!("at most {MAX_CHAIN} levels")));
+        }
+        let checked = match &expr.expr {
+            Expr::Literal(literal) => self.literal(literal),
+            Expr::Ident(name) => self.name(name),
+            Expr::Select(select) => self.select(select),
+            Expr::Call(call) => self.call(call),
+            Expr::List(list) => self.list(list),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::Map(_) => Err(self.unsupported(TokenKind::TokLeftBrace, "a map literal")),
+            Expr::Struct(_) => Err(self.unsupported(TokenKind::TokLeftBrace, "a message literal")),
+            Expr::Unspecified => Err(self.tokens.syntax_error(1, 1, "not an expression")),
+        };
+        self.depth -= 1;
+        checked
+    }
+
+    fn unsupported(&mut self, kind: TokenKind, what: &str) -> ConditionError {
+        let at = self.tokens.take(|k, _| k == kind);
+        self.tokens.error(at, &format!("{what} is not supported in a condition"), "facts, literals and lists")
+    }
+
+    fn text_of(&self, at: At) -> String {
+        at.of(self.source).chars().take(80).collect()
+    }
+
+    fn literal(&mut self, literal: &LiteralValue) -> Checked {
+        let (kind, constant, type_) = match literal {
+            LiteralValue::Boolean(bool) if *bool.inner() => {
+                (TokenKind::TokTrue, Constant::Bool(true), Type::Bool)
+            }
+            LiteralValue::Boolean(_) => (TokenKind::TokFalse, Constant::Bool(false), Type::Bool),
+            LiteralValue::Null => (TokenKind::TokNull, Constant::Null, Type::Null),
+            LiteralValue::Int(int) => {
+                (TokenKind::TokInt, Constant::Number(Number::Whole(i128::from(*int.inner()))), Type::Number)
+            }
+            LiteralValue::UInt(uint) => {
+                (TokenKind::TokUint, Constant::Number(Number::Whole(i128::from(*uint.inner()))), Type::Number)
+            }
+            LiteralValue::Double(double) => {
+                let Some(number) = Number::from_double(*double.inner()) else {
+                    let at = self.tokens.take(|kind, _| kind == TokenKind::TokFloat);
+                    let text = self.text_of(at);
+                    return Err(self.tokens.error(
+                        at,
+                        &format!("`{text}` is out of range"),
+                        "a number of at most 38 digits",
+                    ));
+                };
+                (TokenKind::TokFloat, Constant::Number(number), Type::Number)
+            }
+            LiteralValue::String(text) => {
+                (TokenKind::TokString, Constant::Text(text.inner().into()), Type::Text)
+            }
+            LiteralValue::Bytes(bytes) => {
+                (TokenKind::TokBytes, Constant::Bytes(Arc::from(bytes.inner())), Type::Bytes)
+            }
+        };
+        let mut at = self.tokens.take(|k, _| k == kind);
+        if matches!(&constant, Constant::Number(number) if number.to_string().starts_with('-')) {
+            at = self.tokens.signed(at);
+        }
+        Ok((Node { at, op: Op::Const(constant) }, type_))
+    }
+
+    fn name(&mut self, name: &str) -> Checked {
+        let at = self.tokens.take_name(name);
+        if let Some((item, type_)) = &self.item
+            && item == name
+        {
+            return Ok((Node { at, op: Op::Item }, type_.clone()));
+        }
+        if let Some(kind) = function::type_name(name) {
+            return Ok((Node { at, op: Op::Const(Constant::Kind(kind)) }, Type::Kind));
+        }
+        match named(name) {
+            Some(Named::Fact(fact, type_)) => Ok((Node { at, op: Op::Fact(fact) }, type_)),
+            Some(Named::Args) => Ok((Node { at, op: Op::Args }, Type::Dyn)),
+            Some(Named::Record(Record::Workflow)) => Ok((
+                Node { at, op: Op::Fact(Fact::Workflow) },
+                Type::Nullable(Box::new(Type::Record(Record::Workflow))),
+            )),
+            Some(Named::Record(record)) => Err(self.tokens.error(
+                at,
+                &format!("`{name}` stands without a field"),
+                &format!("`{name}.` and {}", record.fields()),
+            )),
+            None => Err(self.tokens.error(at, &format!("`{name}` is not a fact"), NAMES)),
+        }
+    }
+
+    /// The record that an expression names, where it does; moves behind it.
+    fn record(&mut self, expr: &IdedExpr) -> Option<(Record, At)> {
+        let Expr::Ident(name) = &expr.expr else { return None };
+        if self.item.as_ref().is_some_and(|(item, _)| item == name) {
+            return None;
+        }
+        match named(name) {
+            Some(Named::Record(record)) => Some((record, self.tokens.take_name(name))),
+            Some(Named::Fact(..) | Named::Args) | None => None,
+        }
+    }
+
+    fn field(&self, record: Record, name: &str, at: At) -> Result<(Fact, Type), ConditionError> {
+        record.field(name).ok_or_else(|| {
+            let message = format!("`{}` has no field `{name}`", record.name());
+            self.tokens.error(at, &message, record.fields())
+        })
+    }
+
+    fn select(&mut self, select: &SelectExpr) -> Checked {
+        if let Some((record, at)) = self.record(&select.operand) {
+            let at = at.to(self.tokens.take_name(&select.field));
+            let (fact, type_) = self.field(record, &select.field, at)?;
+            if !select.test {
+                return Ok((Node { at, op: Op::Fact(fact) }, type_));
+            }
+            let can_lack = record == Record::Workflow || matches!(type_, Type::Nullable(_));
+            let op = if can_lack { Op::HasFact(fact) } else { Op::Const(Constant::Bool(true)) };
+            return Ok((Node { at, op }, Type::Bool));
+        }
+        let (of, type_) = self.check(&select.operand)?;
+        let field_at = self.tokens.take_name(&select.field);
+        let at = self.tokens.closed(of.at.to(field_at));
+        if type_ != Type::Dyn {
+            let message = format!(
+                "`{}` is {} and has no field `{}`",
+                self.text_of(of.at),
+                type_.phrase(),
+                select.field
+            );
+            return Err(self.tokens.error(at, &message, "an object"));
+        }
+        let name: Box<str> = select.field.as_str().into();
+        Ok(if select.test {
+            (Node { at, op: Op::Has(Box::new(of), name) }, Type::Bool)
+        } else {
+            (Node { at, op: Op::Member(Box::new(of), name) }, Type::Dyn)
+        })
+    }
+
+    fn list(&mut self, list: &ListExpr) -> Checked {
+        let open = self.tokens.take(|kind, _| kind == TokenKind::TokLeftBracket);
+        let (nodes, type_) = self.elements(open, &list.elements)?;
+        let at = self.tokens.closed(nodes.last().map_or(open, |last| open.to(last.at)));
+        Ok((Node { at, op: Op::List(nodes) }, Type::List(Box::new(type_))))
+    }
+
+    fn elements(&mut self, open: At, all: &[IdedExpr]) -> Result<(Box<[Node]>, Type), ConditionError> {
+        if all.len() > MAX_ELEMENTS {
+            return Err(self.tokens.error(
+                open,
+                &format!("a list of {} elements", all.len()),
+                &format!("at most {MAX_ELEMENTS}"),
+            ));
+        }
+        let mut nodes = Vec::with_capacity(all.len());
+        let mut joined: Option<Type> = None;
+        for element in all {
+            let (node, type_) = self.check(element)?;
+            joined = Some(match joined {
+                None => type_,
+                Some(before) => before.clone().join(type_.clone()).ok_or_else(|| {
+                    let message = format!(
+                        "`{}` is {} in a list of {}",
+                        self.text_of(node.at),
+                        type_.phrase(),
+                        before.phrase()
+                    );
+                    self.tokens.error(node.at, &message, "elements of one type")
+                })?,
+            });
+            nodes.push(node);
+        }
+        Ok((nodes.into(), joined.unwrap_or(Type::Dyn)))
+    }
+
+    fn call(&mut self, call: &CallExpr) -> Checked {
+        match (call.func_name.as_str(), call.target.as_deref(), call.args.as_slice()) {
+            (operators::LOGICAL_AND, None, [left, right]) => self.logical(left, right, Op::And),
+            (operators::LOGICAL_OR, None, [left, right]) => self.logical(left, right, Op::Or),
+            (operators::LOGICAL_NOT, None, [of]) => {
+                let of = self.truth(of)?;
+                Ok((Node { at: of.at, op: Op::Not(Box::new(of)) }, Type::Bool))
+            }
+            (operators::NEGATE, None, [of]) => {
+                let (of, type_) = self.check(of)?;
+                if !matches!(type_, Type::Number | Type::Span | Type::Dyn) {
+                    let message =
+                        format!("`-` before `{}`, which is {}", self.text_of(of.at), type_.phrase());
+                    return Err(self.tokens.error(of.at, &message, "a number or a duration"));
+                }
+                Ok((Node { at: self.tokens.signed(of.at), op: Op::Negate(Box::new(of)) }, type_))
+            }
+            (operators::CONDITIONAL, None, [condition, yes, no]) => self.ternary(condition, yes, no),
+            (operators::EQUALS, None, [left, right]) => self.equality(left, right, false),
+            (operators::NOT_EQUALS, None, [left, right]) => self.equality(left, right, true),
+            (operators::LESS, None, [left, right]) => self.order(Relation::Less, left, right),
+            (operators::LESS_EQUALS, None, [left, right]) => self.order(Relation::LessEqual, left, right),
+            (operators::GREATER, None, [left, right]) => self.order(Relation::Greater, left, right),
+            (operators::GREATER_EQUALS, None, [left, right]) => {
+                self.order(Relation::GreaterEqual, left, right)
+            }
+            (operators::ADD, None, [left, right]) => self.arithmetic(Arithmetic::Add, left, right),
+            (operators::SUBSTRACT, None, [left, right]) => self.arithmetic(Arithmetic::Subtract, left, right),
+            (operators::MULTIPLY, None, [left, right]) => self.arithmetic(Arithmetic::Multiply, left, right),
+            (operators::DIVIDE, None, [left, right]) => self.arithmetic(Arithmetic::Divide, left, right),
+            (operators::MODULO, None, [left, right]) => self.arithmetic(Arithmetic::Modulo, left, right),
+            (operators::IN, None, [needle, haystack]) => self.membership(needle, haystack),
+            (operators::INDEX, None, [of, index]) => self.index(of, index),
+            (name, target, arguments) => self.function(name, target, arguments),
+        }
+    }
+
+    /// An expression that has to be true or false.
+    fn truth(&mut self, expr: &IdedExpr) -> Result<Node, ConditionError> {
+        let (node, type_) = self.check(expr)?;
+        match type_ {
+            Type::Bool | Type::Dyn => Ok(node),
+            other => {
+                let message = format!("`{}` is {}", self.text_of(node.at), other.phrase());
+                Err(self.tokens.error(node.at, &message, "true or false"))
+            }
+        }
+    }
+
+    fn logical(&mut self, left: &IdedExpr, right: &IdedExpr, op: fn(Box<Node>, Box<Node>) -> Op) -> Checked {
+        let (left, right) = (self.truth(left)?, self.truth(right)?);
+        let at = self.tokens.closed(left.at.to(right.at));
+        Ok((Node { at, op: op(Box::new(left), Box::new(right)) }, Type::Bool))
+    }
+
+    fn ternary(&mut self, condition: &IdedExpr, yes: &IdedExpr, no: &IdedExpr) -> Checked {
+        let condition = self.truth(condition)?;
+        let (yes, yes_type) = self.check(yes)?;
+        let (no, no_type) = self.check(no)?;
+        let at = self.tokens.closed(condition.at.to(no.at));
+        let Some(type_) = yes_type.clone().join(no_type.clone()) else {
+            let message = format!("one side is {}, the other {}", yes_type.phrase(), no_type.phrase());
+            return Err(self.tokens.error(at, &message, "both sides of `?:` of one type"));
+        };
+        Ok((Node { at, op: Op::If(Box::new([condition, yes, no])) }, type_))
+    }
+
+    fn unlike(&self, at: At, left: &Type, right: &Type) -> ConditionError {
+        let message = format!("`{}` compares {} with {}", self.text_of(at), left.phrase(), right.phrase());
+        self.tokens.error(at, &message, "two values of one type")
+    }
+
+    fn equality(&mut self, left: &IdedExpr, right: &IdedExpr, negate: bool) -> Checked {
+        let (left, left_type) = self.check(left)?;
+        let (right, right_type) = self.check(right)?;
+        let at = self.tokens.closed(left.at.to(right.at));
+        let is_null = |node: &Node| matches!(node.op, Op::Const(Constant::Null));
+        // A literal null asks a question that has an answer for every type.
+        let (of, type_) = match (is_null(&left), is_null(&right)) {
+            (true, false) => (right, right_type),
+            (false, true) => (left, left_type),
+            (true, true) | (false, false) => {
+                if !left_type.comparable(&right_type) {
+                    return Err(self.unlike(at, &left_type, &right_type));
+                }
+                let (left, right) = (Box::new(left), Box::new(right));
+                let op = if negate { Op::Unequal(left, right) } else { Op::Equal(left, right) };
+                return Ok((Node { at, op }, Type::Bool));
+            }
+        };
+        if !matches!(type_, Type::Dyn | Type::Nullable(_)) {
+            let message = format!("`{}` is never null", self.text_of(of.at));
+            return Err(self.tokens.error(at, &message, "a comparison that can be true and false"));
+        }
+        let of = Box::new(of);
+        Ok((Node { at, op: if negate { Op::NotNull(of) } else { Op::IsNull(of) } }, Type::Bool))
+    }
+
+    fn order(&mut self, relation: Relation, left: &IdedExpr, right: &IdedExpr) -> Checked {
+        let (left, left_type) = self.check(left)?;
+        let (right, right_type) = self.check(right)?;
+        let at = self.tokens.closed(left.at.to(right.at));
+        let ordered = |type_: &Type| {
+            matches!(
+                type_,
+                Type::Dyn | Type::Number | Type::Text | Type::Bool | Type::Bytes | Type::Time | Type::Span
+            )
+        };
+        let (bare_left, bare_right) = (left_type.present(), right_type.present());
+        if !ordered(bare_left) || !ordered(bare_right) || !bare_left.comparable(bare_right) {
+            return Err(self.unlike(at, &left_type, &right_type));
+        }
+        Ok((Node { at, op: Op::Order(relation, Box::new(left), Box::new(right)) }, Type::Bool))
+    }
+
+    fn arithmetic(&mut self, operation: Arithmetic, left: &IdedExpr, right: &IdedExpr) -> Checked {
+        use Arithmetic::{Add, Divide, Modulo, Multiply, Subtract};
+        let (left, left_type) = self.check(left)?;
+        let (right, right_type) = self.check(right)?;
+        let at = self.tokens.closed(left.at.to(right.at));
+        let type_ = match (operation, left_type.present(), right_type.present()) {
+            (_, Type::Record(_), _) | (_, _, Type::Record(_)) => None,
+            (_, Type::Dyn, Type::Dyn) => Some(Type::Dyn),
+            (Multiply | Divide | Modulo, Type::Number | Type::Dyn, Type::Number | Type::Dyn) => {
+                Some(Type::Number)
+            }
+            (Add | Subtract, Type::Number, Type::Number | Type::Dyn)
+            | (Add | Subtract, Type::Dyn, Type::Number) => Some(Type::Number),
+            (Add, Type::Text, Type::Text | Type::Dyn) | (Add, Type::Dyn, Type::Text) => Some(Type::Text),
+            (Add, Type::Bytes, Type::Bytes | Type::Dyn) | (Add, Type::Dyn, Type::Bytes) => Some(Type::Bytes),
+            (Add, Type::List(a), Type::List(b)) => {
+                (**a).clone().join((**b).clone()).map(|joined| Type::List(Box::new(joined)))
+            }
+            (Add, Type::List(_), Type::Dyn) | (Add, Type::Dyn, Type::List(_)) => {
+                Some(Type::List(Box::new(Type::Dyn)))
+            }
+            (Add | Subtract, Type::Time, Type::Span) | (Add, Type::Span, Type::Time) => Some(Type::Time),
+            (Subtract, Type::Time, Type::Time) | (Add | Subtract, Type::Span, Type::Span) => Some(Type::Span),
+            _ => None,
+        };
+        let Some(type_) = type_ else {
+            let message = format!(
+                "`{}` calculates with {} and {}",
+                self.text_of(at),
+                left_type.phrase(),
+                right_type.phrase()
+            );
+            return Err(self.tokens.error(at, &message, "two numbers, texts, lists, times or durations"));
+        };
+        Ok((Node { at, op: Op::Calculate(operation, Box::new(left), Box::new(right)) }, type_))
+    }
+
+    fn membership(&mut self, needle: &IdedExpr, haystack: &IdedExpr) -> Checked {
+        let (needle, needle_type) = self.check(needle)?;
+        let (haystack, haystack_type) = self.check(haystack)?;
+        let at = self.tokens.closed(needle.at.to(haystack.at));
+        match &haystack_type {
+            Type::Dyn if !matches!(needle_type.present(), Type::Record(_)) => {}
+            Type::List(of) if needle_type.comparable(of) => {}
+            Type::List(of) => return Err(self.unlike(at, &needle_type, of)),
+            other => {
+                let message =
+                    format!("`in` looks into `{}`, which is {}", self.text_of(haystack.at), other.phrase());
+                return Err(self.tokens.error(at, &message, "a list or an object"));
+            }
+        }
+        let needle = Box::new(needle);
+        let op = match haystack.op {
+            Op::List(elements) => Op::OneOf(needle, elements),
+            _ => Op::In(needle, Box::new(haystack)),
+        };
+        Ok((Node { at, op }, Type::Bool))
+    }
+
+    fn index(&mut self, of: &IdedExpr, index: &IdedExpr) -> Checked {
+        if let Some((record, at)) = self.record(of) {
+            let (index, _) = self.check(index)?;
+            let at = self.tokens.closed(at.to(index.at));
+            let Op::Const(Constant::Text(name)) = &index.op else {
+                let message = format!("`{}` is indexed with something else than a literal", record.name());
+                return Err(self.tokens.error(at, &message, record.fields()));
+            };
+            let (fact, type_) = self.field(record, name, at)?;
+            return Ok((Node { at, op: Op::Fact(fact) }, type_));
+        }
+        let (of, of_type) = self.check(of)?;
+        let (index, index_type) = self.check(index)?;
+        let at = self.tokens.closed(of.at.to(index.at));
+        let type_ = match (&of_type, index_type.present()) {
+            (Type::Dyn, Type::Text | Type::Number | Type::Dyn) => Type::Dyn,
+            (Type::List(element), Type::Number | Type::Dyn) => (**element).clone(),
+            _ => {
+                let message = format!(
+                    "`{}` indexes {} with {}",
+                    self.text_of(at),
+                    of_type.phrase(),
+                    index_type.phrase()
+                );
+                return Err(self.tokens.error(at, &message, "a list with a number, or an object with text"));
+            }
+        };
+        Ok((Node { at, op: Op::Index(Box::new(of), Box::new(index)) }, type_))
+    }
+
+    fn function(&mut self, name: &str, target: Option<&IdedExpr>, rest: &[IdedExpr]) -> Checked {
+        let member = target.is_some();
+        let mut arguments = Vec::with_capacity(rest.len() + 1);
+        if let Some(target) = target {
+            arguments.push(self.check(target)?);
+        }
+        let name_at = self.tokens.take_name(name);
+        let signature = match name {
+            "matches" => None,
+            _ => Some(function::find(name).ok_or_else(|| self.no_function(name, name_at))?),
+        };
+        for argument in rest {
+            arguments.push(self.check(argument)?);
+        }
+        let last = arguments.iter().fold(name_at, |at, (node, _)| at.to(node.at));
+        let at = self.tokens.closed(self.called(last));
+        match signature {
+            None => self.matches(at, arguments),
+            Some(signature) => self.apply(name, at, member, &signature, arguments),
+        }
+    }
+
+    /// With the opening bracket of a call without arguments.
+    fn called(&self, at: At) -> At {
+        let text = self.source.get(at.end..).unwrap_or_default();
+        let bracket = text.find(|c: char| !c.is_whitespace());
+        match bracket.filter(|i| text.get(*i..).is_some_and(|rest| rest.starts_with('('))) {
+            Some(offset) => At { start: at.start, end: at.end + offset + 1 },
+            None => at,
+        }
+    }
+
+    fn no_function(&self, name: &str, at: At) -> ConditionError {
+        let macros = ["has", "all", "exists", "exists_one", "existsOne", "map", "filter"];
+        if macros.contains(&name) {
+            let message = format!("`{name}` is used in another way than it can be");
+            return self.tokens.error(at, &message, "`has(args.x)`, or `list.exists(item, condition)`");
+        }
+        self.tokens.error(at, &format!("`{name}` is not a function"), FUNCTIONS)
+    }
+
+    fn apply(
+        &mut self,
+        name: &str,
+        at: At,
+        member: bool,
+        signature: &Signature,
+        mut arguments: Vec<(Node, Type)>,
+    ) -> Checked {
+        let style = if member { Style::Member } else { Style::Global };
+        let mut function = signature.function;
+        if let Function::Part(part, _) = function
+            && arguments.len() == 2
+        {
+            let offset = match arguments.pop() {
+                Some((Node { op: Op::Const(Constant::Text(text)), .. }, _)) => time::offset(&text),
+                _ => None,
+            };
+            let Some(offset) = offset else {
+                let message = format!("`{}` names a time zone that is not a fixed offset", self.text_of(at));
+                return Err(self.tokens.error(at, &message, "`UTC` or an offset like `+02:00`"));
+            };
+            function = Function::Part(part, offset);
+        }
+        if signature.style != Style::Both && signature.style != style
+            || arguments.len() != signature.params.len()
+        {
+            let message = format!("`{}` calls `{name}` in another way", self.text_of(at));
+            return Err(self.tokens.error(at, &message, signature.usage));
+        }
+        for ((node, type_), param) in arguments.iter().zip(signature.params) {
+            if !param.takes(type_) {
+                let message =
+                    format!("`{}` is {}, and `{name}` takes none", self.text_of(node.at), type_.phrase());
+                return Err(self.tokens.error(node.at, &message, param.phrase()));
+            }
+        }
+        let result = match (function, arguments.first()) {
+            (Function::Dyn, Some((_, type_))) if matches!(type_, Type::Nullable(_)) => Type::Dyn,
+            _ => signature.result.clone(),
+        };
+        let mut nodes: Vec<Node> = arguments.into_iter().map(|(node, _)| node).collect();
+        if function == Function::Glob
+            && let [_, Node { op: Op::Const(Constant::Text(pattern)), at: pattern_at }] = nodes.as_slice()
+        {
+            let glob = Glob::parse(pattern).map_err(|error| {
+                self.tokens.error(*pattern_at, &error.to_string(), "a glob like `/srv/**`")
+            })?;
+            nodes.truncate(1);
+            if let Some(of) = nodes.pop() {
+                return Ok((Node { at, op: Op::Glob(Box::new(of), glob) }, Type::Bool));
+            }
+        }
+        if let Some(constant) = self.folded(function, &nodes)? {
+            return Ok((Node { at, op: Op::Const(constant) }, result));
+        }
+        Ok((Node { at, op: Op::Call(function, nodes.into()) }, result))
+    }
+
+    /// What `timestamp` and `duration` give for a literal; a wrong one is an error at load.
+    fn folded(&self, function: Function, nodes: &[Node]) -> Result<Option<Constant>, ConditionError> {
+        let [Node { op: Op::Const(constant), at }] = nodes else { return Ok(None) };
+        if !matches!(function, Function::Timestamp | Function::Duration) {
+            return Ok(None);
+        }
+        match function.call(&[constant.value()]) {
+            Ok(Value::Time(time)) => Ok(Some(Constant::Time(time))),
+            Ok(Value::Span(span)) => Ok(Some(Constant::Span(span))),
+            Ok(_) => Ok(None),
+            Err((_, what)) => {
+                let told = Fault { at: *at, what }.told(self.source);
+                let expected = match what {
+                    What::Invalid(needed) => needed,
+                    _ => "a timestamp or a duration",
+                };
+                Err(self.tokens.error(*at, &told.message, expected))
+            }
+        }
+    }
+
+    /// `matches`: a pattern from elsewhere would be compiled for every call, at a cost that its
+    /// writer chooses; hence literals only.
+    fn matches(&mut self, at: At, arguments: Vec<(Node, Type)>) -> Checked {
+        let usage = "`text.matches('pattern')`";
+        let Ok([(of, type_), (pattern, _)]) = <[(Node, Type); 2]>::try_from(arguments) else {
+            let message = format!("`{}` calls `matches` in another way", self.text_of(at));
+            return Err(self.tokens.error(at, &message, usage));
+        };
+        if !matches!(type_.present(), Type::Text | Type::Dyn) {
+            let message = format!("`{}` is {}", self.text_of(of.at), type_.phrase());
+            return Err(self.tokens.error(of.at, &message, "text"));
+        }
+        let Op::Const(Constant::Text(text)) = &pattern.op else {
+            let message = format!("`{}` is not a literal", self.text_of(pattern.at));
+            return Err(self.tokens.error(pattern.at, &message, "a pattern written as a literal"));
+        };
+        let config = Regex::config()
+            .nfa_size_limit(Some(MAX_REGEX_BYTES))
+            .onepass_size_limit(Some(MAX_REGEX_BYTES))
+            .dfa_size_limit(Some(MAX_REGEX_BYTES))
+            .hybrid_cache_capacity(MAX_REGEX_BYTES);
+        let regex = Regex::builder().configure(config).build(text).map_err(|error| {
+            let why = error
+                .syntax_error()
+                .map_or_else(|| error.to_string(), |syntax| syntax.to_string().replace('\n', " "));
+            let short: String = why.chars().take(200).collect();
+            let message = format!("`{}` is not a regular expression: {short}", self.text_of(pattern.at));
+            self.tokens.error(pattern.at, &message, "a pattern in RE2 syntax of moderate size")
+        })?;
+        Ok((Node { at, op: Op::Matches(Box::new(of), Arc::new(regex)) }, Type::Bool))
+    }
+
+    fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Checked {
+        let (over, over_type) = self.check(&comprehension.iter_range)?;
+        let item_at = self.tokens.take_name(&comprehension.iter_var);
+        let Some((kind, filter, body)) = recognise(comprehension) else {
+            return Err(self.tokens.error(item_at, "this macro is not supported", FUNCTIONS));
+        };
+        if self.item.is_some() {
+            let message = format!("a loop over `{}` stands inside another", self.text_of(over.at));
+            return Err(self.tokens.error(over.at, &message, "loops that are not nested"));
+        }
+        let name = &comprehension.iter_var;
+        if named(name).is_some() || function::type_name(name).is_some() {
+            let message = format!("`{name}` already means something");
+            return Err(self.tokens.error(item_at, &message, "another name for the loop's variable"));
+        }
+        let item_type = match &over_type {
+            Type::Dyn => Type::Dyn,
+            Type::List(of) => (**of).clone(),
+            other => {
+                let message = format!("`{}` is {}", self.text_of(over.at), other.phrase());
+                return Err(self.tokens.error(over.at, &message, "a list or an object"));
+            }
+        };
+        self.item = Some((name.clone(), item_type.clone()));
+        let filter = match filter {
+            Some(filter) => Some(self.truth(filter)?),
+            None => None,
+        };
+        let (body, type_) = match kind {
+            Loop::Map => self.check(body)?,
+            Loop::All | Loop::Exists | Loop::ExistsOne | Loop::Filter => (self.truth(body)?, Type::Bool),
+        };
+        self.item = None;
+        let at = self.tokens.closed(over.at.to(body.at));
+        let type_ = match kind {
+            Loop::All | Loop::Exists | Loop::ExistsOne => Type::Bool,
+            Loop::Map => Type::List(Box::new(type_)),
+            Loop::Filter => Type::List(Box::new(item_type)),
+        };
+        Ok((Node { at, op: Op::Loop(kind, Box::new(LoopParts { over, filter, body })) }, type_))
+    }
+}
+
+/// Which macro the parser expanded: it leaves only the loop.
+fn recognise(of: &ComprehensionExpr) -> Option<(Loop, Option<&IdedExpr>, &IdedExpr)> {
+    let Expr::Call(step) = &of.loop_step.expr else { return None };
+    let appended = |expr: &'_ IdedExpr| -> bool {
+        matches!(&expr.expr, Expr::Call(call) if call.func_name == operators::ADD)
+    };
+    match (&of.accu_init.expr, step.func_name.as_str(), step.args.as_slice()) {
+        (Expr::Literal(LiteralValue::Boolean(init)), operators::LOGICAL_OR, [_, body]) if !init.inner() => {
+            Some((Loop::Exists, None, body))
+        }
+        (Expr::Literal(LiteralValue::Boolean(init)), operators::LOGICAL_AND, [_, body]) if *init.inner() => {
+            Some((Loop::All, None, body))
+        }
+        (Expr::Literal(LiteralValue::Int(_)), operators::CONDITIONAL, [body, _, _]) => {
+            Some((Loop::ExistsOne, None, body))
+        }
+        (Expr::List(_), operators::ADD, [_, list]) => Some((Loop::Map, None, single(list)?)),
+        (Expr::List(_), operators::CONDITIONAL, [filter, append, _]) if appended(append) => {
+            let Expr::Call(append) = &append.expr else { return None };
+            let [_, list] = append.args.as_slice() else { return None };
+            let made = single(list)?;
+            // `filter` appends its own variable. `map(x, f, x)` does the same, and means the same.
+            if matches!(&made.expr, Expr::Ident(name) if *name == of.iter_var) {
+                Some((Loop::Filter, None, filter))
+            } else {
+                Some((Loop::Map, Some(filter), made))
+            }
+        }
+        _ => None,
+    }
+}
+
+fn single(list: &IdedExpr) -> Option<&IdedExpr> {
+    match &list.expr {
+        Expr::List(list) => list.elements.first(),
+        _ => None,
+    }
+}

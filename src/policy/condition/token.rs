@@ -1,0 +1,172 @@
+//! Places in a condition's source. The parser gives none for what it has parsed, so the checker
+//! walks its tree in the order of the source and follows it through the tokens.
+
+use super::ConditionError;
+use cel::parser::pratt_parser::{Lexer, Token, TokenKind};
+
+/// A longer condition is refused.
+pub(super) const MAX_SOURCE: usize = 2048;
+/// The parser calls itself for each `?`.
+const MAX_TERNARIES: usize = 24;
+
+/// A part of the source, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    /// Its first byte.
+    pub(super) start: usize,
+    /// The byte behind it.
+    pub(super) end: usize,
+}
+
+impl At {
+    /// From the start of this to the end of `other`.
+    pub(super) fn to(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    /// The text there.
+    pub(super) fn of(self, source: &str) -> &str {
+        source.get(self.start..self.end).unwrap_or(source)
+    }
+}
+
+/// The tokens of a source, and how far the walk has come.
+#[derive(Debug)]
+pub(super) struct Tokens<'s> {
+    source: &'s str,
+    tokens: Vec<Token>,
+    next: usize,
+}
+
+impl<'s> Tokens<'s> {
+    /// Splits a source that is short enough.
+    pub(super) fn read(source: &'s str) -> Result<Self, ConditionError> {
+        if source.len() > MAX_SOURCE {
+            return Err(ConditionError {
+                offset: 0,
+                offending: source.chars().take(40).collect(),
+                message: format!("the condition is {} bytes long", source.len()),
+                expected: format!("at most {MAX_SOURCE} bytes"),
+            });
+        }
+        let mut lexer = Lexer::new(source);
+        let mut tokens = Vec::new();
+        loop {
+            let token = lexer.lex();
+            match token.kind {
+                TokenKind::TokEnd => break,
+                TokenKind::TokWhitespace | TokenKind::TokComment => {}
+                TokenKind::TokError => {
+                    let at = At { start: token.start, end: token.end };
+                    let why = lexer.get_error().map_or("unknown token", |e| e.message.as_str());
+                    return Err(error(source, at, why, "a CEL expression"));
+                }
+                _ => tokens.push(token),
+            }
+        }
+        let this = Self { source, tokens, next: 0 };
+        if this.tokens.is_empty() {
+            return Err(this.error(At::default(), "the `condition` is empty", "a CEL expression"));
+        }
+        let questions = this.tokens.iter().filter(|t| t.kind == TokenKind::TokQuestion);
+        if let Some(token) = questions.clone().nth(MAX_TERNARIES) {
+            let at = At { start: token.start, end: token.end };
+            return Err(this.error(at, "too many `?`", &format!("at most {MAX_TERNARIES}")));
+        }
+        Ok(this)
+    }
+
+    /// Moves behind the next token of that kind and text.
+    pub(super) fn take(&mut self, wanted: impl Fn(TokenKind, &str) -> bool) -> At {
+        let found = self.tokens.iter().enumerate().skip(self.next).find(|(_, token)| {
+            wanted(token.kind, self.source.get(token.start..token.end).unwrap_or_default())
+        });
+        let Some((index, token)) = found else { return At { start: 0, end: self.source.len() } };
+        self.next = index + 1;
+        At { start: token.start, end: token.end }
+    }
+
+    /// Moves behind the next token that is this name, escaped or not.
+    pub(super) fn take_name(&mut self, name: &str) -> At {
+        self.take(|_, text| {
+            text == name || text.strip_prefix('`').and_then(|t| t.strip_suffix('`')) == Some(name)
+        })
+    }
+
+    /// The same part with the brackets that belong to it.
+    pub(super) fn closed(&self, at: At) -> At {
+        let mut at = at;
+        for _ in 0..self.tokens.len() {
+            let mut open: usize = 0;
+            let mut missing: usize = 0;
+            for token in self.tokens.iter().filter(|t| t.start >= at.start && t.end <= at.end) {
+                if opens(token.kind) {
+                    open += 1;
+                } else if closes(token.kind) {
+                    match open.checked_sub(1) {
+                        Some(rest) => open = rest,
+                        None => missing += 1,
+                    }
+                }
+            }
+            let behind = self.tokens.iter().find(|t| t.start >= at.end);
+            let before = self.tokens.iter().rev().find(|t| t.end <= at.start);
+            match (open > 0, missing > 0, behind, before) {
+                (true, _, Some(token), _) if closes(token.kind) => at.end = token.end,
+                (_, true, _, Some(token)) if opens(token.kind) => at.start = token.start,
+                _ => break,
+            }
+        }
+        at
+    }
+
+    /// The sign in front, where there is one.
+    pub(super) fn signed(&self, at: At) -> At {
+        let before = self.tokens.iter().rev().find(|t| t.end <= at.start);
+        match before {
+            Some(token) if token.kind == TokenKind::TokMinus => At { start: token.start, end: at.end },
+            _ => at,
+        }
+    }
+
+    /// An error at that part.
+    pub(super) fn error(&self, at: At, message: &str, expected: &str) -> ConditionError {
+        error(self.source, at, message, expected)
+    }
+
+    /// An error of the parser, which counts lines and columns (in bytes) from 1.
+    pub(super) fn syntax_error(&self, line: isize, column: isize, message: &str) -> ConditionError {
+        let line = usize::try_from(line).unwrap_or(0).saturating_sub(1);
+        let column = usize::try_from(column).unwrap_or(0).saturating_sub(1);
+        let before: usize = self.source.split_inclusive('\n').take(line).map(str::len).sum();
+        let start = before + column;
+        let token = self.tokens.iter().find(|t| t.end > start).or(self.tokens.last());
+        let at = token.map_or(At::default(), |t| At { start: t.start, end: t.end });
+        let plain = message.strip_prefix("Syntax error: ").unwrap_or(message);
+        let plain = if plain.contains("'<EOF>' expecting") { "the condition ends too early" } else { plain };
+        error(self.source, at, plain, "a CEL expression")
+    }
+}
+
+fn opens(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::TokLeftParen | TokenKind::TokLeftBracket | TokenKind::TokLeftBrace)
+}
+
+fn closes(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::TokRightParen | TokenKind::TokRightBracket | TokenKind::TokRightBrace)
+}
+
+fn error(source: &str, at: At, message: &str, expected: &str) -> ConditionError {
+    let start = (0..=at.start.min(source.len())).rev().find(|i| source.is_char_boundary(*i)).unwrap_or(0);
+    let end = (at.end.min(source.len())..=source.len()).find(|i| source.is_char_boundary(*i));
+    let text = source.get(start..end.unwrap_or(source.len())).unwrap_or_default();
+    let offending: String = text.chars().take(80).collect();
+    let message =
+        if message.contains('`') { message.to_owned() } else { format!("`{offending}`: {message}") };
+    ConditionError {
+        offset: source.get(..start).map_or(0, |before| before.chars().count()),
+        offending,
+        message,
+        expected: expected.to_owned(),
+    }
+}

@@ -1,0 +1,263 @@
+//! What a rule says: its condition, and the keys that go with each decision word.
+
+use super::{
+    ApprovalRule, ArgumentEdit, ChannelKind, Constraints, Escalation, Remediation, RuleOutcome,
+    condition::Condition,
+    names::Scope,
+    read::{
+        DAYS_366, Fields, boolean, count, duration, entries, fields, json, list_of, mismatch, money, number,
+        pointer, pointers, text, word,
+    },
+    source::{Node, Report},
+};
+use crate::model::{Decision, Glob};
+use std::time::Duration;
+
+const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
+const DEFAULT_RETRY: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) const DECISIONS: &[(&str, Decision)] = &[
+    ("ALLOW", Decision::Allow),
+    ("ALLOW_WITH_CONSTRAINTS", Decision::AllowWithConstraints),
+    ("REQUIRE_APPROVAL", Decision::RequireApproval),
+    ("REMEDIATE", Decision::Remediate),
+    ("SUGGEST", Decision::Suggest),
+    ("THROTTLE", Decision::Throttle),
+    ("DENY", Decision::Deny),
+];
+
+const CHANNELS: &[(&str, ChannelKind)] = &[
+    ("elicitation", ChannelKind::Elicitation),
+    ("inbox", ChannelKind::Inbox),
+    ("cli", ChannelKind::Cli),
+    ("api", ChannelKind::Api),
+];
+
+/// The keys of an approval requirement, beside `decision: REQUIRE_APPROVAL` or `requires_approval`.
+pub(super) const APPROVAL_KEYS: &[&str] =
+    &["approvers", "quorum", "expires_in", "escalate", "evidence_required", "channels", "separate"];
+
+/// A condition; the place of an error inside it is mapped into the file.
+pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Condition> {
+    let source = match node.as_text() {
+        Some(source) => source,
+        None if matches!(node.kind, super::source::Kind::Bool(true)) => "true",
+        None if matches!(node.kind, super::source::Kind::Bool(false)) => "false",
+        None => {
+            mismatch(node, key, "a condition in CEL, like \"env == 'production'\"", report);
+            return None;
+        }
+    };
+    match Condition::compile(source) {
+        Ok(condition) => Some(condition),
+        Err(error) => {
+            let at = report.inside(node, error.offset);
+            let message = if error.message.contains('`') {
+                error.message
+            } else {
+                format!("`{}`: {}", super::read::short(&error.offending), error.message)
+            };
+            report.error(at, message, error.expected);
+            None
+        }
+    }
+}
+
+/// The outcome of a gate's rule; keys that belong to another decision are errors.
+pub(super) fn outcome(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_>) -> Option<RuleOutcome> {
+    let decision = map
+        .required(
+            "decision",
+            "one of ALLOW, ALLOW_WITH_CONSTRAINTS, REQUIRE_APPROVAL, REMEDIATE, SUGGEST, THROTTLE, DENY",
+            report,
+        )
+        .and_then(|node| word(DECISIONS)(node, "decision", report))?;
+    let belongs = |keys: &[&str], to: Decision, report: &mut Report<'_>| {
+        for entry in keys.iter().filter_map(|key| map.entry(key)).filter(|_| decision != to) {
+            report.error(
+                entry.at,
+                format!("`{}` does nothing where the decision is `{decision}`", entry.key),
+                format!("`{}` only beside `decision: {to}`", entry.key),
+            );
+        }
+    };
+    belongs(APPROVAL_KEYS, Decision::RequireApproval, report);
+    belongs(&["constraints"], Decision::AllowWithConstraints, report);
+    belongs(&["remediation"], Decision::Remediate, report);
+    belongs(&["retry_after"], Decision::Throttle, report);
+    match decision {
+        Decision::Allow => Some(RuleOutcome::Allow),
+        Decision::Suggest => Some(RuleOutcome::Suggest),
+        Decision::Deny => Some(RuleOutcome::Deny),
+        Decision::Throttle => {
+            let wait = map.read("retry_after", report, duration(Duration::from_millis(1), DAYS_366));
+            Some(RuleOutcome::Throttle(wait.unwrap_or(DEFAULT_RETRY)))
+        }
+        Decision::RequireApproval => Some(RuleOutcome::RequireApproval(approval(map, scope, report))),
+        Decision::AllowWithConstraints => map
+            .required("constraints", "the limits that apply, like { timeout: 300s }", report)
+            .and_then(|node| constraints(node, report))
+            .map(RuleOutcome::AllowWithConstraints),
+        Decision::Remediate => map
+            .required("remediation", "{mode: suggest | apply, set, remove, tool, reason}", report)
+            .and_then(|node| remediation(node, scope, report))
+            .map(RuleOutcome::Remediate),
+    }
+}
+
+/// The approval requirement stated by these keys.
+pub(super) fn approval(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_>) -> ApprovalRule {
+    let approvers = map.read("approvers", report, |node, key, report| scope.approvers(node, key, report));
+    let quorum = map.read("quorum", report, count(1, 100)).and_then(|q| u32::try_from(q).ok()).unwrap_or(1);
+    let expires_in = map.read("expires_in", report, duration(SECOND, DAYS_366)).unwrap_or(DEFAULT_EXPIRY);
+    let escalate = map.get("escalate").and_then(|node| escalation(node, expires_in, scope, report));
+    if let (Some(approvers), Some(node)) = (&approvers, map.get("approvers")) {
+        let mut all = approvers.clone();
+        all.extend(escalate.iter().flat_map(|e| e.to.iter().cloned()));
+        if let Some(deciders) = scope.names.and_then(|names| names.deciders(&all)) {
+            let needed = usize::try_from(quorum).unwrap_or(usize::MAX);
+            if deciders.len() < needed && !all.is_empty() {
+                report.lint(
+                    node.start,
+                    format!(
+                        "`{}` of them may decide, and the quorum is `{quorum}`: nobody can approve",
+                        deciders.len()
+                    ),
+                    "as many people with role `approver` as the quorum asks",
+                );
+            }
+        }
+    }
+    let channels = map.read("channels", report, |node, key, report| {
+        if node.items().is_empty() {
+            mismatch(node, key, "at least one of elicitation, inbox, cli, api", report);
+        }
+        list_of(node, key, report, word(CHANNELS))
+    });
+    ApprovalRule {
+        approvers,
+        quorum,
+        expires_in,
+        escalate,
+        evidence_required: map.read("evidence_required", report, boolean).unwrap_or(false),
+        channels: channels.unwrap_or_else(|| ChannelKind::ALL.to_vec()),
+        separate: map.read("separate", report, boolean).unwrap_or(false),
+    }
+}
+
+fn escalation(
+    node: &Node,
+    expires_in: Duration,
+    scope: Scope<'_>,
+    report: &mut Report<'_>,
+) -> Option<Escalation> {
+    let map = fields(node, "escalate", &["after", "to"], report)?;
+    let at = map.required("after", "a duration like 10m", report);
+    let after = at.and_then(|node| duration(SECOND, DAYS_366)(node, "after", report));
+    if let (Some(node), Some(after)) = (at, after)
+        && after >= expires_in
+    {
+        mismatch(
+            node,
+            "after",
+            &format!("less than expires_in ({})", super::read::show_duration(expires_in)),
+            report,
+        );
+    }
+    let to = map.required("to", "a list of groups and people", report);
+    let to = to.and_then(|node| scope.approvers(node, "to", report));
+    Some(Escalation { after: after?, to: to? })
+}
+
+const CONSTRAINT_KEYS: &[&str] =
+    &["timeout", "max_cost", "max_result_tokens", "max_result_bytes", "read_only", "arguments", "redact"];
+
+fn constraints(node: &Node, report: &mut Report<'_>) -> Option<Constraints> {
+    let map = fields(node, "constraints", CONSTRAINT_KEYS, report)?;
+    if map.is_empty() {
+        report.error(
+            node.start,
+            "`constraints` is empty",
+            format!("at least one of {}", CONSTRAINT_KEYS.join(", ")),
+        );
+    }
+    Some(Constraints {
+        timeout: map.read("timeout", report, duration(Duration::from_millis(1), DAYS_366)),
+        max_cost: map.read("max_cost", report, money),
+        max_result_tokens: map.read("max_result_tokens", report, count(1, u64::MAX)),
+        max_result_bytes: map.read("max_result_bytes", report, super::read::bytes(1, u64::MAX)),
+        read_only: map.read("read_only", report, boolean).unwrap_or(false),
+        arguments: map.get("arguments").map(|node| arguments(node, report)).unwrap_or_default(),
+        redact: map.read("redact", report, pointers).unwrap_or_default(),
+    })
+}
+
+fn arguments(node: &Node, report: &mut Report<'_>) -> Vec<ArgumentEdit> {
+    let Some(map) = fields(node, "arguments", &["set", "remove", "clamp"], report) else { return Vec::new() };
+    let mut edits = set_and_remove(&map, report);
+    let clamps = map.get("clamp").and_then(|node| entries(node, "clamp", report)).unwrap_or(&[]);
+    for entry in clamps {
+        let at = pointer(&entry.key, entry.at, false, report);
+        let Some(bounds) = fields(&entry.value, &entry.key, &["min", "max"], report) else { continue };
+        let min = bounds.read("min", report, number);
+        let max = bounds.read("max", report, number);
+        if bounds.get("min").is_none() && bounds.get("max").is_none() {
+            report.error(entry.value.start, format!("`{}` has no bound", entry.key), "min, max or both");
+        }
+        if let (Some(low), Some(high)) = (&min, &max)
+            && low.as_f64().zip(high.as_f64()).is_some_and(|(low, high)| low > high)
+        {
+            report.error(entry.value.start, format!("`{low}` is above `{high}`"), "min not above max");
+        }
+        if let Some(at) = at {
+            edits.push(ArgumentEdit::Clamp { at, min, max });
+        }
+    }
+    if map.is_empty() {
+        report.error(node.start, "`arguments` is empty", "set, remove or clamp");
+    }
+    edits
+}
+
+fn set_and_remove(map: &Fields<'_>, report: &mut Report<'_>) -> Vec<ArgumentEdit> {
+    let mut edits = Vec::new();
+    for entry in map.get("set").and_then(|node| entries(node, "set", report)).unwrap_or(&[]) {
+        let at = pointer(&entry.key, entry.at, false, report);
+        let value = json(&entry.value, &entry.key, report);
+        edits.extend(at.zip(value).map(|(at, value)| ArgumentEdit::Set(at, value)));
+    }
+    let removed = map.read("remove", report, |node, key, report| {
+        list_of(node, key, report, |item, key, report| {
+            let Some(text) = item.as_text() else {
+                mismatch(item, key, "a JSON pointer or a member's name", report);
+                return None;
+            };
+            pointer(text, item.start, false, report).map(ArgumentEdit::Remove)
+        })
+    });
+    edits.extend(removed.unwrap_or_default());
+    edits
+}
+
+fn remediation(node: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Remediation> {
+    let map = fields(node, "remediation", &["mode", "set", "remove", "tool", "reason"], report)?;
+    let mode = map.required("mode", "suggest or apply", report);
+    let apply = mode.and_then(|node| word(&[("suggest", false), ("apply", true)])(node, "mode", report));
+    let edits = set_and_remove(&map, report);
+    let tool = map.read("tool", report, text);
+    if let (Some(tool), Some(node)) = (&tool, map.get("tool"))
+        && let Ok(glob) = Glob::parse(tool)
+    {
+        if glob.literal().is_none() {
+            mismatch(node, "tool", "one exposed tool name, without `*`", report);
+        } else {
+            scope.known_glob(&glob, node.start, "tool", scope.tool_possible(&glob), report);
+        }
+    }
+    if ["set", "remove", "tool"].iter().all(|key| map.get(key).is_none()) {
+        report.error(node.start, "`remediation` changes nothing", "set, remove or tool");
+    }
+    let reason = map.read("reason", report, text);
+    Some(Remediation { apply: apply?, edits, tool, reason })
+}

@@ -1,0 +1,500 @@
+//! Reads typed values from located trees; what is wrong is reported and reading goes on.
+
+use super::source::{Entry, Kind, Node, Report};
+use crate::model::{Glob, MicroUsd, pointer::Pointer};
+use serde_json::{Map, Number, Value};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// A map whose keys are known, with the place where it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'n> {
+    /// Where the map begins.
+    pub at: usize,
+    entries: &'n [Entry],
+}
+
+impl<'n> Fields<'n> {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&'n Node> {
+        self.entry(key).map(|e| &e.value)
+    }
+
+    /// Whether nothing is written in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The key and its value.
+    pub fn entry(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|e| e.key == key)
+    }
+
+    /// The value of a key that must be there.
+    pub fn required(&self, key: &str, expected: &str, report: &mut Report<'_>) -> Option<&'n Node> {
+        let found = self.get(key);
+        if found.is_none() {
+            report.error(self.at, format!("`{key}` is missing"), format!("`{key}`: {expected}"));
+        }
+        found
+    }
+
+    /// Reads a key's value, where it is there, with one of the readers below.
+    pub fn read<T>(
+        &self,
+        key: &str,
+        report: &mut Report<'_>,
+        reader: impl FnOnce(&'n Node, &str, &mut Report<'_>) -> Option<T>,
+    ) -> Option<T> {
+        self.get(key).and_then(|node| reader(node, key, report))
+    }
+}
+
+/// A map with these keys only, each once.
+pub fn fields<'n>(node: &'n Node, what: &str, known: &[&str], report: &mut Report<'_>) -> Option<Fields<'n>> {
+    let entries = entries(node, what, report)?;
+    for entry in entries {
+        if !known.contains(&entry.key.as_str()) {
+            let near = known.iter().find(|k| similar(k, &entry.key));
+            let hint = near.map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
+            report.error(
+                entry.at,
+                format!("unknown key `{}`{hint}", short(&entry.key)),
+                format!("one of {}", known.join(", ")),
+            );
+        }
+    }
+    Some(Fields { at: node.start, entries })
+}
+
+/// The entries of a map whose keys are names, each once.
+pub fn entries<'n>(node: &'n Node, what: &str, report: &mut Report<'_>) -> Option<&'n [Entry]> {
+    let Kind::Map(entries) = &node.kind else {
+        mismatch(node, what, "a map", report);
+        return None;
+    };
+    let mut seen = BTreeSet::new();
+    for entry in entries {
+        if !seen.insert(entry.key.as_str()) {
+            report.error(entry.at, format!("duplicate key `{}`", short(&entry.key)), "each key once");
+        }
+    }
+    Some(entries)
+}
+
+/// The entries of a section that may be left empty.
+pub fn section<'n>(fields: &Fields<'n>, key: &str, report: &mut Report<'_>) -> &'n [Entry] {
+    match fields.get(key) {
+        None | Some(Node { kind: Kind::Null, .. }) => &[],
+        Some(node) => entries(node, key, report).unwrap_or(&[]),
+    }
+}
+
+/// A list.
+pub fn list<'n>(node: &'n Node, key: &str, report: &mut Report<'_>) -> Option<&'n [Node]> {
+    match &node.kind {
+        Kind::List(items) => Some(items),
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Map(_) => {
+            mismatch(node, key, "a list", report);
+            None
+        }
+    }
+}
+
+/// A list whose elements are read one by one; those that are wrong are left out.
+pub fn list_of<'n, T>(
+    node: &'n Node,
+    key: &str,
+    report: &mut Report<'_>,
+    mut reader: impl FnMut(&'n Node, &str, &mut Report<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let items = list(node, key, report)?;
+    Some(items.iter().filter_map(|item| reader(item, key, report)).collect())
+}
+
+/// A list of texts, each once.
+pub fn texts(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Vec<Arc<str>>> {
+    let mut seen = BTreeSet::new();
+    list_of(node, key, report, |item, key, report| {
+        let read = text(item, key, report)?;
+        if !seen.insert(read.clone()) {
+            report.error(item.start, format!("`{}` stands twice in `{key}`", short(&read)), "each once");
+            return None;
+        }
+        Some(read)
+    })
+}
+
+/// A text that is not empty. A number written without quotes is taken as its text.
+pub fn text(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Arc<str>> {
+    match node.as_text() {
+        Some(text) if text.chars().count() > 4096 => {
+            report.error(node.start, format!("`{key}` is too long"), "at most 4096 characters");
+            None
+        }
+        Some(text) if text.trim().is_empty() => {
+            report.error(node.start, format!("`{key}` is empty"), "a text");
+            None
+        }
+        Some(text) => Some(Arc::from(text)),
+        None => {
+            mismatch(node, key, "a text", report);
+            None
+        }
+    }
+}
+
+/// A name: a text of at most 128 characters without spaces and control characters.
+pub fn name(text: &str, at: usize, report: &mut Report<'_>) -> Option<Arc<str>> {
+    let good = !text.is_empty()
+        && text.chars().count() <= 128
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if good {
+        return Some(Arc::from(text));
+    }
+    report.error(
+        at,
+        format!("`{}` is not a name", short(text)),
+        "1 to 128 characters, no spaces, no control characters",
+    );
+    None
+}
+
+/// `true` or `false`.
+pub fn boolean(node: &Node, key: &str, report: &mut Report<'_>) -> Option<bool> {
+    match &node.kind {
+        Kind::Bool(value) => Some(*value),
+        Kind::Null | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => {
+            mismatch(node, key, "true or false", report);
+            None
+        }
+    }
+}
+
+/// A whole number within bounds.
+pub fn count(min: u64, max: u64) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<u64> + Copy {
+    move |node, key, report| {
+        let expected = match (min, max) {
+            (0, u64::MAX) => "a whole number".to_owned(),
+            (min, u64::MAX) => format!("a whole number of at least {min}"),
+            (min, max) => format!("a whole number from {min} to {max}"),
+        };
+        let read = match &node.kind {
+            Kind::Number(text) => text.replace('_', "").parse::<u64>().ok(),
+            Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
+        };
+        match read {
+            Some(value) if (min..=max).contains(&value) => Some(value),
+            Some(_) | None => {
+                mismatch(node, key, &expected, report);
+                None
+            }
+        }
+    }
+}
+
+/// An amount of USD, exact, not negative.
+pub fn money(node: &Node, key: &str, report: &mut Report<'_>) -> Option<MicroUsd> {
+    let amount = match &node.kind {
+        Kind::Number(text) => MicroUsd::parse(text).ok().filter(|amount| *amount >= MicroUsd::ZERO),
+        Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
+    };
+    if amount.is_none() {
+        mismatch(
+            node,
+            key,
+            "an amount in USD: a number, not negative, with at most six decimals, like 0.25",
+            report,
+        );
+    }
+    amount
+}
+
+/// A duration within bounds.
+pub fn duration(
+    min: Duration,
+    max: Duration,
+) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<Duration> + Copy {
+    move |node, key, report| {
+        let read = node.as_text().and_then(parse_duration);
+        match read {
+            Some(value) if (min..=max).contains(&value) => Some(value),
+            Some(_) => {
+                mismatch(
+                    node,
+                    key,
+                    &format!("from {} to {}", show_duration(min), show_duration(max)),
+                    report,
+                );
+                None
+            }
+            None => {
+                mismatch(node, key, "a duration like 300s, 15m, 2h or 1h30m (units ms, s, m, h, d)", report);
+                None
+            }
+        }
+    }
+}
+
+/// A longest duration that nobody needs to exceed.
+pub const DAYS_366: Duration = Duration::from_secs(366 * 86_400);
+
+/// Reads `15m`, `300s`, `1h30m`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, next) = tail.split_at_checked(unit_end)?;
+        let factor: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        millis = millis.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
+        rest = next;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
+
+/// Writes a duration the way it is read.
+pub fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+        if millis >= factor && millis.is_multiple_of(factor) {
+            return format!("{}{unit}", millis / factor);
+        }
+    }
+    format!("{millis}ms")
+}
+
+/// A glob.
+pub fn glob(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Glob> {
+    let Some(text) = node.as_text() else {
+        mismatch(node, key, "a glob", report);
+        return None;
+    };
+    glob_text(text, node.start, report)
+}
+
+/// A glob from a text, which may be a key.
+pub fn glob_text(text: &str, at: usize, report: &mut Report<'_>) -> Option<Glob> {
+    let glob = Glob::parse(text).ok();
+    if glob.is_none() {
+        report.error(
+            at,
+            format!("`{}` is not a glob", short(text)),
+            "1 to 512 characters in which `*` (all but `/`) and `**` (anything) are the only wildcards",
+        );
+    }
+    glob
+}
+
+/// A JSON pointer, or the bare name of a member. No `*`, unless it only selects.
+pub fn pointer(text: &str, at: usize, selects: bool, report: &mut Report<'_>) -> Option<Pointer> {
+    let read = Pointer::parse_or_name(text).ok();
+    let wild = |p: &Pointer| p.tokens().iter().any(|t| t == "*");
+    match read {
+        Some(pointer) if !pointer.tokens().is_empty() && (selects || !wild(&pointer)) => Some(pointer),
+        Some(_) | None => {
+            let expected = "a JSON pointer like /path/0 (~0 for ~, ~1 for /) or a member's name";
+            let no_star = if selects { "" } else { ", without `*`" };
+            report.error(
+                at,
+                format!("`{}` is not a pointer into the arguments", short(text)),
+                format!("{expected}{no_star}"),
+            );
+            None
+        }
+    }
+}
+
+/// A list of pointers that select.
+pub fn pointers(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Vec<Pointer>> {
+    list_of(node, key, report, |item, key, report| {
+        let Some(text) = item.as_text() else {
+            mismatch(item, key, "a JSON pointer", report);
+            return None;
+        };
+        pointer(text, item.start, true, report)
+    })
+}
+
+/// One of a closed set of words.
+pub fn word<T: Copy>(
+    words: &'static [(&'static str, T)],
+) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<T> + Copy {
+    move |node, key, report| {
+        let found = node.as_text().and_then(|text| words.iter().find(|(word, _)| *word == text));
+        if found.is_none() {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            mismatch(node, key, &format!("one of {}", all.join(", ")), report);
+        }
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// `sha256:` and the hex digest of an API key. What stands there is never shown: it may be the key itself.
+pub fn key_digest(node: &Node, key: &str, report: &mut Report<'_>) -> Option<[u8; 32]> {
+    let mut digest = [0u8; 32];
+    let good = node
+        .as_text()
+        .and_then(|text| text.strip_prefix("sha256:"))
+        .is_some_and(|digits| hex::decode_to_slice(digits, &mut digest).is_ok());
+    if good {
+        return Some(digest);
+    }
+    report.error(
+        node.start,
+        format!("an entry of `{key}` is no digest (not shown: it may be the key itself)"),
+        "sha256: and the 64 hex digits of the key's SHA-256",
+    );
+    None
+}
+
+/// A JSON number as written.
+pub fn number(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Number> {
+    let read = match &node.kind {
+        Kind::Number(text) => json_number(text),
+        Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
+    };
+    if read.is_none() {
+        mismatch(node, key, "a number", report);
+    }
+    read
+}
+
+/// Any JSON value.
+pub fn json(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Value> {
+    match &node.kind {
+        Kind::Null => Some(Value::Null),
+        Kind::Bool(value) => Some(Value::Bool(*value)),
+        Kind::Text(text) => Some(Value::String(text.clone())),
+        Kind::Number(_) => number(node, key, report).map(Value::Number),
+        Kind::List(items) => {
+            let values: Vec<_> = items.iter().map(|item| json(item, key, report)).collect();
+            values.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
+        }
+        Kind::Map(_) => {
+            let mut map = Map::new();
+            for entry in entries(node, key, report)? {
+                map.insert(entry.key.clone(), json(&entry.value, key, report)?);
+            }
+            Some(Value::Object(map))
+        }
+    }
+}
+
+/// YAML and TOML write some numbers in ways that JSON does not.
+fn json_number(text: &str) -> Option<Number> {
+    let plain = text.replace('_', "");
+    let plain = plain.strip_prefix('+').unwrap_or(&plain);
+    if let Ok(number) = plain.parse::<Number>() {
+        return Some(number);
+    }
+    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(digits) = plain.strip_prefix(prefix) {
+            return u64::from_str_radix(digits, radix).ok().map(Number::from);
+        }
+    }
+    let (sign, unsigned) = match plain.strip_prefix('-') {
+        Some(unsigned) => ("-", unsigned),
+        None => ("", plain),
+    };
+    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
+        Some(at) => unsigned.split_at_checked(at)?,
+        None => (unsigned, ""),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
+    format!("{sign}{whole}{fraction}{exponent}").parse::<Number>().ok()
+}
+
+/// Says that a value does not fit its key.
+pub fn mismatch(node: &Node, key: &str, expected: &str, report: &mut Report<'_>) {
+    let message = match &node.kind {
+        Kind::Null => format!("`{key}` has no value"),
+        Kind::Bool(value) => format!("`{value}` does not fit `{key}`"),
+        Kind::Number(text) | Kind::Text(text) => format!("`{}` does not fit `{key}`", short(text)),
+        Kind::List(_) => format!("a list does not fit `{key}`"),
+        Kind::Map(_) => format!("a map does not fit `{key}`"),
+    };
+    report.error(node.start, message, expected);
+}
+
+/// Offending text, cut where it is long, control characters escaped.
+pub fn short(text: &str) -> String {
+    let mut shown: String = text.chars().take(80).flat_map(printable).collect();
+    if text.chars().nth(80).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn printable(c: char) -> Vec<char> {
+    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+}
+
+/// Whether two words differ by one slip of the hand.
+fn similar(a: &str, b: &str) -> bool {
+    let fold = |s: &str| s.replace(['-', '_'], "").to_ascii_lowercase();
+    let (a, b): (Vec<char>, Vec<char>) = (fold(a).chars().collect(), fold(b).chars().collect());
+    if a == b {
+        return true;
+    }
+    if a.len().abs_diff(b.len()) > 1 || a.len() < 4 {
+        return false;
+    }
+    let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    let longest = a.len().max(b.len());
+    head + tail + 1 >= longest
+        || (a.len() == b.len() && head + tail + 2 >= longest && {
+            let mut x = a.clone();
+            let mut y = b.clone();
+            x.sort_unstable();
+            y.sort_unstable();
+            x == y
+        })
+}
+
+/// A number of bytes within bounds: `4MiB`, `512 KiB`, `1048576`.
+pub fn bytes(min: u64, max: u64) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<u64> + Copy {
+    move |node, key, report| {
+        let read = node.as_text().and_then(parse_bytes);
+        match read {
+            Some(value) if (min..=max).contains(&value) => Some(value),
+            Some(_) => {
+                let most = if max == u64::MAX { String::new() } else { format!(" to {max}") };
+                mismatch(node, key, &format!("from {min}{most} bytes"), report);
+                None
+            }
+            None => {
+                mismatch(node, key, "a size like 4MiB, 512KiB or a number of bytes", report);
+                None
+            }
+        }
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.replace('_', "").parse::<u64>().ok()?.checked_mul(factor)
+}

@@ -1,0 +1,769 @@
+//! What the bundle's files mean, and that everything wrong in them is told with its place.
+
+use super::*;
+use crate::{
+    cost::{BudgetAction, BudgetScope, BudgetWindow, Encoding},
+    model::{Autonomy, Decision, MicroUsd, Problem, Problems, Severity},
+};
+use proptest::prelude::*;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+const BUNDLE: &str = "version: 1\nowner: platform-team\n";
+const HEX_A: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const AUTHORITY: &str = r#"
+capabilities:
+  docs.read:  { tools: ["files__read_*"], resources: ["file:///srv/docs/**"], prompts: ["*"] }
+  docs.write: { tools: ["files__write_file"], condition: "env == 'staging'", autonomy: supervised }
+agents:
+  planner-01:
+    type: planner
+    role: planner
+    tenant: acme
+    owner: data-team
+    operator: alice
+    attended: true
+    workflow: wf-123
+    workflows: [wf-123, wf-124]
+    model: gpt-4o
+    autonomy: supervised
+    capabilities: [docs.read, docs.write]
+    keys: ["sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"]
+people:
+  alice: { keys: ["sha256:10112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"], groups: [platform-lead], roles: [approver] }
+  bob:   { keys: ["sha256:20112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"], groups: [security-team], roles: [approver, auditor] }
+workflows:
+  wf-123: { owner: data-team, approval_sla: 15m }
+  wf-124: { owner: data-team, capabilities: [docs.read] }
+"#;
+const GATE: &str = include_str!("../../tests/fixtures/prod-safety-gate.yaml");
+const BOOK: &str = include_str!("../../tests/fixtures/aegis-rulebook.yaml");
+
+fn input() -> CompileInput {
+    CompileInput {
+        environment: Arc::from("staging"),
+        servers_digest_material: b"servers".to_vec(),
+        known: KnownNames::default(),
+    }
+}
+
+fn file(name: &str, text: &str) -> SourceFile {
+    SourceFile { name: name.to_owned(), text: text.to_owned() }
+}
+
+/// The minimal bundle, with these files added or put in place of its own.
+fn bundle(changes: &[(&str, &str)]) -> Vec<SourceFile> {
+    let mut files = vec![file("bundle.yaml", BUNDLE), file("authority.yaml", AUTHORITY)];
+    for (name, text) in changes {
+        files.retain(|f| f.name != *name);
+        files.push(file(name, text));
+    }
+    files
+}
+
+fn set(changes: &[(&str, &str)]) -> PolicySet {
+    let (set, problems) = compile(&bundle(changes), &input());
+    set.unwrap_or_else(|| panic!("{problems}"))
+}
+
+fn of(problems: &Problems, severity: Severity) -> Vec<&Problem> {
+    problems.0.iter().filter(|p| p.severity == severity).collect()
+}
+
+/// `‸` in a text marks where a problem is expected; the place is that of the character after it.
+fn unmark(text: &str) -> (String, Vec<(usize, usize)>) {
+    let (mut line, mut column, mut clean, mut places) = (1, 1, String::new(), Vec::new());
+    for c in text.chars() {
+        match c {
+            '‸' => places.push((line, column)),
+            '\n' => {
+                clean.push(c);
+                (line, column) = (line + 1, 1);
+            }
+            c => {
+                clean.push(c);
+                column += 1;
+            }
+        }
+    }
+    (clean, places)
+}
+
+/// Every error of the file, in order: its place is marked, its message names the offending text,
+/// and it says what was expected.
+fn check_errors(name: &str, marked: &str, expect: &[(&str, &str)]) {
+    let (text, places) = unmark(marked);
+    let (set, problems) = compile(&bundle(&[(name, &text)]), &input());
+    let errors = of(&problems, Severity::Error);
+    assert!(set.is_none(), "{text} was taken");
+    let got: Vec<_> = errors.iter().map(|p| (&*p.place.file, p.place.line, p.place.column)).collect();
+    let wanted: Vec<_> = places.iter().map(|(line, column)| (name, *line, *column)).collect();
+    assert_eq!(got, wanted, "{text}\n{problems}");
+    assert_eq!(errors.len(), expect.len(), "{problems}");
+    for (problem, (offending, expected)) in errors.iter().zip(expect) {
+        assert!(problem.message.contains(offending), "`{offending}` is not in: {}", problem.message);
+        assert!(problem.expected.contains(expected), "`{expected}` is not in: {}", problem.expected);
+    }
+}
+
+fn check_lints(name: &str, marked: &str, expect: &[&str]) {
+    let (text, places) = unmark(marked);
+    let mut input = input();
+    let known = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
+    input.known = KnownNames {
+        upstreams: known(&["files"]),
+        actions: known(&["files:write"]),
+        labels: known(&["write"]),
+        tools: known(&["files__write_file"]),
+        tool_prefixes: known(&["files__"]),
+    };
+    let (set, problems) = compile(&bundle(&[(name, &text)]), &input);
+    assert!(set.is_some(), "{problems}");
+    let lints: Vec<_> = of(&problems, Severity::Lint).into_iter().filter(|p| p.place.file == name).collect();
+    let got: Vec<_> = lints.iter().map(|p| (p.place.line, p.place.column)).collect();
+    assert_eq!(got, places, "{problems}");
+    assert_eq!(lints.len(), expect.len(), "{problems}");
+    for (lint, word) in lints.iter().zip(expect) {
+        assert!(lint.message.contains(word), "`{word}` is not in: {}", lint.message);
+    }
+}
+
+/// R9, R10, R11, R12: the reference documents' examples load unchanged.
+#[test]
+fn the_reference_examples_load_unchanged() {
+    let set = set(&[("gate.yaml", GATE), ("book.yaml", BOOK)]);
+    let ids: Vec<_> = set.policies.iter().map(|p| (p.id.as_str(), &*p.file)).collect();
+    assert_eq!(
+        ids,
+        [
+            ("agent_write_s3", "book.yaml"),
+            ("model_call_rate", "book.yaml"),
+            ("prod-safety-gate", "gate.yaml")
+        ]
+    );
+    let PolicyBody::Gate(rules) = &set.policies[2].body else { panic!("a gate") };
+    assert_eq!(set.policies[2].on.len(), 2);
+    assert_eq!(set.policies[2].on[0].action.as_ref().unwrap().as_str(), "infrastructure:mutation");
+    assert_eq!(set.policies[2].on[1].tool.as_ref().unwrap().as_str(), "aws-cli");
+    let RuleOutcome::RequireApproval(approval) = &rules[0].outcome else { panic!("an approval") };
+    let group = |name: &str| Approver::Group(Arc::from(name));
+    assert_eq!(approval.approvers, Some(vec![group("security-team"), group("platform-lead")]));
+    assert!(approval.evidence_required);
+    assert_eq!((approval.quorum, approval.expires_in), (1, Duration::from_secs(900)));
+    assert_eq!(approval.channels, ChannelKind::ALL);
+    let RuleOutcome::AllowWithConstraints(constraints) = &rules[1].outcome else { panic!("constraints") };
+    assert_eq!(constraints.max_cost, Some(MicroUsd(50_000_000)));
+    assert_eq!(constraints.timeout, Some(Duration::from_secs(300)));
+    assert_eq!((rules[0].id.as_str(), rules[1].id.as_str()), ("1", "2"));
+
+    let PolicyBody::Rulebook(first) = &set.policies[0].body else { panic!("a rulebook") };
+    assert_eq!(first.allowed_roles.as_deref(), Some(&[Arc::from("data-engineer"), Arc::from("ops-bot")][..]));
+    assert_eq!(first.max_cost, Some(MicroUsd(5_000_000)));
+    assert!(first.requires_approval.is_some() && first.on_allow);
+    let PolicyBody::Rulebook(second) = &set.policies[1].body else { panic!("a rulebook") };
+    assert_eq!(second.agent_types.as_deref(), Some(&[Arc::from("planner"), Arc::from("executor")][..]));
+    assert_eq!(
+        (second.max_calls_per_minute, second.max_cost_per_minute),
+        (Some(60), Some(MicroUsd(2_000_000)))
+    );
+    assert!(second.requires_approval.is_none() && !second.on_allow);
+    assert_eq!(second.on_violation, Violation::Throttle);
+}
+
+#[test]
+fn a_gate_takes_every_key_of_the_contract() {
+    let text = r#"
+name: full
+description: Everything at once
+owner: platform-team
+mode: shadow
+on:
+  - action: "infrastructure:mutation"
+  - { tool: "aws-cli*", label: write, upstream: aws, agent: "planner-*", role: planner, agent_type: planner, workflow: wf-123 }
+  - { resource: "file:///**" }
+  - { prompt: "*" }
+rules:
+  - id: production
+    condition: "env == 'production'"
+    decision: REQUIRE_APPROVAL
+    reason: Production is not a place for experiments
+    approvers: [security-team, alice, operator]
+    quorum: 2
+    expires_in: 1h30m
+    escalate: { after: 10m, to: [platform-lead] }
+    evidence_required: true
+    channels: [elicitation, inbox]
+    separate: true
+  - condition: "env == 'staging'"
+    decision: ALLOW_WITH_CONSTRAINTS
+    constraints:
+      max_cost: 0.000001
+      timeout: 250ms
+      max_result_tokens: 100
+      max_result_bytes: 64KiB
+      read_only: true
+      redact: [/items/*/secret]
+      arguments:
+        set: { dry_run: true, /limits/rows: 18446744073709551616 }
+        remove: [force, "/a~1b"]
+        clamp: { /count: { min: 1, max: 10.50 } }
+  - { condition: "env == 'a'", decision: THROTTLE, retry_after: 5s }
+  - { condition: "env == 'b'", decision: THROTTLE }
+  - { condition: "env == 'c'", decision: SUGGEST }
+  - { condition: "env == 'd'", decision: ALLOW }
+  - condition: "env == 'e'"
+    decision: REMEDIATE
+    remediation: { mode: apply, set: { path: /tmp }, remove: [recursive], tool: files__write_file, reason: Smaller }
+  - decision: DENY
+"#;
+    let set = set(&[("full.yaml", text)]);
+    let policy = &set.policies[0];
+    assert_eq!(
+        (policy.mode, policy.owner.as_deref(), policy.on.len()),
+        (Mode::Shadow, Some("platform-team"), 4)
+    );
+    let PolicyBody::Gate(rules) = &policy.body else { panic!("a gate") };
+    assert_eq!(
+        rules[0].outcome,
+        RuleOutcome::RequireApproval(ApprovalRule {
+            approvers: Some(vec![
+                Approver::Group(Arc::from("security-team")),
+                Approver::Person("alice".into()),
+                Approver::Operator,
+            ]),
+            quorum: 2,
+            expires_in: Duration::from_secs(5_400),
+            escalate: Some(Escalation {
+                after: Duration::from_secs(600),
+                to: vec![Approver::Group(Arc::from("platform-lead"))],
+            }),
+            evidence_required: true,
+            channels: vec![ChannelKind::Elicitation, ChannelKind::Inbox],
+            separate: true,
+        })
+    );
+    assert_eq!(rules[0].reason.as_deref(), Some("Production is not a place for experiments"));
+    let RuleOutcome::AllowWithConstraints(constraints) = &rules[1].outcome else { panic!("constraints") };
+    assert_eq!((constraints.max_cost, constraints.max_result_bytes), (Some(MicroUsd(1)), Some(65_536)));
+    let at = |text: &str| crate::model::pointer::Pointer::parse(text).unwrap();
+    let big: serde_json::Number = "18446744073709551616".parse().unwrap();
+    assert_eq!(
+        constraints.arguments,
+        [
+            ArgumentEdit::Set(at("/dry_run"), json!(true)),
+            ArgumentEdit::Set(at("/limits/rows"), serde_json::Value::Number(big)),
+            ArgumentEdit::Remove(at("/force")),
+            ArgumentEdit::Remove(at("/a~1b")),
+            ArgumentEdit::Clamp {
+                at: at("/count"),
+                min: Some("1".parse().unwrap()),
+                max: Some("10.50".parse().unwrap())
+            },
+        ]
+    );
+    assert_eq!(rules[2].outcome, RuleOutcome::Throttle(Duration::from_secs(5)));
+    assert_eq!(rules[3].outcome, RuleOutcome::Throttle(Duration::from_secs(60)));
+    let words: Vec<Decision> = rules.iter().map(|rule| rule.outcome.decision()).collect();
+    assert_eq!(words[4..], [Decision::Suggest, Decision::Allow, Decision::Remediate, Decision::Deny]);
+    assert!(rules[7].condition.is_none());
+}
+
+#[test]
+fn authority_prices_budgets_and_bundle_are_read() {
+    let set = set(&[
+        (
+            "bundle.yaml",
+            "version: 1.0\nowner: me\ndefault_decision: REQUIRE_APPROVAL\ndefault_approvers: [bob]\nrequired: [workflow_id]\nloop: { max_repeats: 3 }\n",
+        ),
+        (
+            "prices.yaml",
+            "models:\n  gpt-4o: { input_usd_per_mtok: 2.5, output_usd_per_mtok: 10, encoding: cl100k_base, multiplier: 1.25 }\ntools:\n  files__write_file: 0.05\n  \"files__*\": 0.000001\n",
+        ),
+        (
+            "budgets.yaml",
+            "budgets:\n  - { id: day, scope: agent, window: day, max_cost_usd: 12.34, on_exceed: require_approval, alert_at: 80, strict: true, match: { label: write } }\n  - { id: calls, scope: global, window: minute, max_calls: 5, match: [{ tool: \"a*\" }, { role: b }] }\n",
+        ),
+    ]);
+    assert_eq!((&*set.bundle.version, set.bundle.default_decision), ("1.0", Decision::RequireApproval));
+    assert_eq!(set.bundle.default_approvers, Some(vec![Approver::Person("bob".into())]));
+    assert_eq!((set.bundle.required.len(), set.max_repeats), (1, 3));
+
+    let agent = &set.authority.agents["planner-01"];
+    assert_eq!(
+        (&*agent.agent_type, &*agent.tenant, agent.autonomy),
+        ("planner", "acme", Autonomy::Supervised)
+    );
+    assert_eq!((agent.attended, agent.operator.as_deref()), (true, Some("alice")));
+    assert_eq!(agent.workflows.len(), 2);
+    assert_eq!(hex::encode(agent.keys[0]), HEX_A.strip_prefix("sha256:").unwrap());
+    assert_eq!(set.authority.workflows["wf-124"].capabilities.as_ref().unwrap().len(), 1);
+    assert_eq!(set.authority.workflows["wf-123"].approval_sla, Some(Duration::from_secs(900)));
+    assert!(set.authority.capabilities["docs.write"].condition.is_some());
+    assert_eq!(set.authority.people["bob"].roles, [Role::Approver, Role::Auditor]);
+
+    let price = &set.prices.models["gpt-4o"];
+    assert_eq!((price.input_usd_per_mtok.0, price.multiplier_milli), (2_500_000, 1_250));
+    assert_eq!(price.encoding, Encoding::Cl100kBase);
+    let tools: Vec<_> = set.prices.tools.iter().map(|(glob, price)| (glob.as_str(), price.0)).collect();
+    assert_eq!(tools, [("files__write_file", 50_000), ("files__*", 1)]);
+
+    let budget = &set.budgets[0];
+    assert_eq!((budget.scope, budget.window), (BudgetScope::Agent, BudgetWindow::Day));
+    assert_eq!(
+        (budget.max_cost, budget.alert_at, budget.strict),
+        (Some(MicroUsd(12_340_000)), Some(80), true)
+    );
+    assert_eq!((budget.on_exceed, budget.matches.len()), (BudgetAction::RequireApproval, 1));
+    assert_eq!((set.budgets[1].on_exceed, set.budgets[1].matches.len()), (BudgetAction::Deny, 2));
+}
+
+#[test]
+fn defaults_stand_where_files_are_silent() {
+    let set = set(&[]);
+    assert_eq!(set.bundle.default_decision, Decision::Deny);
+    assert_eq!((set.max_repeats, set.budgets.len(), set.bundle.default_approvers), (20, 0, None));
+    for model in ["gpt-4o", "gpt-4.1", "gpt-5", "o3", "claude-sonnet-4", "claude-opus-4", "gemini-2.5-pro"] {
+        assert!(set.prices.models.contains_key(model), "{model}");
+    }
+    let set = super::compile(&bundle(&[("budgets.yaml", "# nothing yet\n"), ("prices.yaml", "")]), &input())
+        .0
+        .unwrap();
+    assert!(set.budgets.is_empty() && set.prices.models.contains_key("gpt-4o"));
+}
+
+#[test]
+fn a_gate_that_is_wrong_says_where() {
+    let check = |text: &str, expect: &[(&str, &str)]| check_errors("gate.yaml", text, expect);
+    let one = |line: &str| format!("name: g\nrules:\n  - {line}\n");
+    let rule = |line: &str, offending: &str, expected: &str| check(&one(line), &[(offending, expected)]);
+
+    rule("{ ‸decison: DENY, decision: DENY }", "`decison`; did you mean `decision`?", "one of id, condition");
+    rule("{ decision: ‸deny }", "`deny`", "one of ALLOW, ALLOW_WITH_CONSTRAINTS");
+    rule("‸{ condition: \"env == 'x'\" }", "`decision` is missing", "ALLOW_WITH_CONSTRAINTS");
+    rule("{ decision: DENY, ‸decision: ALLOW }", "duplicate key `decision`", "each key once");
+    rule("{ decision: THROTTLE, retry_after: ‸5 }", "`5`", "a duration like 300s");
+    rule("{ decision: THROTTLE, retry_after: ‸5 minutes }", "`5 minutes`", "a duration like 300s");
+    rule(
+        "{ decision: REQUIRE_APPROVAL, approvers: [security-team, ‸nobody] }",
+        "`nobody`",
+        "`platform-lead`",
+    );
+    rule("{ decision: REQUIRE_APPROVAL, approvers: ‸alice }", "`alice`", "a list");
+    rule("{ decision: REQUIRE_APPROVAL, approvers: ‸[] }", "`approvers` is empty", "at least one");
+    rule("{ decision: REQUIRE_APPROVAL, quorum: ‸0 }", "`0`", "from 1 to 100");
+    rule("{ decision: REQUIRE_APPROVAL, expires_in: ‸0s }", "`0s`", "from 1s");
+    rule("{ decision: REQUIRE_APPROVAL, channels: [‸slack] }", "`slack`", "elicitation, inbox, cli, api");
+    rule(
+        "{ decision: REQUIRE_APPROVAL, escalate: { after: ‸20m, to: [bob] } }",
+        "`20m`",
+        "less than expires_in (15m)",
+    );
+    rule("{ decision: REQUIRE_APPROVAL, separate: ‸\"yes\" }", "`yes`", "true or false");
+    rule("{ decision: DENY, ‸approvers: [bob] }", "`approvers`", "REQUIRE_APPROVAL");
+    rule("‸{ decision: ALLOW_WITH_CONSTRAINTS }", "`constraints` is missing", "timeout");
+    rule("{ decision: ALLOW_WITH_CONSTRAINTS, constraints: ‸{} }", "`constraints` is empty", "max_cost");
+    rule(
+        "{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_cost: ‸0.0000001 } }",
+        "`0.0000001`",
+        "six decimals",
+    );
+    rule("{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_cost: ‸-1 } }", "`-1`", "not negative");
+    rule("{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_cost: ‸\"50\" } }", "`50`", "a number");
+    rule("{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_cost: ‸.inf } }", "`.inf`", "a number");
+    rule(
+        "{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { redact: [‸\"/a~2\"] } }",
+        "`/a~2`",
+        "JSON pointer",
+    );
+    rule(
+        "{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { arguments: { remove: [‸/a/*] } } }",
+        "`/a/*`",
+        "without `*`",
+    );
+    rule(
+        "{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { arguments: { clamp: { n: ‸{ min: 2, max: 1 } } } } }",
+        "`2` is above `1`",
+        "min not above max",
+    );
+    rule("‸{ decision: REMEDIATE }", "`remediation` is missing", "suggest | apply");
+    rule("{ decision: REMEDIATE, remediation: ‸{ mode: apply } }", "changes nothing", "set, remove or tool");
+    rule("{ decision: REMEDIATE, remediation: { mode: ‸do, tool: x } }", "`do`", "one of suggest, apply");
+
+    check("‸{}", &[("neither a gate nor a rulebook", "`name` and `rules`")]);
+    check("‸‸rules: []\n", &[("`name` is missing", "the gate's id"), ("`rules` is empty", "at least one")]);
+}
+
+#[test]
+fn selectors_that_are_wrong_say_where() {
+    let on = |line: &str, offending: &str, expected: &str| {
+        let text = format!("name: g\non: {line}\nrules: [{{ decision: DENY }}]\n");
+        check_errors("gate.yaml", &text, &[(offending, expected)]);
+    };
+    on("‸[]", "`on` is empty", "at least one entry");
+    on("[‸{}]", "an entry of `on` is empty", "one of action");
+    on("‸{ tool: x }", "a map", "a list");
+    on("[{ ‸tools: x }]", "`tools`; did you mean `tool`?", "one of action, tool");
+    on("[{ tool: ‸\"a***\" }]", "`a***`", "wildcards");
+    on("[{ agent: ‸planner-02 }]", "no agent `planner-02`", "`planner-01`");
+    on("[{ workflow: ‸wf-9 }]", "no workflow `wf-9`", "`wf-123`, `wf-124`");
+}
+
+#[test]
+fn rulebooks_and_other_files_that_are_wrong_say_where() {
+    check_errors(
+        "book.yaml",
+        "version: 1\npolicies:\n  - id: a\n    ‸quorum: 2\n    conditions: { allowed_roles: ‸[], ‸max_cost: 3 }\n    actions: { on_allow: ‸yes, on_deny: ‸throttle, on_violation: ‸allow }\n  - ‸‸description: x\n",
+        &[
+            ("`quorum`", "requires_approval: true"),
+            ("a list does not fit `allowed_roles`", "at least one"),
+            ("`max_cost`", "max_cost_usd"),
+            ("`yes`", "permit, allow"),
+            ("`throttle`", "deny"),
+            ("`allow`", "throttle, deny"),
+            ("`id` is missing", "the policy's id"),
+            ("the policy says nothing", "conditions, actions"),
+        ],
+    );
+    check_errors(
+        "bundle.yaml",
+        "version‸: \ndefault_decision: ‸REMEDIATE\ndefault_approvers: [‸eve]\nloop: { max_repeats: ‸0 }\n‸ower: x\n",
+        &[
+            ("`version` has no value", "a text"),
+            ("`REMEDIATE`", "SUGGEST or DENY"),
+            ("`eve`", "`alice`"),
+            ("`0`", "from 1 to"),
+            ("unknown key `ower`; did you mean `owner`?", "default_decision"),
+        ],
+    );
+    check_errors(
+        "prices.yaml",
+        "models:\n  m: ‸{ input_usd_per_mtok: ‸-1, encoding: ‸p50k, multiplier: ‸1.0001 }\ntools: { ‸\"***\": 1 }\n",
+        &[
+            ("`output_usd_per_mtok` is missing", "USD per million tokens"),
+            ("`-1`", "not negative"),
+            ("`p50k`", "o200k_base, cl100k_base"),
+            ("`1.0001`", "three decimals"),
+            ("`***`", "wildcards"),
+        ],
+    );
+    check_errors(
+        "budgets.yaml",
+        "budgets:\n  - { id: a, scope: ‸team, window: ‸week, max_calls: ‸1.5, on_exceed: ‸stop, alert_at: ‸101 }\n  - ‸{ id: ‸a, scope: agent, window: day }\n  - { id: ‸default, scope: agent, window: day, max_calls: 1, ‸strict: true, match: { agent: ‸x } }\n",
+        &[
+            ("`team`", "workflow"),
+            ("`week`", "month"),
+            ("`1.5`", "a whole number"),
+            ("`stop`", "require_approval"),
+            ("`101`", "from 1 to 100"),
+            ("no cap", "max_tokens"),
+            ("duplicate policy id `a`: it stands at budgets.yaml:2", "unique"),
+            ("`default` is a reserved id", "another id"),
+            ("`strict`", "max_tokens or max_cost_usd"),
+            ("no agent `x`", "`planner-01`"),
+        ],
+    );
+}
+
+#[test]
+fn data_yaml_is_checked_like_the_rest() {
+    check_errors("data.yaml", "‸nonsense: 1\n‸more: 2\n", &[("`nonsense`", ""), ("`more`", "")]);
+    check_errors("data.yaml", "‸[1]\n", &[("sequence", "a map")]);
+    assert!(compile(&bundle(&[("data.yaml", "# nothing\n")]), &input()).0.is_some());
+}
+
+#[test]
+fn an_authority_map_that_is_wrong_says_where() {
+    check_errors(
+        "authority.yaml",
+        r#"capabilities:
+  c1: { tools: [‸""], ‸tool: [x] }
+  c2: { autonomy: ‸free, condition: "env ==‸" }
+agents:
+  a1: { operator: ‸eve, capabilities: [c1, ‸c9], workflow: ‸w9, keys: [‸my-secret-key] }
+  a2: { keys: [‸"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"], attended: ‸1 }
+  ‸"a 3": { keys: ‸also-a-secret }
+  ‸a2: {}
+people:
+  ‸operator: { roles: [‸boss] }
+  ‸devs: {}
+  dave: { groups: [devs], keys: ["sha256:00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"] }
+workflows:
+  w1: { approval_sla: ‸soon, capabilities: [‸c8] }
+‸agent: {}
+"#
+        .replace("env ==‸\"", "‸env ==\"")
+        .as_str(),
+        &[
+            ("`` is not a glob", "1 to 512"),
+            ("`tool`; did you mean `tools`?", "tools, resources"),
+            ("`free`", "suggest_only, supervised, autonomous"),
+            ("", ""),
+            ("no person `eve`", "`dave`"),
+            ("no capability `c9`", "`c1`, `c2`"),
+            ("no workflow `w9`", "`w1`"),
+            ("not shown", "64 hex digits"),
+            ("the same key belongs to person `dave` and to agent `a2`", "a key of its own"),
+            ("`1`", "true or false"),
+            ("`a 3` is not a name", "no spaces"),
+            ("not shown", "sha256:"),
+            ("duplicate key `a2`", "each key once"),
+            ("`operator` cannot be a person", "another name"),
+            ("`boss`", "approver, admin, auditor"),
+            ("`devs` names a person and a group", "different names"),
+            ("`soon`", "a duration"),
+            ("no capability `c8`", "`c1`"),
+            ("unknown key `agent`", "agents, people"),
+        ],
+    );
+}
+
+#[test]
+fn everything_wrong_in_all_files_is_told_together() {
+    let (set, problems) = compile(
+        &[
+            file("authority.yaml", "agents: { a: { model: 1, capabilities: [x] } }\n"),
+            file("b.yaml", "name: [\n"),
+            file("c.yaml", "name: same\nrules: [{ decision: NO }]\n"),
+            file("d.yaml", "name: same\nrules: [{ decision: DENY }]\n"),
+            file("e.yaml", "name: g\n---\nname: h\n"),
+            file("tests/x.yaml", "no: policy\n"),
+        ],
+        &input(),
+    );
+    assert!(set.is_none());
+    let got: Vec<_> =
+        of(&problems, Severity::Error).iter().map(|p| (p.place.file.as_str(), p.place.line)).collect();
+    assert_eq!(
+        got,
+        [
+            ("authority.yaml", 1),
+            ("b.yaml", 1),
+            ("bundle.yaml", 0),
+            ("c.yaml", 2),
+            ("d.yaml", 1),
+            ("e.yaml", 2)
+        ],
+        "{problems}"
+    );
+    assert!(compile(&[], &input()).1.to_string().contains("`authority.yaml` is missing"));
+}
+
+/// Where authority.yaml cannot be read, nothing is called dangling because of it.
+#[test]
+fn a_broken_authority_map_does_not_make_every_name_dangle() {
+    let (_, problems) = compile(&bundle(&[("authority.yaml", "agents: ["), ("gate.yaml", GATE)]), &input());
+    assert_eq!(of(&problems, Severity::Error).len(), 1, "{problems}");
+}
+
+#[test]
+fn lints_name_what_somebody_should_look_at() {
+    check_lints(
+        "gate.yaml",
+        "‸‸name: g\nrules:\n  - decision: DENY\n  - ‸decision: ALLOW\n",
+        &["concerns every call", "no rationale", "never reached"],
+    );
+    // R66: a policy has a rationale. R18: one policy for everything.
+    check_lints(
+        "gate.yaml",
+        "‸name: g\non: [{ tool: files__x }]\nrules: [{ decision: DENY }]\n",
+        &["no rationale"],
+    );
+    check_lints(
+        "gate.yaml",
+        "name: g\ndescription: d\non:\n  - { tool: files__read_file }\n  - { tool: ‸aws-cli }\n  - { tool: \"*__x\" }\n  - { action: \"files:*\", label: ‸wirte }\n  - { action: ‸\"s3:put\" }\n  - { upstream: ‸crm, agent: ‸\"x-*\" }\nrules:\n  - { decision: REQUIRE_APPROVAL, approvers: ‸[bob], quorum: 2 }\n",
+        &["`aws-cli`", "`wirte`", "`s3:put`", "`crm`", "`x-*` matches no agent", "the quorum is `2`"],
+    );
+    check_lints("bundle.yaml", "‸version: 1\ndefault_decision: ‸ALLOW\n", &["no owner", "`ALLOW`"]);
+    // R5, R60.
+    check_lints(
+        "authority.yaml",
+        "capabilities:\n  all: { tools: [‸\"*\"], resources: [‸\"**\"] }\n  ‸‸none: {}\nagents:\n  ‸‸a: { capabilities: [all], model: ‸nope, attended: true }\n  ‸‸b: {}\nworkflows:\n  ‸w: {}\n",
+        &[
+            "`*`",
+            "`**`",
+            "covers nothing",
+            "no agent has",
+            "no key",
+            "no operator",
+            "`nope`",
+            "no capability",
+            "no key",
+            "no owner",
+        ],
+    );
+}
+
+#[test]
+fn every_byte_counts_for_the_snapshot() {
+    let base = set(&[]).snapshot;
+    assert_eq!(base.len(), 64);
+    assert_eq!(set(&[]).snapshot, base);
+    let commented = format!("{BUNDLE}# a comment\n");
+    assert_ne!(set(&[("bundle.yaml", &commented)]).snapshot, base);
+    assert_ne!(set(&[("prices.yaml", "")]).snapshot, base);
+    assert_eq!(set(&[("tests/t.yaml", "x: 1")]).snapshot, base);
+    let mut reversed = bundle(&[]);
+    reversed.reverse();
+    assert_eq!(compile(&reversed, &input()).0.unwrap().snapshot, base);
+    let mut other = input();
+    other.servers_digest_material.push(b'x');
+    assert_ne!(compile(&bundle(&[]), &other).0.unwrap().snapshot, base);
+    let mut other = input();
+    other.environment = Arc::from("production");
+    assert_ne!(compile(&bundle(&[]), &other).0.unwrap().snapshot, base);
+}
+
+/// A key pasted where its digest belongs is in no message (I5).
+#[test]
+fn keys_are_never_echoed() {
+    for keys in
+        ["[sk-live-0123]", "sk-live-0123", "{ k: sk-live-0123 }", "[sha256:sk-live-0123]", "[[sk-live-0123]]"]
+    {
+        let text = format!("agents: {{ a: {{ keys: {keys} }} }}\npeople: {{ p: {{ keys: {keys} }} }}\n");
+        let (set, problems) = compile(&bundle(&[("authority.yaml", &text)]), &input());
+        assert!(set.is_none());
+        assert!(!problems.to_string().contains("sk-live-0123"), "{problems}");
+    }
+}
+
+#[test]
+fn hostile_yaml_is_bounded() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..20 {
+        let before = level - 1;
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(", ")));
+    }
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 50].join(","));
+    let deep = format!("a: {}{}", "[".repeat(60), "]".repeat(60));
+    let huge = "#".repeat(2 << 20);
+    for (text, word) in [
+        (bomb.as_str(), "too many values"),
+        (&long, "unfold"),
+        (&deep, "too deeply"),
+        (&huge, "bytes"),
+        ("a: &a [*a]", "`*a`"),
+        ("a: *b", "not YAML"),
+        ("a: !!int 5", "`!!int`"),
+        ("? [a]\n: b", "a key is not a text"),
+        ("<<: { a: 1 }\nname: g\nrules: []", "unknown key `<<`"),
+    ] {
+        let (_, problems) = compile(&bundle(&[("x.yaml", text)]), &input());
+        assert!(problems.to_string().contains(word), "{word}: {problems}");
+    }
+}
+
+/// An error inside a condition is placed inside the scalar, however it is written.
+#[test]
+fn places_inside_scalars_follow_quotes_escapes_and_folds() {
+    let check = |marked: &str| {
+        let (text, places) = unmark(marked);
+        let mut report = source::Report::new("x", &text);
+        let root = source::parse_yaml(&mut report).unwrap();
+        let node = root.get("c").unwrap();
+        let offset = node.as_text().unwrap().chars().position(|c| c == 'X').unwrap();
+        let place = report.place(report.inside(node, offset));
+        assert_eq!((place.line, place.column), places[0], "{text}");
+    };
+    check("c: a ‸X b\n");
+    check("c: \"a ‸X b\"\n");
+    check("c: 'it''s ‸X'\n");
+    check("c: \"\\\"q\\\" é ‸X\"\n");
+    check("c: |\n  a\n  b ‸X\n");
+    check("c: >-\n  a\n\n  b\n  ‸X\n");
+    check("a: 1\nc: a\n  b\n  ‸X\n");
+}
+
+#[test]
+fn trees_are_read_into_typed_values_with_every_misfit() {
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Spec {
+        words: std::collections::BTreeMap<String, Level>,
+        rules: Vec<Item>,
+        on: Option<bool>,
+    }
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Item {
+        name: Option<String>,
+        count: u8,
+    }
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Level {
+        Low,
+        High,
+    }
+    let (text, places) = unmark(
+        "words: { a: high, b: ‸medium, ‸a: low }\nrules:\n  - ‸nam: x\n    count: 3\n  - { name: 7, count: ‸300 }\n  - ‸text\non: ‸maybe\n",
+    );
+    let mut report = source::Report::new("data.yaml", &text);
+    let root = source::parse_yaml(&mut report).unwrap();
+    let (spec, tree): (Spec, _) = typed::read(&root, &mut report);
+    assert_eq!(spec.rules, [Item { name: None, count: 3 }, Item { name: Some("7".into()), count: 0 }]);
+    assert_eq!(tree.at_path("rules[1].name").as_text(), Some("7"));
+    assert_eq!(tree.at_path("rules[1].none.such"), tree.at_path("rules[1]"));
+    let mut problems = report.into_problems();
+    problems.sort();
+    let got: Vec<_> = problems.0.iter().map(|p| (p.place.line, p.place.column)).collect();
+    assert_eq!(got, places, "{problems}");
+    assert!(problems.to_string().contains("unknown key `nam` (expected one of name, count)"), "{problems}");
+    assert!(
+        problems.to_string().contains("`medium` is an unknown word (expected one of low, high)"),
+        "{problems}"
+    );
+    let _: Level = Level::Low;
+}
+
+#[test]
+fn durations_sizes_and_words_are_read_strictly() {
+    let check = |text: &str, millis: Option<u64>| {
+        assert_eq!(read::parse_duration(text), millis.map(Duration::from_millis), "{text}");
+    };
+    check("15m", Some(900_000));
+    check("1h30m", Some(5_400_000));
+    check("250ms", Some(250));
+    check("2d", Some(172_800_000));
+    check("0s", Some(0));
+    check("", None);
+    check("5", None);
+    check("m", None);
+    check("-5m", None);
+    check("1.5h", None);
+    check("5 m", None);
+    check("99999999999999999999s", None);
+    check("18446744073709551615d", None);
+    assert_eq!(read::show_duration(Duration::from_secs(900)), "15m");
+    assert_eq!(read::show_duration(Duration::from_millis(1_500)), "1500ms");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// No input panics the loader, and nothing wrong passes in silence.
+    #[test]
+    fn no_bundle_panics(edits in prop::collection::vec((0usize..4000, 0usize..6, ".{0,6}"), 1..6), which in 0usize..4) {
+        let valid = [BUNDLE, AUTHORITY, GATE, BOOK][which];
+        let name = ["bundle.yaml", "authority.yaml", "gate.yaml", "book.yaml"][which];
+        let mut chars: Vec<char> = valid.chars().collect();
+        for (at, cut, put) in edits {
+            let at = at % (chars.len() + 1);
+            let end = (at + cut).min(chars.len());
+            chars.splice(at..end, put.chars());
+        }
+        let text: String = chars.into_iter().collect();
+        let (set, problems) = compile(&bundle(&[(name, &text)]), &input());
+        prop_assert_eq!(set.is_none(), problems.has_errors());
+        for problem in &problems.0 {
+            prop_assert!(problem.place.line <= text.split('\n').count().max(AUTHORITY.len()));
+            prop_assert!(!problem.message.is_empty());
+        }
+    }
+
+    /// Random text neither.
+    #[test]
+    fn no_text_panics(text in "[-a-z0-9:{}\\[\\]&*!|>'\"#%@,? \n\t\u{e9}\u{1F600}]{0,200}") {
+        let (set, problems) = compile(&bundle(&[("x.yaml", &text)]), &input());
+        prop_assert_eq!(set.is_none(), problems.has_errors());
+    }
+}

@@ -1,0 +1,88 @@
+//! Text from agents and upstreams as a person may safely see it (SPEC 6): nothing in it can move the
+//! cursor, turn the reading direction or hide.
+
+use std::fmt::Write;
+
+/// Whether a character is invisible, or changes how others are shown: controls, bidi marks,
+/// zero-width characters, variation selectors, tags, fillers, line and paragraph separators.
+pub fn is_hidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    matches!(
+        u32::from(c),
+        0x80..=0x9f
+            | 0xad
+            | 0x34f
+            | 0x61c
+            | 0x115f..=0x1160
+            | 0x17b4..=0x17b5
+            | 0x180b..=0x180f
+            | 0x200b..=0x200f
+            | 0x2028..=0x202e
+            | 0x2060..=0x206f
+            | 0x3164
+            | 0xfe00..=0xfe0f
+            | 0xfeff
+            | 0xffa0
+            | 0xfff0..=0xfffb
+            | 0x1bca0..=0x1bca3
+            | 0x1d173..=0x1d17a
+            | 0xe0000..=0xe0fff
+    )
+}
+
+/// The text with hidden characters written out (`\n`, `\u{202e}`), cut after `max_chars` of its own
+/// characters with a note of how many are missing.
+pub fn display_text(text: &str, max_chars: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(max_chars.saturating_mul(2)).min(1 << 16));
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(max_chars) {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            // Writing to a String cannot fail.
+            hidden if is_hidden(hidden) => {
+                write!(shown, "\\u{{{:x}}}", u32::from(hidden)).unwrap_or_default();
+            }
+            plain => shown.push(plain),
+        }
+    }
+    match chars.count() {
+        0 => {}
+        1 => shown.push_str("… (cut: 1 more character)"),
+        more => write!(shown, "… (cut: {more} more characters)").unwrap_or_default(),
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hides() {
+        let check = |input: &str, max: usize, expect: &str| assert_eq!(display_text(input, max), expect);
+        check("plain – text, 漢字 🦀", 99, "plain – text, 漢字 🦀");
+        check("a\nb\tc\r", 99, "a\\nb\\tc\\r");
+        check("\u{1b}[31mred\u{7}\u{0}", 99, "\\u{1b}[31mred\\u{7}\\u{0}");
+        check("abc\u{202e}fdp.exe", 99, "abc\\u{202e}fdp.exe");
+        check("ze\u{200b}ro\u{feff}\u{ad}", 99, "ze\\u{200b}ro\\u{feff}\\u{ad}");
+        check("\u{2028}\u{2067}\u{e0041}\u{85}\u{fe0f}", 99, "\\u{2028}\\u{2067}\\u{e0041}\\u{85}\\u{fe0f}");
+        check("abcdef", 3, "abc… (cut: 3 more characters)");
+        check("äbcd", 3, "äbc… (cut: 1 more character)");
+        check("abc", 3, "abc");
+        check("abc", 0, "… (cut: 3 more characters)");
+        check("", 0, "");
+    }
+
+    #[test]
+    fn whatever_comes_in_only_visible_characters_come_out() {
+        for code in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let shown = display_text(&code.to_string(), 1);
+            assert!(!shown.chars().any(is_hidden), "{code:?}");
+            assert!(!shown.chars().any(char::is_control), "{code:?}");
+        }
+    }
+}

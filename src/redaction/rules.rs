@@ -1,0 +1,614 @@
+//! data.yaml checked and compiled: which detectors look, what their findings are called, and what
+//! happens to them on their way.
+
+use super::{
+    detector::{BUILT_IN, CLASSES, Kind},
+    field::{FieldNames, plain},
+    mask::{HashKey, MAX_NAME, digest},
+    scan::{Scanner, config, syntax},
+    spec::{Action, DataSpec, OnSpec},
+    walk::Direction,
+};
+use crate::model::{Glob, Sensitivity, pointer::Pointer};
+use regex_automata::{Anchored, Input, meta};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+const MAX_OWN: usize = 64;
+const MAX_FIELDS: usize = 512;
+const MAX_RULES: usize = 256;
+const MAX_ALLOW: usize = 1024;
+const MAX_PATTERN: usize = 256;
+const MAX_MATCH: usize = 1024;
+
+/// What is wrong in data.yaml.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{path}: {message} (expected {expected})")]
+pub struct DataError {
+    /// Where: `rules[0].on[1].tool`.
+    pub path: String,
+    /// What, with the offending text in backticks.
+    pub message: String,
+    /// What would have been right.
+    pub expected: String,
+}
+
+/// A name of data of one kind, and how sensitive it is.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    pub(super) name: Arc<str>,
+    pub(super) level: Sensitivity,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Detector {
+    pub(super) name: Arc<str>,
+    pub(super) class: usize,
+}
+
+#[derive(Clone, Debug)]
+struct On {
+    upstream: Option<Glob>,
+    tool: Option<Glob>,
+    label: Option<Glob>,
+}
+
+/// Which calls a rule or an allowance concerns; empty: all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls(Vec<On>);
+
+impl Calls {
+    pub(super) fn has(&self, upstream: &str, tool: &str, labels: &[Arc<str>]) -> bool {
+        let matches = |glob: &Option<Glob>, text: &str| glob.as_ref().is_none_or(|glob| glob.matches(text));
+        self.0.is_empty()
+            || self.0.iter().any(|on| {
+                matches(&on.upstream, upstream)
+                    && matches(&on.tool, tool)
+                    && on.label.as_ref().is_none_or(|glob| labels.iter().any(|label| glob.matches(label)))
+            })
+    }
+
+    pub(super) fn is_everywhere(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) id: Arc<str>,
+    pub(super) on: Calls,
+    /// By kind.
+    kinds: Vec<bool>,
+    pub(super) pointers: Vec<Pointer>,
+    arguments: Option<Action>,
+    results: Option<Action>,
+}
+
+impl Rule {
+    pub(super) fn concerns(&self, kind: Kind) -> bool {
+        self.kinds.get(usize::from(kind.0)).copied().unwrap_or(false)
+    }
+
+    pub(super) fn action(&self, direction: Direction) -> Option<Action> {
+        match direction {
+            Direction::Arguments => self.arguments,
+            Direction::Results => self.results,
+            Direction::Shown => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Allowed {
+    Digest([u8; 32]),
+    At(Pointer),
+    Pattern(Box<meta::Regex>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Allow {
+    pub(super) what: Allowed,
+    pub(super) on: Calls,
+    kinds: Vec<bool>,
+}
+
+impl Allow {
+    pub(super) fn concerns(&self, kind: Kind) -> bool {
+        self.kinds.get(usize::from(kind.0)).copied().unwrap_or(false)
+    }
+
+    /// Whether this whole value is allowed, wherever it stands.
+    pub(super) fn has_value(&self, value: &str) -> bool {
+        match &self.what {
+            Allowed::Digest(expected) => digest(value) == *expected,
+            Allowed::Pattern(regex) => {
+                let input = Input::new(value.as_bytes()).anchored(Anchored::Yes);
+                regex.search(&input).is_some_and(|hit| hit.end() == value.len())
+            }
+            Allowed::At(_) => false,
+        }
+    }
+}
+
+/// The compiled data.yaml, or the built-in default. Cheap to clone.
+#[derive(Clone)]
+pub struct DataRules {
+    pub(super) inner: Arc<Inner>,
+    pub(super) key: Option<HashKey>,
+}
+
+pub(super) struct Inner {
+    pub(super) detectors: Vec<Detector>,
+    pub(super) classes: Vec<Class>,
+    pub(super) scanner: Scanner,
+    pub(super) rules: Vec<Rule>,
+    pub(super) allow: Vec<Allow>,
+}
+
+impl fmt::Debug for DataRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataRules")
+            .field("detectors", &self.inner.detectors.len())
+            .field("rules", &self.inner.rules.len())
+            .field("allow", &self.inner.allow.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for DataRules {
+    fn default() -> Self {
+        Self::built_in()
+    }
+}
+
+static BUILT_IN_RULES: LazyLock<DataRules> = LazyLock::new(|| {
+    // The built-in patterns are constant and tested; were they not to compile, everything is masked.
+    DataRules::compile(&DataSpec::default()).unwrap_or_else(|_| DataRules {
+        inner: Arc::new(Inner {
+            detectors: Compile::built_in_detectors(),
+            classes: Compile::built_in_classes(),
+            scanner: Scanner::of_everything(FieldNames::new()),
+            rules: Vec::new(),
+            allow: Vec::new(),
+        }),
+        key: None,
+    })
+});
+
+impl DataRules {
+    /// What holds without data.yaml: every detector looks, nothing is changed on its way, and what is
+    /// recorded or shown is masked.
+    pub fn built_in() -> Self {
+        BUILT_IN_RULES.clone()
+    }
+
+    /// Checks and compiles data.yaml; all errors together.
+    pub fn compile(spec: &DataSpec) -> Result<Self, Vec<DataError>> {
+        let mut compile = Compile {
+            errors: Vec::new(),
+            detectors: Compile::built_in_detectors(),
+            classes: Compile::built_in_classes(),
+            enabled: vec![true; BUILT_IN.len()],
+        };
+        let inner = compile.all(spec);
+        match inner {
+            Some(inner) if compile.errors.is_empty() => Ok(Self { inner: Arc::new(inner), key: None }),
+            Some(_) | None => Err(compile.errors),
+        }
+    }
+
+    /// The same with the store's key for `hash`. Without a key `hash` masks.
+    #[must_use]
+    pub fn with_key(mut self, key: [u8; 32]) -> Self {
+        self.key = Some(HashKey::new(key));
+        self
+    }
+
+    /// Whether a rule says `hash`.
+    pub fn needs_key(&self) -> bool {
+        self.inner.rules.iter().any(|rule| [rule.arguments, rule.results].contains(&Some(Action::Hash)))
+    }
+
+    /// The name of every detector with its class and level, for people.
+    pub fn detectors(&self) -> impl Iterator<Item = (&str, &str, Sensitivity)> {
+        self.inner.detectors.iter().filter_map(|detector| {
+            let class = self.inner.classes.get(detector.class)?;
+            Some((&*detector.name, &*class.name, class.level))
+        })
+    }
+}
+
+struct Compile {
+    errors: Vec<DataError>,
+    detectors: Vec<Detector>,
+    classes: Vec<Class>,
+    enabled: Vec<bool>,
+}
+
+const NAME_FORM: &str = "1 to 48 of a-z, 0-9, `_` and `-`";
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+impl Compile {
+    fn built_in_classes() -> Vec<Class> {
+        CLASSES.iter().map(|(name, level)| Class { name: Arc::from(*name), level: *level }).collect()
+    }
+
+    fn built_in_detectors() -> Vec<Detector> {
+        BUILT_IN
+            .iter()
+            .map(|(name, class)| Detector {
+                name: Arc::from(*name),
+                class: CLASSES.iter().position(|(known, _)| known == class).unwrap_or(0),
+            })
+            .collect()
+    }
+
+    fn error(&mut self, path: impl Into<String>, message: impl Into<String>, expected: impl Into<String>) {
+        self.errors.push(DataError { path: path.into(), message: message.into(), expected: expected.into() });
+    }
+
+    fn limit(&mut self, path: &str, count: usize, most: usize) {
+        if count > most {
+            self.error(path, format!("{count} entries"), format!("at most {most}"));
+        }
+    }
+
+    fn class(&mut self, path: String, name: &str) -> usize {
+        if let Some(at) = self.classes.iter().position(|class| *class.name == *name) {
+            return at;
+        }
+        let known: Vec<&str> = self.classes.iter().map(|class| &*class.name).collect();
+        let expected = format!("a name under `classes`, or one of {}", known.join(", "));
+        self.error(path, format!("no class is named `{}`", short(name)), expected);
+        0
+    }
+
+    fn all(&mut self, spec: &DataSpec) -> Option<Inner> {
+        self.limit("fields", spec.fields.len(), MAX_FIELDS);
+        self.limit("rules", spec.rules.len(), MAX_RULES);
+        self.limit("allow", spec.allow.len(), MAX_ALLOW);
+        self.classes(spec);
+        let own = self.detectors(spec);
+        let fields = self.fields(spec);
+        let rules: Vec<Rule> =
+            spec.rules.iter().enumerate().take(MAX_RULES).map(|(at, _)| self.rule(spec, at)).collect();
+        let allow: Vec<Allow> =
+            (0..spec.allow.len().min(MAX_ALLOW)).filter_map(|at| self.allowance(spec, at)).collect();
+        if !self.errors.is_empty() {
+            return None;
+        }
+        let names = self.detectors.iter().map(|detector| Box::from(&*detector.name)).collect();
+        let own: Vec<(Kind, &str, usize)> =
+            own.iter().map(|(kind, text, min)| (*kind, &**text, *min)).collect();
+        match Scanner::compile(self.enabled.clone(), &own, names, fields) {
+            Ok(scanner) => Some(Inner {
+                detectors: self.detectors.clone(),
+                classes: self.classes.clone(),
+                scanner,
+                rules,
+                allow,
+            }),
+            Err(message) => {
+                self.error(
+                    "detectors",
+                    format!("the patterns together are too large: {message}"),
+                    "fewer or smaller ones",
+                );
+                None
+            }
+        }
+    }
+
+    fn classes(&mut self, spec: &DataSpec) {
+        for (name, level) in &spec.classes {
+            let is_level = ["public", "internal", "confidential", "restricted"].contains(&&**name);
+            if !is_name(name) || is_level {
+                let expected = format!("{NAME_FORM}, and no level");
+                self.error(
+                    format!("classes.{}", short(name)),
+                    format!("`{}` cannot name a class", short(name)),
+                    expected,
+                );
+                continue;
+            }
+            match self.classes.iter_mut().find(|class| *class.name == **name) {
+                Some(class) => class.level = *level,
+                None => self.classes.push(Class { name: Arc::from(&**name), level: *level }),
+            }
+        }
+    }
+
+    /// Own detectors with their patterns and shortest matches.
+    fn detectors(&mut self, spec: &DataSpec) -> Vec<(Kind, String, usize)> {
+        let mut own = Vec::new();
+        for (name, detector) in &spec.detectors {
+            let path = format!("detectors.{}", short(name));
+            let class = detector.class.as_ref().map(|class| self.class(format!("{path}.class"), class));
+            let built_in = BUILT_IN.iter().position(|(known, _)| known == name);
+            match (built_in, &detector.pattern) {
+                (Some(_), Some(_)) => {
+                    let message = format!("`{name}` is built in and has its own pattern");
+                    self.error(format!("{path}.pattern"), message, "no `pattern` here, or another name");
+                }
+                (Some(at), None) => {
+                    if let Some(slot) = self.enabled.get_mut(at) {
+                        *slot = detector.enabled.unwrap_or(true);
+                    }
+                    if let (Some(class), Some(slot)) = (class, self.detectors.get_mut(at)) {
+                        slot.class = class;
+                    }
+                }
+                (None, None) => {
+                    let message =
+                        format!("no detector named `{}` is built in, and it has no pattern", short(name));
+                    let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+                    self.error(path, message, format!("a `pattern`, or one of {}", known.join(", ")));
+                }
+                (None, Some(_)) if !is_name(name) => {
+                    self.error(path, format!("`{}` cannot name a detector", short(name)), NAME_FORM);
+                }
+                (None, Some(pattern)) => {
+                    if own.len() == MAX_OWN {
+                        self.error(
+                            "detectors",
+                            format!("more than {MAX_OWN} own detectors"),
+                            format!("at most {MAX_OWN}"),
+                        );
+                        return own;
+                    }
+                    let shortest = self.pattern(&format!("{path}.pattern"), pattern, true);
+                    let kind = Kind(u16::try_from(self.detectors.len()).unwrap_or(u16::MAX));
+                    let class = class.unwrap_or_else(|| self.class(path, "sensitive"));
+                    self.detectors.push(Detector { name: Arc::from(&**name), class });
+                    self.enabled.push(detector.enabled.unwrap_or(true));
+                    own.extend(shortest.map(|shortest| (kind, pattern.clone(), shortest)));
+                }
+            }
+        }
+        own
+    }
+
+    /// Checks a pattern, and gives its shortest match.
+    fn pattern(&mut self, path: &str, pattern: &str, bounded: bool) -> Option<usize> {
+        if pattern.len() > MAX_PATTERN || !pattern.is_ascii() {
+            let message = format!("`{}` is too long or not ASCII", short(pattern));
+            self.error(path, message, format!("at most {MAX_PATTERN} characters, ASCII only"));
+            return None;
+        }
+        let parsed = match regex_automata::util::syntax::parse_with(pattern, &syntax()) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let message = format!("`{pattern}` is not a regular expression: {error}");
+                self.error(path, message, "a regular expression without look-around and back references");
+                return None;
+            }
+        };
+        let (min, max) = (parsed.properties().minimum_len(), parsed.properties().maximum_len());
+        let fits = |max: Option<usize>| max.is_some_and(|max| max <= MAX_MATCH);
+        if bounded && (min.unwrap_or(0) < 3 || !fits(max)) {
+            let message = format!("`{pattern}` can match too little or too much");
+            self.error(
+                path,
+                message,
+                format!("matches of 3 to {MAX_MATCH} bytes: write `{{1,64}}` for `+` and `*`"),
+            );
+            return None;
+        }
+        if let Err(error) = meta::Regex::builder().syntax(syntax()).configure(config()).build(pattern) {
+            self.error(path, format!("`{pattern}` is too large: {error}"), "smaller repetitions");
+            return None;
+        }
+        min.or(Some(0))
+    }
+
+    fn fields(&mut self, spec: &DataSpec) -> FieldNames {
+        let mut fields = FieldNames::new();
+        for (name, field) in spec.fields.iter().take(MAX_FIELDS) {
+            let path = format!("fields.{}", short(name));
+            if plain(name).is_empty() || name.len() > 64 {
+                self.error(
+                    path,
+                    format!("`{}` cannot name a field", short(name)),
+                    "a name of letters and digits",
+                );
+                continue;
+            }
+            if field.enabled == Some(false) {
+                fields.add_own(name, None);
+                continue;
+            }
+            let class = field.class.as_deref().unwrap_or("sensitive");
+            let class = self.class(format!("{path}.class"), class);
+            fields.add_own(name, Some(self.field_detector(class)));
+        }
+        fields
+    }
+
+    /// Own fields are found by `field_<class>`.
+    fn field_detector(&mut self, class: usize) -> Kind {
+        let class_name = self.classes.get(class).map_or("sensitive", |class| &*class.name);
+        let name = format!("field_{}", class_name.chars().take(MAX_NAME - 6).collect::<String>());
+        let at = match self
+            .detectors
+            .iter()
+            .position(|detector| *detector.name == *name && detector.class == class)
+        {
+            Some(at) => at,
+            None => {
+                self.detectors.push(Detector { name: Arc::from(name), class });
+                self.enabled.push(true);
+                self.detectors.len() - 1
+            }
+        };
+        Kind(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    fn glob(&mut self, path: String, text: &str) -> Option<Glob> {
+        match Glob::parse(text) {
+            Ok(glob) => Some(glob),
+            Err(error) => {
+                self.error(path, error.to_string(), "a glob");
+                None
+            }
+        }
+    }
+
+    fn calls(&mut self, path: &str, on: &[OnSpec]) -> Calls {
+        let mut calls = Vec::new();
+        for (at, entry) in on.iter().enumerate() {
+            let mut glob = |key: &str, text: &Option<String>| {
+                let text = text.as_ref()?;
+                self.glob(format!("{path}.on[{at}].{key}"), text)
+            };
+            let entry = On {
+                upstream: glob("upstream", &entry.upstream),
+                tool: glob("tool", &entry.tool),
+                label: glob("label", &entry.label),
+            };
+            calls.push(entry);
+        }
+        Calls(calls)
+    }
+
+    /// Which kinds globs over detector names mean.
+    fn kinds(&mut self, path: &str, globs: &[String], kinds: &mut [bool]) {
+        for (at, text) in globs.iter().enumerate() {
+            let path = format!("{path}.detectors[{at}]");
+            let Some(glob) = self.glob(path.clone(), text) else { continue };
+            let mut any = false;
+            for (slot, detector) in kinds.iter_mut().zip(&self.detectors) {
+                let hit = glob.matches(&detector.name);
+                *slot |= hit;
+                any |= hit;
+            }
+            if !any {
+                self.error(
+                    path,
+                    format!("no detector is named `{}`", short(text)),
+                    "a detector's name or a glob over names",
+                );
+            }
+        }
+    }
+
+    fn pointer(&mut self, path: String, text: &str) -> Option<Pointer> {
+        match Pointer::parse(text) {
+            Ok(pointer) => Some(pointer),
+            Err(error) => {
+                self.error(path, error.to_string(), "a JSON pointer");
+                None
+            }
+        }
+    }
+
+    fn action(&mut self, path: String, action: Option<Action>) -> Option<Action> {
+        match action {
+            Some(Action::Tokenize) => {
+                self.error(path, "`tokenize` is not built yet", "keep, mask, hash, drop or block");
+                None
+            }
+            Some(Action::Keep | Action::Mask | Action::Hash | Action::Drop | Action::Block) | None => action,
+        }
+    }
+
+    fn rule(&mut self, spec: &DataSpec, at: usize) -> Rule {
+        let path = format!("rules[{at}]");
+        let position = (at + 1).to_string();
+        let Some(rule) = spec.rules.get(at) else {
+            return Rule {
+                id: Arc::from(position),
+                on: Calls::default(),
+                kinds: Vec::new(),
+                pointers: Vec::new(),
+                arguments: None,
+                results: None,
+            };
+        };
+        if rule.arguments.is_none() && rule.results.is_none() {
+            self.error(
+                &path,
+                "the rule says nothing",
+                "`arguments` or `results` with keep, mask, hash, drop or block",
+            );
+        }
+        let everything = rule.detectors.is_empty() && rule.classes.is_empty() && rule.pointers.is_empty();
+        let mut kinds = vec![everything; self.detectors.len()];
+        self.kinds(&path, &rule.detectors, &mut kinds);
+        for (class_at, class) in rule.classes.iter().enumerate() {
+            let class = self.class(format!("{path}.classes[{class_at}]"), class);
+            for (slot, detector) in kinds.iter_mut().zip(&self.detectors) {
+                *slot |= detector.class == class;
+            }
+        }
+        let mut pointers = Vec::new();
+        for (pointer_at, text) in rule.pointers.iter().enumerate() {
+            pointers.extend(self.pointer(format!("{path}.pointers[{pointer_at}]"), text));
+        }
+        Rule {
+            id: Arc::from(rule.id.as_deref().unwrap_or(&position)),
+            on: self.calls(&path, &rule.on),
+            kinds,
+            pointers,
+            arguments: self.action(format!("{path}.arguments"), rule.arguments),
+            results: self.action(format!("{path}.results"), rule.results),
+        }
+    }
+
+    fn allowance(&mut self, spec: &DataSpec, at: usize) -> Option<Allow> {
+        let path = format!("allow[{at}]");
+        let allow = spec.allow.get(at)?;
+        let what = match (&allow.sha256, &allow.pointer, &allow.pattern) {
+            (Some(hex), None, None) => {
+                let mut bytes = [0; 32];
+                if hex::decode_to_slice(hex, &mut bytes).is_err() {
+                    let message = format!("`{}` is not a SHA-256", short(hex));
+                    self.error(
+                        format!("{path}.sha256"),
+                        message,
+                        "64 hex digits: printf %s VALUE | sha256sum",
+                    );
+                    return None;
+                }
+                Allowed::Digest(bytes)
+            }
+            (None, Some(pointer), None) => Allowed::At(self.pointer(format!("{path}.pointer"), pointer)?),
+            (None, None, Some(pattern)) => {
+                self.pattern(&format!("{path}.pattern"), pattern, false)?;
+                let whole = format!("(?:{pattern})\\z");
+                let built = meta::Regex::builder().syntax(syntax()).configure(config()).build(&whole);
+                Allowed::Pattern(Box::new(built.ok()?))
+            }
+            _ => {
+                self.error(
+                    path,
+                    "not exactly one of the three is there",
+                    "one of `sha256`, `pointer`, `pattern`",
+                );
+                return None;
+            }
+        };
+        let mut kinds = vec![allow.detectors.is_empty(); self.detectors.len()];
+        self.kinds(&path, &allow.detectors, &mut kinds);
+        Some(Allow { what, on: self.calls(&path, &allow.on), kinds })
+    }
+}
+
+/// What the classes of these findings say together.
+pub(super) fn labels(inner: &Inner, kinds: impl Iterator<Item = Kind>) -> BTreeMap<Arc<str>, Sensitivity> {
+    kinds
+        .filter_map(|kind| inner.detectors.get(usize::from(kind.0)))
+        .filter_map(|detector| inner.classes.get(detector.class))
+        .map(|class| (class.name.clone(), class.level))
+        .collect()
+}

@@ -1,0 +1,125 @@
+//! data.yaml as an admin writes it, before it is checked and compiled.
+
+use crate::model::Sensitivity;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The whole file. Every part may be absent; an empty file is the built-in default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSpec {
+    /// Labels for kinds of data, and how sensitive each is; also changes the level of a built-in one.
+    pub classes: BTreeMap<String, Sensitivity>,
+    /// Built-in detectors switched or put into another class, and own ones, by name.
+    pub detectors: BTreeMap<String, DetectorSpec>,
+    /// Names of fields whose values are sensitive, whatever they hold.
+    pub fields: BTreeMap<String, FieldSpec>,
+    /// What happens to what was found on its way; the first that matches and says something counts.
+    pub rules: Vec<RuleSpec>,
+    /// What is not sensitive although it looks so.
+    pub allow: Vec<AllowSpec>,
+}
+
+/// One entry of `detectors`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DetectorSpec {
+    /// `false` switches it off.
+    pub enabled: Option<bool>,
+    /// The class of what it finds.
+    pub class: Option<String>,
+    /// For an own detector: a regular expression in ASCII.
+    pub pattern: Option<String>,
+}
+
+/// One entry of `fields`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FieldSpec {
+    /// `false`: a field of this name is not sensitive by its name.
+    pub enabled: Option<bool>,
+    /// The class of what it holds; `sensitive` where absent.
+    pub class: Option<String>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuleSpec {
+    /// Named where the rule blocks; else its position from 1.
+    pub id: Option<String>,
+    /// Which calls; any entry may match; absent: all.
+    pub on: Vec<OnSpec>,
+    /// Globs over detector names.
+    pub detectors: Vec<String>,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// Places that are sensitive by this rule, whatever they hold.
+    pub pointers: Vec<String>,
+    /// What happens to arguments on their way to the upstream.
+    pub arguments: Option<Action>,
+    /// What happens to results on their way to the agent.
+    pub results: Option<Action>,
+}
+
+/// One entry of `on`; all keys that are there must match.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OnSpec {
+    /// Glob over the upstream's name.
+    pub upstream: Option<String>,
+    /// Glob over the exposed tool name.
+    pub tool: Option<String>,
+    /// Glob over the labels of tool and upstream.
+    pub label: Option<String>,
+}
+
+/// One entry of `allow`: exactly one of `sha256`, `pointer` and `pattern`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AllowSpec {
+    /// The SHA-256 of the whole value, in hex.
+    pub sha256: Option<String>,
+    /// A place; everything in it is allowed.
+    pub pointer: Option<String>,
+    /// A regular expression in ASCII that the whole value matches.
+    pub pattern: Option<String>,
+    /// For these detectors only (globs); absent: for all.
+    pub detectors: Vec<String>,
+    /// For these calls only; absent: for all.
+    pub on: Vec<OnSpec>,
+    /// Why; for people.
+    pub reason: Option<String>,
+}
+
+/// What happens to a sensitive value on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It passes as it is.
+    Keep,
+    /// It becomes `[redacted:<detector>:<length>]`.
+    Mask,
+    /// It becomes `[hash:<detector>:<hex>]`, the same for the same value.
+    Hash,
+    /// It is taken out: the member, the element, or the piece of text.
+    Drop,
+    /// The call or the result is refused.
+    Block,
+    /// Not built yet; refused when the file is read.
+    Tokenize,
+}
+
+impl Action {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Mask => "mask",
+            Self::Hash => "hash",
+            Self::Drop => "drop",
+            Self::Block => "block",
+            Self::Tokenize => "tokenize",
+        }
+    }
+}

@@ -1,0 +1,780 @@
+//! Walks arguments, results and texts with the rules of one call: what was found, the masked copy for
+//! records, and what goes on its way.
+
+use super::{
+    detector::Kind,
+    field::numbers_count,
+    mask::{binary, mask},
+    rules::{Allow, Allowed, DataRules, Rule, labels},
+    scan::Span,
+    spec::Action,
+};
+use crate::model::{Sensitivity, json, pointer::Pointer};
+use serde_json::{Map, Value};
+use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
+
+/// Deeper values are masked whole. What is parsed from outside is never that deep.
+const MAX_DEPTH: usize = 160;
+
+/// Masking a text may bring to light what overlapped; each time less is left.
+const MAX_ROUNDS: usize = 8;
+
+/// JSON in a text in JSON in a text is looked into this often.
+const MAX_NESTED_JSON: usize = 2;
+
+/// Where a value goes or comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'p> {
+    /// The upstream's name.
+    pub upstream: &'p str,
+    /// The exposed tool name before shortening; a resource's URI; a prompt's name.
+    pub tool: &'p str,
+    /// The labels of the tool and its upstream. A word for a level is the least level of the data.
+    pub labels: &'p [Arc<str>],
+    /// Places in the arguments that are sensitive whatever they hold: servers.toml and [`super::SchemaMarks`].
+    pub sensitive: &'p [Pointer],
+}
+
+impl Place<'_> {
+    /// No particular place.
+    pub const NOWHERE: Place<'static> = Place { upstream: "", tool: "", labels: &[], sensitive: &[] };
+}
+
+/// What goes on its way.
+#[derive(Clone, PartialEq)]
+pub enum Towards {
+    /// The value as it came.
+    Unchanged,
+    /// This instead. Raw where the rules let it pass: never recorded or shown.
+    Changed(Value),
+    /// Nothing; the sentence says why and holds no raw value.
+    Blocked(String),
+}
+
+impl fmt::Debug for Towards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unchanged => f.write_str("Unchanged"),
+            Self::Changed(_) => f.write_str("Changed(..)"),
+            Self::Blocked(reason) => f.debug_tuple("Blocked").field(reason).finish(),
+        }
+    }
+}
+
+/// What was found in arguments or in a result.
+#[derive(Clone, PartialEq)]
+pub struct Inspected<'v> {
+    /// How sensitive the data is.
+    pub level: Sensitivity,
+    /// The level's word and the classes of the findings, in order, each once.
+    pub labels: Vec<Arc<str>>,
+    /// The names of the detectors and marks that fired, in order, each once.
+    pub findings: Vec<Arc<str>>,
+    /// What may be recorded and shown; borrowed where it is the value itself.
+    pub recorded: Cow<'v, Value>,
+    /// Whether anything is masked in it.
+    pub redacted: bool,
+    /// What goes on its way.
+    pub towards: Towards,
+    /// Characters of base64 content that were not looked into; in `recorded` they are replaced by their number.
+    pub binary_bytes: u64,
+}
+
+impl fmt::Debug for Inspected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inspected")
+            .field("level", &self.level)
+            .field("labels", &self.labels)
+            .field("findings", &self.findings)
+            .field("recorded", &self.recorded)
+            .field("towards", &self.towards)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which way a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Arguments,
+    Results,
+    Shown,
+}
+
+/// Why a place is marked.
+#[derive(Clone, Copy)]
+enum Mark<'r> {
+    /// By a pointer: whatever is there.
+    Place(Kind),
+    /// By a rule's pointer.
+    Rule(&'r Rule),
+    /// By its field's name: every text and number below.
+    Field(Kind),
+    /// Everything at and below is allowed.
+    Allow(&'r Allow),
+}
+
+impl Mark<'_> {
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Place(kind) | Self::Field(kind) => Some(*kind),
+            Self::Rule(_) => Some(Kind::POINTER),
+            Self::Allow(_) => None,
+        }
+    }
+}
+
+/// A mark and the tokens that are still to be walked; none left: it is here.
+#[derive(Clone, Copy)]
+struct Active<'r> {
+    tokens: &'r [String],
+    mark: Mark<'r>,
+}
+
+#[derive(Clone, Copy)]
+enum Token<'t> {
+    Name(&'t str),
+    Index(usize),
+}
+
+impl Token<'_> {
+    fn is(self, token: &str) -> bool {
+        token == "*"
+            || match self {
+                Self::Name(name) => name == token,
+                Self::Index(at) => token.parse() == Ok(at),
+            }
+    }
+}
+
+fn below<'r>(active: &[Active<'r>], token: Token<'_>) -> Vec<Active<'r>> {
+    let mut inner = Vec::new();
+    for one in active {
+        match one.tokens.split_first() {
+            Some((first, tokens)) if token.is(first) => inner.push(Active { tokens, mark: one.mark }),
+            Some(_) => {}
+            None if matches!(one.mark, Mark::Field(_) | Mark::Allow(_)) => inner.push(*one),
+            None => {}
+        }
+    }
+    inner
+}
+
+/// What becomes of a value on its way.
+enum To {
+    Value(Value),
+    Dropped,
+}
+
+/// What becomes of a value; `None`: it stays.
+#[derive(Default)]
+struct Change {
+    recorded: Option<Value>,
+    towards: Option<To>,
+}
+
+/// What becomes of a text.
+enum Text {
+    Same,
+    Changed(String),
+    Dropped,
+}
+
+struct Walk<'r> {
+    rules: &'r DataRules,
+    place: Place<'r>,
+    direction: Direction,
+    /// The rules that concern this call and say something in this direction.
+    selected: Vec<&'r Rule>,
+    /// Allowed values.
+    allowed: Vec<&'r Allow>,
+    /// The pointers, to begin again in structured content and in JSON texts.
+    pointers: Vec<Active<'r>>,
+    kinds: BTreeSet<Kind>,
+    blocked: Option<String>,
+    binary: u64,
+    nested: usize,
+    spans: Vec<Span>,
+}
+
+impl DataRules {
+    /// Arguments on their way to an upstream.
+    pub fn inspect_arguments<'v>(&self, arguments: &'v Value, place: &Place<'_>) -> Inspected<'v> {
+        self.inspect(arguments, place, Direction::Arguments, &[])
+    }
+
+    /// A result on its way to an agent. `redact` holds the pointers of a constraint: what they name, in
+    /// the result, in its structured content, and in texts that are JSON, is masked for the agent too.
+    pub fn inspect_result<'v>(
+        &self,
+        result: &'v Value,
+        place: &Place<'_>,
+        redact: &[Pointer],
+    ) -> Inspected<'v> {
+        self.inspect(result, place, Direction::Results, redact)
+    }
+
+    /// Any value as it may be recorded and shown.
+    pub fn redact_value<'v>(&self, value: &'v Value) -> Cow<'v, Value> {
+        self.inspect(value, &Place::NOWHERE, Direction::Shown, &[]).recorded
+    }
+
+    /// Any text as it may be logged and shown.
+    pub fn redact_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut walk = Walk::new(self, Place::NOWHERE, Direction::Shown, &[]);
+        match walk.text(text, &[]).recorded {
+            Some(Value::String(masked)) => Cow::Owned(masked),
+            Some(_) | None => Cow::Borrowed(text),
+        }
+    }
+
+    fn inspect<'v>(
+        &self,
+        value: &'v Value,
+        place: &Place<'_>,
+        direction: Direction,
+        redact: &[Pointer],
+    ) -> Inspected<'v> {
+        let mut walk = Walk::new(self, *place, direction, redact);
+        let active = walk.pointers.clone();
+        let change = walk.node(value, &active, 0, direction == Direction::Results);
+        walk.finish(value, change)
+    }
+}
+
+impl<'r> Walk<'r> {
+    fn new(rules: &'r DataRules, place: Place<'r>, direction: Direction, redact: &'r [Pointer]) -> Self {
+        let inner = &*rules.inner;
+        let concerns = |on: &super::rules::Calls| match direction {
+            Direction::Shown => on.is_everywhere(),
+            Direction::Arguments | Direction::Results => on.has(place.upstream, place.tool, place.labels),
+        };
+        let mut pointers = Vec::new();
+        let mut selected = Vec::new();
+        for rule in inner.rules.iter().filter(|rule| concerns(&rule.on)) {
+            pointers.extend(
+                rule.pointers.iter().map(|at| Active { tokens: at.tokens(), mark: Mark::Rule(rule) }),
+            );
+            if rule.action(direction).is_some() {
+                selected.push(rule);
+            }
+        }
+        if direction == Direction::Arguments {
+            let mark = Mark::Place(Kind::SENSITIVE);
+            pointers.extend(place.sensitive.iter().map(|at| Active { tokens: at.tokens(), mark }));
+        }
+        let mark = Mark::Place(Kind::CONSTRAINT);
+        pointers.extend(redact.iter().map(|at| Active { tokens: at.tokens(), mark }));
+        let mut allowed = Vec::new();
+        for allow in inner.allow.iter().filter(|allow| concerns(&allow.on)) {
+            match &allow.what {
+                Allowed::At(at) => pointers.push(Active { tokens: at.tokens(), mark: Mark::Allow(allow) }),
+                Allowed::Digest(_) | Allowed::Pattern(_) => allowed.push(allow),
+            }
+        }
+        Self {
+            rules,
+            place,
+            direction,
+            selected,
+            allowed,
+            pointers,
+            kinds: BTreeSet::new(),
+            blocked: None,
+            binary: 0,
+            nested: 0,
+            spans: Vec::new(),
+        }
+    }
+
+    fn finish<'v>(self, value: &'v Value, change: Change) -> Inspected<'v> {
+        let inner = &*self.rules.inner;
+        let found = labels(inner, self.kinds.iter().copied());
+        let least = self
+            .place
+            .labels
+            .iter()
+            .filter_map(|label| {
+                [
+                    Sensitivity::Public,
+                    Sensitivity::Internal,
+                    Sensitivity::Confidential,
+                    Sensitivity::Restricted,
+                ]
+                .into_iter()
+                .find(|level| level.as_str() == &**label)
+            })
+            .max();
+        let level = found.values().copied().chain([least.unwrap_or_default()]).max().unwrap_or_default();
+        let mut names: BTreeSet<Arc<str>> = found.into_keys().collect();
+        names.insert(Arc::from(level.as_str()));
+        let findings: BTreeSet<Arc<str>> = self
+            .kinds
+            .iter()
+            .filter_map(|kind| inner.detectors.get(usize::from(kind.0)))
+            .map(|detector| detector.name.clone())
+            .collect();
+        let towards = match (self.blocked, change.towards) {
+            (Some(reason), _) => Towards::Blocked(reason),
+            (None, None) => Towards::Unchanged,
+            (None, Some(To::Value(changed))) => Towards::Changed(changed),
+            (None, Some(To::Dropped)) if value.is_object() => Towards::Changed(Value::Object(Map::new())),
+            (None, Some(To::Dropped)) => Towards::Changed(Value::Null),
+        };
+        Inspected {
+            level,
+            labels: names.into_iter().collect(),
+            redacted: !findings.is_empty(),
+            findings: findings.into_iter().collect(),
+            recorded: change.recorded.map_or(Cow::Borrowed(value), Cow::Owned),
+            towards,
+            binary_bytes: self.binary,
+        }
+    }
+
+    fn name(&self, kind: Kind) -> &'r str {
+        self.rules.inner.detectors.get(usize::from(kind.0)).map_or("sensitive", |detector| &*detector.name)
+    }
+
+    /// What the rules say of a finding, and which one; the first that concerns it counts.
+    fn action(&self, mark: Mark<'r>) -> (Action, Option<&'r Rule>) {
+        let kind = match mark {
+            Mark::Rule(rule) => return (rule.action(self.direction).unwrap_or(Action::Keep), Some(rule)),
+            Mark::Place(Kind::CONSTRAINT) => return (Action::Mask, None),
+            Mark::Place(kind) | Mark::Field(kind) => kind,
+            Mark::Allow(_) => return (Action::Keep, None),
+        };
+        let rule = self.selected.iter().copied().find(|rule| rule.concerns(kind));
+        (rule.and_then(|rule| rule.action(self.direction)).unwrap_or(Action::Keep), rule)
+    }
+
+    fn block(&mut self, kind: Kind, rule: Option<&Rule>) {
+        if self.blocked.is_some() {
+            return;
+        }
+        let id = rule.map_or("", |rule| &*rule.id);
+        let (what, upstream) = (self.name(kind), self.place.upstream);
+        self.blocked = Some(match self.direction {
+            Direction::Arguments | Direction::Shown => {
+                format!(
+                    "the arguments hold what `{what}` finds, which may not go to `{upstream}` (data rule `{id}`)"
+                )
+            }
+            Direction::Results => {
+                format!(
+                    "the result holds what `{what}` finds, which may not leave `{upstream}` (data rule `{id}`)"
+                )
+            }
+        });
+    }
+
+    /// Whether this finding is allowed: by its place or by its value.
+    fn is_allowed(&self, kind: Kind, value: &str, active: &[Active<'r>]) -> bool {
+        let here = active.iter().any(|one| match one.mark {
+            Mark::Allow(allow) => one.tokens.is_empty() && allow.concerns(kind),
+            Mark::Place(_) | Mark::Rule(_) | Mark::Field(_) => false,
+        });
+        here || self.allowed.iter().any(|allow| allow.concerns(kind) && allow.has_value(value))
+    }
+
+    fn node(&mut self, value: &Value, active: &[Active<'r>], depth: usize, root: bool) -> Change {
+        if depth > MAX_DEPTH {
+            self.kinds.insert(Kind::TOO_DEEP);
+            return Change {
+                recorded: Some(Value::String(mask(self.name(Kind::TOO_DEEP), 0))),
+                towards: None,
+            };
+        }
+        let inside = match value {
+            Value::Null => return Change::default(),
+            Value::Bool(_) => Change::default(),
+            Value::Number(number) => self.number(number, active),
+            Value::String(text) => self.text(text, active),
+            Value::Array(items) => self.array(items, active, depth),
+            Value::Object(map) => self.object(map, active, depth, root),
+        };
+        if active.iter().all(|one| !one.tokens.is_empty()) {
+            inside
+        } else {
+            self.marked(value, active, inside)
+        }
+    }
+
+    /// A value whose place is marked.
+    fn marked(&mut self, value: &Value, active: &[Active<'r>], inside: Change) -> Change {
+        let text: Cow<'_, str> = match value {
+            Value::String(text) => Cow::Borrowed(text),
+            Value::Null => return inside,
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Cow::Owned(value.to_string())
+            }
+        };
+        if text.is_empty() || self.rules.inner.scanner.is_mask(&text) {
+            return inside;
+        }
+        let mut first: Option<Kind> = None;
+        let mut strictest = (Action::Keep, Kind::SENSITIVE, None);
+        for one in active.iter().filter(|one| one.tokens.is_empty()) {
+            let Some(kind) = one.mark.kind() else { continue };
+            let counts = match (one.mark, value) {
+                (Mark::Field(_), Value::String(_)) => true,
+                (Mark::Field(_), Value::Number(_)) => numbers_count(kind),
+                (Mark::Field(_), _) => false,
+                (Mark::Place(_) | Mark::Rule(_), _) => true,
+                (Mark::Allow(_), _) => false,
+            };
+            if !counts || self.is_allowed(kind, &text, active) {
+                continue;
+            }
+            self.kinds.insert(kind);
+            first = first.or(Some(kind));
+            let (action, rule) = self.action(one.mark);
+            if strictness(action) > strictness(strictest.0) {
+                strictest = (action, kind, rule);
+            }
+        }
+        let Some(kind) = first else { return inside };
+        let masked = || Value::String(mask(self.name(kind), text.chars().count()));
+        let recorded = Some(masked());
+        let towards = match strictest {
+            (Action::Keep, _, _) => inside.towards,
+            (Action::Hash, kind, _) => Some(To::Value(Value::String(self.hash(kind, &text)))),
+            (Action::Mask | Action::Tokenize, kind, _) => {
+                Some(To::Value(Value::String(mask(self.name(kind), text.chars().count()))))
+            }
+            (Action::Drop, _, _) => Some(To::Dropped),
+            (Action::Block, kind, rule) => {
+                self.block(kind, rule);
+                None
+            }
+        };
+        Change { recorded, towards }
+    }
+
+    fn hash(&self, kind: Kind, value: &str) -> String {
+        let name = self.name(kind);
+        match &self.rules.key {
+            Some(key) => key.hash(name, value),
+            None => mask(name, value.chars().count()),
+        }
+    }
+
+    fn number(&mut self, number: &serde_json::Number, active: &[Active<'r>]) -> Change {
+        let text = number.as_str();
+        if text.len() < 9 { Change::default() } else { self.plain_text(text, active) }
+    }
+
+    fn array(&mut self, items: &[Value], active: &[Active<'r>], depth: usize) -> Change {
+        let mut recorded: Option<Vec<Value>> = None;
+        let mut towards: Option<Vec<Value>> = None;
+        for (at, item) in items.iter().enumerate() {
+            let inner = if active.is_empty() { Vec::new() } else { below(active, Token::Index(at)) };
+            let change = self.node(item, &inner, depth + 1, false);
+            let before = || items.iter().take(at).cloned().collect::<Vec<Value>>();
+            if change.recorded.is_some() && recorded.is_none() {
+                recorded = Some(before());
+            }
+            if let Some(recorded) = &mut recorded {
+                recorded.push(change.recorded.unwrap_or_else(|| item.clone()));
+            }
+            if change.towards.is_some() && towards.is_none() {
+                towards = Some(before());
+            }
+            if let Some(towards) = &mut towards {
+                match change.towards {
+                    Some(To::Value(value)) => towards.push(value),
+                    Some(To::Dropped) => {}
+                    None => towards.push(item.clone()),
+                }
+            }
+        }
+        Change {
+            recorded: recorded.map(Value::Array),
+            towards: towards.map(|items| To::Value(Value::Array(items))),
+        }
+    }
+
+    fn object(
+        &mut self,
+        map: &Map<String, Value>,
+        active: &[Active<'r>],
+        depth: usize,
+        root: bool,
+    ) -> Change {
+        let mut recorded: Option<Map<String, Value>> = None;
+        let mut towards: Option<Map<String, Value>> = None;
+        for (at, (key, value)) in map.iter().enumerate() {
+            let (key_recorded, key_towards) = self.key(key, active);
+            let change = self.member(map, key, value, active, depth, root);
+            let before =
+                || map.iter().take(at).map(|(k, v)| (k.clone(), v.clone())).collect::<Map<String, Value>>();
+            if recorded.is_none() && (change.recorded.is_some() || key_recorded.is_some()) {
+                recorded = Some(before());
+            }
+            if let Some(recorded) = &mut recorded {
+                let key = key_recorded.unwrap_or_else(|| key.clone());
+                insert(recorded, key, at, change.recorded.unwrap_or_else(|| value.clone()));
+            }
+            let key_same = matches!(key_towards, Text::Same);
+            if towards.is_none() && (change.towards.is_some() || !key_same) {
+                towards = Some(before());
+            }
+            if let Some(towards) = &mut towards {
+                let key = match key_towards {
+                    Text::Same => Some(key.clone()),
+                    Text::Changed(key) => Some(key),
+                    Text::Dropped => None,
+                };
+                let value = match change.towards {
+                    Some(To::Value(value)) => Some(value),
+                    Some(To::Dropped) => None,
+                    None => Some(value.clone()),
+                };
+                if let (Some(key), Some(value)) = (key, value) {
+                    insert(towards, key, at, value);
+                }
+            }
+        }
+        Change {
+            recorded: recorded.map(Value::Object),
+            towards: towards.map(|map| To::Value(Value::Object(map))),
+        }
+    }
+
+    fn member(
+        &mut self,
+        map: &Map<String, Value>,
+        key: &str,
+        value: &Value,
+        active: &[Active<'r>],
+        depth: usize,
+        root: bool,
+    ) -> Change {
+        if matches!(key, "data" | "blob")
+            && let Value::String(text) = value
+            && is_content(map)
+            && is_base64(text)
+        {
+            self.binary = self.binary.saturating_add(text.len() as u64);
+            return Change { recorded: Some(Value::String(binary(text.len()))), towards: None };
+        }
+        let scanner = &self.rules.inner.scanner;
+        let mut inner = if active.is_empty() { Vec::new() } else { below(active, Token::Name(key)) };
+        let named = match key {
+            // `{"name": "Authorization", "value": …}`
+            "value" => ["name", "key"]
+                .into_iter()
+                .filter_map(|name| map.get(name).and_then(Value::as_str))
+                .find_map(|name| scanner.field(name)),
+            _ => None,
+        };
+        if let Some(kind) = scanner.field(key).or(named) {
+            inner.push(Active { tokens: &[], mark: Mark::Field(kind) });
+        }
+        if root && key == "structuredContent" {
+            inner.extend(self.pointers.iter().copied());
+        }
+        self.node(value, &inner, depth + 1, false)
+    }
+
+    fn key(&mut self, key: &str, active: &[Active<'r>]) -> (Option<String>, Text) {
+        if key.len() < 20 && key.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
+            return (None, Text::Same);
+        }
+        let recorded = match self.rewrite(key, active, true) {
+            Text::Same => return (None, Text::Same),
+            Text::Changed(masked) => Some(masked),
+            Text::Dropped => Some(String::new()),
+        };
+        let towards = if self.selected.is_empty() { Text::Same } else { self.rewrite(key, active, false) };
+        (recorded, towards)
+    }
+
+    fn text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
+        match self.json_text(text) {
+            None => self.plain_text(text, active),
+            Some(inside) => {
+                let string = |value: Value| value.to_string();
+                let recorded = inside.recorded.map(string);
+                let towards = match inside.towards {
+                    Some(To::Value(value)) => Some(value.to_string()),
+                    Some(To::Dropped) => {
+                        return Change { recorded: recorded.map(Value::String), towards: Some(To::Dropped) };
+                    }
+                    None => None,
+                };
+                let as_recorded = match self.rewrite(recorded.as_deref().unwrap_or(text), active, true) {
+                    Text::Same => recorded,
+                    Text::Changed(masked) => Some(masked),
+                    Text::Dropped => Some(String::new()),
+                };
+                let as_sent = if self.selected.is_empty() {
+                    towards.map(|text| To::Value(Value::String(text)))
+                } else {
+                    match self.rewrite(towards.as_deref().unwrap_or(text), active, false) {
+                        Text::Same => towards.map(|text| To::Value(Value::String(text))),
+                        Text::Changed(text) => Some(To::Value(Value::String(text))),
+                        Text::Dropped => Some(To::Dropped),
+                    }
+                };
+                Change { recorded: as_recorded.map(Value::String), towards: as_sent }
+            }
+        }
+    }
+
+    /// A text that is JSON is read where pointers may name something in it, and where escapes may
+    /// hide a value.
+    fn json_text(&mut self, text: &str) -> Option<Change> {
+        let trimmed = text.trim();
+        let bracketed = trimmed.starts_with('{') && trimmed.ends_with('}')
+            || trimmed.starts_with('[') && trimmed.ends_with(']');
+        let pointed = self.direction == Direction::Results && !self.pointers.is_empty();
+        if !bracketed || self.nested >= MAX_NESTED_JSON || !(pointed || trimmed.contains("\\u")) {
+            return None;
+        }
+        let value = json::parse(trimmed.as_bytes()).ok()?;
+        self.nested += 1;
+        let active = if pointed { self.pointers.clone() } else { Vec::new() };
+        let change = self.node(&value, &active, 0, false);
+        self.nested -= 1;
+        Some(change)
+    }
+
+    fn plain_text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
+        let recorded = match self.rewrite(text, active, true) {
+            Text::Same => return Change::default(),
+            Text::Changed(masked) => Some(Value::String(masked)),
+            Text::Dropped => Some(Value::String(String::new())),
+        };
+        let towards = if self.selected.is_empty() {
+            None
+        } else {
+            match self.rewrite(text, active, false) {
+                Text::Same => None,
+                Text::Changed(text) => Some(To::Value(Value::String(text))),
+                Text::Dropped => Some(To::Dropped),
+            }
+        };
+        Change { recorded, towards }
+    }
+
+    /// Masks what is found in a text (`record`), or does with it what the rules say.
+    fn rewrite(&mut self, text: &str, active: &[Active<'r>], record: bool) -> Text {
+        let rules = self.rules;
+        let mut current: Cow<'_, str> = Cow::Borrowed(text);
+        let mut spans = std::mem::take(&mut self.spans);
+        for round in 0..=MAX_ROUNDS {
+            rules.inner.scanner.scan(&current, &mut spans);
+            if !self.allowed.is_empty() || !active.is_empty() {
+                spans.retain(|span| {
+                    !self.is_allowed(span.kind, current.get(span.start..span.end).unwrap_or_default(), active)
+                });
+            }
+            if spans.is_empty() {
+                break;
+            }
+            if round == MAX_ROUNDS {
+                current = Cow::Owned(mask(self.name(Kind::SENSITIVE), text.chars().count()));
+                break;
+            }
+            self.kinds.extend(spans.iter().map(|span| span.kind));
+            match self.replace(&current, &spans, record) {
+                Text::Same => break,
+                Text::Changed(next) => current = Cow::Owned(next),
+                Text::Dropped => {
+                    self.spans = spans;
+                    return Text::Dropped;
+                }
+            }
+        }
+        self.spans = spans;
+        match current {
+            Cow::Borrowed(_) => Text::Same,
+            Cow::Owned(changed) => Text::Changed(changed),
+        }
+    }
+
+    /// Replaces each cluster of overlapping findings; the strictest action of a cluster counts.
+    fn replace(&mut self, text: &str, spans: &[Span], record: bool) -> Text {
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        let mut changed = false;
+        let mut rest = spans;
+        while let Some((first, mut more)) = rest.split_first() {
+            let (mut end, mut widest) = (first.end, *first);
+            let mut strictest = (Action::Keep, first.kind, None);
+            let mut weigh = |kind: Kind, walk: &Self| {
+                let (action, rule) =
+                    if record { (Action::Mask, None) } else { walk.action(Mark::Place(kind)) };
+                if strictness(action) > strictness(strictest.0) {
+                    strictest = (action, kind, rule);
+                }
+            };
+            weigh(first.kind, self);
+            while let Some((next, after)) = more.split_first().filter(|(next, _)| next.start < end) {
+                end = end.max(next.end);
+                weigh(next.kind, self);
+                // What is known by its form names the mask, before what is known by its place.
+                if widest.end - widest.start < next.end - next.start {
+                    widest = *next;
+                }
+                more = after;
+            }
+            rest = more;
+            let value = text.get(first.start..end).unwrap_or_default();
+            let instead = match strictest {
+                (Action::Keep, _, _) => continue,
+                (Action::Mask | Action::Tokenize, kind, _) => {
+                    let kind = if record { widest.kind } else { kind };
+                    Some(mask(self.name(kind), value.chars().count()))
+                }
+                (Action::Hash, kind, _) => Some(self.hash(kind, value)),
+                (Action::Drop, _, _) if value.len() == text.len() => return Text::Dropped,
+                (Action::Drop, _, _) => None,
+                (Action::Block, kind, rule) => {
+                    self.block(kind, rule);
+                    Some(mask(self.name(kind), value.chars().count()))
+                }
+            };
+            changed = true;
+            out.push_str(text.get(done..first.start).unwrap_or_default());
+            out.push_str(instead.as_deref().unwrap_or_default());
+            done = end;
+        }
+        if !changed {
+            return Text::Same;
+        }
+        out.push_str(text.get(done..).unwrap_or_default());
+        Text::Changed(out)
+    }
+}
+
+fn strictness(action: Action) -> u8 {
+    match action {
+        Action::Keep => 0,
+        Action::Hash => 1,
+        Action::Mask | Action::Tokenize => 2,
+        Action::Drop => 3,
+        Action::Block => 4,
+    }
+}
+
+/// Two names may get the same mask; both members stay.
+fn insert(map: &mut Map<String, Value>, mut key: String, at: usize, value: Value) {
+    while map.contains_key(&key) {
+        key = format!("{key} #{at}");
+    }
+    map.insert(key, value);
+}
+
+/// A content block or resource of the protocol, whose `data` or `blob` is base64.
+fn is_content(map: &Map<String, Value>) -> bool {
+    let kind = map.get("type").and_then(Value::as_str);
+    map.get("mimeType").is_some_and(Value::is_string) || matches!(kind, Some("image" | "audio"))
+}
+
+fn is_base64(text: &str) -> bool {
+    text.len() >= 64
+        && text.bytes().all(|b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\n' | b'\r' | b'-' | b'_')
+        })
+}

@@ -1,0 +1,192 @@
+//! Approval records: made, found, changed by compare-and-swap, used once.
+
+use super::{
+    ledger::{Row, repeat_key},
+    window::Usage,
+    writer::{Tx, unwritable},
+};
+use crate::{
+    model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
+    store::{ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked, StoreError},
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
+use sha2::{Digest as _, Sha256};
+
+/// One key for the five parts of a binding.
+fn key(binding: &ApprovalBinding) -> Result<[u8; 32], StoreError> {
+    let text = serde_json::to_vec(binding).map_err(unwritable)?;
+    Ok(Sha256::digest(text).into())
+}
+
+fn parse(text: &str) -> Result<ApprovalRecord, StoreError> {
+    serde_json::from_str(text).map_err(|e| StoreError::Damaged(format!("an approval cannot be read: {e}")))
+}
+
+/// One approval.
+pub(super) fn get(connection: &Connection, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT record FROM approvals WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    text.as_deref().map(parse).transpose()
+}
+
+/// The newest with this binding, among the states given, that has not expired.
+fn newest(
+    connection: &Connection,
+    binding: &ApprovalBinding,
+    now: Timestamp,
+    states: &[ApprovalStatus],
+) -> Result<Option<ApprovalRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT record FROM approvals WHERE binding = ?1 AND expires_at > ?2 ORDER BY created_at DESC, n DESC",
+    )?;
+    let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
+    while let Some(row) = rows.next()? {
+        let record = parse(row.get_ref(0)?.as_str().unwrap_or_default())?;
+        if states.contains(&record.status) && record.binding == *binding {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// The newest that a call with this binding has to heed.
+pub(super) fn find(
+    connection: &Connection,
+    binding: &ApprovalBinding,
+    now: Timestamp,
+) -> Result<Option<ApprovalRecord>, StoreError> {
+    let states = [ApprovalStatus::Pending, ApprovalStatus::Approved, ApprovalStatus::Rejected];
+    newest(connection, binding, now, &states)
+}
+
+/// Newest first.
+pub(super) fn list(
+    connection: &Connection,
+    filter: &ApprovalFilter,
+) -> Result<Vec<ApprovalRecord>, StoreError> {
+    let mut sql = "SELECT record FROM approvals WHERE 1".to_owned();
+    let mut values: Vec<Value> = Vec::new();
+    if !filter.status.is_empty() {
+        sql.push_str(" AND status IN (");
+        for (index, status) in filter.status.iter().enumerate() {
+            sql.push_str(if index == 0 { "?" } else { ", ?" });
+            values.push(Value::from(status.as_str().to_owned()));
+        }
+        sql.push(')');
+    }
+    if let Some(agent) = &filter.agent {
+        sql.push_str(" AND agent = ?");
+        values.push(Value::from(AgentId::as_str(agent).to_owned()));
+    }
+    sql.push_str(" ORDER BY created_at DESC, n DESC");
+    if filter.limit > 0 {
+        sql.push_str(" LIMIT ?");
+        values.push(Value::from(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
+    }
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(parse(row.get_ref(0)?.as_str().unwrap_or_default())?);
+    }
+    Ok(records)
+}
+
+/// Writes a record over the one with its id.
+pub(super) fn write(tx: &mut Tx<'_>, record: &ApprovalRecord) -> Result<(), StoreError> {
+    let text = serde_json::to_string(record).map_err(unwritable)?;
+    tx.connection
+        .prepare_cached(
+            "INSERT INTO approvals (id, version, status, agent, binding, created_at, expires_at, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET
+               version = excluded.version, status = excluded.status, record = excluded.record",
+        )?
+        .execute((
+            record.id.as_str(),
+            i64::try_from(record.version).unwrap_or(i64::MAX),
+            record.status.as_str(),
+            record.binding.agent.as_str(),
+            key(&record.binding)?,
+            record.created_at.as_microsecond(),
+            record.expires_at.as_microsecond(),
+            text,
+        ))?;
+    tx.approvals_changed = true;
+    Ok(())
+}
+
+/// The record a call may use, or why it may not (I4).
+pub(super) fn usable(
+    tx: &Tx<'_>,
+    id: &ApprovalId,
+    binding: &ApprovalBinding,
+    now: i64,
+) -> Result<Result<ApprovalRecord, String>, StoreError> {
+    let Some(record) = get(tx.connection, id)? else {
+        return Ok(Err(format!("there is no approval `{id}`")));
+    };
+    let reason = match record.status {
+        ApprovalStatus::Approved if record.binding != *binding => {
+            "is for another call: agent, tool, arguments and policies must be the approved ones"
+        }
+        ApprovalStatus::Approved if record.expires_at.as_microsecond() <= now => "has expired",
+        ApprovalStatus::Approved => return Ok(Ok(record)),
+        ApprovalStatus::Pending => "has not been decided",
+        ApprovalStatus::Rejected => "was rejected",
+        ApprovalStatus::Expired => "has expired",
+        ApprovalStatus::Cancelled => "was withdrawn",
+        ApprovalStatus::Consumed => "was used already, and counts once",
+    };
+    Ok(Err(format!("approval `{id}` {reason}")))
+}
+
+/// Makes a record, or finds the one that is pending; either way the ask counts as a repeat of the call.
+pub(super) fn ask(tx: &mut Tx<'_>, new: &ApprovalRecord, events: &[EventDraft]) -> Result<Asked, StoreError> {
+    let now = tx.saw(new.created_at);
+    let repeat = repeat_key(&new.binding.agent, &new.binding.digest);
+    let at = tx.ledger.repeats(repeat, now).1;
+    let row = Row { at, amends: None, usage: Usage::default(), repeat: Some(repeat), counters: &[] };
+    tx.ledger.append(&mut tx.calls.insert_ledger, &row)?;
+    if let Some(record) = newest(tx.connection, &new.binding, new.created_at, &[ApprovalStatus::Pending])? {
+        return Ok(Asked::Reused(record));
+    }
+    if get(tx.connection, &new.id)?.is_some() {
+        return Err(StoreError::Failed(format!("there is an approval `{}` already", new.id)));
+    }
+    write(tx, new)?;
+    for event in events {
+        tx.append(event)?;
+    }
+    Ok(Asked::Made(new.clone()))
+}
+
+/// Compare-and-swap by version.
+pub(super) fn update(
+    tx: &mut Tx<'_>,
+    update: &ApprovalUpdate,
+    events: &[EventDraft],
+) -> Result<bool, StoreError> {
+    let Some(mut record) = get(tx.connection, &update.id)? else { return Ok(false) };
+    if record.version != update.expected_version {
+        return Ok(false);
+    }
+    record.version += 1;
+    record.status = update.status;
+    record.answers.clone_from(&update.answers);
+    write(tx, &record)?;
+    for event in events {
+        tx.append(event)?;
+    }
+    Ok(true)
+}
+
+/// Counts up with every transaction that changed an approval, in any process.
+pub(super) fn generation(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT generation FROM approvals_generation")?
+        .query_row([], |row| row.get(0))?)
+}

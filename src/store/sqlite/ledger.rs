@@ -1,0 +1,303 @@
+//! The writer's image of every counter. It is a fold over tables that any process may append to, and holds
+//! while nobody else has committed; after that the new part is read, inside the writing transaction.
+
+use super::window::{MINUTE, Rolling, Usage};
+use crate::store::StoreError;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use sha2::{Digest as _, Sha256};
+use std::collections::{HashMap, VecDeque};
+
+/// Calendar counters are forgotten (and read again when needed) beyond so many.
+const MAX_CACHED: usize = 100_000;
+
+/// Ledger rows are kept for twice the window, so that a caller with an old clock reading finds them.
+const KEPT: i64 = 2 * MINUTE;
+
+/// A calendar window of a counter.
+pub(super) type Window = (i64, i64);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) usage: Usage,
+    /// When the alert of this window was written; 0: not yet.
+    pub(super) alerted: i64,
+    dirty: bool,
+}
+
+/// One append to the ledger of rolling windows.
+pub(super) struct Row<'r> {
+    pub(super) at: i64,
+    pub(super) amends: Option<i64>,
+    pub(super) usage: Usage,
+    pub(super) repeat: Option<i64>,
+    pub(super) counters: &'r [i64],
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    ids: HashMap<Box<str>, i64>,
+    windows: HashMap<Window, Standing>,
+    dirty: Vec<Window>,
+    rolling: HashMap<i64, Rolling>,
+    repeats: Repeats,
+    last_n: i64,
+    pruned_at: i64,
+    old_windows_dropped: bool,
+}
+
+/// How often each identical call was made in the last 60 s.
+#[derive(Debug, Default)]
+struct Repeats {
+    queue: VecDeque<(i64, i64)>,
+    counts: HashMap<i64, u32>,
+    latest: i64,
+}
+
+impl Repeats {
+    fn advance(&mut self, now: i64) -> i64 {
+        if now.saturating_add(MINUTE) < self.latest {
+            self.queue.retain(|(at, _)| *at < now.saturating_add(MINUTE));
+            self.counts.clear();
+            for (_, key) in &self.queue {
+                *self.counts.entry(*key).or_default() += 1;
+            }
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
+        while let Some((at, key)) = self.queue.front().copied() {
+            if at.saturating_add(MINUTE) > self.latest {
+                break;
+            }
+            self.queue.pop_front();
+            if let Some(count) = self.counts.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&key);
+                }
+            }
+        }
+        self.latest
+    }
+
+    fn push(&mut self, at: i64, key: i64) {
+        self.latest = self.latest.max(at);
+        self.queue.push_back((at, key));
+        *self.counts.entry(key).or_default() += 1;
+    }
+}
+
+/// By what identical calls of one agent are known.
+pub(super) fn repeat_key(agent: &str, digest: &str) -> i64 {
+    let mut hasher = Sha256::new();
+    hasher.update(agent);
+    hasher.update([0]);
+    hasher.update(digest);
+    let hash: [u8; 32] = hasher.finalize().into();
+    hash.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+}
+
+pub(super) fn pack(numbers: &[i64]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
+pub(super) fn unpack(bytes: &[u8]) -> impl Iterator<Item = i64> {
+    bytes.as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk))
+}
+
+impl Ledger {
+    /// Reads what other processes have appended.
+    pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.windows.clear();
+        self.dirty.clear();
+        let mut statement = connection.prepare_cached(
+            "SELECT n, at, amends, tokens, cost, repeat, counters FROM ledger WHERE n > ?1 ORDER BY n",
+        )?;
+        let mut rows = statement.query([self.last_n])?;
+        while let Some(row) = rows.next()? {
+            let n: i64 = row.get(0)?;
+            let amends: Option<i64> = row.get(2)?;
+            let usage = Usage { calls: i64::from(amends.is_none()), tokens: row.get(3)?, cost: row.get(4)? };
+            let repeat: Option<i64> = row.get(5)?;
+            let counters: Vec<i64> = unpack(row.get_ref(6)?.as_blob().unwrap_or_default()).collect();
+            self.apply(n, &Row { at: row.get(1)?, amends, usage, repeat, counters: &counters });
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, n: i64, row: &Row<'_>) {
+        self.last_n = n;
+        for counter in row.counters {
+            let rolling = self.rolling.entry(*counter).or_default();
+            match row.amends {
+                Some(of) => rolling.amend(of, row.usage),
+                None => rolling.push(n, row.at, row.usage),
+            }
+        }
+        if let Some(key) = row.repeat {
+            self.repeats.push(row.at, key);
+        }
+    }
+
+    /// Appends a row and says which.
+    pub(super) fn append(
+        &mut self,
+        insert: &mut CachedStatement<'_>,
+        row: &Row<'_>,
+    ) -> Result<i64, StoreError> {
+        let n = self.last_n + 1;
+        insert.execute(params![
+            n,
+            row.at,
+            row.amends,
+            row.usage.tokens,
+            row.usage.cost,
+            row.repeat,
+            pack(row.counters)
+        ])?;
+        self.apply(n, row);
+        Ok(n)
+    }
+
+    /// The number of a counter, which never changes.
+    pub(super) fn counter(
+        &mut self,
+        connection: &Connection,
+        kind: &'static str,
+        policy_id: &str,
+        key: &str,
+    ) -> Result<i64, StoreError> {
+        let mut name = String::with_capacity(kind.len() + policy_id.len() + key.len() + 2);
+        name.push_str(kind);
+        name.push('\0');
+        name.push_str(policy_id);
+        name.push('\0');
+        name.push_str(key);
+        if let Some(id) = self.ids.get(name.as_str()) {
+            return Ok(*id);
+        }
+        let found: Option<i64> = connection
+            .prepare_cached("SELECT id FROM counters WHERE kind = ?1 AND policy_id = ?2 AND key = ?3")?
+            .query_row((kind, policy_id, key), |row| row.get(0))
+            .optional()?;
+        let id = match found {
+            Some(id) => id,
+            None => connection
+                .prepare_cached("INSERT INTO counters (kind, policy_id, key) VALUES (?1, ?2, ?3)")?
+                .insert((kind, policy_id, key))?,
+        };
+        if self.ids.len() >= MAX_CACHED {
+            self.ids.clear();
+        }
+        self.ids.insert(name.into_boxed_str(), id);
+        Ok(id)
+    }
+
+    /// Where a calendar window stands.
+    pub(super) fn window(&mut self, connection: &Connection, window: Window) -> Result<Standing, StoreError> {
+        if let Some(standing) = self.windows.get(&window) {
+            return Ok(*standing);
+        }
+        let standing = connection
+            .prepare_cached(
+                "SELECT calls, tokens, cost, alerted FROM usage WHERE counter = ?1 AND start = ?2",
+            )?
+            .query_row(window, |row| {
+                let usage = Usage { calls: row.get(0)?, tokens: row.get(1)?, cost: row.get(2)? };
+                Ok(Standing { usage, alerted: row.get(3)?, dirty: false })
+            })
+            .optional()?
+            .unwrap_or_default();
+        self.windows.insert(window, standing);
+        Ok(standing)
+    }
+
+    /// Changes a calendar window; it is written once, at the end of the transaction.
+    pub(super) fn change(
+        &mut self,
+        connection: &Connection,
+        window: Window,
+        change: impl FnOnce(&mut Standing),
+    ) -> Result<(), StoreError> {
+        let mut standing = self.window(connection, window)?;
+        change(&mut standing);
+        if !standing.dirty {
+            standing.dirty = true;
+            self.dirty.push(window);
+        }
+        self.windows.insert(window, standing);
+        Ok(())
+    }
+
+    pub(super) fn rolling(&mut self, counter: i64) -> &mut Rolling {
+        self.rolling.entry(counter).or_default()
+    }
+
+    /// How often, and when the first of them was made.
+    pub(super) fn repeats(&mut self, key: i64, now: i64) -> (u32, i64) {
+        let now = self.repeats.advance(now);
+        (self.repeats.counts.get(&key).copied().unwrap_or(0), now)
+    }
+
+    /// When at most `keep` of these remain.
+    pub(super) fn repeats_room_at(&self, key: i64, keep: u32) -> Option<i64> {
+        let count = self.repeats.counts.get(&key).copied().unwrap_or(0);
+        let leaving = usize::try_from(count.checked_sub(keep)?.checked_sub(1)?).ok()?;
+        let (at, _) = self.repeats.queue.iter().filter(|(_, k)| *k == key).nth(leaving)?;
+        Some(at.saturating_add(MINUTE))
+    }
+
+    /// Writes the windows that changed, and now and then takes out what no window needs any more.
+    pub(super) fn flush(&mut self, connection: &Connection, now: Option<i64>) -> Result<(), StoreError> {
+        if !self.dirty.is_empty() {
+            let mut upsert = connection.prepare_cached(
+                "INSERT INTO usage (counter, start, calls, tokens, cost, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (counter, start) DO UPDATE SET
+                   calls = excluded.calls, tokens = excluded.tokens, cost = excluded.cost, alerted = excluded.alerted",
+            )?;
+            for window in self.dirty.drain(..) {
+                if let Some(standing) = self.windows.get_mut(&window) {
+                    standing.dirty = false;
+                    let usage = standing.usage;
+                    upsert.execute((
+                        window.0,
+                        window.1,
+                        usage.calls,
+                        usage.tokens,
+                        usage.cost,
+                        standing.alerted,
+                    ))?;
+                }
+            }
+        }
+        if self.windows.len() > MAX_CACHED {
+            self.windows.clear();
+        }
+        if let Some(now) = now.filter(|now| self.pruned_at.abs_diff(*now) > 1_000_000) {
+            self.pruned_at = now;
+            self.prune(connection, now)?;
+        }
+        Ok(())
+    }
+
+    fn prune(&mut self, connection: &Connection, now: i64) -> Result<(), StoreError> {
+        self.repeats.advance(now);
+        self.rolling.retain(|_, rolling| {
+            rolling.advance(now);
+            !rolling.is_empty()
+        });
+        // The last row stays: every process counts on from it.
+        connection
+            .prepare_cached(
+                "DELETE FROM ledger WHERE n < min(?2, coalesce(
+                   (SELECT n FROM ledger WHERE at > ?1 ORDER BY n LIMIT 1), ?2))",
+            )?
+            .execute((now.saturating_sub(KEPT), self.last_n))?;
+        if !self.old_windows_dropped {
+            self.old_windows_dropped = true;
+            let days_62 = 62 * 24 * 60 * MINUTE;
+            connection
+                .execute("DELETE FROM usage WHERE start > 0 AND start < ?1", [now.saturating_sub(days_62)])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,366 @@
+//! The limits of one admission: what each counter stands at, which is full, and what the record says of it.
+
+use super::{
+    ledger::repeat_key,
+    window::{self, Caps, Unit, Usage},
+    writer::Tx,
+};
+use crate::{
+    cost::{BudgetAction, BudgetWindow},
+    model::{EventDecision, MicroUsd, PolicyId},
+    policy::Violation,
+    store::{AdmitRequest, LimitRefusal, StoreError},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::Value;
+
+/// Nothing real is larger, and sums of it do not overflow soon.
+const MOST: i64 = 1 << 53;
+
+/// An amount from outside as a counter takes it.
+pub(super) fn amount(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(MOST).min(MOST)
+}
+
+/// Money as a counter takes it: never below zero.
+pub(super) fn money(value: MicroUsd) -> i64 {
+    value.0.clamp(0, MOST)
+}
+
+/// Where a limit counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Slot {
+    Rolling(i64),
+    Window(i64, i64),
+}
+
+/// What happens above a limit, strictest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Above {
+    Deny,
+    Throttle,
+    Ask,
+}
+
+impl Above {
+    fn decision(self) -> EventDecision {
+        match self {
+            Self::Deny => EventDecision::Deny,
+            Self::Throttle => EventDecision::Throttle,
+            Self::Ask => EventDecision::PendingApproval,
+        }
+    }
+}
+
+/// One limit with what it stands at.
+#[derive(Debug)]
+pub(super) struct Check<'r> {
+    id: &'r PolicyId,
+    key: &'r str,
+    window: BudgetWindow,
+    caps: Caps,
+    above: Above,
+    pub(super) slot: Slot,
+    pub(super) used: Usage,
+    pub(super) alert_at: Option<u8>,
+    alerted: i64,
+    budget: bool,
+}
+
+/// All limits of one admission.
+#[derive(Debug)]
+pub(super) struct Checks<'r> {
+    pub(super) all: Vec<Check<'r>>,
+    pub(super) repeat: Option<i64>,
+    agent: &'r str,
+    repeats: u32,
+    max_repeats: Option<u32>,
+}
+
+/// Finds what each limit stands at.
+pub(super) fn read<'r>(
+    tx: &mut Tx<'_>,
+    request: &'r AdmitRequest,
+    now: i64,
+) -> Result<Checks<'r>, StoreError> {
+    let agent = request.event.agent_id.as_deref().unwrap_or_default();
+    let mut all = Vec::with_capacity(request.rates.len() + request.budgets.len());
+    for rate in &request.rates {
+        let counter = tx.ledger.counter(tx.connection, "rate", &rate.policy_id, agent)?;
+        all.push(Check {
+            id: &rate.policy_id,
+            key: agent,
+            window: BudgetWindow::Minute,
+            caps: Caps { calls: rate.max_calls.map(amount), tokens: None, cost: rate.max_cost.map(money) },
+            above: match rate.on_violation {
+                Violation::Throttle => Above::Throttle,
+                Violation::Deny => Above::Deny,
+            },
+            slot: Slot::Rolling(counter),
+            used: tx.ledger.rolling(counter).used(now),
+            alert_at: None,
+            alerted: 0,
+            budget: false,
+        });
+    }
+    for budget in &request.budgets {
+        let counter =
+            tx.ledger.counter(tx.connection, window::word(budget.window), &budget.id, &budget.key)?;
+        let (slot, used, alerted) = match window::start_of(budget.window, now) {
+            Some(start) => {
+                let standing = tx.ledger.window(tx.connection, (counter, start))?;
+                (Slot::Window(counter, start), standing.usage, standing.alerted)
+            }
+            None => {
+                let used = tx.ledger.rolling(counter).used(now);
+                // A rolling counter keeps only its alert among the windows.
+                let alerted = match budget.alert_at {
+                    Some(_) => tx.ledger.window(tx.connection, (counter, ALERTS))?.alerted,
+                    None => 0,
+                };
+                (Slot::Rolling(counter), used, alerted)
+            }
+        };
+        all.push(Check {
+            id: &budget.id,
+            key: &budget.key,
+            window: budget.window,
+            caps: Caps {
+                calls: budget.max_calls.map(amount),
+                tokens: budget.max_tokens.map(amount),
+                cost: budget.max_cost.map(money),
+            },
+            above: match budget.on_exceed {
+                BudgetAction::Throttle => Above::Throttle,
+                BudgetAction::Deny => Above::Deny,
+                BudgetAction::RequireApproval => Above::Ask,
+            },
+            slot,
+            used,
+            alert_at: budget.alert_at,
+            alerted,
+            budget: true,
+        });
+    }
+    let (repeat, repeats) = match request.max_repeats {
+        Some(_) => {
+            let key = repeat_key(agent, &request.digest);
+            (Some(key), tx.ledger.repeats(key, now).0)
+        }
+        None => (None, 0),
+    };
+    Ok(Checks { all, repeat, agent, repeats, max_repeats: request.max_repeats })
+}
+
+/// The `start` under which a rolling counter keeps when it last alerted.
+pub(super) const ALERTS: i64 = -1;
+
+impl Checks<'_> {
+    /// The first limit that is full, strictest first: deny, throttle (the loop before all others), ask. Budgets in
+    /// `excused` do not ask again: a person has let this call through with them in view.
+    pub(super) fn refusal(
+        &self,
+        tx: &mut Tx<'_>,
+        need: Usage,
+        now: i64,
+        approved: bool,
+        excused: &[PolicyId],
+    ) -> Option<LimitRefusal> {
+        let full = self
+            .all
+            .iter()
+            .filter(|c| !(c.above == Above::Ask && excused.contains(c.id)))
+            .filter_map(|check| check.caps.passed(check.used, need).map(|unit| (check, unit)))
+            .min_by_key(|(check, _)| check.above);
+        let looping = self.max_repeats.filter(|max| !approved && self.repeats >= *max);
+        match (full, looping) {
+            (Some((check, unit)), None) => Some(check.refusal(tx, unit, need, now)),
+            (Some((check, unit)), Some(_)) if check.above == Above::Deny => {
+                Some(check.refusal(tx, unit, need, now))
+            }
+            (_, Some(max)) => {
+                let room = self.repeat.and_then(|key| tx.ledger.repeats_room_at(key, max.saturating_sub(1)));
+                Some(LimitRefusal {
+                    policy_id: PolicyId::from("loop"),
+                    decision: EventDecision::Throttle,
+                    reason: format!(
+                        "the same call was made {} times in the last 60 s, and {max} are let through: it looks like a loop",
+                        self.repeats
+                    ),
+                    retry_after_ms: room.filter(|_| max > 0).map(|at| wait(now, at)),
+                })
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// What the decision's record says: the limits that were given, and the counters that were seen.
+    pub(super) fn record<'c>(&'c self, given: &'c Option<Value>) -> Recorded<'c> {
+        let mut counters = Vec::with_capacity(self.all.len() + 1);
+        for check in &self.all {
+            let mut seen = |unit: &'static str, used: Amount, cap: Amount| {
+                counters.push(Counter {
+                    id: check.id,
+                    key: check.key,
+                    window: window::word(check.window),
+                    unit,
+                    used,
+                    cap,
+                });
+            };
+            if let Some(cap) = check.caps.calls {
+                seen("calls", Amount::Count(check.used.calls), Amount::Count(cap));
+            }
+            if let Some(cap) = check.caps.tokens {
+                seen("tokens", Amount::Count(check.used.tokens), Amount::Count(cap));
+            }
+            if let Some(cap) = check.caps.cost {
+                seen("cost_usd", Amount::Money(MicroUsd(check.used.cost)), Amount::Money(MicroUsd(cap)));
+            }
+        }
+        if let Some(max) = self.max_repeats.filter(|_| self.repeats > 0) {
+            counters.push(Counter {
+                id: "loop",
+                key: self.agent,
+                window: "minute",
+                unit: "repeats",
+                used: Amount::Count(i64::from(self.repeats)),
+                cap: Amount::Count(i64::from(max)),
+            });
+        }
+        Recorded { given, counters }
+    }
+}
+
+/// Whole milliseconds until `at`, rounded up, so that a retry after them finds room.
+fn wait(now: i64, at: i64) -> u64 {
+    u64::try_from(at.saturating_sub(now).max(0)).unwrap_or(0).div_ceil(1_000)
+}
+
+impl Check<'_> {
+    fn refusal(&self, tx: &mut Tx<'_>, unit: Unit, need: Usage, now: i64) -> LimitRefusal {
+        let fits_alone = self.caps.passed(Usage::default(), need).is_none();
+        let retry = match (self.above, self.slot) {
+            (Above::Throttle, _) if !fits_alone => None,
+            (Above::Throttle, Slot::Rolling(counter)) => tx.ledger.rolling(counter).room_at(&self.caps, need),
+            (Above::Throttle, Slot::Window(..)) => window::end_of(self.window, now),
+            (Above::Deny | Above::Ask, _) => None,
+        };
+        LimitRefusal {
+            policy_id: self.id.clone(),
+            decision: self.above.decision(),
+            reason: self.sentence(unit, need),
+            retry_after_ms: retry.map(|at| wait(now, at)),
+        }
+    }
+
+    fn sentence(&self, unit: Unit, need: Usage) -> String {
+        let what = if self.budget { "budget" } else { "policy" };
+        let (id, key, span) = (self.id, self.key, span(self.window));
+        let cap = |cap: Option<i64>| cap.unwrap_or_default();
+        match unit {
+            Unit::Calls => format!(
+                "{what} `{id}` allows `{key}` {} calls {span}, and {} are used",
+                cap(self.caps.calls),
+                self.used.calls
+            ),
+            Unit::Tokens => format!(
+                "{what} `{id}` allows `{key}` {} tokens {span}, {} are used, and this call may take {}",
+                cap(self.caps.tokens),
+                self.used.tokens,
+                need.tokens
+            ),
+            Unit::Cost => format!(
+                "{what} `{id}` allows `{key}` {} USD {span}, {} are used, and this call may cost {}",
+                MicroUsd(cap(self.caps.cost)),
+                MicroUsd(self.used.cost),
+                MicroUsd(need.cost)
+            ),
+        }
+    }
+
+    /// The alert that is due once `need` has been added, as one plain sentence.
+    pub(super) fn alert(&self, need: Usage, now: i64) -> Option<String> {
+        let percent = self.alert_at?;
+        let again = match self.slot {
+            Slot::Rolling(_) => now.saturating_sub(self.alerted) < window::MINUTE && self.alerted != 0,
+            Slot::Window(..) => self.alerted != 0,
+        };
+        if again {
+            return None;
+        }
+        let after = self.used.plus(need);
+        let reached = |cap: Option<i64>, value: i64| {
+            cap.is_some_and(|cap| i128::from(value) * 100 >= i128::from(cap) * i128::from(percent))
+        };
+        let text = if reached(self.caps.calls, after.calls) {
+            format!("{} of {} calls", after.calls, self.caps.calls.unwrap_or_default())
+        } else if reached(self.caps.tokens, after.tokens) {
+            format!("{} of {} tokens", after.tokens, self.caps.tokens.unwrap_or_default())
+        } else if reached(self.caps.cost, after.cost) {
+            let cap = MicroUsd(self.caps.cost.unwrap_or_default());
+            format!("{} of {cap} USD", MicroUsd(after.cost))
+        } else {
+            return None;
+        };
+        let (id, key, span) = (self.id, self.key, span(self.window));
+        Some(format!("budget `{id}` of `{key}` has reached {percent} %: {text} {span}"))
+    }
+
+    pub(super) fn policy_id(&self) -> &PolicyId {
+        self.id
+    }
+}
+
+fn span(window: BudgetWindow) -> &'static str {
+    match window {
+        BudgetWindow::Minute => "in 60 s",
+        BudgetWindow::Hour => "this hour",
+        BudgetWindow::Day => "this day",
+        BudgetWindow::Month => "this month",
+        BudgetWindow::Ever => "in all",
+    }
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum Amount {
+    Count(i64),
+    Money(MicroUsd),
+}
+
+#[derive(Serialize)]
+struct Counter<'c> {
+    id: &'c str,
+    key: &'c str,
+    window: &'static str,
+    unit: &'static str,
+    used: Amount,
+    cap: Amount,
+}
+
+/// The `limits` of a decision event: what was given, and `counters`.
+pub(super) struct Recorded<'c> {
+    given: &'c Option<Value>,
+    counters: Vec<Counter<'c>>,
+}
+
+impl Serialize for Recorded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.counters.is_empty() {
+            return self.given.serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(None)?;
+        match self.given {
+            Some(Value::Object(given)) => {
+                for (key, value) in given.iter().filter(|(key, _)| *key != "counters") {
+                    map.serialize_entry(key, value)?;
+                }
+            }
+            Some(other) => map.serialize_entry("given", other)?,
+            None => {}
+        }
+        map.serialize_entry("counters", &self.counters)?;
+        map.end()
+    }
+}

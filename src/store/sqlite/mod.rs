@@ -1,0 +1,395 @@
+//! The store in one SQLite file, for any number of processes on one machine (I10).
+//!
+//! One thread per process writes, with group commit; a few connections read. Counters are exact because
+//! they are read and changed inside the writing transaction, which only one process can hold.
+
+mod approvals;
+mod calls;
+mod events;
+mod ledger;
+mod limits;
+mod owners;
+mod readers;
+mod schema;
+mod usage;
+mod watch;
+mod window;
+mod writer;
+
+use super::{
+    Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked,
+    BudgetUsage, ChainReport, EventLine, EventQuery, Settlement, Store, StoreError,
+};
+use crate::{
+    config::Durability,
+    model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use owners::{OwnerLock, Probe};
+use parking_lot::Mutex;
+use readers::Readers;
+use rusqlite::Connection;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, SyncSender, TrySendError},
+    },
+    thread::JoinHandle,
+};
+use tokio::sync::{broadcast, watch as signal};
+use writer::{Message, QUEUE, Tx, job};
+
+/// Events that a slow listener may be behind.
+const EVENTS_BEHIND: usize = 8_192;
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                Self::Failed("another process holds the database".to_owned())
+            }
+            Some(_) | None => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// What the threads of one store share.
+#[derive(Debug)]
+struct Shared {
+    /// Ends with the writer, so that listeners see the end.
+    events: broadcast::WeakSender<Arc<Event>>,
+    approvals: signal::Sender<u64>,
+    closed: AtomicBool,
+    /// Calls that were granted to callers who had left.
+    left: Mutex<Vec<CallId>>,
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    data_dir: PathBuf,
+    owner: OwnerId,
+    shared: Arc<Shared>,
+    queue: SyncSender<Message>,
+    readers: Arc<Readers>,
+    lock: Mutex<Option<OwnerLock>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    watcher: JoinHandle<()>,
+}
+
+/// An admission on its way to the caller. Where the caller has left, the grant is taken back: nobody
+/// else would ever settle it.
+struct Delivery {
+    admission: Option<Admission>,
+    call_id: Option<CallId>,
+    shared: Arc<Shared>,
+    queue: SyncSender<Message>,
+}
+
+impl Delivery {
+    fn take(mut self) -> Option<Admission> {
+        self.admission.take()
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let (Some(Admission::Granted), Some(call_id)) = (self.admission.take(), self.call_id.take()) {
+            self.shared.left.lock().push(call_id);
+            // A full queue or a closed one: the writer looks without being woken, or the next process will.
+            drop(self.queue.try_send(Message::Wake));
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, making it where it is missing, and takes this process's lock below
+    /// `data_dir`. Blocks for as long as another process holds the file (at most some seconds).
+    pub fn open(
+        path: &Path,
+        data_dir: &Path,
+        durability: Durability,
+        owner: OwnerId,
+    ) -> Result<Arc<Self>, StoreError> {
+        let lock = OwnerLock::take(data_dir, &owner)?;
+        let connection = schema::open_writer(path, durability)?;
+        let lock_path = lock.path().to_string_lossy().into_owned();
+        connection
+            .execute("INSERT INTO owners (owner, lock_path) VALUES (?1, ?2)", (owner.as_str(), lock_path))?;
+        let id = connection.last_insert_rowid();
+
+        let events = broadcast::Sender::new(EVENTS_BEHIND);
+        let shared = Arc::new(Shared {
+            events: events.downgrade(),
+            approvals: signal::Sender::new(0),
+            closed: AtomicBool::new(false),
+            left: Mutex::new(Vec::new()),
+        });
+        let (queue, messages) = mpsc::sync_channel(QUEUE);
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let failed = |e: std::io::Error| StoreError::Failed(format!("a thread could not be started: {e}"));
+        let writer = {
+            let shared = shared.clone();
+            thread("store-writer")
+                .spawn(move || writer::run(&connection, id, &shared, events, &messages))
+                .map_err(failed)?
+        };
+        let watcher = {
+            let (shared, path) = (Arc::downgrade(&shared), path.to_owned());
+            thread("store-watch").spawn(move || watch::run(&path, &shared)).map_err(failed)?
+        };
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            data_dir: data_dir.to_owned(),
+            owner,
+            shared,
+            queue,
+            readers: Readers::new(path.to_owned()),
+            lock: Mutex::new(Some(lock)),
+            writer: Mutex::new(Some(writer)),
+            watcher,
+        }))
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        if self.shared.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        self.queue.try_send(message).map_err(|e| match e {
+            TrySendError::Full(_) => StoreError::Overloaded,
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })
+    }
+
+    /// Queues an operation at once, before the future is first polled, and answers when it is committed.
+    fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let (job, answer) = job(false, work, |value| value);
+        let sent = self.send(Message::Run(job));
+        async move {
+            sent?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        }
+        .boxed()
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        if self.shared.is_closed() {
+            return async { Err(StoreError::Closed) }.boxed();
+        }
+        self.readers.clone().read(read).boxed()
+    }
+
+    async fn settle_dead(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let own = self.owner.clone();
+        let others = self
+            .read(move |connection| {
+                let mut statement =
+                    connection.prepare_cached("SELECT owner, lock_path FROM owners WHERE owner <> ?1")?;
+                let rows = statement.query_map([own.as_str()], |row| {
+                    Ok((row.get::<_, String>(0)?, PathBuf::from(row.get::<_, String>(1)?)))
+                })?;
+                Ok(rows.collect::<Result<Vec<_>, _>>()?)
+            })
+            .await?;
+        let mut settled = 0;
+        for (owner, lock_path) in &others {
+            // The lock is held until the calls are settled: no second process does the same meanwhile.
+            let Probe::Dead(lock) = owners::probe(lock_path) else { continue };
+            let owner = owner.clone();
+            settled += self.write(move |tx| calls::settle_owner(tx, &owner, now)).await?;
+            if let Some(lock) = lock {
+                lock.remove();
+            }
+        }
+        self.sweep().await?;
+        Ok(settled)
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let data_dir = self.data_dir.clone();
+        let own = self.lock.lock().as_ref().map(|lock| lock.path().to_owned());
+        self.read(move |connection| {
+            owners::sweep(&data_dir, |path| {
+                let named = connection
+                    .prepare_cached("SELECT EXISTS (SELECT 1 FROM owners WHERE lock_path = ?1)")
+                    .and_then(|mut s| s.query_row([path.to_string_lossy()], |row| row.get(0)));
+                // What cannot be told stays.
+                own.as_deref() == Some(path) || named.unwrap_or(true)
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn shut(&self) {
+        let owner = self.owner.clone();
+        // Calls that are still open stay open: the lock goes, and the next process settles them.
+        let gone = self
+            .write(move |tx| {
+                tx.connection.execute(
+                    "DELETE FROM owners WHERE owner = ?1
+                     AND NOT EXISTS (SELECT 1 FROM open_calls WHERE open_calls.owner = owners.id)",
+                    [owner.as_str()],
+                )?;
+                let named = "SELECT NOT EXISTS (SELECT 1 FROM owners WHERE owner = ?1)";
+                Ok(tx.connection.query_row(named, [owner.as_str()], |row| row.get::<_, bool>(0))?)
+            })
+            .await
+            .unwrap_or(false);
+        if self.shared.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.watcher.thread().unpark();
+        let queue = self.queue.clone();
+        let writer = self.writer.lock().take();
+        let end = move || {
+            // The queue may be full; the writer is emptying it.
+            if queue.send(Message::Close).is_ok()
+                && let Some(writer) = writer
+                && writer.join().is_err()
+            {
+                tracing::error!("store.writer_panicked");
+            }
+        };
+        if tokio::task::spawn_blocking(end).await.is_err() {
+            tracing::error!("store.close_failed");
+        }
+        self.readers.close();
+        match self.lock.lock().take() {
+            Some(lock) if gone => lock.remove(),
+            Some(_) | None => {}
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.watcher.thread().unpark();
+    }
+}
+
+impl Store for SqliteStore {
+    fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
+        let call_id = request.event.call_id.clone();
+        let (shared, queue) = (self.shared.clone(), self.queue.clone());
+        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request);
+        let finish = move |admission| Delivery { admission: Some(admission), call_id, shared, queue };
+        let (job, answer) = job(true, work, finish);
+        let sent = self.send(Message::Run(job));
+        async move {
+            sent?;
+            let delivery = answer.await.unwrap_or(Err(StoreError::Closed))?;
+            delivery.take().ok_or(StoreError::Closed)
+        }
+        .boxed()
+    }
+
+    fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
+        self.write(move |tx| calls::settle(tx, &settlement))
+    }
+
+    fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()> {
+        self.write(move |tx| {
+            for event in &events {
+                tx.append(event)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>) -> Answer<'_, Asked> {
+        self.write(move |tx| approvals::ask(tx, &new, &events))
+    }
+
+    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
+        self.read(move |connection| approvals::get(connection, &id))
+    }
+
+    fn approval_for(&self, binding: ApprovalBinding, now: Timestamp) -> Answer<'_, Option<ApprovalRecord>> {
+        self.read(move |connection| approvals::find(connection, &binding, now))
+    }
+
+    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
+        self.read(move |connection| approvals::list(connection, &filter))
+    }
+
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {
+        self.write(move |tx| approvals::update(tx, &update, &events))
+    }
+
+    fn approval_changes(&self) -> signal::Receiver<u64> {
+        let receiver = self.shared.approvals.subscribe();
+        self.watcher.thread().unpark();
+        receiver
+    }
+
+    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>> {
+        self.read(move |connection| events::query(connection, &query))
+    }
+
+    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>> {
+        self.read(move |connection| events::lines(connection, &query))
+    }
+
+    fn committed(&self) -> broadcast::Receiver<Arc<Event>> {
+        match self.shared.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        }
+    }
+
+    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {
+        self.read(move |connection| usage::read(connection, now))
+    }
+
+    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>> {
+        self.read(usage::learned)
+    }
+
+    fn settle_dead_owners(&self, now: Timestamp) -> Answer<'_, u64> {
+        self.settle_dead(now).boxed()
+    }
+
+    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
+        self.write(move |tx| {
+            tx.connection
+                .execute("INSERT OR IGNORE INTO secrets (name, value) VALUES (?1, ?2)", (name, fresh))?;
+            let found = "SELECT value FROM secrets WHERE name = ?1";
+            Ok(tx.connection.query_row(found, [name], |row| row.get(0))?)
+        })
+    }
+
+    fn verify(&self) -> Answer<'_, ChainReport> {
+        self.read(events::verify)
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        self.write(|_| Ok(()))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.shut().boxed()
+    }
+}

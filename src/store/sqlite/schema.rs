@@ -1,0 +1,282 @@
+//! Opening a database file: the connection's settings, and the tables with their versions.
+
+use crate::{config::Durability, store::StoreError};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
+use std::{fs, path::Path, time::Duration};
+
+/// Marks the file as Tollgate's ("Toll").
+const APPLICATION_ID: i32 = 0x546f_6c6c;
+
+/// One step per version; `user_version` says how many have been made.
+const MIGRATIONS: &[&str] = &[V1];
+
+/// `WITHOUT ROWID` and the like are chosen by measurement: appends at the end of a b-tree are the cheapest.
+const V1: &str = "
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  prev_hash BLOB NOT NULL,
+  hash BLOB NOT NULL,
+  body TEXT NOT NULL,
+  event_type TEXT NOT NULL,
+  timestamp INTEGER NOT NULL,
+  trace_id BLOB,
+  workflow_id TEXT,
+  agent_id TEXT,
+  policy_id TEXT,
+  decision TEXT,
+  tool TEXT,
+  call_id TEXT,
+  approval_id TEXT
+) STRICT;
+CREATE INDEX events_trace ON events(trace_id) WHERE trace_id IS NOT NULL;
+CREATE INDEX events_workflow ON events(workflow_id) WHERE workflow_id IS NOT NULL;
+CREATE INDEX events_agent ON events(agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX events_policy ON events(policy_id) WHERE policy_id IS NOT NULL;
+CREATE INDEX events_call ON events(call_id) WHERE call_id IS NOT NULL;
+CREATE INDEX events_approval ON events(approval_id) WHERE approval_id IS NOT NULL;
+CREATE INDEX events_time ON events(timestamp);
+CREATE TRIGGER events_no_update BEFORE UPDATE ON events
+  BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+  BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+
+CREATE TABLE chain_head (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL,
+  hash BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE owners (
+  id INTEGER PRIMARY KEY,
+  owner TEXT NOT NULL UNIQUE,
+  lock_path TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE open_calls (
+  seq INTEGER PRIMARY KEY,
+  call_id TEXT NOT NULL,
+  owner INTEGER NOT NULL,
+  tokens INTEGER NOT NULL,
+  cost INTEGER NOT NULL,
+  ledger INTEGER,
+  counters BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE counters (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  policy_id TEXT NOT NULL,
+  key TEXT NOT NULL,
+  UNIQUE (kind, policy_id, key)
+) STRICT;
+
+CREATE TABLE usage (
+  counter INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  calls INTEGER NOT NULL,
+  tokens INTEGER NOT NULL,
+  cost INTEGER NOT NULL,
+  alerted INTEGER NOT NULL,
+  PRIMARY KEY (counter, start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ledger (
+  n INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  amends INTEGER,
+  tokens INTEGER NOT NULL,
+  cost INTEGER NOT NULL,
+  repeat INTEGER,
+  counters BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE learned (
+  tool TEXT PRIMARY KEY,
+  milli_tokens INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE approvals (
+  n INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  binding BLOB NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  record TEXT NOT NULL
+) STRICT;
+CREATE INDEX approvals_binding ON approvals(binding, created_at);
+CREATE INDEX approvals_status ON approvals(status, created_at);
+CREATE INDEX approvals_created ON approvals(created_at);
+
+CREATE TABLE approvals_generation (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  generation INTEGER NOT NULL
+) STRICT;
+INSERT INTO approvals_generation VALUES (1, 0);
+
+CREATE TABLE secrets (
+  name TEXT PRIMARY KEY,
+  value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// How often a lock is asked for again before the operation fails: about 15 s in all.
+fn wait_for_lock(attempt: i32) -> bool {
+    let pause = if attempt < 200 { 500 } else { 5_000 };
+    std::thread::sleep(Duration::from_micros(pause));
+    attempt < 3_000
+}
+
+/// The writer's connection to a file that is made, or brought up to date, where necessary.
+pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, StoreError> {
+    prepare_file(path)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if connection.is_readonly(MAIN_DB).map_err(|e| explain(path, &e))? {
+        return Err(StoreError::Failed(format!("`{}` cannot be written", path.display())));
+    }
+    use_wal(&connection).map_err(|e| explain(path, &e))?;
+    let synchronous = match durability {
+        Durability::Commit => "NORMAL",
+        Durability::Fsync => "FULL",
+    };
+    connection
+        .execute_batch(&format!(
+            "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 2000;
+             PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;"
+        ))
+        .map_err(|e| explain(path, &e))?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// A connection that cannot write.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Opened for writing so that it can recover the WAL after a crash, then held back from writing.
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")
+        .map_err(|e| explain(path, &e))?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_handler(Some(wait_for_lock))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(|e| explain(path, &e))
+}
+
+/// The file and its folder exist, and nobody else may read them.
+fn prepare_file(path: &Path) -> Result<(), StoreError> {
+    let failed = |e: std::io::Error| StoreError::Failed(format!("`{}`: {e}", path.display()));
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+        private_dir(parent).map_err(failed)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        options.mode(0o600);
+        let file = options.open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(StoreError::Failed(format!("`{}` is a folder", path.display())));
+        }
+        if metadata.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        options.open(path).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder, and those above it, for this user alone.
+pub(super) fn private_dir(path: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(path)
+}
+
+/// Switching to WAL needs the file for itself for a moment, and SQLite does not call the busy handler for it.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let mut attempt = 0;
+    loop {
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
+        match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(_) if attempt >= 2_000 => return Err(rusqlite::Error::InvalidQuery),
+            Err(error) if !is_busy(&error) || attempt >= 2_000 => return Err(error),
+            Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+        attempt += 1;
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Two processes that open a new file at once meet at the lock; the second finds the work done.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let run = |connection: &mut Connection| -> rusqlite::Result<Result<(), StoreError>> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let tables: i64 =
+            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if application != APPLICATION_ID && (version != 0 || tables != 0) {
+            return Ok(Err(StoreError::Failed(format!(
+                "`{}` is a database of another program",
+                path.display()
+            ))));
+        }
+        if version > newest || version < 0 {
+            return Ok(Err(StoreError::Failed(format!(
+                "`{}` has schema version {version}, and this Tollgate knows versions up to {newest}: use a newer Tollgate",
+                path.display()
+            ))));
+        }
+        let done = usize::try_from(version).unwrap_or(0);
+        if done < MIGRATIONS.len() {
+            for step in MIGRATIONS.iter().skip(done) {
+                transaction.execute_batch(step)?;
+            }
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", newest)?;
+        }
+        transaction.commit()?;
+        Ok(Ok(()))
+    };
+    run(connection).map_err(|e| explain(path, &e))?
+}
+
+/// A failure while opening, in the admin's terms.
+fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let path = path.display();
+    let text = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => format!("`{path}` is not a SQLite database"),
+        Some(ErrorCode::DatabaseCorrupt) => format!("`{path}` is damaged: {error}"),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!("`{path}` cannot be written"),
+        Some(ErrorCode::CannotOpen) => format!("`{path}` cannot be opened: {error}"),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("`{path}` is locked by another process")
+        }
+        Some(_) | None => format!("`{path}`: {error}"),
+    };
+    StoreError::Failed(text)
+}

@@ -1,0 +1,97 @@
+//! Where the counters stand, for people to read.
+
+use super::{
+    ledger::unpack,
+    window::{MINUTE, Rolling, Usage, start_of},
+};
+use crate::{
+    cost::BudgetWindow,
+    model::{MicroUsd, PolicyId},
+    store::{BudgetUsage, StoreError},
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _};
+use std::collections::HashMap;
+
+/// The kinds of counters: the window's word, or `rate` for a rulebook policy's minute.
+fn window_of(kind: &str) -> Option<BudgetWindow> {
+    match kind {
+        "rate" | "minute" => Some(BudgetWindow::Minute),
+        "hour" => Some(BudgetWindow::Hour),
+        "day" => Some(BudgetWindow::Day),
+        "month" => Some(BudgetWindow::Month),
+        "ever" => Some(BudgetWindow::Ever),
+        _ => None,
+    }
+}
+
+/// Every counter that has counted something in the window that holds `now`.
+pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let now = now.as_microsecond();
+    let mut rolling = rolling(&snapshot, now)?;
+    let mut counters = snapshot
+        .prepare_cached("SELECT id, kind, policy_id, key FROM counters ORDER BY policy_id, key, kind")?;
+    let mut current =
+        snapshot.prepare_cached("SELECT calls, tokens, cost FROM usage WHERE counter = ?1 AND start = ?2")?;
+    let mut rows = counters.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let Some(window) = window_of(row.get_ref(1)?.as_str().unwrap_or_default()) else { continue };
+        let start = start_of(window, now);
+        let usage = match start {
+            Some(start) => current
+                .query_row((id, start), |row| {
+                    Ok(Usage { calls: row.get(0)?, tokens: row.get(1)?, cost: row.get(2)? })
+                })
+                .optional()?
+                .unwrap_or_default(),
+            None => rolling.get_mut(&id).map(|r| r.used(now)).unwrap_or_default(),
+        };
+        if usage == Usage::default() {
+            continue;
+        }
+        let policy: String = row.get(2)?;
+        found.push(BudgetUsage {
+            id: PolicyId::from(policy),
+            key: row.get(3)?,
+            window: super::window::word(window).to_owned(),
+            window_start: start.and_then(|s| Timestamp::from_microsecond(s).ok()),
+            calls: u64::try_from(usage.calls).unwrap_or(0),
+            tokens: u64::try_from(usage.tokens).unwrap_or(0),
+            cost_usd: MicroUsd(usage.cost),
+        });
+    }
+    Ok(found)
+}
+
+fn rolling(connection: &Connection, now: i64) -> Result<HashMap<i64, Rolling>, StoreError> {
+    let mut counters: HashMap<i64, Rolling> = HashMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT n, at, amends, tokens, cost, counters FROM ledger WHERE at > ?1 AND length(counters) > 0 ORDER BY n",
+    )?;
+    let mut rows = statement.query([now.saturating_sub(MINUTE)])?;
+    while let Some(row) = rows.next()? {
+        let (n, at, amends): (i64, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let usage = Usage { calls: i64::from(amends.is_none()), tokens: row.get(3)?, cost: row.get(4)? };
+        for counter in unpack(row.get_ref(5)?.as_blob().unwrap_or_default()) {
+            let rolling = counters.entry(counter).or_default();
+            match amends {
+                Some(of) => rolling.amend(of, usage),
+                None => rolling.push(n, at, usage),
+            }
+        }
+    }
+    Ok(counters)
+}
+
+/// Result tokens per tool, rounded up.
+pub(super) fn learned(connection: &Connection) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT tool, milli_tokens FROM learned ORDER BY tool")?;
+    let rows = statement.query_map([], |row| {
+        let milli: i64 = row.get(1)?;
+        Ok((row.get(0)?, u64::try_from(milli).unwrap_or(0).div_ceil(1_000)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,255 @@
+//! The time windows of counters: calendar windows in UTC, and the exact rolling minute.
+
+use crate::cost::BudgetWindow;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use std::collections::VecDeque;
+
+/// The rolling window, in microseconds.
+pub(super) const MINUTE: i64 = 60_000_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// What a counter has counted. Amounts saturate: a cap is never passed because a sum wrapped round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) calls: i64,
+    pub(super) tokens: i64,
+    pub(super) cost: i64,
+}
+
+impl Usage {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost: self.cost.saturating_add(other.cost),
+        }
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_sub(other.calls),
+            tokens: self.tokens.saturating_sub(other.tokens),
+            cost: self.cost.saturating_sub(other.cost),
+        }
+    }
+}
+
+/// The caps of one limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Caps {
+    pub(super) calls: Option<i64>,
+    pub(super) tokens: Option<i64>,
+    pub(super) cost: Option<i64>,
+}
+
+/// Which cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Calls,
+    Tokens,
+    Cost,
+}
+
+impl Caps {
+    /// The first cap that `need` on top of `used` would pass.
+    pub(super) fn passed(&self, used: Usage, need: Usage) -> Option<Unit> {
+        let after = used.plus(need);
+        let over = |cap: Option<i64>, value: i64| cap.is_some_and(|cap| value > cap);
+        if over(self.calls, after.calls) {
+            Some(Unit::Calls)
+        } else if over(self.tokens, after.tokens) {
+            Some(Unit::Tokens)
+        } else if over(self.cost, after.cost) {
+            Some(Unit::Cost)
+        } else {
+            None
+        }
+    }
+}
+
+/// The start of the calendar window that holds `now`, in microseconds; `None` for the rolling one.
+pub(super) fn start_of(window: BudgetWindow, now: i64) -> Option<i64> {
+    match window {
+        BudgetWindow::Minute => None,
+        BudgetWindow::Hour => Some(now.div_euclid(HOUR) * HOUR),
+        BudgetWindow::Day => Some(now.div_euclid(DAY) * DAY),
+        BudgetWindow::Month => Some(month(now).map_or(0, |(start, _)| start)),
+        BudgetWindow::Ever => Some(0),
+    }
+}
+
+/// When the calendar window that holds `now` ends, in microseconds; `None` where it never does, or rolls.
+pub(super) fn end_of(window: BudgetWindow, now: i64) -> Option<i64> {
+    match window {
+        BudgetWindow::Minute | BudgetWindow::Ever => None,
+        BudgetWindow::Hour => Some((now.div_euclid(HOUR) + 1) * HOUR),
+        BudgetWindow::Day => Some((now.div_euclid(DAY) + 1) * DAY),
+        BudgetWindow::Month => month(now).map(|(_, end)| end),
+    }
+}
+
+fn month(now: i64) -> Option<(i64, i64)> {
+    let date = TimeZone::UTC.to_datetime(Timestamp::from_microsecond(now).ok()?).date();
+    let micros = |at: DateTime| at.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp().as_microsecond());
+    let start = micros(date.first_of_month().to_datetime(jiff::civil::Time::midnight()))?;
+    let end = micros(date.last_of_month().tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight()))?;
+    Some((start, end))
+}
+
+/// The word in records.
+pub(super) fn word(window: BudgetWindow) -> &'static str {
+    match window {
+        BudgetWindow::Minute => "minute",
+        BudgetWindow::Hour => "hour",
+        BudgetWindow::Day => "day",
+        BudgetWindow::Month => "month",
+        BudgetWindow::Ever => "ever",
+    }
+}
+
+/// One grant in a rolling window.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    n: i64,
+    at: i64,
+    usage: Usage,
+}
+
+/// The last 60 s of one counter, exactly. An entry made at `t` counts until, and not at, `t` + 60 s.
+#[derive(Debug, Default)]
+pub(super) struct Rolling {
+    entries: VecDeque<Entry>,
+    sum: Usage,
+    latest: i64,
+}
+
+impl Rolling {
+    /// Moves to `now`, and says at what time the counter stands: never earlier than before, so that a caller
+    /// whose clock reading is a little old cannot bring back what has left. A clock that was set back by more
+    /// than the window starts afresh, or an hour's correction would stop every call for an hour.
+    pub(super) fn advance(&mut self, now: i64) -> i64 {
+        if now.saturating_add(MINUTE) < self.latest {
+            self.entries.retain(|e| e.at < now.saturating_add(MINUTE));
+            self.sum = self.entries.iter().fold(Usage::default(), |sum, e| sum.plus(e.usage));
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
+        while let Some(front) = self.entries.front() {
+            if front.at.saturating_add(MINUTE) > self.latest {
+                break;
+            }
+            self.sum = self.sum.minus(front.usage);
+            self.entries.pop_front();
+        }
+        self.latest
+    }
+
+    pub(super) fn used(&mut self, now: i64) -> Usage {
+        self.advance(now);
+        self.sum
+    }
+
+    pub(super) fn push(&mut self, n: i64, at: i64, usage: Usage) {
+        self.latest = self.latest.max(at);
+        self.sum = self.sum.plus(usage);
+        self.entries.push_back(Entry { n, at, usage });
+    }
+
+    /// Corrects the entry `n`, where it has not left yet.
+    pub(super) fn amend(&mut self, n: i64, difference: Usage) {
+        if let Ok(index) = self.entries.binary_search_by_key(&n, |e| e.n)
+            && let Some(entry) = self.entries.get_mut(index)
+        {
+            entry.usage = entry.usage.plus(difference);
+            self.sum = self.sum.plus(difference);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// When `need` fits, if nothing else happens; `None` where it never does.
+    pub(super) fn room_at(&self, caps: &Caps, need: Usage) -> Option<i64> {
+        let mut left = self.sum;
+        for entry in &self.entries {
+            left = left.minus(entry.usage);
+            if caps.passed(left, need).is_none() {
+                return Some(entry.at.saturating_add(MINUTE));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_microsecond()
+    }
+
+    #[test]
+    fn calendar_windows_are_utc() {
+        let check = |window, now: &str, start: Option<&str>, end: Option<&str>| {
+            assert_eq!(start_of(window, at(now)), start.map(at), "{window:?} {now}");
+            assert_eq!(end_of(window, at(now)), end.map(at), "{window:?} {now}");
+        };
+        let now = "2028-02-29T23:59:59.999999Z";
+        check(BudgetWindow::Minute, now, None, None);
+        check(BudgetWindow::Hour, now, Some("2028-02-29T23:00:00Z"), Some("2028-03-01T00:00:00Z"));
+        check(BudgetWindow::Day, now, Some("2028-02-29T00:00:00Z"), Some("2028-03-01T00:00:00Z"));
+        check(BudgetWindow::Month, now, Some("2028-02-01T00:00:00Z"), Some("2028-03-01T00:00:00Z"));
+        check(BudgetWindow::Ever, now, Some("1970-01-01T00:00:00Z"), None);
+        let new_year = "2027-01-01T00:00:00Z";
+        check(BudgetWindow::Month, new_year, Some(new_year), Some("2027-02-01T00:00:00Z"));
+        check(
+            BudgetWindow::Day,
+            "1969-12-31T12:00:00Z",
+            Some("1969-12-31T00:00:00Z"),
+            Some("1970-01-01T00:00:00Z"),
+        );
+    }
+
+    #[test]
+    fn a_rolling_entry_leaves_after_exactly_sixty_seconds() {
+        let one = Usage { calls: 1, tokens: 10, cost: 5 };
+        let mut rolling = Rolling::default();
+        rolling.push(1, 1_000, one);
+        rolling.push(2, 2_000, one);
+        assert_eq!(rolling.used(MINUTE + 999).calls, 2);
+        assert_eq!(rolling.used(MINUTE + 1_000).calls, 1);
+        // An older reading does not bring the first one back, and nothing is lost by it.
+        assert_eq!(rolling.used(1_500).calls, 1);
+        rolling.amend(2, Usage { calls: 0, tokens: -4, cost: 1 });
+        rolling.amend(1, Usage { calls: 0, tokens: -4, cost: 1 });
+        assert_eq!(rolling.used(MINUTE + 1_000), Usage { calls: 1, tokens: 6, cost: 6 });
+        assert_eq!(rolling.used(MINUTE + 2_000), Usage::default());
+    }
+
+    #[test]
+    fn a_clock_set_far_back_does_not_stop_calls_for_good() {
+        let one = Usage { calls: 1, tokens: 0, cost: 0 };
+        let mut rolling = Rolling::default();
+        rolling.push(1, 100 * MINUTE, one);
+        assert_eq!(rolling.used(10 * MINUTE).calls, 0);
+        rolling.push(2, 10 * MINUTE, one);
+        assert_eq!(rolling.used(10 * MINUTE).calls, 1);
+    }
+
+    #[test]
+    fn room_comes_when_enough_of_the_oldest_have_left() {
+        let mut rolling = Rolling::default();
+        for n in 1..=3 {
+            rolling.push(n, n * 1_000, Usage { calls: 1, tokens: 10, cost: 0 });
+        }
+        let caps = Caps { calls: None, tokens: Some(30), cost: None };
+        let need = |tokens| Usage { calls: 1, tokens, cost: 0 };
+        assert_eq!(rolling.room_at(&caps, need(10)), Some(1_000 + MINUTE));
+        assert_eq!(rolling.room_at(&caps, need(15)), Some(2_000 + MINUTE));
+        assert_eq!(rolling.room_at(&caps, need(30)), Some(3_000 + MINUTE));
+        assert_eq!(rolling.room_at(&caps, need(31)), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! One call under way: its request, its caller, and the clock that stands still while a person is asked.
+
+use super::types::{CallRelay, CallerKey, UpstreamRequest};
+use crate::model::{RetryPlan, RpcError, TraceId, code};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+
+/// Shared by the future that waits for the answer and the tasks that read what the upstream says before it.
+pub(super) struct Call {
+    pub(super) request: UpstreamRequest,
+    pub(super) relay: Arc<dyn CallRelay>,
+    /// W3C `traceparent`; our own requests have none.
+    pub(super) traceparent: Option<String>,
+    /// Params that a further round adds: `inputResponses`, `requestState`.
+    pub(super) round: Mutex<Map<String, Value>>,
+    /// Whether an agent waits behind it.
+    pub(super) from_agent: bool,
+    sent: AtomicBool,
+    asks: watch::Sender<usize>,
+}
+
+impl Call {
+    pub(super) fn new(request: UpstreamRequest, relay: Arc<dyn CallRelay>, span: u64) -> Self {
+        let traceparent = Some(format!("00-{}-{:016x}-01", request.trace_id, span.max(1)));
+        Self::build(request, relay, traceparent, true)
+    }
+
+    /// A request of Tollgate itself: handshake and listing.
+    pub(super) fn internal(method: &'static str, params: Map<String, Value>, timeout: Duration) -> Self {
+        let request = UpstreamRequest {
+            method,
+            params,
+            client_capabilities: Value::Object(Map::new()),
+            wants_progress: false,
+            log_level: None,
+            trace_id: TraceId::from_bytes([0; 16]),
+            timeout,
+            retry: RetryPlan::Safe,
+            param_headers: Vec::new(),
+            caller: CallerKey { agent: "".into(), session: "".into() },
+        };
+        Self::build(request, Arc::new(Nobody), None, false)
+    }
+
+    fn build(
+        request: UpstreamRequest,
+        relay: Arc<dyn CallRelay>,
+        traceparent: Option<String>,
+        from_agent: bool,
+    ) -> Self {
+        Self {
+            request,
+            relay,
+            traceparent,
+            round: Mutex::new(Map::new()),
+            from_agent,
+            sent: AtomicBool::new(false),
+            asks: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether the upstream may have seen it.
+    pub(super) fn sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_sent(&self, sent: bool) {
+        self.sent.store(sent, Ordering::Release);
+    }
+
+    /// Holds the clock until dropped.
+    pub(super) fn asking(self: &Arc<Self>) -> Asking {
+        self.asks.send_modify(|n| *n += 1);
+        Asking(self.clone())
+    }
+
+    /// Ends when `limit` has passed, not counting the time in which somebody was asked.
+    pub(super) async fn expired(&self, limit: Duration) {
+        let mut asks = self.asks.subscribe();
+        let mut left = limit;
+        loop {
+            if asks.wait_for(|pending| *pending == 0).await.is_err() {
+                return;
+            }
+            let started = Instant::now();
+            tokio::select! {
+                () = tokio::time::sleep(left) => return,
+                changed = asks.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    left = left.saturating_sub(started.elapsed());
+                }
+            }
+        }
+    }
+}
+
+/// Holds a call's clock while somebody is asked.
+pub(super) struct Asking(Arc<Call>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asks.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+/// The caller's side of our own requests: nobody to ask.
+struct Nobody;
+
+impl CallRelay for Nobody {
+    fn notify(&self, _method: &str, _params: Value) {}
+    fn ask(&self, method: String, _params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
+        Box::pin(async move {
+            Err(RpcError::new(code::METHOD_NOT_FOUND, format!("nobody is there to answer `{method}`")))
+        })
+    }
+}

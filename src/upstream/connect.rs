@@ -1,0 +1,373 @@
+//! From a configuration to a connection: which era the other side speaks is found out once.
+//!
+//! `server/discover` is asked first. A discovery means modern; so does the modern error that lists other versions,
+//! of which a legacy one may be taken. Anything else, silence included, means `initialize`.
+
+use super::{
+    call::Call,
+    deps::UpstreamDeps,
+    http::{Http, Pool, listen_filter},
+    inbox::{Answer, Signals},
+    stdio::Stdio,
+    types::{Era, ResourceUpdate, UpstreamError},
+    wire::{self, Dialect},
+};
+use crate::{
+    config::{UpstreamConfig, UpstreamTransport},
+    model::{RpcError, code},
+};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::{broadcast, watch};
+
+/// What the other side said of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Hello {
+    pub(super) era: Era,
+    pub(super) capabilities: Value,
+    pub(super) server_info: Value,
+    pub(super) instructions: Option<String>,
+}
+
+/// One connection over which requests can be made.
+pub(super) enum Connection {
+    Stdio(Arc<Stdio>, Dialect),
+    Http(Arc<Http>),
+}
+
+/// What it takes to connect.
+pub(super) struct Wiring<'a> {
+    pub(super) config: &'a UpstreamConfig,
+    pub(super) deps: &'a UpstreamDeps,
+    pub(super) pool: Option<&'a Pool>,
+    pub(super) updates: &'a broadcast::Sender<ResourceUpdate>,
+    /// Our capabilities, for `initialize`.
+    pub(super) declared: Value,
+}
+
+/// What Tollgate declares in `initialize` where one connection serves many callers: whatever a caller may be able
+/// to answer. A question to a caller that cannot is answered with an error.
+pub(super) fn declared_to_all() -> Value {
+    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} })
+}
+
+/// Where one caller has a connection of its own, that caller's capabilities, of those that can be relayed.
+pub(super) fn declared_for(caller: &Value) -> Value {
+    let mut declared = Map::new();
+    for key in ["elicitation", "sampling", "roots"] {
+        if let Some(capability) = caller.get(key) {
+            declared.insert(key.to_owned(), capability.clone());
+        }
+    }
+    // Changes of the caller's roots are not passed on.
+    if let Some(Value::Object(roots)) = declared.get_mut("roots") {
+        roots.remove("listChanged");
+    }
+    Value::Object(declared)
+}
+
+/// The version chosen in an answer to `initialize`.
+pub(super) fn legacy_version(result: &Value) -> Result<&'static str, String> {
+    let version = result.get("protocolVersion").and_then(Value::as_str);
+    let Some(version) = version else {
+        return Err("the answer to `initialize` names no `protocolVersion`".to_owned());
+    };
+    let known = wire::LEGACY_ACCEPTED.iter().find(|known| **known == version);
+    known.copied().ok_or_else(|| "it speaks a protocol version that is not known here".to_owned())
+}
+
+enum Probe {
+    Modern(Value),
+    Legacy,
+    Neither(String),
+}
+
+fn judge(answer: Answer) -> Probe {
+    let listed = |versions: &Value| -> Vec<String> {
+        let versions = versions.as_array().into_iter().flatten();
+        versions.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let choose = |versions: Vec<String>, result: Option<Value>| {
+        if let Some(result) = result
+            && versions.iter().any(|v| v == wire::MODERN)
+        {
+            return Probe::Modern(result);
+        }
+        if versions.iter().any(|v| wire::LEGACY_ACCEPTED.contains(&v.as_str())) {
+            return Probe::Legacy;
+        }
+        Probe::Neither(format!("it speaks none of {} and {}", wire::MODERN, wire::LEGACY_ACCEPTED.join(", ")))
+    };
+    match answer {
+        Ok(result) => match result.get("supportedVersions").map(listed) {
+            Some(versions) => choose(versions, Some(result)),
+            None => Probe::Legacy,
+        },
+        Err(UpstreamError::Rpc(RpcError { code: code::UNSUPPORTED_VERSION, data: Some(data), .. })) => {
+            choose(data.get("supported").map(listed).unwrap_or_default(), None)
+        }
+        Err(
+            UpstreamError::Rpc(_)
+            | UpstreamError::NotSent(_)
+            | UpstreamError::Lost(_)
+            | UpstreamError::TimedOut(_)
+            | UpstreamError::TooLarge(_)
+            | UpstreamError::Malformed(_),
+        ) => Probe::Legacy,
+    }
+}
+
+fn hello(era: Era, mut result: Value) -> Hello {
+    let mut take = |key: &str| result.get_mut(key).map(Value::take).unwrap_or_default();
+    let server_info = match era {
+        Era::Legacy => take("serverInfo"),
+        Era::Modern => take("_meta").get_mut(wire::KEY_SERVER).map(Value::take).unwrap_or_default(),
+    };
+    let capabilities = take("capabilities");
+    let instructions = match take("instructions") {
+        Value::String(text) => Some(text),
+        _ => None,
+    };
+    Hello { era, capabilities, server_info, instructions }
+}
+
+fn discover_call(timeout: Duration) -> Arc<Call> {
+    Arc::new(Call::internal("server/discover", Map::new(), timeout))
+}
+
+/// Connects and shakes hands. `hint` is what was found out before. The error is redacted.
+pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connection, Hello), String> {
+    let connected = match &wiring.config.transport {
+        UpstreamTransport::Stdio { .. } => match connect_stdio(wiring, hint == Some(Era::Legacy)).await {
+            Err(Refusal::DiedOfProbe) => connect_stdio(wiring, true).await,
+            other => other,
+        },
+        UpstreamTransport::Http { .. } => connect_http(wiring, hint).await,
+    };
+    connected.map_err(|refusal| match refusal {
+        Refusal::DiedOfProbe => "the process ended".to_owned(),
+        Refusal::Because(reason) => (wiring.deps.redact)(&reason),
+    })
+}
+
+enum Refusal {
+    /// The child ended when it was probed, as some legacy servers do.
+    DiedOfProbe,
+    Because(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Because(reason)
+    }
+}
+
+fn signals(wiring: &Wiring<'_>) -> Signals {
+    Signals::new(wiring.updates.clone())
+}
+
+async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection, Hello), Refusal> {
+    let UpstreamTransport::Stdio { command, env } = &wiring.config.transport else {
+        return Err("no command".to_owned().into());
+    };
+    let deps = wiring.deps;
+    let max = wiring.config.max_result_bytes;
+    let stdio = Stdio::spawn(&wiring.config.name, command, env, max, signals(wiring), deps)?;
+    let dialect = |era, version: &str| Dialect::new(era, version, &deps.client_name, &deps.client_version);
+    let modern = dialect(Era::Modern, wire::MODERN);
+    let as_modern = |result: Value| {
+        stdio.set_modern();
+        (Connection::Stdio(stdio.clone(), modern.clone()), hello(Era::Modern, result))
+    };
+    let as_legacy = |result: Value| -> Result<_, Refusal> {
+        let version = legacy_version(&result)?;
+        let connection = Connection::Stdio(stdio.clone(), dialect(Era::Legacy, version));
+        Ok((connection, hello(Era::Legacy, result)))
+    };
+    if legacy {
+        let result = initialize_stdio(wiring, &stdio).await.map_err(|error| error.to_string())?;
+        return as_legacy(result);
+    }
+    let call = discover_call(deps.timing.handshake);
+    let discover = stdio.request(&call, &modern);
+    tokio::pin!(discover);
+    match tokio::time::timeout(deps.timing.probe, &mut discover).await {
+        Ok(Err(UpstreamError::Lost(_) | UpstreamError::NotSent(_))) => Err(Refusal::DiedOfProbe),
+        Ok(answer) => match judge(answer) {
+            Probe::Modern(result) => Ok(as_modern(result)),
+            Probe::Neither(reason) => Err(reason.into()),
+            Probe::Legacy => {
+                as_legacy(initialize_stdio(wiring, &stdio).await.map_err(|error| error.to_string())?)
+            }
+        },
+        // Silent, or only slow to start: whichever of the two it answers well, that it speaks.
+        Err(_) => {
+            let initialize = initialize_stdio(wiring, &stdio);
+            tokio::pin!(initialize);
+            tokio::select! {
+                answer = &mut discover => match judge(answer) {
+                    Probe::Modern(result) => Ok(as_modern(result)),
+                    Probe::Neither(reason) => Err(reason.into()),
+                    Probe::Legacy => as_legacy(initialize.await.map_err(|error| error.to_string())?),
+                },
+                answer = &mut initialize => match answer {
+                    Ok(result) => as_legacy(result),
+                    Err(UpstreamError::Rpc(error)) => match judge(discover.await) {
+                        Probe::Modern(result) => Ok(as_modern(result)),
+                        Probe::Neither(reason) => Err(reason.into()),
+                        Probe::Legacy => Err(UpstreamError::Rpc(error).to_string().into()),
+                    },
+                    Err(error) => Err(error.to_string().into()),
+                },
+            }
+        }
+    }
+}
+
+async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> Answer {
+    let deps = wiring.deps;
+    let dialect = Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version);
+    let mut params = Map::new();
+    params.insert("protocolVersion".to_owned(), Value::String(wire::LEGACY.to_owned()));
+    params.insert("capabilities".to_owned(), wiring.declared.clone());
+    params.insert("clientInfo".to_owned(), Value::clone(&dialect.client_info));
+    let call = Arc::new(Call::internal("initialize", params, deps.timing.handshake));
+    let result = stdio.request(&call, &dialect).await?;
+    stdio.notify(wire::notification("notifications/initialized", &json!({}))).await;
+    Ok(result)
+}
+
+async fn connect_http(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connection, Hello), Refusal> {
+    let UpstreamTransport::Http { url, headers } = &wiring.config.transport else {
+        return Err("no URL".to_owned().into());
+    };
+    let timing = &wiring.deps.timing;
+    let http = Http::new(wiring, url, headers, signals(wiring))?;
+    if hint != Some(Era::Legacy) {
+        let call = discover_call(timing.handshake);
+        // A silent server is a legacy one; the longer wait is for the network.
+        let answer = tokio::time::timeout(timing.probe.saturating_mul(3), http.discover(&call)).await;
+        if let Ok(Err(UpstreamError::NotSent(reason))) = answer {
+            return Err(reason.into());
+        }
+        match answer.map_or(Probe::Legacy, judge) {
+            Probe::Modern(result) => return Ok((Connection::Http(http), hello(Era::Modern, result))),
+            Probe::Neither(reason) => return Err(reason.into()),
+            Probe::Legacy => {}
+        }
+    }
+    match http.initialize(timing.handshake).await {
+        Ok(result) => Ok((Connection::Http(http), hello(Era::Legacy, result))),
+        Err(error) => Err(error.to_string().into()),
+    }
+}
+
+impl Connection {
+    pub(super) fn signals(&self) -> &Signals {
+        match self {
+            Self::Stdio(stdio, _) => stdio.signals(),
+            Self::Http(http) => http.signals(),
+        }
+    }
+
+    /// Sends one request and waits for its answer. Dropping it cancels it over there.
+    pub(super) async fn request(&self, call: &Arc<Call>) -> Answer {
+        match self {
+            Self::Stdio(stdio, dialect) => stdio.request(call, dialect).await,
+            Self::Http(http) => http.request(call).await,
+        }
+    }
+
+    /// An orderly end.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Stdio(stdio, _) => stdio.close().await,
+            Self::Http(http) => http.close().await,
+        }
+    }
+
+    /// Hears what the upstream says by itself, as long as the connection lives.
+    pub(super) fn listen(&self, hello: &Hello, watched: watch::Receiver<BTreeSet<String>>) {
+        match self {
+            Self::Http(http) => http.listen(hello.capabilities.clone(), watched),
+            Self::Stdio(stdio, dialect) => match dialect.era {
+                // A legacy child tells without being asked.
+                Era::Legacy => {}
+                Era::Modern => {
+                    let subscription = subscribe(
+                        Arc::downgrade(stdio),
+                        dialect.clone(),
+                        hello.capabilities.clone(),
+                        watched,
+                    );
+                    tokio::spawn(subscription);
+                }
+            },
+        }
+    }
+}
+
+/// Keeps one `subscriptions/listen` open on a modern child, with the filter that is wanted now.
+async fn subscribe(
+    weak: std::sync::Weak<Stdio>,
+    dialect: Dialect,
+    capabilities: Value,
+    mut watched: watch::Receiver<BTreeSet<String>>,
+) {
+    let mut open: Option<u64> = None;
+    loop {
+        let filter = listen_filter(&capabilities, &watched.borrow_and_update());
+        let Some(stdio) = weak.upgrade() else { return };
+        let fresh = match filter {
+            Some(filter) => {
+                let call = Arc::new(Call::internal("subscriptions/listen", filter, Duration::MAX));
+                Some(stdio.open(&call, &dialect).await)
+            }
+            None => None,
+        };
+        if let Some(old) = std::mem::replace(&mut open, fresh) {
+            stdio.notify(wire::cancelled(old)).await;
+        }
+        drop(stdio);
+        if watched.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_era_is_judged_by_the_answer_and_never_by_one_error_code() {
+        let check = |answer: Answer, expect: &str| {
+            let found = match judge(answer) {
+                Probe::Modern(_) => "modern",
+                Probe::Legacy => "legacy",
+                Probe::Neither(_) => "neither",
+            };
+            assert_eq!(found, expect);
+        };
+        let versions = |list: Value| Ok(json!({ "supportedVersions": list }));
+        let unsupported = |list: Value| {
+            Err(UpstreamError::Rpc(RpcError::new(-32022, "x").with_data(json!({ "supported": list }))))
+        };
+        check(versions(json!(["2026-07-28", "2025-11-25"])), "modern");
+        check(versions(json!(["2025-06-18"])), "legacy");
+        check(versions(json!(["2099-01-01"])), "neither");
+        check(unsupported(json!(["2025-11-25"])), "legacy");
+        check(unsupported(json!(["2099-01-01"])), "neither");
+        check(Ok(json!({})), "legacy");
+        check(Err(UpstreamError::Rpc(RpcError::new(-32601, "x"))), "legacy");
+        check(Err(UpstreamError::Rpc(RpcError::new(-32602, "x"))), "legacy");
+        check(Err(UpstreamError::Malformed("HTTP status 400".into())), "legacy");
+    }
+
+    #[test]
+    fn a_caller_of_its_own_declares_what_it_can_do() {
+        let caller = json!({ "elicitation": { "form": {} }, "roots": { "listChanged": true }, "x": 1 });
+        assert_eq!(declared_for(&caller), json!({ "elicitation": { "form": {} }, "roots": {} }));
+        assert_eq!(declared_for(&Value::Null), json!({}));
+    }
+}

@@ -1,0 +1,784 @@
+//! One upstream over Streamable HTTP, in either era: legacy sessions, or stateless requests with their headers.
+
+use super::{
+    call::Call,
+    connect::Wiring,
+    deps::Timing,
+    headers::value_as_header,
+    inbox::{Answer, Inbox, Link, Signals},
+    sse,
+    types::{Era, UpstreamError},
+    wire::{self, Dialect, Message},
+};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Resumptions in a row that bring no event.
+const RESUMES: u32 = 8;
+/// For what nobody waits on: cancellations, replies, the end of a session.
+const ASIDE: Duration = Duration::from_secs(5);
+
+/// The connection pool of one upstream.
+pub(super) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A pool for one upstream; the error says why TLS cannot be had.
+pub(super) fn pool(timing: &Timing) -> Result<Pool, String> {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(timing.tcp_connect));
+    tcp.set_keepalive(Some(Duration::from_secs(60)));
+    let https = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+        .map_err(|error| format!("no TLS: {error}"))?
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .build(https))
+}
+
+/// One MCP connection: a legacy session, or the stateless counterpart.
+pub(super) struct Http {
+    inbox: Inbox,
+    pool: Pool,
+    uri: Uri,
+    configured: HeaderMap,
+    session: ArcSwapOption<Session>,
+    renewing: tokio::sync::Mutex<()>,
+    declared: Value,
+    dialects: [Dialect; 2],
+    next: AtomicU64,
+    max_result: u64,
+    stop: CancellationToken,
+    timing: Timing,
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What every request of a session carries.
+pub(super) struct Session {
+    dialect: Dialect,
+    id: Option<HeaderValue>,
+    headers: HeaderMap,
+}
+
+enum Fault {
+    /// The session is unknown over there; the request was not looked at.
+    SessionGone,
+    Failed(UpstreamError),
+}
+
+impl From<UpstreamError> for Fault {
+    fn from(error: UpstreamError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A failed request, in words without the URL.
+fn because(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl Http {
+    pub(super) fn new(
+        wiring: &Wiring<'_>,
+        url: &url::Url,
+        headers: &BTreeMap<String, SecretString>,
+        signals: Signals,
+    ) -> Result<Arc<Self>, String> {
+        let deps = wiring.deps;
+        let pool = wiring.pool.ok_or_else(|| "there is no HTTP client".to_owned())?.clone();
+        let mut configured = HeaderMap::new();
+        let mut bare = url.clone();
+        if !url.username().is_empty() || url.password().is_some() {
+            use base64::{Engine as _, engine::general_purpose::STANDARD};
+            let decode =
+                |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let pair = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
+            let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
+                .map_err(|_| "the user in the URL cannot be sent".to_owned())?;
+            value.set_sensitive(true);
+            configured.insert(header::AUTHORIZATION, value);
+            if bare.set_username("").is_err() || bare.set_password(None).is_err() {
+                return Err("the URL cannot carry a user".to_owned());
+            }
+        }
+        bare.set_fragment(None);
+        let uri: Uri = bare.as_str().parse().map_err(|_| "the URL cannot be used".to_owned())?;
+        for (key, value) in headers {
+            let key = HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is no header name"))?;
+            let mut value = HeaderValue::try_from(value.expose_secret())
+                .map_err(|_| format!("the value of the header `{key}` cannot be sent"))?;
+            value.set_sensitive(true);
+            configured.insert(key, value);
+        }
+        let dialect = |era, version| Dialect::new(era, version, &deps.client_name, &deps.client_version);
+        Ok(Arc::new(Self {
+            inbox: Inbox::new(wiring.config.name.clone(), signals, deps.redact.clone()),
+            pool,
+            uri,
+            configured,
+            session: ArcSwapOption::empty(),
+            renewing: tokio::sync::Mutex::new(()),
+            declared: wiring.declared.clone(),
+            dialects: [dialect(Era::Legacy, wire::LEGACY), dialect(Era::Modern, wire::MODERN)],
+            next: AtomicU64::new(1),
+            max_result: wiring.config.max_result_bytes,
+            stop: CancellationToken::new(),
+            timing: deps.timing.clone(),
+        }))
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.inbox.signals
+    }
+
+    fn session_of(&self, dialect: Dialect, id: Option<HeaderValue>, with_version: bool) -> Arc<Session> {
+        let mut headers = self.configured.clone();
+        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::ACCEPT, BOTH);
+        if with_version && let Ok(version) = HeaderValue::from_str(&dialect.version) {
+            headers.insert(VERSION, version);
+        }
+        if let Some(id) = &id {
+            headers.insert(SESSION, id.clone());
+        }
+        Arc::new(Session { dialect, id, headers })
+    }
+
+    /// `server/discover`; on success the connection is modern.
+    pub(super) async fn discover(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+        let [_, modern] = &self.dialects;
+        let session = self.session_of(modern.clone(), None, true);
+        let result = self.exchange(call, &session).await;
+        let (value, _) = result.map_err(Self::plain)?;
+        if value.get("supportedVersions").and_then(Value::as_array).is_some() {
+            self.session.store(Some(session));
+        }
+        Ok(value)
+    }
+
+    /// `initialize` and `notifications/initialized`; on success the connection is legacy.
+    pub(super) async fn initialize(self: &Arc<Self>, timeout: Duration) -> Answer {
+        let [legacy, _] = &self.dialects;
+        let opening = self.session_of(legacy.clone(), None, false);
+        let mut params = Map::new();
+        params.insert("protocolVersion".to_owned(), Value::String(wire::LEGACY.to_owned()));
+        params.insert("capabilities".to_owned(), self.declared.clone());
+        params.insert("clientInfo".to_owned(), Value::clone(&legacy.client_info));
+        let call = Arc::new(Call::internal("initialize", params, timeout));
+        let (result, id) = self.exchange(&call, &opening).await.map_err(Self::plain)?;
+        let version = super::connect::legacy_version(&result).map_err(UpstreamError::Malformed)?;
+        let dialect = Dialect { version: version.into(), ..legacy.clone() };
+        let session = self.session_of(dialect, id, true);
+        let ready = wire::notification("notifications/initialized", &json!({}));
+        self.aside(Method::POST, &session, ready).await;
+        self.session.store(Some(session));
+        Ok(result)
+    }
+
+    fn plain(fault: Fault) -> UpstreamError {
+        match fault {
+            Fault::SessionGone => UpstreamError::Malformed("HTTP status 404".to_owned()),
+            Fault::Failed(error) => error,
+        }
+    }
+
+    /// Sends one request and waits for its answer. A lost session is renewed once without the caller noticing.
+    /// Dropping it tells the upstream.
+    pub(super) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+        let Some(session) = self.session.load_full() else {
+            return Err(UpstreamError::NotSent("not connected".to_owned()));
+        };
+        match self.exchange(call, &session).await {
+            Ok((value, _)) => Ok(value),
+            Err(Fault::Failed(error)) => Err(error),
+            Err(Fault::SessionGone) => {
+                call.set_sent(false);
+                let session = self.renew(&session).await?;
+                self.exchange(call, &session).await.map(|(value, _)| value).map_err(Self::plain)
+            }
+        }
+    }
+
+    async fn renew(self: &Arc<Self>, stale: &Arc<Session>) -> Result<Arc<Session>, UpstreamError> {
+        let _turn = self.renewing.lock().await;
+        if let Some(session) = self.session.load_full()
+            && !Arc::ptr_eq(&session, stale)
+        {
+            return Ok(session);
+        }
+        tracing::info!(upstream = %self.inbox.upstream, "the session is gone over there: a new one");
+        let started =
+            tokio::time::timeout(self.timing.handshake, self.initialize(self.timing.handshake)).await;
+        let failed = match started {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer to `initialize`".to_owned()),
+        };
+        if let Some(reason) = failed {
+            let reason = format!("the session cannot be renewed: {}", (self.inbox.redact)(&reason));
+            self.inbox.signals.close(&reason);
+            return Err(UpstreamError::NotSent(reason));
+        }
+        self.inbox.signals.changed.notify_one();
+        self.session.load_full().ok_or_else(|| UpstreamError::NotSent("not connected".to_owned()))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        self.pool.request(request).await.map_err(|error| {
+            let reason = (self.inbox.redact)(&because(&error));
+            if error.is_connect() {
+                self.inbox.signals.close(&format!("not reachable: {reason}"));
+                UpstreamError::NotSent(format!("not reachable: {reason}"))
+            } else {
+                UpstreamError::Lost(format!("the connection broke: {reason}"))
+            }
+        })
+    }
+
+    /// What nobody waits for.
+    async fn aside(&self, method: Method, session: &Session, body: Vec<u8>) {
+        let sent = tokio::time::timeout(ASIDE, self.send(method, session.headers.clone(), body)).await;
+        match sent {
+            Ok(Ok(response)) if !response.status().is_success() => {
+                tracing::debug!(upstream = %self.inbox.upstream, status = response.status().as_u16(), "not accepted");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!(upstream = %self.inbox.upstream, "a message could not be delivered");
+            }
+        }
+    }
+
+    fn headers_for(call: &Call, session: &Session) -> HeaderMap {
+        let mut headers = session.headers.clone();
+        if let Some(value) = call.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok()) {
+            headers.insert(TRACEPARENT, value);
+        }
+        match session.dialect.era {
+            Era::Legacy => {}
+            Era::Modern => {
+                headers.insert(METHOD, HeaderValue::from_static(call.request.method));
+                let name = match call.request.method {
+                    "tools/call" | "prompts/get" => call.request.params.get("name"),
+                    "resources/read" => call.request.params.get("uri"),
+                    _ => None,
+                };
+                let encoded = name.and_then(Value::as_str).map(value_as_header);
+                if let Some(value) = encoded.and_then(|text| HeaderValue::try_from(text).ok()) {
+                    headers.insert(NAME, value);
+                }
+                for (name, text) in &call.request.param_headers {
+                    let key = HeaderName::try_from(format!("mcp-param-{name}"));
+                    let value = HeaderValue::try_from(value_as_header(text));
+                    if let (Ok(key), Ok(value)) = (key, value) {
+                        headers.insert(key, value);
+                    }
+                }
+            }
+        }
+        headers
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        call: &Arc<Call>,
+        session: &Arc<Session>,
+    ) -> Result<(Value, Option<HeaderValue>), Fault> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = wire::request(id, call, &session.dialect);
+        let headers = Self::headers_for(call, session);
+        self.inbox.register(id, call);
+        let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };
+        call.set_sent(true);
+        let outcome = self.answer(id, session, headers, body).await;
+        pending.waits = false;
+        if let Err(Fault::Failed(UpstreamError::NotSent(_))) = &outcome {
+            call.set_sent(false);
+        }
+        outcome
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        id: u64,
+        session: &Arc<Session>,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<(Value, Option<HeaderValue>), Fault> {
+        let response = self.send(Method::POST, headers, body).await?;
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND && session.id.is_some() {
+            return Err(Fault::SessionGone);
+        }
+        if status.is_redirection() {
+            return Err(UpstreamError::Malformed(format!(
+                "HTTP status {status}: redirects are not followed"
+            ))
+            .into());
+        }
+        let fresh = response.headers().get(SESSION).cloned();
+        let kind =
+            response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if status.is_success() && kind.starts_with("text/event-stream") {
+            let value = self.stream(id, session, response.into_body()).await?;
+            return Ok((value, fresh));
+        }
+        let is_json = kind.starts_with("application/json");
+        if status.is_success() && !is_json {
+            return Err(UpstreamError::Malformed(format!("HTTP status {status} with no JSON")).into());
+        }
+        let bytes = match self.whole(response.into_body()).await {
+            Ok(bytes) => bytes,
+            Err(error) if status.is_success() => return Err(error.into()),
+            Err(_) => return Err(refused(status).into()),
+        };
+        match wire::parse(&bytes) {
+            Ok(messages) => {
+                let mut answer = None;
+                for message in messages {
+                    match message {
+                        Message::Response { id: Some(found), outcome } if found == id => {
+                            answer = Some(outcome)
+                        }
+                        Message::Response { id: None, outcome: Err(error) } => {
+                            // TypeScript servers of the legacy era answer so where their session is unknown.
+                            let lost = status == StatusCode::BAD_REQUEST
+                                && session.id.is_some()
+                                && error.message.to_ascii_lowercase().contains("session");
+                            if lost {
+                                return Err(Fault::SessionGone);
+                            }
+                            answer = Some(Err(error));
+                        }
+                        Message::Response { .. } => {}
+                        other => self.inbox.take(self, other, Some(id)),
+                    }
+                }
+                match answer {
+                    Some(Ok(value)) if status.is_success() => Ok((value, fresh)),
+                    Some(Err(error)) => Err(UpstreamError::Rpc(error).into()),
+                    Some(Ok(_)) => Err(refused(status).into()),
+                    None => Err(UpstreamError::Malformed("an answer to something else".to_owned()).into()),
+                }
+            }
+            Err(reason) if status.is_success() => Err(UpstreamError::Malformed(reason).into()),
+            Err(_) => Err(refused(status).into()),
+        }
+    }
+
+    /// The whole body, never more than the bound.
+    async fn whole(&self, mut body: Incoming) -> Result<Bytes, UpstreamError> {
+        let limit = self.max_result.saturating_add(wire::ENVELOPE);
+        let too_large = || UpstreamError::TooLarge(self.max_result);
+        if body.size_hint().lower() > limit {
+            return Err(too_large());
+        }
+        let mut first = Bytes::new();
+        let mut gathered: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame
+                .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let total = first.len() + gathered.len() + data.len();
+            if u64::try_from(total).unwrap_or(u64::MAX) > limit {
+                return Err(too_large());
+            }
+            if gathered.is_empty() && first.is_empty() {
+                first = data;
+            } else {
+                if gathered.is_empty() {
+                    gathered.extend_from_slice(&std::mem::take(&mut first));
+                }
+                gathered.extend_from_slice(&data);
+            }
+        }
+        Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
+    }
+
+    /// Reads the stream of one request up to its answer, resuming it where the server allows.
+    async fn stream(
+        self: &Arc<Self>,
+        id: u64,
+        session: &Arc<Session>,
+        body: Incoming,
+    ) -> Result<Value, UpstreamError> {
+        let mut reader = Reader::new(body, self.max_result);
+        let mut last: Option<String> = None;
+        let mut idle = 0;
+        loop {
+            match reader.next().await {
+                Ok(Some(event)) => {
+                    idle = 0;
+                    last = event.id.or(last);
+                    if let Some(answer) = self.event(&event.data, id)? {
+                        return answer.map_err(UpstreamError::Rpc);
+                    }
+                    continue;
+                }
+                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(self.max_result)),
+                Ok(None) | Err(ReadError::Broken) => {}
+            }
+            let lost = || UpstreamError::Lost("the stream ended before the answer".to_owned());
+            let resumable = session.dialect.era == Era::Legacy;
+            let last_id = last.as_deref().filter(|_| resumable && idle < RESUMES);
+            let last_id = last_id.and_then(|id| HeaderValue::from_str(id).ok()).ok_or_else(lost)?;
+            idle += 1;
+            tokio::time::sleep(reader.retry().unwrap_or(self.timing.stream_retry)).await;
+            let response = self.get(session, Some(last_id)).await.map_err(|_| lost())?;
+            if !is_events(&response) {
+                return Err(lost());
+            }
+            reader = Reader::new(response.into_body(), self.max_result);
+        }
+    }
+
+    /// One event of a request's stream; its answer, if it is that.
+    fn event(
+        self: &Arc<Self>,
+        data: &[u8],
+        id: u64,
+    ) -> Result<Option<Result<Value, crate::model::RpcError>>, UpstreamError> {
+        if data.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        let mut answer = None;
+        match wire::parse(data) {
+            Ok(messages) => {
+                for message in messages {
+                    match message {
+                        Message::Response { id: Some(found), outcome } if found == id => {
+                            answer = Some(outcome)
+                        }
+                        Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
+                        Message::Response { .. } => {}
+                        other => self.inbox.take(self, other, Some(id)),
+                    }
+                }
+            }
+            Err(reason) => return Err(UpstreamError::Malformed(reason)),
+        }
+        Ok(answer)
+    }
+
+    async fn get(
+        &self,
+        session: &Session,
+        last: Option<HeaderValue>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut headers = session.headers.clone();
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::ACCEPT, EVENTS);
+        if let Some(last) = last {
+            headers.insert(LAST_EVENT, last);
+        }
+        self.send(Method::GET, headers, Vec::new()).await
+    }
+
+    /// Hears what the upstream says by itself, for as long as this connection lives: over the GET stream (legacy)
+    /// or `subscriptions/listen` (modern, whose filter follows `watched`).
+    pub(super) fn listen(self: &Arc<Self>, capabilities: Value, watched: watch::Receiver<BTreeSet<String>>) {
+        let Some(session) = self.session.load_full() else { return };
+        let stop = self.stop.clone();
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let hearing = async move {
+                match session.dialect.era {
+                    Era::Legacy => hear_legacy(weak).await,
+                    Era::Modern => hear_modern(weak, capabilities, watched).await,
+                }
+            };
+            tokio::select! {
+                () = hearing => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Ends the legacy session over there.
+    pub(super) async fn close(&self) {
+        self.inbox.signals.close("shut down");
+        self.stop.cancel();
+        if let Some(session) = self.session.swap(None)
+            && session.id.is_some()
+        {
+            self.aside(Method::DELETE, &session, Vec::new()).await;
+        }
+    }
+}
+
+impl Link for Http {
+    fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(session) = self.session.load_full() {
+                self.aside(Method::POST, &session, message).await;
+            }
+        })
+    }
+}
+
+/// One request in flight: a legacy upstream is told when nobody waits any more; a modern one sees its stream close.
+struct Pending<'a> {
+    http: &'a Arc<Http>,
+    session: &'a Arc<Session>,
+    id: u64,
+    method: &'static str,
+    waits: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.http.inbox.forget(self.id);
+        if self.waits && self.session.dialect.era == Era::Legacy && self.method != "initialize" {
+            let (http, session, message) =
+                (self.http.clone(), self.session.clone(), wire::cancelled(self.id));
+            tokio::spawn(async move { http.aside(Method::POST, &session, message).await });
+        }
+    }
+}
+
+fn refused(status: StatusCode) -> UpstreamError {
+    if status.is_server_error() {
+        UpstreamError::Lost(format!("HTTP status {status}"))
+    } else {
+        UpstreamError::Malformed(format!("HTTP status {status}"))
+    }
+}
+
+fn is_events(response: &Response<Incoming>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    response.status().is_success() && kind.starts_with("text/event-stream")
+}
+
+enum ReadError {
+    TooLong,
+    Broken,
+}
+
+struct Reader {
+    body: Incoming,
+    parser: sse::Parser,
+}
+
+impl Reader {
+    fn new(body: Incoming, max_result: u64) -> Self {
+        Self { body, parser: sse::Parser::new(max_result.saturating_add(wire::ENVELOPE)) }
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        self.parser.retry()
+    }
+
+    async fn next(&mut self) -> Result<Option<sse::Event>, ReadError> {
+        loop {
+            if let Some(event) = self.parser.next().map_err(|sse::TooLong| ReadError::TooLong)? {
+                return Ok(Some(event));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.parser.push(data);
+                    }
+                }
+                Some(Err(_)) => return Err(ReadError::Broken),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The GET stream of a legacy session, resumed where it broke.
+async fn hear_legacy(weak: std::sync::Weak<Http>) {
+    let mut last: Option<HeaderValue> = None;
+    let mut failures = 0;
+    loop {
+        let Some(http) = weak.upgrade() else { return };
+        let Some(session) = http.session.load_full() else { return };
+        let mut pause = http.timing.stream_retry;
+        match http.get(&session, last.clone()).await {
+            Ok(response) if is_events(&response) => {
+                failures = 0;
+                let mut reader = Reader::new(response.into_body(), http.max_result);
+                drop(http);
+                while let Ok(Some(event)) = reader.next().await {
+                    last = event.id.and_then(|id| HeaderValue::try_from(id).ok()).or(last);
+                    let Some(http) = weak.upgrade() else { return };
+                    hear(&http, &event.data);
+                }
+                pause = reader.retry().unwrap_or(pause);
+            }
+            Ok(response) if response.status() == StatusCode::NOT_FOUND && session.id.is_some() => {
+                last = None;
+                if http.renew(&session).await.is_err() {
+                    return;
+                }
+            }
+            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
+            // 405 and the like: no such stream is offered.
+            Ok(_) => return,
+            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
+            Err(_) => return,
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn hear(http: &Arc<Http>, data: &[u8]) {
+    if data.iter().all(u8::is_ascii_whitespace) {
+        return;
+    }
+    match wire::parse(data) {
+        Ok(messages) => {
+            for message in messages {
+                http.inbox.take(http, message, None);
+            }
+        }
+        Err(reason) => {
+            tracing::warn!(upstream = %http.inbox.upstream, reason, "an event that is no message");
+        }
+    }
+}
+
+/// The filter of `subscriptions/listen`: what the upstream says it tells, and the resources that are watched.
+pub(super) fn listen_filter(capabilities: &Value, watched: &BTreeSet<String>) -> Option<Map<String, Value>> {
+    let mut filter = Map::new();
+    for (kind, key) in [
+        ("tools", "toolsListChanged"),
+        ("prompts", "promptsListChanged"),
+        ("resources", "resourcesListChanged"),
+    ] {
+        if capabilities.get(kind).and_then(|c| c.get("listChanged")) == Some(&Value::Bool(true)) {
+            filter.insert(key.to_owned(), Value::Bool(true));
+        }
+    }
+    if !watched.is_empty() {
+        filter.insert("resourceSubscriptions".to_owned(), json!(watched));
+    }
+    (!filter.is_empty()).then(|| {
+        let mut params = Map::new();
+        params.insert("notifications".to_owned(), Value::Object(filter));
+        params
+    })
+}
+
+async fn hear_modern(
+    weak: std::sync::Weak<Http>,
+    capabilities: Value,
+    mut watched: watch::Receiver<BTreeSet<String>>,
+) {
+    let mut failures = 0;
+    loop {
+        let filter = listen_filter(&capabilities, &watched.borrow_and_update());
+        let Some(filter) = filter else {
+            if watched.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let Some(http) = weak.upgrade() else { return };
+        let Some(session) = http.session.load_full() else { return };
+        let call = Call::internal("subscriptions/listen", filter, Duration::MAX);
+        let id = http.next.fetch_add(1, Ordering::Relaxed);
+        let body = wire::request(id, &call, &session.dialect);
+        let mut pause = http.timing.stream_retry;
+        match http.send(Method::POST, Http::headers_for(&call, &session), body).await {
+            Ok(response) if is_events(&response) => {
+                // What changed while nobody listened.
+                if failures > 0 {
+                    http.inbox.signals.changed.notify_one();
+                }
+                failures = 1;
+                let mut reader = Reader::new(response.into_body(), http.max_result);
+                drop(http);
+                loop {
+                    tokio::select! {
+                        event = reader.next() => match event {
+                            Ok(Some(event)) => {
+                                let Some(http) = weak.upgrade() else { return };
+                                hear(&http, &event.data);
+                            }
+                            Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break,
+                        },
+                        changed = watched.changed() => {
+                            if changed.is_err() {
+                                return;
+                            }
+                            pause = Duration::ZERO;
+                            failures = 0;
+                            break;
+                        }
+                    }
+                }
+            }
+            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
+            // It offers none: what is watched later is tried again.
+            Ok(_) => {
+                drop(http);
+                if watched.changed().await.is_err() {
+                    return;
+                }
+            }
+            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
+            Err(_) => return,
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

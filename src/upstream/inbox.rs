@@ -1,0 +1,256 @@
+//! What an upstream says of itself: to which call it belongs, and who answers it.
+
+use super::{
+    call::Call,
+    deps::Redact,
+    types::{ResourceUpdate, UpstreamError},
+    wire::{self, Message},
+};
+use crate::model::{RpcError, UpstreamName, code};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use std::{collections::HashMap, sync::Arc};
+use tokio::{
+    sync::{Notify, broadcast, oneshot, watch},
+    task::AbortHandle,
+};
+
+pub(super) type Answer = Result<Value, UpstreamError>;
+
+/// Takes our messages to one upstream.
+pub(super) trait Link: Send + Sync {
+    /// Sends one message that is not a request; failures show elsewhere.
+    fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()>;
+}
+
+/// What a connection tells the task that watches it.
+#[derive(Debug)]
+pub(super) struct Signals {
+    /// A list changed.
+    pub(super) changed: Notify,
+    /// Why the connection ended, once it has.
+    closed: watch::Sender<Option<Arc<str>>>,
+    /// Resources that changed.
+    pub(super) updates: broadcast::Sender<ResourceUpdate>,
+}
+
+impl Signals {
+    pub(super) fn new(updates: broadcast::Sender<ResourceUpdate>) -> Self {
+        Self { changed: Notify::new(), closed: watch::Sender::new(None), updates }
+    }
+
+    /// The first reason stays.
+    pub(super) fn close(&self, reason: &str) {
+        self.closed.send_if_modified(|closed| {
+            let first = closed.is_none();
+            if first {
+                *closed = Some(reason.into());
+            }
+            first
+        });
+    }
+
+    pub(super) fn closed_reason(&self) -> Option<Arc<str>> {
+        self.closed.borrow().clone()
+    }
+
+    pub(super) async fn closed(&self) -> Arc<str> {
+        let mut closed = self.closed.subscribe();
+        let reason = closed.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
+        reason.unwrap_or_else(|| "the connection is gone".into())
+    }
+}
+
+struct Entry {
+    call: Arc<Call>,
+    reply: Option<oneshot::Sender<Answer>>,
+    asks: Vec<(Value, AbortHandle)>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        for (_, ask) in &self.asks {
+            ask.abort();
+        }
+    }
+}
+
+/// The requests in flight on one connection, and the handling of all that is no answer.
+pub(super) struct Inbox {
+    pub(super) upstream: UpstreamName,
+    pub(super) signals: Signals,
+    pub(super) redact: Redact,
+    entries: Mutex<HashMap<u64, Entry>>,
+}
+
+impl Inbox {
+    pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact) -> Self {
+        Self { upstream, signals, redact, entries: Mutex::new(HashMap::new()) }
+    }
+
+    /// Registers a request whose answer comes through the shared channel.
+    pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.entries.lock().insert(id, Entry { call: call.clone(), reply: Some(reply), asks: Vec::new() });
+        answer
+    }
+
+    /// Registers a request whose answer comes on its own stream.
+    pub(super) fn register(&self, id: u64, call: &Arc<Call>) {
+        self.entries.lock().insert(id, Entry { call: call.clone(), reply: None, asks: Vec::new() });
+    }
+
+    /// Whether it was still there.
+    pub(super) fn forget(&self, id: u64) -> bool {
+        self.entries.lock().remove(&id).is_some()
+    }
+
+    /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped.
+    pub(super) fn deliver(&self, id: u64, answer: Answer) {
+        let entry = self.entries.lock().remove(&id);
+        if let Some(reply) = entry.and_then(|mut entry| entry.reply.take()) {
+            drop(reply.send(answer));
+        }
+    }
+
+    pub(super) fn fail_all(&self, error: &UpstreamError) {
+        let ids: Vec<u64> = self.entries.lock().keys().copied().collect();
+        for id in ids {
+            self.deliver(id, Err(error.clone()));
+        }
+    }
+
+    /// Everything but answers. `stream`: the request on whose own stream it came.
+    pub(super) fn take(&self, link: &Arc<impl Link + 'static>, message: Message, stream: Option<u64>) {
+        match message {
+            Message::Response { .. } => {}
+            Message::Request { id, method, params } => {
+                self.asked(link, id, method, params, stream);
+            }
+            Message::Notification { method, params } => self.told(&method, params, stream),
+        }
+    }
+
+    fn told(&self, method: &str, mut params: Value, stream: Option<u64>) {
+        match method {
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed" => self.signals.changed.notify_one(),
+            "notifications/resources/updated" => {
+                if let Some(Value::String(uri)) = params.get("uri") {
+                    let update = ResourceUpdate { upstream: self.upstream.clone(), uri: uri.as_str().into() };
+                    // Nobody may be listening.
+                    drop(self.signals.updates.send(update));
+                }
+            }
+            "notifications/cancelled" => {
+                if let Some(request) = params.get("requestId") {
+                    self.abort_ask(request);
+                }
+            }
+            "notifications/subscriptions/acknowledged" => {}
+            "notifications/progress" => {
+                let token = params.as_object_mut().and_then(|p| p.remove("progressToken"));
+                let owner = wire::own_id(token.as_ref()).filter(|id| stream.is_none_or(|s| s == *id));
+                let call = owner.and_then(|id| self.entries.lock().get(&id).map(|e| e.call.clone()));
+                if let Some(call) = call.filter(|c| c.request.wants_progress) {
+                    call.relay.notify(method, params);
+                }
+            }
+            _ => {
+                if let Ok((_, call)) = self.owner(stream) {
+                    call.relay.notify(method, params);
+                }
+            }
+        }
+    }
+
+    /// The call to which something without a name on it belongs: the one on whose stream it came, else the only
+    /// one that is in flight. The error counts the candidates.
+    fn owner(&self, stream: Option<u64>) -> Result<(u64, Arc<Call>), usize> {
+        let entries = self.entries.lock();
+        let found = |id: &u64, entry: &Entry| (*id, entry.call.clone());
+        if let Some(id) = stream {
+            let entry = entries.get(&id).filter(|entry| entry.call.from_agent);
+            return entry.map(|entry| found(&id, entry)).ok_or(0);
+        }
+        let mut candidates = entries.iter().filter(|(_, entry)| entry.call.from_agent);
+        match (candidates.next(), candidates.next()) {
+            (Some((id, entry)), None) => Ok(found(id, entry)),
+            (None, _) => Err(0),
+            (Some(_), Some(_)) => Err(2 + candidates.count()),
+        }
+    }
+
+    fn asked(
+        &self,
+        link: &Arc<impl Link + 'static>,
+        id: Value,
+        method: String,
+        params: Value,
+        stream: Option<u64>,
+    ) {
+        let refuse = |error: RpcError| {
+            let message = wire::reply(&id, &Err(error));
+            tokio::spawn(link.clone().post(message));
+        };
+        match method.as_str() {
+            "ping" => {
+                tokio::spawn(link.clone().post(wire::reply(&id, &Ok(Value::Object(Map::new())))));
+            }
+            "elicitation/create" | "sampling/createMessage" | "roots/list" => match self.owner(stream) {
+                Ok((call_id, call)) => self.ask(link, call_id, &call, id, method, params),
+                Err(0) => refuse(RpcError::new(
+                    code::INTERNAL_ERROR,
+                    "no call is in flight that this question could belong to",
+                )),
+                Err(count) => refuse(RpcError::new(
+                    code::INTERNAL_ERROR,
+                    format!(
+                        "{count} calls are in flight on this connection: whose question this is cannot be told"
+                    ),
+                )),
+            },
+            _ => refuse(RpcError::new(code::METHOD_NOT_FOUND, "this client does not know that method")),
+        }
+    }
+
+    fn ask(
+        &self,
+        link: &Arc<impl Link + 'static>,
+        call_id: u64,
+        call: &Arc<Call>,
+        id: Value,
+        method: String,
+        params: Value,
+    ) {
+        let asking = call.asking();
+        let answer = call.relay.ask(method, params);
+        let task = tokio::spawn({
+            let (link, id) = (link.clone(), id.clone());
+            async move {
+                let outcome = answer.await;
+                drop(asking);
+                link.post(wire::reply(&id, &outcome)).await;
+            }
+        });
+        let mut entries = self.entries.lock();
+        match entries.get_mut(&call_id) {
+            Some(entry) => {
+                entry.asks.retain(|(_, ask)| !ask.is_finished());
+                entry.asks.push((id, task.abort_handle()));
+            }
+            None => task.abort(),
+        }
+    }
+
+    /// The upstream withdraws a question.
+    fn abort_ask(&self, request: &Value) {
+        for entry in self.entries.lock().values() {
+            for (_, ask) in entry.asks.iter().filter(|(id, _)| id == request) {
+                ask.abort();
+            }
+        }
+    }
+}

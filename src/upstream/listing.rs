@@ -1,0 +1,113 @@
+//! What an upstream has, complete over all pages; one bad item costs itself only.
+
+use super::{
+    call::Call,
+    connect::{Connection, Hello},
+    headers::invalid_annotation,
+    types::{Era, Listing, UpstreamError},
+};
+use crate::model::{UpstreamName, code};
+use serde_json::{Map, Value};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+/// More pages than this are a loop.
+const PAGES: usize = 1_000;
+/// Items of one kind; what is beyond is left out and said.
+const ITEMS: usize = 10_000;
+
+struct Kind {
+    method: &'static str,
+    capability: &'static str,
+    member: &'static str,
+    /// What names an item.
+    key: &'static str,
+}
+
+const TOOLS: Kind = Kind { method: "tools/list", capability: "tools", member: "tools", key: "name" };
+const PROMPTS: Kind = Kind { method: "prompts/list", capability: "prompts", member: "prompts", key: "name" };
+const RESOURCES: Kind =
+    Kind { method: "resources/list", capability: "resources", member: "resources", key: "uri" };
+const TEMPLATES: Kind = Kind {
+    method: "resources/templates/list",
+    capability: "resources",
+    member: "resourceTemplates",
+    key: "uriTemplate",
+};
+
+/// Lists all that the upstream declares. An error of the transport, or of `tools/list`, fails the whole.
+pub(super) async fn list(
+    upstream: &UpstreamName,
+    connection: &Connection,
+    hello: &Hello,
+) -> Result<Listing, UpstreamError> {
+    let one = |kind: &'static Kind| async move {
+        if hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
+            return Ok(Vec::new());
+        }
+        match pages(upstream, connection, kind).await {
+            Err(UpstreamError::Rpc(error)) if error.code == code::METHOD_NOT_FOUND => Ok(Vec::new()),
+            Err(UpstreamError::Rpc(error)) if kind.method != TOOLS.method => {
+                tracing::warn!(%upstream, method = kind.method, code = error.code, "cannot be listed");
+                Ok(Vec::new())
+            }
+            other => other,
+        }
+    };
+    let (mut tools, resources, templates, prompts) =
+        futures::try_join!(one(&TOOLS), one(&RESOURCES), one(&TEMPLATES), one(&PROMPTS))?;
+    if matches!(connection, Connection::Http(_)) && hello.era == Era::Modern {
+        tools.retain(|tool| match invalid_annotation(tool) {
+            None => true,
+            Some(reason) => {
+                let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+                tracing::warn!(%upstream, tool, reason, "a tool is left out");
+                false
+            }
+        });
+    }
+    Ok(Listing { tools, resources, templates, prompts })
+}
+
+async fn pages(
+    upstream: &UpstreamName,
+    connection: &Connection,
+    kind: &Kind,
+) -> Result<Vec<Value>, UpstreamError> {
+    let mut items: Vec<Value> = Vec::new();
+    let mut names: HashSet<String> = HashSet::new();
+    let mut cursors: HashSet<String> = HashSet::new();
+    let mut cursor: Option<String> = None;
+    let mut bad = 0_usize;
+    loop {
+        let mut params = Map::new();
+        if let Some(cursor) = cursor.take() {
+            params.insert("cursor".to_owned(), Value::String(cursor));
+        }
+        let call = Arc::new(Call::internal(kind.method, params, Duration::MAX));
+        let mut page = connection.request(&call).await?;
+        let Some(Value::Array(found)) = page.get_mut(kind.member).map(Value::take) else {
+            return Err(UpstreamError::Malformed(format!("`{}` without `{}`", kind.method, kind.member)));
+        };
+        for item in found {
+            let name = item.get(kind.key).and_then(Value::as_str).filter(|name| !name.is_empty());
+            let fresh = name.is_some_and(|name| names.insert(name.to_owned()));
+            if fresh && items.len() < ITEMS { items.push(item) } else { bad += 1 }
+        }
+        let next = match page.get_mut("nextCursor").map(Value::take) {
+            Some(Value::String(next)) => next,
+            Some(_) | None => break,
+        };
+        if items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
+            tracing::warn!(%upstream, method = kind.method, items = items.len(), "the list does not end: cut here");
+            break;
+        }
+        cursor = Some(next);
+    }
+    if bad > 0 {
+        tracing::warn!(
+            %upstream, method = kind.method, items = bad,
+            "items without a name of their own, or beyond the bound, are left out"
+        );
+    }
+    Ok(items)
+}

@@ -1,0 +1,104 @@
+//! Connections that one agent, or one session of it, has for itself (`isolation`).
+
+use super::{connect::Connection, types::CallerKey};
+use crate::{clock::Clock, config::Isolation};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// The connections of one upstream by who uses them.
+pub(super) struct Pool {
+    clock: Arc<dyn Clock>,
+    most: usize,
+    slots: Mutex<HashMap<CallerKey, Arc<Slot>>>,
+}
+
+/// One caller's place. Its lock is held while its connection is made, so that two calls make one.
+pub(super) struct Slot {
+    pub(super) connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    users: AtomicUsize,
+    last: Mutex<Duration>,
+}
+
+/// A slot in use; it is not closed before this is dropped.
+pub(super) struct Lease {
+    pub(super) slot: Arc<Slot>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        *self.slot.last.lock() = self.clock.monotonic();
+        self.slot.users.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(clock: Arc<dyn Clock>, most: usize) -> Self {
+        Self { clock, most: most.max(1), slots: Mutex::new(HashMap::new()) }
+    }
+
+    /// The caller's slot, and one that had to make room for it; none where every slot is in use.
+    pub(super) fn lease(
+        &self,
+        isolation: Isolation,
+        caller: &CallerKey,
+    ) -> Option<(Lease, Option<Arc<Slot>>)> {
+        let key = match isolation {
+            Isolation::Session => caller.clone(),
+            Isolation::Agent | Isolation::Shared => {
+                CallerKey { agent: caller.agent.clone(), session: "".into() }
+            }
+        };
+        let mut slots = self.slots.lock();
+        let mut evicted = None;
+        if !slots.contains_key(&key) && slots.len() >= self.most {
+            let idle = slots.iter().filter(|(_, slot)| slot.users.load(Ordering::Acquire) == 0);
+            let idlest = idle.min_by_key(|(_, slot)| *slot.last.lock()).map(|(key, _)| key.clone())?;
+            evicted = slots.remove(&idlest);
+        }
+        let slot = slots.entry(key).or_insert_with(|| {
+            Arc::new(Slot {
+                connection: tokio::sync::Mutex::new(None),
+                users: AtomicUsize::new(0),
+                last: Mutex::new(self.clock.monotonic()),
+            })
+        });
+        slot.users.fetch_add(1, Ordering::AcqRel);
+        Some((Lease { slot: slot.clone(), clock: self.clock.clone() }, evicted))
+    }
+
+    /// Takes out what was not used for `idle`.
+    pub(super) fn idle(&self, idle: Duration) -> Vec<Arc<Slot>> {
+        let now = self.clock.monotonic();
+        let mut slots = self.slots.lock();
+        let old: Vec<CallerKey> = slots
+            .iter()
+            .filter(|(_, slot)| {
+                slot.users.load(Ordering::Acquire) == 0 && now.saturating_sub(*slot.last.lock()) >= idle
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        old.iter().filter_map(|key| slots.remove(key)).collect()
+    }
+
+    /// Takes out all.
+    pub(super) fn drain(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().drain().map(|(_, slot)| slot).collect()
+    }
+}
+
+impl Slot {
+    pub(super) async fn close(&self) {
+        let connection = self.connection.lock().await.take();
+        if let Some(connection) = connection {
+            connection.close().await;
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! One child process that speaks MCP over its standard streams, in either era.
+
+use super::{
+    call::Call,
+    deps::{Redact, UpstreamDeps},
+    inbox::{Answer, Inbox, Link, Signals},
+    types::UpstreamError,
+    wire::{self, Dialect, Message},
+};
+use crate::model::UpstreamName;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    process::Stdio as Pipe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, Command},
+    sync::{mpsc, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Messages waiting to be written.
+const QUEUE: usize = 256;
+/// The longest stderr line that is logged whole.
+const STDERR_LINE: usize = 4096;
+/// How much of a line that is no message is logged.
+const GARBAGE_SHOWN: usize = 200;
+/// The supervisor's two periods of grace, and a little.
+const LEAVE: Duration = Duration::from_secs(6);
+
+/// What of the gateway's environment a child gets.
+const PASSED: &[&str] = &["PATH", "HOME", "USER", "LANG", "TMPDIR"];
+
+/// A running child.
+pub(super) struct Stdio {
+    inbox: Inbox,
+    outgoing: mpsc::Sender<Vec<u8>>,
+    next: AtomicU64,
+    max_result: u64,
+    stop: CancellationToken,
+    ended: watch::Receiver<bool>,
+    /// A modern child may not ask anything, and may not be answered.
+    modern: AtomicBool,
+}
+
+impl Drop for Stdio {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Out(mpsc::Sender<Vec<u8>>);
+
+impl Link for Out {
+    fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // A closed queue means the child is gone, which is reported elsewhere.
+            drop(self.0.send(message).await);
+        })
+    }
+}
+
+/// The environment a child gets.
+fn environment(configured: &BTreeMap<String, SecretString>) -> Vec<(OsString, OsString)> {
+    let passed = std::env::vars_os().filter(|(name, _)| {
+        name.to_str().is_some_and(|name| PASSED.contains(&name) || name.starts_with("LC_"))
+    });
+    let own = configured
+        .iter()
+        .filter(|(name, _)| !name.starts_with("TOLLGATE_"))
+        .map(|(name, value)| (OsString::from(name), OsString::from(value.expose_secret())));
+    passed.chain(own).collect()
+}
+
+impl Stdio {
+    pub(super) fn spawn(
+        name: &UpstreamName,
+        command: &[String],
+        env: &BTreeMap<String, SecretString>,
+        max_result: u64,
+        signals: Signals,
+        deps: &UpstreamDeps,
+    ) -> Result<Arc<Self>, String> {
+        let (program, arguments) = command.split_first().ok_or("the command is empty")?;
+        let program: OsString =
+            if program == "tollgate" { deps.own_binary.clone().into() } else { program.into() };
+        let (supervisor, leading) = deps.supervisor.split_first().ok_or("there is no supervisor")?;
+        let mut child = Command::new(supervisor)
+            .args(leading)
+            .arg(program)
+            .args(arguments)
+            .env_clear()
+            .envs(environment(env))
+            .stdin(Pipe::piped())
+            .stdout(Pipe::piped())
+            .stderr(Pipe::piped())
+            // Ctrl-C on the gateway's terminal is for the gateway, which ends its children in order.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("the process cannot be started: {error}"))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err("the process has no standard streams".to_owned());
+        };
+        let (outgoing, queue) = mpsc::channel(QUEUE);
+        let stop = CancellationToken::new();
+        let (ended, ended_seen) = watch::channel(false);
+        let last_words = Arc::new(Mutex::new(String::new()));
+        let stdio = Arc::new(Self {
+            inbox: Inbox::new(name.clone(), signals, deps.redact.clone()),
+            outgoing,
+            next: AtomicU64::new(1),
+            max_result,
+            stop: stop.clone(),
+            ended: ended_seen,
+            modern: AtomicBool::new(false),
+        });
+        tokio::spawn(write(stdin, queue, stop));
+        let errors = tokio::spawn(log_errors(stderr, name.clone(), deps.redact.clone(), last_words.clone()));
+        tokio::spawn(read(Arc::downgrade(&stdio), stdout, child, errors, last_words, ended));
+        Ok(stdio)
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.inbox.signals
+    }
+
+    pub(super) fn set_modern(&self) {
+        self.modern.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends one request and waits for its answer. Dropping it tells the child.
+    pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> Answer {
+        let gone = || {
+            let reason = self.inbox.signals.closed_reason();
+            UpstreamError::NotSent(reason.as_deref().unwrap_or("the process is gone").to_owned())
+        };
+        let slot = self.outgoing.reserve().await.map_err(|_| gone())?;
+        if self.inbox.signals.closed_reason().is_some() {
+            return Err(gone());
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = wire::request(id, call, dialect);
+        let answer = self.inbox.expect(id, call);
+        let pending = Pending { stdio: self, id, cancellable: call.request.method != "initialize" };
+        call.set_sent(true);
+        slot.send(body);
+        let outcome = answer.await;
+        drop(pending);
+        outcome.unwrap_or_else(|_| Err(UpstreamError::Lost("the process is gone".to_owned())))
+    }
+
+    /// A request whose answer, should it come, ends nothing: `subscriptions/listen`. Its id, to cancel it.
+    pub(super) async fn open(&self, call: &Arc<Call>, dialect: &Dialect) -> u64 {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.notify(wire::request(id, call, dialect)).await;
+        id
+    }
+
+    pub(super) async fn notify(&self, message: Vec<u8>) {
+        // A closed queue means the child is gone, which is reported elsewhere.
+        drop(self.outgoing.send(message).await);
+    }
+
+    /// Closes stdin and waits until the child and its supervisor are gone.
+    pub(super) async fn close(&self) {
+        self.inbox.signals.close("shut down");
+        self.stop.cancel();
+        let mut ended = self.ended.clone();
+        drop(tokio::time::timeout(LEAVE, ended.wait_for(|ended| *ended)).await);
+    }
+
+    fn line(&self, line: &[u8]) {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        match wire::parse(line) {
+            Ok(messages) => {
+                let link = Arc::new(Out(self.outgoing.clone()));
+                for message in messages {
+                    match message {
+                        Message::Response { id: Some(id), outcome } => {
+                            self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
+                        }
+                        Message::Response { id: None, outcome } => {
+                            let code = outcome.err().map_or(0, |error| error.code);
+                            tracing::warn!(upstream = %self.inbox.upstream, code, "an answer without an id");
+                        }
+                        Message::Request { .. } if self.modern.load(Ordering::Relaxed) => {
+                            tracing::warn!(upstream = %self.inbox.upstream, "a request on stdout, which 2026-07-28 forbids");
+                        }
+                        other @ (Message::Request { .. } | Message::Notification { .. }) => {
+                            self.inbox.take(&link, other, None);
+                        }
+                    }
+                }
+            }
+            Err(reason) => {
+                let shown = (self.inbox.redact)(&cut(line, GARBAGE_SHOWN));
+                tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, "not a message on stdout");
+                // An answer that can be told by its id is one all the same, so that its call does not hang.
+                let mut scan = IdScan::default();
+                scan.push(line);
+                if let Some(id) = scan.id() {
+                    self.inbox.deliver(id, Err(UpstreamError::Malformed(reason)));
+                }
+            }
+        }
+    }
+
+    fn too_large(&self, id: Option<u64>) {
+        tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, "a line on stdout is too large");
+        if let Some(id) = id {
+            self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result)));
+        }
+    }
+}
+
+/// One request in flight: tells the child when nobody waits any more.
+struct Pending<'a> {
+    stdio: &'a Stdio,
+    id: u64,
+    cancellable: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.stdio.inbox.forget(self.id) || !self.cancellable {
+            return;
+        }
+        let message = wire::cancelled(self.id);
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.stdio.outgoing.try_send(message) {
+            let outgoing = self.stdio.outgoing.clone();
+            tokio::spawn(async move { drop(outgoing.send(message).await) });
+        }
+    }
+}
+
+async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
+    let mut batch = Vec::new();
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            count = queue.recv_many(&mut batch, 64) => if count == 0 { return },
+            () = stop.cancelled() => return,
+        }
+        bytes.clear();
+        for message in batch.drain(..) {
+            bytes.extend_from_slice(&message);
+            bytes.push(b'\n');
+        }
+        let written = tokio::select! {
+            written = stdin.write_all(&bytes) => written,
+            () = stop.cancelled() => return,
+        };
+        // The reader learns of a child that is gone, with its status.
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(
+    stdio: std::sync::Weak<Stdio>,
+    stdout: impl AsyncRead + Unpin,
+    mut child: Child,
+    errors: tokio::task::JoinHandle<()>,
+    last_words: Arc<Mutex<String>>,
+    ended: watch::Sender<bool>,
+) {
+    let max = stdio.upgrade().map_or(0, |s| s.max_result);
+    let mut lines =
+        Lines::new(stdout, usize::try_from(max.saturating_add(wire::ENVELOPE)).unwrap_or(usize::MAX));
+    loop {
+        let line = lines.next().await;
+        // Dropped by everyone: what the child still says is read away, so that it can end.
+        let Some(stdio) = stdio.upgrade() else {
+            match line {
+                Line::End => break,
+                Line::Whole(_) | Line::TooLong(_) => continue,
+            }
+        };
+        match line {
+            Line::Whole(line) => stdio.line(line),
+            Line::TooLong(id) => stdio.too_large(id),
+            Line::End => {
+                stdio.stop.cancel();
+                break;
+            }
+        }
+    }
+    let status = tokio::time::timeout(LEAVE, child.wait()).await;
+    if status.is_err() {
+        drop(child.start_kill());
+    }
+    // What it wrote last often says why; a descendant may hold stderr open.
+    drop(tokio::time::timeout(Duration::from_millis(200), errors).await);
+    let mut reason = match status {
+        Ok(Ok(status)) => format!("the process ended ({status})"),
+        Ok(Err(_)) | Err(_) => "the process closed its output".to_owned(),
+    };
+    let words = last_words.lock().clone();
+    if !words.is_empty() {
+        reason.push_str(&format!("; it said last: `{words}`"));
+    }
+    if let Some(stdio) = stdio.upgrade() {
+        stdio.inbox.signals.close(&reason);
+        stdio.inbox.fail_all(&UpstreamError::Lost(reason));
+    }
+    ended.send_replace(true);
+}
+
+async fn log_errors(
+    stderr: impl AsyncRead + Unpin,
+    upstream: UpstreamName,
+    redact: Redact,
+    last_words: Arc<Mutex<String>>,
+) {
+    let mut lines = Lines::new(stderr, STDERR_LINE);
+    loop {
+        match lines.next().await {
+            Line::Whole(line) => {
+                let text = redact(String::from_utf8_lossy(line).trim_end());
+                if !text.trim().is_empty() {
+                    *last_words.lock() = cut(text.as_bytes(), 300);
+                }
+                tracing::info!(%upstream, "{text}");
+            }
+            Line::TooLong(_) => {
+                tracing::info!(%upstream, "a line of more than {STDERR_LINE} bytes was left out")
+            }
+            Line::End => return,
+        }
+    }
+}
+
+/// At most so many bytes of a text, cut between characters.
+fn cut(bytes: &[u8], most: usize) -> String {
+    let mut text = String::from_utf8_lossy(bytes.get(..most).unwrap_or(bytes)).into_owned();
+    if bytes.len() > most {
+        text.push('…');
+    }
+    text
+}
+
+/// Lines of bounded length.
+struct Lines<R> {
+    from: R,
+    buffer: Vec<u8>,
+    start: usize,
+    scanned: usize,
+    limit: usize,
+    skipping: Option<IdScan>,
+}
+
+enum Line<'a> {
+    Whole(&'a [u8]),
+    /// Longer than the bound; the id it would have answered, where one stands in it.
+    TooLong(Option<u64>),
+    End,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(from: R, limit: usize) -> Self {
+        Self { from, buffer: Vec::with_capacity(8192), start: 0, scanned: 0, limit, skipping: None }
+    }
+
+    async fn next(&mut self) -> Line<'_> {
+        loop {
+            let fresh = self.buffer.get(self.scanned..).unwrap_or_default();
+            if let Some(offset) = fresh.iter().position(|b| *b == b'\n') {
+                let end = self.scanned + offset;
+                let start = std::mem::replace(&mut self.start, end + 1);
+                self.scanned = end + 1;
+                if let Some(mut scan) = self.skipping.take() {
+                    scan.push(self.buffer.get(start..end).unwrap_or_default());
+                    return Line::TooLong(scan.id());
+                }
+                if end - start > self.limit {
+                    let mut scan = IdScan::default();
+                    scan.push(self.buffer.get(start..end).unwrap_or_default());
+                    return Line::TooLong(scan.id());
+                }
+                return Line::Whole(self.buffer.get(start..end).unwrap_or_default());
+            }
+            if self.start > 0 {
+                self.buffer.drain(..self.start);
+                self.start = 0;
+            }
+            if self.skipping.is_some() || self.buffer.len() > self.limit {
+                self.skipping.get_or_insert_default().push(&self.buffer);
+                self.buffer.clear();
+            }
+            self.scanned = self.buffer.len();
+            self.buffer.reserve(8192);
+            match self.from.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => {
+                    // A last line without its end is no message.
+                    return Line::End;
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// Finds the number under the top-level key `id` of a JSON object that is never held whole.
+#[derive(Debug, Default)]
+struct IdScan {
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+    /// The text of the current top-level string, as far as it matters.
+    word: Vec<u8>,
+    /// A value follows the key `id`.
+    awaits: bool,
+    id: Option<Vec<u8>>,
+    done: bool,
+}
+
+impl IdScan {
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if self.done {
+                return;
+            }
+            self.step(*byte);
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        if self.in_string {
+            match byte {
+                _ if std::mem::take(&mut self.escaped) => {}
+                b'\\' => self.escaped = true,
+                b'"' => self.in_string = false,
+                _ => {}
+            }
+            if self.depth == 1 && self.in_string && self.word.len() < 24 {
+                self.word.push(byte);
+            }
+            return;
+        }
+        match byte {
+            b'"' => {
+                self.in_string = true;
+                self.word.clear();
+            }
+            b'{' | b'[' => self.depth = self.depth.saturating_add(1),
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                self.finish();
+            }
+            b':' if self.depth == 1 => {
+                self.awaits = self.word == b"id";
+                self.word.clear();
+            }
+            b',' if self.depth == 1 => self.finish(),
+            b'0'..=b'9' if self.depth == 1 && self.awaits && self.word.len() < 24 => self.word.push(byte),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self) {
+        if std::mem::take(&mut self.awaits) {
+            self.id = Some(std::mem::take(&mut self.word));
+            self.done = true;
+        }
+    }
+
+    fn id(&self) -> Option<u64> {
+        std::str::from_utf8(self.id.as_ref()?).ok()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_wherever_it_stands() {
+        let check = |text: &str, expect: Option<u64>| {
+            let mut scan = IdScan::default();
+            for chunk in text.as_bytes().chunks(3) {
+                scan.push(chunk);
+            }
+            assert_eq!(scan.id(), expect, "{text}");
+        };
+        check(r#"{"jsonrpc":"2.0","id":17,"result":{"id":4,"x":"\"id\":5"}}"#, Some(17));
+        check(r#"{"result":{"id":4,"a":[{"id":9}]},"jsonrpc":"2.0","id":3}"#, Some(3));
+        check(r#"{"x":"id","result":{},"id": "12" }"#, Some(12));
+        check(r#"{"x":"\",\"id\":1","y":[],"id":8"#, None);
+        check("rubbish", None);
+    }
+
+    #[tokio::test]
+    async fn lines_are_bounded_and_what_follows_is_read() {
+        let long = format!(
+            "{{\"result\":\"{}\",\"id\":5}}\nnext\n{}\nlast\ncut",
+            "x".repeat(50_000),
+            "y".repeat(40)
+        );
+        let mut lines = Lines::new(long.as_bytes(), 30);
+        assert!(matches!(lines.next().await, Line::TooLong(Some(5))));
+        assert!(matches!(lines.next().await, Line::Whole(b"next")));
+        assert!(matches!(lines.next().await, Line::TooLong(None)));
+        assert!(matches!(lines.next().await, Line::Whole(b"last")));
+        assert!(matches!(lines.next().await, Line::End));
+    }
+
+    #[test]
+    fn a_child_never_gets_tollgates_own_environment() {
+        let configured: BTreeMap<String, SecretString> =
+            [("LOG", "info"), ("TOLLGATE_KEY", "k")].map(|(n, v)| (n.to_owned(), v.to_owned().into())).into();
+        let names: Vec<String> =
+            environment(&configured).into_iter().filter_map(|(n, _)| n.into_string().ok()).collect();
+        assert!(names.contains(&"LOG".to_owned()) && names.contains(&"PATH".to_owned()), "{names:?}");
+        let allowed = |n: &str| n == "LOG" || PASSED.contains(&n) || n.starts_with("LC_");
+        assert!(names.iter().all(|n| allowed(n)), "{names:?}");
+    }
+}

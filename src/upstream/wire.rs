@@ -1,0 +1,296 @@
+//! JSON-RPC on the wire: a request becomes bytes once, and what comes back is read once and moved on.
+
+use super::{call::Call, types::Era};
+use crate::model::{RpcError, code};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The stateless version that is spoken.
+pub(super) const MODERN: &str = "2026-07-28";
+/// The version offered in `initialize`.
+pub(super) const LEGACY: &str = "2025-11-25";
+/// What an upstream may answer in `initialize`. 2024-11-05 has the same messages; only its HTTP transport
+/// differs, and that one is not spoken.
+pub(super) const LEGACY_ACCEPTED: &[&str] = &["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// What an envelope adds to a result.
+pub(super) const ENVELOPE: u64 = 512;
+
+const KEY_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const KEY_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+const KEY_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const KEY_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+/// Where a modern server names itself.
+pub(super) const KEY_SERVER: &str = "io.modelcontextprotocol/serverInfo";
+
+/// How one upstream wants to be spoken to.
+#[derive(Clone, Debug)]
+pub(super) struct Dialect {
+    pub(super) era: Era,
+    pub(super) version: Arc<str>,
+    pub(super) client_info: Arc<Value>,
+}
+
+impl Dialect {
+    pub(super) fn new(era: Era, version: &str, name: &str, client_version: &str) -> Self {
+        let client_info = Arc::new(json!({ "name": name, "version": client_version }));
+        Self { era, version: version.into(), client_info }
+    }
+}
+
+fn put(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    let start = out.len();
+    // Writing JSON values and text into memory cannot fail; should it, what stays is still JSON.
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &(impl serde::Serialize + ?Sized)) {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+    put(out, key);
+    out.push(b':');
+    put(out, value);
+}
+
+/// The request as bytes. Its id is its progress token too: both are ours and unique on the connection.
+pub(super) fn request(id: u64, call: &Call, dialect: &Dialect) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    put(&mut out, &id);
+    out.extend_from_slice(b",\"method\":");
+    put(&mut out, call.request.method);
+    out.extend_from_slice(b",\"params\":{");
+    let mut first = true;
+    let round = call.round.lock();
+    for (key, value) in &call.request.params {
+        if key != "_meta" && !round.contains_key(key) {
+            member(&mut out, &mut first, key, value);
+        }
+    }
+    for (key, value) in round.iter() {
+        member(&mut out, &mut first, key, value);
+    }
+    drop(round);
+    if !first {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"_meta\":{");
+    meta(&mut out, id, call, dialect);
+    out.extend_from_slice(b"}}}");
+    out
+}
+
+fn meta(out: &mut Vec<u8>, id: u64, call: &Call, dialect: &Dialect) {
+    let mut first = true;
+    if let Some(Value::Object(own)) = call.request.params.get("_meta") {
+        for (key, value) in own {
+            let ours = matches!(
+                key.as_str(),
+                "progressToken" | "traceparent" | KEY_VERSION | KEY_CLIENT | KEY_CAPABILITIES | KEY_LOG_LEVEL
+            );
+            if !ours {
+                member(out, &mut first, key, value);
+            }
+        }
+    }
+    if call.request.wants_progress {
+        member(out, &mut first, "progressToken", &id);
+    }
+    if let Some(traceparent) = &call.traceparent {
+        member(out, &mut first, "traceparent", traceparent);
+    }
+    match dialect.era {
+        Era::Legacy => {}
+        Era::Modern => {
+            member(out, &mut first, KEY_VERSION, &*dialect.version);
+            member(out, &mut first, KEY_CLIENT, &*dialect.client_info);
+            if call.request.client_capabilities.is_object() {
+                member(out, &mut first, KEY_CAPABILITIES, &call.request.client_capabilities);
+            } else {
+                member(out, &mut first, KEY_CAPABILITIES, &Map::<String, Value>::new());
+            }
+            if let Some(level) = &call.request.log_level {
+                member(out, &mut first, KEY_LOG_LEVEL, level);
+            }
+        }
+    }
+}
+
+/// A notification as bytes.
+pub(super) fn notification(method: &str, params: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    put(&mut out, &json!({ "jsonrpc": "2.0", "method": method, "params": params }));
+    out
+}
+
+/// `notifications/cancelled` for one of our requests.
+pub(super) fn cancelled(id: u64) -> Vec<u8> {
+    notification(
+        "notifications/cancelled",
+        &json!({ "requestId": id, "reason": "the caller no longer waits" }),
+    )
+}
+
+/// Our answer to a request of the upstream.
+pub(super) fn reply(id: &Value, outcome: &Result<Value, RpcError>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    let message = match outcome {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Err(error) => json!({ "jsonrpc": "2.0", "id": id, "error": error }),
+    };
+    put(&mut out, &message);
+    out
+}
+
+/// One message from an upstream.
+#[derive(Debug, PartialEq)]
+pub(super) enum Message {
+    /// The answer to one of our requests; without an id where the upstream could not read it.
+    Response { id: Option<u64>, outcome: Result<Value, RpcError> },
+    /// Something it wants to know.
+    Request { id: Value, method: String, params: Value },
+    /// Something it tells.
+    Notification { method: String, params: Value },
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    id: Option<Value>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    params: Option<Value>,
+    #[serde(default)]
+    result: Option<Value>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+/// Reads one message, or a batch of them (2025-03-26). The error says what is wrong without quoting it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Message>, String> {
+    let batch = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
+    let envelopes = if batch {
+        serde_json::from_slice::<Vec<Envelope>>(bytes)
+    } else {
+        serde_json::from_slice::<Envelope>(bytes).map(|one| vec![one])
+    };
+    let unreadable = |e: serde_json::Error| match e.classify() {
+        serde_json::error::Category::Data => format!("not a JSON-RPC message (column {})", e.column()),
+        _ => format!("not JSON (line {}, column {})", e.line(), e.column()),
+    };
+    envelopes.map_err(unreadable)?.into_iter().map(message).collect()
+}
+
+fn message(envelope: Envelope) -> Result<Message, String> {
+    let params = |params: Option<Value>| params.unwrap_or_else(|| Value::Object(Map::new()));
+    match envelope {
+        Envelope { method: Some(method), id: Some(id), params: p, .. } => {
+            Ok(Message::Request { id, method, params: params(p) })
+        }
+        Envelope { method: Some(method), params: p, .. } => {
+            Ok(Message::Notification { method, params: params(p) })
+        }
+        Envelope { id, error: Some(error), .. } => {
+            Ok(Message::Response { id: own_id(id.as_ref()), outcome: Err(rpc_error(error)) })
+        }
+        Envelope { id, result: Some(result), .. } => {
+            Ok(Message::Response { id: own_id(id.as_ref()), outcome: Ok(result) })
+        }
+        Envelope { .. } => Err("neither a method nor a result nor an error".to_owned()),
+    }
+}
+
+/// Our ids are numbers; some servers echo them as text.
+pub(super) fn own_id(id: Option<&Value>) -> Option<u64> {
+    match id? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn rpc_error(error: Value) -> RpcError {
+    let Value::Object(mut members) = error else {
+        return RpcError::new(code::INTERNAL_ERROR, "the upstream gave an error that is not an object");
+    };
+    let code = members.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR);
+    let message = match members.remove("message") {
+        Some(Value::String(text)) => text,
+        Some(_) | None => "the upstream gave no message".to_owned(),
+    };
+    RpcError { code, message, data: members.remove("data") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn call(params: Value) -> Call {
+        let Value::Object(params) = params else { panic!("params are an object") };
+        Call::internal("tools/call", params, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn reserved_meta_is_ours_and_the_rest_is_the_callers() {
+        let mut call = call(json!({
+            "name": "a",
+            "_meta": { "x": 1, "progressToken": "theirs", KEY_VERSION: "1", "tracestate": "s" }
+        }));
+        call.request.wants_progress = true;
+        call.request.log_level = Some("info".to_owned());
+        let check = |era, expect: Value| {
+            let dialect = Dialect::new(era, MODERN, "t", "1");
+            let sent: Value = serde_json::from_slice(&request(7, &call, &dialect)).unwrap();
+            assert_eq!(sent, expect);
+        };
+        check(
+            Era::Legacy,
+            json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+                "name": "a", "_meta": { "x": 1, "tracestate": "s", "progressToken": 7 } } }),
+        );
+        check(
+            Era::Modern,
+            json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+                "name": "a", "_meta": { "x": 1, "tracestate": "s", "progressToken": 7,
+                    KEY_VERSION: MODERN, KEY_CLIENT: { "name": "t", "version": "1" },
+                    KEY_CAPABILITIES: {}, KEY_LOG_LEVEL: "info" } } }),
+        );
+    }
+
+    #[test]
+    fn messages_are_told_apart_and_big_numbers_survive() {
+        let check = |input: &str, expect: Message| assert_eq!(parse(input.as_bytes()).unwrap(), [expect]);
+        check(
+            r#"{"result":{"n":12345678901234567890123},"id":"4"}"#,
+            Message::Response {
+                id: Some(4),
+                outcome: Ok(serde_json::from_str(r#"{"n":12345678901234567890123}"#).unwrap()),
+            },
+        );
+        check(
+            r#"{"id":null,"error":{"code":-32700}}"#,
+            Message::Response {
+                id: None,
+                outcome: Err(RpcError::new(-32700, "the upstream gave no message")),
+            },
+        );
+        check(
+            r#"{"id":"q","method":"ping"}"#,
+            Message::Request { id: json!("q"), method: "ping".into(), params: json!({}) },
+        );
+        check(
+            r#"{"method":"n","params":{"a":[]}}"#,
+            Message::Notification { method: "n".into(), params: json!({"a": []}) },
+        );
+        assert_eq!(parse(br#"[{"method":"a"},{"method":"b"}]"#).unwrap().len(), 2);
+        for bad in ["", "hello", "{}", "[1]", "{\"id\":1}", &"[".repeat(5000), "{\"method\":1}"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

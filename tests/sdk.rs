@@ -1,0 +1,94 @@
+//! Runs what is written against the official SDK and the official conformance suite: other people's clients
+//! and servers, in front of and behind this binary. `.ci/setup` makes the folders that are needed.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The target folder: the binary stands in `<target>/<profile>/`.
+fn target() -> PathBuf {
+    Path::new(BINARY).ancestors().nth(2).unwrap_or(Path::new("target")).to_owned()
+}
+
+fn profile() -> PathBuf {
+    Path::new(BINARY).parent().unwrap_or(Path::new("target/debug")).to_owned()
+}
+
+/// What of `needed` is not there, one line each.
+fn missing(needed: &[(&str, PathBuf)]) -> Vec<String> {
+    let absent = needed.iter().filter(|(_, path)| !path.exists());
+    absent.map(|(what, path)| format!("{what}: `{}` is missing", path.display())).collect()
+}
+
+/// True where the test can run. On a developer's machine a missing part skips it by name; in CI it fails.
+fn ready(name: &str, needed: &[(&str, PathBuf)]) -> bool {
+    let missing = missing(needed);
+    if missing.is_empty() {
+        return true;
+    }
+    let said = format!("{name} did not run; .ci/setup makes what is missing:\n  {}", missing.join("\n  "));
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{said}");
+    eprintln!("{said}");
+    false
+}
+
+fn node() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("node")).find(|node| node.exists());
+    found.unwrap_or_else(|| PathBuf::from("node"))
+}
+
+/// Runs it to its end; what it printed is the error.
+fn run(command: &mut Command) -> Result<(), String> {
+    let done = command.output().map_err(|e| format!("{command:?} did not start: {e}"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&said)))
+}
+
+#[test]
+fn official_python_sdk_in_both_eras() {
+    let python = target().join("sdk-venv/bin/python");
+    let tests = Path::new(ROOT).join("tests/sdk");
+    let servers = tests.join("node_modules/@modelcontextprotocol");
+    let needed = [
+        ("Python with the SDK", python.clone()),
+        ("pytest", target().join("sdk-venv/bin/pytest")),
+        ("Node", node()),
+        ("server-everything", servers.join("server-everything")),
+        ("server-filesystem", servers.join("server-filesystem")),
+        ("server-memory", servers.join("server-memory")),
+    ];
+    if ready("the SDK tests", &needed) {
+        run(Command::new(python)
+            .args(["-m", "pytest", "-q", "--maxfail=20"])
+            .arg(format!("--gateway={BINARY}"))
+            .current_dir(tests))
+        .unwrap_or_else(|said| panic!("{said}"));
+    }
+}
+
+#[test]
+fn official_conformance_suite_through_the_gateway() {
+    let python = target().join("sdk-venv/bin/python");
+    let folder = Path::new(ROOT).join("tests/conformance");
+    let fixture = profile().join("examples/conformance_server");
+    let needed = [
+        ("Python", python.clone()),
+        ("the conformance suite", folder.join("node_modules/@modelcontextprotocol/conformance")),
+        ("the conformance_server example", fixture.clone()),
+    ];
+    if ready("the conformance suite", &needed) {
+        run(Command::new(python)
+            .arg(folder.join("run.py"))
+            .args(["--gateway", BINARY, "--fixture"])
+            .arg(fixture))
+        .unwrap_or_else(|said| panic!("{said}"));
+    }
+}

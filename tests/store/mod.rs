@@ -1,0 +1,248 @@
+//! What the store's tests share: requests with sensible contents, and child processes.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use jiff::Timestamp;
+use std::{
+    io::{BufRead as _, BufReader, Lines},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tollgate::{
+    config::Durability,
+    cost::{BudgetAction, BudgetWindow},
+    decision::{BudgetLimit, RateLimit},
+    model::{
+        AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType,
+        Fingerprint, MicroUsd, Outcome, OwnerId, PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
+    },
+    policy::Violation,
+    store::{
+        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, sqlite::SqliteStore,
+    },
+};
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// Unique in all test processes.
+pub(crate) fn unique() -> String {
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst))
+}
+
+/// Opens one more "process" on the folder's database.
+pub(crate) fn open(dir: &Path) -> Arc<SqliteStore> {
+    let owner = OwnerId::from(format!("owner-{}", unique()));
+    SqliteStore::open(&database(dir), dir, Durability::Commit, owner).unwrap()
+}
+
+pub(crate) fn database(dir: &Path) -> PathBuf {
+    dir.join("tollgate.db")
+}
+
+pub(crate) fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn start() -> Timestamp {
+    time("2026-05-11T12:34:56Z")
+}
+
+pub(crate) fn later(now: Timestamp, millis: i64) -> Timestamp {
+    now + jiff::SignedDuration::from_millis(millis)
+}
+
+/// A decision event as the gateway drafts it.
+pub(crate) fn decision(agent: &str, now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AgentDecision, now);
+    event.trace_id = TraceId::parse("0af7651916cd43dd8448eb211c80319c");
+    event.workflow_id = Some(WorkflowId::from("wf-123"));
+    event.agent_id = Some(AgentId::from(agent));
+    event.action = Some("files:write".to_owned());
+    event.policy_id = Some(PolicyId::from("gate"));
+    event.decision = Some(EventDecision::Allow);
+    event.cost_estimate_usd = Some(MicroUsd(1_250_000));
+    event.actor.kind = "agent".to_owned();
+    event.actor.role = Some("planner".to_owned());
+    event.call_id = Some(CallId::from(unique()));
+    event.tool = Some("files__write_file".to_owned());
+    event.upstream = Some(UpstreamName::from("files"));
+    event.reason = Some("let through".to_owned());
+    event.policy_snapshot = Some(SnapshotId::from("snapshot"));
+    event.detail = Some(serde_json::json!({"arguments": {"path": "/srv/docs/a", "n": 1.50}}));
+    event
+}
+
+/// An admission without any limit.
+pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
+    AdmitRequest {
+        now,
+        event: decision(agent, now),
+        rates: Vec::new(),
+        budgets: Vec::new(),
+        max_repeats: None,
+        digest: Digest::from(unique()),
+        tokens: 0,
+        cost: MicroUsd(0),
+        approval: None,
+    }
+}
+
+pub(crate) fn budget(id: &str, window: BudgetWindow) -> BudgetLimit {
+    BudgetLimit {
+        id: PolicyId::from(id),
+        key: Arc::from("key"),
+        window,
+        max_calls: None,
+        max_tokens: None,
+        max_cost: None,
+        on_exceed: BudgetAction::Throttle,
+        alert_at: None,
+        strict: false,
+    }
+}
+
+pub(crate) fn calls(id: &str, window: BudgetWindow, max: u64) -> BudgetLimit {
+    BudgetLimit { max_calls: Some(max), ..budget(id, window) }
+}
+
+pub(crate) fn rate(id: &str, max: u64, on_violation: Violation) -> RateLimit {
+    RateLimit { policy_id: PolicyId::from(id), max_calls: Some(max), max_cost: None, on_violation }
+}
+
+/// The settlement of an admitted call.
+pub(crate) fn settlement(request: &AdmitRequest, tokens: Option<u64>, cost: Option<i64>) -> Settlement {
+    let mut event = request.event.clone();
+    event.event_type = EventType::AgentSideEffect;
+    event.outcome = Some(Outcome::Succeeded);
+    event.duration_ms = Some(12);
+    Settlement {
+        call_id: event.call_id.clone().unwrap(),
+        event,
+        tokens,
+        cost: cost.map(MicroUsd),
+        outcome: Outcome::Succeeded,
+        learned: None,
+    }
+}
+
+pub(crate) fn binding(digest: &str) -> ApprovalBinding {
+    ApprovalBinding {
+        agent: AgentId::from("planner-01"),
+        tool: "files__write_file".to_owned(),
+        fingerprint: Fingerprint::from("f"),
+        digest: Digest::from(digest),
+        snapshot: SnapshotId::from("snapshot"),
+    }
+}
+
+/// A pending approval that expires after 15 minutes.
+pub(crate) fn pending(digest: &str, now: Timestamp) -> ApprovalRecord {
+    ApprovalRecord {
+        id: ApprovalId::from(unique()),
+        version: 1,
+        status: ApprovalStatus::Pending,
+        binding: binding(digest),
+        call_id: CallId::from(unique()),
+        trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap(),
+        workflow_id: None,
+        upstream: UpstreamName::from("files"),
+        action: "files:write".to_owned(),
+        arguments: serde_json::json!({"path": "/srv/docs/a"}),
+        redacted: false,
+        policy_id: PolicyId::from("gate"),
+        rule_id: None,
+        reason: "a person decides".to_owned(),
+        cost_estimate_usd: MicroUsd(5),
+        operator: None,
+        attended: false,
+        requirements: vec![Requirement {
+            policy_id: PolicyId::from("gate"),
+            rule_id: None,
+            reason: "a person decides".to_owned(),
+            approvers: Vec::new(),
+            quorum: 1,
+            evidence_required: false,
+            separate: false,
+            channels: Vec::new(),
+            escalation: None,
+        }],
+        created_at: now,
+        expires_at: later(now, 15 * 60_000),
+        answers: Vec::new(),
+    }
+}
+
+/// Everything that the chain holds, oldest first.
+pub(crate) async fn all_events(store: &dyn Store) -> Vec<tollgate::model::Event> {
+    store.events(tollgate::store::EventQuery::default()).await.unwrap()
+}
+
+/// This test binary again, running only the named test, which plays the child.
+pub(crate) struct Peer {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+pub(crate) const PEER_DIR: &str = "TOLLGATE_TEST_PEER_DIR";
+
+impl Peer {
+    pub(crate) fn spawn(test: &str, dir: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(PEER_DIR, dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that the child says to us; `None` when it has ended.
+    pub(crate) fn says(&mut self) -> Option<String> {
+        for line in self.lines.by_ref() {
+            if let Some(said) = line.unwrap().split("peer: ").nth(1) {
+                return Some(said.to_owned());
+            }
+        }
+        None
+    }
+
+    /// Lets a child go on that waits in [`wait_for_parent`].
+    pub(crate) fn go(&mut self) {
+        use std::io::Write as _;
+        self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn wait(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// In a child: its folder. Elsewhere the test that plays the child has nothing to do.
+pub(crate) fn peer_dir() -> Option<PathBuf> {
+    std::env::var_os(PEER_DIR).map(PathBuf::from)
+}
+
+pub(crate) fn say(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "peer: {text}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Waits until the parent closes our input or kills us.
+pub(crate) fn wait_for_parent() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}

@@ -1,0 +1,416 @@
+//! What holds of the SQLite store in particular: tampering, dead processes, opening, and caps under any sequence.
+
+use crate::store::*;
+use proptest::prelude::*;
+use rusqlite::Connection;
+use std::{collections::HashMap, path::Path, sync::Arc};
+use tollgate::{
+    audit::{Coverage, export_jsonl, verify_export},
+    config::Durability,
+    cost::BudgetWindow,
+    decision::BudgetLimit,
+    model::{EventType, MicroUsd, Outcome, OwnerId},
+    store::{Admission, AdmitRequest, EventQuery, Store as _, StoreError, sqlite::SqliteStore},
+};
+
+fn raw(dir: &Path) -> Connection {
+    Connection::open(database(dir)).unwrap()
+}
+
+fn without_triggers(dir: &Path) -> Connection {
+    let connection = raw(dir);
+    connection.execute_batch("DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete;").unwrap();
+    connection
+}
+
+/// I9, R57: records cannot be changed by accident.
+#[tokio::test]
+async fn events_are_append_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.record(vec![decision("a", start())]).await.unwrap();
+    for sql in ["UPDATE events SET decision = 'allow'", "DELETE FROM events"] {
+        let error = raw(dir.path()).execute(sql, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+}
+
+/// I9: every kind of tampering is found, at its `seq`.
+#[tokio::test]
+async fn tampering_is_named_by_its_seq() {
+    let check = async |sql: &str, seq: i64, word: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for n in 0..8 {
+            let mut event = decision("a", later(start(), n));
+            event.approval_id = Some("approval".into());
+            store.record(vec![event]).await.unwrap();
+        }
+        without_triggers(dir.path()).execute_batch(sql).unwrap();
+        let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("not found: {sql}"));
+        assert_eq!(bad.seq, seq, "{sql}: {}", bad.problem);
+        assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
+        // The store goes on, and the damage stays visible.
+        store.record(vec![decision("a", start())]).await.unwrap();
+        assert_eq!(store.verify().await.unwrap().bad.unwrap().seq, seq, "{sql}");
+    };
+    check("UPDATE events SET body = replace(body, 'let through', 'let thrOugh') WHERE seq = 3", 3, "hash")
+        .await;
+    check("UPDATE events SET hash = zeroblob(32) WHERE seq = 5", 5, "hash").await;
+    check("UPDATE events SET prev_hash = zeroblob(32) WHERE seq = 5", 5, "prev_hash").await;
+    check("DELETE FROM events WHERE seq = 4", 4, "missing").await;
+    check("DELETE FROM events WHERE seq = 1", 1, "missing").await;
+    check("DELETE FROM events WHERE seq >= 7", 7, "missing").await;
+    check("DELETE FROM events", 1, "missing").await;
+    let swap = "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
+                UPDATE events SET seq = 3 WHERE seq = 100;";
+    check(swap, 2, "prev_hash").await;
+    let early =
+        "INSERT INTO events SELECT -1, prev_hash, hash, body, event_type, timestamp, trace_id, workflow_id,
+                 agent_id, policy_id, decision, tool, call_id, approval_id FROM events WHERE seq = 1";
+    check(early, -1, "before the first").await;
+    let copies = [
+        ("event_type", "'alert'"),
+        ("timestamp", "timestamp + 1"),
+        ("trace_id", "zeroblob(16)"),
+        ("workflow_id", "NULL"),
+        ("agent_id", "'somebody-else'"),
+        ("policy_id", "'default'"),
+        ("decision", "'deny'"),
+        ("tool", "''"),
+        ("call_id", "NULL"),
+        ("approval_id", "'another'"),
+    ];
+    for (column, value) in copies {
+        check(&format!("UPDATE events SET {column} = {value} WHERE seq = 6"), 6, &format!("`{column}`"))
+            .await;
+    }
+}
+
+/// The hashes themselves are recomputed by an attacker from a changed record on: only the noted head tells.
+#[tokio::test]
+async fn a_recomputed_tail_is_found_by_the_noted_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.record(vec![decision("a", start())]).await.unwrap();
+    let connection = without_triggers(dir.path());
+    let (body, prev): (String, [u8; 32]) = connection
+        .query_row("SELECT body, prev_hash FROM events", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    let body = body.replace("let through", "not let through");
+    let hash = tollgate::store::chain::link(&prev, 1, &body);
+    connection.execute("UPDATE events SET body = ?1, hash = ?2", (body, hash)).unwrap();
+    assert_eq!(store.verify().await.unwrap().bad.unwrap().seq, 1);
+}
+
+/// `audit verify` offline: an export carries what the chain hashed, byte for byte.
+#[tokio::test]
+async fn an_export_verifies_offline() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..5 {
+        let mut event = decision("a", later(start(), n));
+        event.detail = Some(
+            serde_json::from_str(
+                r#"{"z":1.50,"a":1E+2,"x":"},\"call_id\":","long":123456789012345678901234567890,"u":"\u2028é"}"#,
+            )
+            .unwrap(),
+        );
+        store.record(vec![event]).await.unwrap();
+    }
+    let mut out = Vec::new();
+    assert_eq!(export_jsonl(&*store, EventQuery::default(), &mut out).await.unwrap(), 5);
+    let text = String::from_utf8(out).unwrap();
+    let whole = verify_export(text.as_bytes(), Coverage::Whole).unwrap();
+    assert_eq!((whole.records, &whole.bad, whole.gaps), (5, &None, 0));
+    assert_eq!(whole.head, store.verify().await.unwrap().head);
+    // An event as the API writes it is the same JSON.
+    let first: Vec<_> = all_events(&*store).await.iter().map(|e| serde_json::to_string(e).unwrap()).collect();
+    assert_eq!(text.lines().collect::<Vec<_>>(), first);
+
+    let check = |text: &str, coverage, seq: Option<i64>| {
+        let report = verify_export(text.as_bytes(), coverage).unwrap();
+        assert_eq!(report.bad.as_ref().map(|b| b.seq), seq, "{:?}", report.bad);
+    };
+    check(&text.replace(":1.50,", ": 1.50 ,"), Coverage::Whole, None);
+    check(&text.replacen("let through", "Let through", 1), Coverage::Whole, Some(1));
+    check(&text.replacen("\"redacted\":false", "\"redacted\":false,\"new\":1", 1), Coverage::Part, Some(1));
+    let lines: Vec<&str> = text.lines().collect();
+    check(&[lines[0], lines[1], lines[3]].join("\n"), Coverage::Whole, Some(3));
+    check(&[lines[0], lines[1], lines[3]].join("\n"), Coverage::Part, None);
+    check(&[lines[1], lines[0]].join("\n"), Coverage::Part, Some(1));
+    check("nonsense", Coverage::Part, Some(1));
+}
+
+/// Plays a process that admits calls and is killed.
+#[tokio::test]
+async fn peer_that_holds_calls() {
+    let Some(dir) = peer_dir() else { return };
+    let store = open(&dir);
+    for _ in 0..3 {
+        let limit = BudgetLimit { max_tokens: Some(1_000), ..budget("b", BudgetWindow::Ever) };
+        let request = AdmitRequest { tokens: 10, budgets: vec![limit], ..request("a", start()) };
+        assert_eq!(store.admit(request).await.unwrap(), Admission::Granted);
+    }
+    say("ready");
+    wait_for_parent();
+}
+
+/// I10: only calls of a process whose lock is gone are settled, as unknown, and keep their reservation.
+#[tokio::test]
+async fn calls_of_a_dead_process_are_settled_and_of_a_live_one_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let own = request("own", start());
+    assert_eq!(store.admit(own.clone()).await.unwrap(), Admission::Granted);
+    let mut dead = Peer::spawn("sqlite::peer_that_holds_calls", dir.path());
+    let mut alive = Peer::spawn("sqlite::peer_that_holds_calls", dir.path());
+    assert_eq!(dead.says().as_deref(), Some("ready"));
+    assert_eq!(alive.says().as_deref(), Some("ready"));
+    assert_eq!(store.settle_dead_owners(start()).await.unwrap(), 0);
+    let locks = || std::fs::read_dir(dir.path().join("owners")).unwrap().count();
+    assert_eq!(locks(), 3);
+
+    dead.kill();
+    let left_behind = dir.path().join("owners/left-behind.lock");
+    std::fs::write(&left_behind, "").unwrap();
+    let now = later(start(), 5_000);
+    assert_eq!(store.settle_dead_owners(now).await.unwrap(), 3);
+    assert_eq!(store.settle_dead_owners(now).await.unwrap(), 0);
+    assert_eq!(locks(), 2, "files of the dead are cleaned");
+
+    let kind = Some(EventType::AgentSideEffect);
+    let settled = store.events(EventQuery { event_type: kind, ..EventQuery::default() }).await.unwrap();
+    assert_eq!(settled.len(), 3);
+    for event in &settled {
+        let draft = &event.draft;
+        assert_eq!((draft.outcome, draft.timestamp), (Some(Outcome::Unknown), now));
+        assert_eq!(draft.tool.as_deref(), Some("files__write_file"));
+        assert!(draft.call_id.is_some() && draft.trace_id.is_some());
+    }
+    assert_eq!(store.budget_usage(start()).await.unwrap()[0].tokens, 60, "reservations are kept");
+    store.settle(settlement(&own, None, None)).await.unwrap();
+    alive.wait();
+    assert_eq!(store.verify().await.unwrap().bad, None);
+}
+
+/// A process that closes in order leaves nothing; one that closes with calls open leaves them to the next.
+#[tokio::test]
+async fn closing_gives_up_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let locks = || std::fs::read_dir(dir.path().join("owners")).unwrap().count();
+    let store = open(dir.path());
+    store.close().await;
+    assert_eq!(locks(), 0);
+    let store = open(dir.path());
+    assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+    store.close().await;
+    let next = open(dir.path());
+    assert_eq!(next.settle_dead_owners(start()).await.unwrap(), 1);
+    assert_eq!(locks(), 1);
+}
+
+/// Plays a process that takes what it can of a budget.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peer_that_spends() {
+    let Some(dir) = peer_dir() else { return };
+    let store = open(&dir);
+    say("ready");
+    wait_for_parent();
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let limits = vec![calls("m", BudgetWindow::Minute, 120), calls("d", BudgetWindow::Day, 130)];
+            let request = AdmitRequest { budgets: limits, ..request("a", start()) };
+            let store = store.clone();
+            tokio::spawn(async move { store.admit(request).await.unwrap() == Admission::Granted })
+        })
+        .collect();
+    let mut granted = 0;
+    for task in tasks {
+        granted += u32::from(task.await.unwrap());
+    }
+    say(&granted.to_string());
+}
+
+/// I10, R36: a cap is one for all processes, which opened a fresh file at the same moment.
+#[tokio::test]
+async fn a_cap_holds_over_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers: Vec<Peer> = (0..3).map(|_| Peer::spawn("sqlite::peer_that_spends", dir.path())).collect();
+    for peer in &mut peers {
+        assert_eq!(peer.says().as_deref(), Some("ready"));
+    }
+    for peer in &mut peers {
+        peer.go();
+    }
+    let granted: u32 = peers.iter_mut().map(|peer| peer.says().unwrap().parse::<u32>().unwrap()).sum();
+    assert_eq!(granted, 120);
+    peers.into_iter().for_each(Peer::wait);
+    let report = open(dir.path()).verify().await.unwrap();
+    assert_eq!((report.records, report.bad), (600, None));
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let check = |make: &dyn Fn(&Path), expect: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path());
+        let owner = OwnerId::from("owner");
+        match SqliteStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner) {
+            Err(StoreError::Failed(message)) => assert!(message.contains(expect), "{message}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    check(
+        &|dir| std::fs::write(database(dir), "this is not a database, at all".repeat(100)).unwrap(),
+        "not a SQLite",
+    );
+    check(&|dir| std::fs::create_dir(database(dir)).unwrap(), "tollgate.db");
+    check(&|dir| raw(dir).execute_batch("CREATE TABLE other (x)").unwrap(), "a database of another program");
+    check(
+        &|dir| {
+            drop(open(dir));
+            raw(dir).execute_batch("PRAGMA user_version = 99").unwrap();
+        },
+        "schema version 99",
+    );
+}
+
+#[test]
+fn several_may_open_a_fresh_file_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let dir = dir.path().to_owned();
+            std::thread::spawn(move || open(&dir))
+        })
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    assert_eq!(opened.len(), 8);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let nested = dir.path().join("made/for/it");
+    std::fs::create_dir_all(nested.parent().unwrap()).unwrap();
+    let store = open(&nested);
+    store.record(vec![decision("a", start())]).await.unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&nested), 0o700);
+    for file in ["tollgate.db", "tollgate.db-wal", "tollgate.db-shm"] {
+        assert_eq!(mode(&nested.join(file)), 0o600, "{file}");
+    }
+}
+
+/// The log of changes does not grow without bound while somebody reads all the time.
+#[tokio::test]
+async fn the_wal_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let big = "x".repeat(8_000);
+    for _ in 0..80 {
+        let mut event = decision("a", start());
+        event.detail = Some(serde_json::json!({ "big": big }));
+        store.record(vec![event; 64]).await.unwrap();
+        assert!(store.verify().await.unwrap().bad.is_none());
+    }
+    let wal = std::fs::metadata(dir.path().join("tollgate.db-wal")).unwrap().len();
+    assert!(wal < 24 << 20, "{wal}");
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Admit { budget: usize, tokens: u64, cost: i64 },
+    Settle { tokens: u64, cost: i64 },
+    Wait { millis: i64 },
+    Reopen,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        5 => (0..4_usize, 0..40_u64, 0..40_i64)
+            .prop_map(|(budget, tokens, cost)| Act::Admit { budget, tokens, cost }),
+        3 => (0..40_u64, 0..40_i64).prop_map(|(tokens, cost)| Act::Settle { tokens, cost }),
+        2 => (0..40_000_i64).prop_map(|millis| Act::Wait { millis }),
+        1 => Just(Act::Reopen),
+    ];
+    proptest::collection::vec(act, 1..60)
+}
+
+/// A naive account of what one counter holds: (at, window, tokens, cost).
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    at: i64,
+    tokens: i64,
+    cost: i64,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// R36: whatever happens in whatever order, a naive account agrees with every grant and refusal.
+    #[test]
+    fn caps_hold_in_any_sequence(acts in acts()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(replay(acts));
+    }
+}
+
+async fn replay(acts: Vec<Act>) {
+    let windows = [BudgetWindow::Minute, BudgetWindow::Hour, BudgetWindow::Day, BudgetWindow::Ever];
+    let limit = |n: usize| BudgetLimit {
+        max_tokens: Some(60),
+        max_cost: Some(MicroUsd(60)),
+        ..calls(&format!("b{n}"), windows[n], 4)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut stores: Vec<Arc<SqliteStore>> = vec![open(dir.path()), open(dir.path())];
+    let mut now = time("2026-05-11T12:59:00Z");
+    let mut accounts: HashMap<usize, Vec<Granted>> = HashMap::new();
+    let mut in_flight: Vec<(AdmitRequest, usize, usize)> = Vec::new();
+    for (step, act) in acts.into_iter().enumerate() {
+        let store = stores[step % 2].clone();
+        match act {
+            Act::Admit { budget, tokens, cost } => {
+                let request = AdmitRequest {
+                    tokens,
+                    cost: MicroUsd(cost),
+                    budgets: vec![limit(budget)],
+                    ..request("a", now)
+                };
+                let micros = now.as_microsecond();
+                let account = accounts.entry(budget).or_default();
+                let counts = |g: &&Granted| match windows[budget] {
+                    BudgetWindow::Minute => g.at > micros - 60_000_000,
+                    BudgetWindow::Hour => g.at / 3_600_000_000 == micros / 3_600_000_000,
+                    _ => true,
+                };
+                let sum = |of: fn(&Granted) -> i64| account.iter().filter(counts).map(of).sum::<i64>();
+                let fits = sum(|_| 1) < 4
+                    && sum(|g| g.tokens) + i64::try_from(tokens).unwrap() <= 60
+                    && sum(|g| g.cost) + cost <= 60;
+                let granted = store.admit(request.clone()).await.unwrap() == Admission::Granted;
+                assert_eq!(granted, fits, "step {step}: {account:?}");
+                if granted {
+                    account.push(Granted { at: micros, tokens: i64::try_from(tokens).unwrap(), cost });
+                    in_flight.push((request, budget, account.len() - 1));
+                }
+            }
+            Act::Settle { tokens, cost } => {
+                let Some((request, budget, index)) = in_flight.pop() else { continue };
+                store.settle(settlement(&request, Some(tokens), Some(cost))).await.unwrap();
+                let entry = &mut accounts.get_mut(&budget).unwrap()[index];
+                (entry.tokens, entry.cost) = (i64::try_from(tokens).unwrap(), cost);
+            }
+            Act::Wait { millis } => now = later(now, millis),
+            Act::Reopen => {
+                stores[step % 2].close().await;
+                stores[step % 2] = open(dir.path());
+            }
+        }
+    }
+    assert_eq!(stores[0].verify().await.unwrap().bad, None);
+}

@@ -1,0 +1,755 @@
+//! What every store must do, whatever it is made of (SPEC I1, I4, I9, I10; R23, R36 to R39, R45, R47, R57).
+//! Each check takes a factory that opens one more handle, as another process would, on the same data.
+
+#[path = "store/sqlite.rs"]
+mod sqlite;
+mod store;
+
+use std::{collections::BTreeSet, sync::Arc};
+use store::*;
+use tollgate::{
+    cost::{BudgetAction, BudgetWindow},
+    decision::BudgetLimit,
+    model::{
+        AgentId, ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, PersonId,
+        PolicyId, SnapshotId, TraceId, WorkflowId,
+    },
+    policy::{ChannelKind, Violation},
+    store::{
+        Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked,
+        EventQuery, LimitRefusal, Store, StoreError,
+    },
+};
+
+type Opener<'f> = &'f (dyn Fn() -> Arc<dyn Store> + Sync);
+
+macro_rules! conformance {
+    ($($check:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            let dir = tempfile::tempdir().unwrap();
+            let opener = || -> Arc<dyn Store> { open(dir.path()) };
+            checks::$check(&opener).await;
+        }
+    )*};
+}
+
+conformance! {
+    a_cap_holds_under_64_tasks
+    a_cap_holds_over_two_handles
+    the_minute_rolls_exactly
+    a_rate_is_per_agent_and_policy
+    calendar_windows_begin_anew
+    a_refusal_reserves_nothing
+    the_strictest_full_limit_refuses
+    tokens_and_money_are_reserved_and_corrected
+    an_unknown_outcome_keeps_its_reservation
+    another_handle_may_settle
+    a_settlement_counts_once
+    a_loop_is_stopped_before_the_budget
+    an_alert_is_written_once_per_window
+    the_decision_records_the_counters_it_saw
+    budget_usage_is_what_was_counted
+    an_identical_ask_reuses_the_pending_record
+    of_two_deciders_one_is_first
+    an_approval_is_consumed_once
+    an_unusable_approval_reserves_nothing
+    a_person_excuses_the_budget_that_asked
+    a_change_elsewhere_wakes_a_waiter
+    approvals_survive_and_are_found
+    events_are_found_by_every_index
+    a_committed_event_is_seen_at_once_and_published
+    an_operation_that_fails_fails_alone
+    a_caller_who_left_leaves_nothing_reserved
+    results_are_learned
+    secrets_are_the_same_everywhere
+    a_closed_store_refuses
+    the_chain_verifies
+}
+
+async fn grant(store: &dyn Store, request: AdmitRequest) {
+    let call = request.event.call_id.clone();
+    assert_eq!(store.admit(request).await.unwrap(), Admission::Granted, "{call:?}");
+}
+
+async fn refuse(store: &dyn Store, request: AdmitRequest) -> LimitRefusal {
+    match store.admit(request).await.unwrap() {
+        Admission::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn with(budgets: &[BudgetLimit], now: jiff::Timestamp) -> AdmitRequest {
+    AdmitRequest { budgets: budgets.to_vec(), ..request("planner-01", now) }
+}
+
+async fn made(store: &dyn Store, digest: &str) -> ApprovalRecord {
+    match store.ask(pending(digest, start()), Vec::new()).await.unwrap() {
+        Asked::Made(record) => record,
+        Asked::Reused(record) => panic!("{record:?}"),
+    }
+}
+
+fn answer(record: &ApprovalRecord, status: ApprovalStatus, person: &str) -> ApprovalUpdate {
+    ApprovalUpdate {
+        id: record.id.clone(),
+        expected_version: record.version,
+        status,
+        answers: vec![ApprovalAnswer {
+            person: PersonId::from(person),
+            approve: status == ApprovalStatus::Approved,
+            at: start(),
+            channel: ChannelKind::Cli,
+            comment: Some("seen".to_owned()),
+            evidence: None,
+            snapshot: SnapshotId::from("snapshot"),
+        }],
+    }
+}
+
+async fn approved(store: &dyn Store, digest: &str) -> ApprovalRecord {
+    let record = made(store, digest).await;
+    assert!(
+        store.update_approval(answer(&record, ApprovalStatus::Approved, "alice"), Vec::new()).await.unwrap()
+    );
+    store.approval(record.id).await.unwrap().unwrap()
+}
+
+fn using(record: &ApprovalRecord, now: jiff::Timestamp) -> AdmitRequest {
+    AdmitRequest { approval: Some((record.id.clone(), record.binding.clone())), ..request("planner-01", now) }
+}
+
+mod checks {
+    use super::*;
+
+    /// R36: never more than N, whoever asks at once.
+    pub(super) async fn a_cap_holds_under_64_tasks(open: Opener<'_>) {
+        let store = open();
+        let limits = [calls("daily", BudgetWindow::Day, 40), calls("minute", BudgetWindow::Minute, 50)];
+        let tasks: Vec<_> = (0..64)
+            .map(|_| {
+                let (store, request) = (store.clone(), with(&limits, start()));
+                tokio::spawn(async move { store.admit(request).await.unwrap() })
+            })
+            .collect();
+        let mut granted = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Admission::Granted => granted += 1,
+                Admission::Refused(refusal) => assert_eq!(&*refusal.policy_id, "daily"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(granted, 40);
+        assert_eq!(all_events(&*store).await.len(), 64, "every admission has its decision on record");
+    }
+
+    /// I10: counters are one for all processes.
+    pub(super) async fn a_cap_holds_over_two_handles(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let limits = [calls("minute", BudgetWindow::Minute, 25), calls("ever", BudgetWindow::Ever, 30)];
+        let tasks: Vec<_> = (0..64)
+            .map(|n| {
+                let (store, request) = (stores[n % 2].clone(), with(&limits, start()));
+                tokio::spawn(async move { store.admit(request).await.unwrap() == Admission::Granted })
+            })
+            .collect();
+        let mut granted = 0;
+        for task in tasks {
+            granted += u32::from(task.await.unwrap());
+        }
+        assert_eq!(granted, 25);
+        let report = stores[0].verify().await.unwrap();
+        assert_eq!((report.records, report.bad), (64, None));
+    }
+
+    pub(super) async fn the_minute_rolls_exactly(open: Opener<'_>) {
+        let store = open();
+        let limit = [calls("minute", BudgetWindow::Minute, 2)];
+        let t0 = start();
+        grant(&*store, with(&limit, t0)).await;
+        grant(&*store, with(&limit, later(t0, 20_000))).await;
+        let refusal = refuse(&*store, with(&limit, later(t0, 59_999))).await;
+        assert_eq!((refusal.decision, refusal.retry_after_ms), (EventDecision::Throttle, Some(1)));
+        grant(&*store, with(&limit, later(t0, 60_000))).await;
+        let refusal = refuse(&*store, with(&limit, later(t0, 60_001))).await;
+        assert_eq!(refusal.retry_after_ms, Some(19_999));
+        // A restart forgets nothing, and another handle knows the same.
+        let refusal = refuse(&*open(), with(&limit, later(t0, 79_000))).await;
+        assert_eq!(refusal.retry_after_ms, Some(1_000));
+        grant(&*open(), with(&limit, later(t0, 80_000))).await;
+        refuse(&*store, with(&limit, later(t0, 80_000))).await;
+    }
+
+    /// R37, R38.
+    pub(super) async fn a_rate_is_per_agent_and_policy(open: Opener<'_>) {
+        let store = open();
+        let ask = |agent: &str, id: &str, on| AdmitRequest {
+            rates: vec![rate(id, 1, on)],
+            ..request(agent, start())
+        };
+        grant(&*store, ask("a", "p", Violation::Throttle)).await;
+        grant(&*store, ask("b", "p", Violation::Throttle)).await;
+        grant(&*store, ask("a", "q", Violation::Deny)).await;
+        let refusal = refuse(&*store, ask("a", "p", Violation::Throttle)).await;
+        assert_eq!((refusal.decision, &*refusal.policy_id), (EventDecision::Throttle, "p"));
+        assert_eq!(refusal.retry_after_ms, Some(60_000));
+        let refusal = refuse(&*store, ask("a", "q", Violation::Deny)).await;
+        assert_eq!((refusal.decision, refusal.retry_after_ms), (EventDecision::Deny, None));
+        let mut costly = ask("c", "usd", Violation::Throttle);
+        costly.rates[0].max_calls = None;
+        costly.rates[0].max_cost = Some(MicroUsd(100));
+        costly.cost = MicroUsd(60);
+        grant(&*store, costly.clone()).await;
+        costly.event.call_id = Some(CallId::from(unique()));
+        let refusal = refuse(&*store, costly).await;
+        assert!(refusal.reason.contains("0.0001 USD"), "{}", refusal.reason);
+    }
+
+    pub(super) async fn calendar_windows_begin_anew(open: Opener<'_>) {
+        let store = open();
+        let check = async |window, before: &str, after: &str, wait: u64| {
+            let limit = [calls(&format!("{window:?}"), window, 1)];
+            grant(&*store, with(&limit, time(before))).await;
+            let refusal = refuse(&*store, with(&limit, time(before))).await;
+            assert_eq!(refusal.retry_after_ms, Some(wait), "{window:?}");
+            grant(&*store, with(&limit, time(after))).await;
+            refuse(&*store, with(&limit, time(after))).await;
+        };
+        check(BudgetWindow::Hour, "2026-05-11T12:59:59.5Z", "2026-05-11T13:00:00Z", 500).await;
+        check(BudgetWindow::Day, "2026-05-11T23:00:00Z", "2026-05-12T00:00:00Z", 3_600_000).await;
+        check(BudgetWindow::Month, "2026-02-28T12:00:00Z", "2026-03-01T00:00:00Z", 43_200_000).await;
+        let ever = [calls("ever", BudgetWindow::Ever, 1)];
+        grant(&*store, with(&ever, time("2026-01-01T00:00:00Z"))).await;
+        let refusal = refuse(&*store, with(&ever, time("2036-01-01T00:00:00Z"))).await;
+        assert_eq!(refusal.retry_after_ms, None);
+    }
+
+    /// All or nothing.
+    pub(super) async fn a_refusal_reserves_nothing(open: Opener<'_>) {
+        let store = open();
+        let both = [calls("wide", BudgetWindow::Day, 3), calls("narrow", BudgetWindow::Minute, 1)];
+        grant(&*store, with(&both, start())).await;
+        for _ in 0..5 {
+            assert_eq!(&*refuse(&*store, with(&both, start())).await.policy_id, "narrow");
+        }
+        let wide = &both[..1];
+        grant(&*store, with(wide, start())).await;
+        grant(&*store, with(wide, start())).await;
+        refuse(&*store, with(wide, start())).await;
+        let refused = store
+            .events(EventQuery { decision: Some(EventDecision::Throttle), ..EventQuery::default() })
+            .await
+            .unwrap();
+        assert_eq!(refused.len(), 6);
+        assert_eq!(refused[0].draft.policy_id.as_deref(), Some("narrow"));
+        assert_eq!(refused[0].draft.rule_id, None);
+        assert!(refused[0].draft.reason.as_deref().unwrap().contains("1 calls in 60 s, and 1 are used"));
+    }
+
+    pub(super) async fn the_strictest_full_limit_refuses(open: Opener<'_>) {
+        let store = open();
+        let budget = |id: &str, on_exceed| BudgetLimit { on_exceed, ..calls(id, BudgetWindow::Day, 0) };
+        let check = async |budgets: &[BudgetLimit], expect: &str, decision| {
+            let refusal = refuse(&*store, with(budgets, start())).await;
+            assert_eq!((&*refusal.policy_id, refusal.decision), (expect, decision));
+        };
+        let ask = budget("ask", BudgetAction::RequireApproval);
+        let throttle = budget("throttle", BudgetAction::Throttle);
+        let deny = budget("deny", BudgetAction::Deny);
+        check(&[ask.clone(), throttle.clone(), deny], "deny", EventDecision::Deny).await;
+        check(&[ask.clone(), throttle], "throttle", EventDecision::Throttle).await;
+        check(&[ask], "ask", EventDecision::PendingApproval).await;
+    }
+
+    pub(super) async fn tokens_and_money_are_reserved_and_corrected(open: Opener<'_>) {
+        let store = open();
+        for window in [BudgetWindow::Day, BudgetWindow::Minute] {
+            let limit = [BudgetLimit {
+                max_tokens: Some(100),
+                max_cost: Some(MicroUsd(1_000)),
+                ..budget(&format!("{window:?}"), window)
+            }];
+            let ask = |tokens, cost| AdmitRequest { tokens, cost: MicroUsd(cost), ..with(&limit, start()) };
+            let first = ask(60, 400);
+            grant(&*store, first.clone()).await;
+            refuse(&*store, ask(41, 0)).await;
+            refuse(&*store, ask(0, 601)).await;
+            grant(&*store, ask(40, 600)).await;
+            // Real: 10 tokens, 100 micro-USD.
+            store.settle(settlement(&first, Some(10), Some(100))).await.unwrap();
+            refuse(&*store, ask(51, 0)).await;
+            let second = ask(50, 300);
+            grant(&*store, second.clone()).await;
+            // An overshoot is recorded and counts.
+            store.settle(settlement(&second, Some(70), Some(300))).await.unwrap();
+            let refusal = refuse(&*store, ask(1, 0)).await;
+            assert!(refusal.reason.contains("120 are used"), "{}", refusal.reason);
+        }
+    }
+
+    pub(super) async fn an_unknown_outcome_keeps_its_reservation(open: Opener<'_>) {
+        let store = open();
+        let limit = [BudgetLimit { max_tokens: Some(100), ..budget("b", BudgetWindow::Day) }];
+        let first = AdmitRequest { tokens: 80, ..with(&limit, start()) };
+        grant(&*store, first.clone()).await;
+        let mut unknown = settlement(&first, None, None);
+        unknown.outcome = Outcome::Unknown;
+        store.settle(unknown).await.unwrap();
+        refuse(&*store, AdmitRequest { tokens: 21, ..with(&limit, start()) }).await;
+        let last = all_events(&*store).await.remove(1);
+        assert_eq!(last.draft.outcome, Some(Outcome::Unknown));
+    }
+
+    pub(super) async fn another_handle_may_settle(open: Opener<'_>) {
+        let (one, two) = (open(), open());
+        let limit = [
+            BudgetLimit { max_tokens: Some(100), ..budget("day", BudgetWindow::Day) },
+            BudgetLimit { max_tokens: Some(100), ..budget("minute", BudgetWindow::Minute) },
+        ];
+        let first = AdmitRequest { tokens: 100, ..with(&limit, start()) };
+        grant(&*one, first.clone()).await;
+        two.settle(settlement(&first, Some(1), None)).await.unwrap();
+        one.settle(settlement(&first, Some(100), None)).await.unwrap();
+        grant(&*one, AdmitRequest { tokens: 99, ..with(&limit, start()) }).await;
+        refuse(&*two, AdmitRequest { tokens: 1, ..with(&limit, start()) }).await;
+    }
+
+    pub(super) async fn a_settlement_counts_once(open: Opener<'_>) {
+        let store = open();
+        let limit = [BudgetLimit { max_tokens: Some(100), ..budget("b", BudgetWindow::Ever) }];
+        let first = AdmitRequest { tokens: 50, ..with(&limit, start()) };
+        grant(&*store, first.clone()).await;
+        for _ in 0..3 {
+            store.settle(settlement(&first, Some(10), None)).await.unwrap();
+        }
+        assert_eq!(all_events(&*store).await.len(), 2);
+        assert_eq!(store.budget_usage(start()).await.unwrap()[0].tokens, 10);
+        let never = settlement(&request("x", start()), None, None);
+        assert!(matches!(store.settle(never).await, Err(StoreError::Failed(_))));
+    }
+
+    /// R39.
+    pub(super) async fn a_loop_is_stopped_before_the_budget(open: Opener<'_>) {
+        let store = open();
+        let limit = [calls("daily", BudgetWindow::Day, 100)];
+        let same = |agent: &str, now| AdmitRequest {
+            digest: "same".into(),
+            max_repeats: Some(3),
+            budgets: limit.to_vec(),
+            ..request(agent, now)
+        };
+        let t0 = start();
+        grant(&*store, same("planner-01", t0)).await;
+        grant(&*open(), same("planner-01", later(t0, 1_000))).await;
+        // An ask is a repeat too.
+        store.ask(pending("same", later(t0, 2_000)), Vec::new()).await.unwrap();
+        let refusal = refuse(&*store, same("planner-01", later(t0, 3_000))).await;
+        assert_eq!((&*refusal.policy_id, refusal.decision), ("loop", EventDecision::Throttle));
+        assert_eq!(refusal.retry_after_ms, Some(57_000));
+        assert!(refusal.reason.contains("3 times in the last 60 s"), "{}", refusal.reason);
+        grant(&*store, same("other", later(t0, 3_000))).await;
+        grant(&*store, same("planner-01", later(t0, 60_000))).await;
+        refuse(&*store, same("planner-01", later(t0, 60_000))).await;
+        assert_eq!(store.budget_usage(later(t0, 60_000)).await.unwrap()[0].calls, 4);
+    }
+
+    pub(super) async fn an_alert_is_written_once_per_window(open: Opener<'_>) {
+        let store = open();
+        for window in [BudgetWindow::Hour, BudgetWindow::Minute] {
+            let id = format!("{window:?}");
+            let limit = [BudgetLimit { alert_at: Some(50), ..calls(&id, window, 4) }];
+            for _ in 0..4 {
+                grant(&*store, with(&limit, start())).await;
+            }
+            let of = |id: &str| EventQuery {
+                event_type: Some(EventType::Alert),
+                policy_id: Some(PolicyId::from(id)),
+                ..EventQuery::default()
+            };
+            let alerts = store.events(of(&id)).await.unwrap();
+            assert_eq!(alerts.len(), 1, "{window:?}");
+            assert!(alerts[0].draft.reason.as_deref().unwrap().contains("2 of 4 calls"));
+            let next = later(start(), 3_600_000);
+            for _ in 0..3 {
+                grant(&*open(), with(&limit, next)).await;
+            }
+            assert_eq!(store.events(of(&id)).await.unwrap().len(), 2, "{window:?}");
+        }
+    }
+
+    pub(super) async fn the_decision_records_the_counters_it_saw(open: Opener<'_>) {
+        let store = open();
+        let limit = [BudgetLimit { max_cost: Some(MicroUsd(2_500_000)), ..calls("b", BudgetWindow::Day, 9) }];
+        let ask = || {
+            let mut ask = AdmitRequest { cost: MicroUsd(1_250_000), ..with(&limit, start()) };
+            ask.event.limits = Some(serde_json::json!({"timeout": "30s"}));
+            ask
+        };
+        let mut published = store.committed();
+        grant(&*store, ask()).await;
+        grant(&*store, ask()).await;
+        let events = all_events(&*store).await;
+        assert_eq!(
+            events[1].draft.limits,
+            Some(serde_json::json!({
+                "timeout": "30s",
+                "counters": [
+                    {"id": "b", "key": "key", "window": "day", "unit": "calls", "used": 1, "cap": 9},
+                    {"id": "b", "key": "key", "window": "day", "unit": "cost_usd", "used": 1.25, "cap": 2.5},
+                ]
+            }))
+        );
+        assert_eq!(*published.recv().await.unwrap(), events[0]);
+        assert_eq!(*published.recv().await.unwrap(), events[1]);
+    }
+
+    pub(super) async fn budget_usage_is_what_was_counted(open: Opener<'_>) {
+        let store = open();
+        let limits = [budget("day", BudgetWindow::Day), budget("minute", BudgetWindow::Minute)];
+        let first = AdmitRequest { tokens: 7, cost: MicroUsd(11), ..with(&limits, start()) };
+        grant(&*store, first.clone()).await;
+        store.settle(settlement(&first, Some(5), Some(10))).await.unwrap();
+        let usage = open().budget_usage(later(start(), 1_000)).await.unwrap();
+        let seen: Vec<_> =
+            usage.iter().map(|u| (&*u.id, &*u.window, u.calls, u.tokens, u.cost_usd.0)).collect();
+        assert_eq!(seen, [("day", "day", 1, 5, 10), ("minute", "minute", 1, 5, 10)]);
+        assert_eq!(usage[0].window_start, Some(time("2026-05-11T00:00:00Z")));
+        assert_eq!(usage[1].window_start, None);
+        let usage = store.budget_usage(later(start(), 60_000)).await.unwrap();
+        assert_eq!(usage.len(), 1, "the minute has rolled on");
+    }
+
+    /// SPEC 6: an identical ask reuses the pending record, in every process.
+    pub(super) async fn an_identical_ask_reuses_the_pending_record(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let tasks: Vec<_> = (0..16)
+            .map(|n| {
+                let store = stores[n % 2].clone();
+                let event = EventDraft::system(EventType::ApprovalRequested, start());
+                tokio::spawn(async move { store.ask(pending("d", start()), vec![event]).await.unwrap() })
+            })
+            .collect();
+        let mut ids = BTreeSet::new();
+        let mut made = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Asked::Made(record) => {
+                    made += 1;
+                    ids.insert(record.id);
+                }
+                Asked::Reused(record) => {
+                    ids.insert(record.id);
+                }
+            }
+        }
+        assert_eq!((made, ids.len()), (1, 1));
+        assert_eq!(all_events(&*stores[0]).await.len(), 1);
+        let expired = pending("d", later(start(), 15 * 60_000));
+        assert!(matches!(stores[0].ask(expired, Vec::new()).await.unwrap(), Asked::Made(_)));
+        assert!(matches!(stores[0].ask(pending("e", start()), Vec::new()).await.unwrap(), Asked::Made(_)));
+    }
+
+    /// R22, R29: whoever is second changes nothing and leaves no event.
+    pub(super) async fn of_two_deciders_one_is_first(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let record = made(&*stores[0], "d").await;
+        let tasks: Vec<_> = [(0, ApprovalStatus::Approved), (1, ApprovalStatus::Rejected)]
+            .into_iter()
+            .map(|(n, status)| {
+                let (store, update) = (stores[n].clone(), answer(&record, status, "alice"));
+                let event = EventDraft::system(EventType::ApprovalDecided, start());
+                tokio::spawn(async move { store.update_approval(update, vec![event]).await.unwrap() })
+            })
+            .collect();
+        let mut won = Vec::new();
+        for task in tasks {
+            won.push(task.await.unwrap());
+        }
+        assert_eq!(won.iter().filter(|w| **w).count(), 1);
+        assert_eq!(all_events(&*stores[0]).await.len(), 1);
+        let after = stores[0].approval(record.id.clone()).await.unwrap().unwrap();
+        let expect = if won[0] { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
+        assert_eq!((after.status, after.version, after.answers.len()), (expect, 2, 1));
+    }
+
+    /// I4: at most once, across processes too.
+    pub(super) async fn an_approval_is_consumed_once(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let record = approved(&*stores[0], "d").await;
+        let tasks: Vec<_> = (0..8)
+            .map(|n| {
+                let (store, request) = (stores[n % 2].clone(), using(&record, start()));
+                tokio::spawn(async move { store.admit(request).await.unwrap() })
+            })
+            .collect();
+        let mut granted = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Admission::Granted => granted += 1,
+                Admission::ApprovalUnusable(reason) => assert!(reason.contains("used already"), "{reason}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(granted, 1);
+        let after = stores[1].approval(record.id).await.unwrap().unwrap();
+        assert_eq!(after.status, ApprovalStatus::Consumed);
+        assert_eq!(stores[1].approval_for(after.binding, start()).await.unwrap(), None);
+    }
+
+    pub(super) async fn an_unusable_approval_reserves_nothing(open: Opener<'_>) {
+        let store = open();
+        let limit = [calls("b", BudgetWindow::Day, 1)];
+        let check = async |request: AdmitRequest, expect: &str| {
+            let request = AdmitRequest { budgets: limit.to_vec(), ..request };
+            let call = request.event.call_id.clone();
+            match store.admit(request).await.unwrap() {
+                Admission::ApprovalUnusable(reason) => assert!(reason.contains(expect), "{reason}"),
+                other => panic!("{other:?}"),
+            }
+            let events = store.events(EventQuery { call_id: call, ..EventQuery::default() }).await.unwrap();
+            assert_eq!(events.len(), 1);
+            assert_eq!(events[0].draft.decision, Some(EventDecision::Deny));
+            assert!(events[0].draft.reason.as_deref().unwrap().contains(expect));
+        };
+        let waiting = made(&*store, "waiting").await;
+        check(using(&waiting, start()), "has not been decided").await;
+        store.update_approval(answer(&waiting, ApprovalStatus::Rejected, "bob"), Vec::new()).await.unwrap();
+        check(using(&waiting, start()), "was rejected").await;
+        let record = approved(&*store, "d").await;
+        check(using(&record, later(start(), 15 * 60_000)), "has expired").await;
+        let mut other = using(&record, start());
+        other.approval.as_mut().unwrap().1.digest = "another".into();
+        check(other, "another call").await;
+        let mut nothing = using(&record, start());
+        nothing.approval.as_mut().unwrap().0 = "nothing".into();
+        check(nothing, "there is no approval").await;
+        // A full budget does not use the approval up either.
+        let full =
+            AdmitRequest { budgets: vec![calls("full", BudgetWindow::Day, 0)], ..using(&record, start()) };
+        refuse(&*store, full).await;
+        grant(&*store, AdmitRequest { budgets: limit.to_vec(), ..using(&record, start()) }).await;
+    }
+
+    pub(super) async fn a_person_excuses_the_budget_that_asked(open: Opener<'_>) {
+        let store = open();
+        let asks = |id: &str| BudgetLimit {
+            on_exceed: BudgetAction::RequireApproval,
+            ..calls(id, BudgetWindow::Day, 0)
+        };
+        let record = approved(&*store, "d").await;
+        let other = AdmitRequest { budgets: vec![asks("other")], ..using(&record, start()) };
+        assert_eq!(refuse(&*store, other).await.decision, EventDecision::PendingApproval);
+        // The record's requirement names `gate`.
+        grant(&*store, AdmitRequest { budgets: vec![asks("gate")], ..using(&record, start()) }).await;
+        assert_eq!(store.budget_usage(start()).await.unwrap()[0].calls, 1);
+    }
+
+    /// I10: a decision made in one process wakes a caller waiting in another.
+    pub(super) async fn a_change_elsewhere_wakes_a_waiter(open: Opener<'_>) {
+        let (waiter, decider) = (open(), open());
+        let record = made(&*waiter, "d").await;
+        for (store, status) in [(&decider, ApprovalStatus::Approved), (&waiter, ApprovalStatus::Cancelled)] {
+            let mut changes = waiter.approval_changes();
+            let waiting = {
+                let (waiter, id) = (waiter.clone(), record.id.clone());
+                tokio::spawn(async move {
+                    loop {
+                        let now = waiter.approval(id.clone()).await.unwrap().unwrap();
+                        if now.status == status {
+                            return;
+                        }
+                        changes.changed().await.unwrap();
+                    }
+                })
+            };
+            let current = store.approval(record.id.clone()).await.unwrap().unwrap();
+            assert!(store.update_approval(answer(&current, status, "alice"), Vec::new()).await.unwrap());
+            waiting.await.unwrap();
+        }
+    }
+
+    /// R23.
+    pub(super) async fn approvals_survive_and_are_found(open: Opener<'_>) {
+        let store = open();
+        let first = made(&*store, "a").await;
+        let second = approved(&*store, "b").await;
+        store.close().await;
+        let store = open();
+        let ids = |records: Vec<ApprovalRecord>| records.into_iter().map(|r| r.id).collect::<Vec<_>>();
+        let find = async |filter| ids(store.approvals(filter).await.unwrap());
+        assert_eq!(find(ApprovalFilter::default()).await, [second.id.clone(), first.id.clone()]);
+        let pending = ApprovalFilter { status: vec![ApprovalStatus::Pending], ..ApprovalFilter::default() };
+        assert_eq!(find(pending).await, [first.id.clone()]);
+        let nobody = ApprovalFilter { agent: Some(AgentId::from("nobody")), ..ApprovalFilter::default() };
+        assert!(find(nobody).await.is_empty());
+        assert_eq!(find(ApprovalFilter { limit: 1, ..ApprovalFilter::default() }).await, [second.id.clone()]);
+        assert_eq!(store.approval(second.id.clone()).await.unwrap(), Some(second.clone()));
+        let found = async |now| store.approval_for(second.binding.clone(), now).await.unwrap().map(|r| r.id);
+        assert_eq!(found(start()).await, Some(second.id.clone()));
+        assert_eq!(found(second.expires_at).await, None);
+    }
+
+    /// R47.
+    pub(super) async fn events_are_found_by_every_index(open: Opener<'_>) {
+        let store = open();
+        let mut wanted = decision("wanted", time("2026-05-12T00:00:00.0000005Z"));
+        wanted.trace_id = TraceId::parse("11111111111111111111111111111111");
+        wanted.workflow_id = Some(WorkflowId::from("wanted"));
+        wanted.policy_id = Some(PolicyId::from("wanted"));
+        wanted.tool = Some("wanted".to_owned());
+        wanted.decision = Some(EventDecision::Suggest);
+        wanted.event_type = EventType::AdminAction;
+        wanted.approval_id = Some("wanted".into());
+        let others = (0..5).map(|_| decision("other", start()));
+        let drafts: Vec<_> = others.clone().chain([wanted.clone()]).chain(others).collect();
+        store.record(drafts).await.unwrap();
+        let any = EventQuery::default;
+        let queries = [
+            EventQuery { trace_id: wanted.trace_id, ..any() },
+            EventQuery { workflow_id: wanted.workflow_id.clone(), ..any() },
+            EventQuery { agent_id: wanted.agent_id.clone(), ..any() },
+            EventQuery { policy_id: wanted.policy_id.clone(), ..any() },
+            EventQuery { tool: wanted.tool.clone(), ..any() },
+            EventQuery { decision: wanted.decision, ..any() },
+            EventQuery { event_type: Some(wanted.event_type), ..any() },
+            EventQuery { call_id: wanted.call_id.clone(), ..any() },
+            EventQuery { approval_id: wanted.approval_id.clone(), ..any() },
+            EventQuery { since: Some(time("2026-05-12T00:00:00Z")), ..any() },
+            EventQuery { after_seq: Some(5), limit: 1, ..any() },
+            EventQuery {
+                agent_id: wanted.agent_id.clone(),
+                trace_id: wanted.trace_id,
+                newest_first: true,
+                ..any()
+            },
+        ];
+        for query in queries {
+            let found = store.events(query.clone()).await.unwrap();
+            assert_eq!(found.len(), 1, "{query:?}");
+            assert_eq!((found[0].seq, &found[0].draft), (6, &wanted), "{query:?}");
+        }
+        let until = EventQuery { until: Some(time("2026-05-12T00:00:00Z")), ..any() };
+        assert_eq!(store.events(until).await.unwrap().len(), 10);
+        let seqs = async |query| -> Vec<i64> {
+            store.events(query).await.unwrap().into_iter().map(|e| e.seq).collect()
+        };
+        assert_eq!(seqs(EventQuery { newest_first: true, limit: 3, ..any() }).await, [11, 10, 9]);
+        assert_eq!(seqs(EventQuery { limit: 2, ..any() }).await, [1, 2]);
+    }
+
+    /// R45: nothing answers before it is committed, and what is committed is seen by every later read.
+    pub(super) async fn a_committed_event_is_seen_at_once_and_published(open: Opener<'_>) {
+        let (store, other) = (open(), open());
+        let (mut here, mut there) = (store.committed(), other.committed());
+        for n in 1..=20 {
+            store.record(vec![decision("a", start())]).await.unwrap();
+            let query = EventQuery { after_seq: Some(n - 1), ..EventQuery::default() };
+            assert_eq!(other.events(query.clone()).await.unwrap().len(), 1);
+            assert_eq!(store.events(query).await.unwrap()[0], *here.recv().await.unwrap());
+        }
+        assert!(there.try_recv().is_err(), "only this process's own");
+        store.close().await;
+        assert!(here.recv().await.is_err(), "the end is told");
+    }
+
+    pub(super) async fn an_operation_that_fails_fails_alone(open: Opener<'_>) {
+        let store = open();
+        let mut tasks = Vec::new();
+        for n in 0..64 {
+            let store = store.clone();
+            tasks.push(tokio::spawn(async move {
+                if n % 8 == 0 {
+                    let never = settlement(&request("x", start()), None, None);
+                    assert!(store.settle(never).await.is_err());
+                    0
+                } else {
+                    store.record(vec![decision("a", start())]).await.unwrap();
+                    1
+                }
+            }));
+        }
+        let mut recorded = 0;
+        for task in tasks {
+            recorded += task.await.unwrap();
+        }
+        let report = store.verify().await.unwrap();
+        assert_eq!((report.records, report.bad), (recorded, None));
+        assert_eq!(recorded, 56);
+    }
+
+    /// I1: nothing stays reserved for a call that nobody will dispatch.
+    pub(super) async fn a_caller_who_left_leaves_nothing_reserved(open: Opener<'_>) {
+        let store = open();
+        let limit = [calls("b", BudgetWindow::Minute, 1_000), calls("d", BudgetWindow::Day, 1_000)];
+        for round in 0..200_u32 {
+            let mut admission = store.admit(AdmitRequest { tokens: 10, ..with(&limit, start()) });
+            // Polled once or not at all, then dropped while the writer is at it.
+            if round % 2 == 0 {
+                drop(futures::poll!(&mut admission));
+            }
+            drop(admission);
+        }
+        // Everything queued before this has been answered, and what was left behind is next.
+        store.ping().await.unwrap();
+        store.ping().await.unwrap();
+        let usage = store.budget_usage(start()).await.unwrap();
+        assert!(usage.iter().all(|u| u.tokens == 0), "{usage:?}");
+        let events = all_events(&*store).await;
+        let count = |kind| events.iter().filter(|e| e.draft.event_type == kind).count();
+        assert_eq!(count(EventType::AgentDecision), count(EventType::AgentSideEffect));
+    }
+
+    pub(super) async fn results_are_learned(open: Opener<'_>) {
+        let store = open();
+        for (n, tokens) in [800, 0, 1_600].into_iter().enumerate() {
+            let call = request("a", start());
+            let store = if n == 1 { open() } else { store.clone() };
+            grant(&*store, call.clone()).await;
+            let mut settlement = settlement(&call, None, None);
+            settlement.learned = Some(("files__read".to_owned(), tokens));
+            store.settle(settlement).await.unwrap();
+        }
+        // 800, then 700, then 812.5 rounded up.
+        assert_eq!(store.learned_result_tokens().await.unwrap(), [("files__read".to_owned(), 813)]);
+    }
+
+    pub(super) async fn secrets_are_the_same_everywhere(open: Opener<'_>) {
+        let (one, two) = (open(), open());
+        assert_eq!(one.secret("digest", [1; 32]).await.unwrap(), [1; 32]);
+        assert_eq!(two.secret("digest", [2; 32]).await.unwrap(), [1; 32]);
+        assert_eq!(two.secret("other", [3; 32]).await.unwrap(), [3; 32]);
+    }
+
+    pub(super) async fn a_closed_store_refuses(open: Opener<'_>) {
+        let store = open();
+        let waiting: Vec<_> = (0..100).map(|_| store.record(vec![decision("a", start())])).collect();
+        store.close().await;
+        for answer in waiting {
+            answer.await.unwrap();
+        }
+        assert!(matches!(store.ping().await, Err(StoreError::Closed)));
+        assert!(matches!(store.admit(request("a", start())).await, Err(StoreError::Closed)));
+        assert!(matches!(store.events(EventQuery::default()).await, Err(StoreError::Closed)));
+        store.close().await;
+        assert_eq!(all_events(&*open()).await.len(), 100);
+    }
+
+    /// I9, R57.
+    pub(super) async fn the_chain_verifies(open: Opener<'_>) {
+        let (one, two) = (open(), open());
+        assert_eq!(one.verify().await.unwrap().records, 0);
+        for n in 0..30 {
+            let store = if n % 2 == 0 { &one } else { &two };
+            store.record(vec![decision("a", start()), decision("b", start())]).await.unwrap();
+        }
+        let report = one.verify().await.unwrap();
+        assert_eq!((report.records, &report.bad), (60, &None));
+        let events = all_events(&*one).await;
+        assert_eq!(events.last().unwrap().hash, report.head);
+        assert_eq!(events[0].prev_hash, "0".repeat(64));
+        for pair in events.windows(2) {
+            assert_eq!((pair[1].seq, &pair[1].prev_hash), (pair[0].seq + 1, &pair[0].hash));
+        }
+    }
+}
