@@ -186,6 +186,12 @@ impl Store for Memory {
         found.truncate(query.limit.max(1));
         self.answer(found)
     }
+    fn event_lines(&self, _: EventQuery) -> store::Answer<'_, Vec<EventLine>> {
+        unreachable!("the admin listener exports nothing")
+    }
+    fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
+        tokio::sync::broadcast::channel(1).1
+    }
     fn budget_usage(&self, _: Timestamp) -> store::Answer<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
     }
