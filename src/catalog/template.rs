@@ -2,7 +2,7 @@
 
 /// A template as literal pieces with variables between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UriTemplate {
+pub(super) struct UriTemplate {
     pieces: Vec<Piece>,
 }
 
@@ -17,7 +17,7 @@ enum Piece {
 
 impl UriTemplate {
     /// Reads one; `None` where braces do not match or it is longer than is sensible.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         if text.len() > 2048 {
             return None;
         }
@@ -49,7 +49,7 @@ impl UriTemplate {
     }
 
     /// Whether the URI can be an expansion of it.
-    pub fn matches(&self, uri: &str) -> bool {
+    pub(super) fn matches(&self, uri: &str) -> bool {
         let bytes = uri.as_bytes();
         // Offsets reachable after each piece: linear space, no backtracking.
         let mut reachable = vec![false; bytes.len() + 1];

@@ -50,7 +50,7 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
             screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
         }
         AuditCommand::Export { filter, limit, format } => {
-            export(&store, &mut screen, query(filter, now), limit, format).await
+            export(&store, query(filter, now), limit, format).await
         }
         AuditCommand::Tail { filter, limit, json } => {
             let query = query(filter, now);
@@ -141,45 +141,24 @@ async fn show(
     if json {
         return screen.json(&crate::front::admin::trace_report(trace, &events));
     }
-    screen.line(&wiring::trace_text(trace, &events))
+    let mut approvals = Vec::new();
+    let ids: std::collections::BTreeSet<_> = events.iter().filter_map(|e| e.draft.approval_id.clone()).collect();
+    for id in ids {
+        approvals.extend(store.approval(id).await?);
+    }
+    screen.line(&wiring::trace_text(&events, &approvals))
 }
-
-/// How many events are read at once.
-const PAGE: u64 = 1000;
 
 /// Page by page up to the head of the moment it began, so that a busy gateway cannot make it endless.
 async fn export(
     store: &Arc<dyn Store>,
-    screen: &mut Screen,
     query: EventQuery,
     limit: Option<u64>,
     format: ExportFormat,
 ) -> Result<(), CliError> {
     let end = head(store).await?;
-    let mut after = 0;
-    let mut left = limit.unwrap_or(u64::MAX);
-    if format == ExportFormat::Csv {
-        screen.raw(&wiring::csv(&[], true)?)?;
-    }
-    while left > 0 && after < end {
-        let page = usize::try_from(left.min(PAGE)).unwrap_or(usize::MAX);
-        let wanted = EventQuery { after_seq: Some(after), newest_first: false, limit: page, ..query.clone() };
-        let mut events = store.events(wanted).await?;
-        events.retain(|event| event.seq <= end);
-        let Some(last) = events.last() else { break };
-        after = last.seq;
-        left = left.saturating_sub(u64::try_from(events.len()).unwrap_or(u64::MAX));
-        match format {
-            ExportFormat::Jsonl => {
-                let mut lines = Vec::new();
-                for event in &events {
-                    serde_json::to_writer(&mut lines, event).map_err(std::io::Error::other)?;
-                    lines.push(b'\n');
-                }
-                screen.raw(&String::from_utf8_lossy(&lines))?;
-            }
-            ExportFormat::Csv => screen.raw(&wiring::csv(&events, false)?)?,
-        }
-    }
-    Ok(())
+    let limit = usize::try_from(limit.unwrap_or(0)).unwrap_or(usize::MAX);
+    let query = EventQuery { until_seq: Some(end), limit, ..query };
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    wiring::export(store.as_ref(), query, format == ExportFormat::Csv, &mut out).await
 }

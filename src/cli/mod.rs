@@ -66,7 +66,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::DemoUpstream => block(wiring::demo_upstream()),
-        Command::SuperviseChild { args } => return wiring::supervise_child(args),
+        Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -80,7 +80,7 @@ impl Running {
     /// Calls in flight first, then the upstreams, then the record of it all.
     async fn end(self) {
         self.reloader.abort();
-        wiring::shutdown(&self.gateway, self.drain).await;
+        wiring::shutdown(&self.gateway).await;
         self.sinks_end.cancel();
         for sink in self.sinks {
             sink.await.ok();
@@ -102,7 +102,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
     let gateway = &running.gateway;
-    let mut mcp = tokio::spawn(wiring::serve_mcp(mcp, Arc::clone(gateway), mcp_end.clone()));
+    let mut mcp = tokio::spawn(wiring::serve_mcp(mcp, Arc::clone(gateway), Arc::clone(&system), mcp_end.clone()));
     let mut admin = tokio::spawn(wiring::serve_admin(admin, Arc::clone(gateway), system, admin_end.clone()));
     tell(&line);
     let ended = tokio::select! {
@@ -147,9 +147,10 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
         });
     }
     let mut signals = Signals::listen()?;
-    let running = Running::start(&path, loaded, &args.run, Arc::new(System::default())).await?;
+    let system = Arc::new(System::default());
+    let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
     let end = CancellationToken::new();
-    let session = wiring::serve_stdio(Arc::clone(&running.gateway), args.agent, end.clone());
+    let session = wiring::serve_stdio(Arc::clone(&running.gateway), system, args.agent, end.clone());
     let mut session = tokio::spawn(session);
     let ended = tokio::select! {
         () = signals.ending() => Ok(()),

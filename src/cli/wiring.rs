@@ -2,128 +2,190 @@
 
 use super::failure::CliError;
 use crate::{
-    clock::System,
+    audit, clock::System, config,
     config::Config,
     front,
-    gateway::{Gateway, InForce},
-    model::{AgentId, Event, OwnerId, Problems, TraceId},
+    gateway::{Gateway, GatewayParts, InForce},
+    identity::{AgentPrincipal, Principal, Proof},
+    model::{AgentId, Event, OwnerId, Problems},
     policy::PolicySet,
-    store::Store,
-    upstream::UpstreamState,
+    store::{ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
+    upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What the files say.
-pub(crate) struct Loaded {
-    /// servers.toml.
-    pub(crate) config: Config,
-    /// The bundle.
-    pub(crate) policies: PolicySet,
-    /// What somebody should look at.
-    pub(crate) lints: Problems,
-}
-
-fn unwired<T>(what: &str) -> Result<T, CliError> {
-    Err(CliError::Told(format!("{what} is not connected")))
-}
+pub(crate) use config::Loaded;
 
 /// Reads servers.toml and the bundle.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Problems> {
-    use crate::model::{Place, Problem, Severity};
-    let place = Place { file: path.display().to_string(), line: 0, column: 0 };
-    let message = "config::load is not connected".to_owned();
-    Err(Problems(vec![Problem { place, severity: Severity::Error, message, expected: String::new() }]))
+    config::load(path, &|name| std::env::var(name).ok())
 }
 
-/// Problems for people.
+/// Problems for people, each with its line.
 pub(crate) fn render(problems: &Problems) -> String {
-    problems.to_string()
+    config::render(problems, &|name| std::fs::read_to_string(name).ok())
 }
 
 /// Makes `data_dir`, mode 0700.
-pub(crate) fn ensure_data_dir(_config: &Config) -> Result<(), CliError> {
-    unwired("config::ensure_data_dir")
+pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
+    config::ensure_data_dir(config).map_err(CliError::Told)
 }
 
 /// Opens the store, making it where it is missing.
-pub(crate) fn open_store(_config: &Config, _owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
-    unwired("store::sqlite")
+pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
+    Ok(SqliteStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+}
+
+/// The upstreams of a configuration, starting.
+fn start_upstreams(config: &Config, policies: &PolicySet, system: &Arc<System>) -> Result<UpstreamSet, CliError> {
+    // The rules that mask stderr are those the process began with: a reload changes what is decided and recorded.
+    let rules = policies.data.clone();
+    let redact = Arc::new(move |text: &str| rules.redact_text(text).into_owned());
+    let deps = UpstreamDeps::new(system.clone(), system.clone(), redact)
+        .map_err(|error| CliError::Told(format!("cannot find this program's own file: {error}")))?;
+    Ok(UpstreamSet::start(config.upstreams.values().cloned(), deps))
 }
 
 /// Starts the upstreams and the gateway over them.
 pub(crate) async fn start_gateway(
-    _in_force: InForce,
-    _store: Arc<dyn Store>,
-    _system: Arc<System>,
+    in_force: InForce,
+    store: Arc<dyn Store>,
+    system: Arc<System>,
 ) -> Result<Arc<Gateway>, CliError> {
-    unwired("gateway::Gateway::start")
+    use crate::clock::IdSource as _;
+    let key = store.secret("request-state", system.random()).await?;
+    let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
+    let upstreams = start_upstreams(&in_force.config, &in_force.policies, &system)?;
+    let clock = system.clone();
+    let parts = GatewayParts { in_force, store, upstreams, clock, ids: system, seal };
+    let gateway = Gateway::start(parts).await.map_err(|error| CliError::Told(error.to_string()))?;
+    Ok(Arc::new(gateway))
 }
 
 /// Puts another bundle and servers.toml in force.
-pub(crate) async fn reload(_gateway: &Gateway, _in_force: InForce) {}
+pub(crate) async fn reload(gateway: &Gateway, in_force: InForce) {
+    if let Err(error) = gateway.reload(in_force).await {
+        tracing::error!(error = %error, "the new bundle is in force, and could not be recorded");
+    }
+}
 
 /// Tells the gateway that a reload was refused.
-pub(crate) async fn reload_rejected(_gateway: &Gateway, _problems: Problems) {}
+pub(crate) async fn reload_rejected(gateway: &Gateway, problems: Problems) {
+    gateway.reload_rejected(problems.to_string()).await;
+}
 
 /// Ends the gateway: calls in flight may finish within `drain`, upstreams are closed.
-pub(crate) async fn shutdown(_gateway: &Gateway, _drain: Duration) {}
+pub(crate) async fn shutdown(gateway: &Gateway) {
+    gateway.shutdown().await;
+}
+
+fn tls(gateway: &Gateway) -> Result<Option<Arc<rustls::ServerConfig>>, CliError> {
+    let in_force = gateway.in_force();
+    let tls = in_force.config.gateway.tls.as_ref().map(front::tls::server_config).transpose();
+    Ok(tls.map_err(CliError::Told)?.map(Arc::new))
+}
 
 /// Serves MCP until told to stop.
 pub(crate) async fn serve_mcp(
-    _listener: TcpListener,
-    _gateway: Arc<Gateway>,
-    _stop: CancellationToken,
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    system: Arc<System>,
+    stop: CancellationToken,
 ) -> Result<(), CliError> {
-    unwired("front::http::serve")
+    let tls = tls(&gateway)?;
+    let in_force = gateway.in_force();
+    let mut options =
+        front::http::HttpOptions::new(&in_force.config.gateway, system.clone(), system, stop.clone());
+    if let Ok(address) = listener.local_addr() {
+        options.listen = address;
+    }
+    let router = front::http::router(gateway, options);
+    front::http::serve(listener, tls, router, stop).await.map_err(listener_failed)
 }
 
 /// Serves the admin API until told to stop.
 pub(crate) async fn serve_admin(
-    _listener: TcpListener,
+    listener: TcpListener,
     gateway: Arc<Gateway>,
     system: Arc<System>,
-    _stop: CancellationToken,
+    stop: CancellationToken,
 ) -> Result<(), CliError> {
-    let _router = front::admin::router(Arc::new(front::admin::Desk::new(gateway, system)));
-    unwired("front::http::serve")
+    let tls = tls(&gateway)?;
+    let router = front::admin::router(Arc::new(front::admin::Desk::new(gateway, system)));
+    front::http::serve(listener, tls, router, stop).await.map_err(listener_failed)
+}
+
+fn listener_failed(error: std::io::Error) -> CliError {
+    CliError::Told(format!("a listener failed: {error}"))
 }
 
 /// Serves one agent over standard input and output until it ends or is told to stop.
 pub(crate) async fn serve_stdio(
-    _gateway: Arc<Gateway>,
-    _agent: AgentId,
-    _stop: CancellationToken,
+    gateway: Arc<Gateway>,
+    system: Arc<System>,
+    agent: AgentId,
+    stop: CancellationToken,
 ) -> Result<(), CliError> {
-    unwired("front::stdio::run")
+    let max_body = gateway.in_force().config.gateway.max_body;
+    let options = front::stdio::StdioOptions {
+        max_message: usize::try_from(max_body).unwrap_or(usize::MAX),
+        ids: system,
+        shutdown: stop,
+    };
+    let principal = Principal::Agent(AgentPrincipal { id: agent, proof: Proof::Stdio });
+    front::stdio::run(gateway, principal, options, tokio::io::stdin(), tokio::io::stdout())
+        .await
+        .map_err(|error| CliError::Told(error.to_string()))
 }
 
 /// Connects to the upstreams of a configuration, gives them `patience`, says how each stands, and lets go of them.
 pub(crate) async fn inspect_upstreams(
-    _config: &Config,
-    _system: &Arc<System>,
-    _patience: Duration,
+    config: &Config,
+    policies: &PolicySet,
+    system: &Arc<System>,
+    patience: Duration,
 ) -> Result<Vec<Arc<UpstreamState>>, CliError> {
-    unwired("upstream::UpstreamSet::start")
+    let upstreams = start_upstreams(config, policies, system)?;
+    // Whoever has not answered by then is shown as it stands.
+    tokio::time::timeout(patience, upstreams.settled()).await.ok();
+    let states = upstreams.states().iter().map(|state| state.borrow().clone()).collect();
+    upstreams.shutdown(Duration::from_secs(2)).await;
+    Ok(states)
 }
 
 /// The five answers about one trace, for people.
-pub(crate) fn trace_text(_trace: TraceId, events: &[Event]) -> String {
-    events.iter().map(|event| event.draft.body()).collect::<Vec<_>>().join("\n")
+pub(crate) fn trace_text(events: &[Event], approvals: &[ApprovalRecord]) -> String {
+    audit::render(&audit::questions(events, approvals))
 }
 
-/// The CSV header, and one CSV line per event.
-pub(crate) fn csv(_events: &[Event], _header: bool) -> Result<String, CliError> {
-    unwired("audit's CSV")
+/// Writes the events of a query as JSON lines or CSV, each as the chain keeps it.
+pub(crate) async fn export(
+    store: &dyn Store,
+    query: EventQuery,
+    csv: bool,
+    out: &mut (dyn std::io::Write + Send),
+) -> Result<(), CliError> {
+    let written = if csv {
+        audit::export_csv(store, query, out).await
+    } else {
+        audit::export_jsonl(store, query, out).await
+    };
+    match written {
+        Ok(_) => Ok(()),
+        Err(audit::ExportError::Store(error)) => Err(error.into()),
+        Err(audit::ExportError::Write(error)) => Err(error.into()),
+        Err(audit::ExportError::Csv(error)) => Err(CliError::Told(format!("the export cannot be written: {error}"))),
+    }
 }
 
 /// The demo upstream, over standard input and output.
 pub(crate) async fn demo_upstream() -> Result<(), CliError> {
-    unwired("cli::demo_upstream")
+    super::demo_upstream::run().await.map_err(|error| CliError::Told(error.to_string()))
 }
 
 /// The watch over one child.
-pub(crate) fn supervise_child(_args: Vec<std::ffi::OsString>) -> Result<std::process::ExitCode, CliError> {
-    unwired("upstream::supervise")
+pub(crate) fn supervise_child(args: Vec<std::ffi::OsString>) -> std::process::ExitCode {
+    supervise::main(args)
 }

@@ -159,20 +159,21 @@ fn read_bundle(folder: &Path, problems: &mut Problems) -> Option<Vec<SourceFile>
             return None;
         }
     };
-    let mut paths: Vec<PathBuf> = listing.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in listing {
+        match entry {
+            Ok(entry) => paths.push(entry.path()),
+            Err(error) => {
+                let why = format!("the bundle's folder `{shown}` cannot be read: {}", error.kind());
+                problems.0.push(whole_file(&shown, why, "a readable folder"));
+            }
+        }
+    }
     paths.sort();
     let mut files = Vec::new();
     for path in paths {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if path.is_dir() {
-            continue;
-        }
-        // A policy that is silently not read would be a hole.
-        if !name.starts_with('.') && name.to_ascii_lowercase().ends_with(".yml") {
-            let why = format!("`{name}` would not be read");
-            problems.0.push(whole_file(&path.display().to_string(), why, "a name that ends with .yaml"));
-        }
-        if !policy::is_bundle_file(name) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !wanted(&path, &name, problems) {
             continue;
         }
         if files.len() == MAX_FILES {
@@ -184,11 +185,44 @@ fn read_bundle(folder: &Path, problems: &mut Problems) -> Option<Vec<SourceFile>
             break;
         }
         match read_file(&path) {
-            Ok(text) => files.push(SourceFile { name: name.to_owned(), text }),
+            Ok(text) => files.push(SourceFile { name, text }),
             Err(why) => problems.0.push(whole_file(&path.display().to_string(), why, "a readable file")),
         }
     }
     Some(files)
+}
+
+/// Whether an entry of the folder belongs to the bundle. A policy that is passed over without a word
+/// would be a hole, so what looks like one is named.
+fn wanted(path: &Path, name: &str, problems: &mut Problems) -> bool {
+    let shown = path.display().to_string();
+    if name.starts_with('.') {
+        return false;
+    }
+    if path.is_dir() {
+        if name != "tests" {
+            let mut lint = whole_file(
+                &shown,
+                format!("the folder `{name}` is not read"),
+                "policy files beside bundle.yaml",
+            );
+            lint.severity = Severity::Lint;
+            problems.0.push(lint);
+        }
+        return false;
+    }
+    let yaml = Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml"));
+    let readable = policy::is_bundle_file(name) && !name.contains(char::REPLACEMENT_CHARACTER);
+    if yaml && !readable {
+        problems.0.push(whole_file(
+            &shown,
+            format!("`{name}` would not be read"),
+            "a name that ends with .yaml",
+        ));
+    }
+    readable
 }
 
 /// A file's text, of bounded size.

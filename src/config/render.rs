@@ -60,12 +60,16 @@ fn window(line: &str, caret: usize) -> (String, usize) {
 
 /// Each character of a text that is not to be seen becomes a dot, so that columns stay true.
 fn blot(line: &str, problem: &Problem) -> String {
-    if problem.message.contains("not shown") {
-        let from = problem.place.column.saturating_sub(1);
-        return line.chars().enumerate().map(|(i, c)| if i < from { c } else { DOT }).collect();
+    let named = |word: &str| {
+        [format!("`{word}`"), format!("`${{{word}}}`")].iter().any(|w| problem.message.contains(w))
+    };
+    let line =
+        if problem.place.file.ends_with(".toml") { blot_toml(line, named) } else { blot_yaml(line, named) };
+    if !problem.message.contains("not shown") {
+        return line;
     }
-    let named = |word: &str| problem.message.contains(&format!("`{word}`"));
-    if problem.place.file.ends_with(".toml") { blot_toml(line, named) } else { blot_yaml(line, named) }
+    let from = problem.place.column.saturating_sub(1);
+    line.chars().enumerate().map(|(i, c)| if i < from { c } else { DOT }).collect()
 }
 
 const DOT: char = '·';
@@ -76,7 +80,7 @@ fn blot_toml(line: &str, named: impl Fn(&str) -> bool) -> String {
     let mut value = !line.contains('=') && !table;
     words(
         line,
-        |c| c.is_whitespace() || "\"'[]{},=#".contains(c),
+        |c| c.is_whitespace() || "\"'[]{},=#$".contains(c),
         |word, next| {
             let keep =
                 !value || named(word) || word.parse::<f64>().is_ok() || matches!(word, "true" | "false");
@@ -86,12 +90,19 @@ fn blot_toml(line: &str, named: impl Fn(&str) -> bool) -> String {
     )
 }
 
-/// A bundle holds no secrets; what looks like a key that strayed into it is blotted out all the same.
+/// A bundle holds no secrets; what looks like a key that strayed into it is blotted out all the same,
+/// and so is what stands after `keys`.
 fn blot_yaml(line: &str, named: impl Fn(&str) -> bool) -> String {
+    let mut keys = false;
     words(
         line,
         |c| c.is_whitespace() || "\"'[]{},:=#()".contains(c),
-        |word, _| word.chars().count() < 20 || !word.contains(|c: char| c.is_ascii_digit()) || named(word),
+        |word, next| {
+            let long = word.chars().count() >= 20 && word.contains(|c: char| c.is_ascii_digit());
+            let keep = !(keys || long) || named(word);
+            keys |= word == "keys" && next == Some(':');
+            keep
+        },
     )
 }
 

@@ -457,6 +457,18 @@ fn problems_are_shown_with_line_and_caret() {
     for key in ["file", "line", "column", "severity", "message", "expected"] {
         assert!(first.get(key).is_some(), "{key}: {first}");
     }
+    let (_dir, path) = folder(
+        "[upstreams.x]\ncommand = [\"x\", \"hunter2\", \"${NOPE}\"] # hunter3\nurl = \"https://hunter4\"\n",
+        &[("authority.yaml", "agents: { a: { keys: [hunter5, hunter6] } }\n")],
+    );
+    let problems = load(&path, &env).map(|_| ()).unwrap_err();
+    let shown = render(&problems, &|file| std::fs::read_to_string(file).ok());
+    assert!(
+        shown.contains(" | agents: { a: { keys: [·")
+            && shown.contains("2 | command = [\"·\", \"·······\", \"${NOPE}\"] # ·······\n"),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter"), "{shown}");
     assert_eq!(render(&Problems::default(), &|_| None), "");
 }
 
@@ -499,4 +511,42 @@ proptest! {
         let debug = format!("{config:?}");
         prop_assert!(!debug.contains("s3cret"));
     }
+}
+
+#[test]
+fn keys_of_endless_depth_are_refused() {
+    for text in [format!("{}a = 1", "a.".repeat(300_000)), format!("[{}a]\n", "a.".repeat(300_000))] {
+        let mut report = crate::policy::source::Report::new("servers.toml", &text);
+        assert!(!tree::parse(&text, &mut report).whole);
+        assert!(report.into_problems().has_errors());
+    }
+}
+
+/// A policy that is not read without a word would be a hole.
+#[test]
+fn files_that_would_not_be_read_are_named() {
+    let (dir, path) =
+        folder("", &[("late.yml", "x"), ("Upper.YAML", "x"), (".hidden.yaml", "x"), ("notes.md", "x")]);
+    for sub in ["tests", "more", ".git"] {
+        std::fs::create_dir(dir.path().join("policies").join(sub)).unwrap();
+        std::fs::write(dir.path().join("policies").join(sub).join("gate.yaml"), GATE).unwrap();
+    }
+    std::fs::write(dir.path().join("policies/binary.yaml"), [0xff, 0xfe]).unwrap();
+    let problems = load(&path, &env).map(|_| ()).unwrap_err();
+    let got: Vec<_> = problems
+        .0
+        .iter()
+        .filter(|p| p.place.line == 0)
+        .map(|p| (p.place.file.rsplit('/').next().unwrap(), p.severity))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            ("Upper.YAML", Severity::Error),
+            ("binary.yaml", Severity::Error),
+            ("late.yml", Severity::Error),
+            ("more", Severity::Lint),
+        ],
+        "{problems}"
+    );
 }

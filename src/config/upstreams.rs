@@ -199,9 +199,11 @@ fn transport(
             );
             None
         }
-        (Some(_), Some(url)) => {
+        (Some(program), Some(at)) => {
+            command(program, env, report);
+            url(at, env, report);
             report.error(
-                url.start,
+                at.start,
                 format!("upstream `{name}` has both `command` and `url`"),
                 "one of the two",
             );

@@ -216,7 +216,8 @@ impl Gateway {
         self.0.store.record(vec![event]).await
     }
 
-    /// Ends in order: calls in flight may finish within `drain`, the upstreams are asked to leave, the store is closed.
+    /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays
+    /// open: whoever opened it closes it, after the last reader.
     pub async fn shutdown(&self) {
         let drain = self.0.in_force.load().config.gateway.drain;
         self.0.stop.cancel();
@@ -225,6 +226,5 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         self.0.upstreams.shutdown(drain).await;
-        self.0.store.close().await;
     }
 }

@@ -1,7 +1,8 @@
 //! A bundle's files → a [`PolicySet`] or everything that is wrong with them.
 
 use super::{
-    Authority, BundleInfo, Policy, PolicySet, authority, budgets, data, gates,
+    ApprovalRule, Authority, BundleInfo, Policy, PolicyBody, PolicySet, RuleOutcome, authority, budgets,
+    data, gates,
     index::PolicyIndex,
     names::{Names, Scope},
     outcome::DECISIONS,
@@ -10,7 +11,7 @@ use super::{
     source::{Node, Report, parse_yaml},
 };
 use crate::{
-    cost::{BudgetRule, PriceTable},
+    cost::{BudgetAction, BudgetRule, PriceTable},
     model::{Decision, Place, Problem, Problems, Severity, SnapshotId},
     redaction::DataRules,
 };
@@ -179,8 +180,42 @@ impl Parts {
         if let Some(Parsed { report, root: Some(root), .. }) = files.iter_mut().find(|f| f.name == AUTHORITY)
         {
             authority::lint_models(root, &parts.prices.models, report);
+            if parts.asks_everyone()
+                && !scope.names.is_some_and(|names| names.people.values().any(|decides| *decides))
+            {
+                report.lint(
+                    root.get("people").map_or(root.start, |people| people.start),
+                    "approvals are asked of everyone with role `approver`, and nobody has it: none can be given",
+                    "a person with roles: [approver]",
+                );
+            }
         }
         parts
+    }
+}
+
+impl Parts {
+    /// Whether something asks for an approval without saying of whom.
+    fn asks_everyone(&self) -> bool {
+        let nobody_by_default =
+            self.bundle.as_ref().is_some_and(|(info, _)| info.default_approvers.is_none());
+        let asked_by_default =
+            self.bundle.as_ref().is_some_and(|(info, _)| info.default_decision == Decision::RequireApproval);
+        let open = |rule: &ApprovalRule| rule.approvers.is_none();
+        let asks = |policy: &Policy| match &policy.body {
+            PolicyBody::Gate(rules) => rules.iter().any(|rule| match &rule.outcome {
+                RuleOutcome::RequireApproval(approval) => open(approval),
+                RuleOutcome::Allow
+                | RuleOutcome::AllowWithConstraints(_)
+                | RuleOutcome::Remediate(_)
+                | RuleOutcome::Suggest
+                | RuleOutcome::Throttle(_)
+                | RuleOutcome::Deny => false,
+            }),
+            PolicyBody::Rulebook(book) => book.requires_approval.as_ref().is_some_and(open),
+        };
+        let asked_by_budget = self.budgets.iter().any(|b| b.on_exceed == BudgetAction::RequireApproval);
+        nobody_by_default && (asked_by_default || asked_by_budget || self.policies.iter().any(asks))
     }
 }
 

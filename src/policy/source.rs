@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 32;
 const MAX_NODES: usize = 200_000;
+/// More of a kind than this in one file are not told one by one.
+const MAX_PROBLEMS: usize = 500;
 const MAX_ALIAS_BYTES: usize = 4 << 20;
 
 /// A value with its place.
@@ -161,6 +163,10 @@ impl<'t> Report<'t> {
     }
 
     fn add(&mut self, severity: Severity, at: usize, message: String, expected: String) {
+        // Errors are dropped only where there are errors, so that what is wrong stays wrong.
+        if self.problems.iter().filter(|p| p.severity == severity).count() >= MAX_PROBLEMS {
+            return;
+        }
         let place = self.place(at);
         self.problems.push(Problem { place, severity, message, expected });
     }

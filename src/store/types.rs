@@ -263,6 +263,8 @@ pub struct EventQuery {
     pub until: Option<Timestamp>,
     /// With a higher `seq`.
     pub after_seq: Option<i64>,
+    /// With at most this `seq`.
+    pub until_seq: Option<i64>,
     /// Newest first.
     pub newest_first: bool,
     /// At most so many; 0: no limit.

@@ -63,6 +63,10 @@ fn select(query: &EventQuery) -> (String, Vec<Value>) {
         sql.push_str(" AND seq > ?");
         values.push(Value::from(after));
     }
+    if let Some(until) = query.until_seq {
+        sql.push_str(" AND seq <= ?");
+        values.push(Value::from(until));
+    }
     if let Some(since) = query.since {
         sql.push_str(" AND timestamp >= ?");
         values.push(Value::from(ceiling(since)));
