@@ -24,7 +24,13 @@ const PURE: usize = 3;
 pub(crate) const MAX_LINES: usize = 600;
 
 /// Longer files, and why.
-pub(crate) const LONG_FILES: &[(&str, &str)] = &[];
+pub(crate) const LONG_FILES: &[(&str, &str)] = &[
+    ("src/policy/condition/compile.rs", "one typing rule per CEL operator, read side by side"),
+    ("src/redaction/rules.rs", "the built-in rules as a table, beside the check of data.yaml's own"),
+    ("src/redaction/scan.rs", "one recogniser per format of a secret, sharing their bounds"),
+    ("src/redaction/walk.rs", "one walk with its four outcomes for arguments and for results"),
+    ("src/upstream/http.rs", "one exchange with its sessions, streams and resumption is one state machine"),
+];
 
 fn floor(room: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&room))
@@ -48,7 +54,15 @@ fn place(file: &str) -> Option<Place<'_>> {
 }
 
 fn is_test(place: &Place<'_>) -> bool {
-    place.module.iter().skip(1).any(|part| *part == "tests")
+    place.module.iter().skip(1).any(|part| *part == "tests" || part.ends_with("_tests"))
+}
+
+/// How long a file is without its tests.
+pub(crate) fn product_lines(file: &str, text: &str) -> usize {
+    match place(file) {
+        Some(place) if !is_test(&place) => text.lines().count() - without_tests(tokens(text)).1,
+        Some(_) | None => 0,
+    }
 }
 
 /// Everything that is wrong, as `file:line: rule: message`.
@@ -58,10 +72,13 @@ pub(crate) fn check_all(sources: &[(String, String)]) -> Vec<String> {
         let mut here = Vec::new();
         let mut tell = |line: usize, message: String| here.push((line, format!("{file}:{line}: {message}")));
         let Some(place) = place(file) else { continue };
-        let lines = text.lines().count();
-        let excused = LONG_FILES.iter().any(|(name, _)| name == file);
-        if lines > MAX_LINES && !excused {
-            tell(lines, format!("length: more than {MAX_LINES} lines; split it, or say why in LONG_FILES"));
+        if product_lines(file, text) > MAX_LINES && !LONG_FILES.iter().any(|(name, _)| name == file) {
+            tell(
+                1,
+                format!(
+                    "length: more than {MAX_LINES} lines without tests; split it, or say why in LONG_FILES"
+                ),
+            );
         }
         if !text.starts_with("//!") && !is_test(&place) {
             tell(1, "header: the first line of a module says why it exists (`//! …`)".to_owned());
@@ -76,7 +93,7 @@ pub(crate) fn check_all(sources: &[(String, String)]) -> Vec<String> {
             );
         }
         if !is_test(&place) {
-            let code = without_tests(tokens(text));
+            let (code, _) = without_tests(tokens(text));
             let written = paths(&code);
             floors(&place, &code, &written, &mut tell);
             detours(&code, &mut tell);
@@ -265,9 +282,8 @@ fn pure(place: &Place<'_>, code: &[Token], written: &[Path], tell: Tell<'_>) {
     for path in written {
         let parts: Vec<&str> = path.parts.iter().map(String::as_str).collect();
         let impure = match parts.as_slice() {
-            ["std", "fs" | "env" | "net" | "process" | "thread" | "os" | "io", ..] => {
-                !matches!(parts.get(1..3), Some(["io", "Write" | "Error" | "ErrorKind" | "Result"]))
-            }
+            ["std", "fs" | "env" | "net" | "process" | "thread" | "os", ..] => true,
+            [.., "io", "stdin" | "stdout" | "stderr"] => true,
             [.., "Timestamp" | "Zoned", "now"] | ["uuid", .., "new_v4" | "now_v7"] => true,
             _ => false,
         };

@@ -135,9 +135,11 @@ fn string(chars: &[char], at: usize) -> Option<(String, usize)> {
     Some((chars[begin..].iter().collect(), chars.len()))
 }
 
-/// The tokens without those of `#[cfg(test)]` items: tests may reach further than the product.
-pub(crate) fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
+/// The tokens without those of `#[cfg(test)]` items, and how many lines those take: tests may reach further than the
+/// product.
+pub(crate) fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, usize) {
     let mut out = Vec::new();
+    let mut lines = 0;
     let mut at = 0;
     while at < tokens.len() {
         let names: Vec<Option<&str>> = tokens[at..].iter().take(7).map(Token::ident).collect();
@@ -150,6 +152,7 @@ pub(crate) fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
         }
         // Up to the end of the item: its `;`, or the brace that closes it.
         let mut depth = 0usize;
+        let first = tokens[at].line;
         at += 7;
         while let Some(token) = tokens.get(at) {
             at += 1;
@@ -164,8 +167,9 @@ pub(crate) fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
                 break;
             }
         }
+        lines += tokens[at - 1].line - first + 1;
     }
-    out
+    (out, lines)
 }
 
 /// A path as it is written, with every branch of a `use` tree spelled out.
