@@ -332,7 +332,10 @@ impl ClientPort for Client {
             };
             let question = Question { conversation, outbox, id };
             if !question.outbox.push(message::request(&message::Id::from_u64(id), &method, &params)) {
-                return Err(RpcError::new(code::INTERNAL_ERROR, "the client takes no question on this request"));
+                return Err(RpcError::new(
+                    code::INTERNAL_ERROR,
+                    "the client takes no question on this request",
+                ));
             }
             match answer.await {
                 Ok(outcome) => outcome,

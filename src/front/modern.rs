@@ -203,9 +203,7 @@ impl Core {
                 let error = RpcError::new(code::INTERNAL_ERROR, "the result is not an object");
                 Answer::ok(message::failure(Some(&id), &error))
             }
-            Err(error) => {
-                Answer { status: status_of(&error), body: message::failure(Some(&id), &error) }
-            }
+            Err(error) => Answer { status: status_of(&error), body: message::failure(Some(&id), &error) },
         }
     }
 

@@ -97,14 +97,24 @@ async fn bodies_that_are_no_messages() {
     check("\u{feff}{}".to_owned(), 400, -32700).await;
     check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","id":2}"#.to_owned(), 400, -32700).await;
     check("[".repeat(10_000), 400, -32700).await;
-    check(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}{}}}"#, r#"{"a":"#.repeat(9_999), "}".repeat(9_999)), 400, -32700).await;
+    check(
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}{}}}"#,
+            r#"{"a":"#.repeat(9_999),
+            "}".repeat(9_999)
+        ),
+        400,
+        -32700,
+    )
+    .await;
     check("7".to_owned(), 400, -32600).await;
     check("[]".to_owned(), 400, -32600).await;
     let reply = check(r#"{"jsonrpc":"1.0","id":5,"method":"ping"}"#.to_owned(), 400, -32600).await;
     assert_eq!(reply["id"], 5);
     check(format!("[{}1]", "1,".repeat(600_000)), 400, -32600).await;
     // Just under the limit, and over it.
-    let fitting = rpc(1, "tools/call", json!({ "name": "echo", "arguments": { "x": "y".repeat(4_000_000) } }));
+    let fitting =
+        rpc(1, "tools/call", json!({ "name": "echo", "arguments": { "x": "y".repeat(4_000_000) } }));
     assert_eq!(check(fitting.to_string(), 200, 0).await["id"], 1);
     check(format!("\"{}\"", "x".repeat(4 << 20)), 413, -32600).await;
     let chunks = (0..80).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));

@@ -12,7 +12,8 @@ async fn ten_thousand_sessions_of_one_key_leave_the_other_alone() {
     let server = Server::with(limits).await;
     let mut other = server.as_agent("b");
     other.initialize("2025-11-25").await;
-    let body = rpc(0, "initialize", json!({ "protocolVersion": "2025-11-25", "capabilities": {} })).to_string();
+    let body =
+        rpc(0, "initialize", json!({ "protocolVersion": "2025-11-25", "capabilities": {} })).to_string();
     let flooding: Vec<_> = (0..8)
         .map(|_| {
             let (http, body) = (server.as_agent("a"), body.clone());

@@ -57,9 +57,15 @@ async fn the_methods_of_a_session() {
     let echo = http.post(rpc(2, "tools/call", json!({ "name": "echo", "arguments": { "a": 1 } }))).await;
     assert!(echo.text.contains("123456789012345678901234567890"));
     assert_eq!(echo.result()["content"][0]["x"], json!({ "a": 1 }));
-    assert_eq!(http.post(rpc(3, "prompts/get", json!({ "name": "greet" }))).await.result()["messages"], json!([]));
+    assert_eq!(
+        http.post(rpc(3, "prompts/get", json!({ "name": "greet" }))).await.result()["messages"],
+        json!([])
+    );
     let params = json!({ "ref": { "type": "ref/prompt", "name": "greet" }, "argument": { "name": "x", "value": "v" } });
-    assert_eq!(http.post(rpc(4, "completion/complete", params)).await.result()["completion"]["values"], json!(["v"]));
+    assert_eq!(
+        http.post(rpc(4, "completion/complete", params)).await.result()["completion"]["values"],
+        json!(["v"])
+    );
     let check = async |body: Value, status: u16, code: i64| {
         let reply = http.post(body.clone()).await;
         assert_eq!((reply.status, reply.code()), (status, code), "{body} {}", reply.text);
@@ -168,7 +174,8 @@ async fn questions_go_on_the_stream_of_their_request_and_answers_come_back_to_it
     let mut stream = http.open(http.request(ask.clone())).await;
     let question = stream.next().await.unwrap();
     assert_eq!(question["method"], "elicitation/create");
-    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "accept", "content": {} } });
+    let answer =
+        json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "accept", "content": {} } });
     // From another session of the same agent, and from another agent, it answers nothing.
     let mut elsewhere = server.as_agent("a");
     elsewhere.initialize("2025-11-25").await;
@@ -186,7 +193,8 @@ async fn questions_go_on_the_stream_of_their_request_and_answers_come_back_to_it
     assert_eq!(stream.next().await, None);
 
     // An answered question elsewhere is taken off the screen.
-    let mut stream = http.open(http.request(rpc(41, "tools/call", json!({ "name": "ask-and-drop" })).to_string())).await;
+    let mut stream =
+        http.open(http.request(rpc(41, "tools/call", json!({ "name": "ask-and-drop" })).to_string())).await;
     let question = stream.next().await.unwrap();
     let withdrawn = stream.next().await.unwrap();
     assert_eq!(withdrawn["method"], "notifications/cancelled");
@@ -210,7 +218,10 @@ async fn a_cancellation_ends_exactly_the_named_request() {
     let mut other = server.as_agent("a");
     other.initialize("2025-11-25").await;
     let wait = |http: &crate::wire::Http, id: Value| {
-        let (http, body) = (http.clone(), json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "wait" } }));
+        let (http, body) = (
+            http.clone(),
+            json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "wait" } }),
+        );
         tokio::spawn(async move { http.post(body).await })
     };
     let (one, text, elsewhere) = (wait(&http, json!(1)), wait(&http, json!("1")), wait(&other, json!(1)));
@@ -270,7 +281,8 @@ async fn batches_belong_to_one_version() {
         ]))
         .await
         .json();
-    let answers: Vec<_> = reply.as_array().unwrap().iter().map(|a| (a["id"].clone(), a["error"]["code"].as_i64())).collect();
+    let answers: Vec<_> =
+        reply.as_array().unwrap().iter().map(|a| (a["id"].clone(), a["error"]["code"].as_i64())).collect();
     assert_eq!(
         answers,
         [
@@ -281,7 +293,9 @@ async fn batches_belong_to_one_version() {
             (Value::Null, Some(-32600))
         ]
     );
-    let quiet = http.post(json!([told("notifications/x", json!({})), { "jsonrpc": "2.0", "id": 1, "result": {} }])).await;
+    let quiet = http
+        .post(json!([told("notifications/x", json!({})), { "jsonrpc": "2.0", "id": 1, "result": {} }]))
+        .await;
     assert_eq!((quiet.status, quiet.text.as_str()), (202, ""));
     assert_eq!(http.post(json!([])).await.status, 400);
     let many: Vec<_> = (0..101).map(|id| rpc(id, "ping", json!({}))).collect();

@@ -2,8 +2,8 @@
 
 use crate::wire::{Reply, Server, rpc};
 use serde_json::{Value, json};
-use tollgate::front::http::Limits;
 use std::time::Duration;
+use tollgate::front::http::Limits;
 
 fn meta(result: &Value) -> &Value {
     &result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"]
@@ -14,7 +14,10 @@ async fn discover_and_lists_carry_what_every_result_must() {
     let server = Server::start().await;
     let http = server.as_agent("a");
     let discover = http.modern("server/discover", json!({})).await.result();
-    assert_eq!(discover["supportedVersions"], json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]));
+    assert_eq!(
+        discover["supportedVersions"],
+        json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"])
+    );
     assert_eq!(discover["instructions"], "Read first.");
     assert_eq!(discover["capabilities"]["tools"]["listChanged"], true);
     for (method, member) in [
@@ -78,7 +81,8 @@ async fn a_call_arrives_whole() {
     let http = server.as_agent("a");
     let params = json!({ "name": "seen", "arguments": { "big": 1 }, "future": [1, 2],
         "inputResponses": { "q": { "action": "accept" } }, "requestState": "sealed" });
-    let request = http.modern_request(1, "tools/call", params, json!({ "progressToken": "p", "vendor/x": 1 }));
+    let request =
+        http.modern_request(1, "tools/call", params, json!({ "progressToken": "p", "vendor/x": 1 }));
     let request = request.header("traceparent", "00-aa-bb-01").header("x-workflow-id", "wf-1");
     let seen = http.send(request).await.result()["structuredContent"].clone();
     assert_eq!(seen["principal"], "agent:a");
@@ -119,17 +123,35 @@ async fn refusals_have_the_right_status_and_code() {
     let full = Value::Object(full);
     let mut old = full.clone();
     old["io.modelcontextprotocol/protocolVersion"] = json!("1900-01-01");
-    let reply = check(with(body("tools/list", &old, json!({})), &[("mcp-protocol-version", "1900-01-01"), list]), 400, -32022, "unknown version").await;
+    let reply = check(
+        with(body("tools/list", &old, json!({})), &[("mcp-protocol-version", "1900-01-01"), list]),
+        400,
+        -32022,
+        "unknown version",
+    )
+    .await;
     let data = &reply.json()["error"]["data"];
     assert_eq!(data["requested"], "1900-01-01");
     assert_eq!(data["supported"][0], "2026-07-28");
     assert_eq!(reply.json()["id"], 7);
     let mut legacy = full.clone();
     legacy["io.modelcontextprotocol/protocolVersion"] = json!("2025-11-25");
-    check(with(body("tools/list", &legacy, json!({})), &[("mcp-protocol-version", "2025-11-25"), list]), 400, -32022, "a legacy version without a session").await;
+    check(
+        with(body("tools/list", &legacy, json!({})), &[("mcp-protocol-version", "2025-11-25"), list]),
+        400,
+        -32022,
+        "a legacy version without a session",
+    )
+    .await;
     check(with(rpc(7, "tools/list", json!({})).to_string(), &[version, list]), 400, -32602, "no _meta").await;
     check(with(rpc(7, "server/discover", json!({})).to_string(), &[]), 400, -32602, "no _meta at all").await;
-    check(with(rpc(7, "tools/list", json!({})).to_string(), &[("mcp-protocol-version", "2031-01-01")]), 400, -32022, "unknown version in the header").await;
+    check(
+        with(rpc(7, "tools/list", json!({})).to_string(), &[("mcp-protocol-version", "2031-01-01")]),
+        400,
+        -32022,
+        "unknown version in the header",
+    )
+    .await;
     for key in ["io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientCapabilities"] {
         let mut partial = full.clone();
         partial.as_object_mut().unwrap().remove(key);
@@ -139,40 +161,132 @@ async fn refusals_have_the_right_status_and_code() {
     }
     let mut noisy = full.clone();
     noisy["io.modelcontextprotocol/logLevel"] = json!("loud");
-    check(with(body("tools/list", &noisy, json!({})), &[version, list]), 400, -32602, "unknown log level").await;
+    check(with(body("tools/list", &noisy, json!({})), &[version, list]), 400, -32602, "unknown log level")
+        .await;
 
     let ok = body("tools/list", &full, json!({}));
     check(with(ok.clone(), &[version, list]), 200, 0, "all there").await;
     check(with(ok.clone(), &[list]), 400, -32020, "no version header").await;
-    check(with(ok.clone(), &[("mcp-protocol-version", "2025-11-25"), list]), 400, -32020, "another version in the header").await;
+    check(
+        with(ok.clone(), &[("mcp-protocol-version", "2025-11-25"), list]),
+        400,
+        -32020,
+        "another version in the header",
+    )
+    .await;
     check(with(ok.clone(), &[version]), 400, -32020, "no Mcp-Method").await;
-    check(with(ok.clone(), &[version, ("mcp-method", "tools/call")]), 400, -32020, "another Mcp-Method").await;
+    check(with(ok.clone(), &[version, ("mcp-method", "tools/call")]), 400, -32020, "another Mcp-Method")
+        .await;
     check(with(ok.clone(), &[version, list, list]), 400, -32020, "Mcp-Method twice").await;
 
-    let call = |name: &str, arguments: Value| body("tools/call", &full, json!({ "name": name, "arguments": arguments }));
+    let call = |name: &str, arguments: Value| {
+        body("tools/call", &full, json!({ "name": name, "arguments": arguments }))
+    };
     let method = ("mcp-method", "tools/call");
     check(with(call("echo", json!({})), &[version, method]), 400, -32020, "no Mcp-Name").await;
-    check(with(call("echo", json!({})), &[version, method, ("mcp-name", "other")]), 400, -32020, "another Mcp-Name").await;
-    check(with(call("echo", json!({})), &[version, method, ("mcp-name", "=?base64?ZWNobw==?=")]), 200, 0, "encoded Mcp-Name").await;
+    check(
+        with(call("echo", json!({})), &[version, method, ("mcp-name", "other")]),
+        400,
+        -32020,
+        "another Mcp-Name",
+    )
+    .await;
+    check(
+        with(call("echo", json!({})), &[version, method, ("mcp-name", "=?base64?ZWNobw==?=")]),
+        200,
+        0,
+        "encoded Mcp-Name",
+    )
+    .await;
     let mirrored = ("mcp-name", "mirrored");
-    check(with(call("mirrored", json!({ "region": "eu" })), &[version, method, mirrored]), 400, -32020, "no Mcp-Param").await;
-    check(with(call("mirrored", json!({ "region": "eu" })), &[version, method, mirrored, ("mcp-param-region", "us")]), 400, -32020, "another Mcp-Param").await;
-    check(with(call("mirrored", json!({ "region": "eu" })), &[version, method, mirrored, ("mcp-param-region", "eu")]), 200, 0, "Mcp-Param").await;
-    check(with(call("mirrored", json!({})), &[version, method, mirrored]), 200, 0, "no argument, no header").await;
+    check(
+        with(call("mirrored", json!({ "region": "eu" })), &[version, method, mirrored]),
+        400,
+        -32020,
+        "no Mcp-Param",
+    )
+    .await;
+    check(
+        with(
+            call("mirrored", json!({ "region": "eu" })),
+            &[version, method, mirrored, ("mcp-param-region", "us")],
+        ),
+        400,
+        -32020,
+        "another Mcp-Param",
+    )
+    .await;
+    check(
+        with(
+            call("mirrored", json!({ "region": "eu" })),
+            &[version, method, mirrored, ("mcp-param-region", "eu")],
+        ),
+        200,
+        0,
+        "Mcp-Param",
+    )
+    .await;
+    check(with(call("mirrored", json!({})), &[version, method, mirrored]), 200, 0, "no argument, no header")
+        .await;
 
     for unknown in ["no/such", "ping", "logging/setLevel", "resources/subscribe", "tasks/get"] {
-        check(with(body(unknown, &full, json!({})), &[version, ("mcp-method", unknown)]), 404, -32601, unknown).await;
+        check(
+            with(body(unknown, &full, json!({})), &[version, ("mcp-method", unknown)]),
+            404,
+            -32601,
+            unknown,
+        )
+        .await;
     }
-    check(http.modern_request(7, "tools/call", json!({ "name": "none" }), json!({})), 200, -32602, "unknown tool").await;
-    check(http.modern_request(7, "tools/call", json!({ "name": "needs-sampling" }), json!({})), 400, -32021, "capability").await;
-    check(http.modern_request(7, "tools/call", json!({ "name": "echo", "arguments": [] }), json!({})), 200, -32602, "arguments").await;
+    check(
+        http.modern_request(7, "tools/call", json!({ "name": "none" }), json!({})),
+        200,
+        -32602,
+        "unknown tool",
+    )
+    .await;
+    check(
+        http.modern_request(7, "tools/call", json!({ "name": "needs-sampling" }), json!({})),
+        400,
+        -32021,
+        "capability",
+    )
+    .await;
+    check(
+        http.modern_request(7, "tools/call", json!({ "name": "echo", "arguments": [] }), json!({})),
+        200,
+        -32602,
+        "arguments",
+    )
+    .await;
     check(with(body("tools/call", &full, json!({})), &[version, method]), 200, -32602, "no name").await;
-    check(with(body("subscriptions/listen", &full, json!({})), &[version, ("mcp-method", "subscriptions/listen")]), 200, -32602, "no filter").await;
+    check(
+        with(
+            body("subscriptions/listen", &full, json!({})),
+            &[version, ("mcp-method", "subscriptions/listen")],
+        ),
+        200,
+        -32602,
+        "no filter",
+    )
+    .await;
 
     // (25) batches and (1) answers have no place here.
     check(with(format!("[{ok}]"), &[version, list]), 400, -32602, "a batch without a session").await;
-    check(with(json!({ "jsonrpc": "2.0", "id": 1, "result": {} }).to_string(), &[version]), 400, -32602, "an answer").await;
-    let told = http.send(with(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } }).to_string(), &[version])).await;
+    check(
+        with(json!({ "jsonrpc": "2.0", "id": 1, "result": {} }).to_string(), &[version]),
+        400,
+        -32602,
+        "an answer",
+    )
+    .await;
+    let told = http
+        .send(with(
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } })
+                .to_string(),
+            &[version],
+        ))
+        .await;
     assert_eq!((told.status, told.text.as_str()), (202, ""));
 }
 
@@ -205,7 +319,8 @@ async fn progress_and_logs_come_before_the_answer_and_only_as_asked() {
 
     // (9) Nothing is asked on the stream; a client that takes no stream gets the answer alone.
     assert!(call("ask", json!({})).await.text.contains("error -32601"));
-    let request = http.modern_request(5, "tools/call", json!({ "name": "progress" }), json!({ "progressToken": 1 }));
+    let request =
+        http.modern_request(5, "tools/call", json!({ "name": "progress" }), json!({ "progressToken": 1 }));
     let mut request = request.build().unwrap();
     request.headers_mut().insert("accept", "application/json".parse().unwrap());
     let response = http.client.execute(request).await.unwrap();
@@ -221,7 +336,8 @@ async fn progress_and_logs_come_before_the_answer_and_only_as_asked() {
 /// (14), I3
 #[tokio::test]
 async fn a_disconnect_cancels_the_call() {
-    let server = Server::with(Limits { first_keep_alive: Duration::from_millis(20), ..Limits::default() }).await;
+    let server =
+        Server::with(Limits { first_keep_alive: Duration::from_millis(20), ..Limits::default() }).await;
     let http = server.as_agent("a");
     // Before the head of the reply is sent.
     let slow = Server::start().await;
@@ -232,7 +348,8 @@ async fn a_disconnect_cancels_the_call() {
     waiting.abort();
     slow.script.dropped.reaches(1).await;
     // And in the middle of a stream that an early comment opened.
-    let mut stream = http.open(http.modern_request(1, "tools/call", json!({ "name": "wait" }), json!({}))).await;
+    let mut stream =
+        http.open(http.modern_request(1, "tools/call", json!({ "name": "wait" }), json!({}))).await;
     stream.stands().await;
     server.script.entered.reaches(1).await;
     assert_eq!(server.script.dropped.get(), 0);
@@ -244,9 +361,11 @@ async fn a_disconnect_cancels_the_call() {
 #[tokio::test]
 async fn a_long_call_is_kept_alive_and_answered_on_its_stream() {
     let quick = Duration::from_millis(20);
-    let server = Server::with(Limits { first_keep_alive: quick, keep_alive: quick, ..Limits::default() }).await;
+    let server =
+        Server::with(Limits { first_keep_alive: quick, keep_alive: quick, ..Limits::default() }).await;
     let http = server.as_agent("a");
-    let mut stream = http.open(http.modern_request(9, "tools/call", json!({ "name": "wait" }), json!({}))).await;
+    let mut stream =
+        http.open(http.modern_request(9, "tools/call", json!({ "name": "wait" }), json!({}))).await;
     stream.stands().await;
     server.script.release.send_replace(true);
     let answer = stream.next().await.unwrap();
@@ -263,7 +382,8 @@ async fn a_subscription_is_acknowledged_first_and_tells_only_what_was_asked() {
     let http = server.as_agent("a");
     let filter = json!({ "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": false,
         "resourceSubscriptions": ["file:///a"] });
-    let listen = || http.modern_request(31, "subscriptions/listen", json!({ "notifications": filter }), json!({}));
+    let listen =
+        || http.modern_request(31, "subscriptions/listen", json!({ "notifications": filter }), json!({}));
     let key = "io.modelcontextprotocol/subscriptionId";
     let mut stream = http.open(listen()).await;
     let ack = stream.next().await.unwrap();
@@ -289,7 +409,9 @@ async fn a_subscription_is_acknowledged_first_and_tells_only_what_was_asked() {
     assert_eq!(http.modern("tools/list", json!({})).await.status, 401);
     // And with the gateway.
     let http = server.as_agent("b");
-    let mut stream = http.open(http.modern_request(32, "subscriptions/listen", json!({ "notifications": {} }), json!({}))).await;
+    let mut stream = http
+        .open(http.modern_request(32, "subscriptions/listen", json!({ "notifications": {} }), json!({})))
+        .await;
     assert_eq!(stream.next().await.unwrap()["params"]["notifications"], json!({}));
     server.shutdown.cancel();
     assert_eq!(stream.next().await.unwrap()["method"], "notifications/cancelled");

@@ -105,7 +105,9 @@ impl Script {
                 "_meta": { "upstream/one": 1, "io.modelcontextprotocol/serverInfo": { "name": "another" } },
             })),
             "progress" => {
-                for (progress, text) in [(1.0, "one"), (2.0, "two"), (2.0, "again"), (1.5, "back"), (3.0, "three")] {
+                for (progress, text) in
+                    [(1.0, "one"), (2.0, "two"), (2.0, "again"), (1.5, "back"), (3.0, "three")]
+                {
                     let params = json!({ "progress": progress, "message": text, "total": 3 });
                     client.notify("notifications/progress", params);
                 }
@@ -236,12 +238,16 @@ impl Service for Script {
         Box::pin(async move {
             match call.kind {
                 tollgate::model::CallKind::Tool => self.tool(call).await,
-                tollgate::model::CallKind::Resource if call.name == "file:///ask" && call.request_state.is_none() => {
+                tollgate::model::CallKind::Resource
+                    if call.name == "file:///ask" && call.request_state.is_none() =>
+                {
                     Ok(json!({ "resultType": "input_required", "requestState": "s" }))
                 }
                 tollgate::model::CallKind::Resource if call.name.starts_with("file:///") => Ok(json!({
                     "contents": [{ "uri": call.name, "text": "t" }], "ttlMs": 5000, "cacheScope": "public" })),
-                tollgate::model::CallKind::Resource => Err(RpcError::new(code::RESOURCE_NOT_FOUND, "no such resource")),
+                tollgate::model::CallKind::Resource => {
+                    Err(RpcError::new(code::RESOURCE_NOT_FOUND, "no such resource"))
+                }
                 tollgate::model::CallKind::Prompt => Ok(json!({ "messages": [] })),
             }
         })

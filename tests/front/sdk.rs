@@ -7,16 +7,15 @@ use crate::{
 use rmcp::{
     ClientHandler, RoleClient,
     model::{
-        CallToolRequestParams, ClientConfig, ClientRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
-        ErrorData, ProgressNotificationParam, ProtocolVersion, Request, ServerNotification, SubscriptionFilter,
+        CallToolRequestParams, ClientConfig, ClientRequest, ElicitRequestParams, ElicitResult,
+        ElicitationAction, ErrorData, ProgressNotificationParam, ProtocolVersion, Request,
+        ServerNotification, SubscriptionFilter,
     },
     service::{
         ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions, RequestContext,
         RunningService, SubscriptionEnd,
     },
-    transport::{
-        StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
-    },
+    transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
 };
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -26,6 +25,7 @@ use tollgate::{clock::System, front::stdio};
 #[derive(Clone)]
 struct Person {
     progress: Arc<Mutex<Vec<f64>>>,
+    progressed: Arc<Counter>,
     elicited: Arc<Counter>,
     told: Arc<Counter>,
 }
@@ -41,6 +41,7 @@ impl ClientHandler for Person {
     }
     async fn on_progress(&self, params: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
         self.progress.lock().unwrap().push(params.progress);
+        self.progressed.add();
     }
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
         self.told.add();
@@ -56,7 +57,8 @@ impl ClientHandler for Person {
 }
 
 fn person() -> Person {
-    Person { progress: Arc::default(), elicited: Arc::new(Counter::new()), told: Arc::new(Counter::new()) }
+    let counter = || Arc::new(Counter::new());
+    Person { progress: Arc::default(), progressed: counter(), elicited: counter(), told: counter() }
 }
 
 fn modern() -> ClientLifecycleMode {
@@ -97,6 +99,7 @@ async fn exercise(script: &Script, client: &Client) {
     assert!(failed.to_string().contains("unknown tool"), "{failed}");
     let done = client.call_tool(call("progress")).await.unwrap();
     assert_eq!(done.is_error, Some(false));
+    client.service().progressed.reaches(3).await;
     // Handlers run beside each other, so only the set is certain.
     let mut progress = client.service().progress.lock().unwrap().clone();
     progress.sort_by(f64::total_cmp);

@@ -25,7 +25,8 @@ impl Pipe {
         let (stdin, theirs_in) = tokio::io::duplex(64 * 1024);
         let (theirs_out, stdout) = tokio::io::duplex(64 * 1024);
         let shutdown = CancellationToken::new();
-        let options = StdioOptions { max_message, ids: Arc::new(System::default()), shutdown: shutdown.clone() };
+        let options =
+            StdioOptions { max_message, ids: Arc::new(System::default()), shutdown: shutdown.clone() };
         let running = tokio::spawn(run(script.clone(), agent("a"), options, theirs_in, theirs_out));
         Self { script, stdin: Some(stdin), stdout: BufReader::new(stdout).lines(), shutdown, running }
     }
@@ -41,7 +42,8 @@ impl Pipe {
 
     /// The next line, which must be a message; none at the end.
     async fn next(&mut self) -> Option<Value> {
-        let line = tokio::time::timeout(Duration::from_secs(20), self.stdout.next_line()).await.unwrap().unwrap();
+        let line =
+            tokio::time::timeout(Duration::from_secs(20), self.stdout.next_line()).await.unwrap().unwrap();
         line.map(|line| {
             let message: Value = serde_json::from_str(&line).unwrap();
             assert_eq!(message.get("jsonrpc").or(message.get(0).map(|m| &m["jsonrpc"])).unwrap(), "2.0");
@@ -122,7 +124,10 @@ async fn requests_run_side_by_side_and_are_cancelled_by_name() {
     pipe.script.entered.reaches(2).await;
     assert_eq!(pipe.ask(rpc(12, "tools/call", json!({ "name": "echo" }))).await["id"], 12);
     assert_eq!(pipe.ask(rpc(10, "tools/call", json!({ "name": "echo" }))).await["error"]["code"], -32600);
-    pipe.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 11 } })).await;
+    pipe.send(
+        json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 11 } }),
+    )
+    .await;
     pipe.script.dropped.reaches(1).await;
     pipe.script.release.send_replace(true);
     assert_eq!(pipe.next().await.unwrap()["id"], 10, "the cancelled one is not answered");
@@ -157,7 +162,8 @@ async fn subscriptions_on_stdio() {
     let told = pipe.next().await.unwrap();
     assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 1);
     assert_eq!(pipe.ask(modern(1, "subscriptions/listen", filter.clone())).await["error"]["code"], -32600);
-    pipe.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } })).await;
+    pipe.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } }))
+        .await;
     let ack = pipe.ask(modern(2, "subscriptions/listen", filter)).await;
     assert_eq!(ack["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 2);
     pipe.script.tools_changed();

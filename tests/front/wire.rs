@@ -91,7 +91,11 @@ impl Reply {
         if !self.is_events() {
             return vec![self.json()];
         }
-        self.text.lines().filter_map(|l| l.strip_prefix("data: ")).map(|l| serde_json::from_str(l).unwrap()).collect()
+        self.text
+            .lines()
+            .filter_map(|l| l.strip_prefix("data: "))
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
     }
     pub(crate) fn code(&self) -> i64 {
         self.messages().last().unwrap()["error"]["code"].as_i64().unwrap_or(0)
@@ -151,7 +155,13 @@ impl Http {
     }
 
     /// A stateless request with all it needs.
-    pub(crate) fn modern_request(&self, id: i64, method: &str, mut params: Value, meta: Value) -> reqwest::RequestBuilder {
+    pub(crate) fn modern_request(
+        &self,
+        id: i64,
+        method: &str,
+        mut params: Value,
+        meta: Value,
+    ) -> reqwest::RequestBuilder {
         let params_map: &mut Map<String, Value> = params.as_object_mut().unwrap();
         params_map.insert("_meta".to_owned(), modern_meta(meta).into());
         let name = match method {

@@ -157,7 +157,8 @@ struct Front {
 
 /// The MCP endpoint.
 pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
-    let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } = options;
+    let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } =
+        options;
     let front = Front {
         core: Arc::new(Core::new(service)),
         doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),

@@ -74,8 +74,9 @@ pub(super) async fn post(
             }
             Err(response) => *response,
         },
-        Document::One(Err(Malformed { id, error })) => {
-            reply::refusal(id.as_ref(), &Refusal { status: StatusCode::BAD_REQUEST, error })
+        Document::One(Err(malformed)) => {
+            let refusal = Refusal { status: StatusCode::BAD_REQUEST, error: malformed.error() };
+            reply::refusal(malformed.id.as_ref(), &refusal)
         }
         Document::Batch(messages) => post.batch(messages).await,
     }

@@ -177,7 +177,8 @@ impl Standings {
         });
         let over = {
             let mut sessions = standing.sessions.lock();
-            let over = (sessions.len() >= self.limits.sessions_per_principal.max(1)).then(|| idlest(&sessions));
+            let over =
+                (sessions.len() >= self.limits.sessions_per_principal.max(1)).then(|| idlest(&sessions));
             let over = over.flatten().and_then(|id| sessions.remove(&id));
             sessions.insert(id, session);
             over
@@ -194,7 +195,11 @@ impl Standings {
     }
 
     fn evict(&self) {
-        let most = self.standings.iter().map(|entry| Arc::clone(entry.value())).max_by_key(|s| s.sessions.lock().len());
+        let most = self
+            .standings
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .max_by_key(|s| s.sessions.lock().len());
         let Some(standing) = most else { return };
         let over = {
             let mut sessions = standing.sessions.lock();
@@ -258,8 +263,7 @@ impl Standings {
 
 /// Those in use go last.
 fn idlest(sessions: &HashMap<Arc<str>, Arc<Session>>) -> Option<Arc<str>> {
-    let rank = |session: &Session| {
-        (session.busy.load(Ordering::Relaxed) > 0, session.seen.load(Ordering::Relaxed))
-    };
+    let rank =
+        |session: &Session| (session.busy.load(Ordering::Relaxed) > 0, session.seen.load(Ordering::Relaxed));
     sessions.iter().min_by_key(|(_, session)| rank(session)).map(|(id, _)| Arc::clone(id))
 }
