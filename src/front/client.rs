@@ -221,8 +221,9 @@ impl Client {
         }
     }
 
-    /// The request was cancelled.
+    /// The request was cancelled: nothing more may be told.
     pub(crate) fn cancel(&self) {
+        self.finish();
         self.cancelled.store(true, Ordering::Release);
         self.canceller.wake();
     }

@@ -140,6 +140,14 @@ pub(crate) fn status_of(error: &RpcError) -> StatusCode {
     }
 }
 
+/// A legacy upstream's code for a resource that is not there must not be sent in this era.
+fn modernized(mut error: RpcError) -> RpcError {
+    if error.code == code::RESOURCE_NOT_FOUND {
+        error.code = code::INVALID_PARAMS;
+    }
+    error
+}
+
 /// A written answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -203,7 +211,10 @@ impl Core {
                 let error = RpcError::new(code::INTERNAL_ERROR, "the result is not an object");
                 Answer::ok(message::failure(Some(&id), &error))
             }
-            Err(error) => Answer { status: status_of(&error), body: message::failure(Some(&id), &error) },
+            Err(error) => {
+                let error = modernized(error);
+                Answer { status: status_of(&error), body: message::failure(Some(&id), &error) }
+            }
         }
     }
 

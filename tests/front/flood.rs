@@ -53,6 +53,21 @@ async fn requests_of_one_principal_are_bounded() {
     assert_eq!(http.modern("tools/list", json!({})).await.status, 200);
 }
 
+#[tokio::test]
+async fn subscriptions_of_one_principal_are_bounded_and_take_no_place_from_requests() {
+    let limits = Limits { requests_per_principal: 1, streams_per_principal: 2, ..Limits::default() };
+    let server = Server::with(limits).await;
+    let http = server.as_agent("a");
+    let listen = || http.modern_request(1, "subscriptions/listen", json!({ "notifications": {} }), json!({}));
+    let mut one = http.open(listen()).await;
+    let mut two = http.open(listen()).await;
+    assert!(one.next().await.is_some() && two.next().await.is_some());
+    assert_eq!(http.send(listen()).await.status, 429);
+    assert_eq!(http.modern("tools/list", json!({})).await.status, 200);
+    server.script.revoke("a");
+    while one.next().await.is_some() {}
+}
+
 /// One principal's large bodies wait for each other; another's do not wait for them.
 #[tokio::test]
 async fn large_bodies_share_bounded_memory() {

@@ -71,6 +71,8 @@ async fn reads_are_private_and_retries_are_not_cached() {
     let asked = read(json!({ "uri": "file:///ask" })).await.result();
     assert_eq!(asked["resultType"], "input_required");
     assert!(asked.get("ttlMs").is_none() && asked.get("cacheScope").is_none());
+    let missing = read(json!({ "uri": "other:" })).await;
+    assert_eq!((missing.status, missing.code()), (200, -32602), "the legacy code stays out of this era");
     let retried = read(json!({ "uri": "file:///ask", "requestState": "s" })).await.result();
     assert_eq!((&retried["ttlMs"], &retried["cacheScope"]), (&json!(0), &json!("private")));
 }
@@ -310,6 +312,11 @@ async fn progress_and_logs_come_before_the_answer_and_only_as_asked() {
     assert!(progress.iter().all(|m| m["params"]["progressToken"] == "tok"));
     assert_eq!(messages.last().unwrap()["id"], 5, "nothing after the answer");
     assert_eq!(messages.len(), 4);
+
+    // More than a client reads is left out, but never the answer.
+    let chatter = call("chatter", json!({ "progressToken": "tok" })).await.messages();
+    assert_eq!(chatter.len(), 257);
+    assert_eq!(chatter[256]["id"], 5);
 
     assert!(!call("log", json!({})).await.is_events(), "no level, no log");
     let logs = call("log", json!({ "io.modelcontextprotocol/logLevel": "warning" })).await.messages();

@@ -119,6 +119,12 @@ impl Script {
                 });
                 Ok(text("done"))
             }
+            "chatter" => {
+                for progress in 0..10_000 {
+                    client.notify("notifications/progress", json!({ "progress": progress }));
+                }
+                Ok(text("done"))
+            }
             "log" => {
                 for level in ["debug", "info", "warning", "error", "nonsense"] {
                     client.notify("notifications/message", json!({ "level": level, "data": level }));

@@ -47,30 +47,40 @@ pub(super) struct Standing {
     pub(super) bodies: Arc<Semaphore>,
     /// Whether a stateless client was seen before.
     pub(super) greeted: AtomicBool,
-    requests: AtomicUsize,
+    requests: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
     sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
 }
 
-/// A request's place among its principal's.
+/// A place among a principal's requests or streams.
 #[derive(Debug)]
 pub(super) struct Slot {
-    standing: Arc<Standing>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Slot {
+    fn take(of: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let slot = Self { taken: Arc::clone(of) };
+        // Where there is none, dropping the slot takes the count back.
+        (of.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.standing.requests.fetch_sub(1, Ordering::Relaxed);
+        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Standing {
-    /// Takes a place, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Slot> {
-        if self.requests.fetch_add(1, Ordering::Relaxed) >= most {
-            self.requests.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Slot { standing: Arc::clone(self) })
+    /// A place for a request, if there is one.
+    pub(super) fn request(&self, most: usize) -> Option<Slot> {
+        Slot::take(&self.requests, most)
+    }
+
+    /// A place for a stream that stays open, if there is one. Streams take no place from requests.
+    pub(super) fn stream(&self, most: usize) -> Option<Slot> {
+        Slot::take(&self.streams, most)
     }
 }
 
@@ -151,7 +161,8 @@ impl Standings {
             key: Arc::from(principal.key()),
             bodies: Arc::new(Semaphore::new(self.limits.large_bodies_per_principal / 1024)),
             greeted: AtomicBool::new(false),
-            requests: AtomicUsize::new(0),
+            requests: Arc::default(),
+            streams: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
         };
         Arc::clone(&self.standings.entry(holder).or_insert_with(|| Arc::new(standing())))
