@@ -142,7 +142,8 @@ async fn show(
         return screen.json(&crate::front::admin::trace_report(trace, &events));
     }
     let mut approvals = Vec::new();
-    let ids: std::collections::BTreeSet<_> = events.iter().filter_map(|e| e.draft.approval_id.clone()).collect();
+    let ids: std::collections::BTreeSet<_> =
+        events.iter().filter_map(|e| e.draft.approval_id.clone()).collect();
     for id in ids {
         approvals.extend(store.approval(id).await?);
     }
