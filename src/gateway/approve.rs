@@ -58,7 +58,7 @@ enum Opened {
 /// What to do next.
 pub(crate) enum Step {
     /// An approval that this call may use.
-    Use(ApprovalRecord),
+    Use(Box<ApprovalRecord>),
     /// Something changed: evaluate again.
     Again,
     /// Nothing is dispatched.
@@ -193,7 +193,9 @@ impl Gateway {
         }
         let found = self.0.store.approval_for(binding.clone(), self.0.clock.now()).await?;
         let record = match found {
-            Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
+            Some(record) if record.status == ApprovalStatus::Approved => {
+                return Ok(Step::Use(Box::new(record)));
+            }
             Some(record) if record.status == ApprovalStatus::Pending => record,
             Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
         };

@@ -74,9 +74,7 @@ impl Gateway {
             if std::mem::take(&mut first) {
                 self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
             }
-            if let Err(error) = asking.open(self, &request, &decided) {
-                return Err(error);
-            }
+            asking.open(self, &request, &decided)?;
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
                 decided.verdict.decision = Decision::RequireApproval;
@@ -86,7 +84,7 @@ impl Gateway {
                 Decision::Allow | Decision::AllowWithConstraints => None,
                 Decision::RequireApproval => {
                     match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
-                        Step::Use(record) => Some(record),
+                        Step::Use(record) => Some(*record),
                         Step::Again => continue,
                         Step::Reply(reply) => return reply,
                     }
