@@ -89,7 +89,15 @@ impl Refusal {
             | EventDecision::AllowWithConstraints
             | EventDecision::Approved => "was denied by",
         };
+        // The verb says these already.
+        let said = [
+            "denied: ",
+            "denied ",
+            "a safer call is proposed: ",
+            "never dispatched, only returned as a proposal ",
+        ];
         let reason = self.reason.trim_end_matches('.');
+        let reason = said.iter().find_map(|said| reason.strip_prefix(said)).unwrap_or(reason);
         format!("`{what}` {verb} {by}: {reason}. {}", self.then(policies))
     }
 
