@@ -59,11 +59,10 @@ impl Gateway {
         let gateway = self.clone();
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
-        let event =
-            draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
-        let start = asking.start().then(|| {
-            draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now())
-        });
+        // Drafted in the order of the records, so that their times keep to it too.
+        let drafted = |kind| draft(kind, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        let start = asking.start().then(|| drafted(EventType::AgentStart));
+        let event = drafted(EventType::AgentDecision);
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
             Ok(gateway.dispatch(permit, dispatch, gone).await)
@@ -111,9 +110,10 @@ impl Gateway {
                 | Decision::Deny,
             ) => EventDecision::Allow,
         });
-        event.policy_id = Some(verdict.policy_id.clone());
-        event.rule_id = verdict.rule_id.clone();
-        event.reason = Some(verdict.reason.clone());
+        let (policy, rule, reason) = decided.says();
+        event.policy_id = Some(policy.clone());
+        event.rule_id = rule.cloned();
+        event.reason = Some(reason.to_owned());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
         event.detail = Some(detail(&decided));

@@ -11,9 +11,7 @@ use super::{
     relay::Relay,
 };
 use crate::{
-    model::{
-        CallKind, EventDraft, EventType, MicroUsd, Outcome, PolicyId, RetryPlan, RpcError, TraceId, code,
-    },
+    model::{CallKind, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code},
     policy::Constraints,
     redaction::{Place, Towards},
     store::Settlement,
@@ -60,8 +58,9 @@ impl Gateway {
     ) -> Outgoing {
         let mut side_effect =
             draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
-        side_effect.policy_id = Some(decided.verdict.policy_id.clone());
-        side_effect.rule_id = decided.verdict.rule_id.clone();
+        let (policy, rule, _) = decided.says();
+        side_effect.policy_id = Some(policy.clone());
+        side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
             name: request.name.clone(),
@@ -85,7 +84,9 @@ impl Gateway {
         gone: CancellationToken,
     ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
-        let Decided { prepared, verdict, original, applied } = decided;
+        let trace_id = outgoing.trace_id;
+        let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
+        let Decided { prepared, verdict, .. } = decided;
         let constraints = verdict.constraints;
         let started = self.0.clock.monotonic();
         let settings = in_force.config.upstreams.get(upstream.name());
@@ -99,7 +100,7 @@ impl Gateway {
             rest,
             caller,
             client,
-            trace_id,
+            trace_id: _,
             mut side_effect,
             continuation,
             bound,
@@ -144,6 +145,9 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
+            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
+                strip_modern(result);
+            }
             cut = self.limit_result(
                 &in_force,
                 result,
@@ -151,13 +155,8 @@ impl Gateway {
                 &place,
                 strict.then_some(estimate.result_tokens),
             );
-            if applied.is_some() || original.is_some() {
-                tell_change(
-                    result,
-                    &verdict.policy_id,
-                    &applied.as_deref().map(|a| json!({"tool": a.tool, "reason": a.reason})),
-                    trace_id,
-                );
+            if let Some(changed) = changed {
+                tell_change(result, changed);
             }
         }
         let result_tokens = match &ending.reply {
@@ -461,22 +460,54 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
     Ending { reply, outcome, sent, reason: Some(reason) }
 }
 
+/// Members that only results of 2026-07-28 have; an earlier client does not know them.
+fn strip_modern(result: &mut Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    for member in ["resultType", "ttlMs", "cacheScope"] {
+        map.shift_remove(member);
+    }
+    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
+        meta.shift_remove("io.modelcontextprotocol/serverInfo");
+        if meta.is_empty() {
+            map.shift_remove("_meta");
+        }
+    }
+}
+
+/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
+fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
+    let (policy, rule, reason) = decided.says();
+    let mut told = json!({
+        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
+        "policy_id": policy,
+        "rule_id": rule,
+        "reason": format!("policy changed the call before it was made: {reason}"),
+        "trace_id": trace_id,
+        "policy_snapshot": in_force.policies.snapshot,
+        "dispatched": {
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+        },
+    });
+    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
+        let remediation = json!({
+            "mode": "apply",
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+            "reason": applied.remediation.reason,
+        });
+        map.shift_remove("dispatched");
+        map.insert("remediation".into(), remediation);
+    }
+    told
+}
+
 /// Tells the agent that its call was changed, where that is not plain from the result.
-fn tell_change(result: &mut Value, policy: &PolicyId, remediation: &Option<Value>, trace_id: TraceId) {
+fn tell_change(result: &mut Value, told: Value) {
     let Some(map) = result.as_object_mut() else { return };
     let meta = map.entry("_meta").or_insert_with(|| json!({}));
     if let Some(meta) = meta.as_object_mut() {
-        let decision = if remediation.is_some() { "remediate" } else { "allow_with_constraints" };
-        meta.insert(
-            "tollgate/decision".into(),
-            json!({
-                "decision": decision,
-                "policy_id": policy,
-                "reason": "the arguments were changed by policy before the call was made",
-                "trace_id": trace_id,
-                "remediation": remediation,
-            }),
-        );
+        meta.insert("tollgate/decision".into(), told);
     }
 }
 
