@@ -309,7 +309,7 @@ impl Connection {
     }
 
     async fn request(&mut self, request: Request) -> Result<(), Gone> {
-        if request.method == "initialize" {
+        if request.method == "initialize" && !modern::is_modern(&request.params) {
             return self.initialize(request).await;
         }
         if self.is_full() {

@@ -6,6 +6,7 @@ use super::{
     api::CallReply,
     approve::{Asking, binding},
     call::{Decided, store_policy},
+    parked::{Seat, Waiting},
     prepare::{Request, draft},
     refusal::Refusal,
 };
@@ -64,22 +65,16 @@ impl Gateway {
         let start = asking.start().then(|| {
             draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now())
         });
+        let waiting = (request.agent.clone(), dispatch.bound.clone());
+        let (seat, questions) = Seat::new(asking.client.clone());
+        let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
-            Ok(gateway.dispatch(permit, dispatch, gone).await)
+            Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
-        let reply = tokio::spawn(tracked).await;
-        drop(cancel_when_dropped);
-        match reply {
-            Ok(reply) => reply,
-            Err(error) => {
-                tracing::error!(error = %error, "a call's task failed");
-                Err(AdmitError::Refused(Box::new(Refusal::deny(
-                    "internal",
-                    "the gateway failed inside; the call's outcome is unknown",
-                ))))
-            }
-        }
+        let task = tokio::spawn(tracked);
+        let (agent, bound) = waiting;
+        self.attend(Waiting::new(agent, bound, task, (seat, questions), cancel_when_dropped)).await
     }
 
     async fn admit(

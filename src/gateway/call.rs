@@ -71,11 +71,16 @@ impl Gateway {
                         .await;
                 }
             };
-            if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
-            }
             if let Err(error) = asking.open(self, &request, &decided) {
                 return Err(error);
+            }
+            // No call of its own: the one in flight goes on.
+            if let Some((id, responses)) = asking.parked() {
+                let bound = Self::state_binding(&request, &decided);
+                return self.resume(&id, &bound, asking.client.clone(), responses).await;
+            }
+            if std::mem::take(&mut first) {
+                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
             }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {

@@ -7,12 +7,13 @@ use super::{
     approve::Asking,
     call::Decided,
     edits,
+    parked::Seat,
     prepare::{Prepared, Request, draft},
     relay::Relay,
 };
 use crate::{
     model::{
-        CallKind, EventDraft, EventType, MicroUsd, Outcome, PolicyId, RetryPlan, RpcError, TraceId, code,
+        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, PolicyId, RetryPlan, RpcError, TraceId, code,
     },
     policy::Constraints,
     redaction::{Place, Towards},
@@ -33,11 +34,10 @@ pub(crate) struct Outgoing {
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
-    client: Arc<dyn ClientPort>,
     trace_id: TraceId,
     side_effect: EventDraft,
     continuation: (Option<Map<String, Value>>, Option<String>),
-    bound: Vec<u8>,
+    pub(crate) bound: Vec<u8>,
 }
 
 /// How a dispatched call ended, before it is told to anybody.
@@ -68,8 +68,7 @@ impl Gateway {
             kind: request.kind,
             meta: request.meta.clone(),
             rest: request.rest.clone(),
-            caller: CallerKey { agent: request.agent.clone(), session: request.session.clone() },
-            client: asking.client.clone(),
+            caller: CallerKey { agent: request.agent.clone(), session: session_of(request, asking.client.as_ref()) },
             trace_id: request.trace_id,
             side_effect,
             continuation: asking.upstream_continuation(),
@@ -82,6 +81,7 @@ impl Gateway {
         &self,
         permit: Permit,
         outgoing: Outgoing,
+        seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
@@ -98,7 +98,6 @@ impl Gateway {
             meta,
             rest,
             caller,
-            client,
             trace_id,
             mut side_effect,
             continuation,
@@ -122,7 +121,10 @@ impl Gateway {
             caller,
             headers,
         };
-        let relay = Arc::new(Relay::new(client.clone(), upstream.name().clone()));
+        // A second round is not a second call: where a person approved this one, the rounds stay in it.
+        let approved = verdict.decision == Decision::RequireApproval;
+        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), true));
+        let client = seat.client();
         let ending = tokio::select! {
             biased;
             () = gone.cancelled() => Ending {
@@ -131,7 +133,7 @@ impl Gateway {
                 sent: true,
                 reason: Some("the caller went away; the upstream was told to cancel".into()),
             },
-            ending = self.converse(&upstream, call, continuation, &client, relay, &bound) => ending,
+            ending = self.converse(&upstream, call, continuation, &client, relay, &bound, approved) => ending,
         };
         let mut ending = ending;
         let place = Place {
@@ -226,10 +228,12 @@ impl Gateway {
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
         bound: &[u8],
+        approved: bool,
     ) -> Ending {
-        let (mut responses, mut state) = continuation;
-        // Only for a legacy client of a modern upstream are the params needed again.
-        let may_ask_again = client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern);
+        let modern = upstream.state().borrow().era == Some(Era::Modern);
+        let (mut responses, mut state) = if modern { continuation } else { (None, None) };
+        // Only then are the params needed again.
+        let may_ask_again = modern && (approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
@@ -251,7 +255,8 @@ impl Gateway {
             if !may_ask_again {
                 return self.pass_question(result, &relay, bound);
             }
-            match relay.answer_all(&result).await {
+            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
+            match relay.answer_all(result).await {
                 Ok(answers) => responses = Some(answers),
                 Err(error) => {
                     return Ending {
@@ -262,20 +267,23 @@ impl Gateway {
                     };
                 }
             }
-            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
         }
         failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
     }
 
-    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state sealed inside ours.
+    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state, where it has one,
+    /// sealed inside ours.
     fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
-        let state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
-        let sealed = self.seal_upstream_state(bound, state);
         let labelled = relay.label_all(&mut result);
+        let sealed = match result.get_mut("requestState").map(Value::take) {
+            Some(Value::String(state)) => self.seal_upstream_state(bound, state).map(Some),
+            Some(_) | None => Ok(None),
+        };
         let reply = match (sealed, labelled) {
             (Ok(sealed), Ok(())) => {
                 if let Some(map) = result.as_object_mut() {
-                    map.insert("requestState".into(), Value::String(sealed));
+                    map.shift_remove("requestState");
+                    map.extend(sealed.map(|sealed| ("requestState".to_owned(), Value::String(sealed))));
                 }
                 Ok(result)
             }
@@ -381,6 +389,7 @@ impl Call {
             retry: self.retry,
             param_headers: self.headers.clone(),
             caller: self.caller.clone(),
+            era: client.era(),
         }
     }
 }
@@ -413,6 +422,20 @@ fn params(
         params.insert("_meta".into(), Value::Object(meta));
     }
     params
+}
+
+/// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where
+/// they can be asked the same things, since a legacy upstream is told that once per connection.
+fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
+    if client.era() == Era::Legacy {
+        return request.session.clone();
+    }
+    let has = |pointer: &str| client.capabilities().pointer(pointer).is_some();
+    let mut session = request.session.to_string();
+    for pointer in ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"] {
+        session.push(if has(pointer) { '+' } else { '-' });
+    }
+    session.into()
 }
 
 fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(String, String)> {

@@ -8,6 +8,7 @@ mod digest;
 mod dispatch;
 mod edits;
 mod lifecycle;
+mod parked;
 mod prepare;
 mod refusal;
 mod relay;
@@ -88,6 +89,7 @@ pub(crate) struct Inner {
     seal: Arc<dyn StateSeal>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
+    parking: parked::Parking,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }

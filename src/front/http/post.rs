@@ -143,7 +143,8 @@ impl Post<'_> {
     }
 
     async fn request(self, request: Request) -> Response {
-        if request.method == "initialize" {
+        // With the stateless `_meta` it is a method that there is not.
+        if request.method == "initialize" && !modern::is_modern(&request.params) {
             return self.initialize(request);
         }
         match is_modern(&request.method, &request.params, self.headers) {
