@@ -56,7 +56,12 @@ impl Service for Quiet {
         call.client.notify("notifications/message", json!({ "level": "error", "data": call.meta }));
         Box::pin(std::future::ready(Ok(json!({ "rest": call.rest, "arguments": call.arguments }))))
     }
-    fn complete<'a>(&'a self, _: &'a Principal, params: Value, _: Arc<dyn ClientPort>) -> BoxFuture<'a, CallReply> {
+    fn complete<'a>(
+        &'a self,
+        _: &'a Principal,
+        params: Value,
+        _: Arc<dyn ClientPort>,
+    ) -> BoxFuture<'a, CallReply> {
         Box::pin(std::future::ready(Ok(json!({ "params": params }))))
     }
     fn session_opened(&self, _: &Principal, _: &Value) {}

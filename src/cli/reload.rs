@@ -77,13 +77,6 @@ async fn once(path: &Path, gateway: &Gateway) {
             tracing::info!(policy.snapshot = %snapshot, "reload.activated");
         }
         Ok(Err(CliError::Files { problems, .. })) => {
-            for problem in &problems.0 {
-                tracing::warn!(problem = %problem, "reload.problem");
-            }
-            tracing::error!(
-                problems = problems.0.len(),
-                "reload.rejected: the files are wrong, and what was in force stays in force"
-            );
             wiring::reload_rejected(gateway, problems).await;
         }
         Ok(Err(other)) => tracing::error!(error = %other, "reload.failed"),

@@ -387,6 +387,13 @@ async fn the_document_knows_every_member() {
     same_members(&schemas["Event"], &get("/api/v1/events").await["events"][0], "Event");
     let trace = get("/api/v1/traces/0af7651916cd43dd8448eb211c80319c").await;
     same_members(&schemas["Trace"], &trace, "Trace");
+    let call = &trace["calls"][0];
+    same_members(&schemas["Call"], call, "Call");
+    let call_schema = &schemas["Call"]["properties"];
+    same_members(&call_schema["initiated"], &call["initiated"], "Call.initiated");
+    same_members(&call_schema["approvals"]["items"], &call["approvals"][0], "Call.approvals");
+    same_members(&schemas["Decision"], &call["approvals"][0]["decisions"][0], "Decision");
+    same_members(&schemas["Evidence"], &call["evidence"][0], "Evidence");
     let agents = get("/api/v1/agents").await;
     same_members(&schemas["Authority"], &agents, "Authority");
     same_members(&schemas["Agent"], &agents["agents"][0], "Agent");
