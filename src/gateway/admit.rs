@@ -60,8 +60,10 @@ impl Gateway {
         let gateway = self.clone();
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
-        let event =
+        let mut event =
             draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        // Completed by admission, which knows the rest.
+        event.detail = request.method().map(|method| json!({"method": method}));
         let start = asking.start().then(|| {
             draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now())
         });
@@ -111,7 +113,11 @@ impl Gateway {
         event.reason = Some(verdict.reason.clone());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
-        event.detail = Some(detail(&decided));
+        let mut told = detail(&decided);
+        if let (Some(told), Some(Value::Object(known))) = (told.as_object_mut(), event.detail.take()) {
+            told.extend(known);
+        }
+        event.detail = Some(told);
         let admission = self
             .0
             .store

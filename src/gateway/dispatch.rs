@@ -3,12 +3,14 @@
 use super::{
     Gateway, InForce,
     admit::Permit,
-    api::{CallReply, ClientPort},
+    api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
     call::Decided,
+    complete,
     edits,
+    news::ResourceWatch,
     parked::Seat,
-    prepare::{Prepared, Request, draft},
+    prepare::{Prepared, Request, Target, draft},
     relay::Relay,
 };
 use crate::{
@@ -31,6 +33,7 @@ const MAX_ROUNDS: usize = 8;
 pub(crate) struct Outgoing {
     name: String,
     kind: CallKind,
+    purpose: Purpose,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
@@ -66,6 +69,7 @@ impl Gateway {
         Outgoing {
             name: request.name.clone(),
             kind: request.kind,
+            purpose: request.purpose.clone(),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
             caller: CallerKey { agent: request.agent.clone(), session: session_of(request, asking.client.as_ref()) },
@@ -95,6 +99,7 @@ impl Gateway {
         let Outgoing {
             name,
             kind,
+            purpose,
             meta,
             rest,
             caller,
@@ -108,13 +113,21 @@ impl Gateway {
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
+        let completing = match &purpose {
+            Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
+            Purpose::Use | Purpose::Watch(_) => None,
+        };
+        let (method, own_params) = match (&completing, kind) {
+            (Some((argument, known)), _) => {
+                ("completion/complete", complete::params(kind, target.own_name(), argument, known))
+            }
+            (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
+            (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
+            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(name))])),
+        };
         let call = Call {
-            method: match kind {
-                CallKind::Tool => "tools/call",
-                CallKind::Resource => "resources/read",
-                CallKind::Prompt => "prompts/get",
-            },
-            params: params(kind, target.own_name(), &name, arguments, meta, rest),
+            method,
+            params: params(own_params, meta, rest),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id,
@@ -123,8 +136,16 @@ impl Gateway {
         };
         // A second round is not a second call: where a person approved this one, the rounds stay in it.
         let approved = verdict.decision == Decision::RequireApproval;
-        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), true));
+        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
         let client = seat.client();
+        let conversation = async {
+            match &purpose {
+                Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
+                Purpose::Use | Purpose::Complete { .. } => {
+                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                }
+            }
+        };
         let ending = tokio::select! {
             biased;
             () = gone.cancelled() => Ending {
@@ -133,7 +154,7 @@ impl Gateway {
                 sent: true,
                 reason: Some("the caller went away; the upstream was told to cancel".into()),
             },
-            ending = self.converse(&upstream, call, continuation, &client, relay, &bound, approved) => ending,
+            ending = conversation => ending,
         };
         let mut ending = ending;
         let place = Place {
@@ -146,6 +167,11 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
+            if let Some((argument, known)) = &completing
+                && kind == CallKind::Resource
+            {
+                self.scope_values(&in_force, &side_effect_agent(&side_effect), &target, argument, known, result);
+            }
             cut = self.limit_result(
                 &in_force,
                 result,
@@ -197,7 +223,8 @@ impl Gateway {
                 Some(estimate.argument_tokens.saturating_add(result_tokens))
             }
         };
-        let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
+        let used = matches!(purpose, Purpose::Use);
+        let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
             self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
             (target.full().to_string(), result_tokens)
         });
@@ -394,24 +421,35 @@ impl Call {
     }
 }
 
-fn params(
-    kind: CallKind,
-    own_name: &str,
+fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
+    Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
+}
+
+/// Begins to watch a resource, for as long as the slot keeps it.
+async fn begin_watch(
+    upstream: &Arc<dyn Upstream>,
+    target: &Target,
     uri: &str,
-    arguments: Value,
-    meta: Map<String, Value>,
-    rest: Map<String, Value>,
-) -> Map<String, Value> {
-    let mut params = rest;
-    match kind {
-        CallKind::Tool | CallKind::Prompt => {
-            params.insert("name".into(), Value::String(own_name.to_owned()));
-            params.insert("arguments".into(), arguments);
+    timeout: Duration,
+    slot: &WatchSlot,
+) -> Ending {
+    let own = match target {
+        Target::Item(item, _) if !item.is_template() => item.own_name.clone(),
+        Target::Item(..) | Target::Tool(_) => uri.into(),
+    };
+    let watching = tokio::time::timeout(timeout, ResourceWatch::begin(upstream.clone(), own)).await;
+    match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
+        Ok(watch) => {
+            *slot.0.lock() = Some(watch);
+            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None }
         }
-        CallKind::Resource => {
-            params.insert("uri".into(), Value::String(uri.to_owned()));
-        }
+        Err(error) => failed(error, "resources/subscribe"),
     }
+}
+
+fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
+    let mut params = rest;
+    params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| {
         !key.starts_with("tollgate/")
@@ -438,8 +476,8 @@ fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
     session.into()
 }
 
-fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(String, String)> {
-    let super::prepare::Target::Tool(tool) = target else { return Vec::new() };
+fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, String)> {
+    let Target::Tool(tool) = target else { return Vec::new() };
     tool.param_headers
         .iter()
         .filter_map(|(name, at)| {
