@@ -84,6 +84,11 @@ impl EventSinks {
         self.targets.iter().map(|(_, dropped)| dropped.load(Ordering::Relaxed)).sum()
     }
 
+    #[cfg(test)]
+    pub(super) fn targets(&self) -> Vec<Arc<AtomicU64>> {
+        self.targets.iter().map(|(_, dropped)| dropped.clone()).collect()
+    }
+
     /// Waits until everything is written. Blocks; only after the store was closed does it end.
     pub fn join(self) {
         for thread in self.threads {

@@ -145,7 +145,13 @@ impl CatalogBuilder {
     }
 
     /// Whether this upstream may have this name, and if not, why.
-    fn claim(&mut self, kind: Kind, name: &Arc<str>, upstream: &UpstreamName, taken: bool) -> Result<(), String> {
+    fn claim(
+        &mut self,
+        kind: Kind,
+        name: &Arc<str>,
+        upstream: &UpstreamName,
+        taken: bool,
+    ) -> Result<(), String> {
         let owner = self.owners.entry((kind, name.clone())).or_insert_with(|| upstream.clone());
         if owner != upstream {
             return Err(format!(
@@ -154,7 +160,10 @@ impl CatalogBuilder {
             ));
         }
         if taken {
-            return Err(format!("{} `{name}` of upstream `{upstream}` is listed twice; the first counts", kind.word()));
+            return Err(format!(
+                "{} `{name}` of upstream `{upstream}` is listed twice; the first counts",
+                kind.word()
+            ));
         }
         Ok(())
     }
@@ -168,7 +177,9 @@ impl CatalogBuilder {
         kept: &mut HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
     ) {
         let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
-            catalog.withheld.push(format!("a tool of upstream `{}` is withheld: it has no name", upstream.name));
+            catalog
+                .withheld
+                .push(format!("a tool of upstream `{}` is withheld: it has no name", upstream.name));
             return;
         };
         let full = naming::full_name(&upstream.prefix, separator, own);
@@ -242,13 +253,17 @@ impl CatalogBuilder {
         };
         let Some(own) = item.get(member).and_then(Value::as_str).filter(|n| !n.is_empty()) else {
             let word = kind.word();
-            catalog.withheld.push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
+            catalog
+                .withheld
+                .push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
             return;
         };
         let shown: String = own.chars().take(120).collect();
         let mut withhold = |why: &str| {
             let word = kind.word();
-            catalog.withheld.push(format!("{word} `{shown}` of upstream `{}` is withheld: {why}", upstream.name));
+            catalog
+                .withheld
+                .push(format!("{word} `{shown}` of upstream `{}` is withheld: {why}", upstream.name));
         };
         let mut listed = item.clone();
         let (name, template) = match kind {

@@ -48,11 +48,15 @@ impl ArgumentSchema {
         measure(schema, 0, &mut nodes)?;
         if let Some(reference) = remote_reference(schema) {
             let shown: String = reference.chars().take(120).collect();
-            return Err(SchemaError::Invalid(format!("`$ref` to `{shown}` lies outside it and is never fetched")));
+            return Err(SchemaError::Invalid(format!(
+                "`$ref` to `{shown}` lies outside it and is never fetched"
+            )));
         }
         let validator = jsonschema::options()
             .offline()
-            .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT).size_limit(1 << 20))
+            .with_pattern_options(
+                PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT).size_limit(1 << 20),
+            )
             .build(schema)
             .map_err(|error| SchemaError::Invalid(error.masked().to_string().chars().take(300).collect()))?;
         Ok(Self { validator })
@@ -75,7 +79,11 @@ impl ArgumentSchema {
             .collect();
         if violations.is_empty() {
             // is_valid said no: whatever the reason, it is not let through.
-            return Err(vec![Violation { path: String::new(), rule: "schema".into(), message: "does not fit".into() }]);
+            return Err(vec![Violation {
+                path: String::new(),
+                rule: "schema".into(),
+                message: "does not fit".into(),
+            }]);
         }
         Err(violations)
     }
@@ -155,7 +163,9 @@ mod tests {
     #[test]
     fn hostile_schemas_are_refused_or_bounded() {
         let remote = json!({"properties": {"a": {"$ref": "http://169.254.169.254/latest"}}});
-        assert!(matches!(ArgumentSchema::compile(&remote), Err(SchemaError::Invalid(m)) if m.contains("never fetched")));
+        assert!(
+            matches!(ArgumentSchema::compile(&remote), Err(SchemaError::Invalid(m)) if m.contains("never fetched"))
+        );
         assert!(ArgumentSchema::compile(&json!({"$ref": "file:///etc/passwd"})).is_err());
         let mut deep = json!({});
         for _ in 0..100 {
@@ -165,7 +175,10 @@ mod tests {
         assert!(ArgumentSchema::compile(&json!({"type": "strin"})).is_err());
         let slow = ArgumentSchema::compile(&json!({"type": "string", "pattern": "^(a+)+(?!x)$"})).unwrap();
         assert!(slow.check(&json!(format!("{}!", "a".repeat(5000)))).is_err());
-        assert!(ArgumentSchema::compile(&json!({"$defs": {"x": {"type": "string"}}, "$ref": "#/$defs/x"})).is_ok());
+        assert!(
+            ArgumentSchema::compile(&json!({"$defs": {"x": {"type": "string"}}, "$ref": "#/$defs/x"}))
+                .is_ok()
+        );
     }
 
     #[test]
@@ -181,6 +194,9 @@ mod tests {
         let schema = json!({"properties": {"region": {"type": "string", "x-mcp-header": "Region"},
             "a": {"type": "object", "properties": {"b/c": {"type": "integer", "x-mcp-header": "BC"}}},
             "list": {"items": {"x-mcp-header": "No"}}}});
-        assert_eq!(param_headers(&schema), vec![("Region".into(), "/region".into()), ("BC".into(), "/a/b~1c".into())]);
+        assert_eq!(
+            param_headers(&schema),
+            vec![("Region".into(), "/region".into()), ("BC".into(), "/a/b~1c".into())]
+        );
     }
 }

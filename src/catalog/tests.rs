@@ -67,7 +67,10 @@ fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
 }
 
 fn tools(names: &[&str]) -> Listing {
-    let tools = names.iter().map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}})).collect();
+    let tools = names
+        .iter()
+        .map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}}))
+        .collect();
     Listing { tools, ..Listing::default() }
 }
 
@@ -99,7 +102,8 @@ fn a_newcomer_never_replaces_a_name() {
     assert!(both.withheld[0].contains("upstream `b` has that name"), "{:?}", both.withheld);
     // Even while `b` is down its name is not for the taking.
     let down = Health::Down { reason: "x".into(), attempts: 1 };
-    let only_a = builder.build(&config, &[state("a", Health::Up, tools(&["read"])), state("b", down, Listing::default())]);
+    let only_a = builder
+        .build(&config, &[state("a", Health::Up, tools(&["read"])), state("b", down, Listing::default())]);
     assert!(names(&only_a).is_empty());
 }
 
@@ -132,7 +136,8 @@ fn the_fingerprint_sees_what_a_model_reads() {
     let same = json!({"title": "y", "inputSchema": {"type": "object"}, "description": "d", "name": "t"});
     let name = UpstreamName::from("a");
     assert_eq!(fingerprint(&name, &base), fingerprint(&name, &same));
-    for (key, value) in [("description", json!("e")), ("inputSchema", json!({})), ("annotations", json!({}))] {
+    for (key, value) in [("description", json!("e")), ("inputSchema", json!({})), ("annotations", json!({}))]
+    {
         let mut changed = base.clone();
         changed[key] = value;
         assert_ne!(fingerprint(&name, &base), fingerprint(&name, &changed), "{key}");
@@ -178,7 +183,10 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
     let listing = Listing {
         tools: tools(&["read_a", "read_b", "write"]).tools,
         resources: vec![json!({"uri": "file:///srv/docs/a"}), json!({"uri": "file:///etc/passwd"})],
-        templates: vec![json!({"uriTemplate": "file:///srv/docs/{name}"}), json!({"uriTemplate": "db://{x}"})],
+        templates: vec![
+            json!({"uriTemplate": "file:///srv/docs/{name}"}),
+            json!({"uriTemplate": "db://{x}"}),
+        ],
         prompts: vec![json!({"name": "p"}), json!({"name": "q"})],
     };
     let catalog = CatalogBuilder::default().build(&config, &[state("f", Health::Up, listing)]);

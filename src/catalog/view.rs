@@ -96,7 +96,11 @@ impl View {
 
     /// A resource by URI as the agent wrote it: listed, or an expansion of a template in scope. Also gives the
     /// normalised URI.
-    pub fn resource(&self, uri: &str, narrow: Option<&[CapabilityId]>) -> Option<(Covered<ItemEntry>, String)> {
+    pub fn resource(
+        &self,
+        uri: &str,
+        narrow: Option<&[CapabilityId]>,
+    ) -> Option<(Covered<ItemEntry>, String)> {
         let normal = normalize_uri(uri)?;
         if let Some(covered) = self.resources.get(normal.as_str()) {
             return Some((narrowed(covered, narrow)?, normal));
@@ -107,7 +111,8 @@ impl View {
             .filter(|c| c.resources.iter().any(|g| g.matches(&normal)))
             .map(|c| c.id.clone())
             .collect();
-        let entry = self.templates.iter().find(|e| e.template.as_ref().is_some_and(|t| t.matches(&normal)))?;
+        let entry =
+            self.templates.iter().find(|e| e.template.as_ref().is_some_and(|t| t.matches(&normal)))?;
         let covered = Covered { entry: entry.clone(), capabilities: ids.into() };
         Some((narrowed(&covered, narrow)?, normal))
     }
@@ -123,7 +128,8 @@ fn narrowed<T>(covered: &Covered<T>, narrow: Option<&[CapabilityId]>) -> Option<
         return (!covered.capabilities.is_empty())
             .then(|| Covered { entry: covered.entry.clone(), capabilities: covered.capabilities.clone() });
     };
-    let ids: Vec<CapabilityId> = covered.capabilities.iter().filter(|id| allowed.contains(id)).cloned().collect();
+    let ids: Vec<CapabilityId> =
+        covered.capabilities.iter().filter(|id| allowed.contains(id)).cloned().collect();
     (!ids.is_empty()).then(|| Covered { entry: covered.entry.clone(), capabilities: ids.into() })
 }
 

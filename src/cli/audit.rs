@@ -9,6 +9,7 @@ use super::{
     wiring,
 };
 use crate::{
+    front::admin::{named_approvals, trace_report},
     model::{Event, TraceId},
     store::{EventQuery, Store},
 };
@@ -138,13 +139,9 @@ async fn show(
         let hint = "`tollgate audit query` lists the newest".to_owned();
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
     }
+    let approvals = named_approvals(&**store, &events).await?;
     if json {
-        return screen.json(&crate::front::admin::trace_report(trace, &events));
-    }
-    let mut approvals = Vec::new();
-    let ids: std::collections::BTreeSet<_> = events.iter().filter_map(|e| e.draft.approval_id.clone()).collect();
-    for id in ids {
-        approvals.extend(store.approval(id).await?);
+        return screen.json(&trace_report(trace, &events, &approvals));
     }
     screen.line(&wiring::trace_text(&events, &approvals))
 }

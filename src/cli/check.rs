@@ -36,7 +36,7 @@ pub(super) fn check(path: &Path, flag: &JsonFlag) -> Result<(), CliError> {
     }
     let authority = &loaded.policies.authority;
     screen.line(&format!(
-        "ok: {} upstreams, {} agents, {} people, {} policies, {} lints; environment `{}`, snapshot {}",
+        "ok: upstreams {}, agents {}, people {}, policies {}, lints {}; environment `{}`, snapshot {}",
         loaded.config.upstreams.len(),
         authority.agents.len(),
         authority.people.len(),

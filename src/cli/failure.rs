@@ -18,7 +18,7 @@ pub(crate) enum CliError {
     },
     /// TOLLGATE_KEY is nobody's.
     #[error(
-        "TOLLGATE_KEY is not the key of anybody in authority.yaml: correct it, or unset it to read as the local admin"
+        "TOLLGATE_KEY is not the key of a person in authority.yaml: correct it, or unset it to read as the local admin"
     )]
     WrongKey,
     /// TOLLGATE_KEY is not usable text.

@@ -10,8 +10,8 @@ use crate::{
     gateway::{Gateway, InForce},
 };
 use notify_debouncer_full::{
-    DebounceEventResult, DebouncedEvent, Debouncer, RecommendedCache, new_debouncer,
-    notify::{EventKind, RecommendedWatcher, RecursiveMode, event::AccessKind, event::AccessMode},
+    DebounceEventResult, Debouncer, RecommendedCache, new_debouncer,
+    notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, event::AccessKind, event::AccessMode},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -77,13 +77,6 @@ async fn once(path: &Path, gateway: &Gateway) {
             tracing::info!(policy.snapshot = %snapshot, "reload.activated");
         }
         Ok(Err(CliError::Files { problems, .. })) => {
-            for problem in &problems.0 {
-                tracing::warn!(problem = %problem, "reload.problem");
-            }
-            tracing::error!(
-                problems = problems.0.len(),
-                "reload.rejected: the files are wrong, and what was in force stays in force"
-            );
             wiring::reload_rejected(gateway, problems).await;
         }
         Ok(Err(other)) => tracing::error!(error = %other, "reload.failed"),
@@ -118,7 +111,7 @@ impl Watched {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let told = move |result: DebounceEventResult| {
             let matters = match &result {
-                Ok(events) => events.iter().any(|event| matters(event, &folder, &file)),
+                Ok(events) => events.iter().any(|event| matters(&event.event, &folder, &file)),
                 // Events were lost: read everything.
                 Err(_) => true,
             };
@@ -160,8 +153,8 @@ impl Watched {
 }
 
 /// Reading is no change; in servers.toml's own folder only that file counts, or what it is a link to.
-fn matters(event: &DebouncedEvent, folder: &Path, file: &OsStr) -> bool {
-    let changes = match &event.event.kind {
+fn matters(event: &Event, folder: &Path, file: &OsStr) -> bool {
+    let changes = match &event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
         EventKind::Any
@@ -171,7 +164,7 @@ fn matters(event: &DebouncedEvent, folder: &Path, file: &OsStr) -> bool {
         | EventKind::Other => true,
     };
     changes
-        && event.event.paths.iter().any(|path| {
+        && event.paths.iter().any(|path| {
             let own = path.parent() == Some(folder);
             let name = path.file_name().unwrap_or_default();
             let git = path.components().any(|part| part.as_os_str() == ".git");
@@ -223,13 +216,12 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use notify_debouncer_full::notify::event::{CreateKind, DataChange, Event, ModifyKind};
+    use notify_debouncer_full::notify::event::{CreateKind, DataChange, ModifyKind};
 
     #[test]
     fn only_changes_of_the_files_count() {
         let check = |kind: EventKind, path: &str, expect: bool| {
-            let event =
-                DebouncedEvent::new(Event::new(kind).add_path(path.into()), std::time::Instant::now());
+            let event = Event::new(kind).add_path(path.into());
             assert_eq!(
                 matters(&event, Path::new("/srv"), OsStr::new("servers.toml")),
                 expect,

@@ -20,7 +20,8 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
     let mut screen = Screen::new();
     match command {
         ServersCommand::List(flag) => {
-            let states = wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+            let states =
+                wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
             let form = |state: &_| view::upstream(config.upstreams.get(state_name(state)), state);
             if flag.json {
                 return screen.json(&states.iter().map(|state| form(state)).collect::<Vec<Value>>());
@@ -57,7 +58,8 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                 return Err(CliError::Unknown { kind: "server", name: name.to_string(), hint });
             }
             config.upstreams.retain(|other, _| *other == name);
-            let states = wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+            let states =
+                wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
             let tools = view::tools(&config, &setup.loaded.policies, &states);
             let Some(state) = states.first() else {
                 return Err(CliError::Told(format!("`{name}` did not start")));

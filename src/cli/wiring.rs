@@ -2,7 +2,9 @@
 
 use super::failure::CliError;
 use crate::{
-    audit, clock::System, config,
+    audit,
+    clock::System,
+    config,
     config::Config,
     front,
     gateway::{Gateway, GatewayParts, InForce},
@@ -39,7 +41,11 @@ pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Stor
 }
 
 /// The upstreams of a configuration, starting.
-fn start_upstreams(config: &Config, policies: &PolicySet, system: &Arc<System>) -> Result<UpstreamSet, CliError> {
+fn start_upstreams(
+    config: &Config,
+    policies: &PolicySet,
+    system: &Arc<System>,
+) -> Result<UpstreamSet, CliError> {
     // The rules that mask stderr are those the process began with: a reload changes what is decided and recorded.
     let rules = policies.data.clone();
     let redact = Arc::new(move |text: &str| rules.redact_text(text).into_owned());
@@ -176,7 +182,9 @@ pub(crate) async fn export(
         Ok(_) => Ok(()),
         Err(audit::ExportError::Store(error)) => Err(error.into()),
         Err(audit::ExportError::Write(error)) => Err(error.into()),
-        Err(audit::ExportError::Csv(error)) => Err(CliError::Told(format!("the export cannot be written: {error}"))),
+        Err(audit::ExportError::Csv(error)) => {
+            Err(CliError::Told(format!("the export cannot be written: {error}")))
+        }
     }
 }
 

@@ -221,8 +221,9 @@ impl Client {
         }
     }
 
-    /// The request was cancelled.
+    /// The request was cancelled: nothing more may be told.
     pub(crate) fn cancel(&self) {
+        self.finish();
         self.cancelled.store(true, Ordering::Release);
         self.canceller.wake();
     }
@@ -332,7 +333,10 @@ impl ClientPort for Client {
             };
             let question = Question { conversation, outbox, id };
             if !question.outbox.push(message::request(&message::Id::from_u64(id), &method, &params)) {
-                return Err(RpcError::new(code::INTERNAL_ERROR, "the client takes no question on this request"));
+                return Err(RpcError::new(
+                    code::INTERNAL_ERROR,
+                    "the client takes no question on this request",
+                ));
             }
             match answer.await {
                 Ok(outcome) => outcome,

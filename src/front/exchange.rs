@@ -111,8 +111,8 @@ pub(crate) fn batch(
             }
             Ok(Message::Notification(told)) => notified(conversation, &told.method, told.params),
             Ok(Message::Response(response)) => conversation.answered(response),
-            Err(Malformed { id, error }) => {
-                let body = message::failure(id.as_ref(), &error);
+            Err(malformed) => {
+                let body = message::failure(malformed.id.as_ref(), &malformed.error());
                 answers.push(Box::pin(std::future::ready(Some(body))));
             }
         }

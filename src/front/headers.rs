@@ -75,13 +75,19 @@ pub(crate) fn check_standard(
 pub(crate) fn called_tool<'p>(method: &str, params: &'p Map<String, Value>) -> Option<&'p str> {
     match Governed::parse(method) {
         Some(Governed::Call(CallKind::Tool)) => params.get("name").and_then(Value::as_str),
-        Some(Governed::Call(CallKind::Resource | CallKind::Prompt) | Governed::List(_) | Governed::Complete)
+        Some(
+            Governed::Call(CallKind::Resource | CallKind::Prompt) | Governed::List(_) | Governed::Complete,
+        )
         | None => None,
     }
 }
 
 /// `Mcp-Param-*` against the arguments, for each property that the schema marks with `x-mcp-header`.
-pub(crate) fn check_params(headers: &HeaderMap, schema: &Value, arguments: Option<&Value>) -> Result<(), Refusal> {
+pub(crate) fn check_params(
+    headers: &HeaderMap,
+    schema: &Value,
+    arguments: Option<&Value>,
+) -> Result<(), Refusal> {
     let Some(Value::Object(properties)) = schema.get("properties") else { return Ok(()) };
     for (key, property) in properties {
         let argument = arguments.and_then(|a| a.get(key));
@@ -118,7 +124,9 @@ fn check_param(headers: &HeaderMap, name: &str, argument: Option<&Value>) -> Res
     match header {
         None => Err(mismatch(format!("header `{full}` is missing"))),
         Some(header) if header == expected => Ok(()),
-        Some(header) if matches!(argument, Some(Value::Number(_))) && same_number(&header, &expected) => Ok(()),
+        Some(header) if matches!(argument, Some(Value::Number(_))) && same_number(&header, &expected) => {
+            Ok(())
+        }
         Some(_) => Err(mismatch(format!("header `{full}` does not match the body"))),
     }
 }

@@ -90,7 +90,14 @@ pub(crate) struct Malformed {
     /// Where it could be read.
     pub(crate) id: Option<Id>,
     /// What is wrong.
-    pub(crate) error: RpcError,
+    pub(crate) text: &'static str,
+}
+
+impl Malformed {
+    /// As an error.
+    pub(crate) fn error(&self) -> RpcError {
+        RpcError::new(code::INVALID_REQUEST, self.text)
+    }
 }
 
 /// One document from a client.
@@ -177,16 +184,17 @@ fn message(value: Value) -> Result<Message, Malformed> {
                 Ok(error) => Ok(Message::Response(Response { id, outcome: Err(error) })),
                 Err(_) => Err(malformed(Some(id), "`error` must have an integer `code` and a `message`")),
             },
-            (Some(_), Some(_)) | (None, None) => {
-                Err(malformed(Some(id), "neither a request nor a response: no `method`, and not one of `result` and `error`"))
-            }
+            (Some(_), Some(_)) | (None, None) => Err(malformed(
+                Some(id),
+                "neither a request nor a response: no `method`, and not one of `result` and `error`",
+            )),
         },
         (None, None) => Err(malformed(None, "neither `method` nor `id`")),
     }
 }
 
-fn malformed(id: Option<Id>, text: &str) -> Malformed {
-    Malformed { id, error: RpcError::new(code::INVALID_REQUEST, text) }
+fn malformed(id: Option<Id>, text: &'static str) -> Malformed {
+    Malformed { id, text }
 }
 
 #[derive(Serialize)]
@@ -283,7 +291,7 @@ mod tests {
             Ok(Message::Request(request)) => format!("request {:?} {}", request.id, request.method),
             Ok(Message::Notification(notification)) => format!("notification {}", notification.method),
             Ok(Message::Response(response)) => format!("response {}", response.outcome.is_ok()),
-            Err(bad) => format!("malformed {} {}", bad.id.is_some(), bad.error.code),
+            Err(bad) => format!("malformed {} {}", bad.id.is_some(), bad.error().code),
         };
         match read(text.as_bytes()) {
             Ok(Document::One(message)) => one(message),
@@ -297,7 +305,10 @@ mod tests {
         let check = |text: &str, expect: &str| assert_eq!(kind(text), expect, "{text}");
         check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request Number(Number(1)) ping");
         check(r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#, r#"request Text("a") ping"#);
-        check(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification notifications/initialized");
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            "notification notifications/initialized",
+        );
         check(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, "response true");
         check(r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no"}}"#, "response false");
         check(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},3]"#, "batch of 2");
@@ -314,9 +325,15 @@ mod tests {
         check(r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "malformed true -32600");
         check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#, "malformed true -32600");
         check(r#"{"jsonrpc":"2.0","id":1}"#, "malformed true -32600");
-        check(r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":""}}"#, "malformed true -32600");
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":""}}"#,
+            "malformed true -32600",
+        );
         check(&format!("[{}1]", "1,".repeat(MAX_VALUES)), "error -32600");
-        check(&format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, ",[{".repeat(200_000)), &format!("notification {}", ",[{".repeat(200_000)));
+        check(
+            &format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, ",[{".repeat(200_000)),
+            &format!("notification {}", ",[{".repeat(200_000)),
+        );
         check(&json!(vec![1; 101]).to_string(), "error -32600");
     }
 
@@ -331,7 +348,10 @@ mod tests {
             text(failure(Some(&Id::from_u64(3)), &error)),
             r#"{"jsonrpc":"2.0","id":3,"error":{"code":-1,"message":"no"}}"#
         );
-        assert_eq!(text(notification("n", &json!({"a":1}))), r#"{"jsonrpc":"2.0","method":"n","params":{"a":1}}"#);
+        assert_eq!(
+            text(notification("n", &json!({"a":1}))),
+            r#"{"jsonrpc":"2.0","method":"n","params":{"a":1}}"#
+        );
         assert_eq!(
             text(request(&Id::from_u64(9), "m", &json!({}))),
             r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{}}"#

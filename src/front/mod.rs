@@ -31,4 +31,3 @@ const BATCH_VERSION: &str = "2025-03-26";
 fn supported_versions() -> impl Iterator<Item = &'static str> {
     std::iter::once(MODERN_VERSION).chain(LEGACY_VERSIONS)
 }
-

@@ -140,6 +140,14 @@ pub(crate) fn status_of(error: &RpcError) -> StatusCode {
     }
 }
 
+/// A legacy upstream's code for a resource that is not there must not be sent in this era.
+fn modernized(mut error: RpcError) -> RpcError {
+    if error.code == code::RESOURCE_NOT_FOUND {
+        error.code = code::INVALID_PARAMS;
+    }
+    error
+}
+
 /// A written answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -204,6 +212,7 @@ impl Core {
                 Answer::ok(message::failure(Some(&id), &error))
             }
             Err(error) => {
+                let error = modernized(error);
                 Answer { status: status_of(&error), body: message::failure(Some(&id), &error) }
             }
         }

@@ -100,7 +100,10 @@ where
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(mut unwritten: mpsc::Receiver<Vec<u8>>, mut stdout: W) -> io::Result<()> {
+async fn write<W: AsyncWrite + Unpin>(
+    mut unwritten: mpsc::Receiver<Vec<u8>>,
+    mut stdout: W,
+) -> io::Result<()> {
     while let Some(mut line) = unwritten.recv().await {
         line.push(b'\n');
         stdout.write_all(&line).await?;
@@ -277,7 +280,7 @@ impl Connection {
                 }
                 Ok(())
             }
-            Ok(Document::One(Err(Malformed { id, error }))) => self.refuse(id.as_ref(), &error).await,
+            Ok(Document::One(Err(malformed))) => self.refuse(malformed.id.as_ref(), &malformed.error()).await,
             Ok(Document::Batch(messages)) => self.batch(messages).await,
             Err(error) => self.refuse(None, &error).await,
         }
@@ -363,7 +366,8 @@ impl Connection {
         let method = request.method.clone();
         let (core, caller, outbox) = (Arc::clone(&self.core), self.caller(), Outbox::new(true));
         let to = Arc::clone(&outbox);
-        let work = async move { exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok) };
+        let work =
+            async move { exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok) };
         self.spawn(&method, Exchange::new(outbox, Box::pin(work)));
     }
 

@@ -59,10 +59,11 @@ impl Gateway {
         let gateway = self.clone();
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
-        let event = draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
-        let start = asking
-            .start()
-            .then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now()));
+        let event =
+            draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        let start = asking.start().then(|| {
+            draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now())
+        });
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
             Ok(gateway.dispatch(permit, dispatch, gone).await)
@@ -73,7 +74,10 @@ impl Gateway {
             Ok(reply) => reply,
             Err(error) => {
                 tracing::error!(error = %error, "a call's task failed");
-                Err(AdmitError::Refused(Box::new(Refusal::deny("internal", "the gateway failed inside; the call's outcome is unknown"))))
+                Err(AdmitError::Refused(Box::new(Refusal::deny(
+                    "internal",
+                    "the gateway failed inside; the call's outcome is unknown",
+                ))))
             }
         }
     }
@@ -88,9 +92,10 @@ impl Gateway {
     ) -> Result<Permit, AdmitError> {
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;
-        let upstream = self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
-            AdmitError::Refused(Box::new(Refusal::deny("scope", "its upstream is gone")))
-        })?;
+        let upstream =
+            self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
+                AdmitError::Refused(Box::new(Refusal::deny("scope", "its upstream is gone")))
+            })?;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
             (Some(_), _, _) => EventDecision::Approved,
             (None, Some(_), _) => EventDecision::Remediate,

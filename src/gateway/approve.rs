@@ -11,7 +11,9 @@ use super::{
 use crate::{
     approval::{Answer, DecideError, about, eligible},
     decision::ApprovalRequirement,
-    model::{Actor, ApprovalId, ApprovalStatus, EventDecision, EventType, PersonId, RpcError, SnapshotId, code},
+    model::{
+        Actor, ApprovalId, ApprovalStatus, EventDecision, EventType, PersonId, RpcError, SnapshotId, code,
+    },
     policy::ChannelKind,
     redaction::display_text,
     store::{ApprovalBinding, ApprovalRecord, Asked, Requirement, StoreError},
@@ -74,7 +76,8 @@ pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBin
 }
 
 fn bound_to(request: &Request, decided: &Decided) -> Vec<u8> {
-    let parts = [request.principal.key(), request.kind.as_str().to_owned(), decided.prepared.digest.to_string()];
+    let parts =
+        [request.principal.key(), request.kind.as_str().to_owned(), decided.prepared.digest.to_string()];
     parts.join("\n").into_bytes()
 }
 
@@ -84,7 +87,16 @@ impl Asking {
         responses: Option<Map<String, Value>>,
         sealed: Option<String>,
     ) -> Self {
-        Self { client, responses, sealed, opened: None, also: Vec::new(), asked: false, recorded: false, started: false }
+        Self {
+            client,
+            responses,
+            sealed,
+            opened: None,
+            also: Vec::new(),
+            asked: false,
+            recorded: false,
+            started: false,
+        }
     }
 
     /// Whether the call's start is still to be recorded; true once.
@@ -94,7 +106,12 @@ impl Asking {
 
     /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
     /// and changes nothing.
-    pub(crate) fn open(&mut self, gateway: &Gateway, request: &Request, decided: &Decided) -> Result<(), RpcError> {
+    pub(crate) fn open(
+        &mut self,
+        gateway: &Gateway,
+        request: &Request,
+        decided: &Decided,
+    ) -> Result<(), RpcError> {
         let Some(sealed) = self.sealed.take() else { return Ok(()) };
         let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
         match text.and_then(|text| serde_json::from_str(&text).ok()) {
@@ -282,7 +299,8 @@ impl Gateway {
         start: bool,
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        let start = start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
+        let start =
+            start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
         let mut event = draft(EventType::AgentDecision, request, Some(&decided.prepared), in_force, now);
         let verdict = &decided.verdict;
         event.decision = Some(EventDecision::PendingApproval);
@@ -306,8 +324,10 @@ impl Gateway {
         let operator = decided.prepared.operator.as_ref().filter(|_| decided.prepared.attended)?;
         let person = in_force.policies.authority.people.get(operator)?;
         let now = self.0.clock.now();
-        let entitled =
-            record.requirements.iter().any(|r| eligible(record, r, person, ChannelKind::Elicitation, now).is_ok());
+        let entitled = record
+            .requirements
+            .iter()
+            .any(|r| eligible(record, r, person, ChannelKind::Elicitation, now).is_ok());
         let fresh = !record.answers.iter().any(|a| a.person == *operator);
         (entitled && fresh && supports_form(client.capabilities())).then(|| operator.clone())
     }
@@ -318,7 +338,8 @@ impl Gateway {
         let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
         let left = remaining(record, self.0.clock.now());
         let minutes = Duration::from_secs(left.as_secs().max(1));
-        let changed = if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
+        let changed =
+            if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
         let message = format!(
             "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
             display_text(&record.binding.agent, 100),
@@ -493,15 +514,16 @@ impl Gateway {
         let mut event = self.refusal_event(request, Some(&decided.prepared), in_force, &refusal);
         mark(&mut event, &refusal);
         self.0.store.record(vec![event]).await?;
-        Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)))
+        Ok(Step::Reply(refusal.reply(
+            request.kind,
+            &request.name,
+            request.trace_id,
+            &in_force.policies.snapshot,
+        )))
     }
 
     /// Seals an upstream's own question for a modern client, with the upstream's state inside.
-    pub(crate) fn seal_upstream_state(
-        &self,
-        bound: &[u8],
-        state: Option<String>,
-    ) -> Result<String, String> {
+    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: Option<String>) -> Result<String, String> {
         let text = serde_json::to_string(&Opened::Upstream(state)).map_err(|e| e.to_string())?;
         self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
     }
@@ -550,9 +572,10 @@ fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
 
 /// Whether a client can show a form: `elicitation: {}` means form mode (2025-06-18 and later).
 pub(crate) fn supports_form(capabilities: &Value) -> bool {
-    capabilities.get("elicitation").and_then(Value::as_object).is_some_and(|modes| {
-        modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url")
-    })
+    capabilities
+        .get("elicitation")
+        .and_then(Value::as_object)
+        .is_some_and(|modes| modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url"))
 }
 
 /// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.

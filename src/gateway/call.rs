@@ -10,10 +10,10 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    decision::{ApprovalRequirement, Verdict, decide},
+    decision::{ApprovalRequirement, Verdict, decide, stricter},
     identity::Principal,
     model::{CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, TraceId, code},
-    policy::{Constraints, Remediation},
+    policy::Remediation,
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -25,7 +25,6 @@ const MAX_CHANGES: usize = 4;
 pub(crate) struct Decided {
     pub(crate) prepared: Prepared,
     pub(crate) verdict: Verdict,
-    pub(crate) constraints: Constraints,
     /// The call as the agent made it, redacted, where a constraint or remediation changed it.
     pub(crate) original: Option<Value>,
     /// The remediation that was applied.
@@ -38,7 +37,8 @@ impl Gateway {
         let Principal::Agent(agent) = &call.principal else {
             return Err(unknown(call.kind, &call.name));
         };
-        let trace_id = trace_of(&call.meta, call.traceparent.as_deref()).unwrap_or_else(|| self.0.ids.trace_id());
+        let trace_id =
+            trace_of(&call.meta, call.traceparent.as_deref()).unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = call.meta.get("tollgate/workflow_id").and_then(Value::as_str).map(str::to_owned);
         let request = Request {
             agent: agent.id.clone(),
@@ -66,7 +66,9 @@ impl Gateway {
                 Ok(decided) => decided,
                 Err(Stop::Unknown) => return self.refuse_unknown(&request, &in_force).await,
                 Err(Stop::Refused(refusal, prepared)) => {
-                    return self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking).await;
+                    return self
+                        .refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking)
+                        .await;
                 }
             };
             if std::mem::take(&mut first) {
@@ -82,14 +84,18 @@ impl Gateway {
             }
             let approval = match decided.verdict.decision {
                 Decision::Allow | Decision::AllowWithConstraints => None,
-                Decision::RequireApproval => match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
-                    Step::Use(record) => Some(record),
-                    Step::Again => continue,
-                    Step::Reply(reply) => return reply,
-                },
+                Decision::RequireApproval => {
+                    match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
+                        Step::Use(record) => Some(record),
+                        Step::Again => continue,
+                        Step::Reply(reply) => return reply,
+                    }
+                }
                 Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
                     let refusal = refusal_of(&decided);
-                    return self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking).await;
+                    return self
+                        .refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking)
+                        .await;
                 }
             };
             // The arguments go with the call: only where it was changed is the agent's own version kept.
@@ -121,16 +127,24 @@ impl Gateway {
         let view = self.view(in_force, &request.agent).ok_or(Stop::Unknown)?;
         let mut name = request.name.clone();
         let mut arguments = arguments;
-        let mut constraints = Constraints::default();
-        let mut approvals: Vec<ApprovalRequirement> = Vec::new();
-        let mut strictest: Option<Verdict> = None;
+        let mut earlier: Option<Verdict> = None;
         let mut original: Option<Value> = None;
         let mut applied: Option<Arc<Remediation>> = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
-                self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some())?;
+                match self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some()) {
+                    // The agent's own tool is there: what is not is the rule's.
+                    Err(Stop::Unknown) if name != request.name => {
+                        let reason = "the safer variant uses a tool that is not in this agent's scope";
+                        let policy = earlier.map_or(unknown_policy(), |first| first.policy_id);
+                        return Err(Stop::Refused(Box::new(Refusal::deny(&policy, reason)), None));
+                    }
+                    prepared => prepared?,
+                };
             let mut verdict = decide(&in_force.policies, &prepared.facts);
-            constraints = edits::intersect(&constraints, &verdict.constraints);
+            if let Some(first) = earlier.take() {
+                verdict = stricter(first, verdict);
+            }
             let mut change = edits::apply(&prepared.arguments, &verdict.constraints.arguments);
             let mut other_tool = None;
             if verdict.decision == Decision::Remediate
@@ -140,7 +154,8 @@ impl Gateway {
                     Ok(Some(changed)) => changed.clone(),
                     Ok(None) | Err(_) => (*prepared.arguments).clone(),
                 };
-                change = change.and_then(|_| Ok(Some(edits::apply(&base, &remediation.edits)?.unwrap_or(base))));
+                change =
+                    change.and_then(|_| Ok(Some(edits::apply(&base, &remediation.edits)?.unwrap_or(base))));
                 other_tool = remediation.tool.clone();
                 applied = Some(remediation);
             } else if verdict.decision > Decision::RequireApproval {
@@ -154,28 +169,13 @@ impl Gateway {
                 }
                 Ok(Some(changed)) => {
                     original.get_or_insert(prepared.recorded);
-                    keep(&mut approvals, verdict.approvals.drain(..));
-                    if verdict.decision != Decision::Remediate
-                        && strictest.as_ref().is_none_or(|s| verdict.decision > s.decision)
-                    {
-                        strictest = Some(verdict);
-                    }
+                    earlier = Some(verdict);
                     if let Some(tool) = other_tool {
                         name = tool.to_string();
                     }
                     arguments = Arc::new(changed);
                 }
-                Ok(None) => {
-                    keep(&mut approvals, verdict.approvals.drain(..));
-                    if let Some(earlier) = strictest.filter(|s| s.decision > verdict.decision) {
-                        verdict.decision = earlier.decision;
-                        verdict.policy_id = earlier.policy_id;
-                        verdict.rule_id = earlier.rule_id;
-                        verdict.reason = earlier.reason;
-                    }
-                    verdict.approvals = approvals;
-                    return Ok(Decided { prepared, verdict, constraints, original, applied });
-                }
+                Ok(None) => return Ok(Decided { prepared, verdict, original, applied }),
             }
         }
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
@@ -203,7 +203,8 @@ impl Gateway {
         events.push(self.refusal_event(request, prepared, in_force, &refusal));
         if let Err(error) = self.0.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-            refusal = Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
+            refusal =
+                Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
         }
         refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
     }
@@ -229,8 +230,12 @@ impl Gateway {
     }
 
     async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {
-        let refusal =
-            Refusal::new(EventDecision::Deny, unknown_policy(), None, "not in this agent's scope, or not there");
+        let refusal = Refusal::new(
+            EventDecision::Deny,
+            unknown_policy(),
+            None,
+            "not in this agent's scope, or not there",
+        );
         let event = self.refusal_event(request, None, in_force, &refusal);
         if let Err(error) = self.0.store.record(vec![event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
@@ -261,9 +266,10 @@ pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
 }
 
 fn trace_of(meta: &Map<String, Value>, header: Option<&str>) -> Option<TraceId> {
-    meta.get("traceparent").and_then(Value::as_str).and_then(TraceId::from_traceparent).or_else(|| {
-        header.and_then(TraceId::from_traceparent)
-    })
+    meta.get("traceparent")
+        .and_then(Value::as_str)
+        .and_then(TraceId::from_traceparent)
+        .or_else(|| header.and_then(TraceId::from_traceparent))
 }
 
 fn refusal_of(decided: &Decided) -> Refusal {

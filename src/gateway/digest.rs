@@ -43,7 +43,10 @@ mod tests {
         let digest = |text: &str| key.digest(CallKind::Tool, "t", &json::parse(text.as_bytes()).unwrap());
         assert_eq!(digest(r#"{"a":1,"b":2.50}"#), digest(r#"{"b":2.5,"a":1.0}"#));
         assert_ne!(digest(r#"{"a":9007199254740993}"#), digest(r#"{"a":9007199254740992}"#));
-        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest(CallKind::Tool, "t", &serde_json::json!({})));
+        assert_ne!(
+            digest("{}"),
+            DigestKey::new(&[2; 32]).digest(CallKind::Tool, "t", &serde_json::json!({}))
+        );
         assert_ne!(digest("{}"), key.digest(CallKind::Prompt, "t", &serde_json::json!({})));
         assert_ne!(digest("{}"), key.digest(CallKind::Tool, "u", &serde_json::json!({})));
     }

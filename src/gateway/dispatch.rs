@@ -17,7 +17,7 @@ use crate::{
     policy::Constraints,
     redaction::{Place, Towards},
     store::Settlement,
-    upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
+    upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest, value_as_header},
 };
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -78,15 +78,32 @@ impl Gateway {
     }
 
     /// Makes the call and settles it. Runs in a task of its own; `gone` says that the caller no longer waits.
-    pub(crate) async fn dispatch(&self, permit: Permit, outgoing: Outgoing, gone: CancellationToken) -> CallReply {
+    pub(crate) async fn dispatch(
+        &self,
+        permit: Permit,
+        outgoing: Outgoing,
+        gone: CancellationToken,
+    ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
-        let Decided { prepared, verdict, constraints, original, applied } = decided;
+        let Decided { prepared, verdict, original, applied } = decided;
+        let constraints = verdict.constraints;
         let started = self.0.clock.monotonic();
         let settings = in_force.config.upstreams.get(upstream.name());
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
         let strict = verdict.limits.budgets.iter().any(|b| b.strict);
-        let Outgoing { name, kind, meta, rest, caller, client, trace_id, mut side_effect, continuation, bound } = outgoing;
+        let Outgoing {
+            name,
+            kind,
+            meta,
+            rest,
+            caller,
+            client,
+            trace_id,
+            mut side_effect,
+            continuation,
+            bound,
+        } = outgoing;
         let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
         drop(facts);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
@@ -127,9 +144,20 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
-            cut = self.limit_result(&in_force, result, &constraints, &place, strict.then_some(estimate.result_tokens));
+            cut = self.limit_result(
+                &in_force,
+                result,
+                &constraints,
+                &place,
+                strict.then_some(estimate.result_tokens),
+            );
             if applied.is_some() || original.is_some() {
-                tell_change(result, &verdict.policy_id, &applied.as_deref().map(|a| json!({"tool": a.tool, "reason": a.reason})), trace_id);
+                tell_change(
+                    result,
+                    &verdict.policy_id,
+                    &applied.as_deref().map(|a| json!({"tool": a.tool, "reason": a.reason})),
+                    trace_id,
+                );
             }
         }
         let result_tokens = match &ending.reply {
@@ -140,19 +168,32 @@ impl Gateway {
             }
             Err(_) => 0,
         };
-        let model = in_force.policies.authority.agents.get(&side_effect_agent(&side_effect)).and_then(|a| a.model.clone());
-        let reported = settings.filter(|s| s.trust_cost).and_then(|_| reported_cost(ending.reply.as_ref().ok()?));
+        let model = in_force
+            .policies
+            .authority
+            .agents
+            .get(&side_effect_agent(&side_effect))
+            .and_then(|a| a.model.clone());
+        let reported =
+            settings.filter(|s| s.trust_cost).and_then(|_| reported_cost(ending.reply.as_ref().ok()?));
         let cost = match ending.outcome {
             Outcome::Unknown => None,
             Outcome::Failed if !ending.sent => Some(MicroUsd::ZERO),
             Outcome::Succeeded | Outcome::Failed => Some(reported.unwrap_or_else(|| {
-                in_force.policies.prices.settle(model.as_deref(), estimate.argument_tokens, result_tokens, tool_price)
+                in_force.policies.prices.settle(
+                    model.as_deref(),
+                    estimate.argument_tokens,
+                    result_tokens,
+                    tool_price,
+                )
             })),
         };
         let tokens = match ending.outcome {
             Outcome::Unknown => None,
             Outcome::Failed if !ending.sent => Some(0),
-            Outcome::Succeeded | Outcome::Failed => Some(estimate.argument_tokens.saturating_add(result_tokens)),
+            Outcome::Succeeded | Outcome::Failed => {
+                Some(estimate.argument_tokens.saturating_add(result_tokens))
+            }
         };
         let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
             self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
@@ -241,7 +282,12 @@ impl Gateway {
             (_, Err(error)) => Err(error),
             (Err(_), _) => Err(RpcError::new(code::INTERNAL_ERROR, "the question could not be sealed")),
         };
-        Ending { reply, outcome: Outcome::Succeeded, sent: true, reason: Some("the upstream asks for input".into()) }
+        Ending {
+            reply,
+            outcome: Outcome::Succeeded,
+            sent: true,
+            reason: Some("the upstream asks for input".into()),
+        }
     }
 
     /// Redacts and cuts a result as data.yaml and the constraints say. True where something was cut.
@@ -358,7 +404,11 @@ fn params(
         }
     }
     let mut meta = meta;
-    meta.retain(|key, _| !key.starts_with("tollgate/") && !key.starts_with("io.modelcontextprotocol/") && key != "progressToken");
+    meta.retain(|key, _| {
+        !key.starts_with("tollgate/")
+            && !key.starts_with("io.modelcontextprotocol/")
+            && key != "progressToken"
+    });
     if !meta.is_empty() {
         params.insert("_meta".into(), Value::Object(meta));
     }
@@ -376,7 +426,7 @@ fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(Str
                 Value::Bool(flag) => flag.to_string(),
                 Value::Null | Value::Array(_) | Value::Object(_) => return None,
             };
-            Some((name.clone(), text))
+            Some((name.clone(), value_as_header(&text)))
         })
         .collect()
 }
@@ -385,7 +435,9 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {
         UpstreamError::Rpc(_) | UpstreamError::TooLarge(_) => (Outcome::Failed, true),
         UpstreamError::NotSent(_) => (Outcome::Failed, false),
-        UpstreamError::Lost(_) | UpstreamError::TimedOut(_) | UpstreamError::Malformed(_) => (Outcome::Unknown, true),
+        UpstreamError::Lost(_) | UpstreamError::TimedOut(_) | UpstreamError::Malformed(_) => {
+            (Outcome::Unknown, true)
+        }
     };
     let reason = error.to_string();
     let reply = match error {

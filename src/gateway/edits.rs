@@ -1,9 +1,6 @@
 //! Changing arguments as a constraint or a remediation says, and cutting results to their limits.
 
-use crate::{
-    model::pointer::Pointer,
-    policy::{ArgumentEdit, Constraints},
-};
+use crate::{model::pointer::Pointer, policy::ArgumentEdit};
 use serde_json::{Number, Value, json};
 use std::cmp::Ordering;
 
@@ -60,27 +57,6 @@ fn compare(a: &Number, b: &Number) -> Option<Ordering> {
         return Some(a.cmp(&b));
     }
     a.to_string().parse::<f64>().ok()?.partial_cmp(&b.to_string().parse::<f64>().ok()?)
-}
-
-/// The stricter of two sets of limits: what is dispatched keeps to both.
-pub(crate) fn intersect(a: &Constraints, b: &Constraints) -> Constraints {
-    fn least<T: Ord + Copy>(a: Option<T>, b: Option<T>) -> Option<T> {
-        match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-    let mut redact = a.redact.clone();
-    redact.extend(b.redact.iter().filter(|p| !a.redact.contains(p)).cloned());
-    Constraints {
-        timeout: least(a.timeout, b.timeout),
-        max_cost: least(a.max_cost, b.max_cost),
-        max_result_tokens: least(a.max_result_tokens, b.max_result_tokens),
-        max_result_bytes: least(a.max_result_bytes, b.max_result_bytes),
-        read_only: a.read_only || b.read_only,
-        arguments: b.arguments.clone(),
-        redact,
-    }
 }
 
 /// Cuts a result so that its text is at most `max_bytes` long, and says so. Text is cut at characters; structured
@@ -180,7 +156,11 @@ mod tests {
         check(limit(None, n("10")), json!({"n": 9.5}), Ok(None));
         check(limit(None, n("10")), json!({}), Ok(Some(json!({"n": 10}))));
         check(limit(None, n("10")), json!({"n": "9"}), Err(()));
-        check(limit(None, n("9007199254740992")), json!({"n": 9007199254740993u64}), Ok(Some(json!({"n": 9007199254740992u64}))));
+        check(
+            limit(None, n("9007199254740992")),
+            json!({"n": 9007199254740993u64}),
+            Ok(Some(json!({"n": 9007199254740992u64}))),
+        );
     }
 
     #[test]
@@ -199,6 +179,9 @@ mod tests {
         let mut result = json!({"_meta": {"tollgate/decision": {}, "x/y": 1},
             "content": [{"_meta": {"tollgate/a": 1}, "resource": {"_meta": {"tollgate/b": 1}}}]});
         strip_reserved(&mut result);
-        assert_eq!(result, json!({"_meta": {"x/y": 1}, "content": [{"_meta": {}, "resource": {"_meta": {}}}]}));
+        assert_eq!(
+            result,
+            json!({"_meta": {"x/y": 1}, "content": [{"_meta": {}, "resource": {"_meta": {}}}]})
+        );
     }
 }

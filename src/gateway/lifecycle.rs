@@ -114,7 +114,9 @@ impl Gateway {
                 }
                 match sweeper.0.store.settle_dead_owners(sweeper.0.clock.now()).await {
                     Ok(0) => {}
-                    Ok(calls) => tracing::warn!(calls, "calls of processes that are gone were settled as unknown"),
+                    Ok(calls) => {
+                        tracing::warn!(calls, "calls of processes that are gone were settled as unknown")
+                    }
                     Err(error) => tracing::error!(error = %error, "dead processes could not be looked for"),
                 }
             }
@@ -140,7 +142,10 @@ impl Gateway {
         for why in new.withheld.iter().filter(|why| !old.withheld.contains(why)) {
             tracing::warn!("{why}");
         }
-        fn items<K: Ord, T>(map: &BTreeMap<K, Arc<T>>, item: fn(&T) -> &serde_json::Value) -> Vec<&serde_json::Value> {
+        fn items<K: Ord, T>(
+            map: &BTreeMap<K, Arc<T>>,
+            item: fn(&T) -> &serde_json::Value,
+        ) -> Vec<&serde_json::Value> {
             map.values().map(|entry| item(entry)).collect()
         }
         let tools = items(&old.tools, |t| &t.item) != items(&new.tools, |t| &t.item);

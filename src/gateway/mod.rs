@@ -146,7 +146,10 @@ impl Gateway {
                 Health::Up => {}
                 Health::Starting => details.push(format!("upstream `{}` is starting", state.name)),
                 Health::Down { reason, attempts } => {
-                    details.push(format!("upstream `{}` is down after {attempts} attempts: {reason}", state.name));
+                    details.push(format!(
+                        "upstream `{}` is down after {attempts} attempts: {reason}",
+                        state.name
+                    ));
                 }
             }
         }
@@ -205,7 +208,12 @@ impl Gateway {
     }
 
     /// `completion/complete` is not routed: what is not governed does not pass.
-    pub async fn complete(&self, _principal: &Principal, _params: Value, _client: Arc<dyn ClientPort>) -> CallReply {
+    pub async fn complete(
+        &self,
+        _principal: &Principal,
+        _params: Value,
+        _client: Arc<dyn ClientPort>,
+    ) -> CallReply {
         Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found: completion/complete"))
     }
 
@@ -221,7 +229,8 @@ impl Gateway {
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());
         event.action = Some("session".to_owned());
         let text = |name: &str| {
-            let shown: String = client_info.get(name).and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();
+            let shown: String =
+                client_info.get(name).and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();
             in_force.policies.data.redact_text(&shown).into_owned()
         };
         event.detail = Some(json!({"client": {"name": text("name"), "version": text("version")}}));

@@ -1,14 +1,14 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-use super::{Inner, InForce, refusal::Refusal};
+use super::{InForce, Inner, refusal::Refusal};
 use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     identity::Principal,
     model::{
-        Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd, PersonId,
-        PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
+        Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
+        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
     },
     policy::{Agent, Workflow},
     redaction::{Place, Towards},
@@ -88,7 +88,9 @@ impl Target {
         match self {
             Self::Tool(tool) => tool.traits,
             // Reading a resource or a prompt is a read by the protocol's own words.
-            Self::Item(..) => ToolTraits { read_only: true, destructive: false, idempotent: true, open_world: true },
+            Self::Item(..) => {
+                ToolTraits { read_only: true, destructive: false, idempotent: true, open_world: true }
+            }
         }
     }
     fn cost(&self) -> MicroUsd {
@@ -123,7 +125,6 @@ pub(crate) struct Prepared {
     pub(crate) workflow: Option<WorkflowId>,
     pub(crate) operator: Option<PersonId>,
     pub(crate) attended: bool,
-    pub(crate) now: Timestamp,
 }
 
 /// Why a call went no further than its preparation.
@@ -206,13 +207,26 @@ impl Inner {
                 pinned: false,
             },
             args: arguments.clone(),
-            call: CallFacts { kind: request.kind, repeats: self.repeats.before(&agent.id, &digest, self.clock.monotonic()), size },
+            call: CallFacts {
+                kind: request.kind,
+                repeats: self.repeats.before(&agent.id, &digest, self.clock.monotonic()),
+                size,
+            },
             cost: CostFacts { estimate: estimate.cost, tokens: estimate.tokens() },
-            data: DataFacts { level: inspected.level, labels: inspected.labels, findings: inspected.findings },
+            data: DataFacts {
+                level: inspected.level,
+                labels: inspected.labels,
+                findings: inspected.findings,
+            },
             session_labels: Vec::new(),
             now,
             capabilities: capabilities.to_vec(),
-            missing_metadata: missing(&policies.bundle.required, request, workflow.is_some(), operator.is_some()),
+            missing_metadata: missing(
+                &policies.bundle.required,
+                request,
+                workflow.is_some(),
+                operator.is_some(),
+            ),
             workflow_refused,
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
@@ -239,7 +253,6 @@ impl Inner {
             digest,
             workflow,
             operator,
-            now,
         };
         let stop = |policy: &str, reason: String| {
             let reason = policies.data.redact_text(&reason).into_owned();
@@ -294,7 +307,9 @@ fn find(
 ) -> Option<(Target, Arc<[CapabilityId]>)> {
     match kind {
         CallKind::Tool => view.tool(name, narrow).map(|c| (Target::Tool(c.entry), c.capabilities)),
-        CallKind::Prompt => view.prompt(name, narrow).map(|c| (Target::Item(c.entry.clone(), c.entry.name.clone()), c.capabilities)),
+        CallKind::Prompt => view
+            .prompt(name, narrow)
+            .map(|c| (Target::Item(c.entry.clone(), c.entry.name.clone()), c.capabilities)),
         CallKind::Resource => {
             view.resource(name, narrow).map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
         }
@@ -316,7 +331,13 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
 }
 
 /// An event about a call, with everything that is known of it.
-pub(crate) fn draft(event_type: EventType, request: &Request, prepared: Option<&Prepared>, in_force: &Arc<InForce>, now: Timestamp) -> EventDraft {
+pub(crate) fn draft(
+    event_type: EventType,
+    request: &Request,
+    prepared: Option<&Prepared>,
+    in_force: &Arc<InForce>,
+    now: Timestamp,
+) -> EventDraft {
     let mut event = EventDraft::system(event_type, now);
     let role = in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.to_string());
     event.actor = Actor { kind: "agent".to_owned(), role: role.filter(|r| !r.is_empty()) };

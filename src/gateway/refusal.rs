@@ -110,7 +110,13 @@ impl Refusal {
     }
 
     /// The reply: a tool result with `isError`, or for resources and prompts the error -32010.
-    pub(crate) fn reply(&self, kind: CallKind, what: &str, trace: TraceId, snapshot: &SnapshotId) -> CallReply {
+    pub(crate) fn reply(
+        &self,
+        kind: CallKind,
+        what: &str,
+        trace: TraceId,
+        snapshot: &SnapshotId,
+    ) -> CallReply {
         let sentence = self.sentence(what);
         let decision = self.decision_object(trace, snapshot);
         match kind {

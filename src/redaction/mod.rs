@@ -16,11 +16,14 @@
 //! Hex strings by themselves (commits, digests and UUIDs are hex), secrets cut in pieces or encoded,
 //! and what stands in base64 content (`data`, `blob`), whose size is recorded in its place.
 
+mod assign;
 mod detector;
 mod display;
 mod field;
+mod inspected;
 mod mask;
 mod number;
+mod random;
 mod rules;
 mod scan;
 mod schema;
@@ -31,7 +34,7 @@ mod walk;
 mod tests;
 
 pub use display::{display_text, is_hidden};
+pub use inspected::{Inspected, Place, Towards};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec};
-pub use walk::{Inspected, Place, Towards};

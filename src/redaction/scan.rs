@@ -4,7 +4,7 @@
 
 use super::{
     detector::{BUILT_IN, Charset, Extra, Kind, SHAPES, Shape},
-    field::{FieldNames, numbers_count},
+    field::FieldNames,
     mask::starts_with_mask,
     number,
 };
@@ -27,10 +27,10 @@ const MIN_TEXT: usize = 6;
 const MAX_USERINFO: usize = 512;
 
 /// A longer random string is content (a base64 file), not a credential.
-const MAX_RANDOM: usize = 512;
+pub(super) const MAX_RANDOM: usize = 512;
 
 /// What a bracket may hold behind a sensitive name; beyond it all is masked.
-const MAX_BRACKET: usize = 4096;
+pub(super) const MAX_BRACKET: usize = 4096;
 
 /// A pattern of the one expression.
 #[derive(Clone, Copy, Debug)]
@@ -111,17 +111,38 @@ impl Scanner {
         }
     }
 
-    fn on(&self, kind: Kind) -> bool {
+    pub(super) fn on(&self, kind: Kind) -> bool {
         self.enabled.get(usize::from(kind.0)).copied().unwrap_or(false)
     }
 
-    /// The detector that says so, by a field's name.
+    /// The detector that says so, by a field's name. A mask in a name says nothing: it is a word without meaning.
     pub(super) fn field(&self, name: &str) -> Option<Kind> {
-        self.fields.kind(name).filter(|kind| self.on(*kind))
+        let kind = match name.contains("[redacted:") || name.contains("[hash:") {
+            false => self.fields.kind(name),
+            true => self.fields.kind(&self.without_masks(name)),
+        };
+        kind.filter(|kind| self.on(*kind))
+    }
+
+    fn without_masks(&self, name: &str) -> String {
+        let mut plain = String::with_capacity(name.len());
+        let mut rest = name;
+        while let Some(open) = rest.find('[') {
+            let (before, tail) = rest.split_at_checked(open).unwrap_or((rest, ""));
+            plain.push_str(before);
+            let (instead, skip) = match self.mask_at(tail.as_bytes()) {
+                Some(length) => (" x ", length),
+                None => ("[", 1),
+            };
+            plain.push_str(instead);
+            rest = tail.get(skip..).unwrap_or_default();
+        }
+        plain.push_str(rest);
+        plain
     }
 
     /// The length of the mask or hash at the beginning.
-    fn mask_at(&self, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn mask_at(&self, bytes: &[u8]) -> Option<usize> {
         starts_with_mask(bytes, |name| self.names.contains(name))
     }
 
@@ -142,7 +163,7 @@ impl Scanner {
         }
         self.secrets(text, found);
         let marks = self.punctuation(text, found);
-        if marks.digits >= 8 {
+        if marks.digits >= 6 {
             number::scan(text, found);
         }
         if marks.longest_word >= 20 && self.on(Kind::HIGH_ENTROPY) {
@@ -151,11 +172,13 @@ impl Scanner {
         if found.is_empty() {
             return;
         }
-        found.retain(|span| self.on(span.kind));
         for span in found.iter_mut() {
             span.start = text.floor_char_boundary(span.start);
             span.end = text.ceil_char_boundary(span.end);
         }
+        found.retain(|span| {
+            self.on(span.kind) && text.get(span.start..span.end).is_some_and(|value| !self.is_mask(value))
+        });
         found.sort_unstable_by_key(|span| (span.start, span.end, span.kind));
     }
 
@@ -242,7 +265,7 @@ fn pem_end(bytes: &[u8], from: usize) -> usize {
     after + find(tail, b"-----").map_or(tail.len(), |at| at + 5)
 }
 
-fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     let first = needle.first()?;
     let mut at = 0;
     loop {
@@ -410,341 +433,4 @@ fn userinfo(bytes: &[u8], from: usize) -> Option<Span> {
         None => return None,
     };
     (start < at).then_some(Span { start: from + start, end: from + at, kind: Kind::URL_PASSWORD })
-}
-
-/// What a name may be made of in text.
-fn in_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
-}
-
-/// A name is not longer.
-const MAX_NAME: usize = 64;
-
-/// How a name and a value were written.
-#[derive(Clone, Copy)]
-struct Manner {
-    /// The name stood in quotes.
-    quoted: bool,
-    /// Spaces around the sign, or a colon: perhaps prose or program code.
-    loose: bool,
-}
-
-impl Scanner {
-    /// `name: value`, `name=value`, `"name": "value"`, `<name>value<`, at its sign.
-    fn assignment(&self, text: &str, at: usize, sign: u8) -> Option<Span> {
-        let bytes = text.as_bytes();
-        let before = |at: usize| at.checked_sub(1).and_then(|at| bytes.get(at)).copied();
-        if sign == b'>' {
-            let start = name_start(bytes, at);
-            if start == at || before(start) != Some(b'<') {
-                return None;
-            }
-            let kind = self.field(text.get(start..at)?)?;
-            let end = at + 1 + bytes.get(at + 1..)?.iter().position(|b| *b == b'<')?;
-            return self.value(text, at + 1, end, kind);
-        }
-        let mut end = at;
-        while end > at.saturating_sub(4) && matches!(before(end), Some(b' ' | b'\t')) {
-            end -= 1;
-        }
-        let spaced = end < at;
-        if before(end) == Some(b']') {
-            end -= 1;
-        }
-        let (kind, quoted) = match before(end) {
-            Some(quote @ (b'"' | b'\'')) => {
-                let close = end - 1 - usize::from(before(end - 1) == Some(b'\\'));
-                let inside = bytes.get(close.saturating_sub(MAX_NAME)..close)?;
-                let length = inside.iter().rev().take_while(|b| **b != quote && **b != b'\n').count();
-                (self.field(text.get(close - length..close)?)?, true)
-            }
-            Some(byte) if in_name(byte) => (self.name_before(text, end)?, false),
-            Some(_) | None => return None,
-        };
-        let mut from = at + 1;
-        while matches!(bytes.get(from), Some(b'=' | b'>')) && from < at + 3 {
-            from += 1;
-        }
-        let gap = bytes.get(from..)?.iter().take(8).take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let manner = Manner { quoted, loose: spaced || gap > 0 || sign == b':' };
-        self.assigned(text, from + gap, kind, manner)
-    }
-
-    /// What the name that ends here says; prose names things in up to three words.
-    fn name_before(&self, text: &str, end: usize) -> Option<Kind> {
-        let bytes = text.as_bytes();
-        let mut start = name_start(bytes, end);
-        if let Some(kind) = text.get(start..end).and_then(|name| self.field(name)) {
-            return Some(kind);
-        }
-        for _ in 0..2 {
-            let space = start.checked_sub(1).filter(|at| bytes.get(*at) == Some(&b' '))?;
-            let earlier = name_start(bytes, space);
-            if earlier == space {
-                return None;
-            }
-            start = earlier;
-            let kind = text.get(start..end).and_then(|name| self.fields.kind_at_end(name));
-            if kind.is_some_and(|kind| self.on(kind)) {
-                return kind;
-            }
-        }
-        None
-    }
-
-    /// `--password value`
-    fn flag(&self, text: &str, at: usize) -> Option<Span> {
-        let bytes = text.as_bytes();
-        if at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|b| in_name(*b)) {
-            return None;
-        }
-        let rest = bytes.get(at + 2..)?;
-        let length = rest.iter().take(MAX_NAME).take_while(|b| in_name(**b)).count();
-        let end = at + 2 + length;
-        if bytes.get(end) != Some(&b' ') || matches!(bytes.get(end + 1), None | Some(b'-' | b' ')) {
-            return None;
-        }
-        let kind = self.field(text.get(at + 2..end)?)?;
-        self.assigned(text, end + 1, kind, Manner { quoted: false, loose: false })
-    }
-
-    /// The value that begins here.
-    fn assigned(&self, text: &str, from: usize, kind: Kind, manner: Manner) -> Option<Span> {
-        let bytes = text.as_bytes();
-        let rest = bytes.get(from..)?;
-        let escaped = usize::from(rest.first() == Some(&b'\\'));
-        match rest.get(escaped).copied()? {
-            quote @ (b'"' | b'\'' | b'`') => {
-                let start = from + escaped + 1;
-                let end = closing(bytes, start, quote, escaped == 1);
-                return self.value(text, start, end, kind);
-            }
-            b'[' if self.mask_at(rest).is_some() => {}
-            open @ (b'[' | b'{') if manner.quoted => {
-                let end = from + bracket_end(rest, open)?;
-                return (numbers_count(kind) || rest.get(..end - from)?.contains(&b'"')).then_some(Span {
-                    start: from,
-                    end,
-                    kind,
-                });
-            }
-            _ => {}
-        }
-        let whole_line = [Kind::FIELD_AUTHORIZATION, Kind::FIELD_COOKIE].contains(&kind);
-        let mask = self.mask_at(rest).unwrap_or(0);
-        let length = mask
-            + rest
-                .get(mask..)?
-                .iter()
-                .take_while(|b| match b {
-                    b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'<' | b'>' => false,
-                    b' ' | b'\t' | b',' | b';' | b'&' | b')' | b'}' | b']' | b'|' | b'\\' => whole_line,
-                    _ => true,
-                })
-                .count();
-        let value = rest.get(..length)?;
-        let plain = value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.'));
-        let call = value.iter().position(|b| *b == b'(').is_some_and(|open| {
-            open > 0
-                && value
-                    .iter()
-                    .take(open)
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':'))
-        });
-        let code = manner.loose && (call || (plain && kind != Kind::FIELD_PASSWORD));
-        if length < 3 || code || stands_for_nothing(value) || (value.starts_with(b"/") && plain_path(value)) {
-            return None;
-        }
-        self.value(text, from, from + length, kind)
-    }
-
-    /// A value to be masked, unless it is empty, masked already, or a number that says nothing.
-    fn value(&self, text: &str, start: usize, end: usize, kind: Kind) -> Option<Span> {
-        let value = text.get(text.floor_char_boundary(start)..text.ceil_char_boundary(end))?;
-        let number = value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let empty = value.trim().is_empty() || self.is_mask(value) || (number && !numbers_count(kind));
-        (!empty).then_some(Span { start, end, kind })
-    }
-
-    /// Long strings that look drawn at random. Hex alone never counts: commits, digests, trace ids and
-    /// UUIDs are hex, and a secret in hex is known by its place.
-    fn random(&self, text: &str, found: &mut Vec<Span>) {
-        let bytes = text.as_bytes();
-        let in_run = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'_' | b'-');
-        let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let length = rest.iter().take_while(|b| in_run(b)).count();
-            if (20..=MAX_RANDOM).contains(&length) && rest.get(..length).is_some_and(looks_random) {
-                let padding =
-                    rest.get(length..).map_or(0, |p| p.iter().take(2).take_while(|b| **b == b'=').count());
-                found.push(Span { start: at, end: at + length + padding, kind: Kind::HIGH_ENTROPY });
-            }
-            at += length;
-            at += bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|b| !in_run(b)).count());
-        }
-    }
-}
-
-fn name_start(bytes: &[u8], end: usize) -> usize {
-    let name = bytes.get(end.saturating_sub(MAX_NAME)..end).unwrap_or_default();
-    end - name.iter().rev().take_while(|b| in_name(**b)).count()
-}
-
-/// Where a quoted value ends; an open one ends with its line.
-fn closing(bytes: &[u8], start: usize, quote: u8, escaped: bool) -> usize {
-    let mut at = start;
-    while let Some(byte) = bytes.get(at).copied() {
-        match byte {
-            b'\n' => return at,
-            b'\\' if escaped && bytes.get(at + 1) == Some(&quote) => return at,
-            b'\\' => at += 1,
-            byte if byte == quote => return at,
-            _ => {}
-        }
-        at += 1;
-    }
-    bytes.len()
-}
-
-/// Where a bracket closes, within bounds. `None` for a JSON schema, which describes and does not hold.
-fn bracket_end(rest: &[u8], open: u8) -> Option<usize> {
-    let close = if open == b'[' { b']' } else { b'}' };
-    let window = rest.get(..rest.len().min(MAX_BRACKET))?;
-    let (mut depth, mut quoted, mut at, mut end) = (0_usize, false, 0, window.len());
-    while let Some(byte) = window.get(at).copied() {
-        match byte {
-            b'\\' => at += 1,
-            b'"' => quoted = !quoted,
-            byte if !quoted && byte == open => depth += 1,
-            byte if !quoted && byte == close => {
-                depth -= 1;
-                if depth == 0 {
-                    end = at + 1;
-                    break;
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    let inside = window.get(..end)?;
-    (find(inside, b"\"type\"").is_none() && inside.len() > 2).then_some(end)
-}
-
-/// Words and signs that stand where a value would.
-fn stands_for_nothing(value: &[u8]) -> bool {
-    const WORDS: &[&str] = &[
-        "true",
-        "false",
-        "null",
-        "none",
-        "nil",
-        "undefined",
-        "string",
-        "str",
-        "text",
-        "bool",
-        "boolean",
-        "int",
-        "integer",
-        "number",
-        "object",
-        "array",
-        "required",
-        "optional",
-        "yes",
-        "the",
-        "and",
-        "string,",
-        "any",
-        "is",
-    ];
-    let same = value.windows(2).all(|pair| pair.first() == pair.last())
-        && value.first().is_some_and(|b| !b.is_ascii_alphanumeric());
-    let variable = value.strip_prefix(b"$").is_some_and(|name| {
-        name.starts_with(b"{")
-            || name.starts_with(b"(")
-            || name.iter().all(|b| b.is_ascii_uppercase() || *b == b'_')
-    });
-    let slot = value.starts_with(b"{{") || value.starts_with(b"%s") || value.starts_with(b"...");
-    same || variable || slot || WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// `PWD=/home/user`
-fn plain_path(value: &[u8]) -> bool {
-    value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.'))
-}
-
-/// Whether a run has the look of a random credential: at least 20 characters in pieces that change
-/// between lower case, upper case and digits about as often as chance does, and all three of them;
-/// or 32 and more of digits and letters of one case.
-fn looks_random(run: &[u8]) -> bool {
-    let mut all = Look::default();
-    for piece in run.split(|b| !b.is_ascii_alphanumeric()) {
-        let look = Look::of(piece);
-        if look.length >= 32 && look.is_base36() {
-            return true;
-        }
-        if look.is_mixed() {
-            all.length += look.length;
-            all.lower += look.lower;
-            all.upper += look.upper;
-            all.digit += look.digit;
-        }
-    }
-    all.length >= 20 && all.lower > 1 && all.upper > 1 && all.digit > 0
-}
-
-#[derive(Default)]
-struct Look {
-    length: usize,
-    lower: usize,
-    upper: usize,
-    digit: usize,
-    changes: usize,
-    hex: bool,
-}
-
-impl Look {
-    fn of(piece: &[u8]) -> Self {
-        let mut look = Self { length: piece.len(), hex: true, ..Self::default() };
-        let mut before = 0_u8;
-        for byte in piece {
-            let class = match byte {
-                b'0'..=b'9' => {
-                    look.digit += 1;
-                    1
-                }
-                b'a'..=b'z' => {
-                    look.lower += 1;
-                    2
-                }
-                _ => {
-                    look.upper += 1;
-                    3
-                }
-            };
-            look.hex &= byte.is_ascii_hexdigit();
-            look.changes += usize::from(before != 0 && class != before);
-            before = class;
-        }
-        look
-    }
-
-    /// Base62 changes class at 62 % of its places, words in camel case at 30 %.
-    fn is_mixed(&self) -> bool {
-        self.length >= 5
-            && !self.hex
-            && self.lower > 0
-            && self.upper > 0
-            && self.changes * 100 >= (self.length - 1) * 37
-    }
-
-    /// Base36 changes class at 40 % of its places.
-    fn is_base36(&self) -> bool {
-        !self.hex
-            && (self.lower == 0) != (self.upper == 0)
-            && self.digit * 12 >= self.length
-            && self.changes * 100 >= (self.length - 1) * 25
-    }
 }

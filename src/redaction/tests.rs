@@ -63,7 +63,7 @@ fn secrets_are_found_by_value() {
             .next_back()
             .map_or("", |_| "postgres://bob:hunter2@db:5432/app"),
     );
-    found("high_entropy", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY");
+    found("high_entropy", "wJ4lrXUtn9FEm1K7mDEnGbPx2RfiCY8qLpZt");
 }
 
 #[test]
@@ -86,4 +86,447 @@ fn texts_are_masked_in_place() {
     check_text("ssn 219-09-9999", "ssn [redacted:us_ssn:11]");
     check_text("DE89 3704 0044 0532 0130 00", "[redacted:iban:27]");
     check_text("nothing to see here", "nothing to see here");
+}
+
+/// What looks like something and is nothing.
+#[test]
+fn false_positives() {
+    for text in [
+        "550e8400-e29b-41d4-a716-446655440000",
+        "550E8400-E29B-41D4-A716-446655440000",
+        "files/550E8400-E29B-41D4-A716-446655440000/part",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "commit 39550a4f0e8d7c6b5a4938271605f4e3d2c1b0a9 House",
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "2026-11-21T02:50:17.123456Z",
+        "2024-01-15 12:30:45 +0000",
+        "1700000000000",
+        "0.4111111111111111",
+        "v1.2.3-beta.4, 3.11.4, 10.0.19045.3803",
+        "/usr/local/lib/python3.11/site-packages/requests/adapters.py",
+        "C:\\Users\\Public\\Documents\\Report2024Final.docx",
+        "src/main/java/com/example/service/UserAccountServiceImpl.java",
+        "https://example.org/a/b?page=2&sort=name#top",
+        "http://localhost:8080/x@y",
+        "git@github.com:owner/repository.git",
+        "npm install @types/node@20.1.2",
+        "icon@2x.png",
+        "192.168.100.100",
+        "max_tokens: 4096, next_page_token=abcdef",
+        "the secret of good tea",
+        "let token = next_token();",
+        "fn check(password: &str) -> bool",
+        "password: string",
+        "PWD=/home/user",
+        "pi is 3.14159265358979323846",
+        "years 2019 2020 2021",
+        "100 200 300 400 500 600",
+        "basic understanding of bearer capabilities and requirements",
+        "risk-assessment-for-the-quarterly-report-of-the-year",
+        "theQuickBrownFoxJumpsOverTheLazyDogAgainAndAgain",
+        "THE_LONGEST_CONSTANT_NAME_OF_THE_WHOLE_PROGRAM_V2",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "4111 1111 1111 1112",
+        "DE89370400440532013001",
+        "000-12-3456",
+        "[redacted:email:17] and [hash:email:0123456789abcdef0123456789abcdef]",
+        "key: value, name: none",
+        "{\"password\": null, \"token\": \"\", \"tokens\": 512}",
+        "ratio 1:2, at 12:30, a=b, x == y",
+    ] {
+        assert_eq!(DataRules::built_in().redact_text(text), text);
+        let value = json!({"text": text, "list": [text]});
+        let built_in = DataRules::built_in();
+        let inspected = built_in.inspect_arguments(&value, &Place::NOWHERE);
+        assert!(matches!(inspected.recorded, Cow::Borrowed(_)), "{text}: {:?}", inspected.findings);
+        assert_eq!((inspected.redacted, inspected.level), (false, Sensitivity::Internal));
+        assert_eq!(names(&inspected.labels), ["internal"]);
+    }
+}
+
+#[test]
+fn numbers_are_believed_with_their_check_digits() {
+    let check = |text: &str, kind: Option<&str>| {
+        let masked = DataRules::built_in().redact_text(text).into_owned();
+        match kind {
+            Some(kind) => assert_eq!(masked, format!("[redacted:{kind}:{}]", text.chars().count())),
+            None => assert_eq!(masked, text),
+        }
+    };
+    for card in [
+        "4111111111111111",
+        "4111-1111-1111-1111",
+        "378282246310005",
+        "3782 822463 10005",
+        "5555555555554444",
+        "6011111111111117",
+        "30569309025904",
+        "3566002020360505",
+        "2223003122003222",
+    ] {
+        check(card, Some("card"));
+    }
+    check("GB29NWBK60161331926819", Some("iban"));
+    check("FR14 2004 1010 0505 0001 3M02 606", Some("iban"));
+    check("gb29nwbk60161331926819", Some("iban"));
+    check("123.456.789-09", Some("br_cpf"));
+    check("52998224725", Some("br_cpf"));
+    check("52998224726", None);
+    check("193-456-787", Some("ca_sin"));
+    check("756.9217.0769.85", Some("ch_ahv"));
+    check("11010519491231002X", Some("cn_resident_id"));
+    check("12345678Z", Some("es_dni"));
+    check("12345678A", None);
+    check("1 85 05 78 006 084 91", Some("fr_nir"));
+    check("1 85 05 78 006 084 92", None);
+    check("2341 2341 2346", Some("in_aadhaar"));
+    check("RSSMRA85T10A562S", Some("it_codice_fiscale"));
+    check("44051401359", Some("pl_pesel"));
+    check("1-800-555-0199", Some("phone"));
+    check("+1 (212) 555-0123", Some("phone"));
+    check("+442071838750", Some("phone"));
+    assert!(super::number::luhn(&[7, 9, 9, 2, 7, 3, 9, 8, 7, 1, 3]));
+}
+
+/// R41, R43: what is found gives the level, the labels and the names; what is recorded is masked.
+#[test]
+fn arguments_are_labelled_and_masked_for_the_record() {
+    let arguments = json!({
+        "to": "bob@corp.example",
+        "card": 4111111111111111_u64,
+        "auth": {"password": "hunter2", "tokens": 12, "pin": 1234, "rotate": true, "none": null},
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789": 1,
+        "headers": [{"name": "X-Api-Key", "value": "k-1"}],
+        "content": ["raw", {"deep": 7}],
+        "plain": "text"
+    });
+    let built_in = DataRules::built_in();
+    let marked = [Pointer::parse("/content").unwrap(), Pointer::parse("/absent").unwrap()];
+    let place = Place { sensitive: &marked, ..Place::NOWHERE };
+    let inspected = built_in.inspect_arguments(&arguments, &place);
+    assert_eq!(inspected.level, Sensitivity::Restricted);
+    assert_eq!(names(&inspected.labels), ["financial", "personal", "restricted", "secret", "sensitive"]);
+    assert_eq!(
+        names(&inspected.findings),
+        ["card", "email", "field_authorization", "field_key", "field_password", "github_token", "sensitive"]
+    );
+    assert_eq!(inspected.towards, Towards::Unchanged);
+    assert!(inspected.redacted);
+    assert_eq!(
+        *inspected.recorded,
+        json!({
+            "to": "[redacted:email:16]",
+            "card": "[redacted:card:16]",
+            "auth": {
+                "password": "[redacted:field_authorization:7]",
+                "tokens": 12,
+                "pin": "[redacted:field_password:4]",
+                "rotate": true,
+                "none": null
+            },
+            "[redacted:github_token:40]": 1,
+            "headers": [{"name": "X-Api-Key", "value": "[redacted:field_key:3]"}],
+            "content": "[redacted:sensitive:18]",
+            "plain": "text"
+        })
+    );
+    let again = built_in.inspect_arguments(&inspected.recorded, &place);
+    assert!(matches!(again.recorded, Cow::Borrowed(_)), "{:?}", again);
+    assert!(!format!("{inspected:?}").contains("hunter2"));
+}
+
+/// A mask names a detector, and is no field's name for it.
+#[test]
+fn masks_in_names_say_nothing() {
+    let built_in = DataRules::built_in();
+    let value = json!({"DE89370400440532013000": "x", "h": {"name": "DE89370400440532013000", "value": "y"}});
+    let once = built_in.redact_value(&value).into_owned();
+    let mask = "[redacted:iban:22]";
+    assert_eq!(once, json!({mask: "x", "h": {"name": mask, "value": "y"}}));
+    assert!(matches!(built_in.redact_value(&once), Cow::Borrowed(_)));
+    assert_eq!(
+        built_in.redact_value(&json!({"[hash:x] password": "abc"}))["[hash:x] password"],
+        "[redacted:field_password:3]"
+    );
+}
+
+#[test]
+fn labels_of_the_place_are_the_least_level() {
+    let built_in = DataRules::built_in();
+    let level = |labels: &[&str], value: Value| {
+        let labels: Vec<Arc<str>> = labels.iter().map(|label| Arc::from(*label)).collect();
+        let place = Place { labels: &labels, ..Place::NOWHERE };
+        built_in.inspect_arguments(&value, &place).level
+    };
+    assert_eq!(level(&[], json!({})), Sensitivity::Internal);
+    assert_eq!(level(&["public", "external"], json!({})), Sensitivity::Public);
+    assert_eq!(level(&["public"], json!({"x": "a@b.example"})), Sensitivity::Confidential);
+    assert_eq!(level(&["restricted"], json!({"x": "a@b.example"})), Sensitivity::Restricted);
+}
+
+#[test]
+fn rules_act_on_the_way_and_the_record_stays_masked() {
+    let rules = rules(
+        "
+classes: { health: restricted }
+fields: { patient_id: { class: health } }
+rules:
+  - { id: hr, detectors: [email], on: [{ upstream: hr }], arguments: keep }
+  - { detectors: [email], on: [{ label: external }], arguments: mask, results: hash }
+  - { id: no-keys, classes: [secret], on: [{ tool: 'crm__*' }], arguments: block }
+  - { classes: [health], arguments: drop, results: drop }
+  - { pointers: ['/notes/*'], results: mask }
+",
+    );
+    let labels = [Arc::from("external")];
+    let place = |upstream: &'static str, tool: &'static str| Place {
+        upstream,
+        tool,
+        labels: &labels,
+        sensitive: &[],
+    };
+    let arguments =
+        json!({"to": "write a@b.example", "patientId": "p-7", "list": [{"patient_id": 77}, 1], "x": "y"});
+    let masked = json!({
+        "to": "write [redacted:email:11]",
+        "patientId": "[redacted:field_health:3]",
+        "list": [{"patient_id": "[redacted:field_health:2]"}, 1],
+        "x": "y"
+    });
+    let sent = rules.inspect_arguments(&arguments, &place("crm", "other"));
+    assert_eq!(
+        sent.towards,
+        Towards::Changed(json!({"to": "write [redacted:email:11]", "list": [{}, 1], "x": "y"}))
+    );
+    assert_eq!(*sent.recorded, masked);
+    let kept = rules.inspect_arguments(&arguments, &place("hr", "other"));
+    assert_eq!(kept.towards, Towards::Changed(json!({"to": "write a@b.example", "list": [{}, 1], "x": "y"})));
+    assert_eq!(*kept.recorded, masked);
+
+    let secret = json!({"q": "use ghp_abcdefghijklmnopqrstuvwxyz0123456789", "token": "t0p"});
+    let blocked = rules.inspect_arguments(&secret, &place("crm", "crm__find"));
+    let Towards::Blocked(reason) = blocked.towards else { panic!("not blocked") };
+    assert!(reason.contains("`no-keys`") && reason.contains("`crm`") && !reason.contains("ghp_"), "{reason}");
+    assert_eq!(rules.inspect_arguments(&secret, &place("crm", "other")).towards, Towards::Unchanged);
+
+    let result = json!({"content": [{"type": "text", "text": "a@b.example"}], "structuredContent": {"notes": ["n", 1]}});
+    let Towards::Changed(back) = rules.inspect_result(&result, &place("crm", "x"), &[]).towards else {
+        panic!("same")
+    };
+    let hash = back["content"][0]["text"].as_str().unwrap();
+    assert!(hash.starts_with("[hash:email:") && hash.len() == 45, "{hash}");
+    assert_eq!(back["structuredContent"]["notes"], json!(["[redacted:pointer:1]", "[redacted:pointer:1]"]));
+    assert!(rules.needs_key());
+}
+
+#[test]
+fn a_constraint_masks_results_for_the_agent_wherever_they_repeat_themselves() {
+    let built_in = DataRules::built_in();
+    let result = json!({
+        "content": [{"type": "text", "text": "{\"rows\": [{\"salary\": 10, \"name\": \"x\"}]}"}, {"type": "text", "text": "plain"}],
+        "structuredContent": {"rows": [{"salary": 10, "name": "x"}]},
+        "isError": false
+    });
+    let redact = [Pointer::parse("/rows/*/salary").unwrap()];
+    let inspected = built_in.inspect_result(&result, &Place::NOWHERE, &redact);
+    let expect = json!({
+        "content": [{"type": "text", "text": "{\"rows\":[{\"salary\":\"[redacted:constraint:2]\",\"name\":\"x\"}]}"}, {"type": "text", "text": "plain"}],
+        "structuredContent": {"rows": [{"salary": "[redacted:constraint:2]", "name": "x"}]},
+        "isError": false
+    });
+    assert_eq!(inspected.towards, Towards::Changed(expect.clone()));
+    assert_eq!(*inspected.recorded, expect);
+    let whole = [Pointer::parse("/structuredContent").unwrap()];
+    let Towards::Changed(cut) = built_in.inspect_result(&result, &Place::NOWHERE, &whole).towards else {
+        panic!("same")
+    };
+    assert!(cut["structuredContent"].as_str().unwrap().starts_with("[redacted:constraint:"));
+}
+
+#[test]
+fn base64_content_is_measured_and_not_recorded() {
+    let built_in = DataRules::built_in();
+    let image = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk".repeat(40);
+    let result = json!({"content": [{"type": "image", "mimeType": "image/png", "data": image}]});
+    let inspected = built_in.inspect_result(&result, &Place::NOWHERE, &[]);
+    assert_eq!(inspected.binary_bytes, image.len() as u64);
+    assert!(!inspected.redacted && inspected.towards == Towards::Unchanged);
+    assert_eq!(inspected.recorded["content"][0]["data"], json!(format!("[binary:{}]", image.len())));
+    // What only pretends to be base64 is text.
+    let lie = json!({"content": [{"type": "image", "data": format!("mail a@b.example {}", "x".repeat(90))}]});
+    assert_eq!(names(&built_in.inspect_result(&lie, &Place::NOWHERE, &[]).findings), ["email"]);
+    assert!(matches!(built_in.redact_text(&image), Cow::Borrowed(_)));
+}
+
+#[test]
+fn escapes_in_json_texts_hide_nothing() {
+    let built_in = DataRules::built_in();
+    let result = json!({"content": [{"type": "text", "text": "{\"mail\": \"bob\\u0040corp.example\"}"}]});
+    let inspected = built_in.inspect_result(&result, &Place::NOWHERE, &[]);
+    assert_eq!(names(&inspected.findings), ["email"]);
+    assert_eq!(inspected.recorded["content"][0]["text"], json!("{\"mail\":\"[redacted:email:16]\"}"));
+}
+
+#[test]
+fn what_is_allowed_is_not_found() {
+    let rules = rules(
+        "
+allow:
+  - { sha256: 9bbef19476623ca56c17da75fd57734dbf82530686043a6e491c6d71befe8f6e, reason: the test card }
+  - { pointer: /commit, detectors: [high_entropy] }
+  - { pattern: '[a-z.]{1,64}@example\\.com', detectors: [email] }
+  - { pointer: /token, on: [{ upstream: dev }] }
+",
+    );
+    let place = Place { upstream: "dev", ..Place::NOWHERE };
+    let finds = |value: Value, place: &Place<'_>, expect: &[&str]| {
+        assert_eq!(names(&rules.inspect_arguments(&value, place).findings), expect, "{value}");
+    };
+    finds(json!({"x": "4111111111111111"}), &place, &[]);
+    finds(json!({"x": "4012888888881881"}), &place, &["card"]);
+    let random = "wJ4lrXUtn9FEm1K7mDEnGbPx2RfiCY8qLpZt";
+    finds(json!({"commit": random}), &place, &[]);
+    finds(json!({"commit": {"id": random}}), &place, &[]);
+    finds(json!({"other": random}), &place, &["high_entropy"]);
+    finds(json!({"commit": "a@b.example"}), &place, &["email"]);
+    finds(json!({"x": "to help@example.com or bob@corp.example"}), &place, &["email"]);
+    assert_eq!(
+        rules.redact_text("to help@example.com or bob@corp.example"),
+        "to help@example.com or [redacted:email:16]"
+    );
+    finds(json!({"token": "abc"}), &place, &[]);
+    finds(json!({"token": "abc"}), &Place::NOWHERE, &["field_token"]);
+}
+
+#[test]
+fn own_detectors_and_switches() {
+    let rules = rules(
+        "
+detectors:
+  phone: { enabled: false }
+  field_cookie: { enabled: false }
+  employee_id: { pattern: '\\bEMP-[0-9]{6}\\b', class: personal }
+fields:
+  session_id: { enabled: false }
+",
+    );
+    assert_eq!(
+        rules.redact_text("EMP-123456 calls +49 30 901820"),
+        "[redacted:employee_id:10] calls +49 30 901820"
+    );
+    let value = json!({"session_id": "abc", "cookie": "abc", "password": "abc"});
+    assert_eq!(names(&rules.inspect_arguments(&value, &Place::NOWHERE).findings), ["field_password"]);
+    assert!(rules.detectors().any(|(name, class, level)| {
+        (name, class, level) == ("employee_id", "personal", Sensitivity::Confidential)
+    }));
+}
+
+#[test]
+fn what_is_wrong_in_data_yaml_is_said_together() {
+    let spec: DataSpec = serde_saphyr::from_str(
+        "
+classes: { Bad Name: public }
+detectors:
+  email: { pattern: 'x{3}' }
+  unheard_of: { enabled: true }
+  greedy: { pattern: 'a.*b' }
+  empty: { pattern: 'a{0,3}' }
+  look: { pattern: 'a(?=b)' }
+  foreign: { pattern: 'äöü' }
+  elsewhere: { pattern: 'abcd', class: nowhere }
+fields: { '---': {} }
+rules:
+  - { classes: [nothing], results: mask }
+  - { detectors: [emial], arguments: tokenize }
+  - { on: [{ tool: '' }], arguments: mask }
+  - { pointers: [x], results: mask }
+  - {}
+allow:
+  - { sha256: abc }
+  - { pattern: 'a', pointer: /x }
+  - {}
+",
+    )
+    .unwrap();
+    let errors = DataRules::compile(&spec).unwrap_err();
+    let paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "classes.Bad Name",
+            "detectors.elsewhere.class",
+            "detectors.email.pattern",
+            "detectors.empty.pattern",
+            "detectors.foreign.pattern",
+            "detectors.greedy.pattern",
+            "detectors.look.pattern",
+            "detectors.unheard_of",
+            "fields.---",
+            "rules[0].classes[0]",
+            "rules[1].detectors[0]",
+            "rules[1].arguments",
+            "rules[2].on[0].tool",
+            "rules[3].pointers[0]",
+            "rules[4]",
+            "allow[0].sha256",
+            "allow[1]",
+            "allow[2]",
+        ]
+    );
+    assert!(errors[11].message.contains("`tokenize` is not built yet"));
+    assert!(serde_saphyr::from_str::<DataSpec>("rules: [{ argument: mask }]").is_err());
+    assert!(serde_saphyr::from_str::<DataSpec>("classes: { x: secret }").is_err());
+}
+
+#[test]
+fn the_example_in_the_documentation_compiles() {
+    let rules = rules(include_str!("example.yaml"));
+    assert_eq!(rules.redact_text("EMP-123456"), "[redacted:employee_id:10]");
+}
+
+/// Shapes that cost a careless scanner quadratic time: a mebibyte of each is done at once.
+#[test]
+fn hostile_text_is_scanned_in_linear_time() {
+    let built_in = DataRules::built_in();
+    for piece in [
+        "eyJ",
+        "eyJhbGciOi.",
+        "-----BEGIN PRIVATE KEY-----",
+        "secret:",
+        "password=\"",
+        "a@",
+        "1 ",
+        "4111 1111 ",
+        "sk-",
+        "://",
+        "://a:b",
+        "Bearer ",
+        "\\\"token\\\":[",
+        "{\"a\":",
+        "[redacted:",
+        "--token ",
+        "AKIA",
+        "key=",
+        "A1b2",
+        "é",
+        "<password>",
+        "DE89",
+        "+1",
+        "a.b.",
+        "token token ",
+        "\u{0}",
+        "-us1",
+        "Q~",
+    ] {
+        let text = piece.repeat((1 << 20) / piece.len());
+        let masked = built_in.redact_text(&text).into_owned();
+        assert!(masked.len() <= text.len() * 12, "{piece}");
+    }
+    let keys: serde_json::Map<String, Value> =
+        (0..20_000).map(|at| (format!("u{at:05}@corp.example"), json!(1))).collect();
+    let value = Value::Object(keys);
+    let inspected = built_in.inspect_arguments(&value, &Place::NOWHERE);
+    assert_eq!(inspected.recorded.as_object().unwrap().len(), 20_000);
+    let deep = (0..400).fold(json!("a@b.example"), |inner, _| json!([inner]));
+    assert_eq!(names(&built_in.inspect_arguments(&deep, &Place::NOWHERE).findings), ["too_deep"]);
 }

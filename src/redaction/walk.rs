@@ -4,6 +4,7 @@
 use super::{
     detector::Kind,
     field::numbers_count,
+    inspected::{Inspected, Place, Towards},
     mask::{binary, mask},
     rules::{Allow, Allowed, DataRules, Rule, labels},
     scan::Span,
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::model::{Sensitivity, json, pointer::Pointer};
 use serde_json::{Map, Value};
-use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 /// Deeper values are masked whole. What is parsed from outside is never that deep.
 const MAX_DEPTH: usize = 160;
@@ -21,76 +22,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// JSON in a text in JSON in a text is looked into this often.
 const MAX_NESTED_JSON: usize = 2;
-
-/// Where a value goes or comes from.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'p> {
-    /// The upstream's name.
-    pub upstream: &'p str,
-    /// The exposed tool name before shortening; a resource's URI; a prompt's name.
-    pub tool: &'p str,
-    /// The labels of the tool and its upstream. A word for a level is the least level of the data.
-    pub labels: &'p [Arc<str>],
-    /// Places in the arguments that are sensitive whatever they hold: servers.toml and [`super::SchemaMarks`].
-    pub sensitive: &'p [Pointer],
-}
-
-impl Place<'_> {
-    /// No particular place.
-    pub const NOWHERE: Place<'static> = Place { upstream: "", tool: "", labels: &[], sensitive: &[] };
-}
-
-/// What goes on its way.
-#[derive(Clone, PartialEq)]
-pub enum Towards {
-    /// The value as it came.
-    Unchanged,
-    /// This instead. Raw where the rules let it pass: never recorded or shown.
-    Changed(Value),
-    /// Nothing; the sentence says why and holds no raw value.
-    Blocked(String),
-}
-
-impl fmt::Debug for Towards {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unchanged => f.write_str("Unchanged"),
-            Self::Changed(_) => f.write_str("Changed(..)"),
-            Self::Blocked(reason) => f.debug_tuple("Blocked").field(reason).finish(),
-        }
-    }
-}
-
-/// What was found in arguments or in a result.
-#[derive(Clone, PartialEq)]
-pub struct Inspected<'v> {
-    /// How sensitive the data is.
-    pub level: Sensitivity,
-    /// The level's word and the classes of the findings, in order, each once.
-    pub labels: Vec<Arc<str>>,
-    /// The names of the detectors and marks that fired, in order, each once.
-    pub findings: Vec<Arc<str>>,
-    /// What may be recorded and shown; borrowed where it is the value itself.
-    pub recorded: Cow<'v, Value>,
-    /// Whether anything is masked in it.
-    pub redacted: bool,
-    /// What goes on its way.
-    pub towards: Towards,
-    /// Characters of base64 content that were not looked into; in `recorded` they are replaced by their number.
-    pub binary_bytes: u64,
-}
-
-impl fmt::Debug for Inspected<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inspected")
-            .field("level", &self.level)
-            .field("labels", &self.labels)
-            .field("findings", &self.findings)
-            .field("recorded", &self.recorded)
-            .field("towards", &self.towards)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Which way a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -279,13 +279,13 @@ fn what_cannot_be_opened_says_why() {
 #[test]
 fn several_may_open_a_fresh_file_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let opened: Vec<_> = (0..8)
+    let threads: Vec<_> = (0..8)
         .map(|_| {
             let dir = dir.path().to_owned();
             std::thread::spawn(move || open(&dir))
         })
-        .map(|thread| thread.join().unwrap())
         .collect();
+    let opened: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(opened.len(), 8);
 }
 
@@ -315,7 +315,8 @@ async fn the_wal_is_bounded() {
         let mut event = decision("a", start());
         event.detail = Some(serde_json::json!({ "big": big }));
         store.record(vec![event; 64]).await.unwrap();
-        assert!(store.verify().await.unwrap().bad.is_none());
+        let newest = EventQuery { newest_first: true, limit: 64, ..EventQuery::default() };
+        assert_eq!(store.events(newest).await.unwrap().len(), 64);
     }
     let wal = std::fs::metadata(dir.path().join("tollgate.db-wal")).unwrap().len();
     assert!(wal < 24 << 20, "{wal}");
@@ -349,7 +350,7 @@ struct Granted {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// R36: whatever happens in whatever order, a naive account agrees with every grant and refusal.
     #[test]

@@ -22,7 +22,7 @@ use axum::{
     middleware,
     routing::{MethodRouter, get, post},
 };
-pub use read::trace_report;
+pub use read::{named_approvals, trace_report};
 
 use error::ApiError;
 use jiff::Timestamp;

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     approval::DecideError,
+    audit,
     model::{ApprovalId, ApprovalStatus, Event, TraceId},
-    store::EventQuery,
+    store::{ApprovalRecord, EventQuery, Store, StoreError},
 };
 use axum::{
     Json,
@@ -19,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 type Reply = Result<Json<Value>, ApiError>;
 
@@ -105,12 +107,37 @@ pub(super) async fn trace(
     if found.is_empty() {
         return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
     }
-    Ok(Json(trace_report(id, &found)))
+    let approvals = named_approvals(&**port.store(), &found).await?;
+    Ok(Json(trace_report(id, &found, &approvals)))
 }
 
-/// The five answers about a trace, and the events that prove them.
-pub fn trace_report(id: TraceId, events: &[Event]) -> Value {
-    json!({"trace_id": id, "events": events})
+/// The records of the approvals that events name.
+pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<Vec<ApprovalRecord>, StoreError> {
+    let ids: BTreeSet<&ApprovalId> =
+        events.iter().filter_map(|event| event.draft.approval_id.as_ref()).collect();
+    let mut found = Vec::new();
+    for id in ids {
+        found.extend(store.approval(id.clone()).await?);
+    }
+    Ok(found)
+}
+
+/// The five answers about a trace, call by call, and the events that prove them.
+pub fn trace_report(trace: TraceId, events: &[Event], approvals: &[ApprovalRecord]) -> Value {
+    let report = audit::questions(events, approvals);
+    let calls: Vec<Value> = report
+        .calls
+        .iter()
+        .map(|call| {
+            let mut form = json!(call);
+            if let Some(members) = form.as_object_mut() {
+                let asked = call.approvals.iter().map(view::asked).collect();
+                members.insert("approvals".to_owned(), Value::Array(asked));
+            }
+            form
+        })
+        .collect();
+    json!({"trace_id": trace, "calls": calls, "other": report.other, "events": events})
 }
 
 /// The published authority map.

@@ -1,13 +1,14 @@
-//! The JSON forms that the admin API and the command line share. No key, no digest of a key, and no text of a
-//! person that was not redacted leaves through here (I5).
+//! The JSON forms that the admin API and the command line share. No key and no digest of a key leaves
+//! through here (I5).
 
 use crate::{
     approval::standing,
+    audit::ApprovalReport,
     config::{Config, Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::{Glob, UpstreamName},
     policy::{Agent, Approver, Capability, Mode, Policy, PolicyBody, PolicySet, Role},
-    store::{ApprovalRecord, BudgetUsage, Requirement},
+    store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
     upstream::{Era, Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
@@ -38,22 +39,7 @@ pub fn all_approvers(record: &ApprovalRecord) -> Vec<String> {
 
 /// An approval in the contract's words (SPEC 6).
 pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
-    let redact = |text: &Option<String>| text.as_deref().map(|t| policies.data.redact_text(t).into_owned());
-    let decisions: Vec<Value> = record
-        .answers
-        .iter()
-        .map(|answer| {
-            json!({
-                "person": answer.person,
-                "decision": if answer.approve { "approve" } else { "reject" },
-                "at": answer.at,
-                "channel": answer.channel,
-                "comment": redact(&answer.comment),
-                "evidence": redact(&answer.evidence),
-                "policy_snapshot": answer.snapshot,
-            })
-        })
-        .collect();
+    let decisions: Vec<Value> = record.answers.iter().map(decision).collect();
     let met = standing(&policies.authority, record, &record.answers).met;
     let requirements: Vec<Value> = record
         .requirements
@@ -89,6 +75,31 @@ pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
         "expires_at": record.expires_at,
         "requirements": requirements,
         "decisions": decisions,
+    })
+}
+
+/// One person's answer. Its texts were redacted when it was written.
+fn decision(answer: &ApprovalAnswer) -> Value {
+    json!({
+        "person": answer.person,
+        "decision": if answer.approve { "approve" } else { "reject" },
+        "at": answer.at,
+        "channel": answer.channel,
+        "comment": answer.comment,
+        "evidence": answer.evidence,
+        "policy_snapshot": answer.snapshot,
+    })
+}
+
+/// An approval as the report of a trace tells it.
+pub(super) fn asked(report: &ApprovalReport) -> Value {
+    json!({
+        "id": report.id,
+        "status": report.status,
+        "reason": report.reason,
+        "created_at": report.created_at,
+        "expires_at": report.expires_at,
+        "decisions": report.answers.iter().map(decision).collect::<Vec<_>>(),
     })
 }
 

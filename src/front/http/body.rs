@@ -41,7 +41,9 @@ pub(super) async fn read(
     shared: &Arc<Semaphore>,
 ) -> Result<(Bytes, Weight), Unread> {
     let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
-    if declared.is_some_and(|length| length > limits.max_body) || body.size_hint().lower() > limits.max_body as u64 {
+    if declared.is_some_and(|length| length > limits.max_body)
+        || body.size_hint().lower() > limits.max_body as u64
+    {
         drain(body).await;
         return Err(Unread::TooLarge);
     }

@@ -86,9 +86,9 @@ impl Doors {
         if !self.loopback && address(host).is_some() {
             return true;
         }
-        self.hosts
-            .iter()
-            .any(|(known, at)| known.eq_ignore_ascii_case(host) && at.is_none_or(|at| port.is_none_or(|p| p == at)))
+        self.hosts.iter().any(|(known, at)| {
+            known.eq_ignore_ascii_case(host) && at.is_none_or(|at| port.is_none_or(|p| p == at))
+        })
     }
 
     fn knows_origin(&self, origin: &str, host: Option<&str>) -> bool {
@@ -101,7 +101,8 @@ impl Doors {
         }
         let Some((name, _)) = split(authority) else { return false };
         // The listener's own: the host that was just accepted.
-        (self.loopback && is_loopback_name(name)) || host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+        (self.loopback && is_loopback_name(name))
+            || host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
     }
 }
 

@@ -62,8 +62,10 @@ pub struct Limits {
     pub large_bodies_per_principal: usize,
     /// The same of all principals together.
     pub large_bodies: usize,
-    /// Requests and streams of one principal at a time.
+    /// Requests of one principal at a time.
     pub requests_per_principal: usize,
+    /// Subscriptions of one principal at a time. A session's own stream is counted with the session.
+    pub streams_per_principal: usize,
     /// Legacy sessions of one principal; the idlest goes first.
     pub sessions_per_principal: usize,
     /// Legacy sessions of all.
@@ -84,6 +86,7 @@ impl Default for Limits {
             large_bodies_per_principal: 16 << 20,
             large_bodies: 64 << 20,
             requests_per_principal: 1024,
+            streams_per_principal: 1024,
             sessions_per_principal: 1000,
             sessions_total: 10_000,
             session_idle: Duration::from_secs(30 * 60),
@@ -157,7 +160,8 @@ struct Front {
 
 /// The MCP endpoint.
 pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
-    let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } = options;
+    let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } =
+        options;
     let front = Front {
         core: Arc::new(Core::new(service)),
         doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
@@ -222,12 +226,12 @@ impl Front {
             Err(error) => return unauthenticated(error),
         };
         let standing = self.standings.of(&principal);
-        let Some(slot) = standing.enter(self.limits.requests_per_principal) else {
+        let Some(slot) = standing.request(self.limits.requests_per_principal) else {
             return busy("too many requests at a time");
         };
         match *request.method() {
             Method::POST => post::post(self, principal, &standing, slot, request).await,
-            Method::GET => self.get(principal, &standing, slot, request.headers()),
+            Method::GET => self.get(principal, &standing, request.headers()),
             _ => self.delete(&standing, request.headers()),
         }
     }
@@ -246,7 +250,6 @@ impl Front {
         self: &Arc<Self>,
         principal: Principal,
         standing: &Arc<Standing>,
-        slot: standing::Slot,
         headers: &HeaderMap,
     ) -> Response {
         let version = headers.get(headers::VERSION).and_then(|value| value.to_str().ok());
@@ -265,7 +268,6 @@ impl Front {
         let shutdown = self.shutdown.clone();
         let ended = busy.session.take_stream();
         let news = async_stream::stream! {
-            let _slot = slot;
             let told = *busy.session.told.lock();
             let mut watcher = Watcher::new(core, principal, Some(told));
             loop {

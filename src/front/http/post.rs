@@ -74,8 +74,9 @@ pub(super) async fn post(
             }
             Err(response) => *response,
         },
-        Document::One(Err(Malformed { id, error })) => {
-            reply::refusal(id.as_ref(), &Refusal { status: StatusCode::BAD_REQUEST, error })
+        Document::One(Err(malformed)) => {
+            let refusal = Refusal { status: StatusCode::BAD_REQUEST, error: malformed.error() };
+            reply::refusal(malformed.id.as_ref(), &refusal)
         }
         Document::Batch(messages) => post.batch(messages).await,
     }
@@ -260,12 +261,14 @@ impl Post<'_> {
             let error = RpcError::new(code::INVALID_REQUEST, text);
             return reply::refusal(Some(&id), &Refusal { status: StatusCode::NOT_ACCEPTABLE, error });
         }
+        let Some(slot) = self.standing.stream(self.front.limits.streams_per_principal) else {
+            return busy("too many subscriptions at a time");
+        };
         let (core, shutdown) = (Arc::clone(&self.front.core), self.front.shutdown.clone());
         match listen::subscription(core, self.principal, id.clone(), params, shutdown) {
             Ok(stream) => {
-                let held = self.held;
                 let stream = stream.map(move |message| {
-                    let _held = &held;
+                    let _slot = &slot;
                     message
                 });
                 reply::events(stream, None, self.front.limits.keep_alive)

@@ -94,11 +94,12 @@ async fn connection(
 ) {
     match tls {
         None => speak(stream, peer, router, shutdown).await,
-        Some(tls) => match timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-            Ok(Ok(stream)) => speak(stream, peer, router, shutdown).await,
-            // Every port scan ends here; there is nobody to tell.
-            Ok(Err(_)) | Err(_) => {}
-        },
+        // Every port scan fails here; there is nobody to tell.
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+                speak(stream, peer, router, shutdown).await;
+            }
+        }
     }
 }
 

@@ -47,30 +47,40 @@ pub(super) struct Standing {
     pub(super) bodies: Arc<Semaphore>,
     /// Whether a stateless client was seen before.
     pub(super) greeted: AtomicBool,
-    requests: AtomicUsize,
+    requests: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
     sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
 }
 
-/// A request's place among its principal's.
+/// A place among a principal's requests or streams.
 #[derive(Debug)]
 pub(super) struct Slot {
-    standing: Arc<Standing>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Slot {
+    fn take(of: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let slot = Self { taken: Arc::clone(of) };
+        // Where there is none, dropping the slot takes the count back.
+        (of.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.standing.requests.fetch_sub(1, Ordering::Relaxed);
+        self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Standing {
-    /// Takes a place, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, most: usize) -> Option<Slot> {
-        if self.requests.fetch_add(1, Ordering::Relaxed) >= most {
-            self.requests.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Slot { standing: Arc::clone(self) })
+    /// A place for a request, if there is one.
+    pub(super) fn request(&self, most: usize) -> Option<Slot> {
+        Slot::take(&self.requests, most)
+    }
+
+    /// A place for a stream that stays open, if there is one. Streams take no place from requests.
+    pub(super) fn stream(&self, most: usize) -> Option<Slot> {
+        Slot::take(&self.streams, most)
     }
 }
 
@@ -151,7 +161,8 @@ impl Standings {
             key: Arc::from(principal.key()),
             bodies: Arc::new(Semaphore::new(self.limits.large_bodies_per_principal / 1024)),
             greeted: AtomicBool::new(false),
-            requests: AtomicUsize::new(0),
+            requests: Arc::default(),
+            streams: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
         };
         Arc::clone(&self.standings.entry(holder).or_insert_with(|| Arc::new(standing())))
@@ -177,7 +188,8 @@ impl Standings {
         });
         let over = {
             let mut sessions = standing.sessions.lock();
-            let over = (sessions.len() >= self.limits.sessions_per_principal.max(1)).then(|| idlest(&sessions));
+            let over =
+                (sessions.len() >= self.limits.sessions_per_principal.max(1)).then(|| idlest(&sessions));
             let over = over.flatten().and_then(|id| sessions.remove(&id));
             sessions.insert(id, session);
             over
@@ -194,7 +206,11 @@ impl Standings {
     }
 
     fn evict(&self) {
-        let most = self.standings.iter().map(|entry| Arc::clone(entry.value())).max_by_key(|s| s.sessions.lock().len());
+        let most = self
+            .standings
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .max_by_key(|s| s.sessions.lock().len());
         let Some(standing) = most else { return };
         let over = {
             let mut sessions = standing.sessions.lock();
@@ -258,8 +274,7 @@ impl Standings {
 
 /// Those in use go last.
 fn idlest(sessions: &HashMap<Arc<str>, Arc<Session>>) -> Option<Arc<str>> {
-    let rank = |session: &Session| {
-        (session.busy.load(Ordering::Relaxed) > 0, session.seen.load(Ordering::Relaxed))
-    };
+    let rank =
+        |session: &Session| (session.busy.load(Ordering::Relaxed) > 0, session.seen.load(Ordering::Relaxed));
     sessions.iter().min_by_key(|(_, session)| rank(session)).map(|(id, _)| Arc::clone(id))
 }

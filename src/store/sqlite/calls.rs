@@ -163,7 +163,6 @@ fn alert(
 
 /// Closes a call; a second time changes nothing.
 pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), StoreError> {
-    tx.saw(settlement.event.timestamp);
     let Some(open) = take_open(tx, &settlement.call_id)? else {
         let settled: bool = tx
             .connection
@@ -315,7 +314,6 @@ pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreErro
 
 /// Settles every open call of an owner that is no more, forgets the owner, and says how many.
 pub(super) fn settle_owner(tx: &mut Tx<'_>, owner: &str, now: Timestamp) -> Result<u64, StoreError> {
-    tx.saw(now);
     let Some(id) = tx
         .connection
         .query_row("SELECT id FROM owners WHERE owner = ?1", [owner], |row| row.get::<_, i64>(0))

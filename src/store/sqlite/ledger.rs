@@ -1,7 +1,7 @@
 //! The writer's image of every counter. It is a fold over tables that any process may append to, and holds
 //! while nobody else has committed; after that the new part is read, inside the writing transaction.
 
-use super::window::{MINUTE, Rolling, Usage};
+use super::window::{Hand, MINUTE, Moved, Rolling, Usage};
 use crate::store::StoreError;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +41,7 @@ pub(super) struct Ledger {
     rolling: HashMap<i64, Rolling>,
     repeats: Repeats,
     last_n: i64,
+    hand: Hand,
     pruned_at: i64,
     old_windows_dropped: bool,
 }
@@ -50,22 +51,23 @@ pub(super) struct Ledger {
 struct Repeats {
     queue: VecDeque<(i64, i64)>,
     counts: HashMap<i64, u32>,
-    latest: i64,
+    hand: Hand,
 }
 
 impl Repeats {
     fn advance(&mut self, now: i64) -> i64 {
-        if now.saturating_add(MINUTE) < self.latest {
-            self.queue.retain(|(at, _)| *at < now.saturating_add(MINUTE));
-            self.counts.clear();
-            for (_, key) in &self.queue {
-                *self.counts.entry(*key).or_default() += 1;
+        match self.hand.to(now) {
+            Moved::On => {}
+            Moved::Back => {
+                self.queue.retain(|(at, _)| *at < now.saturating_add(MINUTE));
+                self.counts.clear();
+                for (_, key) in &self.queue {
+                    *self.counts.entry(*key).or_default() += 1;
+                }
             }
-            self.latest = now;
         }
-        self.latest = self.latest.max(now);
         while let Some((at, key)) = self.queue.front().copied() {
-            if at.saturating_add(MINUTE) > self.latest {
+            if at.saturating_add(MINUTE) > self.hand.reached {
                 break;
             }
             self.queue.pop_front();
@@ -76,11 +78,11 @@ impl Repeats {
                 }
             }
         }
-        self.latest
+        self.hand.reached
     }
 
     fn push(&mut self, at: i64, key: i64) {
-        self.latest = self.latest.max(at);
+        self.hand.reached = self.hand.reached.max(at);
         self.queue.push_back((at, key));
         *self.counts.entry(key).or_default() += 1;
     }
@@ -272,9 +274,12 @@ impl Ledger {
         if self.windows.len() > MAX_CACHED {
             self.windows.clear();
         }
-        if let Some(now) = now.filter(|now| self.pruned_at.abs_diff(*now) > 1_000_000) {
-            self.pruned_at = now;
-            self.prune(connection, now)?;
+        if let Some(now) = now {
+            self.hand.to(now);
+            if self.pruned_at.abs_diff(self.hand.reached) > 1_000_000 {
+                self.pruned_at = self.hand.reached;
+                self.prune(connection, self.hand.reached)?;
+            }
         }
         Ok(())
     }
@@ -285,13 +290,13 @@ impl Ledger {
             rolling.advance(now);
             !rolling.is_empty()
         });
-        // The last row stays: every process counts on from it.
+        // The last row stays: every process counts on from it. Rows from a clock that was far ahead go.
         connection
             .prepare_cached(
                 "DELETE FROM ledger WHERE n < min(?2, coalesce(
-                   (SELECT n FROM ledger WHERE at > ?1 ORDER BY n LIMIT 1), ?2))",
+                   (SELECT n FROM ledger WHERE at > ?1 AND at < ?3 ORDER BY n LIMIT 1), ?2))",
             )?
-            .execute((now.saturating_sub(KEPT), self.last_n))?;
+            .execute((now.saturating_sub(KEPT), self.last_n, now.saturating_add(KEPT)))?;
         if !self.old_windows_dropped {
             self.old_windows_dropped = true;
             let days_62 = 62 * 24 * 60 * MINUTE;

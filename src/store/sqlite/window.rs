@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 /// The rolling window, in microseconds.
 pub(super) const MINUTE: i64 = 60_000_000;
+const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
@@ -116,33 +117,72 @@ struct Entry {
     usage: Usage,
 }
 
+/// The time a counter has reached. It does not go back: a caller whose clock reading is a little old cannot
+/// bring back what has left. One old reading may also be a call that waited long, and counts at the time
+/// reached; only a second one, a second later with no newer one between, shows that the clock was set back.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    pub(super) reached: i64,
+    behind: Option<i64>,
+}
+
+/// What a clock reading did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Nothing, or forward.
+    On,
+    /// The clock was set back by more than the window.
+    Back,
+}
+
+impl Hand {
+    pub(super) fn to(&mut self, now: i64) -> Moved {
+        if now.saturating_add(MINUTE) >= self.reached {
+            self.reached = self.reached.max(now);
+            self.behind = None;
+            return Moved::On;
+        }
+        match self.behind {
+            Some(first) if now >= first.saturating_add(SECOND) => {
+                self.reached = now;
+                self.behind = None;
+                Moved::Back
+            }
+            Some(_) => Moved::On,
+            None => {
+                self.behind = Some(now);
+                Moved::On
+            }
+        }
+    }
+}
+
 /// The last 60 s of one counter, exactly. An entry made at `t` counts until, and not at, `t` + 60 s.
 #[derive(Debug, Default)]
 pub(super) struct Rolling {
     entries: VecDeque<Entry>,
     sum: Usage,
-    latest: i64,
+    hand: Hand,
 }
 
 impl Rolling {
-    /// Moves to `now`, and says at what time the counter stands: never earlier than before, so that a caller
-    /// whose clock reading is a little old cannot bring back what has left. A clock that was set back by more
-    /// than the window starts afresh, or an hour's correction would stop every call for an hour.
+    /// Moves to `now`, and says at what time the counter stands.
     pub(super) fn advance(&mut self, now: i64) -> i64 {
-        if now.saturating_add(MINUTE) < self.latest {
-            self.entries.retain(|e| e.at < now.saturating_add(MINUTE));
-            self.sum = self.entries.iter().fold(Usage::default(), |sum, e| sum.plus(e.usage));
-            self.latest = now;
+        match self.hand.to(now) {
+            Moved::On => {}
+            Moved::Back => {
+                self.entries.retain(|e| e.at < now.saturating_add(MINUTE));
+                self.sum = self.entries.iter().fold(Usage::default(), |sum, e| sum.plus(e.usage));
+            }
         }
-        self.latest = self.latest.max(now);
         while let Some(front) = self.entries.front() {
-            if front.at.saturating_add(MINUTE) > self.latest {
+            if front.at.saturating_add(MINUTE) > self.hand.reached {
                 break;
             }
             self.sum = self.sum.minus(front.usage);
             self.entries.pop_front();
         }
-        self.latest
+        self.hand.reached
     }
 
     pub(super) fn used(&mut self, now: i64) -> Usage {
@@ -151,7 +191,7 @@ impl Rolling {
     }
 
     pub(super) fn push(&mut self, n: i64, at: i64, usage: Usage) {
-        self.latest = self.latest.max(at);
+        self.hand.reached = self.hand.reached.max(at);
         self.sum = self.sum.plus(usage);
         self.entries.push_back(Entry { n, at, usage });
     }
@@ -234,9 +274,13 @@ mod tests {
         let one = Usage { calls: 1, tokens: 0, cost: 0 };
         let mut rolling = Rolling::default();
         rolling.push(1, 100 * MINUTE, one);
-        assert_eq!(rolling.used(10 * MINUTE).calls, 0);
-        rolling.push(2, 10 * MINUTE, one);
+        // One old reading may be a call that waited long; it counts where the counter stands.
         assert_eq!(rolling.used(10 * MINUTE).calls, 1);
+        assert_eq!(rolling.used(100 * MINUTE).calls, 1);
+        assert_eq!(rolling.used(10 * MINUTE).calls, 1);
+        assert_eq!(rolling.used(10 * MINUTE + SECOND).calls, 0);
+        rolling.push(2, 10 * MINUTE + SECOND, one);
+        assert_eq!(rolling.used(10 * MINUTE + SECOND).calls, 1);
     }
 
     #[test]

@@ -1,0 +1,146 @@
+//! What one call costs the store: pairs of admission and settlement per second, by concurrent callers.
+
+use divan::{Bencher, counter::ItemsCount};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tollgate::{
+    clock::{Clock as _, System},
+    config::Durability,
+    cost::{BudgetAction, BudgetWindow},
+    decision::{BudgetLimit, RateLimit},
+    model::{
+        AgentId, CallId, CapabilityId, Digest, EventDecision, EventDraft, EventType, MicroUsd, Outcome,
+        OwnerId, PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
+    },
+    policy::Violation,
+    store::{Admission, AdmitRequest, Settlement, Store, sqlite::SqliteStore},
+};
+
+fn main() {
+    divan::main();
+}
+
+/// Pairs in one measured round.
+const PAIRS: u64 = 4_096;
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+fn request(clock: &System) -> AdmitRequest {
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = clock.now();
+    let mut event = EventDraft::system(EventType::AgentDecision, now);
+    event.trace_id = Some(TraceId::from_bytes((u128::from(n) * 0x9e37_79b9_7f4a_7c15).to_be_bytes()));
+    event.workflow_id = Some(WorkflowId::from("wf-123"));
+    event.agent_id = Some(AgentId::from("planner-01"));
+    event.action = Some("files:write_file".to_owned());
+    event.policy_id = Some(PolicyId::from("default"));
+    event.decision = Some(EventDecision::Allow);
+    event.cost_estimate_usd = Some(MicroUsd(1_250));
+    event.actor.kind = "agent".to_owned();
+    event.actor.role = Some("planner".to_owned());
+    event.call_id = Some(CallId::from(format!("01900000-0000-7000-8000-{n:012x}")));
+    event.tool = Some("files__write_file".to_owned());
+    event.upstream = Some(UpstreamName::from("files"));
+    event.capability_id = Some(CapabilityId::from("docs.write"));
+    event.reason = Some("nothing stops it".to_owned());
+    event.policy_snapshot =
+        Some(SnapshotId::from("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"));
+    event.detail = Some(serde_json::json!({"arguments": {"path": "/srv/docs/a.txt", "content": "hello"}}));
+    AdmitRequest {
+        now,
+        event,
+        rates: vec![RateLimit {
+            policy_id: PolicyId::from("agent_write"),
+            max_calls: Some(1 << 40),
+            max_cost: None,
+            on_violation: Violation::Throttle,
+        }],
+        budgets: vec![BudgetLimit {
+            id: PolicyId::from("daily"),
+            key: Arc::from("planner-01"),
+            window: BudgetWindow::Day,
+            max_calls: None,
+            max_tokens: None,
+            max_cost: Some(MicroUsd(1 << 50)),
+            on_exceed: BudgetAction::Throttle,
+            alert_at: None,
+            strict: false,
+        }],
+        max_repeats: Some(10),
+        digest: Digest::from(format!("{n:064x}")),
+        tokens: 200,
+        cost: MicroUsd(1_250),
+        approval: None,
+    }
+}
+
+async fn pair(store: &SqliteStore, request: AdmitRequest) {
+    let mut event = request.event.clone();
+    assert_eq!(store.admit(request).await.ok(), Some(Admission::Granted));
+    event.event_type = EventType::AgentSideEffect;
+    event.outcome = Some(Outcome::Succeeded);
+    event.duration_ms = Some(3);
+    event.cost_usd = Some(MicroUsd(1_000));
+    event.detail = None;
+    let call_id = event.call_id.clone().unwrap_or_else(|| CallId::from(""));
+    let settlement = Settlement {
+        call_id,
+        event,
+        tokens: Some(180),
+        cost: Some(MicroUsd(1_000)),
+        outcome: Outcome::Succeeded,
+        learned: Some(("files__write_file".to_owned(), 180)),
+    };
+    assert!(store.settle(settlement).await.is_ok());
+}
+
+fn open(dir: &Path, durability: Durability) -> Arc<SqliteStore> {
+    match SqliteStore::open(&dir.join("bench.db"), dir, durability, OwnerId::from("bench")) {
+        Ok(store) => store,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn pairs(bencher: Bencher<'_, '_>, callers: u64, durability: Durability) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let store = open(dir.path(), durability);
+    let clock = Arc::new(System::default());
+    bencher.counter(ItemsCount::new(PAIRS)).bench_local(|| {
+        runtime.block_on(async {
+            let tasks: Vec<_> = (0..callers)
+                .map(|_| {
+                    let (store, clock) = (store.clone(), clock.clone());
+                    tokio::spawn(async move {
+                        for _ in 0..PAIRS / callers {
+                            pair(&store, request(&clock)).await;
+                        }
+                    })
+                })
+                .collect();
+            for task in tasks {
+                assert!(task.await.is_ok());
+            }
+        });
+    });
+    runtime.block_on(store.close());
+}
+
+#[divan::bench(args = [1, 16, 64, 256], sample_count = 12)]
+fn commit(bencher: Bencher<'_, '_>, callers: u64) {
+    pairs(bencher, callers, Durability::Commit);
+}
+
+#[divan::bench(args = [1, 64], sample_count = 8)]
+fn fsync(bencher: Bencher<'_, '_>, callers: u64) {
+    pairs(bencher, callers, Durability::Fsync);
+}

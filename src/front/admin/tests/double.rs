@@ -1,0 +1,322 @@
+//! A gateway that answers as the test says, over a store in memory.
+
+use super::super::AdminPort;
+use crate::{
+    approval::Approvals,
+    clock::Clock as _,
+    clock::Fake,
+    config::{AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, StoreConfig},
+    gateway::{InForce, Readiness},
+    identity::{AuthError, Doorkeeper, Principal, key_digest},
+    model::*,
+    policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, Person, PolicySet, Role},
+    store::{self, *},
+    upstream::{Health, Listing, UpstreamState},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::{net::IpAddr, sync::Arc};
+
+const KEYS: [(&str, &[Role], &[&str]); 5] = [
+    ("alice", &[Role::Approver], &["platform-lead"]),
+    ("bob", &[Role::Approver], &["security-team"]),
+    ("carol", &[Role::Auditor], &[]),
+    ("dave", &[Role::Admin], &["platform-lead"]),
+    ("erin", &[], &[]),
+];
+
+pub(super) fn authority() -> Authority {
+    let mut authority = Authority::default();
+    for (name, roles, groups) in KEYS {
+        let person = Person {
+            id: name.into(),
+            keys: vec![key_digest(format!("key-of-{name}").as_bytes())],
+            groups: groups.iter().map(|g| Arc::from(*g)).collect(),
+            roles: roles.to_vec(),
+        };
+        authority.people.insert(person.id.clone(), person);
+    }
+    let agent = Agent {
+        id: "planner-01".into(),
+        agent_type: "planner".into(),
+        role: "planner".into(),
+        tenant: "acme".into(),
+        owner: "data-team".into(),
+        operator: Some("alice".into()),
+        attended: false,
+        workflow: None,
+        workflows: Vec::new(),
+        model: None,
+        autonomy: Autonomy::Supervised,
+        capabilities: Vec::new(),
+        keys: vec![key_digest(b"key-of-planner")],
+    };
+    authority.agents.insert(agent.id.clone(), agent);
+    authority
+}
+
+pub(super) fn in_force() -> InForce {
+    let policies = PolicySet {
+        snapshot: "s1".into(),
+        environment: "staging".into(),
+        bundle: BundleInfo {
+            version: "1".into(),
+            owner: None,
+            default_decision: Decision::Deny,
+            default_approvers: None,
+            required: Vec::new(),
+        },
+        authority: authority(),
+        prices: Default::default(),
+        budgets: Vec::new(),
+        data: Default::default(),
+        policies: Vec::new(),
+        max_repeats: 20,
+        index: Default::default(),
+    };
+    let config = Config {
+        path: "/srv/servers.toml".into(),
+        gateway: GatewayConfig {
+            listen: "127.0.0.1:8787".parse().unwrap(),
+            environment: "staging".into(),
+            policies: "/srv/policies".into(),
+            data_dir: "/srv/.tollgate".into(),
+            separator: "__".to_owned(),
+            approval_wait: std::time::Duration::from_secs(60),
+            public_url: None,
+            allowed_hosts: vec!["gate.example".to_owned()],
+            allowed_origins: vec!["https://desk.example".to_owned()],
+            max_body: 4 << 20,
+            max_sessions: 1000,
+            drain: std::time::Duration::from_secs(20),
+            instructions: None,
+            catalog: CatalogMode::Full,
+            tls: None,
+            behind_tls_proxy: false,
+        },
+        admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
+        store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
+        auth: AuthConfig { anonymous_agent: Some("planner-01".into()) },
+        upstreams: Default::default(),
+    };
+    InForce { config, policies }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) approvals: Mutex<Vec<ApprovalRecord>>,
+    pub(super) events: Mutex<Vec<Event>>,
+    pub(super) broken: std::sync::atomic::AtomicBool,
+}
+
+impl Memory {
+    fn answer<T: Send + 'static>(&self, value: T) -> store::Answer<'_, T> {
+        let broken = self.broken.load(std::sync::atomic::Ordering::SeqCst);
+        async move { if broken { Err(StoreError::Failed("/srv/secret-place".to_owned())) } else { Ok(value) } }
+            .boxed()
+    }
+
+    pub(super) fn append(&self, events: Vec<EventDraft>) {
+        let mut all = self.events.lock();
+        for draft in events {
+            let seq = i64::try_from(all.len()).unwrap() + 1;
+            all.push(Event { seq, prev_hash: String::new(), hash: String::new(), draft });
+        }
+    }
+}
+
+impl Store for Memory {
+    fn admit(&self, _: AdmitRequest) -> store::Answer<'_, Admission> {
+        unreachable!("the admin listener admits nothing")
+    }
+    fn settle(&self, _: Settlement) -> store::Answer<'_, ()> {
+        unreachable!("the admin listener settles nothing")
+    }
+    fn record(&self, events: Vec<EventDraft>) -> store::Answer<'_, ()> {
+        self.append(events);
+        self.answer(())
+    }
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>) -> store::Answer<'_, Asked> {
+        unreachable!("the admin listener asks nothing")
+    }
+    fn approval(&self, id: ApprovalId) -> store::Answer<'_, Option<ApprovalRecord>> {
+        let found = self.approvals.lock().iter().find(|r| r.id == id).cloned();
+        self.answer(found)
+    }
+    fn approval_for(&self, _: ApprovalBinding, _: Timestamp) -> store::Answer<'_, Option<ApprovalRecord>> {
+        unreachable!("the admin listener looks approvals up by id")
+    }
+    fn approvals(&self, filter: ApprovalFilter) -> store::Answer<'_, Vec<ApprovalRecord>> {
+        let fits = |r: &&ApprovalRecord| {
+            (filter.status.is_empty() || filter.status.contains(&r.status))
+                && filter.agent.as_ref().is_none_or(|a| *a == r.binding.agent)
+        };
+        let found = self.approvals.lock().iter().filter(fits).cloned().collect();
+        self.answer(found)
+    }
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> store::Answer<'_, bool> {
+        let mut approvals = self.approvals.lock();
+        let record = approvals.iter_mut().find(|r| r.id == update.id && r.version == update.expected_version);
+        let done = record.is_some_and(|record| {
+            record.status = update.status;
+            record.answers = update.answers;
+            record.version += 1;
+            true
+        });
+        if done {
+            self.append(events);
+        }
+        self.answer(done)
+    }
+    fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+    fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
+        let fits = |e: &&Event| {
+            query.trace_id.is_none_or(|t| e.draft.trace_id == Some(t))
+                && query.event_type.is_none_or(|t| e.draft.event_type == t)
+                && query.after_seq.is_none_or(|s| e.seq > s)
+        };
+        let mut found: Vec<Event> = self.events.lock().iter().filter(fits).cloned().collect();
+        if query.newest_first {
+            found.reverse();
+        }
+        found.truncate(query.limit.max(1));
+        self.answer(found)
+    }
+    fn event_lines(&self, _: EventQuery) -> store::Answer<'_, Vec<EventLine>> {
+        unreachable!("the admin listener exports nothing")
+    }
+    fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
+        tokio::sync::broadcast::channel(1).1
+    }
+    fn budget_usage(&self, _: Timestamp) -> store::Answer<'_, Vec<BudgetUsage>> {
+        self.answer(Vec::new())
+    }
+    fn learned_result_tokens(&self) -> store::Answer<'_, Vec<(String, u64)>> {
+        self.answer(Vec::new())
+    }
+    fn settle_dead_owners(&self, _: Timestamp) -> store::Answer<'_, u64> {
+        self.answer(0)
+    }
+    fn secret(&self, _: &'static str, fresh: [u8; 32]) -> store::Answer<'_, [u8; 32]> {
+        self.answer(fresh)
+    }
+    fn verify(&self) -> store::Answer<'_, ChainReport> {
+        self.answer(ChainReport { records: 0, head: String::new(), bad: None })
+    }
+    fn ping(&self) -> store::Answer<'_, ()> {
+        self.answer(())
+    }
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+pub(super) struct Scripted {
+    pub(super) clock: Arc<Fake>,
+    door: Doorkeeper,
+    in_force: Arc<InForce>,
+    approvals: Approvals,
+    pub(super) memory: Arc<Memory>,
+    store: Arc<dyn Store>,
+    pub(super) ready: bool,
+}
+
+impl AdminPort for Scripted {
+    fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
+        let config = &self.in_force.config;
+        let anonymous = config.auth.anonymous_agent.as_ref();
+        self.door.authenticate(&self.in_force.policies.authority, anonymous, peer, Some(authorization))
+    }
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force)
+    }
+    fn readiness(&self) -> Readiness {
+        Readiness {
+            ready: self.ready,
+            details: vec!["upstream `crm` is down".to_owned()],
+            rejected_reload: Some("bundle.yaml:3:1".to_owned()),
+        }
+    }
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+    fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
+        vec![Arc::new(UpstreamState {
+            name: "crm".into(),
+            health: Health::Down { reason: "refused".to_owned(), attempts: 2 },
+            listing: Arc::new(Listing::default()),
+            era: None,
+            capabilities: Value::Null,
+            server_info: Value::Null,
+            instructions: None,
+            generation: 1,
+        })]
+    }
+}
+
+pub(super) fn scripted() -> Arc<Scripted> {
+    let clock = Fake::at("2026-11-20T08:00:00Z".parse().unwrap());
+    let memory = Arc::new(Memory::default());
+    let store: Arc<dyn Store> = memory.clone();
+    Arc::new(Scripted {
+        door: Doorkeeper::new(clock.clone()),
+        in_force: Arc::new(in_force()),
+        approvals: Approvals::new(Arc::clone(&store), clock.clone()),
+        clock,
+        memory,
+        store,
+        ready: true,
+    })
+}
+
+pub(super) fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
+    ApprovalRecord {
+        id: id.into(),
+        version: 1,
+        status: ApprovalStatus::Pending,
+        binding: ApprovalBinding {
+            agent: "planner-01".into(),
+            tool: "files__write_file".to_owned(),
+            fingerprint: "f".into(),
+            digest: "d".into(),
+            snapshot: "s1".into(),
+        },
+        call_id: "c1".into(),
+        trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap(),
+        workflow_id: None,
+        upstream: "files".into(),
+        action: "files:write".to_owned(),
+        arguments: json!({"path": "/srv/docs/a", "content": "[secret: 12 characters]"}),
+        redacted: true,
+        policy_id: "prod-safety-gate".into(),
+        rule_id: Some("production".into()),
+        reason: "production needs a person".to_owned(),
+        cost_estimate_usd: MicroUsd(1250),
+        operator: Some("alice".into()),
+        attended: false,
+        requirements: vec![Requirement {
+            policy_id: "prod-safety-gate".into(),
+            rule_id: Some("production".into()),
+            reason: "production needs a person".to_owned(),
+            approvers: vec![Approver::Group("security-team".into())],
+            quorum: 1,
+            evidence_required,
+            separate: false,
+            channels: ChannelKind::ALL.to_vec(),
+            escalation: None,
+        }],
+        created_at: "2026-11-20T08:00:00Z".parse().unwrap(),
+        expires_at: "2026-11-20T08:15:00Z".parse().unwrap(),
+        answers: Vec::new(),
+    }
+}

@@ -1,0 +1,130 @@
+//! A whole gateway from outside: approvals across processes, hot reload, revocation, events, and an orderly end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test"
+)]
+
+mod binary;
+
+use binary::{Serving, shipped, tollgate, tollgate_with_key};
+use serde_json::{Value, json};
+
+const BOB: Option<&str> = Some("demo-bob-key");
+
+fn pending(serving: &Serving) -> Vec<Value> {
+    let answer = serving.admin(BOB, "GET", "/api/v1/approvals?status=pending", "");
+    answer.json()["approvals"].as_array().unwrap().clone()
+}
+
+#[test]
+fn an_approval_is_given_in_another_process_and_used_once() {
+    let folder = shipped();
+    let events = folder.path().join("events.jsonl");
+    let serving =
+        Serving::start(folder.path(), &["--events", events.to_str().unwrap(), "--events", "stdout"]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+
+    let write = json!({"path": "/notes/new.md", "text": "hello"});
+    let asked = serving.call("demo-agent-key", "demo__note_write", &write);
+    assert_eq!(asked["isError"], true, "{asked}");
+    assert_eq!(asked["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{asked}");
+    let waiting = pending(&serving);
+    assert_eq!(waiting.len(), 1);
+    let id = waiting[0]["id"].as_str().unwrap();
+    assert_eq!(waiting[0]["agent_id"], "demo-agent");
+
+    // R29: bob's group is not named by the rule; carol administers and does not decide.
+    let decision = format!("/api/v1/approvals/{id}/decision");
+    let approve = r#"{"decision":"approve"}"#;
+    assert_eq!(serving.admin(BOB, "POST", &decision, approve).status, 403);
+    assert_eq!(serving.admin(Some("demo-carol-key"), "POST", &decision, approve).status, 403);
+    assert_eq!(serving.admin(Some("demo-agent-key"), "POST", &decision, approve).status, 403);
+    assert_eq!(serving.admin(None, "POST", &decision, approve).status, 401);
+    assert_eq!(pending(&serving).len(), 1);
+
+    // I10: decided by the command line, on the same store.
+    let secret = "call me at +1 415 555 2671, alice@example.org";
+    let said = tollgate_with_key(
+        folder.path(),
+        "demo-alice-key",
+        &["approvals", "approve", id, "--comment", secret],
+    );
+    assert_eq!(said.code, 0, "{}", said.err);
+    let record = serving.admin(BOB, "GET", &format!("/api/v1/approvals/{id}"), "").json();
+    assert_eq!((&record["status"], &record["decisions"][0]["channel"]), (&json!("approved"), &json!("cli")));
+    assert!(!record.to_string().contains("alice@example.org"), "I5: {record}");
+    let done = serving.call("demo-agent-key", "demo__note_write", &write);
+    assert_eq!(done["isError"].as_bool().unwrap_or(false), false, "{done}");
+    // I4: it was consumed; the same call asks again.
+    let again = serving.call("demo-agent-key", "demo__note_write", &write);
+    assert_eq!(again["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{again}");
+    let used = serving.admin(BOB, "GET", &format!("/api/v1/approvals/{id}"), "").json();
+    assert_eq!(used["status"], "consumed");
+
+    // R52 to R56: the five answers of the trace that asked.
+    let trace = record["trace_id"].as_str().unwrap();
+    let report = serving.admin(BOB, "GET", &format!("/api/v1/traces/{trace}"), "").json();
+    assert_eq!(report["calls"][0]["approvals"][0]["decisions"][0]["person"], "alice");
+    let shown = tollgate(folder.path(), &["audit", "show", trace]);
+    assert!(shown.out.contains("who initiated?") && shown.out.contains("alice"), "{}", shown.out);
+    assert_eq!(tollgate(folder.path(), &["audit", "verify"]).code, 0);
+    let exported = tollgate(folder.path(), &["audit", "export", "--limit", "3"]);
+    assert_eq!(exported.out.lines().count(), 3);
+    assert!(exported.out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+
+    let (code, out, log) = serving.end();
+    assert_eq!(code, 0, "{log}");
+    // Sinks hold every event, in order, up to the last one.
+    let sunk = std::fs::read_to_string(&events).unwrap();
+    assert_eq!(sunk, out);
+    let seqs: Vec<i64> = sunk
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_i64().unwrap())
+        .collect();
+    assert_eq!(seqs, (1..=i64::try_from(seqs.len()).unwrap()).collect::<Vec<_>>());
+    for place in [&sunk, &log] {
+        assert!(!place.contains("alice@example.org"), "I5");
+    }
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_a_good_one_counts_at_once() {
+    let folder = shipped();
+    let serving = Serving::start(folder.path(), &[]);
+    let ready = serving.admin_until("/readyz", |answer| answer.status == 200).json();
+    let snapshot = ready["policy_snapshot"].clone();
+    let authority = folder.path().join("policies/authority.yaml");
+    let good = std::fs::read_to_string(&authority).unwrap();
+
+    std::fs::write(&authority, format!("{good}\nnonsense: true\n")).unwrap();
+    let rejected = serving.admin_until("/readyz", |answer| !answer.json()["rejected_reload"].is_null());
+    assert_eq!(rejected.status, 200, "a rejected reload is a detail");
+    assert_eq!(rejected.json()["policy_snapshot"], snapshot);
+    assert!(rejected.text.contains("nonsense"), "{}", rejected.text);
+    let listed = serving.call("demo-agent-key", "demo__notes_list", &json!({}));
+    assert_eq!(listed["isError"].as_bool().unwrap_or(false), false, "{listed}");
+
+    // Carol leaves: her key is refused from then on.
+    let without = good.replacen("  carol:\n", "  dora:\n", 1).replace(
+        "sha256:074e16b18ceae77bd61d64737f7958946ae49a2d5b17a2c74be661ad9145abe8",
+        &format!("sha256:{}", "0".repeat(64)),
+    );
+    assert_ne!(without, good);
+    assert_eq!(serving.admin(Some("demo-carol-key"), "GET", "/api/v1/agents", "").status, 200);
+    std::fs::write(&authority, without).unwrap();
+    let reloaded = serving.admin_until("/readyz", |answer| answer.json()["policy_snapshot"] != snapshot);
+    assert!(reloaded.json()["rejected_reload"].is_null());
+    assert_eq!(serving.admin(Some("demo-carol-key"), "GET", "/api/v1/agents", "").status, 401);
+
+    let of = |kind: &str| {
+        let answer = serving.admin(BOB, "GET", &format!("/api/v1/events?event_type={kind}"), "");
+        answer.json()["events"].as_array().unwrap().len()
+    };
+    assert_eq!((of("policy_rejected"), of("policy_activated")), (1, 2));
+    let (code, _, log) = serving.end();
+    assert_eq!(code, 0, "{log}");
+}

@@ -1,0 +1,237 @@
+//! The house's own law: which room may import which, and what may stand where. A wrong import fails here, with
+//! the rule, the file and the line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+#[path = "architecture/rules.rs"]
+mod rules;
+#[path = "architecture/scan.rs"]
+mod scan;
+
+use rules::{LONG_FILES, check_all};
+use std::path::{Path, PathBuf};
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    files(&root.join("src"), &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_house_keeps_its_law() {
+    let sources = sources();
+    assert!(sources.len() > 30, "the sources were not found");
+    let violations = check_all(&sources);
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}
+
+#[test]
+fn exceptions_are_still_needed() {
+    let sources = sources();
+    for (name, reason) in LONG_FILES {
+        assert!(!reason.is_empty(), "{name}: an exception needs a reason");
+        let long = sources
+            .iter()
+            .any(|(file, text)| file == name && rules::product_lines(file, text) > rules::MAX_LINES);
+        assert!(long, "{name} is not longer than {} lines: take it off the list", rules::MAX_LINES);
+    }
+}
+
+/// Checks one invented file; `expect` is the start of each message, in order.
+fn check(file: &str, text: &str, expect: &[&str]) {
+    let text = format!("//! Says why.\n{text}");
+    let found = check_all(&[(file.to_owned(), text.clone())]);
+    assert_eq!(found.len(), expect.len(), "{file}:\n{text}\n{found:#?}");
+    for (found, expect) in found.iter().zip(expect) {
+        assert!(found.starts_with(expect), "expected `{expect}`, found `{found}`");
+    }
+}
+
+#[test]
+fn imports_only_go_down() {
+    check("src/gateway/mod.rs", "use crate::store::Store;", &[]);
+    check("src/store/mod.rs", "use crate::gateway::Gateway;", &["src/store/mod.rs:2: floors:"]);
+    check("src/store/mod.rs", "use crate::{model::A,\n  front::{B, C}};", &["src/store/mod.rs:3: floors:"]);
+    check("src/store/mod.rs", "fn f() { crate::cli::run(); }", &["src/store/mod.rs:2: floors:"]);
+    check("src/policy/types.rs", "use super::super::gateway::X;", &["src/policy/types.rs:2: floors:"]);
+    check("src/policy/types.rs", "use super::condition::Condition;", &[]);
+    check("src/policy/condition/eval.rs", "use super::super::types::X;", &[]);
+    check(
+        "src/policy/condition/eval.rs",
+        "use super::super::super::store::X;",
+        &["src/policy/condition/eval.rs:2: floors:"],
+    );
+    check(
+        "src/policy/mod.rs",
+        "mod inner { use super::super::store::X; }",
+        &["src/policy/mod.rs:2: floors:"],
+    );
+    check("src/policy/mod.rs", "mod inner { use super::types::X; }", &[]);
+    check("src/policy/mod.rs", "pub(crate) mod a { pub(super) fn f() {} }", &[]);
+    check("src/clock.rs", "use super::config::X;", &["src/clock.rs:2: floors:"]);
+    check("src/main.rs", "fn main() { tollgate::cli::run() }", &[]);
+}
+
+#[test]
+fn rooms_of_one_floor_do_not_meet() {
+    check(
+        "src/identity/mod.rs",
+        "use crate::approval::X;",
+        &["src/identity/mod.rs:2: floors: `identity` (floor 6)"],
+    );
+    check("src/redaction/mod.rs", "use crate::cost::X;", &["src/redaction/mod.rs:2: floors:"]);
+    check("src/identity/mod.rs", "use crate::identity::X;", &[]);
+}
+
+#[test]
+fn no_way_round_the_floors() {
+    check(
+        "src/model/mod.rs",
+        "use crate as house;",
+        &["src/model/mod.rs:2: floors: `crate` is imported under another name"],
+    );
+    check("src/model/mod.rs", "extern crate self as house;", &["src/model/mod.rs:2: floors:"]);
+    check("src/model/mod.rs", "use crate::*;", &["src/model/mod.rs:2: floors:"]);
+    check("src/model/mod.rs", "use crate::{self as x};", &["src/model/mod.rs:2: floors:"]);
+    check("src/model/mod.rs", "#[path = \"../x.rs\"] mod x;", &["src/model/mod.rs:2: paths:"]);
+    check("src/model/mod.rs", "include!(\"x.rs\");", &["src/model/mod.rs:2: paths:"]);
+    check("src/attic/mod.rs", "", &["src/attic/mod.rs:1: floors: `attic` is in no floor"]);
+}
+
+#[test]
+fn text_and_comments_are_no_code() {
+    check(
+        "src/model/mod.rs",
+        "// crate::cli::run()\n/* crate::store /* nested */ rmcp */\n/// [`crate::gateway`]\nconst A: &str = \"use crate::front;\";\n\
+         const B: &str = r#\"rmcp \" axum\"#;\nconst C: char = '\"';\nfn f<'a>(x: &'a str) -> &'a str { x }\nconst D: &[u8] = b\"rusqlite\";",
+        &[],
+    );
+    check(
+        "src/model/mod.rs",
+        "const A: char = '\\'';\nuse crate::store::X;",
+        &["src/model/mod.rs:3: floors:"],
+    );
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    check("src/gateway/mod.rs", "use rmcp::model::Tool;", &["src/gateway/mod.rs:2: rmcp:"]);
+    check("src/upstream/stdio.rs", "use rmcp::model::Tool;", &[]);
+    check("src/cli/demo_upstream.rs", "use rmcp::ServerHandler;", &[]);
+    check("src/cli/serve.rs", "use ::rmcp::ServerHandler;", &["src/cli/serve.rs:2: rmcp:"]);
+    check("src/audit/mod.rs", "use rusqlite::Connection;", &["src/audit/mod.rs:2: sql:"]);
+    check("src/store/sqlite/mod.rs", "use rusqlite::Connection;", &[]);
+    check("src/audit/mod.rs", "const Q: &str = \"SELECT seq FROM events\";", &["src/audit/mod.rs:2: sql:"]);
+    check("src/audit/mod.rs", "const Q: &str = \"Select a model\";", &[]);
+    check("src/cli/serve.rs", "fn f(r: axum::Router) {}", &["src/cli/serve.rs:2: axum:"]);
+    check("src/front/admin/mod.rs", "use axum::Router;", &[]);
+}
+
+#[test]
+fn only_admission_makes_a_permit() {
+    check(
+        "src/gateway/admit.rs",
+        "pub struct Permit { call: u8 }\nfn f() -> Permit { Permit { call: 1 } }",
+        &[],
+    );
+    check("src/gateway/dispatch.rs", "fn f(p: Permit) -> u8 { 1 }", &[]);
+    check(
+        "src/gateway/dispatch.rs",
+        "fn f() -> Permit {\n Permit { call: 1 }\n}",
+        &["src/gateway/dispatch.rs:3: permit:"],
+    );
+    check("src/gateway/mod.rs", "fn f() { Permit::forge() }", &["src/gateway/mod.rs:2: permit:"]);
+    check("src/gateway/mod.rs", "pub struct Permit(u8);", &["src/gateway/mod.rs:2: permit:"]);
+    check(
+        "src/gateway/admit.rs",
+        "#[derive(Clone, Debug)]\npub struct Permit { call: u8 }",
+        &["src/gateway/admit.rs:2: permit:"],
+    );
+    check("src/gateway/admit.rs", "pub struct Permit { pub call: u8 }", &["src/gateway/admit.rs:2: permit:"]);
+    check("src/gateway/admit.rs", "impl Clone for Permit {}", &["src/gateway/admit.rs:2: permit:"]);
+    check("src/gateway/api.rs", "impl Default for Permit {}", &["src/gateway/api.rs:2: permit:"]);
+}
+
+#[test]
+fn only_dispatch_calls_an_upstream() {
+    check("src/gateway/dispatch.rs", "fn f(u: U) { u.call(UpstreamRequest { a: 1 }, r); }", &[]);
+    check(
+        "src/gateway/mod.rs",
+        "use crate::upstream::UpstreamRequest;",
+        &["src/gateway/mod.rs:2: dispatch:"],
+    );
+    check("src/gateway/mod.rs", "fn f() { Upstream::call(&u, q, r); }", &["src/gateway/mod.rs:2: dispatch:"]);
+    check(
+        "src/front/mod.rs",
+        "use crate::upstream::{Era, UpstreamRequest as R};",
+        &["src/front/mod.rs:2: dispatch:"],
+    );
+    check("src/upstream/stdio.rs", "fn f(r: UpstreamRequest) {}", &[]);
+}
+
+#[test]
+fn the_core_is_pure() {
+    let check = |text: &str, expect: &[&str]| check("src/decision/decide.rs", text, expect);
+    check("async fn f() {}", &["src/decision/decide.rs:2: pure:"]);
+    check("fn f() { x.await }", &["src/decision/decide.rs:2: pure:"]);
+    check("use tokio::sync::Mutex;", &["src/decision/decide.rs:2: pure:"]);
+    check("use std::{sync::Arc,\n fs};", &["src/decision/decide.rs:3: pure:"]);
+    check("use std::env;", &["src/decision/decide.rs:2: pure:"]);
+    check("fn f() { std::env::var(\"X\"); }", &["src/decision/decide.rs:2: pure:"]);
+    check("use std::time::Instant;", &["src/decision/decide.rs:2: pure:"]);
+    check("use std::time::Duration;", &[]);
+    check("fn f() { jiff::Timestamp::now(); }", &["src/decision/decide.rs:2: pure:"]);
+    check("fn f() { Timestamp::now(); }", &["src/decision/decide.rs:2: pure:"]);
+    check("use getrandom::fill;", &["src/decision/decide.rs:2: pure:"]);
+    check("use std::{net::TcpStream};", &["src/decision/decide.rs:2: pure:"]);
+    check("#[cfg(test)]\nmod tests { use std::fs; async fn f() {} }", &[]);
+    check(
+        "#[cfg(test)]\nmod tests { fn f() { if a { b } } }\nuse std::fs;",
+        &["src/decision/decide.rs:4: pure:"],
+    );
+    super_pure();
+}
+
+fn super_pure() {
+    check("src/store/sqlite/mod.rs", "use std::fs; async fn f() {}", &[]);
+    check("src/policy/tests.rs", "use std::fs;", &[]);
+    check("src/policy/condition/tests/x.rs", "use std::fs;", &[]);
+}
+
+#[test]
+fn files_say_why_and_stay_short() {
+    let found = check_all(&[("src/model/x.rs".to_owned(), "use std::fmt;\n".to_owned())]);
+    assert!(found[0].starts_with("src/model/x.rs:1: header:"), "{found:?}");
+    let long = format!("//! Why.\n{}", "const A: u8 = 1;\n".repeat(rules::MAX_LINES));
+    let found = check_all(&[("src/model/x.rs".to_owned(), long)]);
+    assert!(found[0].starts_with("src/model/x.rs:1: length:"), "{found:?}");
+    let tested = format!(
+        "//! Why.\n#[cfg(test)]\nmod tests {{\n{}}}\n",
+        "const A: u8 = 1;\n".repeat(rules::MAX_LINES)
+    );
+    assert!(check_all(&[("src/model/x.rs".to_owned(), tested)]).is_empty());
+}

@@ -1,0 +1,227 @@
+//! The real binary in a folder of its own.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.current_dir(folder).env_remove("TOLLGATE_KEY").env_remove("TOLLGATE_LOG").stdin(Stdio::null());
+    command
+}
+
+fn run(mut command: Command, arguments: &[&str]) -> Said {
+    let output = command.args(arguments).output().unwrap();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Runs to the end, without a key.
+pub(crate) fn tollgate(folder: &Path, arguments: &[&str]) -> Said {
+    run(command(folder), arguments)
+}
+
+/// Runs to the end, with a person's key.
+pub(crate) fn tollgate_with_key(folder: &Path, key: &str, arguments: &[&str]) -> Said {
+    let mut command = command(folder);
+    command.env("TOLLGATE_KEY", key);
+    run(command, arguments)
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The shipped servers.toml and bundle, on ports that are free, with short waits.
+pub(crate) fn shipped() -> tempfile::TempDir {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root.join("servers.toml")).unwrap();
+    let text = text
+        .replace("127.0.0.1:8787", "127.0.0.1:0")
+        .replace("127.0.0.1:8788", "127.0.0.1:0")
+        .replace("approval_wait = \"10s\"", "approval_wait = \"1s\"");
+    assert_eq!(text.matches("127.0.0.1:0").count(), 2, "the shipped file has its two listeners");
+    std::fs::write(folder.path().join("servers.toml"), text).unwrap();
+    copy(&root.join("policies"), &folder.path().join("policies"));
+    folder
+}
+
+/// A running gateway, killed when the test ends.
+pub(crate) struct Serving {
+    child: Child,
+    log: std::thread::JoinHandle<String>,
+    pub(crate) mcp: String,
+    pub(crate) admin: String,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let line =
+            self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
+        line.split_once(':').map(|(_, value)| value.trim())
+    }
+}
+
+impl Serving {
+    /// Starts, and waits for the one line that tells the addresses.
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(folder)
+            .arg("serve")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("MCP at http://") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened: {:?}", child.wait());
+        }
+        let between =
+            |from: &str, to: &str| line.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
+        let (mcp, admin) = (between("MCP at http://", "/mcp"), between("admin at http://", ","));
+        let log = std::thread::spawn(move || {
+            let mut rest = String::new();
+            log.read_to_string(&mut rest).ok();
+            rest
+        });
+        Self { child, log, mcp, admin }
+    }
+
+    /// The admin listener.
+    pub(crate) fn admin(&self, key: Option<&str>, method: &str, path: &str, body: &str) -> Answer {
+        let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        http(&self.admin, method, path, &key, body)
+    }
+
+    /// Asks the admin listener until the answer is as it will be; only the outside can be asked here.
+    pub(crate) fn admin_until(&self, path: &str, expect: impl Fn(&Answer) -> bool) -> Answer {
+        for _ in 0..200 {
+            let answer = self.admin(Some("demo-bob-key"), "GET", path, "");
+            if expect(&answer) {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("`{path}` never answered as expected")
+    }
+
+    /// A call of a tool by an agent in a session of its own: the result.
+    pub(crate) fn call(&self, key: &str, tool: &str, arguments: &Value) -> Value {
+        let post = |session: &str, body: Value| {
+            let headers = format!(
+                "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n{session}"
+            );
+            http(&self.mcp, "POST", "/mcp", &headers, &body.to_string())
+        };
+        let opened = post(
+            "",
+            json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+            }}),
+        );
+        assert_eq!(opened.status, 200, "{}", opened.text);
+        let session =
+            opened.header("mcp-session-id").map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
+        let session = format!("{session}MCP-Protocol-Version: 2025-11-25\r\n");
+        post(&session, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        let params = json!({"name": tool, "arguments": arguments});
+        let answer =
+            post(&session, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}));
+        // One message, plain or as the last event of a stream.
+        let message = answer.text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
+        let message: Value =
+            serde_json::from_str(message.unwrap_or(&answer.text)).unwrap_or_else(|_| panic!("{answer:?}"));
+        message["result"].clone()
+    }
+
+    /// Ends it as a service manager does, and gives its exit code, standard output and log.
+    pub(crate) fn end(mut self) -> (i32, String, String) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        (code, out, log.join().unwrap())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn http(address: &str, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    )
+    .unwrap();
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw).unwrap();
+    let raw = String::from_utf8(raw).unwrap();
+    let (head, body) = raw.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let text = if chunked { unchunk(body) } else { body.to_owned() };
+    Answer { status, head: head.to_owned(), text }
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        text.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    text
+}

@@ -1,0 +1,201 @@
+//! The command line as a person meets it: the real binary, its exit codes, and what it says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+#[path = "binary/mod.rs"]
+mod binary;
+
+use binary::{Said, shipped, tollgate, tollgate_with_key};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::path::Path;
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn help_teaches_and_lists_what_is_built() {
+    let said = tollgate(here(), &["--help"]);
+    assert_eq!(said.code, 0);
+    let commands = [
+        "serve",
+        "stdio",
+        "check",
+        "approvals",
+        "audit",
+        "agents",
+        "servers",
+        "budget",
+        "client-config",
+        "demo-upstream",
+    ];
+    for command in commands {
+        assert!(said.out.contains(&format!("\n  {command}")), "{command}: {}", said.out);
+        let own = tollgate(here(), &[command, "--help"]);
+        assert_eq!(own.code, 0, "{command}");
+        assert!(own.out.contains("--config"), "{command} takes --config: {}", own.out);
+    }
+    assert!(said.out.contains("First steps") && said.out.contains("TOLLGATE_KEY"));
+    for hidden in ["supervise-child", "freeze", "init", "policy "] {
+        assert!(!said.out.contains(&format!("\n  {hidden}")), "{hidden} is not for anybody yet");
+    }
+    assert_eq!(tollgate(here(), &["--version"]).out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_is_2_and_told_on_standard_error() {
+    let check = |arguments: &[&str], part: &str| {
+        let said = tollgate(here(), arguments);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(part), "{arguments:?}: {}", said.err);
+    };
+    check(&[], "Usage");
+    check(&["nonsense"], "nonsense");
+    check(&["stdio"], "--agent");
+    check(&["approvals", "list", "--status", "open"], "pending, approved");
+    check(&["audit", "query", "--decision", "ALLOW"], "allow_with_constraints");
+    check(&["audit", "query", "--since", "yesterday"], "how long ago");
+    check(&["audit", "show", "xyz"], "32 hex digits");
+    check(&["audit", "export", "--format", "xml"], "jsonl");
+    check(&["client-config", "emacs", "--agent", "x"], "vscode");
+}
+
+#[test]
+fn check_tells_every_error_at_once_with_its_place() {
+    let folder = shipped();
+    let good = tollgate(folder.path(), &["check"]);
+    assert_eq!(good.code, 0, "{}", good.err);
+    assert!(good.out.contains("ok:"), "{}", good.out);
+
+    let servers = folder.path().join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    std::fs::write(&servers, format!("{text}\n[nonsense]\nx = 1\n")).unwrap();
+    let bundle = folder.path().join("policies/bundle.yaml");
+    std::fs::write(&bundle, "version: \"1\"\nowner: me\ndefault_decison: DENY\n").unwrap();
+    let bad = tollgate(folder.path(), &["check"]);
+    assert_eq!((bad.code, bad.out.as_str()), (1, ""));
+    for part in ["nonsense", "servers.toml", "default_decison", "bundle.yaml:3"] {
+        assert!(bad.err.contains(part), "{part}: {}", bad.err);
+    }
+    let json = tollgate(folder.path(), &["check", "--json"]);
+    assert_eq!(json.code, 1);
+    let told: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(told["ok"], false);
+    assert!(told["errors"].as_array().unwrap().len() >= 2, "{told}");
+    assert!(told["errors"][0]["line"].is_number());
+
+    let none = tollgate(folder.path(), &["check", "--config", "elsewhere.toml"]);
+    assert_eq!(none.code, 1);
+    assert!(none.err.contains("elsewhere.toml"), "{}", none.err);
+    // A gateway does not start on files that are wrong either.
+    let serve = tollgate(folder.path(), &["serve"]);
+    assert_eq!((serve.code, serve.out.as_str()), (1, ""));
+    assert!(serve.err.contains("default_decison"), "{}", serve.err);
+}
+
+#[test]
+fn a_wrong_key_is_never_taken_for_none() {
+    let folder = shipped();
+    let check = |key: &str, arguments: &[&str], part: &str| {
+        let said = tollgate_with_key(folder.path(), key, arguments);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{key} {arguments:?}: {}", said.err);
+        assert!(said.err.contains(part), "{key} {arguments:?}: {}", said.err);
+        assert!(key.is_empty() || !said.err.contains(key), "a key is never shown");
+    };
+    for arguments in [
+        &["check"][..],
+        &["agents", "list"],
+        &["approvals", "list"],
+        &["audit", "verify"],
+        &["budget", "status"],
+    ] {
+        check("nobodys-key", arguments, "TOLLGATE_KEY");
+        check("", arguments, "TOLLGATE_KEY");
+        // An agent is no person.
+        check("demo-agent-key", arguments, "TOLLGATE_KEY");
+    }
+    // Making keys is an admin's: alice approves.
+    check("demo-alice-key", &["agents", "add", "newcomer"], "admin");
+    assert_eq!(tollgate_with_key(folder.path(), "demo-carol-key", &["agents", "add", "newcomer"]).code, 0);
+    let keyless = tollgate(folder.path(), &["approvals", "approve", "some-id"]);
+    assert_eq!(keyless.code, 1);
+    assert!(keyless.err.contains("set TOLLGATE_KEY"), "{}", keyless.err);
+}
+
+#[test]
+fn a_store_that_is_not_there_is_not_made_by_looking() {
+    let folder = shipped();
+    for arguments in
+        [&["audit", "query"][..], &["audit", "verify"], &["approvals", "list"], &["budget", "status"]]
+    {
+        let said = tollgate(folder.path(), arguments);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(said.err.contains("there is no store"), "{arguments:?}: {}", said.err);
+    }
+    assert!(!folder.path().join(".tollgate").exists());
+}
+
+#[test]
+fn new_keys_are_shown_once_and_written_nowhere() {
+    let folder = shipped();
+    let file = folder.path().join("policies/authority.yaml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let json = |said: Said| serde_json::from_str::<Value>(&said.out).unwrap();
+    let added = json(tollgate(folder.path(), &["agents", "add", "newcomer", "--json"]));
+    let key = added["key"].as_str().unwrap();
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest(key)));
+    assert_eq!(added["digest"], digest);
+    assert!(added["yaml"].as_str().unwrap().contains(&digest));
+    assert!(!added["yaml"].as_str().unwrap().contains(key));
+    let rotated = json(tollgate(folder.path(), &["agents", "rotate", "demo-agent", "--json"]));
+    // The old digest stays until the admin takes it out.
+    assert_eq!(rotated["yaml"].as_str().unwrap().matches("sha256:").count(), 2);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    // What is to be pasted is right as it is.
+    let pasted = before.replacen("agents:\n", &format!("agents:\n{}", added["yaml"].as_str().unwrap()), 1);
+    std::fs::write(&file, pasted).unwrap();
+    let shown = tollgate(folder.path(), &["agents", "show", "newcomer", "--json"]);
+    assert_eq!((shown.code, json(shown)["keys"].as_u64()), (0, Some(1)));
+    assert_eq!(tollgate(folder.path(), &["agents", "add", "demo-agent"]).code, 1);
+    assert_eq!(tollgate(folder.path(), &["agents", "rotate", "nobody"]).code, 1);
+}
+
+#[test]
+fn listings_take_json() {
+    let folder = shipped();
+    let said = tollgate(folder.path(), &["agents", "list", "--json"]);
+    let agents: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(agents.as_array().unwrap().iter().any(|agent| agent["id"] == "demo-agent"));
+    assert!(!said.out.contains("sha256"), "no digest of a key is shown");
+    let table = tollgate(folder.path(), &["agents", "list"]);
+    assert!(table.out.contains("demo-agent") && table.out.contains("AGENT"), "{}", table.out);
+}
+
+#[test]
+fn client_snippets_name_the_agent_and_no_key() {
+    let folder = shipped();
+    for client in ["claude", "cursor", "vscode", "codex"] {
+        let said = tollgate(folder.path(), &["client-config", client, "--agent", "demo-agent"]);
+        assert_eq!(said.code, 0, "{client}: {}", said.err);
+        assert!(said.out.contains("demo-agent") && said.out.contains("/mcp"), "{client}: {}", said.out);
+        assert!(!said.out.contains("demo-agent-key"), "{client}");
+    }
+    assert_eq!(tollgate(folder.path(), &["client-config", "claude", "--agent", "nobody"]).code, 1);
+}
+
+#[test]
+fn stdio_keeps_standard_output_for_mcp() {
+    let folder = shipped();
+    let said = tollgate(folder.path(), &["stdio", "--agent", "demo-agent", "--events", "stdout"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("--events FILE"), "{}", said.err);
+    let said = tollgate(folder.path(), &["stdio", "--agent", "nobody"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("`nobody`"), "{}", said.err);
+}
