@@ -24,6 +24,8 @@ use tokio::sync::{broadcast, watch};
 #[derive(Clone, Debug)]
 pub(super) struct Hello {
     pub(super) era: Era,
+    /// A modern one that would answer `initialize` too.
+    pub(super) speaks_both: bool,
     pub(super) capabilities: Value,
     pub(super) server_info: Value,
     pub(super) instructions: Option<String>,
@@ -119,6 +121,14 @@ fn judge(answer: Answer) -> Probe {
 
 fn hello(era: Era, mut result: Value) -> Hello {
     let mut take = |key: &str| result.get_mut(key).map(Value::take).unwrap_or_default();
+    let versions = take("supportedVersions");
+    let speaks_both = era == Era::Modern
+        && versions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|v| wire::LEGACY_ACCEPTED.contains(&v));
     let server_info = match era {
         Era::Legacy => take("serverInfo"),
         Era::Modern => take("_meta").get_mut(wire::KEY_SERVER).map(Value::take).unwrap_or_default(),
@@ -128,7 +138,7 @@ fn hello(era: Era, mut result: Value) -> Hello {
         Value::String(text) => Some(text),
         _ => None,
     };
-    Hello { era, capabilities, server_info, instructions }
+    Hello { era, speaks_both, capabilities, server_info, instructions }
 }
 
 fn discover_call(timeout: Duration) -> Arc<Call> {
