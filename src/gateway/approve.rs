@@ -107,6 +107,11 @@ impl Asking {
         !std::mem::replace(&mut self.started, true)
     }
 
+    /// Whether anything of the call stands in the audit already.
+    pub(crate) fn started(&self) -> bool {
+        self.started
+    }
+
     /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
     /// and changes nothing.
     pub(crate) fn open(
@@ -298,6 +303,7 @@ impl Gateway {
             call_id: request.call_id.clone(),
             trace_id: request.trace_id,
             workflow_id: prepared.workflow.clone(),
+            capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
             action: prepared.target.action().to_string(),
             arguments: prepared.recorded.clone(),
