@@ -182,7 +182,7 @@ def test_the_api_says_why_not(hasty):
 
             yes = {"decision": "approve"}
             check("key-of-nobody", yes, 401)
-            check("key-scribe", yes, 401)
+            check("key-scribe", yes, 403)
             check("key-carol", yes, 403)
             check("key-olga", {**yes, "evidence": "T-1"}, 403)
             check("key-alice", yes, 404, "approvals/no-such-approval/decision")
@@ -256,6 +256,11 @@ def marked(mark: str) -> list[str]:
     return found
 
 
+# An upstream that ignores SIGTERM: what is ignored stays so over exec.
+DEAF = ("import os, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "os.execv(sys.argv[1], [sys.argv[1], 'demo-upstream'])")
+
+
 def test_kill_9_leaves_no_process_and_no_open_call(binary, tmp_path):
     """I9, I10: nothing survives, the chain is whole, and what was in flight is settled as unknown."""
     mark = f"TOLLGATE_TEST_{os.getpid()}_{time.monotonic_ns()}"
@@ -268,7 +273,7 @@ env = {{ MARK = "{mark}" }}
 command = ["sh", "-c", "{server}; true"]
 env = {{ MARK = "{mark}" }}
 [upstreams.deaf]
-command = ["{sys.executable}", "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"]
+command = ["{sys.executable}", "-c", "{DEAF}", "{binary}"]
 env = {{ MARK = "{mark}" }}
 """
     bundle = {**BUNDLE, "authority.yaml": authority(agent("scribe"))}
