@@ -12,8 +12,8 @@ use crate::{
     approval::{Answer, DecideError, about, eligible},
     decision::ApprovalRequirement,
     model::{
-        Actor, ApprovalId, ApprovalStatus, EventDecision, EventType, PersonId, RpcError, SnapshotId, TraceId,
-        code,
+        Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError,
+        SnapshotId, TraceId, code,
     },
     policy::ChannelKind,
     redaction::display_text,
@@ -203,10 +203,11 @@ impl Gateway {
         let record = match found {
             Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding).await?,
+            Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
-            self.record_pending(in_force, request, decided, &record, asking.start()).await?;
+            let events = self.pending_events(in_force, request, decided, &record, asking.start());
+            self.0.store.record(events).await?;
         }
         if let Some(answer) = asking.answer_to(&record) {
             return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
@@ -240,6 +241,7 @@ impl Gateway {
         request: &Request,
         decided: &Decided,
         binding: ApprovalBinding,
+        asking: &mut Asking,
     ) -> Result<ApprovalRecord, StoreError> {
         let prepared = &decided.prepared;
         let now = self.0.clock.now();
@@ -295,19 +297,30 @@ impl Gateway {
         event.reason = Some(record.reason.clone());
         event.sensitivity_level = prepared.level;
         event.detail = Some(json!({"arguments": record.arguments, "requirements": record.requirements}));
-        match self.0.store.ask(record, vec![event]).await? {
-            Asked::Made(record) | Asked::Reused(record) => Ok(record),
+        // One transaction: the call's start, its decision, and the ask, in this order.
+        let mut events = if asking.recorded {
+            Vec::new()
+        } else {
+            self.pending_events(in_force, request, decided, &record, !asking.started)
+        };
+        events.push(event);
+        match self.0.store.ask(record, events).await? {
+            Asked::Made(record) => {
+                (asking.recorded, asking.started) = (true, true);
+                Ok(record)
+            }
+            Asked::Reused(record) => Ok(record),
         }
     }
 
-    async fn record_pending(
+    fn pending_events(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,
         start: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Vec<EventDraft> {
         let now = self.0.clock.now();
         let start =
             start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
@@ -319,7 +332,7 @@ impl Gateway {
         event.reason = Some(verdict.reason.clone());
         event.approval_id = Some(record.id.clone());
         event.detail = Some(super::admit::detail(decided));
-        self.0.store.record(start.into_iter().chain([event]).collect()).await
+        start.into_iter().chain([event]).collect()
     }
 
     /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show

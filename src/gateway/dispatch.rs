@@ -209,10 +209,9 @@ impl Gateway {
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
-        if let Err(error) = self.0.store.settle(settlement).await {
-            // The decision is committed; the record stays open and is settled as unknown when this process is gone.
-            tracing::error!(error = %error, trace.id = %trace_id, "a call could not be settled");
-        }
+        // The settlement is queued before the reply goes out and committed with the next group: the agent does not wait
+        // for the disk twice. Where it is lost with this process, the call is settled as unknown.
+        drop(self.0.store.settle(settlement));
         ending.reply
     }
 
