@@ -67,6 +67,7 @@ impl Gateway {
             agent: agent.id.clone(),
             principal: call.principal,
             kind: call.kind,
+            purpose: call.purpose,
             meta: call.meta,
             rest: call.rest,
             session: call.session,
@@ -94,17 +95,22 @@ impl Gateway {
                         .await;
                 }
             };
-            if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
-            }
             if let Err(error) = asking.open(self, &request, &decided) {
                 return Err(error);
+            }
+            // No call of its own: the one in flight goes on.
+            if let Some((id, responses)) = asking.parked() {
+                let bound = Self::state_binding(&request, &decided);
+                return self.resume(&id, &bound, asking.client.clone(), responses).await;
             }
             // The retry that brings an answer goes on with the trace in which it was asked for.
             if traced.is_none()
                 && let Some(trace) = asking.trace()
             {
                 request.trace_id = trace;
+            }
+            if std::mem::take(&mut first) {
+                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
             }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
@@ -121,6 +127,9 @@ impl Gateway {
             }
             let approval = match decided.verdict.decision {
                 Decision::Allow | Decision::AllowWithConstraints => None,
+                Decision::RequireApproval if request.method().is_some() => {
+                    return self.refuse_unaskable(&request, &in_force, &decided, &mut asking).await;
+                }
                 Decision::RequireApproval => {
                     match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
                         Step::Use(record) => Some(record),
@@ -261,6 +270,9 @@ impl Gateway {
         let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
         mark(&mut event, refusal);
         let mut detail = Map::new();
+        if let Some(method) = request.method() {
+            detail.insert("method".into(), json!(method));
+        }
         if let Some(prepared) = prepared {
             detail.insert("arguments".into(), prepared.recorded.clone());
         }
@@ -269,6 +281,24 @@ impl Gateway {
         }
         event.detail = Some(Value::Object(detail));
         event
+    }
+
+    /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
+    async fn refuse_unaskable(
+        &self,
+        request: &Request,
+        in_force: &Arc<InForce>,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> CallReply {
+        let verdict = &decided.verdict;
+        let reason = format!(
+            "{}; approval is given to a use of it, never to this",
+            verdict.reason.trim_end_matches('.')
+        );
+        let refusal =
+            Refusal::new(EventDecision::Deny, verdict.policy_id.clone(), verdict.rule_id.clone(), reason);
+        self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await
     }
 
     async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {

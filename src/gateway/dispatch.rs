@@ -3,15 +3,19 @@
 use super::{
     Gateway, InForce,
     admit::Permit,
-    api::{CallReply, ClientPort},
+    api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
     call::Decided,
-    edits,
-    prepare::{Prepared, Request, draft},
+    complete, edits,
+    news::ResourceWatch,
+    parked::Seat,
+    prepare::{Prepared, Request, Target, draft},
     relay::Relay,
 };
 use crate::{
-    model::{CallKind, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code},
+    model::{
+        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
+    },
     policy::Constraints,
     redaction::{Place, Towards},
     store::Settlement,
@@ -28,14 +32,14 @@ const MAX_ROUNDS: usize = 8;
 pub(crate) struct Outgoing {
     name: String,
     kind: CallKind,
+    purpose: Purpose,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
-    client: Arc<dyn ClientPort>,
     trace_id: TraceId,
     side_effect: EventDraft,
     continuation: (Option<Map<String, Value>>, Option<String>),
-    bound: Vec<u8>,
+    pub(crate) bound: Vec<u8>,
 }
 
 /// How a dispatched call ended, before it is told to anybody.
@@ -65,10 +69,13 @@ impl Gateway {
         Outgoing {
             name: request.name.clone(),
             kind: request.kind,
+            purpose: request.purpose.clone(),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
-            caller: CallerKey { agent: request.agent.clone(), session: request.session.clone() },
-            client: asking.client.clone(),
+            caller: CallerKey {
+                agent: request.agent.clone(),
+                session: session_of(request, asking.client.as_ref()),
+            },
             trace_id: request.trace_id,
             side_effect,
             continuation: asking.upstream_continuation(),
@@ -81,6 +88,7 @@ impl Gateway {
         &self,
         permit: Permit,
         outgoing: Outgoing,
+        seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
@@ -96,10 +104,10 @@ impl Gateway {
         let Outgoing {
             name,
             kind,
+            purpose,
             meta,
             rest,
             caller,
-            client,
             trace_id: _,
             mut side_effect,
             continuation,
@@ -110,20 +118,39 @@ impl Gateway {
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
+        let completing = match &purpose {
+            Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
+            Purpose::Use | Purpose::Watch(_) => None,
+        };
+        let (method, own_params) = match (&completing, kind) {
+            (Some((argument, known)), _) => {
+                ("completion/complete", complete::params(kind, target.own_name(), argument, known))
+            }
+            (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
+            (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
+            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(name))])),
+        };
         let call = Call {
-            method: match kind {
-                CallKind::Tool => "tools/call",
-                CallKind::Resource => "resources/read",
-                CallKind::Prompt => "prompts/get",
-            },
-            params: params(kind, target.own_name(), &name, arguments, meta, rest),
+            method,
+            params: params(own_params, meta, rest),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id,
             caller,
             headers,
         };
-        let relay = Arc::new(Relay::new(client.clone(), upstream.name().clone()));
+        // A second round is not a second call: where a person approved this one, the rounds stay in it.
+        let approved = verdict.decision == Decision::RequireApproval;
+        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
+        let client = seat.client();
+        let conversation = async {
+            match &purpose {
+                Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
+                Purpose::Use | Purpose::Complete { .. } => {
+                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                }
+            }
+        };
         let ending = tokio::select! {
             biased;
             () = gone.cancelled() => Ending {
@@ -132,7 +159,7 @@ impl Gateway {
                 sent: true,
                 reason: Some("the caller went away; the upstream was told to cancel".into()),
             },
-            ending = self.converse(&upstream, call, continuation, &client, relay, &bound) => ending,
+            ending = conversation => ending,
         };
         let mut ending = ending;
         let place = Place {
@@ -145,6 +172,18 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
+            if let Some((argument, known)) = &completing
+                && kind == CallKind::Resource
+            {
+                self.scope_values(
+                    &in_force,
+                    &side_effect_agent(&side_effect),
+                    &target,
+                    argument,
+                    known,
+                    result,
+                );
+            }
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
                 strip_modern(result);
             }
@@ -194,7 +233,8 @@ impl Gateway {
                 Some(estimate.argument_tokens.saturating_add(result_tokens))
             }
         };
-        let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
+        let used = matches!(purpose, Purpose::Use);
+        let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
             self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
             (target.full().to_string(), result_tokens)
         });
@@ -224,10 +264,12 @@ impl Gateway {
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
         bound: &[u8],
+        approved: bool,
     ) -> Ending {
-        let (mut responses, mut state) = continuation;
-        // Only for a legacy client of a modern upstream are the params needed again.
-        let may_ask_again = client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern);
+        let modern = upstream.state().borrow().era == Some(Era::Modern);
+        let (mut responses, mut state) = if modern { continuation } else { (None, None) };
+        // Only then are the params needed again.
+        let may_ask_again = modern && (approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
@@ -249,7 +291,8 @@ impl Gateway {
             if !may_ask_again {
                 return self.pass_question(result, &relay, bound);
             }
-            match relay.answer_all(&result).await {
+            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
+            match relay.answer_all(result).await {
                 Ok(answers) => responses = Some(answers),
                 Err(error) => {
                     return Ending {
@@ -260,20 +303,23 @@ impl Gateway {
                     };
                 }
             }
-            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
         }
         failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
     }
 
-    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state sealed inside ours.
+    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state, where it has one,
+    /// sealed inside ours.
     fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
-        let state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
-        let sealed = self.seal_upstream_state(bound, state);
         let labelled = relay.label_all(&mut result);
+        let sealed = match result.get_mut("requestState").map(Value::take) {
+            Some(Value::String(state)) => self.seal_upstream_state(bound, state).map(Some),
+            Some(_) | None => Ok(None),
+        };
         let reply = match (sealed, labelled) {
             (Ok(sealed), Ok(())) => {
                 if let Some(map) = result.as_object_mut() {
-                    map.insert("requestState".into(), Value::String(sealed));
+                    map.shift_remove("requestState");
+                    map.extend(sealed.map(|sealed| ("requestState".to_owned(), Value::String(sealed))));
                 }
                 Ok(result)
             }
@@ -379,28 +425,40 @@ impl Call {
             retry: self.retry,
             param_headers: self.headers.clone(),
             caller: self.caller.clone(),
+            era: client.era(),
         }
     }
 }
 
-fn params(
-    kind: CallKind,
-    own_name: &str,
+fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
+    Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
+}
+
+/// Begins to watch a resource, for as long as the slot keeps it.
+async fn begin_watch(
+    upstream: &Arc<dyn Upstream>,
+    target: &Target,
     uri: &str,
-    arguments: Value,
-    meta: Map<String, Value>,
-    rest: Map<String, Value>,
-) -> Map<String, Value> {
-    let mut params = rest;
-    match kind {
-        CallKind::Tool | CallKind::Prompt => {
-            params.insert("name".into(), Value::String(own_name.to_owned()));
-            params.insert("arguments".into(), arguments);
+    timeout: Duration,
+    slot: &WatchSlot,
+) -> Ending {
+    let own = match target {
+        Target::Item(item, _) if !item.is_template() => item.own_name.clone(),
+        Target::Item(..) | Target::Tool(_) => uri.into(),
+    };
+    let watching = tokio::time::timeout(timeout, ResourceWatch::begin(upstream.clone(), own)).await;
+    match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
+        Ok(watch) => {
+            *slot.0.lock() = Some(watch);
+            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None }
         }
-        CallKind::Resource => {
-            params.insert("uri".into(), Value::String(uri.to_owned()));
-        }
+        Err(error) => failed(error, "resources/subscribe"),
     }
+}
+
+fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
+    let mut params = rest;
+    params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| {
         !key.starts_with("tollgate/")
@@ -413,8 +471,24 @@ fn params(
     params
 }
 
-fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(String, String)> {
-    let super::prepare::Target::Tool(tool) = target else { return Vec::new() };
+/// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where
+/// they can be asked the same things, since a legacy upstream is told that once per connection.
+fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
+    if client.era() == Era::Legacy {
+        return request.session.clone();
+    }
+    let has = |pointer: &str| client.capabilities().pointer(pointer).is_some();
+    let mut session = request.session.to_string();
+    for pointer in
+        ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"]
+    {
+        session.push(if has(pointer) { '+' } else { '-' });
+    }
+    session.into()
+}
+
+fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, String)> {
+    let Target::Tool(tool) = target else { return Vec::new() };
     tool.param_headers
         .iter()
         .filter_map(|(name, at)| {

@@ -220,11 +220,11 @@ def test_a_cancelled_call_is_settled(gateway, era):
     run(body)
 
 
-def test_sixty_calls_over_many_servers_at_once(gateway, folder, era):
+def test_many_servers_are_called_at_once(gateway, folder, era):
     async def body():
         async with over_http(gateway.url, "key-tester", era) as client:
             calls = []
-            for number in range(15):
+            for number in range(8):
                 calls += [
                     client.call_tool("everything__get-sum", {"a": number, "b": 1}),
                     client.call_tool("shared__echo", {"message": f"number {number}"}),
@@ -232,7 +232,7 @@ def test_sixty_calls_over_many_servers_at_once(gateway, folder, era):
                     client.call_tool("time__get_current_time", {"timezone": "UTC"}),
                 ]
             results = await asyncio.gather(*calls)
-        for number in range(15):
+        for number in range(8):
             total, echoed, read, told = results[4 * number:4 * number + 4]
             assert f" {number + 1}." in said(total) and f"number {number}" in said(echoed)
             assert said(read) == "hello from a file\n" and "UTC" in said(told)
