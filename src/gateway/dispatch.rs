@@ -172,9 +172,6 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
-            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
-                strip_modern(result);
-            }
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
@@ -186,6 +183,9 @@ impl Gateway {
                     known,
                     result,
                 );
+            }
+            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
+                strip_modern(result);
             }
             cut = self.limit_result(
                 &in_force,

@@ -7,7 +7,8 @@ use serde_json::json;
 #[tokio::test]
 async fn an_allowed_call_passes_unchanged() {
     let world = World::of("").await;
-    let arguments = json!({"path": "/a", "n": 12345678901234567890123_u128.to_string(), "deep": [{"x": null}]});
+    let arguments =
+        json!({"path": "/a", "n": 12345678901234567890123_u128.to_string(), "deep": [{"x": null}]});
     for client in [world.legacy("ada").await, world.modern("ada")] {
         let reply = client.call("up__read", arguments.clone()).await;
         assert_eq!(reply.echoed(), arguments);

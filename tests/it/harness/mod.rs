@@ -207,11 +207,7 @@ pub(crate) async fn api(
 }
 
 impl Gate {
-    pub(crate) async fn start(
-        dir: &std::path::Path,
-        fake: Option<Arc<Fake>>,
-        wrap: Option<Wrap>,
-    ) -> Self {
+    pub(crate) async fn start(dir: &std::path::Path, fake: Option<Arc<Fake>>, wrap: Option<Wrap>) -> Self {
         let loaded = config::load(&dir.join("servers.toml"), &|_| None)
             .unwrap_or_else(|p| panic!("{}", config::render(&p, &|name| std::fs::read_to_string(name).ok())));
         config::ensure_data_dir(&loaded.config).unwrap();
