@@ -101,14 +101,14 @@ impl Gateway {
                 let bound = Self::state_binding(&request, &decided);
                 return self.resume(&id, &bound, asking.client.clone(), responses).await;
             }
-            if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
-            }
             // The retry that brings an answer goes on with the trace in which it was asked for.
             if traced.is_none()
                 && let Some(trace) = asking.trace()
             {
                 request.trace_id = trace;
+            }
+            if std::mem::take(&mut first) {
+                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
             }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {

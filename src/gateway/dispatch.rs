@@ -173,9 +173,6 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
-            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
-                strip_modern(result);
-            }
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
@@ -187,6 +184,9 @@ impl Gateway {
                     known,
                     result,
                 );
+            }
+            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
+                strip_modern(result);
             }
             cut = self.limit_result(
                 &in_force,
@@ -418,7 +418,7 @@ impl Call {
         UpstreamRequest {
             method: self.method,
             params,
-            client_capabilities: client.capabilities().clone(),
+            client_capabilities: relayed(client.capabilities()),
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
@@ -470,6 +470,16 @@ fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, V
         params.insert("_meta".into(), Value::Object(meta));
     }
     params
+}
+
+/// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
+/// can follow.
+fn relayed(capabilities: &Value) -> Value {
+    let mut capabilities = capabilities.clone();
+    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+        extensions.shift_remove("io.modelcontextprotocol/tasks");
+    }
+    capabilities
 }
 
 /// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where

@@ -18,7 +18,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 /// What the other side said of itself.
 #[derive(Clone, Debug)]
@@ -297,12 +297,17 @@ impl Connection {
     }
 
     /// Hears what the upstream says by itself, as long as the connection lives.
-    pub(super) fn listen(&self, hello: &Hello, watched: watch::Receiver<BTreeSet<String>>) {
+    /// What comes back is dropped when it is heard.
+    pub(super) fn listen(
+        &self,
+        hello: &Hello,
+        watched: watch::Receiver<BTreeSet<String>>,
+    ) -> Option<oneshot::Receiver<()>> {
         match self {
-            Self::Http(http) => http.listen(hello.capabilities.clone(), watched),
+            Self::Http(http) => Some(http.listen(hello.capabilities.clone(), watched)),
             Self::Stdio(stdio, dialect) => match dialect.era {
                 // A legacy child tells without being asked.
-                Era::Legacy => {}
+                Era::Legacy => None,
                 Era::Modern => {
                     let subscription = subscribe(
                         Arc::downgrade(stdio),
@@ -311,6 +316,7 @@ impl Connection {
                         watched,
                     );
                     tokio::spawn(subscription);
+                    None
                 }
             },
         }

@@ -34,6 +34,8 @@ use std::{
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+/// How long a fresh session's own stream is waited for.
+const STREAM_WAIT: Duration = Duration::from_secs(1);
 /// Rounds of questions (`input_required`) in one call.
 const ROUNDS: usize = 16;
 
@@ -241,7 +243,7 @@ impl Server {
             state.instructions = hello.instructions.clone();
         });
         self.settled.send_replace(true);
-        connection.listen(hello, self.watched.subscribe());
+        drop(connection.listen(hello, self.watched.subscribe()));
         self.watch_again(connection, hello.era).await;
         let signals = connection.signals();
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
@@ -440,7 +442,10 @@ impl Server {
         let connection = Arc::new(connection);
         if hello.era == Era::Legacy {
             // A modern upstream tells its changes on the shared connection.
-            connection.listen(&hello, self.watched.subscribe());
+            // The first call may be answered with logs and questions on that stream.
+            if let Some(stands) = connection.listen(&hello, self.watched.subscribe()) {
+                drop(tokio::time::timeout(STREAM_WAIT, stands).await);
+            }
         }
         *place = Some(connection.clone());
         Ok(connection)
