@@ -139,16 +139,15 @@ impl Gateway {
             trace_id,
             caller,
             headers,
+            approved: verdict.decision == Decision::RequireApproval,
         };
-        // A second round is not a second call: where a person approved this one, the rounds stay in it.
-        let approved = verdict.decision == Decision::RequireApproval;
         let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
         let client = seat.client();
         let conversation = async {
             match &purpose {
                 Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                    self.converse(&upstream, call, continuation, &client, relay, &bound).await
                 }
             }
         };
@@ -265,12 +264,11 @@ impl Gateway {
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
         bound: &[u8],
-        approved: bool,
     ) -> Ending {
         let modern = upstream.state().borrow().era == Some(Era::Modern);
         let (mut responses, mut state) = if modern { continuation } else { (None, None) };
         // Only then are the params needed again.
-        let may_ask_again = modern && (approved || client.era() == Era::Legacy);
+        let may_ask_again = modern && (call.approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
@@ -398,6 +396,8 @@ struct Call {
     trace_id: TraceId,
     caller: CallerKey,
     headers: Vec<(String, String)>,
+    /// A second round is not a second call: where a person approved this one, the rounds stay in it.
+    approved: bool,
 }
 
 impl Call {
