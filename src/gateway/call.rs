@@ -2,7 +2,7 @@
 
 use super::{
     Gateway, InForce,
-    admit::AdmitError,
+    admit::{AdmitError, steps},
     api::{CallReply, IncomingCall},
     approve::{Asking, Step},
     edits,
@@ -25,8 +25,8 @@ const MAX_CHANGES: usize = 4;
 pub(crate) struct Decided {
     pub(crate) prepared: Prepared,
     pub(crate) verdict: Verdict,
-    /// The call as the agent made it, redacted, where a constraint or remediation changed it.
-    pub(crate) original: Option<Value>,
+    /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
+    pub(crate) original: Option<(Arc<str>, Value)>,
     /// The remediation that was applied.
     pub(crate) applied: Option<Arc<Remediation>>,
 }
@@ -37,8 +37,7 @@ impl Gateway {
         let Principal::Agent(agent) = &call.principal else {
             return Err(unknown(call.kind, &call.name));
         };
-        let trace_id =
-            trace_of(&call.meta, call.traceparent.as_deref()).unwrap_or_else(|| self.0.ids.trace_id());
+        let given = trace_of(&call.meta, call.traceparent.as_deref());
         let workflow = call.meta.get("tollgate/workflow_id").and_then(Value::as_str).map(str::to_owned);
         let request = Request {
             agent: agent.id.clone(),
@@ -48,7 +47,8 @@ impl Gateway {
             rest: call.rest,
             session: call.session,
             workflow: workflow.or(call.workflow),
-            trace_id,
+            trace_id: given.unwrap_or_else(|| self.0.ids.trace_id()),
+            traced: given.is_some(),
             call_id: self.0.ids.call_id(),
             name: call.name,
         };
@@ -108,6 +108,9 @@ impl Gateway {
                     arguments = kept.unwrap_or(returned);
                     continue;
                 }
+                Err(AdmitError::Unrecorded(refusal)) => {
+                    self.refuse(&request, None, &in_force, *refusal, &mut asking).await
+                }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
@@ -128,8 +131,9 @@ impl Gateway {
         let mut name = request.name.clone();
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
-        let mut original: Option<Value> = None;
+        let mut original: Option<(Arc<str>, Value)> = None;
         let mut applied: Option<Arc<Remediation>> = None;
+        let mut remedy = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
                 match self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some()) {
@@ -158,6 +162,7 @@ impl Gateway {
                     change.and_then(|_| Ok(Some(edits::apply(&base, &remediation.edits)?.unwrap_or(base))));
                 other_tool = remediation.tool.clone();
                 applied = Some(remediation);
+                remedy = Some((verdict.policy_id.clone(), verdict.rule_id.clone(), verdict.reason.clone()));
             } else if verdict.decision > Decision::RequireApproval {
                 // Nothing will be dispatched: there is nothing to change.
                 change = Ok(None);
@@ -168,14 +173,22 @@ impl Gateway {
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(Some(changed)) => {
-                    original.get_or_insert(prepared.recorded);
+                    original.get_or_insert_with(|| (prepared.target.full().clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
                         name = tool.to_string();
                     }
                     arguments = Arc::new(changed);
                 }
-                Ok(None) => return Ok(Decided { prepared, verdict, original, applied }),
+                Ok(None) => {
+                    // What lets a changed call through is the rule that changed it.
+                    if let Some(remedy) = remedy
+                        && verdict.decision <= Decision::AllowWithConstraints
+                    {
+                        (verdict.policy_id, verdict.rule_id, verdict.reason) = remedy;
+                    }
+                    return Ok(Decided { prepared, verdict, original, applied });
+                }
             }
         }
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
@@ -225,6 +238,9 @@ impl Gateway {
         if let Some(remediation) = &refusal.remediation {
             detail.insert("remediation".into(), remediation.clone());
         }
+        if !refusal.steps.is_null() {
+            detail.insert("steps".into(), refusal.steps.clone());
+        }
         event.detail = Some(Value::Object(detail));
         event
     }
@@ -236,8 +252,9 @@ impl Gateway {
             None,
             "not in this agent's scope, or not there",
         );
+        let start = draft(EventType::AgentStart, request, None, in_force, self.0.clock.now());
         let event = self.refusal_event(request, None, in_force, &refusal);
-        if let Err(error) = self.0.store.record(vec![event]).await {
+        if let Err(error) = self.0.store.record(vec![start, event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
         }
         Err(unknown(request.kind, &request.name))
@@ -280,6 +297,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
         verdict.rule_id.clone(),
         verdict.reason.clone(),
     );
+    refusal.steps = steps(&verdict.trace);
     refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
     if verdict.decision == Decision::Suggest {
