@@ -23,7 +23,7 @@ use tollgate::{
 };
 
 /// No test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for what must happen.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
