@@ -334,7 +334,7 @@ impl Gateway {
 
     /// The elicitation's parameters: what a person reads, and the form.
     fn question(&self, in_force: &Arc<InForce>, decided: &Decided, record: &ApprovalRecord) -> Value {
-        let arguments = serde_json::to_string_pretty(&record.arguments).unwrap_or_default();
+        let arguments = serde_json::to_string(&record.arguments).unwrap_or_default();
         let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
         let left = remaining(record, self.0.clock.now());
         let minutes = Duration::from_secs(left.as_secs().max(1));
