@@ -4,8 +4,8 @@ mod bundle;
 mod client;
 mod upstream;
 
-pub(crate) use bundle::{digest, files_of};
-pub(crate) use client::{Client, Reply, form, pending};
+pub(crate) use bundle::authority;
+pub(crate) use client::{Client, Stream, form, pending};
 pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
