@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) session: Arc<str>,
     pub(crate) workflow: Option<String>,
     pub(crate) trace_id: TraceId,
+    /// The trace is the caller's own, not made here.
+    pub(crate) traced: bool,
     pub(crate) call_id: CallId,
 }
 
@@ -348,7 +350,7 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
         .filter(|name| match &***name {
             "workflow_id" => !workflow,
             "user" => !user,
-            "trace_id" => !request.meta.contains_key("traceparent"),
+            "trace_id" => !request.traced,
             other => !request.meta.contains_key(other),
         })
         .cloned()
