@@ -120,7 +120,8 @@ impl View {
     /// The template with this text, for completion.
     pub fn template(&self, text: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ItemEntry>> {
         let entry = self.templates.iter().find(|e| *e.own_name == *text)?;
-        let ids = self.capabilities.iter().filter(|c| c.resources.iter().any(|g| may_overlap(g, &entry.name)));
+        let ids =
+            self.capabilities.iter().filter(|c| c.resources.iter().any(|g| may_overlap(g, &entry.name)));
         let ids: Vec<CapabilityId> = ids.map(|c| c.id.clone()).collect();
         narrowed(&Covered { entry: entry.clone(), capabilities: ids.into() }, narrow)
     }

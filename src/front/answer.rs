@@ -268,16 +268,18 @@ fn completion(
         Some("ref/resource") => (CallKind::Resource, "uri"),
         Some(_) | None => return Err(invalid("`params.ref.type` must be `ref/prompt` or `ref/resource`")),
     };
-    let name = text(reference.get(member)).ok_or_else(|| invalid(format!("`params.ref.{member}` must be a string")))?;
+    let name = text(reference.get(member))
+        .ok_or_else(|| invalid(format!("`params.ref.{member}` must be a string")))?;
     let argument = params.swap_remove("argument").unwrap_or_default();
     let (Some(named), Some(value)) = (text(argument.get("name")), text(argument.get("value"))) else {
         return Err(invalid("`params.argument` must have a `name` and a `value`, both strings"));
     };
-    let mut known = match params.swap_remove("context").and_then(|mut c| c.get_mut("arguments").map(Value::take)) {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(known)) => known,
-        Some(_) => return Err(invalid("`params.context.arguments` must be an object")),
-    };
+    let mut known =
+        match params.swap_remove("context").and_then(|mut c| c.get_mut("arguments").map(Value::take)) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(known)) => known,
+            Some(_) => return Err(invalid("`params.context.arguments` must be an object")),
+        };
     known.insert(named.clone(), value.into());
     params.insert(name_member(kind).to_owned(), name.into());
     let mut call = incoming(kind, params, caller, client)?;

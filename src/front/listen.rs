@@ -162,7 +162,12 @@ pub(crate) fn subscription(
     let wished: Vec<String> = match filter.get(RESOURCES) {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(uris)) => uris.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Some(_) => return Err(RpcError::new(code::INVALID_PARAMS, format!("`{RESOURCES}` must be an array of URIs"))),
+        Some(_) => {
+            return Err(RpcError::new(
+                code::INVALID_PARAMS,
+                format!("`{RESOURCES}` must be an array of URIs"),
+            ));
+        }
     };
     let request_meta = params.get("_meta").cloned();
     let meta = json!({ SUBSCRIPTION_KEY: id });

@@ -60,13 +60,12 @@ impl Gateway {
         let gateway = self.clone();
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
-        let mut event =
-            draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        // Drafted in the order of the records, so that their times keep to it too.
+        let drafted = |kind| draft(kind, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        let start = asking.start().then(|| drafted(EventType::AgentStart));
+        let mut event = drafted(EventType::AgentDecision);
         // Completed by admission, which knows the rest.
         event.detail = request.method().map(|method| json!({"method": method}));
-        let start = asking.start().then(|| {
-            draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now())
-        });
         let waiting = (request.agent.clone(), dispatch.bound.clone());
         let (seat, questions) = Seat::new(asking.client.clone());
         let seated = seat.clone();
@@ -108,9 +107,10 @@ impl Gateway {
                 | Decision::Deny,
             ) => EventDecision::Allow,
         });
-        event.policy_id = Some(verdict.policy_id.clone());
-        event.rule_id = verdict.rule_id.clone();
-        event.reason = Some(verdict.reason.clone());
+        let (policy, rule, reason) = decided.says();
+        event.policy_id = Some(policy.clone());
+        event.rule_id = rule.cloned();
+        event.reason = Some(reason.to_owned());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
         let mut told = detail(&decided);

@@ -12,7 +12,8 @@ use crate::{
     approval::{Answer, DecideError, about, eligible},
     decision::ApprovalRequirement,
     model::{
-        Actor, ApprovalId, ApprovalStatus, EventDecision, EventType, PersonId, RpcError, SnapshotId, code,
+        Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError,
+        SnapshotId, TraceId, code,
     },
     policy::ChannelKind,
     redaction::display_text,
@@ -48,8 +49,8 @@ pub(crate) struct Asking {
 /// What a modern client handed back.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Opened {
-    /// Our own question about this approval.
-    Approval(ApprovalId),
+    /// Our own question about this approval, asked in this trace.
+    Approval(ApprovalId, TraceId),
     /// An upstream's question, with its own state.
     Upstream(Option<String>),
     /// A call that is still in flight.
@@ -128,6 +129,14 @@ impl Asking {
         }
     }
 
+    /// The trace in which the approval was asked for that a retry answers.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        match &self.opened {
+            Some(Opened::Approval(_, trace)) => Some(*trace),
+            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+        }
+    }
+
     /// What goes back to an upstream that asked: its own state and the answers to its own questions.
     /// An upstream that gave no state of its own gets the answers as they came; an answer to our own question is
     /// nobody else's.
@@ -135,7 +144,7 @@ impl Asking {
         let state = match self.opened.take() {
             Some(Opened::Upstream(state)) => state,
             None => None,
-            other @ Some(Opened::Approval(_) | Opened::Parked(_)) => {
+            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
                 self.opened = other;
                 return (None, None);
             }
@@ -151,7 +160,7 @@ impl Asking {
     pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
         match self.opened.take() {
             Some(Opened::Parked(id)) => Some((id, self.responses.take())),
-            other @ (Some(Opened::Approval(_) | Opened::Upstream(_)) | None) => {
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
                 self.opened = other;
                 None
             }
@@ -161,12 +170,12 @@ impl Asking {
     /// The client's answer to our question about this very record, taken once.
     fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
         match &self.opened {
-            Some(Opened::Approval(id)) if *id == record.id => {
+            Some(Opened::Approval(id, _)) if *id == record.id => {
                 self.opened = None;
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)
             }
-            Some(Opened::Approval(_) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
     }
 }
@@ -200,7 +209,7 @@ impl Gateway {
     ) -> Result<Step, StoreError> {
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
-        if let Some(Opened::Approval(id)) = &asking.opened {
+        if let Some(Opened::Approval(id, _)) = &asking.opened {
             let known = self.0.approvals.get(id).await.map_err(store_error)?.filter(|r| r.binding == binding);
             if let Some(known) = known {
                 match known.status {
@@ -215,10 +224,11 @@ impl Gateway {
         let record = match found {
             Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding).await?,
+            Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
-            self.record_pending(in_force, request, decided, &record, asking.start()).await?;
+            let events = self.pending_events(in_force, request, decided, &record, asking.start());
+            self.0.store.record(events).await?;
         }
         if let Some(answer) = asking.answer_to(&record) {
             return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
@@ -232,7 +242,8 @@ impl Gateway {
             Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
             Era::Modern => {
                 let left = remaining(&record, self.0.clock.now());
-                let state = serde_json::to_string(&Opened::Approval(record.id.clone())).unwrap_or_default();
+                let state = serde_json::to_string(&Opened::Approval(record.id.clone(), request.trace_id))
+                    .unwrap_or_default();
                 let sealed = self.0.seal.seal(&state, &bound_to(request, decided), left);
                 let sealed = sealed.map_err(StoreError::Failed)?;
                 Ok(Step::Reply(Ok(json!({
@@ -251,6 +262,7 @@ impl Gateway {
         request: &Request,
         decided: &Decided,
         binding: ApprovalBinding,
+        asking: &mut Asking,
     ) -> Result<ApprovalRecord, StoreError> {
         let prepared = &decided.prepared;
         let now = self.0.clock.now();
@@ -306,19 +318,30 @@ impl Gateway {
         event.reason = Some(record.reason.clone());
         event.sensitivity_level = prepared.level;
         event.detail = Some(json!({"arguments": record.arguments, "requirements": record.requirements}));
-        match self.0.store.ask(record, vec![event]).await? {
-            Asked::Made(record) | Asked::Reused(record) => Ok(record),
+        // One transaction: the call's start, its decision, and the ask, in this order.
+        let mut events = if asking.recorded {
+            Vec::new()
+        } else {
+            self.pending_events(in_force, request, decided, &record, !asking.started)
+        };
+        events.push(event);
+        match self.0.store.ask(record, events).await? {
+            Asked::Made(record) => {
+                (asking.recorded, asking.started) = (true, true);
+                Ok(record)
+            }
+            Asked::Reused(record) => Ok(record),
         }
     }
 
-    async fn record_pending(
+    fn pending_events(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,
         start: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Vec<EventDraft> {
         let now = self.0.clock.now();
         let start =
             start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
@@ -330,7 +353,7 @@ impl Gateway {
         event.reason = Some(verdict.reason.clone());
         event.approval_id = Some(record.id.clone());
         event.detail = Some(super::admit::detail(decided));
-        self.0.store.record(start.into_iter().chain([event]).collect()).await
+        start.into_iter().chain([event]).collect()
     }
 
     /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show
@@ -355,7 +378,7 @@ impl Gateway {
 
     /// The elicitation's parameters: what a person reads, and the form.
     fn question(&self, in_force: &Arc<InForce>, decided: &Decided, record: &ApprovalRecord) -> Value {
-        let arguments = serde_json::to_string_pretty(&record.arguments).unwrap_or_default();
+        let arguments = shown_arguments(&record.arguments);
         let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
         let left = remaining(record, self.0.clock.now());
         let minutes = Duration::from_secs(left.as_secs().max(1));
@@ -366,7 +389,7 @@ impl Gateway {
             display_text(&record.binding.agent, 100),
             display_text(&record.binding.tool, 200),
             display_text(&record.action, 200),
-            display_text(&arguments, SHOWN_ARGUMENTS),
+            arguments,
             record.policy_id,
             display_text(&in_force.policies.data.redact_text(&record.reason), 500),
             record.cost_estimate_usd,
@@ -510,7 +533,7 @@ impl Gateway {
                     let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
                     refusal.reason = decided.verdict.reason.clone();
                     // The pending decision is recorded already.
-                    return Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)));
+                    return Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)));
                 }
             }
         }
@@ -535,12 +558,7 @@ impl Gateway {
         let mut event = self.refusal_event(request, Some(&decided.prepared), in_force, &refusal);
         mark(&mut event, &refusal);
         self.0.store.record(vec![event]).await?;
-        Ok(Step::Reply(refusal.reply(
-            request.kind,
-            &request.name,
-            request.trace_id,
-            &in_force.policies.snapshot,
-        )))
+        Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)))
     }
 
     /// Seals an upstream's own question for a modern client, with the upstream's state inside.
@@ -584,6 +602,30 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
     refusal.approval_id = Some(record.id.clone());
     refusal.cost_estimate = Some(decided.prepared.estimate.cost);
     refusal
+}
+
+/// The arguments over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
+/// that nothing in a value can look like a line of the prompt.
+fn shown_arguments(arguments: &Value) -> String {
+    let pretty = serde_json::to_string_pretty(arguments).unwrap_or_default();
+    let mut left = SHOWN_ARGUMENTS;
+    let mut lines = Vec::new();
+    let mut cut = 0;
+    for line in pretty.lines() {
+        let length = line.chars().count();
+        match left.checked_sub(length) {
+            Some(after) => {
+                left = after;
+                lines.push(display_text(line, length));
+            }
+            None if left > 0 => lines.push(display_text(line, std::mem::take(&mut left))),
+            None => cut += 1,
+        }
+    }
+    if cut > 0 {
+        lines.push(format!("… (cut: {cut} more lines)"));
+    }
+    lines.join("\n")
 }
 
 fn store_error(error: DecideError) -> StoreError {

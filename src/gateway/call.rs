@@ -12,7 +12,9 @@ use super::{
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
     identity::Principal,
-    model::{CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, TraceId, code},
+    model::{
+        CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, code,
+    },
     policy::Remediation,
 };
 use serde_json::{Map, Value, json};
@@ -28,7 +30,28 @@ pub(crate) struct Decided {
     /// The call as the agent made it, redacted, where a constraint or remediation changed it.
     pub(crate) original: Option<Value>,
     /// The remediation that was applied.
-    pub(crate) applied: Option<Arc<Remediation>>,
+    pub(crate) applied: Option<Applied>,
+}
+
+/// A remediation that changed the call, and who said so.
+pub(crate) struct Applied {
+    pub(crate) remediation: Arc<Remediation>,
+    policy_id: PolicyId,
+    rule_id: Option<RuleId>,
+    reason: String,
+}
+
+impl Decided {
+    /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
+    /// remediation.
+    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &str) {
+        match &self.applied {
+            Some(applied) if self.verdict.decision < Decision::RequireApproval => {
+                (&applied.policy_id, applied.rule_id.as_ref(), &applied.reason)
+            }
+            Some(_) | None => (&self.verdict.policy_id, self.verdict.rule_id.as_ref(), &self.verdict.reason),
+        }
+    }
 }
 
 impl Gateway {
@@ -37,10 +60,10 @@ impl Gateway {
         let Principal::Agent(agent) = &call.principal else {
             return Err(unknown(call.kind, &call.name));
         };
-        let trace_id =
-            trace_of(&call.meta, call.traceparent.as_deref()).unwrap_or_else(|| self.0.ids.trace_id());
+        let traced = trace_of(&call.meta, call.traceparent.as_deref());
+        let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = call.meta.get("tollgate/workflow_id").and_then(Value::as_str).map(str::to_owned);
-        let request = Request {
+        let mut request = Request {
             agent: agent.id.clone(),
             principal: call.principal,
             kind: call.kind,
@@ -80,11 +103,25 @@ impl Gateway {
                 let bound = Self::state_binding(&request, &decided);
                 return self.resume(&id, &bound, asking.client.clone(), responses).await;
             }
+            // The retry that brings an answer goes on with the trace in which it was asked for.
+            if traced.is_none()
+                && let Some(trace) = asking.trace()
+            {
+                request.trace_id = trace;
+            }
             if std::mem::take(&mut first) {
                 self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
             }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
+                if decided.verdict.decision < Decision::RequireApproval
+                    && let Some(asks) = asking.also.first()
+                {
+                    let verdict = &mut decided.verdict;
+                    verdict.policy_id = asks.policy_id.clone();
+                    verdict.rule_id = asks.rule_id.clone();
+                    verdict.reason = asks.reason.clone();
+                }
                 decided.verdict.decision = Decision::RequireApproval;
                 keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
             }
@@ -119,7 +156,7 @@ impl Gateway {
                 }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.
-                    refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
+                    refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
             };
         }
@@ -138,7 +175,7 @@ impl Gateway {
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
         let mut original: Option<Value> = None;
-        let mut applied: Option<Arc<Remediation>> = None;
+        let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
                 match self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some()) {
@@ -166,7 +203,12 @@ impl Gateway {
                 change =
                     change.and_then(|_| Ok(Some(edits::apply(&base, &remediation.edits)?.unwrap_or(base))));
                 other_tool = remediation.tool.clone();
-                applied = Some(remediation);
+                applied = Some(Applied {
+                    remediation,
+                    policy_id: verdict.policy_id.clone(),
+                    rule_id: verdict.rule_id.clone(),
+                    reason: verdict.reason.clone(),
+                });
             } else if verdict.decision > Decision::RequireApproval {
                 // Nothing will be dispatched: there is nothing to change.
                 change = Ok(None);
@@ -215,7 +257,7 @@ impl Gateway {
             refusal =
                 Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
         }
-        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
+        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
     }
 
     pub(crate) fn refusal_event(
@@ -250,7 +292,10 @@ impl Gateway {
         asking: &mut Asking,
     ) -> CallReply {
         let verdict = &decided.verdict;
-        let reason = format!("{}; approval is given to a use of it, never to this", verdict.reason.trim_end_matches('.'));
+        let reason = format!(
+            "{}; approval is given to a use of it, never to this",
+            verdict.reason.trim_end_matches('.')
+        );
         let refusal =
             Refusal::new(EventDecision::Deny, verdict.policy_id.clone(), verdict.rule_id.clone(), reason);
         self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await

@@ -43,10 +43,7 @@ mod tests {
         let digest = |text: &str| key.digest("tool", "t", &json::parse(text.as_bytes()).unwrap());
         assert_eq!(digest(r#"{"a":1,"b":2.50}"#), digest(r#"{"b":2.5,"a":1.0}"#));
         assert_ne!(digest(r#"{"a":9007199254740993}"#), digest(r#"{"a":9007199254740992}"#));
-        assert_ne!(
-            digest("{}"),
-            DigestKey::new(&[2; 32]).digest("tool", "t", &serde_json::json!({}))
-        );
+        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest("tool", "t", &serde_json::json!({})));
         assert_ne!(digest("{}"), key.digest("prompt", "t", &serde_json::json!({})));
         assert_ne!(digest("{}"), key.digest("tool", "u", &serde_json::json!({})));
     }

@@ -6,8 +6,7 @@ use super::{
     api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
     call::Decided,
-    complete,
-    edits,
+    complete, edits,
     news::ResourceWatch,
     parked::Seat,
     prepare::{Prepared, Request, Target, draft},
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{
-        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, PolicyId, RetryPlan, RpcError, TraceId, code,
+        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
     },
     policy::Constraints,
     redaction::{Place, Towards},
@@ -63,8 +62,9 @@ impl Gateway {
     ) -> Outgoing {
         let mut side_effect =
             draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
-        side_effect.policy_id = Some(decided.verdict.policy_id.clone());
-        side_effect.rule_id = decided.verdict.rule_id.clone();
+        let (policy, rule, _) = decided.says();
+        side_effect.policy_id = Some(policy.clone());
+        side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
             name: request.name.clone(),
@@ -72,7 +72,10 @@ impl Gateway {
             purpose: request.purpose.clone(),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
-            caller: CallerKey { agent: request.agent.clone(), session: session_of(request, asking.client.as_ref()) },
+            caller: CallerKey {
+                agent: request.agent.clone(),
+                session: session_of(request, asking.client.as_ref()),
+            },
             trace_id: request.trace_id,
             side_effect,
             continuation: asking.upstream_continuation(),
@@ -89,7 +92,9 @@ impl Gateway {
         gone: CancellationToken,
     ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
-        let Decided { prepared, verdict, original, applied } = decided;
+        let trace_id = outgoing.trace_id;
+        let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
+        let Decided { prepared, verdict, .. } = decided;
         let constraints = verdict.constraints;
         let started = self.0.clock.monotonic();
         let settings = in_force.config.upstreams.get(upstream.name());
@@ -103,7 +108,7 @@ impl Gateway {
             meta,
             rest,
             caller,
-            trace_id,
+            trace_id: _,
             mut side_effect,
             continuation,
             bound,
@@ -170,7 +175,17 @@ impl Gateway {
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
-                self.scope_values(&in_force, &side_effect_agent(&side_effect), &target, argument, known, result);
+                self.scope_values(
+                    &in_force,
+                    &side_effect_agent(&side_effect),
+                    &target,
+                    argument,
+                    known,
+                    result,
+                );
+            }
+            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
+                strip_modern(result);
             }
             cut = self.limit_result(
                 &in_force,
@@ -179,13 +194,8 @@ impl Gateway {
                 &place,
                 strict.then_some(estimate.result_tokens),
             );
-            if applied.is_some() || original.is_some() {
-                tell_change(
-                    result,
-                    &verdict.policy_id,
-                    &applied.as_deref().map(|a| json!({"tool": a.tool, "reason": a.reason})),
-                    trace_id,
-                );
+            if let Some(changed) = changed {
+                tell_change(result, changed);
             }
         }
         let result_tokens = match &ending.reply {
@@ -239,10 +249,9 @@ impl Gateway {
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
-        if let Err(error) = self.0.store.settle(settlement).await {
-            // The decision is committed; the record stays open and is settled as unknown when this process is gone.
-            tracing::error!(error = %error, trace.id = %trace_id, "a call could not be settled");
-        }
+        // The settlement is queued before the reply goes out and committed with the next group: the agent does not wait
+        // for the disk twice. Where it is lost with this process, the call is settled as unknown.
+        drop(self.0.store.settle(settlement));
         ending.reply
     }
 
@@ -480,7 +489,9 @@ fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
     }
     let has = |pointer: &str| client.capabilities().pointer(pointer).is_some();
     let mut session = request.session.to_string();
-    for pointer in ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"] {
+    for pointer in
+        ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"]
+    {
         session.push(if has(pointer) { '+' } else { '-' });
     }
     session.into()
@@ -533,22 +544,54 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
     Ending { reply, outcome, sent, reason: Some(reason) }
 }
 
+/// Members that only results of 2026-07-28 have; an earlier client does not know them.
+fn strip_modern(result: &mut Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    for member in ["resultType", "ttlMs", "cacheScope"] {
+        map.shift_remove(member);
+    }
+    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
+        meta.shift_remove("io.modelcontextprotocol/serverInfo");
+        if meta.is_empty() {
+            map.shift_remove("_meta");
+        }
+    }
+}
+
+/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
+fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
+    let (policy, rule, reason) = decided.says();
+    let mut told = json!({
+        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
+        "policy_id": policy,
+        "rule_id": rule,
+        "reason": format!("policy changed the call before it was made: {reason}"),
+        "trace_id": trace_id,
+        "policy_snapshot": in_force.policies.snapshot,
+        "dispatched": {
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+        },
+    });
+    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
+        let remediation = json!({
+            "mode": "apply",
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+            "reason": applied.remediation.reason,
+        });
+        map.shift_remove("dispatched");
+        map.insert("remediation".into(), remediation);
+    }
+    told
+}
+
 /// Tells the agent that its call was changed, where that is not plain from the result.
-fn tell_change(result: &mut Value, policy: &PolicyId, remediation: &Option<Value>, trace_id: TraceId) {
+fn tell_change(result: &mut Value, told: Value) {
     let Some(map) = result.as_object_mut() else { return };
     let meta = map.entry("_meta").or_insert_with(|| json!({}));
     if let Some(meta) = meta.as_object_mut() {
-        let decision = if remediation.is_some() { "remediate" } else { "allow_with_constraints" };
-        meta.insert(
-            "tollgate/decision".into(),
-            json!({
-                "decision": decision,
-                "policy_id": policy,
-                "reason": "the arguments were changed by policy before the call was made",
-                "trace_id": trace_id,
-                "remediation": remediation,
-            }),
-        );
+        meta.insert("tollgate/decision".into(), told);
     }
 }
 

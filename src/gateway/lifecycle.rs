@@ -1,6 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
-use super::{Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, parked::Parking, repeats::Repeats};
+use super::{
+    Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, parked::Parking, repeats::Repeats,
+};
 use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},

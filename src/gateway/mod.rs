@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     cost::{LearnedSizes, TokenCounter},
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{AgentId, EventType, },
+    model::{AgentId, EventType},
     policy::PolicySet,
     store::Store,
     upstream::{Health, UpstreamSet, UpstreamState},

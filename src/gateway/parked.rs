@@ -109,7 +109,8 @@ impl Waiting {
             self.numbered += 1;
             let free = |name: &String| !self.asked.iter().any(|(other, _)| other == name);
             let name = question.name.clone().filter(free);
-            self.asked.push((name.unwrap_or_else(|| format!("upstream_question_{}", self.numbered)), question));
+            self.asked
+                .push((name.unwrap_or_else(|| format!("upstream_question_{}", self.numbered)), question));
         }
     }
 
@@ -226,7 +227,10 @@ impl Gateway {
         waiting.answer(responses.unwrap_or_default());
         self.attend(waiting).await.unwrap_or_else(|_| {
             // Admission is behind it: only a task that failed is left.
-            Err(RpcError::new(code::INTERNAL_ERROR, "the gateway failed inside; the call's outcome is unknown"))
+            Err(RpcError::new(
+                code::INTERNAL_ERROR,
+                "the gateway failed inside; the call's outcome is unknown",
+            ))
         })
     }
 }

@@ -91,7 +91,8 @@ impl Relay {
         let mut questions = Vec::with_capacity(requests.len());
         for (name, mut request) in requests {
             let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let params = request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
+            let params =
+                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
             questions.push((Some(name.clone()), method, params));
             names.push(name);
         }
@@ -126,6 +127,8 @@ impl CallRelay for Relay {
             params = Value::Object(Map::new());
         }
         let answer = self.put(vec![(None, method, params)]).pop();
-        answer.unwrap_or_else(|| Box::pin(async { Err(RpcError::new(code::INTERNAL_ERROR, "nobody was asked")) }))
+        answer.unwrap_or_else(|| {
+            Box::pin(async { Err(RpcError::new(code::INTERNAL_ERROR, "nobody was asked")) })
+        })
     }
 }

@@ -123,7 +123,12 @@ fn hello(era: Era, mut result: Value) -> Hello {
     let mut take = |key: &str| result.get_mut(key).map(Value::take).unwrap_or_default();
     let versions = take("supportedVersions");
     let speaks_both = era == Era::Modern
-        && versions.as_array().into_iter().flatten().filter_map(Value::as_str).any(|v| wire::LEGACY_ACCEPTED.contains(&v));
+        && versions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|v| wire::LEGACY_ACCEPTED.contains(&v));
     let server_info = match era {
         Era::Legacy => take("serverInfo"),
         Era::Modern => take("_meta").get_mut(wire::KEY_SERVER).map(Value::take).unwrap_or_default(),

@@ -427,7 +427,9 @@ impl Server {
         let alone = match (&self.config.transport, self.config.isolation) {
             (UpstreamTransport::Stdio { .. }, Isolation::Shared) => false,
             (UpstreamTransport::Stdio { .. }, Isolation::Agent | Isolation::Session)
-            | (UpstreamTransport::Http { .. }, Isolation::Shared | Isolation::Agent | Isolation::Session) => true,
+            | (UpstreamTransport::Http { .. }, Isolation::Shared | Isolation::Agent | Isolation::Session) => {
+                true
+            }
         };
         let mirrored = alone && call.request.era == Era::Legacy && self.speaks_both.load(Ordering::Relaxed);
         mirrored.then_some(Era::Legacy)

@@ -149,7 +149,7 @@ pub(super) async fn agents(Given(port): State, _: Reader, RawQuery(query): RawQu
 /// Every tool behind the gateway.
 pub(super) async fn tools(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
-    Ok(Json(view::listing("tools", port.tools())))
+    Ok(Json(view::listing("tools", view::tools(&port.catalog(), &port.in_force().policies))))
 }
 
 /// Every upstream and how it stands.
