@@ -95,9 +95,7 @@ impl Gateway {
                         .await;
                 }
             };
-            if let Err(error) = asking.open(self, &request, &decided) {
-                return Err(error);
-            }
+            asking.open(self, &request, &decided)?;
             // No call of its own: the one in flight goes on.
             if let Some((id, responses)) = asking.parked() {
                 let bound = Self::state_binding(&request, &decided);

@@ -143,11 +143,12 @@ impl Gateway {
         let approved = verdict.decision == Decision::RequireApproval;
         let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
         let client = seat.client();
+        let rounds = Rounds { continuation, bound: &bound, approved };
         let conversation = async {
             match &purpose {
                 Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                    self.converse(&upstream, call, rounds, &client, relay).await
                 }
             }
         };
@@ -255,17 +256,16 @@ impl Gateway {
         ending.reply
     }
 
-    /// The call and, for a legacy client of a modern upstream, the questions in between.
+    /// The call and, where its client is asked here, the questions in between.
     async fn converse(
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        continuation: (Option<Map<String, Value>>, Option<String>),
+        rounds: Rounds<'_>,
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
-        bound: &[u8],
-        approved: bool,
     ) -> Ending {
+        let Rounds { continuation, bound, approved } = rounds;
         let modern = upstream.state().borrow().era == Some(Era::Modern);
         let (mut responses, mut state) = if modern { continuation } else { (None, None) };
         // Only then are the params needed again.
@@ -386,6 +386,16 @@ impl Gateway {
         }
         cut
     }
+}
+
+/// What the rounds of one call have of it.
+struct Rounds<'b> {
+    /// What a retry brought for the upstream: answers, and its own state.
+    continuation: (Option<Map<String, Value>>, Option<String>),
+    /// What handles are bound to.
+    bound: &'b [u8],
+    /// A person approved this one call.
+    approved: bool,
 }
 
 /// One call as every round of it needs it.
