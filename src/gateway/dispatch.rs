@@ -606,3 +606,23 @@ fn limits(constraints: &Constraints, timeout: Duration) -> Value {
         "redacted": constraints.redact.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_client_gets_no_member_of_the_later_version() {
+        let check = |mut result: Value, expect: Value| {
+            strip_modern(&mut result);
+            assert_eq!(result, expect);
+        };
+        check(
+            json!({"resultType": "complete", "content": [], "ttlMs": 1, "cacheScope": "private", "other": 1}),
+            json!({"content": [], "other": 1}),
+        );
+        let server = json!({"io.modelcontextprotocol/serverInfo": {"name": "x"}, "y": 1});
+        check(json!({"_meta": server}), json!({"_meta": {"y": 1}}));
+        check(json!({"_meta": {"io.modelcontextprotocol/serverInfo": {}}}), json!({}));
+    }
+}
