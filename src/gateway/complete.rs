@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn the_argument_is_told_from_what_is_known() {
-        let check = |kind, known: Value, expect: Value| assert_eq!(Value::Object(params(kind, "n", "b", &known)), expect);
+        let check = |kind, known: Value, expect: Value| {
+            assert_eq!(Value::Object(params(kind, "n", "b", &known)), expect)
+        };
         check(
             CallKind::Prompt,
             json!({"a": "1", "b": "x"}),

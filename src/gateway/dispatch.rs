@@ -417,7 +417,7 @@ impl Call {
         UpstreamRequest {
             method: self.method,
             params,
-            client_capabilities: client.capabilities().clone(),
+            client_capabilities: relayed(client.capabilities()),
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
@@ -469,6 +469,16 @@ fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, V
         params.insert("_meta".into(), Value::Object(meta));
     }
     params
+}
+
+/// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
+/// can follow.
+fn relayed(capabilities: &Value) -> Value {
+    let mut capabilities = capabilities.clone();
+    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+        extensions.shift_remove("io.modelcontextprotocol/tasks");
+    }
+    capabilities
 }
 
 /// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where

@@ -54,7 +54,9 @@ impl ResourceWatch {
             return true;
         }
         let (Some(changed), Some(own)) = (normalize_uri(uri), normalize_uri(&self.own)) else { return false };
-        changed.strip_prefix(own.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        changed
+            .strip_prefix(own.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

@@ -109,7 +109,8 @@ impl Waiting {
             self.numbered += 1;
             let free = |name: &String| !self.asked.iter().any(|(other, _)| other == name);
             let name = question.name.clone().filter(free);
-            self.asked.push((name.unwrap_or_else(|| format!("upstream_question_{}", self.numbered)), question));
+            self.asked
+                .push((name.unwrap_or_else(|| format!("upstream_question_{}", self.numbered)), question));
         }
     }
 
@@ -226,7 +227,96 @@ impl Gateway {
         waiting.answer(responses.unwrap_or_default());
         self.attend(waiting).await.unwrap_or_else(|_| {
             // Admission is behind it: only a task that failed is left.
-            Err(RpcError::new(code::INTERNAL_ERROR, "the gateway failed inside; the call's outcome is unknown"))
+            Err(RpcError::new(
+                code::INTERNAL_ERROR,
+                "the gateway failed inside; the call's outcome is unknown",
+            ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Era;
+    use tokio_util::sync::CancellationToken;
+
+    struct Client;
+
+    impl ClientPort for Client {
+        fn era(&self) -> Era {
+            Era::Modern
+        }
+        fn capabilities(&self) -> &Value {
+            &Value::Null
+        }
+        fn wants_progress(&self) -> bool {
+            false
+        }
+        fn log_level(&self) -> Option<String> {
+            None
+        }
+        fn notify(&self, _: &str, _: Value) {}
+        fn ask(&self, _: String, _: Value) -> Answering {
+            unreachable!("a modern client is asked in results")
+        }
+    }
+
+    fn waiting(agent: &str) -> (Waiting, CancellationToken) {
+        let gone = CancellationToken::new();
+        let task = tokio::spawn(std::future::pending());
+        let seats = Seat::new(Arc::new(Client));
+        (Waiting::new(agent.into(), b"bound".to_vec(), task, seats, gone.clone().drop_guard()), gone)
+    }
+
+    fn question(name: Option<&str>) -> (Option<String>, String, Value) {
+        (name.map(str::to_owned), "elicitation/create".to_owned(), json!({"message": "?"}))
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_stays_asked() {
+        let (mut waiting, _gone) = waiting("a");
+        let mut answers = waiting.seat.ask(vec![question(Some("name")), question(None)]);
+        let asked = waiting.questions.recv().await.unwrap();
+        waiting.take_in(asked);
+        let same_name = waiting.seat.ask(vec![question(Some("name"))]);
+        let asked = waiting.questions.recv().await.unwrap();
+        waiting.take_in(asked);
+        let names: Vec<String> = waiting.asked.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(names, ["name", "upstream_question_2", "upstream_question_3"]);
+        waiting.answer(Map::from_iter([("name".to_owned(), json!({"action": "accept"})), ("x".to_owned(), json!(1))]));
+        assert_eq!(waiting.requests().as_object().unwrap().len(), 2);
+        assert_eq!(answers.remove(0).await, Ok(json!({"action": "accept"})));
+        drop(same_name);
+        drop(waiting);
+        assert!(answers.remove(0).await.is_err(), "silence is no answer");
+    }
+
+    /// Who does not come back has gone away.
+    #[tokio::test]
+    async fn giving_up_a_parked_call_cancels_it() {
+        let parking = Parking::default();
+        let (one, gone) = waiting("a");
+        parking.put("1".to_owned(), one).unwrap();
+        assert!(!gone.is_cancelled());
+        drop(parking.take("1"));
+        assert!(gone.is_cancelled());
+        assert!(parking.take("1").is_none(), "a handle works once");
+        let (two, gone) = waiting("a");
+        parking.put("2".to_owned(), two).unwrap();
+        parking.clear();
+        assert!(gone.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn one_agent_cannot_take_all_places() {
+        let parking = Parking::default();
+        for id in 0..MOST_PER_AGENT {
+            parking.put(id.to_string(), waiting("a").0).unwrap();
+        }
+        let (over, gone) = waiting("a");
+        assert!(parking.put("over".to_owned(), over).is_err());
+        assert!(gone.is_cancelled());
+        assert!(parking.put("other".to_owned(), waiting("b").0).is_ok());
     }
 }

@@ -133,6 +133,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Target,
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
+    /// The target's name as records show it, masked where it looks like a secret.
+    pub(crate) shown: String,
     /// Masked, for records and prompts.
     pub(crate) recorded: Value,
     pub(crate) redacted: bool,
@@ -262,6 +264,7 @@ impl Inner {
         let prepared = Prepared {
             redacted: inspected.redacted,
             level: facts.data.level,
+            shown: policies.data.redact_text(target.full()).into_owned(),
             recorded: inspected.recorded.into_owned(),
             towards,
             attended: agent.attended,
@@ -380,7 +383,7 @@ pub(crate) fn draft(
             event.cost_estimate_usd = Some(prepared.estimate.cost);
             event.sensitivity_level = prepared.level;
             event.redacted = prepared.redacted;
-            event.tool = Some(in_force.policies.data.redact_text(prepared.target.full()).into_owned());
+            event.tool = Some(prepared.shown.clone());
             event.upstream = Some(prepared.target.upstream().clone());
             event.capability_id = prepared.facts.capabilities.first().cloned();
         }
