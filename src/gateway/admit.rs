@@ -11,7 +11,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    decision::ApprovalRequirement,
+    decision::{ApprovalRequirement, Step, Trace},
     model::{Decision, EventDecision, EventDraft, EventType},
     policy::{ApprovalRule, ChannelKind},
     store::{Admission, AdmitRequest, ApprovalRecord},
@@ -42,6 +42,8 @@ pub(crate) enum AdmitError {
     AskAbout(Box<ApprovalRequirement>, Arc<Value>),
     /// A limit is full, or the store does not answer.
     Refused(Box<Refusal>),
+    /// Refused before the store was asked: its record is still to be made.
+    Unrecorded(Box<Refusal>),
 }
 
 impl Gateway {
@@ -88,10 +90,9 @@ impl Gateway {
     ) -> Result<Permit, AdmitError> {
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;
-        let upstream =
-            self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
-                AdmitError::Refused(Box::new(Refusal::deny("scope", "its upstream is gone")))
-            })?;
+        let upstream = self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
+            AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone")))
+        })?;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
             (Some(_), _, _) => EventDecision::Approved,
             (None, Some(_), _) => EventDecision::Remediate,
@@ -182,9 +183,26 @@ fn budget_approval() -> ApprovalRule {
 pub(crate) fn detail(decided: &Decided) -> Value {
     let mut detail = Map::new();
     detail.insert("arguments".into(), decided.prepared.recorded.clone());
-    if let Some(original) = &decided.original {
-        detail.insert("original_arguments".into(), original.clone());
+    if let Some((tool, arguments)) = &decided.original {
+        if tool != decided.prepared.target.full() {
+            detail.insert("original_tool".into(), json!(tool));
+        }
+        detail.insert("original_arguments".into(), arguments.clone());
     }
-    detail.insert("steps".into(), json!(decided.verdict.trace.steps));
+    detail.insert("steps".into(), steps(&decided.verdict.trace));
     Value::Object(detail)
+}
+
+/// Every policy's say, in the words of events; what a shadow policy said is a `would_*`.
+pub(crate) fn steps(trace: &Trace) -> Value {
+    let step = |step: &Step| {
+        let mut value = json!(step);
+        if let Some(map) = value.as_object_mut() {
+            let word = step.decision.event_word();
+            let word = if step.shadow { format!("would_{word}") } else { word.to_string() };
+            map.insert("decision".into(), word.into());
+        }
+        value
+    };
+    trace.steps.iter().map(step).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Gateway, InForce,
-    admit::AdmitError,
+    admit::{AdmitError, steps},
     api::{CallReply, IncomingCall},
     approve::{Asking, Step},
     edits,
@@ -27,8 +27,8 @@ const MAX_CHANGES: usize = 4;
 pub(crate) struct Decided {
     pub(crate) prepared: Prepared,
     pub(crate) verdict: Verdict,
-    /// The call as the agent made it, redacted, where a constraint or remediation changed it.
-    pub(crate) original: Option<Value>,
+    /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
+    pub(crate) original: Option<(Arc<str>, Value)>,
     /// The remediation that was applied.
     pub(crate) applied: Option<Applied>,
 }
@@ -73,6 +73,7 @@ impl Gateway {
             session: call.session,
             workflow: workflow.or(call.workflow),
             trace_id,
+            traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
             name: call.name,
         };
@@ -95,9 +96,7 @@ impl Gateway {
                         .await;
                 }
             };
-            if let Err(error) = asking.open(self, &request, &decided) {
-                return Err(error);
-            }
+            asking.open(self, &request, &decided)?;
             // No call of its own: the one in flight goes on.
             if let Some((id, responses)) = asking.parked() {
                 let bound = Self::state_binding(&request, &decided);
@@ -132,7 +131,14 @@ impl Gateway {
                 }
                 Decision::RequireApproval => {
                     match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
-                        Step::Use(record) => Some(record),
+                        Step::Use(record) => {
+                            // The call that uses an approval joins the trace that asked for it, unless it is part
+                            // of it or of another already.
+                            if traced.is_none() && !asking.started() {
+                                request.trace_id = record.trace_id;
+                            }
+                            Some(*record)
+                        }
                         Step::Again => continue,
                         Step::Reply(reply) => return reply,
                     }
@@ -154,6 +160,9 @@ impl Gateway {
                     arguments = kept.unwrap_or(returned);
                     continue;
                 }
+                Err(AdmitError::Unrecorded(refusal)) => {
+                    self.refuse(&request, None, &in_force, *refusal, &mut asking).await
+                }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
@@ -174,7 +183,7 @@ impl Gateway {
         let mut name = request.name.clone();
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
-        let mut original: Option<Value> = None;
+        let mut original: Option<(Arc<str>, Value)> = None;
         let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
@@ -219,7 +228,7 @@ impl Gateway {
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(Some(changed)) => {
-                    original.get_or_insert(prepared.recorded);
+                    original.get_or_insert_with(|| (prepared.target.full().clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
                         name = tool.to_string();
@@ -279,6 +288,9 @@ impl Gateway {
         if let Some(remediation) = &refusal.remediation {
             detail.insert("remediation".into(), remediation.clone());
         }
+        if !refusal.steps.is_null() {
+            detail.insert("steps".into(), refusal.steps.clone());
+        }
         event.detail = Some(Value::Object(detail));
         event
     }
@@ -308,8 +320,9 @@ impl Gateway {
             None,
             "not in this agent's scope, or not there",
         );
+        let start = draft(EventType::AgentStart, request, None, in_force, self.0.clock.now());
         let event = self.refusal_event(request, None, in_force, &refusal);
-        if let Err(error) = self.0.store.record(vec![event]).await {
+        if let Err(error) = self.0.store.record(vec![start, event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
         }
         Err(unknown(request.kind, &request.name))
@@ -331,8 +344,8 @@ pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
         CallKind::Tool => RpcError::new(code::INVALID_PARAMS, format!("Unknown tool: {shown}")),
         CallKind::Prompt => RpcError::new(code::INVALID_PARAMS, format!("Unknown prompt: {shown}")),
         CallKind::Resource => {
-            // The front turns this into -32002 for a legacy client.
-            RpcError::new(code::INVALID_PARAMS, "Resource not found").with_data(json!({"uri": shown}))
+            // The front turns this into -32602 for a client of 2026-07-28.
+            RpcError::new(code::RESOURCE_NOT_FOUND, "Resource not found").with_data(json!({"uri": shown}))
         }
     }
 }
@@ -352,6 +365,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
         verdict.rule_id.clone(),
         verdict.reason.clone(),
     );
+    refusal.steps = steps(&verdict.trace);
     refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
     if verdict.decision == Decision::Suggest {

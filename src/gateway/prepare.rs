@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) session: Arc<str>,
     pub(crate) workflow: Option<String>,
     pub(crate) trace_id: TraceId,
+    /// The trace is the caller's own, not made here.
+    pub(crate) traced: bool,
     pub(crate) call_id: CallId,
 }
 
@@ -278,19 +280,13 @@ impl Inner {
             workflow,
             operator,
         };
-        let stop = |policy: &str, reason: String| {
-            let reason = policies.data.redact_text(&reason).into_owned();
-            Err(Refusal::deny(policy, reason))
+        let (policy, reason) = match (violations, blocked) {
+            (Some(reason), _) => ("schema", reason),
+            (None, Some(reason)) => ("data", reason),
+            (None, None) => return Ok(prepared),
         };
-        let checked = match (violations, blocked) {
-            (Some(reason), _) => stop("schema", reason),
-            (None, Some(reason)) => stop("data", reason),
-            (None, None) => Ok(()),
-        };
-        match checked {
-            Ok(()) => Ok(prepared),
-            Err(refusal) => Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared)))),
-        }
+        let refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
@@ -354,7 +350,7 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
         .filter(|name| match &***name {
             "workflow_id" => !workflow,
             "user" => !user,
-            "trace_id" => !request.meta.contains_key("traceparent"),
+            "trace_id" => !request.traced,
             other => !request.meta.contains_key(other),
         })
         .cloned()

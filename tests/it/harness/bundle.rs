@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 /// The digest of a key as authority.yaml holds it.
-pub(crate) fn digest(key: &str) -> String {
+fn digest(key: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(key)))
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn authority() -> String {
 }
 
 /// Name and text of each file in `=== name` form.
-pub(crate) fn files_of(text: &str) -> Vec<(String, String)> {
+fn files_of(text: &str) -> Vec<(String, String)> {
     text.split("=== ")
         .skip(1)
         .map(|part| {

@@ -4,8 +4,8 @@ mod bundle;
 mod client;
 mod upstream;
 
-pub(crate) use bundle::{digest, files_of};
-pub(crate) use client::{Client, Reply, form, pending};
+pub(crate) use bundle::authority;
+pub(crate) use client::{Client, Stream, form, pending};
 pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use tollgate::{
 };
 
 /// No test waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for what must happen.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {

@@ -54,6 +54,7 @@ struct Inner {
     resources: Mutex<Vec<Value>>,
     prompts: Mutex<Vec<Value>>,
     news: broadcast::Sender<String>,
+    listeners: watch::Sender<usize>,
     modern: bool,
 }
 
@@ -110,6 +111,7 @@ impl Scripted {
             resources: Mutex::new(vec![item("file:///open/a.txt"), item("file:///closed/b.txt")]),
             prompts: Mutex::new(vec![prompt("short"), prompt("long")]),
             news: broadcast::channel(16).0,
+            listeners: watch::Sender::new(0),
             modern,
         });
         let (address, stop) = listen(inner.clone(), ([127, 0, 0, 1], 0).into()).await;
@@ -148,8 +150,10 @@ impl Scripted {
         *self.inner.tools.lock() = pages;
     }
 
-    /// Says that its tools changed.
-    pub(crate) fn announce(&self) {
+    /// Says that its tools changed, as soon as somebody listens.
+    pub(crate) async fn announce(&self) {
+        let mut listeners = self.inner.listeners.subscribe();
+        super::soon(listeners.wait_for(|listeners| *listeners > 0)).await.unwrap();
         let text = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}).to_string();
         self.inner.news.send(text).ok();
     }
@@ -254,6 +258,7 @@ fn news(inner: &Inner) -> Response {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let mut news = inner.news.subscribe();
+    inner.listeners.send_modify(|listeners| *listeners += 1);
     let stream = async_stream::stream! {
         while let Ok(message) = news.recv().await {
             yield Ok::<_, std::io::Error>(format!("event: message\ndata: {message}\n\n"));
