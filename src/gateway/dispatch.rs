@@ -11,7 +11,11 @@ use super::{
     relay::Relay,
 };
 use crate::{
-    model::{CallKind, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code},
+    catalog::naming::strip_reserved,
+    model::{
+        CallKind, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
+        pointer::Pointer,
+    },
     policy::Constraints,
     redaction::{Place, Towards},
     store::Settlement,
@@ -26,7 +30,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// What dispatch needs beside the permit, taken from the request before its task starts.
 pub(crate) struct Outgoing {
-    name: String,
     kind: CallKind,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
@@ -63,7 +66,6 @@ impl Gateway {
         side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
-            name: request.name.clone(),
             kind: request.kind,
             meta: request.meta.clone(),
             rest: request.rest.clone(),
@@ -93,18 +95,8 @@ impl Gateway {
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
         let strict = verdict.limits.budgets.iter().any(|b| b.strict);
-        let Outgoing {
-            name,
-            kind,
-            meta,
-            rest,
-            caller,
-            client,
-            trace_id: _,
-            mut side_effect,
-            continuation,
-            bound,
-        } = outgoing;
+        let Outgoing { kind, meta, rest, caller, client, trace_id: _, mut side_effect, continuation, bound } =
+            outgoing;
         let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
         drop(facts);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
@@ -116,14 +108,15 @@ impl Gateway {
                 CallKind::Resource => "resources/read",
                 CallKind::Prompt => "prompts/get",
             },
-            params: params(kind, target.own_name(), &name, arguments, meta, rest),
+            params: params(kind, target.own_name(), arguments, meta, rest),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id,
             caller,
             headers,
         };
-        let relay = Arc::new(Relay::new(client.clone(), upstream.name().clone()));
+        let relay = Relay::new(client.clone(), target.clone(), in_force.clone(), constraints.redact.clone());
+        let relay = Arc::new(relay);
         let ending = tokio::select! {
             biased;
             () = gone.cancelled() => Ending {
@@ -143,8 +136,12 @@ impl Gateway {
         };
         let mut size = 0;
         let mut cut = false;
+        if let Err(error) = &mut ending.reply {
+            edits::strip_reserved_error(error);
+            limit_error(&in_force, error, &place, &constraints.redact);
+        }
         if let Ok(result) = &mut ending.reply {
-            edits::strip_reserved(result);
+            strip_reserved(result);
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
                 strip_modern(result);
             }
@@ -195,8 +192,8 @@ impl Gateway {
             }
         };
         let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
-            self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
-            (target.full().to_string(), result_tokens)
+            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
+            (target.learned_as().to_string(), result_tokens)
         });
         let took = self.0.clock.monotonic().saturating_sub(started);
         side_effect.timestamp = self.0.clock.now();
@@ -297,13 +294,21 @@ impl Gateway {
         place: &Place<'_>,
         reserved_tokens: Option<u64>,
     ) -> bool {
+        let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+        // Our own seal: it looks like a secret, and is none.
+        let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
         match in_force.policies.data.inspect_result(result, place, &constraints.redact).towards {
             Towards::Unchanged => {}
             Towards::Changed(changed) => *result = changed,
             Towards::Blocked(reason) => {
-                let text = format!("The result was withheld by the data policy: {reason}.");
+                let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
+                return false;
             }
+        }
+        if let (Some(sealed), Some(map)) = (sealed, result.as_object_mut()) {
+            map.insert("requestState".into(), sealed);
+            return false;
         }
         let tokens = match (constraints.max_result_tokens, reserved_tokens) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -340,6 +345,22 @@ impl Gateway {
         }
         cut
     }
+}
+
+fn withheld(reason: &str) -> String {
+    format!("The result was withheld by the data policy: {reason}.")
+}
+
+/// An upstream's error under the same data rules as its results.
+fn limit_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
+    let told = json!({"message": error.message, "data": error.data});
+    let changed = match in_force.policies.data.inspect_result(&told, place, redact).towards {
+        Towards::Unchanged => return,
+        Towards::Changed(changed) => changed,
+        Towards::Blocked(reason) => json!({"message": withheld(&reason)}),
+    };
+    error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+    error.data = changed.get("data").filter(|data| !data.is_null()).cloned();
 }
 
 /// One call as every round of it needs it.
@@ -386,18 +407,22 @@ impl Call {
 fn params(
     kind: CallKind,
     own_name: &str,
-    uri: &str,
     arguments: Value,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
 ) -> Map<String, Value> {
     let mut params = rest;
+    // Only what was sealed for this call goes back to an upstream that asked.
+    params.shift_remove("inputResponses");
+    params.shift_remove("requestState");
     match kind {
         CallKind::Tool | CallKind::Prompt => {
             params.insert("name".into(), Value::String(own_name.to_owned()));
             params.insert("arguments".into(), arguments);
         }
         CallKind::Resource => {
+            // As it was decided: policy or the data rules may have changed it.
+            let uri = super::call::uri_of(&arguments).unwrap_or_default();
             params.insert("uri".into(), Value::String(uri.to_owned()));
         }
     }

@@ -1,10 +1,11 @@
 //! What an upstream says to the client before it answers: in order, to this call's client only, and with the
 //! upstream's name in front of what a person reads.
 
-use super::{api::ClientPort, approve::supports_form};
+use super::{InForce, api::ClientPort, approve::supports_form, prepare::Target};
 use crate::{
-    model::{RpcError, UpstreamName, code},
-    redaction::display_text,
+    catalog::naming::strip_reserved,
+    model::{RpcError, UpstreamName, code, pointer::Pointer},
+    redaction::{Place, Towards, display_text, is_hidden},
     upstream::{CallRelay, Era},
 };
 use futures::future::BoxFuture;
@@ -17,11 +18,35 @@ const MAX_QUESTIONS: usize = 16;
 pub(crate) struct Relay {
     client: Arc<dyn ClientPort>,
     upstream: UpstreamName,
+    target: Target,
+    in_force: Arc<InForce>,
+    redact: Vec<Pointer>,
 }
 
 impl Relay {
-    pub(crate) fn new(client: Arc<dyn ClientPort>, upstream: UpstreamName) -> Self {
-        Self { client, upstream }
+    pub(crate) fn new(
+        client: Arc<dyn ClientPort>,
+        target: Target,
+        in_force: Arc<InForce>,
+        redact: Vec<Pointer>,
+    ) -> Self {
+        Self { client, upstream: target.upstream().clone(), target, in_force, redact }
+    }
+
+    /// What an upstream says on the way is held to the same rules as its result. The error says why it may not pass.
+    fn limited(&self, mut params: Value) -> Result<Value, String> {
+        strip_reserved(&mut params);
+        let place = Place {
+            upstream: &self.upstream,
+            tool: self.target.full(),
+            labels: self.target.labels(),
+            sensitive: self.target.sensitive(),
+        };
+        match self.in_force.policies.data.inspect_result(&params, &place, &self.redact).towards {
+            Towards::Unchanged => Ok(params),
+            Towards::Changed(changed) => Ok(changed),
+            Towards::Blocked(reason) => Err(reason),
+        }
     }
 
     /// Whether the client declared what this question needs.
@@ -40,10 +65,12 @@ impl Relay {
 
     /// Puts the upstream's name in front of an elicitation's message.
     fn label(&self, method: &str, params: &mut Value) {
-        if method == "elicitation/create"
-            && let Some(Value::String(message)) = params.get_mut("message")
-        {
-            *message = format!("[{}] {}", self.upstream, display_text(message, 4000));
+        let Some(map) = params.as_object_mut().filter(|_| method == "elicitation/create") else { return };
+        let message = map.get("message").and_then(Value::as_str).unwrap_or_default();
+        let labelled = format!("[{}] {}", self.upstream, display_text(message, 4000));
+        map.insert("message".into(), Value::String(labelled));
+        if let Some(schema) = map.get_mut("requestedSchema") {
+            show_words(schema);
         }
     }
 
@@ -87,12 +114,35 @@ impl Relay {
     }
 }
 
+/// What a form shows of its fields, without characters that nobody sees.
+fn show_words(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text)
+                        if matches!(key.as_str(), "title" | "description") && text.chars().any(is_hidden) =>
+                    {
+                        *text = display_text(text, 4000);
+                    }
+                    other => show_words(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(show_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 impl CallRelay for Relay {
     fn notify(&self, method: &str, params: Value) {
-        self.client.notify(method, params);
+        // What the rules hold back is not told: a notification has no other answer.
+        if let Ok(params) = self.limited(params) {
+            self.client.notify(method, params);
+        }
     }
 
-    fn ask(&self, method: String, mut params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
+    fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
         if self.client.era() == Era::Modern {
             let error = RpcError::new(
                 code::INTERNAL_ERROR,
@@ -104,6 +154,14 @@ impl CallRelay for Relay {
             let error = self.unsupported(&method);
             return Box::pin(async { Err(error) });
         }
+        let mut params = match self.limited(params) {
+            Ok(params) => params,
+            Err(reason) => {
+                let text = format!("the question was withheld by the data policy: {reason}");
+                let error = RpcError::new(code::INTERNAL_ERROR, text);
+                return Box::pin(async { Err(error) });
+            }
+        };
         self.label(&method, &mut params);
         self.client.ask(method, params)
     }
