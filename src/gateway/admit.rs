@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     decision::ApprovalRequirement,
-    model::{Decision, EventDecision, EventDraft, EventType},
+    model::{Decision, EventDecision, EventDraft, EventType, Outcome},
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission, AdmitRequest, ApprovalRecord},
+    store::{Admission, AdmitRequest, ApprovalRecord, Settlement},
     upstream::Upstream,
 };
 use serde_json::{Map, Value, json};
@@ -39,8 +39,12 @@ impl Permit {
 pub(crate) enum AdmitError {
     /// A budget asks for a person; the arguments come back unused.
     AskAbout(Box<ApprovalRequirement>, Arc<Value>),
+    /// Another bundle or configuration is in force by now: the call is decided under that one.
+    Replaced(Arc<Value>),
     /// A limit is full, or the store does not answer.
     Refused(Box<Refusal>),
+    /// The store was not asked.
+    Unrecorded(Box<Refusal>),
 }
 
 impl Gateway {
@@ -54,9 +58,19 @@ impl Gateway {
         approval: Option<ApprovalRecord>,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
+        // Taken before the look at what is in force: a reload replaces that first, so this is the upstream that was
+        // decided on.
+        let upstream = self.0.upstreams.get(decided.prepared.target.upstream());
+        if !Arc::ptr_eq(in_force, &self.0.in_force.load()) {
+            return Err(AdmitError::Replaced(decided.prepared.arguments));
+        }
+        let Some(upstream) = upstream else {
+            return Err(AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone"))));
+        };
         let gone = CancellationToken::new();
         let cancel_when_dropped = gone.clone().drop_guard();
         let gateway = self.clone();
+        let under = in_force;
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
         // Drafted in the order of the records, so that their times keep to it too.
@@ -64,7 +78,7 @@ impl Gateway {
         let start = asking.start().then(|| drafted(EventType::AgentStart));
         let event = drafted(EventType::AgentDecision);
         let tracked = self.0.in_flight.track_future(async move {
-            let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
+            let permit = gateway.admit(&in_force, upstream, decided, approval, start, event).await?;
             Ok(gateway.dispatch(permit, dispatch, gone).await)
         });
         let reply = tokio::spawn(tracked).await;
@@ -72,7 +86,22 @@ impl Gateway {
         match reply {
             Ok(reply) => reply,
             Err(error) => {
-                tracing::error!(error = %error, "a call's task failed");
+                // A panic's own text may quote what it was given: it is not told (I5).
+                tracing::error!(panicked = error.is_panic(), trace.id = %request.trace_id, "a call's task failed");
+                let mut event = draft(EventType::AgentSideEffect, request, None, under, self.0.clock.now());
+                event.outcome = Some(Outcome::Unknown);
+                event.reason =
+                    Some("the gateway failed inside; whether the upstream acted is unknown".to_owned());
+                let settlement = Settlement {
+                    call_id: request.call_id.clone(),
+                    event,
+                    tokens: None,
+                    cost: None,
+                    outcome: Outcome::Unknown,
+                    learned: None,
+                };
+                // Where it was never admitted there is nothing to settle, and the store says so.
+                self.0.store.settle(settlement).await.ok();
                 Err(AdmitError::Refused(Box::new(Refusal::deny(
                     "internal",
                     "the gateway failed inside; the call's outcome is unknown",
@@ -84,6 +113,7 @@ impl Gateway {
     async fn admit(
         &self,
         in_force: &Arc<InForce>,
+        upstream: Arc<dyn Upstream>,
         decided: Decided,
         approval: Option<ApprovalRecord>,
         start: Option<EventDraft>,
@@ -91,10 +121,6 @@ impl Gateway {
     ) -> Result<Permit, AdmitError> {
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;
-        let upstream =
-            self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
-                AdmitError::Refused(Box::new(Refusal::deny("scope", "its upstream is gone")))
-            })?;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
             (Some(_), _, _) => EventDecision::Approved,
             (None, Some(_), _) => EventDecision::Remediate,
