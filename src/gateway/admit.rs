@@ -6,14 +6,15 @@ use super::{
     api::CallReply,
     approve::{Asking, binding},
     call::{Decided, store_policy},
+    parked::{Seat, Waiting},
     prepare::{Request, draft},
     refusal::Refusal,
 };
 use crate::{
-    decision::ApprovalRequirement,
-    model::{Decision, EventDecision, EventDraft, EventType, Outcome},
+    decision::{ApprovalRequirement, Step, Trace},
+    model::{Decision, EventDecision, EventDraft, EventType},
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission, AdmitRequest, ApprovalRecord, Settlement},
+    store::{Admission, AdmitRequest, ApprovalRecord},
     upstream::Upstream,
 };
 use serde_json::{Map, Value, json};
@@ -43,7 +44,7 @@ pub(crate) enum AdmitError {
     Replaced(Arc<Value>),
     /// A limit is full, or the store does not answer.
     Refused(Box<Refusal>),
-    /// The store was not asked.
+    /// Refused before the store was asked: its record is still to be made.
     Unrecorded(Box<Refusal>),
 }
 
@@ -70,44 +71,24 @@ impl Gateway {
         let gone = CancellationToken::new();
         let cancel_when_dropped = gone.clone().drop_guard();
         let gateway = self.clone();
-        let under = in_force;
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
         // Drafted in the order of the records, so that their times keep to it too.
         let drafted = |kind| draft(kind, request, Some(&decided.prepared), &in_force, self.0.clock.now());
         let start = asking.start().then(|| drafted(EventType::AgentStart));
-        let event = drafted(EventType::AgentDecision);
+        let mut event = drafted(EventType::AgentDecision);
+        // Completed by admission, which knows the rest.
+        event.detail = request.method().map(|method| json!({"method": method}));
+        let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
+        let (seat, questions) = Seat::new(asking.client.clone());
+        let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, upstream, decided, approval, start, event).await?;
-            Ok(gateway.dispatch(permit, dispatch, gone).await)
+            Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
-        let reply = tokio::spawn(tracked).await;
-        drop(cancel_when_dropped);
-        match reply {
-            Ok(reply) => reply,
-            Err(error) => {
-                // A panic's own text may quote what it was given: it is not told (I5).
-                tracing::error!(panicked = error.is_panic(), trace.id = %request.trace_id, "a call's task failed");
-                let mut event = draft(EventType::AgentSideEffect, request, None, under, self.0.clock.now());
-                event.outcome = Some(Outcome::Unknown);
-                event.reason =
-                    Some("the gateway failed inside; whether the upstream acted is unknown".to_owned());
-                let settlement = Settlement {
-                    call_id: request.call_id.clone(),
-                    event,
-                    tokens: None,
-                    cost: None,
-                    outcome: Outcome::Unknown,
-                    learned: None,
-                };
-                // Where it was never admitted there is nothing to settle, and the store says so.
-                self.0.store.settle(settlement).await.ok();
-                Err(AdmitError::Refused(Box::new(Refusal::deny(
-                    "internal",
-                    "the gateway failed inside; the call's outcome is unknown",
-                ))))
-            }
-        }
+        let task = tokio::spawn(tracked);
+        let (agent, call_id, bound) = waiting;
+        self.attend(Waiting::new(agent, call_id, bound, task, (seat, questions), cancel_when_dropped)).await
     }
 
     async fn admit(
@@ -142,7 +123,11 @@ impl Gateway {
         event.reason = Some(reason.to_owned());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
-        event.detail = Some(detail(&decided));
+        let mut told = detail(&decided);
+        if let (Some(told), Some(Value::Object(known))) = (told.as_object_mut(), event.detail.take()) {
+            told.extend(known);
+        }
+        event.detail = Some(told);
         let admission = self
             .0
             .store
@@ -207,9 +192,26 @@ fn budget_approval() -> ApprovalRule {
 pub(crate) fn detail(decided: &Decided) -> Value {
     let mut detail = Map::new();
     detail.insert("arguments".into(), decided.prepared.recorded.clone());
-    if let Some(original) = &decided.original {
-        detail.insert("original_arguments".into(), original.clone());
+    if let Some((tool, arguments)) = &decided.original {
+        if tool != decided.prepared.target.full() {
+            detail.insert("original_tool".into(), json!(tool));
+        }
+        detail.insert("original_arguments".into(), arguments.clone());
     }
-    detail.insert("steps".into(), json!(decided.verdict.trace.steps));
+    detail.insert("steps".into(), steps(&decided.verdict.trace));
     Value::Object(detail)
+}
+
+/// Every policy's say, in the words of events; what a shadow policy said is a `would_*`.
+pub(crate) fn steps(trace: &Trace) -> Value {
+    let step = |step: &Step| {
+        let mut value = json!(step);
+        if let Some(map) = value.as_object_mut() {
+            let word = step.decision.event_word();
+            let word = if step.shadow { format!("would_{word}") } else { word.to_string() };
+            map.insert("decision".into(), word.into());
+        }
+        value
+    };
+    trace.steps.iter().map(step).collect()
 }

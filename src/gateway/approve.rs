@@ -53,12 +53,14 @@ enum Opened {
     Approval(ApprovalId, TraceId),
     /// An upstream's question, with its own state.
     Upstream(Option<String>),
+    /// A call that is still in flight.
+    Parked(String),
 }
 
 /// What to do next.
 pub(crate) enum Step {
     /// An approval that this call may use.
-    Use(ApprovalRecord),
+    Use(Box<ApprovalRecord>),
     /// Something changed: evaluate again.
     Again,
     /// Nothing is dispatched.
@@ -105,6 +107,11 @@ impl Asking {
         !std::mem::replace(&mut self.started, true)
     }
 
+    /// Whether anything of the call stands in the audit already.
+    pub(crate) fn started(&self) -> bool {
+        self.started
+    }
+
     /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
     /// and changes nothing.
     pub(crate) fn open(
@@ -131,17 +138,36 @@ impl Asking {
     pub(crate) fn trace(&self) -> Option<TraceId> {
         match &self.opened {
             Some(Opened::Approval(_, trace)) => Some(*trace),
-            Some(Opened::Upstream(_)) | None => None,
+            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
     }
 
     /// What goes back to an upstream that asked: its own state and the answers to its own questions.
+    /// An upstream that gave no state of its own gets the answers as they came; an answer to our own question is
+    /// nobody else's.
     pub(crate) fn upstream_continuation(&mut self) -> (Option<Map<String, Value>>, Option<String>) {
-        match self.opened.take() {
-            Some(Opened::Upstream(state)) => (self.responses.take(), state),
-            other => {
+        let state = match self.opened.take() {
+            Some(Opened::Upstream(state)) => state,
+            None => None,
+            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
                 self.opened = other;
-                (None, None)
+                return (None, None);
+            }
+        };
+        let mut responses = self.responses.take();
+        if let Some(responses) = &mut responses {
+            responses.shift_remove(QUESTION);
+        }
+        (responses.filter(|responses| !responses.is_empty()), state)
+    }
+
+    /// The parked call that a retry wants to go on with, and the answers it brings.
+    pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
+        match self.opened.take() {
+            Some(Opened::Parked(id)) => Some((id, self.responses.take())),
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
+                self.opened = other;
+                None
             }
         }
     }
@@ -154,7 +180,7 @@ impl Asking {
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)
             }
-            Some(Opened::Approval(..) | Opened::Upstream(_)) | None => None,
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
     }
 }
@@ -206,7 +232,9 @@ impl Gateway {
         let now = self.0.clock.now();
         let found = self.0.store.approval_for(binding.clone(), requirements.clone(), now).await?;
         let record = match found {
-            Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
+            Some(record) if record.status == ApprovalStatus::Approved => {
+                return Ok(Step::Use(Box::new(record)));
+            }
             Some(record) if record.status == ApprovalStatus::Pending => record,
             Some(_) | None => self.ask(in_force, request, decided, binding, requirements, asking).await?,
         };
@@ -284,6 +312,7 @@ impl Gateway {
             call_id: request.call_id.clone(),
             trace_id: request.trace_id,
             workflow_id: prepared.workflow.clone(),
+            capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
             action: prepared.target.action().to_string(),
             arguments: prepared.recorded.clone(),
@@ -550,9 +579,15 @@ impl Gateway {
     }
 
     /// Seals an upstream's own question for a modern client, with the upstream's state inside.
-    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: Option<String>) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(state)).map_err(|e| e.to_string())?;
+    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: String) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(Some(state))).map_err(|e| e.to_string())?;
         self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
+    }
+
+    /// Seals the handle of a parked call.
+    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, super::parked::PATIENCE)
     }
 
     /// What a sealed state of this call is bound to.

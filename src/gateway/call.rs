@@ -2,7 +2,7 @@
 
 use super::{
     Gateway, InForce,
-    admit::AdmitError,
+    admit::{AdmitError, steps},
     api::{CallReply, IncomingCall},
     approve::{Asking, Step},
     edits,
@@ -27,8 +27,8 @@ const MAX_CHANGES: usize = 4;
 pub(crate) struct Decided {
     pub(crate) prepared: Prepared,
     pub(crate) verdict: Verdict,
-    /// The call as the agent made it, redacted, where a constraint or remediation changed it.
-    pub(crate) original: Option<Value>,
+    /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
+    pub(crate) original: Option<(Arc<str>, Value)>,
     /// The remediation that was applied.
     pub(crate) applied: Option<Applied>,
 }
@@ -67,11 +67,13 @@ impl Gateway {
             agent: agent.id.clone(),
             principal: call.principal,
             kind: call.kind,
+            purpose: call.purpose,
             meta: call.meta,
             rest: call.rest,
             session: call.session,
             workflow: workflow.or(call.workflow),
             trace_id,
+            traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
             name: call.name,
         };
@@ -94,17 +96,20 @@ impl Gateway {
                         .await;
                 }
             };
-            if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
-            }
-            if let Err(error) = asking.open(self, &request, &decided) {
-                return Err(error);
+            asking.open(self, &request, &decided)?;
+            // No call of its own: the one in flight goes on.
+            if let Some((id, responses)) = asking.parked() {
+                let bound = Self::state_binding(&request, &decided);
+                return self.resume(&id, &bound, asking.client.clone(), responses).await;
             }
             // The retry that brings an answer goes on with the trace in which it was asked for.
             if traced.is_none()
                 && let Some(trace) = asking.trace()
             {
                 request.trace_id = trace;
+            }
+            if std::mem::take(&mut first) {
+                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
             }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
@@ -121,9 +126,19 @@ impl Gateway {
             }
             let approval = match decided.verdict.decision {
                 Decision::Allow | Decision::AllowWithConstraints => None,
+                Decision::RequireApproval if request.method().is_some() => {
+                    return self.refuse_unaskable(&request, &in_force, &decided, &mut asking).await;
+                }
                 Decision::RequireApproval => {
                     match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
-                        Step::Use(record) => Some(record),
+                        Step::Use(record) => {
+                            // The call that uses an approval joins the trace that asked for it, unless it is part
+                            // of it or of another already.
+                            if traced.is_none() && !asking.started() {
+                                request.trace_id = record.trace_id;
+                            }
+                            Some(*record)
+                        }
                         Step::Again => continue,
                         Step::Reply(reply) => return reply,
                     }
@@ -172,7 +187,7 @@ impl Gateway {
         let mut name = request.name.clone();
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
-        let mut original: Option<Value> = None;
+        let mut original: Option<(Arc<str>, Value)> = None;
         let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
@@ -217,7 +232,7 @@ impl Gateway {
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(Some(changed)) => {
-                    original.get_or_insert(prepared.recorded);
+                    original.get_or_insert_with(|| (prepared.target.full().clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
                         name = tool.to_string();
@@ -271,14 +286,38 @@ impl Gateway {
         let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
         mark(&mut event, refusal);
         let mut detail = Map::new();
+        if let Some(method) = request.method() {
+            detail.insert("method".into(), json!(method));
+        }
         if let Some(prepared) = prepared {
             detail.insert("arguments".into(), prepared.recorded.clone());
         }
         if let Some(remediation) = &refusal.remediation {
             detail.insert("remediation".into(), remediation.clone());
         }
+        if !refusal.steps.is_null() {
+            detail.insert("steps".into(), refusal.steps.clone());
+        }
         event.detail = Some(Value::Object(detail));
         event
+    }
+
+    /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
+    async fn refuse_unaskable(
+        &self,
+        request: &Request,
+        in_force: &Arc<InForce>,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> CallReply {
+        let verdict = &decided.verdict;
+        let reason = format!(
+            "{}; approval is given to a use of it, never to this",
+            verdict.reason.trim_end_matches('.')
+        );
+        let refusal =
+            Refusal::new(EventDecision::Deny, verdict.policy_id.clone(), verdict.rule_id.clone(), reason);
+        self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await
     }
 
     async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {
@@ -288,8 +327,9 @@ impl Gateway {
             None,
             "not in this agent's scope, or not there",
         );
+        let start = draft(EventType::AgentStart, request, None, in_force, self.0.clock.now());
         let event = self.refusal_event(request, None, in_force, &refusal);
-        if let Err(error) = self.0.store.record(vec![event]).await {
+        if let Err(error) = self.0.store.record(vec![start, event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
         }
         Err(unknown(request.kind, &request.name))
@@ -316,8 +356,8 @@ pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
         CallKind::Tool => RpcError::new(code::INVALID_PARAMS, format!("Unknown tool: {shown}")),
         CallKind::Prompt => RpcError::new(code::INVALID_PARAMS, format!("Unknown prompt: {shown}")),
         CallKind::Resource => {
-            // The front turns this into -32002 for a legacy client.
-            RpcError::new(code::INVALID_PARAMS, "Resource not found").with_data(json!({"uri": shown}))
+            // The front turns this into -32602 for a client of 2026-07-28.
+            RpcError::new(code::RESOURCE_NOT_FOUND, "Resource not found").with_data(json!({"uri": shown}))
         }
     }
 }
@@ -337,6 +377,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
         verdict.rule_id.clone(),
         verdict.reason.clone(),
     );
+    refusal.steps = steps(&verdict.trace);
     refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
     if verdict.decision == Decision::Suggest {

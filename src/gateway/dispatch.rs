@@ -3,17 +3,19 @@
 use super::{
     Gateway, InForce,
     admit::Permit,
-    api::{CallReply, ClientPort},
+    api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
     call::Decided,
-    edits,
-    prepare::{Prepared, Request, draft},
+    complete, edits,
+    news::ResourceWatch,
+    parked::Seat,
+    prepare::{Prepared, Request, Target, draft},
     relay::Relay,
 };
 use crate::{
     catalog::naming::strip_reserved,
     model::{
-        CallKind, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
+        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
         pointer::Pointer,
     },
     policy::Constraints,
@@ -31,14 +33,14 @@ const MAX_ROUNDS: usize = 8;
 /// What dispatch needs beside the permit, taken from the request before its task starts.
 pub(crate) struct Outgoing {
     kind: CallKind,
+    purpose: Purpose,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
-    client: Arc<dyn ClientPort>,
     trace_id: TraceId,
     side_effect: EventDraft,
     continuation: (Option<Map<String, Value>>, Option<String>),
-    bound: Vec<u8>,
+    pub(crate) bound: Vec<u8>,
 }
 
 /// How a dispatched call ended, before it is told to anybody.
@@ -67,10 +69,13 @@ impl Gateway {
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
             kind: request.kind,
+            purpose: request.purpose.clone(),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
-            caller: CallerKey { agent: request.agent.clone(), session: request.session.clone() },
-            client: asking.client.clone(),
+            caller: CallerKey {
+                agent: request.agent.clone(),
+                session: session_of(request, asking.client.as_ref()),
+            },
             trace_id: request.trace_id,
             side_effect,
             continuation: asking.upstream_continuation(),
@@ -83,6 +88,7 @@ impl Gateway {
         &self,
         permit: Permit,
         outgoing: Outgoing,
+        seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
@@ -90,33 +96,60 @@ impl Gateway {
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
         let Decided { prepared, verdict, .. } = decided;
         let constraints = verdict.constraints;
+        let was_changed = changed.is_some();
         let started = self.0.clock.monotonic();
         let settings = in_force.config.upstreams.get(upstream.name());
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
         let strict = verdict.limits.budgets.iter().any(|b| b.strict);
-        let Outgoing { kind, meta, rest, caller, client, trace_id: _, mut side_effect, continuation, bound } =
+        let Outgoing { kind, purpose, meta, rest, caller, trace_id: _, mut side_effect, continuation, bound } =
             outgoing;
         let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
         drop(facts);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
+        // As it was decided: policy or the data rules may have changed it.
+        let uri = super::call::uri_of(&arguments).unwrap_or_default().to_owned();
+        let completing = match &purpose {
+            Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
+            Purpose::Use | Purpose::Watch(_) => None,
+        };
+        let (method, own_params) = match (&completing, kind) {
+            (Some((argument, known)), _) => {
+                ("completion/complete", complete::params(kind, target.own_name(), argument, known))
+            }
+            (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
+            (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
+            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(uri))])),
+        };
         let call = Call {
-            method: match kind {
-                CallKind::Tool => "tools/call",
-                CallKind::Resource => "resources/read",
-                CallKind::Prompt => "prompts/get",
-            },
-            params: params(kind, target.own_name(), arguments, meta, rest),
+            method,
+            params: params(own_params, meta, rest),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id,
             caller,
             headers,
         };
-        let relay = Relay::new(client.clone(), target.clone(), in_force.clone(), constraints.redact.clone());
-        let relay = Arc::new(relay);
+        // A second round is not a second call: where a person approved this one, the rounds stay in it.
+        let approved = verdict.decision == Decision::RequireApproval;
+        let relay = Arc::new(Relay::new(
+            seat.clone(),
+            target.clone(),
+            in_force.clone(),
+            constraints.redact.clone(),
+            completing.is_none(),
+        ));
+        let client = seat.client();
+        let conversation = async {
+            match &purpose {
+                Purpose::Watch(slot) => begin_watch(&upstream, &target, &uri, timeout, slot).await,
+                Purpose::Use | Purpose::Complete { .. } => {
+                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                }
+            }
+        };
         let ending = tokio::select! {
             biased;
             () = gone.cancelled() => Ending {
@@ -125,7 +158,7 @@ impl Gateway {
                 sent: true,
                 reason: Some("the caller went away; the upstream was told to cancel".into()),
             },
-            ending = self.converse(&upstream, call, continuation, &client, relay, &bound) => ending,
+            ending = conversation => ending,
         };
         let mut ending = ending;
         let place = Place {
@@ -142,6 +175,18 @@ impl Gateway {
         }
         if let Ok(result) = &mut ending.reply {
             strip_reserved(result);
+            if let Some((argument, known)) = &completing
+                && kind == CallKind::Resource
+            {
+                self.scope_values(
+                    &in_force,
+                    &side_effect_agent(&side_effect),
+                    &target,
+                    argument,
+                    known,
+                    result,
+                );
+            }
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
                 strip_modern(result);
             }
@@ -191,7 +236,8 @@ impl Gateway {
                 Some(estimate.argument_tokens.saturating_add(result_tokens))
             }
         };
-        let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
+        let used = matches!(purpose, Purpose::Use);
+        let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
             self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
             (target.learned_as().to_string(), result_tokens)
         });
@@ -201,7 +247,7 @@ impl Gateway {
         side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         side_effect.cost_usd = cost;
         side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
-        side_effect.limits = Some(limits(&constraints, timeout));
+        side_effect.limits = Some(limits(&constraints, timeout, was_changed));
         side_effect.detail = Some(json!({"result_bytes": size, "result_tokens": result_tokens, "cut": cut}));
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
@@ -221,10 +267,12 @@ impl Gateway {
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
         bound: &[u8],
+        approved: bool,
     ) -> Ending {
-        let (mut responses, mut state) = continuation;
-        // Only for a legacy client of a modern upstream are the params needed again.
-        let may_ask_again = client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern);
+        let modern = upstream.state().borrow().era == Some(Era::Modern);
+        let (mut responses, mut state) = if modern { continuation } else { (None, None) };
+        // Only then are the params needed again.
+        let may_ask_again = modern && (approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
@@ -246,7 +294,8 @@ impl Gateway {
             if !may_ask_again {
                 return self.pass_question(result, &relay, bound);
             }
-            match relay.answer_all(&result).await {
+            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
+            match relay.answer_all(result).await {
                 Ok(answers) => responses = Some(answers),
                 Err(error) => {
                     return Ending {
@@ -257,20 +306,23 @@ impl Gateway {
                     };
                 }
             }
-            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
         }
         failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
     }
 
-    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state sealed inside ours.
+    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state, where it has one,
+    /// sealed inside ours.
     fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
-        let state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
-        let sealed = self.seal_upstream_state(bound, state);
         let labelled = relay.label_all(&mut result);
+        let sealed = match result.get_mut("requestState").map(Value::take) {
+            Some(Value::String(state)) => self.seal_upstream_state(bound, state).map(Some),
+            Some(_) | None => Ok(None),
+        };
         let reply = match (sealed, labelled) {
             (Ok(sealed), Ok(())) => {
                 if let Some(map) = result.as_object_mut() {
-                    map.insert("requestState".into(), Value::String(sealed));
+                    map.shift_remove("requestState");
+                    map.extend(sealed.map(|sealed| ("requestState".to_owned(), Value::String(sealed))));
                 }
                 Ok(result)
             }
@@ -306,8 +358,10 @@ impl Gateway {
                 return false;
             }
         }
-        if let (Some(sealed), Some(map)) = (sealed, result.as_object_mut()) {
-            map.insert("requestState".into(), sealed);
+        if asks {
+            if let (Some(sealed), Some(map)) = (sealed, result.as_object_mut()) {
+                map.insert("requestState".into(), sealed);
+            }
             return false;
         }
         let tokens = match (constraints.max_result_tokens, reserved_tokens) {
@@ -392,7 +446,7 @@ impl Call {
         UpstreamRequest {
             method: self.method,
             params,
-            client_capabilities: client.capabilities().clone(),
+            client_capabilities: relayed(client.capabilities()),
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
@@ -400,32 +454,43 @@ impl Call {
             retry: self.retry,
             param_headers: self.headers.clone(),
             caller: self.caller.clone(),
+            era: client.era(),
         }
     }
 }
 
-fn params(
-    kind: CallKind,
-    own_name: &str,
-    arguments: Value,
-    meta: Map<String, Value>,
-    rest: Map<String, Value>,
-) -> Map<String, Value> {
+fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
+    Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
+}
+
+/// Begins to watch a resource, for as long as the slot keeps it.
+async fn begin_watch(
+    upstream: &Arc<dyn Upstream>,
+    target: &Target,
+    uri: &str,
+    timeout: Duration,
+    slot: &WatchSlot,
+) -> Ending {
+    let own = match target {
+        Target::Item(item, _) if !item.is_template() => item.own_name.clone(),
+        Target::Item(..) | Target::Tool(_) => uri.into(),
+    };
+    let watching = tokio::time::timeout(timeout, ResourceWatch::begin(upstream.clone(), own)).await;
+    match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
+        Ok(watch) => {
+            *slot.0.lock() = Some(watch);
+            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None }
+        }
+        Err(error) => failed(error, "resources/subscribe"),
+    }
+}
+
+fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
     let mut params = rest;
     // Only what was sealed for this call goes back to an upstream that asked.
     params.shift_remove("inputResponses");
     params.shift_remove("requestState");
-    match kind {
-        CallKind::Tool | CallKind::Prompt => {
-            params.insert("name".into(), Value::String(own_name.to_owned()));
-            params.insert("arguments".into(), arguments);
-        }
-        CallKind::Resource => {
-            // As it was decided: policy or the data rules may have changed it.
-            let uri = super::call::uri_of(&arguments).unwrap_or_default();
-            params.insert("uri".into(), Value::String(uri.to_owned()));
-        }
-    }
+    params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| {
         !key.starts_with("tollgate/")
@@ -438,8 +503,34 @@ fn params(
     params
 }
 
-fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(String, String)> {
-    let super::prepare::Target::Tool(tool) = target else { return Vec::new() };
+/// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
+/// can follow.
+fn relayed(capabilities: &Value) -> Value {
+    let mut capabilities = capabilities.clone();
+    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+        extensions.shift_remove("io.modelcontextprotocol/tasks");
+    }
+    capabilities
+}
+
+/// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where
+/// they can be asked the same things, since a legacy upstream is told that once per connection.
+fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
+    if client.era() == Era::Legacy {
+        return request.session.clone();
+    }
+    let has = |pointer: &str| client.capabilities().pointer(pointer).is_some();
+    let mut session = request.session.to_string();
+    for pointer in
+        ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"]
+    {
+        session.push(if has(pointer) { '+' } else { '-' });
+    }
+    session.into()
+}
+
+fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, String)> {
+    let Target::Tool(tool) = target else { return Vec::new() };
     tool.param_headers
         .iter()
         .filter_map(|(name, at)| {
@@ -546,14 +637,14 @@ fn reported_cost(result: &Value) -> Option<MicroUsd> {
     MicroUsd::parse(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
 }
 
-fn limits(constraints: &Constraints, timeout: Duration) -> Value {
+fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Value {
     json!({
         "timeout_ms": u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         "max_cost_usd": constraints.max_cost,
         "max_result_tokens": constraints.max_result_tokens,
         "max_result_bytes": constraints.max_result_bytes,
         "read_only": constraints.read_only,
-        "arguments_changed": !constraints.arguments.is_empty(),
+        "arguments_changed": changed,
         "redacted": constraints.redact.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
     })
 }

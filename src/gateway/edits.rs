@@ -127,6 +127,8 @@ fn left_out(result: &Value, bytes: u64) -> Value {
     let note = format!("[cut by policy: {bytes} bytes left out]");
     let mut rest = if let Some(Value::Array(_)) = result.get("contents") {
         json!({"contents": []})
+    } else if result.get("completion").is_some() {
+        json!({"completion": {"values": []}})
     } else if let Some(Value::Array(_)) = result.get("messages") {
         json!({"messages": [{"role": "user", "content": {"type": "text", "text": note}}]})
     } else {

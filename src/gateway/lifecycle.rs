@@ -1,6 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
-use super::{Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, repeats::Repeats};
+use super::{
+    Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, parked::Parking, repeats::Repeats,
+};
 use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
@@ -78,6 +80,7 @@ impl Gateway {
             seal,
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
+            parking: Parking::default(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
@@ -123,7 +126,7 @@ impl Gateway {
         });
     }
 
-    fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.0.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -226,6 +229,7 @@ impl Gateway {
     pub async fn shutdown(&self) {
         let drain = self.0.in_force.load().config.gateway.drain;
         self.0.stop.cancel();
+        self.0.parking.clear();
         self.0.in_flight.close();
         if tokio::time::timeout(drain, self.0.in_flight.wait()).await.is_err() {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");

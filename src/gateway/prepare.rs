@@ -1,6 +1,6 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-use super::{InForce, Inner, refusal::Refusal};
+use super::{InForce, Inner, api::Purpose, refusal::Refusal};
 use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
@@ -22,6 +22,7 @@ pub(crate) struct Request {
     pub(crate) principal: Principal,
     pub(crate) agent: AgentId,
     pub(crate) kind: CallKind,
+    pub(crate) purpose: Purpose,
     /// As the agent wrote it.
     pub(crate) name: String,
     pub(crate) meta: Map<String, Value>,
@@ -29,7 +30,29 @@ pub(crate) struct Request {
     pub(crate) session: Arc<str>,
     pub(crate) workflow: Option<String>,
     pub(crate) trace_id: TraceId,
+    /// The trace is the caller's own, not made here.
+    pub(crate) traced: bool,
     pub(crate) call_id: CallId,
+}
+
+impl Request {
+    /// What distinguishes it in digests, beside target and arguments.
+    fn word(&self) -> &'static str {
+        match &self.purpose {
+            Purpose::Use => self.kind.as_str(),
+            Purpose::Complete { .. } => "complete",
+            Purpose::Watch(_) => "watch",
+        }
+    }
+
+    /// The method, in records of what is no plain use.
+    pub(crate) fn method(&self) -> Option<&'static str> {
+        match &self.purpose {
+            Purpose::Use => None,
+            Purpose::Complete { .. } => Some("completion/complete"),
+            Purpose::Watch(_) => Some("resources/subscribe"),
+        }
+    }
 }
 
 /// A target in scope.
@@ -160,7 +183,7 @@ impl Inner {
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
         let (workflow, workflow_refused) = workflow_of(policies.authority.workflows.values(), agent, request);
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
-        let (target, capabilities) = find(view, request.kind, name, narrow).ok_or(Stop::Unknown)?;
+        let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
         let violations = match &target {
             Target::Tool(tool) => match &*tool.schema {
                 Ok(schema) => schema.check(&arguments).err().map(|found| {
@@ -190,7 +213,7 @@ impl Inner {
         let expected = self.learned.expected(target.learned_as(), target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
-        let digest = self.digest_key.digest(request.kind, target.full(), &arguments, &request.rest);
+        let digest = self.digest_key.digest(request.word(), target.full(), &arguments, &request.rest);
         let now = self.clock.now();
         let operator = agent.operator.clone();
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::from("") };
@@ -265,19 +288,13 @@ impl Inner {
             workflow,
             operator,
         };
-        let stop = |policy: &str, reason: String| {
-            let reason = policies.data.redact_text(&reason).into_owned();
-            Err(Refusal::deny(policy, reason))
+        let (policy, reason) = match (violations, blocked) {
+            (Some(reason), _) => ("schema", reason),
+            (None, Some(reason)) => ("data", reason),
+            (None, None) => return Ok(prepared),
         };
-        let checked = match (violations, blocked) {
-            (Some(reason), _) => stop("schema", reason),
-            (None, Some(reason)) => stop("data", reason),
-            (None, None) => Ok(()),
-        };
-        match checked {
-            Ok(()) => Ok(prepared),
-            Err(refusal) => Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared)))),
-        }
+        let refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
@@ -311,11 +328,18 @@ fn workflow_of<'w>(
 
 fn find(
     view: &View,
-    kind: CallKind,
+    request: &Request,
     name: &str,
     narrow: Option<&[CapabilityId]>,
 ) -> Option<(Target, Arc<[CapabilityId]>)> {
-    match kind {
+    if request.kind == CallKind::Resource
+        && matches!(request.purpose, Purpose::Complete { .. })
+        && let Some(covered) = view.template(name, narrow)
+    {
+        let name = covered.entry.name.clone();
+        return Some((Target::Item(covered.entry, name), covered.capabilities));
+    }
+    match request.kind {
         CallKind::Tool => view.tool(name, narrow).map(|c| (Target::Tool(c.entry), c.capabilities)),
         CallKind::Prompt => view
             .prompt(name, narrow)
@@ -352,7 +376,7 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
         .filter(|name| match &***name {
             "workflow_id" => !workflow,
             "user" => !user,
-            "trace_id" => !request.meta.contains_key("traceparent"),
+            "trace_id" => !request.traced,
             other => !request.meta.contains_key(other),
         })
         .cloned()
@@ -410,8 +434,10 @@ pub(crate) fn unknown_policy() -> PolicyId {
 
 /// The arguments of a call as policies see them.
 pub(crate) fn arguments_of(kind: CallKind, name: &str, given: Option<Value>) -> Value {
-    match kind {
-        CallKind::Tool | CallKind::Prompt => given.unwrap_or_else(|| json!({})),
-        CallKind::Resource => json!({"uri": name}),
+    match (kind, given) {
+        (CallKind::Tool | CallKind::Prompt, given) => given.unwrap_or_else(|| json!({})),
+        (CallKind::Resource, None) => json!({"uri": name}),
+        // A template's variables, while they are being completed.
+        (CallKind::Resource, Some(given)) => json!({"uri": name, "arguments": given}),
     }
 }

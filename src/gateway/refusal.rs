@@ -22,6 +22,8 @@ pub(crate) struct Refusal {
     pub(crate) retry_after_ms: Option<u64>,
     pub(crate) remediation: Option<Value>,
     pub(crate) cost_estimate: Option<MicroUsd>,
+    /// Every policy's say, for the record; null where none was asked.
+    pub(crate) steps: Value,
 }
 
 impl Refusal {
@@ -44,6 +46,7 @@ impl Refusal {
             retry_after_ms: None,
             remediation: None,
             cost_estimate: None,
+            steps: Value::Null,
         }
     }
 

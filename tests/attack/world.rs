@@ -10,7 +10,7 @@ use tollgate::{
     clock::{IdSource as _, System},
     config,
     front::state::SealedState,
-    gateway::{CallReply, ClientPort, Gateway, GatewayParts, InForce, IncomingCall},
+    gateway::{CallReply, ClientPort, Gateway, GatewayParts, InForce, IncomingCall, Purpose},
     identity::{AgentPrincipal, Principal, Proof},
     model::{ApprovalId, CallKind, PersonId, RpcError},
     policy::ChannelKind,
@@ -178,6 +178,7 @@ impl World {
         IncomingCall {
             principal: self.principal(),
             kind,
+            purpose: Purpose::Use,
             name: name.to_owned(),
             arguments,
             meta: Map::new(),

@@ -1,0 +1,296 @@
+//! A gateway in this process over scripted upstreams, and raw clients of both eras.
+
+mod bundle;
+mod client;
+mod upstream;
+
+pub(crate) use bundle::authority;
+pub(crate) use client::{Client, Stream, form, pending};
+pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
+
+use serde_json::{Value, json};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tollgate::{
+    clock::{Clock, Fake, IdSource, System},
+    config,
+    front::{self, http::HttpOptions},
+    gateway::{Gateway, GatewayParts, InForce},
+    model::{Event, EventType, Outcome},
+    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
+    upstream::{Timing, UpstreamDeps, UpstreamSet},
+};
+
+/// No test waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what must happen.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it did not happen")
+}
+
+type Wrap = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store>>;
+
+/// What a world is made of.
+pub(crate) struct Setup {
+    /// `=== name` and the text of each bundle file that differs from the default.
+    pub(crate) files: String,
+    /// More lines for `[gateway]`.
+    pub(crate) gateway: String,
+    /// Tables after those of the default upstream; `{name}` of a further upstream is its URL.
+    pub(crate) servers: String,
+    /// Lines for `[upstreams.up]`.
+    pub(crate) up: String,
+    /// Upstreams beside the default one.
+    pub(crate) more: Vec<(&'static str, Scripted)>,
+    /// The time that does not pass by itself.
+    pub(crate) clock: Option<Arc<Fake>>,
+    /// Stands between gateway and store.
+    pub(crate) wrap: Option<Wrap>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            files: String::new(),
+            gateway: "approval_wait = \"200ms\"".to_owned(),
+            servers: String::new(),
+            up: String::new(),
+            more: Vec::new(),
+            clock: None,
+            wrap: None,
+        }
+    }
+}
+
+/// A running gateway with everything around it.
+pub(crate) struct World {
+    pub(crate) dir: PathBuf,
+    pub(crate) up: Scripted,
+    pub(crate) more: Vec<(&'static str, Scripted)>,
+    pub(crate) gate: Gate,
+    pub(crate) http: reqwest::Client,
+    _folder: tempfile::TempDir,
+}
+
+/// One gateway with its listeners; dropped, it stops listening.
+pub(crate) struct Gate {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) mcp: String,
+    pub(crate) admin: String,
+    stop: CancellationToken,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The fake time with real ids, so that two gateways on one store do not make the same.
+#[derive(Debug)]
+struct Ids(System);
+
+impl IdSource for Ids {
+    fn random(&self) -> [u8; 32] {
+        self.0.random()
+    }
+    fn uuid(&self) -> String {
+        self.0.uuid()
+    }
+}
+
+pub(crate) fn http_client() -> reqwest::Client {
+    // The second and later calls find it installed.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+impl World {
+    /// With these bundle files and the default for the rest.
+    pub(crate) async fn of(files: &str) -> Self {
+        Self::start(Setup { files: files.to_owned(), ..Setup::default() }).await
+    }
+
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().to_owned();
+        let up = Scripted::start().await;
+        let mut urls: Vec<(&str, String)> = setup.more.iter().map(|(name, s)| (*name, s.url())).collect();
+        urls.push(("up", up.url()));
+        bundle::write(&dir, &setup, &urls);
+        let gate = Gate::start(&dir, setup.clock, setup.wrap).await;
+        Self { dir, up, more: setup.more, gate, http: http_client(), _folder: folder }
+    }
+
+    /// Another gateway on the same store and files.
+    pub(crate) async fn second(&self) -> Gate {
+        Gate::start(&self.dir, None, None).await
+    }
+
+    /// A legacy client that can show forms.
+    pub(crate) async fn legacy(&self, agent: &str) -> Client {
+        Client::legacy(&self.http, &self.gate.mcp, agent, json!({"elicitation": {}})).await
+    }
+
+    /// A modern client that can show forms.
+    pub(crate) fn modern(&self, agent: &str) -> Client {
+        Client::modern(&self.http, &self.gate.mcp, agent, json!({"elicitation": {"form": {}}}))
+    }
+
+    /// A modern client that can show nothing.
+    pub(crate) fn bare(&self, agent: &str) -> Client {
+        Client::modern(&self.http, &self.gate.mcp, agent, json!({}))
+    }
+
+    /// The admin API: status and body.
+    pub(crate) async fn api(&self, person: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        api(&self.http, &self.gate.admin, person, path, body).await
+    }
+
+    /// A person's decision through the API: the status.
+    pub(crate) async fn decide(&self, person: &str, id: &str, decision: &str) -> u16 {
+        let body = json!({"decision": decision, "comment": "seen"});
+        self.api(person, &format!("approvals/{id}/decision"), Some(body)).await.0
+    }
+
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        self.gate.events().await
+    }
+
+    pub(crate) async fn approvals(&self) -> Vec<ApprovalRecord> {
+        self.gate.store.approvals(ApprovalFilter::default()).await.unwrap()
+    }
+
+    /// Puts other bundle files in force, as a reload does.
+    pub(crate) async fn reload(&self, files: &str) {
+        bundle::rewrite(&self.dir, files);
+        let loaded = config::load(&self.dir.join("servers.toml"), &|_| None).unwrap();
+        let in_force = InForce { config: loaded.config, policies: loaded.policies };
+        self.gate.gateway.reload(in_force).await.unwrap();
+    }
+
+    /// The newest decision of the newest call.
+    pub(crate) async fn last_decision(&self) -> Event {
+        let events = self.events().await;
+        events.into_iter().rfind(|e| e.draft.event_type == EventType::AgentDecision).unwrap()
+    }
+
+    /// How the calls that went out ended, in order of their settlement.
+    pub(crate) async fn outcomes(&self) -> Vec<Outcome> {
+        self.events().await.iter().filter_map(|e| e.draft.outcome).collect()
+    }
+
+    /// Waits until an event of the chain is as asked for.
+    pub(crate) async fn until_event(&self, what: impl Fn(&Event) -> bool) -> Event {
+        self.gate.until_event(what).await
+    }
+}
+
+pub(crate) async fn api(
+    http: &reqwest::Client,
+    admin: &str,
+    person: &str,
+    path: &str,
+    body: Option<Value>,
+) -> (u16, Value) {
+    let url = format!("{admin}/api/v1/{path}");
+    let request = match &body {
+        Some(body) => http.post(url).json(body),
+        None => http.get(url),
+    };
+    let reply = soon(request.bearer_auth(format!("key-{person}")).send()).await.unwrap();
+    let status = reply.status().as_u16();
+    (status, reply.json().await.unwrap_or(Value::Null))
+}
+
+impl Gate {
+    pub(crate) async fn start(dir: &std::path::Path, fake: Option<Arc<Fake>>, wrap: Option<Wrap>) -> Self {
+        let loaded = config::load(&dir.join("servers.toml"), &|_| None)
+            .unwrap_or_else(|p| panic!("{}", config::render(&p, &|name| std::fs::read_to_string(name).ok())));
+        config::ensure_data_dir(&loaded.config).unwrap();
+        let system = Arc::new(System::default());
+        let ids: Arc<dyn IdSource> = Arc::new(Ids(System::default()));
+        let clock: Arc<dyn Clock> = match fake {
+            Some(fake) => fake,
+            None => system,
+        };
+        let settings = &loaded.config;
+        let store: Arc<dyn Store> = SqliteStore::open(
+            &settings.store.path,
+            &settings.gateway.data_dir,
+            settings.store.durability,
+            ids.owner_id(),
+        )
+        .unwrap();
+        let store = match wrap {
+            Some(wrap) => wrap(store),
+            None => store,
+        };
+        let rules = loaded.policies.data.clone();
+        let redact = Arc::new(move |text: &str| rules.redact_text(text).into_owned());
+        let mut deps = UpstreamDeps::new(clock.clone(), ids.clone(), redact).unwrap();
+        let binary = env!("CARGO_BIN_EXE_tollgate");
+        deps.supervisor = vec![binary.into(), tollgate::upstream::supervise::SUBCOMMAND.into()];
+        deps.own_binary = binary.into();
+        deps.timing = Timing {
+            probe: Duration::from_millis(500),
+            restart_first: Duration::from_millis(1),
+            restart_max: Duration::from_millis(20),
+            debounce: Duration::from_millis(1),
+            stream_retry: Duration::from_millis(5),
+            ..Timing::default()
+        };
+        let upstreams = UpstreamSet::start(settings.upstreams.values().cloned(), deps);
+        let key = store.secret("request-state", ids.random()).await.unwrap();
+        let seal = Arc::new(front::state::SealedState::new(&key).unwrap());
+        let in_force = InForce { config: loaded.config, policies: loaded.policies };
+        let parts = GatewayParts {
+            in_force,
+            store: store.clone(),
+            upstreams,
+            clock: clock.clone(),
+            ids: ids.clone(),
+            seal,
+        };
+        let gateway = Arc::new(Gateway::start(parts).await.unwrap());
+        let stop = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mcp = listener.local_addr().unwrap();
+        let in_force = gateway.in_force();
+        let mut options =
+            HttpOptions::new(&in_force.config.gateway, clock.clone(), ids.clone(), stop.clone());
+        options.listen = mcp;
+        let router = front::http::router(gateway.clone(), options);
+        tokio::spawn(front::http::serve(listener, None, router, stop.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = listener.local_addr().unwrap();
+        let desk = front::admin::Desk::new(gateway.clone(), clock);
+        let router = front::admin::router(Arc::new(desk));
+        tokio::spawn(front::http::serve(listener, None, router, stop.clone()));
+        soon(gateway.ready()).await;
+        Self { gateway, store, mcp: format!("http://{mcp}/mcp"), admin: format!("http://{admin}"), stop }
+    }
+
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        self.store.events(EventQuery::default()).await.unwrap()
+    }
+
+    pub(crate) async fn until_event(&self, what: impl Fn(&Event) -> bool) -> Event {
+        let mut committed = self.store.committed();
+        if let Some(found) = self.events().await.into_iter().find(&what) {
+            return found;
+        }
+        soon(async {
+            loop {
+                let event = committed.recv().await.unwrap();
+                if what(&event) {
+                    return (*event).clone();
+                }
+            }
+        })
+        .await
+    }
+}

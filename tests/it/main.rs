@@ -1,0 +1,14 @@
+//! The whole gateway: a real store, real listeners and scripted upstreams, and where processes matter the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test's own functions may fail by panicking, as the test itself may"
+)]
+
+mod harness;
+
+mod approvals;
+mod decisions;
