@@ -71,7 +71,7 @@ pub(crate) enum Step {
 pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBinding {
     ApprovalBinding {
         agent: prepared.facts.agent.id.clone(),
-        tool: prepared.target.full().to_string(),
+        tool: prepared.shown.clone(),
         fingerprint: prepared.target.fingerprint(),
         digest: prepared.digest.clone(),
         snapshot: snapshot.clone(),
@@ -225,13 +225,18 @@ impl Gateway {
                 }
             }
         }
-        let found = self.0.store.approval_for(binding.clone(), self.0.clock.now()).await?;
+        let requirements = self.requirements(in_force, decided);
+        if requirements.is_empty() {
+            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
+        }
+        let now = self.0.clock.now();
+        let found = self.0.store.approval_for(binding.clone(), requirements.clone(), now).await?;
         let record = match found {
             Some(record) if record.status == ApprovalStatus::Approved => {
                 return Ok(Step::Use(Box::new(record)));
             }
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
+            Some(_) | None => self.ask(in_force, request, decided, binding, requirements, asking).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
             let events = self.pending_events(in_force, request, decided, &record, asking.start());
@@ -262,20 +267,12 @@ impl Gateway {
         }
     }
 
-    /// Makes the record, or finds that an identical ask is pending.
-    async fn ask(
-        &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
-        binding: ApprovalBinding,
-        asking: &mut Asking,
-    ) -> Result<ApprovalRecord, StoreError> {
-        let prepared = &decided.prepared;
+    /// What the rules that ask now ask for.
+    fn requirements(&self, in_force: &Arc<InForce>, decided: &Decided) -> Vec<Requirement> {
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let default = &in_force.policies.bundle.default_approvers;
-        let requirements: Vec<Requirement> = decided
+        decided
             .verdict
             .approvals
             .iter()
@@ -290,11 +287,23 @@ impl Gateway {
                 channels: needed.rule.channels.clone(),
                 escalation: needed.rule.escalate.as_ref().map(|e| (plus(e.after), e.to.clone())),
             })
-            .collect();
+            .collect()
+    }
+
+    /// Makes the record, or finds that an identical ask is pending.
+    async fn ask(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        binding: ApprovalBinding,
+        requirements: Vec<Requirement>,
+        asking: &mut Asking,
+    ) -> Result<ApprovalRecord, StoreError> {
+        let prepared = &decided.prepared;
+        let now = self.0.clock.now();
+        let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
-        if requirements.is_empty() {
-            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
-        }
         let record = ApprovalRecord {
             id: self.0.ids.approval_id(),
             version: 0,

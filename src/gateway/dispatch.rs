@@ -13,8 +13,10 @@ use super::{
     relay::Relay,
 };
 use crate::{
+    catalog::naming::strip_reserved,
     model::{
         CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
+        pointer::Pointer,
     },
     policy::Constraints,
     redaction::{Place, Towards},
@@ -30,7 +32,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// What dispatch needs beside the permit, taken from the request before its task starts.
 pub(crate) struct Outgoing {
-    name: String,
     kind: CallKind,
     purpose: Purpose,
     meta: Map<String, Value>,
@@ -67,7 +68,6 @@ impl Gateway {
         side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
-            name: request.name.clone(),
             kind: request.kind,
             purpose: request.purpose.clone(),
             meta: request.meta.clone(),
@@ -102,23 +102,15 @@ impl Gateway {
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
         let strict = verdict.limits.budgets.iter().any(|b| b.strict);
-        let Outgoing {
-            name,
-            kind,
-            purpose,
-            meta,
-            rest,
-            caller,
-            trace_id: _,
-            mut side_effect,
-            continuation,
-            bound,
-        } = outgoing;
+        let Outgoing { kind, purpose, meta, rest, caller, trace_id: _, mut side_effect, continuation, bound } =
+            outgoing;
         let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
         drop(facts);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
+        // As it was decided: policy or the data rules may have changed it.
+        let uri = super::call::uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = match &purpose {
             Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
             Purpose::Use | Purpose::Watch(_) => None,
@@ -129,7 +121,7 @@ impl Gateway {
             }
             (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
             (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
-            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(name))])),
+            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(uri))])),
         };
         let call = Call {
             method,
@@ -141,11 +133,17 @@ impl Gateway {
             headers,
             approved: verdict.decision == Decision::RequireApproval,
         };
-        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
+        let relay = Arc::new(Relay::new(
+            seat.clone(),
+            target.clone(),
+            in_force.clone(),
+            constraints.redact.clone(),
+            completing.is_none(),
+        ));
         let client = seat.client();
         let conversation = async {
             match &purpose {
-                Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
+                Purpose::Watch(slot) => begin_watch(&upstream, &target, &uri, timeout, slot).await,
                 Purpose::Use | Purpose::Complete { .. } => {
                     self.converse(&upstream, call, continuation, &client, relay, &bound).await
                 }
@@ -170,8 +168,12 @@ impl Gateway {
         };
         let mut size = 0;
         let mut cut = false;
+        if let Err(error) = &mut ending.reply {
+            edits::strip_reserved_error(error);
+            limit_error(&in_force, error, &place, &constraints.redact);
+        }
         if let Ok(result) = &mut ending.reply {
-            edits::strip_reserved(result);
+            strip_reserved(result);
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
@@ -235,8 +237,8 @@ impl Gateway {
         };
         let used = matches!(purpose, Purpose::Use);
         let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
-            self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
-            (target.full().to_string(), result_tokens)
+            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
+            (target.learned_as().to_string(), result_tokens)
         });
         let took = self.0.clock.monotonic().saturating_sub(started);
         side_effect.timestamp = self.0.clock.now();
@@ -342,13 +344,23 @@ impl Gateway {
         place: &Place<'_>,
         reserved_tokens: Option<u64>,
     ) -> bool {
+        let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+        // Our own seal: it looks like a secret, and is none.
+        let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
         match in_force.policies.data.inspect_result(result, place, &constraints.redact).towards {
             Towards::Unchanged => {}
             Towards::Changed(changed) => *result = changed,
             Towards::Blocked(reason) => {
-                let text = format!("The result was withheld by the data policy: {reason}.");
+                let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
+                return false;
             }
+        }
+        if asks {
+            if let (Some(sealed), Some(map)) = (sealed, result.as_object_mut()) {
+                map.insert("requestState".into(), sealed);
+            }
+            return false;
         }
         let tokens = match (constraints.max_result_tokens, reserved_tokens) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -385,6 +397,22 @@ impl Gateway {
         }
         cut
     }
+}
+
+fn withheld(reason: &str) -> String {
+    format!("The result was withheld by the data policy: {reason}.")
+}
+
+/// An upstream's error under the same data rules as its results.
+fn limit_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
+    let told = json!({"message": error.message, "data": error.data});
+    let changed = match in_force.policies.data.inspect_result(&told, place, redact).towards {
+        Towards::Unchanged => return,
+        Towards::Changed(changed) => changed,
+        Towards::Blocked(reason) => json!({"message": withheld(&reason)}),
+    };
+    error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+    error.data = changed.get("data").filter(|data| !data.is_null()).cloned();
 }
 
 /// One call as every round of it needs it.
@@ -459,6 +487,9 @@ async fn begin_watch(
 
 fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
     let mut params = rest;
+    // Only what was sealed for this call goes back to an upstream that asked.
+    params.shift_remove("inputResponses");
+    params.shift_remove("requestState");
     params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| {
