@@ -3,9 +3,9 @@
 
 use super::{
     InForce,
-    approve::supports_form,
     parked::{Answering, Seat},
     prepare::Target,
+    question::supports_form,
 };
 use crate::{
     catalog::naming::strip_reserved,

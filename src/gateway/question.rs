@@ -1,0 +1,141 @@
+//! The question that a person is asked in the agent's own client, and the answer as it comes back.
+
+use super::{InForce, call::Decided};
+use crate::{approval::Answer, redaction::display_text, store::ApprovalRecord};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// How much of the arguments a prompt shows, in characters.
+const SHOWN_ARGUMENTS: usize = 2000;
+
+/// The elicitation's parameters: what a person reads, and the form.
+pub(crate) fn question(
+    in_force: &InForce,
+    decided: &Decided,
+    record: &ApprovalRecord,
+    left: Duration,
+) -> Value {
+    let arguments = shown_arguments(&record.arguments);
+    let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
+    let minutes = Duration::from_secs(left.as_secs().max(1));
+    let changed = if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
+    let message = format!(
+        "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
+        display_text(&record.binding.agent, 100),
+        display_text(&record.binding.tool, 200),
+        display_text(&record.action, 200),
+        arguments,
+        record.policy_id,
+        display_text(&in_force.policies.data.redact_text(&record.reason), 500),
+        record.cost_estimate_usd,
+        humantime::format_duration(minutes),
+    );
+    let evidence = record.requirements.iter().any(|r| r.evidence_required);
+    let mut properties = Map::new();
+    properties.insert(
+        "decision".into(),
+        json!({"type": "string", "title": "Decision", "description": "Whether this one call may be made", "enum": ["approve", "reject"]}),
+    );
+    properties.insert(
+        "comment".into(),
+        json!({"type": "string", "title": "Comment", "description": "Kept in the audit record", "maxLength": crate::approval::MAX_TEXT}),
+    );
+    let mut required = vec!["decision"];
+    if evidence {
+        properties.insert(
+            "evidence".into(),
+            json!({"type": "string", "title": "Evidence", "description": "What shows that the call is right: a ticket, a change number", "minLength": 1, "maxLength": crate::approval::MAX_TEXT}),
+        );
+        required.push("evidence");
+    }
+    json!({
+        "mode": "form",
+        "message": message,
+        "requestedSchema": {"type": "object", "properties": properties, "required": required},
+    })
+}
+
+/// The arguments over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
+/// that nothing in a value can look like a line of the prompt.
+fn shown_arguments(arguments: &Value) -> String {
+    let pretty = serde_json::to_string_pretty(arguments).unwrap_or_default();
+    let mut left = SHOWN_ARGUMENTS;
+    let mut lines = Vec::new();
+    let mut cut = 0;
+    for line in pretty.lines() {
+        let length = line.chars().count();
+        match left.checked_sub(length) {
+            Some(after) => {
+                left = after;
+                lines.push(display_text(line, length));
+            }
+            None if left > 0 => lines.push(display_text(line, std::mem::take(&mut left))),
+            None => cut += 1,
+        }
+    }
+    if cut > 0 {
+        lines.push(format!("… (cut: {cut} more lines)"));
+    }
+    lines.join("\n")
+}
+
+/// Whether a client can show a form: `elicitation: {}` means form mode (2025-06-18 and later).
+pub(crate) fn supports_form(capabilities: &Value) -> bool {
+    capabilities
+        .get("elicitation")
+        .and_then(Value::as_object)
+        .is_some_and(|modes| modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url"))
+}
+
+/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
+pub(crate) fn read_answer(result: &Value) -> Option<Answer> {
+    let content = result.get("content");
+    let text = |name: &str| {
+        content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
+    };
+    let approve = match result.get("action").and_then(Value::as_str)? {
+        "accept" => match content?.get("decision").and_then(Value::as_str)? {
+            "approve" => true,
+            "reject" => false,
+            _ => return None,
+        },
+        "decline" => false,
+        _ => return None,
+    };
+    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I3: only an explicit answer decides anything.
+    #[test]
+    fn silence_and_nonsense_decide_nothing() {
+        let check = |value: Value, expect: Option<bool>| {
+            assert_eq!(read_answer(&value).map(|a| a.approve), expect, "{value}");
+        };
+        check(json!({"action": "accept", "content": {"decision": "approve"}}), Some(true));
+        check(json!({"action": "accept", "content": {"decision": "reject"}}), Some(false));
+        check(json!({"action": "decline"}), Some(false));
+        check(json!({"action": "cancel"}), None);
+        check(json!({"action": "accept"}), None);
+        check(json!({"action": "accept", "content": {}}), None);
+        check(json!({"action": "accept", "content": {"decision": true}}), None);
+        check(json!({"action": "accept", "content": {"decision": "APPROVE"}}), None);
+        check(json!({"action": "approve", "content": {"decision": "approve"}}), None);
+        check(json!({}), None);
+        check(json!(null), None);
+    }
+
+    #[test]
+    fn only_clients_with_forms_are_asked() {
+        let check = |value: Value, expect: bool| assert_eq!(supports_form(&value), expect, "{value}");
+        check(json!({}), false);
+        check(json!({"elicitation": {}}), true);
+        check(json!({"elicitation": {"form": {}}}), true);
+        check(json!({"elicitation": {"url": {}}}), false);
+        check(json!({"elicitation": {"form": {}, "url": {}}}), true);
+        check(json!({"elicitation": true}), false);
+    }
+}
