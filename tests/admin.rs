@@ -58,7 +58,7 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     assert_eq!((&record["status"], &record["decisions"][0]["channel"]), (&json!("approved"), &json!("cli")));
     assert!(!record.to_string().contains("alice@example.org"), "I5: {record}");
     let done = serving.call("demo-agent-key", "demo__note_write", &write);
-    assert_eq!(done["isError"].as_bool().unwrap_or(false), false, "{done}");
+    assert!(!done["isError"].as_bool().unwrap_or(false), "{done}");
     // I4: it was consumed; the same call asks again.
     let again = serving.call("demo-agent-key", "demo__note_write", &write);
     assert_eq!(again["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{again}");
@@ -132,7 +132,7 @@ fn a_broken_file_changes_nothing_and_a_good_one_counts_at_once() {
     assert_eq!(rejected.json()["policy_snapshot"], snapshot);
     assert!(rejected.text.contains("nonsense"), "{}", rejected.text);
     let listed = serving.call("demo-agent-key", "demo__notes_list", &json!({}));
-    assert_eq!(listed["isError"].as_bool().unwrap_or(false), false, "{listed}");
+    assert!(!listed["isError"].as_bool().unwrap_or(false), "{listed}");
 
     // Carol leaves: her key is refused from then on.
     let without = good.replacen("  carol:\n", "  dora:\n", 1).replace(

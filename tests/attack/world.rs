@@ -1,4 +1,5 @@
 //! A gateway in this process, in front of an upstream that does as the test says.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use axum::{Json, Router, extract::State, response::IntoResponse, routing::any};
 use futures::future::BoxFuture;
