@@ -1,6 +1,7 @@
 //! The whole path of a call on one page (`call.rs`), and everything the fronts need of it.
 
 mod admit;
+mod answer;
 mod api;
 mod approve;
 mod call;
@@ -12,7 +13,7 @@ mod lifecycle;
 mod news;
 mod parked;
 mod prepare;
-mod prompt;
+mod question;
 mod refusal;
 mod relay;
 mod repeats;

@@ -19,7 +19,7 @@ mod writer;
 
 use super::{
     Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked,
-    BudgetUsage, ChainReport, EventLine, EventQuery, Settlement, Store, StoreError,
+    BudgetUsage, ChainReport, EventLine, EventQuery, Requirement, Settlement, Store, StoreError,
 };
 use crate::{
     config::Durability,
@@ -352,8 +352,13 @@ impl Store for SqliteStore {
         self.read(move |connection| approvals::get(connection, &id))
     }
 
-    fn approval_for(&self, binding: ApprovalBinding, now: Timestamp) -> Answer<'_, Option<ApprovalRecord>> {
-        self.read(move |connection| approvals::find(connection, &binding, now))
+    fn approval_for(
+        &self,
+        binding: ApprovalBinding,
+        needed: Vec<Requirement>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<ApprovalRecord>> {
+        self.read(move |connection| approvals::find(connection, &binding, &needed, now))
     }
 
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
