@@ -182,6 +182,24 @@ impl SqliteStore {
         })
     }
 
+    /// Queues a message that a full queue must not lose: the call it settles is over, and nobody may be waiting for the
+    /// answer. There is at most one per call in flight.
+    fn send_for_certain(&self, message: Message) -> Result<(), StoreError> {
+        if self.shared.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        match self.queue.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(StoreError::Closed),
+            Err(TrySendError::Full(message)) => {
+                let queue = self.queue.clone();
+                let runtime = tokio::runtime::Handle::try_current().map_err(|_| StoreError::Overloaded)?;
+                runtime.spawn_blocking(move || drop(queue.send(message)));
+                Ok(())
+            }
+        }
+    }
+
     /// Queues an operation at once, before the future is first polled, and answers when it is committed.
     fn write<T: Send + 'static>(
         &self,
@@ -327,7 +345,7 @@ impl Store for SqliteStore {
 
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
         let (job, answer) = job(false, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
-        let sent = self.send(Message::Settle(job));
+        let sent = self.send_for_certain(Message::Settle(job));
         async move {
             sent?;
             answer.await.unwrap_or(Err(StoreError::Closed))
