@@ -11,4 +11,7 @@
 mod harness;
 
 mod approvals;
+mod budgets;
 mod decisions;
+mod records;
+mod secrets;

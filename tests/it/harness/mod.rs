@@ -5,7 +5,7 @@ mod client;
 mod upstream;
 
 pub(crate) use bundle::authority;
-pub(crate) use client::{Client, Stream, form, pending};
+pub(crate) use client::{Client, Reply, Stream, form, pending};
 pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
