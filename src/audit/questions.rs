@@ -54,7 +54,7 @@ pub struct Initiator {
     pub at: Timestamp,
     /// What it wanted to do.
     pub action: Option<String>,
-    /// The redacted arguments, where they are recorded.
+    /// The redacted arguments as the agent wrote them, where they are recorded.
     pub arguments: Option<Value>,
 }
 
@@ -109,6 +109,8 @@ pub struct Execution {
     pub upstream: Option<UpstreamName>,
     /// As what.
     pub tool: Option<String>,
+    /// The redacted arguments that policy put in place of the agent's; null where it changed none.
+    pub arguments: Option<Value>,
     /// How long the upstream took.
     pub duration_ms: Option<u64>,
     /// What it cost.
@@ -177,13 +179,14 @@ pub fn questions(events: &[Event], approvals: &[ApprovalRecord]) -> TraceReport 
 fn call(call_id: CallId, events: &[&Event], approvals: &[ApprovalRecord]) -> Option<CallReport> {
     let is = |kind: EventType| move |e: &&&Event| e.draft.event_type == kind;
     let first = events.iter().find(is(EventType::AgentDecision)).or_else(|| events.first())?;
+    let detail = |name: &str| events.iter().find_map(|e| e.draft.detail.as_ref()?.get(name).cloned());
     let initiated = Initiator {
         agent_id: events.iter().find_map(|e| e.draft.agent_id.clone()),
         actor: first.draft.actor.clone(),
         workflow_id: events.iter().find_map(|e| e.draft.workflow_id.clone()),
         at: events.first()?.draft.timestamp,
         action: first.draft.action.clone(),
-        arguments: events.iter().find_map(|e| e.draft.detail.as_ref()?.get("arguments").cloned()),
+        arguments: detail("original_arguments").or_else(|| detail("arguments")),
     };
     let decided: Vec<DecisionReport> = events
         .iter()
@@ -205,6 +208,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &[ApprovalRecord]) -> Opt
         outcome: event.draft.outcome,
         upstream: event.draft.upstream.clone(),
         tool: event.draft.tool.clone(),
+        arguments: detail("original_arguments").and_then(|_| detail("arguments")),
         duration_ms: event.draft.duration_ms,
         cost_usd: event.draft.cost_usd,
         limits: event.draft.limits.clone().or_else(|| decided.last().and_then(|d| d.limits.clone())),

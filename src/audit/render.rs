@@ -157,6 +157,9 @@ fn write_execution(out: &mut String, execution: &Execution) -> fmt::Result {
         Some(reason) => writeln!(out, ": {}", shown(reason))?,
         None => writeln!(out)?,
     }
+    if let Some(arguments) = &execution.arguments {
+        writeln!(out, "    arguments as policy changed them {}", shown(&arguments.to_string()))?;
+    }
     match &execution.limits {
         Some(limits) => write_limits(out, limits),
         None => writeln!(out, "    no limits"),

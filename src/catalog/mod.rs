@@ -73,6 +73,13 @@ pub struct ItemEntry {
     template: Option<UriTemplate>,
 }
 
+impl ItemEntry {
+    /// Whether it stands for many resources.
+    pub fn is_template(&self) -> bool {
+        self.template.is_some()
+    }
+}
+
 /// Everything, merged.
 #[derive(Debug, Default)]
 pub struct Catalog {

@@ -5,7 +5,7 @@ use crate::{
     model::{CapabilityId, Glob, normalize_uri},
     policy::{Agent, Authority, Capability},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::Arc};
 
 /// A target in scope, with the capabilities that cover it, in the agent's order.
@@ -118,8 +118,38 @@ impl View {
     }
 
     /// The template with this text, for completion.
-    pub fn template(&self, text: &str) -> Option<Arc<ItemEntry>> {
-        self.templates.iter().find(|e| *e.own_name == *text).cloned()
+    pub fn template(&self, text: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ItemEntry>> {
+        let entry = self.templates.iter().find(|e| *e.own_name == *text)?;
+        let ids =
+            self.capabilities.iter().filter(|c| c.resources.iter().any(|g| may_overlap(g, &entry.name)));
+        let ids: Vec<CapabilityId> = ids.map(|c| c.id.clone()).collect();
+        narrowed(&Covered { entry: entry.clone(), capabilities: ids.into() }, narrow)
+    }
+
+    /// Whether an expansion of the template with these variables can be in scope; those that are missing may become
+    /// anything.
+    pub fn may_expand(&self, template: &ItemEntry, variables: &Map<String, Value>) -> bool {
+        let mut expanded = String::new();
+        let mut rest = &*template.own_name;
+        let mut open = false;
+        while let Some((literal, tail)) = rest.split_once('{') {
+            expanded.push_str(literal);
+            let (name, tail) = tail.split_once('}').unwrap_or((tail, ""));
+            match variables.get(name.trim_start_matches('+')).and_then(Value::as_str) {
+                Some(value) => expanded.push_str(value),
+                None => {
+                    open = true;
+                    break;
+                }
+            }
+            rest = tail;
+        }
+        if open {
+            return self.capabilities.iter().flat_map(|c| &c.resources).any(|g| may_overlap(g, &expanded));
+        }
+        expanded.push_str(rest);
+        let Some(uri) = normalize_uri(&expanded) else { return false };
+        self.capabilities.iter().flat_map(|c| &c.resources).any(|glob| glob.matches(&uri))
     }
 }
 

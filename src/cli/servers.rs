@@ -7,7 +7,7 @@ use super::{
     setup::Setup,
     wiring,
 };
-use crate::{front::admin::view, model::UpstreamName, upstream::Health};
+use crate::{catalog::CatalogBuilder, front::admin::view, model::UpstreamName, upstream::Health};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -60,7 +60,8 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             config.upstreams.retain(|other, _| *other == name);
             let states =
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-            let tools = view::tools(&config, &setup.loaded.policies, &states);
+            let catalog = CatalogBuilder::default().build(&config, &states);
+            let tools = view::tools(&catalog, &setup.loaded.policies);
             let Some(state) = states.first() else {
                 return Err(CliError::Told(format!("`{name}` did not start")));
             };

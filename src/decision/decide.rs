@@ -181,7 +181,7 @@ impl<'s> Said<'s> {
 
     fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy) {
         let outcome = match &policy.body {
-            PolicyBody::Gate(rules) => gate(set, facts, rules),
+            PolicyBody::Gate(rules) => gate(set, facts, policy, rules),
             PolicyBody::Rulebook(rulebook) => {
                 if !applies_to(rulebook, facts) {
                     return;
@@ -317,11 +317,11 @@ impl<'s> Said<'s> {
 }
 
 /// The first rule whose condition is true; a condition without an answer denies (I2).
-fn gate<'s>(set: &PolicySet, facts: &Facts, rules: &'s [Rule]) -> Option<Outcome<'s>> {
+fn gate<'s>(set: &PolicySet, facts: &Facts, policy: &Policy, rules: &'s [Rule]) -> Option<Outcome<'s>> {
     for rule in rules {
-        let Some(condition) = &rule.condition else { return Some(outcome(set, facts, rule)) };
+        let Some(condition) = &rule.condition else { return Some(outcome(set, facts, policy, rules, rule)) };
         match condition.evaluate(facts, &set.environment) {
-            Ok(true) => return Some(outcome(set, facts, rule)),
+            Ok(true) => return Some(outcome(set, facts, policy, rules, rule)),
             Ok(false) => {}
             Err(error) => {
                 return Some(Outcome {
@@ -337,8 +337,14 @@ fn gate<'s>(set: &PolicySet, facts: &Facts, rules: &'s [Rule]) -> Option<Outcome
     None
 }
 
-fn outcome<'s>(set: &PolicySet, facts: &Facts, rule: &'s Rule) -> Outcome<'s> {
-    let because = sentence::because(rule);
+fn outcome<'s>(
+    set: &PolicySet,
+    facts: &Facts,
+    policy: &Policy,
+    rules: &[Rule],
+    rule: &'s Rule,
+) -> Outcome<'s> {
+    let because = sentence::because(rule, policy);
     let make = |decision, reason: String, effect| Outcome {
         rule_id: Some(rule.id.clone()),
         decision,
@@ -384,7 +390,10 @@ fn outcome<'s>(set: &PolicySet, facts: &Facts, rule: &'s Rule) -> Outcome<'s> {
             format!("held back{because}; try again in {}", sentence::duration(*wait)),
             Effect::Wait(*wait),
         ),
-        RuleOutcome::Deny => make(Decision::Deny, format!("denied{because}"), Effect::None),
+        RuleOutcome::Deny => {
+            let instead = sentence::instead(rules, rule);
+            make(Decision::Deny, format!("denied{because}{instead}"), Effect::None)
+        }
     }
 }
 

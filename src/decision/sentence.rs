@@ -2,13 +2,15 @@
 //! work instead where that is known, and hold no value of the arguments (I5).
 
 use crate::{
-    model::MicroUsd,
-    policy::{ApprovalRule, Approver, Constraints, Remediation, Rule},
+    model::{Decision, MicroUsd},
+    policy::{ApprovalRule, Approver, Constraints, Policy, Remediation, Rule, RuleOutcome},
 };
 use std::{fmt::Write as _, time::Duration};
 
 /// The longest text from outside that a reason repeats.
 const LONGEST: usize = 80;
+/// The longest description of a policy that a reason repeats.
+const LONGEST_PURPOSE: usize = 200;
 
 /// Text from outside: invisible and control characters are shown escaped, a cut is told.
 pub(super) fn plain(text: &str) -> String {
@@ -47,13 +49,49 @@ fn joined(words: &[String], last: &str) -> String {
     }
 }
 
-/// The author's own reason, else the condition in words, else nothing.
-pub(super) fn because(rule: &Rule) -> String {
-    match (&rule.reason, &rule.condition) {
-        (Some(reason), _) => format!(": {}", reason.trim_end_matches('.')),
-        (None, Some(condition)) => format!(" because {}", condition.phrase()),
-        (None, None) => String::new(),
+/// The author's own reason; else the condition in words and, where the call is stopped, what the policy is for.
+pub(super) fn because(rule: &Rule, policy: &Policy) -> String {
+    if let Some(reason) = &rule.reason {
+        return format!(": {}", reason.trim_end_matches('.'));
     }
+    let because = rule
+        .condition
+        .as_ref()
+        .map(|condition| format!(" because {}", condition.phrase()))
+        .unwrap_or_default();
+    let stops = rule.outcome.decision() > Decision::AllowWithConstraints;
+    match policy.description.as_deref().filter(|_| stops).map(one_line).filter(|text| !text.is_empty()) {
+        Some(purpose) => format!("{because}: {purpose}"),
+        None => because,
+    }
+}
+
+/// A text of the bundle as part of a sentence.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line: String = words.join(" ").chars().take(LONGEST_PURPOSE).collect();
+    line.trim_end_matches('.').to_owned()
+}
+
+/// What other rules of the same gate let a call do that this one denies.
+pub(super) fn instead(rules: &[Rule], denied: &Rule) -> String {
+    let ways: Vec<String> = rules
+        .iter()
+        .filter(|other| other.id != denied.id)
+        .filter_map(|other| {
+            let how = match &other.outcome {
+                RuleOutcome::Allow | RuleOutcome::AllowWithConstraints(_) => "is allowed",
+                RuleOutcome::RequireApproval(_) => "can be approved",
+                RuleOutcome::Remediate(_) => "has a safer variant",
+                RuleOutcome::Suggest => "can be proposed",
+                RuleOutcome::Throttle(_) | RuleOutcome::Deny => return None,
+            };
+            let wherever = other.condition.as_ref()?.phrase();
+            Some(format!("{how} where {wherever} (rule {})", other.id))
+        })
+        .take(2)
+        .collect();
+    if ways.is_empty() { String::new() } else { format!("; a call {}", and(&ways)) }
 }
 
 /// Who may decide: "two of security-team or platform-lead, with evidence".

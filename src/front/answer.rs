@@ -5,9 +5,10 @@ use super::{
     conversation::{Conversation, Hello},
     message::{self, Request},
     service::Service,
+    watches::Watches,
 };
 use crate::{
-    gateway::{CallReply, ClientPort, IncomingCall, ListKind},
+    gateway::{CallReply, ClientPort, IncomingCall, ListKind, Purpose},
     identity::Principal,
     model::{CallKind, RpcError, code},
     upstream::Era,
@@ -138,11 +139,55 @@ impl Core {
     pub(crate) async fn complete(
         &self,
         params: Map<String, Value>,
-        caller: &Caller,
+        caller: Caller,
         client: Arc<Client>,
     ) -> CallReply {
+        let call = completion(params, caller, client)?;
         self.until_ready().await;
-        self.service.complete(&caller.principal, Value::Object(params), client).await
+        self.service.call(call).await
+    }
+
+    /// Begins to tell of a resource.
+    pub(crate) async fn watch(
+        &self,
+        watches: &Watches,
+        uri: &str,
+        meta: Option<Value>,
+        caller: Caller,
+        client: Arc<Client>,
+    ) -> Result<(), RpcError> {
+        if watches.is_full() {
+            return Err(RpcError::new(code::INVALID_REQUEST, "too many resources are watched at a time"));
+        }
+        let mut params = Map::new();
+        params.insert("uri".to_owned(), uri.into());
+        params.extend(meta.map(|meta| ("_meta".to_owned(), meta)));
+        let call = incoming(CallKind::Resource, params, caller, client)?;
+        self.until_ready().await;
+        let news = self.service.watch(call).await?;
+        watches.add(uri.to_owned(), news);
+        Ok(())
+    }
+
+    /// `resources/subscribe` and `resources/unsubscribe` of a legacy conversation.
+    async fn subscribe(
+        &self,
+        on: bool,
+        conversation: &Conversation,
+        mut params: Map<String, Value>,
+        caller: Caller,
+        client: Arc<Client>,
+    ) -> CallReply {
+        let Some(Value::String(uri)) = params.swap_remove("uri") else {
+            return Err(invalid("`params.uri` must be a string"));
+        };
+        if on {
+            let meta = params.swap_remove("_meta");
+            self.watch(&conversation.watches, &uri, meta, caller, client).await?;
+        } else {
+            conversation.watches.remove(&uri);
+        }
+        Ok(Value::Object(Map::new()))
     }
 
     /// The result of `initialize`.
@@ -169,7 +214,13 @@ impl Core {
         let finisher = Arc::clone(&client);
         let outcome = match Governed::parse(&method) {
             Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
-            Some(Governed::Complete) => self.complete(params, &caller, client).await,
+            Some(Governed::Complete) => self.complete(params, caller, client).await,
+            None if method == "resources/subscribe" => {
+                self.subscribe(true, conversation, params, caller, client).await
+            }
+            None if method == "resources/unsubscribe" => {
+                self.subscribe(false, conversation, params, caller, client).await
+            }
             Some(Governed::List(kind)) => match self.list(&caller.principal, kind, &params).await {
                 Ok(items) => return message::success(&id, &List { kind, items: &items }),
                 Err(error) => Err(error),
@@ -202,6 +253,39 @@ fn ungoverned(conversation: &Conversation, method: &str, params: &Map<String, Va
 pub(crate) fn unknown_method(method: &str) -> RpcError {
     let shown: String = method.chars().take(64).collect();
     RpcError::new(code::METHOD_NOT_FOUND, format!("no such method: `{shown}`"))
+}
+
+/// Takes the params of a completion apart.
+fn completion(
+    mut params: Map<String, Value>,
+    caller: Caller,
+    client: Arc<Client>,
+) -> Result<IncomingCall, RpcError> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let reference = params.swap_remove("ref").unwrap_or_default();
+    let (kind, member) = match reference.get("type").and_then(Value::as_str) {
+        Some("ref/prompt") => (CallKind::Prompt, "name"),
+        Some("ref/resource") => (CallKind::Resource, "uri"),
+        Some(_) | None => return Err(invalid("`params.ref.type` must be `ref/prompt` or `ref/resource`")),
+    };
+    let name = text(reference.get(member))
+        .ok_or_else(|| invalid(format!("`params.ref.{member}` must be a string")))?;
+    let argument = params.swap_remove("argument").unwrap_or_default();
+    let (Some(named), Some(value)) = (text(argument.get("name")), text(argument.get("value"))) else {
+        return Err(invalid("`params.argument` must have a `name` and a `value`, both strings"));
+    };
+    let mut known =
+        match params.swap_remove("context").and_then(|mut c| c.get_mut("arguments").map(Value::take)) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(known)) => known,
+            Some(_) => return Err(invalid("`params.context.arguments` must be an object")),
+        };
+    known.insert(named.clone(), value.into());
+    params.insert(name_member(kind).to_owned(), name.into());
+    let mut call = incoming(kind, params, caller, client)?;
+    call.purpose = Purpose::Complete { argument: named };
+    call.arguments = Some(Value::Object(known));
+    Ok(call)
 }
 
 /// Takes the params of a call apart without copying them.
@@ -248,6 +332,7 @@ fn incoming(
     };
     Ok(IncomingCall {
         principal: caller.principal,
+        purpose: Purpose::Use,
         kind,
         name,
         arguments,

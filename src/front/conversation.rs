@@ -3,6 +3,7 @@
 use super::{
     client::{Client, Level},
     message::{Id, Response, weight},
+    watches::Watches,
 };
 use crate::model::{RpcError, code};
 use parking_lot::Mutex;
@@ -34,6 +35,8 @@ pub(crate) struct Conversation {
     pub(crate) capabilities: Arc<Value>,
     /// Requests that are not yet answered.
     pub(crate) in_flight: Arc<InFlight>,
+    /// Resources it is told about.
+    pub(crate) watches: Watches,
     level: AtomicU8,
     asks: Mutex<Asks>,
 }
@@ -84,6 +87,7 @@ impl Conversation {
             version: hello.version,
             capabilities: Arc::clone(&hello.capabilities),
             in_flight: Arc::new(InFlight::default()),
+            watches: Watches::default(),
             level: AtomicU8::new(DEFAULT_LEVEL as u8),
             asks: Mutex::new(Asks::default()),
         }
@@ -132,6 +136,7 @@ impl Conversation {
     pub(crate) fn end(&self) {
         self.in_flight.cancel_all();
         self.asks.lock().waiting.clear();
+        self.watches.clear();
     }
 }
 

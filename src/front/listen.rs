@@ -2,9 +2,11 @@
 //! a legacy conversation.
 
 use super::{
-    answer::Core,
+    answer::{Caller, Core},
+    client::Client,
     message::{self, Id},
     modern::SUBSCRIPTION_KEY,
+    watches::Watches,
 };
 use crate::{
     gateway::ListGenerations,
@@ -19,6 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 /// A principal is looked at again this often even where nobody says that anything has changed.
 const RECHECK: Duration = Duration::from_secs(15);
+
+/// The resources in the filter of `subscriptions/listen`.
+const RESOURCES: &str = "resourceSubscriptions";
+/// What is told of a resource.
+pub(crate) const UPDATED: &str = "notifications/resources/updated";
 
 /// One kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +83,8 @@ impl Change {
 pub(crate) enum Watched {
     /// These notifications are due, as their methods.
     Changes(Vec<&'static str>),
+    /// These resources have changed.
+    Resources(Vec<String>),
     /// The principal is none any more, or the gateway ends.
     Ended,
 }
@@ -111,7 +120,7 @@ impl Watcher {
     }
 
     /// Waits for the next news.
-    pub(crate) async fn next(&mut self) -> Watched {
+    pub(crate) async fn next(&mut self, watches: &Watches) -> Watched {
         loop {
             if !self.core.service.still_valid(&self.principal) {
                 return Watched::Ended;
@@ -124,8 +133,13 @@ impl Watcher {
                 return Watched::Changes(due);
             }
             // Both a change and the timer lead to another look.
-            if let Ok(Err(_)) = tokio::time::timeout(RECHECK, self.generations.changed()).await {
-                return Watched::Ended;
+            tokio::select! {
+                changed = tokio::time::timeout(RECHECK, self.generations.changed()) => {
+                    if let Ok(Err(_)) = changed {
+                        return Watched::Ended;
+                    }
+                }
+                uris = watches.next() => return Watched::Resources(uris),
             }
         }
     }
@@ -134,7 +148,8 @@ impl Watcher {
 /// The notifications of one `subscriptions/listen`, acknowledgement first, and the response that ends it.
 pub(crate) fn subscription(
     core: Arc<Core>,
-    principal: Principal,
+    caller: Caller,
+    client: Arc<Client>,
     id: Id,
     params: &Map<String, Value>,
     shutdown: CancellationToken,
@@ -142,22 +157,49 @@ pub(crate) fn subscription(
     let Some(Value::Object(filter)) = params.get("notifications") else {
         return Err(RpcError::new(code::INVALID_PARAMS, "`params.notifications` must be an object"));
     };
-    let mut watcher = Watcher::new(Arc::clone(&core), principal, None);
-    let agreed = watcher.restrict(filter);
+    let mut watcher = Watcher::new(Arc::clone(&core), caller.principal.clone(), None);
+    let mut agreed = watcher.restrict(filter);
+    let wished: Vec<String> = match filter.get(RESOURCES) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(uris)) => uris.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(_) => {
+            return Err(RpcError::new(
+                code::INVALID_PARAMS,
+                format!("`{RESOURCES}` must be an array of URIs"),
+            ));
+        }
+    };
+    let request_meta = params.get("_meta").cloned();
     let meta = json!({ SUBSCRIPTION_KEY: id });
     Ok(async_stream::stream! {
+        let watches = Watches::default();
+        let mut watched = Vec::new();
+        for uri in wished {
+            // What is refused is not agreed to; why stands in the audit record.
+            if core.watch(&watches, &uri, request_meta.clone(), caller.clone(), Arc::clone(&client)).await.is_ok() {
+                watched.push(uri);
+            }
+        }
+        if !watched.is_empty() {
+            agreed.insert(RESOURCES.to_owned(), watched.into());
+        }
         let params = json!({ "_meta": meta, "notifications": agreed });
         yield message::notification("notifications/subscriptions/acknowledged", &params);
         loop {
             let news = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => Watched::Ended,
-                news = watcher.next() => news,
+                news = watcher.next(&watches) => news,
             };
             match news {
                 Watched::Changes(methods) => {
                     for method in methods {
                         yield message::notification(method, &json!({ "_meta": meta }));
+                    }
+                }
+                Watched::Resources(uris) => {
+                    for uri in uris {
+                        yield message::notification(UPDATED, &json!({ "_meta": meta, "uri": uri }));
                     }
                 }
                 Watched::Ended => break,

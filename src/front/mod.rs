@@ -17,6 +17,7 @@ mod service;
 pub mod state;
 pub mod stdio;
 pub mod tls;
+mod watches;
 
 pub use service::Service;
 

@@ -1,8 +1,9 @@
 //! What the fronts need of the gateway, as a port, so that a front can be tested against a script.
 
 use crate::{
-    gateway::{CallReply, ClientPort, Gateway, IncomingCall, ListGenerations, ListKind},
+    gateway::{CallReply, Gateway, IncomingCall, ListGenerations, ListKind, ResourceNews},
     identity::{AuthError, Principal},
+    model::{RpcError, code},
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -31,13 +32,13 @@ pub trait Service: Send + Sync + 'static {
     fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>>;
     /// A call. Dropping the future cancels it.
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply>;
-    /// `completion/complete`.
-    fn complete<'a>(
-        &'a self,
-        principal: &'a Principal,
-        params: Value,
-        client: Arc<dyn ClientPort>,
-    ) -> BoxFuture<'a, CallReply>;
+    /// News of a resource, for as long as they are kept.
+    fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
+        let shown: String = call.name.chars().take(128).collect();
+        Box::pin(async move {
+            Err(RpcError::new(code::METHOD_NOT_FOUND, format!("nothing can be watched here: `{shown}`")))
+        })
+    }
     /// A session was opened.
     fn session_opened(&self, principal: &Principal, client_info: &Value);
 }
@@ -73,13 +74,8 @@ impl Service for Gateway {
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply> {
         Box::pin(Gateway::call(self, call))
     }
-    fn complete<'a>(
-        &'a self,
-        principal: &'a Principal,
-        params: Value,
-        client: Arc<dyn ClientPort>,
-    ) -> BoxFuture<'a, CallReply> {
-        Box::pin(Gateway::complete(self, principal, params, client))
+    fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
+        Box::pin(Gateway::watch(self, call))
     }
     fn session_opened(&self, principal: &Principal, client_info: &Value) {
         Gateway::session_opened(self, principal, client_info);

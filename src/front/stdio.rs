@@ -6,7 +6,7 @@
 use super::{
     BATCH_VERSION,
     answer::{Caller, Core},
-    client::{Client, Outbox, Wishes},
+    client::{Client, Outbox},
     conversation::{Conversation, Hello, InFlight},
     exchange::{self, Event, Exchange},
     listen::{self, Watched, Watcher},
@@ -185,10 +185,10 @@ fn is_call(method: &str) -> bool {
     !(method.ends_with("/list") || matches!(method, "ping" | "server/discover" | "logging/setLevel"))
 }
 
-async fn next_news(watcher: &mut Option<Watcher>) -> Watched {
-    match watcher {
-        Some(watcher) => watcher.next().await,
-        None => std::future::pending().await,
+async fn next_news(watcher: &mut Option<Watcher>, conversation: Option<&Arc<Conversation>>) -> Watched {
+    match (watcher, conversation) {
+        (Some(watcher), Some(conversation)) => watcher.next(&conversation.watches).await,
+        (Some(_), None) | (None, _) => std::future::pending().await,
     }
 }
 
@@ -205,7 +205,7 @@ impl Connection {
                 }
                 Some(_) = self.calls.join_next() => continue,
                 Some(_) = self.others.join_next() => continue,
-                news = next_news(&mut self.watcher) => {
+                news = next_news(&mut self.watcher, self.conversation.as_ref()) => {
                     if self.tell(news).await? {
                         continue;
                     }
@@ -245,6 +245,15 @@ impl Connection {
             Watched::Changes(methods) => {
                 for method in methods {
                     let news = message::notification(method, &Value::Object(Map::new()));
+                    if self.send(news).await.is_err() {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Watched::Resources(uris) => {
+                for uri in uris {
+                    let news = message::notification(listen::UPDATED, &serde_json::json!({ "uri": uri }));
                     if self.send(news).await.is_err() {
                         return Ok(false);
                     }
@@ -309,7 +318,7 @@ impl Connection {
     }
 
     async fn request(&mut self, request: Request) -> Result<(), Gone> {
-        if request.method == "initialize" {
+        if request.method == "initialize" && !modern::is_modern(&request.params) {
             return self.initialize(request).await;
         }
         if self.is_full() {
@@ -385,7 +394,7 @@ impl Connection {
         let (core, caller) = (Arc::clone(&self.core), self.caller());
         match method {
             Method::Discover => self.send(core.discover(&caller, &id)).await,
-            Method::Listen => self.listen(id, &params).await,
+            Method::Listen => self.listen(id, &params, client).await,
             Method::Governed(method) => {
                 let flying = match self.modern.enter(&id, &client) {
                     Ok(flying) => flying,
@@ -406,13 +415,13 @@ impl Connection {
         }
     }
 
-    async fn listen(&mut self, id: Id, params: &Map<String, Value>) -> Result<(), Gone> {
+    async fn listen(&mut self, id: Id, params: &Map<String, Value>, client: Arc<Client>) -> Result<(), Gone> {
         let (core, shutdown) = (Arc::clone(&self.core), self.shutdown.clone());
-        let stream = match listen::subscription(core, self.principal.clone(), id.clone(), params, shutdown) {
+        let watching = Arc::clone(&client);
+        let stream = match listen::subscription(core, self.caller(), watching, id.clone(), params, shutdown) {
             Ok(stream) => stream,
             Err(error) => return self.refuse(Some(&id), &error).await,
         };
-        let client = Client::modern(Value::Null, Wishes::default(), Outbox::new(false));
         let flying = match self.modern.enter(&id, &client) {
             Ok(flying) => flying,
             Err(error) => return self.refuse(Some(&id), &error).await,

@@ -6,6 +6,7 @@ use super::{
     api::CallReply,
     approve::{Asking, binding},
     call::{Decided, store_policy},
+    parked::{Seat, Waiting},
     prepare::{Request, draft},
     refusal::Refusal,
 };
@@ -61,27 +62,22 @@ impl Gateway {
         let gateway = self.clone();
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
-        let event =
-            draft(EventType::AgentDecision, request, Some(&decided.prepared), &in_force, self.0.clock.now());
-        let start = asking.start().then(|| {
-            draft(EventType::AgentStart, request, Some(&decided.prepared), &in_force, self.0.clock.now())
-        });
+        // Drafted in the order of the records, so that their times keep to it too.
+        let drafted = |kind| draft(kind, request, Some(&decided.prepared), &in_force, self.0.clock.now());
+        let start = asking.start().then(|| drafted(EventType::AgentStart));
+        let mut event = drafted(EventType::AgentDecision);
+        // Completed by admission, which knows the rest.
+        event.detail = request.method().map(|method| json!({"method": method}));
+        let waiting = (request.agent.clone(), dispatch.bound.clone());
+        let (seat, questions) = Seat::new(asking.client.clone());
+        let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
-            Ok(gateway.dispatch(permit, dispatch, gone).await)
+            Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
-        let reply = tokio::spawn(tracked).await;
-        drop(cancel_when_dropped);
-        match reply {
-            Ok(reply) => reply,
-            Err(error) => {
-                tracing::error!(error = %error, "a call's task failed");
-                Err(AdmitError::Refused(Box::new(Refusal::deny(
-                    "internal",
-                    "the gateway failed inside; the call's outcome is unknown",
-                ))))
-            }
-        }
+        let task = tokio::spawn(tracked);
+        let (agent, bound) = waiting;
+        self.attend(Waiting::new(agent, bound, task, (seat, questions), cancel_when_dropped)).await
     }
 
     async fn admit(
@@ -113,12 +109,17 @@ impl Gateway {
                 | Decision::Deny,
             ) => EventDecision::Allow,
         });
-        event.policy_id = Some(verdict.policy_id.clone());
-        event.rule_id = verdict.rule_id.clone();
-        event.reason = Some(verdict.reason.clone());
+        let (policy, rule, reason) = decided.says();
+        event.policy_id = Some(policy.clone());
+        event.rule_id = rule.cloned();
+        event.reason = Some(reason.to_owned());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
-        event.detail = Some(detail(&decided));
+        let mut told = detail(&decided);
+        if let (Some(told), Some(Value::Object(known))) = (told.as_object_mut(), event.detail.take()) {
+            told.extend(known);
+        }
+        event.detail = Some(told);
         let admission = self
             .0
             .store

@@ -5,7 +5,7 @@ use crate::{
     model::{CallKind, RpcError},
     upstream::Era,
 };
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, stream::BoxStream};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -27,15 +27,39 @@ pub trait ClientPort: Send + Sync {
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;
 }
 
-/// A `tools/call`, `resources/read` or `prompts/get` as a front parsed it.
+/// What is wanted of the thing that a call names. All go the whole path; only using it can ask a person.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// `tools/call`, `resources/read`, `prompts/get`
+    Use,
+    /// `completion/complete` of one argument of a prompt or resource template.
+    Complete {
+        /// Which of the call's arguments.
+        argument: String,
+    },
+    /// `resources/subscribe`: news of a resource, as long as what is put into the slot is kept.
+    Watch(WatchSlot),
+}
+
+/// Where a watch is put by its dispatch.
+#[derive(Clone, Debug, Default)]
+pub struct WatchSlot(pub(crate) Arc<parking_lot::Mutex<Option<super::news::ResourceWatch>>>);
+
+/// The URIs that a client is to be told of, one at a time. Dropping it ends the watch.
+pub type ResourceNews = BoxStream<'static, String>;
+
+/// A `tools/call`, `resources/read` or `prompts/get` as a front parsed it, or what stands around them.
 pub struct IncomingCall {
     /// Who calls.
     pub principal: Principal,
+    /// What for.
+    pub purpose: Purpose,
     /// What kind.
     pub kind: CallKind,
-    /// The exposed tool name, the URI, or the exposed prompt name.
+    /// The exposed tool name, the URI (or the text of a template, to be completed), or the exposed prompt name.
     pub name: String,
-    /// `params.arguments`, where there were any. Tools and prompts only.
+    /// `params.arguments`, where there were any; not of `resources/read`. For a completion those known so far and the
+    /// one to be completed.
     pub arguments: Option<Value>,
     /// `params._meta`.
     pub meta: Map<String, Value>,

@@ -12,7 +12,8 @@ use crate::{
     approval::{Answer, DecideError, about, eligible},
     decision::ApprovalRequirement,
     model::{
-        Actor, ApprovalId, ApprovalStatus, EventDecision, EventType, PersonId, RpcError, SnapshotId, code,
+        Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError,
+        SnapshotId, TraceId, code,
     },
     policy::ChannelKind,
     redaction::display_text,
@@ -48,10 +49,12 @@ pub(crate) struct Asking {
 /// What a modern client handed back.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Opened {
-    /// Our own question about this approval.
-    Approval(ApprovalId),
+    /// Our own question about this approval, asked in this trace.
+    Approval(ApprovalId, TraceId),
     /// An upstream's question, with its own state.
     Upstream(Option<String>),
+    /// A call that is still in flight.
+    Parked(String),
 }
 
 /// What to do next.
@@ -126,13 +129,40 @@ impl Asking {
         }
     }
 
+    /// The trace in which the approval was asked for that a retry answers.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        match &self.opened {
+            Some(Opened::Approval(_, trace)) => Some(*trace),
+            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+        }
+    }
+
     /// What goes back to an upstream that asked: its own state and the answers to its own questions.
+    /// An upstream that gave no state of its own gets the answers as they came; an answer to our own question is
+    /// nobody else's.
     pub(crate) fn upstream_continuation(&mut self) -> (Option<Map<String, Value>>, Option<String>) {
-        match self.opened.take() {
-            Some(Opened::Upstream(state)) => (self.responses.take(), state),
-            other => {
+        let state = match self.opened.take() {
+            Some(Opened::Upstream(state)) => state,
+            None => None,
+            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
                 self.opened = other;
-                (None, None)
+                return (None, None);
+            }
+        };
+        let mut responses = self.responses.take();
+        if let Some(responses) = &mut responses {
+            responses.shift_remove(QUESTION);
+        }
+        (responses.filter(|responses| !responses.is_empty()), state)
+    }
+
+    /// The parked call that a retry wants to go on with, and the answers it brings.
+    pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
+        match self.opened.take() {
+            Some(Opened::Parked(id)) => Some((id, self.responses.take())),
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
+                self.opened = other;
+                None
             }
         }
     }
@@ -140,12 +170,12 @@ impl Asking {
     /// The client's answer to our question about this very record, taken once.
     fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
         match &self.opened {
-            Some(Opened::Approval(id)) if *id == record.id => {
+            Some(Opened::Approval(id, _)) if *id == record.id => {
                 self.opened = None;
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)
             }
-            Some(Opened::Approval(_) | Opened::Upstream(_)) | None => None,
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
     }
 }
@@ -179,7 +209,7 @@ impl Gateway {
     ) -> Result<Step, StoreError> {
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
-        if let Some(Opened::Approval(id)) = &asking.opened {
+        if let Some(Opened::Approval(id, _)) = &asking.opened {
             let known = self.0.approvals.get(id).await.map_err(store_error)?.filter(|r| r.binding == binding);
             if let Some(known) = known {
                 match known.status {
@@ -194,10 +224,11 @@ impl Gateway {
         let record = match found {
             Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding).await?,
+            Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
-            self.record_pending(in_force, request, decided, &record, asking.start()).await?;
+            let events = self.pending_events(in_force, request, decided, &record, asking.start());
+            self.0.store.record(events).await?;
         }
         if let Some(answer) = asking.answer_to(&record) {
             return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
@@ -211,7 +242,8 @@ impl Gateway {
             Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
             Era::Modern => {
                 let left = remaining(&record, self.0.clock.now());
-                let state = serde_json::to_string(&Opened::Approval(record.id.clone())).unwrap_or_default();
+                let state = serde_json::to_string(&Opened::Approval(record.id.clone(), request.trace_id))
+                    .unwrap_or_default();
                 let sealed = self.0.seal.seal(&state, &bound_to(request, decided), left);
                 let sealed = sealed.map_err(StoreError::Failed)?;
                 Ok(Step::Reply(Ok(json!({
@@ -230,6 +262,7 @@ impl Gateway {
         request: &Request,
         decided: &Decided,
         binding: ApprovalBinding,
+        asking: &mut Asking,
     ) -> Result<ApprovalRecord, StoreError> {
         let prepared = &decided.prepared;
         let now = self.0.clock.now();
@@ -285,19 +318,30 @@ impl Gateway {
         event.reason = Some(record.reason.clone());
         event.sensitivity_level = prepared.level;
         event.detail = Some(json!({"arguments": record.arguments, "requirements": record.requirements}));
-        match self.0.store.ask(record, vec![event]).await? {
-            Asked::Made(record) | Asked::Reused(record) => Ok(record),
+        // One transaction: the call's start, its decision, and the ask, in this order.
+        let mut events = if asking.recorded {
+            Vec::new()
+        } else {
+            self.pending_events(in_force, request, decided, &record, !asking.started)
+        };
+        events.push(event);
+        match self.0.store.ask(record, events).await? {
+            Asked::Made(record) => {
+                (asking.recorded, asking.started) = (true, true);
+                Ok(record)
+            }
+            Asked::Reused(record) => Ok(record),
         }
     }
 
-    async fn record_pending(
+    fn pending_events(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,
         start: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Vec<EventDraft> {
         let now = self.0.clock.now();
         let start =
             start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
@@ -309,7 +353,7 @@ impl Gateway {
         event.reason = Some(verdict.reason.clone());
         event.approval_id = Some(record.id.clone());
         event.detail = Some(super::admit::detail(decided));
-        self.0.store.record(start.into_iter().chain([event]).collect()).await
+        start.into_iter().chain([event]).collect()
     }
 
     /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show
@@ -334,7 +378,7 @@ impl Gateway {
 
     /// The elicitation's parameters: what a person reads, and the form.
     fn question(&self, in_force: &Arc<InForce>, decided: &Decided, record: &ApprovalRecord) -> Value {
-        let arguments = serde_json::to_string(&record.arguments).unwrap_or_default();
+        let arguments = shown_arguments(&record.arguments);
         let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
         let left = remaining(record, self.0.clock.now());
         let minutes = Duration::from_secs(left.as_secs().max(1));
@@ -345,7 +389,7 @@ impl Gateway {
             display_text(&record.binding.agent, 100),
             display_text(&record.binding.tool, 200),
             display_text(&record.action, 200),
-            display_text(&arguments, SHOWN_ARGUMENTS),
+            arguments,
             record.policy_id,
             display_text(&in_force.policies.data.redact_text(&record.reason), 500),
             record.cost_estimate_usd,
@@ -392,23 +436,21 @@ impl Gateway {
         let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
         tokio::pin!(expiry);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
+            match self.0.store.approval(record.id.clone()).await? {
+                Some(now) if now.status == ApprovalStatus::Pending => {}
+                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                None => return Err(StoreError::Damaged("an approval has vanished".into())),
+            }
             tokio::select! {
                 answer = &mut answer => {
                     return self.take_answer(in_force, request, decided, asking, record, answer).await;
                 }
-                changed = changes.changed() => {
-                    changed.map_err(|_| StoreError::Closed)?;
-                    match self.0.store.approval(record.id.clone()).await? {
-                        Some(now) if now.status == ApprovalStatus::Pending => {}
-                        Some(now) => return self.ended(in_force, request, decided, &now).await,
-                        None => return Err(StoreError::Damaged("an approval has vanished".into())),
-                    }
-                }
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
+                _ = generations.changed() => {}
                 () = &mut expiry => {
                     let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
                     return self.ended(in_force, request, decided, &expired).await;
@@ -472,6 +514,10 @@ impl Gateway {
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
@@ -480,16 +526,12 @@ impl Gateway {
             }
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                _ = generations.changed() => {}
                 () = &mut patience => {
                     let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
                     refusal.reason = decided.verdict.reason.clone();
                     // The pending decision is recorded already.
-                    return Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)));
+                    return Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)));
                 }
             }
         }
@@ -514,18 +556,19 @@ impl Gateway {
         let mut event = self.refusal_event(request, Some(&decided.prepared), in_force, &refusal);
         mark(&mut event, &refusal);
         self.0.store.record(vec![event]).await?;
-        Ok(Step::Reply(refusal.reply(
-            request.kind,
-            &request.name,
-            request.trace_id,
-            &in_force.policies.snapshot,
-        )))
+        Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)))
     }
 
     /// Seals an upstream's own question for a modern client, with the upstream's state inside.
-    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: Option<String>) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(state)).map_err(|e| e.to_string())?;
+    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: String) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(Some(state))).map_err(|e| e.to_string())?;
         self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
+    }
+
+    /// Seals the handle of a parked call.
+    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, super::parked::PATIENCE)
     }
 
     /// What a sealed state of this call is bound to.
@@ -557,6 +600,30 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
     refusal.approval_id = Some(record.id.clone());
     refusal.cost_estimate = Some(decided.prepared.estimate.cost);
     refusal
+}
+
+/// The arguments over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
+/// that nothing in a value can look like a line of the prompt.
+fn shown_arguments(arguments: &Value) -> String {
+    let pretty = serde_json::to_string_pretty(arguments).unwrap_or_default();
+    let mut left = SHOWN_ARGUMENTS;
+    let mut lines = Vec::new();
+    let mut cut = 0;
+    for line in pretty.lines() {
+        let length = line.chars().count();
+        match left.checked_sub(length) {
+            Some(after) => {
+                left = after;
+                lines.push(display_text(line, length));
+            }
+            None if left > 0 => lines.push(display_text(line, std::mem::take(&mut left))),
+            None => cut += 1,
+        }
+    }
+    if cut > 0 {
+        lines.push(format!("… (cut: {cut} more lines)"));
+    }
+    lines.join("\n")
 }
 
 fn store_error(error: DecideError) -> StoreError {

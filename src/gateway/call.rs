@@ -12,7 +12,9 @@ use super::{
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
     identity::Principal,
-    model::{CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, TraceId, code},
+    model::{
+        CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, code,
+    },
     policy::Remediation,
 };
 use serde_json::{Map, Value, json};
@@ -28,7 +30,28 @@ pub(crate) struct Decided {
     /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
     pub(crate) original: Option<(Arc<str>, Value)>,
     /// The remediation that was applied.
-    pub(crate) applied: Option<Arc<Remediation>>,
+    pub(crate) applied: Option<Applied>,
+}
+
+/// A remediation that changed the call, and who said so.
+pub(crate) struct Applied {
+    pub(crate) remediation: Arc<Remediation>,
+    policy_id: PolicyId,
+    rule_id: Option<RuleId>,
+    reason: String,
+}
+
+impl Decided {
+    /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
+    /// remediation.
+    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &str) {
+        match &self.applied {
+            Some(applied) if self.verdict.decision < Decision::RequireApproval => {
+                (&applied.policy_id, applied.rule_id.as_ref(), &applied.reason)
+            }
+            Some(_) | None => (&self.verdict.policy_id, self.verdict.rule_id.as_ref(), &self.verdict.reason),
+        }
+    }
 }
 
 impl Gateway {
@@ -37,18 +60,20 @@ impl Gateway {
         let Principal::Agent(agent) = &call.principal else {
             return Err(unknown(call.kind, &call.name));
         };
-        let given = trace_of(&call.meta, call.traceparent.as_deref());
+        let traced = trace_of(&call.meta, call.traceparent.as_deref());
+        let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = call.meta.get("tollgate/workflow_id").and_then(Value::as_str).map(str::to_owned);
-        let request = Request {
+        let mut request = Request {
             agent: agent.id.clone(),
             principal: call.principal,
             kind: call.kind,
+            purpose: call.purpose,
             meta: call.meta,
             rest: call.rest,
             session: call.session,
             workflow: workflow.or(call.workflow),
-            trace_id: given.unwrap_or_else(|| self.0.ids.trace_id()),
-            traced: given.is_some(),
+            trace_id,
+            traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
             name: call.name,
         };
@@ -71,19 +96,41 @@ impl Gateway {
                         .await;
                 }
             };
-            if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
-            }
             if let Err(error) = asking.open(self, &request, &decided) {
                 return Err(error);
             }
+            // No call of its own: the one in flight goes on.
+            if let Some((id, responses)) = asking.parked() {
+                let bound = Self::state_binding(&request, &decided);
+                return self.resume(&id, &bound, asking.client.clone(), responses).await;
+            }
+            // The retry that brings an answer goes on with the trace in which it was asked for.
+            if traced.is_none()
+                && let Some(trace) = asking.trace()
+            {
+                request.trace_id = trace;
+            }
+            if std::mem::take(&mut first) {
+                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
+            }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
+                if decided.verdict.decision < Decision::RequireApproval
+                    && let Some(asks) = asking.also.first()
+                {
+                    let verdict = &mut decided.verdict;
+                    verdict.policy_id = asks.policy_id.clone();
+                    verdict.rule_id = asks.rule_id.clone();
+                    verdict.reason = asks.reason.clone();
+                }
                 decided.verdict.decision = Decision::RequireApproval;
                 keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
             }
             let approval = match decided.verdict.decision {
                 Decision::Allow | Decision::AllowWithConstraints => None,
+                Decision::RequireApproval if request.method().is_some() => {
+                    return self.refuse_unaskable(&request, &in_force, &decided, &mut asking).await;
+                }
                 Decision::RequireApproval => {
                     match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
                         Step::Use(record) => Some(record),
@@ -113,7 +160,7 @@ impl Gateway {
                 }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.
-                    refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
+                    refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
             };
         }
@@ -132,8 +179,7 @@ impl Gateway {
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
         let mut original: Option<(Arc<str>, Value)> = None;
-        let mut applied: Option<Arc<Remediation>> = None;
-        let mut remedy = None;
+        let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
                 match self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some()) {
@@ -161,8 +207,12 @@ impl Gateway {
                 change =
                     change.and_then(|_| Ok(Some(edits::apply(&base, &remediation.edits)?.unwrap_or(base))));
                 other_tool = remediation.tool.clone();
-                applied = Some(remediation);
-                remedy = Some((verdict.policy_id.clone(), verdict.rule_id.clone(), verdict.reason.clone()));
+                applied = Some(Applied {
+                    remediation,
+                    policy_id: verdict.policy_id.clone(),
+                    rule_id: verdict.rule_id.clone(),
+                    reason: verdict.reason.clone(),
+                });
             } else if verdict.decision > Decision::RequireApproval {
                 // Nothing will be dispatched: there is nothing to change.
                 change = Ok(None);
@@ -180,15 +230,7 @@ impl Gateway {
                     }
                     arguments = Arc::new(changed);
                 }
-                Ok(None) => {
-                    // What lets a changed call through is the rule that changed it.
-                    if let Some(remedy) = remedy
-                        && verdict.decision <= Decision::AllowWithConstraints
-                    {
-                        (verdict.policy_id, verdict.rule_id, verdict.reason) = remedy;
-                    }
-                    return Ok(Decided { prepared, verdict, original, applied });
-                }
+                Ok(None) => return Ok(Decided { prepared, verdict, original, applied }),
             }
         }
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
@@ -219,7 +261,7 @@ impl Gateway {
             refusal =
                 Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
         }
-        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies.snapshot)
+        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
     }
 
     pub(crate) fn refusal_event(
@@ -232,6 +274,9 @@ impl Gateway {
         let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
         mark(&mut event, refusal);
         let mut detail = Map::new();
+        if let Some(method) = request.method() {
+            detail.insert("method".into(), json!(method));
+        }
         if let Some(prepared) = prepared {
             detail.insert("arguments".into(), prepared.recorded.clone());
         }
@@ -243,6 +288,24 @@ impl Gateway {
         }
         event.detail = Some(Value::Object(detail));
         event
+    }
+
+    /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
+    async fn refuse_unaskable(
+        &self,
+        request: &Request,
+        in_force: &Arc<InForce>,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> CallReply {
+        let verdict = &decided.verdict;
+        let reason = format!(
+            "{}; approval is given to a use of it, never to this",
+            verdict.reason.trim_end_matches('.')
+        );
+        let refusal =
+            Refusal::new(EventDecision::Deny, verdict.policy_id.clone(), verdict.rule_id.clone(), reason);
+        self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await
     }
 
     async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {

@@ -3,16 +3,18 @@
 use super::{
     Gateway, InForce,
     admit::Permit,
-    api::{CallReply, ClientPort},
+    api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
     call::Decided,
-    edits,
-    prepare::{Prepared, Request, draft},
+    complete, edits,
+    news::ResourceWatch,
+    parked::Seat,
+    prepare::{Prepared, Request, Target, draft},
     relay::Relay,
 };
 use crate::{
     model::{
-        CallKind, EventDraft, EventType, MicroUsd, Outcome, PolicyId, RetryPlan, RpcError, TraceId, code,
+        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
     },
     policy::Constraints,
     redaction::{Place, Towards},
@@ -30,14 +32,14 @@ const MAX_ROUNDS: usize = 8;
 pub(crate) struct Outgoing {
     name: String,
     kind: CallKind,
+    purpose: Purpose,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
-    client: Arc<dyn ClientPort>,
     trace_id: TraceId,
     side_effect: EventDraft,
     continuation: (Option<Map<String, Value>>, Option<String>),
-    bound: Vec<u8>,
+    pub(crate) bound: Vec<u8>,
 }
 
 /// How a dispatched call ended, before it is told to anybody.
@@ -60,16 +62,20 @@ impl Gateway {
     ) -> Outgoing {
         let mut side_effect =
             draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
-        side_effect.policy_id = Some(decided.verdict.policy_id.clone());
-        side_effect.rule_id = decided.verdict.rule_id.clone();
+        let (policy, rule, _) = decided.says();
+        side_effect.policy_id = Some(policy.clone());
+        side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
             name: request.name.clone(),
             kind: request.kind,
+            purpose: request.purpose.clone(),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
-            caller: CallerKey { agent: request.agent.clone(), session: request.session.clone() },
-            client: asking.client.clone(),
+            caller: CallerKey {
+                agent: request.agent.clone(),
+                session: session_of(request, asking.client.as_ref()),
+            },
             trace_id: request.trace_id,
             side_effect,
             continuation: asking.upstream_continuation(),
@@ -82,10 +88,13 @@ impl Gateway {
         &self,
         permit: Permit,
         outgoing: Outgoing,
+        seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
         let (decided, upstream, in_force) = permit.consume();
-        let Decided { prepared, verdict, original, applied } = decided;
+        let trace_id = outgoing.trace_id;
+        let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
+        let Decided { prepared, verdict, .. } = decided;
         let constraints = verdict.constraints;
         let started = self.0.clock.monotonic();
         let settings = in_force.config.upstreams.get(upstream.name());
@@ -95,11 +104,11 @@ impl Gateway {
         let Outgoing {
             name,
             kind,
+            purpose,
             meta,
             rest,
             caller,
-            client,
-            trace_id,
+            trace_id: _,
             mut side_effect,
             continuation,
             bound,
@@ -109,20 +118,39 @@ impl Gateway {
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
+        let completing = match &purpose {
+            Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
+            Purpose::Use | Purpose::Watch(_) => None,
+        };
+        let (method, own_params) = match (&completing, kind) {
+            (Some((argument, known)), _) => {
+                ("completion/complete", complete::params(kind, target.own_name(), argument, known))
+            }
+            (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
+            (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
+            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(name))])),
+        };
         let call = Call {
-            method: match kind {
-                CallKind::Tool => "tools/call",
-                CallKind::Resource => "resources/read",
-                CallKind::Prompt => "prompts/get",
-            },
-            params: params(kind, target.own_name(), &name, arguments, meta, rest),
+            method,
+            params: params(own_params, meta, rest),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id,
             caller,
             headers,
         };
-        let relay = Arc::new(Relay::new(client.clone(), upstream.name().clone()));
+        // A second round is not a second call: where a person approved this one, the rounds stay in it.
+        let approved = verdict.decision == Decision::RequireApproval;
+        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
+        let client = seat.client();
+        let conversation = async {
+            match &purpose {
+                Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
+                Purpose::Use | Purpose::Complete { .. } => {
+                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                }
+            }
+        };
         let ending = tokio::select! {
             biased;
             () = gone.cancelled() => Ending {
@@ -131,7 +159,7 @@ impl Gateway {
                 sent: true,
                 reason: Some("the caller went away; the upstream was told to cancel".into()),
             },
-            ending = self.converse(&upstream, call, continuation, &client, relay, &bound) => ending,
+            ending = conversation => ending,
         };
         let mut ending = ending;
         let place = Place {
@@ -144,6 +172,21 @@ impl Gateway {
         let mut cut = false;
         if let Ok(result) = &mut ending.reply {
             edits::strip_reserved(result);
+            if let Some((argument, known)) = &completing
+                && kind == CallKind::Resource
+            {
+                self.scope_values(
+                    &in_force,
+                    &side_effect_agent(&side_effect),
+                    &target,
+                    argument,
+                    known,
+                    result,
+                );
+            }
+            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
+                strip_modern(result);
+            }
             cut = self.limit_result(
                 &in_force,
                 result,
@@ -151,13 +194,8 @@ impl Gateway {
                 &place,
                 strict.then_some(estimate.result_tokens),
             );
-            if applied.is_some() || original.is_some() {
-                tell_change(
-                    result,
-                    &verdict.policy_id,
-                    &applied.as_deref().map(|a| json!({"tool": a.tool, "reason": a.reason})),
-                    trace_id,
-                );
+            if let Some(changed) = changed {
+                tell_change(result, changed);
             }
         }
         let result_tokens = match &ending.reply {
@@ -195,7 +233,8 @@ impl Gateway {
                 Some(estimate.argument_tokens.saturating_add(result_tokens))
             }
         };
-        let learned = (ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
+        let used = matches!(purpose, Purpose::Use);
+        let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
             self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
             (target.full().to_string(), result_tokens)
         });
@@ -210,10 +249,9 @@ impl Gateway {
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
-        if let Err(error) = self.0.store.settle(settlement).await {
-            // The decision is committed; the record stays open and is settled as unknown when this process is gone.
-            tracing::error!(error = %error, trace.id = %trace_id, "a call could not be settled");
-        }
+        // The settlement is queued before the reply goes out and committed with the next group: the agent does not wait
+        // for the disk twice. Where it is lost with this process, the call is settled as unknown.
+        drop(self.0.store.settle(settlement));
         ending.reply
     }
 
@@ -226,10 +264,12 @@ impl Gateway {
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
         bound: &[u8],
+        approved: bool,
     ) -> Ending {
-        let (mut responses, mut state) = continuation;
-        // Only for a legacy client of a modern upstream are the params needed again.
-        let may_ask_again = client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern);
+        let modern = upstream.state().borrow().era == Some(Era::Modern);
+        let (mut responses, mut state) = if modern { continuation } else { (None, None) };
+        // Only then are the params needed again.
+        let may_ask_again = modern && (approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
@@ -251,7 +291,8 @@ impl Gateway {
             if !may_ask_again {
                 return self.pass_question(result, &relay, bound);
             }
-            match relay.answer_all(&result).await {
+            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
+            match relay.answer_all(result).await {
                 Ok(answers) => responses = Some(answers),
                 Err(error) => {
                     return Ending {
@@ -262,20 +303,23 @@ impl Gateway {
                     };
                 }
             }
-            state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
         }
         failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
     }
 
-    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state sealed inside ours.
+    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state, where it has one,
+    /// sealed inside ours.
     fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
-        let state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
-        let sealed = self.seal_upstream_state(bound, state);
         let labelled = relay.label_all(&mut result);
+        let sealed = match result.get_mut("requestState").map(Value::take) {
+            Some(Value::String(state)) => self.seal_upstream_state(bound, state).map(Some),
+            Some(_) | None => Ok(None),
+        };
         let reply = match (sealed, labelled) {
             (Ok(sealed), Ok(())) => {
                 if let Some(map) = result.as_object_mut() {
-                    map.insert("requestState".into(), Value::String(sealed));
+                    map.shift_remove("requestState");
+                    map.extend(sealed.map(|sealed| ("requestState".to_owned(), Value::String(sealed))));
                 }
                 Ok(result)
             }
@@ -373,7 +417,7 @@ impl Call {
         UpstreamRequest {
             method: self.method,
             params,
-            client_capabilities: client.capabilities().clone(),
+            client_capabilities: relayed(client.capabilities()),
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
@@ -381,28 +425,40 @@ impl Call {
             retry: self.retry,
             param_headers: self.headers.clone(),
             caller: self.caller.clone(),
+            era: client.era(),
         }
     }
 }
 
-fn params(
-    kind: CallKind,
-    own_name: &str,
+fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
+    Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
+}
+
+/// Begins to watch a resource, for as long as the slot keeps it.
+async fn begin_watch(
+    upstream: &Arc<dyn Upstream>,
+    target: &Target,
     uri: &str,
-    arguments: Value,
-    meta: Map<String, Value>,
-    rest: Map<String, Value>,
-) -> Map<String, Value> {
-    let mut params = rest;
-    match kind {
-        CallKind::Tool | CallKind::Prompt => {
-            params.insert("name".into(), Value::String(own_name.to_owned()));
-            params.insert("arguments".into(), arguments);
+    timeout: Duration,
+    slot: &WatchSlot,
+) -> Ending {
+    let own = match target {
+        Target::Item(item, _) if !item.is_template() => item.own_name.clone(),
+        Target::Item(..) | Target::Tool(_) => uri.into(),
+    };
+    let watching = tokio::time::timeout(timeout, ResourceWatch::begin(upstream.clone(), own)).await;
+    match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
+        Ok(watch) => {
+            *slot.0.lock() = Some(watch);
+            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None }
         }
-        CallKind::Resource => {
-            params.insert("uri".into(), Value::String(uri.to_owned()));
-        }
+        Err(error) => failed(error, "resources/subscribe"),
     }
+}
+
+fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
+    let mut params = rest;
+    params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| {
         !key.starts_with("tollgate/")
@@ -415,8 +471,34 @@ fn params(
     params
 }
 
-fn param_headers(target: &super::prepare::Target, arguments: &Value) -> Vec<(String, String)> {
-    let super::prepare::Target::Tool(tool) = target else { return Vec::new() };
+/// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
+/// can follow.
+fn relayed(capabilities: &Value) -> Value {
+    let mut capabilities = capabilities.clone();
+    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
+        extensions.shift_remove("io.modelcontextprotocol/tasks");
+    }
+    capabilities
+}
+
+/// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where
+/// they can be asked the same things, since a legacy upstream is told that once per connection.
+fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
+    if client.era() == Era::Legacy {
+        return request.session.clone();
+    }
+    let has = |pointer: &str| client.capabilities().pointer(pointer).is_some();
+    let mut session = request.session.to_string();
+    for pointer in
+        ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"]
+    {
+        session.push(if has(pointer) { '+' } else { '-' });
+    }
+    session.into()
+}
+
+fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, String)> {
+    let Target::Tool(tool) = target else { return Vec::new() };
     tool.param_headers
         .iter()
         .filter_map(|(name, at)| {
@@ -462,22 +544,54 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
     Ending { reply, outcome, sent, reason: Some(reason) }
 }
 
+/// Members that only results of 2026-07-28 have; an earlier client does not know them.
+fn strip_modern(result: &mut Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    for member in ["resultType", "ttlMs", "cacheScope"] {
+        map.shift_remove(member);
+    }
+    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
+        meta.shift_remove("io.modelcontextprotocol/serverInfo");
+        if meta.is_empty() {
+            map.shift_remove("_meta");
+        }
+    }
+}
+
+/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
+fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
+    let (policy, rule, reason) = decided.says();
+    let mut told = json!({
+        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
+        "policy_id": policy,
+        "rule_id": rule,
+        "reason": format!("policy changed the call before it was made: {reason}"),
+        "trace_id": trace_id,
+        "policy_snapshot": in_force.policies.snapshot,
+        "dispatched": {
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+        },
+    });
+    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
+        let remediation = json!({
+            "mode": "apply",
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+            "reason": applied.remediation.reason,
+        });
+        map.shift_remove("dispatched");
+        map.insert("remediation".into(), remediation);
+    }
+    told
+}
+
 /// Tells the agent that its call was changed, where that is not plain from the result.
-fn tell_change(result: &mut Value, policy: &PolicyId, remediation: &Option<Value>, trace_id: TraceId) {
+fn tell_change(result: &mut Value, told: Value) {
     let Some(map) = result.as_object_mut() else { return };
     let meta = map.entry("_meta").or_insert_with(|| json!({}));
     if let Some(meta) = meta.as_object_mut() {
-        let decision = if remediation.is_some() { "remediate" } else { "allow_with_constraints" };
-        meta.insert(
-            "tollgate/decision".into(),
-            json!({
-                "decision": decision,
-                "policy_id": policy,
-                "reason": "the arguments were changed by policy before the call was made",
-                "trace_id": trace_id,
-                "remediation": remediation,
-            }),
-        );
+        meta.insert("tollgate/decision".into(), told);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
-use super::{Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, repeats::Repeats};
+use super::{
+    Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, parked::Parking, repeats::Repeats,
+};
 use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
@@ -55,6 +57,7 @@ impl Gateway {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
         }
         let digest_key = store.secret("call-digest", ids.random()).await?;
+        let hash_key = store.secret("data-hash", ids.random()).await?;
         let learned = LearnedSizes::new();
         for (tool, tokens) in store.learned_result_tokens().await? {
             learned.seed(&tool, tokens);
@@ -62,7 +65,7 @@ impl Gateway {
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
             doorkeeper: Doorkeeper::new(clock.clone()),
-            in_force: ArcSwap::from_pointee(in_force),
+            in_force: ArcSwap::from_pointee(in_force.keyed(hash_key)),
             store,
             upstreams,
             clock,
@@ -75,9 +78,11 @@ impl Gateway {
             learned,
             repeats: Repeats::default(),
             digest_key: DigestKey::new(&digest_key),
+            hash_key,
             seal,
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
+            parking: Parking::default(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
@@ -123,7 +128,7 @@ impl Gateway {
         });
     }
 
-    fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.0.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -168,7 +173,7 @@ impl Gateway {
     pub async fn reload(&self, new: InForce) -> Result<(), StoreError> {
         let configs: Vec<_> = new.config.upstreams.values().cloned().collect();
         let drain = new.config.gateway.drain;
-        self.0.in_force.store(Arc::new(new));
+        self.0.in_force.store(Arc::new(new.keyed(self.0.hash_key)));
         *self.0.rejected_reload.lock() = None;
         self.0.views.clear();
         self.0.upstreams.reconfigure(configs, drain).await;
@@ -226,6 +231,7 @@ impl Gateway {
     pub async fn shutdown(&self) {
         let drain = self.0.in_force.load().config.gateway.drain;
         self.0.stop.cancel();
+        self.0.parking.clear();
         self.0.in_flight.close();
         if tokio::time::timeout(drain, self.0.in_flight.wait()).await.is_err() {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");

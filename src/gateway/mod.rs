@@ -4,10 +4,13 @@ mod admit;
 mod api;
 mod approve;
 mod call;
+mod complete;
 mod digest;
 mod dispatch;
 mod edits;
 mod lifecycle;
+mod news;
+mod parked;
 mod prepare;
 mod refusal;
 mod relay;
@@ -23,7 +26,7 @@ use crate::{
     config::Config,
     cost::{LearnedSizes, TokenCounter},
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{AgentId, EventType, RpcError, code},
+    model::{AgentId, EventType},
     policy::PolicySet,
     store::Store,
     upstream::{Health, UpstreamSet, UpstreamState},
@@ -58,6 +61,14 @@ pub struct InForce {
     pub policies: PolicySet,
 }
 
+impl InForce {
+    /// With the store's key for `hash` in data.yaml.
+    fn keyed(mut self, key: [u8; 32]) -> Self {
+        self.policies.data = self.policies.data.with_key(key);
+        self
+    }
+}
+
 /// How the gateway stands, for `/readyz`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Readiness {
@@ -85,9 +96,12 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     repeats: repeats::Repeats,
     digest_key: digest::DigestKey,
+    /// For `hash` in data.yaml.
+    hash_key: [u8; 32],
     seal: Arc<dyn StateSeal>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
+    parking: parked::Parking,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }
@@ -171,8 +185,9 @@ impl Gateway {
         match principal {
             Principal::Agent(_) => json!({
                 "tools": {"listChanged": true},
-                "resources": {"listChanged": true},
+                "resources": {"listChanged": true, "subscribe": true},
                 "prompts": {"listChanged": true},
+                "completions": {},
                 "logging": {},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
@@ -205,16 +220,6 @@ impl Gateway {
         (!covered.entry.param_headers.is_empty())
             .then(|| covered.entry.item.get("inputSchema").cloned().map(Arc::new))
             .flatten()
-    }
-
-    /// `completion/complete` is not routed: what is not governed does not pass.
-    pub async fn complete(
-        &self,
-        _principal: &Principal,
-        _params: Value,
-        _client: Arc<dyn ClientPort>,
-    ) -> CallReply {
-        Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found: completion/complete"))
     }
 
     /// Records that an agent opened a session (`agent_start`).

@@ -1,6 +1,6 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-use super::{InForce, Inner, refusal::Refusal};
+use super::{InForce, Inner, api::Purpose, refusal::Refusal};
 use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
@@ -10,18 +10,22 @@ use crate::{
         Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
         PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
     },
-    policy::{Agent, Workflow},
+    policy::{Agent, PolicySet, Workflow},
     redaction::{Place, Towards},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// How much of a made-up name is looked at, in characters.
+const MAX_MASKED: usize = 4096;
+
 /// What stays the same over all evaluations of one call.
 pub(crate) struct Request {
     pub(crate) principal: Principal,
     pub(crate) agent: AgentId,
     pub(crate) kind: CallKind,
+    pub(crate) purpose: Purpose,
     /// As the agent wrote it.
     pub(crate) name: String,
     pub(crate) meta: Map<String, Value>,
@@ -32,6 +36,26 @@ pub(crate) struct Request {
     /// The trace is the caller's own, not made here.
     pub(crate) traced: bool,
     pub(crate) call_id: CallId,
+}
+
+impl Request {
+    /// What distinguishes it in digests, beside target and arguments.
+    fn word(&self) -> &'static str {
+        match &self.purpose {
+            Purpose::Use => self.kind.as_str(),
+            Purpose::Complete { .. } => "complete",
+            Purpose::Watch(_) => "watch",
+        }
+    }
+
+    /// The method, in records of what is no plain use.
+    pub(crate) fn method(&self) -> Option<&'static str> {
+        match &self.purpose {
+            Purpose::Use => None,
+            Purpose::Complete { .. } => Some("completion/complete"),
+            Purpose::Watch(_) => Some("resources/subscribe"),
+        }
+    }
 }
 
 /// A target in scope.
@@ -114,6 +138,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Target,
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
+    /// The target's name as records show it, masked where it looks like a secret.
+    pub(crate) shown: String,
     /// Masked, for records and prompts.
     pub(crate) recorded: Value,
     pub(crate) redacted: bool,
@@ -152,7 +178,7 @@ impl Inner {
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
         let (workflow, workflow_refused) = workflow_of(policies.authority.workflows.values(), agent, request);
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
-        let (target, capabilities) = find(view, request.kind, name, narrow).ok_or(Stop::Unknown)?;
+        let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
         let violations = match &target {
             Target::Tool(tool) => match &*tool.schema {
                 Ok(schema) => schema.check(&arguments).err().map(|found| {
@@ -182,7 +208,7 @@ impl Inner {
         let expected = self.learned.expected(target.full(), target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
-        let digest = self.digest_key.digest(request.kind, target.full(), &arguments);
+        let digest = self.digest_key.digest(request.word(), target.full(), &arguments);
         let now = self.clock.now();
         let operator = agent.operator.clone();
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::from("") };
@@ -229,7 +255,7 @@ impl Inner {
                 workflow.is_some(),
                 operator.is_some(),
             ),
-            workflow_refused,
+            workflow_refused: workflow_refused.map(|name| shown(policies, &name, 80).into()),
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
@@ -243,6 +269,7 @@ impl Inner {
         let prepared = Prepared {
             redacted: inspected.redacted,
             level: facts.data.level,
+            shown: policies.data.redact_text(target.full()).into_owned(),
             recorded: inspected.recorded.into_owned(),
             towards,
             attended: agent.attended,
@@ -288,8 +315,7 @@ fn workflow_of<'w>(
         Some(named) => {
             let allowed = agent.workflows.iter().chain(&agent.workflow).any(|w| w.as_str() == named);
             if !allowed {
-                let shown: String = named.chars().take(80).collect();
-                return (None, Some(shown.into()));
+                return (None, Some(named.as_str().into()));
             }
             WorkflowId::from(named.as_str())
         }
@@ -303,11 +329,18 @@ fn workflow_of<'w>(
 
 fn find(
     view: &View,
-    kind: CallKind,
+    request: &Request,
     name: &str,
     narrow: Option<&[CapabilityId]>,
 ) -> Option<(Target, Arc<[CapabilityId]>)> {
-    match kind {
+    if request.kind == CallKind::Resource
+        && matches!(request.purpose, Purpose::Complete { .. })
+        && let Some(covered) = view.template(name, narrow)
+    {
+        let name = covered.entry.name.clone();
+        return Some((Target::Item(covered.entry, name), covered.capabilities));
+    }
+    match request.kind {
         CallKind::Tool => view.tool(name, narrow).map(|c| (Target::Tool(c.entry), c.capabilities)),
         CallKind::Prompt => view
             .prompt(name, narrow)
@@ -316,6 +349,13 @@ fn find(
             view.resource(name, narrow).map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
         }
     }
+}
+
+/// A name that an agent made up, as records and reasons may show it: masked before it is cut, since half a secret is
+/// not known for one.
+fn shown(policies: &PolicySet, name: &str, most: usize) -> String {
+    let bounded: String = name.chars().take(MAX_MASKED).collect();
+    policies.data.redact_text(&bounded).chars().take(most).collect()
 }
 
 /// What of the bundle's `required` the call lacks (R1).
@@ -354,13 +394,13 @@ pub(crate) fn draft(
             event.cost_estimate_usd = Some(prepared.estimate.cost);
             event.sensitivity_level = prepared.level;
             event.redacted = prepared.redacted;
-            event.tool = Some(in_force.policies.data.redact_text(prepared.target.full()).into_owned());
+            event.tool = Some(prepared.shown.clone());
             event.upstream = Some(prepared.target.upstream().clone());
             event.capability_id = prepared.facts.capabilities.first().cloned();
         }
         None => {
-            let shown: String = request.name.chars().take(128).collect();
-            event.tool = Some(in_force.policies.data.redact_text(&shown).into_owned());
+            let shown = shown(&in_force.policies, &request.name, 128);
+            event.tool = Some(shown);
         }
     }
     event
@@ -382,8 +422,10 @@ pub(crate) fn unknown_policy() -> PolicyId {
 
 /// The arguments of a call as policies see them.
 pub(crate) fn arguments_of(kind: CallKind, name: &str, given: Option<Value>) -> Value {
-    match kind {
-        CallKind::Tool | CallKind::Prompt => given.unwrap_or_else(|| json!({})),
-        CallKind::Resource => json!({"uri": name}),
+    match (kind, given) {
+        (CallKind::Tool | CallKind::Prompt, given) => given.unwrap_or_else(|| json!({})),
+        (CallKind::Resource, None) => json!({"uri": name}),
+        // A template's variables, while they are being completed.
+        (CallKind::Resource, Some(given)) => json!({"uri": name, "arguments": given}),
     }
 }

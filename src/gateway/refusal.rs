@@ -1,8 +1,12 @@
 //! How a refusal reaches the agent: one plain sentence and `tollgate/decision` (SPEC 4).
 
 use super::api::CallReply;
-use crate::model::{
-    ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
+use crate::{
+    model::{
+        ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
+    },
+    policy::PolicySet,
+    redaction::display_text,
 };
 use serde_json::{Map, Value, json};
 
@@ -70,46 +74,71 @@ impl Refusal {
         Value::Object(object)
     }
 
-    /// The sentence.
-    pub(crate) fn sentence(&self, what: &str) -> String {
+    /// One plain sentence of what, which policy and rule, and why; and one of what would work.
+    pub(crate) fn sentence(&self, what: &str, policies: &PolicySet) -> String {
         let by = match &self.rule_id {
             Some(rule) => format!("policy `{}`, rule `{rule}`", self.policy_id),
             None => format!("policy `{}`", self.policy_id),
         };
-        let reason = self.reason.trim_end_matches('.');
-        let then = match (self.decision, &self.approval_id, self.retry_after_ms) {
-            (EventDecision::PendingApproval, Some(id), _) => {
-                format!(" Make the same call again once approval `{id}` is given.")
-            }
-            (EventDecision::Throttle, _, Some(ms)) => format!(" Try again in {} s.", ms.div_ceil(1000)),
-            (
-                EventDecision::Allow
-                | EventDecision::AllowWithConstraints
-                | EventDecision::PendingApproval
-                | EventDecision::Approved
-                | EventDecision::Rejected
-                | EventDecision::Expired
-                | EventDecision::Remediate
-                | EventDecision::Suggest
-                | EventDecision::Throttle
-                | EventDecision::Deny,
-                _,
-                _,
-            ) => String::new(),
-        };
         let verb = match self.decision {
-            EventDecision::PendingApproval => "is waiting for approval",
-            EventDecision::Rejected => "was rejected",
-            EventDecision::Expired => "was not approved in time",
-            EventDecision::Remediate => "was not made: a safer variant is proposed",
-            EventDecision::Suggest => "was not made: this agent may only propose it",
-            EventDecision::Throttle => "was not made now",
+            EventDecision::PendingApproval => "waits for an approval, required by",
+            EventDecision::Rejected => "was rejected; the approval was required by",
+            EventDecision::Expired => "was not approved in time; the approval was required by",
+            EventDecision::Remediate => "was not made as it is; a safer call is proposed by",
+            EventDecision::Suggest => "was not made, only noted as a proposal, by",
+            EventDecision::Throttle => "was held back by",
             EventDecision::Deny
             | EventDecision::Allow
             | EventDecision::AllowWithConstraints
-            | EventDecision::Approved => "was denied",
+            | EventDecision::Approved => "was denied by",
         };
-        format!("`{what}` {verb} by {by}: {reason}.{then}")
+        // The verb says these already.
+        let said = [
+            "denied: ",
+            "denied ",
+            "a safer call is proposed: ",
+            "never dispatched, only returned as a proposal ",
+        ];
+        let reason = self.reason.trim_end_matches('.');
+        let reason = said.iter().find_map(|said| reason.strip_prefix(said)).unwrap_or(reason);
+        format!("`{what}` {verb} {by}: {reason}. {}", self.then(policies))
+    }
+
+    /// What would work instead.
+    fn then(&self, policies: &PolicySet) -> String {
+        let policy = policies.policies.iter().find(|p| p.id == self.policy_id);
+        let owner = policy.and_then(|p| p.owner.as_deref()).or(policies.bundle.owner.as_deref());
+        let ask = |otherwise: &str| match owner {
+            Some(owner) => format!("{otherwise} Where it is needed as it is, ask {owner}."),
+            None => otherwise.to_owned(),
+        };
+        match self.decision {
+            EventDecision::PendingApproval => match &self.approval_id {
+                Some(id) => format!("Make the same call again once approval `{id}` is given."),
+                None => "Make the same call again once it is approved.".to_owned(),
+            },
+            EventDecision::Rejected => "Do not repeat it unchanged.".to_owned(),
+            EventDecision::Expired => "The same call made again asks anew.".to_owned(),
+            EventDecision::Remediate => {
+                let tool = self.remediation.as_ref().and_then(|r| r.get("tool")).and_then(Value::as_str);
+                let tool = tool.map_or("the proposed call".to_owned(), |tool| format!("`{tool}`"));
+                ask(&format!("Call {tool} with the arguments that `remediation` shows instead."))
+            }
+            EventDecision::Suggest => "Show the proposal to a person, who can act on it.".to_owned(),
+            EventDecision::Throttle => match self.retry_after_ms {
+                Some(ms) => format!("Try again in {} s.", ms.div_ceil(1000)),
+                None => "Try again later.".to_owned(),
+            },
+            EventDecision::Deny
+            | EventDecision::Allow
+            | EventDecision::AllowWithConstraints
+            | EventDecision::Approved => match self.policy_id.as_str() {
+                "schema" => "Correct the arguments and call again.".to_owned(),
+                "store" | "internal" => "Try again later.".to_owned(),
+                "identity" => "Ask for a new key.".to_owned(),
+                _ => ask("Repeating it unchanged does not help."),
+            },
+        }
     }
 
     /// The reply: a tool result with `isError`, or for resources and prompts the error -32010.
@@ -118,10 +147,10 @@ impl Refusal {
         kind: CallKind,
         what: &str,
         trace: TraceId,
-        snapshot: &SnapshotId,
+        policies: &PolicySet,
     ) -> CallReply {
-        let sentence = self.sentence(what);
-        let decision = self.decision_object(trace, snapshot);
+        let sentence = self.sentence(&display_text(what, 200), policies);
+        let decision = self.decision_object(trace, &policies.snapshot);
         match kind {
             CallKind::Tool => Ok(json!({
                 "content": [{"type": "text", "text": sentence}],

@@ -1,13 +1,16 @@
 //! What an upstream says to the client before it answers: in order, to this call's client only, and with the
 //! upstream's name in front of what a person reads.
 
-use super::{api::ClientPort, approve::supports_form};
+use super::{
+    approve::supports_form,
+    parked::{Answering, Seat},
+};
 use crate::{
     model::{RpcError, UpstreamName, code},
     redaction::display_text,
     upstream::{CallRelay, Era},
 };
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -15,27 +18,31 @@ use std::sync::Arc;
 const MAX_QUESTIONS: usize = 16;
 
 pub(crate) struct Relay {
-    client: Arc<dyn ClientPort>,
+    seat: Arc<Seat>,
     upstream: UpstreamName,
+    /// Not every method's result may ask.
+    may_ask: bool,
 }
 
 impl Relay {
-    pub(crate) fn new(client: Arc<dyn ClientPort>, upstream: UpstreamName) -> Self {
-        Self { client, upstream }
+    pub(crate) fn new(seat: Arc<Seat>, upstream: UpstreamName, may_ask: bool) -> Self {
+        Self { seat, upstream, may_ask }
     }
 
     /// Whether the client declared what this question needs.
     fn supported(&self, method: &str, params: &Value) -> bool {
-        let capabilities = self.client.capabilities();
-        match method {
-            "elicitation/create" if params.get("mode").and_then(Value::as_str) == Some("url") => {
-                capabilities.get("elicitation").is_some_and(|e| e.get("url").is_some())
+        let client = self.seat.client();
+        let capabilities = client.capabilities();
+        self.may_ask
+            && match method {
+                "elicitation/create" if params.get("mode").and_then(Value::as_str) == Some("url") => {
+                    capabilities.get("elicitation").is_some_and(|e| e.get("url").is_some())
+                }
+                "elicitation/create" => supports_form(capabilities),
+                "sampling/createMessage" => capabilities.get("sampling").is_some(),
+                "roots/list" => capabilities.get("roots").is_some(),
+                _ => false,
             }
-            "elicitation/create" => supports_form(capabilities),
-            "sampling/createMessage" => capabilities.get("sampling").is_some(),
-            "roots/list" => capabilities.get("roots").is_some(),
-            _ => false,
-        }
     }
 
     /// Puts the upstream's name in front of an elicitation's message.
@@ -74,37 +81,54 @@ impl Relay {
         Ok(())
     }
 
-    /// Asks a legacy client every question of a modern upstream's `InputRequiredResult`.
-    pub(crate) async fn answer_all(&self, result: &Value) -> Result<Map<String, Value>, RpcError> {
-        let mut answers = Map::new();
-        let requests = result.get("inputRequests").and_then(Value::as_object);
-        for (name, request) in requests.into_iter().flatten().take(MAX_QUESTIONS) {
+    /// Asks the client every question of a modern upstream's `InputRequiredResult`, all at once.
+    pub(crate) async fn answer_all(&self, mut result: Value) -> Result<Map<String, Value>, RpcError> {
+        self.label_all(&mut result)?;
+        let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) else {
+            return Ok(Map::new());
+        };
+        let mut names = Vec::with_capacity(requests.len());
+        let mut questions = Vec::with_capacity(requests.len());
+        for (name, mut request) in requests {
             let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let params = request.get("params").cloned().unwrap_or(Value::Null);
-            answers.insert(name.clone(), CallRelay::ask(self, method, params).await?);
+            let params =
+                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
+            questions.push((Some(name.clone()), method, params));
+            names.push(name);
         }
-        Ok(answers)
+        let answers = try_join_all(self.put(questions)).await?;
+        Ok(names.into_iter().zip(answers).collect())
+    }
+
+    /// Asks in the client's own way: by requests during the call, or in the call's result.
+    fn put(&self, questions: Vec<(Option<String>, String, Value)>) -> Vec<Answering> {
+        let client = self.seat.client();
+        match client.era() {
+            Era::Legacy => {
+                questions.into_iter().map(|(_, method, params)| client.ask(method, params)).collect()
+            }
+            Era::Modern => self.seat.ask(questions),
+        }
     }
 }
 
 impl CallRelay for Relay {
     fn notify(&self, method: &str, params: Value) {
-        self.client.notify(method, params);
+        self.seat.client().notify(method, params);
     }
 
     fn ask(&self, method: String, mut params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
-        if self.client.era() == Era::Modern {
-            let error = RpcError::new(
-                code::INTERNAL_ERROR,
-                "a client of 2026-07-28 cannot be asked during a call by an upstream of an earlier version",
-            );
-            return Box::pin(async { Err(error) });
-        }
         if !self.supported(&method, &params) {
             let error = self.unsupported(&method);
             return Box::pin(async { Err(error) });
         }
         self.label(&method, &mut params);
-        self.client.ask(method, params)
+        if params.is_null() {
+            params = Value::Object(Map::new());
+        }
+        let answer = self.put(vec![(None, method, params)]).pop();
+        answer.unwrap_or_else(|| {
+            Box::pin(async { Err(RpcError::new(code::INTERNAL_ERROR, "nobody was asked")) })
+        })
     }
 }

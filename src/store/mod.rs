@@ -24,7 +24,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Closes the audit record of a dispatched call: corrects the reservation to what was real, writes
     /// the side-effect event, and learns the tool's result size. A second settlement of one call
-    /// changes nothing.
+    /// changes nothing. It is queued before this returns: dropping the answer leaves it queued, and every later read
+    /// through this handle sees it.
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()>;
 
     /// Appends events that belong to no dispatch, in order, in one transaction.

@@ -1,6 +1,6 @@
 //! One call under way: its request, its caller, and the clock that stands still while a person is asked.
 
-use super::types::{CallRelay, CallerKey, UpstreamRequest};
+use super::types::{CallRelay, CallerKey, Era, UpstreamRequest};
 use crate::model::{RetryPlan, RpcError, TraceId, code};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -50,6 +50,7 @@ impl Call {
             retry: RetryPlan::Safe,
             param_headers: Vec::new(),
             caller: CallerKey { agent: "".into(), session: "".into() },
+            era: Era::Modern,
         };
         Self::build(request, Arc::new(Nobody), None, false)
     }

@@ -18,12 +18,14 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 /// What the other side said of itself.
 #[derive(Clone, Debug)]
 pub(super) struct Hello {
     pub(super) era: Era,
+    /// A modern one that would answer `initialize` too.
+    pub(super) speaks_both: bool,
     pub(super) capabilities: Value,
     pub(super) server_info: Value,
     pub(super) instructions: Option<String>,
@@ -119,6 +121,14 @@ fn judge(answer: Answer) -> Probe {
 
 fn hello(era: Era, mut result: Value) -> Hello {
     let mut take = |key: &str| result.get_mut(key).map(Value::take).unwrap_or_default();
+    let versions = take("supportedVersions");
+    let speaks_both = era == Era::Modern
+        && versions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|v| wire::LEGACY_ACCEPTED.contains(&v));
     let server_info = match era {
         Era::Legacy => take("serverInfo"),
         Era::Modern => take("_meta").get_mut(wire::KEY_SERVER).map(Value::take).unwrap_or_default(),
@@ -128,7 +138,7 @@ fn hello(era: Era, mut result: Value) -> Hello {
         Value::String(text) => Some(text),
         _ => None,
     };
-    Hello { era, capabilities, server_info, instructions }
+    Hello { era, speaks_both, capabilities, server_info, instructions }
 }
 
 fn discover_call(timeout: Duration) -> Arc<Call> {
@@ -287,12 +297,17 @@ impl Connection {
     }
 
     /// Hears what the upstream says by itself, as long as the connection lives.
-    pub(super) fn listen(&self, hello: &Hello, watched: watch::Receiver<BTreeSet<String>>) {
+    /// What comes back is dropped when it is heard.
+    pub(super) fn listen(
+        &self,
+        hello: &Hello,
+        watched: watch::Receiver<BTreeSet<String>>,
+    ) -> Option<oneshot::Receiver<()>> {
         match self {
-            Self::Http(http) => http.listen(hello.capabilities.clone(), watched),
+            Self::Http(http) => Some(http.listen(hello.capabilities.clone(), watched)),
             Self::Stdio(stdio, dialect) => match dialect.era {
                 // A legacy child tells without being asked.
-                Era::Legacy => {}
+                Era::Legacy => None,
                 Era::Modern => {
                     let subscription = subscribe(
                         Arc::downgrade(stdio),
@@ -301,6 +316,7 @@ impl Connection {
                         watched,
                     );
                     tokio::spawn(subscription);
+                    None
                 }
             },
         }

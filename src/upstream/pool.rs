@@ -1,6 +1,9 @@
 //! Connections that one agent, or one session of it, has for itself (`isolation`).
 
-use super::{connect::Connection, types::CallerKey};
+use super::{
+    connect::Connection,
+    types::{CallerKey, Era},
+};
 use crate::{clock::Clock, config::Isolation};
 use parking_lot::Mutex;
 use std::{
@@ -16,8 +19,11 @@ use std::{
 pub(super) struct Pool {
     clock: Arc<dyn Clock>,
     most: usize,
-    slots: Mutex<HashMap<CallerKey, Arc<Slot>>>,
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
+
+/// Who shares a connection, and the era that is spoken on it.
+type Key = (CallerKey, Era);
 
 /// One caller's place. Its lock is held while its connection is made, so that two calls make one.
 pub(super) struct Slot {
@@ -49,13 +55,14 @@ impl Pool {
         &self,
         isolation: Isolation,
         caller: &CallerKey,
+        era: Era,
     ) -> Option<(Lease, Option<Arc<Slot>>)> {
-        let key = match isolation {
+        let caller = match isolation {
             Isolation::Session => caller.clone(),
-            Isolation::Agent | Isolation::Shared => {
-                CallerKey { agent: caller.agent.clone(), session: "".into() }
-            }
+            Isolation::Agent => CallerKey { agent: caller.agent.clone(), session: "".into() },
+            Isolation::Shared => CallerKey { agent: "".into(), session: "".into() },
         };
+        let key = (caller, era);
         let mut slots = self.slots.lock();
         let mut evicted = None;
         if !slots.contains_key(&key) && slots.len() >= self.most {
@@ -78,7 +85,7 @@ impl Pool {
     pub(super) fn idle(&self, idle: Duration) -> Vec<Arc<Slot>> {
         let now = self.clock.monotonic();
         let mut slots = self.slots.lock();
-        let old: Vec<CallerKey> = slots
+        let old: Vec<Key> = slots
             .iter()
             .filter(|(_, slot)| {
                 slot.users.load(Ordering::Acquire) == 0 && now.saturating_sub(*slot.last.lock()) >= idle
@@ -117,7 +124,7 @@ mod tests {
     fn the_idlest_makes_room_and_one_in_use_never_does() {
         let clock = Fake::at(Timestamp::UNIX_EPOCH);
         let pool = Pool::new(clock.clone(), 2);
-        let lease = |session: &str| pool.lease(Isolation::Session, &caller("a", session));
+        let lease = |session: &str| pool.lease(Isolation::Session, &caller("a", session), Era::Modern);
         let (first, _) = lease("1").unwrap();
         let (second, _) = lease("2").unwrap();
         assert!(lease("3").is_none(), "both are in use");
@@ -136,7 +143,7 @@ mod tests {
         let check = |isolation, connections: usize| {
             let pool = Pool::new(Fake::at(Timestamp::UNIX_EPOCH), 10);
             for (agent, session) in [("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")] {
-                assert!(pool.lease(isolation, &caller(agent, session)).is_some());
+                assert!(pool.lease(isolation, &caller(agent, session), Era::Modern).is_some());
             }
             assert_eq!(pool.drain().len(), connections);
         };

@@ -27,13 +27,15 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+/// How long a fresh session's own stream is waited for.
+const STREAM_WAIT: Duration = Duration::from_secs(1);
 /// Rounds of questions (`input_required`) in one call.
 const ROUNDS: usize = 16;
 
@@ -54,6 +56,7 @@ pub(super) struct Server {
     watched: watch::Sender<BTreeSet<String>>,
     watchers: Mutex<BTreeMap<String, usize>>,
     era: Mutex<Option<Era>>,
+    speaks_both: AtomicBool,
     spans: AtomicU64,
     stop: CancellationToken,
     ended: watch::Sender<bool>,
@@ -107,6 +110,7 @@ impl Server {
             watched: watch::Sender::new(BTreeSet::new()),
             watchers: Mutex::new(BTreeMap::new()),
             era: Mutex::new(None),
+            speaks_both: AtomicBool::new(false),
             spans: AtomicU64::new(span),
             stop: CancellationToken::new(),
             ended: watch::Sender::new(false),
@@ -206,6 +210,7 @@ impl Server {
         let connected = connect::connect(&wiring, hint).await;
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
+        self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
         let listing = listing::list(&self.config.name, &connection, &hello).await;
         let listing =
             listing.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))?;
@@ -238,7 +243,7 @@ impl Server {
             state.instructions = hello.instructions.clone();
         });
         self.settled.send_replace(true);
-        connection.listen(hello, self.watched.subscribe());
+        drop(connection.listen(hello, self.watched.subscribe()));
         self.watch_again(connection, hello.era).await;
         let signals = connection.signals();
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
@@ -370,13 +375,15 @@ impl Server {
     /// One attempt, and what it says of the upstream, where it says something.
     async fn once(&self, call: &Arc<Call>) -> (Answer, Option<breaker::Health>) {
         call.set_sent(false);
-        let outcome = match self.config.isolation {
-            Isolation::Shared => match self.main.load_full() {
+        let era = self.era_for(call);
+        let outcome = match (self.config.isolation, era) {
+            (Isolation::Shared, None) => match self.main.load_full() {
                 Some(connection) => self.rounds(&connection, call).await,
                 None => return (Err(self.not_connected()), None),
             },
-            Isolation::Agent | Isolation::Session => {
-                let Some((lease, evicted)) = self.own.lease(self.config.isolation, &call.request.caller)
+            (Isolation::Shared | Isolation::Agent | Isolation::Session, _) => {
+                let key = era.unwrap_or(Era::Modern);
+                let Some((lease, evicted)) = self.own.lease(self.config.isolation, &call.request.caller, key)
                 else {
                     let most = self.deps.timing.max_connections;
                     let reason = format!("all {most} connections to `{}` are in use", self.config.name);
@@ -406,6 +413,21 @@ impl Server {
         (outcome, Some(verdict))
     }
 
+    /// The era to be spoken where it is not the one that was found out: a caller of the legacy era meets an upstream
+    /// that speaks both in its own, so that nothing needs a bridge. One child that all share keeps its one era: on its
+    /// single stream nobody could tell whose question a question is.
+    fn era_for(&self, call: &Call) -> Option<Era> {
+        let alone = match (&self.config.transport, self.config.isolation) {
+            (UpstreamTransport::Stdio { .. }, Isolation::Shared) => false,
+            (UpstreamTransport::Stdio { .. }, Isolation::Agent | Isolation::Session)
+            | (UpstreamTransport::Http { .. }, Isolation::Shared | Isolation::Agent | Isolation::Session) => {
+                true
+            }
+        };
+        let mirrored = alone && call.request.era == Era::Legacy && self.speaks_both.load(Ordering::Relaxed);
+        mirrored.then_some(Era::Legacy)
+    }
+
     async fn own_connection(&self, slot: &super::pool::Slot, call: &Call) -> Result<Arc<Connection>, String> {
         let mut place = slot.connection.lock().await;
         if let Some(connection) = place.as_ref().filter(|c| c.signals().closed_reason().is_none()) {
@@ -415,12 +437,15 @@ impl Server {
             Isolation::Session => connect::declared_for(&call.request.client_capabilities),
             Isolation::Agent | Isolation::Shared => connect::declared_to_all(),
         };
-        let hint = *self.era.lock();
+        let hint = self.era_for(call).or(*self.era.lock());
         let (connection, hello) = connect::connect(&self.wiring(declared)?, hint).await?;
         let connection = Arc::new(connection);
         if hello.era == Era::Legacy {
             // A modern upstream tells its changes on the shared connection.
-            connection.listen(&hello, self.watched.subscribe());
+            // The first call may be answered with logs and questions on that stream.
+            if let Some(stands) = connection.listen(&hello, self.watched.subscribe()) {
+                drop(tokio::time::timeout(STREAM_WAIT, stands).await);
+            }
         }
         *place = Some(connection.clone());
         Ok(connection)

@@ -39,6 +39,8 @@ pub struct UpstreamRequest {
     pub param_headers: Vec<(String, String)>,
     /// Which connection: isolation decides what of it counts.
     pub caller: CallerKey,
+    /// The caller's era; an upstream that speaks both is spoken to in it.
+    pub era: Era,
 }
 
 /// Who calls, for `isolation`.
@@ -134,7 +136,7 @@ pub struct UpstreamState {
     pub health: Health,
     /// What it has; the last known list while it is down is kept out: a dead upstream has none.
     pub listing: Arc<Listing>,
-    /// The era it speaks, once known.
+    /// The era it speaks, once known; the modern one where it speaks both.
     pub era: Option<Era>,
     /// Its `capabilities`, as it wrote them.
     pub capabilities: Value,

@@ -242,6 +242,9 @@ impl Service for Script {
     }
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply> {
         Box::pin(async move {
+            if let tollgate::gateway::Purpose::Complete { argument } = &call.purpose {
+                return Ok(json!({ "completion": { "values": [call.arguments.unwrap()[argument]] } }));
+            }
             match call.kind {
                 tollgate::model::CallKind::Tool => self.tool(call).await,
                 tollgate::model::CallKind::Resource
@@ -257,14 +260,6 @@ impl Service for Script {
                 tollgate::model::CallKind::Prompt => Ok(json!({ "messages": [] })),
             }
         })
-    }
-    fn complete<'a>(
-        &'a self,
-        _: &'a Principal,
-        params: Value,
-        _: Arc<dyn ClientPort>,
-    ) -> BoxFuture<'a, CallReply> {
-        Box::pin(async move { Ok(json!({ "completion": { "values": [params["argument"]["value"]] } })) })
     }
     fn session_opened(&self, _: &Principal, _: &Value) {
         self.opened.add();

@@ -12,6 +12,8 @@ mod harness;
 
 mod approvals;
 mod budgets;
+mod crash;
 mod decisions;
+mod faults;
 mod records;
 mod secrets;

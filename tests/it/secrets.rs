@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// One value of each kind. Put together here, so that no scanner takes this file for a leak.
-fn secrets() -> Vec<(&'static str, String)> {
+pub(crate) fn secrets() -> Vec<(&'static str, String)> {
     let long = "abcdefghijklmnopqrstuvwxyz0123456789ABCD";
     vec![
         ("aws", format!("AKIA{}", "Q3EGRIJ7ZL5XN2WP")),
@@ -37,7 +37,7 @@ fn needles() -> Vec<(&'static str, String)> {
 }
 
 #[track_caller]
-fn clean(place: &str, bytes: &[u8]) {
+pub(crate) fn clean(place: &str, bytes: &[u8]) {
     for (name, needle) in needles() {
         let escaped = needle.replace('\n', "\\n");
         for form in [needle, escaped] {
@@ -52,24 +52,23 @@ fn clean(place: &str, bytes: &[u8]) {
 }
 
 /// Every file under the data folder, byte for byte: the database, its log, and whatever else there is.
-fn clean_files(dir: &Path) {
+fn clean_files(dir: &Path) -> usize {
     let mut seen = 0;
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            clean_files(&path);
+            seen += clean_files(&path);
             continue;
         }
         clean(&path.display().to_string(), &std::fs::read(&path).unwrap());
         seen += 1;
     }
-    assert!(seen > 0);
+    seen
 }
 
 fn carriers() -> Value {
     let mut arguments = json!({
         "password": "plain-but-named-so",
-        "content": "content-that-is-declared",
         "nested": {"headers": {"Authorization": "Bearer plain-but-named-so"}},
     });
     for (name, secret) in secrets() {
@@ -103,6 +102,8 @@ async fn secrets_stand_in_no_record_and_no_prompt() {
     assert_eq!(world.up.calls()[0].arguments(), &arguments);
 
     // What is shown to people.
+    let mut arguments = arguments;
+    arguments["content"] = "content-that-is-declared".into();
     let asked = ada.call("up__write", arguments.clone()).await;
     clean("a modern prompt", asked.body.to_string().as_bytes());
     let params = json!({"name": "up__write", "arguments": arguments.clone()});
@@ -118,14 +119,16 @@ async fn secrets_stand_in_no_record_and_no_prompt() {
     assert!(prompt["params"]["message"].as_str().unwrap().contains("redacted"), "{prompt:#}");
     clean("a legacy prompt", prompt.to_string().as_bytes());
 
-    // Refusals.
+    pending(&bot.call("up__write", arguments.clone()).await);
+
+    // Refusals. Only `up__write` declares its `content`.
+    let arguments = carriers();
     for tool in ["up__delete", "up__pay"] {
         clean(tool, ada.call(tool, arguments.clone()).await.body.to_string().as_bytes());
     }
     let mut wrong = arguments.clone();
     wrong["path"] = secrets()[1].1.clone().into();
     clean("a schema refusal", ada.call("up__read", wrong).await.body.to_string().as_bytes());
-    pending(&bot.call("up__write", arguments.clone()).await);
 
     // What the upstream says: results, its own errors, and errors of the protocol.
     world.up.results(json!({"content": [{"type": "text", "text": arguments.to_string()}], "isError": true}));
@@ -142,6 +145,8 @@ async fn secrets_stand_in_no_record_and_no_prompt() {
     ada.request("tools/call", params).await;
     Client::legacy(&world.http, &world.gate.mcp, "ada", json!({"elicitation": {}})).await;
 
+    world.until_settled(world.up.count()).await;
+
     // The admin API.
     for path in ["approvals", "events?limit=1000", "agents", "tools", "upstreams", "policies", "budgets"] {
         let (status, body) = world.api("bob", path, None).await;
@@ -156,10 +161,10 @@ async fn secrets_stand_in_no_record_and_no_prompt() {
     for event in events {
         clean("an event", serde_json::to_string(&event).unwrap().as_bytes());
     }
-    clean_files(&world.dir.join("data"));
+    assert!(clean_files(&world.dir.join("data")) > 0);
     world.gate.gateway.shutdown().await;
     world.gate.store.close().await;
-    clean_files(&world.dir.join("data"));
+    assert!(clean_files(&world.dir.join("data")) > 0);
 }
 
 /// R42, SPEC 7: data.yaml masks, hashes, drops and blocks towards upstreams and agents.

@@ -72,7 +72,11 @@ url = "sqlite:data/tollgate.db"
 """)
 
     def __enter__(self) -> "Gateway":
-        self.log = open(self.folder / "gateway.log", "w+b")
+        self.log = open(self.folder / "gateway.log", "a+b")
+        return self.start()
+
+    def start(self) -> "Gateway":
+        """Starts it, and again after `stop` or `kill`, on the same store."""
         self.process = subprocess.Popen(
             [self.binary, "serve", "--config", str(self.config)],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
@@ -104,6 +108,26 @@ url = "sqlite:data/tollgate.db"
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(5)
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to say goodbye."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def cli(self, *arguments: str, key: str | None = None) -> subprocess.CompletedProcess:
+        """A `tollgate` command on the same configuration, in a process of its own."""
+        env = {name: value for name, value in os.environ.items() if name != "TOLLGATE_KEY"}
+        if key:
+            env["TOLLGATE_KEY"] = key
+        return subprocess.run([self.binary, *arguments, "--config", str(self.config)], capture_output=True,
+                              text=True, timeout=60, env=env, cwd=self.folder)
+
+    def events(self, **wanted: str) -> list[dict]:
+        """Events from the gateway's records, oldest first."""
+        done = self.cli("audit", "export", "--format", "jsonl")
+        assert done.returncode == 0, done.stderr
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        return [event for event in events if all(event[name] == value for name, value in wanted.items())]
 
     def tail(self, lines: int = 40) -> str:
         return "\n".join((self.folder / "gateway.log").read_text(errors="replace").splitlines()[-lines:])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from mcp_types import ElicitResult
 
-from client import ERAS, over_http, over_stdio, said
+from client import ERAS, User, over_http, over_stdio, said
 from harness import Gateway, digest
 
 MODULES = Path(__file__).resolve().parent / "node_modules/@modelcontextprotocol"
@@ -33,6 +35,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     assert node, "node is missing"
     return {
         "everything": [node, str(MODULES / "server-everything/dist/index.js"), "stdio"],
+        "shared": [node, str(MODULES / "server-everything/dist/index.js"), "stdio"],
         "files": [node, str(MODULES / "server-filesystem/dist/index.js"), str(folder)],
         "memory": [node, str(MODULES / "server-memory/dist/index.js")],
         "time": [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"],
@@ -136,4 +139,101 @@ def test_time_tells_the_time(gateway, era):
             wrong = await client.call_tool("time__get_current_time", {"timezone": "Nowhere/None"})
         assert not told.is_error and "UTC" in said(told)
         assert wrong.is_error
+    run(body)
+
+
+def test_a_server_without_prompts_breaks_no_list(gateway, era):
+    async def body():
+        async with over_http(gateway.url, "key-tester", era) as client:
+            prompts = (await client.list_prompts()).prompts
+            assert prompts and all(prompt.name.split("__")[0] in ("everything", "shared") for prompt in prompts)
+            got = await client.get_prompt("everything__simple-prompt")
+            assert got.messages
+            resources = (await client.list_resources()).resources
+            assert resources
+            read = await client.read_resource(resources[0].uri)
+            assert read.contents
+            templates = (await client.list_resource_templates()).resource_templates
+            assert templates
+    run(body)
+
+
+@pytest.mark.parametrize("upstream", ["everything", "shared"])
+def test_an_upstreams_own_question_reaches_the_user(gateway, upstream, era):
+    async def body():
+        user = User([ElicitResult(action="accept", content={"name": "Ada", "check": True, "integer": 7})])
+        async with over_http(gateway.url, "key-tester", era, user) as client:
+            told = said(await client.call_tool(f"{upstream}__trigger-elicitation-request", {}))
+        (form,) = user.asked
+        assert form.message.startswith(f"[{upstream}] Please provide inputs")
+        assert form.requested_schema["properties"]["integer"]["maximum"] == 100
+        assert "Ada" in told
+        user = User.says("decline")
+        async with over_http(gateway.url, "key-tester", era, user) as client:
+            told = said(await client.call_tool(f"{upstream}__trigger-elicitation-request", {}))
+        assert "declined" in told
+    run(body)
+
+
+def test_progress_of_a_long_operation(gateway, era):
+    async def body():
+        seen = []
+
+        async def progress(done, total, _message):
+            seen.append((done, total))
+
+        async with over_http(gateway.url, "key-tester", era) as client:
+            await client.call_tool("everything__trigger-long-running-operation", {"duration": 0.4, "steps": 4},
+                                   progress_callback=progress)
+        # The last step may come together with the answer.
+        assert seen[:3] == [(1.0, 4.0), (2.0, 4.0), (3.0, 4.0)]
+    run(body)
+
+
+def test_a_cancelled_call_is_settled(gateway, era):
+    async def body():
+        trace = secrets.token_hex(16)
+        meta = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+        started = asyncio.Event()
+
+        async def progress(_done, _total, _message):
+            started.set()
+
+        async with over_http(gateway.url, "key-tester", era) as client:
+            call = asyncio.create_task(client.call_tool(
+                "everything__trigger-long-running-operation", {"duration": 600, "steps": 6000},
+                progress_callback=progress, meta=meta))
+            await started.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            echoed = await client.call_tool("everything__echo", {"message": "still there"})
+            assert "still there" in said(echoed)
+        for _ in range(100):
+            effects = [event for event in await asyncio.to_thread(gateway.events, trace_id=trace)
+                       if event["event_type"] == "agent_side_effect"]
+            if effects:
+                break
+            await asyncio.sleep(0.05)
+        (effect,) = effects
+        assert effect["outcome"] == "unknown"
+    run(body)
+
+
+def test_many_servers_are_called_at_once(gateway, folder, era):
+    async def body():
+        async with over_http(gateway.url, "key-tester", era) as client:
+            calls = []
+            for number in range(8):
+                calls += [
+                    client.call_tool("everything__get-sum", {"a": number, "b": 1}),
+                    client.call_tool("shared__echo", {"message": f"number {number}"}),
+                    client.call_tool("files__read_text_file", {"path": str(folder / "hello.txt")}),
+                    client.call_tool("time__get_current_time", {"timezone": "UTC"}),
+                ]
+            results = await asyncio.gather(*calls)
+        for number in range(8):
+            total, echoed, read, told = results[4 * number:4 * number + 4]
+            assert f" {number + 1}." in said(total) and f"number {number}" in said(echoed)
+            assert said(read) == "hello from a file\n" and "UTC" in said(told)
     run(body)

@@ -11,7 +11,7 @@ use tollgate::{
     config::{BreakerConfig, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport},
     model::{RetryPlan, RpcError, TraceId, UpstreamName},
     upstream::{
-        CallRelay, CallerKey, Health, Timing, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest,
+        CallRelay, CallerKey, Era, Health, Timing, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest,
         UpstreamSet, UpstreamState,
     },
 };
@@ -113,6 +113,7 @@ pub(crate) fn request(tool: &str, arguments: Value) -> UpstreamRequest {
         retry: RetryPlan::Never,
         param_headers: Vec::new(),
         caller: CallerKey { agent: "a".into(), session: "s".into() },
+        era: Era::Modern,
     }
 }
 

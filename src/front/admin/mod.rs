@@ -10,6 +10,7 @@ pub mod view;
 
 use crate::{
     approval::Approvals,
+    catalog::Catalog,
     clock::Clock,
     gateway::{Gateway, InForce, Readiness},
     identity::{AuthError, Principal},
@@ -26,7 +27,6 @@ pub use read::{named_approvals, trace_report};
 
 use error::ApiError;
 use jiff::Timestamp;
-use serde_json::Value;
 use std::{net::IpAddr, sync::Arc};
 
 /// What the admin listener needs of the gateway.
@@ -45,11 +45,8 @@ pub trait AdminPort: Send + Sync + 'static {
     fn store(&self) -> &Arc<dyn Store>;
     /// Every upstream's state.
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
-    /// Every tool with what Tollgate takes it to be.
-    fn tools(&self) -> Vec<Value> {
-        let in_force = self.in_force();
-        view::tools(&in_force.config, &in_force.policies, &self.upstreams())
-    }
+    /// The merged catalog.
+    fn catalog(&self) -> Arc<Catalog>;
 }
 
 /// The port over a running gateway.
@@ -86,6 +83,9 @@ impl AdminPort for Desk {
     }
     fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         self.gateway.upstreams()
+    }
+    fn catalog(&self) -> Arc<Catalog> {
+        self.gateway.catalog()
     }
 }
 

@@ -4,15 +4,15 @@
 use crate::{
     approval::standing,
     audit::ApprovalReport,
-    config::{Config, Isolation, UpstreamConfig, UpstreamTransport},
+    catalog::{Catalog, ToolEntry},
+    config::{Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
-    model::{Glob, UpstreamName},
+    model::Glob,
     policy::{Agent, Approver, Capability, Mode, Policy, PolicyBody, PolicySet, Role},
     store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
     upstream::{Era, Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 fn approver(approver: &Approver) -> &str {
     match approver {
@@ -258,65 +258,34 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState) -> Value
     })
 }
 
-/// Every tool that an upstream lists, with what Tollgate takes it to be and who may see it.
-pub fn tools(config: &Config, policies: &PolicySet, upstreams: &[Arc<UpstreamState>]) -> Vec<Value> {
-    let mut all = Vec::new();
-    for state in upstreams {
-        let Some(upstream) = config.upstreams.get(&state.name) else { continue };
-        for tool in &state.listing.tools {
-            let Some(name) = tool.get("name").and_then(Value::as_str) else { continue };
-            all.push(tool_form(&config.gateway.separator, upstream, policies, &state.name, name, tool));
-        }
-    }
-    all
+/// Every tool of the catalog, with what Tollgate takes it to be and whose capabilities cover it.
+pub fn tools(catalog: &Catalog, policies: &PolicySet) -> Vec<Value> {
+    catalog.tools.values().map(|tool| tool_form(tool, policies)).collect()
 }
 
-fn tool_form(
-    separator: &str,
-    upstream: &UpstreamConfig,
-    policies: &PolicySet,
-    upstream_name: &UpstreamName,
-    name: &str,
-    tool: &Value,
-) -> Value {
-    let exposed = match upstream.prefix.as_str() {
-        "" => name.to_owned(),
-        prefix => format!("{prefix}{separator}{name}"),
+fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
+    let map = &policies.authority;
+    let covers = |agent: &&Agent| {
+        let own = agent.capabilities.iter().filter_map(|id| map.capabilities.get(id));
+        own.flat_map(|capability| &capability.tools).any(|glob| glob.matches(&tool.full))
     };
-    let table = upstream.tools.get(name).cloned().unwrap_or_default();
-    let hint = |member: &str, cautious: bool| {
-        let said = tool.get("annotations").and_then(|a| a.get(member)).and_then(Value::as_bool);
-        if upstream.trust_annotations { said.unwrap_or(cautious) } else { cautious }
-    };
-    let mut labels = upstream.labels.clone();
-    labels.extend(table.labels.iter().filter(|label| !upstream.labels.contains(label)).cloned());
-    let agents: Vec<&str> = policies
-        .authority
-        .agents
-        .values()
-        .filter(|agent| {
-            agent
-                .capabilities
-                .iter()
-                .filter_map(|id| policies.authority.capabilities.get(id))
-                .any(|capability| capability.tools.iter().any(|glob| glob.matches(&exposed)))
-        })
-        .map(|agent| agent.id.as_str())
-        .collect();
-    let action = table.action.map_or_else(|| format!("{upstream_name}:{name}"), |action| action.to_string());
+    let agents: Vec<&str> = map.agents.values().filter(covers).map(|agent| agent.id.as_str()).collect();
     json!({
-        "name": exposed,
-        "upstream": upstream_name,
-        "upstream_tool": name,
-        "title": tool.get("title"),
-        "description": tool.get("description"),
-        "action": action,
-        "labels": labels,
-        "read_only": table.read_only.unwrap_or_else(|| hint("readOnlyHint", false)),
-        "idempotent": table.idempotent.unwrap_or_else(|| hint("idempotentHint", false)),
-        "destructive": table.destructive.unwrap_or_else(|| hint("destructiveHint", true)),
-        "open_world": table.open_world.unwrap_or_else(|| hint("openWorldHint", true)),
-        "cost_usd": table.cost_usd,
+        "name": tool.exposed,
+        "full_name": tool.full,
+        "upstream": tool.upstream,
+        "upstream_tool": tool.own_name,
+        "title": tool.item.get("title"),
+        "description": tool.item.get("description"),
+        "action": tool.action,
+        "labels": tool.labels,
+        "read_only": tool.traits.read_only,
+        "idempotent": tool.traits.idempotent,
+        "destructive": tool.traits.destructive,
+        "open_world": tool.traits.open_world,
+        "cost_usd": tool.cost,
+        "fingerprint": tool.fingerprint,
+        "usable": tool.schema.is_ok(),
         "agents": agents,
     })
 }

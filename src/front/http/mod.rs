@@ -23,7 +23,7 @@ use super::{
     LEGACY_VERSIONS,
     answer::{Caller, Core},
     headers,
-    listen::{Watched, Watcher},
+    listen::{UPDATED, Watched, Watcher},
     message,
     service::Service,
 };
@@ -275,13 +275,18 @@ impl Front {
                     biased;
                     () = ended.cancelled() => Watched::Ended,
                     () = shutdown.cancelled() => Watched::Ended,
-                    news = watcher.next() => news,
+                    news = watcher.next(&busy.session.conversation.watches) => news,
                 };
                 match news {
                     Watched::Changes(methods) => {
                         *busy.session.told.lock() = watcher.seen();
                         for method in methods {
                             yield message::notification(method, &Value::Object(Map::new()));
+                        }
+                    }
+                    Watched::Resources(uris) => {
+                        for uri in uris {
+                            yield message::notification(UPDATED, &serde_json::json!({ "uri": uri }));
                         }
                     }
                     Watched::Ended => break,

@@ -143,7 +143,8 @@ impl Post<'_> {
     }
 
     async fn request(self, request: Request) -> Response {
-        if request.method == "initialize" {
+        // With the stateless `_meta` it is a method that there is not.
+        if request.method == "initialize" && !modern::is_modern(&request.params) {
             return self.initialize(request);
         }
         match is_modern(&request.method, &request.params, self.headers) {
@@ -227,7 +228,7 @@ impl Post<'_> {
                 let answer = Answer::ok(front.core.discover(&caller, &id));
                 return reply::whole(answer, self.accepts, limits);
             }
-            Method::Listen => return self.listen(id, &params),
+            Method::Listen => return self.listen(id, &params, declared),
         };
         let caller = Front::caller(self.principal, &standing.key, self.headers);
         let outbox = Outbox::new(self.accepts.events);
@@ -255,7 +256,7 @@ impl Post<'_> {
         Ok((method, Declared::take(&mut request.params)?))
     }
 
-    fn listen(self, id: message::Id, params: &Map<String, Value>) -> Response {
+    fn listen(self, id: message::Id, params: &Map<String, Value>, declared: Declared) -> Response {
         if !self.accepts.events {
             let text = "`subscriptions/listen` needs `Accept: text/event-stream`";
             let error = RpcError::new(code::INVALID_REQUEST, text);
@@ -265,7 +266,9 @@ impl Post<'_> {
             return busy("too many subscriptions at a time");
         };
         let (core, shutdown) = (Arc::clone(&self.front.core), self.front.shutdown.clone());
-        match listen::subscription(core, self.principal, id.clone(), params, shutdown) {
+        let caller = Front::caller(self.principal, &self.standing.key, self.headers);
+        let client = crate::front::answer::Core::modern_client(declared, Outbox::new(false));
+        match listen::subscription(core, caller, client, id.clone(), params, shutdown) {
             Ok(stream) => {
                 let stream = stream.map(move |message| {
                     let _slot = &slot;

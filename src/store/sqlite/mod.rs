@@ -5,6 +5,7 @@
 
 mod approvals;
 mod calls;
+mod checkpoint;
 mod events;
 mod ledger;
 mod limits;
@@ -138,10 +139,15 @@ impl SqliteStore {
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let failed = |e: std::io::Error| StoreError::Failed(format!("a thread could not be started: {e}"));
+        let (checkpoint, wanted) = mpsc::sync_channel(1);
+        {
+            let path = path.to_owned();
+            thread("store-checkpoint").spawn(move || checkpoint::run(&path, &wanted)).map_err(failed)?;
+        }
         let writer = {
             let shared = shared.clone();
             thread("store-writer")
-                .spawn(move || writer::run(&connection, id, &shared, events, &messages))
+                .spawn(move || writer::run(&connection, id, &shared, events, &messages, &checkpoint))
                 .map_err(failed)?
         };
         let watcher = {
@@ -186,6 +192,19 @@ impl SqliteStore {
         async move {
             sent?;
             answer.await.unwrap_or(Err(StoreError::Closed))
+        }
+        .boxed()
+    }
+
+    /// The same after everything that was queued before is committed: a settlement that nobody waited for is seen.
+    fn read_all_queued<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let queued = self.write(|_| Ok(()));
+        async move {
+            queued.await?;
+            self.read(read).await
         }
         .boxed()
     }
@@ -346,11 +365,11 @@ impl Store for SqliteStore {
     }
 
     fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>> {
-        self.read(move |connection| events::query(connection, &query))
+        self.read_all_queued(move |connection| events::query(connection, &query))
     }
 
     fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>> {
-        self.read(move |connection| events::lines(connection, &query))
+        self.read_all_queued(move |connection| events::lines(connection, &query))
     }
 
     fn committed(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -361,7 +380,7 @@ impl Store for SqliteStore {
     }
 
     fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {
-        self.read(move |connection| usage::read(connection, now))
+        self.read_all_queued(move |connection| usage::read(connection, now))
     }
 
     fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>> {
@@ -382,7 +401,7 @@ impl Store for SqliteStore {
     }
 
     fn verify(&self) -> Answer<'_, ChainReport> {
-        self.read(events::verify)
+        self.read_all_queued(events::verify)
     }
 
     fn ping(&self) -> Answer<'_, ()> {

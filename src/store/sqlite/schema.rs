@@ -143,11 +143,21 @@ pub(super) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     };
     connection
         .execute_batch(&format!(
-            "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 2000;
-             PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;"
+            "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = {};
+             PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;",
+            super::checkpoint::WRITER_PAGES
         ))
         .map_err(|e| explain(path, &e))?;
     migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// A connection that only checkpoints.
+pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection
+        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -1024;")
+        .map_err(|e| explain(path, &e))?;
     Ok(connection)
 }
 

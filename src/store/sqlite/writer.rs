@@ -1,7 +1,7 @@
 //! The one writer of a process: a thread with a bounded queue, and group commit. It drains what is queued,
 //! runs it in one transaction, commits once and then answers everybody.
 
-use super::{Shared, ledger::Ledger};
+use super::{Shared, checkpoint, ledger::Ledger};
 use crate::{
     model::{CallId, Event, EventDraft},
     store::{StoreError, chain},
@@ -69,8 +69,10 @@ where
             (Ok(()), None) => Err(StoreError::Closed),
             (Err(error), _) => Err(error),
         };
-        // Where nobody waits, a value that matters cleans up as it is dropped.
-        drop(reply.send(value));
+        // Where nobody waits, a value that matters cleans up as it is dropped, and a failure is told here.
+        if let Err(Err(error)) = reply.send(value) {
+            tracing::error!(error = %error, "a record nobody waits for was not written");
+        }
     }
 }
 
@@ -133,6 +135,8 @@ pub(super) struct Tx<'c> {
     version: Option<i64>,
     head: (i64, chain::Hash),
     appended: bool,
+    /// Bytes of records since the last checkpoint was asked for.
+    written: usize,
     shared: Arc<Shared>,
     events: broadcast::Sender<Arc<Event>>,
     committed: Vec<Arc<Event>>,
@@ -185,6 +189,7 @@ impl<'c> Tx<'c> {
             version: None,
             head: (0, chain::GENESIS),
             appended: false,
+            written: 0,
             shared,
             events,
             committed: Vec::new(),
@@ -283,6 +288,7 @@ impl<'c> Tx<'c> {
         ))?;
         self.head = (seq, hash);
         self.appended = true;
+        self.written += body.len();
         if self.events.receiver_count() > 0 {
             let mut draft = draft.clone();
             if let Some(limits) = limits() {
@@ -381,6 +387,7 @@ pub(super) fn run(
     shared: &Arc<Shared>,
     events: broadcast::Sender<Arc<Event>>,
     queue: &mpsc::Receiver<Message>,
+    checkpoint: &mpsc::SyncSender<()>,
 ) {
     let mut tx = match Tx::new(connection, owner, shared.clone(), events) {
         Ok(tx) => tx,
@@ -405,6 +412,11 @@ pub(super) fn run(
         }
         if !jobs.is_empty() {
             execute(&mut tx, &mut jobs);
+        }
+        if tx.written >= checkpoint::EVERY {
+            tx.written = 0;
+            // One that is under way already is enough.
+            checkpoint.try_send(()).ok();
         }
     }
 }

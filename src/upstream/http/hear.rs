@@ -12,17 +12,21 @@ use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// The GET stream of a legacy session, resumed where it broke.
-pub(super) async fn hear_legacy(weak: Weak<Http>) {
+pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>) {
+    // Dropped with the first answer, whatever it is.
+    let mut standing = Some(standing);
     let mut last: Option<HeaderValue> = None;
     let mut failures = 0;
     loop {
         let Some(http) = weak.upgrade() else { return };
         let Some(session) = http.session.load_full() else { return };
         let mut pause = http.timing.stream_retry;
-        match http.get(&session, last.clone()).await {
+        let answer = http.get(&session, last.clone()).await;
+        drop(standing.take());
+        match answer {
             Ok(response) if is_events(&response) => {
                 failures = 0;
                 let mut reader = Reader::new(response.into_body(), http.max_result);

@@ -35,7 +35,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -524,14 +524,20 @@ impl Http {
 
     /// Hears what the upstream says by itself, for as long as this connection lives: over the GET stream (legacy)
     /// or `subscriptions/listen` (modern, whose filter follows `watched`).
-    pub(super) fn listen(self: &Arc<Self>, capabilities: Value, watched: watch::Receiver<BTreeSet<String>>) {
-        let Some(session) = self.session.load_full() else { return };
+    /// The legacy stream stands, or is known not to, when the returned end is dropped.
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        capabilities: Value,
+        watched: watch::Receiver<BTreeSet<String>>,
+    ) -> oneshot::Receiver<()> {
+        let (standing, stands) = oneshot::channel();
+        let Some(session) = self.session.load_full() else { return stands };
         let stop = self.stop.clone();
         let weak = Arc::downgrade(self);
         tokio::spawn(async move {
             let hearing = async move {
                 match session.dialect.era {
-                    Era::Legacy => hear::hear_legacy(weak).await,
+                    Era::Legacy => hear::hear_legacy(weak, standing).await,
                     Era::Modern => hear::hear_modern(weak, capabilities, watched).await,
                 }
             };
@@ -540,6 +546,7 @@ impl Http {
                 () = stop.cancelled() => {}
             }
         });
+        stands
     }
 
     /// Ends the legacy session over there.

@@ -154,7 +154,9 @@ impl Client {
         if let Some(session) = &self.session {
             request = request.header("mcp-session-id", session).header("mcp-protocol-version", LEGACY);
         } else if body["method"] != "initialize" {
-            request = request.header("mcp-protocol-version", MODERN).header("mcp-method", body["method"].as_str().unwrap());
+            request = request
+                .header("mcp-protocol-version", MODERN)
+                .header("mcp-method", body["method"].as_str().unwrap());
             let params = &body["params"];
             if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
                 request = request.header("mcp-name", name);

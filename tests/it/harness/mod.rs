@@ -2,10 +2,12 @@
 
 mod bundle;
 mod client;
+mod process;
 mod upstream;
 
-pub(crate) use bundle::authority;
+pub(crate) use bundle::{authority, rewrite};
 pub(crate) use client::{Client, Reply, Stream, form, pending};
+pub(crate) use process::{Files, Process};
 pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
@@ -17,7 +19,7 @@ use tollgate::{
     config,
     front::{self, http::HttpOptions},
     gateway::{Gateway, GatewayParts, InForce},
-    model::{Event, EventType, Outcome},
+    model::{Event, EventType},
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
     upstream::{Timing, UpstreamDeps, UpstreamSet},
 };
@@ -178,9 +180,23 @@ impl World {
         events.into_iter().rfind(|e| e.draft.event_type == EventType::AgentDecision).unwrap()
     }
 
-    /// How the calls that went out ended, in order of their settlement.
-    pub(crate) async fn outcomes(&self) -> Vec<Outcome> {
-        self.events().await.iter().filter_map(|e| e.draft.outcome).collect()
+    /// Waits until so many calls are settled, and gives their side effects in order.
+    pub(crate) async fn until_settled(&self, at_least: usize) -> Vec<Event> {
+        self.gate.until_settled(at_least).await
+    }
+
+    /// Waits until an approval, of whichever process, is as asked for.
+    pub(crate) async fn until_approval(&self, what: impl Fn(&ApprovalRecord) -> bool) -> ApprovalRecord {
+        let mut changes = self.gate.store.approval_changes();
+        soon(async {
+            loop {
+                if let Some(found) = self.approvals().await.into_iter().find(&what) {
+                    return found;
+                }
+                changes.changed().await.unwrap();
+            }
+        })
+        .await
     }
 
     /// Waits until an event of the chain is as asked for.
@@ -207,11 +223,7 @@ pub(crate) async fn api(
 }
 
 impl Gate {
-    pub(crate) async fn start(
-        dir: &std::path::Path,
-        fake: Option<Arc<Fake>>,
-        wrap: Option<Wrap>,
-    ) -> Self {
+    pub(crate) async fn start(dir: &std::path::Path, fake: Option<Arc<Fake>>, wrap: Option<Wrap>) -> Self {
         let loaded = config::load(&dir.join("servers.toml"), &|_| None)
             .unwrap_or_else(|p| panic!("{}", config::render(&p, &|name| std::fs::read_to_string(name).ok())));
         config::ensure_data_dir(&loaded.config).unwrap();
@@ -280,6 +292,22 @@ impl Gate {
 
     pub(crate) async fn events(&self) -> Vec<Event> {
         self.store.events(EventQuery::default()).await.unwrap()
+    }
+
+    pub(crate) async fn until_settled(&self, at_least: usize) -> Vec<Event> {
+        let mut committed = self.store.committed();
+        soon(async {
+            loop {
+                let events = self.events().await.into_iter();
+                let settled: Vec<Event> =
+                    events.filter(|e| e.draft.event_type == EventType::AgentSideEffect).collect();
+                if settled.len() >= at_least {
+                    return settled;
+                }
+                committed.recv().await.unwrap();
+            }
+        })
+        .await
     }
 
     pub(crate) async fn until_event(&self, what: impl Fn(&Event) -> bool) -> Event {

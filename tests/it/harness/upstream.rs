@@ -132,9 +132,7 @@ impl Scripted {
 
     /// The same result for each call.
     pub(crate) fn results(&self, result: Value) {
-        self.script(move |seen| {
-            (seen.method() == "tools/call").then(|| answer(json_reply(seen, &result)))
-        });
+        self.script(move |seen| (seen.method() == "tools/call").then(|| answer(json_reply(seen, &result))));
     }
 
     /// Nothing answers a call any more.
@@ -246,8 +244,7 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request<Body>) -> Resp
     let special = script.and_then(|script| script(&seen));
     let plain = plain(&inner, &seen);
     let call = matches!(seen.method(), "tools/call" | "resources/read" | "prompts/get");
-    let (log, count) =
-        if call { (&inner.calls, &inner.count) } else { (&inner.told, &inner.told_count) };
+    let (log, count) = if call { (&inner.calls, &inner.count) } else { (&inner.told, &inner.told_count) };
     log.lock().push(seen);
     count.send_modify(|count| *count += 1);
     match special {
@@ -282,8 +279,7 @@ pub(crate) fn json_reply(seen: &Seen, result: &Value) -> Response {
 
 /// A JSON-RPC error.
 pub(crate) fn error(seen: &Seen, code: i64, message: &str) -> Response {
-    let body =
-        json!({"jsonrpc": "2.0", "id": seen.body["id"], "error": {"code": code, "message": message}});
+    let body = json!({"jsonrpc": "2.0", "id": seen.body["id"], "error": {"code": code, "message": message}});
     ([("content-type", "application/json")], body.to_string()).into_response()
 }
 

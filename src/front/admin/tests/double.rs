@@ -3,9 +3,13 @@
 use super::super::AdminPort;
 use crate::{
     approval::Approvals,
+    catalog::{Catalog, CatalogBuilder},
     clock::Clock as _,
     clock::Fake,
-    config::{AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, StoreConfig},
+    config::{
+        AdminConfig, AuthConfig, BreakerConfig, CatalogMode, Config, Durability, GatewayConfig, Isolation,
+        RetryConfig, StoreConfig, UpstreamConfig, UpstreamTransport,
+    },
     gateway::{InForce, Readiness},
     identity::{AuthError, Doorkeeper, Principal, key_digest},
     model::*,
@@ -76,6 +80,21 @@ pub(super) fn in_force() -> InForce {
         max_repeats: 20,
         index: Default::default(),
     };
+    let crm = UpstreamConfig {
+        name: "crm".into(),
+        transport: UpstreamTransport::Stdio { command: vec!["crm".to_owned()], env: Default::default() },
+        prefix: "crm".to_owned(),
+        isolation: Isolation::Shared,
+        timeout: std::time::Duration::from_secs(30),
+        max_concurrency: 1,
+        max_result_bytes: 1 << 20,
+        retry: RetryConfig { attempts: 1, backoff: std::time::Duration::ZERO },
+        breaker: BreakerConfig { failures: 5, cooldown: std::time::Duration::ZERO },
+        labels: vec!["external".into()],
+        trust_annotations: false,
+        trust_cost: false,
+        tools: Default::default(),
+    };
     let config = Config {
         path: "/srv/servers.toml".into(),
         gateway: GatewayConfig {
@@ -99,7 +118,7 @@ pub(super) fn in_force() -> InForce {
         admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
         store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()) },
-        upstreams: Default::default(),
+        upstreams: [("crm".into(), crm)].into(),
     };
     InForce { config, policies }
 }
@@ -249,6 +268,12 @@ impl AdminPort for Scripted {
     }
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+    fn catalog(&self) -> Arc<Catalog> {
+        let mut state = (*self.upstreams().remove(0)).clone();
+        state.listing = Arc::new(Listing { tools: vec![json!({"name": "find"})], ..Listing::default() });
+        state.health = Health::Up;
+        Arc::new(CatalogBuilder::default().build(&self.in_force.config, &[Arc::new(state)]))
     }
     fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         vec![Arc::new(UpstreamState {

@@ -12,7 +12,7 @@ use axum::{
     http::{Method, Request, StatusCode, header},
     response::Response,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tower::ServiceExt as _;
 
@@ -398,5 +398,8 @@ async fn the_document_knows_every_member() {
     same_members(&schemas["Authority"], &agents, "Authority");
     same_members(&schemas["Agent"], &agents["agents"][0], "Agent");
     same_members(&schemas["Upstream"], &get("/api/v1/upstreams").await["upstreams"][0], "Upstream");
+    let tool = &get("/api/v1/tools").await["tools"][0];
+    same_members(&schemas["Tool"], tool, "Tool");
+    assert_eq!((&tool["name"], &tool["destructive"]), (&json!("crm__find"), &json!(true)));
     same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
 }

@@ -1,0 +1,105 @@
+//! News of a resource: what an upstream says has changed, for those who asked, as long as they may see it.
+
+use super::{
+    Gateway,
+    api::{IncomingCall, Purpose, ResourceNews, WatchSlot},
+};
+use crate::{
+    identity::Principal,
+    model::{RpcError, code, normalize_uri},
+    upstream::{ResourceUpdate, Upstream, UpstreamError},
+};
+use std::{fmt, sync::Arc};
+use tokio::sync::broadcast;
+
+/// One watched resource; its upstream is told to stop when this is dropped.
+pub(crate) struct ResourceWatch {
+    upstream: Arc<dyn Upstream>,
+    /// As the upstream knows it.
+    own: Arc<str>,
+    updates: broadcast::Receiver<ResourceUpdate>,
+}
+
+impl fmt::Debug for ResourceWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceWatch").field("upstream", self.upstream.name()).finish_non_exhaustive()
+    }
+}
+
+impl ResourceWatch {
+    /// Begins. Only dispatch calls this.
+    pub(super) async fn begin(upstream: Arc<dyn Upstream>, own: Arc<str>) -> Result<Self, UpstreamError> {
+        // Before it is asked for, so that no news falls between.
+        let updates = upstream.updates();
+        let watch = Self { upstream, own, updates };
+        watch.upstream.watch_resource(&watch.own, true).await?;
+        Ok(watch)
+    }
+
+    /// The next URI that changed: this resource, or one below it.
+    async fn next(&mut self) -> Option<Arc<str>> {
+        loop {
+            match self.updates.recv().await {
+                Ok(update) if self.concerns(&update.uri) => return Some(update.uri),
+                Ok(_) => {}
+                // What was missed may have been about this one.
+                Err(broadcast::error::RecvError::Lagged(_)) => return Some(self.own.clone()),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn concerns(&self, uri: &str) -> bool {
+        if uri == &*self.own {
+            return true;
+        }
+        let (Some(changed), Some(own)) = (normalize_uri(uri), normalize_uri(&self.own)) else { return false };
+        changed
+            .strip_prefix(own.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl Drop for ResourceWatch {
+    fn drop(&mut self) {
+        let (upstream, own) = (self.upstream.clone(), self.own.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // An upstream that is gone tells nothing more anyway.
+                drop(upstream.watch_resource(&own, false).await);
+            });
+        }
+    }
+}
+
+impl Gateway {
+    /// `resources/subscribe`: decided and recorded like a read of the resource, and looked at again for scope with
+    /// every piece of news.
+    pub async fn watch(&self, call: IncomingCall) -> Result<ResourceNews, RpcError> {
+        let slot = WatchSlot::default();
+        let (principal, asked) = (call.principal.clone(), call.name.clone());
+        self.call(IncomingCall { purpose: Purpose::Watch(slot.clone()), ..call }).await?;
+        let Some(mut watch) = slot.0.lock().take() else {
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the resource could not be watched"));
+        };
+        let gateway = self.clone();
+        Ok(Box::pin(async_stream::stream! {
+            while let Some(uri) = watch.next().await {
+                // The client's own spelling of what it asked for.
+                let told = if *uri == *watch.own { asked.clone() } else { uri.to_string() };
+                if gateway.sees_resource(&principal, &told) {
+                    yield told;
+                }
+            }
+        }))
+    }
+
+    fn sees_resource(&self, principal: &Principal, uri: &str) -> bool {
+        let in_force = self.in_force();
+        self.still_valid(principal)
+            && principal
+                .agent()
+                .and_then(|agent| self.view(&in_force, agent))
+                .is_some_and(|view| view.resource(uri, None).is_some())
+    }
+}

@@ -1,0 +1,322 @@
+//! A call in flight whose upstream asks the client something, where the client is asked in results (2026-07-28).
+//!
+//! The call stays in flight. Its client gets an `input_required` result with a sealed handle, and the retry that brings
+//! the handle back brings the answers, and waits for the next question or the end. Permit, record and settlement stay
+//! the one call's. Who does not come back in time has gone away: the call is cancelled and settled as unknown. A handle
+//! works once, for the principal and call it was made for, and in the process that holds the call.
+
+use super::{
+    Gateway,
+    admit::AdmitError,
+    api::{CallReply, ClientPort},
+    refusal::Refusal,
+};
+use crate::model::{AgentId, RpcError, code};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::DropGuard;
+
+/// How long a client may take to come back.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// Parked calls at a time: each holds a slot of its upstream.
+const MOST: usize = 1024;
+const MOST_PER_AGENT: usize = 64;
+/// Batches of questions that may wait for one client.
+const BACKLOG: usize = 16;
+
+/// The client's side of a call in flight: the client whose request waits for it now, or waited last.
+pub(crate) struct Seat {
+    client: Mutex<Arc<dyn ClientPort>>,
+    questions: mpsc::Sender<Vec<Question>>,
+}
+
+/// One question of an upstream.
+pub(crate) struct Question {
+    /// Its name among `inputRequests`, where the upstream gave one.
+    name: Option<String>,
+    method: String,
+    params: Value,
+    answer: oneshot::Sender<Result<Value, RpcError>>,
+}
+
+/// The future answer to a question.
+pub(crate) type Answering = BoxFuture<'static, Result<Value, RpcError>>;
+
+impl Seat {
+    /// With the client that made the call.
+    pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, mpsc::Receiver<Vec<Question>>) {
+        let (questions, asked) = mpsc::channel(BACKLOG);
+        (Arc::new(Self { client: Mutex::new(client), questions }), asked)
+    }
+
+    /// Whose request waits now.
+    pub(crate) fn client(&self) -> Arc<dyn ClientPort> {
+        self.client.lock().clone()
+    }
+
+    /// Puts questions, which then stand in one result together.
+    pub(crate) fn ask(&self, questions: Vec<(Option<String>, String, Value)>) -> Vec<Answering> {
+        let mut answers: Vec<Answering> = Vec::with_capacity(questions.len());
+        let mut asked = Vec::with_capacity(questions.len());
+        for (name, method, params) in questions {
+            let (answer, answered) = oneshot::channel();
+            asked.push(Question { name, method, params, answer });
+            answers.push(Box::pin(async move {
+                answered.await.unwrap_or_else(|_| {
+                    Err(RpcError::new(code::INTERNAL_ERROR, "the client went away before it answered"))
+                })
+            }));
+        }
+        // Where it is full or nobody listens, the senders are dropped and every answer is that error.
+        drop(self.questions.try_send(asked));
+        answers
+    }
+}
+
+/// A dispatched call, and whoever waits for it.
+pub(crate) struct Waiting {
+    pub(crate) agent: AgentId,
+    /// What its handles are bound to.
+    pub(crate) bound: Vec<u8>,
+    pub(crate) task: JoinHandle<Result<CallReply, AdmitError>>,
+    pub(crate) questions: mpsc::Receiver<Vec<Question>>,
+    pub(crate) seat: Arc<Seat>,
+    /// Cancels the call where nobody waits for it any more.
+    _present: DropGuard,
+    asked: Vec<(String, Question)>,
+    numbered: usize,
+}
+
+impl Waiting {
+    pub(crate) fn new(
+        agent: AgentId,
+        bound: Vec<u8>,
+        task: JoinHandle<Result<CallReply, AdmitError>>,
+        (seat, questions): (Arc<Seat>, mpsc::Receiver<Vec<Question>>),
+        present: DropGuard,
+    ) -> Self {
+        Self { agent, bound, task, questions, seat, _present: present, asked: Vec::new(), numbered: 0 }
+    }
+
+    fn take_in(&mut self, questions: Vec<Question>) {
+        for question in questions {
+            self.numbered += 1;
+            let free = |name: &String| !self.asked.iter().any(|(other, _)| other == name);
+            let name = question.name.clone().filter(free);
+            self.asked
+                .push((name.unwrap_or_else(|| format!("upstream_question_{}", self.numbered)), question));
+        }
+    }
+
+    /// Hands over the answers; what was not answered stays asked.
+    fn answer(&mut self, mut responses: Map<String, Value>) {
+        for (name, question) in std::mem::take(&mut self.asked) {
+            match responses.shift_remove(&name) {
+                // Whoever asked may have given up meanwhile.
+                Some(answer) => drop(question.answer.send(Ok(answer))),
+                None => self.asked.push((name, question)),
+            }
+        }
+    }
+
+    fn requests(&self) -> Value {
+        let requests = self.asked.iter().map(|(name, question)| {
+            (name.clone(), json!({"method": question.method, "params": question.params}))
+        });
+        Value::Object(requests.collect())
+    }
+}
+
+/// The calls whose clients have been asked and are not back yet.
+#[derive(Default)]
+pub(crate) struct Parking {
+    calls: Mutex<HashMap<String, Waiting>>,
+}
+
+impl Parking {
+    /// Keeps a call, unless there are too many.
+    fn put(&self, id: String, waiting: Waiting) -> Result<(), &'static str> {
+        let mut calls = self.calls.lock();
+        if calls.len() >= MOST {
+            return Err("too many calls wait for their clients");
+        }
+        if calls.values().filter(|w| w.agent == waiting.agent).count() >= MOST_PER_AGENT {
+            return Err("too many calls of this agent wait for its clients");
+        }
+        calls.insert(id, waiting);
+        Ok(())
+    }
+
+    fn take(&self, id: &str) -> Option<Waiting> {
+        self.calls.lock().remove(id)
+    }
+
+    /// Gives up all of them.
+    pub(crate) fn clear(&self) {
+        let all = std::mem::take(&mut *self.calls.lock());
+        drop(all);
+    }
+}
+
+impl Gateway {
+    /// Waits for a dispatched call: for its end, or for a question that its client must be asked.
+    pub(crate) async fn attend(&self, mut waiting: Waiting) -> Result<CallReply, AdmitError> {
+        loop {
+            waiting.asked.retain(|(_, question)| !question.answer.is_closed());
+            if !waiting.asked.is_empty() {
+                return Ok(self.park(waiting));
+            }
+            tokio::select! {
+                biased;
+                ended = &mut waiting.task => return ended.unwrap_or_else(|error| {
+                    tracing::error!(error = %error, "a call's task failed");
+                    let reason = "the gateway failed inside; the call's outcome is unknown";
+                    Err(AdmitError::Refused(Box::new(Refusal::deny("internal", reason))))
+                }),
+                Some(questions) = waiting.questions.recv() => {
+                    waiting.take_in(questions);
+                    while let Ok(more) = waiting.questions.try_recv() {
+                        waiting.take_in(more);
+                    }
+                }
+            }
+        }
+    }
+
+    fn park(&self, waiting: Waiting) -> CallReply {
+        let id = self.0.ids.uuid();
+        let requests = waiting.requests();
+        let failed = |why: &str| Err(RpcError::new(code::INTERNAL_ERROR, why));
+        let Ok(sealed) = self.seal_parked(&id, &waiting.bound) else {
+            return failed("the question could not be sealed");
+        };
+        if self.0.stop.is_cancelled() {
+            return failed("the gateway is shutting down");
+        }
+        if let Err(why) = self.0.parking.put(id.clone(), waiting) {
+            return failed(why);
+        }
+        let gateway = self.clone();
+        self.spawn_until_stop(async move {
+            tokio::time::sleep(PATIENCE).await;
+            drop(gateway.0.parking.take(&id));
+        });
+        Ok(json!({"resultType": "input_required", "inputRequests": requests, "requestState": sealed}))
+    }
+
+    /// The retry: hands over the answers and waits on.
+    pub(crate) async fn resume(
+        &self,
+        id: &str,
+        bound: &[u8],
+        client: Arc<dyn ClientPort>,
+        responses: Option<Map<String, Value>>,
+    ) -> CallReply {
+        let mut waiting = self.0.parking.take(id).filter(|waiting| waiting.bound == bound).ok_or_else(|| {
+            let text = "requestState belongs to a call that has ended, was answered already, or is held by another \
+                        gateway process: make the call again without it";
+            RpcError::new(code::INVALID_PARAMS, text)
+        })?;
+        *waiting.seat.client.lock() = client;
+        waiting.answer(responses.unwrap_or_default());
+        self.attend(waiting).await.unwrap_or_else(|_| {
+            // Admission is behind it: only a task that failed is left.
+            Err(RpcError::new(
+                code::INTERNAL_ERROR,
+                "the gateway failed inside; the call's outcome is unknown",
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Era;
+    use tokio_util::sync::CancellationToken;
+
+    struct Client;
+
+    impl ClientPort for Client {
+        fn era(&self) -> Era {
+            Era::Modern
+        }
+        fn capabilities(&self) -> &Value {
+            &Value::Null
+        }
+        fn wants_progress(&self) -> bool {
+            false
+        }
+        fn log_level(&self) -> Option<String> {
+            None
+        }
+        fn notify(&self, _: &str, _: Value) {}
+        fn ask(&self, _: String, _: Value) -> Answering {
+            unreachable!("a modern client is asked in results")
+        }
+    }
+
+    fn waiting(agent: &str) -> (Waiting, CancellationToken) {
+        let gone = CancellationToken::new();
+        let task = tokio::spawn(std::future::pending());
+        let seats = Seat::new(Arc::new(Client));
+        (Waiting::new(agent.into(), b"bound".to_vec(), task, seats, gone.clone().drop_guard()), gone)
+    }
+
+    fn question(name: Option<&str>) -> (Option<String>, String, Value) {
+        (name.map(str::to_owned), "elicitation/create".to_owned(), json!({"message": "?"}))
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_stays_asked() {
+        let (mut waiting, _gone) = waiting("a");
+        let mut answers = waiting.seat.ask(vec![question(Some("name")), question(None)]);
+        let asked = waiting.questions.recv().await.unwrap();
+        waiting.take_in(asked);
+        let same_name = waiting.seat.ask(vec![question(Some("name"))]);
+        let asked = waiting.questions.recv().await.unwrap();
+        waiting.take_in(asked);
+        let names: Vec<String> = waiting.asked.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(names, ["name", "upstream_question_2", "upstream_question_3"]);
+        waiting.answer(Map::from_iter([("name".to_owned(), json!({"action": "accept"})), ("x".to_owned(), json!(1))]));
+        assert_eq!(waiting.requests().as_object().unwrap().len(), 2);
+        assert_eq!(answers.remove(0).await, Ok(json!({"action": "accept"})));
+        drop(same_name);
+        drop(waiting);
+        assert!(answers.remove(0).await.is_err(), "silence is no answer");
+    }
+
+    /// Who does not come back has gone away.
+    #[tokio::test]
+    async fn giving_up_a_parked_call_cancels_it() {
+        let parking = Parking::default();
+        let (one, gone) = waiting("a");
+        parking.put("1".to_owned(), one).unwrap();
+        assert!(!gone.is_cancelled());
+        drop(parking.take("1"));
+        assert!(gone.is_cancelled());
+        assert!(parking.take("1").is_none(), "a handle works once");
+        let (two, gone) = waiting("a");
+        parking.put("2".to_owned(), two).unwrap();
+        parking.clear();
+        assert!(gone.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn one_agent_cannot_take_all_places() {
+        let parking = Parking::default();
+        for id in 0..MOST_PER_AGENT {
+            parking.put(id.to_string(), waiting("a").0).unwrap();
+        }
+        let (over, gone) = waiting("a");
+        assert!(parking.put("over".to_owned(), over).is_err());
+        assert!(gone.is_cancelled());
+        assert!(parking.put("other".to_owned(), waiting("b").0).is_ok());
+    }
+}
