@@ -15,5 +15,6 @@ mod budgets;
 mod crash;
 mod decisions;
 mod faults;
+mod policy_matrix;
 mod records;
 mod secrets;
