@@ -52,6 +52,7 @@ fn request(clock: &System) -> AdmitRequest {
         Some(SnapshotId::from("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"));
     event.detail = Some(serde_json::json!({"arguments": {"path": "/srv/docs/a.txt", "content": "hello"}}));
     AdmitRequest {
+        start: None,
         now,
         event,
         rates: vec![RateLimit {

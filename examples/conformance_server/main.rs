@@ -44,8 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let refused = only.as_deref().is_some_and(|only| only != era);
         async move {
             if refused {
-                let text = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"not spoken here"}}"#;
-                return (StatusCode::BAD_REQUEST, [("content-type", "application/json")], text).into_response();
+                let text =
+                    r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"not spoken here"}}"#;
+                return (StatusCode::BAD_REQUEST, [("content-type", "application/json")], text)
+                    .into_response();
             }
             next.run(request).await
         }

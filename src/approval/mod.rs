@@ -7,7 +7,7 @@ pub use rules::{DecideError, Standing, apply, eligible, standing};
 use crate::{
     clock::Clock,
     model::{Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, Sensitivity},
-    policy::{ChannelKind, PolicySet},
+    policy::{ChannelKind, PolicySet, Role},
     store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Store},
 };
 use serde_json::json;
@@ -157,6 +157,7 @@ pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestam
     event.trace_id = Some(record.trace_id);
     event.workflow_id = record.workflow_id.clone();
     event.agent_id = Some(record.binding.agent.clone());
+    event.capability_id = record.capability_id.clone();
     event.action = Some(record.action.clone());
     event.policy_id = Some(record.policy_id.clone());
     event.rule_id = record.rule_id.clone();
@@ -173,7 +174,7 @@ pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestam
 
 fn decided_event(record: &ApprovalRecord, answer: &ApprovalAnswer, status: ApprovalStatus) -> EventDraft {
     let mut event = about(record, EventType::ApprovalDecided, answer.at);
-    event.actor = Actor { kind: "person".to_owned(), role: Some(answer.person.to_string()) };
+    event.actor = Actor { kind: "person".to_owned(), role: Some(Role::Approver.as_str().to_owned()) };
     event.decision = Some(match status {
         ApprovalStatus::Approved | ApprovalStatus::Consumed => EventDecision::Approved,
         ApprovalStatus::Rejected | ApprovalStatus::Cancelled => EventDecision::Rejected,

@@ -62,6 +62,7 @@ fn record(requirements: Vec<Requirement>) -> ApprovalRecord {
         call_id: "c".into(),
         trace_id: crate::model::TraceId::from_bytes([1; 16]),
         workflow_id: None,
+        capability_id: None,
         upstream: "u".into(),
         action: "u:t".into(),
         arguments: serde_json::json!({}),

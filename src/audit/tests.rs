@@ -58,6 +58,7 @@ fn approval() -> ApprovalRecord {
         call_id: CallId::from("call-1"),
         trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap(),
         workflow_id: None,
+        capability_id: None,
         upstream: UpstreamName::from("files"),
         action: "files:write".to_owned(),
         arguments: serde_json::json!({}),

@@ -93,7 +93,7 @@ fn a_newcomer_never_replaces_a_name() {
     let config = config(vec![upstream("a", ""), upstream("b", "")]);
     let mut builder = CatalogBuilder::default();
     let b = state("b", Health::Up, tools(&["read"]));
-    let only_b = builder.build(&config, &[b.clone()]);
+    let only_b = builder.build(&config, std::slice::from_ref(&b));
     assert_eq!(only_b.tools["read"].upstream, "b".into());
     // `a` comes later, and would be first by name.
     let both = builder.build(&config, &[state("a", Health::Up, tools(&["read", "other"])), b]);

@@ -72,7 +72,7 @@ pub enum ModelMatch<'t> {
 }
 
 /// Models whose tokenizer is not public are counted with the nearest public one, and this many
-/// thousandths of it: measured on English and JSON, an estimate.
+/// thousandths of it. Both figures are estimates and err on the high side; nothing measured them.
 const CLAUDE_MILLI: u32 = 1_250;
 const GEMINI_MILLI: u32 = 1_100;
 

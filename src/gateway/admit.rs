@@ -90,10 +90,9 @@ impl Gateway {
     ) -> Result<Permit, AdmitError> {
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;
-        let upstream =
-            self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
-                AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone")))
-            })?;
+        let upstream = self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
+            AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone")))
+        })?;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
             (Some(_), _, _) => EventDecision::Approved,
             (None, Some(_), _) => EventDecision::Remediate,

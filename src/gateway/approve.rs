@@ -60,7 +60,7 @@ enum Opened {
 /// What to do next.
 pub(crate) enum Step {
     /// An approval that this call may use.
-    Use(ApprovalRecord),
+    Use(Box<ApprovalRecord>),
     /// Something changed: evaluate again.
     Again,
     /// Nothing is dispatched.
@@ -105,6 +105,11 @@ impl Asking {
     /// Whether the call's start is still to be recorded; true once.
     pub(crate) fn start(&mut self) -> bool {
         !std::mem::replace(&mut self.started, true)
+    }
+
+    /// Whether anything of the call stands in the audit already.
+    pub(crate) fn started(&self) -> bool {
+        self.started
     }
 
     /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
@@ -222,7 +227,9 @@ impl Gateway {
         }
         let found = self.0.store.approval_for(binding.clone(), self.0.clock.now()).await?;
         let record = match found {
-            Some(record) if record.status == ApprovalStatus::Approved => return Ok(Step::Use(record)),
+            Some(record) if record.status == ApprovalStatus::Approved => {
+                return Ok(Step::Use(Box::new(record)));
+            }
             Some(record) if record.status == ApprovalStatus::Pending => record,
             Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
         };
@@ -296,6 +303,7 @@ impl Gateway {
             call_id: request.call_id.clone(),
             trace_id: request.trace_id,
             workflow_id: prepared.workflow.clone(),
+            capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
             action: prepared.target.action().to_string(),
             arguments: prepared.recorded.clone(),

@@ -96,9 +96,7 @@ impl Gateway {
                         .await;
                 }
             };
-            if let Err(error) = asking.open(self, &request, &decided) {
-                return Err(error);
-            }
+            asking.open(self, &request, &decided)?;
             // No call of its own: the one in flight goes on.
             if let Some((id, responses)) = asking.parked() {
                 let bound = Self::state_binding(&request, &decided);
@@ -133,7 +131,14 @@ impl Gateway {
                 }
                 Decision::RequireApproval => {
                     match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
-                        Step::Use(record) => Some(record),
+                        Step::Use(record) => {
+                            // The call that uses an approval joins the trace that asked for it, unless it is part
+                            // of it or of another already.
+                            if traced.is_none() && !asking.started() {
+                                request.trace_id = record.trace_id;
+                            }
+                            Some(*record)
+                        }
                         Step::Again => continue,
                         Step::Reply(reply) => return reply,
                     }
@@ -339,8 +344,8 @@ pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
         CallKind::Tool => RpcError::new(code::INVALID_PARAMS, format!("Unknown tool: {shown}")),
         CallKind::Prompt => RpcError::new(code::INVALID_PARAMS, format!("Unknown prompt: {shown}")),
         CallKind::Resource => {
-            // The front turns this into -32002 for a legacy client.
-            RpcError::new(code::INVALID_PARAMS, "Resource not found").with_data(json!({"uri": shown}))
+            // The front turns this into -32602 for a client of 2026-07-28.
+            RpcError::new(code::RESOURCE_NOT_FOUND, "Resource not found").with_data(json!({"uri": shown}))
         }
     }
 }

@@ -96,6 +96,7 @@ impl Gateway {
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
         let Decided { prepared, verdict, .. } = decided;
         let constraints = verdict.constraints;
+        let was_changed = changed.is_some();
         let started = self.0.clock.monotonic();
         let settings = in_force.config.upstreams.get(upstream.name());
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
@@ -244,7 +245,7 @@ impl Gateway {
         side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         side_effect.cost_usd = cost;
         side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
-        side_effect.limits = Some(limits(&constraints, timeout));
+        side_effect.limits = Some(limits(&constraints, timeout, was_changed));
         side_effect.detail = Some(json!({"result_bytes": size, "result_tokens": result_tokens, "cut": cut}));
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
@@ -605,14 +606,14 @@ fn reported_cost(result: &Value) -> Option<MicroUsd> {
     MicroUsd::parse(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
 }
 
-fn limits(constraints: &Constraints, timeout: Duration) -> Value {
+fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Value {
     json!({
         "timeout_ms": u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         "max_cost_usd": constraints.max_cost,
         "max_result_tokens": constraints.max_result_tokens,
         "max_result_bytes": constraints.max_result_bytes,
         "read_only": constraints.read_only,
-        "arguments_changed": !constraints.arguments.is_empty(),
+        "arguments_changed": changed,
         "redacted": constraints.redact.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
     })
 }

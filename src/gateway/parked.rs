@@ -284,7 +284,10 @@ mod tests {
         waiting.take_in(asked);
         let names: Vec<String> = waiting.asked.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(names, ["name", "upstream_question_2", "upstream_question_3"]);
-        waiting.answer(Map::from_iter([("name".to_owned(), json!({"action": "accept"})), ("x".to_owned(), json!(1))]));
+        waiting.answer(Map::from_iter([
+            ("name".to_owned(), json!({"action": "accept"})),
+            ("x".to_owned(), json!(1)),
+        ]));
         assert_eq!(waiting.requests().as_object().unwrap().len(), 2);
         assert_eq!(answers.remove(0).await, Ok(json!({"action": "accept"})));
         drop(same_name);

@@ -283,19 +283,13 @@ impl Inner {
             workflow,
             operator,
         };
-        let stop = |policy: &str, reason: String| {
-            let reason = policies.data.redact_text(&reason).into_owned();
-            Err(Refusal::deny(policy, reason))
+        let (policy, reason) = match (violations, blocked) {
+            (Some(reason), _) => ("schema", reason),
+            (None, Some(reason)) => ("data", reason),
+            (None, None) => return Ok(prepared),
         };
-        let checked = match (violations, blocked) {
-            (Some(reason), _) => stop("schema", reason),
-            (None, Some(reason)) => stop("data", reason),
-            (None, None) => Ok(()),
-        };
-        match checked {
-            Ok(()) => Ok(prepared),
-            Err(refusal) => Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared)))),
-        }
+        let refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {

@@ -137,6 +137,18 @@ pub enum Role {
     Auditor,
 }
 
+impl Role {
+    /// Its word in authority.yaml and in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approver => "approver",
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
 /// A workflow.
 #[derive(Clone, Debug)]
 pub struct Workflow {

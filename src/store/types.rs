@@ -3,9 +3,9 @@
 use crate::{
     decision::{BudgetLimit, RateLimit},
     model::{
-        AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType,
-        Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
-        WorkflowId,
+        AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, EventDecision, EventDraft,
+        EventType, Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId,
+        UpstreamName, WorkflowId,
     },
     policy::{Approver, ChannelKind},
 };
@@ -131,6 +131,9 @@ pub struct ApprovalRecord {
     pub trace_id: TraceId,
     /// Its workflow.
     pub workflow_id: Option<WorkflowId>,
+    /// What lets the agent call it (R6).
+    #[serde(default)]
+    pub capability_id: Option<CapabilityId>,
     /// Its upstream.
     pub upstream: UpstreamName,
     /// Its action.

@@ -23,7 +23,8 @@ fn ask(keys: &str) -> String {
 }
 
 async fn words(world: &World) -> Vec<EventDecision> {
-    let decisions = world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::AgentDecision);
+    let decisions =
+        world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::AgentDecision);
     decisions.filter_map(|e| e.draft.decision).collect()
 }
 
@@ -246,7 +247,8 @@ async fn an_approval_given_elsewhere_is_used_once() {
 /// The waiting call itself goes on when somebody approves, and progress says that it waits.
 #[tokio::test]
 async fn a_waiting_call_goes_on() {
-    let setup = Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
+    let setup =
+        Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
     let world = World::start(setup).await;
     let client = world.bare("bot");
     let params = json!({"name": "up__write", "arguments": {}, "_meta": {"progressToken": "p"}});
@@ -277,7 +279,9 @@ async fn concurrent_uses_of_one_approval_dispatch_once() {
     let state = asked.question().1;
     let retries = (0..8).map(|_| modern.retry("up__write", json!({"n": 1}), state, form("approve")));
     let replies = futures::future::join_all(retries).await;
-    let went = replies.iter().filter(|r| r.body["result"]["content"].is_array() && r.body["result"]["isError"] != json!(true));
+    let went = replies
+        .iter()
+        .filter(|r| r.body["result"]["content"].is_array() && r.body["result"]["isError"] != json!(true));
     assert_eq!(went.count(), 1);
     assert_eq!(world.up.count(), 2);
 }
@@ -370,7 +374,9 @@ async fn evidence_is_needed() {
 #[tokio::test]
 async fn the_operator_decides_only_where_the_rule_says_so() {
     let gate = |tool: &str, keys: &str| {
-        format!("=== {tool}.yaml\nname: {tool}\ndescription: d\non: [{{ tool: up__{tool} }}]\nrules: [{{ decision: REQUIRE_APPROVAL, {keys} }}]\n")
+        format!(
+            "=== {tool}.yaml\nname: {tool}\ndescription: d\non: [{{ tool: up__{tool} }}]\nrules: [{{ decision: REQUIRE_APPROVAL, {keys} }}]\n"
+        )
     };
     let files = [
         gate("write", "approvers: [operator]"),
@@ -445,7 +451,8 @@ async fn what_is_approved_is_what_is_dispatched() {
 /// A revoked key ends a waiting call: nothing is dispatched, although somebody approves (SPEC 3).
 #[tokio::test]
 async fn a_revoked_agents_waiting_call_is_not_dispatched() {
-    let setup = Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
+    let setup =
+        Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
     let world = World::start(setup).await;
     let client = world.bare("bot");
     let revoke = async {
@@ -466,7 +473,8 @@ fn without_bot() -> String {
 /// I10: an approval asked for in one process is decided in another, wakes the caller, and is used once by either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gateways_share_one_store() {
-    let setup = Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
+    let setup =
+        Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
     let world = World::start(setup).await;
     let other = world.second().await;
     let here = world.bare("bot");
@@ -481,7 +489,8 @@ async fn two_gateways_share_one_store() {
     reply.ok();
     // One approval, waited for in both at once: one of them uses it, the other asks anew.
     let both = async {
-        let (first, second) = tokio::join!(here.call("up__write", json!({"n": 2})), there.call("up__write", json!({"n": 2})));
+        let (first, second) =
+            tokio::join!(here.call("up__write", json!({"n": 2})), there.call("up__write", json!({"n": 2})));
         [first, second].iter().filter(|r| r.body["result"]["isError"] != json!(true)).count()
     };
     let people = async {

@@ -59,7 +59,8 @@ async fn a_cap_in_usd_is_held_by_reservations() {
     world.up.until_count(4).await;
     // Four reservations of 25 cents and a little fit; the other twelve are refused while those hang.
     let refused = async {
-        let denied = |e: &tollgate::model::Event| e.draft.decision == Some(tollgate::model::EventDecision::Deny);
+        let denied =
+            |e: &tollgate::model::Event| e.draft.decision == Some(tollgate::model::EventDecision::Deny);
         loop {
             let events = world.events().await;
             let count = events.iter().filter(|e| denied(e)).count();
@@ -86,17 +87,52 @@ async fn each_scope_has_its_own_counter() {
             let client = world.modern(agent);
             let params = json!({"name": tool, "arguments": {"n": n, "path": "/a"}, "_meta": {"tollgate/workflow_id": workflow}});
             let reply = client.request("tools/call", params).await;
-            assert_eq!(reply.body["result"]["isError"] != json!(true), *through, "{keys} {n}: {:#}", reply.body);
+            assert_eq!(
+                reply.body["result"]["isError"] != json!(true),
+                *through,
+                "{keys} {n}: {:#}",
+                reply.body
+            );
         }
     };
     let (echo, read) = ("up__echo", "up__read");
-    check("scope: agent", &[("ada", echo, "wf-1", true), ("ada", read, "wf-2", false), ("eve", echo, "wf-1", true)]).await;
-    check("scope: tool", &[("ada", echo, "wf-1", true), ("eve", echo, "wf-1", false), ("ada", read, "wf-1", true)]).await;
-    check("scope: workflow", &[("ada", echo, "wf-1", true), ("eve", read, "wf-1", false), ("ada", read, "wf-2", true), ("bot", echo, "wf-2", false)]).await;
-    check("scope: role", &[("ada", echo, "wf-1", true), ("eve", echo, "wf-1", false), ("bot", echo, "wf-2", true)]).await;
+    check(
+        "scope: agent",
+        &[("ada", echo, "wf-1", true), ("ada", read, "wf-2", false), ("eve", echo, "wf-1", true)],
+    )
+    .await;
+    check(
+        "scope: tool",
+        &[("ada", echo, "wf-1", true), ("eve", echo, "wf-1", false), ("ada", read, "wf-1", true)],
+    )
+    .await;
+    check(
+        "scope: workflow",
+        &[
+            ("ada", echo, "wf-1", true),
+            ("eve", read, "wf-1", false),
+            ("ada", read, "wf-2", true),
+            ("bot", echo, "wf-2", false),
+        ],
+    )
+    .await;
+    check(
+        "scope: role",
+        &[("ada", echo, "wf-1", true), ("eve", echo, "wf-1", false), ("bot", echo, "wf-2", true)],
+    )
+    .await;
     check("scope: user", &[("ada", echo, "wf-1", true), ("bot", echo, "wf-2", false)]).await;
     check("scope: upstream", &[("ada", echo, "wf-1", true), ("bot", read, "wf-2", false)]).await;
-    check("scope: global, match: { tool: up__read }", &[("ada", echo, "wf-1", true), ("ada", read, "wf-1", true), ("eve", read, "wf-1", false), ("eve", echo, "wf-1", true)]).await;
+    check(
+        "scope: global, match: { tool: up__read }",
+        &[
+            ("ada", echo, "wf-1", true),
+            ("ada", read, "wf-1", true),
+            ("eve", read, "wf-1", false),
+            ("eve", echo, "wf-1", true),
+        ],
+    )
+    .await;
 }
 
 /// R36: tokens are counted, and settled by what the result really had.
@@ -130,7 +166,8 @@ budgets:
   - { id: minute, scope: agent, window: minute, max_calls: 2, on_exceed: throttle }
   - { id: day, scope: agent, window: day, max_calls: 4, on_exceed: deny }
 ";
-    let world = World::start(Setup { files: files.to_owned(), clock: Some(clock.clone()), ..Setup::default() }).await;
+    let world =
+        World::start(Setup { files: files.to_owned(), clock: Some(clock.clone()), ..Setup::default() }).await;
     let client = world.modern("ada");
     let n = std::cell::Cell::new(0);
     let call = async || {
@@ -160,7 +197,8 @@ budgets:
 /// R36: a budget that asks: the call over the cap waits for a person, and is then dispatched once.
 #[tokio::test]
 async fn a_budget_may_ask_a_person() {
-    let world = World::of(&budget("scope: agent, window: day, max_calls: 1, on_exceed: require_approval")).await;
+    let world =
+        World::of(&budget("scope: agent, window: day, max_calls: 1, on_exceed: require_approval")).await;
     let client = world.bare("bot");
     client.call("up__echo", json!({"n": 1})).await.ok();
     let reply = client.call("up__echo", json!({"n": 2})).await;
@@ -222,9 +260,14 @@ policies:
     conditions: { max_cost_per_minute_usd: 0.60 }
     actions: { on_violation: deny }
 ";
-    let world = World::start(Setup { files: files.to_owned(), clock: Some(clock.clone()), ..Setup::default() }).await;
+    let world =
+        World::start(Setup { files: files.to_owned(), clock: Some(clock.clone()), ..Setup::default() }).await;
     let client = world.modern("ada");
-    let replies = [client.call("up__pay", json!({"n": 1})).await, client.call("up__pay", json!({"n": 2})).await, client.call("up__pay", json!({"n": 3})).await];
+    let replies = [
+        client.call("up__pay", json!({"n": 1})).await,
+        client.call("up__pay", json!({"n": 2})).await,
+        client.call("up__pay", json!({"n": 3})).await,
+    ];
     assert_eq!(went(&replies, "deny"), 2);
     world.modern("eve").call("up__pay", json!({})).await.ok();
     clock.advance(Duration::from_secs(61));
@@ -245,7 +288,12 @@ async fn a_loop_is_stopped() {
     }
     // Written otherwise, it is the same call.
     let stopped = client.call("up__echo", json!({"b": [1], "a": 1})).await;
-    assert_eq!((stopped.word(), stopped.decision()["policy_id"].as_str()), ("throttle", Some("loop")), "{:#}", stopped.body);
+    assert_eq!(
+        (stopped.word(), stopped.decision()["policy_id"].as_str()),
+        ("throttle", Some("loop")),
+        "{:#}",
+        stopped.body
+    );
     client.call("up__echo", json!({"a": 2, "b": [1]})).await.ok();
     world.modern("eve").call("up__echo", json!({"a": 1, "b": [1]})).await.ok();
     clock.advance(Duration::from_secs(61));
@@ -260,7 +308,9 @@ async fn cost_stands_where_it_must() {
     world.modern("ada").call("up__pay", json!({"text": "x"})).await.ok();
     world.until_settled(1).await;
     let events: Vec<Value> = world.events().await.iter().map(|e| serde_json::to_value(e).unwrap()).collect();
-    let of = |kind: EventType| events.iter().find(|e| e["event_type"] == json!(kind) && e["call_id"].is_string()).unwrap();
+    let of = |kind: EventType| {
+        events.iter().find(|e| e["event_type"] == json!(kind) && e["call_id"].is_string()).unwrap()
+    };
     assert!(of(EventType::AgentDecision)["cost_estimate_usd"].as_f64().unwrap() > 0.25);
     let effect = of(EventType::AgentSideEffect);
     assert!(effect["cost_usd"].as_f64().unwrap() > 0.25, "{effect:#}");

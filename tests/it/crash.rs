@@ -17,7 +17,11 @@ rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads] }]
 ";
 
 fn files(text: &str) -> Setup {
-    Setup { files: text.to_owned(), gateway: "approval_wait = \"100ms\"\ndrain = \"1s\"".to_owned(), ..Setup::default() }
+    Setup {
+        files: text.to_owned(),
+        gateway: "approval_wait = \"100ms\"\ndrain = \"1s\"".to_owned(),
+        ..Setup::default()
+    }
 }
 
 async fn approve(files: &Files, process: &Process, id: &str) {
@@ -63,7 +67,9 @@ async fn killed_during_a_call() {
     let events = chain(&*files.store()).await;
     let unknown: Vec<&Event> = events.iter().filter(|e| e.draft.outcome == Some(Outcome::Unknown)).collect();
     assert_eq!(unknown.len(), 1);
-    let decided = events.iter().find(|e| e.draft.call_id == unknown[0].draft.call_id && e.draft.event_type == EventType::AgentDecision);
+    let decided = events.iter().find(|e| {
+        e.draft.call_id == unknown[0].draft.call_id && e.draft.event_type == EventType::AgentDecision
+    });
     assert!(decided.unwrap().seq < unknown[0].seq);
 }
 
@@ -191,7 +197,11 @@ async fn files_are_reloaded() {
     let client = files.client(&process, "ada");
     client.call("up__echo", json!({"n": 1})).await.ok();
     let policies = files.dir.join("policies");
-    std::fs::write(policies.join("g.yaml"), "name: g\ndescription: d\non: [{ tool: up__echo }]\nrules: [{ decision: DENYY }]\n").unwrap();
+    std::fs::write(
+        policies.join("g.yaml"),
+        "name: g\ndescription: d\non: [{ tool: up__echo }]\nrules: [{ decision: DENYY }]\n",
+    )
+    .unwrap();
     let rejected = process.until_event(|e| e["event_type"] == "policy_rejected").await;
     assert!(rejected["reason"].as_str().unwrap().contains("DENYY"), "{rejected:#}");
     client.call("up__echo", json!({"n": 2})).await.ok();
@@ -202,7 +212,11 @@ async fn files_are_reloaded() {
     };
     assert_eq!(status, 200);
     assert!(ready.contains("DENYY"), "{ready}");
-    std::fs::write(policies.join("g.yaml"), "name: g\ndescription: d\non: [{ tool: up__echo }]\nrules: [{ decision: DENY }]\n").unwrap();
+    std::fs::write(
+        policies.join("g.yaml"),
+        "name: g\ndescription: d\non: [{ tool: up__echo }]\nrules: [{ decision: DENY }]\n",
+    )
+    .unwrap();
     let old = rejected["policy_snapshot"].clone();
     process.until_event(|e| e["event_type"] == "policy_activated" && e["policy_snapshot"] != old).await;
     assert_eq!(client.call("up__echo", json!({"n": 3})).await.decision()["policy_id"], "g");
@@ -216,15 +230,18 @@ async fn files_are_reloaded() {
 /// I5: what a child writes to stderr, and what goes through, stands raw in no log and no event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_hold_no_secrets() {
-    let said: String = secrets::secrets().iter().map(|(_, secret)| format!("echo 'using {secret}' >&2\n")).collect();
-    let mut setup = files("=== authority.yaml
+    let said: String =
+        secrets::secrets().iter().map(|(_, secret)| format!("echo 'using {secret}' >&2\n")).collect();
+    let mut setup = files(
+        "=== authority.yaml
 capabilities:
   all: { tools: [\"*\"] }
 agents:
   ada: { owner: tests, capabilities: [all], keys: [\"{ada}\"] }
 people:
   alice: { keys: [\"{alice}\"], groups: [leads], roles: [approver] }
-");
+",
+    );
     setup.servers = "[upstreams.child]\ncommand = [\"sh\", \"child.sh\"]\n".to_owned();
     let files = Files::of(setup).await;
     let script = format!("{said}exec {} demo-upstream\n", env!("CARGO_BIN_EXE_tollgate"));
@@ -241,7 +258,12 @@ people:
     }
     client.call("up__echo", arguments.clone()).await.ok();
     client.call("child__notes_list", arguments).await;
-    process.until_event(|e| e["event_type"] == "agent_side_effect" && e["tool"] == "child__notes_list" || e["policy_id"] == "schema").await;
+    process
+        .until_event(|e| {
+            e["event_type"] == "agent_side_effect" && e["tool"] == "child__notes_list"
+                || e["policy_id"] == "schema"
+        })
+        .await;
     process.signal(Signal::TERM);
     assert!(process.ended().await, "{}", process.log.text());
     let log = process.log.text();

@@ -252,8 +252,7 @@ rules:
     .await;
     world.up.results(text_result(&"word ".repeat(4000)));
     let client = world.modern("ada");
-    for (tool, arguments, most) in
-        [("up__echo", json!({}), 1300), ("up__read", json!({"path": "/a"}), 1000)]
+    for (tool, arguments, most) in [("up__echo", json!({}), 1300), ("up__read", json!({"path": "/a"}), 1000)]
     {
         let reply = client.call(tool, arguments).await;
         let size = reply.ok()["content"].to_string().len();
@@ -329,9 +328,16 @@ rules: [{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { redact: [/rows/*/iban
 #[tokio::test]
 async fn the_strictest_wins() {
     let gate = |file: &str, id: &str, decision: &str| {
-        format!("=== {file}.yaml\nname: {id}\ndescription: d\non: [{{ upstream: up }}]\nrules: [{{ decision: {decision} }}]\n")
+        format!(
+            "=== {file}.yaml\nname: {id}\ndescription: d\non: [{{ upstream: up }}]\nrules: [{{ decision: {decision} }}]\n"
+        )
     };
-    let files = [gate("c", "c-allow", "ALLOW"), gate("b", "b-deny", "DENY"), gate("a", "z-deny", "DENY"), gate("d", "d-ask", "REQUIRE_APPROVAL")];
+    let files = [
+        gate("c", "c-allow", "ALLOW"),
+        gate("b", "b-deny", "DENY"),
+        gate("a", "z-deny", "DENY"),
+        gate("d", "d-ask", "REQUIRE_APPROVAL"),
+    ];
     let world = World::of(&files.concat()).await;
     let reply = world.modern("ada").call("up__echo", json!({})).await;
     assert_eq!((reply.word(), reply.decision()["policy_id"].as_str()), ("deny", Some("z-deny")));
@@ -481,7 +487,8 @@ async fn out_of_scope_and_unknown_are_alike() {
 async fn a_schema_violation_names_path_and_rule_without_values() {
     let world = World::of("").await;
     let mut strange = tool("strange");
-    strange["inputSchema"] = json!({"type": "object", "properties": {"x": {"$ref": format!("{}/schema", world.up.url())}}});
+    strange["inputSchema"] =
+        json!({"type": "object", "properties": {"x": {"$ref": format!("{}/schema", world.up.url())}}});
     world.up.lists(vec![vec![tool("echo"), world_read(), strange]]);
     world.up.announce().await;
     let client = world.modern("ada");
@@ -563,7 +570,10 @@ default_decision: DENY
 /// R1: a call that lacks metadata that the bundle requires is denied.
 #[tokio::test]
 async fn required_metadata_is_required() {
-    let world = World::of("=== bundle.yaml\nversion: \"1\"\nowner: tests\ndefault_decision: ALLOW\nrequired: [trace_id]\n").await;
+    let world = World::of(
+        "=== bundle.yaml\nversion: \"1\"\nowner: tests\ndefault_decision: ALLOW\nrequired: [trace_id]\n",
+    )
+    .await;
     let client = world.modern("ada");
     let reply = client.call("up__echo", json!({})).await;
     assert_eq!((reply.word(), reply.decision()["policy_id"].as_str()), ("deny", Some("required")));

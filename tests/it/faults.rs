@@ -207,7 +207,10 @@ async fn nonsense_from_an_upstream_is_contained() {
         |_| ([("content-type", "text/html")], "<html>").into_response(),
         |_| ([("content-type", "application/json")], "").into_response(),
         |_| ([("content-type", "application/json")], "[]").into_response(),
-        |_| ([("content-type", "application/json")], r#"{"jsonrpc":"2.0","id":"other","result":{}}"#).into_response(),
+        |_| {
+            ([("content-type", "application/json")], r#"{"jsonrpc":"2.0","id":"other","result":{}}"#)
+                .into_response()
+        },
         |_| ([("content-type", "text/event-stream")], "data: {\n\n").into_response(),
     ];
     for (n, make) in cases.into_iter().enumerate() {
@@ -325,7 +328,9 @@ mod failing {
     impl Failing {
         fn check<T: Send + 'static>(&self, from: u8) -> Option<Answer<'_, T>> {
             let fails = self.fails.load(Ordering::SeqCst) >= from;
-            fails.then(|| -> Answer<'_, T> { Box::pin(async { Err(StoreError::Failed("disk I/O error".into())) }) })
+            fails.then(|| -> Answer<'_, T> {
+                Box::pin(async { Err(StoreError::Failed("disk I/O error".into())) })
+            })
         }
     }
 
@@ -458,10 +463,8 @@ async fn a_closed_store_denies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_sessions_is_bounded() {
     use futures::StreamExt as _;
-    let setup = Setup {
-        gateway: "approval_wait = \"200ms\"\nmax_sessions = 50".to_owned(),
-        ..Setup::default()
-    };
+    let setup =
+        Setup { gateway: "approval_wait = \"200ms\"\nmax_sessions = 50".to_owned(), ..Setup::default() };
     let world = World::start(setup).await;
     let (first, other) = (world.legacy("ada").await, world.legacy("eve").await);
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "flood", "version": "1"}});
@@ -502,7 +505,9 @@ async fn large_and_deep_bodies_are_bounded() {
     assert!(many.iter().all(|s| matches!(s, 200 | 429 | 503)), "{many:?}");
     assert_eq!(status(&over).await, 413);
     let text = call(json!({})).to_string();
-    for deep in ["[".repeat(100_000), "{\"a\":".repeat(100_000), format!("{}{}", "[".repeat(2000), "]".repeat(2000))] {
+    for deep in
+        ["[".repeat(100_000), "{\"a\":".repeat(100_000), format!("{}{}", "[".repeat(2000), "]".repeat(2000))]
+    {
         let body = text.replace("\"arguments\":{}", &format!("\"arguments\":{{\"x\":{deep}}}"));
         let response = soon(ada.post(&call(json!({}))).body(body).send()).await.unwrap();
         assert_eq!(response.status(), 400);

@@ -22,14 +22,22 @@ fn table() -> Vec<(&'static str, Value, [&'static str; 3])> {
         ("demo__note_write", text("/notes/a.md"), [pending, "-", "suggest"]),
         ("demo__note_write", text("/archive/a.md"), ["deny", "-", "deny"]),
         ("demo__note_write", text("/scratch/../notes/a.md"), [pending, "-", "suggest"]),
-        ("demo__note_write", json!({"path": "/scratch/b.md", "text": "x".repeat(20_000)}), [pending, "-", "suggest"]),
+        (
+            "demo__note_write",
+            json!({"path": "/scratch/b.md", "text": "x".repeat(20_000)}),
+            [pending, "-", "suggest"],
+        ),
         ("demo__note_archive", path("/notes/agenda.md"), [pending, "-", "suggest"]),
         ("demo__note_delete", path("/archive/a.md"), ["deny", "deny", "-"]),
-        ("demo__note_delete", path("/drafts/retro.md"), ["deny", "remediate", "-"]),
+        ("demo__note_delete", path("/drafts/retro.md"), ["remediate", "remediate", "-"]),
         ("demo__note_delete", path("/notes/agenda.md"), ["deny", pending, "-"]),
         ("demo__search", json!({"query": "plan", "limit": 100}), ["allow", "-", "-"]),
         ("demo__send_mail", json!({"to": "a@example.com", "subject": "s", "body": "b"}), [pending, "-", "-"]),
-        ("demo__send_mail", json!({"to": "a@example.net", "subject": "s", "body": "b"}), ["suggest", "-", "-"]),
+        (
+            "demo__send_mail",
+            json!({"to": "a@example.net", "subject": "s", "body": "b"}),
+            ["suggest", "-", "-"],
+        ),
         ("demo__send_mail", json!({"to": "", "subject": "s", "body": "b"}), ["deny", "-", "-"]),
         ("demo__report", json!({"rows": 5, "format": "summary"}), ["allow", "-", "-"]),
         ("demo__report", json!({"rows": 5, "format": "full"}), ["allow", "-", "-"]),
@@ -71,17 +79,25 @@ async fn the_shipped_bundle_holds_its_matrix() {
         let mut client = Client::modern(&http, &gate.mcp, name, json!({}));
         client.key = (*key).to_owned();
         let visible: BTreeSet<String> = client.tools().await.into_iter().collect();
-        let granted = table.iter().filter(|(_, _, words)| words[column] != "-").map(|(tool, _, _)| tool.to_string());
+        let granted =
+            table.iter().filter(|(_, _, words)| words[column] != "-").map(|(tool, _, _)| tool.to_string());
         assert_eq!(visible, granted.collect(), "{name} sees other tools");
         for (tool, arguments, words) in &table {
             let reply = client.call(tool, arguments.clone()).await;
             let word = match &reply.body {
                 body if body["error"]["code"] == -32602 => "-",
-                body if body["result"]["_meta"]["tollgate/decision"].is_object() && body["result"]["isError"] == true => reply.word(),
+                body if body["result"]["_meta"]["tollgate/decision"].is_object()
+                    && body["result"]["isError"] == true =>
+                {
+                    reply.word()
+                }
                 _ => "allow",
             };
             if word != words[column] {
-                wrong.push(format!("{name} {tool} {arguments:.80}: {word}, not {}: {:.600}", words[column], reply.body));
+                wrong.push(format!(
+                    "{name} {tool} {arguments:.80}: {word}, not {}: {:.600}",
+                    words[column], reply.body
+                ));
             }
         }
     }

@@ -9,9 +9,32 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 const FIELDS: [&str; 26] = [
-    "event_type", "timestamp", "trace_id", "workflow_id", "agent_id", "action", "policy_id", "decision",
-    "cost_estimate_usd", "actor", "metadata", "seq", "prev_hash", "hash", "call_id", "tool", "upstream",
-    "capability_id", "rule_id", "reason", "policy_snapshot", "approval_id", "outcome", "duration_ms", "cost_usd", "limits",
+    "event_type",
+    "timestamp",
+    "trace_id",
+    "workflow_id",
+    "agent_id",
+    "action",
+    "policy_id",
+    "decision",
+    "cost_estimate_usd",
+    "actor",
+    "metadata",
+    "seq",
+    "prev_hash",
+    "hash",
+    "call_id",
+    "tool",
+    "upstream",
+    "capability_id",
+    "rule_id",
+    "reason",
+    "policy_snapshot",
+    "approval_id",
+    "outcome",
+    "duration_ms",
+    "cost_usd",
+    "limits",
 ];
 
 async fn events(world: &World) -> Vec<Map<String, Value>> {
@@ -47,8 +70,7 @@ rules:
     client.request("resources/read", json!({"uri": "file:///open/a.txt"})).await.ok();
     client.request("prompts/get", json!({"name": "up__short"})).await.ok();
     world.until_settled(world.up.count()).await;
-    let reference: Value =
-        serde_json::from_str(include_str!("../fixtures/decision-event.json")).unwrap();
+    let reference: Value = serde_json::from_str(include_str!("../fixtures/decision-event.json")).unwrap();
     let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in events(&world).await {
         for field in FIELDS {
@@ -68,7 +90,9 @@ rules:
         }
         let decided = event["event_type"] == "agent_decision";
         if decided && event["tool"] != "up__none" {
-            for field in ["action", "policy_id", "decision", "cost_estimate_usd", "tool", "upstream", "reason"] {
+            for field in
+                ["action", "policy_id", "decision", "cost_estimate_usd", "tool", "upstream", "reason"]
+            {
                 assert!(!event[field].is_null(), "{field} is null: {event:#?}");
             }
         }
@@ -78,7 +102,10 @@ rules:
         }
         if event["event_type"] == "agent_side_effect" {
             assert_eq!(event["outcome"], "succeeded");
-            assert!(event["duration_ms"].is_u64() && event["cost_usd"].is_number() && event["limits"].is_object(), "{event:#?}");
+            assert!(
+                event["duration_ms"].is_u64() && event["cost_usd"].is_number() && event["limits"].is_object(),
+                "{event:#?}"
+            );
         }
     }
     assert_eq!(calls.len(), 9);
@@ -111,7 +138,13 @@ async fn traces_join() {
         assert!(seen(n).await.contains(TRACE));
     }
     // What is no trace is not taken; one is made.
-    client.request("tools/call", with(json!({"traceparent": "00-00000000000000000000000000000000-b7ad6b7169203331-01"}))).await.ok();
+    client
+        .request(
+            "tools/call",
+            with(json!({"traceparent": "00-00000000000000000000000000000000-b7ad6b7169203331-01"})),
+        )
+        .await
+        .ok();
     assert!(!seen(3).await.contains("00000000000000000000000000000000"));
     world.until_settled(4).await;
     let joined: Vec<_> = events(&world).await.into_iter().filter(|e| e["trace_id"] == TRACE).collect();
@@ -134,7 +167,12 @@ async fn workflows_are_checked() {
     of(&client, json!({})).await.ok();
     of(&client, json!({"tollgate/workflow_id": "wf-2"})).await.ok();
     of(&client.header("x-workflow-id", "wf-2"), json!({})).await.ok();
-    let seen: Vec<Value> = events(&world).await.iter().filter(|e| e["event_type"] == "agent_decision").map(|e| e["workflow_id"].clone()).collect();
+    let seen: Vec<Value> = events(&world)
+        .await
+        .iter()
+        .filter(|e| e["event_type"] == "agent_decision")
+        .map(|e| e["workflow_id"].clone())
+        .collect();
     assert_eq!(seen, ["wf-1", "wf-2", "wf-2"]);
     for name in ["wf-3", "", "WF-1"] {
         let reply = of(&client, json!({"tollgate/workflow_id": name})).await;
@@ -152,7 +190,10 @@ async fn workflows_are_checked() {
 /// R57: the queries of the API find an event by each of its filters, and only that.
 #[tokio::test]
 async fn events_are_found_by_filter() {
-    let world = World::of("=== g.yaml\nname: g\ndescription: d\non: [{ tool: up__delete }]\nrules: [{ decision: DENY }]\n").await;
+    let world = World::of(
+        "=== g.yaml\nname: g\ndescription: d\non: [{ tool: up__delete }]\nrules: [{ decision: DENY }]\n",
+    )
+    .await;
     world.modern("ada").call("up__echo", json!({})).await.ok();
     world.modern("eve").call("up__delete", json!({})).await;
     world.until_settled(1).await;

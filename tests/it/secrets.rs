@@ -11,8 +11,20 @@ pub(crate) fn secrets() -> Vec<(&'static str, String)> {
         ("aws", format!("AKIA{}", "Q3EGRIJ7ZL5XN2WP")),
         ("github", format!("ghp_{}", &long[..36])),
         ("slack", format!("xoxb-{}-{}", "123456789012", "AbCdEfGhIjKlMnOpQrStUvWx")),
-        ("jwt", format!("eyJhbGciOiJIUzI1NiJ9.{}.{}", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U")),
-        ("pem", format!("-----BEGIN {} KEY-----\n{}\n-----END {} KEY-----", "PRIVATE", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ", "PRIVATE")),
+        (
+            "jwt",
+            format!(
+                "eyJhbGciOiJIUzI1NiJ9.{}.{}",
+                "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+            ),
+        ),
+        (
+            "pem",
+            format!(
+                "-----BEGIN {} KEY-----\n{}\n-----END {} KEY-----",
+                "PRIVATE", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ", "PRIVATE"
+            ),
+        ),
         ("url", "postgres://admin:s3cr3tPassw0rd@db.example:5432/x".to_owned()),
         ("card", "4111 1111 1111 1111".to_owned()),
         ("iban", "DE89 3704 0044 0532 0130 00".to_owned()),
@@ -203,7 +215,11 @@ rules:
     assert!(!withheld.body.to_string().contains("4111"));
     world.up.results(text_result(&format!("write to {mail} soon")));
     let dropped = ada.call("up__echo", json!({"n": 3})).await;
-    assert!(!dropped.body.to_string().contains(&mail) && dropped.text().contains("soon"), "{:#}", dropped.body);
+    assert!(
+        !dropped.body.to_string().contains(&mail) && dropped.text().contains("soon"),
+        "{:#}",
+        dropped.body
+    );
 }
 
 /// R43, R41: level and redaction stand in the event, and rules see them.

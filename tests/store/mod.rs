@@ -1,6 +1,7 @@
 //! What the store's tests share: requests with sensible contents, and child processes.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test file")]
 
 use jiff::Timestamp;
 use std::{
@@ -80,6 +81,7 @@ pub(crate) fn decision(agent: &str, now: Timestamp) -> EventDraft {
 pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
     AdmitRequest {
         now,
+        start: None,
         event: decision(agent, now),
         rates: Vec::new(),
         budgets: Vec::new(),
@@ -149,6 +151,7 @@ pub(crate) fn pending(digest: &str, now: Timestamp) -> ApprovalRecord {
         call_id: CallId::from(unique()),
         trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap(),
         workflow_id: None,
+        capability_id: None,
         upstream: UpstreamName::from("files"),
         action: "files:write".to_owned(),
         arguments: serde_json::json!({"path": "/srv/docs/a"}),

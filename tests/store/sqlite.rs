@@ -1,5 +1,7 @@
 //! What holds of the SQLite store in particular: tampering, dead processes, opening, and caps under any sequence.
 
+#![allow(clippy::unwrap_used, reason = "a test file")]
+
 use crate::store::*;
 use proptest::prelude::*;
 use rusqlite::Connection;

@@ -8,7 +8,7 @@ use crate::{
     config::{Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::Glob,
-    policy::{Agent, Approver, Capability, Mode, Policy, PolicyBody, PolicySet, Role},
+    policy::{Agent, Approver, Capability, Mode, Policy, PolicyBody, PolicySet},
     store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
     upstream::{Era, Health, UpstreamState},
 };
@@ -120,15 +120,6 @@ fn requirement_form(requirement: &Requirement, approved_by: u32) -> Value {
 
 fn globs(list: &[Glob]) -> Vec<&str> {
     list.iter().map(Glob::as_str).collect()
-}
-
-/// A role's word in authority.yaml.
-pub fn role(role: Role) -> &'static str {
-    match role {
-        Role::Approver => "approver",
-        Role::Admin => "admin",
-        Role::Auditor => "auditor",
-    }
 }
 
 /// An agent as the authority map publishes it: how many keys, and none of them.

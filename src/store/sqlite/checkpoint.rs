@@ -4,8 +4,8 @@
 use super::schema;
 use std::{path::Path, sync::mpsc};
 
-/// Bytes of records between two looks.
-pub(super) const EVERY: usize = 512 << 10;
+/// Bytes of records between two checkpoints: a page that is written often is moved once.
+pub(super) const EVERY: usize = 4 << 20;
 
 /// WAL pages at which the writer itself does the rest (64 MiB); most of it is moved by then.
 pub(super) const WRITER_PAGES: u32 = 16_000;

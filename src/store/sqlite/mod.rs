@@ -326,7 +326,13 @@ impl Store for SqliteStore {
     }
 
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
-        self.write(move |tx| calls::settle(tx, &settlement))
+        let (job, answer) = job(false, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
+        let sent = self.send(Message::Settle(job));
+        async move {
+            sent?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        }
+        .boxed()
     }
 
     fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()> {

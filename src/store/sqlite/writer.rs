@@ -11,6 +11,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
+    time::Duration,
 };
 use tokio::sync::{broadcast, oneshot};
 
@@ -23,6 +24,8 @@ pub(super) const QUEUE: usize = 8_192;
 /// What reaches the writer.
 pub(super) enum Message {
     Run(Box<dyn Job>),
+    /// Nobody waits for it: it goes with the next group, or after [`PATIENCE`].
+    Settle(Box<dyn Job>),
     /// Look at the calls whose callers left.
     Wake,
     /// Finish what is queued, then end.
@@ -380,6 +383,66 @@ fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>) {
     answer_all(jobs, &Err(error));
 }
 
+/// How long a settlement may wait for a group to go with.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// How long a group is gathered where several calls are open: a commit costs as much as several records, and
+/// whoever waits for one would else wait for the one before it.
+const GATHER: Duration = Duration::from_micros(150);
+
+/// What goes into one transaction.
+#[derive(Default)]
+struct Group {
+    jobs: Vec<Box<dyn Job>>,
+    /// Somebody waits for it.
+    wanted: bool,
+    closing: bool,
+}
+
+impl Group {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Run(job) => {
+                self.wanted = true;
+                self.jobs.push(job);
+            }
+            Message::Settle(job) => self.jobs.push(job),
+            Message::Wake => self.wanted = true,
+            Message::Close => (self.wanted, self.closing) = (true, true),
+        }
+    }
+
+    fn open(&self) -> bool {
+        !self.closing && self.jobs.len() < BATCH
+    }
+
+    fn drain(&mut self, queue: &mpsc::Receiver<Message>) {
+        while self.open()
+            && let Ok(message) = queue.try_recv()
+        {
+            self.take(message);
+        }
+    }
+
+    /// Waits for company as long as that pays: with settlements alone, for somebody who waits; with several calls open,
+    /// for the next of them.
+    fn gather(&mut self, queue: &mpsc::Receiver<Message>, calls: usize) {
+        self.drain(queue);
+        while !self.wanted && self.open() {
+            match queue.recv_timeout(PATIENCE) {
+                Ok(message) => self.take(message),
+                Err(mpsc::RecvTimeoutError::Timeout) => break,
+                Err(mpsc::RecvTimeoutError::Disconnected) => self.closing = true,
+            }
+            self.drain(queue);
+        }
+        if calls > 1 && self.open() {
+            std::thread::sleep(GATHER);
+            self.drain(queue);
+        }
+    }
+}
+
 /// The thread's whole life.
 pub(super) fn run(
     connection: &Connection,
@@ -394,24 +457,17 @@ pub(super) fn run(
         // Everything that is asked of the store from now on answers `Closed`.
         Err(error) => return tracing::error!(%error, "store.writer_failed"),
     };
-    let mut jobs: Vec<Box<dyn Job>> = Vec::with_capacity(BATCH);
-    let mut closing = false;
-    while !closing {
+    let mut group = Group::default();
+    while !group.closing {
         let Ok(first) = queue.recv() else { break };
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Run(job) => jobs.push(job),
-                Message::Wake => {}
-                Message::Close => closing = true,
-            }
-            next = if closing || jobs.len() >= BATCH { None } else { queue.try_recv().ok() };
-        }
+        group.wanted = false;
+        group.take(first);
+        group.gather(queue, tx.open.len());
         for call_id in std::mem::take(&mut *shared.left.lock()) {
-            jobs.push(job(false, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
+            group.jobs.push(job(false, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
         }
-        if !jobs.is_empty() {
-            execute(&mut tx, &mut jobs);
+        if !group.jobs.is_empty() {
+            execute(&mut tx, &mut group.jobs);
         }
         if tx.written >= checkpoint::EVERY {
             tx.written = 0;

@@ -5,10 +5,10 @@ mod client;
 mod process;
 mod upstream;
 
-pub(crate) use bundle::{authority, rewrite};
+pub(crate) use bundle::authority;
 pub(crate) use client::{Client, Reply, Stream, form, pending};
 pub(crate) use process::{Files, Process};
-pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
+pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -26,7 +26,8 @@ impl Files {
         let dir = folder.path().to_owned();
         bundle::write(&dir, &setup, &[("up", up.url())]);
         let servers = std::fs::read_to_string(dir.join("servers.toml")).unwrap();
-        let servers = servers.replace("127.0.0.1:8787", "127.0.0.1:0").replace("127.0.0.1:8788", "127.0.0.1:0");
+        let servers =
+            servers.replace("127.0.0.1:8787", "127.0.0.1:0").replace("127.0.0.1:8788", "127.0.0.1:0");
         std::fs::write(dir.join("servers.toml"), servers).unwrap();
         Self { dir, up, http: super::http_client(), _folder: folder }
     }

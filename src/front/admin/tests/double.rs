@@ -319,6 +319,7 @@ pub(super) fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
         call_id: "c1".into(),
         trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap(),
         workflow_id: None,
+        capability_id: None,
         upstream: "files".into(),
         action: "files:write".to_owned(),
         arguments: json!({"path": "/srv/docs/a", "content": "[secret: 12 characters]"}),
