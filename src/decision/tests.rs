@@ -626,3 +626,32 @@ fn the_stricter_of_both_outcomes_stands() {
     check(vec![limits(5, Some(1))], limits(7, Some(2)), Decision::Deny, 0, Some(5));
     check(vec![RuleOutcome::Suggest], RuleOutcome::Allow, Decision::Suggest, 0, None);
 }
+
+/// A refused agent learns what the policy is for and what would work: authors give reasons rarely.
+#[test]
+fn a_denial_says_what_for_and_what_instead() {
+    let check = |description: Option<&str>, rules: Vec<Rule>, expect: &str| {
+        let mut policy = gate("p", rules);
+        policy.description = description.map(Arc::from);
+        assert_eq!(decide(&set(vec![policy]), &facts()).reason, expect);
+    };
+    let deny = || rule("never", None, RuleOutcome::Deny);
+    check(None, vec![deny()], "denied");
+    check(Some("Nobody\n  deletes."), vec![deny()], "denied: Nobody deletes");
+    check(
+        Some("Nobody deletes"),
+        vec![
+            rule("leads", Some("agent.role == 'lead'"), RuleOutcome::RequireApproval(approval(&["ops"]))),
+            rule("closed", Some("agent.role == 'guest'"), RuleOutcome::Deny),
+            rule("staging", Some("env == 'staging'"), RuleOutcome::Allow),
+            rule("last", Some("env == 'production'"), RuleOutcome::Deny),
+        ],
+        "denied because env is production: Nobody deletes; a call can be approved where agent.role is lead \
+         (rule leads) and is allowed where env is staging (rule staging)",
+    );
+    let mut told = deny();
+    told.reason = Some("ask the owner.".into());
+    check(Some("Nobody deletes"), vec![told], "denied: ask the owner");
+    // What is not stopped needs no purpose.
+    check(Some("Reading is free"), vec![rule("read", None, RuleOutcome::Allow)], "allowed");
+}

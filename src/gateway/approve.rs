@@ -6,6 +6,7 @@ use super::{
     api::{CallReply, ClientPort},
     call::Decided,
     prepare::{Prepared, Request, draft, mark},
+    prompt::question,
     refusal::Refusal,
 };
 use crate::{
@@ -25,8 +26,6 @@ use std::{sync::Arc, time::Duration};
 
 /// The name of our question among a modern client's `inputRequests`.
 const QUESTION: &str = "tollgate_approval";
-/// How much of the arguments a prompt shows, in characters.
-const SHOWN_ARGUMENTS: usize = 2000;
 /// How long a sealed state for an upstream's own question lasts.
 const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
 
@@ -244,7 +243,7 @@ impl Gateway {
         if operator.is_none() || std::mem::replace(&mut asking.asked, true) {
             return self.wait_elsewhere(in_force, request, decided, asking, record).await;
         }
-        let question = self.question(in_force, decided, &record);
+        let question = question(in_force, decided, &record, remaining(&record, self.0.clock.now()));
         match asking.client.era() {
             Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
             Era::Modern => {
@@ -382,50 +381,6 @@ impl Gateway {
             .any(|r| eligible(record, r, person, ChannelKind::Elicitation, now).is_ok());
         let fresh = !record.answers.iter().any(|a| a.person == *operator);
         (entitled && fresh && supports_form(client.capabilities())).then(|| operator.clone())
-    }
-
-    /// The elicitation's parameters: what a person reads, and the form.
-    fn question(&self, in_force: &Arc<InForce>, decided: &Decided, record: &ApprovalRecord) -> Value {
-        let arguments = shown_arguments(&record.arguments);
-        let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
-        let left = remaining(record, self.0.clock.now());
-        let minutes = Duration::from_secs(left.as_secs().max(1));
-        let changed =
-            if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
-        let message = format!(
-            "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
-            display_text(&record.binding.agent, 100),
-            display_text(&record.binding.tool, 200),
-            display_text(&record.action, 200),
-            arguments,
-            record.policy_id,
-            display_text(&in_force.policies.data.redact_text(&record.reason), 500),
-            record.cost_estimate_usd,
-            humantime::format_duration(minutes),
-        );
-        let evidence = record.requirements.iter().any(|r| r.evidence_required);
-        let mut properties = Map::new();
-        properties.insert(
-            "decision".into(),
-            json!({"type": "string", "title": "Decision", "description": "Whether this one call may be made", "enum": ["approve", "reject"]}),
-        );
-        properties.insert(
-            "comment".into(),
-            json!({"type": "string", "title": "Comment", "description": "Kept in the audit record", "maxLength": crate::approval::MAX_TEXT}),
-        );
-        let mut required = vec!["decision"];
-        if evidence {
-            properties.insert(
-                "evidence".into(),
-                json!({"type": "string", "title": "Evidence", "description": "What shows that the call is right: a ticket, a change number", "minLength": 1, "maxLength": crate::approval::MAX_TEXT}),
-            );
-            required.push("evidence");
-        }
-        json!({
-            "mode": "form",
-            "message": message,
-            "requestedSchema": {"type": "object", "properties": properties, "required": required},
-        })
     }
 
     /// Asks a legacy client during the call, until it answers, somebody else decides, or the approval expires.
@@ -608,30 +563,6 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
     refusal.approval_id = Some(record.id.clone());
     refusal.cost_estimate = Some(decided.prepared.estimate.cost);
     refusal
-}
-
-/// The arguments over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
-/// that nothing in a value can look like a line of the prompt.
-fn shown_arguments(arguments: &Value) -> String {
-    let pretty = serde_json::to_string_pretty(arguments).unwrap_or_default();
-    let mut left = SHOWN_ARGUMENTS;
-    let mut lines = Vec::new();
-    let mut cut = 0;
-    for line in pretty.lines() {
-        let length = line.chars().count();
-        match left.checked_sub(length) {
-            Some(after) => {
-                left = after;
-                lines.push(display_text(line, length));
-            }
-            None if left > 0 => lines.push(display_text(line, std::mem::take(&mut left))),
-            None => cut += 1,
-        }
-    }
-    if cut > 0 {
-        lines.push(format!("… (cut: {cut} more lines)"));
-    }
-    lines.join("\n")
 }
 
 fn store_error(error: DecideError) -> StoreError {

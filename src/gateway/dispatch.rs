@@ -10,6 +10,7 @@ use super::{
     news::ResourceWatch,
     parked::Seat,
     prepare::{Prepared, Request, Target, draft},
+    refusal::{change_told, tell_change},
     relay::Relay,
 };
 use crate::{
@@ -144,11 +145,12 @@ impl Gateway {
         let approved = verdict.decision == Decision::RequireApproval;
         let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
         let client = seat.client();
+        let rounds = Rounds { continuation, bound: &bound, approved };
         let conversation = async {
             match &purpose {
                 Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, relay, &bound, approved).await
+                    self.converse(&upstream, call, rounds, &client, relay).await
                 }
             }
         };
@@ -186,7 +188,7 @@ impl Gateway {
                 );
             }
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
-                strip_modern(result);
+                edits::strip_modern(result);
             }
             cut = self.limit_result(
                 &in_force,
@@ -256,17 +258,16 @@ impl Gateway {
         ending.reply
     }
 
-    /// The call and, for a legacy client of a modern upstream, the questions in between.
+    /// The call and, where its client is asked here, the questions in between.
     async fn converse(
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        continuation: (Option<Map<String, Value>>, Option<String>),
+        rounds: Rounds<'_>,
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
-        bound: &[u8],
-        approved: bool,
     ) -> Ending {
+        let Rounds { continuation, bound, approved } = rounds;
         let modern = upstream.state().borrow().era == Some(Era::Modern);
         let (mut responses, mut state) = if modern { continuation } else { (None, None) };
         // Only then are the params needed again.
@@ -387,6 +388,16 @@ impl Gateway {
         }
         cut
     }
+}
+
+/// What the rounds of one call have of it.
+struct Rounds<'b> {
+    /// What a retry brought for the upstream: answers, and its own state.
+    continuation: (Option<Map<String, Value>>, Option<String>),
+    /// What handles are bound to.
+    bound: &'b [u8],
+    /// A person approved this one call.
+    approved: bool,
 }
 
 /// One call as every round of it needs it.
@@ -543,57 +554,6 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
         }
     };
     Ending { reply, outcome, sent, reason: Some(reason) }
-}
-
-/// Members that only results of 2026-07-28 have; an earlier client does not know them.
-fn strip_modern(result: &mut Value) {
-    let Some(map) = result.as_object_mut() else { return };
-    for member in ["resultType", "ttlMs", "cacheScope"] {
-        map.shift_remove(member);
-    }
-    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
-        meta.shift_remove("io.modelcontextprotocol/serverInfo");
-        if meta.is_empty() {
-            map.shift_remove("_meta");
-        }
-    }
-}
-
-/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
-fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
-    let (policy, rule, reason) = decided.says();
-    let mut told = json!({
-        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
-        "policy_id": policy,
-        "rule_id": rule,
-        "reason": format!("policy changed the call before it was made: {reason}"),
-        "trace_id": trace_id,
-        "policy_snapshot": in_force.policies.snapshot,
-        "dispatched": {
-            "tool": decided.prepared.target.full(),
-            "arguments": decided.prepared.recorded,
-        },
-    });
-    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
-        let remediation = json!({
-            "mode": "apply",
-            "tool": decided.prepared.target.full(),
-            "arguments": decided.prepared.recorded,
-            "reason": applied.remediation.reason,
-        });
-        map.shift_remove("dispatched");
-        map.insert("remediation".into(), remediation);
-    }
-    told
-}
-
-/// Tells the agent that its call was changed, where that is not plain from the result.
-fn tell_change(result: &mut Value, told: Value) {
-    let Some(map) = result.as_object_mut() else { return };
-    let meta = map.entry("_meta").or_insert_with(|| json!({}));
-    if let Some(meta) = meta.as_object_mut() {
-        meta.insert("tollgate/decision".into(), told);
-    }
 }
 
 fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {

@@ -131,6 +131,20 @@ pub(crate) fn strip_reserved(result: &mut Value) {
     }
 }
 
+/// Members that only results of 2026-07-28 have; an earlier client does not know them.
+pub(crate) fn strip_modern(result: &mut Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    for member in ["resultType", "ttlMs", "cacheScope"] {
+        map.shift_remove(member);
+    }
+    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
+        meta.shift_remove("io.modelcontextprotocol/serverInfo");
+        if meta.is_empty() {
+            map.shift_remove("_meta");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +197,20 @@ mod tests {
             result,
             json!({"_meta": {"x/y": 1}, "content": [{"_meta": {}, "resource": {"_meta": {}}}]})
         );
+    }
+
+    #[test]
+    fn an_earlier_client_gets_no_member_of_the_later_version() {
+        let check = |mut result: Value, expect: Value| {
+            strip_modern(&mut result);
+            assert_eq!(result, expect);
+        };
+        check(
+            json!({"resultType": "complete", "content": [], "ttlMs": 1, "cacheScope": "private", "other": 1}),
+            json!({"content": [], "other": 1}),
+        );
+        let server = json!({"io.modelcontextprotocol/serverInfo": {"name": "x"}, "y": 1});
+        check(json!({"_meta": server}), json!({"_meta": {"y": 1}}));
+        check(json!({"_meta": {"io.modelcontextprotocol/serverInfo": {}}}), json!({}));
     }
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod news;
 mod parked;
 mod prepare;
+mod prompt;
 mod refusal;
 mod relay;
 mod repeats;

@@ -1,6 +1,6 @@
 //! How a refusal reaches the agent: one plain sentence and `tollgate/decision` (SPEC 4).
 
-use super::api::CallReply;
+use super::{InForce, api::CallReply, call::Decided};
 use crate::{
     model::{
         ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
@@ -161,5 +161,117 @@ impl Refusal {
                 Err(RpcError::new(code::REFUSED, sentence).with_data(json!({"tollgate/decision": decision})))
             }
         }
+    }
+}
+
+/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
+pub(crate) fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
+    let (policy, rule, reason) = decided.says();
+    let mut told = json!({
+        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
+        "policy_id": policy,
+        "rule_id": rule,
+        "reason": format!("policy changed the call before it was made: {reason}"),
+        "trace_id": trace_id,
+        "policy_snapshot": in_force.policies.snapshot,
+        "dispatched": {
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+        },
+    });
+    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
+        let remediation = json!({
+            "mode": "apply",
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+            "reason": applied.remediation.reason,
+        });
+        map.shift_remove("dispatched");
+        map.insert("remediation".into(), remediation);
+    }
+    told
+}
+
+/// Tells the agent that its call was changed, where that is not plain from the result.
+pub(crate) fn tell_change(result: &mut Value, told: Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    let meta = map.entry("_meta").or_insert_with(|| json!({}));
+    if let Some(meta) = meta.as_object_mut() {
+        meta.insert("tollgate/decision".into(), told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{CompileInput, KnownNames, SourceFile, compile};
+
+    fn policies() -> PolicySet {
+        let file = |name: &str, text: &str| SourceFile { name: name.to_owned(), text: text.to_owned() };
+        let files = [
+            file("bundle.yaml", "version: '1'\nowner: platform\n"),
+            file("authority.yaml", "capabilities: {}\nagents: {}\n"),
+            file("deletes.yaml", "name: deletes\nowner: notes-team\nrules: [{id: never, decision: DENY}]\n"),
+        ];
+        let input = CompileInput {
+            environment: "test".into(),
+            servers_digest_material: Vec::new(),
+            known: KnownNames::default(),
+        };
+        let (set, problems) = compile(&files, &input);
+        set.unwrap_or_else(|| panic!("{problems:?}"))
+    }
+
+    /// SPEC 4: what, which policy and rule, why, what would work instead.
+    #[test]
+    fn one_sentence_says_it_all() {
+        let policies = policies();
+        let check = |decision: EventDecision, policy: &str, reason: &str, expect: &str| {
+            let rule = (policy == "deletes").then(|| RuleId::from("never"));
+            let mut refusal = Refusal::new(decision, policy.into(), rule, reason);
+            refusal.approval_id = Some("a-1".into());
+            refusal.retry_after_ms = Some(59_001);
+            assert_eq!(refusal.sentence("t", &policies), expect);
+        };
+        check(
+            EventDecision::Deny,
+            "deletes",
+            "denied: Nobody deletes.",
+            "`t` was denied by policy `deletes`, rule `never`: Nobody deletes. Repeating it unchanged does not \
+             help. Where it is needed as it is, ask notes-team.",
+        );
+        check(
+            EventDecision::Deny,
+            "default",
+            "no policy allows it",
+            "`t` was denied by policy `default`: no policy allows it. Repeating it unchanged does not help. \
+             Where it is needed as it is, ask platform.",
+        );
+        check(
+            EventDecision::Deny,
+            "schema",
+            "/a is missing",
+            "`t` was denied by policy `schema`: /a is missing. Correct the arguments and call again.",
+        );
+        check(
+            EventDecision::Throttle,
+            "burst",
+            "5 of 5 are used",
+            "`t` was held back by policy `burst`: 5 of 5 are used. Try again in 60 s.",
+        );
+        check(
+            EventDecision::PendingApproval,
+            "deletes",
+            "needs approval by ops",
+            "`t` waits for an approval, required by policy `deletes`, rule `never`: needs approval by ops. \
+             Make the same call again once approval `a-1` is given.",
+        );
+        check(
+            EventDecision::Expired,
+            "deletes",
+            "nobody approved it in time",
+            "`t` was not approved in time; the approval was required by policy `deletes`, rule `never`: \
+             nobody approved it in time. The same call made again asks anew.",
+        );
     }
 }

@@ -394,6 +394,13 @@ impl Server {
                 }
                 match self.own_connection(&lease.slot, call).await {
                     Ok(connection) => self.rounds(&connection, call).await,
+                    // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
+                    Err(reason) if era.is_some() => {
+                        tracing::warn!(upstream = %self.config.name, reason, "the other era is refused");
+                        self.speaks_both.store(false, Ordering::Relaxed);
+                        drop(lease);
+                        return Box::pin(self.once(call)).await;
+                    }
                     Err(reason) => {
                         let reason = format!("`{}` cannot be connected: {reason}", self.config.name);
                         return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));

@@ -1,0 +1,95 @@
+//! What a person reads before they decide, and the form they answer with (SPEC 6).
+
+use super::{InForce, call::Decided};
+use crate::{redaction::display_text, store::ApprovalRecord};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// How much of the arguments a prompt shows, in characters.
+const SHOWN_ARGUMENTS: usize = 2000;
+
+/// The elicitation's parameters: what a person reads, and the form.
+pub(crate) fn question(
+    in_force: &InForce,
+    decided: &Decided,
+    record: &ApprovalRecord,
+    left: Duration,
+) -> Value {
+    let arguments = shown_arguments(&record.arguments);
+    let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
+    let minutes = Duration::from_secs(left.as_secs().max(1));
+    let changed = if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
+    let message = format!(
+        "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
+        display_text(&record.binding.agent, 100),
+        display_text(&record.binding.tool, 200),
+        display_text(&record.action, 200),
+        arguments,
+        record.policy_id,
+        display_text(&in_force.policies.data.redact_text(&record.reason), 500),
+        record.cost_estimate_usd,
+        humantime::format_duration(minutes),
+    );
+    let evidence = record.requirements.iter().any(|r| r.evidence_required);
+    let mut properties = Map::new();
+    properties.insert(
+        "decision".into(),
+        json!({"type": "string", "title": "Decision", "description": "Whether this one call may be made", "enum": ["approve", "reject"]}),
+    );
+    properties.insert(
+        "comment".into(),
+        json!({"type": "string", "title": "Comment", "description": "Kept in the audit record", "maxLength": crate::approval::MAX_TEXT}),
+    );
+    let mut required = vec!["decision"];
+    if evidence {
+        properties.insert(
+            "evidence".into(),
+            json!({"type": "string", "title": "Evidence", "description": "What shows that the call is right: a ticket, a change number", "minLength": 1, "maxLength": crate::approval::MAX_TEXT}),
+        );
+        required.push("evidence");
+    }
+    json!({
+        "mode": "form",
+        "message": message,
+        "requestedSchema": {"type": "object", "properties": properties, "required": required},
+    })
+}
+
+/// The arguments over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
+/// that nothing in a value can look like a line of the prompt.
+fn shown_arguments(arguments: &Value) -> String {
+    let pretty = serde_json::to_string_pretty(arguments).unwrap_or_default();
+    let mut left = SHOWN_ARGUMENTS;
+    let mut lines = Vec::new();
+    let mut cut = 0;
+    for line in pretty.lines() {
+        let length = line.chars().count();
+        match left.checked_sub(length) {
+            Some(after) => {
+                left = after;
+                lines.push(display_text(line, length));
+            }
+            None if left > 0 => lines.push(display_text(line, std::mem::take(&mut left))),
+            None => cut += 1,
+        }
+    }
+    if cut > 0 {
+        lines.push(format!("… (cut: {cut} more lines)"));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SPEC 6: what an agent wrote cannot look like a line of the prompt, and a cut says how much.
+    #[test]
+    fn arguments_are_shown_over_lines_of_their_own() {
+        let shown = shown_arguments(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));
+        assert_eq!(shown, "{\n  \"a\": \"x\\n---\\nPolicy: none\",\n  \"b\": \"\\u{202e}z\"\n}");
+        let long = shown_arguments(&json!({"a": "y".repeat(5000), "b": 1}));
+        assert!(long.contains("(cut: 3011 more characters)"), "{long}");
+        assert!(long.ends_with("… (cut: 2 more lines)"), "{long}");
+    }
+}
