@@ -408,23 +408,21 @@ impl Gateway {
         let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
         tokio::pin!(expiry);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
+            match self.0.store.approval(record.id.clone()).await? {
+                Some(now) if now.status == ApprovalStatus::Pending => {}
+                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                None => return Err(StoreError::Damaged("an approval has vanished".into())),
+            }
             tokio::select! {
                 answer = &mut answer => {
                     return self.take_answer(in_force, request, decided, asking, record, answer).await;
                 }
-                changed = changes.changed() => {
-                    changed.map_err(|_| StoreError::Closed)?;
-                    match self.0.store.approval(record.id.clone()).await? {
-                        Some(now) if now.status == ApprovalStatus::Pending => {}
-                        Some(now) => return self.ended(in_force, request, decided, &now).await,
-                        None => return Err(StoreError::Damaged("an approval has vanished".into())),
-                    }
-                }
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
+                _ = generations.changed() => {}
                 () = &mut expiry => {
                     let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
                     return self.ended(in_force, request, decided, &expired).await;
@@ -488,6 +486,10 @@ impl Gateway {
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
@@ -496,11 +498,7 @@ impl Gateway {
             }
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                _ = generations.changed() => {}
                 () = &mut patience => {
                     let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
                     refusal.reason = decided.verdict.reason.clone();

@@ -63,6 +63,14 @@ pub struct InForce {
     pub policies: PolicySet,
 }
 
+impl InForce {
+    /// With the store's key for `hash` in data.yaml.
+    fn keyed(mut self, key: [u8; 32]) -> Self {
+        self.policies.data = self.policies.data.with_key(key);
+        self
+    }
+}
+
 /// How the gateway stands, for `/readyz`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Readiness {
@@ -90,6 +98,8 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     repeats: repeats::Repeats,
     digest_key: digest::DigestKey,
+    /// For `hash` in data.yaml.
+    hash_key: [u8; 32],
     seal: Arc<dyn StateSeal>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
