@@ -502,7 +502,7 @@ mod checks {
         assert_eq!(granted, 1);
         let after = stores[1].approval(record.id).await.unwrap().unwrap();
         assert_eq!(after.status, ApprovalStatus::Consumed);
-        assert_eq!(stores[1].approval_for(after.binding, start()).await.unwrap(), None);
+        assert_eq!(stores[1].approval_for(after.binding, Vec::new(), start()).await.unwrap(), None);
     }
 
     pub(super) async fn an_unusable_approval_reserves_nothing(open: Opener<'_>) {
@@ -594,7 +594,9 @@ mod checks {
         let newest = find(ApprovalFilter { limit: 1, ..ApprovalFilter::default() }).await;
         assert_eq!(newest, std::slice::from_ref(&second.id));
         assert_eq!(store.approval(second.id.clone()).await.unwrap(), Some(second.clone()));
-        let found = async |now| store.approval_for(second.binding.clone(), now).await.unwrap().map(|r| r.id);
+        let found = async |now| {
+            store.approval_for(second.binding.clone(), Vec::new(), now).await.unwrap().map(|r| r.id)
+        };
         assert_eq!(found(start()).await, Some(second.id.clone()));
         assert_eq!(found(second.expires_at).await, None);
     }

@@ -9,6 +9,7 @@ mod budget;
 mod check;
 mod client_config;
 pub mod demo_upstream;
+mod exposure;
 mod failure;
 mod follow;
 mod keys;

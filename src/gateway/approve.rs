@@ -6,11 +6,11 @@ use super::{
     api::{CallReply, ClientPort},
     call::Decided,
     prepare::{Prepared, Request, draft, mark},
-    prompt::question,
+    question::{self, read_answer, supports_form},
     refusal::Refusal,
 };
 use crate::{
-    approval::{Answer, DecideError, about, eligible},
+    approval::{DecideError, about, eligible},
     decision::ApprovalRequirement,
     model::{
         Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError,
@@ -70,7 +70,7 @@ pub(crate) enum Step {
 pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBinding {
     ApprovalBinding {
         agent: prepared.facts.agent.id.clone(),
-        tool: prepared.target.full().to_string(),
+        tool: prepared.shown.clone(),
         fingerprint: prepared.target.fingerprint(),
         digest: prepared.digest.clone(),
         snapshot: snapshot.clone(),
@@ -224,13 +224,18 @@ impl Gateway {
                 }
             }
         }
-        let found = self.0.store.approval_for(binding.clone(), self.0.clock.now()).await?;
+        let requirements = self.requirements(in_force, decided);
+        if requirements.is_empty() {
+            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
+        }
+        let now = self.0.clock.now();
+        let found = self.0.store.approval_for(binding.clone(), requirements.clone(), now).await?;
         let record = match found {
             Some(record) if record.status == ApprovalStatus::Approved => {
                 return Ok(Step::Use(Box::new(record)));
             }
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
+            Some(_) | None => self.ask(in_force, request, decided, binding, requirements, asking).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
             let events = self.pending_events(in_force, request, decided, &record, asking.start());
@@ -243,7 +248,7 @@ impl Gateway {
         if operator.is_none() || std::mem::replace(&mut asking.asked, true) {
             return self.wait_elsewhere(in_force, request, decided, asking, record).await;
         }
-        let question = question(in_force, decided, &record, remaining(&record, self.0.clock.now()));
+        let question = question::question(in_force, decided, &record, remaining(&record, self.0.clock.now()));
         match asking.client.era() {
             Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
             Era::Modern => {
@@ -261,20 +266,12 @@ impl Gateway {
         }
     }
 
-    /// Makes the record, or finds that an identical ask is pending.
-    async fn ask(
-        &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
-        binding: ApprovalBinding,
-        asking: &mut Asking,
-    ) -> Result<ApprovalRecord, StoreError> {
-        let prepared = &decided.prepared;
+    /// What the rules that ask now ask for.
+    fn requirements(&self, in_force: &Arc<InForce>, decided: &Decided) -> Vec<Requirement> {
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let default = &in_force.policies.bundle.default_approvers;
-        let requirements: Vec<Requirement> = decided
+        decided
             .verdict
             .approvals
             .iter()
@@ -289,11 +286,23 @@ impl Gateway {
                 channels: needed.rule.channels.clone(),
                 escalation: needed.rule.escalate.as_ref().map(|e| (plus(e.after), e.to.clone())),
             })
-            .collect();
+            .collect()
+    }
+
+    /// Makes the record, or finds that an identical ask is pending.
+    async fn ask(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        binding: ApprovalBinding,
+        requirements: Vec<Requirement>,
+        asking: &mut Asking,
+    ) -> Result<ApprovalRecord, StoreError> {
+        let prepared = &decided.prepared;
+        let now = self.0.clock.now();
+        let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
-        if requirements.is_empty() {
-            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
-        }
         let record = ApprovalRecord {
             id: self.0.ids.approval_id(),
             version: 0,
@@ -399,23 +408,21 @@ impl Gateway {
         let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
         tokio::pin!(expiry);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
+            match self.0.store.approval(record.id.clone()).await? {
+                Some(now) if now.status == ApprovalStatus::Pending => {}
+                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                None => return Err(StoreError::Damaged("an approval has vanished".into())),
+            }
             tokio::select! {
                 answer = &mut answer => {
                     return self.take_answer(in_force, request, decided, asking, record, answer).await;
                 }
-                changed = changes.changed() => {
-                    changed.map_err(|_| StoreError::Closed)?;
-                    match self.0.store.approval(record.id.clone()).await? {
-                        Some(now) if now.status == ApprovalStatus::Pending => {}
-                        Some(now) => return self.ended(in_force, request, decided, &now).await,
-                        None => return Err(StoreError::Damaged("an approval has vanished".into())),
-                    }
-                }
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
+                _ = generations.changed() => {}
                 () = &mut expiry => {
                     let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
                     return self.ended(in_force, request, decided, &expired).await;
@@ -479,6 +486,10 @@ impl Gateway {
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
@@ -487,11 +498,7 @@ impl Gateway {
             }
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                _ = generations.changed() => {}
                 () = &mut patience => {
                     let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
                     refusal.reason = decided.verdict.reason.clone();
@@ -576,65 +583,4 @@ fn store_error(error: DecideError) -> StoreError {
 
 fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
     Duration::try_from(record.expires_at.duration_since(now)).unwrap_or(Duration::ZERO)
-}
-
-/// Whether a client can show a form: `elicitation: {}` means form mode (2025-06-18 and later).
-pub(crate) fn supports_form(capabilities: &Value) -> bool {
-    capabilities
-        .get("elicitation")
-        .and_then(Value::as_object)
-        .is_some_and(|modes| modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url"))
-}
-
-/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
-fn read_answer(result: &Value) -> Option<Answer> {
-    let content = result.get("content");
-    let text = |name: &str| {
-        content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
-    };
-    let approve = match result.get("action").and_then(Value::as_str)? {
-        "accept" => match content?.get("decision").and_then(Value::as_str)? {
-            "approve" => true,
-            "reject" => false,
-            _ => return None,
-        },
-        "decline" => false,
-        _ => return None,
-    };
-    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// I3: only an explicit answer decides anything.
-    #[test]
-    fn silence_and_nonsense_decide_nothing() {
-        let check = |value: Value, expect: Option<bool>| {
-            assert_eq!(read_answer(&value).map(|a| a.approve), expect, "{value}");
-        };
-        check(json!({"action": "accept", "content": {"decision": "approve"}}), Some(true));
-        check(json!({"action": "accept", "content": {"decision": "reject"}}), Some(false));
-        check(json!({"action": "decline"}), Some(false));
-        check(json!({"action": "cancel"}), None);
-        check(json!({"action": "accept"}), None);
-        check(json!({"action": "accept", "content": {}}), None);
-        check(json!({"action": "accept", "content": {"decision": true}}), None);
-        check(json!({"action": "accept", "content": {"decision": "APPROVE"}}), None);
-        check(json!({"action": "approve", "content": {"decision": "approve"}}), None);
-        check(json!({}), None);
-        check(json!(null), None);
-    }
-
-    #[test]
-    fn only_clients_with_forms_are_asked() {
-        let check = |value: Value, expect: bool| assert_eq!(supports_form(&value), expect, "{value}");
-        check(json!({}), false);
-        check(json!({"elicitation": {}}), true);
-        check(json!({"elicitation": {"form": {}}}), true);
-        check(json!({"elicitation": {"url": {}}}), false);
-        check(json!({"elicitation": {"form": {}, "url": {}}}), true);
-        check(json!({"elicitation": true}), false);
-    }
 }
