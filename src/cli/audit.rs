@@ -45,8 +45,12 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
     if args.json.json {
         return Ok(());
     }
-    let gaps = if args.part { format!(", {} gaps", report.gaps) } else { String::new() };
-    screen.line(&format!("the export is whole: {} records{gaps}, head {}", report.records, report.head))
+    let said = if args.part {
+        format!("every record is as it was written: {} records, {} gaps", report.records, report.gaps)
+    } else {
+        format!("the export is whole: {} records", report.records)
+    };
+    screen.line(&format!("{said}, head {}", report.head))
 }
 
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
