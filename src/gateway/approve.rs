@@ -6,11 +6,11 @@ use super::{
     api::{CallReply, ClientPort},
     call::Decided,
     prepare::{Prepared, Request, draft, mark},
-    prompt::question,
+    prompt::{question, read_answer, supports_form},
     refusal::Refusal,
 };
 use crate::{
-    approval::{Answer, DecideError, about, eligible},
+    approval::{DecideError, about, eligible},
     decision::ApprovalRequirement,
     model::{
         Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError,
@@ -576,65 +576,4 @@ fn store_error(error: DecideError) -> StoreError {
 
 fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
     Duration::try_from(record.expires_at.duration_since(now)).unwrap_or(Duration::ZERO)
-}
-
-/// Whether a client can show a form: `elicitation: {}` means form mode (2025-06-18 and later).
-pub(crate) fn supports_form(capabilities: &Value) -> bool {
-    capabilities
-        .get("elicitation")
-        .and_then(Value::as_object)
-        .is_some_and(|modes| modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url"))
-}
-
-/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
-fn read_answer(result: &Value) -> Option<Answer> {
-    let content = result.get("content");
-    let text = |name: &str| {
-        content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
-    };
-    let approve = match result.get("action").and_then(Value::as_str)? {
-        "accept" => match content?.get("decision").and_then(Value::as_str)? {
-            "approve" => true,
-            "reject" => false,
-            _ => return None,
-        },
-        "decline" => false,
-        _ => return None,
-    };
-    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// I3: only an explicit answer decides anything.
-    #[test]
-    fn silence_and_nonsense_decide_nothing() {
-        let check = |value: Value, expect: Option<bool>| {
-            assert_eq!(read_answer(&value).map(|a| a.approve), expect, "{value}");
-        };
-        check(json!({"action": "accept", "content": {"decision": "approve"}}), Some(true));
-        check(json!({"action": "accept", "content": {"decision": "reject"}}), Some(false));
-        check(json!({"action": "decline"}), Some(false));
-        check(json!({"action": "cancel"}), None);
-        check(json!({"action": "accept"}), None);
-        check(json!({"action": "accept", "content": {}}), None);
-        check(json!({"action": "accept", "content": {"decision": true}}), None);
-        check(json!({"action": "accept", "content": {"decision": "APPROVE"}}), None);
-        check(json!({"action": "approve", "content": {"decision": "approve"}}), None);
-        check(json!({}), None);
-        check(json!(null), None);
-    }
-
-    #[test]
-    fn only_clients_with_forms_are_asked() {
-        let check = |value: Value, expect: bool| assert_eq!(supports_form(&value), expect, "{value}");
-        check(json!({}), false);
-        check(json!({"elicitation": {}}), true);
-        check(json!({"elicitation": {"form": {}}}), true);
-        check(json!({"elicitation": {"url": {}}}), false);
-        check(json!({"elicitation": {"form": {}, "url": {}}}), true);
-        check(json!({"elicitation": true}), false);
-    }
 }

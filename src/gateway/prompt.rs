@@ -1,7 +1,7 @@
 //! What a person reads before they decide, and the form they answer with (SPEC 6).
 
 use super::{InForce, call::Decided};
-use crate::{redaction::display_text, store::ApprovalRecord};
+use crate::{approval::Answer, redaction::display_text, store::ApprovalRecord};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -79,6 +79,32 @@ fn shown_arguments(arguments: &Value) -> String {
     lines.join("\n")
 }
 
+/// Whether a client can show a form: `elicitation: {}` means form mode (2025-06-18 and later).
+pub(crate) fn supports_form(capabilities: &Value) -> bool {
+    capabilities
+        .get("elicitation")
+        .and_then(Value::as_object)
+        .is_some_and(|modes| modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url"))
+}
+
+/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
+pub(crate) fn read_answer(result: &Value) -> Option<Answer> {
+    let content = result.get("content");
+    let text = |name: &str| {
+        content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
+    };
+    let approve = match result.get("action").and_then(Value::as_str)? {
+        "accept" => match content?.get("decision").and_then(Value::as_str)? {
+            "approve" => true,
+            "reject" => false,
+            _ => return None,
+        },
+        "decline" => false,
+        _ => return None,
+    };
+    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +117,35 @@ mod tests {
         let long = shown_arguments(&json!({"a": "y".repeat(5000), "b": 1}));
         assert!(long.contains("(cut: 3011 more characters)"), "{long}");
         assert!(long.ends_with("… (cut: 2 more lines)"), "{long}");
+    }
+
+    /// I3: only an explicit answer decides anything.
+    #[test]
+    fn silence_and_nonsense_decide_nothing() {
+        let check = |value: Value, expect: Option<bool>| {
+            assert_eq!(read_answer(&value).map(|a| a.approve), expect, "{value}");
+        };
+        check(json!({"action": "accept", "content": {"decision": "approve"}}), Some(true));
+        check(json!({"action": "accept", "content": {"decision": "reject"}}), Some(false));
+        check(json!({"action": "decline"}), Some(false));
+        check(json!({"action": "cancel"}), None);
+        check(json!({"action": "accept"}), None);
+        check(json!({"action": "accept", "content": {}}), None);
+        check(json!({"action": "accept", "content": {"decision": true}}), None);
+        check(json!({"action": "accept", "content": {"decision": "APPROVE"}}), None);
+        check(json!({"action": "approve", "content": {"decision": "approve"}}), None);
+        check(json!({}), None);
+        check(json!(null), None);
+    }
+
+    #[test]
+    fn only_clients_with_forms_are_asked() {
+        let check = |value: Value, expect: bool| assert_eq!(supports_form(&value), expect, "{value}");
+        check(json!({}), false);
+        check(json!({"elicitation": {}}), true);
+        check(json!({"elicitation": {"form": {}}}), true);
+        check(json!({"elicitation": {"url": {}}}), false);
+        check(json!({"elicitation": {"form": {}, "url": {}}}), true);
+        check(json!({"elicitation": true}), false);
     }
 }

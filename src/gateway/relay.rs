@@ -2,7 +2,7 @@
 //! upstream's name in front of what a person reads.
 
 use super::{
-    approve::supports_form,
+    prompt::supports_form,
     parked::{Answering, Seat},
 };
 use crate::{

@@ -45,7 +45,7 @@ async fn a_legacy_client_is_asked_inline() {
     assert_eq!((world.up.count(), asked.len()), (1, 1));
     assert_eq!(asked[0]["method"], "elicitation/create");
     let message = asked[0]["params"]["message"].as_str().unwrap();
-    for word in ["ada", "up__write", "/a", "writes", "ask", "$0.", "14m", "\"path\":\"/a\""] {
+    for word in ["ada", "up__write", "/a", "writes", "ask", "$0.", "14m", "\"path\": \"/a\""] {
         assert!(message.contains(word), "{word}: {message}");
     }
     assert!(!message.contains("hunter2"), "{message}");
