@@ -1,5 +1,7 @@
 //! What one call costs the store: pairs of admission and settlement per second, by concurrent callers.
 
+#![allow(clippy::panic, reason = "a benchmark: what fails ends it")]
+
 use divan::{Bencher, counter::ItemsCount};
 use std::{
     path::Path,

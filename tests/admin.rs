@@ -58,7 +58,7 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     assert_eq!((&record["status"], &record["decisions"][0]["channel"]), (&json!("approved"), &json!("cli")));
     assert!(!record.to_string().contains("alice@example.org"), "I5: {record}");
     let done = serving.call("demo-agent-key", "demo__note_write", &write);
-    assert_eq!(done["isError"].as_bool().unwrap_or(false), false, "{done}");
+    assert!(!done["isError"].as_bool().unwrap_or(false), "{done}");
     // I4: it was consumed; the same call asks again.
     let again = serving.call("demo-agent-key", "demo__note_write", &write);
     assert_eq!(again["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{again}");
@@ -71,9 +71,35 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     assert_eq!(report["calls"][0]["approvals"][0]["decisions"][0]["person"], "alice");
     let shown = tollgate(folder.path(), &["audit", "show", trace]);
     assert!(shown.out.contains("who initiated?") && shown.out.contains("alice"), "{}", shown.out);
+    // R46: the call that used the approval stands in the trace that asked for it.
+    assert_eq!(report["calls"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["calls"][1]["executed"]["outcome"], "succeeded", "{report}");
+    // R6, R29: each event of an approval names the capability, and who decided in which role.
+    let of_approval = |kind: &str| {
+        let found =
+            serving.admin(BOB, "GET", &format!("/api/v1/events?event_type={kind}&trace_id={trace}"), "");
+        found.json()["events"][0].clone()
+    };
+    let (asked, decided) = (of_approval("approval_requested"), of_approval("approval_decided"));
+    assert_eq!(
+        (&asked["capability_id"], &decided["capability_id"]),
+        (&json!("notes.write"), &json!("notes.write"))
+    );
+    assert_eq!(decided["actor"], json!({"type": "person", "role": "approver"}));
+    assert_eq!(decided["detail"]["person"], "alice");
     assert_eq!(tollgate(folder.path(), &["audit", "verify"]).code, 0);
     let exported = tollgate(folder.path(), &["audit", "export", "--limit", "3"]);
     assert_eq!(exported.out.lines().count(), 3);
+    // I9: an export is verified without the store, and a changed one is named by its seq.
+    let export = folder.path().join("export.jsonl");
+    std::fs::write(&export, &exported.out).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let verify = ["audit", "verify", "--file", export.to_str().unwrap()];
+    let whole = tollgate(elsewhere.path(), &verify);
+    assert!(whole.code == 0 && whole.out.contains("3 records"), "{} {}", whole.out, whole.err);
+    std::fs::write(&export, exported.out.replacen("demo-agent", "other-agent", 1)).unwrap();
+    let changed = tollgate(elsewhere.path(), &verify);
+    assert!(changed.code == 1 && changed.err.contains("2"), "{} {}", changed.out, changed.err);
     assert!(exported.out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
 
     let (code, out, log) = serving.end();
@@ -106,7 +132,7 @@ fn a_broken_file_changes_nothing_and_a_good_one_counts_at_once() {
     assert_eq!(rejected.json()["policy_snapshot"], snapshot);
     assert!(rejected.text.contains("nonsense"), "{}", rejected.text);
     let listed = serving.call("demo-agent-key", "demo__notes_list", &json!({}));
-    assert_eq!(listed["isError"].as_bool().unwrap_or(false), false, "{listed}");
+    assert!(!listed["isError"].as_bool().unwrap_or(false), "{listed}");
 
     // Carol leaves: her key is refused from then on.
     let without = good.replacen("  carol:\n", "  dora:\n", 1).replace(

@@ -11,7 +11,7 @@ pub use view::{Covered, View};
 use crate::{
     config::{Config, ToolConfig, UpstreamConfig},
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, json, normalize_uri, pointer::Pointer},
-    redaction::SchemaMarks,
+    redaction::{SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Value, json};
@@ -190,12 +190,15 @@ impl CatalogBuilder {
             return;
         };
         let full = naming::full_name(&upstream.prefix, separator, own);
-        if naming::reserved(&full, separator) {
-            let shown: String = full.chars().take(80).collect();
-            catalog.withheld.push(format!(
-                "tool `{shown}` of upstream `{}` is withheld: `tollgate` is reserved",
-                upstream.name
-            ));
+        let why = match (naming::reserved(&full, separator), naming::is_visible(own)) {
+            (true, _) => Some("`tollgate` is reserved"),
+            (false, false) => Some("its name holds characters that nobody sees"),
+            (false, true) => None,
+        };
+        if let Some(why) = why {
+            let shown = display_text(&full, 80);
+            let upstream = &upstream.name;
+            catalog.withheld.push(format!("tool `{shown}` of upstream `{upstream}` is withheld: {why}"));
             return;
         }
         let exposed: Arc<str> = naming::exposed_name(&full).into();
@@ -220,6 +223,7 @@ impl CatalogBuilder {
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
         let mut shown = item.clone();
+        naming::strip_reserved(&mut shown);
         if let Some(name) = shown.get_mut("name") {
             *name = Value::String(exposed.to_string());
         }
@@ -265,14 +269,18 @@ impl CatalogBuilder {
                 .push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
             return;
         };
-        let shown: String = own.chars().take(120).collect();
+        let shown = display_text(own, 120);
         let mut withhold = |why: &str| {
             let word = kind.word();
             catalog
                 .withheld
                 .push(format!("{word} `{shown}` of upstream `{}` is withheld: {why}", upstream.name));
         };
+        if !naming::is_visible(own) {
+            return withhold("its name holds characters that nobody sees");
+        }
         let mut listed = item.clone();
+        naming::strip_reserved(&mut listed);
         let (name, template) = match kind {
             Kind::Resource => match normalize_uri(own) {
                 Some(uri) => (uri, None),

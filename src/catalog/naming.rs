@@ -1,5 +1,7 @@
 //! Exposed names: prefix, separator, and a stable shortening of what is longer than clients take.
 
+use crate::redaction::is_hidden;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// The longest tool name that the large model APIs take.
@@ -29,9 +31,39 @@ pub fn exposed_name(full: &str) -> String {
 
 /// Whether a name belongs to Tollgate itself.
 pub fn reserved(full: &str, separator: &str) -> bool {
-    full.strip_prefix("tollgate").is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with('/') || (!separator.is_empty() && rest.starts_with(separator))
-    })
+    let (Some(head), Some(rest)) = (full.get(..OWN.len()), full.get(OWN.len()..)) else { return false };
+    head.eq_ignore_ascii_case(OWN)
+        && (rest.is_empty()
+            || rest.starts_with('/')
+            || (!separator.is_empty() && rest.starts_with(separator)))
+}
+
+/// The name that is Tollgate's own, however it is spelled.
+const OWN: &str = "tollgate";
+
+/// Whether a name can be told from another by its looks: one that holds what nobody sees cannot.
+pub fn is_visible(name: &str) -> bool {
+    !name.chars().any(is_hidden)
+}
+
+/// Whether a key is one under which only Tollgate speaks: `tollgate/…`.
+pub fn reserved_key(key: &str) -> bool {
+    key.get(..OWN.len()).is_some_and(|head| head.eq_ignore_ascii_case(OWN))
+        && key.get(OWN.len()..).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Takes `tollgate/*` out of every `_meta` in what an upstream wrote (I8).
+pub fn strip_reserved(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(Value::Object(meta)) = map.get_mut("_meta") {
+                meta.retain(|key, _| !reserved_key(key));
+            }
+            map.values_mut().for_each(strip_reserved);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_reserved),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +89,25 @@ mod tests {
         check("tollgate", true);
         check("tollgate__find_tools", true);
         check("tollgate/decision", true);
+        check("Tollgate__find_tools", true);
         check("tollgates", false);
         check("x__tollgate__y", false);
+    }
+
+    #[test]
+    fn only_tollgate_speaks_under_its_name() {
+        let mut result = serde_json::json!({"_meta": {"tollgate/decision": {}, "x/y": 1},
+            "content": [{"_meta": {"Tollgate/a": 1}, "resource": {"_meta": {"tollgate/b": 1}}}]});
+        strip_reserved(&mut result);
+        assert_eq!(
+            result,
+            serde_json::json!({"_meta": {"x/y": 1}, "content": [{"_meta": {}, "resource": {"_meta": {}}}]})
+        );
+        for (key, expect) in
+            [("tollgate/x", true), ("TOLLGATE/", true), ("tollgate", false), ("tollgates/x", false)]
+        {
+            assert_eq!(reserved_key(key), expect, "{key}");
+        }
+        assert!(is_visible("files__read") && !is_visible("files\u{200b}__read"));
     }
 }

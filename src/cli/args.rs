@@ -130,6 +130,19 @@ pub(crate) struct JsonFlag {
     pub(crate) json: bool,
 }
 
+/// `tollgate audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Check this export of JSON lines in place of the store; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The export holds what a filter found: missing records are counted, and no error
+    #[arg(long, requires = "file")]
+    pub(crate) part: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -239,8 +252,10 @@ Recomputes the hash of every record from what is stored, and prints how many the
 one. A changed, moved or missing record is named by its seq, with exit code 1.
 
 What it cannot see: records cut off at the chain's end, and a chain rewritten as a whole. Keep the head that it \
-prints somewhere else to compare with.")]
-    Verify(JsonFlag),
+prints somewhere else to compare with.
+
+With --file it checks an export (`tollgate audit export`) and needs neither the store nor servers.toml.")]
+    Verify(VerifyArgs),
     /// Write events to standard output, in chain order
     Export {
         #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `tollgate audit …`: the record of what happened, asked, verified and exported.
 
 use super::{
-    args::{AuditCommand, EventFilter, ExportFormat, Moment},
+    args::{AuditCommand, EventFilter, ExportFormat, Moment, VerifyArgs},
     failure::CliError,
     follow::{Follower, head},
     screen::{Screen, or_dash, time},
@@ -24,6 +24,31 @@ pub(super) async fn audit(setup: Setup, command: AuditCommand) -> Result<(), Cli
     done
 }
 
+/// Checks an export, without the store.
+pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
+    let Some(path) = &args.file else { return Ok(()) };
+    let cannot = |source| CliError::Io { what: format!("cannot read `{}`", path.display()), source };
+    let report = if path.as_os_str() == "-" {
+        wiring::verify_export(std::io::stdin().lock(), args.part)
+    } else {
+        let file = std::fs::File::open(path).map_err(cannot)?;
+        wiring::verify_export(std::io::BufReader::new(file), args.part)
+    }
+    .map_err(cannot)?;
+    let mut screen = Screen::new();
+    if args.json.json {
+        screen.json(&report)?;
+    }
+    if let Some(bad) = report.bad {
+        return Err(CliError::Chain { seq: bad.seq, problem: bad.problem });
+    }
+    if args.json.json {
+        return Ok(());
+    }
+    let gaps = if args.part { format!(", {} gaps", report.gaps) } else { String::new() };
+    screen.line(&format!("the export is whole: {} records{gaps}, head {}", report.records, report.head))
+}
+
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
     let mut screen = Screen::new();
     match command {
@@ -37,7 +62,7 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
             screen.table(&HEADER, &rows, "no event fits")
         }
         AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
-        AuditCommand::Verify(flag) => {
+        AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
             let report = store.verify().await?;
             if flag.json {
                 screen.json(&report)?;

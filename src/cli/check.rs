@@ -1,6 +1,12 @@
 //! `tollgate check`: everything that is wrong in the files, at once.
 
-use super::{args::JsonFlag, failure::CliError, screen::Screen, setup::Setup, wiring};
+use super::{
+    args::JsonFlag,
+    failure::CliError,
+    screen::Screen,
+    setup::{Setup, exposed},
+    wiring,
+};
 use crate::model::{Problem, Problems, Severity};
 use serde_json::json;
 use std::path::Path;
@@ -8,7 +14,8 @@ use std::path::Path;
 /// Reads all files; errors are exit code 1, lints are advice.
 pub(super) fn check(path: &Path, flag: &JsonFlag) -> Result<(), CliError> {
     let mut screen = Screen::new();
-    let setup = match Setup::load(path) {
+    let checked = Setup::load(path).and_then(|setup| exposed(path, &setup.loaded).map(|()| setup));
+    let setup = match checked {
         Ok(setup) => setup,
         Err(CliError::Files { path, problems, .. }) if flag.json => {
             screen.json(&json!({

@@ -9,6 +9,7 @@ mod budget;
 mod check;
 mod client_config;
 pub mod demo_upstream;
+mod exposure;
 mod failure;
 mod follow;
 mod keys;
@@ -20,7 +21,7 @@ mod servers;
 mod setup;
 mod wiring;
 
-use args::{Cli, Command};
+use args::{AuditCommand, Cli, Command};
 use clap::Parser as _;
 use failure::CliError;
 use setup::Setup;
@@ -60,6 +61,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Check(flag) => check::check(&path, &flag),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(command) => block(audit::audit(Setup::load(&path)?, command)),
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),

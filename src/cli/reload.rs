@@ -2,7 +2,7 @@
 
 use super::{
     failure::CliError,
-    setup::load,
+    setup::{exposed, load},
     wiring::{self, Loaded},
 };
 use crate::{
@@ -64,11 +64,20 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
 async fn once(path: &Path, gateway: &Gateway) {
     let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || load(&owned)).await;
-    match read {
-        Ok(Ok(Loaded { config, policies, lints })) => {
-            for what in needs_restart(&gateway.in_force().config, &config) {
+    let read = read.map(|read| {
+        read.and_then(|mut loaded| {
+            let running = gateway.in_force();
+            for what in needs_restart(&running.config, &loaded.config) {
                 tracing::warn!(setting = what, "reload.needs_restart");
             }
+            // The listeners stay where they are until then, and who may come in is held against that.
+            loaded.config.gateway.listen = running.config.gateway.listen;
+            loaded.config.admin.listen = running.config.admin.listen;
+            exposed(path, &loaded).map(|()| loaded)
+        })
+    });
+    match read {
+        Ok(Ok(Loaded { config, policies, lints })) => {
             for lint in &lints.0 {
                 tracing::info!(lint = %lint, "reload.lint");
             }

@@ -5,7 +5,7 @@ use super::{
     failure::CliError,
     follow::{self, Follower},
     log, reload,
-    setup::load,
+    setup::{load, load_to_serve},
     wiring::{self, Loaded},
 };
 use crate::{
@@ -92,7 +92,7 @@ impl Running {
 /// Runs the gateway until a signal ends it.
 pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError> {
     log::start(args.run.log_format)?;
-    let loaded = load(&path)?;
+    let loaded = load_to_serve(&path)?;
     let system = Arc::new(System::default());
     // A port that is taken is told before anything is started.
     let mcp = bind(loaded.config.gateway.listen, "[gateway] listen").await?;

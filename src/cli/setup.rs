@@ -1,13 +1,14 @@
 //! What every command that reads or decides starts from: the files, who is typing, and the store.
 
 use super::{
+    exposure,
     failure::CliError,
     wiring::{self, Loaded},
 };
 use crate::{
     clock::{Clock as _, IdSource as _, System},
     identity::person_by_key,
-    model::PersonId,
+    model::{PersonId, Problems},
     policy::Role,
     store::Store,
 };
@@ -84,9 +85,22 @@ impl Setup {
 
 /// Reads servers.toml and the bundle.
 pub(super) fn load(path: &Path) -> Result<Loaded, CliError> {
-    wiring::load(path).map_err(|problems| CliError::Files {
-        path: path.to_owned(),
-        rendered: wiring::render(&problems),
-        problems,
-    })
+    wiring::load(path).map_err(|problems| refused(path, problems))
+}
+
+/// The same for a listener, which not everybody may be let in by.
+pub(super) fn load_to_serve(path: &Path) -> Result<Loaded, CliError> {
+    let loaded = load(path)?;
+    exposed(path, &loaded)?;
+    Ok(loaded)
+}
+
+/// Refuses what may not be served beyond this machine.
+pub(super) fn exposed(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
+    let problems = exposure::check(loaded);
+    if problems.has_errors() { Err(refused(path, problems)) } else { Ok(()) }
+}
+
+fn refused(path: &Path, problems: Problems) -> CliError {
+    CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems }
 }

@@ -188,6 +188,14 @@ pub(crate) async fn export(
     }
 }
 
+/// Checks an export of JSON lines.
+pub(crate) fn verify_export(
+    reader: impl std::io::BufRead,
+    part: bool,
+) -> std::io::Result<audit::ExportReport> {
+    audit::verify_export(reader, if part { audit::Coverage::Part } else { audit::Coverage::Whole })
+}
+
 /// The demo upstream, over standard input and output.
 pub(crate) async fn demo_upstream() -> Result<(), CliError> {
     super::demo_upstream::run().await.map_err(|error| CliError::Told(error.to_string()))

@@ -42,6 +42,8 @@ pub(crate) enum AdmitError {
     AskAbout(Box<ApprovalRequirement>, Arc<Value>),
     /// Another call used the approval first, and the record says so; the arguments come back unused.
     AskAnew(Arc<Value>),
+    /// Another bundle or configuration is in force by now: the call is decided under that one.
+    Replaced(Arc<Value>),
     /// A limit is full, or the store does not answer.
     Refused(Box<Refusal>),
     /// Refused before the store was asked: its record is still to be made.
@@ -59,6 +61,15 @@ impl Gateway {
         approval: Option<ApprovalRecord>,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
+        // Taken before the look at what is in force: a reload replaces that first, so this is the upstream that was
+        // decided on.
+        let upstream = self.0.upstreams.get(decided.prepared.target.upstream());
+        if !Arc::ptr_eq(in_force, &self.0.in_force.load()) {
+            return Err(AdmitError::Replaced(decided.prepared.arguments));
+        }
+        let Some(upstream) = upstream else {
+            return Err(AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone"))));
+        };
         let gone = CancellationToken::new();
         let cancel_when_dropped = gone.clone().drop_guard();
         let gateway = self.clone();
@@ -70,21 +81,22 @@ impl Gateway {
         let mut event = drafted(EventType::AgentDecision);
         // Completed by admission, which knows the rest.
         event.detail = request.method().map(|method| json!({"method": method}));
-        let waiting = (request.agent.clone(), dispatch.bound.clone());
+        let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
         let (seat, questions) = Seat::new(asking.client.clone());
         let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
-            let permit = gateway.admit(&in_force, decided, approval, start, event).await?;
+            let permit = gateway.admit(&in_force, upstream, decided, approval, start, event).await?;
             Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
         let task = tokio::spawn(tracked);
-        let (agent, bound) = waiting;
-        self.attend(Waiting::new(agent, bound, task, (seat, questions), cancel_when_dropped)).await
+        let (agent, call_id, bound) = waiting;
+        self.attend(Waiting::new(agent, call_id, bound, task, (seat, questions), cancel_when_dropped)).await
     }
 
     async fn admit(
         &self,
         in_force: &Arc<InForce>,
+        upstream: Arc<dyn Upstream>,
         decided: Decided,
         approval: Option<ApprovalRecord>,
         start: Option<EventDraft>,
@@ -92,9 +104,6 @@ impl Gateway {
     ) -> Result<Permit, AdmitError> {
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;
-        let upstream = self.0.upstreams.get(prepared.target.upstream()).ok_or_else(|| {
-            AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone")))
-        })?;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
             (Some(_), _, _) => EventDecision::Approved,
             (None, Some(_), _) => EventDecision::Remediate,

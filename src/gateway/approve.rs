@@ -6,7 +6,7 @@ use super::{
     api::{CallReply, ClientPort},
     call::Decided,
     prepare::{Prepared, Request, draft, mark},
-    prompt::{question, read_answer, supports_form},
+    question::{self, read_answer, supports_form},
     refusal::Refusal,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(crate) enum Step {
 pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBinding {
     ApprovalBinding {
         agent: prepared.facts.agent.id.clone(),
-        tool: prepared.target.full().to_string(),
+        tool: prepared.shown.clone(),
         fingerprint: prepared.target.fingerprint(),
         digest: prepared.digest.clone(),
         snapshot: snapshot.clone(),
@@ -224,13 +224,18 @@ impl Gateway {
                 }
             }
         }
-        let found = self.0.store.approval_for(binding.clone(), self.0.clock.now()).await?;
+        let requirements = self.requirements(in_force, decided);
+        if requirements.is_empty() {
+            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
+        }
+        let now = self.0.clock.now();
+        let found = self.0.store.approval_for(binding.clone(), requirements.clone(), now).await?;
         let record = match found {
             Some(record) if record.status == ApprovalStatus::Approved => {
                 return Ok(Step::Use(Box::new(record)));
             }
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding, asking).await?,
+            Some(_) | None => self.ask(in_force, request, decided, binding, requirements, asking).await?,
         };
         if !std::mem::replace(&mut asking.recorded, true) {
             let events = self.pending_events(in_force, request, decided, &record, asking.start());
@@ -243,7 +248,7 @@ impl Gateway {
         if operator.is_none() || std::mem::replace(&mut asking.asked, true) {
             return self.wait_elsewhere(in_force, request, decided, asking, record).await;
         }
-        let question = question(in_force, decided, &record, remaining(&record, self.0.clock.now()));
+        let question = question::question(in_force, decided, &record, remaining(&record, self.0.clock.now()));
         match asking.client.era() {
             Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
             Era::Modern => {
@@ -261,20 +266,12 @@ impl Gateway {
         }
     }
 
-    /// Makes the record, or finds that an identical ask is pending.
-    async fn ask(
-        &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
-        binding: ApprovalBinding,
-        asking: &mut Asking,
-    ) -> Result<ApprovalRecord, StoreError> {
-        let prepared = &decided.prepared;
+    /// What the rules that ask now ask for.
+    fn requirements(&self, in_force: &Arc<InForce>, decided: &Decided) -> Vec<Requirement> {
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let default = &in_force.policies.bundle.default_approvers;
-        let requirements: Vec<Requirement> = decided
+        decided
             .verdict
             .approvals
             .iter()
@@ -289,11 +286,23 @@ impl Gateway {
                 channels: needed.rule.channels.clone(),
                 escalation: needed.rule.escalate.as_ref().map(|e| (plus(e.after), e.to.clone())),
             })
-            .collect();
+            .collect()
+    }
+
+    /// Makes the record, or finds that an identical ask is pending.
+    async fn ask(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        binding: ApprovalBinding,
+        requirements: Vec<Requirement>,
+        asking: &mut Asking,
+    ) -> Result<ApprovalRecord, StoreError> {
+        let prepared = &decided.prepared;
+        let now = self.0.clock.now();
+        let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
-        if requirements.is_empty() {
-            return Err(StoreError::Failed("a call needs approval and no rule says by whom".into()));
-        }
         let record = ApprovalRecord {
             id: self.0.ids.approval_id(),
             version: 0,
@@ -399,23 +408,21 @@ impl Gateway {
         let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
         tokio::pin!(expiry);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
+            match self.0.store.approval(record.id.clone()).await? {
+                Some(now) if now.status == ApprovalStatus::Pending => {}
+                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                None => return Err(StoreError::Damaged("an approval has vanished".into())),
+            }
             tokio::select! {
                 answer = &mut answer => {
                     return self.take_answer(in_force, request, decided, asking, record, answer).await;
                 }
-                changed = changes.changed() => {
-                    changed.map_err(|_| StoreError::Closed)?;
-                    match self.0.store.approval(record.id.clone()).await? {
-                        Some(now) if now.status == ApprovalStatus::Pending => {}
-                        Some(now) => return self.ended(in_force, request, decided, &now).await,
-                        None => return Err(StoreError::Damaged("an approval has vanished".into())),
-                    }
-                }
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
+                _ = generations.changed() => {}
                 () = &mut expiry => {
                     let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
                     return self.ended(in_force, request, decided, &expired).await;
@@ -479,6 +486,10 @@ impl Gateway {
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
         loop {
+            // First looked at, then waited for: what changed before the subscription wakes nobody.
+            if !self.still_valid(&request.principal) {
+                return Ok(Step::Again);
+            }
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
@@ -487,11 +498,7 @@ impl Gateway {
             }
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
-                _ = generations.changed() => {
-                    if !self.still_valid(&request.principal) {
-                        return Ok(Step::Again);
-                    }
-                }
+                _ = generations.changed() => {}
                 () = &mut patience => {
                     let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
                     refusal.reason = decided.verdict.reason.clone();

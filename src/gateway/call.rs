@@ -173,6 +173,10 @@ impl Gateway {
                     let refusal = Refusal::deny("approval", "other calls use up each approval of this one");
                     self.refuse(&request, None, &in_force, refusal, &mut asking).await
                 }
+                Err(AdmitError::Replaced(returned)) => {
+                    arguments = kept.unwrap_or(returned);
+                    continue;
+                }
                 Err(AdmitError::Unrecorded(refusal)) => {
                     self.refuse(&request, None, &in_force, *refusal, &mut asking).await
                 }
@@ -203,7 +207,7 @@ impl Gateway {
                 match self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some()) {
                     // The agent's own tool is there: what is not is the rule's.
                     Err(Stop::Unknown) if name != request.name => {
-                        let reason = "the safer variant uses a tool that is not in this agent's scope";
+                        let reason = "the changed call is not in this agent's scope";
                         let policy = earlier.map_or(unknown_policy(), |first| first.policy_id);
                         return Err(Stop::Refused(Box::new(Refusal::deny(&policy, reason)), None));
                     }
@@ -245,6 +249,9 @@ impl Gateway {
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
                         name = tool.to_string();
+                    } else if request.kind == CallKind::Resource {
+                        // A resource is its URI: another one is another target, with its own scope.
+                        name = uri_of(&changed).unwrap_or_default().to_owned();
                     }
                     arguments = Arc::new(changed);
                 }
@@ -348,6 +355,11 @@ fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalR
             all.push(requirement);
         }
     }
+}
+
+/// The URI among a resource's arguments.
+pub(crate) fn uri_of(arguments: &Value) -> Option<&str> {
+    arguments.get("uri").and_then(Value::as_str)
 }
 
 /// The answer for what does not exist, which is also the answer for what is out of scope (I7).

@@ -2,7 +2,7 @@
 
 use crate::model::{Digest, json};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::Sha256;
 
 /// The key that keeps digests from being guessed; the same in every process on one store.
@@ -19,14 +19,25 @@ impl DigestKey {
         Self(Hmac::new(&block.into()))
     }
 
-    /// Over kind, name and arguments.
-    pub(crate) fn digest(&self, kind: &str, name: &str, arguments: &Value) -> Digest {
+    /// Over kind, name, arguments, and the other members of `params`, which go upstream with them.
+    pub(crate) fn digest(
+        &self,
+        kind: &str,
+        name: &str,
+        arguments: &Value,
+        rest: &Map<String, Value>,
+    ) -> Digest {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(kind.as_bytes());
         bytes.push(0);
         bytes.extend_from_slice(name.as_bytes());
         bytes.push(0);
         json::canonical(arguments, &mut bytes);
+        if !rest.is_empty() {
+            // No JSON text holds this byte: what follows cannot pass for a part of the arguments.
+            bytes.push(0);
+            json::canonical(&Value::Object(rest.clone()), &mut bytes);
+        }
         let mut mac = self.0.clone();
         mac.update(&bytes);
         Digest::from(hex::encode(mac.finalize().into_bytes()))
@@ -40,11 +51,14 @@ mod tests {
     #[test]
     fn the_digest_sees_meaning_and_not_spelling() {
         let key = DigestKey::new(&[1; 32]);
-        let digest = |text: &str| key.digest("tool", "t", &json::parse(text.as_bytes()).unwrap());
+        let none = Map::new();
+        let digest = |text: &str| key.digest("tool", "t", &json::parse(text.as_bytes()).unwrap(), &none);
         assert_eq!(digest(r#"{"a":1,"b":2.50}"#), digest(r#"{"b":2.5,"a":1.0}"#));
         assert_ne!(digest(r#"{"a":9007199254740993}"#), digest(r#"{"a":9007199254740992}"#));
-        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest("tool", "t", &serde_json::json!({})));
-        assert_ne!(digest("{}"), key.digest("prompt", "t", &serde_json::json!({})));
-        assert_ne!(digest("{}"), key.digest("tool", "u", &serde_json::json!({})));
+        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest("tool", "t", &serde_json::json!({}), &none));
+        assert_ne!(digest("{}"), key.digest("prompt", "t", &serde_json::json!({}), &none));
+        assert_ne!(digest("{}"), key.digest("tool", "u", &serde_json::json!({}), &none));
+        let rest: Map<String, Value> = [("task".to_owned(), serde_json::json!({}))].into_iter().collect();
+        assert_ne!(digest("{}"), key.digest("tool", "t", &serde_json::json!({}), &rest));
     }
 }

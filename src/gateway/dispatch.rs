@@ -3,6 +3,7 @@
 use super::{
     Gateway, InForce,
     admit::Permit,
+    answer::{change_told, limit_error, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
     call::Decided,
@@ -10,15 +11,15 @@ use super::{
     news::ResourceWatch,
     parked::Seat,
     prepare::{Prepared, Request, Target, draft},
-    refusal::{change_told, tell_change},
     relay::Relay,
 };
 use crate::{
+    catalog::naming::strip_reserved,
     model::{
         CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
     },
     policy::Constraints,
-    redaction::{Place, Towards},
+    redaction::Place,
     store::Settlement,
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest, value_as_header},
 };
@@ -31,7 +32,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// What dispatch needs beside the permit, taken from the request before its task starts.
 pub(crate) struct Outgoing {
-    name: String,
     kind: CallKind,
     purpose: Purpose,
     meta: Map<String, Value>,
@@ -68,7 +68,6 @@ impl Gateway {
         side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
         Outgoing {
-            name: request.name.clone(),
             kind: request.kind,
             purpose: request.purpose.clone(),
             meta: request.meta.clone(),
@@ -103,23 +102,15 @@ impl Gateway {
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
         let strict = verdict.limits.budgets.iter().any(|b| b.strict);
-        let Outgoing {
-            name,
-            kind,
-            purpose,
-            meta,
-            rest,
-            caller,
-            trace_id: _,
-            mut side_effect,
-            continuation,
-            bound,
-        } = outgoing;
+        let Outgoing { kind, purpose, meta, rest, caller, trace_id: _, mut side_effect, continuation, bound } =
+            outgoing;
         let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
         drop(facts);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
+        // As it was decided: policy or the data rules may have changed it.
+        let uri = super::call::uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = match &purpose {
             Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
             Purpose::Use | Purpose::Watch(_) => None,
@@ -130,7 +121,7 @@ impl Gateway {
             }
             (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
             (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
-            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(name))])),
+            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(uri))])),
         };
         let call = Call {
             method,
@@ -140,17 +131,21 @@ impl Gateway {
             trace_id,
             caller,
             headers,
+            approved: verdict.decision == Decision::RequireApproval,
         };
-        // A second round is not a second call: where a person approved this one, the rounds stay in it.
-        let approved = verdict.decision == Decision::RequireApproval;
-        let relay = Arc::new(Relay::new(seat.clone(), upstream.name().clone(), completing.is_none()));
+        let relay = Arc::new(Relay::new(
+            seat.clone(),
+            target.clone(),
+            in_force.clone(),
+            constraints.redact.clone(),
+            completing.is_none(),
+        ));
         let client = seat.client();
-        let rounds = Rounds { continuation, bound: &bound, approved };
         let conversation = async {
             match &purpose {
-                Purpose::Watch(slot) => begin_watch(&upstream, &target, &name, timeout, slot).await,
+                Purpose::Watch(slot) => begin_watch(&upstream, &target, &uri, timeout, slot).await,
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, rounds, &client, relay).await
+                    self.converse(&upstream, call, continuation, &client, relay, &bound).await
                 }
             }
         };
@@ -173,8 +168,12 @@ impl Gateway {
         };
         let mut size = 0;
         let mut cut = false;
+        if let Err(error) = &mut ending.reply {
+            edits::strip_reserved_error(error);
+            limit_error(&in_force, error, &place, &constraints.redact);
+        }
         if let Ok(result) = &mut ending.reply {
-            edits::strip_reserved(result);
+            strip_reserved(result);
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
@@ -188,7 +187,7 @@ impl Gateway {
                 );
             }
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
-                edits::strip_modern(result);
+                strip_modern(result);
             }
             cut = self.limit_result(
                 &in_force,
@@ -238,8 +237,8 @@ impl Gateway {
         };
         let used = matches!(purpose, Purpose::Use);
         let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
-            self.0.learned.observe(target.full(), target.expected_result_tokens(), result_tokens);
-            (target.full().to_string(), result_tokens)
+            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
+            (target.learned_as().to_string(), result_tokens)
         });
         let took = self.0.clock.monotonic().saturating_sub(started);
         side_effect.timestamp = self.0.clock.now();
@@ -263,15 +262,15 @@ impl Gateway {
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        rounds: Rounds<'_>,
+        continuation: (Option<Map<String, Value>>, Option<String>),
         client: &Arc<dyn ClientPort>,
         relay: Arc<Relay>,
+        bound: &[u8],
     ) -> Ending {
-        let Rounds { continuation, bound, approved } = rounds;
         let modern = upstream.state().borrow().era == Some(Era::Modern);
         let (mut responses, mut state) = if modern { continuation } else { (None, None) };
         // Only then are the params needed again.
-        let may_ask_again = modern && (approved || client.era() == Era::Legacy);
+        let may_ask_again = modern && (call.approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
@@ -335,69 +334,6 @@ impl Gateway {
             reason: Some("the upstream asks for input".into()),
         }
     }
-
-    /// Redacts and cuts a result as data.yaml and the constraints say. True where something was cut.
-    fn limit_result(
-        &self,
-        in_force: &Arc<InForce>,
-        result: &mut Value,
-        constraints: &Constraints,
-        place: &Place<'_>,
-        reserved_tokens: Option<u64>,
-    ) -> bool {
-        match in_force.policies.data.inspect_result(result, place, &constraints.redact).towards {
-            Towards::Unchanged => {}
-            Towards::Changed(changed) => *result = changed,
-            Towards::Blocked(reason) => {
-                let text = format!("The result was withheld by the data policy: {reason}.");
-                *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
-            }
-        }
-        let tokens = match (constraints.max_result_tokens, reserved_tokens) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let mut cut = false;
-        if let Some(bytes) = constraints.max_result_bytes {
-            cut |= edits::cut_result(result, bytes);
-        }
-        if let Some(tokens) = tokens {
-            cut |= self.cut_to_tokens(result, tokens);
-        }
-        cut
-    }
-
-    /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
-    fn cut_to_tokens(&self, result: &mut Value, tokens: u64) -> bool {
-        let count = |value: &Value| {
-            let text = serde_json::to_string(value).unwrap_or_default();
-            (self.0.tokens.count(crate::cost::Encoding::O200kBase, &text), text.len() as u64)
-        };
-        let (mut have, mut bytes) = count(result);
-        let mut cut = false;
-        for _ in 0..4 {
-            if have <= tokens {
-                return cut;
-            }
-            let aim = bytes.saturating_mul(tokens) / have.max(1);
-            cut |= edits::cut_result(result, aim.min(bytes.saturating_sub(1)));
-            (have, bytes) = count(result);
-        }
-        if have > tokens {
-            cut |= edits::cut_result(result, tokens);
-        }
-        cut
-    }
-}
-
-/// What the rounds of one call have of it.
-struct Rounds<'b> {
-    /// What a retry brought for the upstream: answers, and its own state.
-    continuation: (Option<Map<String, Value>>, Option<String>),
-    /// What handles are bound to.
-    bound: &'b [u8],
-    /// A person approved this one call.
-    approved: bool,
 }
 
 /// One call as every round of it needs it.
@@ -409,6 +345,8 @@ struct Call {
     trace_id: TraceId,
     caller: CallerKey,
     headers: Vec<(String, String)>,
+    /// A second round is not a second call: where a person approved this one, the rounds stay in it.
+    approved: bool,
 }
 
 impl Call {
@@ -470,6 +408,9 @@ async fn begin_watch(
 
 fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
     let mut params = rest;
+    // Only what was sealed for this call goes back to an upstream that asked.
+    params.shift_remove("inputResponses");
+    params.shift_remove("requestState");
     params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| {
@@ -558,12 +499,6 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
 
 fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {
     event.agent_id.clone().unwrap_or_else(|| crate::model::AgentId::from(""))
-}
-
-/// `_meta.cost_usd` of a result, never below zero.
-fn reported_cost(result: &Value) -> Option<MicroUsd> {
-    let number = result.get("_meta")?.get("cost_usd")?.as_number()?;
-    MicroUsd::parse(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
 }
 
 fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Value {

@@ -1,6 +1,10 @@
 //! Changing arguments as a constraint or a remediation says, and cutting results to their limits.
 
-use crate::{model::pointer::Pointer, policy::ArgumentEdit};
+use crate::{
+    catalog::naming::{reserved_key, strip_reserved},
+    model::{RpcError, pointer::Pointer},
+    policy::ArgumentEdit,
+};
 use serde_json::{Number, Value, json};
 use std::cmp::Ordering;
 
@@ -107,41 +111,42 @@ pub(crate) fn cut_result(result: &mut Value, max_bytes: u64) -> bool {
         }
         *items = kept;
     }
+    // What stands elsewhere (another member, `_meta`, thousands of empty items) cannot be cut in part.
+    let have = size(result);
+    if have > max_bytes.saturating_add(NOTE) {
+        *result = left_out(result, have);
+    }
     true
 }
 
-/// Takes `tollgate/*` out of every `_meta` an upstream wrote: only Tollgate speaks under that name (I8).
-pub(crate) fn strip_reserved(result: &mut Value) {
-    fn clean(value: &mut Value) {
-        if let Some(Value::Object(meta)) = value.get_mut("_meta") {
-            meta.retain(|key, _| !key.starts_with("tollgate/"));
-        }
+/// What the note about a cut may take beyond the limit.
+const NOTE: u64 = 150;
+
+/// A result of the same kind without anything the upstream wrote.
+fn left_out(result: &Value, bytes: u64) -> Value {
+    let note = format!("[cut by policy: {bytes} bytes left out]");
+    let mut rest = if let Some(Value::Array(_)) = result.get("contents") {
+        json!({"contents": []})
+    } else if result.get("completion").is_some() {
+        json!({"completion": {"values": []}})
+    } else if let Some(Value::Array(_)) = result.get("messages") {
+        json!({"messages": [{"role": "user", "content": {"type": "text", "text": note}}]})
+    } else {
+        json!({"content": [{"type": "text", "text": note}]})
+    };
+    if let (Some(Value::Bool(failed)), Some(map)) = (result.get("isError"), rest.as_object_mut()) {
+        map.insert("isError".into(), Value::Bool(*failed));
     }
-    clean(result);
-    for member in ["content", "contents", "messages"] {
-        let Some(Value::Array(items)) = result.get_mut(member) else { continue };
-        for item in items {
-            clean(item);
-            for inner in ["resource", "content"] {
-                if let Some(inner) = item.get_mut(inner) {
-                    clean(inner);
-                }
-            }
-        }
-    }
+    rest
 }
 
-/// Members that only results of 2026-07-28 have; an earlier client does not know them.
-pub(crate) fn strip_modern(result: &mut Value) {
-    let Some(map) = result.as_object_mut() else { return };
-    for member in ["resultType", "ttlMs", "cacheScope"] {
-        map.shift_remove(member);
-    }
-    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
-        meta.shift_remove("io.modelcontextprotocol/serverInfo");
-        if meta.is_empty() {
-            map.shift_remove("_meta");
+/// Takes `tollgate/*` out of an upstream's error, where it would look like a refusal of Tollgate's own (I8).
+pub(crate) fn strip_reserved_error(error: &mut RpcError) {
+    if let Some(data) = &mut error.data {
+        if let Value::Object(map) = data {
+            map.retain(|key, _| !reserved_key(key));
         }
+        strip_reserved(data);
     }
 }
 
@@ -186,31 +191,5 @@ mod tests {
         assert!(result["content"][1]["text"].as_str().unwrap().starts_with("[cut by policy"));
         let mut small = json!({"content": []});
         assert!(!cut_result(&mut small, 500));
-    }
-
-    #[test]
-    fn only_tollgate_speaks_under_its_name() {
-        let mut result = json!({"_meta": {"tollgate/decision": {}, "x/y": 1},
-            "content": [{"_meta": {"tollgate/a": 1}, "resource": {"_meta": {"tollgate/b": 1}}}]});
-        strip_reserved(&mut result);
-        assert_eq!(
-            result,
-            json!({"_meta": {"x/y": 1}, "content": [{"_meta": {}, "resource": {"_meta": {}}}]})
-        );
-    }
-
-    #[test]
-    fn an_earlier_client_gets_no_member_of_the_later_version() {
-        let check = |mut result: Value, expect: Value| {
-            strip_modern(&mut result);
-            assert_eq!(result, expect);
-        };
-        check(
-            json!({"resultType": "complete", "content": [], "ttlMs": 1, "cacheScope": "private", "other": 1}),
-            json!({"content": [], "other": 1}),
-        );
-        let server = json!({"io.modelcontextprotocol/serverInfo": {"name": "x"}, "y": 1});
-        check(json!({"_meta": server}), json!({"_meta": {"y": 1}}));
-        check(json!({"_meta": {"io.modelcontextprotocol/serverInfo": {}}}), json!({}));
     }
 }

@@ -57,6 +57,7 @@ impl Gateway {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
         }
         let digest_key = store.secret("call-digest", ids.random()).await?;
+        let hash_key = store.secret("data-hash", ids.random()).await?;
         let learned = LearnedSizes::new();
         for (tool, tokens) in store.learned_result_tokens().await? {
             learned.seed(&tool, tokens);
@@ -64,7 +65,7 @@ impl Gateway {
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
             doorkeeper: Doorkeeper::new(clock.clone()),
-            in_force: ArcSwap::from_pointee(in_force),
+            in_force: ArcSwap::from_pointee(in_force.keyed(hash_key)),
             store,
             upstreams,
             clock,
@@ -77,6 +78,7 @@ impl Gateway {
             learned,
             repeats: Repeats::default(),
             digest_key: DigestKey::new(&digest_key),
+            hash_key,
             seal,
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
@@ -171,7 +173,7 @@ impl Gateway {
     pub async fn reload(&self, new: InForce) -> Result<(), StoreError> {
         let configs: Vec<_> = new.config.upstreams.values().cloned().collect();
         let drain = new.config.gateway.drain;
-        self.0.in_force.store(Arc::new(new));
+        self.0.in_force.store(Arc::new(new.keyed(self.0.hash_key)));
         *self.0.rejected_reload.lock() = None;
         self.0.views.clear();
         self.0.upstreams.reconfigure(configs, drain).await;

@@ -1,6 +1,7 @@
 //! The whole path of a call on one page (`call.rs`), and everything the fronts need of it.
 
 mod admit;
+mod answer;
 mod api;
 mod approve;
 mod call;
@@ -12,7 +13,7 @@ mod lifecycle;
 mod news;
 mod parked;
 mod prepare;
-mod prompt;
+mod question;
 mod refusal;
 mod relay;
 mod repeats;
@@ -62,6 +63,14 @@ pub struct InForce {
     pub policies: PolicySet,
 }
 
+impl InForce {
+    /// With the store's key for `hash` in data.yaml.
+    fn keyed(mut self, key: [u8; 32]) -> Self {
+        self.policies.data = self.policies.data.with_key(key);
+        self
+    }
+}
+
 /// How the gateway stands, for `/readyz`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Readiness {
@@ -89,6 +98,8 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     repeats: repeats::Repeats,
     digest_key: digest::DigestKey,
+    /// For `hash` in data.yaml.
+    hash_key: [u8; 32],
     seal: Arc<dyn StateSeal>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,

@@ -11,7 +11,10 @@ use super::{
     api::{CallReply, ClientPort},
     refusal::Refusal,
 };
-use crate::model::{AgentId, RpcError, code};
+use crate::{
+    model::{AgentId, CallId, EventDraft, EventType, Outcome, RpcError, code},
+    store::Settlement,
+};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -82,6 +85,7 @@ impl Seat {
 /// A dispatched call, and whoever waits for it.
 pub(crate) struct Waiting {
     pub(crate) agent: AgentId,
+    pub(crate) call_id: CallId,
     /// What its handles are bound to.
     pub(crate) bound: Vec<u8>,
     pub(crate) task: JoinHandle<Result<CallReply, AdmitError>>,
@@ -96,12 +100,23 @@ pub(crate) struct Waiting {
 impl Waiting {
     pub(crate) fn new(
         agent: AgentId,
+        call_id: CallId,
         bound: Vec<u8>,
         task: JoinHandle<Result<CallReply, AdmitError>>,
         (seat, questions): (Arc<Seat>, mpsc::Receiver<Vec<Question>>),
         present: DropGuard,
     ) -> Self {
-        Self { agent, bound, task, questions, seat, _present: present, asked: Vec::new(), numbered: 0 }
+        Self {
+            agent,
+            call_id,
+            bound,
+            task,
+            questions,
+            seat,
+            _present: present,
+            asked: Vec::new(),
+            numbered: 0,
+        }
     }
 
     fn take_in(&mut self, questions: Vec<Question>) {
@@ -174,11 +189,16 @@ impl Gateway {
             }
             tokio::select! {
                 biased;
-                ended = &mut waiting.task => return ended.unwrap_or_else(|error| {
-                    tracing::error!(error = %error, "a call's task failed");
-                    let reason = "the gateway failed inside; the call's outcome is unknown";
-                    Err(AdmitError::Refused(Box::new(Refusal::deny("internal", reason))))
-                }),
+                ended = &mut waiting.task => return match ended {
+                    Ok(ended) => ended,
+                    Err(error) => {
+                        // A panic's own text may quote what it was given: it is not told (I5).
+                        tracing::error!(panicked = error.is_panic(), "a call's task failed");
+                        self.settle_lost(&waiting).await;
+                        let reason = "the gateway failed inside; the call's outcome is unknown";
+                        Err(AdmitError::Refused(Box::new(Refusal::deny("internal", reason))))
+                    }
+                },
                 Some(questions) = waiting.questions.recv() => {
                     waiting.take_in(questions);
                     while let Ok(more) = waiting.questions.try_recv() {
@@ -187,6 +207,18 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// Settles a call whose task failed; where it was never admitted there is nothing to settle, and the store says so.
+    async fn settle_lost(&self, waiting: &Waiting) {
+        let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
+        event.agent_id = Some(waiting.agent.clone());
+        event.call_id = Some(waiting.call_id.clone());
+        event.outcome = Some(Outcome::Unknown);
+        event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".to_owned());
+        let (call_id, outcome) = (waiting.call_id.clone(), Outcome::Unknown);
+        let settlement = Settlement { call_id, event, tokens: None, cost: None, outcome, learned: None };
+        self.0.store.settle(settlement).await.ok();
     }
 
     fn park(&self, waiting: Waiting) -> CallReply {
@@ -266,7 +298,17 @@ mod tests {
         let gone = CancellationToken::new();
         let task = tokio::spawn(std::future::pending());
         let seats = Seat::new(Arc::new(Client));
-        (Waiting::new(agent.into(), b"bound".to_vec(), task, seats, gone.clone().drop_guard()), gone)
+        (
+            Waiting::new(
+                agent.into(),
+                "call".into(),
+                b"bound".to_vec(),
+                task,
+                seats,
+                gone.clone().drop_guard(),
+            ),
+            gone,
+        )
     }
 
     fn question(name: Option<&str>) -> (Option<String>, String, Value) {

@@ -17,6 +17,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// How much of a made-up name is looked at, in characters.
+
 /// What stays the same over all evaluations of one call.
 pub(crate) struct Request {
     pub(crate) principal: Principal,
@@ -64,11 +66,19 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// What selectors, bindings and records call it.
+    /// What selectors and digests call it. Of a resource it holds what the agent wrote: records take
+    /// [`Prepared::shown`].
     pub(crate) fn full(&self) -> &Arc<str> {
         match self {
             Self::Tool(tool) => &tool.full,
             Self::Item(_, name) => name,
+        }
+    }
+    /// Under what its result sizes are learned: of a resource the template, of which there are only so many.
+    pub(crate) fn learned_as(&self) -> &Arc<str> {
+        match self {
+            Self::Tool(tool) => &tool.full,
+            Self::Item(item, _) => &item.name,
         }
     }
     pub(crate) fn upstream(&self) -> &UpstreamName {
@@ -133,10 +143,10 @@ impl Target {
 /// Everything known of a call before it is decided.
 pub(crate) struct Prepared {
     pub(crate) target: Target,
+    /// Its name for records, prompts and pages: masked, and of bounded length.
+    pub(crate) shown: String,
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
-    /// The target's name as records show it, masked where it looks like a secret.
-    pub(crate) shown: String,
     /// Masked, for records and prompts.
     pub(crate) recorded: Value,
     pub(crate) redacted: bool,
@@ -202,10 +212,10 @@ impl Inner {
         let model = agent.model.as_deref();
         let tokenizer = policies.prices.tokenizer(model);
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
-        let expected = self.learned.expected(target.full(), target.expected_result_tokens());
+        let expected = self.learned.expected(target.learned_as(), target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
-        let digest = self.digest_key.digest(request.word(), target.full(), &arguments);
+        let digest = self.digest_key.digest(request.word(), target.full(), &arguments, &request.rest);
         let now = self.clock.now();
         let operator = agent.operator.clone();
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::from("") };
@@ -252,7 +262,7 @@ impl Inner {
                 workflow.is_some(),
                 operator.is_some(),
             ),
-            workflow_refused,
+            workflow_refused: workflow_refused.map(|named| Arc::from(&*policies.data.redact_text(&named))),
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
@@ -266,10 +276,10 @@ impl Inner {
         let prepared = Prepared {
             redacted: inspected.redacted,
             level: facts.data.level,
-            shown: policies.data.redact_text(target.full()).into_owned(),
             recorded: inspected.recorded.into_owned(),
             towards,
             attended: agent.attended,
+            shown: shown(&policies.data.redact_text(target.full())),
             target,
             arguments,
             facts,
@@ -306,8 +316,7 @@ fn workflow_of<'w>(
         Some(named) => {
             let allowed = agent.workflows.iter().chain(&agent.workflow).any(|w| w.as_str() == named);
             if !allowed {
-                let shown: String = named.chars().take(80).collect();
-                return (None, Some(shown.into()));
+                return (None, Some(cut(named, LONGEST_NAME).into()));
             }
             WorkflowId::from(named.as_str())
         }
@@ -341,6 +350,25 @@ fn find(
             view.resource(name, narrow).map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
         }
     }
+}
+
+/// The longest name of a target in a record, in characters; the digest is over all of it.
+const LONGEST_NAME: usize = 1024;
+
+fn shown(masked: &str) -> String {
+    match masked.chars().nth(LONGEST_NAME) {
+        None => masked.to_owned(),
+        Some(_) => masked.chars().take(LONGEST_NAME).chain(['…']).collect(),
+    }
+}
+
+/// At most so many bytes of a text.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 /// What of the bundle's `required` the call lacks (R1).
@@ -384,8 +412,9 @@ pub(crate) fn draft(
             event.capability_id = prepared.facts.capabilities.first().cloned();
         }
         None => {
-            let shown: String = request.name.chars().take(128).collect();
-            event.tool = Some(in_force.policies.data.redact_text(&shown).into_owned());
+            // Masked before it is cut: half a secret is one no detector knows.
+            let masked = in_force.policies.data.redact_text(cut(&request.name, 8 * LONGEST_NAME));
+            event.tool = Some(masked.chars().take(128).collect());
         }
     }
     event

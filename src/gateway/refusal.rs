@@ -1,6 +1,6 @@
 //! How a refusal reaches the agent: one plain sentence and `tollgate/decision` (SPEC 4).
 
-use super::{InForce, api::CallReply, call::Decided};
+use super::api::CallReply;
 use crate::{
     model::{
         ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
@@ -161,43 +161,6 @@ impl Refusal {
                 Err(RpcError::new(code::REFUSED, sentence).with_data(json!({"tollgate/decision": decision})))
             }
         }
-    }
-}
-
-/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
-pub(crate) fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
-    let (policy, rule, reason) = decided.says();
-    let mut told = json!({
-        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
-        "policy_id": policy,
-        "rule_id": rule,
-        "reason": format!("policy changed the call before it was made: {reason}"),
-        "trace_id": trace_id,
-        "policy_snapshot": in_force.policies.snapshot,
-        "dispatched": {
-            "tool": decided.prepared.target.full(),
-            "arguments": decided.prepared.recorded,
-        },
-    });
-    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
-        let remediation = json!({
-            "mode": "apply",
-            "tool": decided.prepared.target.full(),
-            "arguments": decided.prepared.recorded,
-            "reason": applied.remediation.reason,
-        });
-        map.shift_remove("dispatched");
-        map.insert("remediation".into(), remediation);
-    }
-    told
-}
-
-/// Tells the agent that its call was changed, where that is not plain from the result.
-pub(crate) fn tell_change(result: &mut Value, told: Value) {
-    let Some(map) = result.as_object_mut() else { return };
-    let meta = map.entry("_meta").or_insert_with(|| json!({}));
-    if let Some(meta) = meta.as_object_mut() {
-        meta.insert("tollgate/decision".into(), told);
     }
 }
 

@@ -2,12 +2,15 @@
 //! upstream's name in front of what a person reads.
 
 use super::{
-    prompt::supports_form,
+    InForce,
     parked::{Answering, Seat},
+    prepare::Target,
+    question::supports_form,
 };
 use crate::{
-    model::{RpcError, UpstreamName, code},
-    redaction::display_text,
+    catalog::naming::strip_reserved,
+    model::{RpcError, UpstreamName, code, pointer::Pointer},
+    redaction::{Place, Towards, display_text, is_hidden},
     upstream::{CallRelay, Era},
 };
 use futures::future::{BoxFuture, try_join_all};
@@ -20,13 +23,41 @@ const MAX_QUESTIONS: usize = 16;
 pub(crate) struct Relay {
     seat: Arc<Seat>,
     upstream: UpstreamName,
+    target: Target,
+    in_force: Arc<InForce>,
+    redact: Vec<Pointer>,
     /// Not every method's result may ask.
     may_ask: bool,
 }
 
 impl Relay {
-    pub(crate) fn new(seat: Arc<Seat>, upstream: UpstreamName, may_ask: bool) -> Self {
-        Self { seat, upstream, may_ask }
+    pub(crate) fn new(
+        seat: Arc<Seat>,
+        target: Target,
+        in_force: Arc<InForce>,
+        redact: Vec<Pointer>,
+        may_ask: bool,
+    ) -> Self {
+        Self { seat, upstream: target.upstream().clone(), target, in_force, redact, may_ask }
+    }
+
+    /// What an upstream says on the way is held to the same rules as its result. The error says why it may not pass.
+    fn limited(&self, mut params: Value) -> Result<Value, RpcError> {
+        strip_reserved(&mut params);
+        let place = Place {
+            upstream: &self.upstream,
+            tool: self.target.full(),
+            labels: self.target.labels(),
+            sensitive: self.target.sensitive(),
+        };
+        match self.in_force.policies.data.inspect_result(&params, &place, &self.redact).towards {
+            Towards::Unchanged => Ok(params),
+            Towards::Changed(changed) => Ok(changed),
+            Towards::Blocked(reason) => {
+                let text = format!("the question was withheld by the data policy: {reason}");
+                Err(RpcError::new(code::INTERNAL_ERROR, text))
+            }
+        }
     }
 
     /// Whether the client declared what this question needs.
@@ -47,10 +78,12 @@ impl Relay {
 
     /// Puts the upstream's name in front of an elicitation's message.
     fn label(&self, method: &str, params: &mut Value) {
-        if method == "elicitation/create"
-            && let Some(Value::String(message)) = params.get_mut("message")
-        {
-            *message = format!("[{}] {}", self.upstream, display_text(message, 4000));
+        let Some(map) = params.as_object_mut().filter(|_| method == "elicitation/create") else { return };
+        let message = map.get("message").and_then(Value::as_str).unwrap_or_default();
+        let labelled = format!("[{}] {}", self.upstream, display_text(message, 4000));
+        map.insert("message".into(), Value::String(labelled));
+        if let Some(schema) = map.get_mut("requestedSchema") {
+            show_words(schema);
         }
     }
 
@@ -75,6 +108,7 @@ impl Relay {
                 return Err(self.unsupported(&method));
             }
             if let Some(params) = request.get_mut("params") {
+                *params = self.limited(params.take())?;
                 self.label(&method, params);
             }
         }
@@ -112,16 +146,43 @@ impl Relay {
     }
 }
 
+/// What a form shows of its fields, without characters that nobody sees.
+fn show_words(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text)
+                        if matches!(key.as_str(), "title" | "description") && text.chars().any(is_hidden) =>
+                    {
+                        *text = display_text(text, 4000);
+                    }
+                    other => show_words(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(show_words),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 impl CallRelay for Relay {
     fn notify(&self, method: &str, params: Value) {
-        self.seat.client().notify(method, params);
+        // What the rules hold back is not told: a notification has no other answer.
+        if let Ok(params) = self.limited(params) {
+            self.seat.client().notify(method, params);
+        }
     }
 
-    fn ask(&self, method: String, mut params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
+    fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
         if !self.supported(&method, &params) {
             let error = self.unsupported(&method);
             return Box::pin(async { Err(error) });
         }
+        let mut params = match self.limited(params) {
+            Ok(params) => params,
+            Err(error) => return Box::pin(async { Err(error) }),
+        };
         self.label(&method, &mut params);
         if params.is_null() {
             params = Value::Object(Map::new());

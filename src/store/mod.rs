@@ -38,8 +38,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// One approval.
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;
 
-    /// The newest approval with this binding that is pending, approved or rejected and whose expiry lies after `now`.
-    fn approval_for(&self, binding: ApprovalBinding, now: Timestamp) -> Answer<'_, Option<ApprovalRecord>>;
+    /// The approval that a call with this binding has to heed, of those that cover `needed` and whose expiry lies after
+    /// `now`: the newest that is approved, else the newest that is pending or rejected.
+    fn approval_for(
+        &self,
+        binding: ApprovalBinding,
+        needed: Vec<Requirement>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<ApprovalRecord>>;
 
     /// Approvals, newest first.
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>>;

@@ -187,6 +187,27 @@ pub struct Requirement {
     pub escalation: Option<(Timestamp, Vec<Approver>)>,
 }
 
+impl Requirement {
+    /// Whether both ask the same of people; when and in which words does not matter.
+    fn asks_like(&self, other: &Self) -> bool {
+        self.policy_id == other.policy_id
+            && self.rule_id == other.rule_id
+            && self.approvers == other.approvers
+            && self.quorum == other.quorum
+            && self.evidence_required == other.evidence_required
+            && self.separate == other.separate
+            && self.channels == other.channels
+    }
+}
+
+impl ApprovalRecord {
+    /// Whether this record asks for all that these requirements do. Which rules ask depends on more than the binding
+    /// (the workflow, the time, a budget): a record that asks for less stands for another question (I4).
+    pub fn covers(&self, needed: &[Requirement]) -> bool {
+        needed.iter().all(|need| self.requirements.iter().any(|own| own.asks_like(need)))
+    }
+}
+
 /// One person's answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ApprovalAnswer {

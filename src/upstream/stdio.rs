@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages waiting to be written.
 const QUEUE: usize = 256;
+/// A private key on stderr that does not end is taken to end after so many lines.
+const KEY_LINES: usize = 256;
 /// The longest stderr line that is logged whole.
 const STDERR_LINE: usize = 4096;
 /// How much of a line that is no message is logged.
@@ -215,7 +217,9 @@ impl Stdio {
                 }
             }
             Err(reason) => {
-                let shown = (self.inbox.redact)(&cut(line, GARBAGE_SHOWN));
+                // Masked before it is cut: half a secret is not known for one.
+                let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
+                let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
                 tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, "not a message on stdout");
                 // An answer that can be told by its id is one all the same, so that its call does not hang.
                 let mut scan = IdScan::default();
@@ -337,8 +341,10 @@ async fn log_errors(
     last_words: Arc<Mutex<String>>,
 ) {
     let mut lines = Lines::new(stderr, STDERR_LINE);
+    let mut key_lines = 0;
     loop {
         match lines.next().await {
+            Line::Whole(line) if inside_key(line, &mut key_lines) => {}
             Line::Whole(line) => {
                 let text = redact(String::from_utf8_lossy(line).trim_end());
                 if !text.trim().is_empty() {
@@ -352,6 +358,19 @@ async fn log_errors(
             Line::End => return,
         }
     }
+}
+
+/// Whether a line belongs to a private key that an earlier line began: what is masked by line would let it through.
+fn inside_key(line: &[u8], left: &mut usize) -> bool {
+    let has = |what: &[u8]| line.windows(what.len()).any(|window| window == what);
+    let inside = *left > 0;
+    *left = left.saturating_sub(1);
+    if has(b"-----END") {
+        *left = 0;
+    } else if has(b"-----BEGIN") && has(b"KEY") {
+        *left = KEY_LINES;
+    }
+    inside
 }
 
 /// At most so many bytes of a text, cut between characters.

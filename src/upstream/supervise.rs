@@ -107,6 +107,8 @@ async fn supervise(child: &mut Child) -> ExitCode {
         }
     }
     signal_group(pid, Signal::KILL);
+    // It may have left for a group of its own, where the wait below would never end.
+    kill_process(pid, Signal::KILL).ok();
     let code = match child.wait() {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => u8::try_from(code).unwrap_or(1),

@@ -282,12 +282,13 @@ fn pure(place: &Place<'_>, code: &[Token], written: &[Path], tell: Tell<'_>) {
     }
     for path in written {
         let parts: Vec<&str> = path.parts.iter().map(String::as_str).collect();
-        let impure = match parts.as_slice() {
-            ["std", "fs" | "env" | "net" | "process" | "thread" | "os", ..] => true,
-            [.., "io", "stdin" | "stdout" | "stderr"] => true,
-            [.., "Timestamp" | "Zoned", "now"] | ["uuid", .., "new_v4" | "now_v7"] => true,
-            _ => false,
-        };
+        let impure = matches!(
+            parts.as_slice(),
+            ["std", "fs" | "env" | "net" | "process" | "thread" | "os", ..]
+                | [.., "io", "stdin" | "stdout" | "stderr"]
+                | [.., "Timestamp" | "Zoned", "now"]
+                | ["uuid", .., "new_v4" | "now_v7"]
+        );
         if impure {
             tell(path.line, format!("pure: floors 0 to {PURE} hold no `{}`", parts.join("::")));
         }

@@ -220,8 +220,9 @@ fn unchunk(mut body: &str) -> String {
         if size == 0 {
             break;
         }
-        text.push_str(&rest[..size]);
-        body = rest[size..].trim_start_matches("\r\n");
+        let (chunk, after) = rest.split_at(size);
+        text.push_str(chunk);
+        body = after.trim_start_matches("\r\n");
     }
     text
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 use tollgate::{
     front::Service,
-    gateway::{CallReply, ClientPort, IncomingCall, ListGenerations, ListKind},
+    gateway::{CallReply, IncomingCall, ListGenerations, ListKind},
     identity::{AgentPrincipal, AuthError, Principal, Proof},
     model::{RpcError, code},
 };

@@ -205,8 +205,9 @@ rules: [{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { timeout: 50ms } }]
     assert_eq!(reply.body["result"]["isError"], true, "{:#}", reply.body);
     assert!(reply.text().contains("unknown"), "{}", reply.text());
     world.up.until_told("notifications/cancelled").await;
-    assert_eq!(world.outcomes().await, [Outcome::Unknown]);
-    let event = serde_json::to_value(world.events().await.pop().unwrap()).unwrap();
+    let settled = world.until_settled(1).await;
+    assert_eq!(settled[0].draft.outcome, Some(Outcome::Unknown));
+    let event = serde_json::to_value(&settled[0]).unwrap();
     assert_eq!(event["limits"]["timeout_ms"], 50, "{event:#}");
     assert_eq!(event["cost_usd"], Value::Null);
 }

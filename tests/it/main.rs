@@ -11,4 +11,10 @@
 mod harness;
 
 mod approvals;
+mod budgets;
+mod crash;
 mod decisions;
+mod faults;
+mod policy_matrix;
+mod records;
+mod secrets;

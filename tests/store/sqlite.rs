@@ -1,6 +1,6 @@
 //! What holds of the SQLite store in particular: tampering, dead processes, opening, and caps under any sequence.
 
-#![allow(clippy::unwrap_used, reason = "a test file")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test file")]
 
 use crate::store::*;
 use proptest::prelude::*;

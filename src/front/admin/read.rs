@@ -37,9 +37,12 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
         Reader::from_request_parts(&mut parts, &port).await?;
     }
     let readiness = port.readiness();
-    let (code, status) = match readiness.ready {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+    let store = port.store().ping().await;
+    let (code, status) = match (readiness.ready, &store) {
+        (true, Ok(())) => (StatusCode::OK, "ready"),
+        (false, Ok(())) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        // Everything is denied meanwhile (I2).
+        (_, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "store unavailable"),
     };
     if !details {
         return Ok((code, Json(json!({"status": status}))).into_response());

@@ -7,7 +7,9 @@ use super::{
 };
 use crate::{
     model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
-    store::{ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked, StoreError},
+    store::{
+        ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked, Requirement, StoreError,
+    },
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
@@ -32,12 +34,12 @@ pub(super) fn get(connection: &Connection, id: &ApprovalId) -> Result<Option<App
     text.as_deref().map(parse).transpose()
 }
 
-/// The newest with this binding, among the states given, that has not expired.
+/// The newest with this binding that fits and has not expired.
 fn newest(
     connection: &Connection,
     binding: &ApprovalBinding,
     now: Timestamp,
-    states: &[ApprovalStatus],
+    fits: impl Fn(&ApprovalRecord) -> bool,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT record FROM approvals WHERE binding = ?1 AND expires_at > ?2 ORDER BY created_at DESC, n DESC",
@@ -45,21 +47,27 @@ fn newest(
     let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
     while let Some(row) = rows.next()? {
         let record = parse(row.get_ref(0)?.as_str().unwrap_or_default())?;
-        if states.contains(&record.status) && record.binding == *binding {
+        if fits(&record) && record.binding == *binding {
             return Ok(Some(record));
         }
     }
     Ok(None)
 }
 
-/// The newest that a call with this binding has to heed.
+/// The one that a call with this binding has to heed.
 pub(super) fn find(
     connection: &Connection,
     binding: &ApprovalBinding,
+    needed: &[Requirement],
     now: Timestamp,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
-    let states = [ApprovalStatus::Pending, ApprovalStatus::Approved, ApprovalStatus::Rejected];
-    newest(connection, binding, now, &states)
+    let find = |states: &[ApprovalStatus]| {
+        newest(connection, binding, now, |record| states.contains(&record.status) && record.covers(needed))
+    };
+    match find(&[ApprovalStatus::Approved])? {
+        Some(approved) => Ok(Some(approved)),
+        None => find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected]),
+    }
 }
 
 /// Newest first.
@@ -151,7 +159,10 @@ pub(super) fn ask(tx: &mut Tx<'_>, new: &ApprovalRecord, events: &[EventDraft]) 
     let at = tx.ledger.repeats(repeat, now).1;
     let row = Row { at, amends: None, usage: Usage::default(), repeat: Some(repeat), counters: &[] };
     tx.ledger.append(&mut tx.calls.insert_ledger, &row)?;
-    if let Some(record) = newest(tx.connection, &new.binding, new.created_at, &[ApprovalStatus::Pending])? {
+    let same = |record: &ApprovalRecord| {
+        record.status == ApprovalStatus::Pending && record.covers(&new.requirements)
+    };
+    if let Some(record) = newest(tx.connection, &new.binding, new.created_at, same)? {
         return Ok(Asked::Reused(record));
     }
     if get(tx.connection, &new.id)?.is_some() {

@@ -19,7 +19,7 @@ mod writer;
 
 use super::{
     Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked,
-    BudgetUsage, ChainReport, EventLine, EventQuery, Settlement, Store, StoreError,
+    BudgetUsage, ChainReport, EventLine, EventQuery, Requirement, Settlement, Store, StoreError,
 };
 use crate::{
     config::Durability,
@@ -182,6 +182,24 @@ impl SqliteStore {
         })
     }
 
+    /// Queues a message that a full queue must not lose: the call it settles is over, and nobody may be waiting for the
+    /// answer. There is at most one per call in flight.
+    fn send_for_certain(&self, message: Message) -> Result<(), StoreError> {
+        if self.shared.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        match self.queue.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(StoreError::Closed),
+            Err(TrySendError::Full(message)) => {
+                let queue = self.queue.clone();
+                let runtime = tokio::runtime::Handle::try_current().map_err(|_| StoreError::Overloaded)?;
+                runtime.spawn_blocking(move || drop(queue.send(message)));
+                Ok(())
+            }
+        }
+    }
+
     /// Queues an operation at once, before the future is first polled, and answers when it is committed.
     fn write<T: Send + 'static>(
         &self,
@@ -327,7 +345,7 @@ impl Store for SqliteStore {
 
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
         let (job, answer) = job(false, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
-        let sent = self.send(Message::Settle(job));
+        let sent = self.send_for_certain(Message::Settle(job));
         async move {
             sent?;
             answer.await.unwrap_or(Err(StoreError::Closed))
@@ -352,8 +370,13 @@ impl Store for SqliteStore {
         self.read(move |connection| approvals::get(connection, &id))
     }
 
-    fn approval_for(&self, binding: ApprovalBinding, now: Timestamp) -> Answer<'_, Option<ApprovalRecord>> {
-        self.read(move |connection| approvals::find(connection, &binding, now))
+    fn approval_for(
+        &self,
+        binding: ApprovalBinding,
+        needed: Vec<Requirement>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<ApprovalRecord>> {
+        self.read(move |connection| approvals::find(connection, &binding, &needed, now))
     }
 
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {

@@ -26,7 +26,6 @@ pub(crate) struct Client {
 /// What came back for one request.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) status: u16,
     /// The JSON-RPC response.
     pub(crate) body: Value,
     /// Everything that came before it, in order.
@@ -195,7 +194,6 @@ impl Client {
     ) -> Reply {
         let body = self.body(method, params);
         let response = soon(self.post(&body).send()).await.unwrap();
-        let status = response.status().as_u16();
         let events = response
             .headers()
             .get("content-type")
@@ -203,14 +201,14 @@ impl Client {
         if !events {
             let bytes = soon(response.bytes()).await.unwrap();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            return Reply { status, body, before: Vec::new() };
+            return Reply { body, before: Vec::new() };
         }
         let mut stream = Stream::new(response);
         let mut before = Vec::new();
         loop {
             let message = soon(stream.next()).await.expect("the stream ended without an answer");
             if message.get("method").is_none() && message["id"] == body["id"] {
-                return Reply { status, body: message, before };
+                return Reply { body: message, before };
             }
             if message.get("id").is_some()
                 && message.get("method").is_some()

@@ -2,11 +2,13 @@
 
 mod bundle;
 mod client;
+mod process;
 mod upstream;
 
 pub(crate) use bundle::authority;
-pub(crate) use client::{Client, Stream, form, pending};
-pub(crate) use upstream::{Scripted, Seen, answer, error, hang, json_reply, text_result, tool};
+pub(crate) use client::{Client, Reply, Stream, form, pending};
+pub(crate) use process::{Files, Process};
+pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -17,7 +19,7 @@ use tollgate::{
     config,
     front::{self, http::HttpOptions},
     gateway::{Gateway, GatewayParts, InForce},
-    model::{Event, EventType, Outcome},
+    model::{Event, EventType},
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
     upstream::{Timing, UpstreamDeps, UpstreamSet},
 };
@@ -178,9 +180,23 @@ impl World {
         events.into_iter().rfind(|e| e.draft.event_type == EventType::AgentDecision).unwrap()
     }
 
-    /// How the calls that went out ended, in order of their settlement.
-    pub(crate) async fn outcomes(&self) -> Vec<Outcome> {
-        self.events().await.iter().filter_map(|e| e.draft.outcome).collect()
+    /// Waits until so many calls are settled, and gives their side effects in order.
+    pub(crate) async fn until_settled(&self, at_least: usize) -> Vec<Event> {
+        self.gate.until_settled(at_least).await
+    }
+
+    /// Waits until an approval, of whichever process, is as asked for.
+    pub(crate) async fn until_approval(&self, what: impl Fn(&ApprovalRecord) -> bool) -> ApprovalRecord {
+        let mut changes = self.gate.store.approval_changes();
+        soon(async {
+            loop {
+                if let Some(found) = self.approvals().await.into_iter().find(&what) {
+                    return found;
+                }
+                changes.changed().await.unwrap();
+            }
+        })
+        .await
     }
 
     /// Waits until an event of the chain is as asked for.
@@ -276,6 +292,22 @@ impl Gate {
 
     pub(crate) async fn events(&self) -> Vec<Event> {
         self.store.events(EventQuery::default()).await.unwrap()
+    }
+
+    pub(crate) async fn until_settled(&self, at_least: usize) -> Vec<Event> {
+        let mut committed = self.store.committed();
+        soon(async {
+            loop {
+                let events = self.events().await.into_iter();
+                let settled: Vec<Event> =
+                    events.filter(|e| e.draft.event_type == EventType::AgentSideEffect).collect();
+                if settled.len() >= at_least {
+                    return settled;
+                }
+                committed.recv().await.unwrap();
+            }
+        })
+        .await
     }
 
     pub(crate) async fn until_event(&self, what: impl Fn(&Event) -> bool) -> Event {

@@ -288,7 +288,7 @@ pub(crate) fn text_result(text: &str) -> Value {
 }
 
 /// Never answers; counts when the other side gives up.
-pub(crate) fn hang(dropped: &watch::Sender<usize>) -> BoxFuture<'static, Response> {
+fn hang(dropped: &watch::Sender<usize>) -> BoxFuture<'static, Response> {
     struct Counted(watch::Sender<usize>);
     impl Drop for Counted {
         fn drop(&mut self) {

@@ -164,7 +164,12 @@ impl Store for Memory {
         let found = self.approvals.lock().iter().find(|r| r.id == id).cloned();
         self.answer(found)
     }
-    fn approval_for(&self, _: ApprovalBinding, _: Timestamp) -> store::Answer<'_, Option<ApprovalRecord>> {
+    fn approval_for(
+        &self,
+        _: ApprovalBinding,
+        _: Vec<Requirement>,
+        _: Timestamp,
+    ) -> store::Answer<'_, Option<ApprovalRecord>> {
         unreachable!("the admin listener looks approvals up by id")
     }
     fn approvals(&self, filter: ApprovalFilter) -> store::Answer<'_, Vec<ApprovalRecord>> {

@@ -1,4 +1,4 @@
-//! What a person reads before they decide, and the form they answer with (SPEC 6).
+//! The question that a person is asked in the agent's own client, and the answer as it comes back.
 
 use super::{InForce, call::Decided};
 use crate::{approval::Answer, redaction::display_text, store::ApprovalRecord};

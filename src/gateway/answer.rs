@@ -1,0 +1,149 @@
+//! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
+//! where policy changed the call.
+
+use super::{Gateway, InForce, call::Decided, edits};
+use crate::{
+    model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
+    policy::Constraints,
+    redaction::{Place, Towards},
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Gateway {
+    /// Redacts and cuts a result as data.yaml and the constraints say. True where something was cut.
+    pub(crate) fn limit_result(
+        &self,
+        in_force: &Arc<InForce>,
+        result: &mut Value,
+        constraints: &Constraints,
+        place: &Place<'_>,
+        reserved_tokens: Option<u64>,
+    ) -> bool {
+        let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+        // Our own seal: it looks like a secret, and is none.
+        let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
+        match in_force.policies.data.inspect_result(result, place, &constraints.redact).towards {
+            Towards::Unchanged => {}
+            Towards::Changed(changed) => *result = changed,
+            Towards::Blocked(reason) => {
+                let text = withheld(&reason);
+                *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
+                return false;
+            }
+        }
+        if asks {
+            if let (Some(sealed), Some(map)) = (sealed, result.as_object_mut()) {
+                map.insert("requestState".into(), sealed);
+            }
+            return false;
+        }
+        let tokens = match (constraints.max_result_tokens, reserved_tokens) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let mut cut = false;
+        if let Some(bytes) = constraints.max_result_bytes {
+            cut |= edits::cut_result(result, bytes);
+        }
+        if let Some(tokens) = tokens {
+            cut |= self.cut_to_tokens(result, tokens);
+        }
+        cut
+    }
+
+    /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
+    fn cut_to_tokens(&self, result: &mut Value, tokens: u64) -> bool {
+        let count = |value: &Value| {
+            let text = serde_json::to_string(value).unwrap_or_default();
+            (self.0.tokens.count(crate::cost::Encoding::O200kBase, &text), text.len() as u64)
+        };
+        let (mut have, mut bytes) = count(result);
+        let mut cut = false;
+        for _ in 0..4 {
+            if have <= tokens {
+                return cut;
+            }
+            let aim = bytes.saturating_mul(tokens) / have.max(1);
+            cut |= edits::cut_result(result, aim.min(bytes.saturating_sub(1)));
+            (have, bytes) = count(result);
+        }
+        if have > tokens {
+            cut |= edits::cut_result(result, tokens);
+        }
+        cut
+    }
+}
+
+fn withheld(reason: &str) -> String {
+    format!("The result was withheld by the data policy: {reason}.")
+}
+
+/// An upstream's error under the same data rules as its results.
+pub(crate) fn limit_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
+    let told = json!({"message": error.message, "data": error.data});
+    let changed = match in_force.policies.data.inspect_result(&told, place, redact).towards {
+        Towards::Unchanged => return,
+        Towards::Changed(changed) => changed,
+        Towards::Blocked(reason) => json!({"message": withheld(&reason)}),
+    };
+    error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+    error.data = changed.get("data").filter(|data| !data.is_null()).cloned();
+}
+
+/// Members that only results of 2026-07-28 have; an earlier client does not know them.
+pub(crate) fn strip_modern(result: &mut Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    for member in ["resultType", "ttlMs", "cacheScope"] {
+        map.shift_remove(member);
+    }
+    if let Some(Value::Object(meta)) = map.get_mut("_meta") {
+        meta.shift_remove("io.modelcontextprotocol/serverInfo");
+        if meta.is_empty() {
+            map.shift_remove("_meta");
+        }
+    }
+}
+
+/// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
+pub(crate) fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
+    let (policy, rule, reason) = decided.says();
+    let mut told = json!({
+        "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
+        "policy_id": policy,
+        "rule_id": rule,
+        "reason": format!("policy changed the call before it was made: {reason}"),
+        "trace_id": trace_id,
+        "policy_snapshot": in_force.policies.snapshot,
+        "dispatched": {
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+        },
+    });
+    if let (Some(applied), Some(map)) = (&decided.applied, told.as_object_mut()) {
+        let remediation = json!({
+            "mode": "apply",
+            "tool": decided.prepared.target.full(),
+            "arguments": decided.prepared.recorded,
+            "reason": applied.remediation.reason,
+        });
+        map.shift_remove("dispatched");
+        map.insert("remediation".into(), remediation);
+    }
+    told
+}
+
+/// Tells the agent that its call was changed, where that is not plain from the result.
+pub(crate) fn tell_change(result: &mut Value, told: Value) {
+    let Some(map) = result.as_object_mut() else { return };
+    let meta = map.entry("_meta").or_insert_with(|| json!({}));
+    if let Some(meta) = meta.as_object_mut() {
+        meta.insert("tollgate/decision".into(), told);
+    }
+}
+
+/// `_meta.cost_usd` of a result, never below zero.
+pub(crate) fn reported_cost(result: &Value) -> Option<MicroUsd> {
+    let number = result.get("_meta")?.get("cost_usd")?.as_number()?;
+    MicroUsd::parse(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
+}

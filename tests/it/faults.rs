@@ -1,0 +1,516 @@
+//! Upstreams, stores and files that fail, and what stays true meanwhile.
+
+use crate::harness::*;
+use serde_json::{Value, json};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+use tollgate::{
+    clock::Fake,
+    model::{EventType, Outcome},
+    store::Store,
+};
+
+const CRM: &str = "
+[upstreams.crm]
+url = \"{crm}\"
+retry = { attempts = 1, backoff = \"1ms\" }
+";
+
+const BOTH: &str = "=== authority.yaml
+capabilities:
+  all: { tools: [\"*\"] }
+agents:
+  ada: { owner: tests, capabilities: [all], keys: [\"{ada}\"] }
+  eve: { owner: tests, capabilities: [all], keys: [\"{eve}\"] }
+people:
+  alice: { keys: [\"{alice}\"], groups: [leads], roles: [approver] }
+";
+
+async fn with_crm(servers: &str) -> World {
+    let crm = Scripted::with(vec![tool("find"), tool("slow")], false).await;
+    crm.lists(vec![vec![tool("find")], vec![tool("slow")]]);
+    let setup = Setup {
+        files: BOTH.to_owned(),
+        servers: servers.to_owned(),
+        more: vec![("crm", crm)],
+        ..Setup::default()
+    };
+    World::start(setup).await
+}
+
+/// SPEC 10: the second page counts; a dead upstream takes nobody else's tools, and comes back with `list_changed`.
+#[tokio::test]
+async fn a_dead_upstream_takes_nobody_with_it() {
+    let mut world = with_crm(CRM).await;
+    let client = world.legacy("ada").await;
+    let mut news = client.listen().await;
+    let tools = client.tools().await;
+    for name in ["up__echo", "crm__find", "crm__slow"] {
+        assert!(tools.contains(&name.to_owned()), "{tools:?}");
+    }
+    world.more[0].1.die();
+    let failed = client.call("crm__find", json!({})).await;
+    assert_eq!(failed.body["result"]["isError"], true, "{:#}", failed.body);
+    client.call("up__echo", json!({})).await.ok();
+    assert!(client.tools().await.contains(&"up__echo".to_owned()));
+    world.more[0].1.lists(vec![vec![tool("find"), tool("fresh")]]);
+    world.more[0].1.revive().await;
+    loop {
+        let message = soon(news.next()).await.expect("the stream stays open");
+        if message["method"] == "notifications/tools/list_changed"
+            && client.tools().await.contains(&"crm__fresh".to_owned())
+        {
+            break;
+        }
+    }
+    client.call("crm__fresh", json!({})).await.ok();
+    let (status, ready) = get(&world, "readyz").await;
+    assert_eq!(status, 200, "{ready}");
+}
+
+/// SPEC 10: an upstream that never answers delays nobody else.
+#[tokio::test]
+async fn a_slow_upstream_delays_nobody() {
+    let world = with_crm(CRM).await;
+    world.more[0].1.hangs();
+    let client = world.modern("ada");
+    let slow: Vec<_> = (0..8)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call("crm__slow", json!({"n": n})).await })
+        })
+        .collect();
+    world.more[0].1.until_count(8).await;
+    for n in 0..20 {
+        client.call("up__echo", json!({"n": n})).await.ok();
+    }
+    assert!(slow.iter().all(|call| !call.is_finished()));
+    for call in slow {
+        call.abort();
+    }
+    world.more[0].1.until_dropped(8).await;
+}
+
+/// An upstream that is down at the start is a detail of readiness, and the rest works.
+#[tokio::test]
+async fn a_missing_upstream_is_a_detail() {
+    let setup = Setup {
+        files: BOTH.to_owned(),
+        servers: "[upstreams.gone]\nurl = \"http://127.0.0.1:9/mcp\"\n".to_owned(),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let (status, _) = get(&world, "readyz").await;
+    assert_eq!(status, 200);
+    let readiness = world.gate.gateway.readiness();
+    assert!(readiness.details.iter().any(|d| d.contains("gone")), "{readiness:?}");
+    world.modern("ada").call("up__echo", json!({})).await.ok();
+}
+
+/// The breaker: after failures in a row nothing is sent for a while, then one call tries.
+#[tokio::test]
+async fn the_breaker_opens_and_closes() {
+    let clock = Fake::at("2026-11-01T12:00:00Z".parse().unwrap());
+    let setup = Setup {
+        up: "breaker = { failures = 3, cooldown = \"30s\" }".to_owned(),
+        clock: Some(clock.clone()),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    world.up.script(|seen| {
+        let down = || axum::http::StatusCode::SERVICE_UNAVAILABLE;
+        (seen.method() == "tools/call").then(|| answer(axum::response::IntoResponse::into_response(down())))
+    });
+    let client = world.modern("ada");
+    for n in 0..3 {
+        client.call("up__echo", json!({"n": n})).await;
+    }
+    let sent = world.up.count();
+    assert_eq!(sent, 3);
+    let refused = client.call("up__echo", json!({"n": 3})).await;
+    assert_eq!(refused.body["result"]["isError"], true);
+    assert!(refused.text().contains("nothing was sent"), "{}", refused.text());
+    assert_eq!(world.up.count(), sent);
+    let settled = world.until_settled(4).await;
+    assert_eq!(settled[3].draft.outcome, Some(Outcome::Failed));
+    assert_eq!(settled[3].draft.cost_usd.map(|c| c.0), Some(0));
+    clock.advance(Duration::from_secs(31));
+    world.up.behaves();
+    client.call("up__echo", json!({"n": 4})).await.ok();
+    client.call("up__echo", json!({"n": 5})).await.ok();
+}
+
+/// SPEC 3: a repeat only where it is safe.
+#[tokio::test]
+async fn only_safe_calls_are_repeated() {
+    let world = World::of("").await;
+    world.up.script(|seen| {
+        (seen.method() == "tools/call").then(|| {
+            answer(axum::response::IntoResponse::into_response(axum::http::StatusCode::SERVICE_UNAVAILABLE))
+        })
+    });
+    let client = world.modern("ada");
+    client.call("up__write", json!({})).await;
+    assert_eq!(world.up.count(), 1);
+    client.call("up__read", json!({"path": "/a"})).await;
+    assert_eq!(world.up.count(), 3, "one repeat of a call that is trusted as read-only");
+}
+
+/// A caller that goes away cancels upstream; the call is settled all the same.
+#[tokio::test]
+async fn a_cancelled_call_is_told_and_settled() {
+    let world = World::of("").await;
+    world.up.hangs();
+    // Modern: closing the stream.
+    let client = world.modern("ada");
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("up__echo", json!({"n": 1})).await }
+    });
+    world.up.until_count(1).await;
+    call.abort();
+    world.up.until_dropped(1).await;
+    assert_eq!(world.until_settled(1).await[0].draft.outcome, Some(Outcome::Unknown));
+    // Legacy: a notification, from the same session only.
+    let (mine, other) = (world.legacy("ada").await, world.legacy("ada").await);
+    let body = mine.body("tools/call", json!({"name": "up__echo", "arguments": {"n": 2}}));
+    let sent = tokio::spawn({
+        let request = mine.post(&body);
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    });
+    world.up.until_count(2).await;
+    let cancel = json!({"requestId": body["id"], "reason": "enough"});
+    other.notify("notifications/cancelled", cancel.clone()).await;
+    mine.notify("notifications/cancelled", cancel).await;
+    world.up.until_told("notifications/cancelled").await;
+    let settled = world.until_settled(2).await;
+    assert_eq!(settled[1].draft.outcome, Some(Outcome::Unknown));
+    let answer = soon(sent).await.unwrap();
+    assert!(!answer.contains("\"result\""), "{answer}");
+}
+
+/// Malformed results, foreign ids, empty bodies and HTML are answered as what they are: nothing hangs or breaks.
+#[tokio::test]
+async fn nonsense_from_an_upstream_is_contained() {
+    use axum::response::IntoResponse as _;
+    let up = "breaker = { failures = 100, cooldown = \"30s\" }".to_owned();
+    let world = World::start(Setup { up, ..Setup::default() }).await;
+    let client = world.modern("ada");
+    type Make = fn(&Seen) -> axum::response::Response;
+    let cases: [Make; 6] = [
+        |_| ([("content-type", "application/json")], "{").into_response(),
+        |_| ([("content-type", "text/html")], "<html>").into_response(),
+        |_| ([("content-type", "application/json")], "").into_response(),
+        |_| ([("content-type", "application/json")], "[]").into_response(),
+        |_| {
+            ([("content-type", "application/json")], r#"{"jsonrpc":"2.0","id":"other","result":{}}"#)
+                .into_response()
+        },
+        |_| ([("content-type", "text/event-stream")], "data: {\n\n").into_response(),
+    ];
+    for (n, make) in cases.into_iter().enumerate() {
+        world.up.script(move |seen| (seen.method() == "tools/call").then(|| answer(make(seen))));
+        let reply = client.call("up__echo", json!({"n": n})).await;
+        assert_eq!(reply.body["result"]["isError"], true, "{n}: {:#}", reply.body);
+    }
+    // A result of no shape at all passes as it is: Tollgate does not know better than the client.
+    world.up.results(json!({"strange": [1, 2]}));
+    assert_eq!(client.call("up__echo", json!({"n": 99})).await.ok()["strange"], json!([1, 2]));
+    world.until_settled(7).await;
+}
+
+/// A result above `max_result_bytes` is not passed on, and the upstream acted.
+#[tokio::test]
+async fn an_oversized_result_is_refused() {
+    let setup = Setup { up: "max_result_bytes = \"64KiB\"".to_owned(), ..Setup::default() };
+    let world = World::start(setup).await;
+    world.up.results(text_result(&"x".repeat(200_000)));
+    let reply = world.modern("ada").call("up__echo", json!({})).await;
+    assert_eq!(reply.body["result"]["isError"], true);
+    assert!(reply.body.to_string().len() < 4000);
+    assert_eq!(world.until_settled(1).await[0].draft.outcome, Some(Outcome::Failed));
+}
+
+async fn get(world: &World, path: &str) -> (u16, Value) {
+    let reply = soon(world.http.get(format!("{}/{path}", world.gate.admin)).send()).await.unwrap();
+    let status = reply.status().as_u16();
+    (status, reply.json().await.unwrap_or(Value::Null))
+}
+
+/// Hot reload: what is right is in force at the next message, what is wrong changes nothing and says so.
+#[tokio::test]
+async fn a_reload_is_in_force_at_once_or_not_at_all() {
+    let world = World::of("").await;
+    let client = world.legacy("ada").await;
+    let mut news = client.listen().await;
+    client.call("up__echo", json!({})).await.ok();
+    let gate = "=== g.yaml\nname: g\ndescription: d\non: [{ tool: up__echo }]\nrules: [{ decision: DENY }]\n";
+    world.reload(gate).await;
+    assert_eq!(client.call("up__echo", json!({})).await.decision()["policy_id"], "g");
+    let told = soon(news.next()).await.unwrap();
+    assert!(told["method"].as_str().unwrap().ends_with("list_changed"), "{told}");
+    world.gate.gateway.reload_rejected("gate.yaml:3:1: error: `ALOW` is no decision".to_owned()).await;
+    assert_eq!(client.call("up__echo", json!({})).await.decision()["policy_id"], "g");
+    let (status, body) = get(&world, "readyz").await;
+    assert_eq!(status, 200, "a rejected reload is a detail: {body}");
+    assert!(world.gate.gateway.readiness().rejected_reload.unwrap().contains("ALOW"));
+    let kinds: Vec<EventType> = world.events().await.iter().map(|e| e.draft.event_type).collect();
+    assert_eq!(kinds.iter().filter(|k| **k == EventType::PolicyActivated).count(), 2);
+    assert_eq!(kinds.iter().filter(|k| **k == EventType::PolicyRejected).count(), 1);
+    world.reload("").await;
+    client.call("up__echo", json!({})).await.ok();
+    assert_eq!(world.gate.gateway.readiness().rejected_reload, None);
+}
+
+/// SPEC 3: a removed key ends live sessions and their streams; a removed capability hides its tools.
+#[tokio::test]
+async fn revocation_takes_effect_in_live_sessions() {
+    let world = World::of("").await;
+    let (ada, eve) = (world.legacy("ada").await, world.legacy("eve").await);
+    let mut stream = ada.listen().await;
+    assert!(ada.tools().await.contains(&"up__echo".to_owned()));
+    let narrowed = authority()
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("ada:"))
+        .map(|line| line.replace("tools: [\"up__*\"]", "tools: [\"up__read\"]"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    world.reload(&format!("=== authority.yaml\n{narrowed}")).await;
+    assert_eq!(eve.tools().await, ["up__read"]);
+    assert_eq!(eve.call("up__echo", json!({})).await.error()["code"], -32602);
+    let body = ada.body("tools/list", json!({}));
+    assert_eq!(soon(ada.post(&body).send()).await.unwrap().status(), 401);
+    // Whatever still comes, the stream ends.
+    soon(async { while stream.next().await.is_some() {} }).await;
+    assert_eq!(world.up.count(), 0);
+}
+
+/// A session id works only for the principal that opened it.
+#[tokio::test]
+async fn a_session_belongs_to_its_principal() {
+    let world = World::of("").await;
+    let ada = world.legacy("ada").await;
+    let mut thief = ada.clone();
+    thief.key = "key-eve".to_owned();
+    let body = thief.body("tools/list", json!({}));
+    assert_eq!(soon(thief.post(&body).send()).await.unwrap().status(), 404);
+    ada.call("up__echo", json!({})).await.ok();
+}
+
+// ---- A store that fails
+
+/// Refuses what it is told to: nothing, admissions, every write, or everything.
+#[derive(Debug)]
+struct Failing {
+    inner: Arc<dyn Store>,
+    fails: Arc<AtomicU8>,
+}
+
+const NOTHING: u8 = 0;
+const ADMISSION: u8 = 1;
+const WRITES: u8 = 2;
+const ALL: u8 = 3;
+
+mod failing {
+    use super::*;
+    use futures::future::BoxFuture;
+    use jiff::Timestamp;
+    use tollgate::{
+        model::{ApprovalId, Event, EventDraft},
+        store::*,
+    };
+
+    impl Failing {
+        fn check<T: Send + 'static>(&self, from: u8) -> Option<Answer<'_, T>> {
+            let fails = self.fails.load(Ordering::SeqCst) >= from;
+            fails.then(|| -> Answer<'_, T> {
+                Box::pin(async { Err(StoreError::Failed("disk I/O error".into())) })
+            })
+        }
+    }
+
+    macro_rules! through {
+        ($from:expr; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+            $(fn $name(&self, $($arg: $type),*) -> Answer<'_, $out> {
+                match self.check($from) {
+                    Some(failed) => failed,
+                    None => self.inner.$name($($arg),*),
+                }
+            })*
+        };
+    }
+
+    impl Store for Failing {
+        through! { ADMISSION;
+            admit(request: AdmitRequest) -> Admission;
+        }
+        through! { WRITES;
+            settle(settlement: Settlement) -> ();
+            record(events: Vec<EventDraft>) -> ();
+            ask(new: ApprovalRecord, events: Vec<EventDraft>) -> Asked;
+            update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
+            settle_dead_owners(now: Timestamp) -> u64;
+        }
+        through! { ALL;
+            approval(id: ApprovalId) -> Option<ApprovalRecord>;
+            approval_for(binding: ApprovalBinding, now: Timestamp) -> Option<ApprovalRecord>;
+            approvals(filter: ApprovalFilter) -> Vec<ApprovalRecord>;
+            events(query: EventQuery) -> Vec<Event>;
+            event_lines(query: EventQuery) -> Vec<EventLine>;
+            budget_usage(now: Timestamp) -> Vec<BudgetUsage>;
+            learned_result_tokens() -> Vec<(String, u64)>;
+            secret(name: &'static str, fresh: [u8; 32]) -> [u8; 32];
+            verify() -> ChainReport;
+            ping() -> ();
+        }
+        fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+            self.inner.approval_changes()
+        }
+        fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
+            self.inner.committed()
+        }
+        fn close(&self) -> BoxFuture<'_, ()> {
+            self.inner.close()
+        }
+    }
+}
+
+/// I2, I9: a store that does not answer denies, says so, and nothing is dispatched; afterwards all goes on.
+#[tokio::test]
+async fn a_failing_store_denies() {
+    let fails = Arc::new(AtomicU8::new(NOTHING));
+    let told = fails.clone();
+    let setup = Setup {
+        files: "=== ask.yaml
+name: rules
+description: d
+on: [{ upstream: up }]
+rules:
+  - { condition: \"tool.name == 'up__write'\", decision: REQUIRE_APPROVAL }
+  - { condition: \"tool.name == 'up__delete'\", decision: DENY }
+"
+        .to_owned(),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told }))),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let client = world.modern("ada");
+    client.call("up__echo", json!({"n": 0})).await.ok();
+    world.until_settled(1).await;
+    for mode in [ADMISSION, WRITES, ALL] {
+        fails.store(mode, Ordering::SeqCst);
+        let reply = client.call("up__echo", json!({"n": mode})).await;
+        assert_eq!((reply.word(), reply.decision()["policy_id"].as_str()), ("deny", Some("store")), "{mode}");
+        assert!(reply.text().contains("store"), "{}", reply.text());
+        if mode >= WRITES {
+            for tool in ["up__write", "up__delete", "up__read"] {
+                let reply = client.call(tool, json!({"n": mode})).await;
+                assert_eq!(reply.decision()["policy_id"], "store", "{mode} {tool}: {:#}", reply.body);
+            }
+        }
+        assert!(!reply.text().contains("I/O"), "what the agent sees differs from what the log holds");
+    }
+    assert_eq!(world.up.count(), 1);
+    fails.store(NOTHING, Ordering::SeqCst);
+    client.call("up__echo", json!({"n": 9})).await.ok();
+    assert!(world.gate.store.verify().await.unwrap().bad.is_none());
+}
+
+/// A settlement that cannot be written does not lose the result, and the next call is governed as ever.
+#[tokio::test]
+async fn a_settlement_that_fails_loses_no_result() {
+    let fails = Arc::new(AtomicU8::new(NOTHING));
+    let told = fails.clone();
+    let setup = Setup {
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told }))),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let during = fails.clone();
+    world.up.script(move |seen| {
+        (seen.method() == "tools/call").then(|| {
+            during.store(WRITES, Ordering::SeqCst);
+            answer(json_reply(seen, &text_result("done")))
+        })
+    });
+    let client = world.modern("ada");
+    assert_eq!(client.call("up__echo", json!({"n": 1})).await.text(), "done");
+    assert_eq!(client.call("up__echo", json!({"n": 2})).await.decision()["policy_id"], "store");
+    assert_eq!(world.up.count(), 1);
+}
+
+/// The database goes away under a running gateway: what follows is denied.
+#[tokio::test]
+async fn a_closed_store_denies() {
+    let world = World::of("").await;
+    let client = world.modern("ada");
+    client.call("up__echo", json!({"n": 1})).await.ok();
+    world.gate.store.close().await;
+    assert_eq!(client.call("up__echo", json!({"n": 2})).await.decision()["policy_id"], "store");
+    assert_eq!(world.up.count(), 1);
+    let (status, _) = get(&world, "readyz").await;
+    assert_ne!(status, 200);
+}
+
+// ---- Floods
+
+/// 10,000 sessions of one key are bounded, the idlest goes first, and another agent is served throughout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_sessions_is_bounded() {
+    use futures::StreamExt as _;
+    let setup =
+        Setup { gateway: "approval_wait = \"200ms\"\nmax_sessions = 50".to_owned(), ..Setup::default() };
+    let world = World::start(setup).await;
+    let (first, other) = (world.legacy("ada").await, world.legacy("eve").await);
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "flood", "version": "1"}});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let opener = world.modern("ada");
+    let mut floods = futures::stream::iter(0..10_000)
+        .map(|_| async { opener.post(&body).send().await.unwrap().status().as_u16() })
+        .buffer_unordered(64);
+    let mut opened = 0;
+    while let Some(status) = soon(floods.next()).await {
+        assert!(status == 200 || status == 429, "{status}");
+        opened += 1;
+        if opened % 2500 == 0 {
+            other.call("up__echo", json!({"n": opened})).await.ok();
+        }
+    }
+    let probe = first.body("ping", json!({}));
+    assert_eq!(soon(first.post(&probe).send()).await.unwrap().status(), 404, "the idlest is gone");
+    world.legacy("ada").await.call("up__echo", json!({})).await.ok();
+}
+
+/// Bodies up to the limit and beyond it, and deep nesting, end in an answer; another agent is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_and_deep_bodies_are_bounded() {
+    let world = World::of("").await;
+    let (ada, eve) = (world.modern("ada"), world.modern("eve"));
+    let call = |arguments: Value| ada.body("tools/call", json!({"name": "up__echo", "arguments": arguments}));
+    let large = call(json!({"text": "x ".repeat(2_000_000)}));
+    let over = call(json!({"text": "x".repeat(5 << 20)}));
+    // Where the answer comes before all was sent, the connection may end first.
+    let status = async |body: &Value| match soon(ada.post(body).send()).await {
+        Ok(response) => response.status().as_u16(),
+        Err(_) => 413,
+    };
+    let many = futures::future::join_all((0..6).map(|_| status(&large)));
+    let (many, reply) = tokio::join!(many, eve.call("up__echo", json!({})));
+    reply.ok();
+    assert!(many.iter().all(|s| matches!(s, 200 | 429 | 503)), "{many:?}");
+    assert_eq!(status(&over).await, 413);
+    let text = call(json!({})).to_string();
+    for deep in
+        ["[".repeat(100_000), "{\"a\":".repeat(100_000), format!("{}{}", "[".repeat(2000), "]".repeat(2000))]
+    {
+        let body = text.replace("\"arguments\":{}", &format!("\"arguments\":{{\"x\":{deep}}}"));
+        let response = soon(ada.post(&call(json!({}))).body(body).send()).await.unwrap();
+        assert_eq!(response.status(), 400);
+    }
+    eve.call("up__echo", json!({})).await.ok();
+}
