@@ -10,7 +10,7 @@
 
 mod binary;
 
-use binary::{Serving, shipped, tollgate, tollgate_with_key};
+use binary::{Serving, http, https, shipped, tollgate, tollgate_with_key};
 use serde_json::{Value, json};
 
 const BOB: Option<&str> = Some("demo-bob-key");
@@ -153,4 +153,31 @@ fn a_broken_file_changes_nothing_and_a_good_one_counts_at_once() {
     assert_eq!((of("policy_rejected"), of("policy_activated")), (1, 2));
     let (code, _, log) = serving.end();
     assert_eq!(code, 0, "{log}");
+}
+
+/// TLS guards both listeners, and neither speaks anything else then.
+#[test]
+fn tls_is_on_both_listeners() {
+    let folder = shipped();
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/front/fixtures");
+    let cert = folder.path().join("cert.pem");
+    std::fs::copy(fixtures.join("cert.pem"), &cert).unwrap();
+    std::fs::copy(fixtures.join("key.pem"), folder.path().join("key.pem")).unwrap();
+    let servers = folder.path().join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    let tls = "[gateway]\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\ninstructions = \"ask first\"";
+    std::fs::write(&servers, text.replacen("[gateway]", tls, 1)).unwrap();
+    let serving = Serving::start(folder.path(), &[]);
+    assert_eq!(https(&cert, &serving.admin, "GET", "/healthz", "", "").status, 200);
+    let headers = "Authorization: Bearer demo-agent-key\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n";
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+    }});
+    let opened = https(&cert, &serving.mcp, "POST", "/mcp", headers, &hello.to_string());
+    assert_eq!(opened.status, 200, "{}", opened.text);
+    assert!(opened.text.contains("ask first"), "{}", opened.text);
+    for address in [&serving.mcp, &serving.admin] {
+        let plain = std::panic::catch_unwind(|| http(address, "GET", "/healthz", "", "").status);
+        assert!(plain.is_err(), "{plain:?}");
+    }
 }

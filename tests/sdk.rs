@@ -2,6 +2,7 @@
 //! and servers, in front of and behind this binary. `.ci/setup` makes the folders that are needed.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -32,7 +33,8 @@ fn ready(name: &str, needed: &[(&str, PathBuf)]) -> bool {
     }
     let said = format!("{name} did not run; .ci/setup makes what is missing:\n  {}", missing.join("\n  "));
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{said}");
-    eprintln!("{said}");
+    // Not `eprintln!`: the harness would keep it to itself.
+    writeln!(std::io::stderr(), "{said}").ok();
     false
 }
 

@@ -17,8 +17,6 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// How much of a made-up name is looked at, in characters.
-
 /// What stays the same over all evaluations of one call.
 pub(crate) struct Request {
     pub(crate) principal: Principal,

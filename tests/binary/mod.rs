@@ -1,12 +1,14 @@
 //! The real binary in a folder of its own.
 #![allow(dead_code, reason = "each test uses its part")]
 
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::{Value, json};
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _},
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -113,13 +115,15 @@ impl Serving {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("MCP at http://") {
+        while !line.contains("MCP at http") {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened: {:?}", child.wait());
         }
         let between =
             |from: &str, to: &str| line.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
-        let (mcp, admin) = (between("MCP at http://", "/mcp"), between("admin at http://", ","));
+        let scheme = if line.contains("MCP at https://") { "https" } else { "http" };
+        let mcp = between(&format!("MCP at {scheme}://"), "/mcp");
+        let admin = between(&format!("admin at {scheme}://"), ",");
         let log = std::thread::spawn(move || {
             let mut rest = String::new();
             log.read_to_string(&mut rest).ok();
@@ -196,7 +200,37 @@ impl Drop for Serving {
 
 /// One request on a connection of its own.
 pub(crate) fn http(address: &str, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
+    exchange(TcpStream::connect(address).unwrap(), address, method, path, headers, body)
+}
+
+/// The same over TLS, trusting this certificate alone.
+pub(crate) fn https(
+    cert: &Path,
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = rustls::StreamOwned::new(session, TcpStream::connect(address).unwrap());
+    exchange(stream, address, method, path, headers, body)
+}
+
+fn exchange(
+    mut stream: impl std::io::Read + std::io::Write,
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
     let length = body.len();
     write!(
         stream,

@@ -358,7 +358,7 @@ mod failing {
         }
         through! { ALL;
             approval(id: ApprovalId) -> Option<ApprovalRecord>;
-            approval_for(binding: ApprovalBinding, now: Timestamp) -> Option<ApprovalRecord>;
+            approval_for(binding: ApprovalBinding, needed: Vec<Requirement>, now: Timestamp) -> Option<ApprovalRecord>;
             approvals(filter: ApprovalFilter) -> Vec<ApprovalRecord>;
             events(query: EventQuery) -> Vec<Event>;
             event_lines(query: EventQuery) -> Vec<EventLine>;

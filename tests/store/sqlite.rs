@@ -313,7 +313,7 @@ async fn the_wal_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let big = "x".repeat(8_000);
-    for _ in 0..80 {
+    for _ in 0..200 {
         let mut event = decision("a", start());
         event.detail = Some(serde_json::json!({ "big": big }));
         store.record(vec![event; 64]).await.unwrap();
@@ -321,7 +321,8 @@ async fn the_wal_is_bounded() {
         assert_eq!(store.events(newest).await.unwrap().len(), 64);
     }
     let wal = std::fs::metadata(dir.path().join("tollgate.db-wal")).unwrap().len();
-    assert!(wal < 24 << 20, "{wal}");
+    // The writer's own bound, and what was open when it was reached.
+    assert!(wal < 80 << 20, "{wal}");
 }
 
 #[derive(Clone, Debug)]

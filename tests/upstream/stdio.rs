@@ -305,6 +305,25 @@ async fn isolation_gives_each_session_its_own_child() {
 }
 
 #[tokio::test]
+async fn isolation_gives_each_agent_its_own_child() {
+    for isolation in [Isolation::Agent, Isolation::Shared] {
+        let mut config = stdio("s", "plain");
+        config.isolation = isolation;
+        let (_set, upstream) = up(config).await;
+        let of = async |agent: &str, session: &str| {
+            let mut spawn = request("spawn", json!({}));
+            spawn.caller.agent = agent.into();
+            spawn.caller.session = session.into();
+            let result = soon(upstream.call(spawn, caller().0)).await.unwrap();
+            result["own"].as_u64().unwrap()
+        };
+        let (ada, again, bob) = (of("ada", "1").await, of("ada", "2").await, of("bob", "1").await);
+        assert_eq!(ada, again, "sessions of one agent share");
+        assert_eq!(ada == bob, isolation == Isolation::Shared, "{isolation:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_reload_keeps_what_did_not_change() {
     let set = UpstreamSet::start(
         [stdio("same", "plain"), stdio("changed", "plain"), stdio("gone", "plain")],
