@@ -40,6 +40,8 @@ impl Permit {
 pub(crate) enum AdmitError {
     /// A budget asks for a person; the arguments come back unused.
     AskAbout(Box<ApprovalRequirement>, Arc<Value>),
+    /// Another call used the approval first, and the record says so; the arguments come back unused.
+    AskAnew(Arc<Value>),
     /// Another bundle or configuration is in force by now: the call is decided under that one.
     Replaced(Arc<Value>),
     /// A limit is full, or the store does not answer.
@@ -165,7 +167,7 @@ impl Gateway {
                 refusal.retry_after_ms = limit.retry_after_ms;
                 Err(refused(refusal))
             }
-            Ok(Admission::ApprovalUnusable(why)) => Err(refused(Refusal::deny("approval", why))),
+            Ok(Admission::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
             Err(error) => {
                 tracing::error!(error = %error, "admission failed");
                 let reason = "the audit store does not answer, and nothing is done unrecorded";

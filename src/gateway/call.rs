@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// How often a call may be changed by constraints and remediation before that itself is a refusal.
 const MAX_CHANGES: usize = 4;
 
+/// How often identical calls may be quicker to use an approval before that itself is a refusal.
+const MAX_LOST: usize = 4;
+
 /// A call that has been decided, with everything that earlier evaluations of it left standing.
 pub(crate) struct Decided {
     pub(crate) prepared: Prepared,
@@ -80,6 +83,7 @@ impl Gateway {
         let mut arguments = Arc::new(arguments_of(request.kind, &request.name, call.arguments));
         let mut asking = Asking::new(call.client, call.input_responses, call.request_state);
         let mut first = true;
+        let mut lost = 0;
         loop {
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
             let in_force = self.in_force();
@@ -159,6 +163,15 @@ impl Gateway {
                     asking.also.push(*requirement);
                     arguments = kept.unwrap_or(returned);
                     continue;
+                }
+                Err(AdmitError::AskAnew(returned)) => {
+                    arguments = kept.unwrap_or(returned);
+                    lost += 1;
+                    if lost < MAX_LOST {
+                        continue;
+                    }
+                    let refusal = Refusal::deny("approval", "other calls use up each approval of this one");
+                    self.refuse(&request, None, &in_force, refusal, &mut asking).await
                 }
                 Err(AdmitError::Replaced(returned)) => {
                     arguments = kept.unwrap_or(returned);

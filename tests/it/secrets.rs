@@ -72,7 +72,12 @@ fn clean_files(dir: &Path) -> usize {
             seen += clean_files(&path);
             continue;
         }
-        clean(&path.display().to_string(), &std::fs::read(&path).unwrap());
+        match std::fs::read(&path) {
+            Ok(bytes) => clean(&path.display().to_string(), &bytes),
+            // The log of a database that is being closed may go meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
         seen += 1;
     }
     seen
