@@ -21,7 +21,7 @@ use crate::{
     policy::Constraints,
     redaction::Place,
     store::Settlement,
-    upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest, value_as_header},
+    upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -461,7 +461,7 @@ fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, String)> {
                 Value::Bool(flag) => flag.to_string(),
                 Value::Null | Value::Array(_) | Value::Object(_) => return None,
             };
-            Some((name.clone(), value_as_header(&text)))
+            Some((name.clone(), text))
         })
         .collect()
 }

@@ -15,34 +15,6 @@ pub fn value_as_header(text: &str) -> String {
     if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) }
 }
 
-/// The headers that a call of a tool with this `inputSchema` must carry: the name after `Mcp-Param-`, and the
-/// argument as text. An argument that is absent or null has none.
-pub fn param_headers(input_schema: &Value, arguments: &Map<String, Value>) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    collect(input_schema, arguments, &mut found);
-    found
-}
-
-fn collect(schema: &Value, arguments: &Map<String, Value>, found: &mut Vec<(String, String)>) {
-    let Some(Value::Object(properties)) = schema.get("properties") else { return };
-    for (name, property) in properties {
-        let Some(value) = arguments.get(name) else { continue };
-        let text = match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(flag) => Some(flag.to_string()),
-            Value::Object(inner) => {
-                collect(property, inner, found);
-                None
-            }
-            Value::Null | Value::Array(_) => None,
-        };
-        if let (Some(Value::String(header)), Some(text)) = (property.get(ANNOTATION), text) {
-            found.push((header.clone(), text));
-        }
-    }
-}
-
 /// Why a tool's annotations make its definition invalid; such a tool must not be offered over HTTP.
 pub(super) fn invalid_annotation(tool: &Value) -> Option<String> {
     let mut seen = HashSet::new();
@@ -143,19 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_at_their_exact_path() {
+    fn annotations_along_properties_are_valid() {
         let schema = json!({ "properties": {
             "region": { "type": "string", "x-mcp-header": "Region" },
             "deep": { "properties": { "n": { "type": "integer", "x-mcp-header": "N" } } },
             "flag": { "type": "boolean", "x-mcp-header": "Flag" },
             "none": { "type": ["string", "null"], "x-mcp-header": "None" }
         }});
-        let arguments =
-            json!({ "region": "eu", "deep": { "n": -7 }, "flag": true, "none": null, "other": 1 });
-        let Value::Object(arguments) = arguments else { unreachable!() };
-        let expect: Vec<(String, String)> =
-            [("Region", "eu"), ("N", "-7"), ("Flag", "true")].map(|(a, b)| (a.into(), b.into())).to_vec();
-        assert_eq!(param_headers(&schema, &arguments), expect);
         assert_eq!(invalid_annotation(&json!({ "inputSchema": schema })), None);
     }
 

@@ -21,6 +21,6 @@ mod types;
 mod wire;
 
 pub use deps::{Redact, Timing, UpstreamDeps};
-pub use headers::{param_headers, value_as_header};
+pub use headers::value_as_header;
 pub use set::UpstreamSet;
 pub use types::*;
