@@ -1,8 +1,8 @@
 //! Approval records: made, found, changed by compare-and-swap, used once.
 
 use super::{
-    ledger::{Row, repeat_key},
-    window::Usage,
+    entries::Entry,
+    ledger::repeat_key,
     writer::{Tx, unwritable},
 };
 use crate::{
@@ -157,8 +157,7 @@ pub(super) fn ask(tx: &mut Tx<'_>, new: &ApprovalRecord, events: &[EventDraft]) 
     let now = tx.saw(new.created_at);
     let repeat = repeat_key(&new.binding.agent, &new.binding.digest);
     let at = tx.ledger.repeats(repeat, now).1;
-    let row = Row { at, amends: None, usage: Usage::default(), repeat: Some(repeat), counters: &[] };
-    tx.ledger.append(&mut tx.calls.insert_ledger, &row)?;
+    tx.ledger.append(at, Entry::Asked { at, repeat });
     let same = |record: &ApprovalRecord| {
         record.status == ApprovalStatus::Pending && record.covers(&new.requirements)
     };

@@ -2,14 +2,15 @@
 
 use super::{
     approvals,
-    ledger::{Row, pack, unpack},
+    entries::{Entry, Grant},
+    events,
     limits::{self, ALERTS, Checks, Slot, amount, money},
     window::Usage,
-    writer::{OpenCall, Tx, unwritable},
+    writer::{Tx, unwritable},
 };
 use crate::{
     model::{ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome},
-    store::{Admission, AdmitRequest, ApprovalRecord, Settlement, StoreError},
+    store::{Admission, AdmitRequest, ApprovalRecord, EventQuery, Settlement, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
@@ -59,21 +60,8 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
     if let Some(record) = approval {
         consume(tx, record)?;
     }
-    let open = reserve(tx, &checks, need, seq, now)?;
-    let mut numbers = Vec::with_capacity(1 + open.rolling.len() + 2 * open.windows.len());
-    numbers.push(i64::try_from(open.rolling.len()).unwrap_or(0));
-    numbers.extend(&open.rolling);
-    numbers.extend(open.windows.iter().flat_map(|(counter, start)| [*counter, *start]));
-    tx.calls.insert_open.execute((
-        seq,
-        call_id.as_str(),
-        tx.owner,
-        open.tokens,
-        open.cost,
-        open.ledger,
-        pack(&numbers),
-    ))?;
-    tx.open.insert(call_id, open);
+    reserve(tx, &checks, need, seq, now)?;
+    tx.open.insert(call_id, seq);
     alert(tx, &checks, need, now, request)?;
     Ok(Admission::Granted)
 }
@@ -90,43 +78,33 @@ fn consume(tx: &mut Tx<'_>, mut record: ApprovalRecord) -> Result<(), StoreError
     approvals::write(tx, &record)
 }
 
-fn reserve(
-    tx: &mut Tx<'_>,
-    checks: &Checks<'_>,
-    need: Usage,
-    seq: i64,
-    now: i64,
-) -> Result<OpenCall, StoreError> {
-    let mut open = OpenCall {
+fn reserve(tx: &mut Tx<'_>, checks: &Checks<'_>, need: Usage, seq: i64, now: i64) -> Result<(), StoreError> {
+    let mut grant = Grant {
         seq,
+        owner: tx.owner,
+        at: now,
         tokens: need.tokens,
         cost: need.cost,
-        ledger: None,
-        rolling: Vec::new(),
-        windows: Vec::new(),
+        repeat: checks.repeat,
+        ..Grant::default()
     };
-    let mut at = now;
     for check in &checks.all {
         match check.slot {
             Slot::Rolling(counter) => {
-                at = at.max(tx.ledger.rolling(counter).advance(now));
-                open.rolling.push(counter);
+                grant.at = grant.at.max(tx.ledger.rolling(counter).advance(now));
+                grant.rolling.push(counter);
             }
             Slot::Window(counter, start) => {
                 tx.ledger.change(tx.connection, (counter, start), |s| s.usage = s.usage.plus(need))?;
-                open.windows.push((counter, start));
+                grant.windows.push((counter, start));
             }
         }
     }
     if let Some(key) = checks.repeat {
-        at = at.max(tx.ledger.repeats(key, now).1);
+        grant.at = grant.at.max(tx.ledger.repeats(key, now).1);
     }
-    if !open.rolling.is_empty() || checks.repeat.is_some() {
-        let row = Row { at, amends: None, usage: need, repeat: checks.repeat, counters: &open.rolling };
-        let n = tx.ledger.append(&mut tx.calls.insert_ledger, &row)?;
-        open.ledger = Some(n);
-    }
-    Ok(open)
+    tx.ledger.append(grant.at, Entry::Granted(grant));
+    Ok(())
 }
 
 /// One alert per counter and window.
@@ -163,14 +141,14 @@ fn alert(
 
 /// Closes a call; a second time changes nothing.
 pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), StoreError> {
-    let Some(open) = take_open(tx, &settlement.call_id)? else {
-        let settled: bool = tx
-            .connection
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM events WHERE call_id = ?1 AND event_type = 'agent_side_effect')",
-            )?
-            .query_row([settlement.call_id.as_str()], |row| row.get(0))?;
-        if settled {
+    let Some(seq) = open_seq(tx, &settlement.call_id)? else {
+        let settled = EventQuery {
+            call_id: Some(settlement.call_id.clone()),
+            event_type: Some(EventType::AgentSideEffect),
+            limit: 1,
+            ..EventQuery::default()
+        };
+        if !events::lines(tx.connection, &settled)?.is_empty() {
             return Ok(());
         }
         return Err(StoreError::Failed(format!("call `{}` was never admitted", settlement.call_id)));
@@ -183,96 +161,52 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         tx.append(&event)?;
     }
     let real = |real: Option<i64>, reserved: i64| real.map_or(0, |real| real.saturating_sub(reserved));
-    let difference = Usage {
+    let (tokens, cost) = (settlement.tokens.map(amount), settlement.cost.map(money));
+    close(tx, seq, settlement.event.timestamp.as_microsecond(), |grant| Usage {
         calls: 0,
-        tokens: real(settlement.tokens.map(amount), open.tokens),
-        cost: real(settlement.cost.map(money), open.cost),
-    };
-    correct(tx, &open, difference, settlement.event.timestamp.as_microsecond())?;
+        tokens: real(tokens, grant.tokens),
+        cost: real(cost, grant.cost),
+    })?;
+    tx.open.remove(&settlement.call_id);
     if let Some((tool, tokens)) = &settlement.learned {
-        learn(tx, tool, amount(*tokens))?;
+        tx.learned.learn(tx.connection, tool, amount(*tokens))?;
     }
     Ok(())
 }
 
-/// Takes a call out of the open ones, whoever admitted it. `None`: it is not open.
-fn take_open(tx: &mut Tx<'_>, call_id: &CallId) -> Result<Option<OpenCall>, StoreError> {
-    let open = match tx.open.remove(call_id) {
-        Some(open) => open,
-        None => {
-            let found = tx
-                .connection
-                .prepare_cached(
-                    "SELECT seq, tokens, cost, ledger, counters FROM open_calls WHERE call_id = ?1",
-                )?
-                .query_row([call_id.as_str()], read_open)
-                .optional()?;
-            match found {
-                Some(open) => open,
-                None => return Ok(None),
-            }
+/// The decision of an open call, whichever process admitted it. `None`: it is not open.
+fn open_seq(tx: &Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
+    if let Some(seq) = tx.open.get(call_id) {
+        // What is remembered may have been settled by another process; the ledger knows.
+        return Ok(tx.ledger.open(*seq).map(|grant| grant.seq));
+    }
+    // Not this process's, or forgotten in a failure: the decisions say whose they are.
+    let mut body = tx.connection.prepare_cached("SELECT body FROM events WHERE seq = ?1")?;
+    for seq in tx.ledger.open_seqs(None) {
+        let body: Option<String> = body.query_row([seq], |row| row.get(0)).optional()?;
+        let decided = body.and_then(|body| EventDraft::from_body(&body).ok());
+        if decided.is_some_and(|decided| decided.call_id.as_ref() == Some(call_id)) {
+            return Ok(Some(seq));
         }
-    };
-    // What is remembered may have been settled by another process; the table knows.
-    let deleted = tx.calls.delete_open.execute([open.seq])?;
-    Ok((deleted == 1).then_some(open))
+    }
+    Ok(None)
 }
 
-fn read_open(row: &rusqlite::Row<'_>) -> rusqlite::Result<OpenCall> {
-    let blob = row.get_ref(4)?.as_blob().unwrap_or_default();
-    let mut numbers = unpack(blob);
-    let count = numbers.next().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    let rolling = numbers.by_ref().take(count).collect();
-    let mut windows = Vec::new();
-    while let (Some(counter), Some(start)) = (numbers.next(), numbers.next()) {
-        windows.push((counter, start));
+/// Closes an open call, and brings each of its counters from what was reserved to what was real.
+fn close(
+    tx: &mut Tx<'_>,
+    seq: i64,
+    at: i64,
+    change: impl FnOnce(&Grant) -> Usage,
+) -> Result<(), StoreError> {
+    let Some(grant) = tx.ledger.open(seq) else { return Ok(()) };
+    let change = change(grant);
+    if change != Usage::default() {
+        for window in grant.windows.clone() {
+            tx.ledger.change(tx.connection, window, |s| s.usage = s.usage.plus(change))?;
+        }
     }
-    Ok(OpenCall {
-        seq: row.get(0)?,
-        tokens: row.get(1)?,
-        cost: row.get(2)?,
-        ledger: row.get(3)?,
-        rolling,
-        windows,
-    })
-}
-
-/// Brings every counter of a call from what was reserved to what was real.
-fn correct(tx: &mut Tx<'_>, open: &OpenCall, difference: Usage, at: i64) -> Result<(), StoreError> {
-    if difference == Usage::default() {
-        return Ok(());
-    }
-    for window in &open.windows {
-        tx.ledger.change(tx.connection, *window, |s| s.usage = s.usage.plus(difference))?;
-    }
-    if !open.rolling.is_empty() {
-        let row = Row { at, amends: open.ledger, usage: difference, repeat: None, counters: &open.rolling };
-        tx.ledger.append(&mut tx.calls.insert_ledger, &row)?;
-    }
-    Ok(())
-}
-
-/// A moving average in thousandths of a token: an eighth of every new figure.
-fn learn(tx: &mut Tx<'_>, tool: &str, tokens: i64) -> Result<(), StoreError> {
-    let seen = tokens.saturating_mul(1_000);
-    let known = match tx.learned.get(tool) {
-        Some(known) => Some(*known),
-        None => tx
-            .connection
-            .prepare_cached("SELECT milli_tokens FROM learned WHERE tool = ?1")?
-            .query_row([tool], |row| row.get(0))
-            .optional()?,
-    };
-    let next = known.map_or(seen, |known| known.saturating_add(seen.saturating_sub(known) / 8));
-    if known != Some(next) {
-        tx.connection
-            .prepare_cached(
-                "INSERT INTO learned (tool, milli_tokens) VALUES (?1, ?2)
-                 ON CONFLICT (tool) DO UPDATE SET milli_tokens = excluded.milli_tokens",
-            )?
-            .execute((tool, next))?;
-    }
-    tx.learned.insert(tool.to_owned(), next);
+    tx.ledger.append(at, Entry::Closed { seq, change });
     Ok(())
 }
 
@@ -303,13 +237,18 @@ fn side_effect(
 
 /// A call that was granted to a caller who had left already: it was never dispatched, and costs nothing.
 pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreError> {
-    let Some(open) = take_open(tx, call_id)? else { return Ok(()) };
+    let Some(seq) = open_seq(tx, call_id)? else { return Ok(()) };
     let reason = "never dispatched: the caller left while the call was being admitted";
-    let mut event = side_effect(tx, open.seq, None, Outcome::Failed, reason)?;
+    let mut event = side_effect(tx, seq, None, Outcome::Failed, reason)?;
     event.cost_usd = Some(MicroUsd::ZERO);
     tx.append(&event)?;
-    let difference = Usage { calls: 0, tokens: -open.tokens, cost: -open.cost };
-    correct(tx, &open, difference, event.timestamp.as_microsecond())
+    close(tx, seq, event.timestamp.as_microsecond(), |grant| Usage {
+        calls: 0,
+        tokens: -grant.tokens,
+        cost: -grant.cost,
+    })?;
+    tx.open.remove(call_id);
+    Ok(())
 }
 
 /// Settles every open call of an owner that is no more, forgets the owner, and says how many.
@@ -321,20 +260,20 @@ pub(super) fn settle_owner(tx: &mut Tx<'_>, owner: &str, now: Timestamp) -> Resu
     else {
         return Ok(0);
     };
-    let seqs: Vec<i64> = tx
-        .connection
-        .prepare_cached("SELECT seq FROM open_calls WHERE owner = ?1 ORDER BY seq")?
-        .query_map([id], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
     let reason =
         "the process that made the call ended before it was settled: whether the upstream acted is unknown";
     let mut settled = 0;
-    for seq in seqs {
+    for seq in tx.ledger.open_seqs(Some(id)) {
         let event = side_effect(tx, seq, Some(now), Outcome::Unknown, reason)?;
         tx.append(&event)?;
-        tx.calls.delete_open.execute([seq])?;
+        close(tx, seq, now.as_microsecond(), |_| Usage::default())?;
         settled += 1;
     }
     tx.connection.execute("DELETE FROM owners WHERE id = ?1", [id])?;
     Ok(settled)
+}
+
+/// Whether this process has a call open.
+pub(super) fn has_open(tx: &Tx<'_>) -> bool {
+    !tx.ledger.open_seqs(Some(tx.owner)).is_empty()
 }

@@ -1,117 +1,113 @@
 //! Reading the chain: queries, the lines of an export, and verification.
 
+use super::index::{self, BLOCK, Contents, Members};
 use crate::{
     model::{Event, EventDraft},
     store::{BadRecord, ChainReport, EventLine, EventQuery, StoreError, chain},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
-use serde::Deserialize;
-use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Rows that one read transaction of a verification takes, so that a long one does not hold back the
-/// checkpoint of the WAL.
-const PAGE: i64 = 4_096;
+/// checkpoint of the WAL. A whole number of blocks.
+const PAGE: i64 = 64 * BLOCK;
 
-/// Builds the statement of a query; one index is chosen by hand, since SQLite does not know which
-/// column tells most apart.
-fn select(query: &EventQuery) -> (String, Vec<Value>) {
-    let mut conditions: Vec<(&str, &str, Value)> = Vec::new();
-    let text = |value: &str| Value::from(value.to_owned());
-    if let Some(call) = &query.call_id {
-        conditions.push(("call_id = ?", "events_call", text(call)));
+/// The blocks that can hold what a query asks for, in its order; `None`: all can.
+fn blocks(connection: &Connection, query: &EventQuery) -> Result<Option<Vec<i64>>, StoreError> {
+    let keys = index::keys_of(query);
+    if keys.is_empty() && query.since.is_none() && query.until.is_none() {
+        return Ok(None);
     }
-    if let Some(approval) = &query.approval_id {
-        conditions.push(("approval_id = ?", "events_approval", text(approval)));
+    let mut sql = String::new();
+    let mut values: Vec<Value> = Vec::new();
+    for key in keys {
+        if !sql.is_empty() {
+            sql.push_str(" INTERSECT ");
+        }
+        sql.push_str("SELECT block FROM postings WHERE key = ?");
+        values.push(Value::Blob(key));
     }
-    if let Some(trace) = &query.trace_id {
-        conditions.push(("trace_id = ?", "events_trace", Value::Blob(trace.bytes().to_vec())));
+    if query.since.is_some() || query.until.is_some() {
+        if !sql.is_empty() {
+            sql.push_str(" INTERSECT ");
+        }
+        sql.push_str("SELECT block FROM blocks WHERE last_at >= ? AND first_at <= ?");
+        values.push(Value::from(query.since.map_or(i64::MIN, Timestamp::as_microsecond)));
+        values.push(Value::from(query.until.map_or(i64::MAX, Timestamp::as_microsecond)));
     }
-    if let Some(workflow) = &query.workflow_id {
-        conditions.push(("workflow_id = ?", "events_workflow", text(workflow)));
-    }
-    if let Some(policy) = &query.policy_id {
-        conditions.push(("policy_id = ?", "events_policy", text(policy)));
-    }
-    if let Some(agent) = &query.agent_id {
-        conditions.push(("agent_id = ?", "events_agent", text(agent)));
-    }
-    if let Some(kind) = query.event_type {
-        conditions.push(("event_type = ?", "", text(kind.as_str())));
-    }
-    if let Some(decision) = query.decision {
-        conditions.push(("decision = ?", "", text(decision.as_str())));
-    }
-    if let Some(tool) = &query.tool {
-        conditions.push(("tool = ?", "", text(tool)));
-    }
-    let index = conditions.iter().map(|c| c.1).find(|name| !name.is_empty());
-    // With an index by name its own rows are in the order of `seq`; by time they would have to be sorted.
-    let mut sql = "SELECT seq, prev_hash, hash, body FROM events".to_owned();
-    if let Some(index) = index {
-        sql.push_str(" INDEXED BY ");
-        sql.push_str(index);
-    }
-    sql.push_str(" WHERE 1");
-    let mut values = Vec::with_capacity(conditions.len() + 4);
-    for (condition, _, value) in conditions {
-        sql.push_str(" AND ");
-        sql.push_str(condition);
-        values.push(value);
-    }
-    if let Some(after) = query.after_seq {
-        sql.push_str(" AND seq > ?");
-        values.push(Value::from(after));
-    }
-    if let Some(until) = query.until_seq {
-        sql.push_str(" AND seq <= ?");
-        values.push(Value::from(until));
-    }
-    if let Some(since) = query.since {
-        sql.push_str(" AND timestamp >= ?");
-        values.push(Value::from(ceiling(since)));
-    }
-    if let Some(until) = query.until {
-        sql.push_str(" AND timestamp < ?");
-        values.push(Value::from(ceiling(until)));
-    }
-    sql.push_str(if query.newest_first { " ORDER BY seq DESC" } else { " ORDER BY seq" });
-    if query.limit > 0 {
-        sql.push_str(" LIMIT ?");
-        values.push(Value::from(i64::try_from(query.limit).unwrap_or(i64::MAX)));
-    }
-    (sql, values)
+    sql.push_str(if query.newest_first { " ORDER BY block DESC" } else { " ORDER BY block" });
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map(params_from_iter(values), |row| row.get(0))?;
+    Ok(Some(found.collect::<Result<_, _>>()?))
 }
 
-/// Columns hold whole microseconds, cut off; a bound between two of them means the later one.
-fn ceiling(time: Timestamp) -> i64 {
-    let micros = time.as_microsecond();
-    micros + i64::from(time.as_nanosecond() > i128::from(micros) * 1_000)
-}
-
+/// What a query asks for, read in its order from one state of the database.
 fn each<T>(
     connection: &Connection,
     query: &EventQuery,
     read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
-    let (sql, values) = select(query);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
+    // Inside the writing transaction that is the state already.
+    let _snapshot = if connection.is_autocommit() { Some(connection.unchecked_transaction()?) } else { None };
+    let last: i64 = connection
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
+        .query_row([], |row| row.get(0))?;
+    let after = query.after_seq.unwrap_or(0).max(0);
+    let until = query.until_seq.unwrap_or(last).min(last);
+    let spans: Vec<(i64, i64)> = match blocks(connection, query)? {
+        None => vec![(after, until)],
+        Some(blocks) => {
+            let span = |block: i64| (index::before(block), index::before(block + 1));
+            // Of the last block only its records know what is in it.
+            let tail = last.div_euclid(BLOCK);
+            let tail = (!blocks.contains(&tail)).then(|| (index::before(tail), last));
+            let mut spans: Vec<(i64, i64)> = blocks.into_iter().map(span).collect();
+            match tail {
+                Some(tail) if query.newest_first => spans.insert(0, tail),
+                Some(tail) => spans.push(tail),
+                None => {}
+            }
+            spans
+        }
+    };
+    let mut statement = connection.prepare_cached(if query.newest_first {
+        "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq DESC"
+    } else {
+        "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"
+    })?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
+    for (low, high) in spans {
+        let (low, high) = (low.max(after), high.min(until));
+        if low >= high {
+            continue;
+        }
+        let mut rows = statement.query((low, high))?;
+        while let Some(row) = rows.next()? {
+            let body = row.get_ref(3)?.as_str().unwrap_or_default();
+            let members = Members::read(body).map_err(|error| damaged(row, &error))?;
+            if members.fit(query) {
+                found.push(read(row)?);
+                if query.limit > 0 && found.len() >= query.limit {
+                    return Ok(found);
+                }
+            }
+        }
     }
     Ok(found)
+}
+
+fn damaged(row: &Row<'_>, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("event {} cannot be read: {error}", row.get::<_, i64>(0).unwrap_or_default()))
 }
 
 /// Events as values.
 pub(super) fn query(connection: &Connection, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
     each(connection, query, |row| {
-        let seq: i64 = row.get(0)?;
         let body = row.get_ref(3)?.as_str().unwrap_or_default();
-        let draft = EventDraft::from_body(body)
-            .map_err(|e| StoreError::Damaged(format!("event {seq} cannot be read: {e}")))?;
-        Ok(Event { seq, prev_hash: chain::to_hex(&row.get(1)?), hash: chain::to_hex(&row.get(2)?), draft })
+        let draft = EventDraft::from_body(body).map_err(|error| damaged(row, &error))?;
+        let (prev, hash) = (chain::to_hex(&row.get(1)?), chain::to_hex(&row.get(2)?));
+        Ok(Event { seq: row.get(0)?, prev_hash: prev, hash, draft })
     })
 }
 
@@ -142,150 +138,115 @@ fn splice(body: &str, seq: i64, prev: &chain::Hash, hash: &chain::Hash) -> Strin
     }
 }
 
-/// What the indexed columns are copies of.
-#[derive(Deserialize)]
-struct Copies<'b> {
-    #[serde(borrow)]
-    event_type: Cow<'b, str>,
-    timestamp: Timestamp,
-    trace_id: Option<crate::model::TraceId>,
-    #[serde(borrow)]
-    workflow_id: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    agent_id: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    policy_id: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    decision: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    tool: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    call_id: Option<Cow<'b, str>>,
-    #[serde(borrow)]
-    approval_id: Option<Cow<'b, str>>,
-}
-
-const COPIES: &[&str] =
-    &["workflow_id", "agent_id", "policy_id", "decision", "tool", "call_id", "approval_id"];
-
-/// Recomputes the chain up to the head at the start. Records are never changed, so that reading them
+/// Recomputes the chain and its index up to the head at the start. Records are never changed, so that reading them
 /// page by page sees what one long snapshot would.
 pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError> {
     let head: Option<(i64, chain::Hash)> = connection
-        .prepare_cached("SELECT seq, hash FROM chain_head")?
+        .prepare_cached("SELECT seq, hash FROM ledger ORDER BY n DESC LIMIT 1")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let last: i64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))?;
+    let mut counts = connection.prepare_cached("SELECT block, count(*) FROM postings GROUP BY block")?;
+    let counts = counts.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // The head may have moved on between the two reads, and then `last` is the newer one.
-    let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
-    let mut at = (0_i64, chain::GENESIS);
-    loop {
-        let before = at.0;
-        if let Some(bad) = verify_page(connection, &mut at, last, &mut report.records)? {
-            report.bad = Some(bad);
-            break;
-        }
-        if at.0 == before || at.0 >= last {
+    let mut check = Check {
+        connection,
+        last,
+        at: (0, chain::GENESIS),
+        records: 0,
+        contents: Contents::default(),
+        counts: counts.collect::<Result<_, _>>()?,
+    };
+    let mut bad = None;
+    while bad.is_none() {
+        let before = check.at.0;
+        bad = check.page()?;
+        if check.at.0 == before || check.at.0 >= last {
             break;
         }
     }
-    report.head = chain::to_hex(&at.1);
-    if report.bad.is_none() {
-        report.bad = match head {
-            Some((seq, _)) if seq > at.0 => Some(missing(at.0 + 1)),
-            Some((seq, hash)) if seq == at.0 && hash != at.1 => Some(BadRecord {
-                seq,
-                problem: "its hash is not the one noted as the chain's head".to_owned(),
-            }),
-            None if at.0 > 0 => {
-                Some(BadRecord { seq: at.0, problem: "the note of the chain's head is missing".to_owned() })
-            }
-            Some(_) | None => None,
-        };
-    }
-    Ok(report)
+    let (at, hash) = check.at;
+    let bad = bad.or_else(|| match head {
+        Some((seq, _)) if seq > at => Some(missing(at + 1)),
+        Some((seq, noted)) if seq == at && noted != hash => Some(BadRecord {
+            seq,
+            problem: "its hash is not the one noted as the chain's head".to_owned(),
+        }),
+        None if at > 0 => {
+            Some(BadRecord { seq: at, problem: "the note of the chain's head is missing".to_owned() })
+        }
+        Some(_) | None => None,
+    });
+    Ok(ChainReport { records: check.records, head: chain::to_hex(&hash), bad })
 }
 
 fn missing(seq: i64) -> BadRecord {
     BadRecord { seq, problem: "the record is missing".to_owned() }
 }
 
-fn verify_page(
-    connection: &Connection,
-    at: &mut (i64, chain::Hash),
+/// A verification under way.
+struct Check<'c> {
+    connection: &'c Connection,
     last: i64,
-    records: &mut u64,
-) -> Result<Option<BadRecord>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, prev_hash, hash, body, event_type, timestamp, trace_id, workflow_id, agent_id, policy_id,
-           decision, tool, call_id, approval_id
-         FROM events NOT INDEXED WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-    )?;
-    let mut rows = statement.query((if at.0 == 0 { i64::MIN } else { at.0 }, last, PAGE))?;
-    while let Some(row) = rows.next()? {
-        let seq: i64 = row.get(0)?;
-        if seq != at.0 + 1 {
-            return Ok(Some(if seq > at.0 {
-                missing(at.0 + 1)
-            } else {
-                BadRecord { seq, problem: "it stands before the first record".to_owned() }
-            }));
-        }
-        match verify_row(row, seq, &at.1)? {
-            Ok(hash) => *at = (seq, hash),
-            Err(problem) => return Ok(Some(BadRecord { seq, problem })),
-        }
-        *records += 1;
-    }
-    Ok(None)
+    at: (i64, chain::Hash),
+    records: u64,
+    /// Of the block that is being read.
+    contents: Contents,
+    /// How many values the index has for each block.
+    counts: HashMap<i64, i64>,
 }
 
-/// The record's hash, or what is wrong with it.
-fn verify_row(
-    row: &Row<'_>,
-    seq: i64,
-    prev: &chain::Hash,
-) -> Result<Result<chain::Hash, String>, StoreError> {
-    if row.get_ref(1)?.as_blob().unwrap_or_default() != prev {
-        return Ok(Err("its prev_hash is not the hash of the record before".to_owned()));
-    }
-    let Ok(body) = row.get_ref(3)?.as_str() else {
-        return Ok(Err("its body is not text".to_owned()));
-    };
-    let hash = chain::link(prev, seq, body);
-    if row.get_ref(2)?.as_blob().unwrap_or_default() != hash {
-        return Ok(Err("its hash is not that of its body".to_owned()));
-    }
-    let copies: Copies<'_> = match serde_json::from_str(body) {
-        Ok(copies) => copies,
-        Err(error) => return Ok(Err(format!("its body is not an event: {error}"))),
-    };
-    let differs = |name: &str| Ok(Err(format!("the indexed copy `{name}` is not what the body says")));
-    if row.get_ref(4)?.as_str().ok() != Some(&*copies.event_type) {
-        return differs("event_type");
-    }
-    if row.get_ref(5)?.as_i64().ok() != Some(copies.timestamp.as_microsecond()) {
-        return differs("timestamp");
-    }
-    let trace = copies.trace_id.as_ref().map(crate::model::TraceId::bytes);
-    if row.get_ref(6)?.as_blob_or_null().ok().flatten() != trace.as_ref().map(|t| &t[..]) {
-        return differs("trace_id");
-    }
-    let texts = [
-        &copies.workflow_id,
-        &copies.agent_id,
-        &copies.policy_id,
-        &copies.decision,
-        &copies.tool,
-        &copies.call_id,
-        &copies.approval_id,
-    ];
-    for (index, (name, expected)) in COPIES.iter().zip(texts).enumerate() {
-        if row.get_ref(7 + index)?.as_str_or_null().ok().flatten() != expected.as_deref() {
-            return differs(name);
+impl Check<'_> {
+    fn page(&mut self) -> Result<Option<BadRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+        )?;
+        let from = if self.at.0 == 0 { i64::MIN } else { self.at.0 };
+        let mut rows = statement.query((from, self.last, PAGE))?;
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            if seq != self.at.0 + 1 {
+                return Ok(Some(if seq > self.at.0 {
+                    missing(self.at.0 + 1)
+                } else {
+                    BadRecord { seq, problem: "it stands before the first record".to_owned() }
+                }));
+            }
+            match self.row(row, seq)? {
+                Ok(hash) => self.at = (seq, hash),
+                Err(problem) => return Ok(Some(BadRecord { seq, problem })),
+            }
+            self.records += 1;
+            let block = index::block_of(seq);
+            if seq == index::before(block + 1) {
+                let contents = std::mem::take(&mut self.contents);
+                let count = self.counts.get(&block).copied().unwrap_or_default();
+                if let Some((seq, problem)) = contents.differs(self.connection, block, count)? {
+                    return Ok(Some(BadRecord { seq, problem }));
+                }
+            }
         }
+        Ok(None)
     }
-    Ok(Ok(hash))
+
+    /// The record's hash, or what is wrong with it.
+    fn row(&mut self, row: &Row<'_>, seq: i64) -> Result<Result<chain::Hash, String>, StoreError> {
+        let prev = &self.at.1;
+        if row.get_ref(1)?.as_blob().unwrap_or_default() != prev {
+            return Ok(Err("its prev_hash is not the hash of the record before".to_owned()));
+        }
+        let Ok(body) = row.get_ref(3)?.as_str() else {
+            return Ok(Err("its body is not text".to_owned()));
+        };
+        let hash = chain::link(prev, seq, body);
+        if row.get_ref(2)?.as_blob().unwrap_or_default() != hash {
+            return Ok(Err("its hash is not that of its body".to_owned()));
+        }
+        Ok(Members::read(body).map(|members| {
+            self.contents.add(seq, &members.terms());
+            hash
+        }))
+    }
 }

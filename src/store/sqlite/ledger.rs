@@ -1,11 +1,14 @@
 //! The writer's image of every counter. It is a fold over tables that any process may append to, and holds
 //! while nobody else has committed; after that the new part is read, inside the writing transaction.
 
-use super::window::{Hand, MINUTE, Moved, Rolling, Usage};
-use crate::store::StoreError;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use super::{
+    entries::{self, Entry, Grant},
+    window::{Hand, MINUTE, Moved, Rolling, Usage},
+};
+use crate::store::{StoreError, chain};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use sha2::{Digest as _, Sha256};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Calendar counters are forgotten (and read again when needed) beyond so many.
 const MAX_CACHED: usize = 100_000;
@@ -24,13 +27,20 @@ pub(super) struct Standing {
     dirty: bool,
 }
 
-/// One append to the ledger of rolling windows.
-pub(super) struct Row<'r> {
-    pub(super) at: i64,
-    pub(super) amends: Option<i64>,
-    pub(super) usage: Usage,
-    pub(super) repeat: Option<i64>,
-    pub(super) counters: &'r [i64],
+/// The end of the chain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) seq: i64,
+    pub(super) hash: chain::Hash,
+    /// Whether this transaction moved it.
+    pub(super) moved: bool,
+}
+
+/// An open call of any process, and the row that says so.
+#[derive(Clone, Debug)]
+struct Open {
+    row: i64,
+    grant: Grant,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +50,12 @@ pub(super) struct Ledger {
     dirty: Vec<Window>,
     rolling: HashMap<i64, Rolling>,
     repeats: Repeats,
+    /// By the `seq` of their decisions.
+    open: BTreeMap<i64, Open>,
     last_n: i64,
+    /// The entries of this transaction, and the latest time in them.
+    written: Vec<u8>,
+    latest: Option<i64>,
     hand: Hand,
     pruned_at: i64,
     old_windows_dropped: bool,
@@ -98,66 +113,79 @@ pub(super) fn repeat_key(agent: &str, digest: &str) -> i64 {
     hash.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
-pub(super) fn pack(numbers: &[i64]) -> Vec<u8> {
-    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
-}
-
-pub(super) fn unpack(bytes: &[u8]) -> impl Iterator<Item = i64> {
-    bytes.as_chunks::<8>().0.iter().map(|chunk| i64::from_le_bytes(*chunk))
-}
-
 impl Ledger {
     /// Reads what other processes have appended.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.windows.clear();
         self.dirty.clear();
-        let mut statement = connection.prepare_cached(
-            "SELECT n, at, amends, tokens, cost, repeat, counters FROM ledger WHERE n > ?1 ORDER BY n",
-        )?;
+        // Rows that were taken out before they were read here may have closed calls.
+        let first: Option<i64> =
+            connection.prepare_cached("SELECT min(n) FROM ledger")?.query_row([], |row| row.get(0))?;
+        if first.is_some_and(|first| first > self.last_n + 1) {
+            self.rolling.clear();
+            self.repeats = Repeats::default();
+            self.open.clear();
+        }
+        let mut statement =
+            connection.prepare_cached("SELECT n, entries FROM ledger WHERE n > ?1 ORDER BY n")?;
         let mut rows = statement.query([self.last_n])?;
         while let Some(row) = rows.next()? {
             let n: i64 = row.get(0)?;
-            let amends: Option<i64> = row.get(2)?;
-            let usage = Usage { calls: i64::from(amends.is_none()), tokens: row.get(3)?, cost: row.get(4)? };
-            let repeat: Option<i64> = row.get(5)?;
-            let counters: Vec<i64> = unpack(row.get_ref(6)?.as_blob().unwrap_or_default()).collect();
-            self.apply(n, &Row { at: row.get(1)?, amends, usage, repeat, counters: &counters });
+            let entries = entries::read(row.get_ref(1)?.as_blob().unwrap_or_default())
+                .ok_or_else(|| StoreError::Damaged(format!("row {n} of the ledger cannot be read")))?;
+            entries.into_iter().for_each(|entry| self.apply(n, entry));
+            self.last_n = n;
         }
         Ok(())
     }
 
-    fn apply(&mut self, n: i64, row: &Row<'_>) {
-        self.last_n = n;
-        for counter in row.counters {
-            let rolling = self.rolling.entry(*counter).or_default();
-            match row.amends {
-                Some(of) => rolling.amend(of, row.usage),
-                None => rolling.push(n, row.at, row.usage),
+    fn apply(&mut self, row: i64, entry: Entry) {
+        match entry {
+            Entry::Granted(grant) => {
+                for counter in &grant.rolling {
+                    self.rolling.entry(*counter).or_default().push(grant.seq, grant.at, grant.usage());
+                }
+                if let Some(key) = grant.repeat {
+                    self.repeats.push(grant.at, key);
+                }
+                self.open.insert(grant.seq, Open { row, grant });
             }
-        }
-        if let Some(key) = row.repeat {
-            self.repeats.push(row.at, key);
+            Entry::Carried(grant) => {
+                self.open.insert(grant.seq, Open { row, grant });
+            }
+            Entry::Closed { seq, change } => {
+                let Some(Open { grant, .. }) = self.open.remove(&seq) else { return };
+                if change != Usage::default() {
+                    for counter in &grant.rolling {
+                        self.rolling.entry(*counter).or_default().amend(seq, change);
+                    }
+                }
+            }
+            Entry::Asked { at, repeat } => self.repeats.push(at, repeat),
         }
     }
 
-    /// Appends a row and says which.
-    pub(super) fn append(
-        &mut self,
-        insert: &mut CachedStatement<'_>,
-        row: &Row<'_>,
-    ) -> Result<i64, StoreError> {
-        let n = self.last_n + 1;
-        insert.execute(params![
-            n,
-            row.at,
-            row.amends,
-            row.usage.tokens,
-            row.usage.cost,
-            row.repeat,
-            pack(row.counters)
-        ])?;
-        self.apply(n, row);
-        Ok(n)
+    /// Puts an entry into this transaction's row.
+    pub(super) fn append(&mut self, at: i64, entry: Entry) {
+        entries::write(&mut self.written, &entry);
+        self.latest = self.latest.max(Some(at));
+        self.apply(self.last_n + 1, entry);
+    }
+
+    /// An open call, of whichever process.
+    pub(super) fn open(&self, seq: i64) -> Option<&Grant> {
+        self.open.get(&seq).map(|open| &open.grant)
+    }
+
+    /// The decisions of all open calls, or of one process's.
+    pub(super) fn open_seqs(&self, owner: Option<i64>) -> Vec<i64> {
+        let of = |open: &&Open| owner.is_none_or(|owner| open.grant.owner == owner);
+        self.open.values().filter(of).map(|open| open.grant.seq).collect()
+    }
+
+    /// How many calls are open, in all processes.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
     }
 
     /// The number of a counter, which never changes.
@@ -248,8 +276,15 @@ impl Ledger {
         Some(at.saturating_add(MINUTE))
     }
 
-    /// Writes the windows that changed, and now and then takes out what no window needs any more.
-    pub(super) fn flush(&mut self, connection: &Connection, now: Option<i64>) -> Result<(), StoreError> {
+    /// Writes the windows that changed, and this transaction's row where something happened in it; now and then takes
+    /// out what no window needs any more. The row holds the head of the chain as it is after this transaction.
+    pub(super) fn flush(
+        &mut self,
+        connection: &Connection,
+        insert: &mut CachedStatement<'_>,
+        now: Option<i64>,
+        head: &Head,
+    ) -> Result<(), StoreError> {
         if !self.dirty.is_empty() {
             let mut upsert = connection.prepare_cached(
                 "INSERT INTO usage (counter, start, calls, tokens, cost, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -274,35 +309,58 @@ impl Ledger {
         if self.windows.len() > MAX_CACHED {
             self.windows.clear();
         }
+        let mut before = None;
         if let Some(now) = now {
             self.hand.to(now);
             if self.pruned_at.abs_diff(self.hand.reached) > 1_000_000 {
                 self.pruned_at = self.hand.reached;
-                self.prune(connection, self.hand.reached)?;
+                before = self.prune(connection, self.hand.reached)?;
             }
+        }
+        if head.moved || !self.written.is_empty() {
+            self.last_n += 1;
+            let at = self.latest.take().or(now).unwrap_or_default();
+            insert.execute((self.last_n, at, head.seq, head.hash, self.written.as_slice()))?;
+            self.written.clear();
+        }
+        if let Some(before) = before {
+            connection.prepare_cached("DELETE FROM ledger WHERE n < ?1")?.execute([before])?;
         }
         Ok(())
     }
 
-    fn prune(&mut self, connection: &Connection, now: i64) -> Result<(), StoreError> {
+    /// Forgets what has left every window, and says before which row nothing is needed: calls that were granted there
+    /// and are still open are carried into this transaction's row.
+    fn prune(&mut self, connection: &Connection, now: i64) -> Result<Option<i64>, StoreError> {
         self.repeats.advance(now);
         self.rolling.retain(|_, rolling| {
             rolling.advance(now);
             !rolling.is_empty()
         });
-        // The last row stays: every process counts on from it. Rows from a clock that was far ahead go.
-        connection
-            .prepare_cached(
-                "DELETE FROM ledger WHERE n < min(?2, coalesce(
-                   (SELECT n FROM ledger WHERE at > ?1 AND at < ?3 ORDER BY n LIMIT 1), ?2))",
-            )?
-            .execute((now.saturating_sub(KEPT), self.last_n, now.saturating_add(KEPT)))?;
         if !self.old_windows_dropped {
             self.old_windows_dropped = true;
             let days_62 = 62 * 24 * 60 * MINUTE;
             connection
                 .execute("DELETE FROM usage WHERE start > 0 AND start < ?1", [now.saturating_sub(days_62)])?;
         }
-        Ok(())
+        // The last row stays: every process counts on from it, and it notes the chain's head. Rows from a clock that was
+        // far ahead go.
+        let oldest: Option<i64> = connection
+            .prepare_cached("SELECT n FROM ledger WHERE at > ?1 AND at < ?2 ORDER BY n LIMIT 1")?
+            .query_row((now.saturating_sub(KEPT), now.saturating_add(KEPT)), |row| row.get(0))
+            .optional()?;
+        let before = oldest.unwrap_or(self.last_n).min(self.last_n);
+        let first: Option<i64> = connection
+            .prepare_cached("SELECT min(n) FROM ledger")?
+            .query_row([], |row| row.get(0))?;
+        if first.is_none_or(|first| first >= before) {
+            return Ok(None);
+        }
+        let carried: Vec<Grant> =
+            self.open.values().filter(|open| open.row < before).map(|open| open.grant.clone()).collect();
+        for grant in carried {
+            self.append(now, Entry::Carried(grant));
+        }
+        Ok(Some(before))
     }
 }

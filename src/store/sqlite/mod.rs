@@ -6,10 +6,14 @@
 mod approvals;
 mod calls;
 mod checkpoint;
+mod entries;
 mod events;
+mod index;
+mod learned;
 mod ledger;
 mod limits;
 mod owners;
+mod queue;
 mod readers;
 mod schema;
 mod usage;
@@ -28,6 +32,7 @@ use crate::{
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use owners::{OwnerLock, Probe};
+use queue::Queue;
 use parking_lot::Mutex;
 use readers::Readers;
 use rusqlite::Connection;
@@ -36,12 +41,12 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, SyncSender, TrySendError},
+        mpsc,
     },
     thread::JoinHandle,
 };
 use tokio::sync::{broadcast, watch as signal};
-use writer::{Message, QUEUE, Tx, job};
+use writer::{Job, Kind, Tx, job};
 
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 8_192;
@@ -81,7 +86,7 @@ pub struct SqliteStore {
     data_dir: PathBuf,
     owner: OwnerId,
     shared: Arc<Shared>,
-    queue: SyncSender<Message>,
+    queue: Arc<Queue>,
     readers: Arc<Readers>,
     lock: Mutex<Option<OwnerLock>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -94,7 +99,7 @@ struct Delivery {
     admission: Option<Admission>,
     call_id: Option<CallId>,
     shared: Arc<Shared>,
-    queue: SyncSender<Message>,
+    queue: Arc<Queue>,
 }
 
 impl Delivery {
@@ -107,8 +112,8 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if let (Some(Admission::Granted), Some(call_id)) = (self.admission.take(), self.call_id.take()) {
             self.shared.left.lock().push(call_id);
-            // A full queue or a closed one: the writer looks without being woken, or the next process will.
-            drop(self.queue.try_send(Message::Wake));
+            // Where the writer has ended, the next process does it.
+            self.queue.nudge();
         }
     }
 }
@@ -136,7 +141,7 @@ impl SqliteStore {
             closed: AtomicBool::new(false),
             left: Mutex::new(Vec::new()),
         });
-        let (queue, messages) = mpsc::sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let failed = |e: std::io::Error| StoreError::Failed(format!("a thread could not be started: {e}"));
         let (checkpoint, wanted) = mpsc::sync_channel(1);
@@ -145,9 +150,9 @@ impl SqliteStore {
             thread("store-checkpoint").spawn(move || checkpoint::run(&path, &wanted)).map_err(failed)?;
         }
         let writer = {
-            let shared = shared.clone();
+            let (shared, queue) = (shared.clone(), queue.clone());
             thread("store-writer")
-                .spawn(move || writer::run(&connection, id, &shared, events, &messages, &checkpoint))
+                .spawn(move || writer::run(&connection, id, &shared, events, &queue, &checkpoint))
                 .map_err(failed)?
         };
         let watcher = {
@@ -172,32 +177,11 @@ impl SqliteStore {
         &self.path
     }
 
-    fn send(&self, message: Message) -> Result<(), StoreError> {
+    fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         if self.shared.is_closed() {
             return Err(StoreError::Closed);
         }
-        self.queue.try_send(message).map_err(|e| match e {
-            TrySendError::Full(_) => StoreError::Overloaded,
-            TrySendError::Disconnected(_) => StoreError::Closed,
-        })
-    }
-
-    /// Queues a message that a full queue must not lose: the call it settles is over, and nobody may be waiting for the
-    /// answer. There is at most one per call in flight.
-    fn send_for_certain(&self, message: Message) -> Result<(), StoreError> {
-        if self.shared.is_closed() {
-            return Err(StoreError::Closed);
-        }
-        match self.queue.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Disconnected(_)) => Err(StoreError::Closed),
-            Err(TrySendError::Full(message)) => {
-                let queue = self.queue.clone();
-                let runtime = tokio::runtime::Handle::try_current().map_err(|_| StoreError::Overloaded)?;
-                runtime.spawn_blocking(move || drop(queue.send(message)));
-                Ok(())
-            }
-        }
+        self.queue.push(job)
     }
 
     /// Queues an operation at once, before the future is first polled, and answers when it is committed.
@@ -205,8 +189,8 @@ impl SqliteStore {
         &self,
         work: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        let (job, answer) = job(false, work, |value| value);
-        let sent = self.send(Message::Run(job));
+        let (job, answer) = job(Kind::Awaited, work, |value| value);
+        let sent = self.send(job);
         async move {
             sent?;
             answer.await.unwrap_or(Err(StoreError::Closed))
@@ -284,13 +268,11 @@ impl SqliteStore {
         // Calls that are still open stay open: the lock goes, and the next process settles them.
         let gone = self
             .write(move |tx| {
-                tx.connection.execute(
-                    "DELETE FROM owners WHERE owner = ?1
-                     AND NOT EXISTS (SELECT 1 FROM open_calls WHERE open_calls.owner = owners.id)",
-                    [owner.as_str()],
-                )?;
-                let named = "SELECT NOT EXISTS (SELECT 1 FROM owners WHERE owner = ?1)";
-                Ok(tx.connection.query_row(named, [owner.as_str()], |row| row.get::<_, bool>(0))?)
+                if calls::has_open(tx) {
+                    return Ok(false);
+                }
+                tx.connection.execute("DELETE FROM owners WHERE owner = ?1", [owner.as_str()])?;
+                Ok(true)
             })
             .await
             .unwrap_or(false);
@@ -301,9 +283,8 @@ impl SqliteStore {
         let queue = self.queue.clone();
         let writer = self.writer.lock().take();
         let end = move || {
-            // The queue may be full; the writer is emptying it.
-            if queue.send(Message::Close).is_ok()
-                && let Some(writer) = writer
+            queue.close();
+            if let Some(writer) = writer
                 && writer.join().is_err()
             {
                 tracing::error!("store.writer_panicked");
@@ -323,6 +304,7 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
+        self.queue.close();
         self.watcher.thread().unpark();
     }
 }
@@ -333,8 +315,8 @@ impl Store for SqliteStore {
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
         let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request);
         let finish = move |admission| Delivery { admission: Some(admission), call_id, shared, queue };
-        let (job, answer) = job(true, work, finish);
-        let sent = self.send(Message::Run(job));
+        let (job, answer) = job(Kind::OnlyIfAwaited, work, finish);
+        let sent = self.send(job);
         async move {
             sent?;
             let delivery = answer.await.unwrap_or(Err(StoreError::Closed))?;
@@ -344,8 +326,9 @@ impl Store for SqliteStore {
     }
 
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
-        let (job, answer) = job(false, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
-        let sent = self.send_for_certain(Message::Settle(job));
+        let (job, answer) = job(Kind::Aside, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
+        let sent =
+            if self.shared.is_closed() { Err(StoreError::Closed) } else { self.queue.push_settlement(job) };
         async move {
             sent?;
             answer.await.unwrap_or(Err(StoreError::Closed))

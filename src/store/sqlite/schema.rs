@@ -7,59 +7,43 @@ use std::{fs, path::Path, time::Duration};
 /// Marks the file as Tollgate's ("Toll").
 const APPLICATION_ID: i32 = 0x546f_6c6c;
 
-/// One step per version; `user_version` says how many have been made.
-const MIGRATIONS: &[&str] = &[V1];
+/// The oldest version that can be brought up to date; those before it were never released.
+const OLDEST: i64 = 2;
 
-/// `WITHOUT ROWID` and the like are chosen by measurement: appends at the end of a b-tree are the cheapest.
-const V1: &str = "
+/// The first step makes [`OLDEST`], each further one the next version.
+const MIGRATIONS: &[&str] = &[V2];
+
+/// Chosen by measurement: a commit costs what it touches of pages, and appends at the end of a b-tree touch fewest. Hence
+/// no index on `events` (`blocks` and `postings` are it), and one row of `ledger` for all that one transaction did.
+const V2: &str = "
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,
   prev_hash BLOB NOT NULL,
   hash BLOB NOT NULL,
-  body TEXT NOT NULL,
-  event_type TEXT NOT NULL,
-  timestamp INTEGER NOT NULL,
-  trace_id BLOB,
-  workflow_id TEXT,
-  agent_id TEXT,
-  policy_id TEXT,
-  decision TEXT,
-  tool TEXT,
-  call_id TEXT,
-  approval_id TEXT
+  body TEXT NOT NULL
 ) STRICT;
-CREATE INDEX events_trace ON events(trace_id) WHERE trace_id IS NOT NULL;
-CREATE INDEX events_workflow ON events(workflow_id) WHERE workflow_id IS NOT NULL;
-CREATE INDEX events_agent ON events(agent_id) WHERE agent_id IS NOT NULL;
-CREATE INDEX events_policy ON events(policy_id) WHERE policy_id IS NOT NULL;
-CREATE INDEX events_call ON events(call_id) WHERE call_id IS NOT NULL;
-CREATE INDEX events_approval ON events(approval_id) WHERE approval_id IS NOT NULL;
-CREATE INDEX events_time ON events(timestamp);
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events
   BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_no_delete BEFORE DELETE ON events
   BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 
-CREATE TABLE chain_head (
-  id INTEGER PRIMARY KEY CHECK (id = 1),
-  seq INTEGER NOT NULL,
-  hash BLOB NOT NULL
+CREATE TABLE blocks (
+  block INTEGER PRIMARY KEY,
+  first_at INTEGER NOT NULL,
+  last_at INTEGER NOT NULL,
+  keys INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE postings (
+  key BLOB NOT NULL,
+  block INTEGER NOT NULL,
+  PRIMARY KEY (key, block)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE owners (
   id INTEGER PRIMARY KEY,
   owner TEXT NOT NULL UNIQUE,
   lock_path TEXT NOT NULL
-) STRICT;
-
-CREATE TABLE open_calls (
-  seq INTEGER PRIMARY KEY,
-  call_id TEXT NOT NULL,
-  owner INTEGER NOT NULL,
-  tokens INTEGER NOT NULL,
-  cost INTEGER NOT NULL,
-  ledger INTEGER,
-  counters BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE counters (
@@ -83,11 +67,9 @@ CREATE TABLE usage (
 CREATE TABLE ledger (
   n INTEGER PRIMARY KEY,
   at INTEGER NOT NULL,
-  amends INTEGER,
-  tokens INTEGER NOT NULL,
-  cost INTEGER NOT NULL,
-  repeat INTEGER,
-  counters BLOB NOT NULL
+  seq INTEGER NOT NULL,
+  hash BLOB NOT NULL,
+  entries BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE learned (
@@ -242,7 +224,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// Two processes that open a new file at once meet at the lock; the second finds the work done.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let newest = OLDEST + i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX) - 1;
     let run = |connection: &mut Connection| -> rusqlite::Result<Result<(), StoreError>> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -261,7 +243,14 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
                 path.display()
             ))));
         }
-        let done = usize::try_from(version).unwrap_or(0);
+        if (1..OLDEST).contains(&version) {
+            return Ok(Err(StoreError::Failed(format!(
+                "`{}` has schema version {version}, made by a Tollgate that was never released: export it with that one \
+                 (`tollgate audit export`), then move the file away",
+                path.display()
+            ))));
+        }
+        let done = usize::try_from((version - OLDEST + 1).max(0)).unwrap_or(0);
         if done < MIGRATIONS.len() {
             for step in MIGRATIONS.iter().skip(done) {
                 transaction.execute_batch(step)?;

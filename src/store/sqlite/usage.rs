@@ -1,8 +1,8 @@
 //! Where the counters stand, for people to read.
 
 use super::{
-    ledger::unpack,
-    window::{MINUTE, Rolling, Usage, start_of},
+    ledger::Ledger,
+    window::{Usage, start_of},
 };
 use crate::{
     cost::BudgetWindow,
@@ -11,7 +11,6 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
-use std::collections::HashMap;
 
 /// The kinds of counters: the window's word, or `rate` for a rulebook policy's minute.
 fn window_of(kind: &str) -> Option<BudgetWindow> {
@@ -29,7 +28,8 @@ fn window_of(kind: &str) -> Option<BudgetWindow> {
 pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
     let snapshot = connection.unchecked_transaction()?;
     let now = now.as_microsecond();
-    let mut rolling = rolling(&snapshot, now)?;
+    let mut ledger = Ledger::default();
+    ledger.refresh(&snapshot)?;
     let mut counters = snapshot
         .prepare_cached("SELECT id, kind, policy_id, key FROM counters ORDER BY policy_id, key, kind")?;
     let mut current =
@@ -47,7 +47,7 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<Budget
                 })
                 .optional()?
                 .unwrap_or_default(),
-            None => rolling.get_mut(&id).map(|r| r.used(now)).unwrap_or_default(),
+            None => ledger.rolling(id).used(now),
         };
         if usage == Usage::default() {
             continue;
@@ -64,26 +64,6 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<Budget
         });
     }
     Ok(found)
-}
-
-fn rolling(connection: &Connection, now: i64) -> Result<HashMap<i64, Rolling>, StoreError> {
-    let mut counters: HashMap<i64, Rolling> = HashMap::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT n, at, amends, tokens, cost, counters FROM ledger WHERE at > ?1 AND length(counters) > 0 ORDER BY n",
-    )?;
-    let mut rows = statement.query([now.saturating_sub(MINUTE)])?;
-    while let Some(row) = rows.next()? {
-        let (n, at, amends): (i64, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let usage = Usage { calls: i64::from(amends.is_none()), tokens: row.get(3)?, cost: row.get(4)? };
-        for counter in unpack(row.get_ref(5)?.as_blob().unwrap_or_default()) {
-            let rolling = counters.entry(counter).or_default();
-            match amends {
-                Some(of) => rolling.amend(of, usage),
-                None => rolling.push(n, at, usage),
-            }
-        }
-    }
-    Ok(counters)
 }
 
 /// Result tokens per tool, rounded up.

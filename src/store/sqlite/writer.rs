@@ -1,7 +1,13 @@
 //! The one writer of a process: a thread with a bounded queue, and group commit. It drains what is queued,
 //! runs it in one transaction, commits once and then answers everybody.
 
-use super::{Shared, checkpoint, ledger::Ledger};
+use super::{
+    Shared, checkpoint,
+    index::{Index, Terms},
+    learned::Learned,
+    ledger::{Head, Ledger},
+    queue::{Queue, Taken},
+};
 use crate::{
     model::{CallId, Event, EventDraft},
     store::{StoreError, chain},
@@ -18,25 +24,13 @@ use tokio::sync::{broadcast, oneshot};
 /// Operations in one transaction.
 const BATCH: usize = 512;
 
-/// Operations that may wait. Beyond it the store is overloaded and refuses: it must not grow without bound.
-pub(super) const QUEUE: usize = 8_192;
-
-/// What reaches the writer.
-pub(super) enum Message {
-    Run(Box<dyn Job>),
-    /// Nobody waits for it: it goes with the next group, or after [`PATIENCE`].
-    Settle(Box<dyn Job>),
-    /// Look at the calls whose callers left.
-    Wake,
-    /// Finish what is queued, then end.
-    Close,
-}
-
 /// One operation. It may run more than once, since a batch in which any operation fails is rolled back
 /// and run again one by one; only the last run is committed.
 pub(super) trait Job: Send {
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+    /// Whether somebody waits for it.
+    fn wanted(&self) -> bool;
 }
 
 struct Task<T, R, W, F> {
@@ -45,8 +39,18 @@ struct Task<T, R, W, F> {
     /// Makes the answer, once the value is committed.
     finish: F,
     reply: oneshot::Sender<Result<R, StoreError>>,
-    /// Not run at all where nobody waits any more.
-    only_if_wanted: bool,
+    kind: Kind,
+}
+
+/// Whom an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Somebody waits for the answer; it is done in any case.
+    Awaited,
+    /// Not done at all where nobody waits any more.
+    OnlyIfAwaited,
+    /// Nobody waits for it.
+    Aside,
 }
 
 impl<T, R, W, F> Job for Task<T, R, W, F>
@@ -58,7 +62,7 @@ where
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         self.value = None;
-        if self.only_if_wanted && self.reply.is_closed() {
+        if self.kind == Kind::OnlyIfAwaited && self.reply.is_closed() {
             return Ok(());
         }
         self.value = Some((self.work)(tx)?);
@@ -77,13 +81,17 @@ where
             tracing::error!(error = %error, "a record nobody waits for was not written");
         }
     }
+
+    fn wanted(&self) -> bool {
+        self.kind != Kind::Aside
+    }
 }
 
 /// An operation's answer, on its way.
 pub(super) type Reply<R> = oneshot::Receiver<Result<R, StoreError>>;
 
 /// Makes a job and the place where its answer comes.
-pub(super) fn job<T, R, W, F>(only_if_wanted: bool, work: W, finish: F) -> (Box<dyn Job>, Reply<R>)
+pub(super) fn job<T, R, W, F>(kind: Kind, work: W, finish: F) -> (Box<dyn Job>, Reply<R>)
 where
     T: Send + 'static,
     R: Send + 'static,
@@ -91,53 +99,32 @@ where
     F: FnOnce(T) -> R + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Task { work, value: None, finish, reply, only_if_wanted }), answer)
-}
-
-/// A call that this process has open.
-#[derive(Clone, Debug)]
-pub(super) struct OpenCall {
-    pub(super) seq: i64,
-    pub(super) tokens: i64,
-    pub(super) cost: i64,
-    /// Its row in the ledger of rolling windows.
-    pub(super) ledger: Option<i64>,
-    pub(super) rolling: Vec<i64>,
-    pub(super) windows: Vec<(i64, i64)>,
+    (Box::new(Task { work, value: None, finish, reply, kind }), answer)
 }
 
 struct Statements<'c> {
     begin: CachedStatement<'c>,
     commit: CachedStatement<'c>,
     version: CachedStatement<'c>,
-    last: CachedStatement<'c>,
-    head: CachedStatement<'c>,
     insert_event: CachedStatement<'c>,
-    set_head: CachedStatement<'c>,
-}
-
-/// The statements that every call needs.
-pub(super) struct CallStatements<'c> {
-    pub(super) insert_open: CachedStatement<'c>,
-    pub(super) delete_open: CachedStatement<'c>,
-    pub(super) insert_ledger: CachedStatement<'c>,
+    insert_ledger: CachedStatement<'c>,
 }
 
 /// The open transaction, and what the writer remembers between transactions.
 pub(super) struct Tx<'c> {
     pub(super) connection: &'c Connection,
     statements: Statements<'c>,
-    pub(super) calls: CallStatements<'c>,
     pub(super) owner: i64,
     pub(super) ledger: Ledger,
-    pub(super) open: HashMap<CallId, OpenCall>,
-    pub(super) learned: HashMap<String, i64>,
+    /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
+    pub(super) open: HashMap<CallId, i64>,
+    pub(super) learned: Learned,
+    index: Index,
     /// The latest time that any operation of this transaction named, in microseconds.
     pub(super) now: Option<i64>,
     pub(super) approvals_changed: bool,
     version: Option<i64>,
-    head: (i64, chain::Hash),
-    appended: bool,
+    head: Head,
     /// Bytes of records since the last checkpoint was asked for.
     written: usize,
     shared: Arc<Shared>,
@@ -156,42 +143,24 @@ impl<'c> Tx<'c> {
             begin: connection.prepare_cached("BEGIN IMMEDIATE")?,
             commit: connection.prepare_cached("COMMIT")?,
             version: connection.prepare_cached("PRAGMA data_version")?,
-            last: connection.prepare_cached("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?,
-            head: connection.prepare_cached("SELECT seq, hash FROM chain_head")?,
-            insert_event: connection.prepare_cached(
-                "INSERT INTO events (seq, prev_hash, hash, body, event_type, timestamp, trace_id, workflow_id,
-                   agent_id, policy_id, decision, tool, call_id, approval_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-            )?,
-            set_head: connection.prepare_cached(
-                "INSERT INTO chain_head (id, seq, hash) VALUES (1, ?1, ?2)
-                 ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
-            )?,
-        };
-        let calls = CallStatements {
-            insert_open: connection.prepare_cached(
-                "INSERT INTO open_calls (seq, call_id, owner, tokens, cost, ledger, counters)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?,
-            delete_open: connection.prepare_cached("DELETE FROM open_calls WHERE seq = ?1")?,
+            insert_event: connection
+                .prepare_cached("INSERT INTO events (seq, prev_hash, hash, body) VALUES (?1, ?2, ?3, ?4)")?,
             insert_ledger: connection.prepare_cached(
-                "INSERT INTO ledger (n, at, amends, tokens, cost, repeat, counters)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO ledger (n, at, seq, hash, entries) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
         };
         Ok(Self {
             connection,
             statements,
-            calls,
             owner,
             ledger: Ledger::default(),
             open: HashMap::new(),
-            learned: HashMap::new(),
+            learned: Learned::default(),
+            index: Index::default(),
             now: None,
             approvals_changed: false,
             version: None,
-            head: (0, chain::GENESIS),
-            appended: false,
+            head: Head { seq: 0, hash: chain::GENESIS, moved: false },
             written: 0,
             shared,
             events,
@@ -203,30 +172,37 @@ impl<'c> Tx<'c> {
         self.statements.begin.execute([])?;
         self.now = None;
         self.approvals_changed = false;
-        self.appended = false;
+        self.head.moved = false;
         self.committed.clear();
+        // I10: it changes with every commit of another connection, and is read inside the writing transaction. What
+        // this process knows of chain and counters holds while it stays.
         let version: i64 = self.statements.version.query_row([], |row| row.get(0))?;
-        // I10: the head is read inside the writing transaction, always. The note of it outlives records that
-        // somebody took away: what follows then does not close the gap.
-        let read = |statement: &mut CachedStatement<'_>| {
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        };
-        let last = read(&mut self.statements.last)?.unwrap_or((0, chain::GENESIS));
-        let noted = read(&mut self.statements.head)?.unwrap_or((0, chain::GENESIS));
-        self.head = if noted.0 > last.0 { noted } else { last };
         if self.version != Some(version) {
-            self.learned.clear();
+            self.learned.forget();
+            self.index.forget();
             self.ledger.refresh(self.connection)?;
+            self.read_head()?;
             self.version = Some(version);
         }
         Ok(())
     }
 
+    /// The note of the head outlives records that somebody took away: what follows then does not close the gap.
+    fn read_head(&mut self) -> Result<(), StoreError> {
+        let read = |sql| {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        };
+        let last = read("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
+        let noted = read("SELECT seq, hash FROM ledger ORDER BY n DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
+        let (seq, hash) = if noted.0 > last.0 { noted } else { last };
+        self.head = Head { seq, hash, moved: false };
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.ledger.flush(self.connection, self.now)?;
-        if self.appended {
-            self.statements.set_head.execute((self.head.0, self.head.1))?;
-        }
+        self.ledger.flush(self.connection, &mut self.statements.insert_ledger, self.now, &self.head)?;
+        self.learned.write(self.connection)?;
         if self.approvals_changed {
             self.connection
                 .prepare_cached("UPDATE approvals_generation SET generation = generation + 1")?
@@ -245,7 +221,8 @@ impl<'c> Tx<'c> {
         }
         self.ledger = Ledger::default();
         self.open.clear();
-        self.learned.clear();
+        self.learned.forget();
+        self.index.forget();
         self.version = None;
         self.committed.clear();
     }
@@ -269,28 +246,12 @@ impl<'c> Tx<'c> {
         body: &str,
         limits: impl FnOnce() -> Option<serde_json::Value>,
     ) -> Result<i64, StoreError> {
-        let (last, prev) = self.head;
-        let seq = last + 1;
+        let prev = self.head.hash;
+        let seq = self.head.seq + 1;
         let hash = chain::link(&prev, seq, body);
-        let trace = draft.trace_id.as_ref().map(crate::model::TraceId::bytes);
-        self.statements.insert_event.execute((
-            seq,
-            prev,
-            hash,
-            body,
-            draft.event_type.as_str(),
-            draft.timestamp.as_microsecond(),
-            trace,
-            draft.workflow_id.as_deref(),
-            draft.agent_id.as_deref(),
-            draft.policy_id.as_deref(),
-            draft.decision.map(|d| d.as_str()),
-            draft.tool.as_deref(),
-            draft.call_id.as_deref(),
-            draft.approval_id.as_deref(),
-        ))?;
-        self.head = (seq, hash);
-        self.appended = true;
+        self.statements.insert_event.execute((seq, prev, hash, body))?;
+        self.head = Head { seq, hash, moved: true };
+        self.index.note(self.connection, seq, &Terms::of(draft))?;
         self.written += body.len();
         if self.events.receiver_count() > 0 {
             let mut draft = draft.clone();
@@ -383,65 +344,9 @@ fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>) {
     answer_all(jobs, &Err(error));
 }
 
-/// How long a settlement may wait for a group to go with.
-const PATIENCE: Duration = Duration::from_millis(2);
-
 /// How long a group is gathered where several calls are open: a commit costs as much as several records, and
 /// whoever waits for one would else wait for the one before it. Longer was measured to cost more than it saves.
 const GATHER: Duration = Duration::from_micros(60);
-
-/// What goes into one transaction.
-#[derive(Default)]
-struct Group {
-    jobs: Vec<Box<dyn Job>>,
-    /// Somebody waits for it.
-    wanted: bool,
-    closing: bool,
-}
-
-impl Group {
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Run(job) => {
-                self.wanted = true;
-                self.jobs.push(job);
-            }
-            Message::Settle(job) => self.jobs.push(job),
-            Message::Wake => self.wanted = true,
-            Message::Close => (self.wanted, self.closing) = (true, true),
-        }
-    }
-
-    fn open(&self) -> bool {
-        !self.closing && self.jobs.len() < BATCH
-    }
-
-    fn drain(&mut self, queue: &mpsc::Receiver<Message>) {
-        while self.open()
-            && let Ok(message) = queue.try_recv()
-        {
-            self.take(message);
-        }
-    }
-
-    /// Waits for company as long as that pays: with settlements alone, for somebody who waits; with several calls open,
-    /// for the next of them.
-    fn gather(&mut self, queue: &mpsc::Receiver<Message>, calls: usize) {
-        self.drain(queue);
-        while !self.wanted && self.open() {
-            match queue.recv_timeout(PATIENCE) {
-                Ok(message) => self.take(message),
-                Err(mpsc::RecvTimeoutError::Timeout) => break,
-                Err(mpsc::RecvTimeoutError::Disconnected) => self.closing = true,
-            }
-            self.drain(queue);
-        }
-        if calls > 1 && self.open() {
-            std::thread::sleep(GATHER);
-            self.drain(queue);
-        }
-    }
-}
 
 /// The thread's whole life.
 pub(super) fn run(
@@ -449,30 +354,38 @@ pub(super) fn run(
     owner: i64,
     shared: &Arc<Shared>,
     events: broadcast::Sender<Arc<Event>>,
-    queue: &mpsc::Receiver<Message>,
+    queue: &Arc<Queue>,
     checkpoint: &mpsc::SyncSender<()>,
 ) {
+    /// However the thread ends, nobody waits for it after that.
+    struct End(Arc<Queue>);
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    let _end = End(queue.clone());
     let mut tx = match Tx::new(connection, owner, shared.clone(), events) {
         Ok(tx) => tx,
         // Everything that is asked of the store from now on answers `Closed`.
         Err(error) => return tracing::error!(%error, "store.writer_failed"),
     };
-    let mut group = Group::default();
-    while !group.closing {
-        let Ok(first) = queue.recv() else { break };
-        group.wanted = false;
-        group.take(first);
-        group.gather(queue, tx.open.len());
+    loop {
+        let open = tx.ledger.open_count();
+        let Taken { mut jobs, last } = queue.take(BATCH, |_| (open > 1).then_some(GATHER));
         for call_id in std::mem::take(&mut *shared.left.lock()) {
-            group.jobs.push(job(false, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
+            jobs.push(job(Kind::Aside, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
         }
-        if !group.jobs.is_empty() {
-            execute(&mut tx, &mut group.jobs);
+        if !jobs.is_empty() {
+            execute(&mut tx, &mut jobs);
         }
         if tx.written >= checkpoint::EVERY {
             tx.written = 0;
             // One that is under way already is enough.
             checkpoint.try_send(()).ok();
+        }
+        if last {
+            return;
         }
     }
 }

@@ -1,0 +1,160 @@
+//! What waits for the writer, in order. Callers never wait to put something in: a full queue refuses.
+
+use super::writer::Job;
+use crate::store::StoreError;
+use parking_lot::{Condvar, Mutex};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Operations that may wait. Beyond it the store is overloaded and refuses: it must not grow without bound.
+const MOST: usize = 8_192;
+
+/// How long a settlement may wait for a group to go with.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// How the writer waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waiting {
+    #[default]
+    No,
+    /// For anything.
+    Idle,
+    /// For somebody who wants an answer: settlements alone do not wake it.
+    Patient,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Box<dyn Job>>,
+    /// How many of them somebody waits for.
+    wanted: usize,
+    /// There is something to look at beside the jobs.
+    nudged: bool,
+    closing: bool,
+    /// The writer has ended.
+    closed: bool,
+    waiting: Waiting,
+}
+
+/// The queue of one writer.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Queue")
+    }
+}
+
+/// What the writer got.
+pub(super) struct Taken {
+    pub(super) jobs: Vec<Box<dyn Job>>,
+    /// Nothing comes after it.
+    pub(super) last: bool,
+}
+
+impl Queue {
+    /// Puts an operation in for which somebody waits.
+    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        if state.closing || state.closed {
+            return Err(StoreError::Closed);
+        }
+        if state.jobs.len() >= MOST {
+            return Err(StoreError::Overloaded);
+        }
+        state.jobs.push_back(job);
+        state.wanted += 1;
+        self.wake(&mut state, false);
+        Ok(())
+    }
+
+    /// Puts a settlement in, which goes with the next group or after [`PATIENCE`]. A full queue must not lose it: the call
+    /// is over, and there is at most one for each call in flight.
+    pub(super) fn push_settlement(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        if state.closing || state.closed {
+            return Err(StoreError::Closed);
+        }
+        state.jobs.push_back(job);
+        self.wake(&mut state, true);
+        Ok(())
+    }
+
+    /// Makes the writer look.
+    pub(super) fn nudge(&self) {
+        let mut state = self.state.lock();
+        state.nudged = true;
+        self.wake(&mut state, false);
+    }
+
+    /// The writer finishes what is queued and ends.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closing = true;
+        self.wake(&mut state, false);
+    }
+
+    /// The writer has ended: what is queued is dropped, and whoever waits for it is told so by that.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let left = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(left);
+    }
+
+    fn wake(&self, state: &mut State, settlement: bool) {
+        let wakes = match state.waiting {
+            Waiting::No => false,
+            Waiting::Idle => true,
+            Waiting::Patient => !settlement,
+        };
+        if wakes {
+            state.waiting = Waiting::No;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until there is something to do, and then, where `company` says so of the number that waits, a little more so
+    /// that others come along; takes at most `most`.
+    #[expect(clippy::disallowed_methods, reason = "a waiting time, which decides nothing that is recorded")]
+    pub(super) fn take(&self, most: usize, company: impl FnOnce(usize) -> Option<Duration>) -> Taken {
+        let mut state = self.state.lock();
+        let mut until: Option<Instant> = None;
+        loop {
+            if state.wanted > 0 || state.nudged || state.closing {
+                break;
+            }
+            if state.jobs.is_empty() {
+                state.waiting = Waiting::Idle;
+                self.changed.wait(&mut state);
+            } else {
+                let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
+                state.waiting = Waiting::Patient;
+                if self.changed.wait_until(&mut state, until).timed_out() {
+                    break;
+                }
+            }
+        }
+        state.waiting = Waiting::No;
+        if !state.closing
+            && let Some(pause) = company(state.jobs.len())
+        {
+            drop(state);
+            std::thread::sleep(pause);
+            state = self.state.lock();
+        }
+        let count = state.jobs.len().min(most);
+        let jobs: Vec<Box<dyn Job>> = state.jobs.drain(..count).collect();
+        let wanted = jobs.iter().filter(|job| job.wanted()).count();
+        state.wanted = state.wanted.saturating_sub(wanted);
+        state.nudged = false;
+        Taken { jobs, last: state.closing && state.jobs.is_empty() }
+    }
+}
