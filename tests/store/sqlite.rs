@@ -77,9 +77,9 @@ async fn tampering_with_the_index_is_named() {
     let check = async |sql: &str, seq: i64, word: &str| {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
-        // Two blocks and the beginning of a third; one record in the second is another agent's.
+        // Two blocks and the beginning of a third.
         for n in 1..=150 {
-            let mut event = decision(if n == 70 { "b" } else { "a" }, later(start(), n));
+            let mut event = decision("a", later(start(), n));
             event.approval_id = Some("approval".into());
             store.record(vec![event]).await.unwrap();
         }
@@ -90,26 +90,56 @@ async fn tampering_with_the_index_is_named() {
         assert_eq!(bad.seq, seq, "{sql}: {}", bad.problem);
         assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
     };
-    let members = [
-        ('e', "event_type"),
-        ('t', "trace_id"),
-        ('w', "workflow_id"),
-        ('p', "policy_id"),
-        ('d', "decision"),
-        ('o', "tool"),
-        ('c', "call_id"),
-        ('q', "approval_id"),
-    ];
-    for (kind, word) in members {
-        let sql = format!("DELETE FROM postings WHERE substr(key, 1, 1) = x'{:x}' AND block = 1", kind as u32);
-        check(&sql, 65, &format!("`{word}`")).await;
-    }
-    check("DELETE FROM postings WHERE key = CAST('ab' AS BLOB)", 70, "`agent_id`").await;
-    check("UPDATE postings SET key = CAST('ac' AS BLOB) WHERE key = CAST('ab' AS BLOB)", 70, "`agent_id`").await;
-    check("INSERT INTO postings VALUES (CAST('ab' AS BLOB), 0)", 1, "not there").await;
-    check("UPDATE blocks SET keys = keys + 1 WHERE block = 1", 65, "not there").await;
+    check("UPDATE blocks SET terms = substr(terms, 5) WHERE block = 1", 65, "does not find it by").await;
+    check("UPDATE blocks SET terms = zeroblob(length(terms)) WHERE block = 1", 65, "does not find it by").await;
+    check("UPDATE blocks SET terms = CAST(terms || x'ffffffff' AS BLOB) WHERE block = 0", 1, "not there").await;
     check("UPDATE blocks SET last_at = last_at + 1 WHERE block = 0", 1, "`timestamp`").await;
+    check("UPDATE blocks SET first_at = first_at - 1 WHERE block = 1", 65, "`timestamp`").await;
     check("DELETE FROM blocks WHERE block = 1", 65, "nothing").await;
+}
+
+/// R47: what the index says is found, whichever process wrote it and wherever the block ends.
+#[tokio::test]
+async fn events_are_found_by_every_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [open(dir.path()), open(dir.path())];
+    let name = |n: i64| format!("agent-{}", n % 7);
+    for n in 1..=300 {
+        let mut event = decision(&name(n), later(start(), n));
+        if n % 50 == 0 {
+            event.approval_id = Some("approval".into());
+        }
+        stores[usize::try_from(n / 40).unwrap() % 2].record(vec![event]).await.unwrap();
+    }
+    let seqs = async |query: EventQuery| -> Vec<i64> {
+        stores[0].events(query).await.unwrap().iter().map(|event| event.seq).collect()
+    };
+    for newest_first in [false, true] {
+        let check = async |query: EventQuery, fit: &dyn Fn(i64) -> bool| {
+            let mut expect: Vec<i64> = (1..=300).filter(|n| fit(*n)).collect();
+            if newest_first {
+                expect.reverse();
+            }
+            assert_eq!(seqs(EventQuery { newest_first, ..query.clone() }).await, expect, "{query:?}");
+            expect.truncate(3);
+            assert_eq!(seqs(EventQuery { newest_first, limit: 3, ..query.clone() }).await, expect, "{query:?}");
+        };
+        let all = EventQuery::default;
+        check(all(), &|_| true).await;
+        check(EventQuery { agent_id: Some("agent-3".into()), ..all() }, &|n| n % 7 == 3).await;
+        check(EventQuery { approval_id: Some("approval".into()), ..all() }, &|n| n % 50 == 0).await;
+        let both = EventQuery { agent_id: Some("agent-1".into()), approval_id: Some("approval".into()), ..all() };
+        check(both, &|n| n % 7 == 1 && n % 50 == 0).await;
+        check(EventQuery { agent_id: Some("agent-9".into()), ..all() }, &|_| false).await;
+        let since = EventQuery { since: Some(later(start(), 100)), until: Some(later(start(), 210)), ..all() };
+        check(since, &|n| (100..210).contains(&n)).await;
+        let seqs = EventQuery { after_seq: Some(64), until_seq: Some(190), agent_id: Some("agent-2".into()), ..all() };
+        check(seqs, &|n| n > 64 && n <= 190 && n % 7 == 2).await;
+    }
+    let call = stores[1].events(EventQuery { after_seq: Some(69), limit: 1, ..EventQuery::default() }).await.unwrap();
+    let call_id = call[0].draft.call_id.clone();
+    assert_eq!(seqs(EventQuery { call_id, ..EventQuery::default() }).await, [70]);
+    assert_eq!(stores[0].verify().await.unwrap().bad, None);
 }
 
 /// The hashes themselves are recomputed by an attacker from a changed record on: only the noted head tells.

@@ -1,46 +1,15 @@
 //! Reading the chain: queries, the lines of an export, and verification.
 
-use super::index::{self, BLOCK, Contents, Members};
+use super::index::{self, BLOCK, Contents, Members, Wanted};
 use crate::{
     model::{Event, EventDraft},
     store::{BadRecord, ChainReport, EventLine, EventQuery, StoreError, chain},
 };
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
-use std::collections::HashMap;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 
 /// Rows that one read transaction of a verification takes, so that a long one does not hold back the
 /// checkpoint of the WAL. A whole number of blocks.
 const PAGE: i64 = 64 * BLOCK;
-
-/// The blocks that can hold what a query asks for, in its order; `None`: all can.
-fn blocks(connection: &Connection, query: &EventQuery) -> Result<Option<Vec<i64>>, StoreError> {
-    let keys = index::keys_of(query);
-    if keys.is_empty() && query.since.is_none() && query.until.is_none() {
-        return Ok(None);
-    }
-    let mut sql = String::new();
-    let mut values: Vec<Value> = Vec::new();
-    for key in keys {
-        if !sql.is_empty() {
-            sql.push_str(" INTERSECT ");
-        }
-        sql.push_str("SELECT block FROM postings WHERE key = ?");
-        values.push(Value::Blob(key));
-    }
-    if query.since.is_some() || query.until.is_some() {
-        if !sql.is_empty() {
-            sql.push_str(" INTERSECT ");
-        }
-        sql.push_str("SELECT block FROM blocks WHERE last_at >= ? AND first_at <= ?");
-        values.push(Value::from(query.since.map_or(i64::MIN, Timestamp::as_microsecond)));
-        values.push(Value::from(query.until.map_or(i64::MAX, Timestamp::as_microsecond)));
-    }
-    sql.push_str(if query.newest_first { " ORDER BY block DESC" } else { " ORDER BY block" });
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map(params_from_iter(values), |row| row.get(0))?;
-    Ok(Some(found.collect::<Result<_, _>>()?))
-}
 
 /// What a query asks for, read in its order from one state of the database.
 fn each<T>(
@@ -53,48 +22,78 @@ fn each<T>(
     let last: i64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))?;
-    let after = query.after_seq.unwrap_or(0).max(0);
-    let until = query.until_seq.unwrap_or(last).min(last);
-    let spans: Vec<(i64, i64)> = match blocks(connection, query)? {
-        None => vec![(after, until)],
-        Some(blocks) => {
-            let span = |block: i64| (index::before(block), index::before(block + 1));
-            // Of the last block only its records know what is in it.
-            let tail = last.div_euclid(BLOCK);
-            let tail = (!blocks.contains(&tail)).then(|| (index::before(tail), last));
-            let mut spans: Vec<(i64, i64)> = blocks.into_iter().map(span).collect();
-            match tail {
-                Some(tail) if query.newest_first => spans.insert(0, tail),
-                Some(tail) => spans.push(tail),
-                None => {}
-            }
-            spans
-        }
+    let mut reading = Reading {
+        query,
+        statement: connection.prepare_cached(if query.newest_first {
+            "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq DESC"
+        } else {
+            "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"
+        })?,
+        read,
+        after: query.after_seq.unwrap_or(0).max(0),
+        until: query.until_seq.unwrap_or(last).min(last),
+        found: Vec::new(),
     };
-    let mut statement = connection.prepare_cached(if query.newest_first {
-        "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq DESC"
+    let Some(wanted) = Wanted::of(query) else {
+        reading.span(0, last)?;
+        return Ok(reading.found);
+    };
+    // Of the last block only its records know what is in it.
+    let tail = last.div_euclid(BLOCK);
+    if query.newest_first {
+        reading.span(index::before(tail), last)?;
+    }
+    let low = index::block_of(reading.after + 1);
+    let high = index::block_of(reading.until).min(tail - 1);
+    let mut blocks = connection.prepare_cached(if query.newest_first {
+        "SELECT block, first_at, last_at, terms FROM blocks WHERE block >= ?1 AND block <= ?2 ORDER BY block DESC"
     } else {
-        "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"
+        "SELECT block, first_at, last_at, terms FROM blocks WHERE block >= ?1 AND block <= ?2 ORDER BY block"
     })?;
-    let mut found = Vec::new();
-    for (low, high) in spans {
-        let (low, high) = (low.max(after), high.min(until));
-        if low >= high {
-            continue;
-        }
-        let mut rows = statement.query((low, high))?;
-        while let Some(row) = rows.next()? {
-            let body = row.get_ref(3)?.as_str().unwrap_or_default();
-            let members = Members::read(body).map_err(|error| damaged(row, &error))?;
-            if members.fit(query) {
-                found.push(read(row)?);
-                if query.limit > 0 && found.len() >= query.limit {
-                    return Ok(found);
-                }
-            }
+    let mut rows = blocks.query((low, high))?;
+    while !reading.done()
+        && let Some(row) = rows.next()?
+    {
+        if wanted.in_block(row.get(1)?, row.get(2)?, row.get_ref(3)?.as_blob().unwrap_or_default()) {
+            let block: i64 = row.get(0)?;
+            reading.span(index::before(block), index::before(block + 1))?;
         }
     }
-    Ok(found)
+    if !query.newest_first {
+        reading.span(index::before(tail), last)?;
+    }
+    Ok(reading.found)
+}
+
+/// A query being read.
+struct Reading<'q, T, R> {
+    query: &'q EventQuery,
+    statement: CachedStatement<'q>,
+    read: R,
+    after: i64,
+    until: i64,
+    found: Vec<T>,
+}
+
+impl<T, R: Fn(&Row<'_>) -> Result<T, StoreError>> Reading<'_, T, R> {
+    fn done(&self) -> bool {
+        self.query.limit > 0 && self.found.len() >= self.query.limit
+    }
+
+    /// Takes what fits of the records between two `seq`s.
+    fn span(&mut self, low: i64, high: i64) -> Result<(), StoreError> {
+        let mut rows = self.statement.query((low.max(self.after), high.min(self.until)))?;
+        while (self.query.limit == 0 || self.found.len() < self.query.limit)
+            && let Some(row) = rows.next()?
+        {
+            let body = row.get_ref(3)?.as_str().unwrap_or_default();
+            let members = Members::read(body).map_err(|error| damaged(row, &error))?;
+            if members.fit(self.query) {
+                self.found.push((self.read)(row)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn damaged(row: &Row<'_>, error: &dyn std::fmt::Display) -> StoreError {
@@ -148,8 +147,6 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError>
     let last: i64 = connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))?;
-    let mut counts = connection.prepare_cached("SELECT block, count(*) FROM postings GROUP BY block")?;
-    let counts = counts.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // The head may have moved on between the two reads, and then `last` is the newer one.
     let mut check = Check {
         connection,
@@ -157,7 +154,6 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError>
         at: (0, chain::GENESIS),
         records: 0,
         contents: Contents::default(),
-        counts: counts.collect::<Result<_, _>>()?,
     };
     let mut bad = None;
     while bad.is_none() {
@@ -194,8 +190,6 @@ struct Check<'c> {
     records: u64,
     /// Of the block that is being read.
     contents: Contents,
-    /// How many values the index has for each block.
-    counts: HashMap<i64, i64>,
 }
 
 impl Check<'_> {
@@ -222,8 +216,7 @@ impl Check<'_> {
             let block = index::block_of(seq);
             if seq == index::before(block + 1) {
                 let contents = std::mem::take(&mut self.contents);
-                let count = self.counts.get(&block).copied().unwrap_or_default();
-                if let Some((seq, problem)) = contents.differs(self.connection, block, count)? {
+                if let Some((seq, problem)) = contents.differs(self.connection, block)? {
                     return Ok(Some(BadRecord { seq, problem }));
                 }
             }

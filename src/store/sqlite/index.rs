@@ -1,6 +1,7 @@
-//! By what events are found. Records are appended in blocks of a fixed number of `seq`s, and for each block it is kept
-//! which values occur in it: a value that stands in every record costs one row a block instead of one a record.
-//! The block at the end of the chain is not indexed yet, and is looked through.
+//! By what events are found. Records are appended in blocks of a fixed number of `seq`s, and one row a block keeps the
+//! fingerprints of all values that occur in it: a commit must not touch a page for every value of every record. A query
+//! reads these rows in its order, and the records of the blocks that can have what it asks for. The block at the end of
+//! the chain is not indexed yet, and is looked through.
 
 use crate::{
     model::{EventDraft, TraceId},
@@ -9,7 +10,6 @@ use crate::{
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// Records in a block.
@@ -75,41 +75,69 @@ impl<'b> Members<'b> {
             at: self.timestamp.as_microsecond(),
             trace: self.trace_id.as_ref().map(TraceId::bytes),
             texts: [
-                (EVENT_TYPE, Some(&self.event_type)),
-                (WORKFLOW, self.workflow_id.as_deref()),
-                (AGENT, self.agent_id.as_deref()),
-                (POLICY, self.policy_id.as_deref()),
-                (DECISION, self.decision.as_deref()),
-                (TOOL, self.tool.as_deref()),
-                (CALL, self.call_id.as_deref()),
-                (APPROVAL, self.approval_id.as_deref()),
+                (Kind::EventType, Some(&self.event_type)),
+                (Kind::Workflow, self.workflow_id.as_deref()),
+                (Kind::Agent, self.agent_id.as_deref()),
+                (Kind::Policy, self.policy_id.as_deref()),
+                (Kind::Decision, self.decision.as_deref()),
+                (Kind::Tool, self.tool.as_deref()),
+                (Kind::Call, self.call_id.as_deref()),
+                (Kind::Approval, self.approval_id.as_deref()),
             ],
         }
     }
 }
 
-const EVENT_TYPE: u8 = b'e';
-const TRACE: u8 = b't';
-const WORKFLOW: u8 = b'w';
-const AGENT: u8 = b'a';
-const POLICY: u8 = b'p';
-const DECISION: u8 = b'd';
-const TOOL: u8 = b'o';
-const CALL: u8 = b'c';
-const APPROVAL: u8 = b'q';
+/// What a value is of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    EventType,
+    Trace,
+    Workflow,
+    Agent,
+    Policy,
+    Decision,
+    Tool,
+    Call,
+    Approval,
+}
 
-/// What a kind is called in an event.
-fn word(kind: u8) -> &'static str {
-    match kind {
-        EVENT_TYPE => "event_type",
-        TRACE => "trace_id",
-        WORKFLOW => "workflow_id",
-        AGENT => "agent_id",
-        POLICY => "policy_id",
-        DECISION => "decision",
-        TOOL => "tool",
-        CALL => "call_id",
-        _ => "approval_id",
+impl Kind {
+    /// Stands in fingerprints, and so in the file.
+    fn number(self) -> u8 {
+        match self {
+            Self::EventType => 1,
+            Self::Trace => 2,
+            Self::Workflow => 3,
+            Self::Agent => 4,
+            Self::Policy => 5,
+            Self::Decision => 6,
+            Self::Tool => 7,
+            Self::Call => 8,
+            Self::Approval => 9,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::EventType => "event_type",
+            Self::Trace => "trace_id",
+            Self::Workflow => "workflow_id",
+            Self::Agent => "agent_id",
+            Self::Policy => "policy_id",
+            Self::Decision => "decision",
+            Self::Tool => "tool",
+            Self::Call => "call_id",
+            Self::Approval => "approval_id",
+        }
+    }
+
+    /// FNV-1a, folded. Values that share one cost a look at a block too many and nothing else: a record is always held
+    /// against the query itself.
+    fn fingerprint(self, value: &[u8]) -> u32 {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = value.iter().fold(step(0xcbf2_9ce4_8422_2325, &self.number()), step);
+        ((hash >> 32) ^ (hash & 0xffff_ffff)) as u32
     }
 }
 
@@ -117,7 +145,7 @@ fn word(kind: u8) -> &'static str {
 pub(super) struct Terms<'e> {
     at: i64,
     trace: Option<[u8; 16]>,
-    texts: [(u8, Option<&'e str>); 8],
+    texts: [(Kind, Option<&'e str>); 8],
 }
 
 impl<'e> Terms<'e> {
@@ -126,167 +154,127 @@ impl<'e> Terms<'e> {
             at: draft.timestamp.as_microsecond(),
             trace: draft.trace_id.as_ref().map(TraceId::bytes),
             texts: [
-                (EVENT_TYPE, Some(draft.event_type.as_str())),
-                (WORKFLOW, draft.workflow_id.as_deref()),
-                (AGENT, draft.agent_id.as_deref()),
-                (POLICY, draft.policy_id.as_deref()),
-                (DECISION, draft.decision.map(|decision| decision.as_str())),
-                (TOOL, draft.tool.as_deref()),
-                (CALL, draft.call_id.as_deref()),
-                (APPROVAL, draft.approval_id.as_deref()),
+                (Kind::EventType, Some(draft.event_type.as_str())),
+                (Kind::Workflow, draft.workflow_id.as_deref()),
+                (Kind::Agent, draft.agent_id.as_deref()),
+                (Kind::Policy, draft.policy_id.as_deref()),
+                (Kind::Decision, draft.decision.map(|decision| decision.as_str())),
+                (Kind::Tool, draft.tool.as_deref()),
+                (Kind::Call, draft.call_id.as_deref()),
+                (Kind::Approval, draft.approval_id.as_deref()),
             ],
         }
     }
 
-    fn each(&self, key: &mut Vec<u8>, mut with: impl FnMut(&[u8])) {
-        if let Some(trace) = &self.trace {
-            write_key(key, TRACE, &Term::Bytes(trace));
-            with(key);
-        }
-        for (kind, text) in &self.texts {
-            if let Some(text) = text {
-                write_key(key, *kind, &Term::Text(text));
-                with(key);
-            }
-        }
+    fn each(&self) -> impl Iterator<Item = (Kind, u32)> {
+        let trace = self.trace.iter().map(|trace| (Kind::Trace, Kind::Trace.fingerprint(trace)));
+        let texts = self.texts.iter().filter_map(|(kind, text)| {
+            text.map(|text| (*kind, kind.fingerprint(text.as_bytes())))
+        });
+        trace.chain(texts)
     }
 }
 
-/// A value that is looked for.
-enum Term<'t> {
-    Text(&'t str),
-    Bytes(&'t [u8; 16]),
+/// What a block must have to hold what a query asks for.
+pub(super) struct Wanted {
+    fingerprints: Vec<u32>,
+    since: i64,
+    until: i64,
 }
 
-/// Longer texts go by their hash.
-const SHORT: usize = 24;
-
-/// No UTF-8 begins with these bytes: a text is never taken for another kind of key.
-const BYTES: u8 = 0xfe;
-const HASHED: u8 = 0xff;
-
-/// The key of a value. UUIDs go as their bytes, so that those which begin with the time stand side by side.
-fn write_key(key: &mut Vec<u8>, kind: u8, term: &Term<'_>) {
-    key.clear();
-    key.push(kind);
-    match term {
-        Term::Bytes(bytes) => {
-            key.push(BYTES);
-            key.extend_from_slice(*bytes);
+impl Wanted {
+    /// `None`: every block can.
+    pub(super) fn of(query: &EventQuery) -> Option<Self> {
+        let trace = query.trace_id.as_ref().map(TraceId::bytes);
+        let texts = [
+            (Kind::Call, query.call_id.as_deref()),
+            (Kind::Approval, query.approval_id.as_deref()),
+            (Kind::Workflow, query.workflow_id.as_deref()),
+            (Kind::Tool, query.tool.as_deref()),
+            (Kind::Policy, query.policy_id.as_deref()),
+            (Kind::Agent, query.agent_id.as_deref()),
+            (Kind::Decision, query.decision.map(|decision| decision.as_str())),
+            (Kind::EventType, query.event_type.map(|kind| kind.as_str())),
+        ];
+        let terms = Terms { at: 0, trace, texts };
+        let fingerprints: Vec<u32> = terms.each().map(|(_, fingerprint)| fingerprint).collect();
+        if fingerprints.is_empty() && query.since.is_none() && query.until.is_none() {
+            return None;
         }
-        Term::Text(text) if text.len() <= SHORT => key.extend_from_slice(text.as_bytes()),
-        Term::Text(text) => match uuid_bytes(text) {
-            Some(bytes) => {
-                key.push(BYTES);
-                key.extend_from_slice(&bytes);
-            }
-            None => {
-                key.push(HASHED);
-                key.extend(Sha256::digest(text).iter().take(16));
-            }
-        },
+        // Both ends are rounded outwards: the record's own time decides.
+        let since = query.since.map_or(i64::MIN, Timestamp::as_microsecond);
+        let until = query.until.map_or(i64::MAX, Timestamp::as_microsecond);
+        Some(Self { fingerprints, since, until })
     }
-}
 
-fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
-    // Other spellings of a UUID are other texts.
-    let parsed = (text.len() == 36).then(|| uuid::Uuid::try_parse(text).ok()).flatten()?;
-    (!text.bytes().any(|byte| byte.is_ascii_uppercase())).then(|| parsed.into_bytes())
-}
-
-/// The keys that every record a query asks for has.
-pub(super) fn keys_of(query: &EventQuery) -> Vec<Vec<u8>> {
-    let trace = query.trace_id.as_ref().map(TraceId::bytes);
-    // What tells most apart comes first.
-    let terms = [
-        (CALL, query.call_id.as_deref().map(Term::Text)),
-        (APPROVAL, query.approval_id.as_deref().map(Term::Text)),
-        (TRACE, trace.as_ref().map(Term::Bytes)),
-        (WORKFLOW, query.workflow_id.as_deref().map(Term::Text)),
-        (TOOL, query.tool.as_deref().map(Term::Text)),
-        (POLICY, query.policy_id.as_deref().map(Term::Text)),
-        (AGENT, query.agent_id.as_deref().map(Term::Text)),
-        (DECISION, query.decision.map(|decision| Term::Text(decision.as_str()))),
-        (EVENT_TYPE, query.event_type.map(|kind| Term::Text(kind.as_str()))),
-    ];
-    let mut keys = Vec::new();
-    for (kind, term) in terms {
-        if let Some(term) = term {
-            let mut key = Vec::new();
-            write_key(&mut key, kind, &term);
-            keys.push(key);
-        }
+    /// Whether a block can hold it.
+    pub(super) fn in_block(&self, first_at: i64, last_at: i64, terms: &[u8]) -> bool {
+        let chunks = terms.as_chunks::<4>().0;
+        first_at <= self.until
+            && last_at >= self.since
+            && self.fingerprints.iter().all(|wanted| {
+                chunks.binary_search_by_key(wanted, |chunk| u32::from_le_bytes(*chunk)).is_ok()
+            })
     }
-    keys
 }
 
 /// What occurs in one block, and in which record first.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    keys: BTreeMap<Box<[u8]>, i64>,
+    terms: BTreeMap<u32, (i64, Kind)>,
     times: Option<(i64, i64)>,
-    key: Vec<u8>,
 }
 
 impl Contents {
     pub(super) fn add(&mut self, seq: i64, terms: &Terms<'_>) {
         let (first, last) = self.times.unwrap_or((terms.at, terms.at));
         self.times = Some((first.min(terms.at), last.max(terms.at)));
-        let Self { keys, key, .. } = self;
-        terms.each(key, |key| {
-            if !keys.contains_key(key) {
-                keys.insert(key.into(), seq);
-            }
-        });
+        for (kind, fingerprint) in terms.each() {
+            self.terms.entry(fingerprint).or_insert((seq, kind));
+        }
     }
 
     fn write(&self, connection: &Connection, block: i64) -> Result<(), StoreError> {
-        let mut insert =
-            connection.prepare_cached("INSERT OR IGNORE INTO postings (key, block) VALUES (?1, ?2)")?;
-        for key in self.keys.keys() {
-            insert.execute((key, block))?;
-        }
         let (first, last) = self.times.unwrap_or_default();
-        let count = i64::try_from(self.keys.len()).unwrap_or(i64::MAX);
+        let terms: Vec<u8> = self.terms.keys().flat_map(|term| term.to_le_bytes()).collect();
         connection
-            .prepare_cached("INSERT OR REPLACE INTO blocks (block, first_at, last_at, keys) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((block, first, last, count))?;
+            .prepare_cached(
+                "INSERT OR REPLACE INTO blocks (block, first_at, last_at, terms) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((block, first, last, terms))?;
         Ok(())
     }
 
-    /// Where the index says something else of a block than its records, and what. `found` is how many values the index
-    /// has for it.
+    /// Where the index says something else of a block than its records do, and what.
     pub(super) fn differs(
         &self,
         connection: &Connection,
         block: i64,
-        found: i64,
     ) -> Result<Option<(i64, String)>, StoreError> {
-        let mut find = connection
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM postings WHERE key = ?1 AND block = ?2)")?;
-        for (key, seq) in &self.keys {
-            if !find.query_row((key, block), |row| row.get::<_, bool>(0))? {
-                let word = word(key.first().copied().unwrap_or_default());
-                return Ok(Some((*seq, format!("the index does not find it by `{word}`"))));
-            }
-        }
-        let (first, last) = self.times.unwrap_or_default();
-        let count = i64::try_from(self.keys.len()).unwrap_or(i64::MAX);
-        let noted: Option<(i64, i64, i64)> = connection
-            .prepare_cached("SELECT first_at, last_at, keys FROM blocks WHERE block = ?1")?
+        let first_record = before(block) + 1;
+        let kept: Option<(i64, i64, Vec<u8>)> = connection
+            .prepare_cached("SELECT first_at, last_at, terms FROM blocks WHERE block = ?1")?
             .query_row([block], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let problem = match noted {
-            None => "the index has nothing of its block",
-            Some((noted_first, noted_last, _)) if (noted_first, noted_last) != (first, last) => {
-                "the index has other times for its block: `timestamp`"
-            }
-            Some((_, _, noted)) if noted != count || found != count => {
-                "the index finds records in its block that are not there"
-            }
-            Some(_) => return Ok(None),
+        let Some((first_at, last_at, terms)) = kept else {
+            return Ok(Some((first_record, "the index has nothing of its block".to_owned())));
         };
-        Ok(Some((before(block) + 1, problem.to_owned())))
+        if Some((first_at, last_at)) != self.times {
+            return Ok(Some((first_record, "the index has another `timestamp` for its block".to_owned())));
+        }
+        let found = |term: &u32| {
+            terms.as_chunks::<4>().0.binary_search_by_key(term, |chunk| u32::from_le_bytes(*chunk)).is_ok()
+        };
+        if let Some((seq, kind)) =
+            self.terms.iter().filter(|(term, _)| !found(term)).map(|(_, place)| *place).min_by_key(|p| p.0)
+        {
+            return Ok(Some((seq, format!("the index does not find it by `{}`", kind.word()))));
+        }
+        if terms.len() != self.terms.len() * 4 {
+            let problem = "the index finds records in its block that are not there";
+            return Ok(Some((first_record, problem.to_owned())));
+        }
+        Ok(None)
     }
 }
 
@@ -352,27 +340,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_bounded_and_told_apart() {
-        let key = |kind, text: &str| {
-            let mut key = Vec::new();
-            write_key(&mut key, kind, &Term::Text(text));
-            key
-        };
-        let texts = ["", "a", "b", &"x".repeat(24), &"x".repeat(25), &"x".repeat(5_000)];
-        let uuids = ["0190aaaa-0000-7000-8000-00000000abcd", "0190AAAA-0000-7000-8000-00000000ABCD"];
-        let mut seen = std::collections::BTreeSet::new();
-        for kind in [AGENT, TOOL] {
-            for text in texts.iter().chain(&uuids) {
-                let key = key(kind, text);
-                assert!(key.len() <= SHORT + 1, "{text}");
-                assert!(seen.insert(key), "{text}");
-            }
-        }
-    }
-
-    #[test]
     fn blocks_have_no_gap() {
         assert_eq!((block_of(1), block_of(BLOCK), block_of(BLOCK + 1)), (0, 0, 1));
         assert_eq!(before(1), BLOCK);
+    }
+
+    /// They stand in files: these figures are FNV-1a's and may not change.
+    #[test]
+    fn fingerprints_stay_as_they_are() {
+        assert_eq!(Kind::Agent.fingerprint(b"planner-01"), 0x9342_acaa);
+        assert_ne!(Kind::Agent.fingerprint(b"a"), Kind::Tool.fingerprint(b"a"));
+        assert_ne!(Kind::Agent.fingerprint(b"a"), Kind::Agent.fingerprint(b"b"));
     }
 }

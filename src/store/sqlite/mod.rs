@@ -206,6 +206,11 @@ impl SqliteStore {
         let queued = self.write(|_| Ok(()));
         async move {
             queued.await?;
+            // A grant that found nobody is taken back by the transaction after its own.
+            let granted_to_nobody = !self.shared.left.lock().is_empty();
+            if granted_to_nobody {
+                self.write(|_| Ok(())).await?;
+            }
             self.read(read).await
         }
         .boxed()

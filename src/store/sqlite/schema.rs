@@ -14,7 +14,7 @@ const OLDEST: i64 = 2;
 const MIGRATIONS: &[&str] = &[V2];
 
 /// Chosen by measurement: a commit costs what it touches of pages, and appends at the end of a b-tree touch fewest. Hence
-/// no index on `events` (`blocks` and `postings` are it), and one row of `ledger` for all that one transaction did.
+/// no index on `events` (`blocks` is it), and one row of `ledger` for all that one transaction did.
 const V2: &str = "
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,
@@ -31,14 +31,8 @@ CREATE TABLE blocks (
   block INTEGER PRIMARY KEY,
   first_at INTEGER NOT NULL,
   last_at INTEGER NOT NULL,
-  keys INTEGER NOT NULL
+  terms BLOB NOT NULL
 ) STRICT;
-
-CREATE TABLE postings (
-  key BLOB NOT NULL,
-  block INTEGER NOT NULL,
-  PRIMARY KEY (key, block)
-) STRICT, WITHOUT ROWID;
 
 CREATE TABLE owners (
   id INTEGER PRIMARY KEY,
