@@ -108,7 +108,14 @@ pub(crate) async fn serve_mcp(
         options.listen = address;
     }
     let router = front::http::router(gateway, options);
-    front::http::serve(listener, tls, router, stop).await.map_err(listener_failed)
+    let lanes = front::http::Lanes::start().map_err(|source| CliError::Io {
+        what: "cannot start the threads for agents".to_owned(),
+        source,
+    })?;
+    let served = front::http::serve_on(listener, tls, router, stop, Some(&lanes)).await;
+    // Joining threads waits.
+    tokio::task::spawn_blocking(move || drop(lanes)).await.ok();
+    served.map_err(listener_failed)
 }
 
 /// Serves the admin API until told to stop.

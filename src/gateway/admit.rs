@@ -6,7 +6,7 @@ use super::{
     api::CallReply,
     approve::{Asking, binding},
     call::{Decided, store_policy},
-    parked::{Seat, Waiting},
+    parked::{Seat, Waiting, Work},
     prepare::{Request, draft},
     refusal::Refusal,
 };
@@ -51,8 +51,7 @@ pub(crate) enum AdmitError {
 }
 
 impl Gateway {
-    /// Admits and dispatches in a task of its own, so that a caller that goes away cancels the call and never its
-    /// settlement.
+    /// Admits and dispatches so that a caller that goes away cancels the call and never its settlement.
     pub(crate) async fn admit_and_dispatch(
         &self,
         in_force: &Arc<InForce>,
@@ -88,9 +87,9 @@ impl Gateway {
             let permit = gateway.admit(&in_force, upstream, decided, approval, start, event).await?;
             Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
-        let task = tokio::spawn(tracked);
         let (agent, call_id, bound) = waiting;
-        self.attend(Waiting::new(agent, call_id, bound, task, (seat, questions), cancel_when_dropped)).await
+        let work = Work::new(tracked);
+        self.attend(Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped)).await
     }
 
     async fn admit(

@@ -83,7 +83,7 @@ impl Gateway {
         }
     }
 
-    /// Makes the call and settles it. Runs in a task of its own; `gone` says that the caller no longer waits.
+    /// Makes the call and settles it, to its end; `gone` says that the caller no longer waits.
     pub(crate) async fn dispatch(
         &self,
         permit: Permit,
@@ -141,6 +141,7 @@ impl Gateway {
             completing.is_none(),
         ));
         let client = seat.client();
+        let left_early = gone.is_cancelled();
         let conversation = async {
             match &purpose {
                 Purpose::Watch(slot) => begin_watch(&upstream, &target, &uri, timeout, slot).await,
@@ -151,6 +152,12 @@ impl Gateway {
         };
         let ending = tokio::select! {
             biased;
+            () = gone.cancelled(), if left_early => Ending {
+                reply: Err(RpcError::new(code::INTERNAL_ERROR, "cancelled")),
+                outcome: Outcome::Failed,
+                sent: false,
+                reason: Some("the caller went away before anything was sent".into()),
+            },
             () = gone.cancelled() => Ending {
                 reply: Err(RpcError::new(code::INTERNAL_ERROR, "cancelled")),
                 outcome: Outcome::Unknown,

@@ -15,11 +15,19 @@ use crate::{
     model::{AgentId, CallId, EventDraft, EventType, Outcome, RpcError, code},
     store::Settlement,
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -82,13 +90,65 @@ impl Seat {
     }
 }
 
+/// What comes of a call's work; none where it panicked.
+type Ended = Option<Result<CallReply, AdmitError>>;
+
+/// The work of a call, from admission to settlement. Whoever waits for it drives it, without a task of its own; where
+/// nobody waits any more it becomes a task, so that whatever was admitted is settled.
+pub(crate) struct Work(Place);
+
+enum Place {
+    Here(BoxFuture<'static, Ended>),
+    Elsewhere(JoinHandle<Ended>),
+    Over,
+}
+
+impl Work {
+    /// Begins when it is polled.
+    pub(crate) fn new(work: impl Future<Output = Result<CallReply, AdmitError>> + Send + 'static) -> Self {
+        // What a panic leaves half done is this call's alone.
+        Self(Place::Here(Box::pin(AssertUnwindSafe(work).catch_unwind().map(Result::ok))))
+    }
+
+    /// Goes on whether or not anybody looks.
+    fn let_go(&mut self) {
+        self.0 = match std::mem::replace(&mut self.0, Place::Over) {
+            // Without a runtime the process is ending, and the call is settled as unknown by the next.
+            Place::Here(work) => Handle::try_current().map_or(Place::Over, |on| Place::Elsewhere(on.spawn(work))),
+            other => other,
+        };
+    }
+}
+
+impl Future for Work {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let polled = match &mut self.0 {
+            Place::Here(work) => work.as_mut().poll(cx),
+            Place::Elsewhere(task) => Pin::new(task).poll(cx).map(|ended| ended.ok().flatten()),
+            Place::Over => Poll::Ready(None),
+        };
+        if polled.is_ready() {
+            self.0 = Place::Over;
+        }
+        polled
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 /// A dispatched call, and whoever waits for it.
 pub(crate) struct Waiting {
     pub(crate) agent: AgentId,
     pub(crate) call_id: CallId,
     /// What its handles are bound to.
     pub(crate) bound: Vec<u8>,
-    pub(crate) task: JoinHandle<Result<CallReply, AdmitError>>,
+    pub(crate) work: Work,
     pub(crate) questions: mpsc::Receiver<Vec<Question>>,
     pub(crate) seat: Arc<Seat>,
     /// Cancels the call where nobody waits for it any more.
@@ -102,7 +162,7 @@ impl Waiting {
         agent: AgentId,
         call_id: CallId,
         bound: Vec<u8>,
-        task: JoinHandle<Result<CallReply, AdmitError>>,
+        work: Work,
         (seat, questions): (Arc<Seat>, mpsc::Receiver<Vec<Question>>),
         present: DropGuard,
     ) -> Self {
@@ -110,7 +170,7 @@ impl Waiting {
             agent,
             call_id,
             bound,
-            task,
+            work,
             questions,
             seat,
             _present: present,
@@ -189,12 +249,13 @@ impl Gateway {
             }
             tokio::select! {
                 biased;
-                ended = &mut waiting.task => return match ended {
-                    Ok(ended) => ended,
-                    Err(error) => {
+                ended = &mut waiting.work => return match ended {
+                    Some(ended) => ended,
+                    None => {
                         // A panic's own text may quote what it was given: it is not told (I5).
-                        tracing::error!(panicked = error.is_panic(), "a call's task failed");
-                        self.settle_lost(&waiting).await;
+                        tracing::error!("a call's work failed");
+                        let (agent, call_id) = (waiting.agent.clone(), waiting.call_id.clone());
+                        self.settle_lost(agent, call_id).await;
                         let reason = "the gateway failed inside; the call's outcome is unknown";
                         Err(AdmitError::Refused(Box::new(Refusal::deny("internal", reason))))
                     }
@@ -209,19 +270,20 @@ impl Gateway {
         }
     }
 
-    /// Settles a call whose task failed; where it was never admitted there is nothing to settle, and the store says so.
-    async fn settle_lost(&self, waiting: &Waiting) {
+    /// Settles a call whose work failed; where it was never admitted there is nothing to settle, and the store says so.
+    async fn settle_lost(&self, agent: AgentId, call_id: CallId) {
         let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
-        event.agent_id = Some(waiting.agent.clone());
-        event.call_id = Some(waiting.call_id.clone());
+        event.agent_id = Some(agent);
+        event.call_id = Some(call_id.clone());
         event.outcome = Some(Outcome::Unknown);
         event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".to_owned());
-        let (call_id, outcome) = (waiting.call_id.clone(), Outcome::Unknown);
+        let outcome = Outcome::Unknown;
         let settlement = Settlement { call_id, event, tokens: None, cost: None, outcome, learned: None };
         self.0.store.settle(settlement).await.ok();
     }
 
-    fn park(&self, waiting: Waiting) -> CallReply {
+    fn park(&self, mut waiting: Waiting) -> CallReply {
+        waiting.work.let_go();
         let id = self.0.ids.uuid();
         let requests = waiting.requests();
         let failed = |why: &str| Err(RpcError::new(code::INTERNAL_ERROR, why));
@@ -296,14 +358,14 @@ mod tests {
 
     fn waiting(agent: &str) -> (Waiting, CancellationToken) {
         let gone = CancellationToken::new();
-        let task = tokio::spawn(std::future::pending());
+        let work = Work::new(std::future::pending());
         let seats = Seat::new(Arc::new(Client));
         (
             Waiting::new(
                 agent.into(),
                 "call".into(),
                 b"bound".to_vec(),
-                task,
+                work,
                 seats,
                 gone.clone().drop_guard(),
             ),

@@ -80,7 +80,7 @@ impl Server {
         generation: u64,
     ) -> Arc<Self> {
         let http = match &config.transport {
-            UpstreamTransport::Http { .. } => http::pool(&deps.timing).map(Some),
+            UpstreamTransport::Http { url, .. } => http::pool(url, &deps.timing).map(Some),
             UpstreamTransport::Stdio { .. } => Ok(None),
         };
         let state = UpstreamState {
@@ -260,6 +260,9 @@ impl Server {
                     () = self.stop.cancelled() => return String::new(),
                 },
                 _ = sweep.tick() => {
+                    if let Ok(Some(pool)) = &self.http {
+                        pool.sweep();
+                    }
                     for slot in self.own.idle(self.deps.timing.idle) {
                         tokio::spawn(async move { slot.close().await });
                     }
@@ -332,6 +335,7 @@ impl Server {
                 ))
             })?;
             let (outcome, verdict) = tokio::select! {
+                biased;
                 outcome = self.once(call) => outcome,
                 () = &mut expired => {
                     let error = if call.sent() {

@@ -7,12 +7,14 @@
 
 mod body;
 mod doors;
+mod lanes;
 mod post;
 mod reply;
 mod serve;
 mod standing;
 
-pub use serve::serve;
+pub use lanes::Lanes;
+pub use serve::{serve, serve_on};
 
 use self::{
     doors::Doors,

@@ -1,5 +1,6 @@
 //! A listener for both of the gateway's ports: TLS, HTTP/1.1 and HTTP/2, and patience within bounds.
 
+use super::lanes::Lanes;
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -45,6 +46,17 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    serve_on(listener, tls, router, shutdown, None).await
+}
+
+/// The same, with the connections on threads of their own.
+pub async fn serve_on(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    shutdown: CancellationToken,
+    lanes: Option<&Lanes>,
+) -> io::Result<()> {
     let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let addresses = Arc::new(Addresses::default());
@@ -75,10 +87,23 @@ pub async fn serve(
             continue;
         }
         let (tls, router, shutdown) = (tls.clone(), router.clone(), shutdown.clone());
-        connections.spawn(async move {
-            let _held = (place, entry);
-            connection(stream, peer, tls, router, shutdown).await;
-        });
+        match lanes.and_then(Lanes::next) {
+            None => connections.spawn(async move {
+                let _held = (place, entry);
+                connection(stream, peer, tls, router, shutdown).await;
+            }),
+            Some(lane) => {
+                // It leaves this thread's reactor for the other's.
+                let Ok(stream) = stream.into_std() else { continue };
+                let there = async move {
+                    let _held = (place, entry);
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        connection(stream, peer, tls, router, shutdown).await;
+                    }
+                };
+                connections.spawn_on(there, lane)
+            }
+        };
     }
     drop(listener);
     while connections.join_next().await.is_some() {}

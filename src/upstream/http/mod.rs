@@ -1,10 +1,14 @@
 //! One upstream over Streamable HTTP, in either era: legacy sessions, or stateless requests with their headers.
 
 mod hear;
+mod lean;
 mod reader;
 
 pub(super) use self::hear::listen_filter;
-use self::reader::{ReadError, Reader, is_events};
+use self::{
+    lean::{Lean, SendError},
+    reader::{ReadError, Reader, is_events},
+};
 use super::{
     call::Call,
     connect::Wiring,
@@ -19,7 +23,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -52,27 +56,49 @@ const RESUMES: u32 = 8;
 /// For what nobody waits on: cancellations, replies, the end of a session.
 const ASIDE: Duration = Duration::from_secs(5);
 
-/// The connection pool of one upstream.
-pub(super) type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// The connections of one upstream.
+#[derive(Clone)]
+pub(super) enum Pool {
+    /// HTTP/1.1 without TLS.
+    Lean(Lean),
+    /// TLS, over which HTTP/2 may be spoken.
+    Secure(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
+impl Pool {
+    /// Closes what has rested too long.
+    pub(super) fn sweep(&self) {
+        match self {
+            Self::Lean(lean) => lean.sweep(),
+            // It has a timer of its own.
+            Self::Secure(_) => {}
+        }
+    }
+}
 
 /// A pool for one upstream; the error says why TLS cannot be had.
-pub(super) fn pool(timing: &Timing) -> Result<Pool, String> {
+pub(super) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(timing.tcp_connect));
     tcp.set_keepalive(Some(Duration::from_secs(60)));
+    if url.scheme() == "http" {
+        return Ok(Pool::Lean(Lean::new(tcp)));
+    }
     let https = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
         .map_err(|error| format!("no TLS: {error}"))?
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(30))
-        .build(https))
+    Ok(Pool::Secure(
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(https),
+    ))
 }
 
 /// One MCP connection: a legacy session, or the stateless counterpart.
@@ -80,6 +106,8 @@ pub(super) struct Http {
     inbox: Inbox,
     pool: Pool,
     uri: Uri,
+    /// Of a request in origin form.
+    path: Uri,
     configured: HeaderMap,
     session: ArcSwapOption<Session>,
     renewing: tokio::sync::Mutex<()>,
@@ -164,11 +192,17 @@ impl Http {
             value.set_sensitive(true);
             configured.insert(key, value);
         }
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let host = HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
+        configured.entry(header::HOST).or_insert(host);
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
         let dialect = |era, version| Dialect::new(era, version, &deps.client_name, &deps.client_version);
         Ok(Arc::new(Self {
             inbox: Inbox::new(wiring.config.name.clone(), signals, deps.redact.clone()),
             pool,
             uri,
+            path,
             configured,
             session: ArcSwapOption::empty(),
             renewing: tokio::sync::Mutex::new(()),
@@ -282,20 +316,36 @@ impl Http {
         method: Method,
         headers: HeaderMap,
         body: Vec<u8>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<lean::Answer>, UpstreamError> {
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = method;
-        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        self.pool.request(request).await.map_err(|error| {
-            let reason = (self.inbox.redact)(&because(&error));
-            if error.is_connect() {
-                self.inbox.signals.close(&format!("not reachable: {reason}"));
-                UpstreamError::NotSent(format!("not reachable: {reason}"))
-            } else {
-                UpstreamError::Lost(format!("the connection broke: {reason}"))
+        let not_reachable = |error: &dyn std::error::Error| {
+            let reason = format!("not reachable: {}", (self.inbox.redact)(&because(error)));
+            self.inbox.signals.close(&reason);
+            UpstreamError::NotSent(reason)
+        };
+        let broken = |error: &dyn std::error::Error| {
+            let reason = (self.inbox.redact)(&because(error));
+            UpstreamError::Lost(format!("the connection broke: {reason}"))
+        };
+        match &self.pool {
+            Pool::Lean(lean) => {
+                *request.uri_mut() = self.path.clone();
+                lean.send(&self.uri, request).await.map_err(|error| match error {
+                    SendError::NotSent(error) => not_reachable(&*error),
+                    SendError::Broken(error) => broken(&error),
+                })
             }
-        })
+            Pool::Secure(pool) => {
+                *request.uri_mut() = self.uri.clone();
+                let sent = pool.request(request).await;
+                let sent = sent.map_err(|error| {
+                    if error.is_connect() { not_reachable(&error) } else { broken(&error) }
+                })?;
+                Ok(sent.map(lean::Answer::Pooled))
+            }
+        }
     }
 
     /// What nobody waits for.
@@ -437,7 +487,7 @@ impl Http {
         id: u64,
         limit: u64,
         session: &Arc<Session>,
-        body: Incoming,
+        body: lean::Answer,
     ) -> Result<Value, UpstreamError> {
         let mut reader = Reader::new(body, limit);
         let mut last: Option<String> = None;
@@ -512,7 +562,7 @@ impl Http {
         &self,
         session: &Session,
         last: Option<HeaderValue>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<lean::Answer>, UpstreamError> {
         let mut headers = session.headers.clone();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, EVENTS);
@@ -592,7 +642,7 @@ impl Drop for Pending<'_> {
 }
 
 /// The whole body, never more than the bound.
-async fn whole(mut body: Incoming, most: u64) -> Result<Bytes, UpstreamError> {
+async fn whole(mut body: lean::Answer, most: u64) -> Result<Bytes, UpstreamError> {
     let limit = most.saturating_add(wire::ENVELOPE);
     let too_large = || UpstreamError::TooLarge(most);
     if body.size_hint().lower() > limit {

@@ -1,17 +1,18 @@
 //! The events of one response, bounded, and the orderly end of its stream.
 
+use super::lean::Answer;
 use crate::upstream::{sse, wire};
 use futures::FutureExt as _;
 use http::{Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use std::time::Duration;
 
 /// How long a stream may stay open after its answer before it is closed from here.
 const FINISH: Duration = Duration::from_secs(1);
 
 /// Whether a response is a stream of events.
-pub(super) fn is_events(response: &Response<Incoming>) -> bool {
+pub(super) fn is_events(response: &Response<Answer>) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     response.status().is_success() && kind.starts_with("text/event-stream")
 }
@@ -22,12 +23,12 @@ pub(super) enum ReadError {
 }
 
 pub(super) struct Reader {
-    body: Incoming,
+    body: Answer,
     parser: sse::Parser,
 }
 
 impl Reader {
-    pub(super) fn new(body: Incoming, max_result: u64) -> Self {
+    pub(super) fn new(body: Answer, max_result: u64) -> Self {
         Self { body, parser: sse::Parser::new(max_result.saturating_add(wire::ENVELOPE)) }
     }
 

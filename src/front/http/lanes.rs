@@ -1,0 +1,55 @@
+//! Threads for agents' connections, each with a scheduler of its own. A connection stays on one of them, so that the parts
+//! of its calls wake each other without crossing threads; what they share is the gateway.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::JoinHandle,
+};
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+
+/// The threads; they end with this value.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: Vec<(Handle, Option<JoinHandle<()>>)>,
+    next: AtomicUsize,
+    end: CancellationToken,
+}
+
+impl Lanes {
+    /// As many as the machine has cores.
+    pub fn start() -> io::Result<Self> {
+        let count = std::env::var("X_LANES").ok().and_then(|v| v.parse().ok()).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let end = CancellationToken::new();
+        let mut lanes = Vec::with_capacity(count);
+        for number in 0..count {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (handle, end) = (runtime.handle().clone(), end.clone());
+            let thread = std::thread::Builder::new().name(format!("agents-{number}"));
+            let thread = thread.spawn(move || {
+                runtime.block_on(end.cancelled());
+                // What still runs here is nobody's any more.
+                runtime.shutdown_background();
+            })?;
+            lanes.push((handle, Some(thread)));
+        }
+        Ok(Self { lanes, next: AtomicUsize::new(0), end })
+    }
+
+    /// The one whose turn it is.
+    pub(super) fn next(&self) -> Option<&Handle> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.lanes.len())?;
+        self.lanes.get(turn).map(|(handle, _)| handle)
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.end.cancel();
+        for (_, thread) in &mut self.lanes {
+            // One that panicked has told so.
+            thread.take().map(JoinHandle::join).transpose().ok();
+        }
+    }
+}
