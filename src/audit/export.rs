@@ -154,6 +154,7 @@ fn row(event: &Event) -> [String; 29] {
         cost_usd,
         limits,
         detail,
+        told: _,
     } = &event.draft;
     [
         event.seq.to_string(),

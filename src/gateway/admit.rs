@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     decision::{ApprovalRequirement, Step, Trace},
-    model::{Decision, EventDecision, EventDraft, EventType},
+    model::{Decision, EventDecision, EventDraft, EventType, text::Object},
     policy::{ApprovalRule, ChannelKind},
     store::{Admission, AdmitRequest, ApprovalRecord},
     upstream::Upstream,
@@ -124,11 +124,8 @@ impl Gateway {
         event.reason = Some(reason.to_owned());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
-        let mut told = detail(&decided);
-        if let (Some(told), Some(Value::Object(known))) = (told.as_object_mut(), event.detail.take()) {
-            told.extend(known);
-        }
-        event.detail = Some(told);
+        let method = event.detail.take();
+        event.told.detail = Some(detail(&decided, method.as_ref().and_then(Value::as_object)));
         let admission = self
             .0
             .store
@@ -189,30 +186,58 @@ fn budget_approval() -> ApprovalRule {
     }
 }
 
-/// What explains a decision later: the redacted arguments (both versions where they were changed) and every say.
-pub(crate) fn detail(decided: &Decided) -> Value {
-    let mut detail = Map::new();
-    detail.insert("arguments".into(), decided.prepared.recorded.clone());
+/// What explains a decision later, as JSON text: the redacted arguments (both versions where they were changed), every
+/// say, and what else is known.
+pub(crate) fn detail(decided: &Decided, more: Option<&Map<String, Value>>) -> Box<str> {
+    let mut out = Vec::with_capacity(512);
+    let mut detail = Object::new(&mut out);
+    detail.value("arguments", Some(&decided.prepared.recorded));
     if let Some((tool, arguments)) = &decided.original {
         if tool != decided.prepared.target.full() {
-            detail.insert("original_tool".into(), json!(tool));
+            detail.text("original_tool", Some(tool));
         }
-        detail.insert("original_arguments".into(), arguments.clone());
+        detail.value("original_arguments", Some(arguments));
     }
-    detail.insert("steps".into(), steps(&decided.verdict.trace));
-    Value::Object(detail)
+    write_steps(detail.member("steps"), &decided.verdict.trace);
+    if let Some(method) = more.and_then(|more| more.get("method")) {
+        detail.value("method", Some(method));
+    }
+    detail.end();
+    // Everything in it came from text.
+    String::from_utf8(out).unwrap_or_default().into()
+}
+
+fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
+    out.push(b'[');
+    for (index, step) in trace.steps.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let Step { policy_id, rule_id, decision, reason, shadow, error } = step;
+        let word = decision.event_word().as_str();
+        let mut step = Object::new(out);
+        step.text("policy_id", Some(policy_id));
+        step.text("rule_id", rule_id.as_deref());
+        if *shadow {
+            step.text("decision", Some(&format!("would_{word}")));
+        } else {
+            step.text("decision", Some(word));
+        }
+        step.text("reason", Some(reason));
+        if *shadow {
+            step.flag("shadow", true);
+        }
+        if *error {
+            step.flag("error", true);
+        }
+        step.end();
+    }
+    out.push(b']');
 }
 
 /// Every policy's say, in the words of events; what a shadow policy said is a `would_*`.
 pub(crate) fn steps(trace: &Trace) -> Value {
-    let step = |step: &Step| {
-        let mut value = json!(step);
-        if let Some(map) = value.as_object_mut() {
-            let word = step.decision.event_word();
-            let word = if step.shadow { format!("would_{word}") } else { word.to_string() };
-            map.insert("decision".into(), word.into());
-        }
-        value
-    };
-    trace.steps.iter().map(step).collect()
+    let mut out = Vec::new();
+    write_steps(&mut out, trace);
+    serde_json::from_slice(&out).unwrap_or_default()
 }

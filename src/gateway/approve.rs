@@ -368,7 +368,7 @@ impl Gateway {
         event.rule_id = verdict.rule_id.clone();
         event.reason = Some(verdict.reason.clone());
         event.approval_id = Some(record.id.clone());
-        event.detail = Some(super::admit::detail(decided));
+        event.told.detail = Some(super::admit::detail(decided, None));
         start.into_iter().chain([event]).collect()
     }
 

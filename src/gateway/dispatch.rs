@@ -17,6 +17,7 @@ use crate::{
     catalog::naming::strip_reserved,
     model::{
         CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
+        text::{self, Object},
     },
     policy::Constraints,
     redaction::Place,
@@ -209,7 +210,7 @@ impl Gateway {
         }
         let result_tokens = match &ending.reply {
             Ok(result) => {
-                let text = serde_json::to_string(result).unwrap_or_default();
+                let text = text::of(result);
                 size = text.len();
                 self.0.tokens.count_for(tokenizer, &text)
             }
@@ -253,8 +254,10 @@ impl Gateway {
         side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         side_effect.cost_usd = cost;
         side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
-        side_effect.limits = Some(limits(&constraints, timeout, was_changed));
-        side_effect.detail = Some(json!({"result_bytes": size, "result_tokens": result_tokens, "cut": cut}));
+        side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
+        side_effect.told.detail = Some(
+            format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}}}"#).into(),
+        );
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
@@ -508,14 +511,26 @@ fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {
     event.agent_id.clone().unwrap_or_else(|| crate::model::AgentId::from(""))
 }
 
-fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Value {
-    json!({
-        "timeout_ms": u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        "max_cost_usd": constraints.max_cost,
-        "max_result_tokens": constraints.max_result_tokens,
-        "max_result_bytes": constraints.max_result_bytes,
-        "read_only": constraints.read_only,
-        "arguments_changed": changed,
-        "redacted": constraints.redact.iter().map(|p| p.as_str()).collect::<Vec<_>>(),
-    })
+/// The limits under which a call ran, as JSON text.
+fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Box<str> {
+    let mut out = Vec::with_capacity(256);
+    let mut limits = Object::new(&mut out);
+    limits.natural("timeout_ms", Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
+    limits.money("max_cost_usd", constraints.max_cost);
+    limits.natural("max_result_tokens", constraints.max_result_tokens);
+    limits.natural("max_result_bytes", constraints.max_result_bytes);
+    limits.flag("read_only", constraints.read_only);
+    limits.flag("arguments_changed", changed);
+    let redacted = limits.member("redacted");
+    redacted.push(b'[');
+    for (index, pointer) in constraints.redact.iter().enumerate() {
+        if index > 0 {
+            redacted.push(b',');
+        }
+        text::string(redacted, pointer.as_str());
+    }
+    redacted.push(b']');
+    limits.end();
+    // Everything in it came from text.
+    String::from_utf8(out).unwrap_or_default().into()
 }

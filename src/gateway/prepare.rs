@@ -8,7 +8,7 @@ use crate::{
     identity::Principal,
     model::{
         Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
-        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
+        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer, text,
     },
     policy::{Agent, Workflow},
     redaction::{Place, Towards},
@@ -298,7 +298,7 @@ impl Inner {
     }
 
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
-        let text = serde_json::to_string(arguments).unwrap_or_default();
+        let text = text::of(arguments);
         (self.tokens.count_for(tokenizer, &text), text.len() as u64)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AgentId, ApprovalId, CallId, CapabilityId, EventDecision, MicroUsd, PolicyId, RuleId, Sensitivity,
-    SnapshotId, TraceId, UpstreamName, WorkflowId,
+    SnapshotId, TraceId, UpstreamName, WorkflowId, text::Object,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -164,6 +164,19 @@ pub struct EventDraft {
     pub limits: Option<Value>,
     /// What explains the rest: redacted arguments, all reasons, the trace of the decision, who decided.
     pub detail: Option<Value>,
+    /// `limits` and `detail` where they are text already.
+    #[serde(skip)]
+    pub told: Told,
+}
+
+/// JSON texts that stand in the places of `limits` and `detail`: what is written with every call is written once, without
+/// a value in between.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// In place of [`EventDraft::limits`].
+    pub limits: Option<Box<str>>,
+    /// In place of [`EventDraft::detail`].
+    pub detail: Option<Box<str>>,
 }
 
 impl EventDraft {
@@ -195,7 +208,18 @@ impl EventDraft {
             cost_usd: None,
             limits: None,
             detail: None,
+            told: Told::default(),
         }
+    }
+
+    /// With `limits` and `detail` as values, whatever they were before.
+    #[must_use]
+    pub fn with_values(mut self) -> Self {
+        let read = |text: Box<str>| serde_json::from_str(&text).ok();
+        let Told { limits, detail } = std::mem::take(&mut self.told);
+        self.limits = limits.and_then(read).or(self.limits);
+        self.detail = detail.and_then(read).or(self.detail);
+        self
     }
 }
 
@@ -214,7 +238,7 @@ pub struct Event {
 
 /// The order and names of fields in the public JSON form.
 #[derive(Serialize)]
-struct Public<'e, L: Serialize> {
+struct Public<'e> {
     event_type: EventType,
     timestamp: &'e Timestamp,
     trace_id: &'e Option<TraceId>,
@@ -226,12 +250,9 @@ struct Public<'e, L: Serialize> {
     cost_estimate_usd: &'e Option<MicroUsd>,
     actor: &'e Actor,
     metadata: Metadata,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prev_hash: Option<&'e str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hash: Option<&'e str>,
+    seq: i64,
+    prev_hash: &'e str,
+    hash: &'e str,
     call_id: &'e Option<CallId>,
     tool: &'e Option<String>,
     upstream: &'e Option<UpstreamName>,
@@ -243,7 +264,7 @@ struct Public<'e, L: Serialize> {
     outcome: &'e Option<Outcome>,
     duration_ms: &'e Option<u64>,
     cost_usd: &'e Option<MicroUsd>,
-    limits: &'e L,
+    limits: &'e Option<Value>,
     detail: &'e Option<Value>,
 }
 
@@ -254,11 +275,7 @@ struct Metadata {
 }
 
 impl EventDraft {
-    fn public<'e, L: Serialize>(
-        &'e self,
-        chain: Option<(i64, &'e str, &'e str)>,
-        limits: &'e L,
-    ) -> Public<'e, L> {
+    fn public<'e>(&'e self, seq: i64, prev_hash: &'e str, hash: &'e str) -> Public<'e> {
         Public {
             event_type: self.event_type,
             timestamp: &self.timestamp,
@@ -271,9 +288,9 @@ impl EventDraft {
             cost_estimate_usd: &self.cost_estimate_usd,
             actor: &self.actor,
             metadata: Metadata { sensitivity_level: self.sensitivity_level, redacted: self.redacted },
-            seq: chain.map(|c| c.0),
-            prev_hash: chain.map(|c| c.1),
-            hash: chain.map(|c| c.2),
+            seq,
+            prev_hash,
+            hash,
             call_id: &self.call_id,
             tool: &self.tool,
             upstream: &self.upstream,
@@ -285,22 +302,60 @@ impl EventDraft {
             outcome: &self.outcome,
             duration_ms: &self.duration_ms,
             cost_usd: &self.cost_usd,
-            limits,
+            limits: &self.limits,
             detail: &self.detail,
         }
     }
 
     /// The JSON that the chain hashes and the store keeps: the public form without `seq`,
     /// `prev_hash` and `hash`.
-    pub fn body(&self) -> Result<String, serde_json::Error> {
-        self.body_with_limits(&self.limits)
+    pub fn body(&self) -> String {
+        self.body_with_limits(None)
     }
 
-    /// The same with other `limits` in place of the draft's own.
-    pub fn body_with_limits(&self, limits: &impl Serialize) -> Result<String, serde_json::Error> {
-        let mut out = Vec::with_capacity(1024);
-        serde_json::to_writer(&mut out, &self.public(None, limits))?;
-        String::from_utf8(out).map_err(serde::ser::Error::custom)
+    /// The same with other `limits`, as JSON text, in place of the draft's own.
+    pub fn body_with_limits(&self, limits: Option<&str>) -> String {
+        let mut out = Vec::with_capacity(2048);
+        let mut body = Object::new(&mut out);
+        body.text("event_type", Some(self.event_type.as_str()));
+        body.shown("timestamp", Some(&self.timestamp));
+        body.shown("trace_id", self.trace_id.as_ref().map(|id| id as _));
+        body.text("workflow_id", self.workflow_id.as_deref());
+        body.text("agent_id", self.agent_id.as_deref());
+        body.text("action", self.action.as_deref());
+        body.text("policy_id", self.policy_id.as_deref());
+        body.text("decision", self.decision.map(EventDecision::as_str));
+        body.money("cost_estimate_usd", self.cost_estimate_usd);
+        let mut actor = Object::new(body.member("actor"));
+        actor.text("type", Some(&self.actor.kind));
+        actor.text("role", self.actor.role.as_deref());
+        actor.end();
+        let mut metadata = Object::new(body.member("metadata"));
+        metadata.text("sensitivity_level", Some(self.sensitivity_level.as_str()));
+        metadata.flag("redacted", self.redacted);
+        metadata.end();
+        body.text("call_id", self.call_id.as_deref());
+        body.text("tool", self.tool.as_deref());
+        body.text("upstream", self.upstream.as_deref());
+        body.text("capability_id", self.capability_id.as_deref());
+        body.text("rule_id", self.rule_id.as_deref());
+        body.text("reason", self.reason.as_deref());
+        body.text("policy_snapshot", self.policy_snapshot.as_deref());
+        body.text("approval_id", self.approval_id.as_deref());
+        body.text("outcome", self.outcome.map(Outcome::as_str));
+        body.natural("duration_ms", self.duration_ms);
+        body.money("cost_usd", self.cost_usd);
+        match limits.or(self.told.limits.as_deref()) {
+            Some(text) => body.member("limits").extend_from_slice(text.as_bytes()),
+            None => body.value("limits", self.limits.as_ref()),
+        }
+        match self.told.detail.as_deref() {
+            Some(text) => body.member("detail").extend_from_slice(text.as_bytes()),
+            None => body.value("detail", self.detail.as_ref()),
+        }
+        body.end();
+        // Everything in it came from text.
+        String::from_utf8(out).unwrap_or_default()
     }
 
     /// Reads what [`EventDraft::body`] wrote. Members that this version does not know are passed over,
@@ -374,6 +429,7 @@ impl Stored {
             cost_usd: self.cost_usd,
             limits: self.limits,
             detail: self.detail,
+            told: Told::default(),
         };
         (draft, chain)
     }
@@ -381,8 +437,7 @@ impl Stored {
 
 impl Serialize for Event {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let chain = Some((self.seq, self.prev_hash.as_str(), self.hash.as_str()));
-        self.draft.public(chain, &self.draft.limits).serialize(serializer)
+        self.draft.public(self.seq, &self.prev_hash, &self.hash).serialize(serializer)
     }
 }
 

@@ -1,6 +1,7 @@
 //! JSON from outside is read strictly (no duplicate keys, bounded depth) and written canonically
 //! (RFC 8785) where it is hashed.
 
+use super::text;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -107,8 +108,9 @@ pub fn canonical(value: &Value, out: &mut Vec<u8>) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) if is_plain(number.as_str()) => out.extend_from_slice(number.as_str().as_bytes()),
         Value::Number(number) => out.extend_from_slice(canonical_number(number).as_bytes()),
-        Value::String(text) => canonical_string(text, out),
+        Value::String(text) => text::string(out, text),
         Value::Array(items) => {
             out.push(b'[');
             for (index, item) in items.iter().enumerate() {
@@ -129,7 +131,7 @@ pub fn canonical(value: &Value, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b',');
                 }
-                canonical_string(key, out);
+                text::string(out, key);
                 out.push(b':');
                 canonical(item, out);
             }
@@ -138,7 +140,8 @@ pub fn canonical(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn canonical_string(text: &str, out: &mut Vec<u8>) {
+/// A string with its escapes.
+pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     // serde_json escapes exactly what RFC 8785 asks for: quotes, backslash and C0 controls.
     if serde_json::to_writer(&mut *out, text).is_err() {
         out.extend_from_slice(b"\"\"");
@@ -160,6 +163,17 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     }
     let point = i64::try_from(whole.len()).ok()? - i64::try_from(leading).ok()?;
     Some((negative, significant, point.checked_add(exponent)?))
+}
+
+/// A whole number that every double holds, and that is written in one way only.
+fn is_plain(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let negative_zero = digits == "0" && digits.len() != text.len();
+    !negative_zero
+        && digits.len() <= 15
+        && (digits == "0" || !digits.starts_with('0'))
+        && !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn canonical_number(number: &Number) -> String {

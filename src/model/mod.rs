@@ -11,10 +11,11 @@ pub mod pointer;
 mod problem;
 mod rpc;
 mod selector;
+pub mod text;
 mod word;
 
 pub use call::{CallKind, RetryPlan, ToolTraits};
-pub use event::{Actor, Event, EventDraft, EventType, Outcome};
+pub use event::{Actor, Event, EventDraft, EventType, Outcome, Told};
 pub use glob::{Glob, GlobError, normalize_path, normalize_uri, within};
 pub use id::{
     AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, OwnerId, PersonId, PolicyId, RuleId,

@@ -40,13 +40,15 @@ pub struct Condition(Arc<Compiled>);
 struct Compiled {
     source: Box<str>,
     root: node::Node,
+    phrase: Box<str>,
 }
 
 impl Condition {
     /// Parses, checks and compiles.
     pub fn compile(source: &str) -> Result<Self, ConditionError> {
         let root = compile::compile(source)?;
-        Ok(Self(Arc::new(Compiled { source: source.into(), root })))
+        let phrase = phrase::phrase(&root, source).into();
+        Ok(Self(Arc::new(Compiled { source: source.into(), root, phrase })))
     }
 
     /// As written.
@@ -62,8 +64,8 @@ impl Condition {
     }
 
     /// What it says in a sentence: "env is production" for `env == 'production'`.
-    pub fn phrase(&self) -> String {
-        phrase::phrase(&self.0.root, &self.0.source)
+    pub fn phrase(&self) -> &str {
+        &self.0.phrase
     }
 }
 

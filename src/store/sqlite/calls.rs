@@ -6,7 +6,7 @@ use super::{
     events,
     limits::{self, ALERTS, Checks, Slot, amount, money},
     window::Usage,
-    writer::{Tx, unwritable},
+    writer::Tx,
 };
 use crate::{
     model::{ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome},
@@ -67,9 +67,9 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
 }
 
 fn append_decision(tx: &mut Tx<'_>, event: &EventDraft, checks: &Checks<'_>) -> Result<i64, StoreError> {
-    let recorded = checks.record(&event.limits);
-    let body = event.body_with_limits(&recorded).map_err(unwritable)?;
-    tx.append_body(event, &body, || serde_json::to_value(&recorded).ok())
+    let recorded = checks.record(event.limits.as_ref());
+    let body = event.body_with_limits(recorded.as_deref());
+    tx.append_body(event, &body, || recorded.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 fn consume(tx: &mut Tx<'_>, mut record: ApprovalRecord) -> Result<(), StoreError> {

@@ -7,11 +7,13 @@ use super::{
 };
 use crate::{
     cost::{BudgetAction, BudgetWindow},
-    model::{EventDecision, MicroUsd, PolicyId},
+    model::{
+        EventDecision, MicroUsd, PolicyId,
+        text::{self, Object},
+    },
     policy::Violation,
     store::{AdmitRequest, LimitRefusal, StoreError},
 };
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::Value;
 
 /// Nothing real is larger, and sums of it do not overflow soon.
@@ -194,41 +196,92 @@ impl Checks<'_> {
         }
     }
 
-    /// What the decision's record says: the limits that were given, and the counters that were seen.
-    pub(super) fn record<'c>(&'c self, given: &'c Option<Value>) -> Recorded<'c> {
-        let mut counters = Vec::with_capacity(self.all.len() + 1);
+    /// The `limits` of the decision's record, as JSON text: those that were given, and the counters that were seen.
+    /// `None`: there is nothing to add.
+    pub(super) fn record(&self, given: Option<&Value>) -> Option<String> {
+        let repeats = self.max_repeats.filter(|_| self.repeats > 0);
+        if self.all.is_empty() && repeats.is_none() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(512);
+        out.push(b'{');
+        match given {
+            Some(Value::Object(given)) => {
+                for (key, value) in given.iter().filter(|(key, _)| *key != "counters") {
+                    text::string(&mut out, key);
+                    out.push(b':');
+                    text::value(&mut out, value);
+                    out.push(b',');
+                }
+            }
+            Some(other) => {
+                out.extend_from_slice(b"\"given\":");
+                text::value(&mut out, other);
+                out.push(b',');
+            }
+            None => {}
+        }
+        out.extend_from_slice(b"\"counters\":[");
+        let mut counters = Counters { out: &mut out, empty: true };
         for check in &self.all {
-            let mut seen = |unit: &'static str, used: Amount, cap: Amount| {
-                counters.push(Counter {
-                    id: check.id,
-                    key: check.key,
-                    window: window::word(check.window),
-                    unit,
-                    used,
-                    cap,
-                });
-            };
+            let place = (check.id.as_str(), check.key, window::word(check.window));
             if let Some(cap) = check.caps.calls {
-                seen("calls", Amount::Count(check.used.calls), Amount::Count(cap));
+                counters.count(place, "calls", check.used.calls, cap);
             }
             if let Some(cap) = check.caps.tokens {
-                seen("tokens", Amount::Count(check.used.tokens), Amount::Count(cap));
+                counters.count(place, "tokens", check.used.tokens, cap);
             }
             if let Some(cap) = check.caps.cost {
-                seen("cost_usd", Amount::Money(MicroUsd(check.used.cost)), Amount::Money(MicroUsd(cap)));
+                counters.money(place, "cost_usd", check.used.cost, cap);
             }
         }
-        if let Some(max) = self.max_repeats.filter(|_| self.repeats > 0) {
-            counters.push(Counter {
-                id: "loop",
-                key: self.agent,
-                window: "minute",
-                unit: "repeats",
-                used: Amount::Count(i64::from(self.repeats)),
-                cap: Amount::Count(i64::from(max)),
-            });
+        if let Some(max) = repeats {
+            let place = ("loop", self.agent, "minute");
+            counters.count(place, "repeats", i64::from(self.repeats), i64::from(max));
         }
-        Recorded { given, counters }
+        out.extend_from_slice(b"]}");
+        // Everything in it came from text.
+        String::from_utf8(out).ok()
+    }
+}
+
+/// The counters of a record.
+struct Counters<'o> {
+    out: &'o mut Vec<u8>,
+    empty: bool,
+}
+
+impl Counters<'_> {
+    fn counter(
+        &mut self,
+        (id, key, window): (&str, &str, &'static str),
+        unit: &'static str,
+        amounts: impl FnOnce(&mut Object<'_>),
+    ) {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(b',');
+        }
+        let mut counter = Object::new(self.out);
+        counter.text("id", Some(id));
+        counter.text("key", Some(key));
+        counter.text("window", Some(window));
+        counter.text("unit", Some(unit));
+        amounts(&mut counter);
+        counter.end();
+    }
+
+    fn count(&mut self, place: (&str, &str, &'static str), unit: &'static str, used: i64, cap: i64) {
+        self.counter(place, unit, |counter| {
+            text::integer(counter.member("used"), used);
+            text::integer(counter.member("cap"), cap);
+        });
+    }
+
+    fn money(&mut self, place: (&str, &str, &'static str), unit: &'static str, used: i64, cap: i64) {
+        self.counter(place, unit, |counter| {
+            counter.money("used", Some(MicroUsd(used)));
+            counter.money("cap", Some(MicroUsd(cap)));
+        });
     }
 }
 
@@ -319,48 +372,5 @@ fn span(window: BudgetWindow) -> &'static str {
         BudgetWindow::Day => "this day",
         BudgetWindow::Month => "this month",
         BudgetWindow::Ever => "in all",
-    }
-}
-
-#[derive(Clone, Copy, Serialize)]
-#[serde(untagged)]
-enum Amount {
-    Count(i64),
-    Money(MicroUsd),
-}
-
-#[derive(Serialize)]
-struct Counter<'c> {
-    id: &'c str,
-    key: &'c str,
-    window: &'static str,
-    unit: &'static str,
-    used: Amount,
-    cap: Amount,
-}
-
-/// The `limits` of a decision event: what was given, and `counters`.
-pub(super) struct Recorded<'c> {
-    given: &'c Option<Value>,
-    counters: Vec<Counter<'c>>,
-}
-
-impl Serialize for Recorded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.counters.is_empty() {
-            return self.given.serialize(serializer);
-        }
-        let mut map = serializer.serialize_map(None)?;
-        match self.given {
-            Some(Value::Object(given)) => {
-                for (key, value) in given.iter().filter(|(key, _)| *key != "counters") {
-                    map.serialize_entry(key, value)?;
-                }
-            }
-            Some(other) => map.serialize_entry("given", other)?,
-            None => {}
-        }
-        map.serialize_entry("counters", &self.counters)?;
-        map.end()
     }
 }

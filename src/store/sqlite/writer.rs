@@ -17,7 +17,6 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
-    time::Duration,
 };
 use tokio::sync::{broadcast, oneshot};
 
@@ -236,7 +235,7 @@ impl<'c> Tx<'c> {
 
     /// Puts an event at the end of the chain.
     pub(super) fn append(&mut self, draft: &EventDraft) -> Result<i64, StoreError> {
-        self.append_body(draft, &draft.body().map_err(unwritable)?, || None)
+        self.append_body(draft, &draft.body(), || None)
     }
 
     /// The same where the body is written already; `limits` are those in the body where they are not the draft's.
@@ -254,7 +253,7 @@ impl<'c> Tx<'c> {
         self.index.note(self.connection, seq, &Terms::of(draft))?;
         self.written += body.len();
         if self.events.receiver_count() > 0 {
-            let mut draft = draft.clone();
+            let mut draft = draft.clone().with_values();
             if let Some(limits) = limits() {
                 draft.limits = Some(limits);
             }
@@ -344,10 +343,6 @@ fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>) {
     answer_all(jobs, &Err(error));
 }
 
-/// How long a group is gathered where several calls are open: a commit costs as much as several records, and
-/// whoever waits for one would else wait for the one before it. Longer was measured to cost more than it saves.
-const GATHER: Duration = Duration::from_micros(60);
-
 /// The thread's whole life.
 pub(super) fn run(
     connection: &Connection,
@@ -372,7 +367,7 @@ pub(super) fn run(
     };
     loop {
         let open = tx.ledger.open_count();
-        let Taken { mut jobs, last } = queue.take(BATCH, |_| (open > 1).then_some(GATHER));
+        let Taken { mut jobs, last } = queue.take(BATCH, open > 1);
         for call_id in std::mem::take(&mut *shared.left.lock()) {
             jobs.push(job(Kind::Aside, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
         }
