@@ -127,6 +127,11 @@ impl Gateway {
         Err(format!("the gateway did not become ready:\n{log}").into())
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn rss(&self) -> Fallible<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

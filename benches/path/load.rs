@@ -55,6 +55,9 @@ pub(crate) struct Sample {
     pub(crate) calls_per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
+    pub(crate) calls: usize,
+    /// CPU time that the measured process took for each call.
+    pub(crate) cpu_us: Option<f64>,
 }
 
 impl Sample {
@@ -64,7 +67,13 @@ impl Sample {
             let place = ((nanos.len() as f64 - 1.0) * share).round() as usize;
             nanos.get(place).copied().unwrap_or_default() as f64 / 1000.0
         };
-        Self { calls_per_second: nanos.len() as f64 / took.as_secs_f64(), p50_us: at(0.5), p99_us: at(0.99) }
+        Self {
+            calls_per_second: nanos.len() as f64 / took.as_secs_f64(),
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            calls: nanos.len(),
+            cpu_us: None,
+        }
     }
 
     /// The measurement in the middle by calls per second.
@@ -75,7 +84,10 @@ impl Sample {
     }
 
     pub(crate) fn json(&self) -> Value {
-        json!({ "calls_per_second": self.calls_per_second, "p50_us": self.p50_us, "p99_us": self.p99_us })
+        json!({
+            "calls_per_second": self.calls_per_second, "p50_us": self.p50_us, "p99_us": self.p99_us,
+            "cpu_us_per_call": self.cpu_us,
+        })
     }
 }
 

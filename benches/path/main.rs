@@ -6,12 +6,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 
+mod bare;
 mod gateway;
 mod load;
+mod process;
 mod upstream;
 
 use gateway::Gateway;
 use load::{Era, Sample, Target};
+use process::Process;
 use serde_json::{Value, json};
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -20,8 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// How the upstream's own process is told what it is.
-const ROLE: &str = "TOLLGATE_BENCH_UPSTREAM";
+/// How another part of the rig is told what it is.
+const ROLE: &str = "TOLLGATE_BENCH_ROLE";
 const SESSIONS: u32 = 500;
 
 struct Options {
@@ -63,13 +66,16 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(Into::into).and_then(|runtime| {
-        if std::env::var_os(ROLE).is_some() {
-            runtime.block_on(upstream::serve())
-        } else {
-            runtime.block_on(run())
-        }
+    let role = std::env::var(ROLE).unwrap_or_default();
+    let onward = role.strip_prefix("bare:").and_then(|port| port.parse().ok());
+    let runtime = match onward {
+        Some(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        None => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    };
+    let done = runtime.map_err(Into::into).and_then(|runtime| match onward {
+        Some(port) => runtime.block_on(bare::serve(port)),
+        None if role == "upstream" => runtime.block_on(upstream::serve()),
+        None => runtime.block_on(run()),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,12 +88,13 @@ fn main() -> ExitCode {
 
 async fn run() -> Fallible<()> {
     let options = Options::read()?;
-    let upstream = upstream::Process::start().await?;
-    let direct = Target::direct(upstream.port);
+    let upstream = Process::start("upstream").await?;
+    let bare = Process::start(&format!("bare:{}", upstream.port)).await?;
+    let (direct, plain) = (Target::direct(upstream.port), Target::direct(bare.port));
     let gateway = if options.gateway.exists() {
         Some(Gateway::start(&options.gateway, upstream.port).await?)
     } else {
-        eprintln!("`{}` is missing: only the direct column is measured", options.gateway.display());
+        eprintln!("`{}` is missing: only the other columns are measured", options.gateway.display());
         None
     };
     let idle = gateway.as_ref().map(Gateway::rss).transpose()?;
@@ -96,21 +103,23 @@ async fn run() -> Fallible<()> {
     for era in [Era::Legacy, Era::Modern] {
         for &connections in &options.connections {
             let span = Duration::from_secs_f64(options.seconds);
-            let (mut straight, mut through) = (Vec::new(), Vec::new());
-            load::run(&direct, era, connections, span / 4).await?;
-            if let Some(gateway) = &gateway {
-                load::run(&gateway.target, era, connections, span / 4).await?;
+            let (mut straight, mut passed, mut through) = (Vec::new(), Vec::new(), Vec::new());
+            for target in [&direct, &plain].into_iter().chain(gateway.as_ref().map(|gateway| &gateway.target))
+            {
+                load::run(target, era, connections, span / 4).await?;
             }
             for _ in 0..options.rounds.max(1) {
                 straight.push(load::run(&direct, era, connections, span).await?);
+                passed.push(measure(&plain, bare.id, era, connections, span).await?);
                 if let Some(gateway) = &gateway {
-                    through.push(load::run(&gateway.target, era, connections, span).await?);
+                    through.push(measure(&gateway.target, gateway.id(), era, connections, span).await?);
                 }
             }
             rows.push(Row {
                 era,
                 connections,
                 direct: Sample::median(straight),
+                bare: Sample::median(passed),
                 through: Sample::median(through),
             });
         }
@@ -128,6 +137,14 @@ async fn run() -> Fallible<()> {
     Ok(())
 }
 
+/// A measurement with the CPU time that a process took for each call.
+async fn measure(target: &Target, id: u32, era: Era, connections: usize, span: Duration) -> Fallible<Sample> {
+    let before = process::cpu_seconds(id)?;
+    let mut sample = load::run(target, era, connections, span).await?;
+    sample.cpu_us = Some((process::cpu_seconds(id)? - before) * 1e6 / sample.calls as f64);
+    Ok(sample)
+}
+
 /// What the gateway's memory grows by for each legacy session that is open and idle.
 async fn per_session(gateway: &Gateway) -> Fallible<u64> {
     let before = gateway.rss()?;
@@ -141,45 +158,71 @@ struct Row {
     era: Era,
     connections: usize,
     direct: Option<Sample>,
+    bare: Option<Sample>,
     through: Option<Sample>,
 }
 
 impl Row {
-    fn ratio(&self) -> Option<f64> {
-        Some(self.through.as_ref()?.calls_per_second / self.direct.as_ref()?.calls_per_second)
+    /// A column's share of the direct calls per second.
+    fn ratio(&self, of: Option<&Sample>) -> Option<f64> {
+        Some(of?.calls_per_second / self.direct.as_ref()?.calls_per_second)
     }
 
-    /// What the gateway adds to the median call.
-    fn added_us(&self) -> Option<f64> {
-        Some(self.through.as_ref()?.p50_us - self.direct.as_ref()?.p50_us)
+    /// What the gateway adds to the median call, and to the slowest of a hundred.
+    fn added_us(&self) -> Option<(f64, f64)> {
+        let (through, direct) = (self.through.as_ref()?, self.direct.as_ref()?);
+        Some((through.p50_us - direct.p50_us, through.p99_us - direct.p99_us))
     }
 
     fn json(&self) -> Value {
+        let json = Sample::json;
         json!({
-            "era": self.era.name(), "connections": self.connections, "ratio": self.ratio(),
-            "direct": self.direct.as_ref().map(Sample::json), "through": self.through.as_ref().map(Sample::json),
+            "era": self.era.name(), "connections": self.connections,
+            "ratio": self.ratio(self.through.as_ref()), "bare_ratio": self.ratio(self.bare.as_ref()),
+            "direct": self.direct.as_ref().map(json), "bare": self.bare.as_ref().map(json),
+            "through": self.through.as_ref().map(json),
         })
     }
 }
 
 fn show(rows: &[Row], idle: Option<u64>, session: Option<u64>) {
     println!(
-        "{:<11} {:>5} | {:>9} {:>8} {:>8} | {:>9} {:>8} {:>8} | {:>6} {:>9}",
-        "era", "conns", "direct/s", "p50 µs", "p99 µs", "through/s", "p50 µs", "p99 µs", "ratio", "added µs"
+        "{:<10} {:>5} | {:>8} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} | {:>9}",
+        "era",
+        "conns",
+        "direct/s",
+        "bare/s",
+        "ratio",
+        "cpu µs",
+        "thr./s",
+        "ratio",
+        "cpu µs",
+        "p50 µs",
+        "p99 µs",
+        "+p99 µs",
+        "thr./bare"
     );
+    let figure =
+        |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
     for row in rows {
-        let cells = |sample: &Option<Sample>| match sample {
-            Some(s) => format!("{:>9.0} {:>8.0} {:>8.0}", s.calls_per_second, s.p50_us, s.p99_us),
-            None => format!("{:>9} {:>8} {:>8}", "-", "-", "-"),
-        };
+        let rate = |sample: &Option<Sample>| figure(sample.as_ref().map(|s| s.calls_per_second), 0);
+        let cpu = |sample: &Option<Sample>| figure(sample.as_ref().and_then(|s| s.cpu_us), 0);
+        let share = row.through.as_ref().zip(row.bare.as_ref());
         println!(
-            "{:<11} {:>5} | {} | {} | {:>6} {:>9}",
+            "{:<10} {:>5} | {:>8} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} | {:>9}",
             row.era.name(),
             row.connections,
-            cells(&row.direct),
-            cells(&row.through),
-            row.ratio().map_or_else(|| "-".to_owned(), |r| format!("{r:.3}")),
-            row.added_us().map_or_else(|| "-".to_owned(), |us| format!("{us:.0}")),
+            rate(&row.direct),
+            rate(&row.bare),
+            figure(row.ratio(row.bare.as_ref()), 2),
+            cpu(&row.bare),
+            rate(&row.through),
+            figure(row.ratio(row.through.as_ref()), 2),
+            cpu(&row.through),
+            figure(row.through.as_ref().map(|s| s.p50_us), 0),
+            figure(row.through.as_ref().map(|s| s.p99_us), 0),
+            figure(row.added_us().map(|added| added.1), 0),
+            figure(share.map(|(through, bare)| through.calls_per_second / bare.calls_per_second), 2),
         );
     }
     if let (Some(idle), Some(session)) = (idle, session) {

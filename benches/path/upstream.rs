@@ -1,6 +1,6 @@
 //! An MCP server that does nothing but answer, in both eras, in a process of its own.
 
-use crate::{Fallible, ROLE};
+use crate::{Fallible, process};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -8,36 +8,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
-use std::{borrow::Cow, convert::Infallible, process::Stdio};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-};
+use std::{borrow::Cow, convert::Infallible};
+use tokio::net::TcpListener;
 
 /// What every result holds, so that the generator can tell it from a refusal.
 pub(crate) const MARK: &str = "answered by the bench upstream";
-
-/// The running upstream; it ends with this value.
-pub(crate) struct Process {
-    pub(crate) port: u16,
-    _child: Child,
-}
-
-impl Process {
-    /// Starts this program again as the upstream.
-    pub(crate) async fn start() -> Fallible<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .env(ROLE, "1")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("the upstream has no output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).await?;
-        Ok(Self { port: line.trim().parse()?, _child: child })
-    }
-}
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -50,7 +25,7 @@ struct Asked<'a> {
 /// Serves until it is killed.
 pub(crate) async fn serve() -> Fallible<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("{}", listener.local_addr()?.port());
+    process::tell(listener.local_addr()?.port());
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

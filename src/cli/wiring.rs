@@ -108,10 +108,8 @@ pub(crate) async fn serve_mcp(
         options.listen = address;
     }
     let router = front::http::router(gateway, options);
-    let lanes = front::http::Lanes::start().map_err(|source| CliError::Io {
-        what: "cannot start the threads for agents".to_owned(),
-        source,
-    })?;
+    let lanes = front::http::Lanes::start()
+        .map_err(|source| CliError::Io { what: "cannot start the threads for agents".to_owned(), source })?;
     let served = front::http::serve_on(listener, tls, router, stop, Some(&lanes)).await;
     // Joining threads waits.
     tokio::task::spawn_blocking(move || drop(lanes)).await.ok();

@@ -59,6 +59,8 @@ impl Decided {
 
 impl Gateway {
     /// A call: the whole path. Dropping the future cancels it; what was dispatched is settled all the same.
+    ///
+    /// What most calls do not come to is boxed, so that their future stays small.
     pub async fn call(&self, call: IncomingCall) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Err(unknown(call.kind, &call.name));
@@ -89,22 +91,22 @@ impl Gateway {
             let in_force = self.in_force();
             if !self.still_valid(&request.principal) {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
-                return self.refuse(&request, None, &in_force, refusal, &mut asking).await;
+                return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
             }
             let mut decided = match self.evaluate(&in_force, &request, arguments.clone()) {
                 Ok(decided) => decided,
-                Err(Stop::Unknown) => return self.refuse_unknown(&request, &in_force).await,
+                Err(Stop::Unknown) => return Box::pin(self.refuse_unknown(&request, &in_force)).await,
                 Err(Stop::Refused(refusal, prepared)) => {
-                    return self
-                        .refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking)
-                        .await;
+                    let refused =
+                        self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking);
+                    return Box::pin(refused).await;
                 }
             };
             asking.open(self, &request, &decided)?;
             // No call of its own: the one in flight goes on.
             if let Some((id, responses)) = asking.parked() {
                 let bound = Self::state_binding(&request, &decided);
-                return self.resume(&id, &bound, asking.client.clone(), responses).await;
+                return Box::pin(self.resume(&id, &bound, asking.client.clone(), responses)).await;
             }
             // The retry that brings an answer goes on with the trace in which it was asked for.
             if traced.is_none()
@@ -131,10 +133,10 @@ impl Gateway {
             let approval = match decided.verdict.decision {
                 Decision::Allow | Decision::AllowWithConstraints => None,
                 Decision::RequireApproval if request.method().is_some() => {
-                    return self.refuse_unaskable(&request, &in_force, &decided, &mut asking).await;
+                    return Box::pin(self.refuse_unaskable(&request, &in_force, &decided, &mut asking)).await;
                 }
                 Decision::RequireApproval => {
-                    match self.seek_approval(&in_force, &request, &decided, &mut asking).await {
+                    match Box::pin(self.seek_approval(&in_force, &request, &decided, &mut asking)).await {
                         Step::Use(record) => {
                             // The call that uses an approval joins the trace that asked for it, unless it is part
                             // of it or of another already.
@@ -149,9 +151,9 @@ impl Gateway {
                 }
                 Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
                     let refusal = refusal_of(&decided);
-                    return self
-                        .refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking)
-                        .await;
+                    let refused =
+                        self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
+                    return Box::pin(refused).await;
                 }
             };
             // The arguments go with the call: only where it was changed is the agent's own version kept.
@@ -171,14 +173,14 @@ impl Gateway {
                         continue;
                     }
                     let refusal = Refusal::deny("approval", "other calls use up each approval of this one");
-                    self.refuse(&request, None, &in_force, refusal, &mut asking).await
+                    Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await
                 }
                 Err(AdmitError::Replaced(returned)) => {
                     arguments = kept.unwrap_or(returned);
                     continue;
                 }
                 Err(AdmitError::Unrecorded(refusal)) => {
-                    self.refuse(&request, None, &in_force, *refusal, &mut asking).await
+                    Box::pin(self.refuse(&request, None, &in_force, *refusal, &mut asking)).await
                 }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.

@@ -145,7 +145,7 @@ impl Gateway {
         let left_early = gone.is_cancelled();
         let conversation = async {
             match &purpose {
-                Purpose::Watch(slot) => begin_watch(&upstream, &target, &uri, timeout, slot).await,
+                Purpose::Watch(slot) => Box::pin(begin_watch(&upstream, &target, &uri, timeout, slot)).await,
                 Purpose::Use | Purpose::Complete { .. } => {
                     self.converse(&upstream, call, continuation, &client, relay, &bound).await
                 }
@@ -255,9 +255,8 @@ impl Gateway {
         side_effect.cost_usd = cost;
         side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
         side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
-        side_effect.told.detail = Some(
-            format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}}}"#).into(),
-        );
+        side_effect.told.detail =
+            Some(format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}}}"#).into());
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
@@ -303,7 +302,7 @@ impl Gateway {
                 return self.pass_question(result, &relay, bound);
             }
             state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
-            match relay.answer_all(result).await {
+            match Box::pin(relay.answer_all(result)).await {
                 Ok(answers) => responses = Some(answers),
                 Err(error) => {
                     return Ending {

@@ -114,7 +114,9 @@ impl Work {
     fn let_go(&mut self) {
         self.0 = match std::mem::replace(&mut self.0, Place::Over) {
             // Without a runtime the process is ending, and the call is settled as unknown by the next.
-            Place::Here(work) => Handle::try_current().map_or(Place::Over, |on| Place::Elsewhere(on.spawn(work))),
+            Place::Here(work) => {
+                Handle::try_current().map_or(Place::Over, |on| Place::Elsewhere(on.spawn(work)))
+            }
             other => other,
         };
     }

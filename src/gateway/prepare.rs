@@ -8,7 +8,8 @@ use crate::{
     identity::Principal,
     model::{
         Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
-        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer, text,
+        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
+        text,
     },
     policy::{Agent, Workflow},
     redaction::{Place, Towards},

@@ -108,7 +108,9 @@ pub fn canonical(value: &Value, out: &mut Vec<u8>) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) if is_plain(number.as_str()) => out.extend_from_slice(number.as_str().as_bytes()),
+        Value::Number(number) if is_plain(number.as_str()) => {
+            out.extend_from_slice(number.as_str().as_bytes())
+        }
         Value::Number(number) => out.extend_from_slice(canonical_number(number).as_bytes()),
         Value::String(text) => text::string(out, text),
         Value::Array(items) => {

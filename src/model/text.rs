@@ -6,7 +6,8 @@ use std::io::Write as _;
 
 /// A text that needs no escape is copied as it is.
 pub fn string(out: &mut Vec<u8>, text: &str) {
-    let special = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    let special =
+        text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
     if special {
         json::string(text, out);
     } else {

@@ -396,7 +396,7 @@ impl Server {
                 if let Some(slot) = evicted {
                     tokio::spawn(async move { slot.close().await });
                 }
-                match self.own_connection(&lease.slot, call).await {
+                match Box::pin(self.own_connection(&lease.slot, call)).await {
                     Ok(connection) => self.rounds(&connection, call).await,
                     // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
                     Err(reason) if era.is_some() => {
@@ -481,7 +481,7 @@ impl Server {
             if rounds > ROUNDS {
                 return Err(UpstreamError::Malformed(format!("it asked {ROUNDS} times without an end")));
             }
-            let next = answers(call, result).await.map_err(UpstreamError::Rpc)?;
+            let next = Box::pin(answers(call, result)).await.map_err(UpstreamError::Rpc)?;
             *call.round.lock() = next;
         }
     }

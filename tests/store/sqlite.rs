@@ -91,8 +91,10 @@ async fn tampering_with_the_index_is_named() {
         assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
     };
     check("UPDATE blocks SET terms = substr(terms, 5) WHERE block = 1", 65, "does not find it by").await;
-    check("UPDATE blocks SET terms = zeroblob(length(terms)) WHERE block = 1", 65, "does not find it by").await;
-    check("UPDATE blocks SET terms = CAST(terms || x'ffffffff' AS BLOB) WHERE block = 0", 1, "not there").await;
+    check("UPDATE blocks SET terms = zeroblob(length(terms)) WHERE block = 1", 65, "does not find it by")
+        .await;
+    check("UPDATE blocks SET terms = CAST(terms || x'ffffffff' AS BLOB) WHERE block = 0", 1, "not there")
+        .await;
     check("UPDATE blocks SET last_at = last_at + 1 WHERE block = 0", 1, "`timestamp`").await;
     check("UPDATE blocks SET first_at = first_at - 1 WHERE block = 1", 65, "`timestamp`").await;
     check("DELETE FROM blocks WHERE block = 1", 65, "nothing").await;
@@ -122,21 +124,35 @@ async fn events_are_found_by_every_member() {
             }
             assert_eq!(seqs(EventQuery { newest_first, ..query.clone() }).await, expect, "{query:?}");
             expect.truncate(3);
-            assert_eq!(seqs(EventQuery { newest_first, limit: 3, ..query.clone() }).await, expect, "{query:?}");
+            assert_eq!(
+                seqs(EventQuery { newest_first, limit: 3, ..query.clone() }).await,
+                expect,
+                "{query:?}"
+            );
         };
         let all = EventQuery::default;
         check(all(), &|_| true).await;
         check(EventQuery { agent_id: Some("agent-3".into()), ..all() }, &|n| n % 7 == 3).await;
         check(EventQuery { approval_id: Some("approval".into()), ..all() }, &|n| n % 50 == 0).await;
-        let both = EventQuery { agent_id: Some("agent-1".into()), approval_id: Some("approval".into()), ..all() };
+        let both =
+            EventQuery { agent_id: Some("agent-1".into()), approval_id: Some("approval".into()), ..all() };
         check(both, &|n| n % 7 == 1 && n % 50 == 0).await;
         check(EventQuery { agent_id: Some("agent-9".into()), ..all() }, &|_| false).await;
-        let since = EventQuery { since: Some(later(start(), 100)), until: Some(later(start(), 210)), ..all() };
+        let since =
+            EventQuery { since: Some(later(start(), 100)), until: Some(later(start(), 210)), ..all() };
         check(since, &|n| (100..210).contains(&n)).await;
-        let seqs = EventQuery { after_seq: Some(64), until_seq: Some(190), agent_id: Some("agent-2".into()), ..all() };
+        let seqs = EventQuery {
+            after_seq: Some(64),
+            until_seq: Some(190),
+            agent_id: Some("agent-2".into()),
+            ..all()
+        };
         check(seqs, &|n| n > 64 && n <= 190 && n % 7 == 2).await;
     }
-    let call = stores[1].events(EventQuery { after_seq: Some(69), limit: 1, ..EventQuery::default() }).await.unwrap();
+    let call = stores[1]
+        .events(EventQuery { after_seq: Some(69), limit: 1, ..EventQuery::default() })
+        .await
+        .unwrap();
     let call_id = call[0].draft.call_id.clone();
     assert_eq!(seqs(EventQuery { call_id, ..EventQuery::default() }).await, [70]);
     assert_eq!(stores[0].verify().await.unwrap().bad, None);

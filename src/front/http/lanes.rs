@@ -20,7 +20,7 @@ pub struct Lanes {
 impl Lanes {
     /// As many as the machine has cores.
     pub fn start() -> io::Result<Self> {
-        let count = std::env::var("X_LANES").ok().and_then(|v| v.parse().ok()).unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
         let end = CancellationToken::new();
         let mut lanes = Vec::with_capacity(count);
         for number in 0..count {

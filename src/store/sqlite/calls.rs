@@ -193,12 +193,7 @@ fn open_seq(tx: &Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
 }
 
 /// Closes an open call, and brings each of its counters from what was reserved to what was real.
-fn close(
-    tx: &mut Tx<'_>,
-    seq: i64,
-    at: i64,
-    change: impl FnOnce(&Grant) -> Usage,
-) -> Result<(), StoreError> {
+fn close(tx: &mut Tx<'_>, seq: i64, at: i64, change: impl FnOnce(&Grant) -> Usage) -> Result<(), StoreError> {
     let Some(grant) = tx.ledger.open(seq) else { return Ok(()) };
     let change = change(grant);
     if change != Usage::default() {

@@ -148,13 +148,8 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError>
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))?;
     // The head may have moved on between the two reads, and then `last` is the newer one.
-    let mut check = Check {
-        connection,
-        last,
-        at: (0, chain::GENESIS),
-        records: 0,
-        contents: Contents::default(),
-    };
+    let mut check =
+        Check { connection, last, at: (0, chain::GENESIS), records: 0, contents: Contents::default() };
     let mut bad = None;
     while bad.is_none() {
         let before = check.at.0;
@@ -166,10 +161,9 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError>
     let (at, hash) = check.at;
     let bad = bad.or_else(|| match head {
         Some((seq, _)) if seq > at => Some(missing(at + 1)),
-        Some((seq, noted)) if seq == at && noted != hash => Some(BadRecord {
-            seq,
-            problem: "its hash is not the one noted as the chain's head".to_owned(),
-        }),
+        Some((seq, noted)) if seq == at && noted != hash => {
+            Some(BadRecord { seq, problem: "its hash is not the one noted as the chain's head".to_owned() })
+        }
         None if at > 0 => {
             Some(BadRecord { seq: at, problem: "the note of the chain's head is missing".to_owned() })
         }

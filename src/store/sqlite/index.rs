@@ -168,9 +168,10 @@ impl<'e> Terms<'e> {
 
     fn each(&self) -> impl Iterator<Item = (Kind, u32)> {
         let trace = self.trace.iter().map(|trace| (Kind::Trace, Kind::Trace.fingerprint(trace)));
-        let texts = self.texts.iter().filter_map(|(kind, text)| {
-            text.map(|text| (*kind, kind.fingerprint(text.as_bytes())))
-        });
+        let texts = self
+            .texts
+            .iter()
+            .filter_map(|(kind, text)| text.map(|text| (*kind, kind.fingerprint(text.as_bytes()))));
         trace.chain(texts)
     }
 }
@@ -212,9 +213,10 @@ impl Wanted {
         let chunks = terms.as_chunks::<4>().0;
         first_at <= self.until
             && last_at >= self.since
-            && self.fingerprints.iter().all(|wanted| {
-                chunks.binary_search_by_key(wanted, |chunk| u32::from_le_bytes(*chunk)).is_ok()
-            })
+            && self
+                .fingerprints
+                .iter()
+                .all(|wanted| chunks.binary_search_by_key(wanted, |chunk| u32::from_le_bytes(*chunk)).is_ok())
     }
 }
 

@@ -13,7 +13,12 @@ pub(super) struct Learned {
 
 impl Learned {
     /// An eighth of every new figure.
-    pub(super) fn learn(&mut self, connection: &Connection, tool: &str, tokens: i64) -> Result<(), StoreError> {
+    pub(super) fn learn(
+        &mut self,
+        connection: &Connection,
+        tool: &str,
+        tokens: i64,
+    ) -> Result<(), StoreError> {
         let seen = tokens.saturating_mul(1_000);
         let known = match self.known.get(tool) {
             Some(known) => Some(*known),

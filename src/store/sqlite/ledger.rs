@@ -350,9 +350,8 @@ impl Ledger {
             .query_row((now.saturating_sub(KEPT), now.saturating_add(KEPT)), |row| row.get(0))
             .optional()?;
         let before = oldest.unwrap_or(self.last_n).min(self.last_n);
-        let first: Option<i64> = connection
-            .prepare_cached("SELECT min(n) FROM ledger")?
-            .query_row([], |row| row.get(0))?;
+        let first: Option<i64> =
+            connection.prepare_cached("SELECT min(n) FROM ledger")?.query_row([], |row| row.get(0))?;
         if first.is_none_or(|first| first >= before) {
             return Ok(None);
         }

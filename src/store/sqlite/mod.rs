@@ -32,8 +32,8 @@ use crate::{
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use owners::{OwnerLock, Probe};
-use queue::Queue;
 use parking_lot::Mutex;
+use queue::Queue;
 use readers::Readers;
 use rusqlite::Connection;
 use std::{

@@ -192,8 +192,10 @@ impl<'c> Tx<'c> {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         };
-        let last = read("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
-        let noted = read("SELECT seq, hash FROM ledger ORDER BY n DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
+        let last =
+            read("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
+        let noted =
+            read("SELECT seq, hash FROM ledger ORDER BY n DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
         let (seq, hash) = if noted.0 > last.0 { noted } else { last };
         self.head = Head { seq, hash, moved: false };
         Ok(())

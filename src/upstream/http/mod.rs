@@ -22,8 +22,8 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full};
 use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -193,7 +193,8 @@ impl Http {
             configured.insert(key, value);
         }
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-        let host = HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
+        let host =
+            HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
         configured.entry(header::HOST).or_insert(host);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
@@ -281,7 +282,7 @@ impl Http {
             Err(Fault::Failed(error)) => Err(error),
             Err(Fault::SessionGone) => {
                 call.set_sent(false);
-                let session = self.renew(&session).await?;
+                let session = Box::pin(self.renew(&session)).await?;
                 self.exchange(call, &session).await.map(|(value, _)| value).map_err(Self::plain)
             }
         }
@@ -340,9 +341,12 @@ impl Http {
             Pool::Secure(pool) => {
                 *request.uri_mut() = self.uri.clone();
                 let sent = pool.request(request).await;
-                let sent = sent.map_err(|error| {
-                    if error.is_connect() { not_reachable(&error) } else { broken(&error) }
-                })?;
+                let sent =
+                    sent.map_err(
+                        |error| {
+                            if error.is_connect() { not_reachable(&error) } else { broken(&error) }
+                        },
+                    )?;
                 Ok(sent.map(lean::Answer::Pooled))
             }
         }
@@ -435,7 +439,7 @@ impl Http {
         let kind =
             response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if status.is_success() && kind.starts_with("text/event-stream") {
-            let value = self.stream(id, limit, session, response.into_body()).await?;
+            let value = Box::pin(self.stream(id, limit, session, response.into_body())).await?;
             return Ok((value, fresh));
         }
         let is_json = kind.starts_with("application/json");

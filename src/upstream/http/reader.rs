@@ -4,8 +4,8 @@ use super::lean::Answer;
 use crate::upstream::{sse, wire};
 use futures::FutureExt as _;
 use http::{Response, header};
-use http_body_util::BodyExt as _;
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use std::time::Duration;
 
 /// How long a stream may stay open after its answer before it is closed from here.
