@@ -83,8 +83,36 @@ mod system {
             bytes
         }
         fn uuid(&self) -> String {
-            uuid::Uuid::now_v7().to_string()
+            let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+            let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];
+            uuid::Builder::from_unix_timestamp_millis(millis, &few()).into_uuid().hyphenated().encode_lower(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
         }
+        fn trace_id(&self) -> super::TraceId {
+            super::TraceId::from_bytes(few())
+        }
+    }
+
+    /// Random bytes for ids, which are no secrets: the system is asked for many at a time.
+    fn few<const N: usize>() -> [u8; N] {
+        const MANY: usize = 1024;
+        thread_local! {
+            static LEFT: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        LEFT.with_borrow_mut(|left| {
+            if left.len() < N {
+                left.resize(MANY.max(N), 0);
+                if getrandom::fill(left).is_err() {
+                    std::process::abort();
+                }
+            }
+            let mut bytes = [0u8; N];
+            let rest = left.len() - N;
+            for (to, from) in bytes.iter_mut().zip(left.drain(rest..)) {
+                *to = from;
+            }
+            bytes
+        })
     }
 }
 
