@@ -85,7 +85,10 @@ mod system {
         fn uuid(&self) -> String {
             let millis = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
             let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];
-            uuid::Builder::from_unix_timestamp_millis(millis, &few()).into_uuid().hyphenated().encode_lower(&mut text);
+            uuid::Builder::from_unix_timestamp_millis(millis, &few())
+                .into_uuid()
+                .hyphenated()
+                .encode_lower(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         }
         fn trace_id(&self) -> super::TraceId {

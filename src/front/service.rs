@@ -1,7 +1,7 @@
 //! What the fronts need of the gateway, as a port, so that a front can be tested against a script.
 
 use crate::{
-    gateway::{CallReply, Gateway, IncomingCall, ListGenerations, ListKind, ResourceNews},
+    gateway::{CallReply, Gateway, InForce, IncomingCall, ListGenerations, ListKind, ResourceNews},
     identity::{AuthError, Principal},
     model::{RpcError, code},
 };
@@ -41,6 +41,10 @@ pub trait Service: Send + Sync + 'static {
     }
     /// A session was opened.
     fn session_opened(&self, principal: &Principal, client_info: &Value);
+    /// What is in force now, where a reload can change it.
+    fn in_force(&self) -> Option<Arc<InForce>> {
+        None
+    }
 }
 
 impl Service for Gateway {
@@ -79,5 +83,8 @@ impl Service for Gateway {
     }
     fn session_opened(&self, principal: &Principal, client_info: &Value) {
         Gateway::session_opened(self, principal, client_info);
+    }
+    fn in_force(&self) -> Option<Arc<InForce>> {
+        Some(Gateway::in_force(self))
     }
 }

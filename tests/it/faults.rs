@@ -242,6 +242,38 @@ async fn get(world: &World, path: &str) -> (u16, Value) {
     (status, reply.json().await.unwrap_or(Value::Null))
 }
 
+/// Hot reload of servers.toml: who may knock, how large a body and how many sessions there may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fronts_settings_are_reloaded() {
+    let world = World::of("").await;
+    let client = world.legacy("ada").await;
+    let large =
+        client.body("tools/call", json!({"name": "up__echo", "arguments": {"text": "x".repeat(8_000)}}));
+    let status = async |client: &Client, body: &Value| soon(client.post(body).send()).await.unwrap().status();
+    let named = client.header("host", "gate.example");
+    assert_eq!(status(&client, &large).await, 200);
+    assert_eq!(status(&named, &large).await, 403);
+    let servers = world.dir.join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    let with = |lines: &str| {
+        std::fs::write(&servers, text.replacen("[gateway]\n", &format!("[gateway]\n{lines}\n"), 1))
+    };
+    with("allowed_hosts = [\"gate.example\"]\nmax_body = \"4KiB\"\nmax_sessions = 1").unwrap();
+    world.reload("").await;
+    assert_eq!(status(&client, &large).await, 413);
+    let small = client.body("tools/call", json!({"name": "up__echo", "arguments": {"n": 1}}));
+    assert_eq!(status(&named, &small).await, 200);
+    let second = world.legacy("ada").await;
+    assert_eq!(status(&client, &small).await, 404, "one session is left: the newest");
+    assert_eq!(status(&second, &small).await, 200);
+    with("max_body = \"32MiB\"").unwrap();
+    world.reload("").await;
+    let larger =
+        second.body("tools/call", json!({"name": "up__echo", "arguments": {"text": "x".repeat(20 << 20)}}));
+    assert_eq!(status(&second, &larger).await, 200, "a body of the new size has room");
+    assert_eq!(status(&second.header("host", "gate.example"), &small).await, 403);
+}
+
 /// Hot reload: what is right is in force at the next message, what is wrong changes nothing and says so.
 #[tokio::test]
 async fn a_reload_is_in_force_at_once_or_not_at_all() {

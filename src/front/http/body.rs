@@ -99,7 +99,7 @@ async fn weigh(
         async { tokio::time::timeout(limits.body_timeout / 2, permit).await.ok().and_then(Result::ok) }
     };
     // Its own share first, so that who waits for that holds nothing of the shared one.
-    let own = take(&standing.bodies).await.ok_or(Unread::Busy)?;
+    let own = take(&standing.bodies(limits.large_bodies_per_principal / 1024)).await.ok_or(Unread::Busy)?;
     let shared = take(shared).await.ok_or(Unread::Busy)?;
     Ok(Weight { _own: Some(own), _shared: Some(shared) })
 }

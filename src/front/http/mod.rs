@@ -32,9 +32,11 @@ use super::{
 use crate::{
     clock::{Clock, IdSource},
     config::GatewayConfig,
+    gateway::InForce,
     identity::{AuthError, Principal},
     model::code,
 };
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::{ConnectInfo, Request, State},
@@ -98,6 +100,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// With what servers.toml says of them.
+    fn configured(&self, config: &GatewayConfig) -> Self {
+        let max_body = usize::try_from(config.max_body).unwrap_or(usize::MAX);
+        let default = Self::default();
+        Self {
+            max_body,
+            sessions_per_principal: config.max_sessions,
+            sessions_total: config.max_sessions.saturating_mul(10),
+            // One body of the largest size must always fit.
+            large_bodies_per_principal: default.large_bodies_per_principal.max(max_body),
+            large_bodies: default.large_bodies.max(max_body.saturating_mul(4)),
+            ..self.clone()
+        }
+    }
+}
+
 /// What the router needs beside the gateway.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -127,17 +146,7 @@ impl HttpOptions {
         ids: Arc<dyn IdSource>,
         shutdown: CancellationToken,
     ) -> Self {
-        let max_body = usize::try_from(config.max_body).unwrap_or(usize::MAX);
-        let default = Limits::default();
-        let limits = Limits {
-            max_body,
-            sessions_per_principal: config.max_sessions,
-            sessions_total: config.max_sessions.saturating_mul(10),
-            // One body of the largest size must always fit.
-            large_bodies_per_principal: default.large_bodies_per_principal.max(max_body),
-            large_bodies: default.large_bodies.max(max_body.saturating_mul(4)),
-            ..default
-        };
+        let limits = Limits::default().configured(config);
         Self {
             listen: config.listen,
             public_url: config.public_url.clone(),
@@ -153,36 +162,75 @@ impl HttpOptions {
 
 struct Front {
     core: Arc<Core>,
+    listen: SocketAddr,
+    settings: ArcSwap<Settings>,
+    standings: Standings,
+    shutdown: CancellationToken,
+}
+
+/// What servers.toml says of this front; a reload replaces it whole, and each request keeps to one.
+struct Settings {
+    /// Of which files; none where no reload can change them.
+    of: Option<Arc<InForce>>,
     doors: Doors,
     limits: Limits,
-    standings: Standings,
     bodies: Arc<Semaphore>,
-    shutdown: CancellationToken,
+}
+
+impl Front {
+    /// The settings that are in force now.
+    fn settings(&self) -> Arc<Settings> {
+        let known = self.settings.load();
+        let Some(now) = self.core.service.in_force() else { return Arc::clone(&known) };
+        if known.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &now)) {
+            return Arc::clone(&known);
+        }
+        let config = &now.config.gateway;
+        let url = config.public_url.as_deref();
+        let doors = Doors::new(self.listen, url, &config.allowed_hosts, &config.allowed_origins);
+        let limits = known.limits.configured(config);
+        // Who is being read keeps the place that was taken; for a moment there can be some more.
+        let bodies = if limits.large_bodies == known.limits.large_bodies {
+            Arc::clone(&known.bodies)
+        } else {
+            Arc::new(Semaphore::new(limits.large_bodies / 1024))
+        };
+        let settings = Arc::new(Settings { of: Some(now), doors, limits, bodies });
+        self.settings.store(Arc::clone(&settings));
+        settings
+    }
 }
 
 /// The MCP endpoint.
 pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
     let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } =
         options;
-    let front = Front {
-        core: Arc::new(Core::new(service)),
+    let settings = Settings {
+        // What the options say stands until a reload.
+        of: service.in_force(),
         doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
         bodies: Arc::new(Semaphore::new(limits.large_bodies / 1024)),
-        standings: Standings::new(clock, ids, limits.clone()),
         limits,
+    };
+    let front = Front {
+        core: Arc::new(Core::new(service)),
+        listen,
+        settings: ArcSwap::from_pointee(settings),
+        standings: Standings::new(clock, ids),
         shutdown,
     };
     Router::new().route("/mcp", any(enter)).with_state(Arc::new(front))
 }
 
 async fn enter(State(front): State<Arc<Front>>, request: Request) -> Response {
-    let origin = match front.doors.check(request.uri(), request.headers()) {
+    let settings = front.settings();
+    let origin = match settings.doors.check(request.uri(), request.headers()) {
         Ok(origin) => origin.cloned(),
         Err(turned) => {
             return reply::error(StatusCode::FORBIDDEN, code::INVALID_REQUEST, turned.to_string());
         }
     };
-    let mut response = front.admit(request, origin.is_some()).await;
+    let mut response = front.admit(&settings, request, origin.is_some()).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -214,7 +262,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 impl Front {
-    async fn admit(self: &Arc<Self>, request: Request, from_page: bool) -> Response {
+    async fn admit(self: &Arc<Self>, settings: &Settings, request: Request, from_page: bool) -> Response {
         match *request.method() {
             Method::POST | Method::GET | Method::DELETE => {}
             Method::OPTIONS if from_page => return preflight(),
@@ -228,13 +276,13 @@ impl Front {
             Err(error) => return unauthenticated(error),
         };
         let standing = self.standings.of(&principal);
-        let Some(slot) = standing.request(self.limits.requests_per_principal) else {
+        let Some(slot) = standing.request(settings.limits.requests_per_principal) else {
             return busy("too many requests at a time");
         };
         match *request.method() {
-            Method::POST => post::post(self, principal, &standing, slot, request).await,
-            Method::GET => self.get(principal, &standing, request.headers()),
-            _ => self.delete(&standing, request.headers()),
+            Method::POST => post::post(self, settings, principal, &standing, slot, request).await,
+            Method::GET => self.get(&settings.limits, principal, &standing, request.headers()),
+            _ => self.delete(&settings.limits, &standing, request.headers()),
         }
     }
 
@@ -250,6 +298,7 @@ impl Front {
     /// The legacy session's own stream: news of the lists, and nothing that belongs to a request.
     fn get(
         self: &Arc<Self>,
+        limits: &Limits,
         principal: Principal,
         standing: &Arc<Standing>,
         headers: &HeaderMap,
@@ -258,7 +307,7 @@ impl Front {
         if version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
             return not_allowed("POST");
         }
-        let busy = match self.session(standing, headers) {
+        let busy = match self.session(limits, standing, headers) {
             Ok(busy) => busy,
             Err(response) => return *response,
         };
@@ -296,11 +345,11 @@ impl Front {
             }
         };
         // The comment tells the client at once that the stream stands.
-        reply::events(news, Some(bytes::Bytes::from_static(b":\n\n")), self.limits.keep_alive)
+        reply::events(news, Some(bytes::Bytes::from_static(b":\n\n")), limits.keep_alive)
     }
 
-    fn delete(&self, standing: &Standing, headers: &HeaderMap) -> Response {
-        let busy = match self.session(standing, headers) {
+    fn delete(&self, limits: &Limits, standing: &Standing, headers: &HeaderMap) -> Response {
+        let busy = match self.session(limits, standing, headers) {
             Ok(busy) => busy,
             Err(response) => return *response,
         };
@@ -309,12 +358,17 @@ impl Front {
     }
 
     /// The session that a request names, if it is this principal's.
-    fn session(&self, standing: &Standing, headers: &HeaderMap) -> Result<standing::Busy, Box<Response>> {
+    fn session(
+        &self,
+        limits: &Limits,
+        standing: &Standing,
+        headers: &HeaderMap,
+    ) -> Result<standing::Busy, Box<Response>> {
         let Some(id) = headers.get(SESSION) else {
             let text = "no session: send `initialize` first, or a stateless request of 2026-07-28";
             return Err(Box::new(reply::error(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, text)));
         };
-        let found = id.to_str().ok().and_then(|id| self.standings.find(standing, id));
+        let found = id.to_str().ok().and_then(|id| self.standings.find(standing, id, limits.session_idle));
         found.ok_or_else(|| {
             let text = "no such session: send `initialize` again";
             Box::new(reply::error(StatusCode::NOT_FOUND, code::INVALID_REQUEST, text))

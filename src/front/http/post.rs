@@ -1,7 +1,7 @@
 //! A POST: one message, or a batch of 2025-03-26, and its reply.
 
 use super::{
-    Front, SESSION, body,
+    Front, Limits, SESSION, Settings, body,
     body::{Unread, Weight},
     busy,
     reply::{self, Accepts},
@@ -39,6 +39,7 @@ struct Held {
 /// Reads a POST and replies.
 pub(super) async fn post(
     front: &Arc<Front>,
+    settings: &Settings,
     principal: Principal,
     standing: &Arc<Standing>,
     slot: Slot,
@@ -54,16 +55,17 @@ pub(super) async fn post(
         let text = "`Accept` must name `application/json` and `text/event-stream`";
         return reply::error(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, text);
     }
-    let (bytes, weight) = match body::read(body, &front.limits, standing, &front.bodies).await {
+    let (bytes, weight) = match body::read(body, &settings.limits, standing, &settings.bodies).await {
         Ok(read) => read,
-        Err(unread) => return unreadable(unread, front.limits.max_body),
+        Err(unread) => return unreadable(unread, settings.limits.max_body),
     };
     let document = match parse(bytes).await {
         Ok(document) => document,
         Err(error) => return reply::error(StatusCode::BAD_REQUEST, error.code, error.message),
     };
     let held = Held { _slot: slot, _weight: weight };
-    let post = Post { front, principal, standing, headers: &parts.headers, accepts, held };
+    let limits = &settings.limits;
+    let post = Post { front, limits, principal, standing, headers: &parts.headers, accepts, held };
     match document {
         Document::One(Ok(Message::Request(request))) => post.request(request).await,
         Document::One(Ok(Message::Notification(notification))) => post.notification(notification),
@@ -117,6 +119,7 @@ fn unreadable(unread: Unread, max_body: usize) -> Response {
 
 struct Post<'p> {
     front: &'p Arc<Front>,
+    limits: &'p Limits,
     principal: Principal,
     standing: &'p Arc<Standing>,
     headers: &'p HeaderMap,
@@ -139,7 +142,7 @@ fn is_modern(method: &str, params: &Map<String, Value>, headers: &HeaderMap) -> 
 
 impl Post<'_> {
     fn session(&self) -> Result<Busy, Box<Response>> {
-        self.front.session(self.standing, self.headers)
+        self.front.session(self.limits, self.standing, self.headers)
     }
 
     async fn request(self, request: Request) -> Response {
@@ -186,10 +189,10 @@ impl Post<'_> {
         // Taken before the lists can be asked for, so that no change falls between.
         let told = *core.service.generations().borrow();
         let welcome = core.welcome(&self.principal, &hello);
-        self.front.standings.open(self.standing, Arc::new(Conversation::new(id, &hello)), told);
+        self.front.standings.open(self.limits, self.standing, Arc::new(Conversation::new(id, &hello)), told);
         core.service.session_opened(&self.principal, &hello.client_info);
         let answer = Answer::ok(message::success(&request.id, &welcome));
-        let mut response = reply::whole(answer, self.accepts, &self.front.limits);
+        let mut response = reply::whole(answer, self.accepts, self.limits);
         response.headers_mut().insert(SESSION, header);
         response
     }
@@ -208,7 +211,7 @@ impl Post<'_> {
             let _held = (held, busy);
             exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok)
         });
-        reply::exchange(Exchange::new(outbox, work), self.accepts, &self.front.limits).await
+        reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits).await
     }
 
     async fn modern(self, mut request: Request) -> Response {
@@ -216,7 +219,7 @@ impl Post<'_> {
             Ok(accepted) => accepted,
             Err(refusal) => return reply::refusal(Some(&request.id), &refusal),
         };
-        let (front, standing, limits) = (self.front, self.standing, &self.front.limits);
+        let (front, standing, limits) = (self.front, self.standing, self.limits);
         if !standing.greeted.swap(true, Ordering::Relaxed) {
             front.core.service.session_opened(&self.principal, &declared.client_info);
         }
@@ -262,7 +265,7 @@ impl Post<'_> {
             let error = RpcError::new(code::INVALID_REQUEST, text);
             return reply::refusal(Some(&id), &Refusal { status: StatusCode::NOT_ACCEPTABLE, error });
         }
-        let Some(slot) = self.standing.stream(self.front.limits.streams_per_principal) else {
+        let Some(slot) = self.standing.stream(self.limits.streams_per_principal) else {
             return busy("too many subscriptions at a time");
         };
         let (core, shutdown) = (Arc::clone(&self.front.core), self.front.shutdown.clone());
@@ -274,7 +277,7 @@ impl Post<'_> {
                     let _slot = &slot;
                     message
                 });
-                reply::events(stream, None, self.front.limits.keep_alive)
+                reply::events(stream, None, self.limits.keep_alive)
             }
             Err(error) => reply::refusal(Some(&id), &Refusal { status: StatusCode::OK, error }),
         }
@@ -300,6 +303,6 @@ impl Post<'_> {
             let _held = held;
             work.await
         });
-        reply::exchange(Exchange::new(outbox, work), self.accepts, &self.front.limits).await
+        reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits).await
     }
 }

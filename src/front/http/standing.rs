@@ -43,8 +43,8 @@ impl Holder {
 pub(super) struct Standing {
     /// Its name, the session of its stateless requests.
     pub(super) key: Arc<str>,
-    /// Kibibytes of large bodies it may still send.
-    pub(super) bodies: Arc<Semaphore>,
+    /// Kibibytes of large bodies it may send at a time, and what of them is left.
+    bodies: Mutex<Option<(usize, Arc<Semaphore>)>>,
     /// Whether a stateless client was seen before.
     pub(super) greeted: AtomicBool,
     requests: Arc<AtomicUsize>,
@@ -76,6 +76,20 @@ impl Standing {
     /// A place for a request, if there is one.
     pub(super) fn request(&self, most: usize) -> Option<Slot> {
         Slot::take(&self.requests, most)
+    }
+
+    /// What is left of the kibibytes of large bodies that it may send at a time. Where another number is in force than
+    /// before, who is being read keeps the place that was taken.
+    pub(super) fn bodies(&self, kibibytes: usize) -> Arc<Semaphore> {
+        let mut bodies = self.bodies.lock();
+        match &*bodies {
+            Some((size, left)) if *size == kibibytes => Arc::clone(left),
+            Some(_) | None => {
+                let left = Arc::new(Semaphore::new(kibibytes));
+                *bodies = Some((kibibytes, Arc::clone(&left)));
+                left
+            }
+        }
     }
 
     /// A place for a stream that stays open, if there is one. Streams take no place from requests.
@@ -137,7 +151,6 @@ fn millis(time: Duration) -> u64 {
 pub(super) struct Standings {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
-    limits: Limits,
     standings: DashMap<Holder, Arc<Standing>>,
     sessions: AtomicUsize,
     swept: AtomicU64,
@@ -145,10 +158,10 @@ pub(super) struct Standings {
 
 impl Standings {
     /// With nobody in it.
-    pub(super) fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>, limits: Limits) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
         let swept = AtomicU64::new(millis(clock.monotonic()));
         let (standings, sessions) = (DashMap::new(), AtomicUsize::new(0));
-        Self { clock, ids, limits, standings, sessions, swept }
+        Self { clock, ids, standings, sessions, swept }
     }
 
     /// A principal's share. There are never more than the bundle names principals.
@@ -159,7 +172,7 @@ impl Standings {
         }
         let standing = || Standing {
             key: Arc::from(principal.key()),
-            bodies: Arc::new(Semaphore::new(self.limits.large_bodies_per_principal / 1024)),
+            bodies: Mutex::default(),
             greeted: AtomicBool::new(false),
             requests: Arc::default(),
             streams: Arc::default(),
@@ -175,8 +188,14 @@ impl Standings {
 
     /// Keeps a new session. The idlest of the same principal goes where it has too many; where all have too many
     /// together, the idlest of whoever has most.
-    pub(super) fn open(&self, standing: &Standing, conversation: Arc<Conversation>, told: ListGenerations) {
-        self.sweep();
+    pub(super) fn open(
+        &self,
+        limits: &Limits,
+        standing: &Standing,
+        conversation: Arc<Conversation>,
+        told: ListGenerations,
+    ) {
+        self.sweep(limits.session_idle);
         let id = Arc::clone(&conversation.id);
         let session = Arc::new(Session {
             conversation,
@@ -188,20 +207,21 @@ impl Standings {
         });
         let over = {
             let mut sessions = standing.sessions.lock();
-            let over =
-                (sessions.len() >= self.limits.sessions_per_principal.max(1)).then(|| idlest(&sessions));
-            let over = over.flatten().and_then(|id| sessions.remove(&id));
+            // More than one where the cap was lowered meanwhile.
+            let mut over = Vec::new();
+            while sessions.len() >= limits.sessions_per_principal.max(1) {
+                let Some(session) = idlest(&sessions).and_then(|id| sessions.remove(&id)) else { break };
+                over.push(session);
+            }
             sessions.insert(id, session);
             over
         };
-        match over {
-            Some(over) => over.end(),
-            None => {
-                let total = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-                if total > self.limits.sessions_total.max(1) {
-                    self.evict();
-                }
-            }
+        over.iter().for_each(|session| session.end());
+        let total = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = total.saturating_sub(over.len());
+        self.sessions.fetch_sub(over.len(), Ordering::Relaxed);
+        if total > limits.sessions_total.max(1) {
+            self.evict();
         }
     }
 
@@ -223,9 +243,9 @@ impl Standings {
     }
 
     /// A session of this principal. Another's is not found, just as one that never was.
-    pub(super) fn find(&self, standing: &Standing, id: &str) -> Option<Busy> {
+    pub(super) fn find(&self, standing: &Standing, id: &str, most_idle: Duration) -> Option<Busy> {
         let session = standing.sessions.lock().get(id).cloned()?;
-        if self.is_idle(&session) {
+        if self.is_idle(&session, most_idle) {
             self.close(standing, id);
             return None;
         }
@@ -242,13 +262,13 @@ impl Standings {
         true
     }
 
-    fn is_idle(&self, session: &Session) -> bool {
+    fn is_idle(&self, session: &Session, most_idle: Duration) -> bool {
         let since = millis(self.clock.monotonic()).saturating_sub(session.seen.load(Ordering::Relaxed));
-        session.busy.load(Ordering::Relaxed) == 0 && since >= millis(self.limits.session_idle)
+        session.busy.load(Ordering::Relaxed) == 0 && since >= millis(most_idle)
     }
 
     /// Once a minute at most, and only when somebody opens a session: memory is bounded by the caps anyway.
-    fn sweep(&self) {
+    fn sweep(&self, most_idle: Duration) {
         let now = millis(self.clock.monotonic());
         let last = self.swept.load(Ordering::Relaxed);
         let due = now.saturating_sub(last) >= 60_000
@@ -260,7 +280,7 @@ impl Standings {
         for standing in all {
             let mut idle = Vec::new();
             standing.sessions.lock().retain(|_, session| {
-                let goes = self.is_idle(session);
+                let goes = self.is_idle(session, most_idle);
                 if goes {
                     idle.push(Arc::clone(session));
                 }
