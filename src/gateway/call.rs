@@ -102,7 +102,14 @@ impl Gateway {
                     return Box::pin(refused).await;
                 }
             };
-            asking.open(self, &request, &decided)?;
+            if let Err(error) = asking.open(self, &request, &decided) {
+                // The attempt is recorded; to the client it is an error of the protocol.
+                let refusal = Refusal::deny("request_state", error.message.clone());
+                let refused =
+                    self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
+                drop(Box::pin(refused).await);
+                return Err(error);
+            }
             // No call of its own: the one in flight goes on.
             if let Some((id, responses)) = asking.parked() {
                 let bound = Self::state_binding(&request, &decided);

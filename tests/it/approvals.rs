@@ -207,6 +207,9 @@ async fn a_state_that_does_not_fit_changes_nothing() {
     }
     assert_eq!(world.approvals().await, before);
     assert_eq!(world.up.count(), 0);
+    let events = world.events().await;
+    let refused = events.iter().filter(|e| e.draft.policy_id.as_deref() == Some("request_state")).count();
+    assert_eq!(refused, 6, "each attempt is recorded");
     // The true retry still works.
     ada.retry("up__write", arguments, &state, form("approve")).await.ok();
 }
