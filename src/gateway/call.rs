@@ -105,8 +105,7 @@ impl Gateway {
             if let Err(error) = asking.open(self, &request, &decided) {
                 // The attempt is recorded; to the client it is an error of the protocol.
                 let refusal = Refusal::deny("request_state", error.message.clone());
-                let refused =
-                    self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
+                let refused = self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
                 drop(Box::pin(refused).await);
                 return Err(error);
             }

@@ -6,7 +6,7 @@ use super::{
     types::{ResourceUpdate, UpstreamError},
     wire::{self, Message},
 };
-use crate::model::{RpcError, UpstreamName, code};
+use crate::model::{AgentId, RpcError, UpstreamName, code};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -82,28 +82,59 @@ pub(super) struct Inbox {
     pub(super) signals: Signals,
     pub(super) redact: Redact,
     entries: Mutex<HashMap<u64, Entry>>,
+    company: Mutex<Company>,
+}
+
+/// For whom this connection has carried calls. What comes without a name on it may belong to a call that is over.
+#[derive(Debug, Default)]
+struct Company {
+    agent: Option<AgentId>,
+    /// Another one came after it.
+    several: bool,
+    /// A call was given up before its answer: the upstream may still speak about it.
+    given_up: bool,
 }
 
 impl Inbox {
     pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact) -> Self {
-        Self { upstream, signals, redact, entries: Mutex::new(HashMap::new()) }
+        let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
+        Self { upstream, signals, redact, entries, company }
+    }
+
+    fn note(&self, call: &Call) {
+        if !call.from_agent {
+            return;
+        }
+        let mut company = self.company.lock();
+        let agent = &call.request.caller.agent;
+        match &company.agent {
+            None => company.agent = Some(agent.clone()),
+            Some(known) if known == agent => {}
+            Some(_) => company.several = true,
+        }
     }
 
     /// Registers a request whose answer comes through the shared channel.
     pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
+        self.note(call);
         self.entries.lock().insert(id, Entry { call: call.clone(), reply: Some(reply), asks: Vec::new() });
         answer
     }
 
     /// Registers a request whose answer comes on its own stream.
     pub(super) fn register(&self, id: u64, call: &Arc<Call>) {
+        self.note(call);
         self.entries.lock().insert(id, Entry { call: call.clone(), reply: None, asks: Vec::new() });
     }
 
     /// Whether it was still there.
     pub(super) fn forget(&self, id: u64) -> bool {
-        self.entries.lock().remove(&id).is_some()
+        let entry = self.entries.lock().remove(&id);
+        if entry.as_ref().is_some_and(|entry| entry.reply.is_some() && entry.call.from_agent) {
+            self.company.lock().given_up = true;
+        }
+        entry.is_some()
     }
 
     /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped.
@@ -163,12 +194,22 @@ impl Inbox {
                     call.relay.notify(method, params);
                 }
             }
+            // One without a name that comes where several agents share may be about another's call that is over.
+            _ if stream.is_none() && self.company.lock().several => {
+                tracing::debug!(upstream = %self.upstream, method, "belongs to no call that can be told");
+            }
             _ => {
                 if let Ok((_, call)) = self.owner(stream) {
                     call.relay.notify(method, params);
                 }
             }
         }
+    }
+
+    /// Whether a question without a name may be about another agent's call that was given up.
+    fn is_doubtful(&self, stream: Option<u64>) -> bool {
+        let company = self.company.lock();
+        stream.is_none() && company.several && company.given_up
     }
 
     /// The call to which something without a name on it belongs: the one on whose stream it came, else the only
@@ -203,6 +244,11 @@ impl Inbox {
         match method.as_str() {
             "ping" => {
                 tokio::spawn(link.clone().post(wire::reply(&id, &Ok(Value::Object(Map::new())))));
+            }
+            "elicitation/create" | "sampling/createMessage" | "roots/list" if self.is_doubtful(stream) => {
+                let text = "calls of several agents were made on this connection, and one was given up: whose question \
+                            this is cannot be told (isolation = \"agent\" or \"session\" keeps them apart)";
+                refuse(RpcError::new(code::INTERNAL_ERROR, text));
             }
             "elicitation/create" | "sampling/createMessage" | "roots/list" => match self.owner(stream) {
                 Ok((call_id, call)) => self.ask(link, call_id, &call, id, method, params),

@@ -204,6 +204,19 @@ async fn a_log_message_reaches_the_only_call() {
     assert_eq!((method.as_str(), &params["data"]), ("notifications/message", &json!("hello")));
 }
 
+/// Where several agents share a connection, what has no name on it may be about a call that is over: nobody gets it.
+#[tokio::test]
+async fn a_log_message_reaches_no_other_agent() {
+    let (_set, upstream) = up(stdio("s", "plain")).await;
+    soon(upstream.call(request("any", json!({})), caller().0)).await.unwrap();
+    let (relay, mut hears) = caller();
+    let mut of_another = request("log", json!({}));
+    of_another.caller.agent = "b".into();
+    soon(upstream.call(of_another, relay)).await.unwrap();
+    // The message comes before the answer on the one stream.
+    assert!(hears.try_recv().is_err());
+}
+
 #[tokio::test]
 async fn a_death_fails_its_calls_loses_only_its_own_tools_and_they_come_back() {
     let set = UpstreamSet::start([stdio("s", "plain"), stdio("t", "plain")], deps().0);
