@@ -98,6 +98,7 @@ pub(crate) async fn serve_mcp(
     listener: TcpListener,
     gateway: Arc<Gateway>,
     system: Arc<System>,
+    lanes: Arc<front::http::Lanes>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
     let tls = tls(&gateway)?;
@@ -108,12 +109,16 @@ pub(crate) async fn serve_mcp(
         options.listen = address;
     }
     let router = front::http::router(gateway, options);
-    let lanes = front::http::Lanes::start()
-        .map_err(|source| CliError::Io { what: "cannot start the threads for agents".to_owned(), source })?;
-    let served = front::http::serve_on(listener, tls, router, stop, Some(&lanes)).await;
-    // Joining threads waits.
-    tokio::task::spawn_blocking(move || drop(lanes)).await.ok();
-    served.map_err(listener_failed)
+    front::http::serve_on(listener, tls, router, stop, Some(&lanes)).await.map_err(listener_failed)
+}
+
+/// Threads for agents' connections. They must outlive the gateway: what goes on for a client that left runs there.
+pub(crate) fn lanes() -> Result<Arc<front::http::Lanes>, CliError> {
+    let lanes = front::http::Lanes::start().map_err(|source| CliError::Io {
+        what: "cannot start the threads for agents".to_owned(),
+        source,
+    })?;
+    Ok(Arc::new(lanes))
 }
 
 /// Serves the admin API until told to stop.
