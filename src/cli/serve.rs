@@ -103,13 +103,8 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
     let gateway = &running.gateway;
     let lanes = wiring::lanes()?;
-    let serving = wiring::serve_mcp(
-        mcp,
-        Arc::clone(gateway),
-        Arc::clone(&system),
-        Arc::clone(&lanes),
-        mcp_end.clone(),
-    );
+    let serving =
+        wiring::serve_mcp(mcp, Arc::clone(gateway), Arc::clone(&system), Arc::clone(&lanes), mcp_end.clone());
     let mut mcp = tokio::spawn(serving);
     let mut admin = tokio::spawn(wiring::serve_admin(admin, Arc::clone(gateway), system, admin_end.clone()));
     tell(&line);

@@ -114,10 +114,8 @@ pub(crate) async fn serve_mcp(
 
 /// Threads for agents' connections. They must outlive the gateway: what goes on for a client that left runs there.
 pub(crate) fn lanes() -> Result<Arc<front::http::Lanes>, CliError> {
-    let lanes = front::http::Lanes::start().map_err(|source| CliError::Io {
-        what: "cannot start the threads for agents".to_owned(),
-        source,
-    })?;
+    let lanes = front::http::Lanes::start()
+        .map_err(|source| CliError::Io { what: "cannot start the threads for agents".to_owned(), source })?;
     Ok(Arc::new(lanes))
 }
 

@@ -5,9 +5,13 @@ use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering},
     thread::JoinHandle,
+    time::Duration,
 };
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
+
+/// Shorter than any time limit that requests set.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The threads; they end with this value.
 #[derive(Debug)]
@@ -28,7 +32,11 @@ impl Lanes {
             let (handle, end) = (runtime.handle().clone(), end.clone());
             let thread = std::thread::Builder::new().name(format!("agents-{number}"));
             let thread = thread.spawn(move || {
-                runtime.block_on(end.cancelled());
+                runtime.block_on(async {
+                    // A timer that is due before all others: without one, each that a request sets would wake this
+                    // thread's reactor once more.
+                    while tokio::time::timeout(TICK, end.cancelled()).await.is_err() {}
+                });
                 // What still runs here is nobody's any more.
                 runtime.shutdown_background();
             })?;

@@ -46,7 +46,7 @@ use std::{
     thread::JoinHandle,
 };
 use tokio::sync::{broadcast, watch as signal};
-use writer::{Job, Kind, Tx, job};
+use writer::{Desk, Job, Kind, Tx, Writer, job};
 
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 8_192;
@@ -87,6 +87,9 @@ pub struct SqliteStore {
     owner: OwnerId,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
+    desk: Desk,
+    /// Commits wait for no disk: whoever waits for an admission may run it.
+    leads: bool,
     readers: Arc<Readers>,
     lock: Mutex<Option<OwnerLock>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -149,11 +152,11 @@ impl SqliteStore {
             let path = path.to_owned();
             thread("store-checkpoint").spawn(move || checkpoint::run(&path, &wanted)).map_err(failed)?;
         }
+        let writer = Writer::new(connection, id, shared.clone(), events, checkpoint);
+        let desk: Desk = Arc::new(Mutex::new(Some(writer)));
         let writer = {
-            let (shared, queue) = (shared.clone(), queue.clone());
-            thread("store-writer")
-                .spawn(move || writer::run(&connection, id, &shared, events, &queue, &checkpoint))
-                .map_err(failed)?
+            let (desk, shared, queue) = (desk.clone(), shared.clone(), queue.clone());
+            thread("store-writer").spawn(move || writer::run(&desk, &shared, &queue)).map_err(failed)?
         };
         let watcher = {
             let (shared, path) = (Arc::downgrade(&shared), path.to_owned());
@@ -165,6 +168,8 @@ impl SqliteStore {
             owner,
             shared,
             queue,
+            desk,
+            leads: durability == Durability::Commit,
             readers: Readers::new(path.to_owned()),
             lock: Mutex::new(Some(lock)),
             writer: Mutex::new(Some(writer)),
@@ -181,7 +186,7 @@ impl SqliteStore {
         if self.shared.is_closed() {
             return Err(StoreError::Closed);
         }
-        self.queue.push(job)
+        self.queue.push(job, false)
     }
 
     /// Queues an operation at once, before the future is first polled, and answers when it is committed.
@@ -321,9 +326,19 @@ impl Store for SqliteStore {
         let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request);
         let finish = move |admission| Delivery { admission: Some(admission), call_id, shared, queue };
         let (job, answer) = job(Kind::OnlyIfAwaited, work, finish);
-        let sent = self.send(job);
+        let sent = match self.shared.is_closed() {
+            true => Err(StoreError::Closed),
+            false => self.queue.push(job, self.leads),
+        };
         async move {
             sent?;
+            if self.leads {
+                // Those that are ready on this thread come along.
+                tokio::task::yield_now().await;
+                if answer.is_empty() {
+                    writer::lead(&self.queue, &self.desk);
+                }
+            }
             let delivery = answer.await.unwrap_or(Err(StoreError::Closed))?;
             delivery.take().ok_or(StoreError::Closed)
         }

@@ -12,7 +12,7 @@ use std::{
 const MOST: usize = 8_192;
 
 /// How long a settlement may wait for a group to go with.
-const PATIENCE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// How often the writer stands back for nothing before it begins. On a machine with nothing else to do that takes a
 /// microsecond; on a busy one the group grows.
@@ -63,8 +63,8 @@ pub(super) struct Taken {
 }
 
 impl Queue {
-    /// Puts an operation in for which somebody waits.
-    pub(super) fn push(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+    /// Puts an operation in for which somebody waits. `quiet`: who does so leads it, and the writer's thread need not wake.
+    pub(super) fn push(&self, job: Box<dyn Job>, quiet: bool) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         if state.closing || state.closed {
             return Err(StoreError::Closed);
@@ -74,7 +74,9 @@ impl Queue {
         }
         state.jobs.push_back(job);
         state.wanted += 1;
-        self.wake(&mut state, false);
+        if !quiet {
+            self.wake(&mut state, false);
+        }
         Ok(())
     }
 
@@ -125,6 +127,24 @@ impl Queue {
         }
     }
 
+    /// Whether somebody waits for something in it.
+    pub(super) fn has_wanted(&self) -> bool {
+        self.state.lock().wanted > 0
+    }
+
+    /// Takes what is there, at most `most`.
+    pub(super) fn take_now(&self, most: usize) -> Vec<Box<dyn Job>> {
+        Self::drain(&mut self.state.lock(), most)
+    }
+
+    fn drain(state: &mut State, most: usize) -> Vec<Box<dyn Job>> {
+        let count = state.jobs.len().min(most);
+        let jobs: Vec<Box<dyn Job>> = state.jobs.drain(..count).collect();
+        let wanted = jobs.iter().filter(|job| job.wanted()).count();
+        state.wanted = state.wanted.saturating_sub(wanted);
+        jobs
+    }
+
     /// Waits until there is something to do, and then, where others may come along (`company`), lets the threads that
     /// bring them run first, for as long as they bring more; takes at most `most`.
     #[expect(clippy::disallowed_methods, reason = "a waiting time, which decides nothing that is recorded")]
@@ -155,10 +175,7 @@ impl Queue {
             still = if state.jobs.len() > seen { 0 } else { still + 1 };
             seen = state.jobs.len();
         }
-        let count = state.jobs.len().min(most);
-        let jobs: Vec<Box<dyn Job>> = state.jobs.drain(..count).collect();
-        let wanted = jobs.iter().filter(|job| job.wanted()).count();
-        state.wanted = state.wanted.saturating_sub(wanted);
+        let jobs = Self::drain(&mut state, most);
         state.nudged = false;
         Taken { jobs, last: state.closing && state.jobs.is_empty() }
     }

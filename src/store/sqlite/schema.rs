@@ -99,7 +99,7 @@ CREATE TABLE secrets (
 ";
 
 /// How often a lock is asked for again before the operation fails: about 15 s in all.
-fn wait_for_lock(attempt: i32) -> bool {
+pub(super) fn wait_for_lock(attempt: i32) -> bool {
     let pause = if attempt < 200 { 500 } else { 5_000 };
     std::thread::sleep(Duration::from_micros(pause));
     attempt < 3_000

@@ -7,12 +7,14 @@ use super::{
     learned::Learned,
     ledger::{Head, Ledger},
     queue::{Queue, Taken},
+    schema,
 };
 use crate::{
     model::{CallId, Event, EventDraft},
     store::{StoreError, chain},
 };
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use std::{
     collections::HashMap,
@@ -102,46 +104,49 @@ where
 }
 
 struct Statements<'c> {
-    begin: CachedStatement<'c>,
-    commit: CachedStatement<'c>,
-    version: CachedStatement<'c>,
     insert_event: CachedStatement<'c>,
     insert_ledger: CachedStatement<'c>,
 }
 
-/// The open transaction, and what the writer remembers between transactions.
+/// What the writer remembers between transactions.
+struct Memory {
+    owner: i64,
+    ledger: Ledger,
+    open: HashMap<CallId, i64>,
+    learned: Learned,
+    index: Index,
+    version: Option<i64>,
+    head: Head,
+    written: usize,
+    shared: Arc<Shared>,
+    events: broadcast::Sender<Arc<Event>>,
+}
+
+/// The open transaction.
 pub(super) struct Tx<'c> {
     pub(super) connection: &'c Connection,
     statements: Statements<'c>,
     pub(super) owner: i64,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: &'c mut Ledger,
     /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
-    pub(super) open: HashMap<CallId, i64>,
-    pub(super) learned: Learned,
-    index: Index,
+    pub(super) open: &'c mut HashMap<CallId, i64>,
+    pub(super) learned: &'c mut Learned,
+    index: &'c mut Index,
     /// The latest time that any operation of this transaction named, in microseconds.
     pub(super) now: Option<i64>,
     pub(super) approvals_changed: bool,
-    version: Option<i64>,
-    head: Head,
+    version: &'c mut Option<i64>,
+    head: &'c mut Head,
     /// Bytes of records since the last checkpoint was asked for.
-    written: usize,
-    shared: Arc<Shared>,
-    events: broadcast::Sender<Arc<Event>>,
+    written: &'c mut usize,
+    shared: &'c Arc<Shared>,
+    events: &'c broadcast::Sender<Arc<Event>>,
     committed: Vec<Arc<Event>>,
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn new(
-        connection: &'c Connection,
-        owner: i64,
-        shared: Arc<Shared>,
-        events: broadcast::Sender<Arc<Event>>,
-    ) -> Result<Self, StoreError> {
+    fn new(connection: &'c Connection, memory: &'c mut Memory) -> Result<Self, StoreError> {
         let statements = Statements {
-            begin: connection.prepare_cached("BEGIN IMMEDIATE")?,
-            commit: connection.prepare_cached("COMMIT")?,
-            version: connection.prepare_cached("PRAGMA data_version")?,
             insert_event: connection
                 .prepare_cached("INSERT INTO events (seq, prev_hash, hash, body) VALUES (?1, ?2, ?3, ?4)")?,
             insert_ledger: connection.prepare_cached(
@@ -151,37 +156,44 @@ impl<'c> Tx<'c> {
         Ok(Self {
             connection,
             statements,
-            owner,
-            ledger: Ledger::default(),
-            open: HashMap::new(),
-            learned: Learned::default(),
-            index: Index::default(),
+            owner: memory.owner,
+            ledger: &mut memory.ledger,
+            open: &mut memory.open,
+            learned: &mut memory.learned,
+            index: &mut memory.index,
             now: None,
             approvals_changed: false,
-            version: None,
-            head: Head { seq: 0, hash: chain::GENESIS, moved: false },
-            written: 0,
-            shared,
-            events,
+            version: &mut memory.version,
+            head: &mut memory.head,
+            written: &mut memory.written,
+            shared: &memory.shared,
+            events: &memory.events,
             committed: Vec::new(),
         })
     }
 
+    /// Takes the write lock, waiting for it where another process has it.
+    fn lock(&self) -> Result<(), StoreError> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(())
+    }
+
+    /// Begins where the write lock is held.
     fn begin(&mut self) -> Result<(), StoreError> {
-        self.statements.begin.execute([])?;
         self.now = None;
         self.approvals_changed = false;
         self.head.moved = false;
         self.committed.clear();
         // I10: it changes with every commit of another connection, and is read inside the writing transaction. What
         // this process knows of chain and counters holds while it stays.
-        let version: i64 = self.statements.version.query_row([], |row| row.get(0))?;
-        if self.version != Some(version) {
+        let version: i64 =
+            self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if *self.version != Some(version) {
             self.learned.forget();
             self.index.forget();
             self.ledger.refresh(self.connection)?;
             self.read_head()?;
-            self.version = Some(version);
+            *self.version = Some(version);
         }
         Ok(())
     }
@@ -197,19 +209,19 @@ impl<'c> Tx<'c> {
         let noted =
             read("SELECT seq, hash FROM ledger ORDER BY n DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
         let (seq, hash) = if noted.0 > last.0 { noted } else { last };
-        self.head = Head { seq, hash, moved: false };
+        *self.head = Head { seq, hash, moved: false };
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.ledger.flush(self.connection, &mut self.statements.insert_ledger, self.now, &self.head)?;
+        self.ledger.flush(self.connection, &mut self.statements.insert_ledger, self.now, self.head)?;
         self.learned.write(self.connection)?;
         if self.approvals_changed {
             self.connection
                 .prepare_cached("UPDATE approvals_generation SET generation = generation + 1")?
                 .execute([])?;
         }
-        self.statements.commit.execute([])?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
@@ -220,11 +232,11 @@ impl<'c> Tx<'c> {
         {
             tracing::error!(%error, "store.rollback_failed");
         }
-        self.ledger = Ledger::default();
+        *self.ledger = Ledger::default();
         self.open.clear();
         self.learned.forget();
         self.index.forget();
-        self.version = None;
+        *self.version = None;
         self.committed.clear();
     }
 
@@ -251,9 +263,9 @@ impl<'c> Tx<'c> {
         let seq = self.head.seq + 1;
         let hash = chain::link(&prev, seq, body);
         self.statements.insert_event.execute((seq, prev, hash, body))?;
-        self.head = Head { seq, hash, moved: true };
+        *self.head = Head { seq, hash, moved: true };
         self.index.note(self.connection, seq, &Terms::of(draft))?;
-        self.written += body.len();
+        *self.written += body.len();
         if self.events.receiver_count() > 0 {
             let mut draft = draft.clone().with_values();
             if let Some(limits) = limits() {
@@ -295,8 +307,9 @@ enum Batch {
     Failed(StoreError),
 }
 
-fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>]) -> Batch {
-    if let Err(error) = tx.begin() {
+fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>], locked: bool) -> Batch {
+    let begun = if locked { Ok(()) } else { tx.lock() };
+    if let Err(error) = begun.and_then(|()| tx.begin()) {
         tx.roll_back();
         return Batch::Failed(error);
     }
@@ -325,13 +338,13 @@ fn answer_all(jobs: &mut Vec<Box<dyn Job>>, outcome: &Result<(), StoreError>) {
 }
 
 /// Runs a batch so that an operation that fails fails alone.
-fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>) {
-    let error = match attempt(tx, jobs) {
+fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, locked: bool) {
+    let error = match attempt(tx, jobs, locked) {
         Batch::Committed => return answer_all(jobs, &Ok(())),
         Batch::Spoiled(error) if jobs.len() > 1 => {
             tracing::warn!(%error, operations = jobs.len(), "store.batch_spoiled");
             for mut job in jobs.drain(..) {
-                let outcome = match attempt(tx, std::slice::from_mut(&mut job)) {
+                let outcome = match attempt(tx, std::slice::from_mut(&mut job), false) {
                     Batch::Committed => Ok(()),
                     Batch::Spoiled(error) | Batch::Failed(error) => Err(error),
                 };
@@ -345,42 +358,124 @@ fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>) {
     answer_all(jobs, &Err(error));
 }
 
-/// The thread's whole life.
-pub(super) fn run(
-    connection: &Connection,
-    owner: i64,
-    shared: &Arc<Shared>,
-    events: broadcast::Sender<Arc<Event>>,
-    queue: &Arc<Queue>,
-    checkpoint: &mpsc::SyncSender<()>,
-) {
-    /// However the thread ends, nobody waits for it after that.
-    struct End(Arc<Queue>);
-    impl Drop for End {
-        fn drop(&mut self) {
-            self.0.end();
+/// The one that writes. Whoever holds it runs a group: the writer's own thread, or a caller for whom that is no wait.
+pub(super) struct Writer {
+    connection: Connection,
+    memory: Memory,
+    checkpoint: mpsc::SyncSender<()>,
+    /// A group is being run; where nobody runs one, somebody panicked in it, and nothing that is remembered counts.
+    running: bool,
+}
+
+/// Where the writer is; none once it has ended.
+pub(super) type Desk = Arc<Mutex<Option<Writer>>>;
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        owner: i64,
+        shared: Arc<Shared>,
+        events: broadcast::Sender<Arc<Event>>,
+        checkpoint: mpsc::SyncSender<()>,
+    ) -> Self {
+        let memory = Memory {
+            owner,
+            ledger: Ledger::default(),
+            open: HashMap::new(),
+            learned: Learned::default(),
+            index: Index::default(),
+            version: None,
+            head: Head { seq: 0, hash: chain::GENESIS, moved: false },
+            written: 0,
+            shared,
+            events,
+        };
+        Self { connection, memory, checkpoint, running: false }
+    }
+
+    /// Runs a group; `locked` says that the write lock is held already.
+    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, locked: bool) {
+        self.running = true;
+        match Tx::new(&self.connection, &mut self.memory) {
+            Ok(mut tx) => execute(&mut tx, jobs, locked),
+            Err(error) => answer_all(jobs, &Err(error)),
+        }
+        if self.memory.written >= checkpoint::EVERY {
+            self.memory.written = 0;
+            // One that is under way already is enough.
+            self.checkpoint.try_send(()).ok();
+        }
+        self.running = false;
+    }
+
+    /// Takes the write lock where that is no wait.
+    fn lock_at_once(&self) -> rusqlite::Result<bool> {
+        self.connection.busy_handler(None)?;
+        let locked =
+            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
+        self.connection.busy_handler(Some(schema::wait_for_lock))?;
+        Ok(locked.is_ok())
+    }
+}
+
+/// Groups that a caller runs before it leaves the rest to the writer's thread.
+const MOST_LED: usize = 4;
+
+/// Runs what is queued on the calling thread, if nobody else does and no other process holds the database. Only for a
+/// store whose commits do not wait for the disk: the caller's thread serves others too.
+pub(super) fn lead(queue: &Queue, desk: &Desk) {
+    for _ in 0..MOST_LED {
+        // Whoever has it looks at the queue once more when it is done.
+        let Some(mut place) = desk.try_lock() else { return };
+        let Some(writer) = place.as_mut().filter(|writer| !writer.running) else { break };
+        if !queue.has_wanted() {
+            return;
+        }
+        if !matches!(writer.lock_at_once(), Ok(true)) {
+            break;
+        }
+        let mut jobs = queue.take_now(BATCH);
+        writer.group(&mut jobs, true);
+        drop(place);
+        if !queue.has_wanted() {
+            return;
         }
     }
-    let _end = End(queue.clone());
-    let mut tx = match Tx::new(connection, owner, shared.clone(), events) {
-        Ok(tx) => tx,
-        // Everything that is asked of the store from now on answers `Closed`.
-        Err(error) => return tracing::error!(%error, "store.writer_failed"),
-    };
+    queue.nudge();
+}
+
+/// The thread's whole life.
+pub(super) fn run(desk: &Desk, shared: &Arc<Shared>, queue: &Arc<Queue>) {
+    /// However the thread ends, nobody waits for it after that.
+    struct End<'e>(&'e Desk, &'e Queue);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.1.end();
+            *self.0.lock() = None;
+        }
+    }
+    let _end = End(desk, queue);
+    let mut open = 0;
     loop {
-        let open = tx.ledger.open_count();
         let Taken { mut jobs, last } = queue.take(BATCH, open > 1);
         for call_id in std::mem::take(&mut *shared.left.lock()) {
             jobs.push(job(Kind::Aside, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
         }
+        let mut place = desk.lock();
+        let Some(writer) = place.as_mut().filter(|writer| !writer.running) else {
+            // Everything that is asked of the store from now on answers `Closed`.
+            return tracing::error!("store.writer_failed");
+        };
         if !jobs.is_empty() {
-            execute(&mut tx, &mut jobs);
+            writer.group(&mut jobs, false);
         }
-        if tx.written >= checkpoint::EVERY {
-            tx.written = 0;
-            // One that is under way already is enough.
-            checkpoint.try_send(()).ok();
-        }
+        open = writer.memory.ledger.open_count();
         if last {
             return;
         }
