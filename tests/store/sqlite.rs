@@ -74,7 +74,7 @@ async fn tampering_is_named_by_its_seq() {
 /// I9: what records are found by is verified too, so that none can be hidden from a query.
 #[tokio::test]
 async fn tampering_with_the_index_is_named() {
-    let check = async |sql: &str, seq: i64, word: &str| {
+    let check = async |sql: &str, seqs: std::ops::RangeInclusive<i64>, word: &str| {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         // Two blocks and the beginning of a third.
@@ -87,17 +87,18 @@ async fn tampering_with_the_index_is_named() {
         let changed = without_triggers(dir.path()).execute(sql, []).unwrap();
         assert!(changed > 0, "{sql}");
         let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("not found: {sql}"));
-        assert_eq!(bad.seq, seq, "{sql}: {}", bad.problem);
+        assert!(seqs.contains(&bad.seq), "{sql}: {}: {}", bad.seq, bad.problem);
         assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
     };
-    check("UPDATE blocks SET terms = substr(terms, 5) WHERE block = 1", 65, "does not find it by").await;
-    check("UPDATE blocks SET terms = zeroblob(length(terms)) WHERE block = 1", 65, "does not find it by")
+    // Whose fingerprint comes first is chance.
+    check("UPDATE blocks SET terms = substr(terms, 5) WHERE block = 1", 65..=128, "does not find it by").await;
+    check("UPDATE blocks SET terms = zeroblob(length(terms)) WHERE block = 1", 65..=65, "does not find it by")
         .await;
-    check("UPDATE blocks SET terms = CAST(terms || x'ffffffff' AS BLOB) WHERE block = 0", 1, "not there")
+    check("UPDATE blocks SET terms = CAST(terms || x'ffffffff' AS BLOB) WHERE block = 0", 1..=1, "not there")
         .await;
-    check("UPDATE blocks SET last_at = last_at + 1 WHERE block = 0", 1, "`timestamp`").await;
-    check("UPDATE blocks SET first_at = first_at - 1 WHERE block = 1", 65, "`timestamp`").await;
-    check("DELETE FROM blocks WHERE block = 1", 65, "nothing").await;
+    check("UPDATE blocks SET last_at = last_at + 1 WHERE block = 0", 1..=1, "`timestamp`").await;
+    check("UPDATE blocks SET first_at = first_at - 1 WHERE block = 1", 65..=65, "`timestamp`").await;
+    check("DELETE FROM blocks WHERE block = 1", 65..=65, "nothing").await;
 }
 
 /// R47: what the index says is found, whichever process wrote it and wherever the block ends.
