@@ -190,9 +190,11 @@ pub(crate) async fn export(
         Ok(_) => Ok(()),
         Err(audit::ExportError::Store(error)) => Err(error.into()),
         Err(audit::ExportError::Write(error)) => Err(error.into()),
-        Err(audit::ExportError::Csv(error)) => {
-            Err(CliError::Told(format!("the export cannot be written: {error}")))
-        }
+        // Where it is a broken pipe, the reader has seen enough, as with the other form.
+        Err(audit::ExportError::Csv(error)) => match error.into_kind() {
+            csv::ErrorKind::Io(error) => Err(error.into()),
+            other => Err(CliError::Told(format!("the export cannot be written: {other:?}"))),
+        },
     }
 }
 
