@@ -199,3 +199,107 @@ fn stdio_keeps_standard_output_for_mcp() {
     assert_eq!((said.code, said.out.as_str()), (1, ""));
     assert!(said.err.contains("`nobody`"), "{}", said.err);
 }
+
+/// Runs `tollgate init` in a folder, with a home of its own.
+fn init(dir: &std::path::Path, args: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("init")
+        .args(args)
+        .current_dir(dir)
+        .env("HOME", dir.join("home"))
+        .env_remove("TOLLGATE_KEY")
+        .output()
+        .unwrap()
+}
+
+fn check(dir: &std::path::Path, env: &[(&str, &str)]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["check", "--json"])
+        .current_dir(dir)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// What `init` writes is right as it stands, and nothing that is there is lost.
+#[test]
+fn init_writes_what_check_accepts() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = init(dir.path(), &[]);
+    assert!(first.status.success(), "{first:?}");
+    let checked = check(dir.path(), &[]);
+    assert!(checked.status.success(), "{checked:?}");
+    let servers = || std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
+    assert!(servers().contains("demo-upstream"), "{}", servers());
+    let before = servers();
+    let again = init(dir.path(), &[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("servers.toml"), "{again:?}");
+    assert_eq!(servers(), before);
+    assert!(init(dir.path(), &["--force"]).status.success());
+    assert_eq!(std::fs::read_to_string(dir.path().join("servers.toml.old-1")).unwrap(), before);
+    let left: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(".tollgate-init"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+/// The servers of Claude Code, Claude Desktop, Cursor and VS Code come along, and their secrets do not.
+#[test]
+fn init_imports_the_servers_of_mcp_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        ".mcp.json",
+        &format!(
+            r#"{{"mcpServers": {{"git": {{"command": "npx", "args": ["git-mcp"], "env": {{"GITHUB_TOKEN": "{secret}", "LOG": "info"}}}}}}}}"#
+        ),
+    );
+    write(
+        ".vscode/mcp.json",
+        "{ // comments\n \"servers\": { \"web\": { \"type\": \"http\", \"url\": \"https://a.example/mcp\", \"headers\": { \"X-Key\": \"${input:web-key}\" }, }, } }",
+    );
+    write(
+        "home/.cursor/mcp.json",
+        r#"{"mcpServers": {"git": {"command": "other"}, "old": {"type": "sse", "url": "http://a.example/sse"}}}"#,
+    );
+    write(
+        "home/.config/Claude/claude_desktop_config.json",
+        r#"{"mcpServers": {"files": {"command": "files-mcp", "args": ["/srv"]}}}"#,
+    );
+    let done = init(dir.path(), &["--json", "--agent", "my-ide"]);
+    assert!(done.status.success(), "{done:?}");
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let names: Vec<&str> =
+        told["upstreams"].as_array().unwrap().iter().map(|u| u["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["git", "web", "git-2", "files"]);
+    assert_eq!(told["skipped"][0]["name"], "old");
+    let servers = std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
+    assert!(!servers.contains(&secret) && servers.contains("${GITHUB_TOKEN}"), "{servers}");
+    let missing = check(dir.path(), &[]);
+    assert_eq!(missing.status.code(), Some(1), "what must be set is named: {missing:?}");
+    let checked = check(dir.path(), &[("GITHUB_TOKEN", "x"), ("WEB_KEY", "y")]);
+    assert!(checked.status.success(), "{checked:?}");
+    let authority = std::fs::read_to_string(dir.path().join("policies/authority.yaml")).unwrap();
+    assert!(authority.contains("my-ide:") && !authority.contains(told["agent"]["key"].as_str().unwrap()));
+}
+
+/// A file that cannot be read is named with its place, and nothing is written.
+#[test]
+fn init_names_what_is_wrong_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mcp.json"), "{\n \"mcpServers\": {\n  \"a\": nonsense\n}}").unwrap();
+    let done = init(dir.path(), &[]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("mcp.json:3:"), "{done:?}");
+    assert!(!dir.path().join("servers.toml").exists() && !dir.path().join("policies").exists());
+    let dry = init(dir.path(), &["--dry-run", "--from", "/dev/null"]);
+    assert_eq!(dry.status.code(), Some(1));
+}

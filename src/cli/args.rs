@@ -7,6 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 const AFTER: &str = "\
 First steps:
+  tollgate init                         a first servers.toml and policies/, with the servers of your MCP clients
   tollgate check                        are servers.toml and policies/ right?
   tollgate serve                        MCP at http://127.0.0.1:8787/mcp, admin API at http://127.0.0.1:8788
   tollgate client-config claude --agent NAME
@@ -56,6 +57,21 @@ Serves MCP to one agent over standard input and output, for clients that start t
 It opens no listener, and shares store, budgets and approvals with any `tollgate serve` on the same files. \
 Standard output carries MCP only; logs go to standard error. It ends when standard input ends.")]
     Stdio(StdioArgs),
+    /// Write a first servers.toml and policies/, with the servers your MCP clients have already
+    #[command(
+        long_about = "\
+Writes a first servers.toml and policies/ and imports the MCP servers that are configured for Claude Code, Claude \
+Desktop, Cursor and VS Code: from .mcp.json, mcp.json, .cursor/mcp.json and .vscode/mcp.json here, and from their places \
+in your home folder. Values that look like secrets are not copied: a ${NAME} stands for each, and you are told which to \
+set. The bundle asks a person before anything that is not known to only read. Keys for one agent and one person are \
+made and shown once. Nothing is overwritten.",
+        after_help = "\
+Examples:
+  tollgate init
+  tollgate init --from ~/.cursor/mcp.json --agent my-ide
+  tollgate init --dry-run"
+    )]
+    Init(InitArgs),
     /// Check servers.toml and policies/: all errors at once, and advice
     #[command(long_about = "\
 Reads servers.toml and the whole bundle and prints every error and every lint, with file, line and column. \
@@ -363,6 +379,36 @@ sessions at their next message.")]
         #[command(flatten)]
         json: JsonFlag,
     },
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Import from this file only; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+    /// What the agent is called
+    #[arg(long, value_name = "NAME", default_value = "agent", value_parser = agent_name)]
+    pub(crate) agent: String,
+    /// Move an existing servers.toml and policies/ aside
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A name that needs no quoting in YAML, a URL or a shell.
+fn agent_name(name: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
+    if first && name.len() <= 64 && name.chars().all(fine) {
+        return Ok(name.to_owned());
+    }
+    Err("expected a letter, then at most 63 letters, digits, `-`, `_` or `.`".to_owned())
 }
 
 /// `servers …`

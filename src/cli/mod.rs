@@ -12,6 +12,7 @@ pub mod demo_upstream;
 mod exposure;
 mod failure;
 mod follow;
+mod init;
 mod keys;
 mod log;
 mod reload;
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             runtime.shutdown_background();
             ended
         }
+        Command::Init(args) => init::init(&path, &args),
         Command::Check(flag) => check::check(&path, &flag),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),

@@ -1,0 +1,196 @@
+//! `tollgate init`: a first servers.toml and policies/, with the servers that this machine's MCP clients have already. All
+//! of it is written, or nothing.
+
+mod read;
+mod write;
+
+use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
+use crate::{clock::System, config};
+use read::{Found, Server};
+use serde_json::json;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use write::Upstream;
+
+/// The person that is made.
+const PERSON: &str = "admin";
+
+/// Reads, writes, and says what to do next.
+pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError> {
+    let folder = servers_toml.parent().map(Path::to_owned).unwrap_or_default();
+    let policies = folder.join("policies");
+    if !args.force && !args.dry_run {
+        for existing in [servers_toml, policies.as_path()] {
+            if existing.exists() {
+                return Err(CliError::Told(format!(
+                    "`{}` is there already and is not overwritten: --force moves it aside, --config FILE names another place",
+                    existing.display()
+                )));
+            }
+        }
+    }
+    let (upstreams, skipped) = gather(args)?;
+    let system = System::default();
+    let (agent_key, person_key) = (keys::fresh(&system), keys::fresh(&system));
+    let (servers, variables) = write::servers("staging", &upstreams);
+    let bundle = write::policies(&args.agent, &agent_key.digest, PERSON, &person_key.digest);
+    if !args.dry_run {
+        put(servers_toml, &policies, &servers, &bundle, args.force)?;
+    }
+    let mut screen = Screen::new();
+    if args.json {
+        let mut told = write::told(&upstreams, &variables);
+        if let Some(told) = told.as_object_mut() {
+            let skipped: Vec<_> = skipped
+                .iter()
+                .map(|(name, file, why)| json!({"name": name, "file": file, "reason": why}))
+                .collect();
+            told.insert("skipped".to_owned(), skipped.into());
+            told.insert("servers_toml".to_owned(), servers_toml.display().to_string().into());
+            told.insert("written".to_owned(), (!args.dry_run).into());
+            told.insert("agent".to_owned(), json!({"name": args.agent, "key": &**agent_key.key}));
+            told.insert("person".to_owned(), json!({"name": PERSON, "key": &**person_key.key}));
+        }
+        return screen.json(&told);
+    }
+    if args.dry_run {
+        screen.raw(&servers)?;
+        for (name, text) in &bundle {
+            screen.raw(&format!("\n# policies/{name}\n{text}"))?;
+        }
+        return screen.line("\nNothing was written: leave out --dry-run to write it.");
+    }
+    screen.line(&format!("wrote {} and {}", servers_toml.display(), policies.display()))?;
+    for upstream in &upstreams {
+        screen.field(&upstream.name, &upstream.from)?;
+    }
+    for (name, file, why) in &skipped {
+        screen.field(name, &format!("left out ({file}): {why}"))?;
+    }
+    screen.line("")?;
+    screen.field("agent key", &format!("{}   (of `{}`)", *agent_key.key, args.agent))?;
+    screen.field("person's key", &format!("{}   (of `{PERSON}`, for TOLLGATE_KEY)", *person_key.key))?;
+    screen.line("These are shown once: the files hold only their SHA-256.")?;
+    if !variables.needed.is_empty() {
+        screen
+            .line("\nSet these where Tollgate runs; the values that looked like secrets were not copied:")?;
+        for (name, what) in &variables.needed {
+            screen.field(name, what)?;
+        }
+    }
+    screen.line(&format!(
+        "\nNext: tollgate check, tollgate serve, tollgate client-config claude --agent {}",
+        args.agent
+    ))
+}
+
+type Skipped = Vec<(String, String, String)>;
+
+/// What is imported, and what is not and why. Without anything the demo stands in.
+fn gather(args: &InitArgs) -> Result<(Vec<Upstream>, Skipped), CliError> {
+    let here = std::env::current_dir()
+        .map_err(|source| CliError::Io { what: "cannot tell the working folder".to_owned(), source })?;
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
+    let files =
+        if args.from.is_empty() { read::usual_places(&here, home.as_deref()) } else { args.from.clone() };
+    let mut upstreams: Vec<Upstream> = Vec::new();
+    let mut skipped = Vec::new();
+    for file in files {
+        for Found { name, file, server } in read::file(&file, &here).map_err(CliError::Told)? {
+            match server {
+                // The same server in several clients.
+                Ok(server) if upstreams.iter().any(|known| known.server == server) => {}
+                Ok(server) => {
+                    let taken: Vec<String> = upstreams.iter().map(|known| known.name.clone()).collect();
+                    let from = format!("`{}` of {}", one_line(&name), file.display());
+                    upstreams.push(Upstream { name: write::name(&name, &taken), from, server });
+                }
+                Err(why) => skipped.push((one_line(&name), file.display().to_string(), why)),
+            }
+        }
+    }
+    if upstreams.is_empty() {
+        upstreams.push(Upstream {
+            name: "demo".to_owned(),
+            from: "no server was found: a small one that is built in, to try".to_owned(),
+            server: Server::Command {
+                command: vec!["tollgate".to_owned(), "demo-upstream".to_owned()],
+                env: Default::default(),
+            },
+        });
+    }
+    Ok((upstreams, skipped))
+}
+
+fn one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
+}
+
+/// Writes everything beside its place, reads it as the gateway would, and only then moves it there.
+fn put(
+    servers_toml: &Path,
+    policies: &Path,
+    servers: &str,
+    bundle: &[(&'static str, String)],
+    force: bool,
+) -> Result<(), CliError> {
+    let failed = |what: &Path| {
+        let what = format!("cannot write `{}`", what.display());
+        move |source| CliError::Io { what, source }
+    };
+    let folder = servers_toml.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(failed(folder))?;
+    let staging =
+        tempfile::Builder::new().prefix(".tollgate-init-").tempdir_in(folder).map_err(failed(folder))?;
+    let (new_servers, new_policies) = (staging.path().join("servers.toml"), staging.path().join("policies"));
+    private(&new_servers, servers).map_err(failed(&new_servers))?;
+    fs::create_dir(&new_policies).map_err(failed(&new_policies))?;
+    for (name, text) in bundle {
+        let path = new_policies.join(name);
+        private(&path, text).map_err(failed(&path))?;
+    }
+    // What stands for a secret is set only where Tollgate runs.
+    config::load(&new_servers, &|name| Some(std::env::var(name).unwrap_or_else(|_| "unset".to_owned())))
+        .map_err(|problems| {
+            CliError::Told(format!("what would be written is not right, and was not written:\n{problems}"))
+        })?;
+    if force {
+        for old in [servers_toml, policies] {
+            if old.exists() {
+                fs::rename(old, aside(old)).map_err(failed(old))?;
+            }
+        }
+    }
+    fs::rename(&new_policies, policies).map_err(failed(policies))?;
+    if let Err(source) = fs::rename(&new_servers, servers_toml) {
+        // All or nothing.
+        fs::remove_dir_all(policies).ok();
+        return Err(failed(servers_toml)(source));
+    }
+    Ok(())
+}
+
+/// A name beside it that is free.
+fn aside(path: &Path) -> PathBuf {
+    let named = |number: u32| {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".old-{number}"));
+        path.with_file_name(name)
+    };
+    (1..).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(0))
+}
+
+/// A file that only its owner reads.
+fn private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)?.write_all(text.as_bytes())
+}

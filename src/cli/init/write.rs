@@ -1,0 +1,347 @@
+//! The first servers.toml and policies/: what was imported, and a bundle that asks a person about whatever is not known to
+//! only read.
+
+use super::read::Server;
+use crate::redaction::{DataRules, Place};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// One upstream to be written.
+pub(super) struct Upstream {
+    pub(super) name: String,
+    pub(super) from: String,
+    pub(super) server: Server,
+}
+
+/// A text for servers.toml, and the variables that stand in it for what must not.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    /// What each is for.
+    pub(super) needed: BTreeMap<String, String>,
+}
+
+impl Variables {
+    fn need(&mut self, name: String, what: String) -> String {
+        let reference = format!("${{{name}}}");
+        self.needed.entry(name).or_insert(what);
+        reference
+    }
+}
+
+/// Upper case, with `_` for all that a variable's name cannot have.
+fn variable(parts: &[&str]) -> String {
+    let name = parts.join("_");
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
+/// References in the syntaxes of the clients become ours; any other `${` stays a text.
+fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, inner)) = rest.split_once("${") {
+        out.push_str(before);
+        let Some((reference, after)) = inner.split_once('}') else {
+            out.push_str("$${");
+            rest = inner;
+            continue;
+        };
+        let (name, default) = match reference.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (reference, None),
+        };
+        let is_name = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let named = name.strip_prefix("env:").unwrap_or(name);
+        match (name.strip_prefix("input:"), default) {
+            (Some(input), _) => {
+                let name = variable(&[input]);
+                out.push_str(&variables.need(name, format!("asked for by its client, for `{upstream}`")));
+            }
+            (None, Some(default)) if is_name(named) => {
+                let _written = write!(out, "${{{named}:-{default}}}");
+            }
+            (None, None) if is_name(named) => {
+                out.push_str(&variables.need(named.to_owned(), format!("used by `{upstream}`")));
+            }
+            (None, _) => {
+                let _written = write!(out, "$${{{reference}}}");
+            }
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Whether a value looks like something that belongs in no file, by what it is or what it is called.
+fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
+    // A reference is no secret.
+    !value.is_empty()
+        && !value.contains("${")
+        && rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if bare { name.to_owned() } else { quoted(name) }
+}
+
+/// `[upstreams.NAME]` of all of them, and what must be set for them.
+pub(super) fn servers(environment: &str, upstreams: &[Upstream]) -> (String, Variables) {
+    let rules = DataRules::built_in();
+    let mut variables = Variables::default();
+    let mut out = format!(
+        "# The gateway and the MCP servers behind it. `tollgate check` reads it all; a running gateway takes changes over.
+
+[gateway]
+listen = \"127.0.0.1:8787\"        # MCP for agents at /mcp
+environment = {}          # `env` in conditions
+policies = \"policies\"
+data_dir = \".tollgate\"
+approval_wait = \"60s\"            # how long a call waits for an approval given elsewhere
+
+[admin]
+listen = \"127.0.0.1:8788\"        # API, health; never on the agents' port
+
+[store]
+url = \"sqlite:.tollgate/tollgate.db\"
+",
+        quoted(environment)
+    );
+    for upstream in upstreams {
+        let name = &upstream.name;
+        let _written = write!(out, "\n# {}\n[upstreams.{}]\n", upstream.from, key(name));
+        match &upstream.server {
+            Server::Command { command, env } => {
+                let mut words = Vec::new();
+                for (place, word) in command.iter().enumerate() {
+                    let secret = place > 0 && is_secret(&rules, "argument", word);
+                    words.push(quoted(&if secret {
+                        variables.need(
+                            variable(&[name, "ARG", &place.to_string()]),
+                            format!("an argument of `{name}`"),
+                        )
+                    } else {
+                        references(word, name, &mut variables)
+                    }));
+                }
+                let _written = writeln!(out, "command = [{}]", words.join(", "));
+                table(&mut out, "env", env, name, &rules, &mut variables);
+            }
+            Server::Url { url, headers } => {
+                let _written = writeln!(out, "url = {}", quoted(&references(url, name, &mut variables)));
+                table(&mut out, "headers", headers, name, &rules, &mut variables);
+            }
+        }
+        out.push_str(
+            "trust_annotations = false        # true: believe its own word on which tools only read\n",
+        );
+    }
+    (out, variables)
+}
+
+fn table(
+    out: &mut String,
+    what: &str,
+    pairs: &BTreeMap<String, String>,
+    upstream: &str,
+    rules: &DataRules,
+    variables: &mut Variables,
+) {
+    if pairs.is_empty() {
+        return;
+    }
+    let mut members = Vec::new();
+    for (name, value) in pairs {
+        let passes =
+            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with("TOLLGATE_");
+        if what == "env" && !passes {
+            let _written = writeln!(out, "# left out of `env`: a child never gets {}", quoted(name));
+            continue;
+        }
+        let text = if is_secret(rules, name, value) {
+            let own = if what == "env" { variable(&[name]) } else { variable(&[upstream, name]) };
+            let scheme = value.split_once(' ').filter(|(scheme, _)| {
+                ["bearer", "basic", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+            });
+            let reference = variables.need(own, format!("the {what} value `{name}` of `{upstream}`"));
+            match scheme {
+                Some((scheme, _)) => format!("{scheme} {reference}"),
+                None => reference,
+            }
+        } else {
+            references(value, upstream, variables)
+        };
+        members.push(format!("{} = {}", key(name), quoted(&text)));
+    }
+    if !members.is_empty() {
+        let _written = writeln!(out, "{what} = {{ {} }}", members.join(", "));
+    }
+}
+
+/// The files of policies/, by name.
+pub(super) fn policies(
+    agent: &str,
+    agent_digest: &str,
+    person: &str,
+    person_digest: &str,
+) -> Vec<(&'static str, String)> {
+    let bundle = "\
+version: \"1\"
+owner: platform-team             # who answers for this bundle
+default_decision: DENY           # what no policy speaks of is not done
+default_approvers: [leads]
+"
+    .to_owned();
+    let authority = format!(
+        "\
+# Who may do what. Keys are kept as their SHA-256; `tollgate agents add NAME` makes more.
+capabilities:
+  everything:                    # narrow it: tools: [\"files__read_*\"], resources: [\"file:///srv/**\"]
+    tools: [\"*\"]
+    resources: [\"*\"]
+    prompts: [\"*\"]
+
+agents:
+  {agent}:
+    type: assistant
+    role: assistant
+    owner: platform-team
+    operator: {person}
+    attended: true               # the operator sits at its client and may answer there
+    workflow: everyday
+    autonomy: supervised         # suggest_only: proposals, never a call
+    capabilities: [everything]
+    keys: [\"{agent_digest}\"]
+
+people:
+  {person}:
+    groups: [leads]
+    roles: [approver, admin, auditor]
+    keys: [\"{person_digest}\"]
+
+workflows:
+  everyday: {{ owner: platform-team }}
+"
+    );
+    let gate = "\
+name: ask-before-acting
+description: What may change something is agreed to by a person first
+owner: platform-team
+on:
+  - tool: \"*\"
+  - resource: \"*\"
+  - prompt: \"*\"
+rules:
+  - id: reads
+    condition: \"tool.read_only\"  # trusted annotations, or `read_only = true` in the tool's table of servers.toml
+    decision: ALLOW
+  - id: ask
+    decision: REQUIRE_APPROVAL
+    approvers: [operator, leads]
+"
+    .to_owned();
+    vec![("bundle.yaml", bundle), ("authority.yaml", authority), ("ask-before-acting.yaml", gate)]
+}
+
+/// A name for an upstream that is valid and not among those that are taken.
+pub(super) fn name(wanted: &str, taken: &[String]) -> String {
+    let mut name: String = wanted
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' })
+        .take(32)
+        .collect();
+    // Two of them stand between a server and its tools.
+    while name.contains("__") {
+        name = name.replace("__", "_");
+    }
+    let name = name.trim_matches(['-', '_', '.']).to_owned();
+    let name = match name.as_str() {
+        "" => "server".to_owned(),
+        reserved if reserved.eq_ignore_ascii_case("tollgate") => "server-tollgate".to_owned(),
+        _ => name,
+    };
+    let free = |name: &String| !taken.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(free).unwrap_or(name)
+}
+
+/// What was written, for machines.
+pub(super) fn told(upstreams: &[Upstream], variables: &Variables) -> Value {
+    json!({
+        "upstreams": upstreams.iter().map(|u| json!({"name": u.name, "from": u.from})).collect::<Vec<_>>(),
+        "variables": variables.needed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_of_every_client_become_ours() {
+        let check = |text: &str, expect: &str, needs: &[&str]| {
+            let mut variables = Variables::default();
+            assert_eq!(references(text, "u", &mut variables), expect, "{text}");
+            assert_eq!(variables.needed.keys().collect::<Vec<_>>(), needs, "{text}");
+        };
+        check("plain $HOME", "plain $HOME", &[]);
+        check("${env:TOKEN}", "${TOKEN}", &["TOKEN"]);
+        check("${TOKEN:-x}", "${TOKEN:-x}", &[]);
+        check("Bearer ${input:api-key}", "Bearer ${API_KEY}", &["API_KEY"]);
+        check("${a b} ${", "$${a b} $${", &[]);
+    }
+
+    #[test]
+    fn names_are_valid_and_unique() {
+        let taken = vec!["files".to_owned(), "files-2".to_owned()];
+        let check = |wanted: &str, expect: &str| assert_eq!(name(wanted, &taken), expect, "{wanted}");
+        check("files", "files-3");
+        check("My Server!", "My-Server");
+        check("a__b", "a_b");
+        check("Tollgate", "server-tollgate");
+        check("…", "server");
+    }
+
+    #[test]
+    fn secrets_stand_in_no_file() {
+        let token = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
+        let upstreams = [
+            Upstream {
+                name: "git".to_owned(),
+                from: "a test".to_owned(),
+                server: Server::Command {
+                    command: vec!["npx".to_owned(), "git".to_owned(), token.clone()],
+                    env: [
+                        ("API_KEY".to_owned(), "short".to_owned()),
+                        ("LOG".to_owned(), "in\"fo".to_owned()),
+                    ]
+                    .into(),
+                },
+            },
+            Upstream {
+                name: "web".to_owned(),
+                from: "a test".to_owned(),
+                server: Server::Url {
+                    url: "https://a.example/mcp".to_owned(),
+                    headers: [("Authorization".to_owned(), format!("Bearer {token}"))].into(),
+                },
+            },
+        ];
+        let (text, variables) = servers("staging", &upstreams);
+        assert!(!text.contains(&token) && !text.contains("short"), "{text}");
+        assert!(text.contains("\"Bearer ${WEB_AUTHORIZATION}\""), "{text}");
+        let needed: Vec<&str> = variables.needed.keys().map(String::as_str).collect();
+        assert_eq!(needed, ["API_KEY", "GIT_ARG_2", "WEB_AUTHORIZATION"]);
+        let read: toml::Table = text.parse().unwrap();
+        assert_eq!(read["upstreams"]["git"]["env"]["LOG"].as_str(), Some("in\"fo"));
+    }
+}
