@@ -35,7 +35,7 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
     let system = System::default();
     let (agent_key, person_key) = (keys::fresh(&system), keys::fresh(&system));
     let (servers, variables) = write::servers("staging", &upstreams);
-    let bundle = write::policies(&args.agent, &agent_key.digest, PERSON, &person_key.digest);
+    let bundle = write::policies(&upstreams, (&args.agent, &agent_key.digest), (PERSON, &person_key.digest));
     if !args.dry_run {
         put(servers_toml, &policies, &servers, &bundle, args.force)?;
     }

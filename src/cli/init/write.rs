@@ -189,11 +189,17 @@ fn table(
 
 /// The files of policies/, by name.
 pub(super) fn policies(
-    agent: &str,
-    agent_digest: &str,
-    person: &str,
-    person_digest: &str,
+    upstreams: &[Upstream],
+    (agent, agent_digest): (&str, &str),
+    (person, person_digest): (&str, &str),
 ) -> Vec<(&'static str, String)> {
+    let mut capabilities = String::new();
+    for Upstream { name, .. } in upstreams {
+        let _written =
+            write!(capabilities, "  {name}.all:\n    tools: [\"{name}__*\"]\n    prompts: [\"{name}__*\"]\n");
+    }
+    let all: Vec<String> = upstreams.iter().map(|upstream| format!("{}.all", upstream.name)).collect();
+    let all = all.join(", ");
     let bundle = "\
 version: \"1\"
 owner: platform-team             # who answers for this bundle
@@ -204,12 +210,10 @@ default_approvers: [leads]
     let authority = format!(
         "\
 # Who may do what. Keys are kept as their SHA-256; `tollgate agents add NAME` makes more.
+# A capability names tools as the agent sees them, and resources by URI: tools: [\"files__read_*\"],
+# resources: [\"file:///srv/docs/**\"].
 capabilities:
-  everything:                    # narrow it: tools: [\"files__read_*\"], resources: [\"file:///srv/**\"]
-    tools: [\"*\"]
-    resources: [\"*\"]
-    prompts: [\"*\"]
-
+{capabilities}
 agents:
   {agent}:
     type: assistant
@@ -219,7 +223,7 @@ agents:
     attended: true               # the operator sits at its client and may answer there
     workflow: everyday
     autonomy: supervised         # suggest_only: proposals, never a call
-    capabilities: [everything]
+    capabilities: [{all}]
     keys: [\"{agent_digest}\"]
 
 people:
