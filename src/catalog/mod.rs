@@ -2,6 +2,7 @@
 
 pub mod naming;
 mod schema;
+pub mod search;
 mod template;
 mod view;
 

@@ -1,12 +1,15 @@
 //! What one agent sees (I7): computed once per catalog, bundle and agent, then looked up by name.
 
-use super::{Catalog, ItemEntry, ToolEntry};
+use super::{Catalog, ItemEntry, ToolEntry, search::Index};
 use crate::{
     model::{CapabilityId, Glob, normalize_uri},
     policy::{Agent, Authority, Capability},
 };
 use serde_json::{Map, Value};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 /// A target in scope, with the capabilities that cover it, in the agent's order.
 #[derive(Clone, Debug)]
@@ -33,6 +36,10 @@ pub struct View {
     pub resource_list: Arc<Vec<Value>>,
     /// `resources/templates/list`
     pub template_list: Arc<Vec<Value>>,
+    /// Over `tool_list`, where it has been searched.
+    pub search: OnceLock<Index>,
+    /// What `tool_list` costs this agent's model, where that was asked.
+    pub tokens: OnceLock<u64>,
 }
 
 impl View {

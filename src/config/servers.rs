@@ -147,10 +147,8 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
     let approval_wait = map.read("approval_wait", report, wait).unwrap_or(Duration::from_secs(60));
     let public_url = public_url(map, input, report);
     let drain = duration(Duration::ZERO, Duration::from_secs(600));
-    let catalog = map.read("catalog", report, word(&[("full", true), ("search", false)]));
-    if let (Some(false), Some(node)) = (catalog, map.get("catalog")) {
-        report.error(node.start, "`search` is not built yet", "catalog = \"full\"");
-    }
+    let modes = const { &[("full", CatalogMode::Full), ("search", CatalogMode::Search)] };
+    let catalog = map.read("catalog", report, word(modes)).unwrap_or(CatalogMode::Full);
     let tls = map.get("tls").and_then(|node| tls(node, input, report));
     Some(GatewayConfig {
         listen: listen?,
@@ -169,7 +167,7 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
             .unwrap_or(1000),
         drain: map.read("drain", report, drain).unwrap_or(Duration::from_secs(20)),
         instructions: map.read("instructions", report, text).map(|text| text.to_string()),
-        catalog: CatalogMode::Full,
+        catalog,
         tls,
         behind_tls_proxy: map.read("behind_tls_proxy", report, boolean).unwrap_or(false),
     })

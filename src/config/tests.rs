@@ -242,7 +242,7 @@ fn a_wrong_gateway_says_where() {
         "`127.0.0.1:8788` is the listener of agents and of people",
         "a port of its own",
     );
-    gateway("catalog = ‸\"search\"", "`search` is not built yet", "full");
+    gateway("catalog = ‸\"some\"", "`some`", "search");
     gateway("catalog = ‸\"some\"", "`some`", "one of full");
     gateway("separator = ‸\"/\"", "`/`", "1 to 8 letters");
     gateway("approval_wait = ‸60", "`60`", "a duration like");

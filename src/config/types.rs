@@ -63,6 +63,8 @@ pub struct GatewayConfig {
 pub enum CatalogMode {
     /// Every tool is listed.
     Full,
+    /// Two are: one that finds tools, and one that calls them.
+    Search,
 }
 
 /// `tls`

@@ -5,7 +5,7 @@ use super::{
     admit::{AdmitError, steps},
     api::{CallReply, IncomingCall},
     approve::{Asking, Step},
-    edits,
+    edits, finding,
     prepare::{Prepared, Request, Stop, arguments_of, draft, mark, unknown_policy},
     refusal::Refusal,
 };
@@ -82,8 +82,26 @@ impl Gateway {
             call_id: self.0.ids.call_id(),
             name: call.name,
         };
-        let mut arguments = Arc::new(arguments_of(request.kind, &request.name, call.arguments));
+        let mut given = call.arguments;
         let mut asking = Asking::new(call.client, call.input_responses, call.request_state);
+        if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
+            let in_force = self.in_force();
+            if finding::is_on(&in_force) && self.still_valid(&request.principal) {
+                if request.name == finding::FIND {
+                    return Box::pin(self.find_tools(&in_force, &request, given, &mut asking)).await;
+                }
+                // From here on it is the call of the tool that is meant.
+                match finding::meant(given) {
+                    Ok((name, arguments)) => (request.name, given) = (name, arguments),
+                    Err(wrong) => {
+                        let refusal = Refusal::deny("schema", wrong);
+                        let refused = self.refuse(&request, None, &in_force, refusal, &mut asking);
+                        return Box::pin(refused).await;
+                    }
+                }
+            }
+        }
+        let mut arguments = Arc::new(arguments_of(request.kind, &request.name, given));
         let mut first = true;
         let mut lost = 0;
         loop {

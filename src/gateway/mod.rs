@@ -9,6 +9,7 @@ mod complete;
 mod digest;
 mod dispatch;
 mod edits;
+mod finding;
 mod lifecycle;
 mod news;
 mod parked;
@@ -207,6 +208,7 @@ impl Gateway {
         let view = principal.agent().and_then(|agent| self.view(&in_force, agent));
         let Some(view) = view else { return Arc::default() };
         match kind {
+            ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),
             ListKind::Tools => view.tool_list.clone(),
             ListKind::Resources => view.resource_list.clone(),
             ListKind::Templates => view.template_list.clone(),

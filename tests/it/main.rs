@@ -15,6 +15,7 @@ mod budgets;
 mod crash;
 mod decisions;
 mod faults;
+mod finding;
 mod policy_matrix;
 mod records;
 mod secrets;

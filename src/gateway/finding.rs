@@ -1,0 +1,233 @@
+//! `catalog = "search"`: in place of all its tools an agent sees two, one that finds and one that calls. What is found is what
+//! the agent may use, and what is called goes the path of any call under its own name.
+
+use super::{
+    Gateway, InForce,
+    api::CallReply,
+    approve::Asking,
+    prepare::{Request, draft},
+    refusal::Refusal,
+};
+use crate::{
+    catalog::View,
+    config::CatalogMode,
+    model::{EventDecision, EventType, PolicyId, text},
+};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, LazyLock};
+
+/// Finds tools.
+pub(crate) const FIND: &str = "tollgate__find_tools";
+/// Calls one.
+pub(crate) const CALL: &str = "tollgate__call_tool";
+
+/// How many are found where nothing else is said, and at most.
+const USUAL: usize = 8;
+const MOST: usize = 50;
+/// The longest query, in characters.
+const LONGEST: usize = 1_000;
+
+/// What `tools/list` has in this mode.
+static TOOLS: LazyLock<Arc<Vec<Value>>> = LazyLock::new(|| {
+    Arc::new(vec![
+        json!({
+            "name": CALL,
+            "title": "Call a tool",
+            "description": "Calls a tool that tollgate__find_tools has found, with arguments that fit its inputSchema. \
+                            The result is that tool's own.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {
+                    "name": { "type": "string", "description": "The tool's name, as it was found" },
+                    "arguments": { "type": "object", "description": "The tool's arguments" },
+                },
+                "required": ["name"],
+                "additionalProperties": false,
+            },
+        }),
+        json!({
+            "name": FIND,
+            "title": "Find tools",
+            "description": "Finds the tools that fit a task, best first, with what they do and the arguments they take. \
+                            Call what you find with tollgate__call_tool.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {
+                    "query": { "type": "string", "description": "What is to be done, in a few words" },
+                    "limit": { "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL },
+                },
+                "required": ["query"],
+                "additionalProperties": false,
+            },
+            "annotations": { "readOnlyHint": true, "openWorldHint": false },
+        }),
+    ])
+});
+
+/// Whether agents see the two tools only.
+pub(crate) fn is_on(in_force: &InForce) -> bool {
+    match in_force.config.gateway.catalog {
+        CatalogMode::Full => false,
+        CatalogMode::Search => true,
+    }
+}
+
+/// The list in this mode; empty where there is nothing to find.
+pub(crate) fn listed(view: &View) -> Arc<Vec<Value>> {
+    if view.tool_list.is_empty() { Arc::default() } else { TOOLS.clone() }
+}
+
+/// The call that is meant by one of [`CALL`]. The error says what is wrong with its arguments.
+pub(crate) fn meant(arguments: Option<Value>) -> Result<(String, Option<Value>), &'static str> {
+    let Some(Value::Object(mut given)) = arguments else { return Err("`name` is missing: which tool?") };
+    let name = match given.swap_remove("name") {
+        Some(Value::String(name)) => name,
+        Some(_) => return Err("`name` must be a string"),
+        None => return Err("`name` is missing: which tool?"),
+    };
+    let arguments = match given.swap_remove("arguments") {
+        None | Some(Value::Null) => None,
+        Some(arguments @ Value::Object(_)) => Some(arguments),
+        Some(_) => return Err("`arguments` must be an object"),
+    };
+    if !given.is_empty() {
+        return Err("only `name` and `arguments` are taken: the tool's own arguments go into `arguments`");
+    }
+    Ok((name, arguments))
+}
+
+fn asked(arguments: Option<&Value>) -> Result<(&str, usize), &'static str> {
+    let missing = "`query` must be a text that says what is to be done";
+    let given = arguments.and_then(Value::as_object).ok_or(missing)?;
+    let query = match given.get("query") {
+        Some(Value::String(query)) if query.chars().nth(LONGEST).is_some() => {
+            return Err("`query` is longer than 1000 characters");
+        }
+        Some(Value::String(query)) if !query.trim().is_empty() => query,
+        Some(_) | None => return Err(missing),
+    };
+    let limit = match given.get("limit") {
+        None | Some(Value::Null) => USUAL,
+        Some(limit) => limit
+            .as_u64()
+            .and_then(|limit| usize::try_from(limit).ok())
+            .filter(|limit| (1..=MOST).contains(limit))
+            .ok_or("`limit` must be a whole number from 1 to 50")?,
+    };
+    match given.keys().find(|key| !["query", "limit"].contains(&key.as_str())) {
+        Some(_) => Err("only `query` and `limit` are taken"),
+        None => Ok((query, limit)),
+    }
+}
+
+impl Gateway {
+    /// A call of [`FIND`]: looks through what this agent may use, and calls no upstream.
+    pub(crate) async fn find_tools(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        arguments: Option<Value>,
+        asking: &mut Asking,
+    ) -> CallReply {
+        let (query, limit) = match asked(arguments.as_ref()) {
+            Ok(asked) => asked,
+            Err(wrong) => {
+                return self.refuse(request, None, in_force, Refusal::deny("schema", wrong), asking).await;
+            }
+        };
+        let view = self.view(in_force, &request.agent).unwrap_or_default();
+        let agent = in_force.policies.authority.agents.get(&request.agent);
+        let tokenizer = in_force.policies.prices.tokenizer(agent.and_then(|agent| agent.model.as_deref()));
+        let count = |tools: &[Value]| -> u64 {
+            tools.iter().map(|tool| self.0.tokens.count_for(tokenizer, &text::of(tool))).sum()
+        };
+        let full = *view.tokens.get_or_init(|| count(&view.tool_list));
+        let listed = count(&TOOLS);
+        let found: Vec<Value> = view
+            .search
+            .get_or_init(|| crate::catalog::search::Index::new(view.tool_list.iter()))
+            .search(query, limit)
+            .into_iter()
+            .filter_map(|(place, score)| {
+                let tool = view.tool_list.get(place)?;
+                let mut found = Map::new();
+                for member in ["name", "title", "description", "inputSchema"] {
+                    found.extend(tool.get(member).map(|value| (member.to_owned(), value.clone())));
+                }
+                found.insert("score".to_owned(), json!((score * 1_000.0).round() / 1_000.0));
+                Some(Value::Object(found))
+            })
+            .collect();
+        let tokens = json!({"full": full, "listed": listed, "saved": full.saturating_sub(listed)});
+        let mut event = draft(EventType::AgentDecision, request, None, in_force, self.0.clock.now());
+        event.decision = Some(EventDecision::Allow);
+        event.policy_id = Some(PolicyId::from("catalog"));
+        event.reason =
+            Some(format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len()));
+        event.detail = Some(json!({
+            "arguments": {"query": in_force.policies.data.redact_text(query), "limit": limit},
+            "found": found.iter().filter_map(|tool| tool.get("name")).collect::<Vec<_>>(),
+            "tokens": tokens,
+        }));
+        let mut events = Vec::with_capacity(2);
+        if asking.start() {
+            events.push(draft(EventType::AgentStart, request, None, in_force, self.0.clock.now()));
+        }
+        events.push(event);
+        if let Err(error) = self.0.store.record(events).await {
+            tracing::error!(error = %error, trace.id = %request.trace_id, "a search could not be recorded");
+            let reason = "the audit store does not answer, and nothing is done unrecorded";
+            let refusal = Refusal::deny("store", reason);
+            return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
+        }
+        let structured = json!({"tools": found, "tools_in_scope": view.tool_list.len(), "tokens": tokens});
+        Ok(json!({
+            "content": [{"type": "text", "text": text::of(&structured)}],
+            "structuredContent": structured,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_that_is_meant_is_taken_out() {
+        let check = |given: Value, expect: Result<(&str, Option<Value>), &str>| {
+            let got = meant(Some(given.clone()));
+            match (got, expect) {
+                (Ok((name, arguments)), Ok(expect)) => {
+                    assert_eq!((name.as_str(), arguments), expect, "{given}")
+                }
+                (Err(error), Err(expect)) => assert!(error.contains(expect), "{given}: {error}"),
+                (got, expect) => panic!("{given}: {got:?}, not {expect:?}"),
+            }
+        };
+        check(json!({"name": "a__b"}), Ok(("a__b", None)));
+        check(json!({"name": "a__b", "arguments": {"x": 1}}), Ok(("a__b", Some(json!({"x": 1})))));
+        check(json!({"name": "a__b", "x": 1}), Err("`arguments`"));
+        check(json!({"name": 1}), Err("must be a string"));
+        check(json!({}), Err("missing"));
+        check(json!({"name": "a", "arguments": []}), Err("must be an object"));
+        assert!(meant(None).is_err());
+    }
+
+    #[test]
+    fn what_is_looked_for_is_checked() {
+        assert_eq!(asked(Some(&json!({"query": "mail"}))), Ok(("mail", USUAL)));
+        assert_eq!(asked(Some(&json!({"query": "mail", "limit": 50}))), Ok(("mail", 50)));
+        for wrong in [
+            json!({}),
+            json!({"query": " "}),
+            json!({"query": 1}),
+            json!({"query": "a", "limit": 0}),
+            json!({"query": "a", "limit": 51}),
+            json!({"query": "a", "limit": 1.5}),
+            json!({"query": "a", "more": 1}),
+            json!({"query": "x".repeat(1_001)}),
+        ] {
+            assert!(asked(Some(&wrong)).is_err(), "{wrong}");
+        }
+    }
+}
