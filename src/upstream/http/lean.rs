@@ -45,8 +45,10 @@ pub(super) enum SendError {
 pub(crate) struct Lean {
     connector: HttpConnector,
     /// By the thread that uses them: a connection belongs to the reactor of the thread that opened it.
-    idle: Arc<[Mutex<Vec<Idle>>; SHELVES]>,
+    idle: Arc<Shelves>,
 }
+
+type Shelves = [Mutex<Vec<Idle>>; SHELVES];
 
 /// Threads beyond so many share.
 const SHELVES: usize = 16;
@@ -110,7 +112,7 @@ impl Lean {
             .await;
             match answered {
                 Ok(response) => {
-                    let lease = Some((line, Arc::downgrade(&self.idle)));
+                    let lease = Some(Box::new(Lease { line, idle: Arc::downgrade(&self.idle) }));
                     return Ok(response.map(|body| Answer::Own { body, lease }));
                 }
                 Err(mut error) => match error.take_message() {
@@ -168,11 +170,18 @@ pub(crate) enum Answer {
     Own {
         /// What is read.
         body: Incoming,
-        lease: Option<(Line, Weak<[Mutex<Vec<Idle>>; SHELVES]>)>,
+        lease: Option<Box<Lease>>,
     },
 }
 
-fn give_back(mut line: Line, idle: &Weak<[Mutex<Vec<Idle>>; SHELVES]>, cx: &mut Context<'_>) {
+/// A connection, and where it goes afterwards.
+pub(super) struct Lease {
+    line: Line,
+    idle: Weak<Shelves>,
+}
+
+fn give_back(lease: Lease, cx: &mut Context<'_>) {
+    let Lease { mut line, idle } = lease;
     // Takes the end of the body in, after which the next request may be written.
     line.drive(cx);
     if let Some(idle) = idle.upgrade().filter(|_| line.is_usable())
@@ -196,8 +205,8 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Pooled(body) => Pin::new(body).poll_frame(cx),
             Self::Own { body, lease } => {
-                if let Some((line, _)) = lease {
-                    line.drive(cx);
+                if let Some(lease) = lease {
+                    lease.line.drive(cx);
                 }
                 let polled = Pin::new(&mut *body).poll_frame(cx);
                 let over = match &polled {
@@ -205,8 +214,8 @@ impl Body for Answer {
                     Poll::Ready(None) => true,
                     Poll::Ready(Some(Err(_))) | Poll::Pending => false,
                 };
-                if over && let Some((line, idle)) = lease.take() {
-                    give_back(line, &idle, cx);
+                if over && let Some(lease) = lease.take() {
+                    give_back(*lease, cx);
                 }
                 polled
             }

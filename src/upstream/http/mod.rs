@@ -62,7 +62,7 @@ pub(super) enum Pool {
     /// HTTP/1.1 without TLS.
     Lean(Lean),
     /// TLS, over which HTTP/2 may be spoken.
-    Secure(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Secure(Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>),
 }
 
 impl Pool {
@@ -92,13 +92,13 @@ pub(super) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp);
-    Ok(Pool::Secure(
+    Ok(Pool::Secure(Box::new(
         Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(https),
-    ))
+    )))
 }
 
 /// One MCP connection: a legacy session, or the stateless counterpart.
