@@ -27,6 +27,7 @@ fn help_teaches_and_lists_what_is_built() {
         "serve",
         "stdio",
         "check",
+        "init",
         "approvals",
         "audit",
         "agents",
@@ -42,7 +43,7 @@ fn help_teaches_and_lists_what_is_built() {
         assert!(own.out.contains("--config"), "{command} takes --config: {}", own.out);
     }
     assert!(said.out.contains("First steps") && said.out.contains("TOLLGATE_KEY"));
-    for hidden in ["supervise-child", "freeze", "init", "policy "] {
+    for hidden in ["supervise-child", "freeze", "policy "] {
         assert!(!said.out.contains(&format!("\n  {hidden}")), "{hidden} is not for anybody yet");
     }
     assert_eq!(tollgate(here(), &["--version"]).out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));
