@@ -648,3 +648,38 @@ async fn until_listed(world: &World, tool: &str) {
     })
     .await;
 }
+
+/// An argument that is mirrored into a header arrives as it was sent, once encoded: beyond ASCII, with spaces at its ends,
+/// and in the encoding's own form.
+#[tokio::test]
+async fn a_mirrored_argument_is_encoded_once() {
+    let mut lookup = tool("lookup");
+    lookup["inputSchema"] = json!({
+        "type": "object",
+        "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
+    });
+    let world = World::start(Setup {
+        servers: "[upstreams.crm]\nurl = \"{crm}\"\n".to_owned(),
+        more: vec![("crm", Scripted::with(vec![lookup], true).await)],
+        ..Setup::default()
+    })
+    .await;
+    let upstream = &world.more[0].1;
+    let values = [
+        ("eu-1", "eu-1"),
+        ("東京", "=?base64?5p2x5Lqs?="),
+        (" eu ", "=?base64?IGV1IA==?="),
+        ("=?base64?eA==?=", "=?base64?PT9iYXNlNjQ/ZUE9PT89?="),
+    ];
+    for (place, (region, header)) in values.into_iter().enumerate() {
+        let client = world.modern("narrow").header("mcp-param-region", header);
+        client.call("crm__lookup", json!({"region": region})).await.ok();
+        let seen = upstream.calls();
+        assert_eq!(seen.len(), place + 1);
+        assert_eq!(seen[place].header("mcp-param-region"), Some(header), "{region}");
+        assert_eq!(seen[place].arguments()["region"], region);
+    }
+    let wrong = world.modern("narrow").header("mcp-param-region", "us");
+    assert_eq!(wrong.call("crm__lookup", json!({"region": "eu"})).await.error()["code"], -32020);
+    assert_eq!(upstream.count(), 4);
+}
