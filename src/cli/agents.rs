@@ -2,7 +2,7 @@
 //! nothing here writes to it.
 
 use super::{
-    args::AgentsCommand,
+    args::{AgentsCommand, agent_name},
     failure::CliError,
     keys::{self, FreshKey},
     screen::{Screen, or_dash},
@@ -68,17 +68,11 @@ fn file(setup: &Setup) -> String {
     setup.loaded.config.gateway.policies.join("authority.yaml").display().to_string()
 }
 
-/// A name that needs no quoting in YAML, a URL or a shell.
 fn valid_name(name: &str) -> Result<(), CliError> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
-    if first && name.len() <= 64 && name.chars().all(fine) {
-        return Ok(());
-    }
-    Err(CliError::Told(format!(
-        "`{}` is no name for an agent: expected a letter, then at most 63 letters, digits, `-`, `_` or `.`",
-        name.chars().take(80).collect::<String>()
-    )))
+    agent_name(name).map(drop).map_err(|expected| {
+        let shown: String = name.chars().take(80).collect();
+        CliError::Told(format!("`{shown}` is no name for an agent: {expected}"))
+    })
 }
 
 fn find<'a>(authority: &'a Authority, name: &str) -> Result<&'a Agent, CliError> {

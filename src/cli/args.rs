@@ -401,8 +401,8 @@ pub(crate) struct InitArgs {
     pub(crate) json: bool,
 }
 
-/// A name that needs no quoting in YAML, a URL or a shell.
-fn agent_name(name: &str) -> Result<String, String> {
+/// A name that needs no quoting in YAML, a URL or a shell; the error says what was expected.
+pub(crate) fn agent_name(name: &str) -> Result<String, String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
     if first && name.len() <= 64 && name.chars().all(fine) {

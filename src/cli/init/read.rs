@@ -243,7 +243,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mcp.json");
         std::fs::write(&path, text).unwrap();
-        file(&path, Path::new("/work/project"))
+        file(&path, Path::new("/home/me/project"))
     }
 
     fn command(words: &[&str]) -> Server {
@@ -269,7 +269,7 @@ mod tests {
             )],
         );
         check(
-            r#"{"projects": {"/work/project": {"mcpServers": {"p": {"command": "p"}}}, "/other": {"mcpServers": {"q": {"command": "q"}}}}}"#,
+            r#"{"projects": {"/home/me/project": {"mcpServers": {"p": {"command": "p"}}}, "/other": {"mcpServers": {"q": {"command": "q"}}}}}"#,
             &[("p", Some(command(&["p"])))],
         );
         check(

@@ -2,11 +2,15 @@
 
 mod hear;
 mod lean;
+mod pool;
 mod reader;
 
-pub(super) use self::hear::listen_filter;
+pub(super) use self::{
+    hear::listen_filter,
+    pool::{Pool, pool},
+};
 use self::{
-    lean::{Lean, SendError},
+    lean::SendError,
     reader::{ReadError, Reader, is_events},
 };
 use super::{
@@ -24,11 +28,6 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use std::{
@@ -55,51 +54,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const RESUMES: u32 = 8;
 /// For what nobody waits on: cancellations, replies, the end of a session.
 const ASIDE: Duration = Duration::from_secs(5);
-
-/// The connections of one upstream.
-#[derive(Clone)]
-pub(super) enum Pool {
-    /// HTTP/1.1 without TLS.
-    Lean(Lean),
-    /// TLS, over which HTTP/2 may be spoken.
-    Secure(Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>),
-}
-
-impl Pool {
-    /// Closes what has rested too long.
-    pub(super) fn sweep(&self) {
-        match self {
-            Self::Lean(lean) => lean.sweep(),
-            // It has a timer of its own.
-            Self::Secure(_) => {}
-        }
-    }
-}
-
-/// A pool for one upstream; the error says why TLS cannot be had.
-pub(super) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(timing.tcp_connect));
-    tcp.set_keepalive(Some(Duration::from_secs(60)));
-    if url.scheme() == "http" {
-        return Ok(Pool::Lean(Lean::new(tcp)));
-    }
-    let https = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-        .map_err(|error| format!("no TLS: {error}"))?
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp);
-    Ok(Pool::Secure(Box::new(
-        Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build(https),
-    )))
-}
 
 /// One MCP connection: a legacy session, or the stateless counterpart.
 pub(super) struct Http {
