@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -237,3 +239,24 @@ def test_many_servers_are_called_at_once(gateway, folder, era):
             assert f" {number + 1}." in said(total) and f"number {number}" in said(echoed)
             assert said(read) == "hello from a file\n" and "UTC" in said(told)
     run(body)
+
+
+@pytest.mark.parametrize("kind", ["http", "stdio"])
+def test_the_typescript_sdk_works_through_the_gateway(gateway, kind):
+    """A client that shares no line with the Python SDK: lists, calls, progress, an upstream's question, resources, prompts."""
+    node = shutil.which("node")
+    assert node, "node is missing"
+    target = [gateway.url, "key-tester"]
+    if kind == "stdio":
+        target = [gateway.binary, "stdio", "--agent", "tester", "--config", str(gateway.config)]
+    script = Path(__file__).resolve().parent / "typescript.mjs"
+    done = subprocess.run([node, str(script), kind, *target], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    saw = json.loads(done.stdout)
+    assert saw["server"] == "tollgate"
+    assert {"everything__echo", "files__read_text_file", "time__get_current_time"} <= set(saw["tools"])
+    assert "héllo" in saw["echo"][0]["text"] and "42" in saw["sum"][0]["text"]
+    assert saw["progress"] > 0
+    assert saw["asked"].startswith("[everything] ")
+    assert saw["resource"] > 0 and saw["prompts"]
+    assert saw["unknown"] == -32602
