@@ -29,12 +29,14 @@ pub fn exposed_name(full: &str) -> String {
     format!("{head}_{}", hash.get(..HASH_DIGITS).unwrap_or_default())
 }
 
-/// Whether a name belongs to Tollgate itself.
+/// Whether a name belongs to Tollgate itself. Its own tools are spelled with `__` whatever the separator is, so that
+/// spelling is always kept for them.
 pub fn reserved(full: &str, separator: &str) -> bool {
     let (Some(head), Some(rest)) = (full.get(..OWN.len()), full.get(OWN.len()..)) else { return false };
     head.eq_ignore_ascii_case(OWN)
         && (rest.is_empty()
             || rest.starts_with('/')
+            || rest.starts_with("__")
             || (!separator.is_empty() && rest.starts_with(separator)))
 }
 
@@ -92,6 +94,9 @@ mod tests {
         check("Tollgate__find_tools", true);
         check("tollgates", false);
         check("x__tollgate__y", false);
+        // Tollgate's own tools are called so whatever the separator is.
+        assert!(reserved("tollgate__call_tool", ".") && reserved("tollgate.x", "."));
+        assert!(!reserved("tollgates.x", "."));
     }
 
     #[test]

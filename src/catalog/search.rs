@@ -14,10 +14,14 @@ const B: f64 = 0.75;
 /// What a word in the name counts for, and in title and parameters' names.
 const NAME: f64 = 3.0;
 const TITLE: f64 = 2.0;
-/// What a word counts for that is only begun with.
+/// What a word counts for that only begins with the asked one, or is its beginning; and how many letters they share at least.
 const BEGUN: f64 = 0.4;
+const SHORTEST_BEGINNING: usize = 3;
+const SHORTEST_STEM: usize = 4;
 /// Texts are read up to so many words: an upstream cannot make its tool's text endless.
 const MOST_WORDS: usize = 2_000;
+/// What is longer is no word.
+const LONGEST_WORD: usize = 64;
 /// A query's words beyond these add nothing.
 const MOST_ASKED: usize = 32;
 
@@ -86,33 +90,19 @@ impl Index {
                 asked.push(word);
             }
         }
-        let mut terms: Vec<(&Arc<str>, f64)> = Vec::new();
-        for word in &asked {
-            match self.found_in.get_key_value(word.as_str()) {
-                Some((word, _)) => terms.push((word, 1.0)),
-                None if word.len() >= 3 => {
-                    terms.extend(
-                        self.found_in.keys().filter(|k| k.starts_with(word.as_str())).map(|k| (k, BEGUN)),
-                    );
-                }
-                None => {}
-            }
-        }
-        // Sums of floats depend on their order, and a map has none.
-        terms.sort_by(|a, b| a.0.cmp(b.0));
-        let count = self.tools.len() as f64;
+        let asked: Vec<Vec<Term<'_>>> = asked.iter().map(|word| self.terms(word)).collect();
         let mut found: Vec<(usize, f64)> = Vec::new();
         for (place, words) in self.tools.iter().enumerate() {
-            let score: f64 = terms
-                .iter()
-                .filter_map(|(word, share)| {
-                    let weight = words.weights.get(&***word)?;
-                    let found_in = self.found_in.get(&***word).copied().unwrap_or(1) as f64;
-                    let rarity = (1.0 + (count - found_in + 0.5) / (found_in + 0.5)).ln();
-                    let length = 1.0 - B + B * words.length / self.average.max(1.0);
-                    Some(share * rarity * weight * (K1 + 1.0) / (weight + K1 * length))
-                })
-                .sum();
+            let length = K1 * (1.0 - B + B * words.length / self.average.max(1.0));
+            // Of all that stands for one asked word the best counts: many beginnings do not add up.
+            let best = |terms: &Vec<Term<'_>>| {
+                let scores = terms.iter().filter_map(|term| {
+                    let weight = words.weights.get(term.word)?;
+                    Some(term.worth * weight * (K1 + 1.0) / (weight + length))
+                });
+                scores.fold(0.0, f64::max)
+            };
+            let score: f64 = asked.iter().map(best).sum();
             if score > 0.0 {
                 found.push((place, score));
             }
@@ -121,36 +111,86 @@ impl Index {
         found.truncate(most);
         found
     }
-}
 
-/// Words in lower case, singular where that is plain: `listFiles`, `list_files` and "lists the files" share two.
-fn split(text: &str) -> impl Iterator<Item = String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut last_lower = false;
-    let mut end = |word: &mut String| {
-        if !word.is_empty() {
-            words.push(singular(std::mem::take(word)));
-        }
-    };
-    for c in text.chars() {
-        if !c.is_alphanumeric() {
-            end(&mut word);
-            last_lower = false;
-            continue;
-        }
-        if c.is_uppercase() && last_lower {
-            end(&mut word);
-        }
-        last_lower = c.is_lowercase() || c.is_numeric();
-        word.extend(c.to_lowercase());
+    /// What stands for an asked word: itself, and for less what it begins or begins with (`repo`, `repository`).
+    fn terms(&self, asked: &str) -> Vec<Term<'_>> {
+        let exact = self.found_in.get(asked).map(|tools| self.rarity(*tools));
+        let begun = |known: &str| {
+            let shorter = known.len().min(asked.len());
+            let enough = if known.len() > asked.len() { SHORTEST_BEGINNING } else { SHORTEST_STEM };
+            shorter >= enough && (known.starts_with(asked) || asked.starts_with(known))
+        };
+        let terms = self.found_in.iter().filter_map(|(known, tools)| {
+            let rarity = self.rarity(*tools);
+            let worth = match exact {
+                Some(exact) if **known == *asked => exact,
+                // A rare word is no better than the one that was asked for.
+                Some(exact) if begun(known) => BEGUN * rarity.min(exact),
+                None if begun(known) => BEGUN * rarity,
+                Some(_) | None => return None,
+            };
+            Some(Term { word: known, worth })
+        });
+        terms.collect()
     }
-    end(&mut word);
-    words.into_iter()
+
+    fn rarity(&self, found_in: usize) -> f64 {
+        let (all, found_in) = (self.tools.len() as f64, found_in as f64);
+        (1.0 + (all - found_in + 0.5) / (found_in + 0.5)).ln()
+    }
 }
 
-fn singular(mut word: String) -> String {
+/// A word of the index that stands for an asked one.
+struct Term<'i> {
+    word: &'i str,
+    worth: f64,
+}
+
+/// Words in lower case without their endings: `listFiles`, `list_files` and "lists the files" share two. What is written
+/// like `GitHub` is its parts and also the whole.
+fn split(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|chunk| !chunk.is_empty()).flat_map(|chunk| {
+        let mut parts = parts(chunk);
+        if parts.len() > 1 {
+            parts.push(parts.concat());
+        }
+        parts.into_iter().map(stem)
+    })
+}
+
+/// `parseJSONFile` → parse, json, file; `URLs` is one word.
+fn parts(chunk: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut capitals = 0;
+    let mut last_small = false;
+    let mut chars = chunk.chars().take(LONGEST_WORD).peekable();
+    while let Some(c) = chars.next() {
+        let ends_capitals =
+            capitals >= 2 && chars.peek().is_some_and(|next| next.is_lowercase() && *next != 's');
+        if c.is_uppercase() && (last_small || ends_capitals) && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+        }
+        capitals = if c.is_uppercase() { capitals + 1 } else { 0 };
+        last_small = c.is_lowercase() || c.is_numeric();
+        part.extend(c.to_lowercase());
+    }
+    parts.push(part);
+    parts
+}
+
+/// Takes off the endings of English plurals, and the mute `e` that stands before one or not: `caches` is `cache`, `patches`
+/// is `patch`, `directories` is `directory`.
+fn stem(mut word: String) -> String {
+    if word.len() > 4 && word.ends_with("ies") {
+        word.truncate(word.len() - 3);
+        word.push('y');
+        return word;
+    }
     if word.len() > 3 && word.ends_with('s') && !word.ends_with("ss") {
+        word.pop();
+    }
+    if word.len() > 3 && word.ends_with('e') {
         word.pop();
     }
     word
@@ -196,6 +236,26 @@ mod tests {
         check("quantum", None);
         check("", None);
         check("…!?", None);
+    }
+
+    /// What people call things and how programs write it are seldom the same.
+    #[test]
+    fn words_are_found_however_they_are_spelled() {
+        let check = |tool: Value, query: &str| {
+            let other = json!({"name": "x__other", "description": "Something else"});
+            let found = Index::new([&other, &tool]).search(query, 2);
+            assert_eq!(found.first().map(|(place, _)| *place), Some(1), "{query}: {found:?}");
+        };
+        check(json!({"name": "a__b", "description": "Opens an issue on GitHub"}), "github issues");
+        check(json!({"name": "parseJSONFile"}), "json");
+        check(json!({"name": "parseJSONFile"}), "file");
+        check(json!({"name": "fetch", "description": "Takes URLs"}), "url");
+        check(json!({"name": "get_directory"}), "directories");
+        check(json!({"name": "patch"}), "patches");
+        check(json!({"name": "list_repos"}), "repository");
+        check(json!({"name": "list_repositories"}), "repo");
+        check(json!({"name": "send"}), "sending");
+        check(json!({"name": "OAuth2Token"}), "oauth2");
     }
 
     #[test]
