@@ -201,12 +201,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn tool(name: &str, description: &str, parameters: &[&str]) -> Value {
+        let properties: serde_json::Map<String, Value> =
+            parameters.iter().map(|p| ((*p).to_owned(), json!({"type": "string"}))).collect();
+        json!({"name": name, "description": description, "inputSchema": {"properties": properties}})
+    }
+
     fn tools() -> Vec<Value> {
-        let tool = |name: &str, description: &str, parameters: &[&str]| {
-            let properties: serde_json::Map<String, Value> =
-                parameters.iter().map(|p| ((*p).to_owned(), json!({"type": "string"}))).collect();
-            json!({"name": name, "description": description, "inputSchema": {"properties": properties}})
-        };
         vec![
             tool("files__read_file", "Reads a text file from disk", &["path"]),
             tool("files__list_directory", "Lists what is in a folder", &["path"]),
@@ -236,6 +237,147 @@ mod tests {
         check("quantum", None);
         check("", None);
         check("…!?", None);
+    }
+
+    /// Tools as public servers describe them, and what an agent would ask for.
+    #[test]
+    fn what_is_meant_stands_among_the_first() {
+        const TOOLS: &[(&str, &str, &[&str])] = &[
+            (
+                "files__read_text_file",
+                "Read the complete contents of a file from the file system as text",
+                &["path", "head", "tail"],
+            ),
+            (
+                "files__write_file",
+                "Create a new file or completely overwrite an existing file with new content",
+                &["path", "content"],
+            ),
+            ("files__edit_file", "Make line-based edits to a text file", &["path", "edits", "dryRun"]),
+            ("files__create_directory", "Create a new directory or ensure a directory exists", &["path"]),
+            (
+                "files__list_directory",
+                "Get a detailed listing of all files and directories in a specified path",
+                &["path"],
+            ),
+            ("files__move_file", "Move or rename files and directories", &["source", "destination"]),
+            (
+                "files__search_files",
+                "Recursively search for files and directories matching a pattern",
+                &["path", "pattern", "excludePatterns"],
+            ),
+            (
+                "github__create_issue",
+                "Create a new issue in a GitHub repository",
+                &["owner", "repo", "title", "body", "labels"],
+            ),
+            (
+                "github__list_issues",
+                "List issues in a GitHub repository with filtering options",
+                &["owner", "repo", "state"],
+            ),
+            (
+                "github__add_issue_comment",
+                "Add a comment to an existing issue",
+                &["owner", "repo", "issue_number", "body"],
+            ),
+            (
+                "github__create_pull_request",
+                "Create a new pull request in a GitHub repository",
+                &["owner", "repo", "title", "head", "base"],
+            ),
+            ("github__merge_pull_request", "Merge a pull request", &["owner", "repo", "pull_number"]),
+            ("github__search_code", "Search for code across GitHub repositories", &["q"]),
+            (
+                "github__fork_repository",
+                "Fork a GitHub repository to your account or organization",
+                &["owner", "repo"],
+            ),
+            (
+                "github__create_branch",
+                "Create a new branch in a GitHub repository",
+                &["owner", "repo", "branch"],
+            ),
+            ("slack__post_message", "Post a new message to a Slack channel", &["channel_id", "text"]),
+            (
+                "slack__reply_to_thread",
+                "Reply to a specific message thread in Slack",
+                &["channel_id", "thread_ts", "text"],
+            ),
+            (
+                "slack__list_channels",
+                "List public channels in the workspace with pagination",
+                &["limit", "cursor"],
+            ),
+            (
+                "slack__get_users",
+                "Get a list of all users in the workspace with their basic profile information",
+                &["limit"],
+            ),
+            ("pg__query", "Run a read-only SQL query against the PostgreSQL database", &["sql"]),
+            ("pg__describe_table", "Show the columns of a table and their types", &["schema", "table"]),
+            (
+                "calendar__createEvent",
+                "Creates a calendar event with attendees",
+                &["summary", "start", "end", "attendees"],
+            ),
+            ("calendar__listEvents", "Lists upcoming events", &["timeMin", "timeMax"]),
+            ("calendar__deleteEvent", "Deletes an event from the calendar", &["eventId"]),
+            ("mail__send", "Sends an email", &["to", "subject", "body", "attachments"]),
+            ("mail__search", "Searches the mailbox", &["query", "from", "before"]),
+            ("stripe__create_refund", "Refund a payment in full or in part", &["payment_intent", "amount"]),
+            ("stripe__list_invoices", "List the invoices of a customer", &["customer", "status"]),
+            ("browser__navigate", "Open a URL in the browser", &["url"]),
+            ("browser__screenshot", "Take a screenshot of the current page", &["fullPage"]),
+            (
+                "k8s__scale_deployment",
+                "Set the number of replicas of a Kubernetes deployment",
+                &["namespace", "name", "replicas"],
+            ),
+            ("k8s__get_pod_logs", "Fetch the logs of a pod", &["namespace", "pod", "tailLines"]),
+        ];
+        const ASKED: &[(&str, &str)] = &[
+            ("read a file", "files__read_text_file"),
+            ("show the contents of config.yaml", "files__read_text_file"),
+            ("rename a file", "files__move_file"),
+            ("make a folder directory", "files__create_directory"),
+            ("find files by pattern", "files__search_files"),
+            ("overwrite file content", "files__write_file"),
+            ("open a GitHub issue", "github__create_issue"),
+            ("comment on an issue", "github__add_issue_comment"),
+            ("merging pull requests", "github__merge_pull_request"),
+            ("create PR pull request", "github__create_pull_request"),
+            ("search repositories for code", "github__search_code"),
+            ("fork repo", "github__fork_repository"),
+            ("send a slack message to a channel", "slack__post_message"),
+            ("reply in a thread", "slack__reply_to_thread"),
+            ("who is in the workspace", "slack__get_users"),
+            ("sql query on postgres", "pg__query"),
+            ("table columns", "pg__describe_table"),
+            ("schedule an event with attendees", "calendar__createEvent"),
+            ("upcoming events", "calendar__listEvents"),
+            ("cancel delete calendar event", "calendar__deleteEvent"),
+            ("send email with attachment", "mail__send"),
+            ("search my mail", "mail__search"),
+            ("refund a customer's payment", "stripe__create_refund"),
+            ("unpaid invoices", "stripe__list_invoices"),
+            ("go to a url", "browser__navigate"),
+            ("screenshot", "browser__screenshot"),
+            ("scale kubernetes replicas", "k8s__scale_deployment"),
+            ("pod log tail", "k8s__get_pod_logs"),
+        ];
+        let tools: Vec<Value> =
+            TOOLS.iter().map(|(name, text, parameters)| tool(name, text, parameters)).collect();
+        let index = Index::new(&tools);
+        let mut first = 0;
+        for (query, expect) in ASKED {
+            let found = index.search(query, 3);
+            let names: Vec<&str> = found.iter().map(|(place, _)| TOOLS[*place].0).collect();
+            assert!(names.contains(expect), "{query}: {names:?}");
+            first += usize::from(names[0] == *expect);
+        }
+        // The other three ask with words that stand in no text of the tool ("open", "who"): there are no synonyms here.
+        assert!(first >= 25, "{first} of {} stand first", ASKED.len());
     }
 
     /// What people call things and how programs write it are seldom the same.

@@ -115,6 +115,12 @@ fn reserved_nameless_and_doubled_tools_are_withheld_and_the_rest_stays() {
     let catalog = CatalogBuilder::default().build(&config, &[state("a", Health::Up, listing)]);
     assert_eq!(names(&catalog), ["ok"]);
     assert_eq!(catalog.withheld.len(), 3, "{:?}", catalog.withheld);
+    // Nor under another separator can an upstream take the names of Tollgate's own tools.
+    let mut config = config;
+    config.gateway.separator = ".".to_owned();
+    let listing = tools(&["tollgate__call_tool", "tollgate__find_tools", "ok"]);
+    let catalog = CatalogBuilder::default().build(&config, &[state("a", Health::Up, listing)]);
+    assert_eq!(names(&catalog), ["ok"]);
 }
 
 #[test]

@@ -158,10 +158,14 @@ impl Gateway {
                 Some(Value::Object(found))
             })
             .collect();
-        let tokens = json!({"full": full, "listed": listed, "saved": full.saturating_sub(listed)});
+        // Below zero where there are so few tools that listing them would have been cheaper.
+        let saved = i128::from(full) - i128::from(listed);
+        let tokens =
+            json!({"full": full, "listed": listed, "saved": i64::try_from(saved).unwrap_or(i64::MAX)});
         let mut event = draft(EventType::AgentDecision, request, None, in_force, self.0.clock.now());
         event.decision = Some(EventDecision::Allow);
         event.policy_id = Some(PolicyId::from("catalog"));
+        event.action = Some("tollgate:find_tools".to_owned());
         event.reason =
             Some(format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len()));
         event.detail = Some(json!({

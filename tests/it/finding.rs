@@ -1,6 +1,7 @@
 //! `catalog = "search"`: two tools in place of all, and the same governance.
 
 use crate::harness::*;
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 use tollgate::model::EventType;
 
@@ -102,16 +103,231 @@ rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator] }]
     assert_eq!(world.gate.store.verify().await.unwrap().bad, None);
 }
 
+/// `Mcp-Name` names what the body calls, which is `tollgate__call_tool`, and nothing else; a header that the tool itself
+/// wants mirrored goes upstream all the same.
+#[tokio::test]
+async fn headers_are_those_of_the_tool_that_is_named() {
+    let mut marked = tool("locate");
+    marked["inputSchema"]["properties"] = json!({"region": {"type": "string", "x-mcp-header": "Region"}});
+    let crm = Scripted::with(vec![marked], true).await;
+    let files =
+        "=== authority.yaml\n".to_owned() + &authority().replace("[\"up__*\"]", "[\"up__*\", \"crm__*\"]");
+    let setup = Setup {
+        files,
+        gateway: "catalog = \"search\"".to_owned(),
+        servers: "[upstreams.crm]\nurl = \"{crm}\"\n".to_owned(),
+        more: vec![("crm", crm)],
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let ada = world.modern("ada");
+    let params = json!({"name": CALL, "arguments": {"name": "crm__locate", "arguments": {"region": "eu"}}});
+    let body = ada.body("tools/call", params);
+    let send = async |name: Option<&str>| {
+        let mut request = world
+            .http
+            .post(&world.gate.mcp)
+            .bearer_auth(&ada.key)
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .json(&body);
+        if let Some(name) = name {
+            request = request.header("mcp-name", name);
+        }
+        let response = soon(request.send()).await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    for wrong in [None, Some("crm__locate"), Some(FIND)] {
+        let (status, reply) = send(wrong).await;
+        assert_eq!((status, &reply["error"]["code"]), (400, &json!(-32020)), "{wrong:?}: {reply:#}");
+    }
+    assert_eq!(world.more[0].1.count(), 0);
+    let (status, reply) = send(Some(CALL)).await;
+    assert_eq!((status, &reply["result"]["resultType"]), (200, &json!("complete")), "{reply:#}");
+    let seen = &world.more[0].1.calls()[0];
+    assert_eq!((seen.tool(), seen.header("mcp-name")), ("locate", Some("locate")));
+    assert_eq!(seen.header("mcp-param-region"), Some("eu"));
+}
+
+/// What was asked about one call answers no other: the state is bound to the call that is meant, not to the envelope.
+#[tokio::test]
+async fn an_answer_counts_for_the_call_it_was_asked_about() {
+    let ask = "=== ask.yaml
+name: writes
+description: A person agrees
+on: [{ tool: up__write }, { tool: up__delete }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator] }]
+";
+    let world = world(ask).await;
+    let ada = world.modern("ada");
+    let envelope = |tool: &str, path: &str| json!({"name": tool, "arguments": {"path": path}});
+    let asked = ada.call(CALL, envelope("up__write", "/a")).await;
+    let (_, state) = asked.question();
+    for other in [envelope("up__write", "/b"), envelope("up__delete", "/a"), envelope("up__echo", "/a")] {
+        let reply = ada.retry(CALL, other.clone(), state, form("approve")).await;
+        assert!(reply.body["error"].is_object(), "{other}: {:#}", reply.body);
+    }
+    let reply = world.modern("eve").retry(CALL, envelope("up__write", "/a"), state, form("approve")).await;
+    assert!(reply.body["error"].is_object(), "another agent: {:#}", reply.body);
+    assert_eq!(world.up.count(), 0);
+    assert_eq!(
+        ada.retry(CALL, envelope("up__write", "/a"), state, form("approve")).await.echoed()["path"],
+        "/a"
+    );
+    let again = ada.retry(CALL, envelope("up__write", "/a"), state, form("approve")).await;
+    assert!(again.body["result"]["isError"] != json!(false) && world.up.count() == 1, "{:#}", again.body);
+
+    // Either way of calling is one and the same call: what is asked about one is approved for both.
+    let bot = world.bare("bot");
+    let id = pending(&bot.call(CALL, envelope("up__write", "/c")).await);
+    assert_eq!(pending(&bot.call("up__write", json!({"path": "/c"})).await), id);
+    let (_, record) = world.api("alice", &format!("approvals/{id}"), None).await;
+    assert_eq!((&record["tool"], &record["agent_id"]), (&json!("up__write"), &json!("bot")), "{record:#}");
+}
+
+/// Progress reaches the client under its own token, and its `_meta` counts as with any call.
+#[tokio::test]
+async fn progress_and_workflow_go_with_the_call() {
+    let world = world("").await;
+    world.up.script(|seen| {
+        let token = seen.body["params"]["_meta"]["progressToken"].clone();
+        (seen.method() == "tools/call").then(|| {
+            let told = json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                "params": {"progressToken": token, "progress": 1}});
+            let done = json!({"jsonrpc": "2.0", "id": seen.body["id"], "result": text_result("done")});
+            let body = format!("event: message\ndata: {told}\n\nevent: message\ndata: {done}\n\n");
+            answer(([("content-type", "text/event-stream")], body).into_response())
+        })
+    });
+    for client in [world.legacy("ada").await, world.modern("ada")] {
+        let params = json!({
+            "name": CALL,
+            "arguments": {"name": "up__read", "arguments": {"path": "/a"}},
+            "_meta": {"progressToken": "mine", "tollgate/workflow_id": "wf-2"},
+        });
+        let reply = client.request("tools/call", params).await;
+        assert_eq!(reply.text(), "done");
+        let progress = reply.before.iter().find(|m| m["method"] == "notifications/progress");
+        assert_eq!(progress.expect("progress")["params"]["progressToken"], "mine");
+        let decision = world.last_decision().await.draft;
+        assert_eq!(decision.workflow_id.as_deref(), Some("wf-2"));
+    }
+}
+
+/// With many tools the two are cheaper, and the reply says by how much; with few they are not, and it says that too.
+#[tokio::test]
+async fn the_tokens_saved_are_told() {
+    let world = world("").await;
+    let client = world.modern("ada");
+    let tokens = async || {
+        let reply = client.call(FIND, json!({"query": "read", "limit": 50})).await;
+        let found = reply.ok();
+        let told: Value = serde_json::from_str(found["content"][0]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(told, found["structuredContent"]);
+        found["structuredContent"]["tokens"].clone()
+    };
+    let few = tokens().await;
+    let number = |tokens: &Value, of: &str| tokens[of].as_i64().unwrap();
+    assert_eq!(number(&few, "saved"), number(&few, "full") - number(&few, "listed"), "{few}");
+
+    let many: Vec<Value> = (0..200).map(|n| tool(&format!("read_part_{n:03}"))).collect();
+    world.up.lists(vec![many]);
+    world.up.announce().await;
+    let mut changes = world.gate.gateway.generations();
+    while world.gate.gateway.catalog().tools.len() < 200 {
+        soon(changes.changed()).await.unwrap();
+    }
+    let tokens = tokens().await;
+    assert!(number(&tokens, "saved") > 0, "{tokens}");
+    assert_eq!(number(&tokens, "saved"), number(&tokens, "full") - number(&tokens, "listed"), "{tokens}");
+    assert_eq!(number(&tokens, "listed"), number(&few, "listed"));
+    let decision = world.last_decision().await.draft;
+    assert_eq!(decision.detail.unwrap()["tokens"], tokens);
+
+    // At most so many, and alike ones in the order of the list, each time.
+    let all = client.call(FIND, json!({"query": "read part"})).await;
+    let expect: Vec<String> = (0..8).map(|n| format!("up__read_part_{n:03}")).collect();
+    assert_eq!(names(all.ok()), expect);
+    assert_eq!(
+        client.call(FIND, json!({"query": "read part"})).await.ok()["structuredContent"],
+        all.ok()["structuredContent"]
+    );
+}
+
+/// The same two over standard input and output, in both eras, and the store of the one process has it.
+#[tokio::test]
+async fn stdio_has_the_two_as_well() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let gateway = "catalog = \"search\"".to_owned();
+    let files = Files::of(Setup { gateway, ..Setup::default() }).await;
+    for modern in [false, true] {
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["stdio", "--agent", "ada", "--config"])
+            .arg(files.dir.join("servers.toml"))
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut id = 0;
+        let mut ask = async |method: &str, mut params: Value| -> Value {
+            id += 1;
+            if modern {
+                params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                    "io.modelcontextprotocol/clientCapabilities": {}});
+            }
+            let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+            stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+            loop {
+                let line = soon(stdout.next_line()).await.unwrap().expect("an answer");
+                let reply: Value = serde_json::from_str(&line).unwrap();
+                if reply["id"] == json!(id) {
+                    return reply["result"].clone();
+                }
+            }
+        };
+        if !modern {
+            let client = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+                "clientInfo": {"name": "raw", "version": "1"}});
+            ask("initialize", client).await;
+        }
+        let listed = ask("tools/list", json!({})).await;
+        assert_eq!((&listed["tools"][0]["name"], &listed["tools"][1]["name"]), (&json!(CALL), &json!(FIND)));
+        assert_eq!(listed["tools"].as_array().unwrap().len(), 2);
+        let found = ask("tools/call", json!({"name": FIND, "arguments": {"query": "read"}})).await;
+        assert_eq!(names(&found), ["up__read"]);
+        let arguments = json!({"name": "up__read", "arguments": {"path": "/a"}});
+        let called = ask("tools/call", json!({"name": CALL, "arguments": arguments})).await;
+        assert_eq!(called["content"][0]["text"], json!({"path": "/a"}).to_string());
+    }
+    assert_eq!(files.up.count(), 2);
+}
+
 /// In the usual mode there are no such tools; a reload turns them on for the next message.
 #[tokio::test]
 async fn the_mode_is_reloaded() {
     let world = World::of("").await;
     let client = world.legacy("ada").await;
+    let mut news = client.listen().await;
     assert!(client.tools().await.contains(&"up__read".to_owned()));
+    assert_eq!(world.modern("ada").call(CALL, json!({"name": "up__read"})).await.error()["code"], -32602);
     assert_eq!(client.call(FIND, json!({"query": "read"})).await.error()["code"], -32602);
     let servers = world.dir.join("servers.toml");
     let text = std::fs::read_to_string(&servers).unwrap();
     std::fs::write(&servers, text.replacen("[gateway]\n", "[gateway]\ncatalog = \"search\"\n", 1)).unwrap();
     world.reload("").await;
     assert_eq!(client.tools().await, [CALL, FIND]);
+    assert_eq!(world.modern("ada").tools().await, [CALL, FIND]);
+    while soon(news.next()).await.expect("the stream stays open")["method"]
+        != "notifications/tools/list_changed"
+    {}
+    let text = std::fs::read_to_string(&servers).unwrap();
+    std::fs::write(&servers, text.replace("catalog = \"search\"\n", "")).unwrap();
+    world.reload("").await;
+    assert!(client.tools().await.contains(&"up__read".to_owned()));
+    assert_eq!(client.call(FIND, json!({"query": "read"})).await.error()["code"], -32602);
 }
