@@ -12,6 +12,7 @@ pub mod decision;
 
 pub mod clock;
 pub mod config;
+pub mod outbound;
 pub mod store;
 pub mod upstream;
 

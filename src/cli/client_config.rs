@@ -6,7 +6,6 @@ use super::{
     screen::Screen,
     setup::Setup,
 };
-use crate::config::Config;
 use serde_json::{Value, json};
 
 /// Where the client finds the agent's key. Not `TOLLGATE_KEY`: that is a person's.
@@ -28,7 +27,7 @@ pub(super) fn client_config(setup: &Setup, args: &ClientConfigArgs) -> Result<()
     let stdio: Vec<String> = ["--config", &setup.path.display().to_string(), "stdio", "--agent", &args.agent]
         .map(str::to_owned)
         .into();
-    let url = endpoint(&setup.loaded.config);
+    let url = setup.loaded.config.gateway.endpoint();
     let mut screen = Screen::new();
     for variant in snippets(args.client, &program, &stdio, &url) {
         screen.line(&format!("# {}", variant.title))?;
@@ -37,19 +36,6 @@ pub(super) fn client_config(setup: &Setup, args: &ClientConfigArgs) -> Result<()
     screen.line(&format!(
         "# Over HTTP the client sends the agent's key: set {KEY_VARIABLE} to it where the client runs."
     ))
-}
-
-/// The URL agents reach the gateway at.
-fn endpoint(config: &Config) -> String {
-    let gateway = &config.gateway;
-    match &gateway.public_url {
-        Some(url) if url.trim_end_matches('/').ends_with("/mcp") => url.trim_end_matches('/').to_owned(),
-        Some(url) => format!("{}/mcp", url.trim_end_matches('/')),
-        None => {
-            let scheme = if gateway.tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{}/mcp", gateway.listen)
-        }
-    }
 }
 
 struct Variant {

@@ -62,8 +62,8 @@ fn read_config(
     files: Option<&[SourceFile]>,
     report: &mut Report<'_>,
 ) -> Option<Config> {
-    let agents = files.and_then(policy::agent_names);
-    servers::read(root, &servers::Input { path, env, agents: agents.as_ref() }, report)
+    let names = files.and_then(policy::authority_names);
+    servers::read(root, &servers::Input { path, env, names: names.as_ref() }, report)
 }
 
 /// What the bundle is compiled with.

@@ -1,7 +1,9 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
 mod expand;
+mod jwt;
 mod load;
+mod oauth;
 mod render;
 mod servers;
 mod tree;
@@ -20,6 +22,16 @@ use std::path::Path;
 /// Makes the data directory where it is missing, for this user only (0700).
 pub fn ensure_data_dir(config: &Config) -> Result<(), String> {
     make_private(&config.gateway.data_dir)
+}
+
+/// Whether a URL leads to this machine by its very host.
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
 }
 
 fn make_private(path: &Path) -> Result<(), String> {

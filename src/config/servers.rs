@@ -3,11 +3,12 @@
 use super::{
     AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, StoreConfig, TlsConfig,
     expand::{Env, expand},
-    upstreams,
+    jwt, upstreams,
 };
 use crate::{
     model::AgentId,
     policy::{
+        Names,
         read::{
             Fields, boolean, bytes, count, duration, fields, mismatch, section, short, text, texts, word,
         },
@@ -15,7 +16,6 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -47,8 +47,8 @@ static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
 pub(super) struct Input<'i> {
     pub(super) path: &'i Path,
     pub(super) env: Env<'i>,
-    /// The agents of authority.yaml, where it could be read.
-    pub(super) agents: Option<&'i BTreeSet<String>>,
+    /// What authority.yaml names, where it could be read.
+    pub(super) names: Option<&'i Names>,
 }
 
 /// Reads the whole file; what is wrong is in `report`.
@@ -93,11 +93,11 @@ pub(super) fn policies_folder(root: &Node, path: &Path, env: Env<'_>) -> PathBuf
 }
 
 /// Relative paths start at servers.toml's folder.
-fn resolve(config: &Path, path: &str) -> PathBuf {
+pub(super) fn resolve(config: &Path, path: &str) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(path)
 }
 
-fn expanded(
+pub(super) fn expanded(
     map: &Fields<'_>,
     key: &str,
     input: &Input<'_>,
@@ -266,9 +266,7 @@ fn auth(
     input: &Input<'_>,
     report: &mut Report<'_>,
 ) -> AuthConfig {
-    if let Some(jwt) = map.entry("jwt") {
-        report.error(jwt.at, "`jwt` is not built yet", "agents with keys (authority.yaml)");
-    }
+    let jwt = map.get("jwt").and_then(|node| jwt::read(node, input, report)).map(Arc::new);
     let name = map.read("anonymous_agent", report, text);
     if let (Some(name), Some(node)) = (&name, map.get("anonymous_agent")) {
         if gateway.is_some_and(|g| !g.listen.ip().is_loopback()) {
@@ -281,7 +279,7 @@ fn auth(
                 "listen on 127.0.0.1, or no anonymous_agent",
             );
         }
-        if input.agents.is_some_and(|agents| !agents.contains(&**name)) {
+        if input.names.is_some_and(|names| !names.agents.contains(&**name)) {
             report.error(
                 node.start,
                 format!("there is no agent `{}`", short(name)),
@@ -289,7 +287,7 @@ fn auth(
             );
         }
     }
-    AuthConfig { anonymous_agent: name.map(AgentId::from) }
+    AuthConfig { anonymous_agent: name.map(AgentId::from), jwt }
 }
 
 fn listeners(

@@ -41,6 +41,12 @@ durability = "fsync"
 
 [auth]
 anonymous_agent = "planner-01"
+[auth.jwt]
+issuer = "https://login.example"
+audience = ["https://gate.example/mcp", "${ROOT:-gate}"]
+jwks_url = "http://localhost:9/jwks"
+agent_claim = "client_id"
+scope_map = { "mcp:read" = "all", "mcp:none" = [] }
 
 [upstreams.files]
 command = ["npx", "-y", "server", "${ROOT:-/srv/docs}"]
@@ -69,6 +75,11 @@ sensitive = ["/content", "/items/*/key"]
 [upstreams.crm]
 url = "https://crm.example/mcp"
 headers = { Authorization = "Bearer ${CRM_TOKEN}" }
+
+[upstreams.billing]
+url = "https://billing.example/mcp?x#part"
+transport = "sse"
+oauth = { token_url = "https://login.example/token", client_id = "tollgate", client_secret = "${CRM_TOKEN}", scopes = ["read", "write"], auth_method = "client_secret_post" }
 "#;
 
 fn env(name: &str) -> Option<String> {
@@ -159,6 +170,12 @@ fn every_key_is_read() {
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9001");
     assert_eq!((&config.store.path, config.store.durability), (&home.join("data/x.db"), Durability::Fsync));
     assert_eq!(config.auth.anonymous_agent.as_deref(), Some("planner-01"));
+    let jwt = config.auth.jwt.as_ref().unwrap();
+    assert_eq!((jwt.issuer.as_str(), jwt.agent_claim.as_str()), ("https://login.example", "client_id"));
+    assert_eq!(jwt.audience, ["https://gate.example/mcp", "gate"]);
+    assert_eq!(jwt.keys, JwksSource::Url("http://localhost:9/jwks".parse().unwrap()));
+    assert_eq!(jwt.scope_map["mcp:read"], ["all".into()]);
+    assert!(jwt.scope_map["mcp:none"].is_empty());
 
     let files = &config.upstreams["files"];
     let UpstreamTransport::Stdio { command, env } = &files.transport else { panic!("stdio") };
@@ -182,11 +199,22 @@ fn every_key_is_read() {
     assert_eq!(tool.sensitive.len(), 2);
 
     let crm = &config.upstreams["crm"];
-    let UpstreamTransport::Http { url, headers } = &crm.transport else { panic!("http") };
+    let UpstreamTransport::Http { url, headers, .. } = &crm.transport else { panic!("http") };
     assert_eq!(
         (url.as_str(), headers["Authorization"].expose_secret()),
         ("https://crm.example/mcp", "Bearer crm-s3cret")
     );
+    let billing = &config.upstreams["billing"];
+    let UpstreamTransport::Http { wire, oauth: Some(oauth), .. } = &billing.transport else { panic!("http") };
+    assert_eq!(*wire, HttpWire::Sse);
+    assert_eq!(
+        (oauth.token_url.as_str(), oauth.client_id.as_str()),
+        ("https://login.example/token", "tollgate")
+    );
+    assert_eq!((oauth.client_secret.expose_secret(), oauth.auth_method), ("crm-s3cret", ClientAuth::Post));
+    assert_eq!(oauth.scopes, ["read", "write"]);
+    assert_eq!(oauth.resource, "https://billing.example/mcp?x");
+    assert!(!format!("{config:?}").contains("s3cret"));
     assert_eq!(&*loaded.policies.environment, "production");
 }
 
@@ -269,7 +297,6 @@ fn a_wrong_store_auth_or_admin_says_where() {
     check("[store]\nurl = ‸\"s3cret\"", &[("`url` names no store", "sqlite:PATH")]);
     check("[store]\nurl = ‸\"sqlite::memory:\"", &[("`url` names no store", "the path of a file")]);
     check("[store]\ndurability = ‸\"never\"", &[("`never`", "commit, fsync")]);
-    check("[auth]\n‸jwt = { issuer = \"x\" }", &[("`jwt` is not built yet", "keys")]);
     check("[auth]\nanonymous_agent = ‸\"nobody\"", &[("no agent `nobody`", "authority.yaml")]);
     check(
         "[gateway]\nlisten = \"0.0.0.0:1\"\nbehind_tls_proxy = true\n[auth]\nanonymous_agent = ‸\"planner-01\"",
@@ -280,6 +307,59 @@ fn a_wrong_store_auth_or_admin_says_where() {
         "‸gate = 1\n[‸upstream.x]\n",
         &[("`gate`", "gateway, admin"), ("`upstream`; did you mean `upstreams`?", "")],
     );
+}
+
+#[test]
+fn wrong_token_rules_say_where() {
+    let jwt = |rules: &str, offending: &str, expected: &str| {
+        check(&format!("[auth.jwt]\n{rules}"), &[(offending, expected)]);
+    };
+    let rest = "audience = \"a\"\njwks_url = \"https://x/k\"";
+    check(
+        "[auth]\njwt = ‸‸‸{}",
+        &[("`audience`", "`aud`"), ("`issuer`", "URL"), ("names no keys", "jwks_url")],
+    );
+    jwt(&format!("issuer = ‸\"login\"\n{rest}"), "`login` does not fit `issuer`", "http or https");
+    jwt(&format!("issuer = \"https://i\"\n{rest}\n‸keys = 1"), "`keys`", "agent_claim");
+    let rest = "issuer = \"https://i\"\n";
+    jwt(&format!("{rest}jwks_url = \"https://x/k\"\naudience = ‸[]"), "`audience`", "at least one");
+    jwt(&format!("{rest}jwks_url = \"https://x/k\"\naudience = [\"a\", ‸[1]]"), "`audience`", "text");
+    let rest = "issuer = \"https://i\"\naudience = \"a\"\n";
+    jwt(&format!("{rest}jwks_url = ‸\"http://x/k\""), "make tokens", "https");
+    jwt(&format!("{rest}jwks_file = ‸\"none.json\""), "none.json` is not a file", "JWK set");
+    jwt(&format!("{rest}jwks_url = \"https://x/k\"\njwks_file = ‸\"servers.toml\""), "both", "one of");
+    let rest = format!("{rest}jwks_url = \"https://x/k\"\n");
+    jwt(&format!("{rest}scope_map = {{ r = ‸\"nothing\" }}"), "no capability `nothing`", "authority.yaml");
+    jwt(&format!("{rest}scope_map = {{ ‸\"a b\" = \"all\" }}"), "`a b` is not a scope", "without spaces");
+}
+
+#[test]
+fn wrong_client_credentials_say_where() {
+    let http = |line: &str, offending: &str, expected: &str| {
+        check(&format!("[upstreams.files]\nurl = \"https://x/mcp\"\n{line}"), &[(offending, expected)]);
+    };
+    let oauth = |keys: &str, offending: &str, expected: &str| {
+        let all = "client_id = \"c\", client_secret = \"s3cret\"";
+        http(&format!("oauth = {{ {all}, {keys} }}"), offending, expected);
+    };
+    http("transport = ‸\"ws\"", "`ws`", "auto, streamable-http, sse");
+    http("oauth = ‸{ client_id = \"c\", client_secret = \"s3cret\" }", "`token_url`", "token endpoint");
+    oauth("token_url = ‸\"http://x/token\"", "cannot be sent a password", "https");
+    oauth("token_url = ‸\"https://a:s3cret@x/token\"", "cannot be sent a password", "without a user");
+    oauth(
+        "token_url = \"https://x/t\", resource = ‸\"https://x/#s3cret\"",
+        "`resource`",
+        "without a fragment",
+    );
+    oauth("token_url = \"https://x/t\", auth_method = ‸\"none\"", "`none`", "client_secret_basic");
+    oauth("token_url = \"https://x/t\", ‸secret = 1", "`secret`", "client_secret");
+    let both = "headers = { authorization = \"s3cret\" }\n‸oauth = { token_url = \"https://x/t\", client_id = \"c\", \
+                client_secret = \"s3cret\" }";
+    http(both, "both `oauth` and an `Authorization`", "one of the two");
+    for key in ["transport = \"sse\"", "oauth = { }"] {
+        let text = format!("[upstreams.files]\ncommand = [\"x\"]\n‸{key}");
+        check(&text, &[("", "url")]);
+    }
 }
 
 #[test]
@@ -504,7 +584,7 @@ proptest! {
         let mut report = crate::policy::source::Report::new("servers.toml", &text);
         let tree = tree::parse(&text, &mut report);
         let path = std::path::Path::new("servers.toml");
-        let config = servers::read(&tree.root, &servers::Input { path, env: &env, agents: None }, &mut report);
+        let config = servers::read(&tree.root, &servers::Input { path, env: &env, names: None }, &mut report);
         let problems = report.into_problems();
         let shown = render(&problems, &|_| Some(text.clone()));
         prop_assert!(!shown.contains("s3cret"));

@@ -1,6 +1,6 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
-use crate::model::{AgentId, MicroUsd, UpstreamName, pointer::Pointer};
+use crate::model::{AgentId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -58,6 +58,20 @@ pub struct GatewayConfig {
     pub behind_tls_proxy: bool,
 }
 
+impl GatewayConfig {
+    /// The URL of `/mcp` as agents reach it.
+    pub fn endpoint(&self) -> String {
+        match &self.public_url {
+            Some(url) if url.trim_end_matches('/').ends_with("/mcp") => url.trim_end_matches('/').to_owned(),
+            Some(url) => format!("{}/mcp", url.trim_end_matches('/')),
+            None => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}/mcp", self.listen)
+            }
+        }
+    }
+}
+
 /// `catalog`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatalogMode {
@@ -106,6 +120,32 @@ pub enum Durability {
 pub struct AuthConfig {
     /// Callers without a key act as this agent.
     pub anonymous_agent: Option<AgentId>,
+    /// Whose access tokens are taken beside keys.
+    pub jwt: Option<Arc<JwtConfig>>,
+}
+
+/// `[auth] jwt`: OAuth 2.1 access tokens in the form of RFC 9068, of one issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtConfig {
+    /// `iss`, compared byte by byte.
+    pub issuer: String,
+    /// `aud` must name one of these.
+    pub audience: Vec<String>,
+    /// Where the issuer's public keys are.
+    pub keys: JwksSource,
+    /// The claim that names the agent of authority.yaml.
+    pub agent_claim: String,
+    /// What each scope grants. Empty: scopes are not looked at, and an agent may what authority.yaml gives it.
+    pub scope_map: BTreeMap<String, Vec<CapabilityId>>,
+}
+
+/// Where a JWK set (RFC 7517) is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JwksSource {
+    /// Over the network.
+    Url(url::Url),
+    /// On this machine.
+    File(PathBuf),
 }
 
 /// `[upstreams.NAME]`
@@ -155,7 +195,58 @@ pub enum UpstreamTransport {
         url: url::Url,
         /// Sent with every request.
         headers: BTreeMap<String, SecretString>,
+        /// Which of the HTTP transports.
+        wire: HttpWire,
+        /// Where an access token for it is had.
+        oauth: Option<Arc<OauthConfig>>,
     },
+}
+
+/// `transport`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpWire {
+    /// Streamable HTTP; where the server does not know that, HTTP+SSE.
+    Auto,
+    /// Streamable HTTP only.
+    Streamable,
+    /// HTTP+SSE of 2024-11-05 only: the URL is that of the event stream.
+    Sse,
+}
+
+/// `oauth`: client credentials (RFC 6749, section 4.4).
+#[derive(Clone)]
+pub struct OauthConfig {
+    /// The token endpoint.
+    pub token_url: url::Url,
+    /// Who Tollgate is there.
+    pub client_id: String,
+    /// Its password.
+    pub client_secret: SecretString,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// For whom the token is (RFC 8707): the upstream's URL unless it says otherwise.
+    pub resource: String,
+    /// How the password travels.
+    pub auth_method: ClientAuth,
+}
+
+impl fmt::Debug for OauthConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OauthConfig")
+            .field("origin", &self.token_url.origin().ascii_serialization())
+            .field("client_id", &self.client_id)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `auth_method`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// `client_secret_basic`
+    Basic,
+    /// `client_secret_post`
+    Post,
 }
 
 impl fmt::Debug for UpstreamTransport {
@@ -167,10 +258,12 @@ impl fmt::Debug for UpstreamTransport {
                 .field("arguments", &command.len().saturating_sub(1))
                 .field("env", &env.keys())
                 .finish(),
-            Self::Http { url, headers } => f
+            Self::Http { url, headers, wire, oauth } => f
                 .debug_struct("Http")
                 .field("origin", &url.origin().ascii_serialization())
                 .field("headers", &headers.keys())
+                .field("wire", wire)
+                .field("oauth", oauth)
                 .finish(),
         }
     }

@@ -1,8 +1,9 @@
 //! `[upstreams.*]`: how each upstream is reached, what it is trusted with, and its tools' tables.
 
 use super::{
-    BreakerConfig, Isolation, RetryConfig, ToolConfig, UpstreamConfig, UpstreamTransport,
+    BreakerConfig, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig, UpstreamTransport,
     expand::{Env, expand},
+    oauth,
 };
 use crate::{
     model::{MicroUsd, UpstreamName},
@@ -17,6 +18,7 @@ use crate::{
 use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,6 +27,8 @@ const KEYS: &[&str] = &[
     "env",
     "url",
     "headers",
+    "transport",
+    "oauth",
     "prefix",
     "isolation",
     "timeout",
@@ -50,6 +54,8 @@ const TOOL_KEYS: &[&str] = &[
 ];
 const ISOLATION: &[(&str, Isolation)] =
     &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
+const WIRES: &[(&str, HttpWire)] =
+    &[("auto", HttpWire::Auto), ("streamable-http", HttpWire::Streamable), ("sse", HttpWire::Sse)];
 /// Set by the transport itself; another value would break it or the session.
 const OWN_HEADERS: &[&str] = &[
     "accept",
@@ -210,7 +216,9 @@ fn transport(
             None
         }
         (Some(node), None) => {
-            only("headers", "url", report);
+            for key in ["headers", "transport", "oauth"] {
+                only(key, "url", report);
+            }
             let command = command(node, env, report);
             let vars = secrets(map, "env", env, env_name, report);
             Some(UpstreamTransport::Stdio { command: command?, env: vars? })
@@ -219,7 +227,24 @@ fn transport(
             only("env", "command", report);
             let url = url(node, env, report);
             let headers = secrets(map, "headers", env, header, report);
-            Some(UpstreamTransport::Http { url: url?, headers: headers? })
+            let wire = map.read("transport", report, word(WIRES)).unwrap_or(HttpWire::Auto);
+            let oauth = match map.entry("oauth") {
+                None => Some(None),
+                Some(entry) => {
+                    if headers
+                        .as_ref()
+                        .is_some_and(|h| h.keys().any(|k| k.eq_ignore_ascii_case("authorization")))
+                    {
+                        report.error(
+                            entry.at,
+                            "both `oauth` and an `Authorization` in `headers`",
+                            "one of the two",
+                        );
+                    }
+                    oauth::read(&entry.value, url.as_ref(), env, report).map(|read| Some(Arc::new(read)))
+                }
+            };
+            Some(UpstreamTransport::Http { url: url?, headers: headers?, wire, oauth: oauth? })
         }
     }
 }
@@ -287,13 +312,7 @@ fn url(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<url::Url> {
         );
         return None;
     }
-    let loopback = match parsed.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    };
-    if parsed.scheme() == "http" && !loopback {
+    if parsed.scheme() == "http" && !super::is_loopback(&parsed) {
         report.lint(
             node.start,
             "`http` beyond this machine: calls and credentials travel unencrypted",

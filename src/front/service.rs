@@ -14,6 +14,14 @@ use tokio::sync::watch;
 pub trait Service: Send + Sync + 'static {
     /// Authenticates an `Authorization` header value.
     fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError>;
+    /// Verifies an access token, where [`Service::authenticate`] gave [`AuthError::Unverified`].
+    fn verify<'a>(
+        &'a self,
+        _peer: IpAddr,
+        _authorization: &'a [u8],
+    ) -> BoxFuture<'a, Result<Principal, AuthError>> {
+        Box::pin(std::future::ready(Err(AuthError::Unknown)))
+    }
     /// Whether a principal still is one.
     fn still_valid(&self, principal: &Principal) -> bool;
     /// Told whenever a list, or who may see it, has changed.
@@ -50,6 +58,13 @@ pub trait Service: Send + Sync + 'static {
 impl Service for Gateway {
     fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         Gateway::authenticate(self, peer, authorization)
+    }
+    fn verify<'a>(
+        &'a self,
+        peer: IpAddr,
+        authorization: &'a [u8],
+    ) -> BoxFuture<'a, Result<Principal, AuthError>> {
+        Box::pin(Gateway::verify(self, peer, authorization))
     }
     fn still_valid(&self, principal: &Principal) -> bool {
         Gateway::still_valid(self, principal)

@@ -222,7 +222,7 @@ impl Gateway {
         request: &Request,
         arguments: Arc<Value>,
     ) -> Result<Decided, Stop> {
-        let view = self.view(in_force, &request.agent).ok_or(Stop::Unknown)?;
+        let view = self.view(in_force, &request.principal).ok_or(Stop::Unknown)?;
         let mut name = request.name.clone();
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;

@@ -1,7 +1,7 @@
 //! `completion/complete`: from a call's arguments to the upstream's params, and the values that are in scope back.
 
 use super::{Gateway, InForce, prepare::Target};
-use crate::model::{AgentId, CallKind};
+use crate::{identity::Principal, model::CallKind};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Gateway {
     pub(super) fn scope_values(
         &self,
         in_force: &Arc<InForce>,
-        agent: &AgentId,
+        principal: &Principal,
         target: &Target,
         argument: &str,
         known: &Value,
@@ -44,7 +44,7 @@ impl Gateway {
         let Some(known) = variables(CallKind::Resource, known) else { return };
         let Some(Value::Array(values)) = result.pointer_mut("/completion/values") else { return };
         let before = values.len();
-        let view = self.view(in_force, agent);
+        let view = self.view(in_force, principal);
         values.retain(|value| {
             let mut with = known.clone();
             with.insert(argument.to_owned(), value.clone());

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     catalog::naming::strip_reserved,
+    identity::Principal,
     model::{
         CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
         text::{self, Object},
@@ -35,6 +36,8 @@ const MAX_ROUNDS: usize = 8;
 pub(crate) struct Outgoing {
     kind: CallKind,
     purpose: Purpose,
+    /// For whom the values of a completion are scoped.
+    completes: Option<Principal>,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
@@ -71,6 +74,7 @@ impl Gateway {
         Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
+            completes: matches!(request.purpose, Purpose::Complete { .. }).then(|| request.principal.clone()),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
             caller: CallerKey {
@@ -103,8 +107,18 @@ impl Gateway {
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
         let strict = verdict.limits.budgets.iter().any(|b| b.strict);
-        let Outgoing { kind, purpose, meta, rest, caller, trace_id: _, mut side_effect, continuation, bound } =
-            outgoing;
+        let Outgoing {
+            kind,
+            purpose,
+            completes,
+            meta,
+            rest,
+            caller,
+            trace_id: _,
+            mut side_effect,
+            continuation,
+            bound,
+        } = outgoing;
         let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
         drop(facts);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
@@ -182,17 +196,10 @@ impl Gateway {
         }
         if let Ok(result) = &mut ending.reply {
             strip_reserved(result);
-            if let Some((argument, known)) = &completing
+            if let (Some((argument, known)), Some(principal)) = (&completing, &completes)
                 && kind == CallKind::Resource
             {
-                self.scope_values(
-                    &in_force,
-                    &side_effect_agent(&side_effect),
-                    &target,
-                    argument,
-                    known,
-                    result,
-                );
+                self.scope_values(&in_force, principal, &target, argument, known, result);
             }
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
                 strip_modern(result);

@@ -73,6 +73,7 @@ impl Gateway {
             catalog: ArcSwap::from_pointee(Catalog::default()),
             builder: Mutex::new(CatalogBuilder::default()),
             views: DashMap::new(),
+            narrow_views: DashMap::new(),
             generations: watch::Sender::new(ListGenerations::default()),
             tokens: TokenCounter::load(),
             learned,

@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     cost::{LearnedSizes, TokenCounter},
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{AgentId, EventType},
+    model::{AgentId, CapabilityId, EventType},
     policy::PolicySet,
     store::Store,
     upstream::{Health, UpstreamSet, UpstreamState},
@@ -44,6 +44,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the first lists are waited for (SPEC 12).
 const FIRST_LISTS: Duration = Duration::from_secs(10);
+/// Views of agents whose tokens grant a part of what they have.
+const MOST_NARROW_VIEWS: usize = 1_000;
 
 /// The gateway; cloning it is cheap.
 #[derive(Clone)]
@@ -94,6 +96,7 @@ pub(crate) struct Inner {
     catalog: ArcSwap<Catalog>,
     builder: Mutex<CatalogBuilder>,
     views: DashMap<AgentId, CachedView>,
+    narrow_views: DashMap<(AgentId, Arc<[CapabilityId]>), CachedView>,
     generations: watch::Sender<ListGenerations>,
     tokens: TokenCounter,
     learned: LearnedSizes,
@@ -120,15 +123,21 @@ impl Gateway {
     /// Authenticates an `Authorization` header value.
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         let in_force = self.0.in_force.load();
-        let anonymous = in_force.config.auth.anonymous_agent.as_ref();
-        self.0.doorkeeper.authenticate(&in_force.policies.authority, anonymous, peer, authorization)
+        let authority = &in_force.policies.authority;
+        self.0.doorkeeper.authenticate(authority, &in_force.config.auth, peer, authorization)
+    }
+
+    /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
+    pub async fn verify(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
+        let in_force = self.0.in_force.load_full();
+        let authority = &in_force.policies.authority;
+        self.0.doorkeeper.verify(authority, &in_force.config.auth, peer, authorization).await
     }
 
     /// Whether a principal still is one (revocation; checked at every message of a live session).
     pub fn still_valid(&self, principal: &Principal) -> bool {
         let in_force = self.0.in_force.load();
-        let anonymous = in_force.config.auth.anonymous_agent.as_ref();
-        still_valid(&in_force.policies.authority, anonymous, principal)
+        still_valid(&in_force.policies.authority, &in_force.config.auth, self.0.clock.now(), principal)
     }
 
     /// What is in force now.
@@ -205,8 +214,7 @@ impl Gateway {
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
     pub fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
         let in_force = self.in_force();
-        let view = principal.agent().and_then(|agent| self.view(&in_force, agent));
-        let Some(view) = view else { return Arc::default() };
+        let Some(view) = self.view(&in_force, principal) else { return Arc::default() };
         match kind {
             ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),
             ListKind::Tools => view.tool_list.clone(),
@@ -219,7 +227,7 @@ impl Gateway {
     /// The exposed input schema of a tool that this principal may see (for `Mcp-Param-*` checks).
     pub fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
         let in_force = self.in_force();
-        let covered = self.view(&in_force, principal.agent()?)?.tool(tool, None)?;
+        let covered = self.view(&in_force, principal)?.tool(tool, None)?;
         // Only a tool that mirrors arguments into headers needs the check: the others cost no copy.
         (!covered.entry.param_headers.is_empty())
             .then(|| covered.entry.item.get("inputSchema").cloned().map(Arc::new))
@@ -277,7 +285,46 @@ impl Gateway {
     }
 
     /// What one agent sees now.
-    pub fn view(&self, in_force: &Arc<InForce>, agent: &AgentId) -> Option<Arc<View>> {
+    pub fn view(&self, in_force: &Arc<InForce>, principal: &Principal) -> Option<Arc<View>> {
+        let agent = principal.agent()?;
+        match principal.grants() {
+            None => self.whole_view(in_force, agent),
+            Some(grants) => self.narrow_view(in_force, agent, grants),
+        }
+    }
+
+    /// What its token grants of it. There is one for each set of capabilities that tokens grant, of which an issuer
+    /// could make many: those of another bundle or catalog go first, then all.
+    fn narrow_view(
+        &self,
+        in_force: &Arc<InForce>,
+        agent: &AgentId,
+        grants: &Arc<[CapabilityId]>,
+    ) -> Option<Arc<View>> {
+        let catalog = self.0.catalog.load_full();
+        let key = (agent.clone(), grants.clone());
+        let stands = |cached: &CachedView| {
+            Arc::ptr_eq(&cached.in_force, in_force) && Arc::ptr_eq(&cached.catalog, &catalog)
+        };
+        if let Some(cached) = self.0.narrow_views.get(&key).filter(|cached| stands(cached)) {
+            return Some(cached.view.clone());
+        }
+        let mut known = in_force.policies.authority.agents.get(agent)?.clone();
+        known.capabilities.retain(|id| grants.contains(id));
+        let view = Arc::new(View::new(&catalog, &in_force.policies.authority, &known));
+        if self.0.narrow_views.len() >= MOST_NARROW_VIEWS {
+            self.0.narrow_views.retain(|_, cached| stands(cached));
+        }
+        if self.0.narrow_views.len() >= MOST_NARROW_VIEWS {
+            self.0.narrow_views.clear();
+        }
+        self.0
+            .narrow_views
+            .insert(key, CachedView { in_force: in_force.clone(), catalog, view: view.clone() });
+        Some(view)
+    }
+
+    fn whole_view(&self, in_force: &Arc<InForce>, agent: &AgentId) -> Option<Arc<View>> {
         let catalog = self.0.catalog.load();
         if let Some(cached) = self.0.views.get(agent)
             && Arc::ptr_eq(&cached.in_force, in_force)

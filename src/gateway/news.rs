@@ -97,9 +97,6 @@ impl Gateway {
     fn sees_resource(&self, principal: &Principal, uri: &str) -> bool {
         let in_force = self.in_force();
         self.still_valid(principal)
-            && principal
-                .agent()
-                .and_then(|agent| self.view(&in_force, agent))
-                .is_some_and(|view| view.resource(uri, None).is_some())
+            && self.view(&in_force, principal).is_some_and(|view| view.resource(uri, None).is_some())
     }
 }

@@ -1,12 +1,20 @@
 //! Credential → [`Principal`]. Keys are compared as SHA-256 digests in constant time, failed attempts
 //! are rate-limited per address, and a principal can be held against a later bundle (revocation).
 
+mod keys;
+mod token;
+
+pub use token::Token;
+
+use self::token::Tokens;
 use crate::{
     clock::Clock,
-    model::{AgentId, PersonId},
+    config::AuthConfig,
+    model::{AgentId, CapabilityId, PersonId},
     policy::{Agent, Authority, Person, Role},
 };
 use dashmap::DashMap;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -43,6 +51,8 @@ pub struct PersonPrincipal {
 pub enum Proof {
     /// A key with this SHA-256.
     Key([u8; 32]),
+    /// An access token of the configured issuer.
+    Token(Token),
     /// The process that started a stdio front named it.
     Stdio,
     /// `[auth] anonymous_agent`.
@@ -53,6 +63,7 @@ impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Key(_) => "Key",
+            Self::Token(_) => "Token",
             Self::Stdio => "Stdio",
             Self::Anonymous => "Anonymous",
         })
@@ -68,6 +79,14 @@ impl Principal {
         }
     }
 
+    /// What its credential grants of what the agent has; none: all of it.
+    pub fn grants(&self) -> Option<&Arc<[CapabilityId]>> {
+        match self {
+            Self::Agent(AgentPrincipal { proof: Proof::Token(token), .. }) => token.grants.as_ref(),
+            Self::Agent(_) | Self::Person(_) => None,
+        }
+    }
+
     /// The agent, where it is one.
     pub fn agent(&self) -> Option<&AgentId> {
         match self {
@@ -77,7 +96,7 @@ impl Principal {
     }
 }
 
-/// Why nobody is authenticated. All of these are 401 but the last, which is 429.
+/// Why nobody is authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No key was given, and no anonymous agent is configured.
@@ -89,6 +108,12 @@ pub enum AuthError {
     /// Too many failures from this address.
     #[error("too many failed attempts: try again in {} s", .0.as_secs().max(1))]
     RateLimited(Duration),
+    /// It has the form of an access token, and is not remembered: [`Doorkeeper::verify`] can tell.
+    #[error("a token that is yet to be verified")]
+    Unverified,
+    /// The issuer's keys cannot be had, so no token can be verified.
+    #[error("tokens cannot be verified now: the issuer's keys cannot be had")]
+    Unavailable,
 }
 
 /// How many failures an address may make in [`FAILURE_WINDOW`].
@@ -99,18 +124,21 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 const MAX_ADDRESSES: usize = 10_000;
 /// Longer keys are refused unread.
 const MAX_KEY_BYTES: usize = 4096;
+/// The same of access tokens.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Counts failed attempts per address.
+/// Counts failed attempts per address, and remembers tokens that were verified.
 #[derive(Debug)]
 pub struct Doorkeeper {
     clock: Arc<dyn Clock>,
+    tokens: Tokens,
     failures: DashMap<IpAddr, (Duration, u32)>,
 }
 
 impl Doorkeeper {
     /// With no failures yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, failures: DashMap::new() }
+        Self { tokens: Tokens::new(clock.clone()), clock, failures: DashMap::new() }
     }
 
     /// Authenticates an `Authorization` header. A right key is let in even while its address is limited,
@@ -118,20 +146,47 @@ impl Doorkeeper {
     pub fn authenticate(
         &self,
         authority: &Authority,
-        anonymous: Option<&AgentId>,
+        auth: &AuthConfig,
         peer: IpAddr,
         authorization: Option<&[u8]>,
     ) -> Result<Principal, AuthError> {
         let Some(header) = authorization else {
-            return match anonymous.filter(|id| authority.agents.contains_key(*id)) {
+            return match auth.anonymous_agent.as_ref().filter(|id| authority.agents.contains_key(*id)) {
                 Some(id) => Ok(Principal::Agent(AgentPrincipal { id: id.clone(), proof: Proof::Anonymous })),
                 None => Err(AuthError::Missing),
             };
         };
-        if let Some(principal) = bearer(header).and_then(|key| find(authority, key)) {
+        let Some(bearer) = bearer(header) else { return Err(self.failed(peer)) };
+        let digest = key_digest(bearer);
+        if bearer.len() <= MAX_KEY_BYTES
+            && let Some(principal) = find(authority, digest)
+        {
             return Ok(principal);
         }
-        Err(self.failed(peer))
+        match &auth.jwt {
+            Some(rules) if token::has_form(bearer) => {
+                self.tokens.remembered(&digest, rules, authority).ok_or(AuthError::Unverified)
+            }
+            Some(_) | None => Err(self.failed(peer)),
+        }
+    }
+
+    /// Verifies the access token in an `Authorization` header for which [`Doorkeeper::authenticate`] gave
+    /// [`AuthError::Unverified`].
+    pub async fn verify(
+        &self,
+        authority: &Authority,
+        auth: &AuthConfig,
+        peer: IpAddr,
+        authorization: &[u8],
+    ) -> Result<Principal, AuthError> {
+        let (Some(bearer), Some(rules)) = (bearer(authorization), &auth.jwt) else {
+            return Err(self.failed(peer));
+        };
+        match self.tokens.verify(bearer, key_digest(bearer), rules, authority).await {
+            Err(AuthError::Unknown) => Err(self.failed(peer)),
+            other => other,
+        }
     }
 
     fn failed(&self, peer: IpAddr) -> AuthError {
@@ -158,7 +213,8 @@ impl Doorkeeper {
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = header.split_at_checked(7)?;
     let key = key.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty() && key.len() <= MAX_KEY_BYTES).then_some(key)
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty() && key.len() <= MAX_TOKEN_BYTES)
+        .then_some(key)
 }
 
 /// The SHA-256 of an API key, as `authority.yaml` holds it.
@@ -167,8 +223,7 @@ pub fn key_digest(key: &[u8]) -> [u8; 32] {
 }
 
 /// Compares with every key of everybody, so that the time taken tells nothing about which matched.
-fn find(authority: &Authority, key: &[u8]) -> Option<Principal> {
-    let digest = key_digest(key);
+fn find(authority: &Authority, digest: [u8; 32]) -> Option<Principal> {
     let mut found = 0u32;
     let mut position = 0u32;
     let mut consider = |known: &[u8; 32]| {
@@ -201,24 +256,26 @@ enum Owner<'a> {
 
 /// A person by key, for the admin listener and the command line.
 pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8]) -> Option<&'a Person> {
-    match find(authority, key.trim_ascii())? {
+    match find(authority, key_digest(key.trim_ascii()))? {
         Principal::Person(person) => authority.people.get(&person.id),
         Principal::Agent(_) => None,
     }
 }
 
-/// Whether a principal is still one under this bundle: a removed key, agent or person is not.
-pub fn still_valid(authority: &Authority, anonymous: Option<&AgentId>, principal: &Principal) -> bool {
+/// Whether a principal is still one under this bundle and at this time: a removed key, agent or person is not, nor is
+/// a token that has expired.
+pub fn still_valid(authority: &Authority, auth: &AuthConfig, now: Timestamp, principal: &Principal) -> bool {
     match principal {
         Principal::Agent(agent) => authority.agents.get(&agent.id).is_some_and(|known| match &agent.proof {
             Proof::Key(digest) => known.keys.contains(digest),
+            Proof::Token(token) => token.is_valid(auth.jwt.as_ref(), now),
             Proof::Stdio => true,
-            Proof::Anonymous => anonymous == Some(&agent.id),
+            Proof::Anonymous => auth.anonymous_agent.as_ref() == Some(&agent.id),
         }),
         Principal::Person(person) => {
             authority.people.get(&person.id).is_some_and(|known| match &person.proof {
                 Proof::Key(digest) => known.keys.contains(digest),
-                Proof::Stdio | Proof::Anonymous => false,
+                Proof::Token(_) | Proof::Stdio | Proof::Anonymous => false,
             })
         }
     }

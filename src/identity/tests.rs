@@ -48,8 +48,8 @@ fn a_key_names_its_owner_and_nothing_else_does() {
     let (_, door) = door();
     let authority = authority();
     let check = |header: Option<&str>, anonymous: Option<&str>, expect: Result<&str, AuthError>| {
-        let anonymous = anonymous.map(AgentId::from);
-        let got = door.authenticate(&authority, anonymous.as_ref(), PEER, header.map(str::as_bytes));
+        let auth = AuthConfig { anonymous_agent: anonymous.map(AgentId::from), jwt: None };
+        let got = door.authenticate(&authority, &auth, PEER, header.map(str::as_bytes));
         assert_eq!(got.map(|p| p.key()), expect.map(str::to_owned), "{header:?} {anonymous:?}");
     };
     check(Some("Bearer key-a2"), None, Ok("agent:a"));
@@ -69,8 +69,9 @@ fn a_key_names_its_owner_and_nothing_else_does() {
 fn failures_are_limited_per_address_and_a_right_key_still_enters() {
     let (clock, door) = door();
     let authority = authority();
-    let attempt =
-        |key: &str| door.authenticate(&authority, None, PEER, Some(format!("Bearer {key}").as_bytes()));
+    let attempt = |key: &str| {
+        door.authenticate(&authority, &AuthConfig::default(), PEER, Some(format!("Bearer {key}").as_bytes()))
+    };
     for _ in 0..MAX_FAILURES {
         assert_eq!(attempt("wrong"), Err(AuthError::Unknown));
     }
@@ -84,13 +85,14 @@ fn failures_are_limited_per_address_and_a_right_key_still_enters() {
 fn a_removed_key_or_agent_is_no_principal_any_more() {
     let (_, door) = door();
     let mut authority = authority();
-    let principal = door.authenticate(&authority, None, PEER, Some(b"Bearer key-a")).unwrap();
-    assert!(still_valid(&authority, None, &principal));
+    let principal =
+        door.authenticate(&authority, &AuthConfig::default(), PEER, Some(b"Bearer key-a")).unwrap();
+    assert!(still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));
     authority.agents.get_mut("a").unwrap().keys.remove(0);
-    assert!(!still_valid(&authority, None, &principal));
+    assert!(!still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));
     let stdio = Principal::Agent(AgentPrincipal { id: "a".into(), proof: Proof::Stdio });
-    assert!(still_valid(&authority, None, &stdio));
+    assert!(still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &stdio));
     authority.agents.remove("a");
-    assert!(!still_valid(&authority, None, &stdio));
+    assert!(!still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &stdio));
     assert!(!format!("{principal:?}").contains("key"));
 }

@@ -131,12 +131,11 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
     (Some(set), problems)
 }
 
-/// The agents a bundle's authority.yaml names, right or wrong as the rest may be; `None` where it
-/// cannot be read.
-pub fn agent_names(files: &[SourceFile]) -> Option<BTreeSet<String>> {
+/// What a bundle's authority.yaml names, right or wrong as the rest may be; `None` where it cannot be read.
+pub fn authority_names(files: &[SourceFile]) -> Option<Names> {
     let file = files.iter().find(|f| f.name == AUTHORITY)?;
     let mut report = Report::new(&file.name, &file.text);
-    Some(Names::collect(&parse_yaml(&mut report)?).agents)
+    Some(Names::collect(&parse_yaml(&mut report)?))
 }
 
 struct Parsed<'t> {

@@ -19,7 +19,8 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{CompileInput, KnownNames, SourceFile, agent_names, compile, is_bundle_file};
+pub use bundle::{CompileInput, KnownNames, SourceFile, authority_names, compile, is_bundle_file};
 pub use facts::*;
+pub use names::Names;
 pub use prices::built_in_prices;
 pub use types::*;

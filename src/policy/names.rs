@@ -17,9 +17,11 @@ pub(super) const OPERATOR: &str = "operator";
 /// What there is to refer to. `None` in [`Scope`] where authority.yaml cannot be read: then nothing
 /// can be called dangling.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    pub(super) agents: BTreeSet<String>,
-    pub(super) capabilities: BTreeSet<String>,
+pub struct Names {
+    /// Of `agents`.
+    pub agents: BTreeSet<String>,
+    /// Of `capabilities`.
+    pub capabilities: BTreeSet<String>,
     pub(super) workflows: BTreeSet<String>,
     /// Each person: whether they may decide.
     pub(super) people: BTreeMap<String, bool>,

@@ -248,7 +248,7 @@ async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> Answer {
 }
 
 async fn connect_http(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connection, Hello), Refusal> {
-    let UpstreamTransport::Http { url, headers } = &wiring.config.transport else {
+    let UpstreamTransport::Http { url, headers, .. } = &wiring.config.transport else {
         return Err("no URL".to_owned().into());
     };
     let timing = &wiring.deps.timing;

@@ -6,7 +6,7 @@ use super::{
     types::{Upstream, UpstreamState},
 };
 use crate::{
-    config::{UpstreamConfig, UpstreamTransport},
+    config::{OauthConfig, UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
 };
 use arc_swap::ArcSwap;
@@ -119,6 +119,15 @@ impl UpstreamSet {
     }
 }
 
+fn same_oauth(a: &OauthConfig, b: &OauthConfig) -> bool {
+    a.token_url == b.token_url
+        && a.client_id == b.client_id
+        && a.client_secret.expose_secret() == b.client_secret.expose_secret()
+        && a.scopes == b.scopes
+        && a.resource == b.resource
+        && a.auth_method == b.auth_method
+}
+
 /// Whether two configurations mean the same connection and the same treatment of calls. Prefix, labels, trust and
 /// tool tables are other rooms' matter.
 fn same(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
@@ -134,9 +143,16 @@ fn same(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
             UpstreamTransport::Stdio { command: cb, env: eb },
         ) => ca == cb && secrets(ea, eb),
         (
-            UpstreamTransport::Http { url: ua, headers: ha },
-            UpstreamTransport::Http { url: ub, headers: hb },
-        ) => ua == ub && secrets(ha, hb),
+            UpstreamTransport::Http { url: ua, headers: ha, wire: wa, oauth: oa },
+            UpstreamTransport::Http { url: ub, headers: hb, wire: wb, oauth: ob },
+        ) => {
+            let oauth = match (oa, ob) {
+                (None, None) => true,
+                (Some(a), Some(b)) => same_oauth(a, b),
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            ua == ub && wa == wb && oauth && secrets(ha, hb)
+        }
         (UpstreamTransport::Stdio { .. }, UpstreamTransport::Http { .. })
         | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => false,
     };

@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["redaction", "cost"],
     &["policy"],
     &["decision"],
-    &["clock", "config"],
+    &["clock", "config", "outbound"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "audit"],
     &["gateway"],

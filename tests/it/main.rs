@@ -19,3 +19,4 @@ mod finding;
 mod policy_matrix;
 mod records;
 mod secrets;
+mod tokens;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tollgate::{
     clock::Fake,
-    config::{BreakerConfig, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport},
+    config::{BreakerConfig, HttpWire, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport},
     model::{RetryPlan, RpcError, TraceId, UpstreamName},
     upstream::{
         CallRelay, CallerKey, Era, Health, Timing, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest,
@@ -75,7 +75,7 @@ pub(crate) fn stdio(name: &str, role: &str) -> UpstreamConfig {
 
 pub(crate) fn http(name: &str, url: url::Url) -> UpstreamConfig {
     let headers = [("X-Own".to_owned(), "mine".to_owned().into())].into();
-    config(name, UpstreamTransport::Http { url, headers })
+    config(name, UpstreamTransport::Http { url, headers, wire: HttpWire::Auto, oauth: None })
 }
 
 /// A set with one upstream, up.

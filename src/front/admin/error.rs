@@ -66,6 +66,8 @@ impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Missing | AuthError::Unknown => Self::Unauthenticated(error),
+            // Access tokens are agents', and agents have no business here.
+            AuthError::Unverified | AuthError::Unavailable => Self::Unauthenticated(AuthError::Unknown),
             AuthError::RateLimited(wait) => Self::RateLimited(wait),
         }
     }

@@ -8,6 +8,7 @@
 mod body;
 mod doors;
 mod lanes;
+mod metadata;
 mod post;
 mod reply;
 mod serve;
@@ -18,6 +19,7 @@ pub use serve::{serve, serve_on};
 
 use self::{
     doors::Doors,
+    metadata::Protected,
     reply::Accepts,
     standing::{Standing, Standings},
 };
@@ -175,6 +177,8 @@ struct Settings {
     doors: Doors,
     limits: Limits,
     bodies: Arc<Semaphore>,
+    /// Where access tokens are taken.
+    protected: Option<Protected>,
 }
 
 impl Front {
@@ -195,7 +199,8 @@ impl Front {
         } else {
             Arc::new(Semaphore::new(limits.large_bodies / 1024))
         };
-        let settings = Arc::new(Settings { of: Some(now), doors, limits, bodies });
+        let protected = Protected::of(&now.config);
+        let settings = Arc::new(Settings { of: Some(now), doors, limits, bodies, protected });
         self.settings.store(Arc::clone(&settings));
         settings
     }
@@ -205,9 +210,11 @@ impl Front {
 pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
     let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } =
         options;
+    // What the options say stands until a reload.
+    let of = service.in_force();
     let settings = Settings {
-        // What the options say stands until a reload.
-        of: service.in_force(),
+        protected: of.as_ref().and_then(|of| Protected::of(&of.config)),
+        of,
         doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
         bodies: Arc::new(Semaphore::new(limits.large_bodies / 1024)),
         limits,
@@ -219,7 +226,11 @@ pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
         standings: Standings::new(clock, ids),
         shutdown,
     };
-    Router::new().route("/mcp", any(enter)).with_state(Arc::new(front))
+    Router::new()
+        .route("/mcp", any(enter))
+        .route(metadata::PATH, any(metadata::show))
+        .route(metadata::ANY, any(metadata::show))
+        .with_state(Arc::new(front))
 }
 
 async fn enter(State(front): State<Arc<Front>>, request: Request) -> Response {
@@ -271,9 +282,16 @@ impl Front {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
         let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        let principal = match self.core.service.authenticate(peer, authorization) {
+        let mut known = self.core.service.authenticate(peer, authorization);
+        if let (Err(AuthError::Unverified), Some(authorization)) = (&known, authorization) {
+            known = self.core.service.verify(peer, authorization).await;
+        }
+        let principal = match known {
             Ok(principal) => principal,
-            Err(error) => return unauthenticated(error),
+            Err(error) => {
+                let host = metadata::host_of(&request);
+                return unauthenticated(error, settings.protected.as_ref(), host.as_deref());
+            }
         };
         let standing = self.standings.of(&principal);
         let Some(slot) = standing.request(settings.limits.requests_per_principal) else {
@@ -383,20 +401,23 @@ fn not_allowed(allow: &'static str) -> Response {
     response
 }
 
-fn unauthenticated(error: AuthError) -> Response {
+fn unauthenticated(error: AuthError, protected: Option<&Protected>, host: Option<&str>) -> Response {
     let status = match error {
-        AuthError::Missing | AuthError::Unknown => StatusCode::UNAUTHORIZED,
+        AuthError::Missing | AuthError::Unknown | AuthError::Unverified => StatusCode::UNAUTHORIZED,
         AuthError::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
     let mut response = reply::error(status, code::INVALID_REQUEST, error.to_string());
     let headers = response.headers_mut();
     match error {
-        AuthError::Missing => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-        AuthError::Unknown => {
-            let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-            headers.insert(header::WWW_AUTHENTICATE, challenge)
+        AuthError::Missing => {
+            headers.insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, false))
+        }
+        AuthError::Unknown | AuthError::Unverified => {
+            headers.insert(header::WWW_AUTHENTICATE, metadata::challenge(protected, host, true))
         }
         AuthError::RateLimited(wait) => headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into()),
+        AuthError::Unavailable => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5")),
     };
     response
 }

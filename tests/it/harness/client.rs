@@ -109,7 +109,12 @@ pub(crate) fn form(decision: &str) -> Value {
 
 impl Client {
     pub(crate) async fn legacy(http: &reqwest::Client, url: &str, agent: &str, capabilities: Value) -> Self {
-        let mut client = Self::modern(http, url, agent, capabilities);
+        Self::modern(http, url, agent, capabilities).session().await
+    }
+
+    /// The same client in a session of the legacy era.
+    pub(crate) async fn session(&self) -> Self {
+        let mut client = self.clone();
         let params = json!({
             "protocolVersion": LEGACY,
             "capabilities": client.capabilities,

@@ -2,11 +2,13 @@
 
 mod bundle;
 mod client;
+mod issuer;
 mod process;
 mod upstream;
 
 pub(crate) use bundle::authority;
 pub(crate) use client::{Client, Reply, Stream, form, pending};
+pub(crate) use issuer::{Issuer, SigningKey, set};
 pub(crate) use process::{Files, Process};
 pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, text_result, tool};
 

@@ -117,7 +117,7 @@ pub(super) fn in_force() -> InForce {
         },
         admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
         store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
-        auth: AuthConfig { anonymous_agent: Some("planner-01".into()) },
+        auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         upstreams: [("crm".into(), crm)].into(),
     };
     InForce { config, policies }
@@ -252,8 +252,7 @@ pub(super) struct Scripted {
 impl AdminPort for Scripted {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
         let config = &self.in_force.config;
-        let anonymous = config.auth.anonymous_agent.as_ref();
-        self.door.authenticate(&self.in_force.policies.authority, anonymous, peer, Some(authorization))
+        self.door.authenticate(&self.in_force.policies.authority, &config.auth, peer, Some(authorization))
     }
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force)

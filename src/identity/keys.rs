@@ -1,0 +1,241 @@
+//! An issuer's public keys (RFC 7517): read when they are first needed, again from time to time, and at once where a token
+//! names a key that is not among them (rotation), but never more often than the issuer can bear.
+
+use crate::{
+    clock::Clock,
+    config::{JwksSource, JwtConfig},
+    outbound::Outbound,
+};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey,
+    jwk::{Jwk, KeyOperations, PublicKeyUse},
+};
+use serde::Deserialize as _;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// When keys from a URL are looked at again.
+const FRESH: Duration = Duration::from_secs(300);
+/// The same of a file.
+const FRESH_FILE: Duration = Duration::from_secs(5);
+/// How long keys are used where no newer ones can be had; after that nobody is let in by them.
+const USABLE: Duration = Duration::from_secs(3_600);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long one attempt may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The largest set.
+const MOST_BYTES: usize = 256 * 1024;
+const MOST_KEYS: usize = 100;
+
+/// One key that can check signatures.
+struct Key {
+    id: Option<String>,
+    /// Where it is for one algorithm only.
+    algorithm: Option<String>,
+    key: DecodingKey,
+}
+
+/// The keys as they were read once.
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+}
+
+impl KeySet {
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let set: Value = serde_json::from_slice(bytes).map_err(|_| "what came back is no JSON".to_owned())?;
+        let Some(Value::Array(list)) = set.get("keys") else {
+            return Err("what came back is no JWK set: it has no list `keys`".to_owned());
+        };
+        // A key that cannot be read is somebody else's (RFC 7517, section 5).
+        let keys = list.iter().take(MOST_KEYS).filter_map(usable).collect();
+        Ok(Self { keys })
+    }
+
+    fn has(&self, id: Option<&str>) -> bool {
+        match id {
+            Some(id) => self.keys.iter().any(|key| key.id.as_deref() == Some(id)),
+            None => !self.keys.is_empty(),
+        }
+    }
+
+    /// Keys that may have made such a signature.
+    pub(super) fn candidates(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &DecodingKey> {
+        let named = move |key: &&Key| id.is_none() || key.id.as_deref() == id;
+        let fits = move |key: &&Key| {
+            key.key.family() == algorithm.family()
+                && key.algorithm.as_deref().is_none_or(|only| only == name(algorithm))
+        };
+        self.keys.iter().filter(named).filter(fits).map(|key| &key.key)
+    }
+}
+
+fn name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::RS256 => "RS256",
+        Algorithm::RS384 => "RS384",
+        Algorithm::RS512 => "RS512",
+        Algorithm::PS256 => "PS256",
+        Algorithm::PS384 => "PS384",
+        Algorithm::PS512 => "PS512",
+        Algorithm::ES256 => "ES256",
+        Algorithm::ES384 => "ES384",
+        Algorithm::EdDSA => "EdDSA",
+        _ => "",
+    }
+}
+
+/// A key for signatures that whoever reads it can only check.
+fn usable(value: &Value) -> Option<Key> {
+    let jwk = Jwk::deserialize(value).ok()?;
+    if jwk.common.public_key_use.as_ref().is_some_and(|u| *u != PublicKeyUse::Signature) {
+        return None;
+    }
+    if jwk.common.key_operations.as_ref().is_some_and(|ops| !ops.contains(&KeyOperations::Verify)) {
+        return None;
+    }
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    if key.family() == AlgorithmFamily::Hmac {
+        return None;
+    }
+    let algorithm = value.get("alg").and_then(Value::as_str).map(str::to_owned);
+    Some(Key { id: jwk.common.key_id, algorithm, key })
+}
+
+/// A set with when it was read, and for whom.
+struct Held {
+    of: Arc<JwtConfig>,
+    set: Arc<KeySet>,
+    read: Duration,
+    /// Grows where another set came back.
+    generation: u64,
+    bytes: Vec<u8>,
+}
+
+impl Held {
+    fn is_for(&self, rules: &Arc<JwtConfig>) -> bool {
+        Arc::ptr_eq(&self.of, rules) || *self.of == **rules
+    }
+}
+
+/// The keys of the issuer in force.
+pub(super) struct Keys {
+    clock: Arc<dyn Clock>,
+    outbound: Outbound,
+    held: ArcSwapOption<Held>,
+    /// Who reads them, and when that was last tried.
+    turn: tokio::sync::Mutex<Option<(Arc<JwtConfig>, Duration, String)>>,
+}
+
+impl Keys {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let (outbound, held, turn) =
+            (Outbound::default(), ArcSwapOption::empty(), tokio::sync::Mutex::default());
+        Self { clock, outbound, held, turn }
+    }
+
+    fn age(&self, held: &Held) -> Duration {
+        self.clock.monotonic().saturating_sub(held.read)
+    }
+
+    fn fresh_for(rules: &JwtConfig) -> Duration {
+        match rules.keys {
+            JwksSource::Url(_) => FRESH,
+            JwksSource::File(_) => FRESH_FILE,
+        }
+    }
+
+    /// Whether what was verified with this generation needs no second look.
+    pub(super) fn is_fresh(&self, rules: &Arc<JwtConfig>, generation: u64) -> bool {
+        self.held.load().as_ref().is_some_and(|held| {
+            held.is_for(rules) && held.generation == generation && self.age(held) < Self::fresh_for(rules)
+        })
+    }
+
+    /// The keys for a token with this `kid`, read anew where they are old or it is not among them.
+    pub(super) async fn for_token(
+        &self,
+        rules: &Arc<JwtConfig>,
+        kid: Option<&str>,
+    ) -> Result<(Arc<KeySet>, u64), String> {
+        if let Some(found) = self.good(rules, kid) {
+            return Ok(found);
+        }
+        let mut turn = self.turn.lock().await;
+        // Somebody else may have read them meanwhile.
+        if let Some(found) = self.good(rules, kid) {
+            return Ok(found);
+        }
+        let now = self.clock.monotonic();
+        let tried = turn.as_ref().filter(|(of, at, _)| **of == **rules && now.saturating_sub(*at) < PAUSE);
+        let failed = match tried {
+            Some((_, _, why)) => why.clone(),
+            None => {
+                let read = self.read(rules).await;
+                let why = read.err().unwrap_or_default();
+                *turn = Some((rules.clone(), now, why.clone()));
+                why
+            }
+        };
+        // An unknown key among good ones is a bad token and not a failure; so are old keys, for a while.
+        match self.held.load_full().filter(|held| held.is_for(rules) && self.age(held) < USABLE) {
+            Some(held) => Ok((held.set.clone(), held.generation)),
+            None => Err(failed),
+        }
+    }
+
+    fn good(&self, rules: &Arc<JwtConfig>, kid: Option<&str>) -> Option<(Arc<KeySet>, u64)> {
+        let held = self.held.load();
+        let held = held.as_ref().filter(|held| {
+            held.is_for(rules) && held.set.has(kid) && self.age(held) < Self::fresh_for(rules)
+        })?;
+        Some((held.set.clone(), held.generation))
+    }
+
+    async fn read(&self, rules: &Arc<JwtConfig>) -> Result<(), String> {
+        let read = self.clock.monotonic();
+        let bytes = match &rules.keys {
+            JwksSource::Url(url) => self.fetch(url).await?,
+            JwksSource::File(path) => {
+                let size = tokio::fs::metadata(path).await.map(|file| file.len());
+                if size.is_ok_and(|size| size > MOST_BYTES as u64) {
+                    return Err(format!("`{}` is larger than {MOST_BYTES} bytes", path.display()));
+                }
+                let bytes = tokio::fs::read(path).await;
+                bytes.map_err(|error| format!("`{}` cannot be read: {}", path.display(), error.kind()))?
+            }
+        };
+        let before = self.held.load_full();
+        let generation = before.as_ref().map_or(0, |held| held.generation);
+        let held = match before.filter(|held| held.is_for(rules) && held.bytes == bytes) {
+            Some(same) => Held { of: rules.clone(), set: same.set.clone(), read, generation, bytes },
+            None => {
+                let set = Arc::new(KeySet::read(&bytes)?);
+                Held { of: rules.clone(), set, read, generation: generation + 1, bytes }
+            }
+        };
+        self.held.store(Some(Arc::new(held)));
+        Ok(())
+    }
+
+    async fn fetch(&self, url: &url::Url) -> Result<Vec<u8>, String> {
+        let request = Request::get(url.as_str())
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
+            .body(Full::new(Bytes::new()))
+            .map_err(|_| "`jwks_url` cannot be requested".to_owned())?;
+        let reply = self.outbound.send(request, MOST_BYTES, PATIENCE).await;
+        let reply = reply.map_err(|error| error.to_string())?;
+        if !reply.status.is_success() {
+            return Err(format!("HTTP status {}", reply.status));
+        }
+        Ok(reply.body.to_vec())
+    }
+}

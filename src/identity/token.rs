@@ -1,0 +1,267 @@
+//! Access tokens: JWTs of one issuer (RFC 9068), verified against its published keys.
+//!
+//! Only asymmetric signatures count: with a shared secret, whoever can check a token could make one. A token that was
+//! verified is remembered by its SHA-256 until it expires or the keys change, so that the next request costs a look-up.
+
+use super::{AgentPrincipal, AuthError, MAX_TOKEN_BYTES, Principal, Proof, keys::Keys};
+use crate::{
+    clock::Clock,
+    config::JwtConfig,
+    model::{AgentId, CapabilityId},
+    policy::Authority,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use dashmap::DashMap;
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, Validation};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeSet,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+/// How far the issuer's clock and ours may be apart.
+const LEEWAY_SECONDS: i64 = 30;
+/// Tokens that are remembered at most; more are verified each time.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// What a verified token said. Two of the same bytes are the same.
+#[derive(Clone)]
+pub struct Token {
+    digest: [u8; 32],
+    expires: Timestamp,
+    /// Under which rules it was verified: others do not know it.
+    by: Arc<JwtConfig>,
+    /// What its scopes grant of what the agent has; none: all of it.
+    pub grants: Option<Arc<[CapabilityId]>>,
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Token {}
+
+impl Hash for Token {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl Token {
+    /// Whether it still counts under these rules at this time.
+    pub(super) fn is_valid(&self, rules: Option<&Arc<JwtConfig>>, now: Timestamp) -> bool {
+        rules.is_some_and(|rules| Arc::ptr_eq(rules, &self.by) || **rules == *self.by)
+            && !is_over(self.expires, now)
+    }
+}
+
+fn is_over(expires: Timestamp, now: Timestamp) -> bool {
+    now.as_second() >= expires.as_second().saturating_add(LEEWAY_SECONDS)
+}
+
+/// A token that was verified, and with which generation of the keys.
+struct Known {
+    agent: AgentId,
+    token: Token,
+    generation: u64,
+}
+
+/// Verifies tokens and remembers them.
+pub(super) struct Tokens {
+    clock: Arc<dyn Clock>,
+    keys: Keys,
+    known: DashMap<[u8; 32], Known>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+/// Whether a bearer has the form of a signed token: three parts, of which the first is a JSON object.
+pub(super) fn has_form(bearer: &[u8]) -> bool {
+    bearer.len() <= MAX_TOKEN_BYTES
+        && bearer.starts_with(b"ey")
+        && bearer.iter().filter(|b| **b == b'.').count() == 2
+}
+
+impl Tokens {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { keys: Keys::new(clock.clone()), clock, known: DashMap::new() }
+    }
+
+    /// Who sent a token that was verified before, if it still counts and the keys are not due to be looked at again.
+    pub(super) fn remembered(
+        &self,
+        digest: &[u8; 32],
+        rules: &Arc<JwtConfig>,
+        authority: &Authority,
+    ) -> Option<Principal> {
+        let known = self.known.get(digest)?;
+        let fresh = self.keys.is_fresh(rules, known.generation);
+        (fresh
+            && known.token.is_valid(Some(rules), self.clock.now())
+            && authority.agents.contains_key(&known.agent))
+        .then(|| principal(&known.agent, known.token.clone()))
+    }
+
+    /// Verifies a token. The error says no more than that it is not one of ours, or that nobody can tell now.
+    pub(super) async fn verify(
+        &self,
+        bearer: &[u8],
+        digest: [u8; 32],
+        rules: &Arc<JwtConfig>,
+        authority: &Authority,
+    ) -> Result<Principal, AuthError> {
+        let text = std::str::from_utf8(bearer).map_err(|_| AuthError::Unknown)?;
+        let head = Head::read(text).ok_or(AuthError::Unknown)?;
+        let (set, generation) = self.keys.for_token(rules, head.kid.as_deref()).await.map_err(|why| {
+            tracing::error!(reason = %why, "an issuer's keys cannot be had");
+            AuthError::Unavailable
+        })?;
+        let claims = set
+            .candidates(head.kid.as_deref(), head.algorithm)
+            .find_map(|key| signed(text, key, head.algorithm))
+            .ok_or(AuthError::Unknown)?;
+        let now = self.clock.now();
+        let (agent, token) = judge(&claims, digest, rules, now).map_err(|why| {
+            tracing::info!(reason = why, "a token was refused");
+            AuthError::Unknown
+        })?;
+        if !authority.agents.contains_key(&agent) {
+            tracing::info!("a token was refused: it names no agent of authority.yaml");
+            return Err(AuthError::Unknown);
+        }
+        self.remember(digest, Known { agent: agent.clone(), token: token.clone(), generation }, now);
+        Ok(principal(&agent, token))
+    }
+
+    fn remember(&self, digest: [u8; 32], known: Known, now: Timestamp) {
+        if self.known.len() >= MOST_REMEMBERED {
+            self.known.retain(|_, known| !is_over(known.token.expires, now));
+        }
+        if self.known.len() < MOST_REMEMBERED {
+            self.known.insert(digest, known);
+        }
+    }
+}
+
+fn principal(agent: &AgentId, token: Token) -> Principal {
+    Principal::Agent(AgentPrincipal { id: agent.clone(), proof: Proof::Token(token) })
+}
+
+/// What is looked at before a signature is.
+struct Head {
+    algorithm: Algorithm,
+    kid: Option<String>,
+}
+
+impl Head {
+    fn read(token: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+        let head: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
+        // RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
+        if head.contains_key("crit") {
+            return None;
+        }
+        // RFC 8725, section 3.11: tokens made for something else are not access tokens.
+        let kind = head.get("typ").map_or(Some("jwt"), Value::as_str)?.to_ascii_lowercase();
+        if !["jwt", "at+jwt", "application/at+jwt"].contains(&kind.as_str()) {
+            return None;
+        }
+        let algorithm = match head.get("alg")?.as_str()? {
+            "RS256" => Algorithm::RS256,
+            "RS384" => Algorithm::RS384,
+            "RS512" => Algorithm::RS512,
+            "PS256" => Algorithm::PS256,
+            "PS384" => Algorithm::PS384,
+            "PS512" => Algorithm::PS512,
+            "ES256" => Algorithm::ES256,
+            "ES384" => Algorithm::ES384,
+            "EdDSA" => Algorithm::EdDSA,
+            _ => return None,
+        };
+        let kid = match head.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return None,
+        };
+        Some(Self { algorithm, kid })
+    }
+}
+
+/// The claims, if this key made the signature. Times and names are judged by [`judge`], with our own clock.
+fn signed(token: &str, key: &jsonwebtoken::DecodingKey, algorithm: Algorithm) -> Option<Map<String, Value>> {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    jsonwebtoken::decode(token, key, &validation).ok().map(|data| data.claims)
+}
+
+fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, &'static str> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let whole = value.as_i64().or_else(|| {
+        // RFC 7519 allows fractions; the second that has begun is what counts.
+        let text = value.as_number()?.to_string();
+        text.split('.').next()?.parse().ok()
+    });
+    let time = whole.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map(Some).ok_or("a time in it is no number of seconds")
+}
+
+/// RFC 9068, section 4, and RFC 7519: issuer, audience, times, and the agent it is for.
+fn judge(
+    claims: &Map<String, Value>,
+    digest: [u8; 32],
+    rules: &Arc<JwtConfig>,
+    now: Timestamp,
+) -> Result<(AgentId, Token), &'static str> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    if text("iss") != Some(rules.issuer.as_str()) {
+        return Err("another issuer");
+    }
+    let meant =
+        |name: &Value| name.as_str().is_some_and(|name| rules.audience.iter().any(|known| known == name));
+    let for_us = match claims.get("aud") {
+        Some(Value::Array(names)) => names.iter().any(meant),
+        Some(name) => meant(name),
+        None => false,
+    };
+    if !for_us {
+        return Err("another audience");
+    }
+    let expires = seconds(claims, "exp")?.ok_or("it never expires")?;
+    if is_over(expires, now) {
+        return Err("it has expired");
+    }
+    let begins = seconds(claims, "nbf")?;
+    if begins.is_some_and(|begins| begins.as_second() > now.as_second().saturating_add(LEEWAY_SECONDS)) {
+        return Err("it is not valid yet");
+    }
+    let agent = text(&rules.agent_claim)
+        .filter(|agent| !agent.is_empty())
+        .ok_or("the claim that names the agent is missing")?;
+    let grants = (!rules.scope_map.is_empty()).then(|| {
+        let granted: BTreeSet<&CapabilityId> =
+            scopes(claims).iter().filter_map(|scope| rules.scope_map.get(*scope)).flatten().collect();
+        granted.into_iter().cloned().collect::<Arc<[_]>>()
+    });
+    Ok((AgentId::from(agent), Token { digest, expires, by: rules.clone(), grants }))
+}
+
+/// `scope` (RFC 9068), or `scp` as some issuers write it.
+fn scopes(claims: &Map<String, Value>) -> Vec<&str> {
+    let claim = claims.get("scope").or_else(|| claims.get("scp"));
+    match claim {
+        Some(Value::String(text)) => text.split(' ').filter(|scope| !scope.is_empty()).collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        Some(_) | None => Vec::new(),
+    }
+}

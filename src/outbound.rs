@@ -1,0 +1,134 @@
+//! Requests of Tollgate's own to servers that are no upstream: an issuer's keys, a token endpoint, a webhook.
+//!
+//! Few and far between, so each has a connection of its own. Redirects are not followed: whoever answers is whom the
+//! configuration names.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use std::{fmt, sync::OnceLock, time::Duration};
+
+/// How long a TCP connection may take to stand.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// Why nothing came back, in words without the URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutboundError {
+    /// No connection: nothing was sent.
+    #[error("not reachable: {0}")]
+    Unreachable(String),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// More than the bound came back.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Nothing whole came back in time.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+}
+
+type Plain = Client<HttpConnector, Full<Bytes>>;
+type Secure = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The client.
+pub struct Outbound {
+    plain: Plain,
+    /// Made when it is first needed: a machine without root certificates can still speak plain HTTP.
+    secure: OnceLock<Result<Secure, String>>,
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outbound")
+    }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp
+}
+
+fn secure() -> Result<Secure, String> {
+    let https = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+        .map_err(|error| format!("no TLS: {error}"))?
+        .https_only()
+        .enable_http1()
+        .wrap_connector(tcp());
+    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https))
+}
+
+/// An error with its causes, each said once.
+fn because(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        let plain = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(tcp());
+        Self { plain, secure: OnceLock::new() }
+    }
+}
+
+impl Outbound {
+    /// Sends a request with an absolute http or https URI and reads at most `most` bytes of the answer.
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Reply, OutboundError> {
+        let exchange = async {
+            let response = if request.uri().scheme_str() == Some("https") {
+                let secure = self.secure.get_or_init(secure).as_ref();
+                secure.map_err(|why| OutboundError::Unreachable(why.clone()))?.request(request).await
+            } else {
+                self.plain.request(request).await
+            };
+            let response = response.map_err(|error| match error.is_connect() {
+                true => OutboundError::Unreachable(because(&error)),
+                false => OutboundError::Broken(because(&error)),
+            })?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, most).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    OutboundError::TooLarge(most)
+                } else {
+                    OutboundError::Broken(because(&*error))
+                }
+            })?;
+            Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        };
+        tokio::time::timeout(patience, exchange).await.unwrap_or(Err(OutboundError::TimedOut(patience)))
+    }
+}

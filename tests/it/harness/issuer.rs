@@ -1,0 +1,98 @@
+//! An issuer of access tokens: keys of its own, published over HTTP or in a file.
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use axum::{Json, Router, routing::get};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// A key for ES256.
+pub(crate) struct SigningKey {
+    pair: EcdsaKeyPair,
+    pub(crate) kid: &'static str,
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+impl SigningKey {
+    pub(crate) fn new(kid: &'static str) -> Self {
+        let rules = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(rules, &SystemRandom::new()).unwrap();
+        Self { pair: EcdsaKeyPair::from_pkcs8(rules, pkcs8.as_ref()).unwrap(), kid }
+    }
+
+    /// Its public half.
+    pub(crate) fn jwk(&self) -> Value {
+        // An uncompressed point: 4, x, y.
+        let point = self.pair.public_key().as_ref();
+        let (x, y) = point[1..].split_at(32);
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.kid, "x": text(x), "y": text(y)})
+    }
+
+    /// A token with this head.
+    pub(crate) fn sign(&self, head: &Value, claims: &Value) -> String {
+        let signed = format!("{}.{}", part(head), part(claims));
+        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+
+    /// An ordinary one.
+    pub(crate) fn token(&self, claims: &Value) -> String {
+        self.sign(&json!({"alg": "ES256", "typ": "at+jwt", "kid": self.kid}), claims)
+    }
+}
+
+/// Publishes keys at `/jwks`.
+pub(crate) struct Issuer {
+    pub(crate) url: String,
+    keys: Arc<Mutex<Option<Value>>>,
+    read: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    pub(crate) async fn start(keys: &[&SigningKey]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let issuer = Self { url, keys: Arc::default(), read: Arc::default() };
+        issuer.publish(keys);
+        let (published, read) = (issuer.keys.clone(), issuer.read.clone());
+        let jwks = get(move || {
+            read.fetch_add(1, Ordering::SeqCst);
+            let now = published.lock().clone();
+            async move { now.map(Json).ok_or(http::StatusCode::BAD_GATEWAY) }
+        });
+        let router = Router::new().route("/jwks", jwks);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        issuer
+    }
+
+    /// Publishes these from now on.
+    pub(crate) fn publish(&self, keys: &[&SigningKey]) {
+        *self.keys.lock() = Some(set(keys));
+    }
+
+    /// Answers with an error from now on.
+    pub(crate) fn fail(&self) {
+        *self.keys.lock() = None;
+    }
+
+    /// How often its keys were read.
+    pub(crate) fn reads(&self) -> usize {
+        self.read.load(Ordering::SeqCst)
+    }
+}
+
+/// A JWK set.
+pub(crate) fn set(keys: &[&SigningKey]) -> Value {
+    json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()})
+}
