@@ -79,7 +79,7 @@ fn secure() -> Result<Secure, String> {
 }
 
 /// An error with its causes, each said once.
-fn because(error: &dyn std::error::Error) -> String {
+pub(crate) fn because(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -27,10 +27,6 @@ pub(crate) const MAX_LINES: usize = 600;
 pub(crate) const LONG_FILES: &[(&str, &str)] = &[
     ("src/redaction/rules.rs", "the built-in rules as a table, beside the check of data.yaml's own"),
     ("src/redaction/walk.rs", "one walk with its four outcomes for arguments and for results"),
-    (
-        "src/upstream/http/mod.rs",
-        "one exchange with its sessions, streams and resumption is one state machine",
-    ),
 ];
 
 fn floor(room: &str) -> Option<usize> {

@@ -3,6 +3,7 @@
 mod hear;
 mod lean;
 mod pool;
+mod reach;
 mod reader;
 
 pub(super) use self::{
@@ -10,8 +11,8 @@ pub(super) use self::{
     pool::{Pool, pool},
 };
 use self::{
-    lean::SendError,
-    reader::{ReadError, Reader, is_events},
+    reach::Reach,
+    reader::{ReadError, Reader, is_events, whole},
 };
 use super::{
     call::Call,
@@ -23,12 +24,9 @@ use super::{
     wire::{self, Dialect, Message},
 };
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full};
-use secrecy::{ExposeSecret, SecretString};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -58,11 +56,7 @@ const ASIDE: Duration = Duration::from_secs(5);
 /// One MCP connection: a legacy session, or the stateless counterpart.
 pub(super) struct Http {
     inbox: Inbox,
-    pool: Pool,
-    uri: Uri,
-    /// Of a request in origin form.
-    path: Uri,
-    configured: HeaderMap,
+    reach: Reach,
     session: ArcSwapOption<Session>,
     renewing: tokio::sync::Mutex<()>,
     declared: Value,
@@ -98,21 +92,6 @@ impl From<UpstreamError> for Fault {
     }
 }
 
-/// A failed request, in words without the URL.
-fn because(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
-}
-
 impl Http {
     pub(super) fn new(
         wiring: &Wiring<'_>,
@@ -121,44 +100,11 @@ impl Http {
         signals: Signals,
     ) -> Result<Arc<Self>, String> {
         let deps = wiring.deps;
-        let pool = wiring.pool.ok_or_else(|| "there is no HTTP client".to_owned())?.clone();
-        let mut configured = HeaderMap::new();
-        let mut bare = url.clone();
-        if !url.username().is_empty() || url.password().is_some() {
-            use base64::{Engine as _, engine::general_purpose::STANDARD};
-            let decode =
-                |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-            let pair = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
-            let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
-                .map_err(|_| "the user in the URL cannot be sent".to_owned())?;
-            value.set_sensitive(true);
-            configured.insert(header::AUTHORIZATION, value);
-            if bare.set_username("").is_err() || bare.set_password(None).is_err() {
-                return Err("the URL cannot carry a user".to_owned());
-            }
-        }
-        bare.set_fragment(None);
-        let uri: Uri = bare.as_str().parse().map_err(|_| "the URL cannot be used".to_owned())?;
-        for (key, value) in headers {
-            let key = HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is no header name"))?;
-            let mut value = HeaderValue::try_from(value.expose_secret())
-                .map_err(|_| format!("the value of the header `{key}` cannot be sent"))?;
-            value.set_sensitive(true);
-            configured.insert(key, value);
-        }
-        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-        let host =
-            HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
-        configured.entry(header::HOST).or_insert(host);
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
+        let reach = Reach::new(wiring, url, headers)?;
         let dialect = |era, version| Dialect::new(era, version, &deps.client_name, &deps.client_version);
         Ok(Arc::new(Self {
             inbox: Inbox::new(wiring.config.name.clone(), signals, deps.redact.clone()),
-            pool,
-            uri,
-            path,
-            configured,
+            reach,
             session: ArcSwapOption::empty(),
             renewing: tokio::sync::Mutex::new(()),
             declared: wiring.declared.clone(),
@@ -175,7 +121,7 @@ impl Http {
     }
 
     fn session_of(&self, dialect: Dialect, id: Option<HeaderValue>, with_version: bool) -> Arc<Session> {
-        let mut headers = self.configured.clone();
+        let mut headers = self.reach.headers.clone();
         headers.insert(header::CONTENT_TYPE, JSON);
         headers.insert(header::ACCEPT, BOTH);
         if with_version && let Ok(version) = HeaderValue::from_str(&dialect.version) {
@@ -272,38 +218,11 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response<lean::Answer>, UpstreamError> {
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = method;
-        *request.headers_mut() = headers;
-        let not_reachable = |error: &dyn std::error::Error| {
-            let reason = format!("not reachable: {}", (self.inbox.redact)(&because(error)));
-            self.inbox.signals.close(&reason);
-            UpstreamError::NotSent(reason)
-        };
-        let broken = |error: &dyn std::error::Error| {
-            let reason = (self.inbox.redact)(&because(error));
-            UpstreamError::Lost(format!("the connection broke: {reason}"))
-        };
-        match &self.pool {
-            Pool::Lean(lean) => {
-                *request.uri_mut() = self.path.clone();
-                lean.send(&self.uri, request).await.map_err(|error| match error {
-                    SendError::NotSent(error) => not_reachable(&*error),
-                    SendError::Broken(error) => broken(&error),
-                })
+        self.reach.send(method, headers, body).await.inspect_err(|error| {
+            if let UpstreamError::NotSent(reason) = error {
+                self.inbox.signals.close(reason);
             }
-            Pool::Secure(pool) => {
-                *request.uri_mut() = self.uri.clone();
-                let sent = pool.request(request).await;
-                let sent =
-                    sent.map_err(
-                        |error| {
-                            if error.is_connect() { not_reachable(&error) } else { broken(&error) }
-                        },
-                    )?;
-                Ok(sent.map(lean::Answer::Pooled))
-            }
-        }
+        })
     }
 
     /// What nobody waits for.
@@ -597,35 +516,6 @@ impl Drop for Pending<'_> {
             tokio::spawn(async move { http.aside(Method::POST, &session, message).await });
         }
     }
-}
-
-/// The whole body, never more than the bound.
-async fn whole(mut body: lean::Answer, most: u64) -> Result<Bytes, UpstreamError> {
-    let limit = most.saturating_add(wire::ENVELOPE);
-    let too_large = || UpstreamError::TooLarge(most);
-    if body.size_hint().lower() > limit {
-        return Err(too_large());
-    }
-    let mut first = Bytes::new();
-    let mut gathered: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
-        let Ok(data) = frame.into_data() else { continue };
-        let total = first.len() + gathered.len() + data.len();
-        if u64::try_from(total).unwrap_or(u64::MAX) > limit {
-            return Err(too_large());
-        }
-        if gathered.is_empty() && first.is_empty() {
-            first = data;
-        } else {
-            if gathered.is_empty() {
-                gathered.extend_from_slice(&std::mem::take(&mut first));
-            }
-            gathered.extend_from_slice(&data);
-        }
-    }
-    Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
 }
 
 fn refused(status: StatusCode) -> UpstreamError {

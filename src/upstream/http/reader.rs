@@ -1,7 +1,11 @@
 //! The events of one response, bounded, and the orderly end of its stream.
 
 use super::lean::Answer;
-use crate::upstream::{sse, wire};
+use crate::{
+    outbound::because,
+    upstream::{UpstreamError, sse, wire},
+};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Response, header};
 use http_body::Body as _;
@@ -62,4 +66,33 @@ impl Reader {
             }
         }
     }
+}
+
+/// The whole body, never more than the bound.
+pub(super) async fn whole(mut body: Answer, most: u64) -> Result<Bytes, UpstreamError> {
+    let limit = most.saturating_add(wire::ENVELOPE);
+    let too_large = || UpstreamError::TooLarge(most);
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut gathered: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| UpstreamError::Lost(format!("the connection broke: {}", because(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let total = first.len() + gathered.len() + data.len();
+        if u64::try_from(total).unwrap_or(u64::MAX) > limit {
+            return Err(too_large());
+        }
+        if gathered.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&std::mem::take(&mut first));
+            }
+            gathered.extend_from_slice(&data);
+        }
+    }
+    Ok(if gathered.is_empty() { first } else { Bytes::from(gathered) })
 }

@@ -1,0 +1,103 @@
+//! How one URL of an upstream is reached: its connections, its headers, and failures in words without the URL.
+
+use super::{
+    lean::{self, SendError},
+    pool::Pool,
+};
+use crate::{
+    outbound::because,
+    upstream::{connect::Wiring, deps::Redact, types::UpstreamError},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::Full;
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
+
+/// One URL.
+pub(super) struct Reach {
+    pool: Pool,
+    uri: Uri,
+    /// Of a request in origin form.
+    path: Uri,
+    /// What the configuration adds to every request, and `Host`.
+    pub(super) headers: HeaderMap,
+    redact: Redact,
+}
+
+impl Reach {
+    /// The error says what cannot be sent, without showing it.
+    pub(super) fn new(
+        wiring: &Wiring<'_>,
+        url: &url::Url,
+        configured: &BTreeMap<String, SecretString>,
+    ) -> Result<Self, String> {
+        let pool = wiring.pool.ok_or_else(|| "there is no HTTP client".to_owned())?.clone();
+        let mut headers = HeaderMap::new();
+        let mut bare = url.clone();
+        if !url.username().is_empty() || url.password().is_some() {
+            let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let pair = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
+            let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
+                .map_err(|_| "the user in the URL cannot be sent".to_owned())?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+            if bare.set_username("").is_err() || bare.set_password(None).is_err() {
+                return Err("the URL cannot carry a user".to_owned());
+            }
+        }
+        bare.set_fragment(None);
+        let uri: Uri = bare.as_str().parse().map_err(|_| "the URL cannot be used".to_owned())?;
+        for (key, value) in configured {
+            let key = HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is no header name"))?;
+            let mut value = HeaderValue::try_from(value.expose_secret())
+                .map_err(|_| format!("the value of the header `{key}` cannot be sent"))?;
+            value.set_sensitive(true);
+            headers.insert(key, value);
+        }
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let host =
+            HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
+        headers.entry(header::HOST).or_insert(host);
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
+        Ok(Self { pool, uri, path, headers, redact: wiring.deps.redact.clone() })
+    }
+
+    /// Sends one request and waits for the head of its answer. The reason of an error is redacted.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response<lean::Answer>, UpstreamError> {
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.headers_mut() = headers;
+        let not_reachable = |error: &dyn std::error::Error| {
+            UpstreamError::NotSent(format!("not reachable: {}", (self.redact)(&because(error))))
+        };
+        let broken = |error: &dyn std::error::Error| {
+            UpstreamError::Lost(format!("the connection broke: {}", (self.redact)(&because(error))))
+        };
+        match &self.pool {
+            Pool::Lean(lean) => {
+                *request.uri_mut() = self.path.clone();
+                lean.send(&self.uri, request).await.map_err(|error| match error {
+                    SendError::NotSent(error) => not_reachable(&*error),
+                    SendError::Broken(error) => broken(&error),
+                })
+            }
+            Pool::Secure(pool) => {
+                *request.uri_mut() = self.uri.clone();
+                let sent = pool.request(request).await.map_err(|error| match error.is_connect() {
+                    true => not_reachable(&error),
+                    false => broken(&error),
+                })?;
+                Ok(sent.map(lean::Answer::Pooled))
+            }
+        }
+    }
+}
