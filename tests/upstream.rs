@@ -15,6 +15,8 @@ mod child;
 mod fixture;
 #[path = "upstream/http.rs"]
 mod http;
+#[path = "upstream/oauth.rs"]
+mod oauth;
 #[path = "upstream/stdio.rs"]
 mod stdio;
 #[path = "upstream/support.rs"]

@@ -6,7 +6,7 @@
 use super::{
     call::Call,
     deps::UpstreamDeps,
-    http::{Http, Pool, listen_filter},
+    http::{Http, Means, listen_filter},
     inbox::{Answer, Signals},
     stdio::Stdio,
     types::{Era, ResourceUpdate, UpstreamError},
@@ -41,7 +41,7 @@ pub(super) enum Connection {
 pub(super) struct Wiring<'a> {
     pub(super) config: &'a UpstreamConfig,
     pub(super) deps: &'a UpstreamDeps,
-    pub(super) pool: Option<&'a Pool>,
+    pub(super) means: Option<&'a Means>,
     pub(super) updates: &'a broadcast::Sender<ResourceUpdate>,
     /// Our capabilities, for `initialize`.
     pub(super) declared: Value,

@@ -48,7 +48,7 @@ pub(super) struct Server {
     settled: watch::Sender<bool>,
     main: ArcSwapOption<Connection>,
     own: Pool,
-    http: Result<Option<http::Pool>, String>,
+    http: Result<Option<http::Means>, String>,
     breaker: Breaker,
     slots: Semaphore,
     permits: u32,
@@ -80,7 +80,9 @@ impl Server {
         generation: u64,
     ) -> Arc<Self> {
         let http = match &config.transport {
-            UpstreamTransport::Http { url, .. } => http::pool(url, &deps.timing).map(Some),
+            UpstreamTransport::Http { url, oauth, .. } => {
+                http::Means::new(url, oauth.as_ref(), &deps).map(Some)
+            }
             UpstreamTransport::Stdio { .. } => Ok(None),
         };
         let state = UpstreamState {
@@ -200,8 +202,8 @@ impl Server {
     }
 
     fn wiring(&self, declared: Value) -> Result<Wiring<'_>, String> {
-        let pool = self.http.as_ref().map_err(Clone::clone)?.as_ref();
-        Ok(Wiring { config: &self.config, deps: &self.deps, pool, updates: &self.updates, declared })
+        let means = self.http.as_ref().map_err(Clone::clone)?.as_ref();
+        Ok(Wiring { config: &self.config, deps: &self.deps, means, updates: &self.updates, declared })
     }
 
     async fn attempt(&self) -> Attempt {
@@ -260,8 +262,8 @@ impl Server {
                     () = self.stop.cancelled() => return String::new(),
                 },
                 _ = sweep.tick() => {
-                    if let Ok(Some(pool)) = &self.http {
-                        pool.sweep();
+                    if let Ok(Some(means)) = &self.http {
+                        means.pool.sweep();
                     }
                     for slot in self.own.idle(self.deps.timing.idle) {
                         tokio::spawn(async move { slot.close().await });

@@ -44,7 +44,7 @@ impl Web {
     }
 }
 
-async fn serve(router: Router, at: Option<SocketAddr>) -> Web {
+pub(crate) async fn serve(router: Router, at: Option<SocketAddr>) -> Web {
     let listener = TcpListener::bind(at.unwrap_or(([127, 0, 0, 1], 0).into())).await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

@@ -1,15 +1,13 @@
 //! One upstream over Streamable HTTP, in either era: legacy sessions, or stateless requests with their headers.
 
+mod bearer;
 mod hear;
 mod lean;
 mod pool;
 mod reach;
 mod reader;
 
-pub(super) use self::{
-    hear::listen_filter,
-    pool::{Pool, pool},
-};
+pub(super) use self::{hear::listen_filter, reach::Means};
 use self::{
     reach::Reach,
     reader::{ReadError, Reader, is_events, whole},

@@ -32,7 +32,7 @@ impl Pool {
 }
 
 /// A pool for one upstream; the error says why TLS cannot be had.
-pub(in crate::upstream) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
+pub(super) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     tcp.enforce_http(false);

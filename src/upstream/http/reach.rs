@@ -1,20 +1,45 @@
 //! How one URL of an upstream is reached: its connections, its headers, and failures in words without the URL.
 
 use super::{
+    bearer::Bearer,
     lean::{self, SendError},
-    pool::Pool,
+    pool::{Pool, pool},
 };
 use crate::{
+    config::OauthConfig,
     outbound::because,
-    upstream::{connect::Wiring, deps::Redact, types::UpstreamError},
+    upstream::{
+        connect::Wiring,
+        deps::{Redact, UpstreamDeps},
+        types::UpstreamError,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the connections of one upstream share.
+#[derive(Clone)]
+pub(in crate::upstream) struct Means {
+    pub(in crate::upstream) pool: Pool,
+    bearer: Option<Arc<Bearer>>,
+}
+
+impl Means {
+    /// The error says why TLS cannot be had.
+    pub(in crate::upstream) fn new(
+        url: &url::Url,
+        oauth: Option<&Arc<OauthConfig>>,
+        deps: &UpstreamDeps,
+    ) -> Result<Self, String> {
+        let bearer = oauth.map(|config| Arc::new(Bearer::new(config.clone(), deps.clock.clone())));
+        Ok(Self { pool: pool(url, &deps.timing)?, bearer })
+    }
+}
 
 /// One URL.
 pub(super) struct Reach {
@@ -24,6 +49,8 @@ pub(super) struct Reach {
     path: Uri,
     /// What the configuration adds to every request, and `Host`.
     pub(super) headers: HeaderMap,
+    /// Where it wants an access token.
+    bearer: Option<Arc<Bearer>>,
     redact: Redact,
 }
 
@@ -34,7 +61,8 @@ impl Reach {
         url: &url::Url,
         configured: &BTreeMap<String, SecretString>,
     ) -> Result<Self, String> {
-        let pool = wiring.pool.ok_or_else(|| "there is no HTTP client".to_owned())?.clone();
+        let Means { pool, bearer } =
+            wiring.means.ok_or_else(|| "there is no HTTP client".to_owned())?.clone();
         let mut headers = HeaderMap::new();
         let mut bare = url.clone();
         if !url.username().is_empty() || url.password().is_some() {
@@ -63,17 +91,45 @@ impl Reach {
         headers.entry(header::HOST).or_insert(host);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
-        Ok(Self { pool, uri, path, headers, redact: wiring.deps.redact.clone() })
+        Ok(Self { pool, uri, path, headers, bearer, redact: wiring.deps.redact.clone() })
     }
 
     /// Sends one request and waits for the head of its answer. The reason of an error is redacted.
     pub(super) async fn send(
         &self,
         method: Method,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response<lean::Answer>, UpstreamError> {
-        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let body = Bytes::from(body);
+        let Some(bearer) = &self.bearer else { return self.send_as_is(method, headers, body).await };
+        let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
+        headers.insert(header::AUTHORIZATION, token.header.clone());
+        let answer = self.send_as_is(method.clone(), headers.clone(), body.clone()).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            token.taken();
+            return Ok(answer);
+        }
+        if !bearer.refused(&token) {
+            return Ok(answer);
+        }
+        // What was refused was not looked at, so it may be sent again.
+        let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
+        headers.insert(header::AUTHORIZATION, token.header.clone());
+        let answer = self.send_as_is(method, headers, body).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            token.taken();
+        }
+        Ok(answer)
+    }
+
+    async fn send_as_is(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<lean::Answer>, UpstreamError> {
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         let not_reachable = |error: &dyn std::error::Error| {
