@@ -12,6 +12,7 @@ mod http;
 mod inbox;
 mod listing;
 mod pool;
+mod scan;
 mod server;
 mod set;
 mod sse;
