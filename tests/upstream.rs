@@ -21,6 +21,8 @@ mod oauth;
 mod stdio;
 #[path = "upstream/support.rs"]
 mod support;
+#[path = "upstream/two_urls.rs"]
+mod two_urls;
 #[path = "upstream/web.rs"]
 mod web;
 

@@ -1,6 +1,9 @@
 //! One call under way: its request, its caller, and the clock that stands still while a person is asked.
 
-use super::types::{CallRelay, CallerKey, Era, UpstreamRequest};
+use super::{
+    types::{CallRelay, CallerKey, Era, UpstreamRequest},
+    wire::Dialect,
+};
 use crate::model::{RetryPlan, RpcError, TraceId, code};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -53,6 +56,15 @@ impl Call {
             era: Era::Modern,
         };
         Self::build(request, Arc::new(Nobody), None, false)
+    }
+
+    /// Of the legacy era, with the capabilities that are declared.
+    pub(super) fn initialize(declared: &Value, dialect: &Dialect, timeout: Duration) -> Self {
+        let mut params = Map::new();
+        params.insert("protocolVersion".to_owned(), Value::String(dialect.version.to_string()));
+        params.insert("capabilities".to_owned(), declared.clone());
+        params.insert("clientInfo".to_owned(), Value::clone(&dialect.client_info));
+        Self::internal("initialize", params, timeout)
     }
 
     fn build(

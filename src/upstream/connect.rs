@@ -6,18 +6,23 @@
 use super::{
     call::Call,
     deps::UpstreamDeps,
-    http::{Http, Means, listen_filter},
+    http::{Fault, Http, Means, TwoUrls, listen_filter},
     inbox::{Answer, Signals},
     stdio::Stdio,
     types::{Era, ResourceUpdate, UpstreamError},
     wire::{self, Dialect},
 };
 use crate::{
-    config::{UpstreamConfig, UpstreamTransport},
+    config::{HttpWire, UpstreamConfig, UpstreamTransport},
     model::{RpcError, code},
 };
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{broadcast, oneshot, watch};
 
 /// What the other side said of itself.
@@ -35,6 +40,8 @@ pub(super) struct Hello {
 pub(super) enum Connection {
     Stdio(Arc<Stdio>, Dialect),
     Http(Arc<Http>),
+    /// HTTP+SSE of 2024-11-05.
+    TwoUrls(Arc<TwoUrls>),
 }
 
 /// What it takes to connect.
@@ -237,20 +244,19 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
 async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> Answer {
     let deps = wiring.deps;
     let dialect = Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version);
-    let mut params = Map::new();
-    params.insert("protocolVersion".to_owned(), Value::String(wire::LEGACY.to_owned()));
-    params.insert("capabilities".to_owned(), wiring.declared.clone());
-    params.insert("clientInfo".to_owned(), Value::clone(&dialect.client_info));
-    let call = Arc::new(Call::internal("initialize", params, deps.timing.handshake));
+    let call = Arc::new(Call::initialize(&wiring.declared, &dialect, deps.timing.handshake));
     let result = stdio.request(&call, &dialect).await?;
     stdio.notify(wire::notification("notifications/initialized", &json!({}))).await;
     Ok(result)
 }
 
 async fn connect_http(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connection, Hello), Refusal> {
-    let UpstreamTransport::Http { url, headers, .. } = &wiring.config.transport else {
+    let UpstreamTransport::Http { url, headers, wire, .. } = &wiring.config.transport else {
         return Err("no URL".to_owned().into());
     };
+    if *wire == HttpWire::Sse {
+        return connect_two_urls(wiring, url, headers).await.map_err(Refusal::Because);
+    }
     let timing = &wiring.deps.timing;
     let http = Http::new(wiring, url, headers, signals(wiring))?;
     if hint != Some(Era::Legacy) {
@@ -268,8 +274,24 @@ async fn connect_http(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connect
     }
     match http.initialize(timing.handshake).await {
         Ok(result) => Ok((Connection::Http(http), hello(Era::Legacy, result))),
-        Err(error) => Err(error.to_string().into()),
+        // 2025-03-26, "Backwards Compatibility": a server of before does not know the POST.
+        Err(Fault::Refused(status)) if *wire == HttpWire::Auto => {
+            let older = connect_two_urls(wiring, url, headers).await;
+            older.map_err(|why| {
+                format!("HTTP status {status} to `initialize`; and not HTTP+SSE either: {why}").into()
+            })
+        }
+        Err(fault) => Err(fault.plain().to_string().into()),
     }
+}
+
+async fn connect_two_urls(
+    wiring: &Wiring<'_>,
+    url: &url::Url,
+    headers: &BTreeMap<String, SecretString>,
+) -> Result<(Connection, Hello), String> {
+    let (connection, result) = TwoUrls::open(wiring, url, headers, signals(wiring)).await?;
+    Ok((Connection::TwoUrls(connection), hello(Era::Legacy, result)))
 }
 
 impl Connection {
@@ -277,6 +299,7 @@ impl Connection {
         match self {
             Self::Stdio(stdio, _) => stdio.signals(),
             Self::Http(http) => http.signals(),
+            Self::TwoUrls(two) => two.signals(),
         }
     }
 
@@ -285,6 +308,7 @@ impl Connection {
         match self {
             Self::Stdio(stdio, dialect) => stdio.request(call, dialect).await,
             Self::Http(http) => http.request(call).await,
+            Self::TwoUrls(two) => two.request(call).await,
         }
     }
 
@@ -293,6 +317,7 @@ impl Connection {
         match self {
             Self::Stdio(stdio, _) => stdio.close().await,
             Self::Http(http) => http.close().await,
+            Self::TwoUrls(two) => two.close(),
         }
     }
 
@@ -305,6 +330,8 @@ impl Connection {
     ) -> Option<oneshot::Receiver<()>> {
         match self {
             Self::Http(http) => Some(http.listen(hello.capabilities.clone(), watched)),
+            // All it says comes on the one stream.
+            Self::TwoUrls(_) => None,
             Self::Stdio(stdio, dialect) => match dialect.era {
                 // A legacy child tells without being asked.
                 Era::Legacy => None,

@@ -29,6 +29,8 @@ pub(super) trait Link: Send + Sync {
 pub(super) struct Signals {
     /// A list changed.
     pub(super) changed: Notify,
+    /// There is a new session: what the old one was asked to tell must be asked again, and its lists may have changed.
+    pub(super) renewed: Notify,
     /// Why the connection ended, once it has.
     closed: watch::Sender<Option<Arc<str>>>,
     /// Resources that changed.
@@ -37,7 +39,7 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new(updates: broadcast::Sender<ResourceUpdate>) -> Self {
-        Self { changed: Notify::new(), closed: watch::Sender::new(None), updates }
+        Self { changed: Notify::new(), renewed: Notify::new(), closed: watch::Sender::new(None), updates }
     }
 
     /// The first reason stays.

@@ -261,6 +261,10 @@ impl Server {
                     reason = signals.closed() => break reason.to_string(),
                     () = self.stop.cancelled() => return String::new(),
                 },
+                () = signals.renewed.notified() => {
+                    self.watch_again(connection, hello.era).await;
+                    signals.changed.notify_one();
+                }
                 _ = sweep.tick() => {
                     if let Ok(Some(means)) = &self.http {
                         means.pool.sweep();

@@ -1,15 +1,20 @@
 //! Server-sent events, read as they come and never beyond a bound.
 
+use super::scan::IdScan;
 use std::time::Duration;
 
-/// One event with its last id and whatever `retry` came with it.
+/// One event with its last id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) data: Vec<u8>,
     pub(super) id: Option<String>,
+    /// It was called `endpoint` (2024-11-05).
+    pub(super) is_endpoint: bool,
+    /// It was beyond the bound and is not here; whom it would have answered, where that can be told.
+    pub(super) skipped: Option<Option<u64>>,
 }
 
-/// One event grew beyond the bound.
+/// One event grew beyond the bound. Who reads on skips it, and is told of it again at its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
@@ -24,6 +29,11 @@ pub(super) struct Parser {
     scanned: usize,
     data: Vec<u8>,
     has_data: bool,
+    is_endpoint: bool,
+    /// An event beyond the bound is read away.
+    skipping: Option<IdScan>,
+    /// Of the line that is being skipped the beginning is gone.
+    cut: bool,
     id: Option<String>,
     retry: Option<Duration>,
     begun: bool,
@@ -38,6 +48,9 @@ impl Parser {
             scanned: 0,
             data: Vec::new(),
             has_data: false,
+            is_endpoint: false,
+            skipping: None,
+            cut: false,
             id: None,
             retry: None,
             begun: false,
@@ -73,6 +86,14 @@ impl Parser {
             self.start = after;
             self.scanned = after;
             let line = self.pending.get(from..to).unwrap_or_default();
+            if let Some(scan) = &mut self.skipping {
+                if std::mem::take(&mut self.cut) || !line.is_empty() {
+                    scan.push(line);
+                    continue;
+                }
+                let skipped = self.skipping.take().map(|scan| scan.id());
+                return Ok(Some(Event { skipped, ..Event::default() }));
+            }
             if line.is_empty() {
                 if let Some(event) = self.dispatch() {
                     return Ok(Some(event));
@@ -86,13 +107,17 @@ impl Parser {
             match name {
                 b"data" => {
                     if self.data.len().saturating_add(value.len()) > self.limit {
-                        return Err(TooLong);
+                        let mut scan = IdScan::default();
+                        scan.push(&std::mem::take(&mut self.data));
+                        scan.push(value);
+                        return Err(self.skip(scan));
                     }
                     if std::mem::replace(&mut self.has_data, true) {
                         self.data.push(b'\n');
                     }
                     self.data.extend_from_slice(value);
                 }
+                b"event" => self.is_endpoint = value == b"endpoint",
                 b"id" if value.len() <= 1024 && !value.contains(&0) => {
                     self.id = String::from_utf8(value.to_vec()).ok();
                 }
@@ -105,16 +130,38 @@ impl Parser {
                 _ => {}
             }
         }
-        if self.pending.len().saturating_sub(self.start) > self.limit.saturating_add(64) {
-            return Err(TooLong);
+        let begins = self.skipping.is_none();
+        if begins && self.pending.len().saturating_sub(self.start) <= self.limit.saturating_add(64) {
+            return Ok(None);
         }
-        Ok(None)
+        let mut scan = self.skipping.take().unwrap_or_default();
+        if begins {
+            scan.push(&std::mem::take(&mut self.data));
+        }
+        // A CR at the end may be the first half of a line's end.
+        let stays = usize::from(self.pending.last() == Some(&b'\r'));
+        let end = self.pending.len().saturating_sub(stays).max(self.start);
+        let rest = self.pending.get(self.start..end).unwrap_or_default();
+        self.cut |= !rest.is_empty();
+        scan.push(rest);
+        self.pending.drain(..end);
+        (self.start, self.scanned) = (0, 0);
+        let too_long = self.skip(scan);
+        if begins { Err(too_long) } else { Ok(None) }
+    }
+
+    fn skip(&mut self, scan: IdScan) -> TooLong {
+        self.skipping = Some(scan);
+        (self.has_data, self.is_endpoint) = (false, false);
+        TooLong
     }
 
     fn dispatch(&mut self) -> Option<Event> {
         let data = std::mem::take(&mut self.data);
         let has_data = std::mem::take(&mut self.has_data);
-        (has_data || self.id.is_some()).then(|| Event { data, id: self.id.clone() })
+        let is_endpoint = std::mem::take(&mut self.is_endpoint);
+        let event = || Event { data, id: self.id.clone(), is_endpoint, skipped: None };
+        (has_data || self.id.is_some()).then(event)
     }
 
     /// Start and end of the next line without its end, and where the one after begins. A CR that is the last
@@ -175,6 +222,48 @@ mod tests {
         let mut parser = Parser::new(100);
         parser.push(&b"data: 0123456789012345678901234567890123456789\n".repeat(4));
         assert_eq!(parser.next(), Err(TooLong));
+    }
+
+    #[test]
+    fn who_reads_on_is_told_whom_it_would_have_answered() {
+        let long = "x".repeat(300);
+        let check = |text: String, expect: Option<u64>| {
+            for size in [1, 7, 64, text.len()] {
+                let mut parser = Parser::new(100);
+                let mut found = Vec::new();
+                let mut overflows = 0;
+                for chunk in text.as_bytes().chunks(size) {
+                    parser.push(chunk);
+                    loop {
+                        match parser.next() {
+                            Ok(Some(event)) => found.push((event.data, event.skipped)),
+                            Ok(None) => break,
+                            Err(TooLong) => overflows += 1,
+                        }
+                    }
+                    assert!(parser.pending.len() <= 200 + size, "{}", parser.pending.len());
+                }
+                assert_eq!(overflows, 1, "{text}");
+                assert_eq!(found, [(Vec::new(), Some(expect)), (b"after".to_vec(), None)], "{size} {text}");
+            }
+        };
+        check(format!("data: {{\"result\":\"{long}\",\"id\":5}}\n\ndata: after\n\n"), Some(5));
+        check(
+            format!("event: message\r\ndata: {{\"id\":6,\"result\":\"{long}\"}}\r\n\r\ndata: after\r\n\r\n"),
+            Some(6),
+        );
+        let lines = "data: 0123456789012345678901234567890123456789\n".repeat(4);
+        check(format!("{lines}data: {{\"id\":7}}\n\ndata: after\n\n"), Some(7));
+        check(format!("data: {long}\n\ndata: after\n\n"), None);
+    }
+
+    #[test]
+    fn an_endpoint_is_told_from_a_message() {
+        let mut parser = Parser::new(100);
+        parser.push(b"event: endpoint\ndata: /m?s=1\n\nevent: message\ndata: {}\n\ndata: {}\n\n");
+        let kinds: Vec<bool> =
+            std::iter::from_fn(|| parser.next().unwrap()).map(|event| event.is_endpoint).collect();
+        assert_eq!(kinds, [true, false, false]);
     }
 
     #[test]

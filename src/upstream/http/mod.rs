@@ -6,8 +6,9 @@ mod lean;
 mod pool;
 mod reach;
 mod reader;
+mod two_urls;
 
-pub(super) use self::{hear::listen_filter, reach::Means};
+pub(super) use self::{hear::listen_filter, reach::Means, two_urls::TwoUrls};
 use self::{
     reach::Reach,
     reader::{ReadError, Reader, is_events, whole},
@@ -25,7 +26,7 @@ use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use secrecy::SecretString;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -78,10 +79,23 @@ pub(super) struct Session {
     headers: HeaderMap,
 }
 
-enum Fault {
+pub(super) enum Fault {
     /// The session is unknown over there; the request was not looked at.
     SessionGone,
+    /// A status that says the request was not understood, and nothing else.
+    Refused(StatusCode),
     Failed(UpstreamError),
+}
+
+impl Fault {
+    /// What it is to a caller.
+    pub(super) fn plain(self) -> UpstreamError {
+        match self {
+            Self::SessionGone => UpstreamError::Malformed("HTTP status 404".to_owned()),
+            Self::Refused(status) => UpstreamError::Malformed(format!("HTTP status {status}")),
+            Self::Failed(error) => error,
+        }
+    }
 }
 
 impl From<UpstreamError> for Fault {
@@ -136,7 +150,7 @@ impl Http {
         let [_, modern] = &self.dialects;
         let session = self.session_of(modern.clone(), None, true);
         let result = self.exchange(call, &session).await;
-        let (value, _) = result.map_err(Self::plain)?;
+        let (value, _) = result.map_err(Fault::plain)?;
         if value.get("supportedVersions").and_then(Value::as_array).is_some() {
             self.session.store(Some(session));
         }
@@ -144,15 +158,11 @@ impl Http {
     }
 
     /// `initialize` and `notifications/initialized`; on success the connection is legacy.
-    pub(super) async fn initialize(self: &Arc<Self>, timeout: Duration) -> Answer {
+    pub(super) async fn initialize(self: &Arc<Self>, timeout: Duration) -> Result<Value, Fault> {
         let [legacy, _] = &self.dialects;
         let opening = self.session_of(legacy.clone(), None, false);
-        let mut params = Map::new();
-        params.insert("protocolVersion".to_owned(), Value::String(wire::LEGACY.to_owned()));
-        params.insert("capabilities".to_owned(), self.declared.clone());
-        params.insert("clientInfo".to_owned(), Value::clone(&legacy.client_info));
-        let call = Arc::new(Call::internal("initialize", params, timeout));
-        let (result, id) = self.exchange(&call, &opening).await.map_err(Self::plain)?;
+        let call = Arc::new(Call::initialize(&self.declared, legacy, timeout));
+        let (result, id) = self.exchange(&call, &opening).await?;
         let version = super::connect::legacy_version(&result).map_err(UpstreamError::Malformed)?;
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
@@ -160,13 +170,6 @@ impl Http {
         self.aside(Method::POST, &session, ready).await;
         self.session.store(Some(session));
         Ok(result)
-    }
-
-    fn plain(fault: Fault) -> UpstreamError {
-        match fault {
-            Fault::SessionGone => UpstreamError::Malformed("HTTP status 404".to_owned()),
-            Fault::Failed(error) => error,
-        }
     }
 
     /// Sends one request and waits for its answer. A lost session is renewed once without the caller noticing.
@@ -177,11 +180,11 @@ impl Http {
         };
         match self.exchange(call, &session).await {
             Ok((value, _)) => Ok(value),
-            Err(Fault::Failed(error)) => Err(error),
+            Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
             Err(Fault::SessionGone) => {
                 call.set_sent(false);
                 let session = Box::pin(self.renew(&session)).await?;
-                self.exchange(call, &session).await.map(|(value, _)| value).map_err(Self::plain)
+                self.exchange(call, &session).await.map(|(value, _)| value).map_err(Fault::plain)
             }
         }
     }
@@ -198,7 +201,7 @@ impl Http {
             tokio::time::timeout(self.timing.handshake, self.initialize(self.timing.handshake)).await;
         let failed = match started {
             Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(fault)) => Some(fault.plain().to_string()),
             Err(_) => Some("no answer to `initialize`".to_owned()),
         };
         if let Some(reason) = failed {
@@ -206,7 +209,7 @@ impl Http {
             self.inbox.signals.close(&reason);
             return Err(UpstreamError::NotSent(reason));
         }
-        self.inbox.signals.changed.notify_one();
+        self.inbox.signals.renewed.notify_one();
         self.session.load_full().ok_or_else(|| UpstreamError::NotSent("not connected".to_owned()))
     }
 
@@ -320,7 +323,7 @@ impl Http {
         let bytes = match whole(response.into_body(), limit).await {
             Ok(bytes) => bytes,
             Err(error) if status.is_success() => return Err(error.into()),
-            Err(_) => return Err(refused(status).into()),
+            Err(_) => return Err(refused(status)),
         };
         match wire::parse(&bytes) {
             Ok(messages) => {
@@ -347,12 +350,12 @@ impl Http {
                 match answer {
                     Some(Ok(value)) if status.is_success() => Ok((value, fresh)),
                     Some(Err(error)) => Err(UpstreamError::Rpc(error).into()),
-                    Some(Ok(_)) => Err(refused(status).into()),
+                    Some(Ok(_)) => Err(refused(status)),
                     None => Err(UpstreamError::Malformed("an answer to something else".to_owned()).into()),
                 }
             }
             Err(reason) if status.is_success() => Err(UpstreamError::Malformed(reason).into()),
-            Err(_) => Err(refused(status).into()),
+            Err(_) => Err(refused(status)),
         }
     }
 
@@ -516,10 +519,10 @@ impl Drop for Pending<'_> {
     }
 }
 
-fn refused(status: StatusCode) -> UpstreamError {
+fn refused(status: StatusCode) -> Fault {
     if status.is_server_error() {
-        UpstreamError::Lost(format!("HTTP status {status}"))
+        Fault::Failed(UpstreamError::Lost(format!("HTTP status {status}")))
     } else {
-        UpstreamError::Malformed(format!("HTTP status {status}"))
+        Fault::Refused(status)
     }
 }

@@ -77,7 +77,7 @@ impl Reach {
             }
         }
         bare.set_fragment(None);
-        let uri: Uri = bare.as_str().parse().map_err(|_| "the URL cannot be used".to_owned())?;
+        let (uri, path) = parts(&bare)?;
         for (key, value) in configured {
             let key = HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is no header name"))?;
             let mut value = HeaderValue::try_from(value.expose_secret())
@@ -89,9 +89,21 @@ impl Reach {
         let host =
             HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
         headers.entry(header::HOST).or_insert(host);
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
         Ok(Self { pool, uri, path, headers, bearer, redact: wiring.deps.redact.clone() })
+    }
+
+    /// Another URL of the same origin, reached in the same way.
+    pub(super) fn beside(&self, url: &url::Url) -> Result<Self, String> {
+        let mut bare = url.clone();
+        // `headers` has who is named in the configured one.
+        if bare.set_username("").is_err() || bare.set_password(None).is_err() {
+            return Err("the URL cannot be used".to_owned());
+        }
+        bare.set_fragment(None);
+        let (uri, path) = parts(&bare)?;
+        let Self { pool, headers, bearer, redact, .. } = self;
+        let (pool, headers, bearer, redact) = (pool.clone(), headers.clone(), bearer.clone(), redact.clone());
+        Ok(Self { pool, uri, path, headers, bearer, redact })
     }
 
     /// Sends one request and waits for the head of its answer. The reason of an error is redacted.
@@ -156,4 +168,12 @@ impl Reach {
             }
         }
     }
+}
+
+/// A URL as a request names it: whole, and in origin form.
+fn parts(url: &url::Url) -> Result<(Uri, Uri), String> {
+    let uri: Uri = url.as_str().parse().map_err(|_| "the URL cannot be used".to_owned())?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path: Uri = path.parse().map_err(|_| "the URL's path cannot be sent".to_owned())?;
+    Ok((uri, path))
 }

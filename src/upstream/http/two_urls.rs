@@ -1,0 +1,400 @@
+//! One upstream over HTTP+SSE as 2024-11-05 has it: an event stream on which everything comes, and another URL, told on
+//! that stream, to which everything is sent.
+//!
+//! The session is the stream. Where it breaks, what was in flight is lost, and a new one is opened before anybody is told
+//! that the upstream is down.
+
+use super::{
+    ASIDE, BOTH, EVENTS, JSON, TRACEPARENT, VERSION,
+    reach::Reach,
+    reader::{ReadError, Reader, is_events, whole},
+};
+use crate::upstream::{
+    call::{Call, LARGEST_PAGE},
+    connect::{Wiring, legacy_version},
+    deps::Timing,
+    inbox::{Answer, Inbox, Link, Signals},
+    sse::Event,
+    types::{Era, UpstreamError},
+    wire::{self, Dialect, Message},
+};
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The longest endpoint.
+const LONGEST_ENDPOINT: usize = 4096;
+/// How much is read of what a server says to a POST beside its status.
+const ACKNOWLEDGEMENT: u64 = 64 * 1024;
+/// How long a POST may take at most to be acknowledged.
+const LONGEST_POST: Duration = Duration::from_secs(3_600);
+
+/// One connection.
+pub(in crate::upstream) struct TwoUrls {
+    inbox: Inbox,
+    url: url::Url,
+    reach: Reach,
+    /// None while it is opened anew.
+    stream: watch::Sender<Option<Arc<Stream>>>,
+    declared: Value,
+    dialect: Dialect,
+    next: AtomicU64,
+    max_result: u64,
+    stop: CancellationToken,
+    timing: Timing,
+}
+
+impl Drop for TwoUrls {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// One event stream, and where to send what.
+#[derive(Clone)]
+struct Stream {
+    post: Arc<Reach>,
+    headers: HeaderMap,
+    dialect: Dialect,
+    ended: CancellationToken,
+    /// Nobody reads the stream any longer than somebody has this.
+    _reading: Arc<DropGuard>,
+}
+
+impl TwoUrls {
+    /// Connects and shakes hands. The error has no URL in it.
+    pub(in crate::upstream) async fn open(
+        wiring: &Wiring<'_>,
+        url: &url::Url,
+        headers: &BTreeMap<String, SecretString>,
+        signals: Signals,
+    ) -> Result<(Arc<Self>, Value), String> {
+        let deps = wiring.deps;
+        let two = Arc::new(Self {
+            inbox: Inbox::new(wiring.config.name.clone(), signals, deps.redact.clone()),
+            url: url.clone(),
+            reach: Reach::new(wiring, url, headers)?,
+            stream: watch::Sender::new(None),
+            declared: wiring.declared.clone(),
+            dialect: Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version),
+            next: AtomicU64::new(1),
+            max_result: wiring.config.max_result_bytes,
+            stop: CancellationToken::new(),
+            timing: deps.timing.clone(),
+        });
+        let result = two.begin().await?;
+        Ok((two, result))
+    }
+
+    pub(in crate::upstream) fn signals(&self) -> &Signals {
+        &self.inbox.signals
+    }
+
+    /// Opens a stream, learns the endpoint, and shakes hands over both.
+    async fn begin(self: &Arc<Self>) -> Result<Value, String> {
+        let limit = self.timing.handshake;
+        let shaken = tokio::time::timeout(limit, async {
+            let mut headers = self.reach.headers.clone();
+            headers.insert(header::ACCEPT, EVENTS);
+            let response = self.reach.send(Method::GET, headers, Vec::new()).await;
+            let response = response.map_err(|error| error.to_string())?;
+            if !is_events(&response) {
+                return Err(format!("HTTP status {} and no event stream", response.status()));
+            }
+            let most = self.max_result.max(LARGEST_PAGE);
+            let mut reader = Reader::new(response.into_body(), most);
+            let post = self.endpoint(&mut reader).await?;
+            let mut headers = post.headers.clone();
+            headers.insert(header::CONTENT_TYPE, JSON);
+            headers.insert(header::ACCEPT, BOTH);
+            let ended = CancellationToken::new();
+            let reading = self.stop.child_token();
+            let guard = Arc::new(reading.clone().drop_guard());
+            let (dialect, post) = (self.dialect.clone(), Arc::new(post));
+            let opening = Stream { post, headers, dialect, ended: ended.clone(), _reading: guard };
+            tokio::spawn(read(Arc::downgrade(self), reader, reading, ended));
+            self.shake_hands(Arc::new(opening)).await
+        });
+        shaken.await.unwrap_or_else(|_| {
+            Err(format!("no event stream and handshake within {}", humantime::format_duration(limit)))
+        })
+    }
+
+    /// The URL that the first event names: on the origin that the configuration names, and nowhere else, for what is sent
+    /// there has the configured headers with it.
+    async fn endpoint(&self, reader: &mut Reader) -> Result<Reach, String> {
+        let first = loop {
+            match reader.next().await {
+                Ok(Some(event)) if event.is_endpoint => break event.data,
+                Ok(Some(event)) if event.data.is_empty() && event.skipped.is_none() => {}
+                Ok(Some(_)) | Err(ReadError::TooLong) => {
+                    return Err("its first event is not `endpoint`".to_owned());
+                }
+                Ok(None) | Err(ReadError::Broken) => {
+                    return Err("the event stream ended before it named an endpoint".to_owned());
+                }
+            }
+        };
+        let text = std::str::from_utf8(&first).ok().filter(|text| text.len() <= LONGEST_ENDPOINT);
+        let url = text.and_then(|text| self.url.join(text.trim()).ok());
+        let url = url.ok_or_else(|| "the endpoint it names is no URL".to_owned())?;
+        if url.origin() != self.url.origin() {
+            return Err("the endpoint it names is on another origin: nothing is sent there".to_owned());
+        }
+        self.reach.beside(&url)
+    }
+
+    async fn shake_hands(self: &Arc<Self>, opening: Arc<Stream>) -> Result<Value, String> {
+        let call = Arc::new(Call::initialize(&self.declared, &self.dialect, self.timing.handshake));
+        let result = self.exchange(&call, &opening).await.map_err(|error| error.to_string())?;
+        let version = legacy_version(&result)?;
+        let mut stream = Stream::clone(&opening);
+        stream.dialect.version = version.into();
+        // Servers of before 2025-06-18 know no such header.
+        if version >= "2025-06-18" {
+            stream.headers.insert(VERSION, HeaderValue::from_static(version));
+        }
+        let ready = wire::notification("notifications/initialized", &json!({}));
+        self.aside(&stream, ready).await;
+        self.stream.send_replace(Some(Arc::new(stream)));
+        // Had it ended before, nobody would have seen it in use.
+        if opening.ended.is_cancelled() {
+            return Err("the event stream ended at once".to_owned());
+        }
+        Ok(result)
+    }
+
+    /// The stream to be used; where it is being opened anew, after that.
+    async fn stream(&self) -> Result<Arc<Stream>, UpstreamError> {
+        let usable = |stream: &Option<Arc<Stream>>| stream.as_ref().is_some_and(|s| !s.ended.is_cancelled());
+        let mut streams = self.stream.subscribe();
+        tokio::select! {
+            biased;
+            stream = streams.wait_for(usable) => {
+                let gone = || UpstreamError::NotSent("the event stream is gone".to_owned());
+                stream.ok().and_then(|stream| stream.clone()).ok_or_else(gone)
+            }
+            reason = self.inbox.signals.closed() => Err(UpstreamError::NotSent(reason.to_string())),
+        }
+    }
+
+    /// Sends one request and waits for its answer. Dropping it tells the upstream.
+    pub(in crate::upstream) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+        let stream = self.stream().await?;
+        self.exchange(call, &stream).await
+    }
+
+    async fn exchange(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> Answer {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = wire::request(id, call, &stream.dialect);
+        let mut headers = stream.headers.clone();
+        if let Some(value) = call.traceparent.as_deref().and_then(|t| HeaderValue::from_str(t).ok()) {
+            headers.insert(TRACEPARENT, value);
+        }
+        let answer = self.inbox.expect(id, call);
+        let pending = Pending { two: self, stream, id, cancellable: call.request.method != "initialize" };
+        // Whoever marked the stream as ended has failed, or will not fail, what was expected by then.
+        if stream.ended.is_cancelled() {
+            return Err(UpstreamError::NotSent("the event stream is gone".to_owned()));
+        }
+        call.set_sent(true);
+        // The answer may come before the POST is acknowledged, and must not wait for that.
+        let patience = call.request.timeout.min(LONGEST_POST);
+        tokio::spawn(self.clone().post(stream.clone(), headers, body, id, patience));
+        let outcome = answer.await;
+        drop(pending);
+        let outcome =
+            outcome.unwrap_or_else(|_| Err(UpstreamError::Lost("the event stream is gone".to_owned())));
+        if let Err(UpstreamError::NotSent(_)) = &outcome {
+            call.set_sent(false);
+        }
+        outcome
+    }
+
+    /// Sends a request; only that it was not taken is of interest.
+    async fn post(
+        self: Arc<Self>,
+        stream: Arc<Stream>,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        id: u64,
+        patience: Duration,
+    ) {
+        let posting = async {
+            let response = stream.post.send(Method::POST, headers, body).await?;
+            let status = response.status();
+            // Read to its end, so that the connection can serve again.
+            drop(whole(response.into_body(), ACKNOWLEDGEMENT).await);
+            if status.is_success() {
+                return Ok(());
+            }
+            Err(match status {
+                // The session is unknown over there.
+                StatusCode::NOT_FOUND | StatusCode::GONE => {
+                    stream.ended.cancel();
+                    UpstreamError::NotSent(format!("HTTP status {status}"))
+                }
+                _ if status.is_server_error() => UpstreamError::Lost(format!("HTTP status {status}")),
+                _ => UpstreamError::Malformed(format!("HTTP status {status}")),
+            })
+        };
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(patience, posting) => outcome,
+            () = self.stop.cancelled() => return,
+        };
+        if let Ok(Err(error)) = outcome {
+            self.inbox.deliver(id, Err(error));
+        }
+    }
+
+    /// What nobody waits for.
+    async fn aside(&self, stream: &Stream, message: Vec<u8>) {
+        let sent =
+            tokio::time::timeout(ASIDE, stream.post.send(Method::POST, stream.headers.clone(), message))
+                .await;
+        if !matches!(&sent, Ok(Ok(response)) if response.status().is_success()) {
+            tracing::debug!(upstream = %self.inbox.upstream, "a message could not be delivered");
+        }
+    }
+
+    fn heard(self: &Arc<Self>, event: &Event) {
+        if let Some(id) = event.skipped {
+            return self.too_large(id);
+        }
+        if event.is_endpoint || event.data.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        let length = u64::try_from(event.data.len()).unwrap_or(u64::MAX);
+        match wire::parse(&event.data) {
+            Ok(messages) => {
+                for message in messages {
+                    match message {
+                        Message::Response { id: Some(id), outcome } => {
+                            let limit = self.inbox.largest_answer(id, self.max_result);
+                            if limit.is_some_and(|limit| length > limit.saturating_add(wire::ENVELOPE)) {
+                                self.too_large(Some(id));
+                            } else {
+                                self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
+                            }
+                        }
+                        Message::Response { id: None, outcome } => {
+                            let code = outcome.err().map_or(0, |error| error.code);
+                            tracing::warn!(upstream = %self.inbox.upstream, code, "an answer without an id");
+                        }
+                        other @ (Message::Request { .. } | Message::Notification { .. }) => {
+                            self.inbox.take(self, other, None);
+                        }
+                    }
+                }
+            }
+            Err(reason) => {
+                tracing::warn!(upstream = %self.inbox.upstream, reason, "an event that is no message");
+            }
+        }
+    }
+
+    fn too_large(&self, id: Option<u64>) {
+        tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, "an event is too large");
+        if let Some(id) = id {
+            self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result)));
+        }
+    }
+
+    /// The stream that was in use has ended.
+    fn renew(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            tracing::info!(upstream = %self.inbox.upstream, "the event stream ended: a new one");
+            let begun = tokio::select! {
+                begun = self.begin() => begun,
+                () = self.stop.cancelled() => return,
+            };
+            match begun {
+                Ok(_) => self.inbox.signals.renewed.notify_one(),
+                Err(reason) => {
+                    let reason = (self.inbox.redact)(&reason);
+                    let reason = format!("the event stream ended and cannot be opened again: {reason}");
+                    self.inbox.signals.close(&reason);
+                }
+            }
+        })
+    }
+
+    /// Ends the stream, and with it the session over there.
+    pub(in crate::upstream) fn close(&self) {
+        self.inbox.signals.close("shut down");
+        self.stop.cancel();
+        self.stream.send_replace(None);
+    }
+}
+
+/// Reads a stream to its end, and sees to what follows that.
+async fn read(weak: Weak<TwoUrls>, mut reader: Reader, reading: CancellationToken, ended: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = reading.cancelled() => return,
+            () = ended.cancelled() => break,
+            next = reader.next() => next,
+        };
+        let Some(two) = weak.upgrade() else { return };
+        match next {
+            Ok(Some(event)) => two.heard(&event),
+            // It is told of again at its end, with whom it would have answered.
+            Err(ReadError::TooLong) => {}
+            Ok(None) | Err(ReadError::Broken) => break,
+        }
+    }
+    ended.cancel();
+    let Some(two) = weak.upgrade() else { return };
+    // One that was never in use fails its handshake, and nothing else.
+    let was_in_use = two.stream.send_if_modified(|stream| {
+        let ours = stream.as_ref().is_some_and(|stream| stream.ended.is_cancelled());
+        if ours {
+            *stream = None;
+        }
+        ours
+    });
+    two.inbox.fail_all(&UpstreamError::Lost("the event stream ended before the answer".to_owned()));
+    if was_in_use && two.inbox.signals.closed_reason().is_none() {
+        two.renew().await;
+    }
+}
+
+impl Link for TwoUrls {
+    fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let stream = self.stream.borrow().clone();
+            if let Some(stream) = stream {
+                self.aside(&stream, message).await;
+            }
+        })
+    }
+}
+
+/// One request in flight: tells the upstream when nobody waits any more.
+struct Pending<'a> {
+    two: &'a Arc<TwoUrls>,
+    stream: &'a Arc<Stream>,
+    id: u64,
+    cancellable: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.two.inbox.forget(self.id) && self.cancellable {
+            let (two, stream, message) = (self.two.clone(), self.stream.clone(), wire::cancelled(self.id));
+            tokio::spawn(async move { two.aside(&stream, message).await });
+        }
+    }
+}
