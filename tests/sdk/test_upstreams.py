@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from mcp_types import ElicitResult
 
 from client import ERAS, User, over_http, over_stdio, said
-from harness import Gateway, digest
+from harness import Gateway, digest, free_port
 
 MODULES = Path(__file__).resolve().parent / "node_modules/@modelcontextprotocol"
 
@@ -52,8 +53,22 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def gateway(binary, folder):
-    tables = []
+def old():
+    """server-everything as a server of 2024-11-05: an event stream at /sse, and another URL for what is sent."""
+    program = shutil.which("node")
+    assert program, "node is missing"
+    port = free_port()
+    command = [program, str(MODULES / "server-everything/dist/index.js"), "sse"]
+    process = subprocess.Popen(command, env={**os.environ, "PORT": str(port)}, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{port}/sse"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def gateway(binary, folder, old):
+    tables = [f'[upstreams.old]\nurl = "{old}"\n']
     for name, command in commands(folder).items():
         isolation = "session" if name == "everything" else "shared"
         env = f'env = {{ MEMORY_FILE_PATH = "{folder}/memory.jsonl" }}\n' if name == "memory" else ""
@@ -148,7 +163,7 @@ def test_a_server_without_prompts_breaks_no_list(gateway, era):
     async def body():
         async with over_http(gateway.url, "key-tester", era) as client:
             prompts = (await client.list_prompts()).prompts
-            assert prompts and all(prompt.name.split("__")[0] in ("everything", "shared") for prompt in prompts)
+            assert prompts and all(prompt.name.split("__")[0] in ("everything", "shared", "old") for prompt in prompts)
             got = await client.get_prompt("everything__simple-prompt")
             assert got.messages
             resources = (await client.list_resources()).resources
@@ -241,18 +256,26 @@ def test_many_servers_are_called_at_once(gateway, folder, era):
     run(body)
 
 
+def node(script: str, *arguments: str) -> dict:
+    """Runs a script beside this file, and gives what it printed."""
+    program = shutil.which("node")
+    assert program, "node is missing"
+    path = Path(__file__).resolve().parent / script
+    done = subprocess.run([program, str(path), *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("kind", ["http", "stdio"])
-def test_the_typescript_sdk_works_through_the_gateway(gateway, kind):
+@pytest.mark.parametrize("sdk", ["1", "2 legacy", "2 modern"])
+def test_the_typescript_sdk_works_through_the_gateway(gateway, sdk, kind):
     """A client that shares no line with the Python SDK: lists, calls, progress, an upstream's question, resources, prompts."""
-    node = shutil.which("node")
-    assert node, "node is missing"
+    version, *era = sdk.split()
     target = [gateway.url, "key-tester"]
     if kind == "stdio":
         target = [gateway.binary, "stdio", "--agent", "tester", "--config", str(gateway.config)]
-    script = Path(__file__).resolve().parent / "typescript.mjs"
-    done = subprocess.run([node, str(script), kind, *target], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    saw = json.loads(done.stdout)
+    saw = node("typescript.mjs" if version == "1" else "typescript2.mjs", *era, kind, *target)
+    assert saw.get("era") == (era[0] if era else None)
     assert saw["server"] == "tollgate"
     assert {"everything__echo", "files__read_text_file", "time__get_current_time"} <= set(saw["tools"])
     assert "héllo" in saw["echo"][0]["text"] and "42" in saw["sum"][0]["text"]
@@ -260,3 +283,43 @@ def test_the_typescript_sdk_works_through_the_gateway(gateway, kind):
     assert saw["asked"].startswith("[everything] ")
     assert saw["resource"] > 0 and saw["prompts"]
     assert saw["unknown"] == -32602
+
+
+@pytest.mark.parametrize("protocol_era", ["legacy", "modern"])
+def test_the_inspectors_command_line_works_through_the_gateway(gateway, tmp_path, protocol_era):
+    def inspect(method: str, *arguments: str) -> dict:
+        return node("node_modules/.bin/mcp-inspector", "--cli", "--server-url", gateway.url, "--transport", "http",
+                    "--header", "Authorization: Bearer key-tester", "--protocol-era", protocol_era,
+                    "--client-config", str(tmp_path / "client.json"),
+                    "--format", "json", "--quiet", "--method", method, *arguments)["result"]
+
+    listed = inspect("tools/list")
+    assert {"everything__echo", "old__echo", "files__read_text_file"} <= {tool["name"] for tool in listed["tools"]}
+    echoed = inspect("tools/call", "--tool-name", "everything__echo", "--tool-arg", "message=héllo")
+    assert "héllo" in echoed["content"][0]["text"]
+    resources = inspect("resources/list")["resources"]
+    assert inspect("resources/read", "--uri", resources[0]["uri"])["contents"]
+    assert inspect("resources/templates/list")["resourceTemplates"]
+    assert inspect("prompts/list")["prompts"]
+    got = inspect("prompts/get", "--prompt-name", "everything__simple-prompt")
+    assert got["messages"]
+
+
+def test_a_server_of_2024_11_05_lists_answers_asks_and_reports(gateway, era):
+    """HTTP+SSE, found out by itself: POST to its URL is not known there."""
+    async def body():
+        user = User.says("decline")
+        steps = []
+
+        async def progress(done, total, message):
+            steps.append((done, total, message))
+
+        async with over_http(gateway.url, "key-tester", era, user) as client:
+            echoed = await client.call_tool("old__echo", {"message": "hi"})
+            assert "hi" in said(echoed)
+            await client.call_tool("old__trigger-long-running-operation", {"duration": 0.4, "steps": 4},
+                                   progress_callback=progress)
+            await client.call_tool("old__trigger-elicitation-request", {})
+        assert len(steps) >= 3, steps
+        assert len(user.asked) == 1 and user.asked[0].message.startswith("[old] ")
+    run(body)

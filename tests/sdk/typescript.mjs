@@ -1,4 +1,4 @@
-// The official TypeScript SDK as a client: lists, calls, reads, is told progress and asked something. Prints what it saw as
+// The official TypeScript SDK, version 1, as a client: lists, calls, reads, is told progress and asked something. Prints what it saw as
 // JSON. Arguments: `http URL KEY`, or `stdio COMMAND ARGUMENT…`.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
