@@ -19,6 +19,7 @@ fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
         retry: RetryConfig { attempts: 1, backoff: Duration::from_millis(1) },
         breaker: BreakerConfig { failures: 5, cooldown: Duration::from_secs(1) },
         labels: vec!["internal".into()],
+        asks: crate::config::Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),

@@ -59,6 +59,7 @@ max_result_bytes = "2MiB"
 retry = { attempts = 3, backoff = "1s" }
 breaker = { failures = 2, cooldown = "10s" }
 labels = ["internal"]
+asks = ["roots", "sampling"]
 trust_annotations = true
 trust_cost = true
 [upstreams.files.tools.write_file]
@@ -187,6 +188,7 @@ fn every_key_is_read() {
     assert_eq!(files.retry, RetryConfig { attempts: 3, backoff: Duration::from_secs(1) });
     assert_eq!(files.breaker, BreakerConfig { failures: 2, cooldown: Duration::from_secs(10) });
     assert!(files.trust_annotations && files.trust_cost);
+    assert_eq!(files.asks, Asks { elicitation: false, sampling: true, roots: true });
     let tool = &files.tools["write_file"];
     assert_eq!(
         (tool.action.as_deref(), tool.cost_usd.0, tool.expected_result_tokens),
@@ -342,6 +344,7 @@ fn wrong_client_credentials_say_where() {
         let all = "client_id = \"c\", client_secret = \"s3cret\"";
         http(&format!("oauth = {{ {all}, {keys} }}"), offending, expected);
     };
+    http("asks = ‸[\"roots\", \"money\"]", "`money`", "elicitation, sampling, roots");
     http("transport = ‸\"ws\"", "`ws`", "auto, streamable-http, sse");
     http("oauth = ‸{ client_id = \"c\", client_secret = \"s3cret\" }", "`token_url`", "token endpoint");
     oauth("token_url = ‸\"http://x/token\"", "cannot be sent a password", "https");

@@ -171,6 +171,8 @@ pub struct UpstreamConfig {
     pub breaker: BreakerConfig,
     /// For selectors and conditions.
     pub labels: Vec<Arc<str>>,
+    /// What it may ask of the agent's client.
+    pub asks: Asks,
     /// Whether the tools' annotations are believed.
     pub trust_annotations: bool,
     /// Whether cost that it reports counts.
@@ -265,6 +267,44 @@ impl fmt::Debug for UpstreamTransport {
                 .field("wire", wire)
                 .field("oauth", oauth)
                 .finish(),
+        }
+    }
+}
+
+/// `asks`: what an upstream may ask of the client of the agent that calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asks {
+    /// `elicitation/create`, forms and URLs.
+    pub elicitation: bool,
+    /// `sampling/createMessage`
+    pub sampling: bool,
+    /// `roots/list`
+    pub roots: bool,
+}
+
+impl Asks {
+    /// Everything.
+    pub const ALL: Self = Self { elicitation: true, sampling: true, roots: true };
+
+    /// Whether it may ask this.
+    pub fn allows(&self, method: &str) -> bool {
+        match method {
+            "elicitation/create" => self.elicitation,
+            "sampling/createMessage" => self.sampling,
+            "roots/list" => self.roots,
+            _ => false,
+        }
+    }
+
+    /// Takes the capabilities out that it may not use: what is not declared is not asked for.
+    pub fn limit(&self, capabilities: &mut serde_json::Value) {
+        let Some(map) = capabilities.as_object_mut() else { return };
+        for (name, allowed) in
+            [("elicitation", self.elicitation), ("sampling", self.sampling), ("roots", self.roots)]
+        {
+            if !allowed {
+                map.shift_remove(name);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `[upstreams.*]`: how each upstream is reached, what it is trusted with, and its tools' tables.
 
 use super::{
-    BreakerConfig, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig, UpstreamTransport,
+    Asks, BreakerConfig, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig, UpstreamTransport,
     expand::{Env, expand},
     oauth,
 };
@@ -37,6 +37,7 @@ const KEYS: &[&str] = &[
     "retry",
     "breaker",
     "labels",
+    "asks",
     "trust_annotations",
     "trust_cost",
     "tools",
@@ -148,6 +149,7 @@ fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<(Ups
         retry: retry.unwrap_or(RetryConfig { attempts: 2, backoff: Duration::from_millis(200) }),
         breaker: breaker.unwrap_or(BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) }),
         labels: map.read("labels", report, texts).unwrap_or_default(),
+        asks: map.read("asks", report, asks).unwrap_or(Asks::ALL),
         trust_annotations: map.read("trust_annotations", report, boolean).unwrap_or(false),
         trust_cost: map.read("trust_cost", report, boolean).unwrap_or(false),
         transport: transport?,
@@ -155,6 +157,24 @@ fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<(Ups
     };
     named?;
     Some((upstream, prefix_node.map_or(entry.at, |node| node.start)))
+}
+
+/// A list of what may be asked.
+fn asks(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Asks> {
+    let mut read = Asks { elicitation: false, sampling: false, roots: false };
+    for word in texts(node, key, report)? {
+        match &*word {
+            "elicitation" => read.elicitation = true,
+            "sampling" => read.sampling = true,
+            "roots" => read.roots = true,
+            other => {
+                let why = format!("`{}` is nothing that an upstream asks for", short(other));
+                report.error(node.start, why, "some of elicitation, sampling, roots");
+                return None;
+            }
+        }
+    }
+    Some(read)
 }
 
 /// Part of an exposed tool name, which clients restrict.

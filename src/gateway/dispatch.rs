@@ -6,6 +6,7 @@ use super::{
     answer::{change_told, limit_error, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, WatchSlot},
     approve::Asking,
+    asked::{Asked, told_of_questions},
     call::Decided,
     complete, edits,
     news::ResourceWatch,
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     catalog::naming::strip_reserved,
+    config::Asks,
     identity::Principal,
     model::{
         CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
@@ -154,7 +156,9 @@ impl Gateway {
             in_force.clone(),
             constraints.redact.clone(),
             completing.is_none(),
+            strict,
         ));
+        let asked = relay.asked();
         let client = seat.client();
         let left_early = gone.is_cancelled();
         let conversation = async {
@@ -229,25 +233,31 @@ impl Gateway {
             .agents
             .get(&side_effect_agent(&side_effect))
             .and_then(|a| a.model.clone());
+        let Asked { questions, sampled } = std::mem::take(&mut *asked.lock());
+        let (sampled_tokens, sampled_cost) = self.price_sampled(&in_force, model.as_deref(), &sampled);
         let reported =
             settings.filter(|s| s.trust_cost).and_then(|_| reported_cost(ending.reply.as_ref().ok()?));
         let cost = match ending.outcome {
             Outcome::Unknown => None,
             Outcome::Failed if !ending.sent => Some(MicroUsd::ZERO),
-            Outcome::Succeeded | Outcome::Failed => Some(reported.unwrap_or_else(|| {
-                in_force.policies.prices.settle(
-                    model.as_deref(),
-                    estimate.argument_tokens,
-                    result_tokens,
-                    tool_price,
-                )
-            })),
+            Outcome::Succeeded | Outcome::Failed => {
+                let own = reported.unwrap_or_else(|| {
+                    in_force.policies.prices.settle(
+                        model.as_deref(),
+                        estimate.argument_tokens,
+                        result_tokens,
+                        tool_price,
+                    )
+                });
+                Some(own.plus(sampled_cost))
+            }
         };
         let tokens = match ending.outcome {
             Outcome::Unknown => None,
             Outcome::Failed if !ending.sent => Some(0),
             Outcome::Succeeded | Outcome::Failed => {
-                Some(estimate.argument_tokens.saturating_add(result_tokens))
+                let own = estimate.argument_tokens.saturating_add(result_tokens);
+                Some(own.saturating_add(sampled_tokens))
             }
         };
         let used = matches!(purpose, Purpose::Use);
@@ -262,8 +272,10 @@ impl Gateway {
         side_effect.cost_usd = cost;
         side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
         side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
-        side_effect.told.detail =
-            Some(format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}}}"#).into());
+        let asked = told_of_questions(&questions, sampled_tokens);
+        side_effect.told.detail = Some(
+            format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}{asked}}}"#).into(),
+        );
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
@@ -285,10 +297,14 @@ impl Gateway {
     ) -> Ending {
         let modern = upstream.state().borrow().era == Some(Era::Modern);
         let (mut responses, mut state) = if modern { continuation } else { (None, None) };
+        if let Some(responses) = &responses {
+            relay.asked().lock().brought(responses);
+        }
+        let asks = relay.asks();
         // Only then are the params needed again.
         let may_ask_again = modern && (call.approved || client.era() == Era::Legacy);
         for _ in 0..MAX_ROUNDS {
-            let request = call.request(client, responses.take(), state.take(), may_ask_again);
+            let request = call.request(client, asks, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
             let result = match answer {
                 Ok(result) => result,
@@ -328,6 +344,9 @@ impl Gateway {
     /// sealed inside ours.
     fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
         let labelled = relay.label_all(&mut result);
+        if labelled.is_ok() {
+            relay.passed(&result);
+        }
         let sealed = match result.get_mut("requestState").map(Value::take) {
             Some(Value::String(state)) => self.seal_upstream_state(bound, state).map(Some),
             Some(_) | None => Ok(None),
@@ -369,6 +388,7 @@ impl Call {
     fn request(
         &mut self,
         client: &Arc<dyn ClientPort>,
+        asks: Asks,
         responses: Option<Map<String, Value>>,
         state: Option<String>,
         keep: bool,
@@ -383,7 +403,7 @@ impl Call {
         UpstreamRequest {
             method: self.method,
             params,
-            client_capabilities: relayed(client.capabilities()),
+            client_capabilities: relayed(client.capabilities(), asks),
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
@@ -442,8 +462,9 @@ fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, V
 
 /// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
 /// can follow.
-fn relayed(capabilities: &Value) -> Value {
+fn relayed(capabilities: &Value, asks: Asks) -> Value {
     let mut capabilities = capabilities.clone();
+    asks.limit(&mut capabilities);
     if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
         extensions.shift_remove("io.modelcontextprotocol/tasks");
     }

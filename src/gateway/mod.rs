@@ -4,6 +4,7 @@ mod admit;
 mod answer;
 mod api;
 mod approve;
+mod asked;
 mod call;
 mod complete;
 mod digest;

@@ -3,17 +3,20 @@
 
 use super::{
     InForce,
+    asked::{Asked, Sampled, known, prompt_of},
     parked::{Answering, Seat},
     prepare::Target,
     question::supports_form,
 };
 use crate::{
     catalog::naming::strip_reserved,
+    config::Asks,
     model::{RpcError, UpstreamName, code, pointer::Pointer},
     redaction::{Place, Towards, display_text, is_hidden},
     upstream::{CallRelay, Era},
 };
 use futures::future::{BoxFuture, try_join_all};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -28,6 +31,9 @@ pub(crate) struct Relay {
     redact: Vec<Pointer>,
     /// Not every method's result may ask.
     may_ask: bool,
+    /// A strict budget binds the call: nothing may be spent that was not reserved.
+    strict: bool,
+    asked: Arc<Mutex<Asked>>,
 }
 
 impl Relay {
@@ -37,8 +43,51 @@ impl Relay {
         in_force: Arc<InForce>,
         redact: Vec<Pointer>,
         may_ask: bool,
+        strict: bool,
     ) -> Self {
-        Self { seat, upstream: target.upstream().clone(), target, in_force, redact, may_ask }
+        let upstream = target.upstream().clone();
+        Self { seat, upstream, target, in_force, redact, may_ask, strict, asked: Arc::default() }
+    }
+
+    /// What was asked so far.
+    pub(crate) fn asked(&self) -> Arc<Mutex<Asked>> {
+        self.asked.clone()
+    }
+
+    /// What the upstream may ask at all.
+    pub(crate) fn asks(&self) -> Asks {
+        self.in_force.config.upstreams.get(&self.upstream).map_or(Asks::ALL, |upstream| upstream.asks)
+    }
+
+    /// Whether a question may be put. The error is the upstream's answer, and what is recorded.
+    fn check(&self, method: &str, params: &Value) -> Result<(), RpcError> {
+        let refuse = |outcome: &'static str, error: RpcError| {
+            self.asked.lock().note(method, outcome);
+            Err(error)
+        };
+        let upstream = &self.upstream;
+        if !self.asks().allows(method) && known(method) != "other" {
+            let text = format!("upstream `{upstream}` may not ask for `{}` here", known(method));
+            return refuse("denied", RpcError::new(code::METHOD_NOT_FOUND, text));
+        }
+        if !self.supported(method, params) {
+            return refuse("unsupported", self.unsupported(method));
+        }
+        if self.strict && method == "sampling/createMessage" {
+            let text = format!(
+                "upstream `{upstream}` asks for sampling, for which a strict budget has nothing reserved"
+            );
+            return refuse("denied", RpcError::new(code::METHOD_NOT_FOUND, text));
+        }
+        let is_form =
+            method == "elicitation/create" && params.get("mode").and_then(Value::as_str) != Some("url");
+        // MCP 2025-11-25 and later, elicitation: secrets are not asked for in form mode.
+        if is_form && let Some(what) = self.in_force.policies.data.asks_for_secret(params) {
+            let text =
+                format!("upstream `{upstream}` asks for a secret ({what}) in a form: URL mode is for that");
+            return refuse("secret", RpcError::new(code::INVALID_PARAMS, text));
+        }
+        Ok(())
     }
 
     /// What an upstream says on the way is held to the same rules as its result. The error says why it may not pass.
@@ -104,9 +153,7 @@ impl Relay {
         for request in requests.values_mut() {
             let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
             let params = request.get("params").cloned().unwrap_or(Value::Null);
-            if !self.supported(&method, &params) {
-                return Err(self.unsupported(&method));
-            }
+            self.check(&method, &params)?;
             if let Some(params) = request.get_mut("params") {
                 *params = self.limited(params.take())?;
                 self.label(&method, params);
@@ -137,11 +184,39 @@ impl Relay {
     /// Asks in the client's own way: by requests during the call, or in the call's result.
     fn put(&self, questions: Vec<(Option<String>, String, Value)>) -> Vec<Answering> {
         let client = self.seat.client();
-        match client.era() {
+        let prompt =
+            |method: &str, params: &Value| (method == "sampling/createMessage").then(|| prompt_of(params));
+        let told: Vec<_> =
+            questions.iter().map(|(_, method, params)| (known(method), prompt(method, params))).collect();
+        let answers: Vec<Answering> = match client.era() {
             Era::Legacy => {
                 questions.into_iter().map(|(_, method, params)| client.ask(method, params)).collect()
             }
             Era::Modern => self.seat.ask(questions),
+        };
+        let noted = answers.into_iter().zip(told).map(|(answer, (method, prompt))| -> Answering {
+            let asked = self.asked.clone();
+            Box::pin(async move {
+                let outcome = answer.await;
+                asked.lock().answered(method, prompt, &outcome);
+                outcome
+            })
+        });
+        noted.collect()
+    }
+
+    /// Questions go to the client in this call's result; a retry brings the answers. What the agent's model will read is
+    /// counted now, for the retry does not repeat it.
+    pub(crate) fn passed(&self, result: &Value) {
+        let Some(Value::Object(requests)) = result.get("inputRequests") else { return };
+        let mut asked = self.asked.lock();
+        for request in requests.values() {
+            let method = request.get("method").and_then(Value::as_str).unwrap_or_default();
+            asked.note(method, "passed");
+            if method == "sampling/createMessage" {
+                let prompt = prompt_of(request.get("params").unwrap_or(&Value::Null));
+                asked.sampled.push(Sampled { prompt, ..Sampled::default() });
+            }
         }
     }
 }
@@ -175,8 +250,7 @@ impl CallRelay for Relay {
     }
 
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
-        if !self.supported(&method, &params) {
-            let error = self.unsupported(&method);
+        if let Err(error) = self.check(&method, &params) {
             return Box::pin(async { Err(error) });
         }
         let mut params = match self.limited(params) {

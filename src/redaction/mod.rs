@@ -20,6 +20,7 @@ mod assign;
 mod detector;
 mod display;
 mod field;
+mod form;
 mod inspected;
 mod mask;
 mod number;

@@ -13,7 +13,7 @@ use super::{
     wire::{self, Dialect},
 };
 use crate::{
-    config::{HttpWire, UpstreamConfig, UpstreamTransport},
+    config::{Asks, HttpWire, UpstreamConfig, UpstreamTransport},
     model::{RpcError, code},
 };
 use secrecy::SecretString;
@@ -55,13 +55,15 @@ pub(super) struct Wiring<'a> {
 }
 
 /// What Tollgate declares in `initialize` where one connection serves many callers: whatever a caller may be able
-/// to answer. A question to a caller that cannot is answered with an error.
-pub(super) fn declared_to_all() -> Value {
-    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} })
+/// to answer, of what the upstream may ask. A question to a caller that cannot is answered with an error.
+pub(super) fn declared_to_all(asks: Asks) -> Value {
+    let mut declared = json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} });
+    asks.limit(&mut declared);
+    declared
 }
 
 /// Where one caller has a connection of its own, that caller's capabilities, of those that can be relayed.
-pub(super) fn declared_for(caller: &Value) -> Value {
+pub(super) fn declared_for(asks: Asks, caller: &Value) -> Value {
     let mut declared = Map::new();
     for key in ["elicitation", "sampling", "roots"] {
         if let Some(capability) = caller.get(key) {
@@ -72,7 +74,9 @@ pub(super) fn declared_for(caller: &Value) -> Value {
     if let Some(Value::Object(roots)) = declared.get_mut("roots") {
         roots.remove("listChanged");
     }
-    Value::Object(declared)
+    let mut declared = Value::Object(declared);
+    asks.limit(&mut declared);
+    declared
 }
 
 /// The version chosen in an answer to `initialize`.
@@ -410,7 +414,7 @@ mod tests {
     #[test]
     fn a_caller_of_its_own_declares_what_it_can_do() {
         let caller = json!({ "elicitation": { "form": {} }, "roots": { "listChanged": true }, "x": 1 });
-        assert_eq!(declared_for(&caller), json!({ "elicitation": { "form": {} }, "roots": {} }));
-        assert_eq!(declared_for(&Value::Null), json!({}));
+        assert_eq!(declared_for(Asks::ALL, &caller), json!({ "elicitation": { "form": {} }, "roots": {} }));
+        assert_eq!(declared_for(Asks::ALL, &Value::Null), json!({}));
     }
 }

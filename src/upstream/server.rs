@@ -208,7 +208,7 @@ impl Server {
 
     async fn attempt(&self) -> Attempt {
         let hint = *self.era.lock();
-        let wiring = self.wiring(connect::declared_to_all())?;
+        let wiring = self.wiring(connect::declared_to_all(self.config.asks))?;
         let connected = connect::connect(&wiring, hint).await;
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
@@ -451,8 +451,8 @@ impl Server {
             return Ok(connection.clone());
         }
         let declared = match self.config.isolation {
-            Isolation::Session => connect::declared_for(&call.request.client_capabilities),
-            Isolation::Agent | Isolation::Shared => connect::declared_to_all(),
+            Isolation::Session => connect::declared_for(self.config.asks, &call.request.client_capabilities),
+            Isolation::Agent | Isolation::Shared => connect::declared_to_all(self.config.asks),
         };
         let hint = self.era_for(call).or(*self.era.lock());
         let (connection, hello) = connect::connect(&self.wiring(declared)?, hint).await?;

@@ -158,6 +158,7 @@ fn same(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
     };
     transport
         && a.isolation == b.isolation
+        && a.asks == b.asks
         && a.timeout == b.timeout
         && a.max_concurrency == b.max_concurrency
         && a.max_result_bytes == b.max_result_bytes

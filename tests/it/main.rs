@@ -17,6 +17,7 @@ mod decisions;
 mod faults;
 mod finding;
 mod policy_matrix;
+mod questions;
 mod records;
 mod secrets;
 mod tokens;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tollgate::{
     clock::Fake,
-    config::{BreakerConfig, HttpWire, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport},
+    config::{Asks, BreakerConfig, HttpWire, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport},
     model::{RetryPlan, RpcError, TraceId, UpstreamName},
     upstream::{
         CallRelay, CallerKey, Era, Health, Timing, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest,
@@ -59,6 +59,7 @@ fn config(name: &str, transport: UpstreamTransport) -> UpstreamConfig {
         retry: RetryConfig { attempts: 2, backoff: Duration::from_millis(1) },
         breaker: BreakerConfig { failures: 100, cooldown: Duration::from_secs(30) },
         labels: Vec::new(),
+        asks: Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
         tools: BTreeMap::new(),

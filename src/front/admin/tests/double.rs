@@ -91,6 +91,7 @@ pub(super) fn in_force() -> InForce {
         retry: RetryConfig { attempts: 1, backoff: std::time::Duration::ZERO },
         breaker: BreakerConfig { failures: 5, cooldown: std::time::Duration::ZERO },
         labels: vec!["external".into()],
+        asks: crate::config::Asks::ALL,
         trust_annotations: false,
         trust_cost: false,
         tools: Default::default(),

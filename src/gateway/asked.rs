@@ -1,0 +1,147 @@
+//! What an upstream asked of the agent's client on the way: for the record, and for the price where the agent's model
+//! worked for it.
+
+use super::{Gateway, InForce};
+use crate::model::{MicroUsd, RpcError};
+use serde_json::{Map, Value, json};
+
+/// How many questions a record tells of.
+const MAX_NOTES: usize = 64;
+/// How deep the text of a sampling is looked for.
+const MAX_DEPTH: usize = 32;
+
+/// What was asked on the way, for the record and the price.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// Method and what became of it.
+    pub(super) questions: Vec<(&'static str, &'static str)>,
+    pub(super) sampled: Vec<Sampled>,
+}
+
+/// What the agent's own model was given and wrote for an upstream.
+#[derive(Debug, Default)]
+pub(super) struct Sampled {
+    /// As the client names it.
+    pub(super) model: Option<String>,
+    pub(super) prompt: String,
+    pub(super) answer: String,
+}
+
+impl Asked {
+    pub(super) fn note(&mut self, method: &str, outcome: &'static str) {
+        if self.questions.len() < MAX_NOTES {
+            self.questions.push((known(method), outcome));
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        method: &str,
+        prompt: Option<String>,
+        outcome: &Result<Value, RpcError>,
+    ) {
+        let word = match outcome {
+            Err(_) => "failed",
+            Ok(answer) => match answer.get("action").and_then(Value::as_str) {
+                Some("accept") => "accepted",
+                Some("decline") => "declined",
+                Some("cancel") => "cancelled",
+                Some(_) | None => "answered",
+            },
+        };
+        self.note(method, word);
+        if let (Some(prompt), Ok(answer)) = (prompt, outcome) {
+            self.sampled.push(Sampled { prompt, ..sampled(answer) });
+        }
+    }
+
+    /// What a client brings in a retry: `inputResponses`.
+    pub(super) fn brought(&mut self, responses: &Map<String, Value>) {
+        for answer in responses.values() {
+            if answer.get("content").is_some() && answer.get("model").is_some() {
+                self.note("sampling/createMessage", "answered");
+                self.sampled.push(sampled(answer));
+            }
+        }
+    }
+}
+
+pub(super) fn known(method: &str) -> &'static str {
+    match method {
+        "elicitation/create" => "elicitation/create",
+        "sampling/createMessage" => "sampling/createMessage",
+        "roots/list" => "roots/list",
+        _ => "other",
+    }
+}
+
+fn sampled(answer: &Value) -> Sampled {
+    let mut text = String::new();
+    gather(answer.get("content").unwrap_or(&Value::Null), &mut text, 0);
+    let model = answer.get("model").and_then(Value::as_str).map(str::to_owned);
+    Sampled { model, prompt: String::new(), answer: text }
+}
+
+/// What a model reads of `sampling/createMessage`.
+pub(super) fn prompt_of(params: &Value) -> String {
+    let mut text = String::new();
+    for key in ["systemPrompt", "messages", "tools"] {
+        gather(params.get(key).unwrap_or(&Value::Null), &mut text, 0);
+    }
+    text
+}
+
+/// Every text in a value, but for data that is not text.
+fn gather(value: &Value, into: &mut String, depth: usize) {
+    match value {
+        Value::String(text) => {
+            into.push_str(text);
+            into.push('\n');
+        }
+        Value::Array(items) if depth < MAX_DEPTH => {
+            items.iter().for_each(|item| gather(item, into, depth + 1));
+        }
+        Value::Object(map) if depth < MAX_DEPTH => {
+            let spoken =
+                map.iter().filter(|(key, _)| !matches!(key.as_str(), "data" | "type" | "role" | "mimeType"));
+            spoken.for_each(|(_, item)| gather(item, into, depth + 1));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {}
+    }
+}
+
+impl Gateway {
+    /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer.
+    pub(super) fn price_sampled(
+        &self,
+        in_force: &InForce,
+        model: Option<&str>,
+        sampled: &[Sampled],
+    ) -> (u64, MicroUsd) {
+        let prices = &in_force.policies.prices;
+        let mut total = (0_u64, MicroUsd::ZERO);
+        for one in sampled {
+            let model = one.model.as_deref().or(model);
+            let tokenizer = prices.tokenizer(model);
+            let prompt = self.0.tokens.count_for(tokenizer, &one.prompt);
+            let answer = self.0.tokens.count_for(tokenizer, &one.answer);
+            total.0 = total.0.saturating_add(prompt).saturating_add(answer);
+            total.1 = total.1.plus(prices.settle(model, answer, prompt, MicroUsd::ZERO));
+        }
+        total
+    }
+}
+
+/// What a record says of an upstream's questions: nothing where there were none.
+pub(super) fn told_of_questions(questions: &[(&'static str, &'static str)], sampled_tokens: u64) -> String {
+    let mut told = String::new();
+    if !questions.is_empty() {
+        let list: Vec<_> =
+            questions.iter().map(|(method, outcome)| json!({"method": method, "outcome": outcome})).collect();
+        told.push_str(&format!(r#","questions":{}"#, Value::Array(list)));
+    }
+    if sampled_tokens > 0 {
+        told.push_str(&format!(r#","sampled_tokens":{sampled_tokens}"#));
+    }
+    told
+}
