@@ -65,7 +65,12 @@ pub struct ItemEntry {
     pub upstream: UpstreamName,
     /// The upstream's own name (prompts), or URI as written.
     pub own_name: Arc<str>,
-    /// As the upstream wrote it, but for a prompt's name.
+    /// What agents write: a prompt's exposed name; a URI or template as the upstream wrote it, but where another upstream
+    /// had it first.
+    pub listed: Arc<str>,
+    /// What stands in front of such a URI: `UPSTREAM+`.
+    pub alias: Option<Arc<str>>,
+    /// As the upstream wrote it, but for a prompt's name and a URI that another upstream had first.
     pub item: Value,
     /// `action` in selectors and events: `<upstream>:<own name>`.
     pub action: Arc<str>,
@@ -78,6 +83,16 @@ impl ItemEntry {
     /// Whether it stands for many resources.
     pub fn is_template(&self) -> bool {
         self.template.is_some()
+    }
+
+    /// A URI as the upstream knows it, of one that an agent wrote.
+    pub fn own_uri<'u>(&self, uri: &'u str) -> &'u str {
+        let Some(alias) = &self.alias else { return uri };
+        match uri.split_at_checked(alias.len()) {
+            // Schemes know no case.
+            Some((head, own)) if head.eq_ignore_ascii_case(alias) => own,
+            Some(_) | None => uri,
+        }
     }
 }
 
@@ -92,8 +107,34 @@ pub struct Catalog {
     pub templates: BTreeMap<Arc<str>, Arc<ItemEntry>>,
     /// Prompts, by exposed name.
     pub prompts: BTreeMap<Arc<str>, Arc<ItemEntry>>,
+    /// Resources whose URI another upstream had first, by upstream and normalised own URI.
+    aliases: HashMap<UpstreamName, HashMap<String, Arc<str>>>,
     /// What was withheld, and why: one plain sentence each.
     pub withheld: Vec<String>,
+}
+
+impl Catalog {
+    /// Puts the URIs that agents know into a result that names resources of its upstream: links, and contents.
+    pub fn alias_links(&self, upstream: &UpstreamName, result: &mut Value) {
+        let Some(aliases) = self.aliases.get(upstream) else { return };
+        for member in ["content", "contents"] {
+            let Some(Value::Array(blocks)) = result.get_mut(member) else { continue };
+            for block in blocks {
+                let linked = match block.get("type").and_then(Value::as_str) {
+                    Some("resource") => {
+                        block.get_mut("resource").and_then(|resource| resource.get_mut("uri"))
+                    }
+                    Some("resource_link") | None => block.get_mut("uri"),
+                    Some(_) => None,
+                };
+                let Some(Value::String(uri)) = linked else { continue };
+                let alias = normalize_uri(uri).and_then(|normal| aliases.get(&normal));
+                if let Some(alias) = alias {
+                    uri.insert_str(0, alias);
+                }
+            }
+        }
+    }
 }
 
 /// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
@@ -280,30 +321,40 @@ impl CatalogBuilder {
         if !naming::is_visible(own) {
             return withhold("its name holds characters that nobody sees");
         }
-        let mut listed = item.clone();
-        naming::strip_reserved(&mut listed);
-        let (name, template) = match kind {
-            Kind::Resource => match normalize_uri(own) {
-                Some(uri) => (uri, None),
-                None => return withhold("its URI is not absolute, or climbs out of its root"),
-            },
-            Kind::Template => match UriTemplate::parse(own) {
-                Some(template) => (own.to_owned(), Some(template)),
-                None => return withhold("its template cannot be understood"),
-            },
+        let mut shown_item = item.clone();
+        naming::strip_reserved(&mut shown_item);
+        let exposed = match kind {
+            Kind::Resource if normalize_uri(own).is_none() => {
+                return withhold("its URI is not absolute, or climbs out of its root");
+            }
+            Kind::Template if UriTemplate::parse(own).is_none() => {
+                return withhold("its template cannot be understood");
+            }
+            Kind::Resource | Kind::Template => own.to_owned(),
             Kind::Prompt | Kind::Tool => {
                 let full = naming::full_name(&upstream.prefix, separator, own);
                 if naming::reserved(&full, separator) {
                     return withhold("`tollgate` is reserved");
                 }
-                let exposed = naming::exposed_name(&full);
-                if let Some(slot) = listed.get_mut("name") {
-                    *slot = Value::String(exposed.clone());
-                }
-                (exposed, None)
+                naming::exposed_name(&full)
             }
         };
-        let name: Arc<str> = name.into();
+        let mut listed = exposed;
+        let mut name = seen_by_globs(kind, &listed);
+        let mut alias = None;
+        let another_has_it = |name: &Arc<str>| {
+            self.owners.get(&(kind, name.clone())).is_some_and(|owner| *owner != upstream.name)
+        };
+        // A URI stays as it is written, but two upstreams' are not one resource.
+        if matches!(kind, Kind::Resource | Kind::Template) && another_has_it(&name) {
+            let prefix = naming::alias(&upstream.name);
+            if let (Kind::Resource, Some(own)) = (kind, normalize_uri(own)) {
+                catalog.aliases.entry(upstream.name.clone()).or_default().insert(own, prefix.clone());
+            }
+            listed = format!("{prefix}{listed}");
+            name = seen_by_globs(kind, &listed);
+            alias = Some(prefix);
+        }
         let taken = match kind {
             Kind::Resource => catalog.resources.contains_key(&name),
             Kind::Template => catalog.templates.contains_key(&name),
@@ -313,20 +364,33 @@ impl CatalogBuilder {
             catalog.withheld.push(why);
             return;
         }
+        if let Some(slot) = shown_item.get_mut(member) {
+            *slot = Value::String(listed.clone());
+        }
         let entry = Arc::new(ItemEntry {
             name: name.clone(),
             upstream: upstream.name.clone(),
             own_name: own.into(),
-            item: listed,
+            template: (kind == Kind::Template).then(|| UriTemplate::parse(&listed)).flatten(),
+            listed: listed.into(),
+            alias,
+            item: shown_item,
             action: format!("{}:{own}", upstream.name).into(),
             labels: upstream.labels.iter().cloned().collect(),
-            template,
         });
         match kind {
             Kind::Resource => catalog.resources.insert(name, entry),
             Kind::Template => catalog.templates.insert(name, entry),
             Kind::Prompt | Kind::Tool => catalog.prompts.insert(name, entry),
         };
+    }
+}
+
+/// What globs match of an item.
+fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
+    match kind {
+        Kind::Resource => normalize_uri(listed).map_or_else(|| listed.into(), Into::into),
+        Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
     }
 }
 

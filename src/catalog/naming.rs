@@ -3,6 +3,7 @@
 use crate::redaction::is_hidden;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 /// The longest tool name that the large model APIs take.
 pub const MAX_NAME: usize = 64;
@@ -66,6 +67,19 @@ pub fn strip_reserved(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(strip_reserved),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// What stands in front of a URI that another upstream had first: with it the URI's scheme is another one (RFC 3986,
+/// section 3.1), `crm+file:///a` for `file:///a` of the upstream `crm`.
+pub fn alias(upstream: &str) -> Arc<str> {
+    let mut alias = String::with_capacity(upstream.len() + 2);
+    if !upstream.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        alias.push('u');
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    alias.extend(upstream.chars().map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' }));
+    alias.push('+');
+    alias.into()
 }
 
 #[cfg(test)]

@@ -108,6 +108,56 @@ fn a_newcomer_never_replaces_a_name() {
     assert!(names(&only_a).is_empty());
 }
 
+/// Issue 3: two upstreams with the same URI are told apart, and neither is lost.
+#[test]
+fn a_uri_that_another_upstream_had_first_gets_its_upstreams_name_in_front() {
+    let config = config(vec![upstream("a", "a"), upstream("b_2", "b"), upstream("b-2", "c")]);
+    let listing = |uris: &[&str]| Listing {
+        resources: uris.iter().map(|uri| json!({"uri": uri, "name": uri})).collect(),
+        templates: vec![json!({"uriTemplate": "file:///t/{id}", "name": "t"})],
+        ..Listing::default()
+    };
+    let up = |name: &str, uris: &[&str]| state(name, Health::Up, listing(uris));
+    let mut builder = CatalogBuilder::default();
+    // The spelling makes no difference.
+    let catalog = builder.build(
+        &config,
+        &[
+            up("a", &["file:///x", "file:///y"]),
+            up("b_2", &["FILE:///x", "file:///z"]),
+            up("b-2", &["file:///x"]),
+        ],
+    );
+    let uris: Vec<&str> = catalog.resources.values().map(|r| r.item["uri"].as_str().unwrap()).collect();
+    // Of two aliases that fall together the first by name counts, and the other is told of.
+    assert_eq!(uris, ["b-2+file:///x", "file:///x", "file:///y", "file:///z"]);
+    assert_eq!(catalog.resources["b-2+file:///x"].upstream, "b-2".into());
+    assert!(catalog.withheld[0].contains("`b_2`"), "{:?}", catalog.withheld);
+    let b = &catalog.resources["b-2+file:///x"];
+    assert_eq!(b.own_uri("B-2+FILE:///x"), "FILE:///x");
+    assert_eq!(catalog.resources["file:///x"].own_uri("file:///x"), "file:///x");
+    let templates: Vec<&str> = catalog.templates.keys().map(|t| &**t).collect();
+    assert_eq!(templates, ["b-2+file:///t/{id}", "file:///t/{id}"]);
+    let mut result = json!({"content": [
+        {"type": "resource_link", "uri": "file:///x"},
+        {"type": "resource", "resource": {"uri": "file:///x", "text": "file:///x"}},
+        {"type": "resource_link", "uri": "file:///other"},
+        {"type": "text", "text": "file:///x", "uri": "file:///x"},
+    ], "contents": [{"uri": "file:///x"}]});
+    let plain = result.clone();
+    catalog.alias_links(&"a".into(), &mut result);
+    assert_eq!(result, plain);
+    catalog.alias_links(&"b-2".into(), &mut result);
+    let expected = json!({"content": [
+        {"type": "resource_link", "uri": "b-2+file:///x"},
+        {"type": "resource", "resource": {"uri": "b-2+file:///x", "text": "file:///x"}},
+        {"type": "resource_link", "uri": "file:///other"},
+        {"type": "text", "text": "file:///x", "uri": "file:///x"},
+    ], "contents": [{"uri": "b-2+file:///x"}]});
+    assert_eq!(result, expected);
+    assert_eq!(&*naming::alias("_Crm.1"), "u-crm.1+");
+}
+
 #[test]
 fn reserved_nameless_and_doubled_tools_are_withheld_and_the_rest_stays() {
     let config = config(vec![upstream("a", "")]);

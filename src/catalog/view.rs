@@ -126,7 +126,7 @@ impl View {
 
     /// The template with this text, for completion.
     pub fn template(&self, text: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ItemEntry>> {
-        let entry = self.templates.iter().find(|e| *e.own_name == *text)?;
+        let entry = self.templates.iter().find(|e| *e.listed == *text)?;
         let ids =
             self.capabilities.iter().filter(|c| c.resources.iter().any(|g| may_overlap(g, &entry.name)));
         let ids: Vec<CapabilityId> = ids.map(|c| c.id.clone()).collect();
@@ -137,7 +137,7 @@ impl View {
     /// anything.
     pub fn may_expand(&self, template: &ItemEntry, variables: &Map<String, Value>) -> bool {
         let mut expanded = String::new();
-        let mut rest = &*template.own_name;
+        let mut rest = &*template.listed;
         let mut open = false;
         while let Some((literal, tail)) = rest.split_once('{') {
             expanded.push_str(literal);

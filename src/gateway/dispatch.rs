@@ -138,7 +138,9 @@ impl Gateway {
             }
             (None, CallKind::Tool) => ("tools/call", named(target.own_name(), arguments)),
             (None, CallKind::Prompt) => ("prompts/get", named(target.own_name(), arguments)),
-            (None, CallKind::Resource) => ("resources/read", Map::from_iter([("uri".into(), json!(uri))])),
+            (None, CallKind::Resource) => {
+                ("resources/read", Map::from_iter([("uri".into(), json!(target.own_uri(&uri)))]))
+            }
         };
         let call = Call {
             method,
@@ -205,6 +207,7 @@ impl Gateway {
             {
                 self.scope_values(&in_force, principal, &target, argument, known, result);
             }
+            self.0.catalog.load().alias_links(target.upstream(), result);
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
                 strip_modern(result);
             }
@@ -428,11 +431,12 @@ async fn begin_watch(
     timeout: Duration,
     slot: &WatchSlot,
 ) -> Ending {
-    let own = match target {
-        Target::Item(item, _) if !item.is_template() => item.own_name.clone(),
-        Target::Item(..) | Target::Tool(_) => uri.into(),
+    let (own, alias) = match target {
+        Target::Item(item, _) if !item.is_template() => (item.own_name.clone(), item.alias.clone()),
+        Target::Item(item, _) => (item.own_uri(uri).into(), item.alias.clone()),
+        Target::Tool(_) => (uri.into(), None),
     };
-    let watching = tokio::time::timeout(timeout, ResourceWatch::begin(upstream.clone(), own)).await;
+    let watching = tokio::time::timeout(timeout, ResourceWatch::begin(upstream.clone(), own, alias)).await;
     match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
         Ok(watch) => {
             *slot.0.lock() = Some(watch);

@@ -17,6 +17,8 @@ pub(crate) struct ResourceWatch {
     upstream: Arc<dyn Upstream>,
     /// As the upstream knows it.
     own: Arc<str>,
+    /// What stands in front of its URIs where agents see them.
+    alias: Option<Arc<str>>,
     updates: broadcast::Receiver<ResourceUpdate>,
 }
 
@@ -28,10 +30,14 @@ impl fmt::Debug for ResourceWatch {
 
 impl ResourceWatch {
     /// Begins. Only dispatch calls this.
-    pub(super) async fn begin(upstream: Arc<dyn Upstream>, own: Arc<str>) -> Result<Self, UpstreamError> {
+    pub(super) async fn begin(
+        upstream: Arc<dyn Upstream>,
+        own: Arc<str>,
+        alias: Option<Arc<str>>,
+    ) -> Result<Self, UpstreamError> {
         // Before it is asked for, so that no news falls between.
         let updates = upstream.updates();
-        let watch = Self { upstream, own, updates };
+        let watch = Self { upstream, own, alias, updates };
         watch.upstream.watch_resource(&watch.own, true).await?;
         Ok(watch)
     }
@@ -86,7 +92,11 @@ impl Gateway {
         Ok(Box::pin(async_stream::stream! {
             while let Some(uri) = watch.next().await {
                 // The client's own spelling of what it asked for.
-                let told = if *uri == *watch.own { asked.clone() } else { uri.to_string() };
+                let told = match (*uri == *watch.own, &watch.alias) {
+                    (true, _) => asked.clone(),
+                    (false, Some(alias)) => format!("{alias}{uri}"),
+                    (false, None) => uri.to_string(),
+                };
                 if gateway.sees_resource(&principal, &told) {
                     yield told;
                 }

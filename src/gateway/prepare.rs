@@ -92,6 +92,13 @@ impl Target {
             Self::Item(item, _) => &item.own_name,
         }
     }
+    /// The URI as the upstream knows it.
+    pub(crate) fn own_uri<'u>(&self, uri: &'u str) -> &'u str {
+        match self {
+            Self::Tool(_) => uri,
+            Self::Item(item, _) => item.own_uri(uri),
+        }
+    }
     pub(crate) fn action(&self) -> &Arc<str> {
         match self {
             Self::Tool(tool) => &tool.action,

@@ -683,3 +683,52 @@ async fn a_mirrored_argument_is_encoded_once() {
     assert_eq!(wrong.call("crm__lookup", json!({"region": "eu"})).await.error()["code"], -32020);
     assert_eq!(upstream.count(), 4);
 }
+
+/// Two upstreams with the same URI: one keeps it, the other's has its upstream's name in front, in list, read and link; each
+/// is granted by what agents see, and each upstream hears its own URI only.
+#[tokio::test]
+async fn two_upstreams_with_the_same_uri_are_told_apart() {
+    let uri = "file:///open/a.txt";
+    let crm = Scripted::start().await;
+    let link = json!({"content": [{"type": "resource_link", "uri": uri, "name": "a"}]});
+    crm.results(link);
+    let granted = authority().replace("\"file:///**\"]", "\"file:///**\", \"up+file:///open/**\"]");
+    let granted = granted.replace("tools: [\"up__*\"]", "tools: [\"*\"]");
+    let setup = Setup {
+        files: format!("=== authority.yaml\n{granted}"),
+        servers: "[upstreams.crm]\nurl = \"{crm}\"\n".to_owned(),
+        more: vec![("crm", crm)],
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    for client in [world.legacy("ada").await, world.modern("ada")] {
+        let listed = client.names("resources/list", "resources").await;
+        // `crm` is the first by name.
+        assert_eq!(listed, ["file:///closed/b.txt", uri, "up+file:///open/a.txt"]);
+        for (asked, ours, other) in [
+            (uri, &world.more[0].1, &world.up),
+            ("up+file:///open/a.txt", &world.up, &world.more[0].1),
+            ("UP+file:///open/a.txt", &world.up, &world.more[0].1),
+        ] {
+            let before = (ours.count(), other.count());
+            let read = client.request("resources/read", json!({"uri": asked})).await;
+            let own = asked.split_once('+').map_or(asked, |(_, own)| own);
+            assert_eq!(ours.calls().last().unwrap().body["params"]["uri"], own);
+            assert_eq!((ours.count(), other.count()), (before.0 + 1, before.1));
+            let shown = &read.ok()["contents"][0]["uri"];
+            assert_eq!(shown, if own == asked { uri } else { "up+file:///open/a.txt" }, "{asked}");
+        }
+        let hidden = client.request("resources/read", json!({"uri": "up+file:///closed/b.txt"})).await;
+        assert!(hidden.error()["message"].as_str().unwrap().contains("not found"), "{:#}", hidden.body);
+        let linked = client.call("crm__read", json!({"path": "/a"})).await;
+        assert_eq!(linked.ok()["content"][0]["uri"], uri);
+    }
+    world.up.results(json!({"content": [{"type": "resource_link", "uri": uri, "name": "a"}]}));
+    let linked = world.modern("ada").call("up__read", json!({"path": "/a"})).await;
+    assert_eq!(linked.ok()["content"][0]["uri"], "up+file:///open/a.txt");
+    // Who may read `file:///open/**` has not been given another upstream's.
+    let narrow = world.modern("narrow");
+    assert_eq!(narrow.names("resources/list", "resources").await, [uri]);
+    let refused = narrow.request("resources/read", json!({"uri": "up+file:///open/a.txt"})).await;
+    assert!(refused.error()["message"].as_str().unwrap().contains("not found"), "{:#}", refused.body);
+}
