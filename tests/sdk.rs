@@ -89,7 +89,7 @@ fn official_conformance_suite_through_the_gateway() {
     if ready("the conformance suite", &needed) {
         run(Command::new(python)
             .arg(folder.join("run.py"))
-            .args(["--pairings", "--gateway", BINARY, "--fixture"])
+            .args(["--pairings", "--extensions", "--gateway", BINARY, "--fixture"])
             .arg(fixture))
         .unwrap_or_else(|said| panic!("{said}"));
     }

@@ -8,7 +8,7 @@ use super::{
     watches::Watches,
 };
 use crate::{
-    gateway::{CallReply, ClientPort, IncomingCall, ListKind, Purpose},
+    gateway::{CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb},
     identity::Principal,
     model::{CallKind, RpcError, code},
     upstream::Era,
@@ -57,6 +57,8 @@ pub(crate) enum Governed {
     Call(CallKind),
     /// `completion/complete`
     Complete,
+    /// Of the tasks extension, which the legacy era does not have.
+    Task(TaskVerb),
 }
 
 impl Governed {
@@ -71,6 +73,9 @@ impl Governed {
             "prompts/get" => Self::Call(CallKind::Prompt),
             "prompts/list" => Self::List(ListKind::Prompts),
             "completion/complete" => Self::Complete,
+            "tasks/get" => Self::Task(TaskVerb::Get),
+            "tasks/update" => Self::Task(TaskVerb::Update),
+            "tasks/cancel" => Self::Task(TaskVerb::Cancel),
             _ => return None,
         })
     }
@@ -147,6 +152,27 @@ impl Core {
         self.service.call(call).await
     }
 
+    /// A request about a task.
+    pub(crate) async fn task(
+        &self,
+        verb: TaskVerb,
+        mut params: Map<String, Value>,
+        caller: Caller,
+        client: Arc<Client>,
+    ) -> CallReply {
+        let Some(Value::String(task_id)) = params.swap_remove("taskId") else {
+            return Err(invalid("`params.taskId` must be a string"));
+        };
+        let input_responses = match (verb, params.swap_remove("inputResponses")) {
+            (TaskVerb::Update, Some(Value::Object(responses))) => Some(responses),
+            (TaskVerb::Update, _) => return Err(invalid("`params.inputResponses` must be an object")),
+            (TaskVerb::Get | TaskVerb::Cancel, _) => None,
+        };
+        let Caller { principal, session, .. } = caller;
+        self.until_ready().await;
+        self.service.task(TaskRequest { principal, verb, task_id, input_responses, session, client }).await
+    }
+
     /// Begins to tell of a resource.
     pub(crate) async fn watch(
         &self,
@@ -215,6 +241,7 @@ impl Core {
         let outcome = match Governed::parse(&method) {
             Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
             Some(Governed::Complete) => self.complete(params, caller, client).await,
+            Some(Governed::Task(_)) => Err(unknown_method(&method)),
             None if method == "resources/subscribe" => {
                 self.subscribe(true, conversation, params, caller, client).await
             }

@@ -61,9 +61,14 @@ pub(crate) fn check_standard(
         Some(_) => return Err(mismatch("header `Mcp-Method` does not match the body".to_owned())),
         None => return Err(mismatch("header `Mcp-Method` is missing".to_owned())),
     }
-    let Some(Governed::Call(kind)) = Governed::parse(method) else { return Ok(()) };
+    let member = match Governed::parse(method) {
+        Some(Governed::Call(kind)) => name_member(kind),
+        // The tasks extension, "Routing Headers".
+        Some(Governed::Task(_)) => "taskId",
+        Some(Governed::List(_) | Governed::Complete) | None => return Ok(()),
+    };
     // A call without a name is refused for that, later.
-    let Some(Value::String(name)) = params.get(name_member(kind)) else { return Ok(()) };
+    let Some(Value::String(name)) = params.get(member) else { return Ok(()) };
     match single(headers, NAME)? {
         Some(header) if decode("Mcp-Name", header)? == name.as_str() => Ok(()),
         Some(_) => Err(mismatch("header `Mcp-Name` does not match the body".to_owned())),
@@ -76,7 +81,10 @@ pub(crate) fn called_tool<'p>(method: &str, params: &'p Map<String, Value>) -> O
     match Governed::parse(method) {
         Some(Governed::Call(CallKind::Tool)) => params.get("name").and_then(Value::as_str),
         Some(
-            Governed::Call(CallKind::Resource | CallKind::Prompt) | Governed::List(_) | Governed::Complete,
+            Governed::Call(CallKind::Resource | CallKind::Prompt)
+            | Governed::List(_)
+            | Governed::Complete
+            | Governed::Task(_),
         )
         | None => None,
     }

@@ -9,7 +9,7 @@ use super::{
     watches::Watches,
 };
 use crate::{
-    gateway::ListGenerations,
+    gateway::{ListGenerations, takes_tasks, tasks_not_declared},
     identity::Principal,
     model::{RpcError, code},
 };
@@ -157,6 +157,10 @@ pub(crate) fn subscription(
     let Some(Value::Object(filter)) = params.get("notifications") else {
         return Err(RpcError::new(code::INVALID_PARAMS, "`params.notifications` must be an object"));
     };
+    // Status of tasks is asked for, not told; whoever knows no tasks may not even wish for it.
+    if filter.contains_key("taskIds") && !takes_tasks(client.as_ref()) {
+        return Err(tasks_not_declared());
+    }
     let mut watcher = Watcher::new(Arc::clone(&core), caller.principal.clone(), None);
     let mut agreed = watcher.restrict(filter);
     let wished: Vec<String> = match filter.get(RESOURCES) {

@@ -190,6 +190,7 @@ impl Core {
                 (self.call(kind, params, caller, client).await, read)
             }
             Governed::Complete => (self.complete(params, caller, client).await, None),
+            Governed::Task(verb) => (self.task(verb, params, caller, client).await, None),
             Governed::List(kind) => match self.list(&caller.principal, kind, &params).await {
                 Ok(items) => {
                     return Answer::ok(message::success(

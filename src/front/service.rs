@@ -1,7 +1,9 @@
 //! What the fronts need of the gateway, as a port, so that a front can be tested against a script.
 
 use crate::{
-    gateway::{CallReply, Gateway, InForce, IncomingCall, ListGenerations, ListKind, ResourceNews},
+    gateway::{
+        CallReply, Gateway, InForce, IncomingCall, ListGenerations, ListKind, ResourceNews, TaskRequest,
+    },
     identity::{AuthError, Principal},
     model::{RpcError, code},
 };
@@ -40,6 +42,10 @@ pub trait Service: Send + Sync + 'static {
     fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>>;
     /// A call. Dropping the future cancels it.
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply>;
+    /// A request about a call that became a task.
+    fn task(&self, _request: TaskRequest) -> BoxFuture<'_, CallReply> {
+        Box::pin(std::future::ready(Err(RpcError::new(code::METHOD_NOT_FOUND, "there are no tasks here"))))
+    }
     /// News of a resource, for as long as they are kept.
     fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
         let shown: String = call.name.chars().take(128).collect();
@@ -92,6 +98,9 @@ impl Service for Gateway {
     }
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply> {
         Box::pin(Gateway::call(self, call))
+    }
+    fn task(&self, request: TaskRequest) -> BoxFuture<'_, CallReply> {
+        Box::pin(Gateway::task(self, request))
     }
     fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
         Box::pin(Gateway::watch(self, call))

@@ -4,7 +4,8 @@
 use super::{
     Gateway, InForce,
     api::CallReply,
-    approve::{Asking, binding},
+    approve::binding,
+    asking::Asking,
     call::{Decided, store_policy},
     parked::{Seat, Waiting, Work},
     prepare::{Request, draft},

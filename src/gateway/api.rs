@@ -83,6 +83,33 @@ pub struct IncomingCall {
 /// or an error.
 pub type CallReply = Result<Value, RpcError>;
 
+/// What is asked of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskVerb {
+    /// `tasks/get`
+    Get,
+    /// `tasks/update`
+    Update,
+    /// `tasks/cancel`
+    Cancel,
+}
+
+/// A request about a call that became a task (2026-07-28, `io.modelcontextprotocol/tasks`).
+pub struct TaskRequest {
+    /// Who asks.
+    pub principal: Principal,
+    /// What for.
+    pub verb: TaskVerb,
+    /// `params.taskId`: a handle of ours.
+    pub task_id: String,
+    /// `params.inputResponses` of `tasks/update`.
+    pub input_responses: Option<Map<String, Value>>,
+    /// One id per connection or stateless principal.
+    pub session: Arc<str>,
+    /// The client.
+    pub client: Arc<dyn ClientPort>,
+}
+
 /// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {

@@ -4,6 +4,7 @@
 use super::{
     Gateway, InForce,
     api::{CallReply, ClientPort},
+    asking::{Asking, Opened, QUESTION, bound_to},
     call::Decided,
     prepare::{Prepared, Request, draft, mark},
     question::{self, read_answer, supports_form},
@@ -11,50 +12,14 @@ use super::{
 };
 use crate::{
     approval::{DecideError, about, eligible},
-    decision::ApprovalRequirement,
-    model::{
-        Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError,
-        SnapshotId, TraceId, code,
-    },
+    model::{Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId},
     policy::ChannelKind,
     redaction::display_text,
     store::{ApprovalBinding, ApprovalRecord, Asked, Requirement, StoreError},
     upstream::Era,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-
-/// The name of our question among a modern client's `inputRequests`.
-const QUESTION: &str = "tollgate_approval";
-/// How long a sealed state for an upstream's own question lasts.
-const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
-
-/// What has been asked and answered during one call.
-pub(crate) struct Asking {
-    pub(crate) client: Arc<dyn ClientPort>,
-    responses: Option<Map<String, Value>>,
-    sealed: Option<String>,
-    opened: Option<Opened>,
-    /// Requirements of budgets that ask.
-    pub(crate) also: Vec<ApprovalRequirement>,
-    /// The client was asked, or it answered with something that decides nothing: it is not asked again.
-    asked: bool,
-    /// The pending decision stands in the audit already.
-    recorded: bool,
-    /// The call's start stands in the audit already.
-    started: bool,
-}
-
-/// What a modern client handed back.
-#[derive(serde::Serialize, serde::Deserialize)]
-enum Opened {
-    /// Our own question about this approval, asked in this trace.
-    Approval(ApprovalId, TraceId),
-    /// An upstream's question, with its own state.
-    Upstream(Option<String>),
-    /// A call that is still in flight.
-    Parked(String),
-}
 
 /// What to do next.
 pub(crate) enum Step {
@@ -74,113 +39,6 @@ pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBin
         fingerprint: prepared.target.fingerprint(),
         digest: prepared.digest.clone(),
         snapshot: snapshot.clone(),
-    }
-}
-
-fn bound_to(request: &Request, decided: &Decided) -> Vec<u8> {
-    let parts =
-        [request.principal.key(), request.kind.as_str().to_owned(), decided.prepared.digest.to_string()];
-    parts.join("\n").into_bytes()
-}
-
-impl Asking {
-    pub(crate) fn new(
-        client: Arc<dyn ClientPort>,
-        responses: Option<Map<String, Value>>,
-        sealed: Option<String>,
-    ) -> Self {
-        Self {
-            client,
-            responses,
-            sealed,
-            opened: None,
-            also: Vec::new(),
-            asked: false,
-            recorded: false,
-            started: false,
-        }
-    }
-
-    /// Whether the call's start is still to be recorded; true once.
-    pub(crate) fn start(&mut self) -> bool {
-        !std::mem::replace(&mut self.started, true)
-    }
-
-    /// Whether anything of the call stands in the audit already.
-    pub(crate) fn started(&self) -> bool {
-        self.started
-    }
-
-    /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
-    /// and changes nothing.
-    pub(crate) fn open(
-        &mut self,
-        gateway: &Gateway,
-        request: &Request,
-        decided: &Decided,
-    ) -> Result<(), RpcError> {
-        let Some(sealed) = self.sealed.take() else { return Ok(()) };
-        let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
-        match text.and_then(|text| serde_json::from_str(&text).ok()) {
-            Some(opened) => {
-                self.opened = Some(opened);
-                Ok(())
-            }
-            None => Err(RpcError::new(
-                code::INVALID_PARAMS,
-                "requestState is not valid for this call: it was changed, has expired, or belongs to another call",
-            )),
-        }
-    }
-
-    /// The trace in which the approval was asked for that a retry answers.
-    pub(crate) fn trace(&self) -> Option<TraceId> {
-        match &self.opened {
-            Some(Opened::Approval(_, trace)) => Some(*trace),
-            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
-        }
-    }
-
-    /// What goes back to an upstream that asked: its own state and the answers to its own questions.
-    /// An upstream that gave no state of its own gets the answers as they came; an answer to our own question is
-    /// nobody else's.
-    pub(crate) fn upstream_continuation(&mut self) -> (Option<Map<String, Value>>, Option<String>) {
-        let state = match self.opened.take() {
-            Some(Opened::Upstream(state)) => state,
-            None => None,
-            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
-                self.opened = other;
-                return (None, None);
-            }
-        };
-        let mut responses = self.responses.take();
-        if let Some(responses) = &mut responses {
-            responses.shift_remove(QUESTION);
-        }
-        (responses.filter(|responses| !responses.is_empty()), state)
-    }
-
-    /// The parked call that a retry wants to go on with, and the answers it brings.
-    pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
-        match self.opened.take() {
-            Some(Opened::Parked(id)) => Some((id, self.responses.take())),
-            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
-                self.opened = other;
-                None
-            }
-        }
-    }
-
-    /// The client's answer to our question about this very record, taken once.
-    fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
-        match &self.opened {
-            Some(Opened::Approval(id, _)) if *id == record.id => {
-                self.opened = None;
-                self.asked = true;
-                self.responses.as_mut()?.shift_remove(QUESTION)
-            }
-            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
-        }
     }
 }
 
@@ -473,7 +331,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
-        asking: &Asking,
+        asking: &mut Asking,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let mut changes = self.0.store.approval_changes();
@@ -482,7 +340,17 @@ impl Gateway {
             let message = format!("waiting for approval {}", record.id);
             asking.client.notify("notifications/progress", json!({"progress": 0, "message": message}));
         }
-        let patience = in_force.config.gateway.approval_wait.min(remaining(&record, self.0.clock.now()));
+        let pending = || {
+            let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
+            refusal.reason = decided.verdict.reason.clone();
+            refusal
+        };
+        let left = remaining(&record, self.0.clock.now());
+        let decision = pending().decision_object(request.trace_id, &in_force.policies.snapshot);
+        let patience = match asking.offer(request, decision, left).await {
+            true => left,
+            false => in_force.config.gateway.approval_wait.min(left),
+        };
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
         loop {
@@ -500,10 +368,8 @@ impl Gateway {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
                 _ = generations.changed() => {}
                 () = &mut patience => {
-                    let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
-                    refusal.reason = decided.verdict.reason.clone();
                     // The pending decision is recorded already.
-                    return Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)));
+                    return Ok(Step::Reply(pending().reply(request.kind, &request.name, request.trace_id, &in_force.policies)));
                 }
             }
         }
@@ -529,23 +395,6 @@ impl Gateway {
         mark(&mut event, &refusal);
         self.0.store.record(vec![event]).await?;
         Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)))
-    }
-
-    /// Seals an upstream's own question for a modern client, with the upstream's state inside.
-    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: String) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(Some(state))).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
-    }
-
-    /// Seals the handle of a parked call.
-    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, super::parked::PATIENCE)
-    }
-
-    /// What a sealed state of this call is bound to.
-    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Vec<u8> {
-        bound_to(request, decided)
     }
 }
 

@@ -4,7 +4,8 @@ use super::{
     Gateway, InForce,
     admit::{AdmitError, steps},
     api::{CallReply, IncomingCall},
-    approve::{Asking, Step},
+    approve::Step,
+    asking::{Asking, Waiter},
     edits, finding,
     prepare::{Prepared, Request, Stop, arguments_of, draft, mark, unknown_policy},
     refusal::Refusal,
@@ -62,6 +63,14 @@ impl Gateway {
     ///
     /// What most calls do not come to is boxed, so that their future stays small.
     pub async fn call(&self, call: IncomingCall) -> CallReply {
+        if Self::may_hold(&call) {
+            return Box::pin(self.call_or_hold(call)).await;
+        }
+        self.call_through(call, None).await
+    }
+
+    /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
+    pub(super) async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Err(unknown(call.kind, &call.name));
         };
@@ -83,7 +92,7 @@ impl Gateway {
             name: call.name,
         };
         let mut given = call.arguments;
-        let mut asking = Asking::new(call.client, call.input_responses, call.request_state);
+        let mut asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
         if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
             let in_force = self.in_force();
             if finding::is_on(&in_force) && self.still_valid(&request.principal) {
@@ -160,6 +169,7 @@ impl Gateway {
                     return Box::pin(self.refuse_unaskable(&request, &in_force, &decided, &mut asking)).await;
                 }
                 Decision::RequireApproval => {
+                    asking.keep(&arguments);
                     match Box::pin(self.seek_approval(&in_force, &request, &decided, &mut asking)).await {
                         Step::Use(record) => {
                             // The call that uses an approval joins the trace that asked for it, unless it is part

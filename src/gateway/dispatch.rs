@@ -4,15 +4,17 @@ use super::{
     Gateway, InForce,
     admit::Permit,
     answer::{change_told, limit_error, reported_cost, strip_modern, tell_change},
-    api::{CallReply, ClientPort, Purpose, WatchSlot},
-    approve::Asking,
+    api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
     asked::{Asked, told_of_questions},
+    asking::Asking,
     call::Decided,
     complete, edits,
     news::ResourceWatch,
+    outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
     prepare::{Prepared, Request, Target, draft},
-    relay::Relay,
+    relay::{Mute, Relay},
+    tasks::{Made, is_task, takes_tasks},
 };
 use crate::{
     catalog::naming::strip_reserved,
@@ -38,8 +40,7 @@ const MAX_ROUNDS: usize = 8;
 pub(crate) struct Outgoing {
     kind: CallKind,
     purpose: Purpose,
-    /// For whom the values of a completion are scoped.
-    completes: Option<Principal>,
+    principal: Principal,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
     caller: CallerKey,
@@ -76,7 +77,7 @@ impl Gateway {
         Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
-            completes: matches!(request.purpose, Purpose::Complete { .. }).then(|| request.principal.clone()),
+            principal: request.principal.clone(),
             meta: request.meta.clone(),
             rest: request.rest.clone(),
             caller: CallerKey {
@@ -112,7 +113,7 @@ impl Gateway {
         let Outgoing {
             kind,
             purpose,
-            completes,
+            principal,
             meta,
             rest,
             caller,
@@ -142,6 +143,7 @@ impl Gateway {
                 ("resources/read", Map::from_iter([("uri".into(), json!(target.own_uri(&uri)))]))
             }
         };
+        let tasks = kind == CallKind::Tool && completing.is_none() && takes_tasks(seat.client().as_ref());
         let call = Call {
             method,
             params: params(own_params, meta, rest),
@@ -151,6 +153,7 @@ impl Gateway {
             caller,
             headers,
             approved: verdict.decision == Decision::RequireApproval,
+            tasks,
         };
         let relay = Arc::new(Relay::new(
             seat.clone(),
@@ -202,10 +205,10 @@ impl Gateway {
         }
         if let Ok(result) = &mut ending.reply {
             strip_reserved(result);
-            if let (Some((argument, known)), Some(principal)) = (&completing, &completes)
+            if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
-                self.scope_values(&in_force, principal, &target, argument, known, result);
+                self.scope_values(&in_force, &principal, &target, argument, known, result);
             }
             self.0.catalog.load().alias_links(target.upstream(), result);
             if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
@@ -222,7 +225,32 @@ impl Gateway {
                 tell_change(result, changed);
             }
         }
+        let became_task = ending.reply.as_ref().is_ok_and(is_task);
+        if became_task {
+            let made = Made {
+                upstream: target.upstream().clone(),
+                own: String::new(),
+                tool: target.listed().to_string(),
+                trace: trace_id,
+                call: side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id()),
+                redact: constraints.redact.iter().map(|pointer| pointer.as_str().to_owned()).collect(),
+                strict,
+            };
+            let handed =
+                ending.reply.as_mut().ok().filter(|_| tasks).and_then(|r| self.hand_out(&principal, made, r));
+            if handed.is_none() {
+                let text = "the upstream made a task of the call that nobody could ask for";
+                ending = Ending {
+                    reply: Err(RpcError::new(code::INTERNAL_ERROR, text)),
+                    outcome: Outcome::Unknown,
+                    sent: true,
+                    reason: Some(text.into()),
+                };
+            }
+        }
         let result_tokens = match &ending.reply {
+            // What it will be is not known: it costs what was reserved for it.
+            Ok(_) if became_task => estimate.result_tokens,
             Ok(result) => {
                 let text = text::of(result);
                 size = text.len();
@@ -264,10 +292,11 @@ impl Gateway {
             }
         };
         let used = matches!(purpose, Purpose::Use);
-        let learned = (used && ending.outcome == Outcome::Succeeded && ending.reply.is_ok()).then(|| {
-            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
-            (target.learned_as().to_string(), result_tokens)
-        });
+        let learned = (used && !became_task && ending.outcome == Outcome::Succeeded && ending.reply.is_ok())
+            .then(|| {
+                self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
+                (target.learned_as().to_string(), result_tokens)
+            });
         let took = self.0.clock.monotonic().saturating_sub(started);
         side_effect.timestamp = self.0.clock.now();
         side_effect.outcome = Some(ending.outcome);
@@ -275,7 +304,10 @@ impl Gateway {
         side_effect.cost_usd = cost;
         side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
         side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
-        let asked = told_of_questions(&questions, sampled_tokens);
+        let mut asked = told_of_questions(&questions, sampled_tokens);
+        if became_task {
+            asked.push_str(r#","task":"made""#);
+        }
         side_effect.told.detail = Some(
             format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}{asked}}}"#).into(),
         );
@@ -286,6 +318,44 @@ impl Gateway {
         // for the disk twice. Where it is lost with this process, the call is settled as unknown.
         drop(self.0.store.settle(settlement));
         ending.reply
+    }
+
+    /// A request about a task that a call became: no call of its own, for that one had its permit.
+    pub(super) async fn ask_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &TaskRequest,
+        made: &Made,
+        target: &Target,
+        params: Map<String, Value>,
+    ) -> CallReply {
+        let gone = || RpcError::new(code::INTERNAL_ERROR, "the task's upstream is gone");
+        let upstream = self.0.upstreams.get(target.upstream()).ok_or_else(gone)?;
+        let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
+        let client = request.client.as_ref();
+        let (method, retry) = match request.verb {
+            TaskVerb::Get => ("tasks/get", RetryPlan::Safe),
+            TaskVerb::Update => ("tasks/update", RetryPlan::Never),
+            TaskVerb::Cancel => ("tasks/cancel", RetryPlan::Safe),
+        };
+        let agent = request.principal.agent().ok_or_else(gone)?.clone();
+        let asked = UpstreamRequest {
+            method,
+            params,
+            client_capabilities: relayed(client.capabilities(), settings.asks, true),
+            wants_progress: false,
+            log_level: None,
+            trace_id: made.trace,
+            timeout: settings.timeout,
+            retry,
+            param_headers: Vec::new(),
+            caller: CallerKey { agent, session: session_named(&request.session, client) },
+            era: client.era(),
+        };
+        upstream.call(asked, Arc::new(Mute)).await.map_err(|error| match error {
+            UpstreamError::Rpc(error) => error,
+            other => RpcError::new(code::INTERNAL_ERROR, other.to_string()),
+        })
     }
 
     /// The call and, where its client is asked here, the questions in between.
@@ -385,6 +455,8 @@ struct Call {
     headers: Vec<(String, String)>,
     /// A second round is not a second call: where a person approved this one, the rounds stay in it.
     approved: bool,
+    /// It may become a task.
+    tasks: bool,
 }
 
 impl Call {
@@ -406,7 +478,7 @@ impl Call {
         UpstreamRequest {
             method: self.method,
             params,
-            client_capabilities: relayed(client.capabilities(), asks),
+            client_capabilities: relayed(client.capabilities(), asks, self.tasks),
             wants_progress: client.wants_progress(),
             log_level: client.log_level(),
             trace_id: self.trace_id,
@@ -417,10 +489,6 @@ impl Call {
             era: client.era(),
         }
     }
-}
-
-fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
-    Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
 }
 
 /// Begins to watch a resource, for as long as the slot keeps it.
@@ -444,67 +512,6 @@ async fn begin_watch(
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
-}
-
-fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
-    let mut params = rest;
-    // Only what was sealed for this call goes back to an upstream that asked.
-    params.shift_remove("inputResponses");
-    params.shift_remove("requestState");
-    params.extend(own);
-    let mut meta = meta;
-    meta.retain(|key, _| {
-        !key.starts_with("tollgate/")
-            && !key.starts_with("io.modelcontextprotocol/")
-            && key != "progressToken"
-    });
-    if !meta.is_empty() {
-        params.insert("_meta".into(), Value::Object(meta));
-    }
-    params
-}
-
-/// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
-/// can follow.
-fn relayed(capabilities: &Value, asks: Asks) -> Value {
-    let mut capabilities = capabilities.clone();
-    asks.limit(&mut capabilities);
-    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions") {
-        extensions.shift_remove("io.modelcontextprotocol/tasks");
-    }
-    capabilities
-}
-
-/// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where
-/// they can be asked the same things, since a legacy upstream is told that once per connection.
-fn session_of(request: &Request, client: &dyn ClientPort) -> Arc<str> {
-    if client.era() == Era::Legacy {
-        return request.session.clone();
-    }
-    let has = |pointer: &str| client.capabilities().pointer(pointer).is_some();
-    let mut session = request.session.to_string();
-    for pointer in
-        ["/elicitation", "/elicitation/form", "/elicitation/url", "/sampling", "/sampling/tools", "/roots"]
-    {
-        session.push(if has(pointer) { '+' } else { '-' });
-    }
-    session.into()
-}
-
-fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, String)> {
-    let Target::Tool(tool) = target else { return Vec::new() };
-    tool.param_headers
-        .iter()
-        .filter_map(|(name, at)| {
-            let text = match at.get(arguments)? {
-                Value::String(text) => text.clone(),
-                Value::Number(number) => number.to_string(),
-                Value::Bool(flag) => flag.to_string(),
-                Value::Null | Value::Array(_) | Value::Object(_) => return None,
-            };
-            Some((name.clone(), text))
-        })
-        .collect()
 }
 
 fn failed(error: UpstreamError, method: &str) -> Ending {

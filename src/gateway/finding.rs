@@ -4,7 +4,7 @@
 use super::{
     Gateway, InForce,
     api::CallReply,
-    approve::Asking,
+    asking::Asking,
     prepare::{Request, draft},
     refusal::Refusal,
 };

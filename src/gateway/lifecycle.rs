@@ -84,6 +84,7 @@ impl Gateway {
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
             parking: Parking::default(),
+            held: super::held::HeldCalls::default(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
@@ -233,6 +234,7 @@ impl Gateway {
         let drain = self.0.in_force.load().config.gateway.drain;
         self.0.stop.cancel();
         self.0.parking.clear();
+        self.0.held.clear();
         self.0.in_flight.close();
         if tokio::time::timeout(drain, self.0.in_flight.wait()).await.is_err() {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");

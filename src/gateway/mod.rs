@@ -5,23 +5,28 @@ mod answer;
 mod api;
 mod approve;
 mod asked;
+mod asking;
 mod call;
 mod complete;
 mod digest;
 mod dispatch;
 mod edits;
 mod finding;
+mod held;
 mod lifecycle;
 mod news;
+mod outgoing;
 mod parked;
 mod prepare;
 mod question;
 mod refusal;
 mod relay;
 mod repeats;
+mod tasks;
 
 pub use api::*;
 pub use lifecycle::{GatewayParts, StartError};
+pub(crate) use tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{
     approval::Approvals,
@@ -109,6 +114,7 @@ pub(crate) struct Inner {
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
     parking: parked::Parking,
+    held: held::HeldCalls,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }
@@ -202,6 +208,8 @@ impl Gateway {
                 "prompts": {"listChanged": true},
                 "completions": {},
                 "logging": {},
+                // Only clients of 2026-07-28 can use it; the others do not know it.
+                "extensions": {tasks::EXTENSION: {}},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
         }

@@ -92,6 +92,13 @@ impl Target {
             Self::Item(item, _) => &item.own_name,
         }
     }
+    /// The name in lists.
+    pub(crate) fn listed(&self) -> &Arc<str> {
+        match self {
+            Self::Tool(tool) => &tool.exposed,
+            Self::Item(item, _) => &item.listed,
+        }
+    }
     /// The URI as the upstream knows it.
     pub(crate) fn own_uri<'u>(&self, uri: &'u str) -> &'u str {
         match self {

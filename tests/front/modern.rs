@@ -231,7 +231,7 @@ async fn refusals_have_the_right_status_and_code() {
     check(with(call("mirrored", json!({})), &[version, method, mirrored]), 200, 0, "no argument, no header")
         .await;
 
-    for unknown in ["no/such", "ping", "logging/setLevel", "resources/subscribe", "tasks/get"] {
+    for unknown in ["no/such", "ping", "logging/setLevel", "resources/subscribe", "tasks/list"] {
         check(
             with(body(unknown, &full, json!({})), &[version, ("mcp-method", unknown)]),
             404,

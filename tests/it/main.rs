@@ -20,4 +20,5 @@ mod policy_matrix;
 mod questions;
 mod records;
 mod secrets;
+mod tasks;
 mod tokens;

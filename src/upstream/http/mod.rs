@@ -252,6 +252,7 @@ impl Http {
                 let name = match call.request.method {
                     "tools/call" | "prompts/get" => call.request.params.get("name"),
                     "resources/read" => call.request.params.get("uri"),
+                    "tasks/get" | "tasks/update" | "tasks/cancel" => call.request.params.get("taskId"),
                     _ => None,
                 };
                 let encoded = name.and_then(Value::as_str).map(value_as_header);

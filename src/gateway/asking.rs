@@ -1,0 +1,220 @@
+//! What has been asked and answered during one call, and the sealed state in which a modern client carries it.
+
+use super::{
+    Gateway,
+    api::ClientPort,
+    call::Decided,
+    held::{Again, Waited},
+    prepare::Request,
+};
+use crate::{
+    decision::ApprovalRequirement,
+    model::{ApprovalId, RpcError, TraceId, code},
+    store::ApprovalRecord,
+};
+use serde_json::{Map, Value};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+/// The name of our question among a modern client's `inputRequests`.
+pub(super) const QUESTION: &str = "tollgate_approval";
+/// How long a sealed state for an upstream's own question lasts.
+const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// What has been asked and answered during one call.
+pub(crate) struct Asking {
+    pub(crate) client: Arc<dyn ClientPort>,
+    pub(super) responses: Option<Map<String, Value>>,
+    pub(super) sealed: Option<String>,
+    pub(super) opened: Option<Opened>,
+    /// Requirements of budgets that ask.
+    pub(crate) also: Vec<ApprovalRequirement>,
+    /// The client was asked, or it answered with something that decides nothing: it is not asked again.
+    pub(super) asked: bool,
+    /// The pending decision stands in the audit already.
+    pub(super) recorded: bool,
+    /// The call's start stands in the audit already.
+    pub(super) started: bool,
+    pub(super) waiter: Option<Waiter>,
+    /// The client asks for the call as a task: it may wait as long as its approval lasts.
+    pub(super) held: bool,
+}
+
+/// Who is told when a call begins to wait for a person elsewhere.
+pub(crate) struct Waiter {
+    told: oneshot::Sender<Waited>,
+    /// As the agent sent them.
+    arguments: Option<Arc<Value>>,
+}
+
+impl Waiter {
+    pub(crate) fn new(told: oneshot::Sender<Waited>) -> Self {
+        Self { told, arguments: None }
+    }
+}
+
+/// What a modern client handed back.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) enum Opened {
+    /// Our own question about this approval, asked in this trace.
+    Approval(ApprovalId, TraceId),
+    /// An upstream's question, with its own state.
+    Upstream(Option<String>),
+    /// A call that is still in flight.
+    Parked(String),
+}
+
+pub(super) fn bound_to(request: &Request, decided: &Decided) -> Vec<u8> {
+    let parts =
+        [request.principal.key(), request.kind.as_str().to_owned(), decided.prepared.digest.to_string()];
+    parts.join("\n").into_bytes()
+}
+
+impl Asking {
+    pub(crate) fn new(
+        client: Arc<dyn ClientPort>,
+        responses: Option<Map<String, Value>>,
+        sealed: Option<String>,
+        waiter: Option<Waiter>,
+    ) -> Self {
+        Self {
+            waiter,
+            held: false,
+            client,
+            responses,
+            sealed,
+            opened: None,
+            also: Vec::new(),
+            asked: false,
+            recorded: false,
+            started: false,
+        }
+    }
+
+    /// Keeps the arguments of a call that may have to be made again.
+    pub(crate) fn keep(&mut self, arguments: &Arc<Value>) {
+        if let Some(waiter) = &mut self.waiter {
+            waiter.arguments.get_or_insert_with(|| arguments.clone());
+        }
+    }
+
+    /// Offers to hold the call as a task: true where it is from now on.
+    pub(super) async fn offer(&mut self, request: &Request, decision: Value, left: Duration) -> bool {
+        let Some(Waiter { told, arguments: Some(arguments) }) = self.waiter.take() else { return self.held };
+        let again = Again {
+            name: request.name.clone(),
+            arguments,
+            meta: request.meta.clone(),
+            rest: request.rest.clone(),
+            session: request.session.clone(),
+            workflow: request.workflow.clone(),
+            principal: request.principal.clone(),
+        };
+        let (held, is_held) = oneshot::channel();
+        if told.send(Waited { again, decision, left, held }).is_ok() {
+            self.held = is_held.await.unwrap_or(false);
+        }
+        self.held
+    }
+
+    /// Whether the call's start is still to be recorded; true once.
+    pub(crate) fn start(&mut self) -> bool {
+        !std::mem::replace(&mut self.started, true)
+    }
+
+    /// Whether anything of the call stands in the audit already.
+    pub(crate) fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
+    /// and changes nothing.
+    pub(crate) fn open(
+        &mut self,
+        gateway: &Gateway,
+        request: &Request,
+        decided: &Decided,
+    ) -> Result<(), RpcError> {
+        let Some(sealed) = self.sealed.take() else { return Ok(()) };
+        let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
+        match text.and_then(|text| serde_json::from_str(&text).ok()) {
+            Some(opened) => {
+                self.opened = Some(opened);
+                Ok(())
+            }
+            None => Err(RpcError::new(
+                code::INVALID_PARAMS,
+                "requestState is not valid for this call: it was changed, has expired, or belongs to another call",
+            )),
+        }
+    }
+
+    /// The trace in which the approval was asked for that a retry answers.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        match &self.opened {
+            Some(Opened::Approval(_, trace)) => Some(*trace),
+            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+        }
+    }
+
+    /// What goes back to an upstream that asked: its own state and the answers to its own questions.
+    /// An upstream that gave no state of its own gets the answers as they came; an answer to our own question is
+    /// nobody else's.
+    pub(crate) fn upstream_continuation(&mut self) -> (Option<Map<String, Value>>, Option<String>) {
+        let state = match self.opened.take() {
+            Some(Opened::Upstream(state)) => state,
+            None => None,
+            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
+                self.opened = other;
+                return (None, None);
+            }
+        };
+        let mut responses = self.responses.take();
+        if let Some(responses) = &mut responses {
+            responses.shift_remove(QUESTION);
+        }
+        (responses.filter(|responses| !responses.is_empty()), state)
+    }
+
+    /// The parked call that a retry wants to go on with, and the answers it brings.
+    pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
+        match self.opened.take() {
+            Some(Opened::Parked(id)) => Some((id, self.responses.take())),
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
+                self.opened = other;
+                None
+            }
+        }
+    }
+
+    /// The client's answer to our question about this very record, taken once.
+    pub(super) fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
+        match &self.opened {
+            Some(Opened::Approval(id, _)) if *id == record.id => {
+                self.opened = None;
+                self.asked = true;
+                self.responses.as_mut()?.shift_remove(QUESTION)
+            }
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Seals an upstream's own question for a modern client, with the upstream's state inside.
+    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: String) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(Some(state))).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
+    }
+
+    /// Seals the handle of a parked call.
+    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, super::parked::PATIENCE)
+    }
+
+    /// What a sealed state of this call is bound to.
+    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Vec<u8> {
+        bound_to(request, decided)
+    }
+}

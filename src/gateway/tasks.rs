@@ -1,0 +1,323 @@
+//! Calls whose result comes later: the extension `io.modelcontextprotocol/tasks`.
+//!
+//! A call that its upstream turned into a task has been decided, admitted and recorded like any other. What the agent gets
+//! in place of the upstream's task id is a sealed handle that names the call: nothing is kept here, every process on one
+//! store can open it, and it is worth nothing to anybody else. What comes through it later is held to the rules that are in
+//! force then: the tool must still be in scope, results and questions are limited as they are during a call.
+
+use super::{
+    Gateway, InForce,
+    answer::limit_error,
+    api::{CallReply, ClientPort, TaskRequest, TaskVerb},
+    held::Held,
+    parked::Seat,
+    prepare::Target,
+    relay::Relay,
+};
+use crate::{
+    catalog::naming::strip_reserved,
+    identity::Principal,
+    model::{
+        CallId, EventDraft, EventType, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text,
+    },
+    policy::Constraints,
+    redaction::Place,
+    upstream::Era,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// The extension's name among capabilities.
+pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+/// How long a handle can be used.
+const HANDLE_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest task id of an upstream.
+const LONGEST_ID: usize = 512;
+
+/// What a task id means.
+#[derive(Serialize, Deserialize)]
+enum Handle {
+    /// An upstream's task.
+    Made(Box<Made>),
+    /// A call that waits in this process.
+    Held(String),
+}
+
+/// A call that its upstream turned into a task.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) upstream: UpstreamName,
+    /// The upstream's own id, once it is known.
+    pub(crate) own: String,
+    /// The tool's exposed name.
+    pub(crate) tool: String,
+    pub(crate) trace: TraceId,
+    pub(crate) call: CallId,
+    /// What policy masks in the result.
+    pub(crate) redact: Vec<String>,
+    /// A strict budget bound the call.
+    pub(crate) strict: bool,
+}
+
+/// Whether a client takes tasks.
+pub(crate) fn takes_tasks(client: &dyn ClientPort) -> bool {
+    client.era() == Era::Modern
+        && client
+            .capabilities()
+            .get("extensions")
+            .is_some_and(|extensions| extensions.get(EXTENSION).is_some())
+}
+
+/// Whether a result is a task in place of a result.
+pub(crate) fn is_task(result: &Value) -> bool {
+    result.get("resultType").and_then(Value::as_str) == Some("task")
+}
+
+/// What a client gets that asks about tasks and has not said that it takes any.
+pub(crate) fn tasks_not_declared() -> RpcError {
+    let needed = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
+    let text = format!("the client has not declared `{EXTENSION}`");
+    RpcError::new(code::MISSING_CLIENT_CAPABILITY, text).with_data(needed)
+}
+
+pub(super) fn not_found() -> RpcError {
+    RpcError::new(
+        code::INVALID_PARAMS,
+        "Task not found: it is unknown, has ended long ago, or is somebody else's",
+    )
+}
+
+fn bound_to(principal: &Principal) -> Vec<u8> {
+    format!("task\n{}", principal.key()).into_bytes()
+}
+
+impl Gateway {
+    fn seal_handle(&self, principal: &Principal, handle: &Handle) -> Result<String, String> {
+        let text = serde_json::to_string(handle).map_err(|error| error.to_string())?;
+        self.0.seal.seal(&text, &bound_to(principal), HANDLE_TTL)
+    }
+
+    fn open_handle(&self, principal: &Principal, sealed: &str) -> Option<Handle> {
+        serde_json::from_str(&self.0.seal.open(sealed, &bound_to(principal))?).ok()
+    }
+
+    /// The task id of a call that is held here.
+    pub(super) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
+        self.seal_handle(principal, &Handle::Held(id.to_owned()))
+    }
+
+    /// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
+    pub(super) fn hand_out(&self, principal: &Principal, mut made: Made, result: &mut Value) -> Option<()> {
+        let own = result.get("taskId").and_then(Value::as_str);
+        made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
+        result.get("status").and_then(Value::as_str)?;
+        let handle = self.seal_handle(principal, &Handle::Made(Box::new(made))).ok()?;
+        result.as_object_mut()?.insert("taskId".to_owned(), Value::String(handle));
+        Some(())
+    }
+
+    /// `tasks/get`, `tasks/update`, `tasks/cancel`.
+    pub async fn task(&self, request: TaskRequest) -> CallReply {
+        if !takes_tasks(request.client.as_ref()) {
+            return Err(tasks_not_declared());
+        }
+        let in_force = self.in_force();
+        if !self.still_valid(&request.principal) {
+            return Err(not_found());
+        }
+        match self.open_handle(&request.principal, &request.task_id).ok_or_else(not_found)? {
+            Handle::Made(made) => {
+                let id = request.task_id.clone();
+                self.made_task(&in_force, request, *made, &id).await
+            }
+            Handle::Held(id) => {
+                let held = self.0.held.get(&id).ok_or_else(not_found)?;
+                self.held_task(&in_force, request, &held).await
+            }
+        }
+    }
+
+    /// A call that was held here and became its upstream's task after all.
+    pub(super) async fn inner_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: TaskRequest,
+        inner: &str,
+    ) -> CallReply {
+        let shown = request.task_id.clone();
+        match self.open_handle(&request.principal, inner).ok_or_else(not_found)? {
+            Handle::Made(made) => self.made_task(in_force, request, *made, &shown).await,
+            Handle::Held(_) => Err(not_found()),
+        }
+    }
+
+    async fn made_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: TaskRequest,
+        made: Made,
+        shown: &str,
+    ) -> CallReply {
+        let view = self.view(in_force, &request.principal).ok_or_else(not_found)?;
+        let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
+        let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
+        let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
+        let (seat, _asked) = Seat::new(request.client.clone());
+        let relay = Relay::new(seat, target.clone(), in_force.clone(), redact.clone(), true, made.strict);
+        let mut params = Map::new();
+        params.insert("taskId".to_owned(), Value::String(made.own.clone()));
+        let brought = match (request.verb, request.input_responses.clone()) {
+            (TaskVerb::Update, Some(responses)) => {
+                relay.asked().lock().brought(&responses);
+                params.insert("inputResponses".to_owned(), Value::Object(responses));
+                true
+            }
+            _ => false,
+        };
+        let outcome = self.ask_task(in_force, &request, &made, &target, params).await;
+        let place = Place {
+            upstream: target.upstream(),
+            tool: target.full(),
+            labels: target.labels(),
+            sensitive: target.sensitive(),
+        };
+        let reply = match outcome {
+            Ok(mut result) => {
+                strip_reserved(&mut result);
+                match request.verb {
+                    TaskVerb::Get => self
+                        .shown_task(in_force, &relay, target.upstream(), &place, &redact, &mut result)
+                        .map(|()| with_id(result, shown)),
+                    TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
+                }
+            }
+            Err(mut error) => {
+                limit_error(in_force, &mut error, &place, &redact);
+                Err(error)
+            }
+        };
+        let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
+        let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
+        if brought || request.verb != TaskVerb::Get || ended.is_some() || reply.is_err() {
+            self.record_task(in_force, &request, &made, &target, &relay, &reply, ended).await;
+        }
+        reply
+    }
+
+    /// Holds a task's state to the rules for results and questions.
+    fn shown_task(
+        &self,
+        in_force: &Arc<InForce>,
+        relay: &Relay,
+        upstream: &UpstreamName,
+        place: &Place<'_>,
+        redact: &[Pointer],
+        task: &mut Value,
+    ) -> Result<(), RpcError> {
+        let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is no task");
+        let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
+        if status == "input_required" {
+            relay.label_all(task)?;
+        }
+        let map = task.as_object_mut().ok_or_else(malformed)?;
+        let result = map.shift_remove("result");
+        let questions = map.shift_remove("inputRequests");
+        let constraints = Constraints { redact: redact.to_vec(), ..Constraints::default() };
+        // What is left, the message and the error, is text of the upstream's.
+        self.limit_result(in_force, task, &Constraints::default(), place, None);
+        let map = task.as_object_mut().ok_or_else(malformed)?;
+        map.insert("status".to_owned(), Value::String(status));
+        if let Some(mut result) = result {
+            self.0.catalog.load().alias_links(upstream, &mut result);
+            self.limit_result(in_force, &mut result, &constraints, place, None);
+            map.insert("result".to_owned(), result);
+        }
+        map.extend(questions.map(|questions| ("inputRequests".to_owned(), questions)));
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that the record tells")]
+    async fn record_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &TaskRequest,
+        made: &Made,
+        target: &Target,
+        relay: &Relay,
+        reply: &CallReply,
+        ended: Option<&str>,
+    ) {
+        let agent = request.principal.agent().cloned();
+        let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
+        event.actor.kind = "agent".to_owned();
+        event.trace_id = Some(made.trace);
+        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
+        event.tool = Some(target.full().to_string());
+        event.upstream = Some(made.upstream.clone());
+        event.action = Some(target.action().to_string());
+        let known = agent.as_ref().and_then(|agent| in_force.policies.authority.agents.get(agent));
+        let model = known.and_then(|agent| agent.model.clone());
+        event.agent_id = agent;
+        event.outcome = Some(match reply {
+            Ok(task) => match task.pointer("/result/isError").and_then(Value::as_bool) {
+                Some(true) => Outcome::Failed,
+                Some(false) | None if ended == Some("failed") => Outcome::Failed,
+                Some(false) | None => Outcome::Succeeded,
+            },
+            Err(_) => Outcome::Failed,
+        });
+        event.reason =
+            reply.as_ref().err().map(|error| in_force.policies.data.redact_text(&error.message).into_owned());
+        let asked = std::mem::take(&mut *relay.asked().lock());
+        let (sampled, _) = self.price_sampled(in_force, model.as_deref(), &asked.sampled);
+        let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();
+        let tokens = self.0.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
+        if ended == Some("completed") {
+            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), tokens);
+        }
+        let word = match request.verb {
+            TaskVerb::Get => ended.unwrap_or("asked"),
+            TaskVerb::Update => "answered",
+            TaskVerb::Cancel => "cancel",
+        };
+        event.detail = Some(json!({
+            "task": word,
+            "of_call": made.call,
+            "result_bytes": text.len(),
+            "result_tokens": tokens,
+            "sampled_tokens": sampled,
+        }));
+        if let Err(error) = self.0.store.record(vec![event]).await {
+            tracing::error!(error = %error, trace.id = %made.trace, "a task's end could not be recorded");
+        }
+    }
+
+    async fn held_task(&self, in_force: &Arc<InForce>, request: TaskRequest, held: &Arc<Held>) -> CallReply {
+        if request.principal.agent() != Some(&held.agent) {
+            return Err(not_found());
+        }
+        if let Some(inner) = held.became() {
+            return self.inner_task(in_force, request, &inner).await;
+        }
+        match request.verb {
+            TaskVerb::Get => Ok(with_id(held.shown(), &request.task_id)),
+            TaskVerb::Update => {
+                held.answer(request.input_responses.unwrap_or_default(), request.client);
+                Ok(json!({}))
+            }
+            TaskVerb::Cancel => {
+                held.cancel();
+                Ok(json!({}))
+            }
+        }
+    }
+}
+
+fn with_id(mut task: Value, id: &str) -> Value {
+    if let Some(map) = task.as_object_mut() {
+        map.insert("resultType".to_owned(), "complete".into());
+        map.insert("taskId".to_owned(), id.into());
+    }
+    task
+}
