@@ -1,35 +1,7 @@
-//! Any bytes on stdin: the front ends when they end, and writes nothing but JSON-RPC, one message a line.
-
 #![no_main]
 
-mod quiet;
+#[path = "../bodies/mod.rs"]
+#[allow(dead_code, reason = "one of several")]
+mod bodies;
 
-use libfuzzer_sys::fuzz_target;
-use std::sync::Arc;
-use tokio::runtime::{Builder, Runtime};
-use tokio_util::sync::CancellationToken;
-use tollgate::{
-    clock::System,
-    front::stdio::{StdioOptions, run},
-};
-
-thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-}
-
-fuzz_target!(|data: &[u8]| {
-    let options = StdioOptions {
-        max_message: 4096,
-        ids: Arc::new(System::default()),
-        shutdown: CancellationToken::new(),
-    };
-    let mut out = Vec::new();
-    RUNTIME.with(|runtime| {
-        let stdout = std::io::Cursor::new(&mut out);
-        runtime.block_on(run(quiet::Quiet::new(), quiet::agent(), options, data, stdout)).expect("an end");
-    });
-    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let message: serde_json::Value = serde_json::from_slice(line).expect("JSON");
-        assert!(message.is_object() || message.is_array());
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::front_stdio::run(data));

@@ -115,7 +115,7 @@ impl Scanner {
                 return self.value(text, start, end, kind);
             }
             b'[' if self.mask_at(rest).is_some() => {}
-            open @ (b'[' | b'{') if manner.quoted => {
+            open @ (b'[' | b'{') if manner.quoted && escaped == 0 => {
                 let end = from + bracket_end(rest, open)?;
                 return (numbers_count(kind) || rest.get(..end - from)?.contains(&b'"')).then_some(Span {
                     start: from,
@@ -194,7 +194,7 @@ fn bracket_end(rest: &[u8], open: u8) -> Option<usize> {
             b'"' => quoted = !quoted,
             byte if !quoted && byte == open => depth += 1,
             byte if !quoted && byte == close => {
-                depth -= 1;
+                depth = depth.saturating_sub(1);
                 if depth == 0 {
                     end = at + 1;
                     break;

@@ -1,4 +1,4 @@
-// A gateway in which everything answers at once, so that a fuzzer sees the front alone.
+//! A gateway in which everything answers at once, so that a fuzzer sees the front alone.
 
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -6,19 +6,20 @@ use std::{net::IpAddr, sync::Arc};
 use tokio::sync::watch;
 use tollgate::{
     front::Service,
-    gateway::{CallReply, ClientPort, IncomingCall, ListGenerations, ListKind},
+    gateway::{CallReply, IncomingCall, ListGenerations, ListKind, ResourceNews, TaskRequest},
     identity::{AgentPrincipal, AuthError, Principal, Proof},
+    model::RpcError,
 };
 
-pub struct Quiet(watch::Sender<ListGenerations>);
+pub(crate) struct Quiet(watch::Sender<ListGenerations>);
 
 impl Quiet {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(watch::channel(ListGenerations::default()).0))
     }
 }
 
-pub fn agent() -> Principal {
+pub(crate) fn agent() -> Principal {
     Principal::Agent(AgentPrincipal { id: "a".into(), proof: Proof::Stdio })
 }
 
@@ -56,13 +57,13 @@ impl Service for Quiet {
         call.client.notify("notifications/message", json!({ "level": "error", "data": call.meta }));
         Box::pin(std::future::ready(Ok(json!({ "rest": call.rest, "arguments": call.arguments }))))
     }
-    fn complete<'a>(
-        &'a self,
-        _: &'a Principal,
-        params: Value,
-        _: Arc<dyn ClientPort>,
-    ) -> BoxFuture<'a, CallReply> {
-        Box::pin(std::future::ready(Ok(json!({ "params": params }))))
+    fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
+        Box::pin(std::future::ready(Ok(Box::pin(futures::stream::iter([call.name])) as ResourceNews)))
+    }
+    fn task(&self, request: TaskRequest) -> BoxFuture<'_, CallReply> {
+        Box::pin(std::future::ready(Ok(
+            json!({ "task": request.task_id, "answers": request.input_responses }),
+        )))
     }
     fn session_opened(&self, _: &Principal, _: &Value) {}
 }
