@@ -59,6 +59,7 @@ conformance! {
     the_decision_records_the_counters_it_saw
     budget_usage_is_what_was_counted
     an_identical_ask_reuses_the_pending_record
+    pending_asks_are_bounded
     of_two_deciders_one_is_first
     an_approval_is_consumed_once
     an_unusable_approval_reserves_nothing
@@ -92,9 +93,9 @@ fn with(budgets: &[BudgetLimit], now: jiff::Timestamp) -> AdmitRequest {
 }
 
 async fn made(store: &dyn Store, digest: &str) -> ApprovalRecord {
-    match store.ask(pending(digest, start()), Vec::new()).await.unwrap() {
+    match store.ask(pending(digest, start()), Vec::new(), usize::MAX).await.unwrap() {
         Asked::Made(record) => record,
-        Asked::Reused(record) => panic!("{record:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -351,7 +352,7 @@ mod checks {
         grant(&*store, same("planner-01", t0)).await;
         grant(&*open(), same("planner-01", later(t0, 1_000))).await;
         // An ask is a repeat too.
-        store.ask(pending("same", later(t0, 2_000)), Vec::new()).await.unwrap();
+        store.ask(pending("same", later(t0, 2_000)), Vec::new(), usize::MAX).await.unwrap();
         let refusal = refuse(&*store, same("planner-01", later(t0, 3_000))).await;
         assert_eq!((&*refusal.policy_id, refusal.decision), ("loop", EventDecision::Throttle));
         assert_eq!(refusal.retry_after_ms, Some(57_000));
@@ -435,7 +436,9 @@ mod checks {
             .map(|n| {
                 let store = stores[n % 2].clone();
                 let event = EventDraft::system(EventType::ApprovalRequested, start());
-                tokio::spawn(async move { store.ask(pending("d", start()), vec![event]).await.unwrap() })
+                tokio::spawn(async move {
+                    store.ask(pending("d", start()), vec![event], usize::MAX).await.unwrap()
+                })
             })
             .collect();
         let mut ids = BTreeSet::new();
@@ -449,13 +452,40 @@ mod checks {
                 Asked::Reused(record) => {
                     ids.insert(record.id);
                 }
+                Asked::TooMany(many) => panic!("{many} of no bound"),
             }
         }
         assert_eq!((made, ids.len()), (1, 1));
         assert_eq!(all_events(&*stores[0]).await.len(), 1);
         let expired = pending("d", later(start(), 15 * 60_000));
-        assert!(matches!(stores[0].ask(expired, Vec::new()).await.unwrap(), Asked::Made(_)));
-        assert!(matches!(stores[0].ask(pending("e", start()), Vec::new()).await.unwrap(), Asked::Made(_)));
+        assert!(matches!(stores[0].ask(expired, Vec::new(), usize::MAX).await.unwrap(), Asked::Made(_)));
+        assert!(matches!(
+            stores[0].ask(pending("e", start()), Vec::new(), usize::MAX).await.unwrap(),
+            Asked::Made(_)
+        ));
+    }
+
+    /// An agent has so many pending and no more, whichever process asks; what has expired does not count.
+    pub(super) async fn pending_asks_are_bounded(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let ask = |n: usize, at: jiff::Timestamp| {
+            let store = stores[n % 2].clone();
+            tokio::spawn(async move {
+                let event = EventDraft::system(EventType::ApprovalRequested, at);
+                store.ask(pending(&format!("d{n}"), at), vec![event], 5).await.unwrap()
+            })
+        };
+        let tasks: Vec<_> = (0..16).map(|n| ask(n, start())).collect();
+        let mut made = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Asked::Made(_) => made += 1,
+                other => assert_eq!(other, Asked::TooMany(5)),
+            }
+        }
+        assert_eq!((made, all_events(&*stores[0]).await.len()), (5, 5));
+        let later = later(start(), 15 * 60_000);
+        assert!(matches!(ask(20, later).await.unwrap(), Asked::Made(_)));
     }
 
     /// R22, R29: whoever is second changes nothing and leaves no event.

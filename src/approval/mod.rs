@@ -7,8 +7,8 @@ pub use rules::{DecideError, Standing, apply, eligible, standing};
 use crate::{
     clock::Clock,
     model::{Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, Sensitivity},
-    policy::{ChannelKind, PolicySet, Role},
-    store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Store},
+    policy::{Approver, ChannelKind, PolicySet, Role},
+    store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, Store},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -137,6 +137,43 @@ impl Approvals {
         Ok(self.store.approval(record.id.clone()).await?.unwrap_or(record))
     }
 
+    /// Tells once of every pending record whose escalation has begun, and of every one that outlasts the SLA of its
+    /// workflow. The record's version is what keeps two processes from telling twice.
+    pub async fn alert_due(&self, policies: &PolicySet) -> Result<(), DecideError> {
+        let filter = ApprovalFilter { status: vec![ApprovalStatus::Pending], agent: None, limit: 0 };
+        let now = self.clock.now();
+        for record in self.store.approvals(filter).await? {
+            let due = alerts(policies, &record, now);
+            if due.is_empty() {
+                continue;
+            }
+            let told = self
+                .store
+                .events(EventQuery {
+                    event_type: Some(EventType::Alert),
+                    approval_id: Some(record.id.clone()),
+                    ..EventQuery::default()
+                })
+                .await?;
+            let kind = |event: &EventDraft| event.detail.as_ref().and_then(|d| d.get("alert")).cloned();
+            let known: Vec<_> = told.iter().map(|event| kind(&event.draft)).collect();
+            let fresh: Vec<EventDraft> =
+                due.into_iter().filter(|event| !known.contains(&kind(event))).collect();
+            if fresh.is_empty() {
+                continue;
+            }
+            let update = ApprovalUpdate {
+                id: record.id.clone(),
+                expected_version: record.version,
+                status: record.status,
+                answers: record.answers.clone(),
+            };
+            // Where somebody was first, the next look tells whether there is still something to tell.
+            self.store.update_approval(update, fresh).await?;
+        }
+        Ok(())
+    }
+
     /// Expires everything that is due.
     pub async fn expire_all_due(&self) -> Result<(), DecideError> {
         let filter = ApprovalFilter {
@@ -149,6 +186,34 @@ impl Approvals {
         }
         Ok(())
     }
+}
+
+/// What there is to tell of a pending record by now.
+fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -> Vec<EventDraft> {
+    let mut due = Vec::new();
+    let mut tell = |kind: &str, reason: String, more: serde_json::Value| {
+        let mut event = about(record, EventType::Alert, now);
+        event.decision = Some(EventDecision::PendingApproval);
+        event.reason = Some(reason);
+        event.detail = Some(json!({"alert": kind, "approval": more}));
+        due.push(event);
+    };
+    let workflow = record.workflow_id.as_ref().and_then(|id| policies.authority.workflows.get(id));
+    if let Some(sla) = workflow.and_then(|workflow| workflow.approval_sla)
+        && record.created_at.checked_add(sla).is_ok_and(|until| now >= until)
+    {
+        let shown = humantime::format_duration(sla);
+        let reason = format!("nobody has decided within its workflow's approval SLA of {shown}");
+        tell("approval_sla", reason, json!({"waiting_since": record.created_at}));
+    }
+    for requirement in &record.requirements {
+        if let Some((at, to)) = requirement.escalation.as_ref().filter(|(at, _)| now >= *at) {
+            let names: Vec<&str> = to.iter().map(Approver::name).collect();
+            let reason = format!("nobody has decided: {} may decide now too", names.join(", "));
+            tell("approval_escalated", reason, json!({"since": at, "to": names}));
+        }
+    }
+    due
 }
 
 /// An event about an approval, with what joins it to its call.

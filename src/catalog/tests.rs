@@ -36,6 +36,8 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             data_dir: "data".into(),
             separator: "__".into(),
             approval_wait: Duration::ZERO,
+            max_pending_approvals: 50,
+            rejection_stands: Duration::from_secs(300),
             public_url: None,
             allowed_hosts: vec![],
             allowed_origins: vec![],

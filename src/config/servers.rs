@@ -29,6 +29,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "data_dir",
     "separator",
     "approval_wait",
+    "max_pending_approvals",
+    "rejection_stands",
     "public_url",
     "allowed_hosts",
     "allowed_origins",
@@ -157,6 +159,11 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
         data_dir: data_dir?,
         separator,
         approval_wait,
+        max_pending_approvals: map
+            .read("max_pending_approvals", report, count(1, 100_000))
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(50),
+        rejection_stands: map.read("rejection_stands", report, wait).unwrap_or(Duration::from_secs(300)),
         public_url,
         allowed_hosts: list_of_text(map, "allowed_hosts", report),
         allowed_origins: list_of_text(map, "allowed_origins", report),

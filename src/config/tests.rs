@@ -22,6 +22,8 @@ policies = "policies"
 data_dir = "data"
 separator = "--"
 approval_wait = "5s"
+max_pending_approvals = 9
+rejection_stands = "1m"
 public_url = "https://gate.example"
 allowed_hosts = ["gate.example"]
 allowed_origins = ["https://ide.example"]
@@ -162,6 +164,7 @@ fn every_key_is_read() {
         (g.separator.as_str(), g.approval_wait, g.drain),
         ("--", Duration::from_secs(5), Duration::from_secs(60))
     );
+    assert_eq!((g.max_pending_approvals, g.rejection_stands), (9, Duration::from_secs(60)));
     assert_eq!((g.max_body, g.max_sessions, g.behind_tls_proxy), (2 << 20, 7, true));
     assert_eq!(
         (g.allowed_hosts.len(), g.allowed_origins.len(), g.public_url.as_deref()),

@@ -36,6 +36,10 @@ pub struct GatewayConfig {
     pub separator: String,
     /// How long a call waits for an approval given elsewhere.
     pub approval_wait: Duration,
+    /// Approvals of one agent that may be pending at a time.
+    pub max_pending_approvals: usize,
+    /// How long a rejection answers the same ask again.
+    pub rejection_stands: Duration,
     /// The URL agents reach the gateway at, where it is not the listener's.
     pub public_url: Option<String>,
     /// `Host` values that are accepted beside the listener's own.

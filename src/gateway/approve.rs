@@ -21,6 +21,9 @@ use crate::{
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
+/// When an agent with too many pending asks may try again.
+const TOO_MANY_WAIT: Duration = Duration::from_secs(60);
+
 /// What to do next.
 pub(crate) enum Step {
     /// An approval that this call may use.
@@ -93,7 +96,16 @@ impl Gateway {
                 return Ok(Step::Use(Box::new(record)));
             }
             Some(record) if record.status == ApprovalStatus::Pending => record,
-            Some(_) | None => self.ask(in_force, request, decided, binding, requirements, asking).await?,
+            // A person has said no to this very call a moment ago: they are not asked again.
+            Some(record) if self.rejection_stands(in_force, &record) => {
+                return self.ended(in_force, request, decided, &record).await;
+            }
+            Some(_) | None => {
+                match self.ask(in_force, request, decided, binding, requirements, asking).await? {
+                    Some(record) => record,
+                    None => return Ok(self.too_many(in_force, request, decided, asking).await),
+                }
+            }
         };
         if !std::mem::replace(&mut asking.recorded, true) {
             let events = self.pending_events(in_force, request, decided, &record, asking.start());
@@ -147,7 +159,28 @@ impl Gateway {
             .collect()
     }
 
-    /// Makes the record, or finds that an identical ask is pending.
+    fn rejection_stands(&self, in_force: &Arc<InForce>, record: &ApprovalRecord) -> bool {
+        let said = record.answers.iter().filter(|answer| !answer.approve).map(|answer| answer.at).max();
+        let until = said.and_then(|at| at.checked_add(in_force.config.gateway.rejection_stands).ok());
+        record.status == ApprovalStatus::Rejected && until.is_some_and(|until| self.0.clock.now() < until)
+    }
+
+    /// The agent has too many asks pending for one more.
+    async fn too_many(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        asking: &mut Asking,
+    ) -> Step {
+        let most = in_force.config.gateway.max_pending_approvals;
+        let reason = format!("{most} calls of this agent wait for approval already: no more are asked for");
+        let mut refusal = Refusal::new(EventDecision::Throttle, "approvals".into(), None, reason);
+        refusal.retry_after_ms = Some(u64::try_from(TOO_MANY_WAIT.as_millis()).unwrap_or(u64::MAX));
+        Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
+    }
+
+    /// Makes the record, or finds that an identical ask is pending. None: the agent has too many.
     async fn ask(
         &self,
         in_force: &Arc<InForce>,
@@ -156,7 +189,7 @@ impl Gateway {
         binding: ApprovalBinding,
         requirements: Vec<Requirement>,
         asking: &mut Asking,
-    ) -> Result<ApprovalRecord, StoreError> {
+    ) -> Result<Option<ApprovalRecord>, StoreError> {
         let prepared = &decided.prepared;
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
@@ -199,12 +232,14 @@ impl Gateway {
             self.pending_events(in_force, request, decided, &record, !asking.started)
         };
         events.push(event);
-        match self.0.store.ask(record, events).await? {
+        let most = in_force.config.gateway.max_pending_approvals;
+        match self.0.store.ask(record, events, most).await? {
             Asked::Made(record) => {
                 (asking.recorded, asking.started) = (true, true);
-                Ok(record)
+                Ok(Some(record))
             }
-            Asked::Reused(record) => Ok(record),
+            Asked::Reused(record) => Ok(Some(record)),
+            Asked::TooMany(_) => Ok(None),
         }
     }
 

@@ -119,6 +119,10 @@ impl Gateway {
                 if let Err(error) = sweeper.0.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
                 }
+                let in_force = sweeper.in_force();
+                if let Err(error) = sweeper.0.approvals.alert_due(&in_force.policies).await {
+                    tracing::error!(error = %error, "approvals could not be looked over for alerts");
+                }
                 match sweeper.0.store.settle_dead_owners(sweeper.0.clock.now()).await {
                     Ok(0) => {}
                     Ok(calls) => {

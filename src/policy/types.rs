@@ -318,6 +318,17 @@ pub enum Approver {
     Operator,
 }
 
+impl Approver {
+    /// As a rule writes it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Group(group) => group,
+            Self::Person(person) => person.as_str(),
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// Through what an approval may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -33,7 +33,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
     /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record).
-    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>) -> Answer<'_, Asked>;
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, most_pending: usize) -> Answer<'_, Asked>;
 
     /// One approval.
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;

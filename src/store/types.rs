@@ -234,6 +234,8 @@ pub enum Asked {
     Made(ApprovalRecord),
     /// The record that was there.
     Reused(ApprovalRecord),
+    /// The agent has so many pending already; nothing was made.
+    TooMany(usize),
 }
 
 /// A change of an approval.

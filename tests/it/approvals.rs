@@ -510,3 +510,92 @@ async fn two_gateways_share_one_store() {
     assert_eq!(world.up.count(), 2);
     assert!(world.gate.store.verify().await.unwrap().bad.is_none());
 }
+
+/// A flood of asks is damped: so many are pending and no more, exactly, however many come at once; nobody else is
+/// concerned, and a decision makes room.
+#[tokio::test]
+async fn an_agent_has_only_so_many_pending() {
+    let gateway = "approval_wait = \"1ms\"\nmax_pending_approvals = 3".to_owned();
+    let world = World::start(Setup { files: ask("approvers: [leads]"), gateway, ..Setup::default() }).await;
+    let bot = world.bare("bot");
+    let calls = (0..10).map(|n| bot.call("up__write", json!({ "n": n })));
+    let replies = soon(futures::future::join_all(calls)).await;
+    let words: Vec<&str> = replies.iter().map(Reply::word).collect();
+    assert_eq!(words.iter().filter(|word| **word == "pending_approval").count(), 3, "{words:?}");
+    let throttled = replies.iter().find(|reply| reply.word() == "throttle").unwrap();
+    assert_eq!(throttled.decision()["policy_id"], "approvals");
+    assert_eq!(throttled.decision()["retry_after_ms"], 60_000);
+    assert_eq!(world.approvals().await.len(), 3);
+    // An identical ask is none more, and another agent's is its own.
+    let first = replies.iter().position(|reply| reply.word() == "pending_approval").unwrap();
+    assert_eq!(pending(&bot.call("up__write", json!({ "n": first })).await), pending(&replies[first]));
+    pending(&world.bare("eve").call("up__write", json!({})).await);
+    assert_eq!(world.decide("carol", &pending(&replies[first]), "reject").await, 200);
+    pending(&bot.call("up__write", json!({"n": 99})).await);
+    assert_eq!(world.up.count(), 0);
+}
+
+/// A rejection answers the same ask again for a while, without another record; another call is asked about.
+#[tokio::test]
+async fn a_rejection_stands_for_a_while() {
+    let clock = Fake::at("2026-11-01T10:00:00Z".parse().unwrap());
+    let files = ask("approvers: [leads], expires_in: 1h");
+    let world = World::start(Setup { files, clock: Some(clock.clone()), ..Setup::default() }).await;
+    let bot = world.bare("bot");
+    let id = pending(&bot.call("up__write", json!({"n": 1})).await);
+    assert_eq!(world.decide("carol", &id, "reject").await, 200);
+    for _ in 0..3 {
+        let again = bot.call("up__write", json!({"n": 1})).await;
+        assert_eq!((again.word(), &again.decision()["approval_id"]), ("rejected", &json!(id)));
+    }
+    assert_eq!(world.approvals().await.len(), 1);
+    let other = pending(&bot.call("up__write", json!({"n": 2})).await);
+    assert_ne!(other, id);
+    clock.advance(Duration::from_secs(299));
+    assert_eq!(bot.call("up__write", json!({"n": 1})).await.word(), "rejected");
+    clock.advance(Duration::from_secs(1));
+    assert_ne!(pending(&bot.call("up__write", json!({"n": 1})).await), id);
+    assert_eq!(world.up.count(), 0);
+}
+
+/// R: escalation and SLA are told, each once, whichever process looks.
+#[tokio::test]
+async fn what_waits_too_long_is_told_once() {
+    let clock = Fake::at("2026-11-01T10:00:00Z".parse().unwrap());
+    let files = ask("approvers: [leads], expires_in: 1h, escalate: { after: 10m, to: [security] }");
+    let world = World::start(Setup { files, clock: Some(clock.clone()), ..Setup::default() }).await;
+    // The workflow of `ada` has an SLA of 15 minutes, that of `bot` has none.
+    let slow = pending(&world.bare("ada").call("up__write", json!({})).await);
+    let free = pending(&world.bare("bot").call("up__write", json!({})).await);
+    let policies = world.gate.gateway.in_force();
+    let told = async || {
+        for _ in 0..3 {
+            let looks = (0..2).map(|_| world.gate.gateway.approvals().alert_due(&policies.policies));
+            for look in futures::future::join_all(looks).await {
+                look.unwrap();
+            }
+        }
+        let alerts = world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::Alert);
+        let mut kinds: Vec<(String, String)> = alerts
+            .map(|e| {
+                let kind = e.draft.detail.as_ref().unwrap()["alert"].as_str().unwrap().to_owned();
+                (e.draft.approval_id.unwrap().to_string(), kind)
+            })
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert!(told().await.is_empty());
+    clock.advance(Duration::from_secs(600));
+    let escalated = |id: &str| (id.to_owned(), "approval_escalated".to_owned());
+    let mut expected = vec![escalated(&slow), escalated(&free)];
+    expected.sort();
+    assert_eq!(told().await, expected);
+    clock.advance(Duration::from_secs(300));
+    expected.push((slow.clone(), "approval_sla".to_owned()));
+    expected.sort();
+    assert_eq!(told().await, expected);
+    // The record is as good as before.
+    assert_eq!(world.decide("bob", &slow, "approve").await, 200);
+    world.bare("ada").call("up__write", json!({})).await.ok();
+}

@@ -14,22 +14,14 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-fn approver(approver: &Approver) -> &str {
-    match approver {
-        Approver::Group(group) => group,
-        Approver::Person(person) => person,
-        Approver::Operator => "operator",
-    }
-}
-
 fn approvers(list: &[Approver]) -> Vec<&str> {
-    list.iter().map(approver).collect()
+    list.iter().map(Approver::name).collect()
 }
 
 /// Everybody who may decide any requirement of a record, each once.
 pub fn all_approvers(record: &ApprovalRecord) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
-    for name in record.requirements.iter().flat_map(|r| &r.approvers).map(approver) {
+    for name in record.requirements.iter().flat_map(|r| &r.approvers).map(Approver::name) {
         if !all.iter().any(|known| known == name) {
             all.push(name.to_owned());
         }

@@ -153,7 +153,12 @@ pub(super) fn usable(
 }
 
 /// Makes a record, or finds the one that is pending; either way the ask counts as a repeat of the call.
-pub(super) fn ask(tx: &mut Tx<'_>, new: &ApprovalRecord, events: &[EventDraft]) -> Result<Asked, StoreError> {
+pub(super) fn ask(
+    tx: &mut Tx<'_>,
+    new: &ApprovalRecord,
+    events: &[EventDraft],
+    most_pending: usize,
+) -> Result<Asked, StoreError> {
     let now = tx.saw(new.created_at);
     let repeat = repeat_key(&new.binding.agent, &new.binding.digest);
     let at = tx.ledger.repeats(repeat, now).1;
@@ -163,6 +168,16 @@ pub(super) fn ask(tx: &mut Tx<'_>, new: &ApprovalRecord, events: &[EventDraft]) 
     };
     if let Some(record) = newest(tx.connection, &new.binding, new.created_at, same)? {
         return Ok(Asked::Reused(record));
+    }
+    let pending: i64 = tx
+        .connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM approvals WHERE status = 'pending' AND agent = ?1 AND expires_at > ?2",
+        )?
+        .query_row((new.binding.agent.as_str(), new.created_at.as_microsecond()), |row| row.get(0))?;
+    let pending = usize::try_from(pending).unwrap_or(usize::MAX);
+    if pending >= most_pending {
+        return Ok(Asked::TooMany(pending));
     }
     if get(tx.connection, &new.id)?.is_some() {
         return Err(StoreError::Failed(format!("there is an approval `{}` already", new.id)));

@@ -365,8 +365,8 @@ impl Store for SqliteStore {
         })
     }
 
-    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>) -> Answer<'_, Asked> {
-        self.write(move |tx| approvals::ask(tx, &new, &events))
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, most_pending: usize) -> Answer<'_, Asked> {
+        self.write(move |tx| approvals::ask(tx, &new, &events, most_pending))
     }
 
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {

@@ -105,6 +105,8 @@ pub(super) fn in_force() -> InForce {
             data_dir: "/srv/.tollgate".into(),
             separator: "__".to_owned(),
             approval_wait: std::time::Duration::from_secs(60),
+            max_pending_approvals: 50,
+            rejection_stands: std::time::Duration::from_secs(300),
             public_url: None,
             allowed_hosts: vec!["gate.example".to_owned()],
             allowed_origins: vec!["https://desk.example".to_owned()],
@@ -158,7 +160,7 @@ impl Store for Memory {
         self.append(events);
         self.answer(())
     }
-    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>) -> store::Answer<'_, Asked> {
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: usize) -> store::Answer<'_, Asked> {
         unreachable!("the admin listener asks nothing")
     }
     fn approval(&self, id: ApprovalId) -> store::Answer<'_, Option<ApprovalRecord>> {
