@@ -40,6 +40,11 @@ impl Approvals {
         Self { store, clock }
     }
 
+    /// Wakes whenever any approval may have changed, in this process or another.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.store.approval_changes()
+    }
+
     /// One record, with its expiry applied.
     pub async fn get(&self, id: &ApprovalId) -> Result<Option<ApprovalRecord>, DecideError> {
         let Some(record) = self.store.approval(id.clone()).await? else { return Ok(None) };

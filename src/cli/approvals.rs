@@ -12,10 +12,16 @@ use crate::{
     front::admin::view,
     model::{ApprovalId, ApprovalStatus},
     policy::{ChannelKind, PolicySet},
+    redaction::display_text,
     store::{ApprovalFilter, ApprovalRecord, Store},
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The newest approvals that are watched.
+const WATCHED: usize = 1000;
+/// How often time alone is looked at.
+const EXPIRY: Duration = Duration::from_secs(2);
 
 /// Runs one of them.
 pub(super) async fn approvals(setup: Setup, command: ApprovalsCommand) -> Result<(), CliError> {
@@ -55,8 +61,71 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
             let record = found.ok_or_else(|| unknown(&id))?;
             show(&mut screen, &record, policies, json.json)
         }
+        ApprovalsCommand::Watch { json } => watch(&approvals, policies, &mut screen, json.json).await,
         ApprovalsCommand::Approve(args) => decide(setup, &approvals, true, args, &mut screen).await,
         ApprovalsCommand::Reject(args) => decide(setup, &approvals, false, args, &mut screen).await,
+    }
+}
+
+/// Tells of every approval that waits, and of every change of one, whichever process makes it.
+async fn watch(
+    approvals: &Approvals,
+    policies: &PolicySet,
+    screen: &mut Screen,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut changes = approvals.changes();
+    let mut known: BTreeMap<ApprovalId, u64> = BTreeMap::new();
+    let mut first = true;
+    loop {
+        changes.borrow_and_update();
+        let filter = ApprovalFilter { status: Vec::new(), agent: None, limit: WATCHED };
+        let mut found = approvals.list(filter).await?;
+        found.reverse();
+        for record in &found {
+            let before = known.insert(record.id.clone(), record.version);
+            let waits = record.status == ApprovalStatus::Pending;
+            if before == Some(record.version) || (first && !waits) {
+                continue;
+            }
+            if json {
+                screen.json_line(&view::approval(record, policies))?;
+            } else {
+                screen.line(&told(record))?;
+            }
+        }
+        let oldest = found.first().map(|record| record.id.clone());
+        // What has left the window is not coming back.
+        if found.len() == WATCHED && oldest.is_some() {
+            known.retain(|id, _| found.iter().any(|record| record.id == *id));
+        }
+        first = false;
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() {
+                return Ok(());
+            },
+            // Time alone changes them too: what has expired is told.
+            () = tokio::time::sleep(EXPIRY) => approvals.expire_all_due().await?,
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+    }
+}
+
+/// One line about a record as it is now.
+fn told(record: &ApprovalRecord) -> String {
+    let what = format!(
+        "{} for {} (policy {})",
+        display_text(&record.binding.tool, 200),
+        display_text(&record.binding.agent, 100),
+        record.policy_id
+    );
+    let by: Vec<&str> = record.answers.iter().map(|answer| answer.person.as_str()).collect();
+    match record.status {
+        ApprovalStatus::Pending => {
+            format!("waits     {}  {what}, until {}, for {}", record.id, time(record.expires_at), who(record))
+        }
+        status if by.is_empty() => format!("{:<9} {}  {what}", status.as_str(), record.id),
+        status => format!("{:<9} {}  {what}, by {}", status.as_str(), record.id, by.join(", ")),
     }
 }
 

@@ -217,6 +217,12 @@ pub(crate) enum ApprovalsCommand {
         #[command(flatten)]
         json: JsonFlag,
     },
+    /// Show what waits now, and every ask and every decision as it comes, until Ctrl-C
+    Watch {
+        /// One JSON object a line: the approval as `show --json` has it
+        #[command(flatten)]
+        json: JsonFlag,
+    },
     /// Approve one; needs TOLLGATE_KEY of a person who may
     Approve(DecideArgs),
     /// Reject one; needs TOLLGATE_KEY of a person who may

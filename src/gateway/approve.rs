@@ -118,7 +118,12 @@ impl Gateway {
         if operator.is_none() || std::mem::replace(&mut asking.asked, true) {
             return self.wait_elsewhere(in_force, request, decided, asking, record).await;
         }
-        let question = question::question(in_force, decided, &record, remaining(&record, self.0.clock.now()));
+        let question = question::question(
+            in_force,
+            decided.original.is_some(),
+            &record,
+            remaining(&record, self.0.clock.now()),
+        );
         match asking.client.era() {
             Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
             Era::Modern => {

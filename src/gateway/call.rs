@@ -72,7 +72,7 @@ impl Gateway {
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
     pub(super) async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
-            return Err(unknown(call.kind, &call.name));
+            return Box::pin(self.call_of_person(call)).await;
         };
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());

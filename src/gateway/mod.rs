@@ -22,6 +22,7 @@ mod question;
 mod refusal;
 mod relay;
 mod repeats;
+mod review;
 mod tasks;
 
 pub use api::*;
@@ -223,6 +224,9 @@ impl Gateway {
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
     pub fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
         let in_force = self.in_force();
+        if let (Principal::Person(person), ListKind::Tools) = (principal, kind) {
+            return review::listed(&in_force, person);
+        }
         let Some(view) = self.view(&in_force, principal) else { return Arc::default() };
         match kind {
             ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),

@@ -1,6 +1,6 @@
 //! The question that a person is asked in the agent's own client, and the answer as it comes back.
 
-use super::{InForce, call::Decided};
+use super::InForce;
 use crate::{approval::Answer, redaction::display_text, store::ApprovalRecord};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -9,16 +9,11 @@ use std::time::Duration;
 const SHOWN_ARGUMENTS: usize = 2000;
 
 /// The elicitation's parameters: what a person reads, and the form.
-pub(crate) fn question(
-    in_force: &InForce,
-    decided: &Decided,
-    record: &ApprovalRecord,
-    left: Duration,
-) -> Value {
+pub(crate) fn question(in_force: &InForce, changed: bool, record: &ApprovalRecord, left: Duration) -> Value {
     let arguments = shown_arguments(&record.arguments);
     let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
     let minutes = Duration::from_secs(left.as_secs().max(1));
-    let changed = if decided.original.is_some() { "\nThe arguments are as policy changed them." } else { "" };
+    let changed = if changed { "\nThe arguments are as policy changed them." } else { "" };
     let message = format!(
         "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
         display_text(&record.binding.agent, 100),

@@ -11,7 +11,7 @@ const ASKS: &[&str] = &[
     "tell",
 ];
 /// Words with which nothing is.
-const DENIES: &[&str] = &["never", "not", "don't", "without", "no"];
+const DENIES: &[&str] = &["never", "not", "don't", "without"];
 
 impl DataRules {
     /// What secret the parameters of a form elicitation ask for: a field that is to be filled in and that is called like
@@ -53,14 +53,19 @@ impl DataRules {
         detector.and_then(|d| self.inner.classes.get(d.class)).is_some_and(|class| &*class.name == "secret")
     }
 
-    /// A secret at the end of a clause, where the clause asks for it or that is clear anyway.
+    /// A secret at the end of a clause, where the clause asks for it or that is clear anyway; a sentence that says no says
+    /// it for all of its clauses.
     fn sentence_of(&self, text: &str, must_ask: bool) -> Option<Kind> {
-        text.split(['.', ',', ';', ':', '!', '?', '\n', '(', ')']).find_map(|clause| {
+        let says = |part: &str, words: &[&str]| {
+            part.split_whitespace().any(|word| {
+                let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+                words.contains(&word.as_str())
+            })
+        };
+        let sentences = text.split(['.', '!', '?', '\n']).filter(|sentence| !says(sentence, DENIES));
+        sentences.flat_map(|sentence| sentence.split([',', ';', ':', '(', ')'])).find_map(|clause| {
             let kind = self.inner.scanner.fields.kind_at_end(clause).filter(|kind| self.is_secret(*kind))?;
-            let mut words = clause.split_whitespace().map(str::to_lowercase);
-            let denies = words.clone().any(|word| DENIES.contains(&word.as_str()));
-            let asks = !must_ask || words.any(|word| ASKS.contains(&word.as_str()));
-            (asks && !denies).then_some(kind)
+            (!must_ask || says(clause, ASKS)).then_some(kind)
         })
     }
 }
@@ -106,6 +111,12 @@ mod tests {
         );
         check(form("Please enter your API key", json!({"agree": {"type": "boolean"}})), false);
         check(form("We will never ask for your password.", json!({"name": text})), false);
+        let pin = "Your favorite integer (do not give us your phone number, pin, or other sensitive info)";
+        check(form("x", json!({"integer": {"type": "integer", "description": pin}})), false);
+        check(
+            form("x", json!({"a": {"type": "string", "description": "Your name. Then your password"}})),
+            true,
+        );
         check(form("Reset your password?", json!({"resetPassword": {"type": "boolean"}})), false);
         check(form("How long?", json!({"max_tokens": {"type": "integer"}})), false);
         check(form("Which?", json!({"password_policy": text})), false);

@@ -599,3 +599,33 @@ async fn what_waits_too_long_is_told_once() {
     assert_eq!(world.decide("bob", &slow, "approve").await, 200);
     world.bare("ada").call("up__write", json!({})).await.ok();
 }
+
+/// `tollgate approvals watch` is another process: it is told of what waits, and of each ask and decision as it comes.
+#[tokio::test]
+async fn watching_tells_of_every_change() {
+    let setup = Setup { files: ask("approvers: [leads]"), ..Setup::default() };
+    let files = Files::of(setup).await;
+    let gateway = files.serve().await;
+    let bot = files.client(&gateway, "bot");
+    let first = pending(&bot.call("up__write", json!({"n": 1})).await);
+    let (_watching, lines) = files.command(&["approvals", "watch"]);
+    let (_json, forms) = files.command(&["approvals", "watch", "--json"]);
+    let has = |id: String, word: &'static str| move |line: &str| line.contains(&id) && line.starts_with(word);
+    let line = lines.until(has(first.clone(), "waits")).await;
+    assert!(line.contains("up__write for bot") && line.contains("leads"), "{line}");
+    let second = pending(&bot.call("up__write", json!({"n": 2})).await);
+    lines.until(has(second.clone(), "waits")).await;
+    let (status, _) = api(
+        &files.http,
+        &gateway.admin,
+        "carol",
+        &format!("approvals/{second}/decision"),
+        Some(json!({"decision": "reject"})),
+    )
+    .await;
+    assert_eq!(status, 200);
+    let line = lines.until(has(second.clone(), "rejected")).await;
+    assert!(line.ends_with("by carol"), "{line}");
+    let form = forms.until(|line| line.contains(&second) && line.contains("\"rejected\"")).await;
+    assert_eq!(serde_json::from_str::<Value>(&form).unwrap()["decisions"][0]["person"], "carol");
+}

@@ -20,6 +20,7 @@ mod interleaving;
 mod policy_matrix;
 mod questions;
 mod records;
+mod review;
 mod secrets;
 mod tasks;
 mod tokens;

@@ -44,6 +44,22 @@ impl Files {
         SqliteStore::open(path, data, settings.store.durability, System::default().owner_id()).unwrap()
     }
 
+    /// Another command on the same files; dropped, it is killed.
+    pub(crate) fn command(&self, arguments: &[&str]) -> (Child, Lines) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .arg("--config")
+            .arg(self.dir.join("servers.toml"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = Lines::read(child.stdout.take().unwrap());
+        (child, lines)
+    }
+
     /// `tollgate serve`, with its events on standard output.
     pub(crate) async fn serve(&self) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
@@ -126,7 +142,7 @@ impl Lines {
         self.all.lock().join("\n")
     }
 
-    async fn until(&self, what: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn until(&self, what: impl Fn(&str) -> bool) -> String {
         let mut count = self.count.clone();
         soon(async {
             loop {
