@@ -94,3 +94,23 @@ fn official_conformance_suite_through_the_gateway() {
         .unwrap_or_else(|said| panic!("{said}"));
     }
 }
+
+#[test]
+fn the_inbox_page_in_a_browser() {
+    let python = target().join("sdk-venv/bin/python");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let browser = std::env::split_paths(&path)
+        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)))
+        .find(|program| program.exists());
+    let needed = [
+        ("Python with Playwright", target().join("sdk-venv/bin/playwright")),
+        ("Chromium", browser.unwrap_or_else(|| PathBuf::from("chromium"))),
+    ];
+    if ready("the tests of the inbox page", &needed) {
+        run(Command::new(python)
+            .args(["-m", "pytest", "-q", "--maxfail=5", "-c", "pytest.ini"])
+            .arg(format!("--gateway={BINARY}"))
+            .current_dir(Path::new(ROOT).join("tests/page")))
+        .unwrap_or_else(|said| panic!("{said}"));
+    }
+}

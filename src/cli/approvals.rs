@@ -75,7 +75,7 @@ async fn watch(
     json: bool,
 ) -> Result<(), CliError> {
     let mut changes = approvals.changes();
-    let mut known: BTreeMap<ApprovalId, u64> = BTreeMap::new();
+    let mut known: BTreeMap<ApprovalId, (u64, ApprovalStatus)> = BTreeMap::new();
     let mut first = true;
     loop {
         changes.borrow_and_update();
@@ -83,9 +83,10 @@ async fn watch(
         let mut found = approvals.list(filter).await?;
         found.reverse();
         for record in &found {
-            let before = known.insert(record.id.clone(), record.version);
+            let now = (record.version, record.status);
+            let before = known.insert(record.id.clone(), now);
             let waits = record.status == ApprovalStatus::Pending;
-            if before == Some(record.version) || (first && !waits) {
+            if before == Some(now) || (first && !waits) {
                 continue;
             }
             if json {

@@ -272,6 +272,11 @@ impl Gateway {
         });
     }
 
+    /// Cancelled when it ends.
+    pub fn stopped(&self) -> CancellationToken {
+        self.0.stop.clone()
+    }
+
     /// The approvals.
     pub fn approvals(&self) -> &Approvals {
         &self.0.approvals

@@ -10,10 +10,14 @@ use axum::{
     Json,
     body::Bytes,
     extract::{FromRequest, Path, RawQuery, Request},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
 };
 use serde_json::Value;
 use std::sync::Arc;
+
+/// The page says with it that a person looked at the approval there. Whoever has the person's key can say so too: a rule's
+/// `channels` tells people where to answer, and keeps nobody out who has a key.
+const INBOX: &str = "tollgate-inbox";
 
 /// The answer in a request's body.
 pub(super) struct Body(Answer);
@@ -86,14 +90,16 @@ pub(super) async fn decide(
     Decider(person): Decider,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     Body(answer): Body,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
-    let decided = port.approvals().decide(&in_force.policies, &person, &id, ChannelKind::Api, answer).await?;
+    let channel = if headers.contains_key(INBOX) { ChannelKind::Inbox } else { ChannelKind::Api };
+    let decided = port.approvals().decide(&in_force.policies, &person, &id, channel, answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
-    Ok(Json(view::approval(&decided, &in_force.policies)))
+    Ok(Json(view::approval_for(&decided, &in_force.policies, &person, port.now())))
 }
 
 #[cfg(test)]

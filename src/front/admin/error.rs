@@ -39,6 +39,9 @@ pub(super) enum ApiError {
     /// 422
     #[error("{0}")]
     EvidenceMissing(String),
+    /// 503
+    #[error("too many streams are open: try again later")]
+    Busy,
     /// 503; what the store said goes to the log only.
     #[error("the store does not answer: nothing was changed; try again")]
     Unavailable,
@@ -57,6 +60,7 @@ impl ApiError {
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }

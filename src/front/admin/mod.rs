@@ -3,9 +3,11 @@
 mod decide;
 mod error;
 mod guard;
+mod page;
 mod params;
 mod person;
 mod read;
+mod stream;
 pub mod view;
 
 use crate::{
@@ -28,6 +30,7 @@ pub use read::{named_approvals, trace_report};
 use error::ApiError;
 use jiff::Timestamp;
 use std::{net::IpAddr, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// What the admin listener needs of the gateway.
 pub trait AdminPort: Send + Sync + 'static {
@@ -47,6 +50,8 @@ pub trait AdminPort: Send + Sync + 'static {
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
     /// The merged catalog.
     fn catalog(&self) -> Arc<Catalog>;
+    /// Cancelled when the gateway ends: streams end then.
+    fn stopped(&self) -> CancellationToken;
 }
 
 /// The port over a running gateway.
@@ -87,6 +92,9 @@ impl AdminPort for Desk {
     fn catalog(&self) -> Arc<Catalog> {
         self.gateway.catalog()
     }
+    fn stopped(&self) -> CancellationToken {
+        self.gateway.stopped()
+    }
 }
 
 /// The OpenAPI document, served as it stands.
@@ -103,6 +111,8 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
     vec![
         ("get", "/healthz", get(read::health)),
         ("get", "/readyz", get(read::ready)),
+        ("get", "/api/v1/me", get(read::me)),
+        ("get", "/api/v1/stream", get(stream::stream)),
         ("get", "/api/v1/approvals", get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", get(read::approval)),
         ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
@@ -117,10 +127,21 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
     ]
 }
 
+/// The inbox page.
+fn pages() -> [(&'static str, Routes); 4] {
+    [
+        ("/", get(page::index)),
+        ("/page.js", get(page::script)),
+        ("/page.css", get(page::style)),
+        ("/icon.svg", get(page::icon)),
+    ]
+}
+
 /// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
 pub fn router(port: Arc<dyn AdminPort>) -> Router {
     let mut router = Router::new();
-    for (_, path, routes) in table() {
+    let served = table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages());
+    for (path, routes) in served {
         router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
     }
     router

@@ -18,6 +18,31 @@ use std::{
 /// A person who may read: approver, auditor or admin.
 pub(super) struct Reader;
 
+/// The same, by name.
+pub(super) struct Viewer(pub(super) PersonId);
+
+/// What a request was authenticated by, to be looked at again while its answer goes on.
+pub(super) struct Credential {
+    header: Vec<u8>,
+    peer: IpAddr,
+}
+
+impl Credential {
+    /// Whether it still names a person.
+    pub(super) fn still_counts(&self, port: &dyn AdminPort) -> bool {
+        matches!(port.authenticate(self.peer, &self.header), Ok(Principal::Person(_)))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Credential {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let header = parts.headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
+        Ok(Self { header: header.as_bytes().to_vec(), peer: peer(parts) })
+    }
+}
+
 /// A person who may decide approvals at all; whether this one is for the record and its rule to say.
 pub(super) struct Decider(pub(super) PersonId);
 
@@ -25,13 +50,21 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Reader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let (_, roles) = person(parts, &**port)?;
+        Viewer::from_request_parts(parts, port).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Viewer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let (id, roles) = person(parts, &**port)?;
         // Every role reads; the match makes a new role say whether it does.
         let reads = |role: &Role| match role {
             Role::Approver | Role::Admin | Role::Auditor => true,
         };
         if roles.iter().any(reads) {
-            Ok(Self)
+            Ok(Self(id))
         } else {
             Err(ApiError::Forbidden(
                 "this takes one of the roles `approver`, `auditor` and `admin`".to_owned(),

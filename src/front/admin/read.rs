@@ -4,7 +4,7 @@ use super::{
     OPENAPI, State,
     error::ApiError,
     params,
-    person::{Reader, has_credential},
+    person::{Reader, Viewer, has_credential},
     view,
 };
 use crate::{
@@ -63,8 +63,27 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
     Ok((code, Json(body)).into_response())
 }
 
+/// Who asks.
+pub(super) async fn me(Given(port): State, Viewer(person): Viewer, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    let in_force = port.in_force();
+    let known = in_force.policies.authority.people.get(&person);
+    Ok(Json(json!({
+        "id": person,
+        "roles": known.map(|person| person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>()),
+        "groups": known.map(|person| &person.groups),
+        "version": env!("CARGO_PKG_VERSION"),
+        "environment": &*in_force.policies.environment,
+        "now": port.now(),
+    })))
+}
+
 /// Approvals, newest first.
-pub(super) async fn approvals(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn approvals(
+    Given(port): State,
+    Viewer(person): Viewer,
+    RawQuery(query): RawQuery,
+) -> Reply {
     let wanted = params::approvals(query.as_deref())?;
     if wanted.status.contains(&ApprovalStatus::Expired) {
         // What is due is expired first, or the store would not find it under that word.
@@ -74,20 +93,21 @@ pub(super) async fn approvals(Given(port): State, _: Reader, RawQuery(query): Ra
     let mut found = port.approvals().list(wanted).await?;
     found.truncate(limit);
     let policies = &port.in_force().policies;
-    Ok(Json(view::listing("approvals", found.iter().map(|r| view::approval(r, policies)).collect())))
+    let form = |record| view::approval_for(record, policies, &person, port.now());
+    Ok(Json(view::listing("approvals", found.iter().map(form).collect())))
 }
 
 /// One approval.
 pub(super) async fn approval(
     Given(port): State,
-    _: Reader,
+    Viewer(person): Viewer,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Reply {
     params::none(query.as_deref())?;
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
-    Ok(Json(view::approval(&record, &port.in_force().policies)))
+    Ok(Json(view::approval_for(&record, &port.in_force().policies, &person, port.now())))
 }
 
 /// Events by filter.

@@ -2,13 +2,13 @@
 //! through here (I5).
 
 use crate::{
-    approval::standing,
+    approval::{eligible, standing},
     audit::ApprovalReport,
     catalog::{Catalog, ToolEntry},
     config::{Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
-    model::Glob,
-    policy::{Agent, Approver, Capability, Mode, Policy, PolicyBody, PolicySet},
+    model::{ApprovalStatus, Glob, PersonId},
+    policy::{Agent, Approver, Capability, ChannelKind, Mode, Policy, PolicyBody, PolicySet},
     store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
     upstream::{Era, Health, UpstreamState},
 };
@@ -68,6 +68,46 @@ pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
         "requirements": requirements,
         "decisions": decisions,
     })
+}
+
+/// The same for one person: whether they may decide it now, and if not, why.
+pub fn approval_for(
+    record: &ApprovalRecord,
+    policies: &PolicySet,
+    person: &PersonId,
+    now: jiff::Timestamp,
+) -> Value {
+    let mut form = approval(record, policies);
+    let why_not = match policies.authority.people.get(person) {
+        _ if record.status != ApprovalStatus::Pending => Some(format!("it is {}", record.status)),
+        _ if record.answers.iter().any(|answer| answer.person == *person) => {
+            Some("you have answered already, and others must".to_owned())
+        }
+        None => Some("you are not in authority.yaml".to_owned()),
+        Some(known) => {
+            let channels = [ChannelKind::Inbox, ChannelKind::Api];
+            let mut refused = None;
+            let may = record.requirements.iter().any(|requirement| {
+                channels.iter().any(|channel| match eligible(record, requirement, known, *channel, now) {
+                    Ok(()) => true,
+                    Err(why) => {
+                        refused.get_or_insert(why);
+                        false
+                    }
+                })
+            });
+            if may {
+                None
+            } else {
+                refused.or_else(|| Some("it has no requirement that you could meet".to_owned()))
+            }
+        }
+    };
+    if let Some(map) = form.as_object_mut() {
+        map.insert("may_decide".to_owned(), why_not.is_none().into());
+        map.insert("why_not".to_owned(), why_not.into());
+    }
+    form
 }
 
 /// One person's answer. Its texts were redacted when it was written.

@@ -250,6 +250,7 @@ pub(super) struct Scripted {
     pub(super) memory: Arc<Memory>,
     store: Arc<dyn Store>,
     pub(super) ready: bool,
+    pub(super) stopped: tokio_util::sync::CancellationToken,
 }
 
 impl AdminPort for Scripted {
@@ -275,6 +276,9 @@ impl AdminPort for Scripted {
     }
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+    fn stopped(&self) -> tokio_util::sync::CancellationToken {
+        self.stopped.clone()
     }
     fn catalog(&self) -> Arc<Catalog> {
         let mut state = (*self.upstreams().remove(0)).clone();
@@ -308,6 +312,7 @@ pub(super) fn scripted() -> Arc<Scripted> {
         memory,
         store,
         ready: true,
+        stopped: tokio_util::sync::CancellationToken::new(),
     })
 }
 

@@ -1,0 +1,42 @@
+//! The inbox page: three files in the binary, which speak to the API as anybody would.
+//!
+//! There are no cookies: the person's key stays in the tab and goes with each request as a header, so that no other page
+//! can make one in their name. No markup is ever made from text, and the policy forbids it.
+
+use super::error::ApiError;
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+                      trusted-types 'none'";
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// `/`
+pub(super) async fn index() -> Result<Response, ApiError> {
+    Ok(file("text/html; charset=utf-8", include_str!("page/index.html")))
+}
+
+/// `/page.js`
+pub(super) async fn script() -> Result<Response, ApiError> {
+    Ok(file("text/javascript; charset=utf-8", include_str!("page/page.js")))
+}
+
+/// `/page.css`
+pub(super) async fn style() -> Result<Response, ApiError> {
+    Ok(file("text/css; charset=utf-8", include_str!("page/page.css")))
+}
+
+/// `/icon.svg`
+pub(super) async fn icon() -> Result<Response, ApiError> {
+    Ok(file("image/svg+xml", include_str!("page/icon.svg")))
+}

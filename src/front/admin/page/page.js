@@ -1,0 +1,603 @@
+"use strict";
+// The inbox: what waits for a person, and what was decided. All text is put in as text; nothing is ever parsed as markup.
+
+const $ = (id) => document.getElementById(id);
+const KEY = "tollgate-key";
+
+const state = {
+  key: sessionStorage.getItem(KEY),
+  me: null,
+  skew: 0,
+  view: "pending",
+  approvals: new Map(),
+  history: [],
+  chosen: null,
+  forms: new Map(),
+  more: new Map(),
+  agents: new Map(),
+  policies: new Map(),
+  stream: null,
+};
+
+// --- making elements -------------------------------------------------------------------------------------------------
+
+function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u;
+const SPECIAL = new RegExp(`(\\[(?:redacted|hash):[^\\]]*\\]|${HIDDEN.source})`, "u");
+
+// Text as it is, with masks and characters that nobody sees marked.
+function shown(text) {
+  const out = document.createDocumentFragment();
+  for (const part of String(text).split(SPECIAL)) {
+    if (!part) continue;
+    if (HIDDEN.test(part) && part.length <= 2) {
+      out.append(el("mark", { title: "a character that nobody sees" }, `\\u{${part.codePointAt(0).toString(16)}}`));
+    } else if (SPECIAL.test(part)) {
+      out.append(el("mark", { title: "masked: what it was, and how long" }, part));
+    } else {
+      out.append(part);
+    }
+  }
+  return out;
+}
+
+function tree(value, depth = 0) {
+  const list = el("ul", { class: depth ? "tree" : "tree top" });
+  const entries = Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value);
+  if (!entries.length) list.append(el("li", {}, Array.isArray(value) ? "[] (empty)" : "{} (empty)"));
+  for (const [name, item] of entries) {
+    const label = el("span", { class: "name" }, shown(name));
+    if (item !== null && typeof item === "object") {
+      const size = Array.isArray(item) ? `[${item.length}]` : `{${Object.keys(item).length}}`;
+      const summary = el("summary", {}, label, ` ${size}`);
+      list.append(el("li", {}, el("details", { open: depth < 2 }, summary, tree(item, depth + 1))));
+    } else {
+      const text = typeof item === "string" ? [`"`, shown(item), `"`] : [String(item)];
+      list.append(el("li", {}, label, ": ", ...text));
+    }
+  }
+  return list;
+}
+
+const asTree = (value) => (value !== null && typeof value === "object" ? tree(value) : tree({ value }));
+
+function facts(pairs) {
+  const list = el("dl", { class: "facts" });
+  for (const [name, value] of pairs) {
+    if (value === null || value === undefined || value === "") continue;
+    list.append(el("dt", {}, name), el("dd", {}, value instanceof Node ? value : shown(value)));
+  }
+  return list;
+}
+
+const when = (time) => (time ? new Date(time).toLocaleString() : "");
+const now = () => Date.now() + state.skew;
+
+function left(until) {
+  const seconds = Math.floor((new Date(until).getTime() - now()) / 1000);
+  if (seconds <= 0) return "expired";
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor((seconds % 3600) / 60);
+  const rest = `${String(seconds % 60).padStart(2, "0")} s`;
+  if (hours) return `${hours} h ${minutes} min left`;
+  return minutes ? `${minutes} min ${rest} left` : `${rest} left`;
+}
+
+const countdown = (until) => el("span", { "data-until": until }, left(until));
+
+const COLOURS = { approved: "good", consumed: "good", rejected: "bad", expired: "warn", cancelled: "warn", pending: "" };
+const WORDS = { consumed: "approved and used" };
+const chip = (status) => el("span", { class: `chip ${COLOURS[status] || ""}` }, WORDS[status] || status);
+
+// --- the API ---------------------------------------------------------------------------------------------------------
+
+class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function api(path, body) {
+  const headers = { Authorization: `Bearer ${state.key}` };
+  if (body) Object.assign(headers, { "Content-Type": "application/json", "Tollgate-Inbox": "1" });
+  let answer;
+  try {
+    answer = await fetch(`/api/v1/${path}`, {
+      method: body ? "POST" : "GET",
+      headers,
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      credentials: "omit",
+    });
+  } catch {
+    throw new ApiError(0, "The gateway does not answer. Nothing was changed; try again.");
+  }
+  const read = await answer.json().catch(() => null);
+  if (answer.ok) return read;
+  const message = read && read.error ? read.error.message : `HTTP status ${answer.status}`;
+  if (answer.status === 401 && state.me) leave("Your key is no longer valid.");
+  throw new ApiError(answer.status, message);
+}
+
+function notice(text) {
+  $("notice").hidden = !text;
+  $("notice").textContent = text || "";
+}
+
+// --- signing in and out ----------------------------------------------------------------------------------------------
+
+async function enter() {
+  const me = await api("me");
+  state.me = me;
+  state.skew = new Date(me.now).getTime() - Date.now();
+  $("person").textContent = me.id;
+  $("environment").textContent = me.environment;
+  for (const id of ["environment", "nav", "who", "inbox"]) $(id).hidden = false;
+  $("login").hidden = true;
+  const [agents, policies] = await Promise.all([api("agents"), api("policies")]);
+  state.agents = new Map(agents.agents.map((agent) => [agent.id, agent]));
+  state.policies = new Map(policies.policies.map((policy) => [policy.id, policy]));
+  await loadPending();
+  listen();
+}
+
+function leave(why) {
+  sessionStorage.removeItem(KEY);
+  if (state.stream) state.stream.abort();
+  Object.assign(state, { key: null, me: null, chosen: null, history: [], stream: null });
+  state.approvals.clear();
+  state.forms.clear();
+  state.more.clear();
+  for (const id of ["environment", "nav", "who", "inbox"]) $(id).hidden = true;
+  $("list").replaceChildren();
+  $("detail").replaceChildren();
+  $("login").hidden = false;
+  showLoginError(why);
+  notice("");
+  $("key").focus();
+}
+
+function showLoginError(text) {
+  $("login-error").hidden = !text;
+  $("login-error").textContent = text || "";
+}
+
+$("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  showLoginError("");
+  state.key = $("key").value.trim();
+  try {
+    await enter();
+    sessionStorage.setItem(KEY, state.key);
+    $("key").value = "";
+  } catch (error) {
+    // What was typed stays.
+    state.key = null;
+    showLoginError(error.status === 401 ? "Nobody has this key." : error.message);
+    $("key").select();
+  }
+});
+$("leave").addEventListener("click", () => leave(""));
+
+// --- lists -----------------------------------------------------------------------------------------------------------
+
+async function loadPending() {
+  const found = await api("approvals?status=pending&limit=1000");
+  const ids = new Set(found.approvals.map((record) => record.id));
+  for (const [id, record] of state.approvals) {
+    if (record.status === "pending" && !ids.has(id)) state.approvals.delete(id);
+  }
+  for (const record of found.approvals) state.approvals.set(record.id, record);
+  render();
+}
+
+async function loadHistory() {
+  const query = new URLSearchParams({ status: $("f-status").value, limit: "500" });
+  const agent = $("f-agent").value.trim();
+  if (agent) query.set("agent_id", agent);
+  try {
+    state.history = (await api(`approvals?${query}`)).approvals;
+    notice("");
+  } catch (error) {
+    notice(error.message);
+  }
+  render();
+}
+
+function pending() {
+  const all = [...state.approvals.values()].filter((record) => record.status === "pending" || record.here);
+  // What this person may decide first, and what ends soonest first.
+  return all.sort((a, b) => b.may_decide - a.may_decide || a.expires_at.localeCompare(b.expires_at));
+}
+
+function listed() {
+  if (state.view === "pending") return pending();
+  const tool = $("f-tool").value.trim().toLowerCase();
+  return state.history.filter((record) => record.tool.toLowerCase().includes(tool));
+}
+
+const record = (id) => state.approvals.get(id) || state.history.find((one) => one.id === id);
+
+function render() {
+  const all = listed();
+  const waiting = pending().filter((one) => one.status === "pending");
+  $("count").textContent = String(waiting.length);
+  document.title = waiting.length ? `(${waiting.length}) Tollgate: approvals` : "Tollgate: approvals";
+  $("show-pending").setAttribute("aria-pressed", String(state.view === "pending"));
+  $("show-history").setAttribute("aria-pressed", String(state.view === "history"));
+  $("filters").hidden = state.view !== "history";
+  $("empty").hidden = all.length > 0;
+  $("empty").textContent =
+    state.view === "pending" ? "Nothing waits for approval." : "No approval fits these filters.";
+  if (!all.some((one) => one.id === state.chosen)) state.chosen = all.length ? all[0].id : null;
+  $("list").replaceChildren(...all.map(item));
+  renderDetail();
+}
+
+function item(one) {
+  const side =
+    one.status === "pending" ? countdown(one.expires_at) : el("span", {}, when(decidedAt(one) || one.created_at));
+  return el(
+    "li",
+    {},
+    el(
+      "button",
+      { type: "button", "data-id": one.id, "aria-current": String(one.id === state.chosen), onclick: () => choose(one.id) },
+      el("span", { class: "tool" }, shown(one.tool)),
+      el("span", { class: "row" }, el("span", {}, shown(one.agent_id)), side),
+      el("span", { class: "row" }, chip(one.status), one.may_decide ? el("strong", {}, "yours to decide") : ""),
+    ),
+  );
+}
+
+const decidedAt = (one) => (one.decisions.length ? one.decisions[one.decisions.length - 1].at : null);
+
+function choose(id, focus = true) {
+  state.chosen = id;
+  render();
+  if (focus) {
+    $("detail").focus({ preventScroll: true });
+    $("detail").scrollIntoView({ block: "nearest" });
+  }
+}
+
+function step(by) {
+  const all = listed();
+  const at = all.findIndex((one) => one.id === state.chosen);
+  const next = all[Math.min(Math.max(at + by, 0), all.length - 1)];
+  if (next) {
+    choose(next.id, false);
+    const button = $("list").querySelector('[aria-current="true"]');
+    if (button) button.focus();
+  }
+}
+
+// --- one approval ----------------------------------------------------------------------------------------------------
+
+function renderDetail() {
+  const one = state.chosen && record(state.chosen);
+  if (!one) {
+    $("detail").replaceChildren(el("p", { class: "soft" }, "Choose an approval to see it whole."));
+    return;
+  }
+  const agent = state.agents.get(one.agent_id);
+  const policy = state.policies.get(one.policy_id);
+  const changes = one.action.startsWith(`${one.upstream}:`) ? one.tool : `${one.tool}, as ${one.action}`;
+  const needs = one.requirements.map((need) => {
+    const who = need.approvers.length ? need.approvers.join(", ") : "any approver";
+    const evidence = need.evidence_required ? ", with evidence" : "";
+    const later = need.escalate ? `; from ${when(need.escalate.at)} also ${need.escalate.to.join(", ")}` : "";
+    return el("li", {}, shown(`${need.approved_by} of ${need.quorum} by ${who}${evidence} (policy ${need.policy_id})${later}`));
+  });
+  const parts = [
+    el("h2", {}, shown(one.tool), " ", chip(one.status)),
+    el("h3", {}, "Who"),
+    facts([
+      ["Agent", one.agent_id],
+      ["Owner", agent && agent.owner],
+      ["Operator", one.operator],
+      ["Role", agent && agent.role],
+      ["Workflow", one.workflow_id],
+    ]),
+    el("h3", {}, "What"),
+    facts([["Tool", changes], ["Upstream", one.upstream]]),
+    el("h3", {}, one.redacted ? "Arguments (sensitive values masked)" : "Arguments"),
+    asTree(one.arguments),
+    el("h3", {}, "Why it was stopped"),
+    facts([
+      ["Policy", one.policy_id],
+      ["Rule", one.rule_id],
+      ["Reason", one.reason],
+      ["Purpose of the policy", policy && policy.description],
+      ["Policy owner", policy && policy.owner],
+    ]),
+    el("h3", {}, "Cost and time"),
+    facts([
+      ["Estimated cost", `${one.cost_estimate_usd} USD`],
+      ["Asked", when(one.created_at)],
+      ["Time left", one.status === "pending" ? countdown(one.expires_at) : null],
+    ]),
+    el("h3", {}, "Needs"),
+    el("ul", {}, ...needs),
+    decisions(one),
+    formOf(one),
+    ...moreOf(one),
+  ];
+  $("detail").replaceChildren(...parts.filter(Boolean));
+}
+
+function decisions(one) {
+  if (!one.decisions.length) return null;
+  const rows = one.decisions.map((answer) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, chip(answer.decision === "approve" ? "approved" : "rejected")),
+      el("td", {}, shown(answer.person)),
+      el("td", {}, when(answer.at)),
+      el("td", { class: "text" }, shown(answer.comment || ""), answer.evidence ? el("div", {}, "Evidence: ", shown(answer.evidence)) : ""),
+    ),
+  );
+  return el("div", {}, el("h3", {}, "Decisions"), el("table", {}, el("tbody", {}, ...rows)));
+}
+
+// The form of an approval is made once, so that nothing typed is lost when something else changes.
+function formOf(one) {
+  let form = state.forms.get(one.id);
+  if (!form) {
+    if (one.status !== "pending") return null;
+    const comment = el("textarea", { id: `comment-${one.id}`, name: "comment", maxlength: 4000 });
+    const evidence = el("textarea", { id: `evidence-${one.id}`, name: "evidence", maxlength: 4000 });
+    const error = el("p", { class: "error", role: "alert", hidden: true });
+    const approve = el("button", { type: "submit", class: "approve", value: "approve" }, "Approve");
+    const reject = el("button", { type: "submit", class: "reject", value: "reject" }, "Reject");
+    const node = el(
+      "form",
+      { class: "decide", novalidate: true, "aria-label": "Your decision" },
+      el("label", {}, "Comment", comment),
+      el("label", {}, one.evidence_required ? "Evidence (needed to approve)" : "Evidence", evidence),
+      error,
+      el("div", { class: "buttons" }, approve, reject),
+    );
+    form = { node, comment, evidence, error, approve, reject, busy: false };
+    node.addEventListener("submit", (event) => {
+      event.preventDefault();
+      decide(one.id, event.submitter ? event.submitter.value : "");
+    });
+    state.forms.set(one.id, form);
+  }
+  const open = one.status === "pending" && one.may_decide && !form.busy;
+  form.approve.disabled = !open;
+  form.reject.disabled = !open;
+  if (!one.may_decide && !form.busy && one.why_not) say(form, `You cannot decide it: ${one.why_not}.`);
+  return form.node;
+}
+
+function say(form, text) {
+  form.error.hidden = !text;
+  form.error.textContent = text || "";
+}
+
+async function decide(id, decision) {
+  const form = state.forms.get(id);
+  const one = record(id);
+  if (!form || !one || form.busy || !["approve", "reject"].includes(decision)) return;
+  if (decision === "approve" && one.evidence_required && !form.evidence.value.trim()) {
+    say(form, "This approval needs evidence: say what shows that the call is right.");
+    form.evidence.focus();
+    return;
+  }
+  form.busy = true;
+  say(form, "");
+  renderDetail();
+  try {
+    const body = { decision };
+    if (form.comment.value.trim()) body.comment = form.comment.value.trim();
+    if (form.evidence.value.trim()) body.evidence = form.evidence.value.trim();
+    const done = await api(`approvals/${encodeURIComponent(id)}/decision`, body);
+    form.busy = false;
+    if (done.status !== "pending") state.forms.delete(id);
+    take(done);
+  } catch (error) {
+    form.busy = false;
+    if (!state.me) return;
+    // Somebody was first: what they decided is shown, and what was typed stays.
+    if (error.status === 409) {
+      const fresh = await api(`approvals/${encodeURIComponent(id)}`).catch(() => null);
+      if (fresh) take(fresh);
+    }
+    renderDetail();
+    say(form, error.message);
+  }
+}
+
+// What belongs to an approval and is read when it is looked at: the trace of the decision, and similar calls.
+function moreOf(one) {
+  const more = state.more.get(one.id);
+  if (more) return more.parts;
+  const parts = [el("p", { class: "soft" }, "Reading the trace…")];
+  state.more.set(one.id, { parts });
+  readMore(one).then(
+    (read) => {
+      state.more.set(one.id, { parts: read });
+      if (state.chosen === one.id) renderDetail();
+    },
+    (error) => {
+      state.more.delete(one.id);
+      parts[0].textContent = `The trace cannot be read: ${error.message}`;
+    },
+  );
+  return parts;
+}
+
+async function readMore(one) {
+  const query = new URLSearchParams({ agent_id: one.agent_id, status: "approved,rejected,expired,consumed", limit: "200" });
+  const [trace, others] = await Promise.all([api(`traces/${one.trace_id}`), api(`approvals?${query}`)]);
+  const decided = trace.events.find(
+    (event) => event.approval_id === one.id && event.event_type === "agent_decision" && event.detail,
+  );
+  const events = trace.events.map((event) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, when(event.timestamp)),
+      el("td", {}, event.event_type),
+      el("td", {}, event.decision || event.outcome || ""),
+      el("td", { class: "text" }, shown(event.reason || "")),
+    ),
+  );
+  const similar = others.approvals.filter((other) => other.tool === one.tool && other.id !== one.id).slice(0, 5);
+  const rows = similar.map((other) => {
+    const last = other.decisions[other.decisions.length - 1];
+    return el(
+      "tr",
+      {},
+      el("td", {}, chip(other.status)),
+      el("td", {}, when(other.created_at)),
+      el("td", {}, shown(last ? last.person : "")),
+      el("td", { class: "text" }, shown(JSON.stringify(other.arguments).slice(0, 160)), last && last.comment ? el("div", {}, shown(last.comment)) : ""),
+    );
+  });
+  return [
+    el("h3", {}, "Similar calls before"),
+    rows.length
+      ? el("table", { id: "similar" }, el("tbody", {}, ...rows))
+      : el("p", { class: "soft", id: "similar" }, "No such call of this agent was asked about before."),
+    el("h3", {}, "How it was decided"),
+    decided ? el("div", { id: "trace" }, asTree(decided.detail)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
+    el("details", {}, el("summary", {}, `The trace ${one.trace_id} (${trace.events.length} events)`), el("table", {}, el("tbody", {}, ...events))),
+  ];
+}
+
+// --- live ------------------------------------------------------------------------------------------------------------
+
+// A record never goes back, so an answer that comes late says nothing new.
+const RANK = { pending: 0, approved: 1 };
+const rank = (one) => RANK[one.status] ?? 2;
+
+function take(one) {
+  const before = state.approvals.get(one.id);
+  if (before && (rank(before) > rank(one) || before.decisions.length > one.decisions.length)) return render();
+  // What was on the screen stays there with its new status until the view changes.
+  if (one.status !== "pending" && before) one.here = before.here || state.view === "pending";
+  state.approvals.set(one.id, one);
+  const at = state.history.findIndex((other) => other.id === one.id);
+  if (at >= 0) state.history[at] = one;
+  state.more.delete(one.id);
+  const typing = document.activeElement;
+  const kept = typing && typing.closest && typing.closest("form.decide") ? typing : null;
+  render();
+  if (kept && document.contains(kept) && document.activeElement !== kept) kept.focus();
+}
+
+function live(word, colour) {
+  $("live").textContent = word;
+  $("live").className = `chip ${colour}`;
+}
+
+async function listen() {
+  const mine = new AbortController();
+  state.stream = mine;
+  let pause = 500;
+  while (state.stream === mine) {
+    try {
+      const answer = await fetch("/api/v1/stream", {
+        headers: { Authorization: `Bearer ${state.key}` },
+        cache: "no-store",
+        credentials: "omit",
+        signal: mine.signal,
+      });
+      if (answer.status === 401) return leave("Your key is no longer valid.");
+      if (!answer.ok) throw new Error(`HTTP status ${answer.status}`);
+      // What changed while nobody listened.
+      await loadPending();
+      live("live", "good");
+      pause = 500;
+      await read(answer.body.getReader());
+    } catch (error) {
+      if (state.stream !== mine) return;
+    }
+    live("reconnecting", "warn");
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(pause * 2, 10000);
+  }
+}
+
+async function read(reader) {
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += decoder.decode(value, { stream: true });
+    const messages = text.split("\n\n");
+    text = messages.pop();
+    for (const message of messages) {
+      const lines = message.split("\n");
+      const kind = lines.find((line) => line.startsWith("event: "));
+      const data = lines.find((line) => line.startsWith("data: "));
+      if (kind === "event: approval" && data) take(JSON.parse(data.slice(6)));
+      if (kind === "event: lagged") await loadPending();
+    }
+  }
+}
+
+setInterval(() => {
+  for (const node of document.querySelectorAll("[data-until]")) node.textContent = left(node.dataset.until);
+}, 1000);
+
+// --- views and keys --------------------------------------------------------------------------------------------------
+
+function show(view) {
+  state.view = view;
+  for (const [id, one] of state.approvals) {
+    if (one.here && view !== "pending") state.approvals.delete(id);
+  }
+  if (view === "history") loadHistory();
+  else render();
+}
+
+$("show-pending").addEventListener("click", () => show("pending"));
+$("show-history").addEventListener("click", () => show("history"));
+$("filters").addEventListener("submit", (event) => event.preventDefault());
+$("f-status").addEventListener("change", loadHistory);
+$("f-agent").addEventListener("change", loadHistory);
+$("f-tool").addEventListener("input", render);
+$("keys").addEventListener("click", () => $("help").showModal());
+
+document.addEventListener("keydown", (event) => {
+  if (!state.me || event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  const typing = event.target.closest("input, textarea, select");
+  if (event.key === "Escape" && typing) return typing.blur();
+  if (typing) return;
+  const form = state.forms.get(state.chosen);
+  const does = {
+    j: () => step(1),
+    k: () => step(-1),
+    a: () => form && form.approve.focus(),
+    r: () => form && form.reject.focus(),
+    c: () => form && form.comment.focus(),
+    p: () => show("pending"),
+    h: () => show("history"),
+    "?": () => $("help").showModal(),
+  }[event.key];
+  if (does) {
+    event.preventDefault();
+    does();
+  }
+});
+
+if (state.key) enter().catch((error) => (error.status === 401 ? leave("") : leave(error.message)));
+else $("key").focus();

@@ -1,0 +1,290 @@
+"""The inbox page in a real browser, from an agent's call to the dispatched result."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from client import over_http, said
+from harness import Gateway, digest
+
+POLICIES = {
+    "bundle.yaml": 'version: "1"\nowner: tests\ndefault_decision: ALLOW\ndefault_approvers: [leads]\n',
+    "authority.yaml": """\
+capabilities:
+  everything: { tools: ["*"] }
+agents:
+  writer: { owner: notes-team, role: batch, operator: olga, capabilities: [everything], keys: ["%s"] }
+people:
+  carol: { keys: ["%s"], groups: [leads], roles: [approver] }
+  dave: { keys: ["%s"], groups: [leads], roles: [approver] }
+  olga: { keys: ["%s"], groups: [], roles: [auditor] }
+""" % (digest("key-writer"), digest("key-carol"), digest("key-dave"), digest("key-olga")),
+    "ask.yaml": """\
+name: outgoing-mail
+description: A person reads what leaves the house
+owner: mail-team
+on: [{ tool: demo__send_mail }]
+rules:
+  - { id: outside, decision: REQUIRE_APPROVAL, approvers: [leads], evidence_required: true, expires_in: 10m, reason: "It leaves the house" }
+""",
+    "notes.yaml": """\
+name: notes
+description: A person agrees to each note
+owner: notes-team
+on: [{ tool: demo__note_write }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads], expires_in: 10m }]
+""",
+}
+
+
+@pytest.fixture()
+def gateway(binary):
+    demo = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
+    with Gateway(binary, demo, POLICIES, approval_wait="30s", ready_within=60) as running:
+        yield running
+        print(running.tail())
+
+
+class Call(threading.Thread):
+    """An agent's call, which waits for a person."""
+
+    def __init__(self, gateway: Gateway, tool: str, arguments: dict):
+        super().__init__(daemon=True)
+        self.gateway, self.tool, self.arguments, self.result = gateway, tool, arguments, None
+        self.start()
+
+    def run(self) -> None:
+        async def body():
+            async with over_http(self.gateway.url, "key-writer", "legacy") as client:
+                self.result = await client.call_tool(self.tool, self.arguments)
+        asyncio.run(body())
+
+    def ended(self):
+        self.join(30)
+        assert self.result is not None, "the call has not ended"
+        return self.result
+
+
+@pytest.fixture()
+def shot(request):
+    folder = request.config.getoption("--screenshots")
+
+    def take(page: Page, name: str) -> None:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+    return take
+
+
+@pytest.fixture()
+def open_page(browser, gateway):
+    """A page of its own for each person; whatever it logs as an error fails the test."""
+    problems, contexts = [], []
+
+    def open_one(**options) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        wanted = ("status of 4", "net::ERR_FAILED", "TrustedHTML")
+        page.on("console", lambda message: problems.append(message.text)
+                if message.type == "error" and not any(part in message.text for part in wanted) else None)
+        page.goto(gateway.admin + "/")
+        return page
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not problems, problems
+
+
+def sign_in(page: Page, person: str) -> Page:
+    page.get_by_label("Your key").fill(f"key-{person}")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.get_by_label("Your key")).to_be_hidden()
+    return page
+
+
+
+MAIL = {"to": "ada@example.com", "subject": "Hello", "body": "my password: hunter2hunter2"}
+
+
+def test_a_note_is_approved_from_the_call_to_its_result(gateway, open_page, shot):
+    page = sign_in(open_page(), "carol")
+    expect(page.locator("#empty")).to_have_text("Nothing waits for approval.")
+    call = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": "<img src=x onerror=alert(1)>\u202eend"})
+    # It comes by itself.
+    expect(page.locator("#list li")).to_have_count(1)
+    detail = page.locator("#detail")
+    expect(detail).to_contain_text("notes-team")
+    expect(detail).to_contain_text("A person agrees to each note")
+    arguments = detail.locator(".tree.top").first
+    expect(arguments).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(arguments.locator("mark")).to_have_text("\\u{202e}")
+    expect(detail.locator("[data-until]")).to_have_text(re.compile(r"\d+ min .* left"))
+    expect(page.locator("#trace")).to_contain_text("notes")
+    expect(page.locator("#similar")).to_contain_text("No such call")
+    expect(page).to_have_title("(1) Tollgate: approvals")
+    shot(page, "pending")
+    detail.get_by_label("Comment").fill("fine")
+    detail.get_by_role("button", name="Approve").click()
+    result = call.ended()
+    assert not result.is_error, said(result)
+    expect(detail.locator("h2 .chip")).to_have_text("approved and used")
+    expect(detail).to_contain_text("fine")
+    (decided,) = gateway.events(event_type="approval_decided")
+    assert (decided["reason"], decided["decision"]) == ("fine", "approved")
+    # The next one shows what was said before.
+    again = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": "another"})
+    page.locator("#list button", has_text="yours to decide").click()
+    expect(page.locator("#similar")).to_contain_text("carol")
+    page.locator("#detail").get_by_role("button", name="Reject").click()
+    assert again.ended().is_error
+    shot(page, "decided")
+
+
+def test_what_is_wrong_is_said_in_place_and_nothing_typed_is_lost(gateway, open_page, shot):
+    page = open_page()
+    page.get_by_label("Your key").fill("key-nobody")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#login-error")).to_have_text("Nobody has this key.")
+    assert page.get_by_label("Your key").input_value() == "key-nobody"
+    shot(page, "login")
+    sign_in(page, "carol")
+    call = Call(gateway, "demo__send_mail", MAIL)
+    detail = page.locator("#detail")
+    expect(detail).to_contain_text("It leaves the house")
+    expect(detail.locator(".tree.top").first).to_contain_text("[redacted:")
+    assert "hunter2" not in page.content()
+    detail.get_by_label("Comment").fill("looks right")
+    detail.get_by_role("button", name="Approve").click()
+    expect(detail.locator(".error")).to_contain_text("needs evidence")
+    assert detail.get_by_label("Comment").input_value() == "looks right"
+    # Another ask comes while it is being written: the text and the focus stay.
+    detail.get_by_label("Evidence").fill("T-1")
+    other = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": "meanwhile"})
+    expect(page.locator("#list li")).to_have_count(2)
+    assert detail.get_by_label("Evidence").input_value() == "T-1"
+    page.keyboard.type("23")
+    assert detail.get_by_label("Evidence").input_value() == "T-123"
+    # The gateway does not answer: that is said, and the text stays.
+    page.route("**/decision", lambda route: route.abort())
+    detail.get_by_role("button", name="Approve").click()
+    expect(detail.locator(".error")).to_contain_text("Nothing was changed")
+    assert detail.get_by_label("Evidence").input_value() == "T-123"
+    page.unroute("**/decision")
+    detail.get_by_role("button", name="Approve").click()
+    result = call.ended()
+    assert not result.is_error, said(result)
+    (decided,) = gateway.events(event_type="approval_decided")
+    page.locator("#list button", has_text="yours to decide").click()
+    detail.get_by_role("button", name="Reject").click()
+    assert other.ended().is_error
+
+
+def test_a_decision_by_somebody_else_shows_at_once(gateway, open_page):
+    carol, dave, olga = (sign_in(open_page(), who) for who in ("carol", "dave", "olga"))
+    call = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": "shared"})
+    for page in (carol, dave, olga):
+        expect(page.locator("#list li")).to_have_count(1)
+    # An auditor looks and does not decide.
+    expect(olga.locator("#detail .error")).to_contain_text("You cannot decide it")
+    expect(olga.get_by_role("button", name="Approve")).to_be_disabled()
+    dave.locator("#detail").get_by_label("Comment").fill("still thinking")
+    carol.locator("#detail").get_by_role("button", name="Reject").click()
+    assert call.ended().is_error
+    for page in (dave, olga):
+        expect(page.locator("#detail h2 .chip")).to_have_text("rejected")
+        expect(page.locator("#detail")).to_contain_text("carol")
+    expect(dave.get_by_role("button", name="Approve")).to_be_disabled()
+    assert dave.locator("#detail").get_by_label("Comment").input_value() == "still thinking"
+
+
+def test_the_keyboard_is_enough(gateway, open_page):
+    page = sign_in(open_page(), "carol")
+    first = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": "one"})
+    expect(page.locator("#list li")).to_have_count(1)
+    second = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": "two"})
+    expect(page.locator("#list li")).to_have_count(2)
+    page.keyboard.press("j")
+    expect(page.locator('#list [aria-current="true"]')).to_be_focused()
+    expect(page.locator("#detail .tree").first).to_contain_text('"two"')
+    page.keyboard.press("c")
+    page.keyboard.type("by keyboard: j k a")
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    assert second.ended().is_error
+    page.keyboard.press("k")
+    expect(page.locator("#detail .tree").first).to_contain_text('"one"')
+    page.keyboard.press("a")
+    page.keyboard.press("Enter")
+    assert not first.ended().is_error
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
+    expect(page.locator("#list li")).to_have_count(2)
+    (rejected,) = [e for e in gateway.events(event_type="approval_decided") if e["decision"] == "rejected"]
+    assert rejected["reason"] == "by keyboard: j k a"
+
+
+def test_history_is_filtered(gateway, open_page, shot):
+    page = sign_in(open_page(), "carol")
+    for number, word in enumerate(["Approve", "Reject"]):
+        call = Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": str(number)})
+        page.locator("#list button", has_text="yours to decide").click()
+        page.locator("#detail").get_by_role("button", name=word).click()
+        call.ended()
+    page.get_by_role("button", name="History").click()
+    expect(page.locator("#list li")).to_have_count(2)
+    page.get_by_label("Status").select_option("rejected")
+    expect(page.locator("#list li")).to_have_count(1)
+    page.get_by_label("Tool contains").fill("mail")
+    expect(page.locator("#empty")).to_have_text("No approval fits these filters.")
+    page.get_by_label("Tool contains").fill("NOTE")
+    expect(page.locator("#list li")).to_have_count(1)
+    shot(page, "history")
+
+
+def test_a_phone_in_the_dark_shows_it_all(gateway, open_page, shot):
+    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
+    page = sign_in(open_page(**phone), "carol")
+    call = Call(gateway, "demo__send_mail", MAIL)
+    expect(page.locator("#list li")).to_have_count(1)
+    expect(page.locator("#trace")).to_be_attached()
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"it is {wide} pixels too wide"
+    back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(int(part) for part in re.findall(r"\d+", back)[:3]) < 150, back
+    shot(page, "phone")
+    page.locator("#detail").get_by_role("button", name="Reject").click()
+    assert call.ended().is_error
+
+
+def test_the_page_is_closed_to_others(gateway, open_page, browser):
+    page = sign_in(open_page(), "carol")
+    answer = page.request.get(gateway.admin + "/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert page.context.cookies() == []
+    # A reload of the tab stays signed in; another tab is not.
+    page.reload()
+    expect(page.locator("#live")).to_have_text("live")
+    other = page.context.new_page()
+    other.goto(gateway.admin + "/")
+    expect(other.get_by_label("Your key")).to_be_visible()
+    # A script that got into the page could not run.
+    with pytest.raises(Exception, match="TrustedHTML|Trusted"):
+        page.evaluate("document.body.innerHTML = '<img src=x>'")
+    # A key that is taken away ends it.
+    text = (gateway.folder / "policies/authority.yaml").read_text()
+    (gateway.folder / "policies/authority.yaml").write_text(text.replace(digest("key-carol"), digest("key-new")))
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=30_000)
+    expect(page.locator("#login-error")).to_contain_text("no longer valid")
