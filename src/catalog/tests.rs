@@ -52,6 +52,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
         store: StoreConfig { path: "db".into(), durability: Durability::Commit },
         auth: AuthConfig::default(),
+        webhook: None,
         upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),
     }
 }

@@ -1,7 +1,8 @@
 //! servers.toml → [`Config`]: defaults filled in, paths resolved, keys checked against each other.
 
 use super::{
-    AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, StoreConfig, TlsConfig,
+    AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, SecretUrl, StoreConfig,
+    TlsConfig, WebhookConfig,
     expand::{Env, expand},
     jwt, upstreams,
 };
@@ -15,6 +16,7 @@ use crate::{
         source::{Kind, Node, Report},
     },
 };
+use secrecy::SecretString;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -55,7 +57,8 @@ pub(super) struct Input<'i> {
 
 /// Reads the whole file; what is wrong is in `report`.
 pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<Config> {
-    let map = fields(root, "servers.toml", &["gateway", "admin", "store", "auth", "upstreams"], report)?;
+    let map =
+        fields(root, "servers.toml", &["gateway", "admin", "store", "auth", "webhook", "upstreams"], report)?;
     let table = |name: &str, known: &[&str], report: &mut Report<'_>| {
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
@@ -70,6 +73,10 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);
     let auth = auth(&auth_map, gateway.as_ref(), input, report);
+    let webhook = match map.get("webhook") {
+        None => Some(None),
+        Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
+    };
     let upstreams = upstreams::read(section(&map, "upstreams", report), input.env, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
         listeners(&gateway_map, &admin_map, gateway, admin, report);
@@ -80,6 +87,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         admin: admin?,
         store: store?,
         auth,
+        webhook: webhook?,
         upstreams,
     })
 }
@@ -201,6 +209,45 @@ fn separator(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> 
             None
         }
     }
+}
+
+/// No message shows a value: the URLs of chat services are secrets.
+fn webhook(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<WebhookConfig> {
+    let map = fields(node, "webhook", &["url", "secret", "link"], report)?;
+    let url = map.required("url", "where notifications are sent", report);
+    let url = url.and_then(|node| {
+        let written = expanded(&map, "url", input, report).flatten()?;
+        let parsed = url::Url::parse(&written).ok().filter(url::Url::has_host);
+        let safe = parsed.filter(|url| {
+            let plain = url.username().is_empty() && url.password().is_none();
+            plain && (url.scheme() == "https" || (url.scheme() == "http" && super::is_loopback(url)))
+        });
+        if safe.is_none() {
+            let why = "`url` of the webhook cannot be used (not shown: it may hold a secret)";
+            report.error(node.start, why, "an https URL without a user, or http on this machine");
+        }
+        safe
+    });
+    let secret = map.required("secret", "\"${NAME}\" of the environment, at least 24 characters", report);
+    let secret = secret.and_then(|node| {
+        let written = expanded(&map, "secret", input, report).flatten()?;
+        if written.len() < 24 {
+            report.error(
+                node.start,
+                "`secret` of the webhook is too short to sign with",
+                "24 characters or more",
+            );
+            return None;
+        }
+        Some(SecretString::from(written))
+    });
+    let link = expanded(&map, "link", input, report).flatten();
+    if let (Some(link), Some(node)) = (&link, map.get("link"))
+        && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    {
+        mismatch(node, "link", "the http or https URL of the inbox page", report);
+    }
+    Some(WebhookConfig { url: SecretUrl(url?), secret: secret?, link })
 }
 
 fn public_url(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<String> {

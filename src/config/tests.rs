@@ -50,6 +50,11 @@ jwks_url = "http://localhost:9/jwks"
 agent_claim = "client_id"
 scope_map = { "mcp:read" = "all", "mcp:none" = [] }
 
+[webhook]
+url = "https://hooks.example/${FILES_TOKEN}"
+secret = "${CRM_TOKEN}-and-some-more-characters"
+link = "https://inbox.example/"
+
 [upstreams.files]
 command = ["npx", "-y", "server", "${ROOT:-/srv/docs}"]
 env = { LOG = "info", TOKEN = "pre ${FILES_TOKEN} $${LITERAL}", PORT = 80 }
@@ -180,6 +185,10 @@ fn every_key_is_read() {
     assert_eq!(jwt.keys, JwksSource::Url("http://localhost:9/jwks".parse().unwrap()));
     assert_eq!(jwt.scope_map["mcp:read"], ["all".into()]);
     assert!(jwt.scope_map["mcp:none"].is_empty());
+
+    let webhook = config.webhook.as_ref().unwrap();
+    assert_eq!(webhook.url.as_str(), "https://hooks.example/files-s3cret");
+    assert_eq!(webhook.link.as_deref(), Some("https://inbox.example/"));
 
     let files = &config.upstreams["files"];
     let UpstreamTransport::Stdio { command, env } = &files.transport else { panic!("stdio") };
@@ -336,6 +345,18 @@ fn wrong_token_rules_say_where() {
     let rest = format!("{rest}jwks_url = \"https://x/k\"\n");
     jwt(&format!("{rest}scope_map = {{ r = ‸\"nothing\" }}"), "no capability `nothing`", "authority.yaml");
     jwt(&format!("{rest}scope_map = {{ ‸\"a b\" = \"all\" }}"), "`a b` is not a scope", "without spaces");
+}
+
+#[test]
+fn a_wrong_webhook_says_where() {
+    let hook = |keys: &str, offending: &str, expected: &str| {
+        check(&format!("[webhook]\n{keys}"), &[(offending, expected)]);
+    };
+    let secret = "secret = \"s3cret-s3cret-s3cret-s3cret\"";
+    hook(&format!("url = ‸\"http://hooks.example/s3cret\"\n{secret}"), "webhook cannot be used", "https");
+    hook("url = \"https://h/x\"\nsecret = ‸\"s3cret\"", "too short", "24");
+    hook(&format!("url = \"https://h/x\"\n{secret}\nlink = ‸\"inbox\""), "`inbox`", "inbox page");
+    hook(&format!("url = \"https://h/x\"\n{secret}\n‸retries = 1"), "`retries`", "url, secret, link");
 }
 
 #[test]

@@ -17,8 +17,38 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[auth]`
     pub auth: AuthConfig,
+    /// `[webhook]`
+    pub webhook: Option<Arc<WebhookConfig>>,
     /// `[upstreams.*]`, by name.
     pub upstreams: BTreeMap<UpstreamName, UpstreamConfig>,
+}
+
+/// `[webhook]`: whom to tell that approvals wait.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// Where notifications are sent. A part of it may be a secret.
+    pub url: SecretUrl,
+    /// What they are signed with.
+    pub secret: SecretString,
+    /// The inbox page as people reach it.
+    pub link: Option<String>,
+}
+
+/// A URL whose path and query may hold a secret, as those of chat services do.
+#[derive(Clone)]
+pub struct SecretUrl(pub(super) url::Url);
+
+impl SecretUrl {
+    /// All of it.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.origin().ascii_serialization())
+    }
 }
 
 /// `[gateway]`

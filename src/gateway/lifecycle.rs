@@ -110,6 +110,7 @@ impl Gateway {
             first.rebuild_catalog();
             first.0.ready.send_replace(true);
         });
+        self.spawn_until_stop(self.clone().notify());
         let sweeper = self.clone();
         self.spawn_until_stop(async move {
             let mut tick = tokio::time::interval(SWEEP);

@@ -15,6 +15,7 @@ mod finding;
 mod held;
 mod lifecycle;
 mod news;
+mod notify;
 mod outgoing;
 mod parked;
 mod prepare;

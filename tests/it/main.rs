@@ -24,3 +24,4 @@ mod review;
 mod secrets;
 mod tasks;
 mod tokens;
+mod webhook;

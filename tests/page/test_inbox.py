@@ -274,6 +274,9 @@ def test_the_page_is_closed_to_others(gateway, open_page, browser):
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     assert page.context.cookies() == []
+    # A link names one approval, or nothing that there is.
+    page.goto(gateway.admin + "/#no-such")
+    expect(page.locator("#notice")).to_contain_text("there is no such approval")
     # A reload of the tab stays signed in; another tab is not.
     page.reload()
     expect(page.locator("#live")).to_have_text("live")

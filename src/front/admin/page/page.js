@@ -150,8 +150,26 @@ async function enter() {
   state.agents = new Map(agents.agents.map((agent) => [agent.id, agent]));
   state.policies = new Map(policies.policies.map((policy) => [policy.id, policy]));
   await loadPending();
+  await follow();
   listen();
 }
+
+// A link from a notification: `#` and the approval.
+async function follow() {
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (!id || !state.me) return;
+  try {
+    const one = await api(`approvals/${encodeURIComponent(id)}`);
+    one.here = one.status !== "pending";
+    state.approvals.set(id, one);
+    state.view = "pending";
+    choose(id, false);
+    notice("");
+  } catch (error) {
+    notice(`The approval of this link cannot be shown: ${error.message}`);
+  }
+}
+window.addEventListener("hashchange", follow);
 
 function leave(why) {
   sessionStorage.removeItem(KEY);

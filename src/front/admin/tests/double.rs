@@ -121,6 +121,7 @@ pub(super) fn in_force() -> InForce {
         admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
         store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
+        webhook: None,
         upstreams: [("crm".into(), crm)].into(),
     };
     InForce { config, policies }

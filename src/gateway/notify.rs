@@ -1,0 +1,182 @@
+//! Tells a webhook that somebody is asked, so that an approver need not look by chance. It notifies and does nothing else:
+//! no argument of a call leaves through it, and nothing that it answers decides anything.
+//!
+//! Deliveries are signed as Standard Webhooks has it (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,…` over
+//! `id.timestamp.body`), and tried again where they fail. Each process tells of the events that it commits itself; what it has
+//! not delivered when it ends is not told.
+
+use super::Gateway;
+use crate::{
+    config::{Config, WebhookConfig},
+    model::{Event, EventType},
+    outbound::Outbound,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{Request, header};
+use http_body_util::Full;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, broadcast::error::RecvError};
+
+/// How long one attempt may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often one delivery is tried.
+const ATTEMPTS: u32 = 8;
+/// Before the second attempt; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Deliveries under way or waiting to be tried again; more are not told, which the log says.
+const MOST: usize = 256;
+/// What is read of an answer.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// What is told of an event; none of most.
+fn told(event: &Event, config: &Config) -> Option<Value> {
+    let draft = &event.draft;
+    let wanted = matches!(
+        draft.event_type,
+        EventType::ApprovalRequested
+            | EventType::ApprovalDecided
+            | EventType::ApprovalExpired
+            | EventType::Alert
+    );
+    let id = draft.approval_id.as_ref().filter(|_| wanted)?;
+    let kind = draft.detail.as_ref().and_then(|detail| detail.get("alert"));
+    let base = config.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
+        let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", config.admin.listen)
+    });
+    Some(json!({
+        "type": draft.event_type,
+        "alert": kind,
+        "timestamp": draft.timestamp,
+        "approval_id": id,
+        "decision": draft.decision,
+        "agent_id": draft.agent_id,
+        "tool": draft.tool,
+        "policy_id": draft.policy_id,
+        "rule_id": draft.rule_id,
+        "environment": config.gateway.environment,
+        "link": format!("{}/#{id}", base.trim_end_matches('/')),
+    }))
+}
+
+/// `v1,` and the base64 of the HMAC-SHA-256 over `id.timestamp.body`.
+fn signature(secret: &[u8], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
+    mac.update(format!("{id}.{timestamp}.").as_bytes());
+    mac.update(body);
+    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+impl Gateway {
+    /// Follows the events of this process for as long as it lives.
+    pub(super) async fn notify(self) {
+        let mut committed = self.0.store.committed();
+        let outbound = Arc::new(Outbound::default());
+        let places = Arc::new(Semaphore::new(MOST));
+        loop {
+            let event = match committed.recv().await {
+                Ok(event) => event,
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "events came faster than the webhook is told of them");
+                    continue;
+                }
+                Err(RecvError::Closed) => return,
+            };
+            let in_force = self.in_force();
+            if in_force.config.webhook.is_none() {
+                continue;
+            }
+            let Some(told) = told(&event, &in_force.config) else { continue };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                tracing::warn!("the webhook has too many deliveries under way: one is left out");
+                continue;
+            };
+            let (gateway, outbound) = (self.clone(), outbound.clone());
+            self.spawn_until_stop(async move {
+                let _place = place;
+                gateway.deliver(&outbound, &told).await;
+            });
+        }
+    }
+
+    async fn deliver(&self, outbound: &Outbound, told: &Value) {
+        let id = format!("msg_{}", self.0.ids.uuid());
+        let body = told.to_string();
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1..=ATTEMPTS {
+            // A reload may have changed where it goes, or ended it.
+            let Some(webhook) = self.in_force().config.webhook.clone() else { return };
+            match self.send(outbound, &webhook, &id, &body).await {
+                Ok(()) => return,
+                Err(Refused::ForGood(why)) => {
+                    tracing::error!(reason = why, "the webhook refuses a notification");
+                    return;
+                }
+                Err(Refused::ForNow(why)) if attempt == ATTEMPTS => {
+                    tracing::error!(reason = why, attempt, "the webhook could not be told");
+                }
+                Err(Refused::ForNow(why)) => {
+                    tracing::warn!(reason = why, attempt, "the webhook could not be told yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        outbound: &Outbound,
+        webhook: &WebhookConfig,
+        id: &str,
+        body: &str,
+    ) -> Result<(), Refused> {
+        // Each attempt has its own time, so that a receiver may refuse what is old.
+        let timestamp = self.0.clock.now().as_second();
+        let signed = signature(webhook.secret.expose_secret().as_bytes(), id, timestamp, body.as_bytes());
+        let signed = signed.ok_or_else(|| Refused::ForGood("it cannot be signed".to_owned()))?;
+        let request = Request::post(webhook.url.as_str())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp.to_string())
+            .header("webhook-signature", signed)
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .map_err(|_| Refused::ForGood("its URL cannot be requested".to_owned()))?;
+        let reply = outbound.send(request, MOST_BYTES, PATIENCE).await;
+        let status = reply.map_err(|error| Refused::ForNow(error.to_string()))?.status;
+        match status.as_u16() {
+            200..=299 => Ok(()),
+            // What is wrong with it will be wrong again; 408, 425 and 429 ask for another attempt.
+            400..=499 if ![408, 425, 429].contains(&status.as_u16()) => {
+                Err(Refused::ForGood(format!("HTTP status {status}")))
+            }
+            _ => Err(Refused::ForNow(format!("HTTP status {status}"))),
+        }
+    }
+}
+
+enum Refused {
+    ForNow(String),
+    ForGood(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the Standard Webhooks specification's reference library.
+    #[test]
+    fn deliveries_are_signed_as_the_specification_has_it() {
+        let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let signed =
+            signature(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signed.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    }
+}

@@ -1,0 +1,110 @@
+//! The webhook: told that somebody is asked, signed, tried again, and never with an argument.
+
+use crate::harness::*;
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+const SECRET: &str = "whsec-for-tests-0123456789";
+const GATE: &str = "=== ask.yaml
+name: writes
+description: d
+on: [{ tool: up__write }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads], expires_in: 10m }]
+";
+
+/// Takes notifications, after it has refused as many as it is told to.
+#[derive(Clone)]
+struct Hook {
+    seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+    count: watch::Sender<usize>,
+    refuses: Arc<Mutex<Vec<u16>>>,
+}
+
+impl Hook {
+    async fn start(refuses: &[u16]) -> (Self, String) {
+        let hook = Self {
+            seen: Arc::default(),
+            count: watch::Sender::new(0),
+            refuses: Arc::new(Mutex::new(refuses.iter().rev().copied().collect())),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?token=in-the-url", listener.local_addr().unwrap());
+        let routes = Router::new().route("/hook", post(take)).with_state(hook.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        (hook, url)
+    }
+
+    async fn until(&self, count: usize) -> Vec<(HeaderMap, Bytes)> {
+        soon(self.count.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
+        self.seen.lock().clone()
+    }
+}
+
+async fn take(State(hook): State<Hook>, headers: HeaderMap, body: Bytes) -> axum::http::StatusCode {
+    hook.seen.lock().push((headers, body));
+    let answer = hook.refuses.lock().pop().unwrap_or(204);
+    hook.count.send_modify(|count| *count += 1);
+    axum::http::StatusCode::from_u16(answer).unwrap()
+}
+
+async fn world(url: &str, link: &str) -> World {
+    let servers = format!("[webhook]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n{link}\n");
+    World::start(Setup { files: GATE.to_owned(), servers, ..Setup::default() }).await
+}
+
+fn told(seen: &(HeaderMap, Bytes)) -> Value {
+    let (headers, body) = seen;
+    let text = |name: &str| headers[name].to_str().unwrap();
+    let signed = format!("{}.{}.", text("webhook-id"), text("webhook-timestamp"));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let given = STANDARD.decode(text("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
+    aws_lc_rs::hmac::verify(&key, &[signed.as_bytes(), body].concat(), &given).unwrap();
+    serde_json::from_slice(body).unwrap()
+}
+
+/// Asked, decided: each told once, with a link and without an argument; what comes back decides nothing.
+#[tokio::test]
+async fn asks_and_decisions_are_told() {
+    let (hook, url) = Hook::start(&[]).await;
+    let world = world(&url, "link = \"https://inbox.example/\"").await;
+    let arguments = json!({"path": "/a", "note": "not for the hook"});
+    let id = pending(&world.bare("bot").call("up__write", arguments.clone()).await);
+    let seen = hook.until(1).await;
+    let asked = told(&seen[0]);
+    assert_eq!(asked["type"], "approval_requested");
+    assert_eq!((&asked["approval_id"], &asked["agent_id"]), (&json!(id), &json!("bot")));
+    assert_eq!((&asked["tool"], &asked["policy_id"]), (&json!("up__write"), &json!("writes")));
+    assert_eq!(asked["link"], format!("https://inbox.example/#{id}"));
+    assert!(!String::from_utf8_lossy(&seen[0].1).contains("not for the hook"));
+    assert_eq!(world.decide("carol", &id, "approve").await, 200);
+    let decided = told(&hook.until(2).await[1]);
+    assert_eq!((&decided["type"], &decided["decision"]), (&json!("approval_decided"), &json!("approved")));
+    // A call that needs nobody is nobody's business.
+    world.bare("bot").call("up__write", arguments).await.ok();
+    world.bare("bot").call("up__read", json!({"path": "/a"})).await.ok();
+    pending(&world.bare("bot").call("up__write", json!({"n": 2})).await);
+    assert_eq!(told(&hook.until(3).await[2])["type"], "approval_requested");
+}
+
+/// What fails for now is tried again under its own id; what is refused for good is not.
+#[tokio::test]
+async fn a_failed_delivery_is_tried_again() {
+    let (hook, url) = Hook::start(&[503, 429, 204, 410]).await;
+    let world = world(&url, "").await;
+    let id = pending(&world.bare("bot").call("up__write", json!({"n": 1})).await);
+    let seen = hook.until(3).await;
+    let ids: Vec<&str> = seen.iter().map(|(headers, _)| headers["webhook-id"].to_str().unwrap()).collect();
+    assert!(ids.iter().all(|other| *other == ids[0]), "{ids:?}");
+    for one in &seen {
+        assert_eq!(told(one)["link"], format!("http://127.0.0.1:8788/#{id}"));
+    }
+    // Refused for good, and the next one is a delivery of its own.
+    pending(&world.bare("bot").call("up__write", json!({"n": 2})).await);
+    hook.until(4).await;
+    let third = pending(&world.bare("bot").call("up__write", json!({"n": 3})).await);
+    assert_eq!(told(&hook.until(5).await[4])["approval_id"], third);
+}
