@@ -16,6 +16,7 @@ mod crash;
 mod decisions;
 mod faults;
 mod finding;
+mod gates;
 mod interleaving;
 mod policy_matrix;
 mod questions;
