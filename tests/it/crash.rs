@@ -3,7 +3,7 @@
 use crate::{harness::*, secrets};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tollgate::{
     model::{ApprovalStatus, Event, EventType, Outcome},
     store::{ApprovalFilter, EventQuery, Store},
@@ -270,4 +270,129 @@ people:
     assert!(log.contains("using"), "the child's stderr is logged: {log}");
     secrets::clean("the log", log.as_bytes());
     secrets::clean("the events", process.events.text().as_bytes());
+}
+
+/// R23, I1, I3, I4: killed again and again while calls are asked about, decided and made, each time a step further on.
+/// Whatever was sent had an approval of its own, none was used twice, and what each approval is now its events explain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_between_ask_and_dispatch() {
+    const ROUNDS: usize = 60;
+    const FLOWS: usize = 6;
+    let files = Arc::new(Files::of(files(ASK)).await);
+    let mut kills = 0;
+    for round in 0..ROUNDS {
+        let mut process = files.serve().await;
+        let steps = tokio::sync::watch::Sender::new(0_usize);
+        let flows: Vec<_> = (0..FLOWS)
+            .map(|flow| {
+                let (files, steps) = (files.clone(), steps.clone());
+                let client = files.client(&process, ["bot", "eve", "ada"][flow % 3]);
+                let admin = process.admin.clone();
+                // Half of them go on with what the round before was killed in.
+                let n = if flow % 2 == 0 { (round / 2) * FLOWS + flow } else { round * FLOWS + flow };
+                tokio::spawn(async move { ask_decide_use(&files, &client, &admin, n, &steps).await })
+            })
+            .collect();
+        // Every flow has five steps; each round ends after another number of them.
+        let last = 1 + (round * 7) % (FLOWS * 5);
+        let over = async {
+            let mut seen = steps.subscribe();
+            seen.wait_for(|seen| *seen >= last).await.map(drop).ok();
+        };
+        tokio::select! {
+            () = over => {}
+            () = async { while !flows.iter().all(tokio::task::JoinHandle::is_finished) { tokio::task::yield_now().await } } => {}
+        }
+        kills += flows.iter().filter(|flow| !flow.is_finished()).count();
+        process.kill().await;
+        for flow in flows {
+            flow.await.unwrap();
+        }
+    }
+    assert!(kills > 3 * ROUNDS, "only {kills} flows were hit");
+    // What was open when a process died is settled by the next.
+    let process = files.serve().await;
+    drop(process);
+    explained(&files).await;
+}
+
+/// One call from its ask to its result, as far as the process lives; each step that is done is counted.
+async fn ask_decide_use(
+    files: &Files,
+    client: &Client,
+    admin: &str,
+    n: usize,
+    steps: &tokio::sync::watch::Sender<usize>,
+) -> Option<()> {
+    let step = || steps.send_modify(|steps| *steps += 1);
+    let call = async || {
+        let body = client.body("tools/call", json!({"name": "up__write", "arguments": {"n": n}}));
+        let response = client.post(&body).send().await.ok()?;
+        response.json::<Value>().await.ok()
+    };
+    let asked = call().await?;
+    step();
+    let id = asked["result"]["_meta"]["tollgate/decision"]["approval_id"].as_str()?.to_owned();
+    for path in [format!("approvals/{id}"), format!("approvals/{id}/decision")] {
+        let url = format!("{admin}/api/v1/{path}");
+        let request = match path.ends_with("decision") {
+            true => {
+                files.http.post(url).json(&json!({"decision": if n % 7 == 3 { "reject" } else { "approve" }}))
+            }
+            false => files.http.get(url),
+        };
+        request.bearer_auth("key-carol").send().await.ok()?;
+        step();
+    }
+    call().await?;
+    step();
+    call().await?;
+    step();
+    Some(())
+}
+
+async fn explained(files: &Files) {
+    let store = files.store();
+    let events = chain(&*store).await;
+    let records = store.approvals(ApprovalFilter::default()).await.unwrap();
+    let mut sent: BTreeMap<u64, usize> = BTreeMap::new();
+    for call in files.up.calls() {
+        *sent.entry(call.arguments()["n"].as_u64().unwrap()).or_default() += 1;
+    }
+    let mut used: BTreeMap<u64, usize> = BTreeMap::new();
+    for record in &records {
+        let of = |kind: EventType| {
+            events.iter().filter(move |e| {
+                e.draft.event_type == kind && e.draft.approval_id.as_ref() == Some(&record.id)
+            })
+        };
+        let asked: Vec<i64> = of(EventType::ApprovalRequested).map(|e| e.seq).collect();
+        assert_eq!(asked.len(), 1, "{record:?}");
+        let decided: Vec<&Event> = of(EventType::ApprovalDecided).collect();
+        let approved: Vec<&Event> = of(EventType::AgentDecision)
+            .filter(|e| e.draft.decision == Some(tollgate::model::EventDecision::Approved))
+            .collect();
+        assert_eq!(decided.len(), record.answers.len(), "{record:?}");
+        assert!(decided.iter().all(|e| e.seq > asked[0]));
+        let expected = match record.status {
+            ApprovalStatus::Pending => (0, 0),
+            ApprovalStatus::Approved | ApprovalStatus::Rejected => (1, 0),
+            ApprovalStatus::Consumed => (1, 1),
+            ApprovalStatus::Expired | ApprovalStatus::Cancelled => panic!("{record:?}"),
+        };
+        assert_eq!((decided.len(), approved.len()), expected, "{record:?}");
+        if let Some(use_) = approved.first() {
+            assert!(use_.seq > decided[0].seq && record.answers[0].approve);
+            let settled = events.iter().filter(|e| {
+                e.draft.event_type == EventType::AgentSideEffect && e.draft.call_id == use_.draft.call_id
+            });
+            assert_eq!(settled.count(), 1, "{record:?}");
+            *used.entry(record.arguments["n"].as_u64().unwrap()).or_default() += 1;
+        }
+    }
+    for (n, times) in &sent {
+        assert!(used.get(n).is_some_and(|used| times <= used), "{n} was sent {times} times: {used:?}");
+    }
+    // An approval that nobody sees used was not: something was really made, and something really refused.
+    assert!(!sent.is_empty() && records.iter().any(|r| r.status == ApprovalStatus::Rejected));
 }
