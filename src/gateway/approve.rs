@@ -15,12 +15,14 @@ use crate::{
     model::{Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId},
     policy::ChannelKind,
     redaction::display_text,
-    store::{ApprovalBinding, ApprovalRecord, Asked, Requirement, StoreError},
+    store::{ApprovalBinding, ApprovalFilter, ApprovalRecord, Asked, Requirement, StoreError},
     upstream::Era,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
+/// The most bytes of arguments of a call that is held while its client asks for it as a task.
+const LARGEST_HELD: u64 = 64 * 1024;
 /// When an agent with too many pending asks may try again.
 const TOO_MANY_WAIT: Duration = Duration::from_secs(60);
 
@@ -236,6 +238,7 @@ impl Gateway {
         } else {
             self.pending_events(in_force, request, decided, &record, !asking.started)
         };
+        events.extend(self.outdated(&record, now).await?);
         events.push(event);
         let most = in_force.config.gateway.max_pending_approvals;
         match self.0.store.ask(record, events, most).await? {
@@ -246,6 +249,40 @@ impl Gateway {
             Asked::Reused(record) => Ok(Some(record)),
             Asked::TooMany(_) => Ok(None),
         }
+    }
+
+    /// What is told where the same call was asked about under other policies: that approval is for none of these (I4), so
+    /// it is asked again.
+    async fn outdated(
+        &self,
+        new: &ApprovalRecord,
+        now: jiff::Timestamp,
+    ) -> Result<Option<EventDraft>, StoreError> {
+        let filter = ApprovalFilter {
+            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
+            agent: Some(new.binding.agent.clone()),
+            limit: 0,
+        };
+        let same = |old: &ApprovalRecord| {
+            let (a, b) = (&old.binding, &new.binding);
+            (&a.tool, &a.fingerprint, &a.digest) == (&b.tool, &b.fingerprint, &b.digest)
+                && a.snapshot != b.snapshot
+                && old.expires_at > now
+        };
+        let old = self.0.store.approvals(filter).await?.into_iter().find(same);
+        Ok(old.map(|old| {
+            let mut event = about(&old, EventType::Alert, now);
+            let reason = "the policies have changed since this was asked for: the call is asked about again";
+            event.reason = Some(reason.to_owned());
+            event.detail = Some(json!({
+                "alert": "snapshot_mismatch",
+                "status": old.status,
+                "asked_under": old.binding.snapshot,
+                "in_force": new.binding.snapshot,
+                "asked_again_as": new.id,
+            }));
+            event
+        }))
     }
 
     fn pending_events(
@@ -387,7 +424,9 @@ impl Gateway {
         };
         let left = remaining(&record, self.0.clock.now());
         let decision = pending().decision_object(request.trace_id, &in_force.policies.snapshot);
-        let patience = match asking.offer(request, decision, left).await {
+        // A large call is not held: there may be many of them.
+        let small = decided.prepared.facts.call.size <= LARGEST_HELD;
+        let patience = match small && asking.offer(request, decision, left).await {
             true => left,
             false => in_force.config.gateway.approval_wait.min(left),
         };

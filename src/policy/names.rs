@@ -14,7 +14,7 @@ use std::{
 /// Words that stand for something else where an approver or a policy is named.
 pub(super) const OPERATOR: &str = "operator";
 
-/// What there is to refer to. `None` in [`Scope`] where authority.yaml cannot be read: then nothing
+/// What there is to refer to. `None` where authority.yaml cannot be read: then nothing
 /// can be called dangling.
 #[derive(Debug, Default)]
 pub struct Names {

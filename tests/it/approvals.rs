@@ -223,7 +223,16 @@ async fn an_approval_is_bound_to_the_snapshot() {
     assert_eq!(world.decide("carol", &id, "approve").await, 200);
     let asked = modern.call("up__write", json!({"n": 2})).await;
     world.reload(&ASK.replace("each write", "every write")).await;
-    assert_ne!(pending(&bare.call("up__write", json!({"n": 1})).await), id);
+    let again = pending(&bare.call("up__write", json!({"n": 1})).await);
+    assert_ne!(again, id);
+    assert_eq!(pending(&bare.call("up__write", json!({"n": 1})).await), again);
+    let events = world.events().await;
+    let told: Vec<_> = events.iter().filter(|e| e.draft.event_type == EventType::Alert).collect();
+    assert_eq!(told.len(), 1, "once, with the new ask");
+    assert_eq!(told[0].draft.approval_id.as_deref(), Some(id.as_str()));
+    let detail = told[0].draft.detail.as_ref().unwrap();
+    assert_eq!((&detail["alert"], &detail["asked_again_as"]), (&json!("snapshot_mismatch"), &json!(again)));
+    assert_ne!(detail["asked_under"], detail["in_force"]);
     let retried = modern.retry("up__write", json!({"n": 2}), asked.question().1, form("approve")).await;
     assert_ne!(retried.body["result"]["isError"], json!(false));
     assert_eq!(world.up.count(), 0);

@@ -300,3 +300,13 @@ async fn questions_and_tasks_of_the_upstream_follow_the_approval() {
     let done = until(&bot, &id, "completed").await;
     assert_eq!(done["result"]["content"][0]["text"], "Ada");
 }
+
+/// A large call is not held in memory: it waits as if its client took no tasks.
+#[tokio::test]
+async fn a_large_call_is_not_held() {
+    let world = World::of(GATE).await;
+    let bot = Client::modern(&world.http, &world.gate.mcp, "bot", with_tasks());
+    let large = bot.call("up__write", json!({"text": "x ".repeat(40_000)})).await;
+    assert_eq!(large.word(), "pending_approval");
+    id_of(&bot.call("up__write", json!({"text": "x"})).await);
+}
