@@ -74,8 +74,22 @@ fn signature(secret: &[u8], id: &str, timestamp: i64, body: &[u8]) -> Option<Str
 }
 
 impl Gateway {
-    /// Follows the events of this process for as long as it lives.
+    /// Follows the events of this process for as long as it lives, where there is a webhook: whom nobody listens to, the
+    /// store need not tell, and that costs each call something.
     pub(super) async fn notify(self) {
+        let mut generations = self.generations();
+        loop {
+            generations.borrow_and_update();
+            if self.in_force().config.webhook.is_some() {
+                self.follow_events().await;
+            } else if generations.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Until there is no webhook any more.
+    async fn follow_events(&self) {
         let mut committed = self.0.store.committed();
         let outbound = Arc::new(Outbound::default());
         let places = Arc::new(Semaphore::new(MOST));
@@ -90,7 +104,7 @@ impl Gateway {
             };
             let in_force = self.in_force();
             if in_force.config.webhook.is_none() {
-                continue;
+                return;
             }
             let Some(told) = told(&event, &in_force.config) else { continue };
             let Ok(place) = places.clone().try_acquire_owned() else {
