@@ -47,6 +47,8 @@ enum State {
 /// One call.
 pub(crate) struct Held {
     pub(crate) agent: AgentId,
+    /// The tool's exposed name: who does not see the tool does not see what came of the call.
+    pub(crate) tool: String,
     created: Timestamp,
     /// How long it can be asked for, from when it was made.
     ttl: Duration,
@@ -250,6 +252,7 @@ impl Gateway {
         let now = self.0.clock.now();
         let held = Arc::new(Held {
             agent,
+            tool: again.name.clone(),
             created: now,
             ttl: left.saturating_add(KEPT),
             state: Mutex::new((State::Working("It waits for a person's approval."), now, client)),

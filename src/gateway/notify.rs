@@ -19,7 +19,7 @@ use http_body_util::Full;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
 
 /// How long one attempt may take.
@@ -81,15 +81,17 @@ impl Gateway {
         loop {
             generations.borrow_and_update();
             if self.in_force().config.webhook.is_some() {
-                self.follow_events().await;
+                if self.follow_events().await.is_break() {
+                    return;
+                }
             } else if generations.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Until there is no webhook any more.
-    async fn follow_events(&self) {
+    /// Until there is no webhook any more, or (`Break`) no event to come.
+    async fn follow_events(&self) -> ControlFlow<()> {
         let mut committed = self.0.store.committed();
         let outbound = Arc::new(Outbound::default());
         let places = Arc::new(Semaphore::new(MOST));
@@ -100,11 +102,11 @@ impl Gateway {
                     tracing::warn!(missed, "events came faster than the webhook is told of them");
                     continue;
                 }
-                Err(RecvError::Closed) => return,
+                Err(RecvError::Closed) => return ControlFlow::Break(()),
             };
             let in_force = self.in_force();
             if in_force.config.webhook.is_none() {
-                return;
+                return ControlFlow::Continue(());
             }
             let Some(told) = told(&event, &in_force.config) else { continue };
             let Ok(place) = places.clone().try_acquire_owned() else {

@@ -294,7 +294,8 @@ impl Gateway {
     }
 
     async fn held_task(&self, in_force: &Arc<InForce>, request: TaskRequest, held: &Arc<Held>) -> CallReply {
-        if request.principal.agent() != Some(&held.agent) {
+        let view = self.view(in_force, &request.principal).ok_or_else(not_found)?;
+        if request.principal.agent() != Some(&held.agent) || view.tool(&held.tool, None).is_none() {
             return Err(not_found());
         }
         if let Some(inner) = held.became() {

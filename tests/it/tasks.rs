@@ -310,3 +310,29 @@ async fn a_large_call_is_not_held() {
     assert_eq!(large.word(), "pending_approval");
     id_of(&bot.call("up__write", json!({"text": "x"})).await);
 }
+
+/// What came of a held call is read by who sees its tool now (I7): not after a reload that takes the tool away.
+#[tokio::test]
+async fn a_tool_out_of_scope_takes_its_held_calls_along() {
+    let world = World::of(GATE).await;
+    let bot = Client::modern(&world.http, &world.gate.mcp, "bot", with_tasks());
+    let waiting = id_of(&bot.call("up__write", json!({"path": "/b"})).await);
+    let made = bot.call("up__write", json!({"path": "/a"})).await;
+    let id = id_of(&made);
+    let approval = made.ok()["_meta"]["tollgate/decision"]["approval_id"].as_str().unwrap().to_owned();
+    assert_eq!(world.decide("carol", &approval, "approve").await, 200);
+    until(&bot, &id, "completed").await;
+
+    let narrowed = authority().replace("tools: [\"up__*\"]", "tools: [\"up__read\"]");
+    assert_ne!(narrowed, authority());
+    world.reload(&format!("{GATE}=== authority.yaml\n{narrowed}")).await;
+    for verb in ["get", "update", "cancel"] {
+        for id in [&id, &waiting] {
+            let gone = ask(&bot, verb, id).await;
+            assert_eq!(gone.error()["code"], -32602, "{:#}", gone.body);
+        }
+    }
+    world.reload(GATE).await;
+    assert_eq!(ask(&bot, "get", &id).await.ok()["status"], "completed");
+    assert_eq!(world.up.count(), 1);
+}

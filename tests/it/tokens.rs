@@ -361,6 +361,42 @@ async fn scopes_narrow_and_never_widen() {
     assert_eq!(read.echoed(), json!({"path": "/a"}));
 }
 
+/// A call that one token of an agent made and that waits is nothing to another token that does not grant its tool.
+#[tokio::test]
+async fn a_narrower_token_reads_no_held_call() {
+    let key = SigningKey::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let world = World::start(Setup {
+        files: "=== ask.yaml
+name: writes
+description: A person agrees
+on: [{ tool: up__write }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads], expires_in: 10m }]
+"
+        .to_owned(),
+        servers: format!(
+            "[auth]\njwt = {{ issuer = \"{ISSUER}\", audience = \"{AUDIENCE}\", jwks_url = \"{}/jwks\", \
+             scope_map = {{ \"mcp:all\" = \"all\" }} }}\n",
+            issuer.url
+        ),
+        ..Setup::default()
+    })
+    .await;
+    let with = |scope: &str| {
+        let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+        let mut client = Client::modern(&world.http, &world.gate.mcp, "ada", tasks);
+        client.key = key.token(&claims("ada", scope));
+        client
+    };
+    let held = with("mcp:all").call("up__write", json!({"path": "/a"})).await;
+    let id = held.ok()["taskId"].as_str().unwrap().to_owned();
+    let get = async |client: Client| {
+        client.header("mcp-name", &id).request("tasks/get", json!({"taskId": id})).await
+    };
+    assert_eq!(get(with("")).await.error()["code"], -32602);
+    assert_eq!(get(with("mcp:all")).await.ok()["status"], "working");
+}
+
 /// RFC 9728: who comes without a token is told where to get one; the document needs no credential.
 #[tokio::test]
 async fn a_client_without_a_token_learns_where_to_get_one() {
