@@ -3,7 +3,7 @@
 //! Input: lines `Name: value` up to an empty one, then the body.
 
 use super::quiet;
-use axum::{Router, body::Body};
+use axum::body::Body;
 use http::{Request, header};
 use http_body_util::BodyExt as _;
 use std::{
@@ -15,11 +15,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::System,
-    front::http::{HttpOptions, Limits, router},
+    front::http::{Endpoint, HttpOptions, Limits},
 };
 use tower::ServiceExt as _;
 
-static ROUTER: LazyLock<Router> = LazyLock::new(|| {
+static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
     let system = Arc::new(System::default());
     let shutdown = CancellationToken::new();
     // Streams without an end of their own end at once.
@@ -34,7 +34,7 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
         ids: system,
         shutdown,
     };
-    router(quiet::Quiet::new(), options)
+    Endpoint::new(quiet::Quiet::new(), options)
 });
 
 thread_local! {
@@ -43,7 +43,7 @@ thread_local! {
 }
 
 async fn answer(request: Request<Body>) -> http::Response<axum::body::Bytes> {
-    let response = ROUTER.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+    let response = ENDPOINT.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
     let (parts, body) = response.into_parts();
     let body = tokio::time::timeout(Duration::from_secs(5), body.collect()).await.expect("an end");
     http::Response::from_parts(parts, body.expect("a body").to_bytes())

@@ -108,8 +108,8 @@ pub(crate) async fn serve_mcp(
     if let Ok(address) = listener.local_addr() {
         options.listen = address;
     }
-    let router = front::http::router(gateway, options);
-    front::http::serve_on(listener, tls, router, stop, Some(&lanes)).await.map_err(listener_failed)
+    let endpoint = front::http::Endpoint::new(gateway, options);
+    front::http::serve_on(listener, tls, endpoint, stop, Some(&lanes)).await.map_err(listener_failed)
 }
 
 /// Threads for agents' connections. They must outlive the gateway: what goes on for a client that left runs there.

@@ -16,7 +16,7 @@ use tollgate::{
     clock::System,
     config::TlsConfig,
     front::{
-        http::{HttpOptions, Limits, router, serve},
+        http::{Endpoint, HttpOptions, Limits, serve},
         tls::server_config,
     },
 };
@@ -62,8 +62,12 @@ async fn both_http_versions_are_spoken_over_tls() {
     };
     let script = Script::new();
     let tls = server_config(&config("cert.pem", "key.pem")).unwrap();
-    let served =
-        tokio::spawn(serve(listener, Some(Arc::new(tls)), router(script.clone(), options), shutdown.clone()));
+    let served = tokio::spawn(serve(
+        listener,
+        Some(Arc::new(tls)),
+        Endpoint::new(script.clone(), options),
+        shutdown.clone(),
+    ));
     // Whoever speaks no TLS is hung up on, and holds up nobody.
     let plain = reqwest::Client::builder().no_proxy().build().unwrap();
     assert!(plain.get(format!("http://{address}/mcp")).send().await.is_err());

@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::{Clock, System},
-    front::http::{HttpOptions, Limits, router, serve},
+    front::http::{Endpoint, HttpOptions, Limits, serve},
 };
 
 pub(crate) struct Server {
@@ -52,8 +52,8 @@ impl Server {
             ids: Arc::new(System::default()),
             shutdown: shutdown.clone(),
         };
-        let router = router(script.clone(), options);
-        let served = tokio::spawn(serve(listener, None, router, shutdown.clone()));
+        let endpoint = Endpoint::new(script.clone(), options);
+        let served = tokio::spawn(serve(listener, None, endpoint, shutdown.clone()));
         Self { address, url: format!("http://{address}/mcp"), script, shutdown, served }
     }
 

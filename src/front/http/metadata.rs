@@ -3,18 +3,12 @@
 
 use super::{Front, reply};
 use crate::{config::Config, model::code};
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
-use std::sync::Arc;
 
 /// RFC 9728, section 3.
 pub(super) const PATH: &str = "/.well-known/oauth-protected-resource";
-/// The same followed by the path of the resource (section 3.1).
-pub(super) const ANY: &str = "/.well-known/oauth-protected-resource/{*path}";
 /// The resource, where nothing says under which path agents reach it.
 const RESOURCE: &str = "/mcp";
 
@@ -92,8 +86,13 @@ pub(super) fn challenge(protected: Option<&Protected>, host: Option<&str>, inval
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer"))
 }
 
+/// Whether a path is that of the metadata, alone or followed by the path of a resource (section 3.1).
+pub(super) fn is_at(path: &str) -> bool {
+    path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Serves the metadata. It is public: a page of any origin may read it, and no credential is looked at.
-pub(super) async fn show(State(front): State<Arc<Front>>, request: Request) -> Response {
+pub(super) fn show(front: &Front, request: &Request) -> Response {
     let settings = front.settings();
     // Only whose the request is for matters here, not which page sent it.
     let mut of_whom = HeaderMap::new();
@@ -105,7 +104,7 @@ pub(super) async fn show(State(front): State<Arc<Front>>, request: Request) -> R
     }
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => {
-            let host = host_of(&request);
+            let host = host_of(request);
             let asked = request.uri().path().strip_prefix(PATH).unwrap_or_default();
             let found = settings.protected.as_ref().and_then(|protected| {
                 let (_, own) = protected.resource(host.as_deref())?;

@@ -15,7 +15,7 @@ mod serve;
 mod standing;
 
 pub use lanes::Lanes;
-pub use serve::{serve, serve_on};
+pub use serve::{Site, serve, serve_on};
 
 use self::{
     doors::Doors,
@@ -40,21 +40,24 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use axum::{
-    Router,
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Request},
     response::Response,
-    routing::any,
 };
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+/// Where agents reach the endpoint.
+const PATH: &str = "/mcp";
 const SESSION: &str = "mcp-session-id";
 
 /// How much of everything there may be.
@@ -206,34 +209,67 @@ impl Front {
     }
 }
 
-/// The MCP endpoint.
-pub fn router(service: Arc<dyn Service>, options: HttpOptions) -> Router {
-    let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } =
-        options;
-    // What the options say stands until a reload.
-    let of = service.in_force();
-    let settings = Settings {
-        protected: of.as_ref().and_then(|of| Protected::of(&of.config)),
-        of,
-        doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
-        bodies: Arc::new(Semaphore::new(limits.large_bodies / 1024)),
-        limits,
-    };
-    let front = Front {
-        core: Arc::new(Core::new(service)),
-        listen,
-        settings: ArcSwap::from_pointee(settings),
-        standings: Standings::new(clock, ids),
-        shutdown,
-    };
-    Router::new()
-        .route("/mcp", any(enter))
-        .route(metadata::PATH, any(metadata::show))
-        .route(metadata::ANY, any(metadata::show))
-        .with_state(Arc::new(front))
+/// The MCP endpoint, and the metadata of whoever issues access tokens for it.
+///
+/// Two paths need no router: each call would pay for one.
+#[derive(Clone)]
+pub struct Endpoint(Arc<Front>);
+
+impl Endpoint {
+    /// For a listener's connections.
+    pub fn new(service: Arc<dyn Service>, options: HttpOptions) -> Self {
+        let HttpOptions { listen, public_url, allowed_hosts, allowed_origins, limits, clock, ids, shutdown } =
+            options;
+        // What the options say stands until a reload.
+        let of = service.in_force();
+        let settings = Settings {
+            protected: of.as_ref().and_then(|of| Protected::of(&of.config)),
+            of,
+            doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
+            bodies: Arc::new(Semaphore::new(limits.large_bodies / 1024)),
+            limits,
+        };
+        Self(Arc::new(Front {
+            core: Arc::new(Core::new(service)),
+            listen,
+            settings: ArcSwap::from_pointee(settings),
+            standings: Standings::new(clock, ids),
+            shutdown,
+        }))
+    }
 }
 
-async fn enter(State(front): State<Arc<Front>>, request: Request) -> Response {
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Endpoint")
+    }
+}
+
+impl tower::Service<Request> for Endpoint {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let front = Arc::clone(&self.0);
+        Box::pin(async move {
+            let path = request.uri().path();
+            Ok(if path == PATH {
+                enter(&front, request).await
+            } else if metadata::is_at(path) {
+                metadata::show(&front, &request)
+            } else {
+                reply::empty(StatusCode::NOT_FOUND)
+            })
+        })
+    }
+}
+
+async fn enter(front: &Arc<Front>, request: Request) -> Response {
     let settings = front.settings();
     let origin = match settings.doors.check(request.uri(), request.headers()) {
         Ok(origin) => origin.cloned(),

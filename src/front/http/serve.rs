@@ -1,7 +1,11 @@
 //! A listener for both of the gateway's ports: TLS, HTTP/1.1 and HTTP/2, and patience within bounds.
 
 use super::lanes::Lanes;
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -9,6 +13,7 @@ use hyper_util::{
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -39,21 +44,35 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// After a failed accept, which mostly means no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What answers requests: an axum router, or a service that needs none.
+pub trait Site:
+    tower::Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Site for S where
+    S: tower::Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// Serves until `shutdown`, then lets what is in flight finish; a caller that will not wait drops the future.
-pub async fn serve(
+pub async fn serve<S: Site>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    router: Router,
+    site: S,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    serve_on(listener, tls, router, shutdown, None).await
+    serve_on(listener, tls, site, shutdown, None).await
 }
 
 /// The same, with the connections on threads of their own.
-pub async fn serve_on(
+pub async fn serve_on<S: Site>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    router: Router,
+    site: S,
     shutdown: CancellationToken,
     lanes: Option<&Lanes>,
 ) -> io::Result<()> {
@@ -86,11 +105,11 @@ pub async fn serve_on(
         if stream.set_nodelay(true).is_err() {
             continue;
         }
-        let (tls, router, shutdown) = (tls.clone(), router.clone(), shutdown.clone());
+        let (tls, site, shutdown) = (tls.clone(), site.clone(), shutdown.clone());
         match lanes.and_then(Lanes::next) {
             None => connections.spawn(async move {
                 let _held = (place, entry);
-                connection(stream, peer, tls, router, shutdown).await;
+                connection(stream, peer, tls, site, shutdown).await;
             }),
             Some(lane) => {
                 // It leaves this thread's reactor for the other's.
@@ -98,7 +117,7 @@ pub async fn serve_on(
                 let there = async move {
                     let _held = (place, entry);
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        connection(stream, peer, tls, router, shutdown).await;
+                        connection(stream, peer, tls, site, shutdown).await;
                     }
                 };
                 connections.spawn_on(there, lane)
@@ -110,32 +129,32 @@ pub async fn serve_on(
     Ok(())
 }
 
-async fn connection(
+async fn connection<S: Site>(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    site: S,
     shutdown: CancellationToken,
 ) {
     match tls {
-        None => speak(stream, peer, router, shutdown).await,
+        None => speak(stream, peer, site, shutdown).await,
         // Every port scan fails here; there is nobody to tell.
         Some(tls) => {
             if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-                speak(stream, peer, router, shutdown).await;
+                speak(stream, peer, site, shutdown).await;
             }
         }
     }
 }
 
-async fn speak<IO>(io: IO, peer: SocketAddr, router: Router, shutdown: CancellationToken)
+async fn speak<IO, S: Site>(io: IO, peer: SocketAddr, site: S, shutdown: CancellationToken)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        site.clone().oneshot(request)
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
@@ -152,6 +171,7 @@ where
     let io = TokioIo::new(Patient { io, stalled: Box::pin(sleep(WRITE_TIME)), waiting: false });
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();

@@ -281,8 +281,8 @@ impl Gate {
         let mut options =
             HttpOptions::new(&in_force.config.gateway, clock.clone(), ids.clone(), stop.clone());
         options.listen = mcp;
-        let router = front::http::router(gateway.clone(), options);
-        tokio::spawn(front::http::serve(listener, None, router, stop.clone()));
+        let endpoint = front::http::Endpoint::new(gateway.clone(), options);
+        tokio::spawn(front::http::serve(listener, None, endpoint, stop.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = listener.local_addr().unwrap();
         let desk = front::admin::Desk::new(gateway.clone(), clock);
