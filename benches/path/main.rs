@@ -10,6 +10,7 @@ mod bare;
 mod gateway;
 mod load;
 mod process;
+mod sdk;
 mod upstream;
 
 use gateway::Gateway;
@@ -67,13 +68,14 @@ impl Options {
 
 fn main() -> ExitCode {
     let role = std::env::var(ROLE).unwrap_or_default();
-    let onward = role.strip_prefix("bare:").and_then(|port| port.parse().ok());
+    let onward = role.split_once(':').and_then(|(kind, port)| Some((kind, port.parse().ok()?)));
     let runtime = match onward {
         Some(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
         None => tokio::runtime::Builder::new_current_thread().enable_all().build(),
     };
     let done = runtime.map_err(Into::into).and_then(|runtime| match onward {
-        Some(port) => runtime.block_on(bare::serve(port)),
+        Some(("sdk", port)) => runtime.block_on(sdk::serve(port)),
+        Some((_, port)) => runtime.block_on(bare::serve(port)),
         None if role == "upstream" => runtime.block_on(upstream::serve()),
         None => runtime.block_on(run()),
     });
@@ -90,7 +92,9 @@ async fn run() -> Fallible<()> {
     let options = Options::read()?;
     let upstream = Process::start("upstream").await?;
     let bare = Process::start(&format!("bare:{}", upstream.port)).await?;
-    let (direct, plain) = (Target::direct(upstream.port), Target::direct(bare.port));
+    let sdk = Process::start(&format!("sdk:{}", upstream.port)).await?;
+    let (direct, plain, by_sdk) =
+        (Target::direct(upstream.port), Target::direct(bare.port), Target::direct(sdk.port));
     let gateway = if options.gateway.exists() {
         Some(Gateway::start(&options.gateway, upstream.port).await?)
     } else {
@@ -103,14 +107,16 @@ async fn run() -> Fallible<()> {
     for era in [Era::Legacy, Era::Modern] {
         for &connections in &options.connections {
             let span = Duration::from_secs_f64(options.seconds);
-            let (mut straight, mut passed, mut through) = (Vec::new(), Vec::new(), Vec::new());
-            for target in [&direct, &plain].into_iter().chain(gateway.as_ref().map(|gateway| &gateway.target))
-            {
+            let (mut straight, mut passed, mut sdk_passed, mut through) =
+                <(Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+            let targets = [&direct, &plain, &by_sdk];
+            for target in targets.into_iter().chain(gateway.as_ref().map(|gateway| &gateway.target)) {
                 load::run(target, era, connections, span / 4).await?;
             }
             for _ in 0..options.rounds.max(1) {
                 straight.push(load::run(&direct, era, connections, span).await?);
                 passed.push(measure(&plain, bare.id, era, connections, span).await?);
+                sdk_passed.push(measure(&by_sdk, sdk.id, era, connections, span).await?);
                 if let Some(gateway) = &gateway {
                     through.push(measure(&gateway.target, gateway.id(), era, connections, span).await?);
                 }
@@ -120,6 +126,7 @@ async fn run() -> Fallible<()> {
                 connections,
                 direct: Sample::median(straight),
                 bare: Sample::median(passed),
+                sdk: Sample::median(sdk_passed),
                 through: Sample::median(through),
             });
         }
@@ -159,6 +166,7 @@ struct Row {
     connections: usize,
     direct: Option<Sample>,
     bare: Option<Sample>,
+    sdk: Option<Sample>,
     through: Option<Sample>,
 }
 
@@ -179,6 +187,7 @@ impl Row {
         json!({
             "era": self.era.name(), "connections": self.connections,
             "ratio": self.ratio(self.through.as_ref()), "bare_ratio": self.ratio(self.bare.as_ref()),
+            "sdk_ratio": self.ratio(self.sdk.as_ref()), "sdk": self.sdk.as_ref().map(json),
             "direct": self.direct.as_ref().map(json), "bare": self.bare.as_ref().map(json),
             "through": self.through.as_ref().map(json),
         })
@@ -187,11 +196,14 @@ impl Row {
 
 fn show(rows: &[Row], idle: Option<u64>, session: Option<u64>) {
     println!(
-        "{:<10} {:>5} | {:>8} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} | {:>9}",
+        "{:<10} {:>5} | {:>8} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} | {:>9} {:>8}",
         "era",
         "conns",
         "direct/s",
         "bare/s",
+        "ratio",
+        "cpu µs",
+        "sdk/s",
         "ratio",
         "cpu µs",
         "thr./s",
@@ -200,29 +212,37 @@ fn show(rows: &[Row], idle: Option<u64>, session: Option<u64>) {
         "p50 µs",
         "p99 µs",
         "+p99 µs",
-        "thr./bare"
+        "thr./bare",
+        "thr./sdk"
     );
     let figure =
         |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
     for row in rows {
         let rate = |sample: &Option<Sample>| figure(sample.as_ref().map(|s| s.calls_per_second), 0);
         let cpu = |sample: &Option<Sample>| figure(sample.as_ref().and_then(|s| s.cpu_us), 0);
-        let share = row.through.as_ref().zip(row.bare.as_ref());
+        let share = |of: &Option<Sample>| {
+            let pair = row.through.as_ref().zip(of.as_ref());
+            figure(pair.map(|(through, of)| through.calls_per_second / of.calls_per_second), 2)
+        };
         println!(
-            "{:<10} {:>5} | {:>8} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} | {:>9}",
+            "{:<10} {:>5} | {:>8} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} | {:>6} {:>5} {:>6} {:>7} {:>7} {:>7} | {:>9} {:>8}",
             row.era.name(),
             row.connections,
             rate(&row.direct),
             rate(&row.bare),
             figure(row.ratio(row.bare.as_ref()), 2),
             cpu(&row.bare),
+            rate(&row.sdk),
+            figure(row.ratio(row.sdk.as_ref()), 2),
+            cpu(&row.sdk),
             rate(&row.through),
             figure(row.ratio(row.through.as_ref()), 2),
             cpu(&row.through),
             figure(row.through.as_ref().map(|s| s.p50_us), 0),
             figure(row.through.as_ref().map(|s| s.p99_us), 0),
             figure(row.added_us().map(|added| added.1), 0),
-            figure(share.map(|(through, bare)| through.calls_per_second / bare.calls_per_second), 2),
+            share(&row.bare),
+            share(&row.sdk),
         );
     }
     if let (Some(idle), Some(session)) = (idle, session) {
