@@ -34,8 +34,28 @@ const TEMPLATES: Kind = Kind {
     key: "uriTemplate",
 };
 
+/// How often lists are asked for where what they are asked over ends meanwhile.
+const TRIES: usize = 3;
+
 /// Lists all that the upstream declares. An error of the transport, or of `tools/list`, fails the whole.
+///
+/// A session or stream that ended under it has another in its place before the connection counts as closed. Lists change
+/// nothing over there, so they are asked for again.
 pub(super) async fn list(
+    upstream: &UpstreamName,
+    connection: &Connection,
+    hello: &Hello,
+) -> Result<Listing, UpstreamError> {
+    let mut tries = 1;
+    loop {
+        match list_once(upstream, connection, hello).await {
+            Err(UpstreamError::NotSent(_) | UpstreamError::Lost(_)) if tries < TRIES => tries += 1,
+            listed => return listed,
+        }
+    }
+}
+
+async fn list_once(
     upstream: &UpstreamName,
     connection: &Connection,
     hello: &Hello,

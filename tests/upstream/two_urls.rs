@@ -39,6 +39,8 @@ struct Inner {
     cancelled: watch::Sender<usize>,
     tools: Mutex<Vec<&'static str>>,
     refuses_streams: Mutex<bool>,
+    /// The session of so many requests for lists is forgotten as they come.
+    forgets_lists: Mutex<u32>,
 }
 
 const TOOLS: [&str; 8] = ["echo", "ask", "wait", "huge", "die", "forget", "garbage", "status"];
@@ -53,6 +55,7 @@ impl Old {
             cancelled: watch::Sender::new(0),
             tools: Mutex::new(TOOLS.to_vec()),
             refuses_streams: Mutex::new(false),
+            forgets_lists: Mutex::new(0),
         }))
     }
 
@@ -123,6 +126,12 @@ async fn take(
         "initialize" => answer(json!({"protocolVersion": "2024-11-05", "capabilities": {"tools": {}},
             "serverInfo": {"name": "old", "version": "1"}})),
         "tools/list" => {
+            let mut forgets = old.0.forgets_lists.lock();
+            if *forgets > 0 {
+                *forgets -= 1;
+                old.0.sessions.lock().remove(&session);
+                return StatusCode::NOT_FOUND.into_response();
+            }
             let tools: Vec<_> = old.0.tools.lock().iter().map(|name| json!({"name": name})).collect();
             answer(json!({"tools": tools}));
         }
@@ -274,6 +283,32 @@ async fn a_stream_that_ends_is_opened_anew() {
     assert!(matches!(error, UpstreamError::NotSent(_)), "{error:?}");
     let sent = old.posted("tools/call").into_iter().filter(|(_, body)| body["params"]["name"] == "forget");
     assert_eq!(sent.count(), 2);
+    call(&upstream, "echo").await.unwrap();
+}
+
+/// A session that is forgotten just when its lists are read again does not take the upstream down: a list has no effect,
+/// and is asked for again over the new stream.
+#[tokio::test]
+async fn a_session_that_is_forgotten_while_it_lists_is_not_down() {
+    let old = Old::new();
+    let web = old.serve(None).await;
+    let (_set, upstream) = up(config(&web, HttpWire::Sse)).await;
+    let mut states = upstream.state();
+    *old.0.tools.lock() = vec!["echo", "new"];
+    *old.0.forgets_lists.lock() = 1;
+    old.say(1, &json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    soon(async {
+        loop {
+            let state = states.borrow_and_update().clone();
+            assert_eq!(state.health, Health::Up);
+            if tools(&state) == ["echo", "new"] {
+                break;
+            }
+            states.changed().await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!((old.opened(), *old.0.forgets_lists.lock()), (2, 0));
     call(&upstream, "echo").await.unwrap();
 }
 
