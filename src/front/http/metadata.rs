@@ -10,7 +10,7 @@ use serde_json::json;
 /// RFC 9728, section 3.
 pub(super) const PATH: &str = "/.well-known/oauth-protected-resource";
 /// The resource, where nothing says under which path agents reach it.
-const RESOURCE: &str = "/mcp";
+const RESOURCE: &str = super::PATH;
 
 /// What the metadata says.
 pub(super) struct Protected {
