@@ -25,7 +25,13 @@ fn main() {
 }
 
 fn rule(condition: &str, outcome: RuleOutcome) -> Rule {
-    Rule { id: "1".into(), condition: Some(Condition::compile(condition).unwrap()), outcome, reason: None }
+    Rule {
+        id: "1".into(),
+        condition: Some(Condition::compile(condition).unwrap()),
+        outcome,
+        reason: None,
+        sentence: Default::default(),
+    }
 }
 
 /// Gates on tools by name and by prefix; the first two concern the call.

@@ -39,17 +39,17 @@ fn request(clock: &System) -> AdmitRequest {
     event.trace_id = Some(TraceId::from_bytes((u128::from(n) * 0x9e37_79b9_7f4a_7c15).to_be_bytes()));
     event.workflow_id = Some(WorkflowId::from("wf-123"));
     event.agent_id = Some(AgentId::from("planner-01"));
-    event.action = Some("files:write_file".to_owned());
+    event.action = Some("files:write_file".into());
     event.policy_id = Some(PolicyId::from("default"));
     event.decision = Some(EventDecision::Allow);
     event.cost_estimate_usd = Some(MicroUsd(1_250));
-    event.actor.kind = "agent".to_owned();
-    event.actor.role = Some("planner".to_owned());
+    event.actor.kind = "agent".into();
+    event.actor.role = Some("planner".into());
     event.call_id = Some(CallId::from(format!("01900000-0000-7000-8000-{n:012x}")));
-    event.tool = Some("files__write_file".to_owned());
+    event.tool = Some("files__write_file".into());
     event.upstream = Some(UpstreamName::from("files"));
     event.capability_id = Some(CapabilityId::from("docs.write"));
-    event.reason = Some("nothing stops it".to_owned());
+    event.reason = Some("nothing stops it".into());
     event.policy_snapshot =
         Some(SnapshotId::from("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"));
     event.detail = Some(serde_json::json!({"arguments": {"path": "/srv/docs/a.txt", "content": "hello"}}));

@@ -129,7 +129,7 @@ proptest! {
         let text = explain(&verdict);
         prop_assert!(text.starts_with(verdict.decision.as_str()));
         for step in &verdict.trace.steps {
-            prop_assert!(text.contains(&step.reason));
+            prop_assert!(text.contains(&*step.reason));
         }
     }
 }

@@ -638,7 +638,7 @@ mod checks {
         wanted.trace_id = TraceId::parse("11111111111111111111111111111111");
         wanted.workflow_id = Some(WorkflowId::from("wanted"));
         wanted.policy_id = Some(PolicyId::from("wanted"));
-        wanted.tool = Some("wanted".to_owned());
+        wanted.tool = Some("wanted".into());
         wanted.decision = Some(EventDecision::Suggest);
         wanted.event_type = EventType::AdminAction;
         wanted.approval_id = Some("wanted".into());
@@ -651,7 +651,7 @@ mod checks {
             EventQuery { workflow_id: wanted.workflow_id.clone(), ..any() },
             EventQuery { agent_id: wanted.agent_id.clone(), ..any() },
             EventQuery { policy_id: wanted.policy_id.clone(), ..any() },
-            EventQuery { tool: wanted.tool.clone(), ..any() },
+            EventQuery { tool: wanted.tool.as_deref().map(str::to_owned), ..any() },
             EventQuery { decision: wanted.decision, ..any() },
             EventQuery { event_type: Some(wanted.event_type), ..any() },
             EventQuery { call_id: wanted.call_id.clone(), ..any() },

@@ -97,7 +97,7 @@ impl World {
         let params = Map::from_iter([("name".to_owned(), "t".into()), ("arguments".to_owned(), json!({}))]);
         let request = UpstreamRequest {
             method: "tools/call",
-            params,
+            params: params.into(),
             client_capabilities: json!({ "elicitation": {} }),
             wants_progress: true,
             log_level: None,

@@ -127,7 +127,7 @@ impl Approvals {
         };
         let mut event = about(&record, EventType::ApprovalExpired, self.clock.now());
         event.decision = Some(EventDecision::Expired);
-        event.reason = Some(reason.to_owned());
+        event.reason = Some(reason.into());
         let update = ApprovalUpdate {
             id: record.id.clone(),
             expected_version: record.version,
@@ -199,7 +199,7 @@ fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -
     let mut tell = |kind: &str, reason: String, more: serde_json::Value| {
         let mut event = about(record, EventType::Alert, now);
         event.decision = Some(EventDecision::PendingApproval);
-        event.reason = Some(reason);
+        event.reason = Some(reason.into());
         event.detail = Some(json!({"alert": kind, "approval": more}));
         due.push(event);
     };
@@ -228,14 +228,14 @@ pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestam
     event.workflow_id = record.workflow_id.clone();
     event.agent_id = Some(record.binding.agent.clone());
     event.capability_id = record.capability_id.clone();
-    event.action = Some(record.action.clone());
+    event.action = Some(record.action.as_str().into());
     event.policy_id = Some(record.policy_id.clone());
     event.rule_id = record.rule_id.clone();
     event.cost_estimate_usd = Some(record.cost_estimate_usd);
     event.redacted = record.redacted;
     event.sensitivity_level = Sensitivity::Internal;
     event.call_id = Some(record.call_id.clone());
-    event.tool = Some(record.binding.tool.clone());
+    event.tool = Some(record.binding.tool.as_str().into());
     event.upstream = Some(record.upstream.clone());
     event.policy_snapshot = Some(record.binding.snapshot.clone());
     event.approval_id = Some(record.id.clone());
@@ -244,14 +244,14 @@ pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestam
 
 fn decided_event(record: &ApprovalRecord, answer: &ApprovalAnswer, status: ApprovalStatus) -> EventDraft {
     let mut event = about(record, EventType::ApprovalDecided, answer.at);
-    event.actor = Actor { kind: "person".to_owned(), role: Some(Role::Approver.as_str().to_owned()) };
+    event.actor = Actor { kind: "person".into(), role: Some(Role::Approver.as_str().into()) };
     event.decision = Some(match status {
         ApprovalStatus::Approved | ApprovalStatus::Consumed => EventDecision::Approved,
         ApprovalStatus::Rejected | ApprovalStatus::Cancelled => EventDecision::Rejected,
         ApprovalStatus::Pending => EventDecision::PendingApproval,
         ApprovalStatus::Expired => EventDecision::Expired,
     });
-    event.reason = answer.comment.clone();
+    event.reason = answer.comment.as_deref().map(Into::into);
     event.detail = Some(json!({
         "person": answer.person,
         "approve": answer.approve,

@@ -163,7 +163,7 @@ fn row(event: &Event) -> [String; 29] {
         text(trace_id),
         text(workflow_id),
         text(agent_id),
-        actor.kind.clone(),
+        actor.kind.to_string(),
         text(&actor.role),
         text(action),
         text(tool),

@@ -10,6 +10,7 @@ use crate::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// One trace, grouped by call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,7 +29,7 @@ pub struct CallReport {
     /// The call.
     pub call_id: CallId,
     /// What was called: the exposed tool name, the URI, or the prompt's name.
-    pub tool: Option<String>,
+    pub tool: Option<Arc<str>>,
     /// Who initiated?
     pub initiated: Initiator,
     /// What was decided, and why? In order; the last one counts.
@@ -53,7 +54,7 @@ pub struct Initiator {
     /// When.
     pub at: Timestamp,
     /// What it wanted to do.
-    pub action: Option<String>,
+    pub action: Option<Arc<str>>,
     /// The redacted arguments as the agent wrote them, where they are recorded.
     pub arguments: Option<Value>,
 }
@@ -70,7 +71,7 @@ pub struct DecisionReport {
     /// Which rule of it.
     pub rule_id: Option<RuleId>,
     /// Why.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// What let the agent call it.
     pub capability_id: Option<CapabilityId>,
     /// The bundle that decided.
@@ -89,7 +90,7 @@ pub struct ApprovalReport {
     /// Where it stands; null where only events speak of it.
     pub status: Option<ApprovalStatus>,
     /// Why it was required.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// When it was asked.
     pub created_at: Option<Timestamp>,
     /// Until when it counted.
@@ -108,7 +109,7 @@ pub struct Execution {
     /// Where.
     pub upstream: Option<UpstreamName>,
     /// As what.
-    pub tool: Option<String>,
+    pub tool: Option<Arc<str>>,
     /// The redacted arguments that policy put in place of the agent's; null where it changed none.
     pub arguments: Option<Value>,
     /// How long the upstream took.
@@ -118,7 +119,7 @@ pub struct Execution {
     /// Under what limits.
     pub limits: Option<Value>,
     /// What is to be said of it.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
 }
 
 /// Where a record stands in the chain.
@@ -236,7 +237,7 @@ fn approvals_of(events: &[&Event], records: &[ApprovalRecord]) -> Vec<ApprovalRe
             Some(record) => ApprovalReport {
                 id: id.clone(),
                 status: Some(record.status),
-                reason: Some(record.reason.clone()),
+                reason: Some(record.reason.as_str().into()),
                 created_at: Some(record.created_at),
                 expires_at: Some(record.expires_at),
                 answers: record.answers.clone(),

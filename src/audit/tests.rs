@@ -24,9 +24,9 @@ fn event(seq: i64, kind: EventType, call: Option<&str>) -> Event {
     if call.is_some() {
         draft.agent_id = Some(AgentId::from("planner-01"));
         draft.workflow_id = Some(WorkflowId::from("wf-123"));
-        draft.actor.kind = "agent".to_owned();
-        draft.actor.role = Some("planner".to_owned());
-        draft.tool = Some("files__write_file".to_owned());
+        draft.actor.kind = "agent".into();
+        draft.actor.role = Some("planner".into());
+        draft.tool = Some("files__write_file".into());
         draft.upstream = Some(UpstreamName::from("files"));
         draft.policy_snapshot = Some(SnapshotId::from("abc123"));
     }
@@ -38,7 +38,7 @@ fn decided(seq: i64, call: &str, decision: EventDecision, reason: &str) -> Event
     event.draft.decision = Some(decision);
     event.draft.policy_id = Some(PolicyId::from("prod-safety-gate"));
     event.draft.rule_id = Some(RuleId::from("production"));
-    event.draft.reason = Some(reason.to_owned());
+    event.draft.reason = Some(reason.into());
     event.draft.cost_estimate_usd = Some(MicroUsd(1_250_000));
     event
 }

@@ -60,7 +60,7 @@ pub(super) fn concerns(policy: &Policy, selected: &Selected<'_>) -> bool {
 struct Outcome<'s> {
     rule_id: Option<RuleId>,
     decision: Decision,
-    reason: String,
+    reason: Arc<str>,
     error: bool,
     effect: Effect<'s>,
 }
@@ -92,12 +92,18 @@ struct Said<'s> {
 }
 
 impl<'s> Said<'s> {
-    fn step(&mut self, policy_id: impl Into<PolicyId>, decision: Decision, reason: String, error: bool) {
+    fn step(
+        &mut self,
+        policy_id: impl Into<PolicyId>,
+        decision: Decision,
+        reason: impl Into<Arc<str>>,
+        error: bool,
+    ) {
         self.steps.push(Step {
             policy_id: policy_id.into(),
             rule_id: None,
             decision,
-            reason,
+            reason: reason.into(),
             shadow: false,
             error,
         });
@@ -169,7 +175,7 @@ impl<'s> Said<'s> {
                 self.capability = Some(capability.id.clone());
             }
             None if refused.is_empty() => {
-                self.step("capability", Decision::Deny, "no capability covers the call".to_owned(), false);
+                self.step("capability", Decision::Deny, "no capability covers the call", false);
             }
             None => {
                 for (id, reason, error) in refused {
@@ -248,7 +254,7 @@ impl<'s> Said<'s> {
         let winner = self.steps.iter().find(|step| !idle(step) && step.decision == decision);
         let (policy_id, rule_id, reason) = match winner {
             Some(step) => (step.policy_id.clone(), step.rule_id.clone(), step.reason.clone()),
-            None => (PolicyId::from("default"), None, "nothing was said of the call".to_owned()),
+            None => (PolicyId::from("default"), None, "nothing was said of the call".into()),
         };
         let asks = matches!(decision, Decision::RequireApproval | Decision::Remediate);
         Verdict {
@@ -295,7 +301,7 @@ impl<'s> Said<'s> {
             // A remediation that changes nothing would let the call through.
             Decision::Remediate => (Decision::Deny, "no policy allows it"),
         };
-        self.step("default", decision, reason.to_owned(), false);
+        self.step("default", decision, reason, false);
         if decision == Decision::RequireApproval {
             let rule = ApprovalRule {
                 approvers: None,
@@ -310,7 +316,7 @@ impl<'s> Said<'s> {
                 policy_id: PolicyId::from("default"),
                 rule_id: None,
                 rule,
-                reason: reason.to_owned(),
+                reason: reason.into(),
             });
         }
     }
@@ -327,7 +333,7 @@ fn gate<'s>(set: &PolicySet, facts: &Facts, policy: &Policy, rules: &'s [Rule]) 
                 return Some(Outcome {
                     rule_id: Some(rule.id.clone()),
                     decision: Decision::Deny,
-                    reason: format!("the condition of rule {} has no answer: {error}", rule.id),
+                    reason: format!("the condition of rule {} has no answer: {error}", rule.id).into(),
                     error: true,
                     effect: Effect::None,
                 });
@@ -344,57 +350,48 @@ fn outcome<'s>(
     rules: &[Rule],
     rule: &'s Rule,
 ) -> Outcome<'s> {
-    let because = sentence::because(rule, policy);
-    let make = |decision, reason: String, effect| Outcome {
-        rule_id: Some(rule.id.clone()),
-        decision,
-        reason,
-        error: false,
-        effect,
-    };
-    match &rule.outcome {
-        RuleOutcome::Allow => make(Decision::Allow, format!("allowed{because}"), Effect::None),
+    let because = || sentence::because(rule, policy);
+    let once = |make: &dyn Fn() -> String| rule.sentence.get_or_make(make);
+    let (decision, reason, effect) = match &rule.outcome {
+        RuleOutcome::Allow => (Decision::Allow, once(&|| format!("allowed{}", because())), Effect::None),
         RuleOutcome::AllowWithConstraints(constraints) => match unmet(constraints, facts) {
-            Some(reason) => make(Decision::Deny, reason, Effect::None),
-            None => make(
+            Some(reason) => (Decision::Deny, reason.into(), Effect::None),
+            None => (
                 Decision::AllowWithConstraints,
-                format!("allowed with {}{because}", sentence::constraints(constraints)),
+                once(&|| format!("allowed with {}{}", sentence::constraints(constraints), because())),
                 Effect::Constrain(constraints),
             ),
         },
         RuleOutcome::RequireApproval(approval) => {
             let who = sentence::approvers(approval, set.bundle.default_approvers.as_deref());
-            make(
-                Decision::RequireApproval,
-                format!("needs approval by {who}{because}"),
-                Effect::Ask(approval),
-            )
+            let reason = format!("needs approval by {who}{}", because());
+            (Decision::RequireApproval, reason.into(), Effect::Ask(approval))
         }
-        RuleOutcome::Remediate(_) if facts.remediated => make(
-            Decision::Deny,
-            format!("the call was made safer once and would have to be again{because}"),
-            Effect::None,
-        ),
-        RuleOutcome::Remediate(remediation) => make(
+        RuleOutcome::Remediate(_) if facts.remediated => {
+            let reason = format!("the call was made safer once and would have to be again{}", because());
+            (Decision::Deny, reason.into(), Effect::None)
+        }
+        RuleOutcome::Remediate(remediation) => (
             Decision::Remediate,
-            format!("{}{because}", sentence::remediation(remediation)),
+            once(&|| format!("{}{}", sentence::remediation(remediation), because())),
             Effect::Remediate(remediation),
         ),
-        RuleOutcome::Suggest => make(
+        RuleOutcome::Suggest => (
             Decision::Suggest,
-            format!("never dispatched, only returned as a proposal{because}"),
+            once(&|| format!("never dispatched, only returned as a proposal{}", because())),
             Effect::None,
         ),
-        RuleOutcome::Throttle(wait) => make(
+        RuleOutcome::Throttle(wait) => (
             Decision::Throttle,
-            format!("held back{because}; try again in {}", sentence::duration(*wait)),
+            once(&|| format!("held back{}; try again in {}", because(), sentence::duration(*wait))),
             Effect::Wait(*wait),
         ),
         RuleOutcome::Deny => {
-            let instead = sentence::instead(rules, rule);
-            make(Decision::Deny, format!("denied{because}{instead}"), Effect::None)
+            let reason = once(&|| format!("denied{}{}", because(), sentence::instead(rules, rule)));
+            (Decision::Deny, reason, Effect::None)
         }
-    }
+    };
+    Outcome { rule_id: Some(rule.id.clone()), decision, reason, error: false, effect }
 }
 
 /// Why a call cannot run under these limits at all.
@@ -423,7 +420,7 @@ fn judge<'s>(
     policy: &Policy,
 ) -> (Option<Outcome<'s>>, bool) {
     let make = |decision, reason: String, error, effect| {
-        Some(Outcome { rule_id: None, decision, reason, error, effect })
+        Some(Outcome { rule_id: None, decision, reason: reason.into(), error, effect })
     };
     if let Some(condition) = &rulebook.condition {
         match condition.evaluate(facts, &set.environment) {

@@ -49,12 +49,12 @@ pub fn stricter(first: Verdict, second: Verdict) -> Verdict {
             policy_id: first.policy_id.clone(),
             rule_id: None,
             decision: Decision::Deny,
-            reason: conflict.reason.clone(),
+            reason: conflict.reason.as_str().into(),
             shadow: false,
             error: false,
         });
         (result.decision, result.policy_id, result.rule_id, result.reason) =
-            (Decision::Deny, first.policy_id, None, conflict.reason);
+            (Decision::Deny, first.policy_id, None, conflict.reason.into());
     } else if let Some(approval) = result.approvals.first()
         && result.decision < Decision::RequireApproval
     {

@@ -21,7 +21,13 @@ fn condition(source: &str) -> Option<Condition> {
 }
 
 fn rule(id: &str, when: Option<&str>, outcome: RuleOutcome) -> Rule {
-    Rule { id: id.into(), condition: when.and_then(condition), outcome, reason: None }
+    Rule {
+        id: id.into(),
+        condition: when.and_then(condition),
+        outcome,
+        reason: None,
+        sentence: Default::default(),
+    }
 }
 
 fn policy(id: &str, on: Vec<Selector>, body: PolicyBody) -> Policy {
@@ -208,7 +214,7 @@ fn the_reference_gate_decides_by_environment() {
     assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::RequireApproval, "prod-safety-gate"));
     assert_eq!(verdict.rule_id.as_deref(), Some("1"));
     assert_eq!(
-        verdict.reason,
+        &*verdict.reason,
         "needs approval by security-team or platform-lead with evidence because env is production"
     );
     assert_eq!(verdict.approvals.len(), 1);
@@ -227,7 +233,7 @@ fn the_reference_gate_decides_by_environment() {
     let verdict = decide(&set, &dear);
     assert_eq!(verdict.decision, Decision::Deny);
     assert_eq!(
-        verdict.reason,
+        &*verdict.reason,
         "the call would cost an estimated $60, and at most $50 is allowed for one call"
     );
 
@@ -242,7 +248,7 @@ fn the_reference_rulebook_decides_by_role_and_cost() {
     let set = set(aegis_rulebook());
     let verdict = decide(&set, &facts());
     assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::RequireApproval, "agent_write_s3"));
-    assert_eq!(verdict.reason, "needs approval by an approver because policy agent_write_s3 asks for it");
+    assert_eq!(&*verdict.reason, "needs approval by an approver because policy agent_write_s3 asks for it");
     assert_eq!(
         verdict.limits.rates,
         [RateLimit {
@@ -258,7 +264,7 @@ fn the_reference_rulebook_decides_by_role_and_cost() {
     other.agent.agent_type = "reviewer".into();
     let verdict = decide(&set, &other);
     assert_eq!(verdict.decision, Decision::Deny);
-    assert_eq!(verdict.reason, "allowed for role data-engineer or ops-bot only, and planner-01 has intern");
+    assert_eq!(&*verdict.reason, "allowed for role data-engineer or ops-bot only, and planner-01 has intern");
     assert!(verdict.limits.rates.is_empty());
 
     let mut dear = facts();
@@ -318,7 +324,7 @@ fn every_approval_requirement_is_kept() {
     let verdict = decide(&set, &facts());
     let kept: Vec<(&str, u32)> = verdict.approvals.iter().map(|a| (&*a.policy_id, a.rule.quorum)).collect();
     assert_eq!(kept, [("a", 1), ("b", 2)]);
-    assert_eq!(verdict.approvals[1].reason, "needs approval by 2 people of ops");
+    assert_eq!(&*verdict.approvals[1].reason, "needs approval by 2 people of ops");
 }
 
 /// I2: a condition without an answer denies, and says why without a value.
@@ -337,7 +343,7 @@ fn a_condition_without_an_answer_denies() {
     let verdict = decide(&set, &facts());
     assert_eq!((verdict.decision, verdict.rule_id.as_deref()), (Decision::Deny, Some("typed")));
     assert_eq!(
-        verdict.reason,
+        &*verdict.reason,
         "the condition of rule typed has no answer: `args.n == 'five'` compares a number with text"
     );
     assert!(verdict.trace.steps[0].error);
@@ -375,7 +381,7 @@ fn authority_comes_before_policies() {
         let (mut set, mut facts) = (set(vec![says("allow", RuleOutcome::Allow)]), facts());
         change(&mut set, &mut facts);
         let verdict = decide(&set, &facts);
-        assert_eq!((verdict.decision, &*verdict.policy_id, verdict.reason.as_str()), expect);
+        assert_eq!((verdict.decision, &*verdict.policy_id, &*verdict.reason), expect);
     };
     let add = |set: &mut PolicySet, capability: Capability| {
         set.authority.capabilities.insert(capability.id.clone(), capability);
@@ -475,7 +481,7 @@ fn a_second_remediation_denies() {
     facts.remediated = true;
     let verdict = decide(&set, &facts);
     assert_eq!((verdict.decision, &*verdict.policy_id), (Decision::Deny, "a"));
-    assert_eq!(verdict.reason, "the call was made safer once and would have to be again");
+    assert_eq!(&*verdict.reason, "the call was made safer once and would have to be again");
 }
 
 /// R15.
@@ -486,7 +492,7 @@ fn a_read_only_limit_denies_what_is_not() {
     let mut facts = facts();
     let verdict = decide(&set, &facts);
     assert_eq!(verdict.decision, Decision::Deny);
-    assert_eq!(verdict.reason, "only read-only tools may run here, and aws-cli is not one");
+    assert_eq!(&*verdict.reason, "only read-only tools may run here, and aws-cli is not one");
     facts.tool.traits.read_only = true;
     assert_eq!(decide(&set, &facts).decision, Decision::AllowWithConstraints);
     facts.tool.traits.read_only = false;
@@ -633,7 +639,7 @@ fn a_denial_says_what_for_and_what_instead() {
     let check = |description: Option<&str>, rules: Vec<Rule>, expect: &str| {
         let mut policy = gate("p", rules);
         policy.description = description.map(Arc::from);
-        assert_eq!(decide(&set(vec![policy]), &facts()).reason, expect);
+        assert_eq!(&*decide(&set(vec![policy]), &facts()).reason, expect);
     };
     let deny = || rule("never", None, RuleOutcome::Deny);
     check(None, vec![deny()], "denied");

@@ -18,7 +18,7 @@ pub struct Verdict {
     /// Which rule of it.
     pub rule_id: Option<RuleId>,
     /// Its reason: one plain sentence.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// Every outcome that was had, in file order: the explanation.
     pub trace: Trace,
     /// The intersection of all constraints that apply; empty unless something constrains.
@@ -47,7 +47,7 @@ pub struct ApprovalRequirement {
     /// What it needs.
     pub rule: ApprovalRule,
     /// Why.
-    pub reason: String,
+    pub reason: Arc<str>,
 }
 
 /// Counters to check and count in admission's transaction.
@@ -114,7 +114,7 @@ pub struct Step {
     /// What it said.
     pub decision: Decision,
     /// Why, in one plain sentence.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// A shadow policy: recorded as `would_*`, changed nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,

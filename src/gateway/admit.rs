@@ -28,12 +28,23 @@ pub(crate) struct Permit {
     decided: Decided,
     upstream: Arc<dyn Upstream>,
     in_force: Arc<InForce>,
+    strict: bool,
+}
+
+/// What a permit holds.
+pub(super) struct Permitted {
+    pub(super) decided: Decided,
+    pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) in_force: Arc<InForce>,
+    /// A strict budget counts the call: its result is cut at what was reserved.
+    pub(super) strict: bool,
 }
 
 impl Permit {
     /// Takes the permit apart: there is no other way to what it holds.
-    pub(super) fn consume(self) -> (Decided, Arc<dyn Upstream>, Arc<InForce>) {
-        (self.decided, self.upstream, self.in_force)
+    pub(super) fn consume(self) -> Permitted {
+        let Self { decided, upstream, in_force, strict } = self;
+        Permitted { decided, upstream, in_force, strict }
     }
 }
 
@@ -97,11 +108,13 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         upstream: Arc<dyn Upstream>,
-        decided: Decided,
+        mut decided: Decided,
         approval: Option<ApprovalRecord>,
         start: Option<EventDraft>,
         mut event: EventDraft,
     ) -> Result<Permit, AdmitError> {
+        let limits = std::mem::take(&mut decided.verdict.limits);
+        let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
@@ -122,7 +135,7 @@ impl Gateway {
         let (policy, rule, reason) = decided.says();
         event.policy_id = Some(policy.clone());
         event.rule_id = rule.cloned();
-        event.reason = Some(reason.to_owned());
+        event.reason = Some(reason.clone());
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
         let method = event.detail.take();
@@ -134,9 +147,9 @@ impl Gateway {
                 now: self.0.clock.now(),
                 start,
                 event,
-                rates: verdict.limits.rates.clone(),
-                budgets: verdict.limits.budgets.clone(),
-                max_repeats: verdict.limits.max_repeats,
+                rates: limits.rates,
+                budgets: limits.budgets,
+                max_repeats: limits.max_repeats,
                 digest: prepared.digest.clone(),
                 tokens: prepared.estimate.tokens(),
                 cost: prepared.estimate.cost,
@@ -149,13 +162,13 @@ impl Gateway {
             AdmitError::Refused(Box::new(refusal))
         };
         match admission {
-            Ok(Admission::Granted) => Ok(Permit { decided, upstream, in_force: in_force.clone() }),
+            Ok(Admission::Granted) => Ok(Permit { decided, upstream, in_force: in_force.clone(), strict }),
             Ok(Admission::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {
                 let requirement = ApprovalRequirement {
                     policy_id: limit.policy_id,
                     rule_id: None,
                     rule: budget_approval(),
-                    reason: limit.reason,
+                    reason: limit.reason.into(),
                 };
                 Err(AdmitError::AskAbout(Box::new(requirement), prepared.arguments.clone()))
             }

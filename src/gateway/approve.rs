@@ -40,7 +40,7 @@ pub(crate) enum Step {
 pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBinding {
     ApprovalBinding {
         agent: prepared.facts.agent.id.clone(),
-        tool: prepared.shown.clone(),
+        tool: prepared.shown.to_string(),
         fingerprint: prepared.target.fingerprint(),
         digest: prepared.digest.clone(),
         snapshot: snapshot.clone(),
@@ -155,7 +155,7 @@ impl Gateway {
             .map(|needed| Requirement {
                 policy_id: needed.policy_id.clone(),
                 rule_id: needed.rule_id.clone(),
-                reason: needed.reason.clone(),
+                reason: needed.reason.to_string(),
                 approvers: needed.rule.approvers.clone().or_else(|| default.clone()).unwrap_or_default(),
                 quorum: needed.rule.quorum.max(1),
                 evidence_required: needed.rule.evidence_required,
@@ -212,11 +212,11 @@ impl Gateway {
             capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
             action: prepared.target.action().to_string(),
-            arguments: prepared.recorded.clone(),
+            arguments: Value::clone(&prepared.recorded),
             redacted: prepared.redacted,
             policy_id: decided.verdict.policy_id.clone(),
             rule_id: decided.verdict.rule_id.clone(),
-            reason: decided.verdict.reason.clone(),
+            reason: decided.verdict.reason.to_string(),
             cost_estimate_usd: prepared.estimate.cost,
             operator: prepared.operator.clone(),
             attended: prepared.attended,
@@ -226,10 +226,10 @@ impl Gateway {
             answers: Vec::new(),
         };
         let mut event = about(&record, EventType::ApprovalRequested, now);
-        let role = prepared.facts.agent.role.to_string();
-        event.actor = Actor { kind: "agent".to_owned(), role: Some(role).filter(|r| !r.is_empty()) };
+        let role = prepared.facts.agent.role.clone();
+        event.actor = Actor { kind: "agent".into(), role: Some(role).filter(|r| !r.is_empty()) };
         event.decision = Some(EventDecision::PendingApproval);
-        event.reason = Some(record.reason.clone());
+        event.reason = Some(record.reason.as_str().into());
         event.sensitivity_level = prepared.level;
         event.detail = Some(json!({"arguments": record.arguments, "requirements": record.requirements}));
         // One transaction: the call's start, its decision, and the ask, in this order.
@@ -273,7 +273,7 @@ impl Gateway {
         Ok(old.map(|old| {
             let mut event = about(&old, EventType::Alert, now);
             let reason = "the policies have changed since this was asked for: the call is asked about again";
-            event.reason = Some(reason.to_owned());
+            event.reason = Some(reason.into());
             event.detail = Some(json!({
                 "alert": "snapshot_mismatch",
                 "status": old.status,
@@ -419,7 +419,7 @@ impl Gateway {
         }
         let pending = || {
             let mut refusal = approval_refusal(decided, &record, EventDecision::PendingApproval);
-            refusal.reason = decided.verdict.reason.clone();
+            refusal.reason = decided.verdict.reason.to_string();
             refusal
         };
         let left = remaining(&record, self.0.clock.now());

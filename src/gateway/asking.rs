@@ -64,10 +64,10 @@ pub(super) enum Opened {
     Parked(String),
 }
 
-pub(super) fn bound_to(request: &Request, decided: &Decided) -> Vec<u8> {
-    let parts =
-        [request.principal.key(), request.kind.as_str().to_owned(), decided.prepared.digest.to_string()];
-    parts.join("\n").into_bytes()
+pub(super) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
+    let (kind, id) = request.principal.kind_and_id();
+    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.digest.as_str()];
+    parts.concat().into_bytes().into()
 }
 
 impl Asking {
@@ -214,7 +214,7 @@ impl Gateway {
     }
 
     /// What a sealed state of this call is bound to.
-    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Vec<u8> {
+    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Arc<[u8]> {
         bound_to(request, decided)
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Decided {
     pub(crate) prepared: Prepared,
     pub(crate) verdict: Verdict,
     /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
-    pub(crate) original: Option<(Arc<str>, Value)>,
+    pub(crate) original: Option<(Arc<str>, Arc<Value>)>,
     /// The remediation that was applied.
     pub(crate) applied: Option<Applied>,
 }
@@ -42,13 +42,13 @@ pub(crate) struct Applied {
     pub(crate) remediation: Arc<Remediation>,
     policy_id: PolicyId,
     rule_id: Option<RuleId>,
-    reason: String,
+    reason: Arc<str>,
 }
 
 impl Decided {
     /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
     /// remediation.
-    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &str) {
+    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
         match &self.applied {
             Some(applied) if self.verdict.decision < Decision::RequireApproval => {
                 (&applied.policy_id, applied.rule_id.as_ref(), &applied.reason)
@@ -236,7 +236,7 @@ impl Gateway {
         let mut name = request.name.clone();
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
-        let mut original: Option<(Arc<str>, Value)> = None;
+        let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
             let prepared =
@@ -339,7 +339,7 @@ impl Gateway {
             detail.insert("method".into(), json!(method));
         }
         if let Some(prepared) = prepared {
-            detail.insert("arguments".into(), prepared.recorded.clone());
+            detail.insert("arguments".into(), Value::clone(&prepared.recorded));
         }
         if let Some(remediation) = &refusal.remediation {
             detail.insert("remediation".into(), remediation.clone());
@@ -424,7 +424,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
         verdict.decision.event_word(),
         verdict.policy_id.clone(),
         verdict.rule_id.clone(),
-        verdict.reason.clone(),
+        verdict.reason.to_string(),
     );
     refusal.steps = steps(&verdict.trace);
     refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
@@ -445,7 +445,7 @@ fn proposal(decided: &Decided, remediation: &Remediation) -> Value {
     let arguments = edits::apply(&decided.prepared.recorded, &remediation.edits)
         .ok()
         .flatten()
-        .unwrap_or_else(|| decided.prepared.recorded.clone());
+        .unwrap_or_else(|| Value::clone(&decided.prepared.recorded));
     json!({
         "mode": if remediation.apply { "apply" } else { "suggest" },
         "tool": remediation.tool.as_deref().unwrap_or(decided.prepared.target.full()),

@@ -40,7 +40,10 @@ impl DigestKey {
         }
         let mut mac = self.0.clone();
         mac.update(&bytes);
-        Digest::from(hex::encode(mac.finalize().into_bytes()))
+        let mut text = [0u8; 64];
+        // 32 bytes always make 64 digits, and digits are text.
+        hex::encode_to_slice(mac.finalize().into_bytes(), &mut text).unwrap_or_default();
+        Digest::from(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

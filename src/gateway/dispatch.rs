@@ -2,7 +2,7 @@
 
 use super::{
     Gateway, InForce,
-    admit::Permit,
+    admit::{Permit, Permitted},
     answer::{change_told, limit_error, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
     asked::{Asked, told_of_questions},
@@ -47,7 +47,7 @@ pub(crate) struct Outgoing {
     trace_id: TraceId,
     side_effect: EventDraft,
     continuation: (Option<Map<String, Value>>, Option<String>),
-    pub(crate) bound: Vec<u8>,
+    pub(crate) bound: Arc<[u8]>,
 }
 
 /// How a dispatched call ended, before it is told to anybody.
@@ -99,7 +99,7 @@ impl Gateway {
         seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
-        let (decided, upstream, in_force) = permit.consume();
+        let Permitted { decided, upstream, in_force, strict } = permit.consume();
         let trace_id = outgoing.trace_id;
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
         let Decided { prepared, verdict, .. } = decided;
@@ -109,7 +109,6 @@ impl Gateway {
         let settings = in_force.config.upstreams.get(upstream.name());
         let limit = settings.map_or(Duration::from_secs(30), |s| s.timeout);
         let timeout = constraints.timeout.map_or(limit, |t| t.min(limit));
-        let strict = verdict.limits.budgets.iter().any(|b| b.strict);
         let Outgoing {
             kind,
             purpose,
@@ -122,8 +121,10 @@ impl Gateway {
             continuation,
             bound,
         } = outgoing;
-        let Prepared { target, arguments, facts, towards, estimate, tokenizer, tool_price, .. } = prepared;
-        drop(facts);
+        let Prepared { target, arguments, facts, recorded, towards, estimate, tokenizer, tool_price, .. } =
+            prepared;
+        // Both may share the arguments, which go on alone.
+        drop((facts, recorded));
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
@@ -146,7 +147,7 @@ impl Gateway {
         let tasks = kind == CallKind::Tool && completing.is_none() && takes_tasks(seat.client().as_ref());
         let call = Call {
             method,
-            params: params(own_params, meta, rest),
+            params: Arc::new(params(own_params, meta, rest)),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id,
@@ -302,7 +303,7 @@ impl Gateway {
         side_effect.outcome = Some(ending.outcome);
         side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         side_effect.cost_usd = cost;
-        side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into_owned());
+        side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into());
         side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
         let mut asked = told_of_questions(&questions, sampled_tokens);
         if became_task {
@@ -341,7 +342,7 @@ impl Gateway {
         let agent = request.principal.agent().ok_or_else(gone)?.clone();
         let asked = UpstreamRequest {
             method,
-            params,
+            params: Arc::new(params),
             client_capabilities: relayed(client.capabilities(), settings.asks, true),
             wants_progress: false,
             log_level: None,
@@ -447,7 +448,7 @@ impl Gateway {
 /// One call as every round of it needs it.
 struct Call {
     method: &'static str,
-    params: Map<String, Value>,
+    params: Arc<Map<String, Value>>,
     retry: RetryPlan,
     timeout: Duration,
     trace_id: TraceId,
@@ -468,12 +469,13 @@ impl Call {
         state: Option<String>,
         keep: bool,
     ) -> UpstreamRequest {
+        // Shared: what a round adds makes its own copy.
         let mut params = if keep { self.params.clone() } else { std::mem::take(&mut self.params) };
         if let Some(responses) = responses {
-            params.insert("inputResponses".into(), Value::Object(responses));
+            Arc::make_mut(&mut params).insert("inputResponses".into(), Value::Object(responses));
         }
         if let Some(state) = state {
-            params.insert("requestState".into(), Value::String(state));
+            Arc::make_mut(&mut params).insert("requestState".into(), Value::String(state));
         }
         UpstreamRequest {
             method: self.method,

@@ -165,9 +165,9 @@ impl Gateway {
         let mut event = draft(EventType::AgentDecision, request, None, in_force, self.0.clock.now());
         event.decision = Some(EventDecision::Allow);
         event.policy_id = Some(PolicyId::from("catalog"));
-        event.action = Some("tollgate:find_tools".to_owned());
+        event.action = Some("tollgate:find_tools".into());
         event.reason =
-            Some(format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len()));
+            Some(format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len()).into());
         event.detail = Some(json!({
             "arguments": {"query": in_force.policies.data.redact_text(query), "limit": limit},
             "found": found.iter().filter_map(|tool| tool.get("name")).collect::<Vec<_>>(),

@@ -203,7 +203,7 @@ impl Gateway {
         *self.0.rejected_reload.lock() = Some(clean.clone());
         let mut event = EventDraft::system(EventType::PolicyRejected, self.0.clock.now());
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.reason = Some(clean);
+        event.reason = Some(clean.into());
         if let Err(error) = self.0.store.record(vec![event]).await {
             tracing::error!(error = %error, "the refused reload could not be recorded");
         }

@@ -254,11 +254,11 @@ impl Gateway {
         let in_force = self.0.in_force.load();
         let mut event = crate::model::EventDraft::system(EventType::AgentStart, self.0.clock.now());
         event.agent_id = Some(agent.clone());
-        event.actor.kind = "agent".to_owned();
-        let role = in_force.policies.authority.agents.get(agent).map(|a| a.role.to_string());
+        event.actor.kind = "agent".into();
+        let role = in_force.policies.authority.agents.get(agent).map(|a| a.role.clone());
         event.actor.role = role.filter(|r| !r.is_empty());
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.action = Some("session".to_owned());
+        event.action = Some("session".into());
         let text = |name: &str| {
             let shown: String =
                 client_info.get(name).and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();

@@ -28,7 +28,7 @@ use std::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{Notify, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::DropGuard;
@@ -44,7 +44,41 @@ const BACKLOG: usize = 16;
 /// The client's side of a call in flight: the client whose request waits for it now, or waited last.
 pub(crate) struct Seat {
     client: Mutex<Arc<dyn ClientPort>>,
-    questions: mpsc::Sender<Vec<Question>>,
+    backlog: Mutex<Backlog>,
+    asked: Notify,
+}
+
+/// What has been asked and not yet been looked at.
+#[derive(Default)]
+struct Backlog {
+    batches: Vec<Vec<Question>>,
+    /// Nobody looks any more.
+    closed: bool,
+}
+
+/// Where the questions come out; dropped, nobody can be asked.
+pub(crate) struct Questions(Arc<Seat>);
+
+impl Questions {
+    /// All that wait, as soon as any does.
+    async fn next(&self) -> Vec<Question> {
+        loop {
+            let batches = std::mem::take(&mut self.0.backlog.lock().batches);
+            if !batches.is_empty() {
+                return batches.into_iter().flatten().collect();
+            }
+            self.0.asked.notified().await;
+        }
+    }
+}
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        let mut backlog = self.0.backlog.lock();
+        let dropped = std::mem::replace(&mut *backlog, Backlog { batches: Vec::new(), closed: true });
+        drop(backlog);
+        drop(dropped);
+    }
 }
 
 /// One question of an upstream.
@@ -61,9 +95,10 @@ pub(crate) type Answering = BoxFuture<'static, Result<Value, RpcError>>;
 
 impl Seat {
     /// With the client that made the call.
-    pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, mpsc::Receiver<Vec<Question>>) {
-        let (questions, asked) = mpsc::channel(BACKLOG);
-        (Arc::new(Self { client: Mutex::new(client), questions }), asked)
+    pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, Questions) {
+        let seat = Self { client: Mutex::new(client), backlog: Mutex::default(), asked: Notify::new() };
+        let seat = Arc::new(seat);
+        (seat.clone(), Questions(seat))
     }
 
     /// Whose request waits now.
@@ -85,7 +120,12 @@ impl Seat {
             }));
         }
         // Where it is full or nobody listens, the senders are dropped and every answer is that error.
-        drop(self.questions.try_send(asked));
+        let mut backlog = self.backlog.lock();
+        if !backlog.closed && backlog.batches.len() < BACKLOG {
+            backlog.batches.push(asked);
+            drop(backlog);
+            self.asked.notify_one();
+        }
         answers
     }
 }
@@ -149,9 +189,9 @@ pub(crate) struct Waiting {
     pub(crate) agent: AgentId,
     pub(crate) call_id: CallId,
     /// What its handles are bound to.
-    pub(crate) bound: Vec<u8>,
+    pub(crate) bound: Arc<[u8]>,
     pub(crate) work: Work,
-    pub(crate) questions: mpsc::Receiver<Vec<Question>>,
+    pub(crate) questions: Questions,
     pub(crate) seat: Arc<Seat>,
     /// Cancels the call where nobody waits for it any more.
     _present: DropGuard,
@@ -163,9 +203,9 @@ impl Waiting {
     pub(crate) fn new(
         agent: AgentId,
         call_id: CallId,
-        bound: Vec<u8>,
+        bound: Arc<[u8]>,
         work: Work,
-        (seat, questions): (Arc<Seat>, mpsc::Receiver<Vec<Question>>),
+        (seat, questions): (Arc<Seat>, Questions),
         present: DropGuard,
     ) -> Self {
         Self {
@@ -262,12 +302,7 @@ impl Gateway {
                         Err(AdmitError::Refused(Box::new(Refusal::deny("internal", reason))))
                     }
                 },
-                Some(questions) = waiting.questions.recv() => {
-                    waiting.take_in(questions);
-                    while let Ok(more) = waiting.questions.try_recv() {
-                        waiting.take_in(more);
-                    }
-                }
+                questions = waiting.questions.next() => waiting.take_in(questions),
             }
         }
     }
@@ -278,7 +313,7 @@ impl Gateway {
         event.agent_id = Some(agent);
         event.call_id = Some(call_id.clone());
         event.outcome = Some(Outcome::Unknown);
-        event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".to_owned());
+        event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".into());
         let outcome = Outcome::Unknown;
         let settlement = Settlement { call_id, event, tokens: None, cost: None, outcome, learned: None };
         self.0.store.settle(settlement).await.ok();
@@ -314,7 +349,7 @@ impl Gateway {
         client: Arc<dyn ClientPort>,
         responses: Option<Map<String, Value>>,
     ) -> CallReply {
-        let mut waiting = self.0.parking.take(id).filter(|waiting| waiting.bound == bound).ok_or_else(|| {
+        let mut waiting = self.0.parking.take(id).filter(|waiting| *waiting.bound == *bound).ok_or_else(|| {
             let text = "requestState belongs to a call that has ended, was answered already, or is held by another \
                         gateway process: make the call again without it";
             RpcError::new(code::INVALID_PARAMS, text)
@@ -366,7 +401,7 @@ mod tests {
             Waiting::new(
                 agent.into(),
                 "call".into(),
-                b"bound".to_vec(),
+                b"bound".as_slice().into(),
                 work,
                 seats,
                 gone.clone().drop_guard(),
@@ -383,10 +418,10 @@ mod tests {
     async fn what_is_not_answered_stays_asked() {
         let (mut waiting, _gone) = waiting("a");
         let mut answers = waiting.seat.ask(vec![question(Some("name")), question(None)]);
-        let asked = waiting.questions.recv().await.unwrap();
+        let asked = waiting.questions.next().await;
         waiting.take_in(asked);
         let same_name = waiting.seat.ask(vec![question(Some("name"))]);
-        let asked = waiting.questions.recv().await.unwrap();
+        let asked = waiting.questions.next().await;
         waiting.take_in(asked);
         let names: Vec<String> = waiting.asked.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(names, ["name", "upstream_question_2", "upstream_question_3"]);

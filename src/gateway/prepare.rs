@@ -16,7 +16,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// What stays the same over all evaluations of one call.
 pub(crate) struct Request {
@@ -157,11 +157,11 @@ impl Target {
 pub(crate) struct Prepared {
     pub(crate) target: Target,
     /// Its name for records, prompts and pages: masked, and of bounded length.
-    pub(crate) shown: String,
+    pub(crate) shown: Arc<str>,
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
     /// Masked, for records and prompts.
-    pub(crate) recorded: Value,
+    pub(crate) recorded: Arc<Value>,
     pub(crate) redacted: bool,
     pub(crate) level: Sensitivity,
     /// Changed arguments towards the upstream, where data.yaml says so.
@@ -231,7 +231,7 @@ impl Inner {
         let digest = self.digest_key.digest(request.word(), target.full(), &arguments, &request.rest);
         let now = self.clock.now();
         let operator = agent.operator.clone();
-        let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::from("") };
+        let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
         let facts = Facts {
             agent: AgentFacts {
                 id: agent.id.clone(),
@@ -280,6 +280,10 @@ impl Inner {
             prompt: item(CallKind::Prompt),
             remediated,
         };
+        let recorded = match inspected.recorded {
+            Cow::Borrowed(_) => arguments.clone(),
+            Cow::Owned(masked) => Arc::new(masked),
+        };
         let workflow = workflow.map(|w| w.id.clone());
         let (towards, blocked) = match inspected.towards {
             Towards::Unchanged => (None, None),
@@ -289,10 +293,10 @@ impl Inner {
         let prepared = Prepared {
             redacted: inspected.redacted,
             level: facts.data.level,
-            recorded: inspected.recorded.into_owned(),
+            recorded,
             towards,
             attended: agent.attended,
-            shown: shown(&policies.data.redact_text(target.full())),
+            shown: shown(target.full(), &policies.data.redact_text(target.full())),
             target,
             arguments,
             facts,
@@ -368,10 +372,11 @@ fn find(
 /// The longest name of a target in a record, in characters; the digest is over all of it.
 const LONGEST_NAME: usize = 1024;
 
-fn shown(masked: &str) -> String {
+fn shown(full: &Arc<str>, masked: &str) -> Arc<str> {
     match masked.chars().nth(LONGEST_NAME) {
-        None => masked.to_owned(),
-        Some(_) => masked.chars().take(LONGEST_NAME).chain(['…']).collect(),
+        None if masked == &**full => full.clone(),
+        None => masked.into(),
+        Some(_) => masked.chars().take(LONGEST_NAME).chain(['…']).collect::<String>().into(),
     }
 }
 
@@ -407,8 +412,8 @@ pub(crate) fn draft(
     now: Timestamp,
 ) -> EventDraft {
     let mut event = EventDraft::system(event_type, now);
-    let role = in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.to_string());
-    event.actor = Actor { kind: "agent".to_owned(), role: role.filter(|r| !r.is_empty()) };
+    let role = in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.clone());
+    event.actor = Actor { kind: "agent".into(), role: role.filter(|r| !r.is_empty()) };
     event.trace_id = Some(request.trace_id);
     event.agent_id = Some(request.agent.clone());
     event.call_id = Some(request.call_id.clone());
@@ -416,7 +421,7 @@ pub(crate) fn draft(
     match prepared {
         Some(prepared) => {
             event.workflow_id = prepared.workflow.clone();
-            event.action = Some(prepared.target.action().to_string());
+            event.action = Some(prepared.target.action().clone());
             event.cost_estimate_usd = Some(prepared.estimate.cost);
             event.sensitivity_level = prepared.level;
             event.redacted = prepared.redacted;
@@ -427,7 +432,7 @@ pub(crate) fn draft(
         None => {
             // Masked before it is cut: half a secret is one no detector knows.
             let masked = in_force.policies.data.redact_text(cut(&request.name, 8 * LONGEST_NAME));
-            event.tool = Some(masked.chars().take(128).collect());
+            event.tool = Some(masked.chars().take(128).collect::<String>().into());
         }
     }
     event
@@ -438,7 +443,7 @@ pub(crate) fn mark(event: &mut EventDraft, refusal: &Refusal) {
     event.policy_id = Some(refusal.policy_id.clone());
     event.rule_id = refusal.rule_id.clone();
     event.decision = Some(refusal.decision);
-    event.reason = Some(refusal.reason.clone());
+    event.reason = Some(refusal.reason.as_str().into());
     event.approval_id = refusal.approval_id.clone();
 }
 

@@ -250,12 +250,12 @@ impl Gateway {
     ) {
         let agent = request.principal.agent().cloned();
         let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
-        event.actor.kind = "agent".to_owned();
+        event.actor.kind = "agent".into();
         event.trace_id = Some(made.trace);
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.tool = Some(target.full().to_string());
+        event.tool = Some(target.full().clone());
         event.upstream = Some(made.upstream.clone());
-        event.action = Some(target.action().to_string());
+        event.action = Some(target.action().clone());
         let known = agent.as_ref().and_then(|agent| in_force.policies.authority.agents.get(agent));
         let model = known.and_then(|agent| agent.model.clone());
         event.agent_id = agent;
@@ -268,7 +268,7 @@ impl Gateway {
             Err(_) => Outcome::Failed,
         });
         event.reason =
-            reply.as_ref().err().map(|error| in_force.policies.data.redact_text(&error.message).into_owned());
+            reply.as_ref().err().map(|error| in_force.policies.data.redact_text(&error.message).into());
         let asked = std::mem::take(&mut *relay.asked().lock());
         let (sampled, _) = self.price_sampled(in_force, model.as_deref(), &asked.sampled);
         let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();

@@ -73,9 +73,15 @@ impl fmt::Debug for Proof {
 impl Principal {
     /// One text per principal, for session binding and caps: `agent:NAME` or `person:NAME`.
     pub fn key(&self) -> String {
+        let (kind, id) = self.kind_and_id();
+        [kind, ":", id].concat()
+    }
+
+    /// The parts of [`Principal::key`].
+    pub fn kind_and_id(&self) -> (&'static str, &str) {
         match self {
-            Self::Agent(agent) => format!("agent:{}", agent.id),
-            Self::Person(person) => format!("person:{}", person.id),
+            Self::Agent(agent) => ("agent", &agent.id),
+            Self::Person(person) => ("person", &person.id),
         }
     }
 

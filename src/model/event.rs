@@ -7,7 +7,7 @@ use super::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// What kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -106,9 +106,9 @@ impl Outcome {
 pub struct Actor {
     /// `agent`, `person` or `system`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The agent's role; a person's name where a person acted; null for the system.
-    pub role: Option<String>,
+    pub role: Option<Arc<str>>,
 }
 
 /// An event before the store gives it its place in the chain. Everything in it is redacted already (I5).
@@ -125,7 +125,7 @@ pub struct EventDraft {
     /// The agent that called.
     pub agent_id: Option<AgentId>,
     /// The tool's action; for other events what was done.
-    pub action: Option<String>,
+    pub action: Option<Arc<str>>,
     /// What decided.
     pub policy_id: Option<PolicyId>,
     /// The decision.
@@ -141,7 +141,7 @@ pub struct EventDraft {
     /// Joins decision and side effect.
     pub call_id: Option<CallId>,
     /// The tool as the agent sees it; the URI of a resource; the name of a prompt.
-    pub tool: Option<String>,
+    pub tool: Option<Arc<str>>,
     /// Which upstream.
     pub upstream: Option<UpstreamName>,
     /// What let the agent call it.
@@ -149,7 +149,7 @@ pub struct EventDraft {
     /// Which rule of the policy.
     pub rule_id: Option<RuleId>,
     /// One plain sentence.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// The bundle that decided.
     pub policy_snapshot: Option<SnapshotId>,
     /// The approval that was asked or used.
@@ -192,7 +192,7 @@ impl EventDraft {
             policy_id: None,
             decision: None,
             cost_estimate_usd: None,
-            actor: Actor { kind: "system".to_owned(), role: None },
+            actor: Actor { kind: "system".into(), role: None },
             sensitivity_level: Sensitivity::Internal,
             redacted: false,
             call_id: None,
@@ -244,7 +244,7 @@ struct Public<'e> {
     trace_id: &'e Option<TraceId>,
     workflow_id: &'e Option<WorkflowId>,
     agent_id: &'e Option<AgentId>,
-    action: &'e Option<String>,
+    action: &'e Option<Arc<str>>,
     policy_id: &'e Option<PolicyId>,
     decision: &'e Option<EventDecision>,
     cost_estimate_usd: &'e Option<MicroUsd>,
@@ -254,11 +254,11 @@ struct Public<'e> {
     prev_hash: &'e str,
     hash: &'e str,
     call_id: &'e Option<CallId>,
-    tool: &'e Option<String>,
+    tool: &'e Option<Arc<str>>,
     upstream: &'e Option<UpstreamName>,
     capability_id: &'e Option<CapabilityId>,
     rule_id: &'e Option<RuleId>,
-    reason: &'e Option<String>,
+    reason: &'e Option<Arc<str>>,
     policy_snapshot: &'e Option<SnapshotId>,
     approval_id: &'e Option<ApprovalId>,
     outcome: &'e Option<Outcome>,
@@ -310,13 +310,15 @@ impl EventDraft {
     /// The JSON that the chain hashes and the store keeps: the public form without `seq`,
     /// `prev_hash` and `hash`.
     pub fn body(&self) -> String {
-        self.body_with_limits(None)
+        let mut out = Vec::with_capacity(2048);
+        self.write_body(&mut out, None);
+        // Everything in it came from text.
+        String::from_utf8(out).unwrap_or_default()
     }
 
-    /// The same with other `limits`, as JSON text, in place of the draft's own.
-    pub fn body_with_limits(&self, limits: Option<&str>) -> String {
-        let mut out = Vec::with_capacity(2048);
-        let mut body = Object::new(&mut out);
+    /// Writes the same, with other `limits`, as JSON text, in place of the draft's own where there are any.
+    pub fn write_body(&self, out: &mut Vec<u8>, limits: Option<&str>) {
+        let mut body = Object::new(out);
         body.text("event_type", Some(self.event_type.as_str()));
         body.shown("timestamp", Some(&self.timestamp));
         body.shown("trace_id", self.trace_id.as_ref().map(|id| id as _));
@@ -354,8 +356,6 @@ impl EventDraft {
             None => body.value("detail", self.detail.as_ref()),
         }
         body.end();
-        // Everything in it came from text.
-        String::from_utf8(out).unwrap_or_default()
     }
 
     /// Reads what [`EventDraft::body`] wrote. Members that this version does not know are passed over,
@@ -373,7 +373,7 @@ struct Stored {
     trace_id: Option<TraceId>,
     workflow_id: Option<WorkflowId>,
     agent_id: Option<AgentId>,
-    action: Option<String>,
+    action: Option<Arc<str>>,
     policy_id: Option<PolicyId>,
     decision: Option<EventDecision>,
     cost_estimate_usd: Option<MicroUsd>,
@@ -383,11 +383,11 @@ struct Stored {
     prev_hash: Option<String>,
     hash: Option<String>,
     call_id: Option<CallId>,
-    tool: Option<String>,
+    tool: Option<Arc<str>>,
     upstream: Option<UpstreamName>,
     capability_id: Option<CapabilityId>,
     rule_id: Option<RuleId>,
-    reason: Option<String>,
+    reason: Option<Arc<str>>,
     policy_snapshot: Option<SnapshotId>,
     approval_id: Option<ApprovalId>,
     outcome: Option<Outcome>,

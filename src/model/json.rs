@@ -4,7 +4,7 @@
 use super::text;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// The deepest nesting that is read; a document below it costs bounded stack.
 pub const MAX_DEPTH: usize = 96;
@@ -71,14 +71,14 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let inner = self.deeper().map_err(A::Error::custom)?;
         let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
+        while let Some(key) = access.next_key_seed(Key)? {
             if key == NUMBER_TOKEN {
                 let digits: String = access.next_value()?;
                 let number = digits.parse::<Number>().map_err(|_| A::Error::custom("not a number"))?;
                 return Ok(Value::Number(number));
             }
             let value = access.next_value_seed(inner)?;
-            match map.entry(key) {
+            match map.entry(key.into_owned()) {
                 serde_json::map::Entry::Vacant(slot) => {
                     slot.insert(value);
                 }
@@ -89,6 +89,33 @@ impl<'de> Visitor<'de> for Strict {
             }
         }
         Ok(Value::Object(map))
+    }
+}
+
+/// A member's name, borrowed where it stands there as it is.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+    fn visit_string<E>(self, name: String) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name))
     }
 }
 

@@ -1,7 +1,10 @@
 //! How sensitive data is; the order is the order of strictness.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 /// A data label, weakest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +30,22 @@ impl Sensitivity {
             Self::Confidential => "confidential",
             Self::Restricted => "restricted",
         }
+    }
+
+    /// The same, shared.
+    pub fn shared(self) -> Arc<str> {
+        static WORDS: LazyLock<[Arc<str>; 4]> = LazyLock::new(|| {
+            [Sensitivity::Public, Sensitivity::Internal, Sensitivity::Confidential, Sensitivity::Restricted]
+                .map(|level| level.as_str().into())
+        });
+        let [public, internal, confidential, restricted] = &*WORDS;
+        match self {
+            Self::Public => public,
+            Self::Internal => internal,
+            Self::Confidential => confidential,
+            Self::Restricted => restricted,
+        }
+        .clone()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Gates and rulebooks: the two forms of a policy file.
 
 use super::{
-    Mode, Policy, PolicyBody, Rule, RuleOutcome, Rulebook, Violation,
+    Mode, Policy, PolicyBody, Rule, RuleOutcome, Rulebook, Sentence, Violation,
     names::Scope,
     outcome::{APPROVAL_KEYS, approval, condition, outcome},
     read::{
@@ -149,7 +149,13 @@ fn rule(node: &Node, position: usize, scope: Scope<'_>, report: &mut Report<'_>)
     if written.is_some() && compiled.is_none() {
         return None;
     }
-    Some(Rule { id: RuleId::from(id?), condition: compiled, outcome: outcome?, reason })
+    Some(Rule {
+        id: RuleId::from(id?),
+        condition: compiled,
+        outcome: outcome?,
+        reason,
+        sentence: Sentence::default(),
+    })
 }
 
 fn rulebook(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -> Vec<Policy> {

@@ -10,7 +10,11 @@ use crate::{
     redaction::DataRules,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// A whole bundle in force. Immutable; a reload makes another.
 #[derive(Debug)]
@@ -210,6 +214,25 @@ pub struct Rule {
     pub outcome: RuleOutcome,
     /// A plain sentence for the agent, where the author gave one.
     pub reason: Option<Arc<str>>,
+    /// What it tells of every call that it decides, made once.
+    pub sentence: Sentence,
+}
+
+/// A text that is made at its first use. A copy of its owner, which may be changed, makes its own.
+#[derive(Debug, Default)]
+pub struct Sentence(OnceLock<Arc<str>>);
+
+impl Sentence {
+    /// The text.
+    pub fn get_or_make(&self, make: impl FnOnce() -> String) -> Arc<str> {
+        self.0.get_or_init(|| make().into()).clone()
+    }
+}
+
+impl Clone for Sentence {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// What a rule says.

@@ -236,8 +236,10 @@ impl<'r> Walk<'r> {
             })
             .max();
         let level = found.values().copied().chain([least.unwrap_or_default()]).max().unwrap_or_default();
-        let mut names: BTreeSet<Arc<str>> = found.into_keys().collect();
-        names.insert(Arc::from(level.as_str()));
+        let mut labels: Vec<Arc<str>> = found.into_keys().collect();
+        if let Err(place) = labels.binary_search_by(|label| (**label).cmp(level.as_str())) {
+            labels.insert(place, level.shared());
+        }
         let findings: BTreeSet<Arc<str>> = self
             .kinds
             .iter()
@@ -253,7 +255,7 @@ impl<'r> Walk<'r> {
         };
         Inspected {
             level,
-            labels: names.into_iter().collect(),
+            labels,
             redacted: !findings.is_empty(),
             findings: findings.into_iter().collect(),
             recorded: change.recorded.map_or(Cow::Borrowed(value), Cow::Owned),

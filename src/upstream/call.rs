@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 /// The largest page of a listing.
 pub(super) const LARGEST_PAGE: u64 = 8 << 20;
@@ -31,7 +31,9 @@ pub(super) struct Call {
     /// Whether an agent waits behind it.
     pub(super) from_agent: bool,
     sent: AtomicBool,
-    asks: watch::Sender<usize>,
+    /// How many questions somebody is being asked; whoever changes it tells.
+    asks: AtomicUsize,
+    asks_changed: Notify,
 }
 
 impl Call {
@@ -44,7 +46,7 @@ impl Call {
     pub(super) fn internal(method: &'static str, params: Map<String, Value>, timeout: Duration) -> Self {
         let request = UpstreamRequest {
             method,
-            params,
+            params: Arc::new(params),
             client_capabilities: Value::Object(Map::new()),
             wants_progress: false,
             log_level: None,
@@ -80,7 +82,8 @@ impl Call {
             round: Mutex::new(Map::new()),
             from_agent,
             sent: AtomicBool::new(false),
-            asks: watch::Sender::new(0),
+            asks: AtomicUsize::new(0),
+            asks_changed: Notify::new(),
         }
     }
 
@@ -100,27 +103,25 @@ impl Call {
 
     /// Holds the clock until dropped.
     pub(super) fn asking(self: &Arc<Self>) -> Asking {
-        self.asks.send_modify(|n| *n += 1);
+        self.asks.fetch_add(1, Ordering::AcqRel);
+        self.asks_changed.notify_waiters();
         Asking(self.clone())
     }
 
     /// Ends when `limit` has passed, not counting the time in which somebody was asked.
     pub(super) async fn expired(&self, limit: Duration) {
-        let mut asks = self.asks.subscribe();
         let mut left = limit;
         loop {
-            if asks.wait_for(|pending| *pending == 0).await.is_err() {
-                return;
+            // Made before the count is looked at: it hears every change after that.
+            let changed = self.asks_changed.notified();
+            if self.asks.load(Ordering::Acquire) > 0 {
+                changed.await;
+                continue;
             }
             let started = Instant::now();
             tokio::select! {
                 () = tokio::time::sleep(left) => return,
-                changed = asks.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    left = left.saturating_sub(started.elapsed());
-                }
+                () = changed => left = left.saturating_sub(started.elapsed()),
             }
         }
     }
@@ -131,7 +132,8 @@ pub(super) struct Asking(Arc<Call>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.asks.send_modify(|n| *n = n.saturating_sub(1));
+        self.0.asks.fetch_sub(1, Ordering::AcqRel);
+        self.0.asks_changed.notify_waiters();
     }
 }
 

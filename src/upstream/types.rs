@@ -22,7 +22,7 @@ pub struct UpstreamRequest {
     pub method: &'static str,
     /// The params without the protocol's own `_meta` keys (version, capabilities, client info, progress token),
     /// which the upstream connection fills in. Other `_meta` keys of the caller are kept in it.
-    pub params: Map<String, Value>,
+    pub params: Arc<Map<String, Value>>,
     /// The calling agent's declared client capabilities, for upstreams of the modern era.
     pub client_capabilities: Value,
     /// Whether the caller wants progress; it comes through [`CallRelay::notify`].

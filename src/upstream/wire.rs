@@ -66,7 +66,7 @@ pub(super) fn request(id: u64, call: &Call, dialect: &Dialect) -> Vec<u8> {
     out.extend_from_slice(b",\"params\":{");
     let mut first = true;
     let round = call.round.lock();
-    for (key, value) in &call.request.params {
+    for (key, value) in call.request.params.iter() {
         if key != "_meta" && !round.contains_key(key) {
             member(&mut out, &mut first, key, value);
         }
@@ -174,16 +174,15 @@ struct Envelope {
 /// Reads one message, or a batch of them (2025-03-26). The error says what is wrong without quoting it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Message>, String> {
     let batch = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
-    let envelopes = if batch {
-        serde_json::from_slice::<Vec<Envelope>>(bytes)
-    } else {
-        serde_json::from_slice::<Envelope>(bytes).map(|one| vec![one])
-    };
     let unreadable = |e: serde_json::Error| match e.classify() {
         serde_json::error::Category::Data => format!("not a JSON-RPC message (column {})", e.column()),
         _ => format!("not JSON (line {}, column {})", e.line(), e.column()),
     };
-    envelopes.map_err(unreadable)?.into_iter().map(message).collect()
+    if batch {
+        let envelopes = serde_json::from_slice::<Vec<Envelope>>(bytes).map_err(unreadable)?;
+        return envelopes.into_iter().map(message).collect();
+    }
+    Ok(vec![message(serde_json::from_slice(bytes).map_err(unreadable)?)?])
 }
 
 fn message(envelope: Envelope) -> Result<Message, String> {

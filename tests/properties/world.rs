@@ -308,6 +308,7 @@ pub(crate) fn policy(made: &Made) -> Policy {
                 .iter()
                 .enumerate()
                 .map(|(number, (when, say))| Rule {
+                    sentence: Default::default(),
                     id: (number + 1).to_string().into(),
                     condition: condition(when),
                     outcome: outcome(say),

@@ -62,16 +62,16 @@ pub(crate) fn decision(agent: &str, now: Timestamp) -> EventDraft {
     event.trace_id = TraceId::parse("0af7651916cd43dd8448eb211c80319c");
     event.workflow_id = Some(WorkflowId::from("wf-123"));
     event.agent_id = Some(AgentId::from(agent));
-    event.action = Some("files:write".to_owned());
+    event.action = Some("files:write".into());
     event.policy_id = Some(PolicyId::from("gate"));
     event.decision = Some(EventDecision::Allow);
     event.cost_estimate_usd = Some(MicroUsd(1_250_000));
-    event.actor.kind = "agent".to_owned();
-    event.actor.role = Some("planner".to_owned());
+    event.actor.kind = "agent".into();
+    event.actor.role = Some("planner".into());
     event.call_id = Some(CallId::from(unique()));
-    event.tool = Some("files__write_file".to_owned());
+    event.tool = Some("files__write_file".into());
     event.upstream = Some(UpstreamName::from("files"));
-    event.reason = Some("let through".to_owned());
+    event.reason = Some("let through".into());
     event.policy_snapshot = Some(SnapshotId::from("snapshot"));
     event.detail = Some(serde_json::json!({"arguments": {"path": "/srv/docs/a", "n": 1.50}}));
     event

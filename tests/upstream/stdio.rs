@@ -370,7 +370,7 @@ async fn a_reload_keeps_what_did_not_change() {
 async fn our_own_metadata_never_mixes_with_the_callers() {
     let (_set, upstream) = up(stdio("s", "plain")).await;
     let mut meta = request("meta", json!({}));
-    meta.params
+    Arc::make_mut(&mut meta.params)
         .insert("_meta".to_owned(), json!({ "x/y": 1, "progressToken": "theirs", "traceparent": "theirs" }));
     let params = soon(upstream.call(meta, caller().0)).await.unwrap();
     assert_eq!(params["_meta"]["x/y"], 1);

@@ -105,7 +105,7 @@ pub(crate) fn request(tool: &str, arguments: Value) -> UpstreamRequest {
     let Value::Object(params) = json!({ "name": tool, "arguments": arguments }) else { unreachable!() };
     UpstreamRequest {
         method: "tools/call",
-        params,
+        params: params.into(),
         client_capabilities: json!({ "elicitation": { "form": {} } }),
         wants_progress: false,
         log_level: None,

@@ -34,7 +34,7 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
             Err(reason) => {
                 let mut event = request.event.clone();
                 event.decision = Some(EventDecision::Deny);
-                event.reason = Some(reason.clone());
+                event.reason = Some(reason.as_str().into());
                 event.approval_id = Some(id.clone());
                 tx.append(&event)?;
                 return Ok(Admission::ApprovalUnusable(reason));
@@ -52,7 +52,7 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
         event.decision = Some(refusal.decision);
         event.policy_id = Some(refusal.policy_id.clone());
         event.rule_id = None;
-        event.reason = Some(refusal.reason.clone());
+        event.reason = Some(refusal.reason.as_str().into());
         append_decision(tx, &event, &checks)?;
         return Ok(Admission::Refused(refusal));
     }
@@ -68,8 +68,7 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
 
 fn append_decision(tx: &mut Tx<'_>, event: &EventDraft, checks: &Checks<'_>) -> Result<i64, StoreError> {
     let recorded = checks.record(event.limits.as_ref());
-    let body = event.body_with_limits(recorded.as_deref());
-    tx.append_body(event, &body, || recorded.and_then(|text| serde_json::from_str(&text).ok()))
+    tx.append_with_limits(event, recorded.as_deref())
 }
 
 fn consume(tx: &mut Tx<'_>, mut record: ApprovalRecord) -> Result<(), StoreError> {
@@ -127,13 +126,13 @@ fn alert(
         event.trace_id = call.trace_id;
         event.workflow_id.clone_from(&call.workflow_id);
         event.agent_id.clone_from(&call.agent_id);
-        event.action = Some("budget_alert".to_owned());
+        event.action = Some("budget_alert".into());
         event.policy_id = Some(check.policy_id().clone());
         event.call_id.clone_from(&call.call_id);
         event.tool.clone_from(&call.tool);
         event.upstream.clone_from(&call.upstream);
         event.policy_snapshot.clone_from(&call.policy_snapshot);
-        event.reason = Some(sentence);
+        event.reason = Some(sentence.into());
         tx.append(&event)?;
     }
     Ok(())
@@ -222,7 +221,7 @@ fn side_effect(
     event.event_type = EventType::AgentSideEffect;
     event.timestamp = at.unwrap_or(event.timestamp);
     event.outcome = Some(outcome);
-    event.reason = Some(reason.to_owned());
+    event.reason = Some(reason.into());
     event.duration_ms = None;
     event.cost_usd = None;
     event.limits = None;

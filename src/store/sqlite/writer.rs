@@ -103,6 +103,9 @@ where
     (Box::new(Task { work, value: None, finish, reply, kind }), answer)
 }
 
+/// What is kept of room for bodies, in bytes.
+const LARGEST_ROOM: usize = 64 * 1024;
+
 struct Statements<'c> {
     insert_event: CachedStatement<'c>,
     insert_ledger: CachedStatement<'c>,
@@ -118,6 +121,7 @@ struct Memory {
     version: Option<i64>,
     head: Head,
     written: usize,
+    room: Vec<u8>,
     shared: Arc<Shared>,
     events: broadcast::Sender<Arc<Event>>,
 }
@@ -139,6 +143,8 @@ pub(super) struct Tx<'c> {
     head: &'c mut Head,
     /// Bytes of records since the last checkpoint was asked for.
     written: &'c mut usize,
+    /// Where bodies are written, one after the other.
+    room: &'c mut Vec<u8>,
     shared: &'c Arc<Shared>,
     events: &'c broadcast::Sender<Arc<Event>>,
     committed: Vec<Arc<Event>>,
@@ -166,6 +172,7 @@ impl<'c> Tx<'c> {
             version: &mut memory.version,
             head: &mut memory.head,
             written: &mut memory.written,
+            room: &mut memory.room,
             shared: &memory.shared,
             events: &memory.events,
             committed: Vec::new(),
@@ -249,15 +256,32 @@ impl<'c> Tx<'c> {
 
     /// Puts an event at the end of the chain.
     pub(super) fn append(&mut self, draft: &EventDraft) -> Result<i64, StoreError> {
-        self.append_body(draft, &draft.body(), || None)
+        self.append_with_limits(draft, None)
     }
 
-    /// The same where the body is written already; `limits` are those in the body where they are not the draft's.
-    pub(super) fn append_body(
+    /// The same with other `limits` than the draft's own, as JSON text.
+    pub(super) fn append_with_limits(
+        &mut self,
+        draft: &EventDraft,
+        limits: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let mut room = std::mem::take(self.room);
+        room.clear();
+        draft.write_body(&mut room, limits);
+        // Everything in it came from text.
+        let body = std::str::from_utf8(&room).unwrap_or_default();
+        let seq = self.append_body(draft, body, limits)?;
+        if room.capacity() <= LARGEST_ROOM {
+            *self.room = room;
+        }
+        Ok(seq)
+    }
+
+    fn append_body(
         &mut self,
         draft: &EventDraft,
         body: &str,
-        limits: impl FnOnce() -> Option<serde_json::Value>,
+        limits: Option<&str>,
     ) -> Result<i64, StoreError> {
         let prev = self.head.hash;
         let seq = self.head.seq + 1;
@@ -268,7 +292,7 @@ impl<'c> Tx<'c> {
         *self.written += body.len();
         if self.events.receiver_count() > 0 {
             let mut draft = draft.clone().with_values();
-            if let Some(limits) = limits() {
+            if let Some(limits) = limits.and_then(|text| serde_json::from_str(text).ok()) {
                 draft.limits = Some(limits);
             }
             self.committed.push(Arc::new(Event {
@@ -393,6 +417,7 @@ impl Writer {
             version: None,
             head: Head { seq: 0, hash: chain::GENESIS, moved: false },
             written: 0,
+            room: Vec::new(),
             shared,
             events,
         };
