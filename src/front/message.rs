@@ -1,6 +1,9 @@
 //! JSON-RPC as MCP uses it: read strictly, written once.
 
-use crate::model::{RpcError, code, json};
+use crate::model::{
+    RpcError, code,
+    json::{self, Root},
+};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -136,27 +139,37 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
         let text = format!("more than {MAX_VALUES} values in one message");
         return Err(RpcError::new(code::INVALID_REQUEST, text));
     }
-    let value = json::parse(bytes)
+    let root = json::parse_members(bytes, &MEMBERS)
         .map_err(|error| RpcError::new(code::PARSE_ERROR, format!("not a JSON document: {error}")))?;
-    match value {
-        Value::Array(items) if items.is_empty() => {
+    match root {
+        Root::Object(members) => Ok(Document::One(message(members))),
+        Root::Other(Value::Array(items)) if items.is_empty() => {
             Err(RpcError::new(code::INVALID_REQUEST, "an empty batch"))
         }
-        Value::Array(items) if items.len() > MAX_BATCH => {
+        Root::Other(Value::Array(items)) if items.len() > MAX_BATCH => {
             let text = format!("a batch of {} messages: at most {MAX_BATCH} are read", items.len());
             Err(RpcError::new(code::INVALID_REQUEST, text))
         }
-        Value::Array(items) => Ok(Document::Batch(items.into_iter().map(message).collect())),
-        other => Ok(Document::One(message(other))),
+        Root::Other(Value::Array(items)) => Ok(Document::Batch(items.into_iter().map(one_of_many).collect())),
+        Root::Other(_) => Ok(Document::One(Err(no_object()))),
     }
 }
 
-fn message(value: Value) -> Result<Message, Malformed> {
-    let Value::Object(mut object) = value else {
-        return Err(malformed(None, "a message is a JSON object"));
-    };
-    let version = matches!(object.get("jsonrpc"), Some(Value::String(version)) if version == "2.0");
-    let id = object.swap_remove("id");
+/// The members that a message can have.
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+fn no_object() -> Malformed {
+    malformed(None, "a message is a JSON object")
+}
+
+fn one_of_many(value: Value) -> Result<Message, Malformed> {
+    let Value::Object(mut object) = value else { return Err(no_object()) };
+    message(MEMBERS.map(|name| object.swap_remove(name)))
+}
+
+fn message(members: [Option<Value>; 6]) -> Result<Message, Malformed> {
+    let [version, id, method, params, result, error] = members;
+    let version = matches!(version, Some(Value::String(version)) if version == VERSION);
     let had_id = id.is_some();
     let id = id.and_then(Id::read);
     if !version {
@@ -165,9 +178,9 @@ fn message(value: Value) -> Result<Message, Malformed> {
     if had_id && id.is_none() {
         return Err(malformed(None, "`id` must be a string of at most 512 bytes or an integer"));
     }
-    match (object.swap_remove("method"), id) {
+    match (method, id) {
         (Some(Value::String(method)), id) => {
-            let params = match object.swap_remove("params") {
+            let params = match params {
                 None => Map::new(),
                 Some(Value::Object(params)) => params,
                 Some(_) => return Err(malformed(id, "`params` must be an object")),
@@ -178,7 +191,7 @@ fn message(value: Value) -> Result<Message, Malformed> {
             })
         }
         (Some(_), id) => Err(malformed(id, "`method` must be a string")),
-        (None, Some(id)) => match (object.swap_remove("result"), object.swap_remove("error")) {
+        (None, Some(id)) => match (result, error) {
             (Some(result), None) => Ok(Message::Response(Response { id, outcome: Ok(result) })),
             (None, Some(error)) => match serde_json::from_value::<RpcError>(error) {
                 Ok(error) => Ok(Message::Response(Response { id, outcome: Err(error) })),

@@ -4,7 +4,7 @@
 use super::text;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 /// The deepest nesting that is read; a document below it costs bounded stack.
 pub const MAX_DEPTH: usize = 96;
@@ -19,6 +19,84 @@ pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
+}
+
+/// The root of a document whose members are known by name.
+#[derive(Debug)]
+pub enum Root<const N: usize> {
+    /// An object's members, in the order in which they were asked for.
+    Object([Option<Value>; N]),
+    /// What is no object.
+    Other(Value),
+}
+
+/// Reads one JSON document as [`parse`] does. Of an object the named members are kept, and all others are read, held
+/// to the same rules, and forgotten.
+pub fn parse_members<const N: usize>(bytes: &[u8], names: &[&str; N]) -> Result<Root<N>, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let root = Members(names).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(root)
+}
+
+struct Members<'n, const N: usize>(&'n [&'n str; N]);
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Members<'_, N> {
+    type Value = Root<N>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+    type Value = Root<N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Root::Other(Value::Null))
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Root::Other(Value::Bool(value)))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Root::Other(Value::String(value.to_owned())))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Strict { depth: 0 }.visit_seq(seq).map(Root::Other)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let inner = Strict { depth: 1 };
+        let mut members = [const { None }; N];
+        let mut others = HashSet::new();
+        while let Some(key) = access.next_key_seed(Key)? {
+            if key == NUMBER_TOKEN {
+                return number(access).map(Root::Other);
+            }
+            let place = self.0.iter().position(|name| key == *name);
+            let value = access.next_value_seed(inner)?;
+            let again = match place.and_then(|place| members.get_mut(place)) {
+                Some(member) => member.replace(value).is_some(),
+                None => !others.insert(key.clone()),
+            };
+            if again {
+                return Err(duplicate(&key));
+            }
+        }
+        Ok(Root::Object(members))
+    }
+}
+
+/// What serde_json hands over as an object with one member.
+fn number<'de, A: MapAccess<'de>>(mut access: A) -> Result<Value, A::Error> {
+    let digits: String = access.next_value()?;
+    digits.parse().map(Value::Number).map_err(|_| A::Error::custom("not a number"))
+}
+
+fn duplicate<E: serde::de::Error>(key: &str) -> E {
+    let name: String = key.chars().take(64).collect();
+    E::custom(format_args!("duplicate key `{name}`"))
 }
 
 #[derive(Clone, Copy)]
@@ -73,9 +151,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut map = Map::new();
         while let Some(key) = access.next_key_seed(Key)? {
             if key == NUMBER_TOKEN {
-                let digits: String = access.next_value()?;
-                let number = digits.parse::<Number>().map_err(|_| A::Error::custom("not a number"))?;
-                return Ok(Value::Number(number));
+                return number(access);
             }
             let value = access.next_value_seed(inner)?;
             match map.entry(key.into_owned()) {
@@ -83,8 +159,7 @@ impl<'de> Visitor<'de> for Strict {
                     slot.insert(value);
                 }
                 serde_json::map::Entry::Occupied(slot) => {
-                    let name: String = slot.key().chars().take(64).collect();
-                    return Err(A::Error::custom(format_args!("duplicate key `{name}`")));
+                    return Err(duplicate(slot.key()));
                 }
             }
         }
@@ -285,6 +360,50 @@ mod tests {
             parse(br#"{"b":1,"a":[1.50,null,true,"x"]}"#).unwrap().to_string(),
             r#"{"b":1,"a":[1.50,null,true,"x"]}"#
         );
+    }
+
+    #[test]
+    fn members_are_read_as_strictly_as_whole_documents() {
+        let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        let at_the_limit = format!(r#"{{"x":{}1{}}}"#, "[".repeat(MAX_DEPTH - 1), "]".repeat(MAX_DEPTH - 1));
+        let documents = [
+            r#"{"a":1,"b":"two","x":[{"y":1.50}]}"#,
+            r#"{"b":null}"#,
+            r#"{"\u0061":1}"#,
+            "{}",
+            "[1,{\"a\":2}]",
+            "7",
+            "12345678901234567890.5",
+            "\"text\"",
+            "null",
+            "true",
+            &at_the_limit,
+            &deep,
+            r#"{"a":1,"a":2}"#,
+            r#"{"x":1,"y":2,"x":3}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"x":{"y":1,"y":2}}"#,
+            r#"{"a":{"y":1,"y":2}}"#,
+            r#"{"a":1} 2"#,
+            r#"{"a":1"#,
+            r#"{"x":}"#,
+            "",
+            "nonsense",
+        ];
+        for text in documents {
+            let members = parse_members(text.as_bytes(), &["a", "b"]);
+            match parse(text.as_bytes()) {
+                Ok(Value::Object(mut whole)) => {
+                    let Ok(Root::Object(members)) = members else { panic!("{text}: {members:?}") };
+                    assert_eq!(members, ["a", "b"].map(|name| whole.swap_remove(name)), "{text}");
+                }
+                Ok(whole) => {
+                    let Ok(Root::Other(other)) = members else { panic!("{text}: {members:?}") };
+                    assert_eq!(other, whole);
+                }
+                Err(error) => assert_eq!(members.unwrap_err().to_string(), error.to_string(), "{text}"),
+            }
+        }
     }
 
     /// Vectors of RFC 8785, appendix B and section 3.2.3.
