@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 /// The right to make one call, made by admission and consumed by dispatch.
 #[must_use = "an admitted call must be dispatched, or settled as not sent"]
 pub(crate) struct Permit {
-    decided: Decided,
+    decided: Box<Decided>,
     upstream: Arc<dyn Upstream>,
     in_force: Arc<InForce>,
     strict: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Permit {
 
 /// What a permit holds.
 pub(super) struct Permitted {
-    pub(super) decided: Decided,
+    pub(super) decided: Box<Decided>,
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) in_force: Arc<InForce>,
     /// A strict budget counts the call: its result is cut at what was reserved.
@@ -68,7 +68,7 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
-        decided: Decided,
+        decided: Box<Decided>,
         approval: Option<ApprovalRecord>,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
@@ -108,7 +108,7 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         upstream: Arc<dyn Upstream>,
-        mut decided: Decided,
+        mut decided: Box<Decided>,
         approval: Option<ApprovalRecord>,
         start: Option<EventDraft>,
         mut event: EventDraft,

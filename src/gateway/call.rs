@@ -231,7 +231,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         request: &Request,
         arguments: Arc<Value>,
-    ) -> Result<Decided, Stop> {
+    ) -> Result<Box<Decided>, Stop> {
         let view = self.view(in_force, &request.principal).ok_or(Stop::Unknown)?;
         let mut name = request.name.clone();
         let mut arguments = arguments;
@@ -291,7 +291,8 @@ impl Gateway {
                     }
                     arguments = Arc::new(changed);
                 }
-                Ok(None) => return Ok(Decided { prepared, verdict, original, applied }),
+                // It is passed on a few times, and large.
+                Ok(None) => return Ok(Box::new(Decided { prepared, verdict, original, applied })),
             }
         }
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");

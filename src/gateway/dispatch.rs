@@ -67,14 +67,14 @@ impl Gateway {
         request: &Request,
         decided: &Decided,
         asking: &mut Asking,
-    ) -> Outgoing {
+    ) -> Box<Outgoing> {
         let mut side_effect =
             draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
         let (policy, rule, _) = decided.says();
         side_effect.policy_id = Some(policy.clone());
         side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
-        Outgoing {
+        Box::new(Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
             principal: request.principal.clone(),
@@ -88,21 +88,21 @@ impl Gateway {
             side_effect,
             continuation: asking.upstream_continuation(),
             bound: Self::state_binding(request, decided),
-        }
+        })
     }
 
     /// Makes the call and settles it, to its end; `gone` says that the caller no longer waits.
     pub(crate) async fn dispatch(
         &self,
         permit: Permit,
-        outgoing: Outgoing,
+        outgoing: Box<Outgoing>,
         seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
         let Permitted { decided, upstream, in_force, strict } = permit.consume();
         let trace_id = outgoing.trace_id;
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
-        let Decided { prepared, verdict, .. } = decided;
+        let Decided { prepared, verdict, .. } = *decided;
         let constraints = verdict.constraints;
         let was_changed = changed.is_some();
         let started = self.0.clock.monotonic();
@@ -120,7 +120,7 @@ impl Gateway {
             mut side_effect,
             continuation,
             bound,
-        } = outgoing;
+        } = *outgoing;
         let Prepared { target, arguments, facts, recorded, towards, estimate, tokenizer, tool_price, .. } =
             prepared;
         // Both may share the arguments, which go on alone.
