@@ -212,7 +212,7 @@ impl Gateway {
                 self.scope_values(&in_force, &principal, &target, argument, known, result);
             }
             self.0.catalog.load().alias_links(target.upstream(), result);
-            if client.era() == Era::Legacy && upstream.state().borrow().era == Some(Era::Modern) {
+            if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
                 strip_modern(result);
             }
             cut = self.limit_result(
@@ -369,7 +369,7 @@ impl Gateway {
         relay: Arc<Relay>,
         bound: &[u8],
     ) -> Ending {
-        let modern = upstream.state().borrow().era == Some(Era::Modern);
+        let modern = upstream.era() == Some(Era::Modern);
         let (mut responses, mut state) = if modern { continuation } else { (None, None) };
         if let Some(responses) = &responses {
             relay.asked().lock().brought(responses);

@@ -16,7 +16,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// What stays the same over all evaluations of one call.
 pub(crate) struct Request {
@@ -196,7 +196,7 @@ impl Inner {
     ) -> Result<Prepared, Stop> {
         let policies = &in_force.policies;
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
-        let (workflow, workflow_refused) = workflow_of(policies.authority.workflows.values(), agent, request);
+        let (workflow, workflow_refused) = workflow_of(&policies.authority.workflows, agent, request);
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
         let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
         let violations = match &target {
@@ -325,7 +325,7 @@ impl Inner {
 /// The workflow a call runs in, or the name it may not use. A name that is allowed but unknown cannot be: the bundle
 /// was checked.
 fn workflow_of<'w>(
-    mut known: impl Iterator<Item = &'w Workflow>,
+    known: &'w BTreeMap<WorkflowId, Workflow>,
     agent: &Agent,
     request: &Request,
 ) -> (Option<&'w Workflow>, Option<Arc<str>>) {
@@ -335,14 +335,14 @@ fn workflow_of<'w>(
             if !allowed {
                 return (None, Some(cut(named, LONGEST_NAME).into()));
             }
-            WorkflowId::from(named.as_str())
+            named.as_str()
         }
         None => match &agent.workflow {
-            Some(default) => default.clone(),
+            Some(default) => default.as_str(),
             None => return (None, None),
         },
     };
-    (known.find(|w| w.id == wanted), None)
+    (known.get(wanted), None)
 }
 
 fn find(
@@ -412,7 +412,10 @@ pub(crate) fn draft(
     now: Timestamp,
 ) -> EventDraft {
     let mut event = EventDraft::system(event_type, now);
-    let role = in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.clone());
+    let role = match prepared {
+        Some(prepared) => Some(prepared.facts.agent.role.clone()),
+        None => in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.clone()),
+    };
     event.actor = Actor { kind: "agent".into(), role: role.filter(|r| !r.is_empty()) };
     event.trace_id = Some(request.trace_id);
     event.agent_id = Some(request.agent.clone());

@@ -547,6 +547,10 @@ impl Upstream for Server {
         self.state.subscribe()
     }
 
+    fn era(&self) -> Option<Era> {
+        self.state.borrow().era
+    }
+
     fn updates(&self) -> broadcast::Receiver<ResourceUpdate> {
         self.updates.subscribe()
     }

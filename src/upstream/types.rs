@@ -160,6 +160,10 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<Value, UpstreamError>>;
     /// Its state, and every later one.
     fn state(&self) -> tokio::sync::watch::Receiver<Arc<UpstreamState>>;
+    /// The era that its state names.
+    fn era(&self) -> Option<Era> {
+        self.state().borrow().era
+    }
     /// Resources that changed, of those that were asked for with [`Upstream::watch_resource`].
     fn updates(&self) -> tokio::sync::broadcast::Receiver<ResourceUpdate> {
         tokio::sync::broadcast::channel(1).1

@@ -1,8 +1,8 @@
 //! Reading a request's body within bounds of size, time and memory shared by all.
 
 use super::{Limits, standing::Standing};
-use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,8 +34,8 @@ pub(super) struct Weight {
 }
 
 /// Reads a whole body.
-pub(super) async fn read(
-    mut body: Body,
+pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
+    mut body: B,
     limits: &Limits,
     standing: &Standing,
     shared: &Arc<Semaphore>,
@@ -104,7 +104,7 @@ async fn weigh(
     Ok(Weight { _own: Some(own), _shared: Some(shared) })
 }
 
-async fn drain(mut body: Body) {
+async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let mut left = DRAIN_BYTES;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {

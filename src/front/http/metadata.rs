@@ -3,8 +3,8 @@
 
 use super::{Front, reply};
 use crate::{config::Config, model::code};
-use axum::{extract::Request, response::Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde_json::json;
 
 /// RFC 9728, section 3.
@@ -59,7 +59,7 @@ impl Protected {
 }
 
 /// The `Host` of a request that was let in, or the authority of its target.
-pub(super) fn host_of(request: &Request) -> Option<String> {
+pub(super) fn host_of<B>(request: &Request<B>) -> Option<String> {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).map(str::to_owned)
 }
@@ -92,7 +92,7 @@ pub(super) fn is_at(path: &str) -> bool {
 }
 
 /// Serves the metadata. It is public: a page of any origin may read it, and no credential is looked at.
-pub(super) fn show(front: &Front, request: &Request) -> Response {
+pub(super) fn show<B>(front: &Front, request: &Request<B>) -> Response {
     let settings = front.settings();
     // Only whose the request is for matters here, not which page sent it.
     let mut of_whom = HeaderMap::new();

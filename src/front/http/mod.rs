@@ -39,18 +39,15 @@ use crate::{
     model::code,
 };
 use arc_swap::ArcSwap;
-use axum::{
-    extract::{ConnectInfo, Request},
-    response::Response,
-};
+use axum::response::Response;
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body::Body;
 use serde_json::{Map, Value};
 use std::{
-    convert::Infallible,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 use tokio::sync::Semaphore;
@@ -245,31 +242,39 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-impl tower::Service<Request> for Endpoint {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let front = Arc::clone(&self.0);
-        Box::pin(async move {
-            let path = request.uri().path();
-            Ok(if path == PATH {
-                enter(&front, request).await
-            } else if metadata::is_at(path) {
-                metadata::show(&front, &request)
-            } else {
-                reply::empty(StatusCode::NOT_FOUND)
-            })
-        })
+impl Endpoint {
+    /// Answers one request of this peer.
+    pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        let path = request.uri().path();
+        if path == PATH {
+            enter(&self.0, peer, request).await
+        } else if metadata::is_at(path) {
+            metadata::show(&self.0, &request)
+        } else {
+            reply::empty(StatusCode::NOT_FOUND)
+        }
     }
 }
 
-async fn enter(front: &Arc<Front>, request: Request) -> Response {
+impl Site for Endpoint {
+    fn answer(
+        &self,
+        peer: SocketAddr,
+        request: Request<hyper::body::Incoming>,
+    ) -> BoxFuture<'static, Response> {
+        let endpoint = self.clone();
+        // A connection that waits for a request holds no room for it.
+        Box::pin(async move { endpoint.answer(peer.ip(), request).await })
+    }
+}
+
+async fn enter<B>(front: &Arc<Front>, peer: IpAddr, request: Request<B>) -> Response
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+{
     let settings = front.settings();
     let origin = match settings.doors.check(request.uri(), request.headers()) {
         Ok(origin) => origin.cloned(),
@@ -277,7 +282,7 @@ async fn enter(front: &Arc<Front>, request: Request) -> Response {
             return reply::error(StatusCode::FORBIDDEN, code::INVALID_REQUEST, turned.to_string());
         }
     };
-    let mut response = front.admit(&settings, request, origin.is_some()).await;
+    let mut response = front.admit(&settings, peer, request, origin.is_some()).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -309,14 +314,21 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 impl Front {
-    async fn admit(self: &Arc<Self>, settings: &Settings, request: Request, from_page: bool) -> Response {
+    async fn admit<B>(
+        self: &Arc<Self>,
+        settings: &Settings,
+        peer: IpAddr,
+        request: Request<B>,
+        from_page: bool,
+    ) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
         match *request.method() {
             Method::POST | Method::GET | Method::DELETE => {}
             Method::OPTIONS if from_page => return preflight(),
             _ => return not_allowed("POST, GET, DELETE"),
         }
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
         let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let mut known = self.core.service.authenticate(peer, authorization);
         if let (Err(AuthError::Unverified), Some(authorization)) = (&known, authorization) {

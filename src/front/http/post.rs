@@ -24,6 +24,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::StreamExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body;
 use serde_json::{Map, Value};
 use std::sync::{Arc, atomic::Ordering};
 
@@ -37,14 +38,17 @@ struct Held {
 }
 
 /// Reads a POST and replies.
-pub(super) async fn post(
+pub(super) async fn post<B>(
     front: &Arc<Front>,
     settings: &Settings,
     principal: Principal,
     standing: &Arc<Standing>,
     slot: Slot,
-    request: axum::extract::Request,
-) -> Response {
+    request: http::Request<B>,
+) -> Response
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+{
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
         let text = "`Content-Type` must be `application/json`";

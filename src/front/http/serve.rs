@@ -1,11 +1,10 @@
 //! A listener for both of the gateway's ports: TLS, HTTP/1.1 and HTTP/2, and patience within bounds.
 
 use super::lanes::Lanes;
-use axum::{
-    body::Body,
-    extract::{ConnectInfo, Request},
-    response::Response,
-};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -45,17 +44,17 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What answers requests: an axum router, or a service that needs none.
-pub trait Site:
-    tower::Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
+pub trait Site: Clone + Send + 'static {
+    /// Answers one request of this peer.
+    fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> BoxFuture<'static, Response>;
 }
 
-impl<S> Site for S where
-    S: tower::Service<Request, Response = Response, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static
-{
+impl Site for Router {
+    fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> BoxFuture<'static, Response> {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        self.clone().oneshot(request).map(|Ok(response)| response).boxed()
+    }
 }
 
 /// Serves until `shutdown`, then lets what is in flight finish; a caller that will not wait drops the future.
@@ -151,11 +150,7 @@ async fn speak<IO, S: Site>(io: IO, peer: SocketAddr, site: S, shutdown: Cancell
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        site.clone().oneshot(request)
-    });
+    let service = service_fn(move |request| site.answer(peer, request).map(Ok::<_, Infallible>));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
     builder
