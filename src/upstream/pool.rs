@@ -59,8 +59,8 @@ impl Pool {
     ) -> Option<(Lease, Option<Arc<Slot>>)> {
         let caller = match isolation {
             Isolation::Session => caller.clone(),
-            Isolation::Agent => CallerKey { agent: caller.agent.clone(), session: "".into() },
-            Isolation::Shared => CallerKey { agent: "".into(), session: "".into() },
+            Isolation::Agent => CallerKey { agent: caller.agent.clone(), session: Arc::default() },
+            Isolation::Shared => CallerKey { agent: Arc::<str>::default().into(), session: Arc::default() },
         };
         let key = (caller, era);
         let mut slots = self.slots.lock();

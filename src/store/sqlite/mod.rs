@@ -37,12 +37,14 @@ use queue::Queue;
 use readers::Readers;
 use rusqlite::Connection;
 use std::{
+    future::poll_fn,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
+    task::Poll,
     thread::JoinHandle,
 };
 use tokio::sync::{broadcast, watch as signal};
@@ -334,7 +336,7 @@ impl Store for SqliteStore {
             sent?;
             if self.leads {
                 // Those that are ready on this thread come along.
-                tokio::task::yield_now().await;
+                others_first().await;
                 if answer.is_empty() {
                     writer::lead(&self.queue, &self.desk);
                 }
@@ -443,4 +445,17 @@ impl Store for SqliteStore {
     fn close(&self) -> BoxFuture<'_, ()> {
         self.shut().boxed()
     }
+}
+/// Gives its turn away once. tokio's own wakes the task later, too, where it has been woken and gone on meanwhile, and a
+/// call's task mostly has been.
+async fn others_first() {
+    let mut been = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut been, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

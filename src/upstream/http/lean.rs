@@ -1,6 +1,7 @@
 //! Connections over plain HTTP/1.1, each driven by whoever waits for its answer: no task stands between a call and its
 //! socket. What needs TLS, and with it perhaps HTTP/2, goes through hyper's own pool.
 
+use super::within::Within;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
@@ -71,14 +72,32 @@ pub(super) struct Idle {
 pub(super) struct Line {
     sender: SendRequest<Full<Bytes>>,
     driver: Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    /// Driver, request and body wake each other.
+    within: Within,
     ended: bool,
 }
 
 impl Line {
     /// Reads and writes what can be.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ended, the request on it tells.
-        self.ended = self.ended || Pin::new(&mut self.driver).poll(cx).is_ready();
+        match self.drive_with(cx, |_| Poll::Pending) {
+            // Nothing comes of it but what it leaves behind.
+            Poll::Ready(()) | Poll::Pending => {}
+        }
+    }
+
+    /// The same, and what goes on with what was read.
+    fn drive_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut on: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let Self { driver, within, ended, .. } = self;
+        within.poll(cx, |cx| {
+            // How it ended, the request on it tells.
+            *ended = *ended || Pin::new(&mut *driver).poll(cx).is_ready();
+            on(cx)
+        })
     }
 
     fn is_usable(&self) -> bool {
@@ -104,12 +123,8 @@ impl Lean {
                 Some(line) if tries < TRIES => line,
                 Some(_) | None => self.connect(host).await?,
             };
-            let mut answer = pin!(line.sender.try_send_request(request));
-            let answered = poll_fn(|cx| {
-                line.ended = line.ended || Pin::new(&mut line.driver).poll(cx).is_ready();
-                answer.as_mut().poll(cx)
-            })
-            .await;
+            let mut answer = pin!(line.within.before_poll(|| line.sender.try_send_request(request)));
+            let answered = poll_fn(|cx| line.drive_with(cx, |cx| answer.as_mut().poll(cx))).await;
             match answered {
                 Ok(response) => {
                     let lease = Some(Box::new(Lease { line, idle: Arc::downgrade(&self.idle) }));
@@ -150,7 +165,7 @@ impl Lean {
         let stream = stream.map_err(|error| SendError::NotSent(Box::new(error)))?;
         let (sender, driver) =
             http1::handshake(stream).await.map_err(|error| SendError::NotSent(Box::new(error)))?;
-        Ok(Line { sender, driver, ended: false })
+        Ok(Line { sender, driver, within: Within::new(), ended: false })
     }
 
     /// Closes what has rested too long.
@@ -205,10 +220,10 @@ impl Body for Answer {
         match self.get_mut() {
             Self::Pooled(body) => Pin::new(body).poll_frame(cx),
             Self::Own { body, lease } => {
-                if let Some(lease) = lease {
-                    lease.line.drive(cx);
-                }
-                let polled = Pin::new(&mut *body).poll_frame(cx);
+                let polled = match lease {
+                    Some(lease) => lease.line.drive_with(cx, |cx| Pin::new(&mut *body).poll_frame(cx)),
+                    None => Pin::new(&mut *body).poll_frame(cx),
+                };
                 let over = match &polled {
                     Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
                     Poll::Ready(None) => true,

@@ -7,6 +7,7 @@ mod pool;
 mod reach;
 mod reader;
 mod two_urls;
+mod within;
 
 pub(super) use self::{hear::listen_filter, reach::Means, two_urls::TwoUrls};
 use self::{
@@ -133,7 +134,9 @@ impl Http {
     }
 
     fn session_of(&self, dialect: Dialect, id: Option<HeaderValue>, with_version: bool) -> Arc<Session> {
-        let mut headers = self.reach.headers.clone();
+        // With room for what each request adds, since each begins with a copy.
+        let mut headers = HeaderMap::with_capacity(self.reach.headers.len() + 9);
+        headers.extend(self.reach.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers.insert(header::CONTENT_TYPE, JSON);
         headers.insert(header::ACCEPT, BOTH);
         if with_version && let Ok(version) = HeaderValue::from_str(&dialect.version) {
