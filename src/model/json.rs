@@ -16,7 +16,7 @@ const NUMBER_TOKEN: &str = "$serde_json::private::Number";
 /// anything after the document are errors that name line and column.
 pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut deserializer)?;
+    let value = WHOLE.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
@@ -54,17 +54,26 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Root::Other(Value::Null))
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        WHOLE.visit_unit().map(Root::Other)
     }
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Root::Other(Value::Bool(value)))
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        WHOLE.visit_bool(value).map(Root::Other)
     }
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Root::Other(Value::String(value.to_owned())))
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
+        WHOLE.visit_i64(value).map(Root::Other)
+    }
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
+        WHOLE.visit_u64(value).map(Root::Other)
+    }
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Self::Value, E> {
+        WHOLE.visit_f64(value).map(Root::Other)
+    }
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
+        WHOLE.visit_str(value).map(Root::Other)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        Strict { depth: 0 }.visit_seq(seq).map(Root::Other)
+        WHOLE.visit_seq(seq).map(Root::Other)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let inner = Strict { depth: 1 };
@@ -98,6 +107,9 @@ fn duplicate<E: serde::de::Error>(key: &str) -> E {
     let name: String = key.chars().take(64).collect();
     E::custom(format_args!("duplicate key `{name}`"))
 }
+
+/// A whole document.
+const WHOLE: Strict = Strict { depth: 0 };
 
 #[derive(Clone, Copy)]
 struct Strict {
@@ -373,6 +385,8 @@ mod tests {
             "{}",
             "[1,{\"a\":2}]",
             "7",
+            "-7",
+            "1e3",
             "12345678901234567890.5",
             "\"text\"",
             "null",
