@@ -2,8 +2,8 @@
 //! `prev_hash` is 64 lowercase hex digits (64 zeros before the first record), `seq` is decimal from 1
 //! without gaps, and `body` is the stored text of the event, byte for byte.
 
+use crate::model::text;
 use sha2::{Digest as _, Sha256};
-use std::io::Write as _;
 
 /// A SHA-256.
 pub type Hash = [u8; 32];
@@ -21,19 +21,12 @@ pub fn link(prev: &Hash, seq: i64, body: &str) -> Hash {
     let mut hasher = Sha256::new();
     hasher.update(head);
     hasher.update(b"\n");
-    hasher.update(decimal(seq, &mut [0; 20]));
+    let mut decimal = Vec::with_capacity(20);
+    text::integer(&mut decimal, seq);
+    hasher.update(decimal);
     hasher.update(b"\n");
     hasher.update(body);
     hasher.finalize().into()
-}
-
-/// A number in decimal.
-fn decimal(number: i64, room: &mut [u8; 20]) -> &[u8] {
-    let mut left = &mut room[..];
-    // Every i64 has at most 20 characters.
-    write!(left, "{number}").unwrap_or_default();
-    let unused = left.len();
-    room.get(..room.len() - unused).unwrap_or_default()
 }
 
 /// 64 lowercase hex digits.
@@ -62,6 +55,5 @@ mod tests {
         assert_eq!(to_hex(&base), hex::encode(by_hand));
         assert_eq!(from_hex(&to_hex(&base)), Some(base));
         assert_eq!(from_hex("zz"), None);
-        assert_eq!(decimal(i64::MIN, &mut [0; 20]), i64::MIN.to_string().as_bytes());
     }
 }
