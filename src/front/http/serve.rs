@@ -163,7 +163,7 @@ where
         .max_send_buf_size(64 * 1024)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
-    let io = TokioIo::new(Patient { io, stalled: Box::pin(sleep(WRITE_TIME)), waiting: false });
+    let io = TokioIo::new(Patient::new(io, HEAD_TIME));
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         biased;
@@ -213,14 +213,34 @@ impl Drop for Entry {
     }
 }
 
-/// A connection that fails where its peer takes nothing for [`WRITE_TIME`].
+/// How an HTTP/2 connection begins (RFC 9113, section 3.4). hyper reads so far as the first bytes are these, without a
+/// limit of its own on the time.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that fails where its peer takes nothing for [`WRITE_TIME`], or does not say within [`HEAD_TIME`] which
+/// HTTP it speaks.
 struct Patient<IO> {
     io: IO,
     stalled: Pin<Box<Sleep>>,
     waiting: bool,
+    /// What has come of [`PREFACE`], while it may be one.
+    opening: Option<usize>,
 }
 
 impl<IO: Unpin> Patient<IO> {
+    fn new(io: IO, opening: Duration) -> Self {
+        Self { io, stalled: Box::pin(sleep(opening)), waiting: false, opening: Some(0) }
+    }
+
+    /// Looks at the first bytes.
+    fn opened(&mut self, bytes: &[u8]) {
+        let Some(had) = self.opening else { return };
+        let rest = PREFACE.get(had..).unwrap_or_default();
+        let same = rest.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        let undecided = same == bytes.len() && same < rest.len();
+        self.opening = undecided.then_some(had + same);
+    }
+
     fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.waiting = false;
@@ -243,7 +263,16 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        if self.opening.is_none() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.opened(buf.filled().get(before..).unwrap_or_default());
+        if outcome.is_pending() && self.stalled.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        outcome
     }
 }
 
@@ -270,5 +299,68 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_shutdown(cx);
         self.watch(cx, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    /// Whoever does not say which HTTP it speaks is not waited for; whoever has said so may take its time.
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_is_given_up() {
+        let long = Duration::from_secs(3600);
+        let short = Duration::from_millis(1);
+        let half = PREFACE.get(..14).unwrap();
+        for start in [&b""[..], b"P", b"PRI", half] {
+            let (mut peer, here) = duplex(1024);
+            let mut patient = Patient::new(here, short);
+            peer.write_all(start).await.unwrap();
+            let mut got = Vec::new();
+            let error = patient.read_to_end(&mut got).await.unwrap_err();
+            assert_eq!((error.kind(), &got[..]), (io::ErrorKind::TimedOut, start));
+        }
+        for start in [&b"G"[..], b"PO", b"PRI * HTTP/1.1", PREFACE, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"] {
+            let (mut peer, here) = duplex(1024);
+            let mut patient = Patient::new(here, long);
+            // However it comes in.
+            for byte in start {
+                assert!(patient.opening.is_some_and(|had| PREFACE.starts_with(start.get(..had).unwrap())));
+                peer.write_all(&[*byte]).await.unwrap();
+                patient.read_u8().await.unwrap();
+                if patient.opening.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(patient.opening, None, "{start:?}");
+        }
+    }
+
+    /// The whole way: a request that is answered late is answered.
+    #[tokio::test]
+    async fn a_late_answer_comes_all_the_same() {
+        #[derive(Clone)]
+        struct Late(CancellationToken);
+        impl Site for Late {
+            fn answer(&self, _: SocketAddr, _: Request<Incoming>) -> BoxFuture<'static, Response> {
+                let told = self.0.clone();
+                async move {
+                    told.cancelled().await;
+                    Response::new(Body::from("late"))
+                }
+                .boxed()
+            }
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (told, end) = (CancellationToken::new(), CancellationToken::new());
+        let (mut peer, here) = duplex(4096);
+        let served = tokio::spawn(speak(here, address, Late(told.clone()), end.clone()));
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        told.cancel();
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("late"), "{answer}");
+        served.await.unwrap();
     }
 }
