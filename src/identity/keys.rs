@@ -131,7 +131,7 @@ pub(super) struct Keys {
     clock: Arc<dyn Clock>,
     outbound: Outbound,
     held: ArcSwapOption<Held>,
-    /// Who reads them, and when that was last tried.
+    /// Who reads them, and when the last attempt ended.
     turn: tokio::sync::Mutex<Option<(Arc<JwtConfig>, Duration, String)>>,
 }
 
@@ -169,7 +169,12 @@ impl Keys {
         if let Some(found) = self.good(rules, kid) {
             return Ok(found);
         }
-        let mut turn = self.turn.lock().await;
+        // Where the issuer is slow, only one waits for it: the others go on with what is known.
+        let mut turn = match (self.turn.try_lock(), self.usable(rules).filter(|held| held.set.has(kid))) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(held)) => return Ok((held.set.clone(), held.generation)),
+            (Err(_), None) => self.turn.lock().await,
+        };
         // Somebody else may have read them meanwhile.
         if let Some(found) = self.good(rules, kid) {
             return Ok(found);
@@ -181,15 +186,21 @@ impl Keys {
             None => {
                 let read = self.read(rules).await;
                 let why = read.err().unwrap_or_default();
-                *turn = Some((rules.clone(), now, why.clone()));
+                // The pause begins when the attempt ends, or those who waited for it would each make another.
+                *turn = Some((rules.clone(), self.clock.monotonic(), why.clone()));
                 why
             }
         };
         // An unknown key among good ones is a bad token and not a failure; so are old keys, for a while.
-        match self.held.load_full().filter(|held| held.is_for(rules) && self.age(held) < USABLE) {
+        match self.usable(rules) {
             Some(held) => Ok((held.set.clone(), held.generation)),
             None => Err(failed),
         }
+    }
+
+    /// What is held, where it still counts.
+    fn usable(&self, rules: &Arc<JwtConfig>) -> Option<Arc<Held>> {
+        self.held.load_full().filter(|held| held.is_for(rules) && self.age(held) < USABLE)
     }
 
     fn good(&self, rules: &Arc<JwtConfig>, kid: Option<&str>) -> Option<(Arc<KeySet>, u64)> {
