@@ -34,16 +34,17 @@ pub(super) fn check(loaded: &Loaded) -> Problems {
             }
         }).collect::<Vec<_>>()
     });
-    let anonymous =
-        loaded.config.auth.anonymous_agent.as_ref().filter(|_| !gateway.listen.ip().is_loopback());
+    let reachable = !gateway.listen.ip().is_loopback() || gateway.behind_tls_proxy;
+    let anonymous = loaded.config.auth.anonymous_agent.as_ref().filter(|_| reachable);
     let anonymous = anonymous.map(|agent| Problem {
         place: Place { file: loaded.config.path.display().to_string(), line: 0, column: 0 },
         severity: Severity::Error,
         message: format!(
-            "anyone could act as `{agent}`: the listener at `{}` is not loopback",
+            "anyone could act as `{agent}`: the listener at `{}` can be reached from other machines",
             gateway.listen
         ),
-        expected: "no anonymous_agent, or a restart with a loopback address".to_owned(),
+        expected: "no anonymous_agent, or a restart with a loopback address without behind_tls_proxy"
+            .to_owned(),
     });
     Problems(problems.chain(anonymous).collect())
 }
@@ -95,6 +96,10 @@ mod tests {
         loaded.config.auth.anonymous_agent = Some("demo-agent".into());
         assert!(super::check(&loaded).0.is_empty());
         loaded.config.gateway.listen = "0.0.0.0:8787".parse().unwrap();
+        let problems = super::check(&loaded);
+        assert!(problems.to_string().contains("anyone could act as `demo-agent`"), "{problems:?}");
+        loaded.config.gateway.listen = "127.0.0.1:8787".parse().unwrap();
+        loaded.config.gateway.behind_tls_proxy = true;
         let problems = super::check(&loaded);
         assert!(problems.to_string().contains("anyone could act as `demo-agent`"), "{problems:?}");
         check("[gateway]\n", "[gateway]\nbehind_tls_proxy = true\n", &everybody);
