@@ -4,6 +4,7 @@
 use crate::{
     model::{Decision, MicroUsd},
     policy::{ApprovalRule, Approver, Constraints, Policy, Remediation, Rule, RuleOutcome},
+    redaction::is_hidden,
 };
 use std::{fmt::Write as _, time::Duration};
 
@@ -16,12 +17,9 @@ const LONGEST_PURPOSE: usize = 200;
 pub(super) fn plain(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().take(LONGEST) {
-        let hidden = c.is_control()
-            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
         match c {
             '`' => out.push('\''),
-            c if hidden => out.extend(c.escape_unicode()),
+            c if is_hidden(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }

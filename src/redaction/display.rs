@@ -77,6 +77,30 @@ mod tests {
         check("", 0, "");
     }
 
+    /// SPEC 6: the inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.
+    #[test]
+    fn the_inbox_has_the_same_list() {
+        let page = include_str!("../front/admin/page/page.js");
+        let (_, list) = page.split_once("const HIDDEN =\n  /[").unwrap();
+        let (list, _) = list.split_once("]/u;").unwrap();
+        let mut marked = std::collections::BTreeSet::new();
+        let mut from = None;
+        for part in list.split("\\u{").skip(1) {
+            let (code, after) = part.split_once('}').unwrap();
+            let code = u32::from_str_radix(code, 16).unwrap();
+            let first = from.take().unwrap_or(code);
+            match after {
+                "-" => from = Some(code),
+                "" => marked.extend((first..=code).filter_map(char::from_u32)),
+                other => panic!("{other:?}"),
+            }
+        }
+        for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let hidden = is_hidden(c) && !matches!(c, '\n' | '\t');
+            assert_eq!(marked.contains(&c), hidden, "{c:?}");
+        }
+    }
+
     #[test]
     fn whatever_comes_in_only_visible_characters_come_out() {
         for code in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {

@@ -33,7 +33,38 @@ function el(tag, attributes, ...children) {
   return node;
 }
 
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/u;
+// Numbers keep their digits: an approver agrees to what is sent, and a double cannot hold every number that JSON can write.
+class Exact {
+  constructor(text) {
+    this.text = text;
+  }
+  toString() {
+    return this.text;
+  }
+}
+
+// A name that nobody else knows, so that no text can pass for a number.
+const EXACT = `number ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+
+function parse(text) {
+  const marked = text.replace(TOKENS, (token) =>
+    token[0] === '"' || String(Number(token)) === token ? token : `{"${EXACT}":"${token}"}`,
+  );
+  return JSON.parse(marked, (_, value) =>
+    value !== null && typeof value === "object" && EXACT in value ? new Exact(value[EXACT]) : value,
+  );
+}
+
+// The same the other way.
+function written(value) {
+  const mark = (_, item) => (item instanceof Exact ? `${EXACT}${item.text}` : item);
+  return JSON.stringify(value, mark).replace(new RegExp(`"${EXACT}([^"]*)"`, "g"), "$1");
+}
+
+// What nobody sees, or what changes how others are shown: the gateway's own list, but for line feeds and tabs.
+const HIDDEN =
+  /[\u{0}-\u{8}\u{b}-\u{1f}\u{7f}-\u{9f}\u{ad}\u{34f}\u{61c}\u{115f}-\u{1160}\u{17b4}-\u{17b5}\u{180b}-\u{180f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{206f}\u{3164}\u{fe00}-\u{fe0f}\u{feff}\u{ffa0}\u{fff0}-\u{fffb}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/u;
 const SPECIAL = new RegExp(`(\\[(?:redacted|hash):[^\\]]*\\]|${HIDDEN.source})`, "u");
 
 // Text as it is, with masks and characters that nobody sees marked.
@@ -52,13 +83,15 @@ function shown(text) {
   return out;
 }
 
+const isTree = (value) => value !== null && typeof value === "object" && !(value instanceof Exact);
+
 function tree(value, depth = 0) {
   const list = el("ul", { class: depth ? "tree" : "tree top" });
   const entries = Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value);
   if (!entries.length) list.append(el("li", {}, Array.isArray(value) ? "[] (empty)" : "{} (empty)"));
   for (const [name, item] of entries) {
     const label = el("span", { class: "name" }, shown(name));
-    if (item !== null && typeof item === "object") {
+    if (isTree(item)) {
       const size = Array.isArray(item) ? `[${item.length}]` : `{${Object.keys(item).length}}`;
       const summary = el("summary", {}, label, ` ${size}`);
       list.append(el("li", {}, el("details", { open: depth < 2 }, summary, tree(item, depth + 1))));
@@ -70,7 +103,7 @@ function tree(value, depth = 0) {
   return list;
 }
 
-const asTree = (value) => (value !== null && typeof value === "object" ? tree(value) : tree({ value }));
+const asTree = (value) => (isTree(value) ? tree(value) : tree({ value }));
 
 function facts(pairs) {
   const list = el("dl", { class: "facts" });
@@ -124,7 +157,7 @@ async function api(path, body) {
   } catch {
     throw new ApiError(0, "The gateway does not answer. Nothing was changed; try again.");
   }
-  const read = await answer.json().catch(() => null);
+  const read = await answer.text().then(parse).catch(() => null);
   if (answer.ok) return read;
   const message = read && read.error ? read.error.message : `HTTP status ${answer.status}`;
   if (answer.status === 401 && state.me) leave("Your key is no longer valid.");
@@ -156,9 +189,10 @@ async function enter() {
 
 // A link from a notification: `#` and the approval.
 async function follow() {
-  const id = decodeURIComponent(location.hash.slice(1));
-  if (!id || !state.me) return;
+  const link = location.hash.slice(1);
+  if (!link || !state.me) return;
   try {
+    const id = decodeURIComponent(link);
     const one = await api(`approvals/${encodeURIComponent(id)}`);
     one.here = one.status !== "pending";
     state.approvals.set(id, one);
@@ -485,7 +519,7 @@ async function readMore(one) {
       el("td", {}, chip(other.status)),
       el("td", {}, when(other.created_at)),
       el("td", {}, shown(last ? last.person : "")),
-      el("td", { class: "text" }, shown(JSON.stringify(other.arguments).slice(0, 160)), last && last.comment ? el("div", {}, shown(last.comment)) : ""),
+      el("td", { class: "text" }, shown(written(other.arguments).slice(0, 160)), last && last.comment ? el("div", {}, shown(last.comment)) : ""),
     );
   });
   return [
@@ -495,7 +529,7 @@ async function readMore(one) {
       : el("p", { class: "soft", id: "similar" }, "No such call of this agent was asked about before."),
     el("h3", {}, "How it was decided"),
     decided ? el("div", { id: "trace" }, asTree(decided.detail)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
-    el("details", {}, el("summary", {}, `The trace ${one.trace_id} (${trace.events.length} events)`), el("table", {}, el("tbody", {}, ...events))),
+    el("details", {}, el("summary", {}, `The trace ${one.trace_id} (${trace.truncated ? "the newest " : ""}${trace.events.length} events)`), el("table", {}, el("tbody", {}, ...events))),
   ];
 }
 
@@ -566,7 +600,7 @@ async function read(reader) {
       const lines = message.split("\n");
       const kind = lines.find((line) => line.startsWith("event: "));
       const data = lines.find((line) => line.startsWith("data: "));
-      if (kind === "event: approval" && data) take(JSON.parse(data.slice(6)));
+      if (kind === "event: approval" && data) take(parse(data.slice(6)));
       if (kind === "event: lagged") await loadPending();
     }
   }
