@@ -145,7 +145,7 @@ impl Approvals {
     /// Tells once of every pending record whose escalation has begun, and of every one that outlasts the SLA of its
     /// workflow. The record's version is what keeps two processes from telling twice.
     pub async fn alert_due(&self, policies: &PolicySet) -> Result<(), DecideError> {
-        let filter = ApprovalFilter { status: vec![ApprovalStatus::Pending], agent: None, limit: 0 };
+        let filter = ApprovalFilter { status: vec![ApprovalStatus::Pending], ..ApprovalFilter::default() };
         let now = self.clock.now();
         for record in self.store.approvals(filter).await? {
             let due = alerts(policies, &record, now);
@@ -183,8 +183,8 @@ impl Approvals {
     pub async fn expire_all_due(&self) -> Result<(), DecideError> {
         let filter = ApprovalFilter {
             status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
-            agent: None,
-            limit: 0,
+            due: Some(self.clock.now()),
+            ..ApprovalFilter::default()
         };
         for record in self.store.approvals(filter).await? {
             self.expire_if_due(record).await?;

@@ -46,7 +46,7 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
                 approvals.expire_all_due().await?;
             }
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let filter = ApprovalFilter { status, agent: None, limit };
+            let filter = ApprovalFilter { status, limit, ..ApprovalFilter::default() };
             let found = approvals.list(filter).await?;
             if json.json {
                 let forms: Vec<Value> = found.iter().map(|r| view::approval(r, policies)).collect();
@@ -79,7 +79,7 @@ async fn watch(
     let mut first = true;
     loop {
         changes.borrow_and_update();
-        let filter = ApprovalFilter { status: Vec::new(), agent: None, limit: WATCHED };
+        let filter = ApprovalFilter { limit: WATCHED, ..ApprovalFilter::default() };
         let mut found = approvals.list(filter).await?;
         found.reverse();
         for record in &found {

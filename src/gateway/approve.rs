@@ -14,7 +14,7 @@ use crate::{
     approval::{DecideError, about, eligible},
     model::{Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId},
     policy::ChannelKind,
-    redaction::display_text,
+    redaction::{cut_value, display_text},
     store::{ApprovalBinding, ApprovalFilter, ApprovalRecord, Asked, Requirement, StoreError},
     upstream::Era,
 };
@@ -23,6 +23,8 @@ use std::{sync::Arc, time::Duration};
 
 /// The most bytes of arguments of a call that is held while its client asks for it as a task.
 const LARGEST_HELD: u64 = 64 * 1024;
+/// The most of a call's arguments that an approval shows, in bytes of JSON. Every list of approvals holds them.
+const MOST_SHOWN: usize = 64 * 1024;
 /// When an agent with too many pending asks may try again.
 const TOO_MANY_WAIT: Duration = Duration::from_secs(60);
 
@@ -212,7 +214,8 @@ impl Gateway {
             capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
             action: prepared.target.action().to_string(),
-            arguments: Value::clone(&prepared.recorded),
+            // The decision's record has them whole, and the binding's digest is of them all.
+            arguments: cut_value(&prepared.recorded, MOST_SHOWN),
             redacted: prepared.redacted,
             policy_id: decided.verdict.policy_id.clone(),
             rule_id: decided.verdict.rule_id.clone(),
@@ -261,7 +264,7 @@ impl Gateway {
         let filter = ApprovalFilter {
             status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
             agent: Some(new.binding.agent.clone()),
-            limit: 0,
+            ..ApprovalFilter::default()
         };
         let same = |old: &ApprovalRecord| {
             let (a, b) = (&old.binding, &new.binding);

@@ -98,7 +98,7 @@ impl Gateway {
         review: &Review,
     ) -> Result<Vec<ApprovalRecord>, DecideError> {
         let Some(known) = in_force.policies.authority.people.get(&person.id) else { return Ok(Vec::new()) };
-        let filter = ApprovalFilter { status: vec![ApprovalStatus::Pending], agent: None, limit: 0 };
+        let filter = ApprovalFilter { status: vec![ApprovalStatus::Pending], ..ApprovalFilter::default() };
         let now = self.0.clock.now();
         let may = |record: &ApprovalRecord| {
             let fresh = !record.answers.iter().any(|answer| answer.person == person.id);

@@ -17,6 +17,7 @@
 //! and what stands in base64 content (`data`, `blob`), whose size is recorded in its place.
 
 mod assign;
+mod cut;
 mod detector;
 mod display;
 mod field;
@@ -34,6 +35,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use cut::cut_value;
 pub use display::{display_text, is_hidden};
 pub use inspected::{Inspected, Place, Towards};
 pub use rules::{DataError, DataRules};

@@ -50,6 +50,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Approvals, newest first.
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>>;
 
+    /// How the newest `limit` approvals stand, newest first.
+    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>>;
+
     /// Replaces status and answers of an approval where its version is still `expected_version`, and writes the events
     /// in the same transaction. `false`: somebody else was first, and nothing was changed.
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool>;

@@ -258,8 +258,21 @@ pub struct ApprovalFilter {
     pub status: Vec<ApprovalStatus>,
     /// Only this agent's.
     pub agent: Option<AgentId>,
+    /// Only those whose expiry is not after this.
+    pub due: Option<Timestamp>,
     /// At most so many; 0: no limit.
     pub limit: usize,
+}
+
+/// How an approval stands, without the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalHead {
+    /// Which.
+    pub id: ApprovalId,
+    /// Grows with every change but a use.
+    pub version: u64,
+    /// Its state.
+    pub status: ApprovalStatus,
 }
 
 /// Which events.
@@ -295,6 +308,8 @@ pub struct EventQuery {
     pub newest_first: bool,
     /// At most so many; 0: no limit.
     pub limit: usize,
+    /// No more once their bodies are so many bytes together; 0: no limit. One that fits comes in any case.
+    pub most_bytes: usize,
 }
 
 /// One event as an export writes it.

@@ -392,6 +392,7 @@ mod failing {
             approval(id: ApprovalId) -> Option<ApprovalRecord>;
             approval_for(binding: ApprovalBinding, needed: Vec<Requirement>, now: Timestamp) -> Option<ApprovalRecord>;
             approvals(filter: ApprovalFilter) -> Vec<ApprovalRecord>;
+            approval_heads(limit: usize) -> Vec<ApprovalHead>;
             events(query: EventQuery) -> Vec<Event>;
             event_lines(query: EventQuery) -> Vec<EventLine>;
             budget_usage(now: Timestamp) -> Vec<BudgetUsage>;

@@ -1,6 +1,12 @@
 //! `POST approvals/{id}/decision`: the API's channel to the one record of an approval.
 
-use super::{AdminPort, MAX_BODY, State, error::ApiError, params, person::Decider, view};
+use super::{
+    AdminPort, BODY_TIME, MAX_BODY, State,
+    error::ApiError,
+    params::{self, Segment},
+    person::Decider,
+    view,
+};
 use crate::{
     approval::{Answer, MAX_TEXT},
     model::{ApprovalId, json},
@@ -9,11 +15,11 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, Path, RawQuery, Request},
+    extract::{FromRequest, RawQuery, Request},
     http::{HeaderMap, StatusCode},
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The page says with it that a person looked at the approval there. Whoever has the person's key can say so too: a rule's
 /// `channels` tells people where to answer, and keeps nobody out who has a key.
@@ -26,14 +32,19 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, port).await.map_err(|rejection| {
-            match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                true => ApiError::TooLarge(MAX_BODY),
-                false => ApiError::BadRequest("the body could not be read".to_owned()),
-            }
-        })?;
+        let bytes = read(request, port, BODY_TIME).await?;
         parse(&bytes).map(Self).map_err(ApiError::BadRequest)
     }
+}
+
+async fn read(request: Request, port: &Arc<dyn AdminPort>, within: Duration) -> Result<Bytes, ApiError> {
+    let whole = tokio::time::timeout(within, Bytes::from_request(request, port)).await;
+    whole.map_err(|_| ApiError::TooSlow(within))?.map_err(|rejection| {
+        match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            true => ApiError::TooLarge(MAX_BODY),
+            false => ApiError::BadRequest("the body could not be read".to_owned()),
+        }
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer, String> {
@@ -87,13 +98,14 @@ fn text(name: &str, value: Value) -> Result<Option<String>, String> {
 /// Writes the answer, and gives back the record as it stands then.
 pub(super) async fn decide(
     axum::extract::State(port): State,
-    Decider(person): Decider,
-    Path(id): Path<String>,
+    decider: Decider,
+    Segment(id): Segment,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     Body(answer): Body,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
+    let person = decider.person(&*port)?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
     let channel = if headers.contains_key(INBOX) { ChannelKind::Inbox } else { ChannelKind::Api };
@@ -105,6 +117,15 @@ pub(super) async fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let port: Arc<dyn AdminPort> = super::super::tests::scripted();
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = Request::new(axum::body::Body::from_stream(never));
+        let refused = read(request, &port, Duration::from_millis(1)).await;
+        assert!(matches!(refused, Err(ApiError::TooSlow(_))), "{refused:?}");
+    }
 
     #[test]
     fn bodies_are_read_strictly() {

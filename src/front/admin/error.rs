@@ -33,6 +33,9 @@ pub(super) enum ApiError {
     /// 409
     #[error("{0}")]
     Conflict(String),
+    /// 408
+    #[error("the body did not come within {} s", .0.as_secs())]
+    TooSlow(Duration),
     /// 413
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
@@ -58,6 +61,7 @@ impl ApiError {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),

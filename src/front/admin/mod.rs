@@ -29,7 +29,7 @@ pub use read::{named_approvals, trace_report};
 
 use error::ApiError;
 use jiff::Timestamp;
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// What the admin listener needs of the gateway.
@@ -102,6 +102,8 @@ const OPENAPI: &str = include_str!("openapi.json");
 
 /// The largest body that is read.
 const MAX_BODY: usize = 256 * 1024;
+/// The longest that one may take to come in.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 type State = axum::extract::State<Arc<dyn AdminPort>>;
 type Routes = MethodRouter<Arc<dyn AdminPort>>;

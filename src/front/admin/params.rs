@@ -5,6 +5,10 @@ use crate::{
     model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, PolicyId, TraceId, WorkflowId},
     store::{ApprovalFilter, EventQuery},
 };
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
 use jiff::Timestamp;
 
 /// How many items a listing gives where nobody says.
@@ -72,6 +76,19 @@ fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
     value.parse::<Timestamp>().map_err(|_| {
         bad(name, "is not a time", "one like 2026-11-20T08:00:00Z (in a URL a `+` is written %2B)")
     })
+}
+
+/// The part of a path that names something.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| Self(text)).map_err(|_| {
+            ApiError::BadRequest("the path cannot be read: expected percent-encoded UTF-8".to_owned())
+        })
+    }
 }
 
 /// Reads a path's trace id, in both forms.

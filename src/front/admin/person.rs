@@ -15,42 +15,98 @@ use std::{
     sync::Arc,
 };
 
-/// A person who may read: approver, auditor or admin.
-pub(super) struct Reader;
-
-/// The same, by name.
-pub(super) struct Viewer(pub(super) PersonId);
-
-/// What a request was authenticated by, to be looked at again while its answer goes on.
+/// What a request is authenticated by, kept so that it can be looked at again: a key, a role or a person may go while a
+/// body comes in or an answer goes out, and that counts at once (SPEC 3).
+#[derive(Clone)]
 pub(super) struct Credential {
     header: Vec<u8>,
     peer: IpAddr,
 }
 
 impl Credential {
-    /// Whether it still names a person.
-    pub(super) fn still_counts(&self, port: &dyn AdminPort) -> bool {
-        matches!(port.authenticate(self.peer, &self.header), Ok(Principal::Person(_)))
+    fn of(parts: &Parts) -> Result<Self, ApiError> {
+        let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
+        // Without a header nobody is asked: `[auth] anonymous_agent` is for agents.
+        match (given.next(), given.next()) {
+            (None, _) => Err(AuthError::Missing.into()),
+            (Some(value), None) => Ok(Self { header: value.as_bytes().to_vec(), peer: peer(parts) }),
+            (Some(_), Some(_)) => Err(AuthError::Unknown.into()),
+        }
+    }
+
+    /// The person and their roles as they are now.
+    fn person(&self, port: &dyn AdminPort) -> Result<(PersonId, Vec<Role>), ApiError> {
+        match port.authenticate(self.peer, &self.header)? {
+            Principal::Agent(_) => {
+                Err(ApiError::Forbidden("an agent's key opens nothing here: use a person's".to_owned()))
+            }
+            Principal::Person(person) => {
+                let in_force = port.in_force();
+                let known = in_force.policies.authority.people.get(&person.id);
+                let known = known.ok_or(ApiError::Unauthenticated(AuthError::Unknown))?;
+                Ok((person.id, known.roles.clone()))
+            }
+        }
+    }
+
+    /// The person, where they may read now.
+    fn reader(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        // Every role reads; the match makes a new role say whether it does.
+        let reads = |role: &Role| match role {
+            Role::Approver | Role::Admin | Role::Auditor => true,
+        };
+        if roles.iter().any(reads) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden(
+                "this takes one of the roles `approver`, `auditor` and `admin`".to_owned(),
+            ))
+        }
+    }
+
+    /// The person, where they may decide now.
+    fn decider(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.contains(&Role::Approver) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("deciding takes the role `approver`".to_owned()))
+        }
     }
 }
 
-impl FromRequestParts<Arc<dyn AdminPort>> for Credential {
-    type Rejection = ApiError;
+/// A person who may read: approver, auditor or admin.
+pub(super) struct Reader;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let header = parts.headers.get(header::AUTHORIZATION).ok_or(AuthError::Missing)?;
-        Ok(Self { header: header.as_bytes().to_vec(), peer: peer(parts) })
+/// The same, by name.
+pub(super) struct Viewer {
+    pub(super) id: PersonId,
+    credential: Credential,
+}
+
+impl Viewer {
+    /// Whether the credential still is this person's, and they still may read.
+    pub(super) fn still_reads(&self, port: &dyn AdminPort) -> bool {
+        self.credential.reader(port).is_ok_and(|id| id == self.id)
     }
 }
 
 /// A person who may decide approvals at all; whether this one is for the record and its rule to say.
-pub(super) struct Decider(pub(super) PersonId);
+pub(super) struct Decider(Credential);
+
+impl Decider {
+    /// Who it is, asked once more after the body has come in: that may take its time.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.decider(port)
+    }
+}
 
 impl FromRequestParts<Arc<dyn AdminPort>> for Reader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        Viewer::from_request_parts(parts, port).await.map(|_| Self)
+        Credential::of(parts)?.reader(&**port).map(|_| Self)
     }
 }
 
@@ -58,18 +114,8 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Viewer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let (id, roles) = person(parts, &**port)?;
-        // Every role reads; the match makes a new role say whether it does.
-        let reads = |role: &Role| match role {
-            Role::Approver | Role::Admin | Role::Auditor => true,
-        };
-        if roles.iter().any(reads) {
-            Ok(Self(id))
-        } else {
-            Err(ApiError::Forbidden(
-                "this takes one of the roles `approver`, `auditor` and `admin`".to_owned(),
-            ))
-        }
+        let credential = Credential::of(parts)?;
+        Ok(Self { id: credential.reader(&**port)?, credential })
     }
 }
 
@@ -77,39 +123,14 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Decider {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let (id, roles) = person(parts, &**port)?;
-        if roles.contains(&Role::Approver) {
-            Ok(Self(id))
-        } else {
-            Err(ApiError::Forbidden("deciding takes the role `approver`".to_owned()))
-        }
+        let credential = Credential::of(parts)?;
+        credential.decider(&**port).map(|_| Self(credential))
     }
 }
 
 /// Whether the request carries any credential.
 pub(super) fn has_credential(parts: &Parts) -> bool {
     parts.headers.contains_key(header::AUTHORIZATION)
-}
-
-fn person(parts: &Parts, port: &dyn AdminPort) -> Result<(PersonId, Vec<Role>), ApiError> {
-    let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
-    // Without a header nobody is asked: `[auth] anonymous_agent` is for agents.
-    let credential = match (given.next(), given.next()) {
-        (None, _) => return Err(AuthError::Missing.into()),
-        (Some(value), None) => value.as_bytes(),
-        (Some(_), Some(_)) => return Err(AuthError::Unknown.into()),
-    };
-    match port.authenticate(peer(parts), credential)? {
-        Principal::Agent(_) => {
-            Err(ApiError::Forbidden("an agent's key opens nothing here: use a person's".to_owned()))
-        }
-        Principal::Person(person) => {
-            let in_force = port.in_force();
-            let known = in_force.policies.authority.people.get(&person.id);
-            let known = known.ok_or(ApiError::Unauthenticated(AuthError::Unknown))?;
-            Ok((person.id, known.roles.clone()))
-        }
-    }
 }
 
 /// Requests whose peer is not known share one count of failures.

@@ -3,7 +3,7 @@
 use super::{
     OPENAPI, State,
     error::ApiError,
-    params,
+    params::{self, Segment},
     person::{Reader, Viewer, has_credential},
     view,
 };
@@ -15,12 +15,15 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{FromRequestParts, Path, RawQuery, Request, State as Given},
+    extract::{FromRequestParts, RawQuery, Request, State as Given},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+
+/// The most that an answer holds of events, in bytes of their records.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 type Reply = Result<Json<Value>, ApiError>;
 
@@ -64,12 +67,12 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
 }
 
 /// Who asks.
-pub(super) async fn me(Given(port): State, Viewer(person): Viewer, RawQuery(query): RawQuery) -> Reply {
+pub(super) async fn me(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
-    let known = in_force.policies.authority.people.get(&person);
+    let known = in_force.policies.authority.people.get(&viewer.id);
     Ok(Json(json!({
-        "id": person,
+        "id": viewer.id,
         "roles": known.map(|person| person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>()),
         "groups": known.map(|person| &person.groups),
         "version": env!("CARGO_PKG_VERSION"),
@@ -79,11 +82,7 @@ pub(super) async fn me(Given(port): State, Viewer(person): Viewer, RawQuery(quer
 }
 
 /// Approvals, newest first.
-pub(super) async fn approvals(
-    Given(port): State,
-    Viewer(person): Viewer,
-    RawQuery(query): RawQuery,
-) -> Reply {
+pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::approvals(query.as_deref())?;
     if wanted.status.contains(&ApprovalStatus::Expired) {
         // What is due is expired first, or the store would not find it under that word.
@@ -93,45 +92,68 @@ pub(super) async fn approvals(
     let mut found = port.approvals().list(wanted).await?;
     found.truncate(limit);
     let policies = &port.in_force().policies;
-    let form = |record| view::approval_for(record, policies, &person, port.now());
+    let form = |record| view::approval_for(record, policies, &viewer.id, port.now());
     Ok(Json(view::listing("approvals", found.iter().map(form).collect())))
 }
 
 /// One approval.
 pub(super) async fn approval(
     Given(port): State,
-    Viewer(person): Viewer,
-    Path(id): Path<String>,
+    viewer: Viewer,
+    Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
     params::none(query.as_deref())?;
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
-    Ok(Json(view::approval_for(&record, &port.in_force().policies, &person, port.now())))
+    Ok(Json(view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now())))
 }
 
 /// Events by filter.
 pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
-    let found = port.store().events(params::events(query.as_deref())?).await?;
-    Ok(Json(json!({"events": found})))
+    let (found, truncated) = bounded(&**port.store(), params::events(query.as_deref())?).await?;
+    Ok(Json(json!({"events": found, "truncated": truncated})))
 }
 
-/// One trace, call by call.
+/// Events within the query's limit and [`MOST_BYTES`], and whether more fit the query.
+async fn bounded(store: &dyn Store, query: EventQuery) -> Result<(Vec<Event>, bool), StoreError> {
+    let query = EventQuery { most_bytes: MOST_BYTES, ..query };
+    let found = store.events(query.clone()).await?;
+    let Some(last) = found.last().map(|event| event.seq) else { return Ok((found, false)) };
+    let rest = match query.newest_first {
+        true => EventQuery { until_seq: Some(last - 1), limit: 1, ..query },
+        false => EventQuery { after_seq: Some(last), limit: 1, ..query },
+    };
+    let truncated = !store.events(rest).await?.is_empty();
+    Ok((found, truncated))
+}
+
+/// One trace, call by call: its newest events, for an agent may put any number of calls under one trace.
 pub(super) async fn trace(
     Given(port): State,
     _: Reader,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     RawQuery(query): RawQuery,
 ) -> Reply {
     params::none(query.as_deref())?;
     let id = params::trace(&id)?;
-    let query = EventQuery { trace_id: Some(id), ..EventQuery::default() };
-    let found = port.store().events(query).await?;
+    let query = EventQuery {
+        trace_id: Some(id),
+        newest_first: true,
+        limit: params::MAX_LIMIT,
+        ..EventQuery::default()
+    };
+    let (mut found, truncated) = bounded(&**port.store(), query).await?;
+    found.reverse();
     if found.is_empty() {
         return Err(ApiError::NotFound("there is no event of this trace".to_owned()));
     }
     let approvals = named_approvals(&**port.store(), &found).await?;
-    Ok(Json(trace_report(id, &found, &approvals)))
+    let mut report = trace_report(id, &found, &approvals);
+    if let Some(members) = report.as_object_mut() {
+        members.insert("truncated".to_owned(), truncated.into());
+    }
+    Ok(Json(report))
 }
 
 /// The records of the approvals that events name.

@@ -3,17 +3,8 @@
 //! `event: approval` has an approval as `GET approvals/{id}` has it, whichever process changed it; `event: event` has an
 //! event of this process as it is committed. Nothing is replayed: who connects again reads the lists again.
 
-use super::{
-    AdminPort, State,
-    error::ApiError,
-    params,
-    person::{Credential, Viewer},
-    view,
-};
-use crate::{
-    model::{ApprovalId, ApprovalStatus},
-    store::{ApprovalFilter, ApprovalRecord},
-};
+use super::{AdminPort, State, error::ApiError, params, person::Viewer, view};
+use crate::model::{ApprovalId, ApprovalStatus, Event};
 use axum::{
     body::Body,
     extract::{RawQuery, State as Given},
@@ -22,7 +13,7 @@ use axum::{
 };
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -60,31 +51,40 @@ fn message(kind: &str, data: &Value) -> Vec<u8> {
     format!("event: {kind}\ndata: {data}\n\n").into_bytes()
 }
 
-/// The approvals that are not as they were.
+/// The approvals that are not as they were, the oldest first.
 async fn changed(
     port: &Arc<dyn AdminPort>,
     known: &mut BTreeMap<ApprovalId, (u64, ApprovalStatus)>,
-) -> Result<Vec<ApprovalRecord>, ApiError> {
-    let filter = ApprovalFilter { limit: WATCHED, ..ApprovalFilter::default() };
-    let mut found = port.approvals().list(filter).await?;
-    found.reverse();
-    let ids: Vec<ApprovalId> = found.iter().map(|record| record.id.clone()).collect();
-    found.retain(|record| {
+) -> Result<Vec<ApprovalId>, ApiError> {
+    let heads = port.store().approval_heads(WATCHED).await?;
+    let mut fresh = Vec::new();
+    for head in heads.iter().rev() {
         // A use changes no version, for it is nobody's answer.
-        let now = (record.version, record.status);
-        known.insert(record.id.clone(), now) != Some(now)
-    });
+        let now = (head.version, head.status);
+        if known.insert(head.id.clone(), now) != Some(now) {
+            fresh.push(head.id.clone());
+        }
+    }
     if known.len() > 2 * WATCHED {
+        let ids: HashSet<&ApprovalId> = heads.iter().map(|head| &head.id).collect();
         known.retain(|id, _| ids.contains(id));
     }
-    Ok(found)
+    Ok(fresh)
+}
+
+/// What there is to tell.
+enum News {
+    Approvals(Vec<ApprovalId>),
+    Event(Arc<Event>),
+    /// So many events were missed.
+    Lagged(u64),
+    Nothing,
 }
 
 /// The stream.
 pub(super) async fn stream(
     Given(port): State,
-    Viewer(person): Viewer,
-    credential: Credential,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;
@@ -99,7 +99,7 @@ pub(super) async fn stream(
         let _place = place;
         yield Ok::<_, std::convert::Infallible>(b": tollgate\n\n".to_vec());
         loop {
-            tokio::select! {
+            let news = tokio::select! {
                 biased;
                 () = stopped.cancelled() => break,
                 moved = approvals.changed() => {
@@ -107,21 +107,32 @@ pub(super) async fn stream(
                         break;
                     }
                     // The store has said so itself; the page shows that nothing comes any more.
-                    let Ok(records) = changed(&port, &mut known).await else { break };
-                    let in_force = port.in_force();
-                    for record in records {
-                        yield Ok(message("approval", &view::approval_for(&record, &in_force.policies, &person, port.now())));
-                    }
+                    let Ok(ids) = changed(&port, &mut known).await else { break };
+                    News::Approvals(ids)
                 }
                 event = committed.recv() => match event {
-                    Ok(event) => yield Ok(message("event", &serde_json::to_value(&*event).unwrap_or_default())),
-                    Err(RecvError::Lagged(missed)) => yield Ok(message("lagged", &missed.into())),
+                    Ok(event) => News::Event(event),
+                    Err(RecvError::Lagged(missed)) => News::Lagged(missed),
                     Err(RecvError::Closed) => break,
                 },
-                () = tokio::time::sleep(KEEP_ALIVE) => yield Ok(b":\n\n".to_vec()),
-            }
-            if !credential.still_counts(&*port) {
-                break;
+                () = tokio::time::sleep(KEEP_ALIVE) => News::Nothing,
+            };
+            match news {
+                // Each message is for the person as they are when it goes out.
+                _ if !viewer.still_reads(&*port) => break,
+                News::Approvals(ids) => for id in ids {
+                    // One at a time, as it is now.
+                    let Ok(found) = port.approvals().get(&id).await else { break };
+                    let Some(record) = found.filter(|_| viewer.still_reads(&*port)) else { break };
+                    let in_force = port.in_force();
+                    let form = view::approval_for(&record, &in_force.policies, &viewer.id, port.now());
+                    yield Ok(message("approval", &form));
+                },
+                News::Event(event) => {
+                    yield Ok(message("event", &serde_json::to_value(&*event).unwrap_or_default()));
+                }
+                News::Lagged(missed) => yield Ok(message("lagged", &missed.into())),
+                News::Nothing => yield Ok(b":\n\n".to_vec()),
             }
         }
     };

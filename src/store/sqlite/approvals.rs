@@ -8,7 +8,8 @@ use super::{
 use crate::{
     model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
     store::{
-        ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked, Requirement, StoreError,
+        ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate, Asked, Requirement,
+        StoreError,
     },
 };
 use jiff::Timestamp;
@@ -89,6 +90,10 @@ pub(super) fn list(
         sql.push_str(" AND agent = ?");
         values.push(Value::from(AgentId::as_str(agent).to_owned()));
     }
+    if let Some(due) = filter.due {
+        sql.push_str(" AND expires_at <= ?");
+        values.push(Value::from(due.as_microsecond()));
+    }
     sql.push_str(" ORDER BY created_at DESC, n DESC");
     if filter.limit > 0 {
         sql.push_str(" LIMIT ?");
@@ -101,6 +106,25 @@ pub(super) fn list(
         records.push(parse(row.get_ref(0)?.as_str().unwrap_or_default())?);
     }
     Ok(records)
+}
+
+/// How the newest stand.
+pub(super) fn heads(connection: &Connection, limit: usize) -> Result<Vec<ApprovalHead>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, version, status FROM approvals ORDER BY created_at DESC, n DESC LIMIT ?1",
+    )?;
+    let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut heads = Vec::new();
+    while let Some(row) = rows.next()? {
+        let word = row.get_ref(2)?.as_str().unwrap_or_default();
+        heads.push(ApprovalHead {
+            id: row.get::<_, String>(0)?.into(),
+            version: u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+            status: ApprovalStatus::parse(word)
+                .ok_or_else(|| StoreError::Damaged(format!("`{word}` is no state of an approval")))?,
+        });
+    }
+    Ok(heads)
 }
 
 /// Writes a record over the one with its id.

@@ -33,6 +33,7 @@ fn each<T>(
         after: query.after_seq.unwrap_or(0).max(0),
         until: query.until_seq.unwrap_or(last).min(last),
         found: Vec::new(),
+        bytes: 0,
     };
     let Some(wanted) = Wanted::of(query) else {
         reading.span(0, last)?;
@@ -73,27 +74,34 @@ struct Reading<'q, T, R> {
     after: i64,
     until: i64,
     found: Vec<T>,
+    /// Of the bodies of what was found.
+    bytes: usize,
 }
 
 impl<T, R: Fn(&Row<'_>) -> Result<T, StoreError>> Reading<'_, T, R> {
     fn done(&self) -> bool {
-        self.query.limit > 0 && self.found.len() >= self.query.limit
+        full(self.query, self.found.len(), self.bytes)
     }
 
     /// Takes what fits of the records between two `seq`s.
     fn span(&mut self, low: i64, high: i64) -> Result<(), StoreError> {
         let mut rows = self.statement.query((low.max(self.after), high.min(self.until)))?;
-        while (self.query.limit == 0 || self.found.len() < self.query.limit)
+        while !full(self.query, self.found.len(), self.bytes)
             && let Some(row) = rows.next()?
         {
             let body = row.get_ref(3)?.as_str().unwrap_or_default();
             let members = Members::read(body).map_err(|error| damaged(row, &error))?;
             if members.fit(self.query) {
+                self.bytes += body.len();
                 self.found.push((self.read)(row)?);
             }
         }
         Ok(())
     }
+}
+
+fn full(query: &EventQuery, found: usize, bytes: usize) -> bool {
+    (query.limit > 0 && found >= query.limit) || (query.most_bytes > 0 && bytes >= query.most_bytes)
 }
 
 fn damaged(row: &Row<'_>, error: &dyn std::fmt::Display) -> StoreError {

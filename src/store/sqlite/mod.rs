@@ -22,8 +22,9 @@ mod window;
 mod writer;
 
 use super::{
-    Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked,
-    BudgetUsage, ChainReport, EventLine, EventQuery, Requirement, Settlement, Store, StoreError,
+    Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
+    ApprovalUpdate, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Requirement, Settlement, Store,
+    StoreError,
 };
 use crate::{
     config::Durability,
@@ -386,6 +387,10 @@ impl Store for SqliteStore {
 
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
         self.read(move |connection| approvals::list(connection, &filter))
+    }
+
+    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
+        self.read(move |connection| approvals::heads(connection, limit))
     }
 
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {

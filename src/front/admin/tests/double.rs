@@ -127,11 +127,25 @@ pub(super) fn in_force() -> InForce {
     InForce { config, policies }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     pub(super) approvals: Mutex<Vec<ApprovalRecord>>,
     pub(super) events: Mutex<Vec<Event>>,
     pub(super) broken: std::sync::atomic::AtomicBool,
+    pub(super) committed: tokio::sync::broadcast::Sender<Arc<Event>>,
+    pub(super) changes: tokio::sync::watch::Sender<u64>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            approvals: Mutex::default(),
+            events: Mutex::default(),
+            broken: Default::default(),
+            committed: tokio::sync::broadcast::Sender::new(8),
+            changes: tokio::sync::watch::Sender::new(0),
+        }
+    }
 }
 
 impl Memory {
@@ -184,6 +198,12 @@ impl Store for Memory {
         let found = self.approvals.lock().iter().filter(fits).cloned().collect();
         self.answer(found)
     }
+    fn approval_heads(&self, limit: usize) -> store::Answer<'_, Vec<ApprovalHead>> {
+        let head =
+            |r: &ApprovalRecord| ApprovalHead { id: r.id.clone(), version: r.version, status: r.status };
+        let found = self.approvals.lock().iter().rev().take(limit).map(head).collect();
+        self.answer(found)
+    }
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> store::Answer<'_, bool> {
         let mut approvals = self.approvals.lock();
         let record = approvals.iter_mut().find(|r| r.id == update.id && r.version == update.expected_version);
@@ -199,26 +219,27 @@ impl Store for Memory {
         self.answer(done)
     }
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        tokio::sync::watch::channel(0).1
+        self.changes.subscribe()
     }
     fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
         let fits = |e: &&Event| {
             query.trace_id.is_none_or(|t| e.draft.trace_id == Some(t))
                 && query.event_type.is_none_or(|t| e.draft.event_type == t)
                 && query.after_seq.is_none_or(|s| e.seq > s)
+                && query.until_seq.is_none_or(|s| e.seq <= s)
         };
         let mut found: Vec<Event> = self.events.lock().iter().filter(fits).cloned().collect();
         if query.newest_first {
             found.reverse();
         }
-        found.truncate(query.limit.max(1));
+        found.truncate(query.limit);
         self.answer(found)
     }
     fn event_lines(&self, _: EventQuery) -> store::Answer<'_, Vec<EventLine>> {
         unreachable!("the admin listener exports nothing")
     }
     fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
-        tokio::sync::broadcast::channel(1).1
+        self.committed.subscribe()
     }
     fn budget_usage(&self, _: Timestamp) -> store::Answer<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
@@ -243,10 +264,10 @@ impl Store for Memory {
     }
 }
 
-pub(super) struct Scripted {
+pub(in crate::front::admin) struct Scripted {
     pub(super) clock: Arc<Fake>,
     door: Doorkeeper,
-    in_force: Arc<InForce>,
+    in_force: Mutex<Arc<InForce>>,
     approvals: Approvals,
     pub(super) memory: Arc<Memory>,
     store: Arc<dyn Store>,
@@ -254,13 +275,23 @@ pub(super) struct Scripted {
     pub(super) stopped: tokio_util::sync::CancellationToken,
 }
 
+impl Scripted {
+    /// As a reload would.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
+        let mut next = in_force();
+        change(&mut next.policies.authority);
+        *self.in_force.lock() = Arc::new(next);
+    }
+}
+
 impl AdminPort for Scripted {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
-        let config = &self.in_force.config;
-        self.door.authenticate(&self.in_force.policies.authority, &config.auth, peer, Some(authorization))
+        let in_force = self.in_force();
+        let config = &in_force.config;
+        self.door.authenticate(&in_force.policies.authority, &config.auth, peer, Some(authorization))
     }
     fn in_force(&self) -> Arc<InForce> {
-        Arc::clone(&self.in_force)
+        Arc::clone(&self.in_force.lock())
     }
     fn readiness(&self) -> Readiness {
         Readiness {
@@ -285,7 +316,7 @@ impl AdminPort for Scripted {
         let mut state = (*self.upstreams().remove(0)).clone();
         state.listing = Arc::new(Listing { tools: vec![json!({"name": "find"})], ..Listing::default() });
         state.health = Health::Up;
-        Arc::new(CatalogBuilder::default().build(&self.in_force.config, &[Arc::new(state)]))
+        Arc::new(CatalogBuilder::default().build(&self.in_force().config, &[Arc::new(state)]))
     }
     fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
         vec![Arc::new(UpstreamState {
@@ -301,13 +332,13 @@ impl AdminPort for Scripted {
     }
 }
 
-pub(super) fn scripted() -> Arc<Scripted> {
+pub(in crate::front::admin) fn scripted() -> Arc<Scripted> {
     let clock = Fake::at("2026-11-20T08:00:00Z".parse().unwrap());
     let memory = Arc::new(Memory::default());
     let store: Arc<dyn Store> = memory.clone();
     Arc::new(Scripted {
         door: Doorkeeper::new(clock.clone()),
-        in_force: Arc::new(in_force()),
+        in_force: Mutex::new(Arc::new(in_force())),
         approvals: Approvals::new(Arc::clone(&store), clock.clone()),
         clock,
         memory,

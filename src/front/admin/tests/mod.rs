@@ -12,13 +12,15 @@ use axum::{
     http::{Method, Request, StatusCode, header},
     response::Response,
 };
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tower::ServiceExt as _;
 
 mod double;
 
-use double::{Scripted, record, scripted};
+pub(super) use double::scripted;
+use double::{Scripted, record};
 
 struct Answered {
     status: StatusCode,
@@ -63,6 +65,8 @@ fn error_code(answered: &Answered) -> &str {
 #[tokio::test]
 async fn only_people_with_a_role_get_in() {
     let port = scripted();
+    // So that the stream ends.
+    port.stopped.cancel();
     port.memory.approvals.lock().push(record("a1", false));
     for (_, path, _) in table() {
         if !path.starts_with("/api/") || path.ends_with("/decision") {
@@ -153,6 +157,107 @@ async fn deciding_answers_with_the_contracts_statuses() {
     let expired = get_as(&port, "/api/v1/approvals?status=expired", bob).await;
     assert_eq!(expired.body["approvals"].as_array().unwrap().len(), 2, "{}", expired.text);
     assert_eq!(get_as(&port, "/api/v1/approvals/a3/decision", bob).await.status, 405);
+}
+
+/// SPEC 3: a key that is removed opens nothing from the next message on, and a decision is one when it is whole.
+#[tokio::test]
+async fn a_decision_counts_for_the_person_as_they_are_when_it_is_read() {
+    let port = scripted();
+    port.memory.approvals.lock().push(record("a1", false));
+    let check = async |change: &dyn Fn(&mut crate::policy::Person), status: u16| {
+        port.change(|_| {});
+        let (come, coming) = futures::channel::mpsc::unbounded::<Result<_, std::io::Error>>();
+        come.unbounded_send(Ok(r#"{"decision":"#.as_bytes())).unwrap();
+        let mut request = request(Method::POST, "/api/v1/approvals/a1/decision", Some("key-of-bob"), "");
+        let (asked, asking) = tokio::sync::oneshot::channel();
+        let mut asked = Some(asked);
+        // The head has been looked at once the body is asked for.
+        let body = coming.inspect(move |_| {
+            asked.take().map(|asked| asked.send(()));
+        });
+        *request.body_mut() = Body::from_stream(body);
+        let change = async {
+            asking.await.unwrap();
+            port.change(|authority| change(authority.people.get_mut("bob").unwrap()));
+            come.unbounded_send(Ok(br#""approve"}"#)).unwrap();
+            drop(come);
+        };
+        let (answered, ()) = tokio::join!(send(&port, request), change);
+        assert_eq!(answered.status, status, "{}", answered.text);
+    };
+    check(&|bob| bob.keys.clear(), 401).await;
+    check(&|bob| bob.roles.clear(), 403).await;
+    assert!(port.memory.events.lock().is_empty());
+    check(&|_| {}, 200).await;
+}
+
+/// SPEC 3, SPEC 12: the stream is for a person who may read, as they are when each message goes out.
+#[tokio::test]
+async fn a_stream_ends_with_the_right_to_read_it() {
+    type Change = fn(&mut crate::policy::Person);
+    let changes: [(Change, &str); 4] = [
+        (|_| {}, "event: "),
+        (|bob| bob.roles.clear(), ""),
+        (|bob| bob.keys.clear(), ""),
+        (|bob| bob.keys = vec![key_digest(b"another")], ""),
+    ];
+    for (change, expect) in changes {
+        let port = scripted();
+        port.memory.append(vec![EventDraft::system(EventType::Alert, port.now())]);
+        let event = Arc::new(port.memory.events.lock()[0].clone());
+        let mut request = request(Method::GET, "/api/v1/stream", Some("key-of-bob"), "");
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        let answer = router(port.clone()).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body().into_data_stream();
+        let mut next = async || {
+            body.next()
+                .await
+                .map_or_else(String::new, |part| String::from_utf8_lossy(&part.unwrap()).into_owned())
+        };
+        assert!(next().await.starts_with(": tollgate"));
+        port.memory.committed.send(event.clone()).unwrap();
+        assert!(next().await.starts_with("event: event"));
+        port.change(|authority| change(authority.people.get_mut("bob").unwrap()));
+        port.memory.committed.send(event).unwrap();
+        let said = next().await;
+        assert!(said.starts_with(expect) && said.is_empty() == expect.is_empty(), "{said}");
+        // The same of approvals.
+        port.memory.approvals.lock().push(record("a1", false));
+        port.memory.changes.send_modify(|count| *count += 1);
+        let said = next().await;
+        assert_eq!(said.starts_with("event: approval"), !expect.is_empty(), "{said}");
+    }
+}
+
+/// An agent chooses its traces: whoever looks at one gets the newest of it, and is told so.
+#[tokio::test]
+async fn what_is_long_is_cut_and_says_so() {
+    let port = scripted();
+    let trace = TraceId::parse("0af7651916cd43dd8448eb211c80319c").unwrap();
+    let path = "/api/v1/traces/0af7651916cd43dd8448eb211c80319c";
+    let append = |count: usize| {
+        let mut event = EventDraft::system(EventType::Alert, port.now());
+        event.trace_id = Some(trace);
+        port.memory.append(vec![event; count]);
+    };
+    append(params::MAX_LIMIT);
+    let whole = get_as(&port, path, Some("key-of-carol")).await.body;
+    assert_eq!((whole["events"].as_array().unwrap().len(), &whole["truncated"]), (1000, &json!(false)));
+    append(1);
+    let cut = get_as(&port, path, Some("key-of-carol")).await.body;
+    let seqs: Vec<i64> =
+        cut["events"].as_array().unwrap().iter().map(|e| e["seq"].as_i64().unwrap()).collect();
+    assert_eq!((seqs, &cut["truncated"]), ((2..=1001).collect(), &json!(true)));
+    let page = async |query: &str| {
+        let page = get_as(&port, &format!("/api/v1/events?{query}"), Some("key-of-carol")).await.body;
+        let first = page["events"][0]["seq"].as_i64();
+        (first, page["events"].as_array().unwrap().len(), page["truncated"].as_bool().unwrap())
+    };
+    assert_eq!(page("limit=10").await, (Some(1001), 10, true));
+    assert_eq!(page("limit=600&after_seq=0").await, (Some(1), 600, true));
+    assert_eq!(page("limit=600&after_seq=600").await, (Some(601), 401, false));
+    assert_eq!(page("after_seq=1001").await, (None, 0, false));
 }
 
 #[tokio::test]
@@ -316,6 +421,10 @@ async fn no_key_and_no_digest_leaves() {
 
 #[tokio::test]
 async fn unknown_paths_are_404_in_the_same_form() {
+    for path in ["/api/v1/approvals/%ff", "/api/v1/traces/%ff"] {
+        let odd = get_as(&scripted(), path, Some("key-of-carol")).await;
+        assert_eq!((odd.status.as_u16(), error_code(&odd)), (400, "bad_request"), "{path}: {}", odd.text);
+    }
     let port = scripted();
     let got = get_as(&port, "/api/v1/nothing", Some("key-of-carol")).await;
     assert_eq!((got.status.as_u16(), error_code(&got)), (404, "not_found"));
