@@ -45,7 +45,7 @@ impl Service for Quiet {
     fn instructions(&self) -> Option<String> {
         None
     }
-    fn list(&self, _: &Principal, _: ListKind) -> Arc<Vec<Value>> {
+    fn list(&self, _: &Principal, _: ListKind, _: Option<&str>) -> Arc<Vec<Value>> {
         Arc::new(vec![json!({ "name": "echo" })])
     }
     fn input_schema(&self, _: &Principal, _: &str) -> Option<Arc<Value>> {

@@ -8,7 +8,9 @@ use super::{
     watches::Watches,
 };
 use crate::{
-    gateway::{CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb},
+    gateway::{
+        CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb, named_workflow,
+    },
     identity::Principal,
     model::{CallKind, RpcError, code},
     upstream::Era,
@@ -114,7 +116,7 @@ impl Core {
     /// A list, after its params were checked.
     pub(crate) async fn list(
         &self,
-        principal: &Principal,
+        caller: &Caller,
         kind: ListKind,
         params: &Map<String, Value>,
     ) -> Result<Arc<Vec<Value>>, RpcError> {
@@ -124,7 +126,9 @@ impl Core {
             Some(_) => return Err(invalid("unknown `cursor`: lists come whole, on one page")),
         }
         self.until_ready().await;
-        Ok(self.service.list(principal, kind))
+        let meta = params.get("_meta").and_then(Value::as_object);
+        let workflow = named_workflow(meta, caller.workflow.clone());
+        Ok(self.service.list(&caller.principal, kind, workflow.as_deref()))
     }
 
     /// A call.
@@ -248,7 +252,7 @@ impl Core {
             None if method == "resources/unsubscribe" => {
                 self.subscribe(false, conversation, params, caller, client).await
             }
-            Some(Governed::List(kind)) => match self.list(&caller.principal, kind, &params).await {
+            Some(Governed::List(kind)) => match self.list(&caller, kind, &params).await {
                 Ok(items) => return message::success(&id, &List { kind, items: &items }),
                 Err(error) => Err(error),
             },

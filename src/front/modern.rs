@@ -191,7 +191,7 @@ impl Core {
             }
             Governed::Complete => (self.complete(params, caller, client).await, None),
             Governed::Task(verb) => (self.task(verb, params, caller, client).await, None),
-            Governed::List(kind) => match self.list(&caller.principal, kind, &params).await {
+            Governed::List(kind) => match self.list(&caller, kind, &params).await {
                 Ok(items) => {
                     return Answer::ok(message::success(
                         &id,

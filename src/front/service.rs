@@ -36,8 +36,8 @@ pub trait Service: Send + Sync + 'static {
     fn capabilities(&self, principal: &Principal) -> Value;
     /// `instructions`.
     fn instructions(&self) -> Option<String>;
-    /// One whole list.
-    fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>>;
+    /// One whole list, as it is in the workflow that the request names.
+    fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>>;
     /// The exposed input schema of a tool that this principal may see.
     fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>>;
     /// A call. Dropping the future cancels it.
@@ -90,8 +90,8 @@ impl Service for Gateway {
     fn instructions(&self) -> Option<String> {
         Gateway::instructions(self)
     }
-    fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
-        Gateway::list(self, principal, kind)
+    fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
+        Gateway::list(self, principal, kind, workflow)
     }
     fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
         Gateway::input_schema(self, principal, tool)

@@ -7,7 +7,7 @@ use super::{
     approve::Step,
     asking::{Asking, Waiter},
     edits, finding,
-    prepare::{Prepared, Request, Stop, arguments_of, draft, mark, unknown_policy},
+    prepare::{Prepared, Request, Stop, arguments_of, draft, mark, named_workflow, unknown_policy},
     refusal::Refusal,
 };
 use crate::{
@@ -76,7 +76,7 @@ impl Gateway {
         };
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
-        let workflow = call.meta.get("tollgate/workflow_id").and_then(Value::as_str).map(str::to_owned);
+        let workflow = named_workflow(Some(&call.meta), call.workflow);
         let mut request = Request {
             agent: agent.id.clone(),
             principal: call.principal,
@@ -85,7 +85,7 @@ impl Gateway {
             meta: call.meta,
             rest: call.rest,
             session: call.session,
-            workflow: workflow.or(call.workflow),
+            workflow,
             trace_id,
             traced: traced.is_some(),
             call_id: self.0.ids.call_id(),

@@ -1,9 +1,8 @@
 //! `completion/complete`: from a call's arguments to the upstream's params, and the values that are in scope back.
 
-use super::{Gateway, InForce, prepare::Target};
-use crate::{identity::Principal, model::CallKind};
+use super::prepare::Target;
+use crate::{catalog::View, model::CallKind};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// The params for the upstream. `known` holds the variables known so far and the one to be completed.
 pub(super) fn params(kind: CallKind, own_name: &str, argument: &str, known: &Value) -> Map<String, Value> {
@@ -29,33 +28,28 @@ fn variables(kind: CallKind, arguments: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-impl Gateway {
-    /// Takes out of a template's completion what would lead out of the agent's scope (I7).
-    pub(super) fn scope_values(
-        &self,
-        in_force: &Arc<InForce>,
-        principal: &Principal,
-        target: &Target,
-        argument: &str,
-        known: &Value,
-        result: &mut Value,
-    ) {
-        let Target::Item(template, _) = target else { return };
-        let Some(known) = variables(CallKind::Resource, known) else { return };
-        let Some(Value::Array(values)) = result.pointer_mut("/completion/values") else { return };
-        let before = values.len();
-        let view = self.view(in_force, principal);
-        values.retain(|value| {
-            let mut with = known.clone();
-            with.insert(argument.to_owned(), value.clone());
-            view.as_ref().is_some_and(|view| view.may_expand(template, &with))
-        });
-        // How many there are beyond these is nobody's business either.
-        if values.len() < before
-            && let Some(Value::Object(completion)) = result.get_mut("completion")
-        {
-            completion.shift_remove("total");
-        }
+/// Takes out of a template's completion what would lead out of what the agent sees (I7).
+pub(super) fn scope_values(
+    view: Option<&View>,
+    target: &Target,
+    argument: &str,
+    known: &Value,
+    result: &mut Value,
+) {
+    let Target::Item(template, _) = target else { return };
+    let Some(known) = variables(CallKind::Resource, known) else { return };
+    let Some(Value::Array(values)) = result.pointer_mut("/completion/values") else { return };
+    let before = values.len();
+    values.retain(|value| {
+        let mut with = known.clone();
+        with.insert(argument.to_owned(), value.clone());
+        view.is_some_and(|view| view.may_expand(template, &with))
+    });
+    // How many there are beyond these is nobody's business either.
+    if values.len() < before
+        && let Some(Value::Object(completion)) = result.get_mut("completion")
+    {
+        completion.shift_remove("total");
     }
 }
 

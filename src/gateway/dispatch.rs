@@ -121,8 +121,18 @@ impl Gateway {
             continuation,
             bound,
         } = *outgoing;
-        let Prepared { target, arguments, facts, recorded, towards, estimate, tokenizer, tool_price, .. } =
-            prepared;
+        let Prepared {
+            target,
+            arguments,
+            facts,
+            recorded,
+            towards,
+            estimate,
+            tokenizer,
+            tool_price,
+            workflow,
+            ..
+        } = prepared;
         // Both may share the arguments, which go on alone.
         drop((facts, recorded));
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
@@ -209,7 +219,8 @@ impl Gateway {
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
-                self.scope_values(&in_force, &principal, &target, argument, known, result);
+                let view = self.view_in(&in_force, &principal, workflow.as_ref().map(|id| id.as_str()));
+                complete::scope_values(view.as_deref(), &target, argument, known, result);
             }
             self.0.catalog.load().alias_links(target.upstream(), result);
             if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {

@@ -135,7 +135,8 @@ impl Gateway {
                 return self.refuse(request, None, in_force, Refusal::deny("schema", wrong), asking).await;
             }
         };
-        let view = self.view(in_force, &request.principal).unwrap_or_default();
+        let view =
+            self.view_in(in_force, &request.principal, request.workflow.as_deref()).unwrap_or_default();
         let agent = in_force.policies.authority.agents.get(&request.agent);
         let tokenizer = in_force.policies.prices.tokenizer(agent.and_then(|agent| agent.model.as_deref()));
         let count = |tools: &[Value]| -> u64 {

@@ -28,6 +28,7 @@ mod tasks;
 
 pub use api::*;
 pub use lifecycle::{GatewayParts, StartError};
+pub(crate) use prepare::named_workflow;
 pub(crate) use tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{
@@ -223,12 +224,13 @@ impl Gateway {
     }
 
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
-    pub fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
+    /// `workflow` is the one that the request names: what a call in it could not reach is not shown (I7).
+    pub fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
         let in_force = self.in_force();
         if let (Principal::Person(person), ListKind::Tools) = (principal, kind) {
             return review::listed(&in_force, person);
         }
-        let Some(view) = self.view(&in_force, principal) else { return Arc::default() };
+        let Some(view) = self.view_in(&in_force, principal, workflow) else { return Arc::default() };
         match kind {
             ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),
             ListKind::Tools => view.tool_list.clone(),
@@ -312,7 +314,31 @@ impl Gateway {
         }
     }
 
-    /// What its token grants of it. There is one for each set of capabilities that tokens grant, of which an issuer
+    /// What one agent sees in the workflow that it names, or in its own: nothing where it may not act in that one.
+    pub(super) fn view_in(
+        &self,
+        in_force: &Arc<InForce>,
+        principal: &Principal,
+        named: Option<&str>,
+    ) -> Option<Arc<View>> {
+        let authority = &in_force.policies.authority;
+        let agent = authority.agents.get(principal.agent()?)?;
+        let workflow = match prepare::workflow_of(&authority.workflows, agent, named) {
+            (workflow, None) => workflow,
+            (_, Some(_)) => return None,
+        };
+        match workflow.and_then(|workflow| workflow.capabilities.as_deref()) {
+            None => self.view(in_force, principal),
+            Some(narrow) => {
+                let granted =
+                    |id: &&CapabilityId| principal.grants().is_none_or(|granted| granted.contains(*id));
+                let kept: Arc<[CapabilityId]> = narrow.iter().filter(granted).cloned().collect();
+                self.narrow_view(in_force, &agent.id, &kept)
+            }
+        }
+    }
+
+    /// What its token or its workflow grants of it. There is one for each set of capabilities that they grant, of which an issuer
     /// could make many: those of another bundle or catalog go first, then all.
     fn narrow_view(
         &self,

@@ -196,7 +196,8 @@ impl Inner {
     ) -> Result<Prepared, Stop> {
         let policies = &in_force.policies;
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
-        let (workflow, workflow_refused) = workflow_of(&policies.authority.workflows, agent, request);
+        let (workflow, workflow_refused) =
+            workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
         let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
         let violations = match &target {
@@ -322,20 +323,29 @@ impl Inner {
     }
 }
 
-/// The workflow a call runs in, or the name it may not use. A name that is allowed but unknown cannot be: the bundle
-/// was checked.
-fn workflow_of<'w>(
+/// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.
+pub(crate) fn named_workflow(meta: Option<&Map<String, Value>>, header: Option<String>) -> Option<String> {
+    match meta.and_then(|meta| meta.get("tollgate/workflow_id")) {
+        None | Some(Value::Null) => header,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(other) => Some(other.to_string()),
+    }
+}
+
+/// The workflow a request of this agent runs in, or the name it may not use. A name that is allowed but unknown cannot
+/// be: the bundle was checked.
+pub(super) fn workflow_of<'w>(
     known: &'w BTreeMap<WorkflowId, Workflow>,
     agent: &Agent,
-    request: &Request,
+    named: Option<&str>,
 ) -> (Option<&'w Workflow>, Option<Arc<str>>) {
-    let wanted = match &request.workflow {
+    let wanted = match named {
         Some(named) => {
             let allowed = agent.workflows.iter().chain(&agent.workflow).any(|w| w.as_str() == named);
             if !allowed {
                 return (None, Some(cut(named, LONGEST_NAME).into()));
             }
-            named.as_str()
+            named
         }
         None => match &agent.workflow {
             Some(default) => default.as_str(),

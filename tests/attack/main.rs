@@ -105,9 +105,12 @@ async fn an_upstream_cannot_speak_as_tollgate() {
         _ => plain(method, params),
     };
     let world = World::new(&[], script).await;
-    let listed =
-        serde_json::to_string(&*world.gateway.list(&world.principal(), tollgate::gateway::ListKind::Tools))
-            .unwrap();
+    let listed = serde_json::to_string(&*world.gateway.list(
+        &world.principal(),
+        tollgate::gateway::ListKind::Tools,
+        None,
+    ))
+    .unwrap();
     assert!(listed.contains("x/y") && !listed.to_lowercase().contains("tollgate/"), "{listed}");
     assert!(!listed.contains('\u{200b}'), "{listed}");
     let result = world.tool("up__act", json!({})).await.unwrap().to_string();

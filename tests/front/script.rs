@@ -223,7 +223,7 @@ impl Service for Script {
     fn instructions(&self) -> Option<String> {
         Some("Read first.".to_owned())
     }
-    fn list(&self, principal: &Principal, kind: ListKind) -> Arc<Vec<Value>> {
+    fn list(&self, principal: &Principal, kind: ListKind, _: Option<&str>) -> Arc<Vec<Value>> {
         let object = json!({ "type": "object" });
         Arc::new(match kind {
             ListKind::Tools => ["echo", "progress", "ask", "wait", "input", "log"]

@@ -181,10 +181,63 @@ async fn workflows_are_checked() {
         let reply = of(&client.header("x-workflow-id", "wf-1"), json!({"tollgate/workflow_id": name})).await;
         assert_eq!(reply.word(), "deny");
     }
+    // I2: what is no name is nobody's, and not as if nothing had been named.
+    for odd in [json!(5), json!(true), json!(["wf-1"]), json!({"id": "wf-1"})] {
+        let reply = of(&client, json!({"tollgate/workflow_id": odd})).await;
+        assert_eq!((reply.word(), reply.decision()["policy_id"].as_str()), ("deny", Some("workflow")));
+    }
     // Known to the bundle, and not among the agent's own.
     assert_eq!(of(&world.modern("eve"), json!({"tollgate/workflow_id": "wf-2"})).await.word(), "deny");
     // What is Tollgate's own does not go upstream.
     assert!(world.up.calls().iter().all(|c| !c.body["params"].to_string().contains("tollgate/")));
+}
+
+/// R2, I7: what an agent may not use in its workflow it does not see there either.
+#[tokio::test]
+async fn lists_are_of_the_workflow() {
+    let narrow = "  wf-1: { owner: tests, approval_sla: 15m, capabilities: [reading] }";
+    let authority = authority().replace("  wf-1: { owner: tests, approval_sla: 15m }", narrow);
+    let authority = authority.replacen("capabilities: [all]", "capabilities: [all, reading]", 1);
+    assert!(authority.contains(narrow) && authority.contains("[all, reading]"));
+    let world = World::of(&format!("=== authority.yaml\n{authority}")).await;
+    let listed = async |client: &Client, meta: Value| {
+        let mut all = Vec::new();
+        for (method, member, name) in [
+            ("tools/list", "tools", "name"),
+            ("prompts/list", "prompts", "name"),
+            ("resources/list", "resources", "uri"),
+            ("resources/templates/list", "resourceTemplates", "uriTemplate"),
+        ] {
+            let reply = client.request(method, json!({"_meta": meta})).await;
+            let items = reply.ok()[member].as_array().unwrap().clone();
+            all.push(items.iter().map(|item| item[name].as_str().unwrap().to_owned()).collect::<Vec<_>>());
+        }
+        all
+    };
+    let legacy = world.legacy("ada").await;
+    let modern = world.modern("ada");
+    let own = listed(&modern, json!({})).await;
+    assert_eq!(own[0], ["up__read"]);
+    assert!(own.iter().flatten().all(|name| !name.contains("secret") && name != "up__echo"), "{own:?}");
+    let wide = listed(&modern, json!({"tollgate/workflow_id": "wf-2"})).await;
+    assert!(wide[0].len() > 3 && wide[0].contains(&"up__echo".to_owned()), "{wide:?}");
+    assert_eq!(listed(&modern.header("x-workflow-id", "wf-2"), json!({})).await, wide);
+    assert_eq!(listed(&legacy, json!({})).await, own);
+    assert_eq!(listed(&legacy.header("x-workflow-id", "wf-2"), json!({})).await, wide);
+    // Where it may not act it sees nothing.
+    for odd in [json!("wf-3"), json!(""), json!(7)] {
+        let none = listed(&modern, json!({"tollgate/workflow_id": odd})).await;
+        assert!(none.iter().all(Vec::is_empty), "{none:?}");
+    }
+    // What is listed is what can be called.
+    for (meta, expect) in [(json!({}), &own), (json!({"tollgate/workflow_id": "wf-2"}), &wide)] {
+        for tool in &wide[0] {
+            let reply =
+                modern.request("tools/call", json!({"name": tool, "arguments": {}, "_meta": meta})).await;
+            let unknown = reply.body["error"]["message"].as_str().is_some_and(|m| m.contains("Unknown tool"));
+            assert_eq!(unknown, !expect[0].contains(tool), "{tool} {meta}");
+        }
+    }
 }
 
 /// R57: the queries of the API find an event by each of its filters, and only that.
