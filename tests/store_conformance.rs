@@ -24,8 +24,8 @@ use tollgate::{
     },
     policy::{ChannelKind, Violation},
     store::{
-        Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Asked,
-        EventQuery, LimitRefusal, Store, StoreError,
+        Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
+        ApprovalUpdate, Asked, EventQuery, LimitRefusal, Store, StoreError,
     },
 };
 
@@ -623,6 +623,19 @@ mod checks {
         assert!(find(nobody).await.is_empty());
         let newest = find(ApprovalFilter { limit: 1, ..ApprovalFilter::default() }).await;
         assert_eq!(newest, std::slice::from_ref(&second.id));
+        assert_eq!(first.expires_at, second.expires_at);
+        let due = async |at| find(ApprovalFilter { due: Some(at), ..ApprovalFilter::default() }).await;
+        assert_eq!(due(first.expires_at).await, [second.id.clone(), first.id.clone()]);
+        let before = first.expires_at.checked_sub(jiff::SignedDuration::from_micros(1)).unwrap();
+        assert!(due(before).await.is_empty());
+        let head = |record: &ApprovalRecord| ApprovalHead {
+            id: record.id.clone(),
+            version: record.version,
+            status: record.status,
+        };
+        let heads = [head(&second), head(&first)];
+        assert_eq!(store.approval_heads(10).await.unwrap(), heads);
+        assert_eq!(store.approval_heads(1).await.unwrap(), heads[..1]);
         assert_eq!(store.approval(second.id.clone()).await.unwrap(), Some(second.clone()));
         let found = async |now| {
             store.approval_for(second.binding.clone(), Vec::new(), now).await.unwrap().map(|r| r.id)
@@ -677,6 +690,10 @@ mod checks {
         };
         assert_eq!(seqs(EventQuery { newest_first: true, limit: 3, ..any() }).await, [11, 10, 9]);
         assert_eq!(seqs(EventQuery { limit: 2, ..any() }).await, [1, 2]);
+        // One that fits comes in any case, and none after as many bytes as may be.
+        assert_eq!(seqs(EventQuery { most_bytes: 1, ..any() }).await, [1]);
+        assert_eq!(seqs(EventQuery { most_bytes: 1, newest_first: true, ..any() }).await, [11]);
+        assert_eq!(seqs(EventQuery { most_bytes: 1_000_000, ..any() }).await.len(), 11);
     }
 
     /// R45: nothing answers before it is committed, and what is committed is seen by every later read.

@@ -48,6 +48,15 @@ async fn the_door_is_checked_before_the_body() {
     assert_eq!(headers["www-authenticate"], "Bearer error=\"invalid_token\"");
     let headers = check(&[("authorization", "Bearer limited")], 429).await;
     assert_eq!(headers["retry-after"], "7");
+    // Two are none, whichever comes first.
+    for keys in [["Bearer key-a", "Bearer nobody"], ["Bearer nobody", "Bearer key-a"], ["Bearer key-a"; 2]] {
+        let mut request = http.request(ping.clone()).build().unwrap();
+        request.headers_mut().remove("authorization");
+        for key in keys {
+            request.headers_mut().append("authorization", key.parse().unwrap());
+        }
+        assert_eq!(http.client.execute(request).await.unwrap().status(), 401, "{keys:?}");
+    }
     check(&[("content-type", "text/plain")], 415).await;
     check(&[("content-type", "")], 415).await;
     check(&[("content-type", "application/json; charset=utf-8")], 200).await;

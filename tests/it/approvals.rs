@@ -638,3 +638,32 @@ async fn watching_tells_of_every_change() {
     let form = forms.until(|line| line.contains(&second) && line.contains("\"rejected\"")).await;
     assert_eq!(serde_json::from_str::<Value>(&form).unwrap()["decisions"][0]["person"], "carol");
 }
+
+/// SPEC 6: what is too large to look at is cut and says so; what was approved is dispatched whole, and the decision's
+/// record has all of it.
+#[tokio::test]
+async fn large_arguments_are_cut_where_they_are_shown() {
+    let world = World::of(ASK).await;
+    let client = world.bare("ada");
+    let text = "y".repeat(200_000);
+    let list: Vec<u32> = (0..30_000).collect();
+    let arguments = json!({"path": "/a", "text": text, "list": list});
+    let id = pending(&client.call("up__write", arguments.clone()).await);
+    let record = world.approvals().await.remove(0);
+    assert!(record.arguments.to_string().len() < 80_000);
+    assert_eq!(record.arguments["path"], "/a");
+    let shown = record.arguments["text"].as_str().unwrap();
+    assert!(shown.starts_with("yyyy") && shown.ends_with("more characters)"), "{shown}");
+    let list = record.arguments["list"].as_array().unwrap();
+    assert!(list.len() > 100 && list.last().unwrap().as_str().unwrap().ends_with("more items)"));
+    let (_, seen) = world.api("alice", &format!("approvals/{id}"), None).await;
+    assert_eq!(seen["arguments"], record.arguments);
+    let decided = world.last_decision().await.draft.detail.unwrap();
+    assert_eq!(decided["arguments"], arguments);
+    // Another text behind the cut is another call (I4).
+    assert_eq!(world.decide("alice", &id, "approve").await, 200);
+    let mut other = arguments.clone();
+    other["text"] = json!(format!("{}z", "y".repeat(199_999)));
+    assert_ne!(pending(&client.call("up__write", other).await), id);
+    assert_eq!(client.call("up__write", arguments.clone()).await.echoed(), arguments);
+}

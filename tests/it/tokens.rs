@@ -268,6 +268,62 @@ async fn an_issuer_that_is_away_is_not_the_callers_fault() {
     assert_eq!(door.name(&key.token(&door.claims())).await, Err(AuthError::Unavailable));
 }
 
+/// An issuer that does not answer holds up one caller at most where its keys are known, and nobody asks it again for what
+/// others have waited for.
+#[tokio::test]
+async fn an_issuer_that_hangs_holds_up_one_caller() {
+    let key = SigningKey::new("k1");
+    let issuer = Issuer::start(&[&key]).await;
+    let url = format!("{}/jwks", issuer.url).parse().unwrap();
+    let door = Door::new(JwksSource::Url(url), &[]);
+    let token = |number: u32| key.token(&door.with(|c| c["jti"] = json!(number)));
+    let asked = async |reads: usize| {
+        while issuer.reads() < reads {
+            tokio::task::yield_now().await;
+        }
+    };
+
+    // Nothing is known yet: everybody waits, for one answer.
+    issuer.fail();
+    issuer.hold();
+    let tokens: Vec<String> = (0..5).map(token).collect();
+    let all = futures::future::join_all(tokens.iter().map(|token| door.enter(token)));
+    let later = async {
+        soon(asked(1)).await;
+        // Longer than the pause between two attempts, before the first one has ended.
+        door.clock.advance(Duration::from_secs(6));
+        issuer.let_go();
+    };
+    let (entered, ()) = tokio::join!(all, later);
+    assert!(entered.iter().all(|entered| *entered == Err(AuthError::Unavailable)), "{entered:?}");
+    assert_eq!(issuer.reads(), 1);
+    issuer.publish(&[&key]);
+    door.clock.advance(Duration::from_secs(5));
+    assert!(door.enter(&token(6)).await.is_ok());
+
+    // The keys are old, and the issuer hangs: one waits, the others go on with what is known.
+    issuer.fail();
+    issuer.hold();
+    door.clock.advance(Duration::from_secs(301));
+    let (first, second, third) = (token(10), token(11), token(12));
+    let mut waiting = std::pin::pin!(door.enter(&first));
+    tokio::select! {
+        biased;
+        ended = &mut waiting => panic!("{ended:?}"),
+        () = soon(asked(3)) => {}
+    }
+    for token in [&second, &third] {
+        assert!(soon(door.enter(token)).await.is_ok());
+    }
+    issuer.let_go();
+    assert!(soon(waiting).await.is_ok());
+    assert_eq!(issuer.reads(), 3);
+    // It failed: until the pause is over nobody waits for it again.
+    issuer.hold();
+    assert!(soon(door.enter(&token(13))).await.is_ok());
+    assert_eq!(issuer.reads(), 3);
+}
+
 #[tokio::test]
 async fn a_file_of_keys_is_read_again_and_may_be_no_rubbish() {
     let (key, next) = (SigningKey::new("k1"), SigningKey::new("k2"));

@@ -253,6 +253,29 @@ def test_history_is_filtered(gateway, open_page, shot):
     shot(page, "history")
 
 
+def test_what_is_shown_is_what_is_sent(gateway, open_page):
+    """I4, SPEC 6: numbers keep their digits, and nothing hides."""
+    page = sign_in(open_page(), "carol")
+    numbers = {"account": 9007199254740993, "units": 12345678901234567890123, "small": 7}
+    text = "a\U000e0041b\u3164c\ufe0fd"
+    call = Call(gateway, "demo__note_write", {"path": "/scratch/n.md", "text": text, **numbers})
+    arguments = page.locator("#detail .tree.top").first
+    for name, number in numbers.items():
+        expect(arguments).to_contain_text(f"{name}: {number}")
+    expect(arguments.locator("mark")).to_have_text(["\\u{e0041}", "\\u{3164}", "\\u{fe0f}"])
+    page.locator("#detail").get_by_role("button", name="Approve").click()
+    assert not call.ended().is_error
+    # What came in the stream, and what is shown of it later.
+    expect(arguments).to_contain_text("units: 12345678901234567890123")
+    again = Call(gateway, "demo__note_write", {"path": "/scratch/n.md", "text": "b", "account": 9007199254740995})
+    page.locator("#list button", has_text="yours to decide").click()
+    expect(page.locator("#similar")).to_contain_text('"account":9007199254740993')
+    page.locator("#detail").get_by_role("button", name="Reject").click()
+    assert again.ended().is_error
+    digits = page.evaluate("""() => written(parse('{"a":[1.50,1e400,-0.0,1E5,"9007199254740993 \\\\" 1.0"],"b":0.1}'))""")
+    assert digits == '{"a":[1.50,1e400,-0.0,1E5,"9007199254740993 \\" 1.0"],"b":0.1}'
+
+
 def test_a_phone_in_the_dark_shows_it_all(gateway, open_page, shot):
     phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
     page = sign_in(open_page(**phone), "carol")
@@ -275,8 +298,10 @@ def test_the_page_is_closed_to_others(gateway, open_page, browser):
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     assert page.context.cookies() == []
     # A link names one approval, or nothing that there is.
-    page.goto(gateway.admin + "/#no-such")
-    expect(page.locator("#notice")).to_contain_text("there is no such approval")
+    for link in ["no-such", "%E0"]:
+        page.goto(gateway.admin + "/#" + link)
+        expect(page.locator("#notice")).to_contain_text("The approval of this link cannot be shown")
+        expect(page.locator("#live")).to_have_text("live")
     # A reload of the tab stays signed in; another tab is not.
     page.reload()
     expect(page.locator("#live")).to_have_text("live")

@@ -13,6 +13,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use tokio::sync::Semaphore;
+
 /// A key for ES256.
 pub(crate) struct SigningKey {
     pair: EcdsaKeyPair,
@@ -57,19 +59,26 @@ pub(crate) struct Issuer {
     pub(crate) url: String,
     keys: Arc<Mutex<Option<Value>>>,
     read: Arc<AtomicUsize>,
+    /// Its answers wait for one permit each, where there are any to be had at all.
+    held: Arc<Semaphore>,
 }
 
 impl Issuer {
     pub(crate) async fn start(keys: &[&SigningKey]) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let issuer = Self { url, keys: Arc::default(), read: Arc::default() };
+        let held = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let issuer = Self { url, keys: Arc::default(), read: Arc::default(), held };
         issuer.publish(keys);
-        let (published, read) = (issuer.keys.clone(), issuer.read.clone());
+        let (published, read, held) = (issuer.keys.clone(), issuer.read.clone(), issuer.held.clone());
         let jwks = get(move || {
             read.fetch_add(1, Ordering::SeqCst);
             let now = published.lock().clone();
-            async move { now.map(Json).ok_or(http::StatusCode::BAD_GATEWAY) }
+            let held = held.clone();
+            async move {
+                held.acquire().await.unwrap().forget();
+                now.map(Json).ok_or(http::StatusCode::BAD_GATEWAY)
+            }
         });
         let router = Router::new().route("/jwks", jwks);
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -84,6 +93,16 @@ impl Issuer {
     /// Answers with an error from now on.
     pub(crate) fn fail(&self) {
         *self.keys.lock() = None;
+    }
+
+    /// Answers nobody from now on, until it is let go.
+    pub(crate) fn hold(&self) {
+        self.held.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Answers again.
+    pub(crate) fn let_go(&self) {
+        self.held.add_permits(1_000);
     }
 
     /// How often its keys were read.
