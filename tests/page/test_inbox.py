@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -37,15 +39,36 @@ rules:
 name: notes
 description: A person agrees to each note
 owner: notes-team
-on: [{ tool: demo__note_write }]
+on: [{ tool: demo__note_write }, { tool: bank__pay }]
 rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads], expires_in: 10m }]
 """,
 }
 
 
+# A server whose tool takes any arguments and says which it got.
+BANK = """\
+import json, sys
+TOOL = {"name": "pay", "inputSchema": {"type": "object"}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    params = asked.get("params", {})
+    answers = {
+        "initialize": {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "bank", "version": "1"}},
+        "tools/list": {"tools": [TOOL]},
+        "tools/call": {"content": [{"type": "text", "text": json.dumps(params.get("arguments"))}]},
+    }
+    if asked.get("method") in answers:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answers[asked["method"]]}), flush=True)
+    elif "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32601, "message": "no"}}), flush=True)
+"""
+
+
 @pytest.fixture()
-def gateway(binary):
+def gateway(binary, tmp_path):
+    (tmp_path / "bank.py").write_text(BANK)
     demo = '[upstreams.demo]\ncommand = ["tollgate", "demo-upstream"]\n'
+    demo += f'[upstreams.bank]\ncommand = ["{sys.executable}", "{tmp_path}/bank.py"]\n'
     with Gateway(binary, demo, POLICIES, approval_wait="30s", ready_within=60) as running:
         yield running
         print(running.tail())
@@ -257,17 +280,18 @@ def test_what_is_shown_is_what_is_sent(gateway, open_page):
     """I4, SPEC 6: numbers keep their digits, and nothing hides."""
     page = sign_in(open_page(), "carol")
     numbers = {"account": 9007199254740993, "units": 12345678901234567890123, "small": 7}
-    text = "a\U000e0041b\u3164c\ufe0fd"
-    call = Call(gateway, "demo__note_write", {"path": "/scratch/n.md", "text": text, **numbers})
+    path = "/a\U000e0041b\u3164c\ufe0fd"
+    call = Call(gateway, "bank__pay", {"path": path, **numbers})
     arguments = page.locator("#detail .tree.top").first
     for name, number in numbers.items():
         expect(arguments).to_contain_text(f"{name}: {number}")
     expect(arguments.locator("mark")).to_have_text(["\\u{e0041}", "\\u{3164}", "\\u{fe0f}"])
     page.locator("#detail").get_by_role("button", name="Approve").click()
-    assert not call.ended().is_error
+    result = call.ended()
+    assert not result.is_error and json.loads(said(result)) == {"path": path, **numbers}
     # What came in the stream, and what is shown of it later.
     expect(arguments).to_contain_text("units: 12345678901234567890123")
-    again = Call(gateway, "demo__note_write", {"path": "/scratch/n.md", "text": "b", "account": 9007199254740995})
+    again = Call(gateway, "bank__pay", {"path": "/b", "account": 9007199254740995})
     page.locator("#list button", has_text="yours to decide").click()
     expect(page.locator("#similar")).to_contain_text('"account":9007199254740993')
     page.locator("#detail").get_by_role("button", name="Reject").click()
