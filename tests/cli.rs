@@ -129,6 +129,61 @@ fn a_wrong_key_is_never_taken_for_none() {
     assert!(keyless.err.contains("set TOLLGATE_KEY"), "{}", keyless.err);
 }
 
+/// I9: the record is there to be read when something is wrong, the files included.
+#[test]
+fn the_record_is_read_whatever_the_files_say() {
+    let folder = shipped();
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    let authority = folder.path().join("policies/authority.yaml");
+    let text = std::fs::read_to_string(&authority).unwrap();
+    std::fs::write(&authority, format!("{text}\nnonsense: 1\n")).unwrap();
+    let servers = folder.path().join("servers.toml");
+    let good = std::fs::read_to_string(&servers).unwrap();
+    let unset = "[upstreams.crm]\nurl = \"http://127.0.0.1:1/mcp\"\nheaders = { Authorization = \"Bearer ${NOT_SET_HERE}\" }\n";
+    std::fs::write(&servers, format!("{good}\n{unset}")).unwrap();
+    for arguments in [&["audit", "verify"][..], &["audit", "query"], &["audit", "export"]] {
+        let said = tollgate(folder.path(), arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {}", said.err);
+        assert!(said.err.contains("the record is read all the same"), "{arguments:?}: {}", said.err);
+        assert!(
+            said.out.contains("demo__note_read") || said.out.contains("the chain is whole"),
+            "{}",
+            said.out
+        );
+        // Whose a key is cannot be told now.
+        let said = tollgate_with_key(folder.path(), "demo-alice-key", arguments);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}");
+    }
+    // Nobody decides by rules that nobody can read.
+    let said = tollgate(folder.path(), &["approvals", "list"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    // Where the store is must be said, and rightly.
+    std::fs::write(&servers, good.replace("[gateway]", "[store]\nurl = \"nowhere\"\n[gateway]")).unwrap();
+    let said = tollgate(folder.path(), &["audit", "verify"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+}
+
+/// SPEC 11: what `check` lets pass, `serve` starts with.
+#[test]
+fn check_looks_into_the_certificate() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    let tls = "[gateway]\ntls = { cert = \"c.pem\", key = \"k.pem\" }";
+    std::fs::write(&servers, text.replacen("[gateway]", tls, 1)).unwrap();
+    for name in ["c.pem", "k.pem"] {
+        std::fs::write(folder.path().join(name), "x").unwrap();
+    }
+    let told: Value = serde_json::from_str(&tollgate(folder.path(), &["check", "--json"]).out).unwrap();
+    let error = &told["errors"][0];
+    assert!(error["message"].as_str().unwrap().contains("holds no PEM certificate"), "{told}");
+    assert!(error["line"].as_u64().unwrap() > 0, "{told}");
+    let said = tollgate(folder.path(), &["serve"]);
+    assert!(said.code == 1 && said.err.contains("holds no PEM certificate"), "{}", said.err);
+}
+
 #[test]
 fn a_store_that_is_not_there_is_not_made_by_looking() {
     let folder = shipped();

@@ -5,10 +5,10 @@ use super::{
     failure::CliError,
     follow::{Follower, head},
     screen::{Screen, or_dash, time},
-    setup::Setup,
     wiring,
 };
 use crate::{
+    clock::{Clock as _, System},
     front::admin::{named_approvals, trace_report},
     model::{Event, TraceId},
     store::{EventQuery, Store},
@@ -17,9 +17,12 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Runs one of them.
-pub(super) async fn audit(setup: Setup, command: AuditCommand) -> Result<(), CliError> {
-    let store = setup.store()?;
-    let done = on_store(Arc::clone(&store), setup.now(), command).await;
+pub(super) async fn audit(
+    store: Arc<dyn Store>,
+    system: Arc<System>,
+    command: AuditCommand,
+) -> Result<(), CliError> {
+    let done = on_store(Arc::clone(&store), system.now(), command).await;
     store.close().await;
     done
 }

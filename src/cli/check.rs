@@ -4,7 +4,7 @@ use super::{
     args::JsonFlag,
     failure::CliError,
     screen::Screen,
-    setup::{Setup, exposed},
+    setup::{Setup, certified, exposed},
     wiring,
 };
 use crate::model::{Problem, Problems, Severity};
@@ -14,7 +14,9 @@ use std::path::Path;
 /// Reads all files; errors are exit code 1, lints are advice.
 pub(super) fn check(path: &Path, flag: &JsonFlag) -> Result<(), CliError> {
     let mut screen = Screen::new();
-    let checked = Setup::load(path).and_then(|setup| exposed(path, &setup.loaded).map(|()| setup));
+    let checked = Setup::load(path)
+        .and_then(|setup| exposed(path, &setup.loaded).map(|()| setup))
+        .and_then(|setup| certified(path, &setup.loaded).map(|()| setup));
     let setup = match checked {
         Ok(setup) => setup,
         Err(CliError::Files { path, problems, .. }) if flag.json => {

@@ -50,7 +50,7 @@ pub(super) fn check(loaded: &Loaded) -> Problems {
 }
 
 /// Where a text stands, from 1; 0 where it does not.
-fn place(text: &str, wanted: &str) -> (usize, usize) {
+pub(super) fn place(text: &str, wanted: &str) -> (usize, usize) {
     let found = text.lines().enumerate().find_map(|(line, text)| {
         let before = text.split_once(wanted)?.0;
         Some((line + 1, before.chars().count() + 1))

@@ -25,7 +25,7 @@ mod wiring;
 use args::{AuditCommand, Cli, Command};
 use clap::Parser as _;
 use failure::CliError;
-use setup::Setup;
+use setup::{Setup, record};
 use std::{future::Future, io::Write as _, process::ExitCode};
 
 /// Runs the command that the process was started with.
@@ -64,7 +64,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Check(flag) => check::check(&path, &flag),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
-        Command::Audit(command) => block(audit::audit(Setup::load(&path)?, command)),
+        Command::Audit(command) => {
+            let (store, system) = record(&path)?;
+            block(audit::audit(store, system, command))
+        }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),

@@ -8,11 +8,12 @@ use super::{
 use crate::{
     clock::{Clock as _, IdSource as _, System},
     identity::person_by_key,
-    model::{PersonId, Problems},
+    model::{PersonId, Place, Problem, Problems, Severity},
     policy::Role,
     store::Store,
 };
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -83,6 +84,24 @@ impl Setup {
     }
 }
 
+/// The record alone, with this machine's clock. It can be read even where a file is wrong that the gateway needs, or a
+/// variable is not set here: that is when it is looked at. Whoever gives a key is held against the bundle all the same.
+pub(super) fn record(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>), CliError> {
+    let wrong = match Setup::load(path) {
+        Ok(setup) => return Ok((setup.store()?, setup.system)),
+        Err(wrong @ CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => wrong,
+        Err(other) => return Err(other),
+    };
+    let system = Arc::new(System::default());
+    let Some(store) = wiring::store_of(path, system.owner_id()) else { return Err(wrong) };
+    writeln!(
+        std::io::stderr(),
+        "tollgate: the files have errors (`tollgate check` lists them); the record is read all the same"
+    )
+    .ok();
+    Ok((store?, system))
+}
+
 /// Reads servers.toml and the bundle.
 pub(super) fn load(path: &Path) -> Result<Loaded, CliError> {
     wiring::load(path).map_err(|problems| refused(path, problems))
@@ -99,6 +118,18 @@ pub(super) fn load_to_serve(path: &Path) -> Result<Loaded, CliError> {
 pub(super) fn exposed(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
     let problems = exposure::check(loaded);
     if problems.has_errors() { Err(refused(path, problems)) } else { Ok(()) }
+}
+
+/// Refuses a certificate and key that listeners could not use.
+pub(super) fn certified(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
+    let Some(tls) = &loaded.config.gateway.tls else { return Ok(()) };
+    let Err(message) = wiring::check_tls(tls) else { return Ok(()) };
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let (line, column) = exposure::place(&text, "tls");
+    let place = Place { file: path.display().to_string(), line, column };
+    let expected = "a PEM certificate chain and its private key".to_owned();
+    let problem = Problem { place, severity: Severity::Error, message, expected };
+    Err(refused(path, Problems(vec![problem])))
 }
 
 fn refused(path: &Path, problems: Problems) -> CliError {

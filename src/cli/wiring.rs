@@ -30,6 +30,15 @@ pub(crate) fn render(problems: &Problems) -> String {
     config::render(problems, &|name| std::fs::read_to_string(name).ok())
 }
 
+/// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
+pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
+    let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
+    store.path.try_exists().is_ok_and(|there| there).then(|| {
+        let opened = SqliteStore::open(&store.path, &data_dir, store.durability, owner)?;
+        Ok(opened as Arc<dyn Store>)
+    })
+}
+
 /// Makes `data_dir`, mode 0700.
 pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
     config::ensure_data_dir(config).map_err(CliError::Told)
@@ -91,6 +100,11 @@ fn tls(gateway: &Gateway) -> Result<Option<Arc<rustls::ServerConfig>>, CliError>
     let in_force = gateway.in_force();
     let tls = in_force.config.gateway.tls.as_ref().map(front::tls::server_config).transpose();
     Ok(tls.map_err(CliError::Told)?.map(Arc::new))
+}
+
+/// Whether listeners could use a certificate and key.
+pub(crate) fn check_tls(tls: &config::TlsConfig) -> Result<(), String> {
+    front::tls::server_config(tls).map(|_| ())
 }
 
 /// Serves MCP until told to stop.

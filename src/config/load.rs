@@ -1,6 +1,6 @@
 //! Reads servers.toml and the bundle it names; whatever is wrong in any of them comes together.
 
-use super::{Config, UpstreamTransport, expand::Env, servers, tree};
+use super::{Config, StoreConfig, UpstreamTransport, expand::Env, servers, tree};
 use crate::{
     model::{Place, Problem, Problems, Severity},
     policy::{
@@ -30,13 +30,23 @@ pub struct Loaded {
 /// Loads servers.toml at `path` and its bundle. `env` answers for the environment.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
     let shown = path.display().to_string();
-    let text =
-        read_file(path).map_err(|why| Problems(vec![whole_file(&shown, why, "a readable servers.toml")]))?;
+    let text = read_file(path)
+        .map_err(|unreadable| Problems(vec![unreadable.problem(&shown, "a readable servers.toml")]))?;
     let mut report = Report::new(&shown, &text);
     let tree = tree::parse(&text, &mut report);
-    let folder = servers::policies_folder(&tree.root, path, env);
+    let (folder, named_at) = servers::policies_folder(&tree.root, path, env);
     let mut problems = Problems::default();
-    let files = read_bundle(&folder, &mut problems);
+    let files = match list(&folder) {
+        Ok(paths) => Some(read_bundle(&folder, paths, &mut problems)),
+        Err(why) => {
+            let expected = "a folder with bundle.yaml and authority.yaml";
+            match named_at {
+                Some(at) => report.error(at, why, expected),
+                None => problems.0.push(whole_file(&folder.display().to_string(), why, expected)),
+            }
+            None
+        }
+    };
 
     let config =
         if tree.whole { read_config(&tree.root, path, env, files.as_deref(), &mut report) } else { None };
@@ -53,6 +63,13 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         }
         (Some(_) | None, Some(_) | None) => Err(problems),
     }
+}
+
+/// Where the store and the folder of its locks are, where servers.toml says at least that.
+pub fn store_place(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<(StoreConfig, PathBuf)> {
+    let text = read_file(path).ok()?;
+    let tree = tree::parse(&text, &mut Report::new("", &text));
+    if tree.whole { servers::store_place(&tree.root, path, env) } else { None }
 }
 
 fn read_config(
@@ -148,28 +165,21 @@ pub fn digest_material(config: &Config) -> Vec<u8> {
     json!([config.gateway.environment, config.gateway.separator, upstreams]).to_string().into_bytes()
 }
 
-/// The bundle's files; `None` where the folder cannot be read.
-fn read_bundle(folder: &Path, problems: &mut Problems) -> Option<Vec<SourceFile>> {
-    let shown = folder.display().to_string();
-    let listing = match std::fs::read_dir(folder) {
-        Ok(listing) => listing,
-        Err(error) => {
-            let why = format!("the bundle's folder `{shown}` cannot be read: {}", error.kind());
-            problems.0.push(whole_file(&shown, why, "a folder with bundle.yaml and authority.yaml"));
-            return None;
-        }
-    };
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in listing {
-        match entry {
-            Ok(entry) => paths.push(entry.path()),
-            Err(error) => {
-                let why = format!("the bundle's folder `{shown}` cannot be read: {}", error.kind());
-                problems.0.push(whole_file(&shown, why, "a readable folder"));
-            }
-        }
-    }
+/// What is in the bundle's folder, in order.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let listed = std::fs::read_dir(folder).and_then(|listing| {
+        listing.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
+    });
+    let mut paths = listed.map_err(|error| {
+        format!("the bundle's folder `{}` cannot be read: {}", folder.display(), error.kind())
+    })?;
     paths.sort();
+    Ok(paths)
+}
+
+/// The bundle's files.
+fn read_bundle(folder: &Path, paths: Vec<PathBuf>, problems: &mut Problems) -> Vec<SourceFile> {
+    let shown = folder.display().to_string();
     let mut files = Vec::new();
     for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -186,10 +196,12 @@ fn read_bundle(folder: &Path, problems: &mut Problems) -> Option<Vec<SourceFile>
         }
         match read_file(&path) {
             Ok(text) => files.push(SourceFile { name, text }),
-            Err(why) => problems.0.push(whole_file(&path.display().to_string(), why, "a readable file")),
+            Err(unreadable) => {
+                problems.0.push(unreadable.problem(&path.display().to_string(), "a readable file"));
+            }
         }
     }
-    Some(files)
+    files
 }
 
 /// Whether an entry of the folder belongs to the bundle. A policy that is passed over without a word
@@ -225,8 +237,29 @@ fn wanted(path: &Path, name: &str, problems: &mut Problems) -> bool {
     readable
 }
 
+/// Why a file has no text, and the line and column where that shows.
+struct Unreadable {
+    why: String,
+    line: usize,
+    column: usize,
+}
+
+impl From<String> for Unreadable {
+    fn from(why: String) -> Self {
+        Self { why, line: 0, column: 0 }
+    }
+}
+
+impl Unreadable {
+    fn problem(self, file: &str, expected: &str) -> Problem {
+        let mut problem = whole_file(file, self.why, expected);
+        (problem.place.line, problem.place.column) = (self.line, self.column);
+        problem
+    }
+}
+
 /// A file's text, of bounded size.
-fn read_file(path: &Path) -> Result<String, String> {
+fn read_file(path: &Path) -> Result<String, Unreadable> {
     let shown = path.display();
     let file =
         std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
@@ -236,9 +269,19 @@ fn read_file(path: &Path) -> Result<String, String> {
         .read_to_end(&mut bytes)
         .map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
     if bytes.len() > MAX_FILE_BYTES {
-        return Err(format!("`{shown}` has more than {MAX_FILE_BYTES} bytes"));
+        return Err(format!("`{shown}` has more than {MAX_FILE_BYTES} bytes").into());
     }
-    String::from_utf8(bytes).map_err(|_| format!("`{shown}` is not UTF-8"))
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let good = String::from_utf8_lossy(good);
+        let (before, line) = good.rsplit_once('\n').unwrap_or(("", &good));
+        let lines = if good.contains('\n') { before.split('\n').count() } else { 0 };
+        Unreadable {
+            why: format!("`{shown}` is not UTF-8"),
+            line: lines + 1,
+            column: line.chars().count() + 1,
+        }
+    })
 }
 
 fn in_folder(folder: &Path, mut problem: Problem) -> Problem {

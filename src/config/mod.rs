@@ -13,7 +13,7 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Loaded, digest_material, known_names, load};
+pub use load::{Loaded, digest_material, known_names, load, store_place};
 pub use render::render;
 pub use types::*;
 

@@ -45,6 +45,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "behind_tls_proxy",
 ];
 
+const STORE_KEYS: &[&str] = &["url", "durability"];
+
 static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
 
 /// What reading needs beside the tree.
@@ -64,7 +66,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     };
     let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
     let admin_map = table("admin", &["listen"], report)?;
-    let store_map = table("store", &["url", "durability"], report)?;
+    let store_map = table("store", STORE_KEYS, report)?;
     let auth_map = table("auth", &["anonymous_agent", "jwt"], report)?;
 
     let gateway = gateway(&gateway_map, input, report);
@@ -92,14 +94,27 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     })
 }
 
-/// Where the bundle is: needed even where the rest of the file is wrong.
-pub(super) fn policies_folder(root: &Node, path: &Path, env: Env<'_>) -> PathBuf {
+/// Where the bundle is, and where that is written: needed even where the rest of the file is wrong.
+pub(super) fn policies_folder(root: &Node, path: &Path, env: Env<'_>) -> (PathBuf, Option<usize>) {
     let mut quiet = Report::new("", "");
-    let written = root
-        .get("gateway")
-        .and_then(|gateway| gateway.get("policies"))
-        .and_then(|node| node.as_text().and_then(|text| expand(node, text, env, &mut quiet)));
-    resolve(path, written.as_deref().unwrap_or("policies"))
+    let node = root.get("gateway").and_then(|gateway| gateway.get("policies"));
+    let written = node.and_then(|node| node.as_text().and_then(|text| expand(node, text, env, &mut quiet)));
+    (resolve(path, written.as_deref().unwrap_or("policies")), node.map(|node| node.start))
+}
+
+/// Where the store and its folder are, where nothing is wrong with these: the record must be readable even where the
+/// rest of the file is not.
+pub(super) fn store_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(StoreConfig, PathBuf)> {
+    let mut quiet = Report::new("", "");
+    let input = Input { path, env, names: None };
+    let written = match root.get("gateway").and_then(|gateway| gateway.get("data_dir")) {
+        None => ".tollgate".to_owned(),
+        Some(node) => expand(node, node.as_text()?, env, &mut quiet)?,
+    };
+    let data_dir = resolve(path, &written);
+    let map = fields(root.get("store").unwrap_or(&NOTHING), "store", STORE_KEYS, &mut quiet)?;
+    let store = store(&map, Some(data_dir.clone()), &input, &mut quiet)?;
+    (!quiet.into_problems().has_errors()).then_some((store, data_dir))
 }
 
 /// Relative paths start at servers.toml's folder.

@@ -474,6 +474,27 @@ fn everything_wrong_in_both_formats_comes_together() {
     assert!(problems.to_string().contains("`/no/such/servers.toml` cannot be read"), "{problems}");
 }
 
+/// SPEC 3: what is wrong has its place, also where a file or folder cannot be read at all.
+#[test]
+fn what_cannot_be_read_has_its_place() {
+    let (dir, path) = folder("[gateway]\npolicies = \"x\"\n", &[]);
+    let check = |file: &str, line: usize, column: usize, part: &str| {
+        let problems = load(&path, &env).map(|_| ()).unwrap_err();
+        let first = problems.0.iter().find(|problem| problem.severity == Severity::Error).unwrap();
+        let place = &first.place;
+        assert!(place.file.ends_with(file) && first.message.contains(part), "{problems}");
+        assert_eq!((place.line, place.column), (line, column), "{problems}");
+    };
+    check("servers.toml", 2, 12, "cannot be read");
+    std::fs::rename(dir.path().join("policies"), dir.path().join("x")).unwrap();
+    let gate = dir.path().join("x/gate.yaml");
+    for (bytes, line, column) in [(&b"\xff"[..], 1, 1), (b"\nname: \xc3\xa4\xff", 2, 8), (b"a\n\n\xe4", 3, 1)]
+    {
+        std::fs::write(&gate, bytes).unwrap();
+        check("gate.yaml", line, column, "is not UTF-8");
+    }
+}
+
 /// The bundle is checked even where servers.toml is not TOML.
 #[test]
 fn a_syntax_error_hides_nothing_in_the_bundle() {
@@ -496,6 +517,9 @@ fn secrets_are_nowhere() {
     ] {
         assert!(!shown.contains("s3cret"), "{shown}");
     }
+    let host = FULL.replace("hooks.example/", "hooks.example");
+    assert!(host.contains("hooks.example${FILES_TOKEN}"));
+    assert!(!format!("{:?}", super::tests::loaded(&host).config).contains("s3cret"));
     let args = super::tests::loaded(
         "[upstreams.x]\ncommand = [\"x\", \"--token=${CRM_TOKEN}\"]\n[upstreams.y]\nurl = \"https://h/${CRM_TOKEN}\"\n",
     );
@@ -648,12 +672,7 @@ fn files_that_would_not_be_read_are_named() {
         .collect();
     assert_eq!(
         got,
-        [
-            ("Upper.YAML", Severity::Error),
-            ("binary.yaml", Severity::Error),
-            ("late.yml", Severity::Error),
-            ("more", Severity::Lint),
-        ],
+        [("Upper.YAML", Severity::Error), ("late.yml", Severity::Error), ("more", Severity::Lint),],
         "{problems}"
     );
 }

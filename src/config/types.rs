@@ -34,7 +34,7 @@ pub struct WebhookConfig {
     pub link: Option<String>,
 }
 
-/// A URL whose path and query may hold a secret, as those of chat services do.
+/// A URL any part of which may hold a secret: chat services put it into the path, some into a host of one's own.
 #[derive(Clone)]
 pub struct SecretUrl(pub(super) url::Url);
 
@@ -47,7 +47,7 @@ impl SecretUrl {
 
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.origin().ascii_serialization())
+        write!(f, "{}://…", self.0.scheme())
     }
 }
 

@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 const QUEUE: usize = 256;
 /// A private key on stderr that does not end is taken to end after so many lines.
 const KEY_LINES: usize = 256;
+/// Odd lines of one child that are each told.
+const ODD_TOLD: u64 = 10;
 /// The longest stderr line that is logged whole.
 const STDERR_LINE: usize = 4096;
 /// How much of a line that is no message is logged.
@@ -53,6 +55,8 @@ pub(super) struct Stdio {
     ended: watch::Receiver<bool>,
     /// A modern child may not ask anything, and may not be answered.
     modern: AtomicBool,
+    /// Lines that were no messages, or none that it may send.
+    odd: AtomicU64,
 }
 
 impl Drop for Stdio {
@@ -127,6 +131,7 @@ impl Stdio {
             stop: stop.clone(),
             ended: ended_seen,
             modern: AtomicBool::new(false),
+            odd: AtomicU64::new(0),
         });
         tokio::spawn(write(stdin, queue, stop));
         let errors = tokio::spawn(log_errors(stderr, name.clone(), deps.redact.clone(), last_words.clone()));
@@ -206,10 +211,14 @@ impl Stdio {
                         }
                         Message::Response { id: None, outcome } => {
                             let code = outcome.err().map_or(0, |error| error.code);
-                            tracing::warn!(upstream = %self.inbox.upstream, code, "an answer without an id");
+                            if let Some(odd) = self.odd() {
+                                tracing::warn!(upstream = %self.inbox.upstream, code, odd, "an answer without an id");
+                            }
                         }
                         Message::Request { .. } if self.modern.load(Ordering::Relaxed) => {
-                            tracing::warn!(upstream = %self.inbox.upstream, "a request on stdout, which 2026-07-28 forbids");
+                            if let Some(odd) = self.odd() {
+                                tracing::warn!(upstream = %self.inbox.upstream, odd, "a request on stdout, which 2026-07-28 forbids");
+                            }
                         }
                         other @ (Message::Request { .. } | Message::Notification { .. }) => {
                             self.inbox.take(&link, other, None);
@@ -218,10 +227,12 @@ impl Stdio {
                 }
             }
             Err(reason) => {
-                // Masked before it is cut: half a secret is not known for one.
-                let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
-                let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
-                tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, "not a message on stdout");
+                if let Some(odd) = self.odd() {
+                    // Masked before it is cut: half a secret is not known for one.
+                    let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
+                    let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
+                    tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, odd, "not a message on stdout");
+                }
                 // An answer that can be told by its id is one all the same, so that its call does not hang.
                 let mut scan = IdScan::default();
                 scan.push(line);
@@ -232,8 +243,17 @@ impl Stdio {
         }
     }
 
+    /// Counts an odd line, and gives the count where it is one that is told: the first few, and then fewer and fewer, so
+    /// that an upstream does not fill the log.
+    fn odd(&self) -> Option<u64> {
+        let count = self.odd.fetch_add(1, Ordering::Relaxed) + 1;
+        (count <= ODD_TOLD || count.is_power_of_two()).then_some(count)
+    }
+
     fn too_large(&self, id: Option<u64>) {
-        tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, "a line on stdout is too large");
+        if let Some(odd) = self.odd() {
+            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, odd, "a line on stdout is too large");
+        }
         if let Some(id) = id {
             self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result)));
         }
