@@ -205,9 +205,9 @@ impl Inner {
                 Ok(schema) => schema.check(&arguments).err().map(|found| {
                     let told: Vec<String> = found
                         .iter()
-                        .map(|v| {
-                            let path = if v.path.is_empty() { "the arguments" } else { v.path.as_str() };
-                            format!("{path} breaks `{}`: {}", v.rule, v.message)
+                        .map(|v| match v.path.as_str() {
+                            "" => format!("the arguments break `{}`: {}", v.rule, v.message),
+                            path => format!("{path} breaks `{}`: {}", v.rule, v.message),
                         })
                         .collect();
                     format!("the arguments do not fit the tool's schema: {}", told.join("; "))

@@ -122,7 +122,7 @@ impl Scope<'_> {
                 report.error(
                     at,
                     format!("there is no {what} `{}`", short(text)),
-                    format!("a {what} of authority.yaml{}", some(of(names))),
+                    format!("{} of authority.yaml{}", one(what), some(of(names))),
                 );
                 None
             }
@@ -195,7 +195,11 @@ impl Scope<'_> {
         } else if let Some(names) = self.names
             && !of(names).iter().any(|name| glob.matches(name))
         {
-            report.lint(at, format!("`{glob}` matches no {what}"), format!("a {what} of authority.yaml"));
+            report.lint(
+                at,
+                format!("`{glob}` matches no {what}"),
+                format!("{} of authority.yaml", one(what)),
+            );
         }
     }
 
@@ -227,6 +231,12 @@ impl Scope<'_> {
                 head.starts_with(&prefix) || prefix.starts_with(head) && glob.literal().is_none()
             })
     }
+}
+
+/// A word with its article.
+fn one(what: &str) -> String {
+    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {what}")
 }
 
 /// A few of the names that would have been right.
