@@ -433,6 +433,7 @@ fn a_wrong_upstream_says_where() {
     child("tools.w.cost_usd = ‸0.0000001", "`0.0000001`", "six decimals");
     child("tools.w.cost_usd = ‸nan", "`nan`", "a number");
     child("tools.w.sensitive = [‸\"/~\"]", "`/~`", "JSON pointer");
+    child("tools.w.sensitive = [\"body\", ‸\"nested/x\"]", "`nested/x`", "JSON pointer");
     child("tools.w = { read_only = true, ‸destructive = true }", "`destructive`", "one of the two");
     check(
         "[upstreams.‸tollgate]\ncommand = [\"x\"]",

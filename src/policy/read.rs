@@ -283,7 +283,10 @@ pub fn glob(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Glob> {
 
 /// A glob from a text, which may be a key.
 pub fn glob_text(text: &str, at: usize, report: &mut Report<'_>) -> Option<Glob> {
-    let glob = Glob::parse(text).ok();
+    // What other globs know would stand for itself here and match nothing: a rule that never applies is a hole. URIs may
+    // hold such characters.
+    let foreign = !text.contains("://") && text.contains(['?', '[', ']', '{', '}']);
+    let glob = Glob::parse(text).ok().filter(|_| !foreign);
     if glob.is_none() {
         report.error(
             at,
@@ -296,7 +299,8 @@ pub fn glob_text(text: &str, at: usize, report: &mut Report<'_>) -> Option<Glob>
 
 /// A JSON pointer, or the bare name of a member. No `*`, unless it only selects.
 pub fn pointer(text: &str, at: usize, selects: bool, report: &mut Report<'_>) -> Option<Pointer> {
-    let read = Pointer::parse_or_name(text).ok();
+    // A bare name with a `/` is a pointer that lacks its first one: taken for a name it would protect nothing.
+    let read = Pointer::parse_or_name(text).ok().filter(|_| text.starts_with('/') || !text.contains('/'));
     let wild = |p: &Pointer| p.tokens().iter().any(|t| t == "*");
     match read {
         Some(pointer) if !pointer.tokens().is_empty() && (selects || !wild(&pointer)) => Some(pointer),

@@ -476,7 +476,7 @@ fn an_authority_map_that_is_wrong_says_where() {
     check_errors(
         "authority.yaml",
         r#"capabilities:
-  c1: { tools: [‸""], ‸tool: [x] }
+  c1: { tools: [‸"", ‸"a[bc]", ‸"{a,b}*", ‸"a?"], resources: ["https://[::1]/{x}?y"], ‸tool: [x] }
   c2: { autonomy: ‸free }
 agents:
   a1: { operator: ‸eve, capabilities: [c1, ‸c9], workflow: ‸w9, keys: [‸my-secret-key] }
@@ -493,6 +493,9 @@ workflows:
 "#,
         &[
             ("`` is not a glob", "1 to 512"),
+            ("`a[bc]` is not a glob", "the only wildcards"),
+            ("`{a,b}*` is not a glob", "the only wildcards"),
+            ("`a?` is not a glob", "the only wildcards"),
             ("`tool`; did you mean `tools`?", "tools, resources"),
             ("`free`", "suggest_only, supervised, autonomous"),
             ("no person `eve`", "`dave`"),
