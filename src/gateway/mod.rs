@@ -227,6 +227,10 @@ impl Gateway {
     /// `workflow` is the one that the request names: what a call in it could not reach is not shown (I7).
     pub fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
         let in_force = self.in_force();
+        // The request's body may have taken its time, and the key may have gone meanwhile.
+        if !self.still_valid(principal) {
+            return Arc::default();
+        }
         if let (Principal::Person(person), ListKind::Tools) = (principal, kind) {
             return review::listed(&in_force, person);
         }

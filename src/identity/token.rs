@@ -208,9 +208,9 @@ fn signed(token: &str, key: &jsonwebtoken::DecodingKey, algorithm: Algorithm) ->
 fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, &'static str> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let whole = value.as_i64().or_else(|| {
-        // RFC 7519 allows fractions; the second that has begun is what counts.
+        // RFC 7519 allows fractions; the second that has begun is what counts. What has an exponent is not cut short.
         let text = value.as_number()?.to_string();
-        text.split('.').next()?.parse().ok()
+        if text.contains(['e', 'E']) { None } else { text.split('.').next()?.parse().ok() }
     });
     let time = whole.and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map(Some).ok_or("a time in it is no number of seconds")

@@ -137,6 +137,10 @@ async fn only_a_token_of_this_issuer_for_this_gateway_counts() {
         ("an end that is no number", key.token(&door.with(|c| c["exp"] = json!("9999999999")))),
         ("over", key.token(&door.with(|c| c["exp"] = json!(now - 31)))),
         ("not yet", key.token(&door.with(|c| c["nbf"] = json!(now + 31)))),
+        (
+            "not yet, in another form",
+            key.token(&door.with(|c| c["nbf"] = serde_json::from_str("9e9").unwrap())),
+        ),
         ("no agent", key.token(&door.with(|c| c["client_id"] = json!("")))),
         ("an agent that is not known", key.token(&door.with(|c| c["client_id"] = json!("mallory")))),
         ("a person", key.token(&door.with(|c| c["client_id"] = json!("alice")))),

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 /// The digest of a key as authority.yaml holds it.
-fn digest(key: &str) -> String {
+pub(crate) fn digest(key: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(key)))
 }
 

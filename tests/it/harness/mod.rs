@@ -6,7 +6,7 @@ mod issuer;
 mod process;
 mod upstream;
 
-pub(crate) use bundle::authority;
+pub(crate) use bundle::{authority, digest};
 pub(crate) use client::{Client, Reply, Stream, form, pending};
 pub(crate) use issuer::{Issuer, SigningKey, set};
 pub(crate) use process::{Files, Process};
