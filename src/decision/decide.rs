@@ -395,7 +395,7 @@ fn outcome<'s>(
 }
 
 /// Why a call cannot run under these limits at all.
-fn unmet(constraints: &Constraints, facts: &Facts) -> Option<String> {
+pub(super) fn unmet(constraints: &Constraints, facts: &Facts) -> Option<String> {
     if let Some(limit) = constraints.max_cost
         && facts.cost.estimate > limit
     {

@@ -1,17 +1,18 @@
 //! A call whose arguments or tool were changed is decided again; what was said of the call as it
 //! came still holds of the call as it goes (SPEC 4).
 
-use super::{Step, Verdict, constrain};
+use super::{Step, Verdict, constrain, decide::unmet};
 use crate::{
     model::{Decision, PolicyId},
-    policy::Constraints,
+    policy::{Constraints, Facts},
 };
 
 /// The verdict on a changed call: `second`, but not weaker than `first` was beside the change
 /// itself. Every approval requirement and every constraint of both is kept, and every step told.
-/// A first verdict that stops the call (SUGGEST and stricter) stands as it is.
+/// A first verdict that stops the call (SUGGEST and stricter) stands as it is. `facts` are those of the changed call: it
+/// must meet the first call's constraints too, whichever policy they came from.
 #[must_use]
-pub fn stricter(first: Verdict, second: Verdict) -> Verdict {
+pub fn stricter(first: Verdict, second: Verdict, facts: &Facts) -> Verdict {
     if first.decision >= Decision::Suggest {
         return first;
     }
@@ -44,17 +45,22 @@ pub fn stricter(first: Verdict, second: Verdict) -> Verdict {
     steps.append(&mut result.trace.steps);
     result.trace.steps = steps;
 
-    if let Some(conflict) = conflict {
+    let broken = match conflict {
+        Some(conflict) => Some(conflict.reason),
+        None if result.decision <= Decision::RequireApproval => unmet(&result.constraints, facts),
+        None => None,
+    };
+    if let Some(reason) = broken {
         result.trace.steps.push(Step {
             policy_id: first.policy_id.clone(),
             rule_id: None,
             decision: Decision::Deny,
-            reason: conflict.reason.as_str().into(),
+            reason: reason.as_str().into(),
             shadow: false,
             error: false,
         });
         (result.decision, result.policy_id, result.rule_id, result.reason) =
-            (Decision::Deny, first.policy_id, None, conflict.reason.into());
+            (Decision::Deny, first.policy_id, None, reason.into());
     } else if let Some(approval) = result.approvals.first()
         && result.decision < Decision::RequireApproval
     {

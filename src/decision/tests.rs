@@ -613,8 +613,11 @@ fn the_stricter_of_both_outcomes_stands() {
                  timeout: Option<u64>| {
         let name = |n: usize| ["a", "b", "c"][n];
         let first: Vec<Policy> = first.into_iter().enumerate().map(|(n, say)| says(name(n), say)).collect();
-        let verdict =
-            stricter(decide(&set(first.clone()), &facts()), decide(&set(vec![says("z", second)]), &facts()));
+        let verdict = stricter(
+            decide(&set(first.clone()), &facts()),
+            decide(&set(vec![says("z", second)]), &facts()),
+            &facts(),
+        );
         assert_eq!(verdict.decision, expect, "{first:?}");
         assert_eq!(verdict.approvals.len(), approvals, "{first:?}");
         assert_eq!(verdict.constraints.timeout, timeout.map(Duration::from_secs), "{first:?}");
@@ -631,6 +634,43 @@ fn the_stricter_of_both_outcomes_stands() {
     check(vec![limits(5, Some(1))], limits(7, Some(1)), Decision::AllowWithConstraints, 0, Some(5));
     check(vec![limits(5, Some(1))], limits(7, Some(2)), Decision::Deny, 0, Some(5));
     check(vec![RuleOutcome::Suggest], RuleOutcome::Allow, Decision::Suggest, 0, None);
+
+    // What held of the call as it came holds of the call as it goes, though no policy says so of that one.
+    let limited = |constraints: Constraints| {
+        let says = says("a", RuleOutcome::AllowWithConstraints(constraints));
+        let mut cheap = facts();
+        cheap.cost.estimate = MicroUsd(1);
+        cheap.tool.traits.read_only = true;
+        decide(&set(vec![says]), &cheap)
+    };
+    let read_only = Constraints { read_only: true, ..Constraints::default() };
+    let max_cost = Constraints { max_cost: Some(MicroUsd(10)), ..Constraints::default() };
+    for (constraints, part) in [(read_only, "read-only"), (max_cost, "at most")] {
+        let first = limited(constraints);
+        assert_eq!(first.decision, Decision::AllowWithConstraints);
+        let check = |change: &dyn Fn(&mut Facts), expect: Decision| {
+            let mut changed = facts();
+            changed.cost.estimate = MicroUsd(1);
+            changed.tool.traits.read_only = true;
+            change(&mut changed);
+            for second in [RuleOutcome::Allow, ask()] {
+                let second = decide(&set(vec![says("z", second)]), &changed);
+                let verdict = stricter(first.clone(), second.clone(), &changed);
+                let expect = expect.max(if expect == Decision::Deny { expect } else { second.decision });
+                assert_eq!(verdict.decision, expect, "{verdict:?}");
+                if expect == Decision::Deny {
+                    assert!(verdict.reason.contains(part), "{}", verdict.reason);
+                    assert!(verdict.approvals.is_empty() && verdict.policy_id == first.policy_id);
+                }
+            }
+        };
+        check(&|_| {}, Decision::AllowWithConstraints);
+        let breaks = |facts: &mut Facts| {
+            facts.cost.estimate = MicroUsd(11);
+            facts.tool.traits.read_only = false;
+        };
+        check(&breaks, Decision::Deny);
+    }
 }
 
 /// A refused agent learns what the policy is for and what would work: authors give reasons rarely.

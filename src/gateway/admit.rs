@@ -207,7 +207,7 @@ pub(crate) fn detail(decided: &Decided, more: Option<&Map<String, Value>>) -> Bo
     let mut detail = Object::new(&mut out);
     detail.value("arguments", Some(&decided.prepared.recorded));
     if let Some((tool, arguments)) = &decided.original {
-        if tool != decided.prepared.target.full() {
+        if *tool != decided.prepared.shown {
             detail.text("original_tool", Some(tool));
         }
         detail.value("original_arguments", Some(arguments));

@@ -251,7 +251,7 @@ impl Gateway {
                 };
             let mut verdict = decide(&in_force.policies, &prepared.facts);
             if let Some(first) = earlier.take() {
-                verdict = stricter(first, verdict);
+                verdict = stricter(first, verdict, &prepared.facts);
             }
             let mut change = edits::apply(&prepared.arguments, &verdict.constraints.arguments);
             let mut other_tool = None;
@@ -281,7 +281,7 @@ impl Gateway {
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(Some(changed)) => {
-                    original.get_or_insert_with(|| (prepared.target.full().clone(), prepared.recorded));
+                    original.get_or_insert_with(|| (prepared.shown.clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
                         name = tool.to_string();
@@ -433,7 +433,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
     if verdict.decision == Decision::Suggest {
         refusal.remediation = Some(json!({
             "mode": "suggest",
-            "tool": decided.prepared.target.full(),
+            "tool": decided.prepared.shown,
             "arguments": decided.prepared.recorded,
         }));
     }
@@ -449,7 +449,7 @@ fn proposal(decided: &Decided, remediation: &Remediation) -> Value {
         .unwrap_or_else(|| Value::clone(&decided.prepared.recorded));
     json!({
         "mode": if remediation.apply { "apply" } else { "suggest" },
-        "tool": remediation.tool.as_deref().unwrap_or(decided.prepared.target.full()),
+        "tool": remediation.tool.as_deref().unwrap_or(&*decided.prepared.shown),
         "arguments": arguments,
         "reason": remediation.reason,
     })

@@ -127,11 +127,9 @@ impl fmt::Debug for Glob {
     }
 }
 
-/// Percent-decodes and dot-normalises an absolute path. `None` for a relative path, one that climbs
-/// above its root, one with a NUL or a backslash, or one that does not decode to UTF-8. Decoding
-/// goes on until nothing changes, so that a doubly encoded `..` is seen too.
-pub fn normalize_path(path: &str) -> Option<String> {
-    let mut decoded = path.to_owned();
+/// Percent-decodes until nothing changes, within reason.
+fn decode(text: &str) -> Option<String> {
+    let mut decoded = text.to_owned();
     for _ in 0..4 {
         let next = percent_encoding::percent_decode_str(&decoded).decode_utf8().ok()?.into_owned();
         if next == decoded {
@@ -139,6 +137,19 @@ pub fn normalize_path(path: &str) -> Option<String> {
         }
         decoded = next;
     }
+    Some(decoded)
+}
+
+/// Whether a text, however it is encoded, has a `..` between slashes: whoever takes it for a path climbs by it.
+fn climbs(text: &str) -> bool {
+    decode(text).is_none_or(|text| text.split(['/', '\\', '?', '#', '&', '=', ';']).any(|part| part == ".."))
+}
+
+/// Percent-decodes and dot-normalises an absolute path. `None` for a relative path, one that climbs
+/// above its root, one with a NUL or a backslash, or one that does not decode to UTF-8. Decoding
+/// goes on until nothing changes, so that a doubly encoded `..` is seen too.
+pub fn normalize_path(path: &str) -> Option<String> {
+    let decoded = decode(path)?;
     if !decoded.starts_with('/') || decoded.contains(['\0', '\\']) {
         return None;
     }
@@ -156,7 +167,8 @@ pub fn normalize_path(path: &str) -> Option<String> {
 }
 
 /// The same for a URI: scheme and authority are lowercased and kept, the path is normalised.
-/// A URI without `//` (like `memo:insights`) is percent-decoded only.
+/// A URI without `//` (like `memo:insights`) is percent-decoded only. Nothing after `?` or `#` may climb either: what an
+/// upstream makes of it is not known, and a glob's `**` takes it in.
 pub fn normalize_uri(uri: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once(':')?;
     let valid = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
@@ -166,15 +178,17 @@ pub fn normalize_uri(uri: &str) -> Option<String> {
     }
     let scheme = scheme.to_ascii_lowercase();
     let Some(rest) = rest.strip_prefix("//") else {
-        let decoded = percent_encoding::percent_decode_str(rest).decode_utf8().ok()?;
-        return (!decoded.contains('\0') && !decoded.split('/').any(|part| part == ".."))
-            .then(|| format!("{scheme}:{decoded}"));
+        let decoded = decode(rest)?;
+        return (!decoded.contains('\0') && !climbs(&decoded)).then(|| format!("{scheme}:{decoded}"));
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at_checked(end)?;
     let cut = tail.find(['?', '#']).unwrap_or(tail.len());
     let (path, query) = tail.split_at_checked(cut)?;
     let path = if path.is_empty() { String::new() } else { normalize_path(path)? };
+    if climbs(query) {
+        return None;
+    }
     Some(format!("{scheme}://{}{path}{query}", authority.to_ascii_lowercase()))
 }
 
@@ -226,5 +240,20 @@ mod tests {
         assert_eq!(normalize_uri("file:///../a"), None);
         assert_eq!(normalize_uri("demo://x"), Some("demo://x".into()));
         assert_eq!(normalize_uri("relative/path"), None);
+        for climbing in [
+            "file:///srv/docs/x?/../../../etc/passwd",
+            "file:///srv/docs/x#/../../etc/passwd",
+            "file:///srv/docs/x?a=..%2f..%2Fetc",
+            "file:///srv/docs/x?%252e%252e/etc",
+            "db://h?..\\..\\x",
+            "memo:a/%252e%252e/b",
+            "memo:a\\..\\b",
+            "memo:a?../b",
+        ] {
+            assert_eq!(normalize_uri(climbing), None, "{climbing}");
+        }
+        for plain in ["db://h/rows?q=a..b&page=2#top", "memo:insights..", "db://h?x=...&y=/a/b"] {
+            assert_eq!(normalize_uri(plain).as_deref(), Some(plain));
+        }
     }
 }

@@ -287,6 +287,15 @@ pub fn glob_text(text: &str, at: usize, report: &mut Report<'_>) -> Option<Glob>
     // hold such characters.
     let foreign = !text.contains("://") && text.contains(['?', '[', ']', '{', '}']);
     let glob = Glob::parse(text).ok().filter(|_| !foreign);
+    if glob.is_some() && !is_normal(text) {
+        report.error(
+            at,
+            format!("`{}` can match no URI", short(text)),
+            "URIs as they are compared: scheme and host in lower case, the path percent-decoded, without `.`, `..` and a \
+             slash at its end",
+        );
+        return None;
+    }
     if glob.is_none() {
         report.error(
             at,
@@ -295,6 +304,20 @@ pub fn glob_text(text: &str, at: usize, report: &mut Report<'_>) -> Option<Glob>
         );
     }
     glob
+}
+
+/// Whether a glob over URIs is written as the URIs are that it is held against.
+fn is_normal(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return true };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let encoded = path
+        .split('%')
+        .skip(1)
+        .any(|part| part.get(..2).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    let dots = path.split('/').any(|part| matches!(part, "." | ".."));
+    let upper = [scheme, host].iter().any(|part| part.bytes().any(|byte| byte.is_ascii_uppercase()));
+    !encoded && !dots && !upper && !path.ends_with('/') && !path.contains("//")
 }
 
 /// A JSON pointer, or the bare name of a member. No `*`, unless it only selects.
