@@ -33,15 +33,14 @@ impl Gateway {
             }
         }
         if asks {
-            if let (Some(sealed), Some(map)) = (sealed, result.as_object_mut()) {
-                map.insert("requestState".into(), sealed);
+            // A question is no result: it has nothing that would have to be cut.
+            if let Some(map) = result.as_object_mut() {
+                map.retain(|name, _| matches!(name.as_str(), "resultType" | "inputRequests"));
+                map.extend(sealed.map(|sealed| ("requestState".to_owned(), sealed)));
             }
             return false;
         }
-        let tokens = match (constraints.max_result_tokens, reserved_tokens) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let tokens = least(constraints.max_result_tokens, reserved_tokens);
         let mut cut = false;
         if let Some(bytes) = constraints.max_result_bytes {
             cut |= edits::cut_result(result, bytes);
@@ -79,8 +78,59 @@ fn withheld(reason: &str) -> String {
     format!("The result was withheld by the data policy: {reason}.")
 }
 
+impl Gateway {
+    /// Redacts and cuts an upstream's error as if it were a result: it is as much text of the upstream's. True where
+    /// something was cut.
+    pub(crate) fn limit_error(
+        &self,
+        in_force: &InForce,
+        error: &mut RpcError,
+        constraints: &Constraints,
+        place: &Place<'_>,
+        reserved_tokens: Option<u64>,
+    ) -> bool {
+        redact_error(in_force, error, place, &constraints.redact);
+        let tokens = least(constraints.max_result_tokens, reserved_tokens);
+        if constraints.max_result_bytes.is_none() && tokens.is_none() {
+            return false;
+        }
+        let whole = |error: &RpcError| json!([error.message, error.data]);
+        let text = serde_json::to_string(&whole(error)).unwrap_or_default();
+        let fits = |text: &str| {
+            constraints.max_result_bytes.is_none_or(|most| text.len() as u64 <= most)
+                && tokens.is_none_or(|most| {
+                    // A token is at least a byte.
+                    text.len() as u64 <= most
+                        || self.0.tokens.count(crate::cost::Encoding::O200kBase, text) <= most
+                })
+        };
+        if fits(&text) {
+            return false;
+        }
+        error.data = None;
+        let mut carrier = json!({"content": [{"type": "text", "text": error.message}]});
+        if let Some(bytes) = constraints.max_result_bytes {
+            edits::cut_result(&mut carrier, bytes);
+        }
+        if let Some(tokens) = tokens {
+            self.cut_to_tokens(&mut carrier, tokens);
+        }
+        let parts = carrier.pointer("/content").and_then(Value::as_array).into_iter().flatten();
+        let kept: Vec<&str> = parts.filter_map(|part| part.get("text")).filter_map(Value::as_str).collect();
+        error.message = kept.join(" ");
+        true
+    }
+}
+
+pub(crate) fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// An upstream's error under the same data rules as its results.
-pub(crate) fn limit_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
+fn redact_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
     let told = json!({"message": error.message, "data": error.data});
     let changed = match in_force.policies.data.inspect_result(&told, place, redact).towards {
         Towards::Unchanged => return,

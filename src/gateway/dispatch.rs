@@ -3,7 +3,7 @@
 use super::{
     Gateway, InForce,
     admit::{Permit, Permitted},
-    answer::{change_told, limit_error, reported_cost, strip_modern, tell_change},
+    answer::{change_told, least, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
     asked::{Asked, told_of_questions},
     asking::Asking,
@@ -212,7 +212,8 @@ impl Gateway {
         let mut cut = false;
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
-            limit_error(&in_force, error, &place, &constraints.redact);
+            let reserved = strict.then_some(estimate.result_tokens);
+            cut = self.limit_error(&in_force, error, &constraints, &place, reserved);
         }
         if let Ok(result) = &mut ending.reply {
             strip_reserved(result);
@@ -246,6 +247,11 @@ impl Gateway {
                 trace: trace_id,
                 call: side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id()),
                 redact: constraints.redact.iter().map(|pointer| pointer.as_str().to_owned()).collect(),
+                max_result_bytes: constraints.max_result_bytes,
+                max_result_tokens: least(
+                    constraints.max_result_tokens,
+                    strict.then_some(estimate.result_tokens),
+                ),
                 strict,
             };
             let handed =
@@ -267,6 +273,12 @@ impl Gateway {
                 let text = text::of(result);
                 size = text.len();
                 self.0.tokens.count_for(tokenizer, &text)
+            }
+            Err(error) if ending.sent => {
+                let data = error.data.as_ref().map(text::of).unwrap_or_default();
+                size = error.message.len() + data.len();
+                let count = |text: &str| self.0.tokens.count_for(tokenizer, text);
+                count(&error.message).saturating_add(count(&data))
             }
             Err(_) => 0,
         };
@@ -304,11 +316,15 @@ impl Gateway {
             }
         };
         let used = matches!(purpose, Purpose::Use);
-        let learned = (used && !became_task && ending.outcome == Outcome::Succeeded && ending.reply.is_ok())
-            .then(|| {
-                self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
-                (target.learned_as().to_string(), result_tokens)
-            });
+        let learned = (used
+            && !became_task
+            && !cut
+            && ending.outcome == Outcome::Succeeded
+            && ending.reply.is_ok())
+        .then(|| {
+            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
+            (target.learned_as().to_string(), result_tokens)
+        });
         let took = self.0.clock.monotonic().saturating_sub(started);
         side_effect.timestamp = self.0.clock.now();
         side_effect.outcome = Some(ending.outcome);
@@ -391,10 +407,14 @@ impl Gateway {
         for _ in 0..MAX_ROUNDS {
             let request = call.request(client, asks, responses.take(), state.take(), may_ask_again);
             let answer = upstream.call(request, relay.clone()).await;
-            let result = match answer {
+            let mut result = match answer {
                 Ok(result) => result,
                 Err(error) => return failed(error, call.method),
             };
+            // Earlier versions have results of one type only: what one says of itself there means nothing.
+            if let Some(map) = result.as_object_mut().filter(|_| !modern) {
+                map.shift_remove("resultType");
+            }
             if result.get("resultType").and_then(Value::as_str) != Some("input_required") {
                 return Ending {
                     outcome: match result.get("isError").and_then(Value::as_bool) {

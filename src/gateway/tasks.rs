@@ -7,8 +7,8 @@
 
 use super::{
     Gateway, InForce,
-    answer::limit_error,
     api::{CallReply, ClientPort, TaskRequest, TaskVerb},
+    edits,
     held::Held,
     parked::Seat,
     prepare::Target,
@@ -56,6 +56,12 @@ pub(crate) struct Made {
     pub(crate) call: CallId,
     /// What policy masks in the result.
     pub(crate) redact: Vec<String>,
+    /// How much of the result the agent gets.
+    #[serde(default)]
+    pub(crate) max_result_bytes: Option<u64>,
+    /// The same in tokens.
+    #[serde(default)]
+    pub(crate) max_result_tokens: Option<u64>,
     /// A strict budget bound the call.
     pub(crate) strict: bool,
 }
@@ -182,18 +188,25 @@ impl Gateway {
             labels: target.labels(),
             sensitive: target.sensitive(),
         };
+        let constraints = Constraints {
+            redact,
+            max_result_bytes: made.max_result_bytes,
+            max_result_tokens: made.max_result_tokens,
+            ..Constraints::default()
+        };
         let reply = match outcome {
             Ok(mut result) => {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, target.upstream(), &place, &redact, &mut result)
+                        .shown_task(in_force, &relay, target.upstream(), &place, &constraints, &mut result)
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
                 }
             }
             Err(mut error) => {
-                limit_error(in_force, &mut error, &place, &redact);
+                edits::strip_reserved_error(&mut error);
+                self.limit_error(in_force, &mut error, &constraints, &place, None);
                 Err(error)
             }
         };
@@ -212,27 +225,39 @@ impl Gateway {
         relay: &Relay,
         upstream: &UpstreamName,
         place: &Place<'_>,
-        redact: &[Pointer],
+        constraints: &Constraints,
         task: &mut Value,
     ) -> Result<(), RpcError> {
         let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is no task");
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
-        if status == "input_required" {
+        let asks = status == "input_required";
+        if asks {
             relay.label_all(task)?;
         }
         let map = task.as_object_mut().ok_or_else(malformed)?;
         let result = map.shift_remove("result");
-        let questions = map.shift_remove("inputRequests");
-        let constraints = Constraints { redact: redact.to_vec(), ..Constraints::default() };
-        // What is left, the message and the error, is text of the upstream's.
+        // Only a task that asks has questions, and those were looked at.
+        let questions = map.shift_remove("inputRequests").filter(|_| asks);
+        // The error and what is left, the message, are text of the upstream's.
+        map.shift_remove("resultType");
+        let error = map.shift_remove("error").map(|error| {
+            let code = error.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR);
+            let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+            let mut told = RpcError::new(code, message);
+            told.data = error.get("data").cloned();
+            edits::strip_reserved_error(&mut told);
+            self.limit_error(in_force, &mut told, constraints, place, None);
+            json!(told)
+        });
         self.limit_result(in_force, task, &Constraints::default(), place, None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             self.0.catalog.load().alias_links(upstream, &mut result);
-            self.limit_result(in_force, &mut result, &constraints, place, None);
+            self.limit_result(in_force, &mut result, constraints, place, None);
             map.insert("result".to_owned(), result);
         }
+        map.extend(error.map(|error| ("error".to_owned(), error)));
         map.extend(questions.map(|questions| ("inputRequests".to_owned(), questions)));
         Ok(())
     }

@@ -482,16 +482,20 @@ impl<'r> Walk<'r> {
         depth: usize,
         root: bool,
     ) -> Change {
+        let mut inner = if active.is_empty() { Vec::new() } else { below(active, Token::Name(key)) };
+        let marked = inner.iter().any(|one| one.tokens.is_empty() && !matches!(one.mark, Mark::Allow(_)));
         if matches!(key, "data" | "blob")
             && let Value::String(text) = value
+            && !marked
             && is_content(map)
             && is_base64(text)
+            // An agent says itself what is content: what is as short as a secret is looked at.
+            && (self.direction != Direction::Arguments || text.len() >= SHORTEST_CONTENT)
         {
             self.binary = self.binary.saturating_add(text.len() as u64);
             return Change { recorded: Some(Value::String(binary(text.len()))), towards: None };
         }
         let scanner = &self.rules.inner.scanner;
-        let mut inner = if active.is_empty() { Vec::new() } else { below(active, Token::Name(key)) };
         let named = match key {
             // `{"name": "Authorization", "value": …}`
             "value" => ["name", "key"]
@@ -700,6 +704,9 @@ fn insert(map: &mut Map<String, Value>, mut key: String, at: usize, value: Value
 }
 
 /// A content block or resource of the protocol, whose `data` or `blob` is base64.
+/// The least that is passed over of an argument that is said to be content, in bytes.
+const SHORTEST_CONTENT: usize = 512;
+
 fn is_content(map: &Map<String, Value>) -> bool {
     let kind = map.get("type").and_then(Value::as_str);
     map.get("mimeType").is_some_and(Value::is_string) || matches!(kind, Some("image" | "audio"))
