@@ -109,8 +109,18 @@ pub struct Catalog {
     pub prompts: BTreeMap<Arc<str>, Arc<ItemEntry>>,
     /// Resources whose URI another upstream had first, by upstream and normalised own URI.
     aliases: HashMap<UpstreamName, HashMap<String, Arc<str>>>,
+    /// Who had which template first, in that order: what it matches is theirs, also while they are away.
+    claims: Arc<[Claim]>,
     /// What was withheld, and why: one plain sentence each.
     pub withheld: Vec<String>,
+}
+
+/// A template that an upstream had at some time.
+#[derive(Clone, Debug)]
+struct Claim {
+    upstream: UpstreamName,
+    name: Arc<str>,
+    template: UriTemplate,
 }
 
 impl Catalog {
@@ -141,6 +151,7 @@ impl Catalog {
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
     owners: HashMap<(Kind, Arc<str>), UpstreamName>,
+    claims: Vec<Claim>,
     schemas: HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
 }
 
@@ -168,6 +179,7 @@ impl CatalogBuilder {
     /// give the same catalog.
     pub fn build(&mut self, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
         self.owners.retain(|_, owner| config.upstreams.contains_key(owner));
+        self.claims.retain(|claim| config.upstreams.contains_key(&claim.upstream));
         let mut catalog = Catalog::default();
         let mut states: Vec<&Arc<UpstreamState>> = states.iter().filter(|s| s.health == Health::Up).collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
@@ -190,6 +202,7 @@ impl CatalogBuilder {
             }
         }
         self.schemas = kept;
+        catalog.claims = self.claims.clone().into();
         catalog
     }
 
@@ -342,8 +355,14 @@ impl CatalogBuilder {
         let mut listed = exposed;
         let mut name = seen_by_globs(kind, &listed);
         let mut alias = None;
-        let another_has_it = |name: &Arc<str>| {
-            self.owners.get(&(kind, name.clone())).is_some_and(|owner| *owner != upstream.name)
+        // What another's template stands for is that one's, too.
+        let of_a_template = |name: &str| {
+            let first = self.claims.iter().find(|claim| claim.template.matches(name));
+            kind == Kind::Resource && first.is_some_and(|claim| claim.upstream != upstream.name)
+        };
+        let another_has_it = |name: &Arc<str>| match self.owners.get(&(kind, name.clone())) {
+            Some(owner) => *owner != upstream.name,
+            None => of_a_template(name),
         };
         // A URI stays as it is written, but two upstreams' are not one resource.
         if matches!(kind, Kind::Resource | Kind::Template) && another_has_it(&name) {
@@ -367,11 +386,18 @@ impl CatalogBuilder {
         if let Some(slot) = shown_item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }
+        let template = (kind == Kind::Template).then(|| UriTemplate::parse(&listed)).flatten();
+        if let Some(template) = &template
+            && !self.claims.iter().any(|claim| claim.name == name)
+        {
+            let (upstream, name) = (upstream.name.clone(), name.clone());
+            self.claims.push(Claim { upstream, name, template: template.clone() });
+        }
         let entry = Arc::new(ItemEntry {
             name: name.clone(),
             upstream: upstream.name.clone(),
             own_name: own.into(),
-            template: (kind == Kind::Template).then(|| UriTemplate::parse(&listed)).flatten(),
+            template,
             listed: listed.into(),
             alias,
             item: shown_item,

@@ -161,6 +161,39 @@ fn a_uri_that_another_upstream_had_first_gets_its_upstreams_name_in_front() {
     assert_eq!(&*naming::alias("_Crm.1"), "u-crm.1+");
 }
 
+/// SPEC 7: a template of a newcomer takes no URI from another's, nor does a resource, nor while the first is away.
+#[test]
+fn what_a_template_stands_for_stays_with_who_had_it_first() {
+    let config = config(vec![upstream("a", "a"), upstream("z", "z")]);
+    let listing = |template: &str, uris: &[&str]| Listing {
+        resources: uris.iter().map(|uri| json!({"uri": uri, "name": uri})).collect(),
+        templates: vec![json!({"uriTemplate": template, "name": "t"})],
+        ..Listing::default()
+    };
+    let z = || state("z", Health::Up, listing("file:///srv/{+path}", &["file:///srv/own"]));
+    let a = || state("a", Health::Up, listing("file:///srv/{+other}", &["file:///srv/x", "file:///else"]));
+    let mut builder = CatalogBuilder::default();
+    builder.build(&config, &[z()]);
+    let authority = Authority {
+        capabilities: BTreeMap::from([capability("all", &[], &["*"], &[])]),
+        ..Authority::default()
+    };
+    let owners = |catalog: &Catalog| -> Vec<Option<String>> {
+        let view = View::new(catalog, &authority, &agent(&["all"]));
+        let uris =
+            ["file:///srv/x", "file:///srv/own", "file:///srv/any/thing", "file:///else", "a+file:///srv/x"];
+        uris.map(|uri| view.resource(uri, None).map(|(found, _)| found.entry.upstream.to_string())).to_vec()
+    };
+    let some = |names: [&str; 5]| -> Vec<Option<String>> {
+        names.iter().map(|name| (!name.is_empty()).then(|| (*name).to_owned())).collect()
+    };
+    assert_eq!(owners(&builder.build(&config, &[z(), a()])), some(["z", "z", "z", "a", "a"]));
+    assert_eq!(owners(&builder.build(&config, &[a()])), some(["", "", "", "a", "a"]));
+    // Alone from the beginning it has them.
+    let only = CatalogBuilder::default().build(&config, &[a()]);
+    assert_eq!(owners(&only), some(["a", "a", "a", "a", ""]));
+}
+
 #[test]
 fn reserved_nameless_and_doubled_tools_are_withheld_and_the_rest_stays() {
     let config = config(vec![upstream("a", "")]);

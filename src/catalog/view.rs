@@ -1,6 +1,6 @@
 //! What one agent sees (I7): computed once per catalog, bundle and agent, then looked up by name.
 
-use super::{Catalog, ItemEntry, ToolEntry, search::Index};
+use super::{Catalog, Claim, ItemEntry, ToolEntry, search::Index};
 use crate::{
     model::{CapabilityId, Glob, normalize_uri},
     policy::{Agent, Authority, Capability},
@@ -28,6 +28,7 @@ pub struct View {
     resources: HashMap<Arc<str>, Covered<ItemEntry>>,
     templates: Vec<Arc<ItemEntry>>,
     capabilities: Vec<Capability>,
+    claims: Arc<[Claim]>,
     /// `tools/list`, in the order of names.
     pub tool_list: Arc<Vec<Value>>,
     /// `prompts/list`
@@ -88,6 +89,7 @@ impl View {
         }
         view.template_list = Arc::new(list);
         view.capabilities = capabilities;
+        view.claims = catalog.claims.clone();
         view
     }
 
@@ -118,8 +120,9 @@ impl View {
             .filter(|c| c.resources.iter().any(|g| g.matches(&normal)))
             .map(|c| c.id.clone())
             .collect();
-        let entry =
-            self.templates.iter().find(|e| e.template.as_ref().is_some_and(|t| t.matches(&normal)))?;
+        // SPEC 7: a newcomer's template takes nothing away from those that were there first.
+        let first = self.claims.iter().find(|claim| claim.template.matches(&normal))?;
+        let entry = self.templates.iter().find(|e| e.name == first.name && e.upstream == first.upstream)?;
         let covered = Covered { entry: entry.clone(), capabilities: ids.into() };
         Some((narrowed(&covered, narrow)?, normal))
     }

@@ -213,7 +213,7 @@ impl Gateway {
             workflow_id: prepared.workflow.clone(),
             capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
-            action: prepared.target.action().to_string(),
+            action: prepared.shown_action.to_string(),
             // The decision's record has them whole, and the binding's digest is of them all.
             arguments: cut_value(&prepared.recorded, MOST_SHOWN),
             redacted: prepared.redacted,

@@ -25,7 +25,7 @@ use crate::{
         text::{self, Object},
     },
     policy::Constraints,
-    redaction::Place,
+    redaction::{Place, display_text},
     store::Settlement,
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
@@ -50,6 +50,9 @@ pub(crate) struct Outgoing {
     pub(crate) bound: Arc<[u8]>,
 }
 
+/// The longest reason that is recorded of what an upstream said, in characters.
+const LONGEST_REASON: usize = 1000;
+
 /// How a dispatched call ended, before it is told to anybody.
 struct Ending {
     reply: CallReply,
@@ -57,6 +60,8 @@ struct Ending {
     /// Whether the upstream can have acted: if not, the reservation is given back.
     sent: bool,
     reason: Option<String>,
+    /// What of the reason is ours, where the rest is the upstream's words.
+    ours: Option<String>,
 }
 
 impl Gateway {
@@ -131,6 +136,7 @@ impl Gateway {
             tokenizer,
             tool_price,
             workflow,
+            redacted,
             ..
         } = prepared;
         // Both may share the arguments, which go on alone.
@@ -192,12 +198,14 @@ impl Gateway {
                 outcome: Outcome::Failed,
                 sent: false,
                 reason: Some("the caller went away before anything was sent".into()),
+                ours: None,
             },
             () = gone.cancelled() => Ending {
                 reply: Err(RpcError::new(code::INTERNAL_ERROR, "cancelled")),
                 outcome: Outcome::Unknown,
                 sent: true,
                 reason: Some("the caller went away; the upstream was told to cancel".into()),
+                ours: None,
             },
             ending = conversation => ending,
         };
@@ -263,6 +271,7 @@ impl Gateway {
                     outcome: Outcome::Unknown,
                     sent: true,
                     reason: Some(text.into()),
+                    ours: None,
                 };
             }
         }
@@ -330,7 +339,15 @@ impl Gateway {
         side_effect.outcome = Some(ending.outcome);
         side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         side_effect.cost_usd = cost;
-        side_effect.reason = ending.reason.map(|r| in_force.policies.data.redact_text(&r).into());
+        side_effect.reason = ending.reason.map(|reason| match ending.ours {
+            // I5: what is masked by its place cannot be told in words that repeat it.
+            Some(ours) if redacted => {
+                format!("{ours} (its words are not recorded: the arguments are masked)").into()
+            }
+            Some(_) | None => {
+                display_text(&in_force.policies.data.redact_text(&reason), LONGEST_REASON).into()
+            }
+        });
         side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
         let mut asked = told_of_questions(&questions, sampled_tokens);
         if became_task {
@@ -424,6 +441,7 @@ impl Gateway {
                     reply: Ok(result),
                     sent: true,
                     reason: None,
+                    ours: None,
                 };
             }
             if !may_ask_again {
@@ -438,6 +456,7 @@ impl Gateway {
                         outcome: Outcome::Failed,
                         sent: true,
                         reason: Some("the client did not answer the upstream's question".into()),
+                        ours: None,
                     };
                 }
             }
@@ -472,6 +491,7 @@ impl Gateway {
             outcome: Outcome::Succeeded,
             sent: true,
             reason: Some("the upstream asks for input".into()),
+            ours: None,
         }
     }
 }
@@ -541,7 +561,7 @@ async fn begin_watch(
     match watching.unwrap_or(Err(UpstreamError::TimedOut(timeout))) {
         Ok(watch) => {
             *slot.0.lock() = Some(watch);
-            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None }
+            Ending { reply: Ok(json!({})), outcome: Outcome::Succeeded, sent: true, reason: None, ours: None }
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
@@ -556,6 +576,14 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
         }
     };
     let reason = error.to_string();
+    let ours = match &error {
+        UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
+        UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
+        UpstreamError::NotSent(_)
+        | UpstreamError::TimedOut(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Malformed(_) => None,
+    };
     let reply = match error {
         UpstreamError::Rpc(rpc) => Err(rpc),
         UpstreamError::NotSent(_)
@@ -575,7 +603,7 @@ fn failed(error: UpstreamError, method: &str) -> Ending {
             }
         }
     };
-    Ending { reply, outcome, sent, reason: Some(reason) }
+    Ending { reply, outcome, sent, reason: Some(reason), ours }
 }
 
 fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {

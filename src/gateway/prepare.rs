@@ -158,6 +158,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Target,
     /// Its name for records, prompts and pages: masked, and of bounded length.
     pub(crate) shown: Arc<str>,
+    /// Its action for the same: that of a resource has its URI.
+    pub(crate) shown_action: Arc<str>,
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
     /// Masked, for records and prompts.
@@ -298,6 +300,10 @@ impl Inner {
             towards,
             attended: agent.attended,
             shown: shown(target.full(), &policies.data.redact_text(target.full())),
+            shown_action: match &target {
+                Target::Tool(tool) => tool.action.clone(),
+                Target::Item(item, _) => shown(&item.action, &policies.data.redact_text(&item.action)),
+            },
             target,
             arguments,
             facts,
@@ -434,7 +440,7 @@ pub(crate) fn draft(
     match prepared {
         Some(prepared) => {
             event.workflow_id = prepared.workflow.clone();
-            event.action = Some(prepared.target.action().clone());
+            event.action = Some(prepared.shown_action.clone());
             event.cost_estimate_usd = Some(prepared.estimate.cost);
             event.sensitivity_level = prepared.level;
             event.redacted = prepared.redacted;

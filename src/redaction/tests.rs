@@ -352,6 +352,16 @@ fn base64_content_is_measured_and_not_recorded() {
     assert_eq!(inspected.binary_bytes, image.len() as u64);
     assert!(!inspected.redacted && inspected.towards == Towards::Unchanged);
     assert_eq!(inspected.recorded["content"][0]["data"], json!(format!("[binary:{}]", image.len())));
+    // What policy names is masked, whatever it is.
+    let named = [Pointer::parse("/content/0/data").unwrap()];
+    let Towards::Changed(masked) = built_in.inspect_result(&result, &Place::NOWHERE, &named).towards else {
+        panic!("same")
+    };
+    assert!(masked["content"][0]["data"].as_str().unwrap().starts_with("[redacted:constraint:"));
+    // An agent that says that a key is content is not believed.
+    let key = format!("ghp_{}", "a1B2c3D4e5F6".repeat(6));
+    let argument = json!({"mimeType": "image/png", "data": key});
+    assert!(!built_in.inspect_arguments(&argument, &Place::NOWHERE).recorded.to_string().contains(&key));
     // What only pretends to be base64 is text.
     let lie = json!({"content": [{"type": "image", "data": format!("mail a@b.example {}", "x".repeat(90))}]});
     assert_eq!(names(&built_in.inspect_result(&lie, &Place::NOWHERE, &[]).findings), ["email"]);

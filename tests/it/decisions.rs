@@ -732,3 +732,105 @@ async fn two_upstreams_with_the_same_uri_are_told_apart() {
     let refused = narrow.request("resources/read", json!({"uri": "up+file:///open/a.txt"})).await;
     assert!(refused.error()["message"].as_str().unwrap().contains("not found"), "{:#}", refused.body);
 }
+
+/// SPEC 4, I8: a limit on results holds for whatever an upstream calls its answer.
+#[tokio::test]
+async fn no_answer_escapes_the_limit() {
+    let limited = "=== gate.yaml
+name: small
+description: Small answers
+on: [{ upstream: up }]
+rules:
+  - { condition: \"tool.name == 'up__echo'\", decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_result_bytes: 300 } }
+  - { decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_result_tokens: 50 } }
+";
+    let world = World::of(limited).await;
+    let long = "word ".repeat(2_000);
+    let cut = async |what: &str| {
+        for client in [world.modern("ada"), world.legacy("ada").await] {
+            for (tool, arguments) in [("up__echo", json!({})), ("up__read", json!({"path": "/a"}))] {
+                let reply = client.call(tool, arguments).await;
+                let size = reply.body.to_string().len();
+                assert!(size < 1_200, "{what} {tool}: {size}");
+            }
+        }
+        let settled = world.until_settled(1).await.pop().unwrap().draft;
+        assert!(settled.reason.is_none_or(|reason| reason.chars().count() < 1_100));
+    };
+    let told = long.clone();
+    world.up.script(move |seen| (seen.method() == "tools/call").then(|| answer(error(seen, -32000, &told))));
+    cut("an error").await;
+    let charged = world.last_settled().await.detail.unwrap();
+    assert!(charged["result_tokens"].as_u64().unwrap() > 5, "{charged}");
+    assert_eq!(charged["cut"], true);
+    let told = long.clone();
+    world.up.script(move |seen| {
+        let mut result = text_result(&told);
+        result["resultType"] = "input_required".into();
+        (seen.method() == "tools/call").then(|| answer(json_reply(seen, &result)))
+    });
+    cut("a question that is none").await;
+}
+
+/// I5: an upstream's words may repeat what is masked by its place.
+#[tokio::test]
+async fn an_error_repeats_no_masked_argument_in_the_record() {
+    let world = World::of("").await;
+    world.up.script(|seen| {
+        let text = format!("cannot store {}", seen.arguments()["content"].as_str().unwrap_or("it"));
+        (seen.method() == "tools/call").then(|| answer(error(seen, -32001, &text)))
+    });
+    let client = world.modern("ada");
+    let reply = client.call("up__write", json!({"path": "/a", "content": "my dog is called Rex"})).await;
+    assert!(reply.body["error"]["message"].as_str().unwrap().contains("Rex"), "the agent knows it");
+    let told = world.last_settled().await;
+    assert_eq!(
+        told.reason.as_deref(),
+        Some(
+            "the upstream answered with error -32001 (its words are not recorded: the arguments are masked)"
+        )
+    );
+    client.call("up__write", json!({"path": "/a"})).await;
+    let told = world.last_settled().await;
+    assert_eq!(told.reason.as_deref(), Some("the upstream answered with error -32001: cannot store it"));
+    assert!(!json!(world.events().await).to_string().contains("Rex"));
+}
+
+/// I5: a name that is masked is masked wherever it is recorded.
+#[tokio::test]
+async fn a_masked_name_is_masked_in_proposals_and_changes() {
+    let secret = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+    let crm = Scripted::with(Vec::new(), true).await;
+    for place in ["srv", "old"] {
+        crm.offers(&format!("file:///{place}/a?token={secret}"));
+    }
+    let files = "=== gate.yaml
+name: proposals
+description: Only proposals
+on: [{ resource: 'file:///srv/**' }]
+rules: [{ decision: SUGGEST }]
+=== other.yaml
+name: change
+description: Another place
+on: [{ resource: 'file:///old/**' }]
+rules:
+  - { decision: ALLOW_WITH_CONSTRAINTS, constraints: { arguments: { set: { /uri: 'file:///open/a.txt' } } } }
+";
+    let world = World::start(Setup {
+        files: files.to_owned(),
+        servers: "[upstreams.crm]\nurl = \"{crm}\"\n".to_owned(),
+        more: vec![("crm", crm)],
+        ..Setup::default()
+    })
+    .await;
+    let client = world.modern("ada");
+    for place in ["srv", "old"] {
+        let uri = format!("file:///{place}/a?token={secret}");
+        client.request("resources/read", json!({"uri": uri})).await;
+    }
+    let events = json!(world.events().await).to_string();
+    for part in ["[redacted:", "original_tool", "\"remediation\""] {
+        assert!(events.contains(part), "{part}: {events}");
+    }
+    assert!(!events.contains(secret), "{events}");
+}

@@ -188,6 +188,11 @@ impl World {
     }
 
     /// Waits until an approval, of whichever process, is as asked for.
+    /// The newest record of how a call ended.
+    pub(crate) async fn last_settled(&self) -> tollgate::model::EventDraft {
+        self.until_settled(1).await.pop().unwrap().draft
+    }
+
     pub(crate) async fn until_approval(&self, what: impl Fn(&ApprovalRecord) -> bool) -> ApprovalRecord {
         let mut changes = self.gate.store.approval_changes();
         soon(async {

@@ -118,6 +118,11 @@ impl Scripted {
         Self { address, inner, stop }
     }
 
+    /// Lists one more resource, to whoever lists from now on.
+    pub(crate) fn offers(&self, uri: &str) {
+        self.inner.resources.lock().push(json!({"uri": uri, "name": uri}));
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/mcp", self.address)
     }
