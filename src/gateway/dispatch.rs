@@ -79,12 +79,16 @@ impl Gateway {
         side_effect.policy_id = Some(policy.clone());
         side_effect.rule_id = rule.cloned();
         side_effect.capability_id = decided.verdict.capability.clone();
+        let (meta, rest) = match &decided.prepared.beside {
+            Some(changed) => changed.clone(),
+            None => (request.meta.clone(), request.rest.clone()),
+        };
         Box::new(Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
             principal: request.principal.clone(),
-            meta: request.meta.clone(),
-            rest: request.rest.clone(),
+            meta,
+            rest,
             caller: CallerKey {
                 agent: request.agent.clone(),
                 session: session_of(request, asking.client.as_ref()),

@@ -14,6 +14,11 @@ pub(super) fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
     Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
 }
 
+/// Whether a member of `_meta` goes to the upstream.
+pub(super) fn goes_on(key: &str) -> bool {
+    !key.starts_with("tollgate/") && !key.starts_with("io.modelcontextprotocol/") && key != "progressToken"
+}
+
 pub(super) fn params(
     own: Map<String, Value>,
     meta: Map<String, Value>,
@@ -25,11 +30,7 @@ pub(super) fn params(
     params.shift_remove("requestState");
     params.extend(own);
     let mut meta = meta;
-    meta.retain(|key, _| {
-        !key.starts_with("tollgate/")
-            && !key.starts_with("io.modelcontextprotocol/")
-            && key != "progressToken"
-    });
+    meta.retain(|key, _| goes_on(key));
     if !meta.is_empty() {
         params.insert("_meta".into(), Value::Object(meta));
     }

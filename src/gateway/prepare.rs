@@ -1,6 +1,6 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-use super::{InForce, Inner, api::Purpose, refusal::Refusal};
+use super::{InForce, Inner, api::Purpose, outgoing::goes_on, refusal::Refusal};
 use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
@@ -11,7 +11,7 @@ use crate::{
         PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
         text,
     },
-    policy::{Agent, Workflow},
+    policy::{Agent, PolicySet, Workflow},
     redaction::{Place, Towards},
 };
 use jiff::Timestamp;
@@ -168,6 +168,8 @@ pub(crate) struct Prepared {
     pub(crate) level: Sensitivity,
     /// Changed arguments towards the upstream, where data.yaml says so.
     pub(crate) towards: Option<Value>,
+    /// The same of what goes beside them: `_meta` and other members of the params.
+    pub(crate) beside: Option<(Map<String, Value>, Map<String, Value>)>,
     pub(crate) estimate: Estimate,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) tool_price: MicroUsd,
@@ -225,6 +227,8 @@ impl Inner {
             sensitive: target.sensitive(),
         };
         let inspected = policies.data.inspect_arguments(&arguments, &place);
+        let beside =
+            policies.data.acts_on_arguments(&place).then(|| beside_arguments(policies, request, &place));
         let model = agent.model.as_deref();
         let tokenizer = policies.prices.tokenizer(model);
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
@@ -293,11 +297,24 @@ impl Inner {
             Towards::Changed(value) => (Some(value), None),
             Towards::Blocked(reason) => (None, Some(reason)),
         };
+        let (beside, blocked_beside) = match beside {
+            None | Some(Towards::Unchanged) => (None, None),
+            Some(Towards::Changed(mut value)) => {
+                let mut part = |name: &str| match value.get_mut(name).map(Value::take) {
+                    Some(Value::Object(map)) => map,
+                    Some(_) | None => Map::new(),
+                };
+                (Some((part("_meta"), part("params"))), None)
+            }
+            Some(Towards::Blocked(reason)) => (None, Some(reason)),
+        };
+        let blocked = blocked.or(blocked_beside);
         let prepared = Prepared {
             redacted: inspected.redacted,
             level: facts.data.level,
             recorded,
             towards,
+            beside,
             attended: agent.attended,
             shown: shown(target.full(), &policies.data.redact_text(target.full())),
             shown_action: match &target {
@@ -327,6 +344,25 @@ impl Inner {
         let text = text::of(arguments);
         (self.tokens.count_for(tokenizer, &text), text.len() as u64)
     }
+}
+
+/// What data.yaml says of what goes upstream beside the arguments: an agent must not take that way around a rule.
+fn beside_arguments(policies: &PolicySet, request: &Request, place: &Place<'_>) -> Towards {
+    let meta: Map<String, Value> = request
+        .meta
+        .iter()
+        .filter(|(key, _)| goes_on(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let mut rest = request.rest.clone();
+    for sealed in ["inputResponses", "requestState"] {
+        rest.shift_remove(sealed);
+    }
+    if meta.is_empty() && rest.is_empty() {
+        return Towards::Unchanged;
+    }
+    let whole = json!({"_meta": meta, "params": rest});
+    policies.data.inspect_arguments(&whole, &Place { sensitive: &[], ..*place }).towards
 }
 
 /// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.

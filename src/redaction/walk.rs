@@ -133,6 +133,13 @@ impl DataRules {
         self.inspect(arguments, place, Direction::Arguments, &[])
     }
 
+    /// Whether a rule would change or stop what goes upstream in such a call.
+    pub fn acts_on_arguments(&self, place: &Place<'_>) -> bool {
+        let acts = |rule: &Rule| rule.action(Direction::Arguments).is_some();
+        let concerned = |rule: &Rule| rule.on.has(place.upstream, place.tool, place.labels);
+        self.inner.rules.iter().any(|rule| acts(rule) && concerned(rule))
+    }
+
     /// A result on its way to an agent. `redact` holds the pointers of a constraint: what they name, in
     /// the result, in its structured content, and in texts that are JSON, is masked for the agent too.
     pub fn inspect_result<'v>(

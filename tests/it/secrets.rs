@@ -213,6 +213,27 @@ rules:
     assert_eq!((blocked.word(), blocked.decision()["policy_id"].as_str()), ("deny", Some("data")));
     assert!(blocked.text().contains("cards-stay") && !blocked.text().contains("4111"), "{}", blocked.text());
     assert_eq!(world.up.count(), before);
+    // Nor is there a way around a rule beside the arguments.
+    let beside = async |tool: &str, meta: Value, more: Value| {
+        let params = json!({"name": tool, "arguments": {"n": 9, "path": "/a"}, "_meta": meta, "extra": more});
+        ada.request("tools/call", params).await
+    };
+    for (meta, more) in
+        [(json!({"k": secrets()[6].1}), json!(1)), (json!({}), json!({"card": secrets()[6].1}))]
+    {
+        let blocked = beside("up__echo", meta, more).await;
+        assert_eq!((blocked.word(), blocked.decision()["policy_id"].as_str()), ("deny", Some("data")));
+    }
+    assert_eq!(world.up.count(), before);
+    beside("up__echo", json!({"x/to": mail, "x/n": 1}), json!([mail, "kept"])).await.ok();
+    let sent = world.up.calls().pop().unwrap().body["params"].clone();
+    assert!(!sent.to_string().contains(&mail) && sent["extra"][1] == "kept", "{sent}");
+    assert!(sent["_meta"]["x/to"].as_str().unwrap().starts_with("[redacted:email"), "{sent}");
+    assert_eq!(sent["_meta"]["x/n"], 1);
+    // Where no rule speaks of the call it goes as it came.
+    beside("up__read", json!({"x/to": mail}), json!(mail)).await;
+    let sent = world.up.calls().pop().unwrap().body["params"].clone();
+    assert_eq!((&sent["_meta"]["x/to"], &sent["extra"]), (&json!(mail), &json!(mail)));
     // A blocked result was dispatched, and does not come back.
     world.up.results(text_result(&format!("the card is {}", secrets()[6].1)));
     let withheld = ada.call("up__echo", json!({"n": 2})).await;
