@@ -9,6 +9,7 @@ use super::{
     asking::Asking,
     call::Decided,
     complete, edits,
+    ending::{Ending, failed},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
@@ -25,7 +26,7 @@ use crate::{
         text::{self, Object},
     },
     policy::Constraints,
-    redaction::{Place, display_text},
+    redaction::Place,
     store::Settlement,
     upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
@@ -48,20 +49,6 @@ pub(crate) struct Outgoing {
     side_effect: EventDraft,
     continuation: (Option<Map<String, Value>>, Option<String>),
     pub(crate) bound: Arc<[u8]>,
-}
-
-/// The longest reason that is recorded of what an upstream said, in characters.
-const LONGEST_REASON: usize = 1000;
-
-/// How a dispatched call ended, before it is told to anybody.
-struct Ending {
-    reply: CallReply,
-    outcome: Outcome,
-    /// Whether the upstream can have acted: if not, the reservation is given back.
-    sent: bool,
-    reason: Option<String>,
-    /// What of the reason is ours, where the rest is the upstream's words.
-    ours: Option<String>,
 }
 
 impl Gateway {
@@ -343,15 +330,7 @@ impl Gateway {
         side_effect.outcome = Some(ending.outcome);
         side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         side_effect.cost_usd = cost;
-        side_effect.reason = ending.reason.map(|reason| match ending.ours {
-            // I5: what is masked by its place cannot be told in words that repeat it.
-            Some(ours) if redacted => {
-                format!("{ours} (its words are not recorded: the arguments are masked)").into()
-            }
-            Some(_) | None => {
-                display_text(&in_force.policies.data.redact_text(&reason), LONGEST_REASON).into()
-            }
-        });
+        side_effect.reason = ending.told(&in_force.policies, redacted);
         side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
         let mut asked = told_of_questions(&questions, sampled_tokens);
         if became_task {
@@ -569,45 +548,6 @@ async fn begin_watch(
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
-}
-
-fn failed(error: UpstreamError, method: &str) -> Ending {
-    let (outcome, sent) = match &error {
-        UpstreamError::Rpc(_) | UpstreamError::TooLarge(_) => (Outcome::Failed, true),
-        UpstreamError::NotSent(_) => (Outcome::Failed, false),
-        UpstreamError::Lost(_) | UpstreamError::TimedOut(_) | UpstreamError::Malformed(_) => {
-            (Outcome::Unknown, true)
-        }
-    };
-    let reason = error.to_string();
-    let ours = match &error {
-        UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
-        UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
-        UpstreamError::NotSent(_)
-        | UpstreamError::TimedOut(_)
-        | UpstreamError::TooLarge(_)
-        | UpstreamError::Malformed(_) => None,
-    };
-    let reply = match error {
-        UpstreamError::Rpc(rpc) => Err(rpc),
-        UpstreamError::NotSent(_)
-        | UpstreamError::Lost(_)
-        | UpstreamError::TimedOut(_)
-        | UpstreamError::TooLarge(_)
-        | UpstreamError::Malformed(_) => {
-            let what = match sent {
-                true if outcome == Outcome::Unknown => "whether the upstream acted is unknown",
-                true => "the upstream has acted",
-                false => "nothing was sent",
-            };
-            let sentence = format!("The upstream gave no result: {reason} ({what}).");
-            match method {
-                "tools/call" => Ok(json!({"content": [{"type": "text", "text": sentence}], "isError": true})),
-                _ => Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, sentence)),
-            }
-        }
-    };
-    Ending { reply, outcome, sent, reason: Some(reason), ours }
 }
 
 fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {

@@ -11,6 +11,7 @@ mod complete;
 mod digest;
 mod dispatch;
 mod edits;
+mod ending;
 mod finding;
 mod held;
 mod lifecycle;

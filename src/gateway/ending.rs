@@ -1,0 +1,78 @@
+//! How a dispatched call ended, and what of it is recorded.
+
+use super::api::CallReply;
+use crate::{
+    model::{Outcome, RpcError, code},
+    policy::PolicySet,
+    redaction::display_text,
+    upstream::UpstreamError,
+};
+use serde_json::json;
+use std::sync::Arc;
+
+/// The longest reason that is recorded of what an upstream said, in characters.
+const LONGEST_REASON: usize = 1000;
+
+/// How a dispatched call ended, before it is told to anybody.
+pub(super) struct Ending {
+    pub(super) reply: CallReply,
+    pub(super) outcome: Outcome,
+    /// Whether the upstream can have acted: if not, the reservation is given back.
+    pub(super) sent: bool,
+    pub(super) reason: Option<String>,
+    /// What of the reason is ours, where the rest is the upstream's words.
+    pub(super) ours: Option<String>,
+}
+
+impl Ending {
+    /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
+    pub(super) fn told(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
+        Some(match (&self.ours, self.reason.as_ref()?) {
+            // I5: what is masked by its place cannot be told in words that repeat it.
+            (Some(ours), _) if masked => {
+                format!("{ours} (its words are not recorded: the arguments are masked)").into()
+            }
+            (_, reason) => display_text(&policies.data.redact_text(reason), LONGEST_REASON).into(),
+        })
+    }
+}
+
+/// A call to which its upstream gave no result.
+pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
+    let (outcome, sent) = match &error {
+        UpstreamError::Rpc(_) | UpstreamError::TooLarge(_) => (Outcome::Failed, true),
+        UpstreamError::NotSent(_) => (Outcome::Failed, false),
+        UpstreamError::Lost(_) | UpstreamError::TimedOut(_) | UpstreamError::Malformed(_) => {
+            (Outcome::Unknown, true)
+        }
+    };
+    let reason = error.to_string();
+    let ours = match &error {
+        UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
+        UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
+        UpstreamError::NotSent(_)
+        | UpstreamError::TimedOut(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Malformed(_) => None,
+    };
+    let reply = match error {
+        UpstreamError::Rpc(rpc) => Err(rpc),
+        UpstreamError::NotSent(_)
+        | UpstreamError::Lost(_)
+        | UpstreamError::TimedOut(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Malformed(_) => {
+            let what = match sent {
+                true if outcome == Outcome::Unknown => "whether the upstream acted is unknown",
+                true => "the upstream has acted",
+                false => "nothing was sent",
+            };
+            let sentence = format!("The upstream gave no result: {reason} ({what}).");
+            match method {
+                "tools/call" => Ok(json!({"content": [{"type": "text", "text": sentence}], "isError": true})),
+                _ => Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, sentence)),
+            }
+        }
+    };
+    Ending { reply, outcome, sent, reason: Some(reason), ours }
+}
