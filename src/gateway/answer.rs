@@ -3,6 +3,7 @@
 
 use super::{Gateway, InForce, call::Decided, edits};
 use crate::{
+    cost::{Encoding, Tokenizer},
     model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
     policy::Constraints,
     redaction::{Place, Towards},
@@ -18,7 +19,7 @@ impl Gateway {
         result: &mut Value,
         constraints: &Constraints,
         place: &Place<'_>,
-        reserved_tokens: Option<u64>,
+        reserved: Option<Reserved>,
     ) -> bool {
         let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
         // Our own seal: it looks like a secret, and is none.
@@ -40,22 +41,21 @@ impl Gateway {
             }
             return false;
         }
-        let tokens = least(constraints.max_result_tokens, reserved_tokens);
         let mut cut = false;
         if let Some(bytes) = constraints.max_result_bytes {
             cut |= edits::cut_result(result, bytes);
         }
-        if let Some(tokens) = tokens {
-            cut |= self.cut_to_tokens(result, tokens);
+        for limit in token_limits(constraints, reserved) {
+            cut |= self.cut_to_tokens(result, limit);
         }
         cut
     }
 
     /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
-    fn cut_to_tokens(&self, result: &mut Value, tokens: u64) -> bool {
+    fn cut_to_tokens(&self, result: &mut Value, Reserved { tokenizer, tokens }: Reserved) -> bool {
         let count = |value: &Value| {
             let text = serde_json::to_string(value).unwrap_or_default();
-            (self.0.tokens.count(crate::cost::Encoding::O200kBase, &text), text.len() as u64)
+            (self.0.tokens.count_for(tokenizer, &text), text.len() as u64)
         };
         let (mut have, mut bytes) = count(result);
         let mut cut = false;
@@ -68,10 +68,24 @@ impl Gateway {
             (have, bytes) = count(result);
         }
         if have > tokens {
-            cut |= edits::cut_result(result, tokens);
+            let bytes = tokens.saturating_mul(1000) / u64::from(tokenizer.multiplier_milli.max(1000));
+            cut |= edits::cut_result(result, bytes);
         }
         cut
     }
+}
+
+/// So many tokens, as this tokenizer counts them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reserved {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokens: u64,
+}
+
+/// A constraint counts as the public encoding does, a reservation as it was made: for the agent's model.
+fn token_limits(constraints: &Constraints, reserved: Option<Reserved>) -> impl Iterator<Item = Reserved> {
+    let tokenizer = Tokenizer { encoding: Encoding::O200kBase, multiplier_milli: 1000 };
+    constraints.max_result_tokens.map(|tokens| Reserved { tokenizer, tokens }).into_iter().chain(reserved)
 }
 
 fn withheld(reason: &str) -> String {
@@ -87,22 +101,18 @@ impl Gateway {
         error: &mut RpcError,
         constraints: &Constraints,
         place: &Place<'_>,
-        reserved_tokens: Option<u64>,
+        reserved: Option<Reserved>,
     ) -> bool {
         redact_error(in_force, error, place, &constraints.redact);
-        let tokens = least(constraints.max_result_tokens, reserved_tokens);
-        if constraints.max_result_bytes.is_none() && tokens.is_none() {
+        if constraints.max_result_bytes.is_none() && token_limits(constraints, reserved).next().is_none() {
             return false;
         }
         let whole = |error: &RpcError| json!([error.message, error.data]);
         let text = serde_json::to_string(&whole(error)).unwrap_or_default();
         let fits = |text: &str| {
             constraints.max_result_bytes.is_none_or(|most| text.len() as u64 <= most)
-                && tokens.is_none_or(|most| {
-                    // A token is at least a byte.
-                    text.len() as u64 <= most
-                        || self.0.tokens.count(crate::cost::Encoding::O200kBase, text) <= most
-                })
+                && token_limits(constraints, reserved)
+                    .all(|limit| self.0.tokens.count_for(limit.tokenizer, text) <= limit.tokens)
         };
         if fits(&text) {
             return false;
@@ -112,8 +122,8 @@ impl Gateway {
         if let Some(bytes) = constraints.max_result_bytes {
             edits::cut_result(&mut carrier, bytes);
         }
-        if let Some(tokens) = tokens {
-            self.cut_to_tokens(&mut carrier, tokens);
+        for limit in token_limits(constraints, reserved) {
+            self.cut_to_tokens(&mut carrier, limit);
         }
         let parts = carrier.pointer("/content").and_then(Value::as_array).into_iter().flatten();
         let kept: Vec<&str> = parts.filter_map(|part| part.get("text")).filter_map(Value::as_str).collect();

@@ -3,7 +3,7 @@
 use super::{
     Gateway, InForce,
     admit::{Permit, Permitted},
-    answer::{change_told, least, reported_cost, strip_modern, tell_change},
+    answer::{Reserved, change_told, least, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
     asked::{Asked, told_of_questions},
     asking::Asking,
@@ -207,11 +207,11 @@ impl Gateway {
             labels: target.labels(),
             sensitive: target.sensitive(),
         };
+        let reserved = strict.then_some(Reserved { tokenizer, tokens: estimate.result_tokens });
         let mut size = 0;
         let mut cut = false;
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
-            let reserved = strict.then_some(estimate.result_tokens);
             cut = self.limit_error(&in_force, error, &constraints, &place, reserved);
         }
         if let Ok(result) = &mut ending.reply {
@@ -226,13 +226,7 @@ impl Gateway {
             if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
                 strip_modern(result);
             }
-            cut = self.limit_result(
-                &in_force,
-                result,
-                &constraints,
-                &place,
-                strict.then_some(estimate.result_tokens),
-            );
+            cut = self.limit_result(&in_force, result, &constraints, &place, reserved);
             if let Some(changed) = changed {
                 tell_change(result, changed);
             }

@@ -196,10 +196,10 @@ impl Gateway {
 
     /// Records that a changed configuration or bundle was refused; the old one stays in force.
     pub async fn reload_rejected(&self, problems: String) {
-        tracing::error!("the reload was refused, the old bundle stays in force:\n{problems}");
-        let shown: String = problems.chars().take(4000).collect();
         let in_force = self.in_force();
-        let clean = in_force.policies.data.redact_text(&shown).into_owned();
+        let clean = in_force.policies.data.redact_text(&problems);
+        tracing::error!("the reload was refused, the old bundle stays in force:\n{clean}");
+        let clean: String = clean.chars().take(4000).collect();
         *self.0.rejected_reload.lock() = Some(clean.clone());
         let mut event = EventDraft::system(EventType::PolicyRejected, self.0.clock.now());
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());

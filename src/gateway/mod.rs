@@ -267,9 +267,9 @@ impl Gateway {
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());
         event.action = Some("session".into());
         let text = |name: &str| {
-            let shown: String =
-                client_info.get(name).and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();
-            in_force.policies.data.redact_text(&shown).into_owned()
+            // Masked before it is cut: half a secret is not known for one.
+            let given = client_info.get(name).and_then(Value::as_str).unwrap_or_default();
+            in_force.policies.data.redact_text(given).chars().take(100).collect::<String>()
         };
         event.detail = Some(json!({"client": {"name": text("name"), "version": text("version")}}));
         let store = self.0.store.clone();

@@ -449,7 +449,7 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
             "workflow_id" => !workflow,
             "user" => !user,
             "trace_id" => !request.traced,
-            other => !request.meta.contains_key(other),
+            other => request.meta.get(other).is_none_or(Value::is_null),
         })
         .cloned()
         .collect()
