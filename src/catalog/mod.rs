@@ -96,6 +96,9 @@ impl ItemEntry {
     }
 }
 
+/// Templates that one upstream may have had over time.
+const MOST_TEMPLATES: usize = 1_000;
+
 /// Everything, merged.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -390,6 +393,17 @@ impl CatalogBuilder {
         if let Some(template) = &template
             && !self.claims.iter().any(|claim| claim.name == name)
         {
+            // Every URI is held against all of them, and they are kept.
+            if self.claims.iter().filter(|claim| claim.upstream == upstream.name).count() >= MOST_TEMPLATES {
+                let why = format!(
+                    "more than {MOST_TEMPLATES} templates of upstream `{}`: the rest is withheld",
+                    upstream.name
+                );
+                if !catalog.withheld.contains(&why) {
+                    catalog.withheld.push(why);
+                }
+                return;
+            }
             let (upstream, name) = (upstream.name.clone(), name.clone());
             self.claims.push(Claim { upstream, name, template: template.clone() });
         }

@@ -189,6 +189,16 @@ fn what_a_template_stands_for_stays_with_who_had_it_first() {
     };
     assert_eq!(owners(&builder.build(&config, &[z(), a()])), some(["z", "z", "z", "a", "a"]));
     assert_eq!(owners(&builder.build(&config, &[a()])), some(["", "", "", "a", "a"]));
+    // They are kept, so there is an end to them.
+    let mut builder = CatalogBuilder::default();
+    for round in 0..3 {
+        let templates =
+            (0..600).map(|n| json!({"uriTemplate": format!("x{round}://{n}/{{id}}"), "name": "t"})).collect();
+        let listing = Listing { templates, ..Listing::default() };
+        let catalog = builder.build(&config, &[state("a", Health::Up, listing)]);
+        assert_eq!(catalog.templates.len(), [600, 400, 0][round]);
+        assert_eq!(catalog.withheld.len(), [0, 1, 1][round], "{:?}", catalog.withheld);
+    }
     // Alone from the beginning it has them.
     let only = CatalogBuilder::default().build(&config, &[a()]);
     assert_eq!(owners(&only), some(["a", "a", "a", "a", ""]));

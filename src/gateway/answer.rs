@@ -34,9 +34,15 @@ impl Gateway {
             }
         }
         if asks {
-            // A question is no result: it has nothing that would have to be cut.
+            // A question is no result: it has nothing that would have to be cut, and where there is a limit no `_meta`.
+            let limited = constraints.max_result_bytes.is_some()
+                || token_limits(constraints, reserved).next().is_some();
             if let Some(map) = result.as_object_mut() {
-                map.retain(|name, _| matches!(name.as_str(), "resultType" | "inputRequests"));
+                map.retain(|name, _| match name.as_str() {
+                    "resultType" | "inputRequests" => true,
+                    "_meta" => !limited,
+                    _ => false,
+                });
                 map.extend(sealed.map(|sealed| ("requestState".to_owned(), sealed)));
             }
             return false;
