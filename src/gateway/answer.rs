@@ -138,13 +138,6 @@ impl Gateway {
     }
 }
 
-pub(crate) fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
 /// An upstream's error under the same data rules as its results.
 fn redact_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
     let told = json!({"message": error.message, "data": error.data});

@@ -3,7 +3,7 @@
 use super::{
     Gateway, InForce,
     admit::{Permit, Permitted},
-    answer::{Reserved, change_told, least, reported_cost, strip_modern, tell_change},
+    answer::{Reserved, change_told, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
     asked::{Asked, told_of_questions},
     asking::Asking,
@@ -241,10 +241,8 @@ impl Gateway {
                 call: side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id()),
                 redact: constraints.redact.iter().map(|pointer| pointer.as_str().to_owned()).collect(),
                 max_result_bytes: constraints.max_result_bytes,
-                max_result_tokens: least(
-                    constraints.max_result_tokens,
-                    strict.then_some(estimate.result_tokens),
-                ),
+                max_result_tokens: constraints.max_result_tokens,
+                reserved_tokens: reserved.map(|reserved| reserved.tokens),
                 strict,
             };
             let handed =

@@ -343,8 +343,8 @@ impl Gateway {
         }
     }
 
-    /// What its token or its workflow grants of it. There is one for each set of capabilities that they grant, of which an issuer
-    /// could make many: those of another bundle or catalog go first, then all.
+    /// What its token or its workflow grants of it. There is one for each set of capabilities that they grant, of which
+    /// an issuer could make many: those of another bundle or catalog go first, then all.
     fn narrow_view(
         &self,
         in_force: &Arc<InForce>,

@@ -7,6 +7,7 @@
 
 use super::{
     Gateway, InForce,
+    answer::Reserved,
     api::{CallReply, ClientPort, TaskRequest, TaskVerb},
     edits,
     held::Held,
@@ -62,6 +63,9 @@ pub(crate) struct Made {
     /// The same in tokens.
     #[serde(default)]
     pub(crate) max_result_tokens: Option<u64>,
+    /// What a strict budget reserved for it.
+    #[serde(default)]
+    pub(crate) reserved_tokens: Option<u64>,
     /// A strict budget bound the call.
     pub(crate) strict: bool,
 }
@@ -194,19 +198,25 @@ impl Gateway {
             max_result_tokens: made.max_result_tokens,
             ..Constraints::default()
         };
+        let authority = &in_force.policies.authority;
+        let agent = request.principal.agent().and_then(|agent| authority.agents.get(agent));
+        let model = agent.and_then(|agent| agent.model.as_deref());
+        let tokenizer = in_force.policies.prices.tokenizer(model);
+        let reserved = made.reserved_tokens.map(|tokens| Reserved { tokenizer, tokens });
+        let limits = (&constraints, reserved);
         let reply = match outcome {
             Ok(mut result) => {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, target.upstream(), &place, &constraints, &mut result)
+                        .shown_task(in_force, &relay, target.upstream(), &place, limits, &mut result)
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
                 }
             }
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
-                self.limit_error(in_force, &mut error, &constraints, &place, None);
+                self.limit_error(in_force, &mut error, &constraints, &place, reserved);
                 Err(error)
             }
         };
@@ -225,7 +235,7 @@ impl Gateway {
         relay: &Relay,
         upstream: &UpstreamName,
         place: &Place<'_>,
-        constraints: &Constraints,
+        (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
     ) -> Result<(), RpcError> {
         let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is no task");
@@ -246,7 +256,7 @@ impl Gateway {
             let mut told = RpcError::new(code, message);
             told.data = error.get("data").cloned();
             edits::strip_reserved_error(&mut told);
-            self.limit_error(in_force, &mut told, constraints, place, None);
+            self.limit_error(in_force, &mut told, constraints, place, reserved);
             json!(told)
         });
         self.limit_result(in_force, task, &Constraints::default(), place, None);
@@ -254,7 +264,7 @@ impl Gateway {
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             self.0.catalog.load().alias_links(upstream, &mut result);
-            self.limit_result(in_force, &mut result, constraints, place, None);
+            self.limit_result(in_force, &mut result, constraints, place, reserved);
             map.insert("result".to_owned(), result);
         }
         map.extend(error.map(|error| ("error".to_owned(), error)));

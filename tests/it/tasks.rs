@@ -367,3 +367,19 @@ async fn a_task_escapes_no_limit() {
     assert_eq!(working.ok()["status"], "working");
     assert!(working.ok().get("inputRequests").is_none(), "{:#}", working.body);
 }
+
+/// SPEC 5: `strict` cuts what a task brings at what was reserved for the call.
+#[tokio::test]
+async fn a_task_under_a_strict_budget_is_cut_at_its_reservation() {
+    let budgets = "\n=== budgets.yaml\nbudgets: [{ id: day, scope: agent, window: day, max_tokens: 1000000, strict: true }]\n";
+    let (world, state) = Job::start().await.world(budgets).await;
+    let ada = Client::modern(&world.http, &world.gate.mcp, "ada", with_tasks());
+    let id = id_of(&ada.call("crm__job", json!({})).await);
+    let reserved = world.last_settled().await.detail.unwrap()["result_tokens"].as_u64().unwrap();
+    *state.lock() = json!({"status": "completed", "result": {"content": [{"type": "text", "text": "word ".repeat(5_000)}]}});
+    let done = ask(&ada, "get", &id).await;
+    let text = done.ok()["result"].to_string();
+    assert!(text.contains("cut by policy"), "{text}");
+    // Each word is a token.
+    assert!((text.matches("word").count() as u64) < reserved, "{reserved}: {text}");
+}
