@@ -280,10 +280,11 @@ impl Gateway {
                     let refusal = Refusal::deny(&verdict.policy_id, reason);
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
-                Ok(Some(changed)) => {
+                Ok(Some(mut changed)) => {
                     original.get_or_insert_with(|| (prepared.shown.clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
+                        aim(request.kind, &mut changed, &tool);
                         name = tool.to_string();
                     } else if request.kind == CallKind::Resource {
                         // A resource is its URI: another one is another target, with its own scope.
@@ -399,6 +400,15 @@ pub(crate) fn uri_of(arguments: &Value) -> Option<&str> {
     arguments.get("uri").and_then(Value::as_str)
 }
 
+/// Points a changed call at what its rule names: a resource is asked for by the URI among its arguments.
+fn aim(kind: CallKind, arguments: &mut Value, tool: &str) {
+    if kind == CallKind::Resource
+        && let Some(map) = arguments.as_object_mut()
+    {
+        map.insert("uri".into(), json!(tool));
+    }
+}
+
 /// The answer for what does not exist, which is also the answer for what is out of scope (I7).
 pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
     let shown: String = name.chars().take(128).collect();
@@ -443,10 +453,13 @@ fn refusal_of(decided: &Decided) -> Refusal {
 /// The safer variant, as the agent can make it itself. Values that the author of the rule wrote are shown; the agent's
 /// own are masked like everywhere.
 fn proposal(decided: &Decided, remediation: &Remediation) -> Value {
-    let arguments = edits::apply(&decided.prepared.recorded, &remediation.edits)
+    let mut arguments = edits::apply(&decided.prepared.recorded, &remediation.edits)
         .ok()
         .flatten()
         .unwrap_or_else(|| Value::clone(&decided.prepared.recorded));
+    if let Some(tool) = &remediation.tool {
+        aim(decided.prepared.facts.call.kind, &mut arguments, tool);
+    }
     json!({
         "mode": if remediation.apply { "apply" } else { "suggest" },
         "tool": remediation.tool.as_deref().unwrap_or(&*decided.prepared.shown),

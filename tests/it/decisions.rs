@@ -129,6 +129,42 @@ rules:
     assert!(event.to_string().contains("up__delete"), "the tool that was asked for is recorded: {event:#}");
 }
 
+/// A rule that sends a read elsewhere: what was decided on is what is asked for, or proposed.
+#[tokio::test]
+async fn a_read_that_is_sent_elsewhere_goes_where_it_was_decided() {
+    let world = World::of(
+        "=== gate.yaml
+name: safer
+description: Closed files are read in their open version
+on: [{ resource: \"file:///closed/**\" }]
+rules:
+  - condition: \"agent.id == 'ada'\"
+    decision: REMEDIATE
+    remediation: { mode: apply, tool: \"file:///open/a.txt\", reason: the open version }
+  - decision: REMEDIATE
+    remediation: { mode: suggest, tool: \"file:///open/a.txt\", reason: the open version }
+",
+    )
+    .await;
+    for client in [world.legacy("ada").await, world.modern("ada")] {
+        let read = client.request("resources/read", json!({"uri": "file:///closed/b.txt"})).await;
+        assert_eq!(read.ok()["contents"][0]["uri"], "file:///open/a.txt");
+    }
+    let asked: Vec<_> = world.up.calls().iter().map(|seen| seen.body["params"]["uri"].clone()).collect();
+    assert_eq!(asked, ["file:///open/a.txt"; 2]);
+    let event = serde_json::to_value(world.last_decision().await).unwrap();
+    assert_eq!(event["detail"]["arguments"]["uri"], "file:///open/a.txt");
+    assert_eq!(event["detail"]["original_arguments"]["uri"], "file:///closed/b.txt");
+    let reply = world.modern("bot").request("resources/read", json!({"uri": "file:///closed/b.txt"})).await;
+    assert_eq!(reply.word(), "remediate", "{:#}", reply.body);
+    let proposal = &reply.decision()["remediation"];
+    assert_eq!(
+        (&proposal["tool"], &proposal["arguments"]["uri"]),
+        (&json!("file:///open/a.txt"), &json!("file:///open/a.txt"))
+    );
+    assert_eq!(world.up.count(), 2);
+}
+
 /// SPEC 4: a changed call is a new call: every policy sees it, and the stricter outcome stands.
 #[tokio::test]
 async fn a_changed_call_is_evaluated_again() {
