@@ -6,7 +6,7 @@ use super::{
     api::{CallReply, ClientPort},
     asking::{Asking, Opened, QUESTION, bound_to},
     call::Decided,
-    prepare::{Prepared, Request, draft, mark},
+    prepare::{Prepared, Request, draft},
     question::{self, read_answer, supports_form},
     refusal::Refusal,
 };
@@ -83,7 +83,7 @@ impl Gateway {
             if let Some(known) = known {
                 match known.status {
                     ApprovalStatus::Rejected | ApprovalStatus::Cancelled | ApprovalStatus::Expired => {
-                        return self.ended(in_force, request, decided, &known).await;
+                        return self.ended(in_force, request, decided, &known, asking).await;
                     }
                     ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Consumed => {}
                 }
@@ -102,7 +102,7 @@ impl Gateway {
             Some(record) if record.status == ApprovalStatus::Pending => record,
             // A person has said no to this very call a moment ago: they are not asked again.
             Some(record) if self.rejection_stands(in_force, &record) => {
-                return self.ended(in_force, request, decided, &record).await;
+                return self.ended(in_force, request, decided, &record, asking).await;
             }
             Some(_) | None => {
                 match self.ask(in_force, request, decided, binding, requirements, asking).await? {
@@ -352,7 +352,7 @@ impl Gateway {
             }
             match self.0.store.approval(record.id.clone()).await? {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
-                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
                 None => return Err(StoreError::Damaged("an approval has vanished".into())),
             }
             tokio::select! {
@@ -363,7 +363,7 @@ impl Gateway {
                 _ = generations.changed() => {}
                 () = &mut expiry => {
                     let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
-                    return self.ended(in_force, request, decided, &expired).await;
+                    return self.ended(in_force, request, decided, &expired, asking).await;
                 }
             }
         }
@@ -393,7 +393,7 @@ impl Gateway {
             Ok(now) if now.status == ApprovalStatus::Pending => {
                 self.wait_elsewhere(in_force, request, decided, asking, now).await
             }
-            Ok(now) => self.ended(in_force, request, decided, &now).await,
+            Ok(now) => self.ended(in_force, request, decided, &now, asking).await,
             Err(DecideError::Store(error)) => Err(error),
             Err(
                 DecideError::NotFound
@@ -443,7 +443,7 @@ impl Gateway {
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
-                Some(now) => return self.ended(in_force, request, decided, &now).await,
+                Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
                 None => return Err(StoreError::Damaged("an approval has vanished".into())),
             }
             tokio::select! {
@@ -464,6 +464,7 @@ impl Gateway {
         request: &Request,
         decided: &Decided,
         record: &ApprovalRecord,
+        asking: &mut Asking,
     ) -> Result<Step, StoreError> {
         let decision = match record.status {
             ApprovalStatus::Pending | ApprovalStatus::Approved => return Ok(Step::Again),
@@ -473,10 +474,7 @@ impl Gateway {
             ApprovalStatus::Expired => EventDecision::Expired,
         };
         let refusal = approval_refusal(decided, record, decision);
-        let mut event = self.refusal_event(request, Some(&decided.prepared), in_force, &refusal);
-        mark(&mut event, &refusal);
-        self.0.store.record(vec![event]).await?;
-        Ok(Step::Reply(refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)))
+        Ok(Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await))
     }
 }
 

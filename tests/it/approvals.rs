@@ -556,6 +556,15 @@ async fn a_rejection_stands_for_a_while() {
     for _ in 0..3 {
         let again = bot.call("up__write", json!({"n": 1})).await;
         assert_eq!((again.word(), &again.decision()["approval_id"]), ("rejected", &json!(id)));
+        // It is on record like any other refusal: its start, then what was decided.
+        let events = world.events().await;
+        let trace = json!(again.decision()["trace_id"]);
+        let kinds: Vec<EventType> = events
+            .iter()
+            .filter(|event| json!(event.draft.trace_id) == trace)
+            .map(|event| event.draft.event_type)
+            .collect();
+        assert_eq!(kinds, [EventType::AgentStart, EventType::AgentDecision]);
     }
     assert_eq!(world.approvals().await.len(), 1);
     let other = pending(&bot.call("up__write", json!({"n": 2})).await);
