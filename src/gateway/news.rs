@@ -3,6 +3,7 @@
 use super::{
     Gateway,
     api::{IncomingCall, Purpose, ResourceNews, WatchSlot},
+    prepare::named_workflow,
 };
 use crate::{
     identity::Principal,
@@ -84,6 +85,7 @@ impl Gateway {
     pub async fn watch(&self, call: IncomingCall) -> Result<ResourceNews, RpcError> {
         let slot = WatchSlot::default();
         let (principal, asked) = (call.principal.clone(), call.name.clone());
+        let workflow = named_workflow(Some(&call.meta), call.workflow.clone());
         self.call(IncomingCall { purpose: Purpose::Watch(slot.clone()), ..call }).await?;
         let Some(mut watch) = slot.0.lock().take() else {
             return Err(RpcError::new(code::INTERNAL_ERROR, "the resource could not be watched"));
@@ -97,16 +99,18 @@ impl Gateway {
                     (false, Some(alias)) => format!("{alias}{uri}"),
                     (false, None) => uri.to_string(),
                 };
-                if gateway.sees_resource(&principal, &told) {
+                if gateway.sees_resource(&principal, workflow.as_deref(), &told) {
                     yield told;
                 }
             }
         }))
     }
 
-    fn sees_resource(&self, principal: &Principal, uri: &str) -> bool {
+    fn sees_resource(&self, principal: &Principal, workflow: Option<&str>, uri: &str) -> bool {
         let in_force = self.in_force();
         self.still_valid(principal)
-            && self.view(&in_force, principal).is_some_and(|view| view.resource(uri, None).is_some())
+            && self
+                .view_in(&in_force, principal, workflow)
+                .is_some_and(|view| view.resource(uri, None).is_some())
     }
 }

@@ -240,6 +240,40 @@ async fn lists_are_of_the_workflow() {
     }
 }
 
+/// R2, I7: whoever watches in a workflow is told of what it can see there, at each piece of news.
+#[tokio::test]
+async fn news_are_of_the_workflow() {
+    let narrow = |to: &str| {
+        let workflow = format!("  wf-1: {{ owner: tests, approval_sla: 15m, capabilities: [{to}] }}");
+        let text = authority().replace("  wf-1: { owner: tests, approval_sla: 15m }", &workflow);
+        let text = text.replacen("capabilities: [all]", "capabilities: [all, reading]", 1);
+        assert!(text.contains(&workflow) && text.contains("[all, reading]"));
+        format!("=== authority.yaml\n{text}")
+    };
+    let world = World::of(&narrow("all")).await;
+    let client = world.legacy("ada").await;
+    let mut news = client.listen().await;
+    for (workflow, uri) in [("wf-1", "file:///closed/b.txt"), ("wf-2", "file:///open/a.txt")] {
+        let client = client.header("x-workflow-id", workflow);
+        client.request("resources/subscribe", json!({"uri": uri})).await.ok();
+    }
+    let mut told = async || loop {
+        let message = soon(news.next()).await.expect("the stream stays open");
+        if message["method"] == "notifications/resources/updated" {
+            return message["params"]["uri"].as_str().unwrap().to_owned();
+        }
+    };
+    world.up.updated("file:///closed/b.txt").await;
+    assert_eq!(told().await, "file:///closed/b.txt");
+    world.reload(&narrow("reading")).await;
+    world.up.updated("file:///closed/b.txt").await;
+    world.up.updated("file:///open/a.txt").await;
+    assert_eq!(told().await, "file:///open/a.txt");
+    world.reload(&narrow("all")).await;
+    world.up.updated("file:///closed/b.txt").await;
+    assert_eq!(told().await, "file:///closed/b.txt");
+}
+
 /// SPEC 3: a key that is removed shows nothing either, to a request that came in before.
 #[tokio::test]
 async fn a_removed_key_lists_nothing() {

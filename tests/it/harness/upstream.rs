@@ -157,10 +157,19 @@ impl Scripted {
 
     /// Says that its tools changed, as soon as somebody listens.
     pub(crate) async fn announce(&self) {
+        self.tell(json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).await;
+    }
+
+    /// Says that a resource changed.
+    pub(crate) async fn updated(&self, uri: &str) {
+        let method = "notifications/resources/updated";
+        self.tell(json!({"jsonrpc": "2.0", "method": method, "params": {"uri": uri}})).await;
+    }
+
+    async fn tell(&self, message: Value) {
         let mut listeners = self.inner.listeners.subscribe();
         super::soon(listeners.wait_for(|listeners| *listeners > 0)).await.unwrap();
-        let text = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}).to_string();
-        self.inner.news.send(text).ok();
+        self.inner.news.send(message.to_string()).ok();
     }
 
     /// Closes the listener and every connection.
@@ -319,7 +328,8 @@ fn plain(inner: &Inner, seen: &Seen) -> Response {
         Value::Object(map) => done(map),
         _ => unreachable!(),
     };
-    let capabilities = json!({"tools": {"listChanged": true}, "resources": {}, "prompts": {}});
+    let capabilities =
+        json!({"tools": {"listChanged": true}, "resources": {"subscribe": true}, "prompts": {}});
     match seen.method() {
         "server/discover" if inner.modern => object(json!({
             "supportedVersions": ["2026-07-28"],
@@ -351,7 +361,7 @@ fn plain(inner: &Inner, seen: &Seen) -> Response {
             json!({"messages": [{"role": "user", "content": {"type": "text", "text": params.to_string()}}]}),
         ),
         "tools/call" => object(text_result(&params["arguments"].to_string())),
-        "ping" => object(json!({})),
+        "ping" | "resources/subscribe" | "resources/unsubscribe" => object(json!({})),
         _ if seen.body.get("id").is_some() => error(seen, -32601, "Method not found"),
         _ => StatusCode::ACCEPTED.into_response(),
     }
