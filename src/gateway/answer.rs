@@ -201,8 +201,8 @@ pub(crate) fn tell_change(result: &mut Value, told: Value) {
     }
 }
 
-/// `_meta.cost_usd` of a result, never below zero.
+/// `_meta.cost_usd` of a result, never below zero; what an upstream states more exactly than it is counted is rounded up.
 pub(crate) fn reported_cost(result: &Value) -> Option<MicroUsd> {
     let number = result.get("_meta")?.get("cost_usd")?.as_number()?;
-    MicroUsd::parse(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
+    MicroUsd::parse_up(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
 }

@@ -20,6 +20,19 @@ impl MicroUsd {
     /// Reads a decimal number exactly. More than six decimals are an error unless they are zero;
     /// exponents are understood, since JSON writers use them.
     pub fn parse(text: &str) -> Result<Self, MoneyError> {
+        let (whole, rest) = Self::read(text)?;
+        if rest { Err(MoneyError(text.chars().take(40).collect())) } else { Ok(whole) }
+    }
+
+    /// The same for amounts that others state in whatever precision: what is beyond the sixth decimal counts as one
+    /// millionth more.
+    pub fn parse_up(text: &str) -> Result<Self, MoneyError> {
+        let (whole, rest) = Self::read(text)?;
+        Ok(if rest && !text.starts_with('-') { whole.plus(Self(1)) } else { whole })
+    }
+
+    /// The amount towards zero, and whether there is more of it.
+    fn read(text: &str) -> Result<(Self, bool), MoneyError> {
         let bad = || MoneyError(text.chars().take(40).collect());
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| bad())?),
@@ -47,15 +60,14 @@ impl MicroUsd {
             value = value.checked_mul(10).ok_or_else(bad)?;
             shift -= 1;
         }
+        let mut rest = false;
         while shift < 0 && value != 0 {
-            if value % 10 != 0 {
-                return Err(bad());
-            }
+            rest |= value % 10 != 0;
             value /= 10;
             shift += 1;
         }
         let value = i64::try_from(value).map_err(|_| bad())?;
-        Ok(Self(if negative { -value } else { value }))
+        Ok((Self(if negative { -value } else { value }), rest))
     }
 
     /// The sum, saturating.
@@ -132,5 +144,21 @@ mod tests {
         check(".", None);
         check("1.2.3", None);
         check("NaN", None);
+    }
+
+    #[test]
+    fn amounts_of_others_are_rounded_up() {
+        let check = |input: &str, expect: Option<i64>| {
+            assert_eq!(MicroUsd::parse_up(input).ok().map(|m| m.0), expect, "{input}");
+        };
+        check("0.25", Some(250_000));
+        check("0.0000001", Some(1));
+        check("0.00031725000000000003", Some(318));
+        check("1.0000010", Some(1_000_001));
+        check("3.1e-7", Some(1));
+        check("0e-9", Some(0));
+        check("-0.0000019", Some(-1));
+        check("1e30", None);
+        check("", None);
     }
 }

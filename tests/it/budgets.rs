@@ -333,6 +333,7 @@ async fn reported_cost_counts_only_where_trusted() {
     };
     check(false, json!(7.5), &|cost| (0.25..0.26).contains(&cost)).await;
     check(true, json!(7.5), &|cost| cost == 7.5).await;
+    check(true, json!(0.000_317_25), &|cost| cost == 0.000_318).await;
     check(true, json!(-3), &|cost| cost == 0.0).await;
     check(true, json!("free"), &|cost| (0.25..0.26).contains(&cost)).await;
 }
