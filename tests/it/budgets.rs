@@ -317,6 +317,30 @@ async fn cost_stands_where_it_must() {
     assert_eq!(effect["outcome"], "succeeded");
 }
 
+/// SPEC 5: `strict` cuts a result at what was reserved, counted as it was reserved: for the model of the agent.
+#[tokio::test]
+async fn strict_counts_for_the_agents_model() {
+    let other =
+        authority().replacen("workflow: wf-2, model: gpt-4o", "workflow: wf-2, model: claude-sonnet-4", 1);
+    assert!(other.contains("claude"));
+    let world = World::of(&format!(
+        "{}=== authority.yaml\n{other}",
+        budget("scope: agent, window: day, max_tokens: 1000000, strict: true")
+    ))
+    .await;
+    world.up.results(text_result(&"word ".repeat(20_000)));
+    let mut words = Vec::new();
+    for agent in ["ada", "bot"] {
+        let reply = world.modern(agent).call("up__echo", json!({})).await;
+        let text = reply.ok()["content"].to_string();
+        assert!(text.contains("cut by policy"), "{text}");
+        words.push(text.matches("word").count());
+    }
+    // A word is a token to one, and a quarter more to the other.
+    let [one, other] = words[..] else { unreachable!() };
+    assert!(other > one / 2 && other * 5 / 4 <= one + 10, "{one} {other}");
+}
+
 /// SPEC 5: cost that the upstream reports counts only where it is trusted, and never below zero.
 #[tokio::test]
 async fn reported_cost_counts_only_where_trusted() {

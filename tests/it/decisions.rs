@@ -618,6 +618,23 @@ async fn required_metadata_is_required() {
     let params = json!({"name": "up__echo", "arguments": {}, "_meta": {"traceparent": traced}});
     client.request("tools/call", params).await.ok();
     client.header("traceparent", traced).call("up__echo", json!({})).await.ok();
+
+    // What is null is not there.
+    world
+        .reload(
+            "=== bundle.yaml\nversion: \"1\"\nowner: tests\ndefault_decision: ALLOW\nrequired: [ticket]\n",
+        )
+        .await;
+    for (ticket, passes) in [(json!(null), false), (json!("T-1"), true), (json!(0), true)] {
+        let params = json!({"name": "up__echo", "arguments": {}, "_meta": {"ticket": ticket}});
+        let reply = client.request("tools/call", params).await;
+        assert_eq!(
+            reply.body["result"]["isError"].as_bool() == Some(true),
+            !passes,
+            "{ticket}: {:#}",
+            reply.body
+        );
+    }
 }
 
 /// SPEC 4: a refusal for resources and prompts is the JSON-RPC error -32010 with the decision.

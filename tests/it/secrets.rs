@@ -268,3 +268,38 @@ rules:
     let event = serde_json::to_value(world.last_decision().await).unwrap();
     assert_eq!(event["metadata"], json!({"sensitivity_level": "restricted", "redacted": true}));
 }
+
+/// I5: a text that is recorded in part is masked first: half a secret is not known for one.
+#[tokio::test]
+async fn texts_are_masked_before_they_are_cut() {
+    let world = World::of(RULES).await;
+    let secret = secrets()[1].1.clone();
+    let half = &secret[..20];
+    // Cut in the middle of the secret, wherever the limit is.
+    let long = |limit: usize| format!("{} {secret} and more", "x".repeat(limit - 22));
+
+    let ada = world.modern("ada");
+    let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": long(100), "version": long(100)},
+    }});
+    assert_eq!(soon(ada.post(&body).send()).await.unwrap().status(), 200);
+
+    let comment = long(tollgate::approval::MAX_TEXT);
+    let params = json!({"name": "up__write", "arguments": {}});
+    let answer = json!({"action": "accept", "content": {"decision": "reject", "comment": comment}});
+    let refused =
+        world.legacy("ada").await.request_with("tools/call", params, |_| Some(answer.clone())).await;
+    assert_eq!(refused.word(), "rejected");
+
+    world.gate.gateway.reload_rejected(long(4_000)).await;
+
+    let events = serde_json::to_string(&world.events().await).unwrap();
+    let approvals = serde_json::to_string(&world.approvals().await).unwrap();
+    let rejected = world.gate.gateway.readiness().rejected_reload.unwrap();
+    let marks = |text: &str| text.matches("xxxxxxxx [").count();
+    assert_eq!((marks(&approvals), marks(&rejected)), (1, 1), "{approvals}\n{rejected}");
+    assert!(marks(&events) >= 3, "{events}");
+    for text in [events, approvals, rejected] {
+        assert!(!text.contains(half), "{text}");
+    }
+}
