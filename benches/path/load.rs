@@ -8,7 +8,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 use tokio::{net::TcpStream, task::JoinSet};
 
 /// Wide enough for any count, so that a body is made by writing digits over digits.
@@ -35,17 +38,22 @@ impl Era {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     port: u16,
-    tool: &'static str,
+    tool: Cow<'static, str>,
     key: Option<&'static str>,
 }
 
 impl Target {
     pub(crate) fn direct(port: u16) -> Self {
-        Self { port, tool: "echo", key: None }
+        Self { port, tool: "echo".into(), key: None }
+    }
+
+    /// Another gateway, in which the tool is called so.
+    pub(crate) fn other(port: u16, tool: String) -> Self {
+        Self { port, tool: tool.into(), key: None }
     }
 
     pub(crate) fn through(port: u16, key: &'static str) -> Self {
-        Self { port, tool: "bench__echo", key: Some(key) }
+        Self { port, tool: "bench__echo".into(), key: Some(key) }
     }
 }
 
@@ -151,7 +159,7 @@ impl Connection {
             Era::Legacy => connection.initialize().await?,
             Era::Modern => {
                 connection.headers.insert("mcp-method", HeaderValue::from_static("tools/call"));
-                connection.headers.insert("mcp-name", HeaderValue::from_static(target.tool));
+                connection.headers.insert("mcp-name", HeaderValue::from_str(&target.tool)?);
                 if let Some(params) = params.as_object_mut() {
                     let meta = json!({
                         "io.modelcontextprotocol/protocolVersion": era.name(),

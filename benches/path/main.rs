@@ -2,7 +2,11 @@
 //! an upstream that answers at once. Direct and through alternate within one run, so that the ratio holds where
 //! the machine does not.
 //!
-//! `cargo bench --bench path -- [--gateway PATH] [--seconds N] [--rounds N] [--connections 1,16,64] [--json]`
+//! `cargo bench --bench path -- [--gateway PATH] [--seconds N] [--rounds N] [--connections 1,16,64] [--json]
+//! [--other PROGRAM [--other-tool NAME]]`
+//!
+//! `--other` measures a gateway of somebody else's in the same run: PROGRAM is called with the upstream's port, writes the
+//! port of the gateway's `/mcp` as its first line and then becomes the gateway; NAME is what it calls the upstream's `echo`.
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 
@@ -34,6 +38,8 @@ struct Options {
     rounds: usize,
     connections: Vec<usize>,
     json: bool,
+    other: Option<PathBuf>,
+    other_tool: String,
 }
 
 impl Options {
@@ -45,6 +51,8 @@ impl Options {
             rounds: 3,
             connections: vec![1, 16, 64],
             json: false,
+            other: None,
+            other_tool: "echo".to_owned(),
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -57,6 +65,8 @@ impl Options {
                     options.connections = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
                 "--json" => options.json = true,
+                "--other" => options.other = Some(value()?.into()),
+                "--other-tool" => options.other_tool = value()?,
                 // What cargo adds.
                 "--bench" => {}
                 _ => return Err(format!("`{arg}` is not an option").into()),
@@ -101,22 +111,33 @@ async fn run() -> Fallible<()> {
         eprintln!("`{}` is missing: only the other columns are measured", options.gateway.display());
         None
     };
+    let other = match &options.other {
+        Some(program) => {
+            let process = Process::other(program, upstream.port).await?;
+            Some((Target::other(process.port, options.other_tool.clone()), process))
+        }
+        None => None,
+    };
     let idle = gateway.as_ref().map(Gateway::rss).transpose()?;
 
     let mut rows = Vec::new();
     for era in [Era::Legacy, Era::Modern] {
         for &connections in &options.connections {
             let span = Duration::from_secs_f64(options.seconds);
-            let (mut straight, mut passed, mut sdk_passed, mut through) =
-                <(Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
-            let targets = [&direct, &plain, &by_sdk];
-            for target in targets.into_iter().chain(gateway.as_ref().map(|gateway| &gateway.target)) {
+            let (mut straight, mut passed, mut sdk_passed, mut others, mut through) =
+                <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+            let targets = [&direct, &plain, &by_sdk].into_iter();
+            let targets = targets.chain(other.as_ref().map(|(target, _)| target));
+            for target in targets.chain(gateway.as_ref().map(|gateway| &gateway.target)) {
                 load::run(target, era, connections, span / 4).await?;
             }
             for _ in 0..options.rounds.max(1) {
                 straight.push(load::run(&direct, era, connections, span).await?);
                 passed.push(measure(&plain, bare.id, era, connections, span).await?);
                 sdk_passed.push(measure(&by_sdk, sdk.id, era, connections, span).await?);
+                if let Some((target, process)) = &other {
+                    others.push(measure(target, process.id, era, connections, span).await?);
+                }
                 if let Some(gateway) = &gateway {
                     through.push(measure(&gateway.target, gateway.id(), era, connections, span).await?);
                 }
@@ -127,6 +148,7 @@ async fn run() -> Fallible<()> {
                 direct: Sample::median(straight),
                 bare: Sample::median(passed),
                 sdk: Sample::median(sdk_passed),
+                other: Sample::median(others),
                 through: Sample::median(through),
             });
         }
@@ -167,6 +189,7 @@ struct Row {
     direct: Option<Sample>,
     bare: Option<Sample>,
     sdk: Option<Sample>,
+    other: Option<Sample>,
     through: Option<Sample>,
 }
 
@@ -189,6 +212,7 @@ impl Row {
             "ratio": self.ratio(self.through.as_ref()), "bare_ratio": self.ratio(self.bare.as_ref()),
             "sdk_ratio": self.ratio(self.sdk.as_ref()), "sdk": self.sdk.as_ref().map(json),
             "direct": self.direct.as_ref().map(json), "bare": self.bare.as_ref().map(json),
+            "other_ratio": self.ratio(self.other.as_ref()), "other": self.other.as_ref().map(json),
             "through": self.through.as_ref().map(json),
         })
     }
@@ -244,6 +268,16 @@ fn show(rows: &[Row], idle: Option<u64>, session: Option<u64>) {
             share(&row.bare),
             share(&row.sdk),
         );
+        if row.other.is_some() {
+            println!(
+                "{:>16} | the other gateway: {}/s, ratio {}, cpu {} µs; through/other {}",
+                "",
+                rate(&row.other),
+                figure(row.ratio(row.other.as_ref()), 2),
+                cpu(&row.other),
+                share(&row.other),
+            );
+        }
     }
     if let (Some(idle), Some(session)) = (idle, session) {
         println!(

@@ -1,10 +1,11 @@
 //! This program again, as one of the other parts of the rig.
 
 use crate::{Fallible, ROLE};
-use std::process::Stdio;
+use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command},
 };
 
 /// A part in a process of its own; it ends with this value.
@@ -12,20 +13,40 @@ pub(crate) struct Process {
     pub(crate) port: u16,
     pub(crate) id: u32,
     _child: Child,
+    /// Kept open, so that what it writes later does not end it.
+    _lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
     /// Starts this program again in a role, and waits for its port.
     pub(crate) async fn start(role: &str) -> Fallible<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .env(ROLE, role)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(ROLE, role);
+        Self::run(command).await
+    }
+
+    /// Starts a gateway that is not ours before this upstream, and waits until it listens. The program gets the upstream's
+    /// port, writes its own as its first line, and becomes the gateway (`exec`).
+    pub(crate) async fn other(program: &Path, upstream: u16) -> Fallible<Self> {
+        let mut command = Command::new(program);
+        command.arg(upstream.to_string());
+        let started = Self::run(command).await?;
+        for _ in 0..300 {
+            if TcpStream::connect(("127.0.0.1", started.port)).await.is_ok() {
+                return Ok(started);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("nothing listens on port {}", started.port).into())
+    }
+
+    async fn run(mut command: Command) -> Fallible<Self> {
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().ok_or("the process has no output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).await?;
-        Ok(Self { port: line.trim().parse()?, id: child.id().unwrap_or_default(), _child: child })
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next_line().await?.ok_or("the process does not say its port")?;
+        let id = child.id().unwrap_or_default();
+        Ok(Self { port: line.trim().parse()?, id, _child: child, _lines: lines })
     }
 }
 
