@@ -90,7 +90,8 @@ fn check(text: &[u8], at: (i64, chain::Hash), coverage: Coverage) -> Result<(i64
     let (last, last_hash) = at;
     let bad = |seq: i64, problem: String| BadRecord { seq, problem };
     let expected = last + 1;
-    let value = json::parse(text).map_err(|e| bad(expected, format!("it is not a JSON object: {e}")))?;
+    let value =
+        json::parse_inner(text).map_err(|e| bad(expected, format!("it is not a JSON object: {e}")))?;
     let Value::Object(mut members) = value else {
         return Err(bad(expected, "it is not a JSON object".to_owned()));
     };

@@ -2,7 +2,7 @@
 
 use super::{
     AgentId, ApprovalId, CallId, CapabilityId, EventDecision, MicroUsd, PolicyId, RuleId, Sensitivity,
-    SnapshotId, TraceId, UpstreamName, WorkflowId, text::Object,
+    SnapshotId, TraceId, UpstreamName, WorkflowId, json, text::Object,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -215,7 +215,7 @@ impl EventDraft {
     /// With `limits` and `detail` as values, whatever they were before.
     #[must_use]
     pub fn with_values(mut self) -> Self {
-        let read = |text: Box<str>| serde_json::from_str(&text).ok();
+        let read = |text: Box<str>| json::parse_inner(text.as_bytes()).ok();
         let Told { limits, detail } = std::mem::take(&mut self.told);
         self.limits = limits.and_then(read).or(self.limits);
         self.detail = detail.and_then(read).or(self.detail);
@@ -393,7 +393,9 @@ struct Stored {
     outcome: Option<Outcome>,
     duration_ms: Option<u64>,
     cost_usd: Option<MicroUsd>,
+    #[serde(default, deserialize_with = "json::recorded_option")]
     limits: Option<Value>,
+    #[serde(default, deserialize_with = "json::recorded_option")]
     detail: Option<Value>,
 }
 

@@ -11,14 +11,43 @@ pub const MAX_DEPTH: usize = 96;
 
 /// The key under which serde_json hands over a number with all its digits.
 const NUMBER_TOKEN: &str = "$serde_json::private::Number";
+/// The key under which serde_json's own reader takes a text for JSON. A member of that name would be read back as
+/// something else than what was read first.
+const RAW_TOKEN: &str = "$serde_json::private::RawValue";
 
-/// Reads one JSON document. Duplicate keys at any level, more than [`MAX_DEPTH`] levels, and
-/// anything after the document are errors that name line and column.
+/// Reads one JSON document. Duplicate keys at any level, more than [`MAX_DEPTH`] levels, names that stand for something
+/// else to the JSON library, and anything after the document are errors that name line and column.
 pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    read(bytes, WHOLE)
+}
+
+/// Reads JSON that one of Tollgate's own records, or an argument, holds: duplicate keys are errors, and every name is
+/// just a name. What was read within [`MAX_DEPTH`] and recorded a little deeper is read.
+pub fn parse_inner(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    read(bytes, Strict { depth: 0, most: usize::MAX, duplicates: false, tokens: true })
+}
+
+fn read(bytes: &[u8], rules: Strict) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = WHOLE.deserialize(&mut deserializer)?;
+    let value = rules.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
+}
+
+/// A member of one of Tollgate's own records: to be read back as it was written, whatever its names.
+pub fn recorded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Strict { depth: 0, most: usize::MAX, duplicates: true, tokens: true }.deserialize(deserializer)
+}
+
+/// The same where there may be none.
+pub fn recorded_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    recorded(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
+}
+
+/// A member of an upstream's message. The last of equal names counts, as with most readers; the depth is serde_json's
+/// own limit.
+pub fn foreign<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Strict { depth: 0, most: usize::MAX, duplicates: true, tokens: false }.deserialize(deserializer)
 }
 
 /// The root of a document whose members are known by name.
@@ -76,12 +105,15 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
         WHOLE.visit_seq(seq).map(Root::Other)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let inner = Strict { depth: 1 };
+        let inner = Strict { depth: 1, ..WHOLE };
         let mut members = [const { None }; N];
         let mut others = HashSet::new();
         while let Some(key) = access.next_key_seed(Key)? {
             if key == NUMBER_TOKEN {
                 return number(access).map(Root::Other);
+            }
+            if key == RAW_TOKEN {
+                return Err(reserved());
             }
             let place = self.0.iter().position(|name| key == *name);
             let value = access.next_value_seed(inner)?;
@@ -99,8 +131,36 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
 
 /// What serde_json hands over as an object with one member.
 fn number<'de, A: MapAccess<'de>>(mut access: A) -> Result<Value, A::Error> {
-    let digits: String = access.next_value()?;
+    let digits = access.next_value_seed(Digits)?;
     digits.parse().map(Value::Number).map_err(|_| A::Error::custom("not a number"))
+}
+
+/// The digits of a number come as a string of their own, those of an object that only looks like one do not.
+struct Digits;
+
+impl<'de> DeserializeSeed<'de> for Digits {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_string(self)
+    }
+}
+
+impl Visitor<'_> for Digits {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no member name that begins with `$serde_json::private::`: those are reserved")
+    }
+    fn visit_string<E>(self, digits: String) -> Result<String, E> {
+        Ok(digits)
+    }
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<String, E> {
+        Err(reserved())
+    }
+}
+
+fn reserved<E: serde::de::Error>() -> E {
+    E::custom("member names that begin with `$serde_json::private::` are reserved")
 }
 
 fn duplicate<E: serde::de::Error>(key: &str) -> E {
@@ -109,11 +169,16 @@ fn duplicate<E: serde::de::Error>(key: &str) -> E {
 }
 
 /// A whole document.
-const WHOLE: Strict = Strict { depth: 0 };
+const WHOLE: Strict = Strict { depth: 0, most: MAX_DEPTH, duplicates: false, tokens: false };
 
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,
+    most: usize,
+    /// The last of equal names counts.
+    duplicates: bool,
+    /// Names that stand for something to serde_json are names like others.
+    tokens: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Strict {
@@ -165,9 +230,15 @@ impl<'de> Visitor<'de> for Strict {
             if key == NUMBER_TOKEN {
                 return number(access);
             }
+            if key == RAW_TOKEN && !self.tokens {
+                return Err(reserved());
+            }
             let value = access.next_value_seed(inner)?;
             match map.entry(key.into_owned()) {
                 serde_json::map::Entry::Vacant(slot) => {
+                    slot.insert(value);
+                }
+                serde_json::map::Entry::Occupied(mut slot) if self.duplicates => {
                     slot.insert(value);
                 }
                 serde_json::map::Entry::Occupied(slot) => {
@@ -208,10 +279,10 @@ impl<'de> Visitor<'de> for Key {
 
 impl Strict {
     fn deeper(self) -> Result<Self, String> {
-        if self.depth >= MAX_DEPTH {
-            return Err(format!("nested deeper than {MAX_DEPTH} levels"));
+        if self.depth >= self.most {
+            return Err(format!("nested deeper than {} levels", self.most));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
@@ -452,5 +523,45 @@ mod tests {
         assert_eq!(canonical_text("9007199254740993"), canonical_text("9007199254740993.0"));
         // Here RFC 8785 rounds to the nearest double; an upstream that reads decimals would see another number (I4).
         assert_ne!(canonical_text("333333333.33333329"), canonical_text("333333333.3333333"));
+    }
+
+    /// serde_json reads objects with names of its own as something else; nobody can make us read one thing twice
+    /// differently.
+    #[test]
+    fn names_of_the_library_are_not_taken() {
+        let number = "$serde_json::private::Number";
+        let raw = "$serde_json::private::RawValue";
+        for name in [number, raw] {
+            for value in ["1", "\"1\"", "\"{}\"", "\"{\"", "null", "[1]"] {
+                for text in [
+                    format!("{{\"{name}\":{value}}}"),
+                    format!("{{\"a\":1,\"{name}\":{value}}}"),
+                    format!("{{\"{name}\":{value},\"b\":2}}"),
+                    format!("{{\"x\":[{{\"y\":{{\"{name}\":{value}}}}}]}}"),
+                ] {
+                    assert!(parse(text.as_bytes()).is_err(), "{text}");
+                    assert!(parse_members(text.as_bytes(), &["x"]).is_err(), "{text}");
+                    assert!(foreign(&mut serde_json::Deserializer::from_str(&text)).is_err(), "{text}");
+                }
+            }
+        }
+        // What is recorded all the same is read as it stands there.
+        let text = format!("{{\"a\":{{\"{raw}\":\"{{\"}},\"n\":12345678901234567890123}}");
+        let read = parse_inner(text.as_bytes()).unwrap();
+        assert_eq!(read["a"][raw], "{");
+        let mut again = Vec::new();
+        text::value(&mut again, &read);
+        assert_eq!(String::from_utf8(again).unwrap(), text);
+    }
+
+    #[test]
+    fn foreign_messages_are_read_like_everybody_reads_them() {
+        let read = |text: &str| foreign(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(
+            read(r#"{"a":1,"b":{"c":1,"c":2},"a":3}"#).unwrap(),
+            serde_json::json!({"a":3,"b":{"c":2}})
+        );
+        assert!(read(&format!("{}1{}", "[".repeat(100), "]".repeat(100))).is_ok());
+        assert!(read(&format!("{}1{}", "[".repeat(2_000), "]".repeat(2_000))).is_err());
     }
 }

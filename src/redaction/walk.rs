@@ -575,7 +575,7 @@ impl<'r> Walk<'r> {
         if !bracketed || self.nested >= MAX_NESTED_JSON || !(pointed || trimmed.contains("\\u")) {
             return None;
         }
-        let value = json::parse(trimmed.as_bytes()).ok()?;
+        let value = json::parse_inner(trimmed.as_bytes()).ok()?;
         self.nested += 1;
         let active = if pointed { self.pointers.clone() } else { Vec::new() };
         let change = self.node(&value, &active, 0, false);

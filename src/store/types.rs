@@ -5,7 +5,7 @@ use crate::{
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, EventDecision, EventDraft,
         EventType, Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId,
-        UpstreamName, WorkflowId,
+        UpstreamName, WorkflowId, json,
     },
     policy::{Approver, ChannelKind},
 };
@@ -139,6 +139,7 @@ pub struct ApprovalRecord {
     /// Its action.
     pub action: String,
     /// The redacted arguments.
+    #[serde(deserialize_with = "json::recorded")]
     pub arguments: Value,
     /// Whether anything in them was masked.
     pub redacted: bool,

@@ -1,8 +1,8 @@
 //! JSON-RPC on the wire: a request becomes bytes once, and what comes back is read once and moved on.
 
 use super::{call::Call, types::Era};
-use crate::model::{RpcError, code};
-use serde::Deserialize;
+use crate::model::{RpcError, code, json};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -159,16 +159,21 @@ pub(super) enum Message {
 
 #[derive(Deserialize)]
 struct Envelope {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     id: Option<Value>,
     #[serde(default)]
     method: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     params: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     result: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     error: Option<Value>,
+}
+
+/// A member; `null` is none.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    json::foreign(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
 }
 
 /// Reads one message, or a batch of them (2025-03-26). The error says what is wrong without quoting it.

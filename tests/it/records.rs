@@ -346,3 +346,30 @@ async fn the_chain_is_whole_under_concurrency() {
     assert_eq!(decided.len(), 48);
     assert!(world.gate.store.verify().await.unwrap().bad.is_none());
 }
+
+/// A name that the JSON library keeps for itself is an error where it comes in, whoever sends it, and stands in no record.
+#[tokio::test]
+async fn reserved_names_stop_at_the_door() {
+    let world = World::of("").await;
+    let (modern, legacy) = (world.modern("ada"), world.legacy("ada").await);
+    for name in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
+        for value in [json!(1), json!("1"), json!("{")] {
+            for client in [&modern, &legacy] {
+                let arguments = json!({"x": {name: value}});
+                let body = client.body("tools/call", json!({"name": "up__echo", "arguments": arguments}));
+                let response = soon(client.post(&body).send()).await.unwrap();
+                assert_eq!(response.status(), 400);
+                let told = soon(response.text()).await.unwrap();
+                assert!(told.contains("-32700") && told.contains("reserved"), "{told}");
+            }
+        }
+    }
+    assert_eq!(world.up.count(), 0);
+    // The same from an upstream is an answer that cannot be read.
+    world.up.results(json!({"content": [], "structuredContent": {"$serde_json::private::RawValue": "{}"}}));
+    let reply = modern.call("up__echo", json!({})).await;
+    assert!(reply.text().contains("answer"), "{:#}", reply.body);
+    world.until_settled(1).await;
+    let events = serde_json::to_string(&world.events().await).unwrap();
+    assert!(!events.contains("private::"), "{events}");
+}

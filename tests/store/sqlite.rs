@@ -5,6 +5,7 @@
 use crate::store::*;
 use proptest::prelude::*;
 use rusqlite::Connection;
+use serde_json::json;
 use std::{collections::HashMap, path::Path, sync::Arc};
 use tollgate::{
     audit::{Coverage, export_jsonl, verify_export},
@@ -285,6 +286,49 @@ async fn closing_gives_up_the_lock() {
     let next = open(dir.path());
     assert_eq!(next.settle_dead_owners(start()).await.unwrap(), 1);
     assert_eq!(locks(), 1);
+}
+
+/// I9, I10: a decision that somebody damaged is named by `verify`, and keeps no process from starting.
+#[tokio::test]
+async fn a_damaged_decision_is_settled_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+    let seq = all_events(&*store).await.last().unwrap().seq;
+    store.close().await;
+    without_triggers(dir.path())
+        .execute("UPDATE events SET body = '{\"event_type\":1}' WHERE seq = ?1", [seq])
+        .unwrap();
+    let next = open(dir.path());
+    assert_eq!(next.settle_dead_owners(later(start(), 5)).await.unwrap(), 1);
+    assert_eq!(next.settle_dead_owners(later(start(), 5)).await.unwrap(), 0);
+    let last = next.events(EventQuery { after_seq: Some(seq), ..EventQuery::default() }).await.unwrap();
+    assert_eq!(last.len(), 1);
+    assert_eq!(last[0].draft.outcome, Some(Outcome::Unknown));
+    assert_eq!(next.verify().await.unwrap().bad.unwrap().seq, seq);
+}
+
+/// Whatever stands in a record, and however deep, it is read back, exported and verified as it was written.
+#[tokio::test]
+async fn odd_records_are_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut deep = json!(1);
+    for _ in 0..100 {
+        deep = json!([deep]);
+    }
+    for detail in [json!({"$serde_json::private::RawValue": 1, "b": 2}), json!({"d": deep})] {
+        let mut event = decision("a", start());
+        event.detail = Some(json!({"arguments": detail}));
+        store.record(vec![event.clone()]).await.unwrap();
+        let last = all_events(&*store).await.pop().unwrap();
+        assert_eq!(last.draft.detail, event.detail);
+    }
+    let mut out = Vec::new();
+    assert_eq!(export_jsonl(&*store, EventQuery::default(), &mut out).await.unwrap(), 2);
+    let whole = verify_export(&out[..], Coverage::Whole).unwrap();
+    assert_eq!((whole.records, &whole.bad), (2, &None));
+    assert_eq!(whole.head, store.verify().await.unwrap().head);
 }
 
 /// Plays a process that takes what it can of a budget.

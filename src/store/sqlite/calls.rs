@@ -216,8 +216,11 @@ fn side_effect(
         .connection
         .prepare_cached("SELECT body FROM events WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
-    let mut event = EventDraft::from_body(&body)
-        .map_err(|e| StoreError::Damaged(format!("event {seq} cannot be read: {e}")))?;
+    // A decision that somebody damaged keeps nobody from starting: what is known of the call is its place.
+    let mut event = EventDraft::from_body(&body).unwrap_or_else(|error| {
+        tracing::error!(seq, %error, "store.decision_unreadable");
+        EventDraft::system(EventType::AgentSideEffect, Timestamp::UNIX_EPOCH)
+    });
     event.event_type = EventType::AgentSideEffect;
     event.timestamp = at.unwrap_or(event.timestamp);
     event.outcome = Some(outcome);

@@ -10,7 +10,7 @@ use super::{
     schema,
 };
 use crate::{
-    model::{CallId, Event, EventDraft},
+    model::{CallId, Event, EventDraft, json},
     store::{StoreError, chain},
 };
 use jiff::Timestamp;
@@ -292,7 +292,7 @@ impl<'c> Tx<'c> {
         *self.written += body.len();
         if self.events.receiver_count() > 0 {
             let mut draft = draft.clone().with_values();
-            if let Some(limits) = limits.and_then(|text| serde_json::from_str(text).ok()) {
+            if let Some(limits) = limits.and_then(|text| json::parse_inner(text.as_bytes()).ok()) {
                 draft.limits = Some(limits);
             }
             self.committed.push(Arc::new(Event {
