@@ -335,7 +335,7 @@ mod checks {
         assert_eq!(all_events(&*store).await.len(), 2);
         assert_eq!(store.budget_usage(start()).await.unwrap()[0].tokens, 10);
         let never = settlement(&request("x", start()), None, None);
-        assert!(matches!(store.settle(never).await, Err(StoreError::Failed(_))));
+        assert!(matches!(store.settle(never).await, Err(StoreError::NoSuchCall(_))));
     }
 
     /// R39.

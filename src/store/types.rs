@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The database refused or failed.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// A settlement of a call that was never admitted.
+    #[error("call `{0}` was never admitted")]
+    NoSuchCall(CallId),
     /// Too much is queued already.
     #[error("the store is overloaded")]
     Overloaded,

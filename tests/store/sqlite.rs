@@ -308,6 +308,28 @@ async fn a_damaged_decision_is_settled_all_the_same() {
     assert_eq!(next.verify().await.unwrap().bad.unwrap().seq, seq);
 }
 
+/// A settlement that the database does not take is tried again until it does: nobody else would make it.
+#[tokio::test]
+async fn a_settlement_outlives_a_failing_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let limit = BudgetLimit { max_tokens: Some(1_000), ..budget("b", BudgetWindow::Ever) };
+    let call = AdmitRequest { tokens: 100, budgets: vec![limit], ..request("a", start()) };
+    assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
+    raw(dir.path()).execute_batch("ALTER TABLE ledger RENAME TO elsewhere").unwrap();
+    let settled = store.settle(settlement(&call, Some(7), None));
+    // Comes after it, and fails with it.
+    assert!(store.admit(request("a", start())).await.is_err());
+    assert_eq!(store.budget_usage(start()).await.ok().map_or(100, |usage| usage[0].tokens), 100);
+    raw(dir.path()).execute_batch("ALTER TABLE elsewhere RENAME TO ledger").unwrap();
+    settled.await.unwrap();
+    assert_eq!(store.budget_usage(start()).await.unwrap()[0].tokens, 7);
+    let kind = Some(EventType::AgentSideEffect);
+    let effects = store.events(EventQuery { event_type: kind, ..EventQuery::default() }).await.unwrap();
+    assert_eq!(effects.len(), 1);
+    assert_eq!(store.verify().await.unwrap().bad, None);
+}
+
 /// Whatever stands in a record, and however deep, it is read back, exported and verified as it was written.
 #[tokio::test]
 async fn odd_records_are_read_back() {

@@ -150,7 +150,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         if !events::lines(tx.connection, &settled)?.is_empty() {
             return Ok(());
         }
-        return Err(StoreError::Failed(format!("call `{}` was never admitted", settlement.call_id)));
+        return Err(StoreError::NoSuchCall(settlement.call_id.clone()));
     };
     if settlement.event.outcome == Some(settlement.outcome) {
         tx.append(&settlement.event)?;

@@ -14,6 +14,9 @@ const MOST: usize = 8_192;
 /// How long a settlement may wait for a group to go with.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// After what time an operation that must not be lost, and failed, is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How often the writer stands back for nothing before it begins. On a machine with nothing else to do that takes a
 /// microsecond; on a busy one the group grows.
 const STILL: u32 = 2;
@@ -34,6 +37,8 @@ struct State {
     jobs: VecDeque<Box<dyn Job>>,
     /// How many of them somebody waits for.
     wanted: usize,
+    /// Those that failed and are tried again after [`RETRY`].
+    later: Vec<Box<dyn Job>>,
     /// There is something to look at beside the jobs.
     nudged: bool,
     closing: bool,
@@ -92,6 +97,18 @@ impl Queue {
         Ok(())
     }
 
+    /// Keeps an operation that failed for another try; back where there is none.
+    pub(super) fn put_back(&self, job: Box<dyn Job>) -> Result<(), Box<dyn Job>> {
+        let mut state = self.state.lock();
+        if state.closing || state.closed {
+            return Err(job);
+        }
+        state.later.push(job);
+        // The writer's thread has to look at the time.
+        self.wake(&mut state, false);
+        Ok(())
+    }
+
     /// Makes the writer look.
     pub(super) fn nudge(&self) {
         let mut state = self.state.lock();
@@ -110,7 +127,7 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        let left = std::mem::take(&mut state.jobs);
+        let left = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.later));
         drop(state);
         drop(left);
     }
@@ -151,13 +168,25 @@ impl Queue {
     pub(super) fn take(&self, most: usize, company: bool) -> Taken {
         let mut state = self.state.lock();
         let mut until: Option<Instant> = None;
+        let mut again: Option<Instant> = None;
         loop {
+            if !state.later.is_empty() {
+                let at = *again.get_or_insert_with(|| Instant::now() + RETRY);
+                if state.closing || Instant::now() >= at {
+                    let later = std::mem::take(&mut state.later);
+                    state.jobs.extend(later);
+                    break;
+                }
+            }
             if state.wanted > 0 || state.nudged || state.closing {
                 break;
             }
             if state.jobs.is_empty() {
                 state.waiting = Waiting::Idle;
-                self.changed.wait(&mut state);
+                match again {
+                    Some(at) => drop(self.changed.wait_until(&mut state, at)),
+                    None => self.changed.wait(&mut state),
+                }
             } else {
                 let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
                 state.waiting = Waiting::Patient;

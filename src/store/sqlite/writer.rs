@@ -32,6 +32,8 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
     /// Whether somebody waits for it.
     fn wanted(&self) -> bool;
+    /// Whether it is to be tried again, after it failed so.
+    fn again(&mut self, error: &StoreError) -> bool;
 }
 
 struct Task<T, R, W, F> {
@@ -41,6 +43,7 @@ struct Task<T, R, W, F> {
     finish: F,
     reply: oneshot::Sender<Result<R, StoreError>>,
     kind: Kind,
+    failed: u32,
 }
 
 /// Whom an operation is for.
@@ -50,9 +53,12 @@ pub(super) enum Kind {
     Awaited,
     /// Not done at all where nobody waits any more.
     OnlyIfAwaited,
-    /// Nobody waits for it.
+    /// Nobody waits for it; where the database fails it is tried again, for nobody else would.
     Aside,
 }
+
+/// How often what must not be lost is tried: about an hour long.
+const TRIES: u32 = 3_600;
 
 impl<T, R, W, F> Job for Task<T, R, W, F>
 where
@@ -86,6 +92,11 @@ where
     fn wanted(&self) -> bool {
         self.kind != Kind::Aside
     }
+
+    fn again(&mut self, error: &StoreError) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        self.kind == Kind::Aside && matches!(error, StoreError::Failed(_)) && self.failed < TRIES
+    }
 }
 
 /// An operation's answer, on its way.
@@ -100,7 +111,7 @@ where
     F: FnOnce(T) -> R + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Task { work, value: None, finish, reply, kind }), answer)
+    (Box::new(Task { work, value: None, finish, reply, kind, failed: 0 }), answer)
 }
 
 /// What is kept of room for bodies, in bytes.
@@ -355,31 +366,43 @@ fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>], locked: bool) -> Batch {
     }
 }
 
-fn answer_all(jobs: &mut Vec<Box<dyn Job>>, outcome: &Result<(), StoreError>) {
+fn fail_all(jobs: &mut Vec<Box<dyn Job>>, error: &StoreError, queue: &Queue) {
     for job in jobs.drain(..) {
-        job.answer(outcome.clone());
+        fail(job, error, queue);
+    }
+}
+
+/// What failed is told so, or kept for another try.
+fn fail(mut job: Box<dyn Job>, error: &StoreError, queue: &Queue) {
+    let told = if job.again(error) { queue.put_back(job).err() } else { Some(job) };
+    if let Some(job) = told {
+        job.answer(Err(error.clone()));
     }
 }
 
 /// Runs a batch so that an operation that fails fails alone.
-fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, locked: bool) {
+fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, locked: bool, queue: &Queue) {
     let error = match attempt(tx, jobs, locked) {
-        Batch::Committed => return answer_all(jobs, &Ok(())),
+        Batch::Committed => {
+            for job in jobs.drain(..) {
+                job.answer(Ok(()));
+            }
+            return;
+        }
         Batch::Spoiled(error) if jobs.len() > 1 => {
             tracing::warn!(%error, operations = jobs.len(), "store.batch_spoiled");
             for mut job in jobs.drain(..) {
-                let outcome = match attempt(tx, std::slice::from_mut(&mut job), false) {
-                    Batch::Committed => Ok(()),
-                    Batch::Spoiled(error) | Batch::Failed(error) => Err(error),
-                };
-                job.answer(outcome);
+                match attempt(tx, std::slice::from_mut(&mut job), false) {
+                    Batch::Committed => job.answer(Ok(())),
+                    Batch::Spoiled(error) | Batch::Failed(error) => fail(job, &error, queue),
+                }
             }
             return;
         }
         Batch::Spoiled(error) | Batch::Failed(error) => error,
     };
     tracing::error!(%error, operations = jobs.len(), "store.write_failed");
-    answer_all(jobs, &Err(error));
+    fail_all(jobs, &error, queue);
 }
 
 /// The one that writes. Whoever holds it runs a group: the writer's own thread, or a caller for whom that is no wait.
@@ -425,11 +448,11 @@ impl Writer {
     }
 
     /// Runs a group; `locked` says that the write lock is held already.
-    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, locked: bool) {
+    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, locked: bool, queue: &Queue) {
         self.running = true;
         match Tx::new(&self.connection, &mut self.memory) {
-            Ok(mut tx) => execute(&mut tx, jobs, locked),
-            Err(error) => answer_all(jobs, &Err(error)),
+            Ok(mut tx) => execute(&mut tx, jobs, locked, queue),
+            Err(error) => fail_all(jobs, &error, queue),
         }
         if self.memory.written >= checkpoint::EVERY {
             self.memory.written = 0;
@@ -460,13 +483,18 @@ pub(super) fn lead(queue: &Queue, desk: &Desk) {
         let Some(mut place) = desk.try_lock() else { return };
         let Some(writer) = place.as_mut().filter(|writer| !writer.running) else { break };
         if !queue.has_wanted() {
+            drop(place);
+            // Whoever came meanwhile and found the place taken relies on this look.
+            if queue.has_wanted() {
+                continue;
+            }
             return;
         }
         if !matches!(writer.lock_at_once(), Ok(true)) {
             break;
         }
         let mut jobs = queue.take_now(BATCH);
-        writer.group(&mut jobs, true);
+        writer.group(&mut jobs, true, queue);
         drop(place);
         if !queue.has_wanted() {
             return;
@@ -498,7 +526,7 @@ pub(super) fn run(desk: &Desk, shared: &Arc<Shared>, queue: &Arc<Queue>) {
             return tracing::error!("store.writer_failed");
         };
         if !jobs.is_empty() {
-            writer.group(&mut jobs, false);
+            writer.group(&mut jobs, false, queue);
         }
         open = writer.memory.ledger.open_count();
         if last {
