@@ -324,8 +324,16 @@ fn init_imports_the_servers_of_mcp_clients() {
     );
     write(
         "home/.cursor/mcp.json",
-        r#"{"mcpServers": {"git": {"command": "other"}, "old": {"type": "sse", "url": "http://a.example/sse"}}}"#,
+        &format!(
+            r#"{{"mcpServers": {{"git": {{"command": "other"}}, "old": {{"type": "sse", "url": "http://a.example/sse"}},
+                "user": {{"url": "https://me:{secret}@a.example/mcp"}}, "query": {{"url": "https://a.example/mcp?page=2&api_key={secret}"}},
+                "path": {{"url": "https://a.example/s/{secret}/mcp"}}}}}}"#
+        ),
     );
+    let dry = init(dir.path(), &["--dry-run"]);
+    assert!(dry.status.success(), "{dry:?}");
+    let shown = String::from_utf8_lossy(&dry.stdout);
+    assert!(!shown.contains(&secret) && shown.contains("user") && shown.contains("left out"), "{shown}");
     write(
         "home/.config/Claude/claude_desktop_config.json",
         r#"{"mcpServers": {"files": {"command": "files-mcp", "args": ["/srv"]}}}"#,
@@ -335,13 +343,19 @@ fn init_imports_the_servers_of_mcp_clients() {
     let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     let names: Vec<&str> =
         told["upstreams"].as_array().unwrap().iter().map(|u| u["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["git", "web", "git-2", "files"]);
-    assert_eq!(told["skipped"][0]["name"], "old");
+    assert_eq!(names, ["git", "web", "git-2", "old", "query", "path", "files"]);
+    assert_eq!(told["skipped"][0]["name"], "user");
     let servers = std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
     assert!(!servers.contains(&secret) && servers.contains("${GITHUB_TOKEN}"), "{servers}");
+    assert!(servers.contains("https://a.example/mcp?page=2&api_key=${QUERY_API_KEY}"), "{servers}");
+    assert!(servers.contains("https://a.example/s/${PATH_PATH_2}/mcp"), "{servers}");
+    assert!(servers.contains("transport = \"sse\""), "{servers}");
     let missing = check(dir.path(), &[]);
     assert_eq!(missing.status.code(), Some(1), "what must be set is named: {missing:?}");
-    let checked = check(dir.path(), &[("GITHUB_TOKEN", "x"), ("WEB_KEY", "y")]);
+    let checked = check(
+        dir.path(),
+        &[("GITHUB_TOKEN", "x"), ("WEB_KEY", "y"), ("QUERY_API_KEY", "a%20b"), ("PATH_PATH_2", "z")],
+    );
     assert!(checked.status.success(), "{checked:?}");
     let authority = std::fs::read_to_string(dir.path().join("policies/authority.yaml")).unwrap();
     assert!(authority.contains("my-ide:") && !authority.contains(told["agent"]["key"].as_str().unwrap()));

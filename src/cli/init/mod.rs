@@ -60,15 +60,15 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
         for (name, text) in &bundle {
             screen.raw(&format!("\n# policies/{name}\n{text}"))?;
         }
-        return screen.line("\nNothing was written: leave out --dry-run to write it.");
+        screen.line("")?;
+        left_out(&mut screen, &skipped)?;
+        return screen.line("Nothing was written: leave out --dry-run to write it.");
     }
     screen.line(&format!("wrote {} and {}", servers_toml.display(), policies.display()))?;
     for upstream in &upstreams {
         screen.field(&upstream.name, &upstream.from)?;
     }
-    for (name, file, why) in &skipped {
-        screen.field(name, &format!("left out ({file}): {why}"))?;
-    }
+    left_out(&mut screen, &skipped)?;
     screen.line("")?;
     screen.field("agent key", &format!("{}   (of `{}`)", *agent_key.key, args.agent))?;
     screen.field("person's key", &format!("{}   (of `{PERSON}`, for TOLLGATE_KEY)", *person_key.key))?;
@@ -84,6 +84,10 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
         "\nNext: tollgate check, tollgate serve, tollgate client-config claude --agent {}",
         args.agent
     ))
+}
+
+fn left_out(screen: &mut Screen, skipped: &Skipped) -> Result<(), CliError> {
+    skipped.iter().try_for_each(|(name, file, why)| screen.field(name, &format!("left out ({file}): {why}")))
 }
 
 type Skipped = Vec<(String, String, String)>;

@@ -38,6 +38,8 @@ pub(super) enum Server {
         url: String,
         /// What is sent along.
         headers: BTreeMap<String, String>,
+        /// It is said to speak HTTP+SSE.
+        sse: bool,
     },
 }
 
@@ -170,12 +172,7 @@ fn server(entry: &Value, folder: &Path) -> Result<Server, String> {
         return Err("it is disabled there".to_owned());
     }
     let kind = entry.get("type").or_else(|| entry.get("transport")).and_then(Value::as_str);
-    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("sse")) {
-        return Err(
-            "it speaks HTTP+SSE (2024-11-05), which Tollgate does not: does it have a Streamable HTTP URL?"
-                .to_owned(),
-        );
-    }
+    let sse = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("sse"));
     let url = ["url", "serverUrl", "httpUrl"].iter().find_map(|name| entry.get(*name));
     match (entry.get("command"), url) {
         (Some(Value::String(program)), None) => {
@@ -196,14 +193,24 @@ fn server(entry: &Value, folder: &Path) -> Result<Server, String> {
         {
             Err("its `url` is neither http nor https".to_owned())
         }
+        (None, Some(Value::String(url))) if has_user(url) => {
+            Err("its `url` holds a user or a password, which belong into an `Authorization` header"
+                .to_owned())
+        }
         (None, Some(Value::String(url))) => {
-            Ok(Server::Url { url: url.clone(), headers: pairs(entry, "headers")? })
+            Ok(Server::Url { url: url.clone(), headers: pairs(entry, "headers")?, sse })
         }
         (Some(_), Some(_)) => Err("it has a `command` and a `url`: one of them".to_owned()),
         (Some(_), None) => Err("its `command` is not a text".to_owned()),
         (None, Some(_)) => Err("its `url` is not a text".to_owned()),
         (None, None) => Err("it has neither `command` nor `url`".to_owned()),
     }
+}
+
+/// Whether something stands before the host.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 fn texts(entry: &Map<String, Value>, name: &str) -> Result<Vec<String>, String> {
@@ -265,7 +272,11 @@ mod tests {
             "{ // VS Code\n \"servers\": {\n  \"web\": { \"type\": \"http\", \"url\": \"https://a.example/mcp\", /* , } */ },\n }, }",
             &[(
                 "web",
-                Some(Server::Url { url: "https://a.example/mcp".to_owned(), headers: BTreeMap::new() }),
+                Some(Server::Url {
+                    url: "https://a.example/mcp".to_owned(),
+                    headers: BTreeMap::new(),
+                    sse: false,
+                }),
             )],
         );
         check(
@@ -273,8 +284,21 @@ mod tests {
             &[("p", Some(command(&["p"])))],
         );
         check(
-            r#"{"mcpServers": {"s": {"type": "sse", "url": "http://a.example/sse"}, "me": {"command": "/usr/bin/tollgate"}, "n": {}}}"#,
-            &[("s", None), ("me", None), ("n", None)],
+            r#"{"mcpServers": {"s": {"type": "sse", "url": "http://a.example/sse"}, "me": {"command": "/usr/bin/tollgate"}, "n": {},
+                "u": {"url": "https://me:secret@a.example/mcp"}}}"#,
+            &[
+                (
+                    "s",
+                    Some(Server::Url {
+                        url: "http://a.example/sse".to_owned(),
+                        headers: BTreeMap::new(),
+                        sse: true,
+                    }),
+                ),
+                ("me", None),
+                ("n", None),
+                ("u", None),
+            ],
         );
     }
 

@@ -85,6 +85,38 @@ fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
         && rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
 }
 
+/// A URL with variables in place of what looks like a secret in its path and query.
+fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Variables) -> String {
+    let (start, query) = match url.split_once('?') {
+        Some((start, query)) => (start, Some(query)),
+        None => (url, None),
+    };
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let mut out = Vec::new();
+    for (place, segment) in start.split('/').enumerate() {
+        // Scheme, nothing, host; then the path.
+        out.push(if place > 2 && is_secret(rules, "segment", &decoded(segment)) {
+            let name = variable(&[upstream, "PATH", &(place - 2).to_string()]);
+            variables.need(name, format!("a part of the path of `{upstream}`, percent-encoded"))
+        } else {
+            references(segment, upstream, variables)
+        });
+    }
+    let mut text = out.join("/");
+    for (place, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        text.push(if place == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((name, value)) if is_secret(rules, &decoded(name), &decoded(value)) => {
+                let own = variable(&[upstream, &decoded(name)]);
+                let what = format!("`{}` in the URL of `{upstream}`, percent-encoded", decoded(name));
+                text.push_str(&format!("{name}={}", variables.need(own, what)));
+            }
+            Some(_) | None => text.push_str(&references(pair, upstream, variables)),
+        }
+    }
+    text
+}
+
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -136,8 +168,12 @@ url = \"sqlite:.tollgate/tollgate.db\"
                 let _written = writeln!(out, "command = [{}]", words.join(", "));
                 table(&mut out, "env", env, name, &rules, &mut variables);
             }
-            Server::Url { url, headers } => {
-                let _written = writeln!(out, "url = {}", quoted(&references(url, name, &mut variables)));
+            Server::Url { url, headers, sse } => {
+                let _written =
+                    writeln!(out, "url = {}", quoted(&clean_url(url, name, &rules, &mut variables)));
+                if *sse {
+                    out.push_str("transport = \"sse\"\n");
+                }
                 table(&mut out, "headers", headers, name, &rules, &mut variables);
             }
         }
@@ -335,6 +371,7 @@ mod tests {
                 name: "web".to_owned(),
                 from: "a test".to_owned(),
                 server: Server::Url {
+                    sse: false,
                     url: "https://a.example/mcp".to_owned(),
                     headers: [("Authorization".to_owned(), format!("Bearer {token}"))].into(),
                 },
