@@ -42,9 +42,10 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {
         UpstreamError::Rpc(_) | UpstreamError::TooLarge(_) => (Outcome::Failed, true),
         UpstreamError::NotSent(_) => (Outcome::Failed, false),
-        UpstreamError::Lost(_) | UpstreamError::TimedOut(_) | UpstreamError::Malformed(_) => {
-            (Outcome::Unknown, true)
-        }
+        UpstreamError::Lost(_)
+        | UpstreamError::TimedOut(_)
+        | UpstreamError::Refused(_)
+        | UpstreamError::Malformed(_) => (Outcome::Unknown, true),
     };
     let reason = error.to_string();
     let ours = match &error {
@@ -53,6 +54,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         UpstreamError::NotSent(_)
         | UpstreamError::TimedOut(_)
         | UpstreamError::TooLarge(_)
+        | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => None,
     };
     let reply = match error {
@@ -61,6 +63,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         | UpstreamError::Lost(_)
         | UpstreamError::TimedOut(_)
         | UpstreamError::TooLarge(_)
+        | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => {
             let what = match sent {
                 true if outcome == Outcome::Unknown => "whether the upstream acted is unknown",

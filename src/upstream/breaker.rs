@@ -1,5 +1,6 @@
 //! Stops asking an upstream that keeps failing, so that callers get their answer at once.
 
+use super::{inbox::Answer, types::UpstreamError};
 use crate::{clock::Clock, config::BreakerConfig};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -26,6 +27,27 @@ pub(super) enum Health {
     Answered,
     /// The transport failed, or no answer came in time.
     Failed,
+}
+
+impl Health {
+    /// What an attempt's outcome says.
+    pub(super) fn of(outcome: &Answer) -> Self {
+        match outcome {
+            Ok(_) | Err(UpstreamError::Rpc(_) | UpstreamError::TooLarge(_)) => Self::Answered,
+            // What it says of one request is no reason to ask nothing else; that it knows us no more, or has too much to
+            // do, is one.
+            Err(UpstreamError::Refused(status)) if !matches!(status, 401 | 403 | 407 | 408 | 429) => {
+                Self::Answered
+            }
+            Err(
+                UpstreamError::NotSent(_)
+                | UpstreamError::Lost(_)
+                | UpstreamError::TimedOut(_)
+                | UpstreamError::Refused(_)
+                | UpstreamError::Malformed(_),
+            ) => Self::Failed,
+        }
+    }
 }
 
 /// Leave to make one call. Dropped without a report (the caller went away) it says nothing of the upstream.

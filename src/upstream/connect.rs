@@ -125,6 +125,7 @@ fn judge(answer: Answer) -> Probe {
             | UpstreamError::Lost(_)
             | UpstreamError::TimedOut(_)
             | UpstreamError::TooLarge(_)
+            | UpstreamError::Refused(_)
             | UpstreamError::Malformed(_),
         ) => Probe::Legacy,
     }
@@ -191,9 +192,22 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
     let UpstreamTransport::Stdio { command, env } = &wiring.config.transport else {
         return Err("no command".to_owned().into());
     };
-    let deps = wiring.deps;
     let max = wiring.config.max_result_bytes;
-    let stdio = Stdio::spawn(&wiring.config.name, command, env, max, signals(wiring), deps)?;
+    let stdio = Stdio::spawn(&wiring.config.name, command, env, max, signals(wiring), wiring.deps)?;
+    // What it said last often says why it went.
+    let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
+    shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {
+        Refusal::DiedOfProbe => Refusal::DiedOfProbe,
+        Refusal::Because(reason) => Refusal::Because(why(reason)),
+    })
+}
+
+async fn shake_hands(
+    wiring: &Wiring<'_>,
+    stdio: &Arc<Stdio>,
+    legacy: bool,
+) -> Result<(Connection, Hello), Refusal> {
+    let deps = wiring.deps;
     let dialect = |era, version: &str| Dialect::new(era, version, &deps.client_name, &deps.client_version);
     let modern = dialect(Era::Modern, wire::MODERN);
     let as_modern = |result: Value| {
@@ -206,7 +220,7 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
         Ok((connection, hello(Era::Legacy, result)))
     };
     if legacy {
-        let result = initialize_stdio(wiring, &stdio).await.map_err(|error| error.to_string())?;
+        let result = initialize_stdio(wiring, stdio).await.map_err(|error| error.to_string())?;
         return as_legacy(result);
     }
     let call = discover_call(deps.timing.handshake);
@@ -218,12 +232,12 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
             Probe::Modern(result) => Ok(as_modern(result)),
             Probe::Neither(reason) => Err(reason.into()),
             Probe::Legacy => {
-                as_legacy(initialize_stdio(wiring, &stdio).await.map_err(|error| error.to_string())?)
+                as_legacy(initialize_stdio(wiring, stdio).await.map_err(|error| error.to_string())?)
             }
         },
         // Silent, or only slow to start: whichever of the two it answers well, that it speaks.
         Err(_) => {
-            let initialize = initialize_stdio(wiring, &stdio);
+            let initialize = initialize_stdio(wiring, stdio);
             tokio::pin!(initialize);
             tokio::select! {
                 answer = &mut discover => match judge(answer) {

@@ -10,13 +10,28 @@ use crate::model::{AgentId, RpcError, UpstreamName, code};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::{
-    sync::{Notify, broadcast, oneshot, watch},
+    sync::{Notify, Semaphore, broadcast, oneshot, watch},
     task::AbortHandle,
 };
 
 pub(super) type Answer = Result<Value, UpstreamError>;
+
+/// Answers to what an upstream asks of this client itself that may wait to be taken at a time.
+const MOST_REPLIES: usize = 64;
+/// Questions about one call that may be open at a time.
+const MOST_ASKS: usize = 32;
+/// Odd messages of one connection that are each told.
+const ODD_TOLD: u64 = 10;
+/// The longest id that a question may have; it stands in our answer.
+const LONGEST_ID: usize = 1024;
 
 /// Takes our messages to one upstream.
 pub(super) trait Link: Send + Sync {
@@ -85,6 +100,14 @@ pub(super) struct Inbox {
     pub(super) redact: Redact,
     entries: Mutex<HashMap<u64, Entry>>,
     company: Mutex<Company>,
+    replies: Arc<Semaphore>,
+    /// Messages that were none, or none that it may send.
+    odd: AtomicU64,
+}
+
+/// The first few are told, and then fewer and fewer, so that an upstream does not fill the log.
+fn is_told(count: u64) -> bool {
+    count <= ODD_TOLD || count.is_power_of_two()
 }
 
 /// For whom this connection has carried calls. What comes without a name on it may belong to a call that is over.
@@ -100,7 +123,14 @@ struct Company {
 impl Inbox {
     pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact) -> Self {
         let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
-        Self { upstream, signals, redact, entries, company }
+        let replies = Arc::new(Semaphore::new(MOST_REPLIES));
+        Self { upstream, signals, redact, entries, company, replies, odd: AtomicU64::new(0) }
+    }
+
+    /// Counts an odd message, and gives the count where it is one that is told.
+    pub(super) fn odd(&self) -> Option<u64> {
+        let count = self.odd.fetch_add(1, Ordering::Relaxed) + 1;
+        is_told(count).then_some(count)
     }
 
     fn note(&self, call: &Call) {
@@ -130,13 +160,18 @@ impl Inbox {
         self.entries.lock().insert(id, Entry { call: call.clone(), reply: None, asks: Vec::new() });
     }
 
-    /// Whether it was still there.
+    /// A request that is over without an answer to it: the upstream may still speak about it. Whether it was still there.
     pub(super) fn forget(&self, id: u64) -> bool {
         let entry = self.entries.lock().remove(&id);
-        if entry.as_ref().is_some_and(|entry| entry.reply.is_some() && entry.call.from_agent) {
+        if entry.as_ref().is_some_and(|entry| entry.call.from_agent) {
             self.company.lock().given_up = true;
         }
         entry.is_some()
+    }
+
+    /// A request that was answered, or never came to be one.
+    pub(super) fn done(&self, id: u64) {
+        self.entries.lock().remove(&id);
     }
 
     /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped.
@@ -239,14 +274,20 @@ impl Inbox {
         params: Value,
         stream: Option<u64>,
     ) {
-        let refuse = |error: RpcError| {
-            let message = wire::reply(&id, &Err(error));
-            tokio::spawn(link.clone().post(message));
+        let length = match &id {
+            Value::String(text) => text.len(),
+            Value::Number(number) => number.as_str().len(),
+            // No id of JSON-RPC.
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => usize::MAX,
         };
+        if length > LONGEST_ID {
+            tracing::debug!(upstream = %self.upstream, "a request without an id that can be answered");
+            return;
+        }
+        let reply = |outcome: Result<Value, RpcError>| self.reply(link, wire::reply(&id, &outcome));
+        let refuse = |error: RpcError| reply(Err(error));
         match method.as_str() {
-            "ping" => {
-                tokio::spawn(link.clone().post(wire::reply(&id, &Ok(Value::Object(Map::new())))));
-            }
+            "ping" => reply(Ok(Value::Object(Map::new()))),
             "elicitation/create" | "sampling/createMessage" | "roots/list" if self.is_doubtful(stream) => {
                 let text = "calls of several agents were made on this connection, and one was given up: whose question \
                             this is cannot be told (isolation = \"agent\" or \"session\" keeps them apart)";
@@ -269,6 +310,20 @@ impl Inbox {
         }
     }
 
+    /// Sends what nobody waits for. An upstream that asks and does not take the answers is given up.
+    fn reply(&self, link: &Arc<impl Link + 'static>, message: Vec<u8>) {
+        match self.replies.clone().try_acquire_owned() {
+            Ok(place) => {
+                let link = link.clone();
+                tokio::spawn(async move {
+                    link.post(message).await;
+                    drop(place);
+                });
+            }
+            Err(_) => self.signals.close("it asks faster than it takes the answers"),
+        }
+    }
+
     fn ask(
         &self,
         link: &Arc<impl Link + 'static>,
@@ -278,6 +333,17 @@ impl Inbox {
         method: String,
         params: Value,
     ) {
+        let open = self.entries.lock().get_mut(&call_id).map(|entry| {
+            entry.asks.retain(|(_, ask)| !ask.is_finished());
+            entry.asks.len()
+        });
+        if open.is_some_and(|open| open >= MOST_ASKS) {
+            let error = RpcError::new(
+                code::INTERNAL_ERROR,
+                format!("{MOST_ASKS} questions about this call are open"),
+            );
+            return self.reply(link, wire::reply(&id, &Err(error)));
+        }
         let asking = call.asking();
         let answer = call.relay.ask(method, params);
         let task = tokio::spawn({
@@ -290,10 +356,7 @@ impl Inbox {
         });
         let mut entries = self.entries.lock();
         match entries.get_mut(&call_id) {
-            Some(entry) => {
-                entry.asks.retain(|(_, ask)| !ask.is_finished());
-                entry.asks.push((id, task.abort_handle()));
-            }
+            Some(entry) => entry.asks.push((id, task.abort_handle())),
             None => task.abort(),
         }
     }
@@ -305,5 +368,14 @@ impl Inbox {
                 ask.abort();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn odd_messages_are_told_less_and_less() {
+        let told: Vec<u64> = (1..=100).filter(|count| super::is_told(*count)).collect();
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 32, 64]);
     }
 }

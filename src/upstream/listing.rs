@@ -8,12 +8,50 @@ use super::{
 };
 use crate::model::{UpstreamName, code};
 use serde_json::{Map, Value};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 /// More pages than this are a loop.
 const PAGES: usize = 1_000;
 /// Items of one kind; what is beyond is left out and said.
 const ITEMS: usize = 10_000;
+/// JSON text of all kinds together, with the cursors; what is beyond is left out and said.
+const BYTES: usize = 32 << 20;
+
+/// What is left of [`BYTES`].
+struct Room(AtomicUsize);
+
+impl Room {
+    /// Whether so much still fits.
+    fn takes(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+/// How long a value is as JSON text.
+fn weight(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting does not fail.
+    serde_json::to_writer(&mut count, value).ok();
+    count.0
+}
 
 struct Kind {
     method: &'static str,
@@ -60,11 +98,12 @@ async fn list_once(
     connection: &Connection,
     hello: &Hello,
 ) -> Result<Listing, UpstreamError> {
+    let room = &Room(AtomicUsize::new(BYTES));
     let one = |kind: &'static Kind| async move {
         if hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
             return Ok(Vec::new());
         }
-        match pages(upstream, connection, kind).await {
+        match pages(upstream, connection, kind, room).await {
             Err(UpstreamError::Rpc(error)) if error.code == code::METHOD_NOT_FOUND => Ok(Vec::new()),
             Err(UpstreamError::Rpc(error)) if kind.method != TOOLS.method => {
                 tracing::warn!(%upstream, method = kind.method, code = error.code, "cannot be listed");
@@ -92,6 +131,7 @@ async fn pages(
     upstream: &UpstreamName,
     connection: &Connection,
     kind: &Kind,
+    room: &Room,
 ) -> Result<Vec<Value>, UpstreamError> {
     let mut items: Vec<Value> = Vec::new();
     let mut names: HashSet<String> = HashSet::new();
@@ -108,17 +148,23 @@ async fn pages(
         let Some(Value::Array(found)) = page.get_mut(kind.member).map(Value::take) else {
             return Err(UpstreamError::Malformed(format!("`{}` without `{}`", kind.method, kind.member)));
         };
+        let mut full = false;
         for item in found {
+            full = full || !room.takes(weight(&item));
             let name = item.get(kind.key).and_then(Value::as_str).filter(|name| !name.is_empty());
-            let fresh = name.is_some_and(|name| names.insert(name.to_owned()));
+            let fresh = !full && name.is_some_and(|name| names.insert(name.to_owned()));
             if fresh && items.len() < ITEMS { items.push(item) } else { bad += 1 }
         }
         let next = match page.get_mut("nextCursor").map(Value::take) {
             Some(Value::String(next)) => next,
             Some(_) | None => break,
         };
-        if items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
-            tracing::warn!(%upstream, method = kind.method, items = items.len(), "the list does not end: cut here");
+        full = full || !room.takes(next.len());
+        if full || items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
+            tracing::warn!(
+                %upstream, method = kind.method, items = items.len(),
+                "the list does not end, or is too large: cut here"
+            );
             break;
         }
         cursor = Some(next);

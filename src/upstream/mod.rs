@@ -19,6 +19,7 @@ mod sse;
 mod stdio;
 pub mod supervise;
 mod types;
+mod watching;
 mod wire;
 
 pub use deps::{Redact, Timing, UpstreamDeps};

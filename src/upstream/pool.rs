@@ -15,6 +15,9 @@ use std::{
     time::Duration,
 };
 
+/// One agent has at most one part of so many of the connections.
+const SHARES: usize = 4;
+
 /// The connections of one upstream by who uses them.
 pub(super) struct Pool {
     clock: Arc<dyn Clock>,
@@ -65,10 +68,18 @@ impl Pool {
         let key = (caller, era);
         let mut slots = self.slots.lock();
         let mut evicted = None;
-        if !slots.contains_key(&key) && slots.len() >= self.most {
-            let idle = slots.iter().filter(|(_, slot)| slot.users.load(Ordering::Acquire) == 0);
-            let idlest = idle.min_by_key(|(_, slot)| *slot.last.lock()).map(|(key, _)| key.clone())?;
-            evicted = slots.remove(&idlest);
+        if !slots.contains_key(&key) {
+            // Nobody takes more than a share of the places from the others: beyond it, what is one's own makes room.
+            let own = slots.keys().filter(|(other, _)| other.agent == key.0.agent).count();
+            let full = own >= self.most.div_ceil(SHARES);
+            if full || slots.len() >= self.most {
+                let idle = slots
+                    .iter()
+                    .filter(|((other, _), _)| !full || other.agent == key.0.agent)
+                    .filter(|(_, slot)| slot.users.load(Ordering::Acquire) == 0);
+                let idlest = idle.min_by_key(|(_, slot)| *slot.last.lock()).map(|(key, _)| key.clone())?;
+                evicted = slots.remove(&idlest);
+            }
         }
         let slot = slots.entry(key).or_insert_with(|| {
             Arc::new(Slot {
@@ -120,10 +131,35 @@ mod tests {
         CallerKey { agent: agent.into(), session: session.into() }
     }
 
+    /// One agent that opens sessions without end closes its own, and leaves the others theirs.
+    #[test]
+    fn nobody_takes_all_the_places() {
+        let clock = Fake::at(Timestamp::UNIX_EPOCH);
+        let pool = Pool::new(clock.clone(), 8);
+        let lease =
+            |agent: &str, session: &str| pool.lease(Isolation::Session, &caller(agent, session), Era::Modern);
+        drop(lease("b", "1").unwrap());
+        let mut closed = 0;
+        for n in 0..20 {
+            clock.advance(Duration::from_secs(1));
+            closed += usize::from(lease("a", &n.to_string()).unwrap().1.is_some());
+        }
+        assert_eq!(closed, 18);
+        let _held = [lease("a", "18").unwrap(), lease("a", "19").unwrap()];
+        assert!(lease("a", "20").is_none(), "its share is in use");
+        assert!(lease("c", "1").unwrap().1.is_none());
+        let agents = |pool: &Pool| {
+            let mut agents: Vec<_> = pool.slots.lock().keys().map(|(key, _)| key.agent.to_string()).collect();
+            agents.sort();
+            agents
+        };
+        assert_eq!(agents(&pool), ["a", "a", "b", "c"]);
+    }
+
     #[test]
     fn the_idlest_makes_room_and_one_in_use_never_does() {
         let clock = Fake::at(Timestamp::UNIX_EPOCH);
-        let pool = Pool::new(clock.clone(), 2);
+        let pool = Pool::new(clock.clone(), 8);
         let lease = |session: &str| pool.lease(Isolation::Session, &caller("a", session), Era::Modern);
         let (first, _) = lease("1").unwrap();
         let (second, _) = lease("2").unwrap();

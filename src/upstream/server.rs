@@ -13,6 +13,7 @@ use super::{
         CallRelay, Era, Health, Listing, ResourceUpdate, Upstream, UpstreamError, UpstreamRequest,
         UpstreamState,
     },
+    watching::Watching,
 };
 use crate::{
     config::{Isolation, UpstreamConfig, UpstreamTransport},
@@ -23,7 +24,6 @@ use futures::future::{BoxFuture, join_all, try_join_all};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc,
@@ -53,8 +53,7 @@ pub(super) struct Server {
     slots: Semaphore,
     permits: u32,
     updates: broadcast::Sender<ResourceUpdate>,
-    watched: watch::Sender<BTreeSet<String>>,
-    watchers: Mutex<BTreeMap<String, usize>>,
+    watching: Watching,
     era: Mutex<Option<Era>>,
     speaks_both: AtomicBool,
     spans: AtomicU64,
@@ -109,8 +108,7 @@ impl Server {
             slots: Semaphore::new(usize::try_from(permits).unwrap_or(1)),
             permits,
             updates: broadcast::Sender::new(256),
-            watched: watch::Sender::new(BTreeSet::new()),
-            watchers: Mutex::new(BTreeMap::new()),
+            watching: Watching::new(),
             era: Mutex::new(None),
             speaks_both: AtomicBool::new(false),
             spans: AtomicU64::new(span),
@@ -214,8 +212,10 @@ impl Server {
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
         let listing = listing::list(&self.config.name, &connection, &hello).await;
-        let listing =
-            listing.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))?;
+        let listing = listing.map_err(|error| match connection.signals().closed_reason() {
+            Some(reason) => reason.to_string(),
+            None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
+        })?;
         Ok((Arc::new(connection), hello, listing))
     }
 
@@ -245,7 +245,7 @@ impl Server {
             state.instructions = hello.instructions.clone();
         });
         self.settled.send_replace(true);
-        drop(connection.listen(hello, self.watched.subscribe()));
+        drop(connection.listen(hello, self.watching.uris()));
         self.watch_again(connection, hello.era).await;
         let signals = connection.signals();
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
@@ -294,26 +294,25 @@ impl Server {
 
     async fn watch_again(&self, connection: &Connection, era: Era) {
         if era == Era::Legacy {
-            let uris: Vec<String> = self.watched.borrow().iter().cloned().collect();
-            // What it no longer has it cannot tell of.
-            drop(join_all(uris.iter().map(|uri| self.tell_watch(connection, uri, true))).await);
+            self.watching.again(|uri, on| self.tell_watch(connection, uri, on)).await;
         }
     }
 
-    async fn tell_watch(&self, connection: &Connection, uri: &str, on: bool) -> Result<(), UpstreamError> {
+    async fn tell_watch(&self, connection: &Connection, uri: String, on: bool) -> Result<(), UpstreamError> {
         let method = if on { "resources/subscribe" } else { "resources/unsubscribe" };
         let mut params = Map::new();
-        params.insert("uri".to_owned(), Value::String(uri.to_owned()));
+        params.insert("uri".to_owned(), Value::String(uri));
         let limit = self.config.timeout;
         let call = Arc::new(Call::internal(method, params, limit));
         let answered = tokio::time::timeout(limit, connection.request(&call)).await;
         answered.map_err(|_| UpstreamError::TimedOut(limit))?.map(drop)
     }
 
+    /// Why it is down is for those who run it: the log and its state have it. What it wrote last may be about anybody.
     fn not_connected(&self) -> UpstreamError {
         let state = self.state.borrow();
         UpstreamError::NotSent(match &state.health {
-            Health::Down { reason, .. } => format!("`{}` is down: {reason}", self.config.name),
+            Health::Down { .. } => format!("`{}` is down", self.config.name),
             Health::Starting | Health::Up => format!("`{}` is not connected yet", self.config.name),
         })
     }
@@ -349,7 +348,10 @@ impl Server {
                     } else {
                         UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name))
                     };
-                    leave.report(breaker::Health::Failed);
+                    // A caller whose own limit is shorter says nothing of the upstream to others.
+                    if limit >= self.config.timeout {
+                        leave.report(breaker::Health::Failed);
+                    }
                     return Err(error);
                 }
                 () = self.stop.cancelled() => {
@@ -368,6 +370,7 @@ impl Server {
                     UpstreamError::Rpc(_)
                     | UpstreamError::TimedOut(_)
                     | UpstreamError::TooLarge(_)
+                    | UpstreamError::Refused(_)
                     | UpstreamError::Malformed(_),
                 ) => false,
             };
@@ -412,21 +415,14 @@ impl Server {
                         return Box::pin(self.once(call)).await;
                     }
                     Err(reason) => {
-                        let reason = format!("`{}` cannot be connected: {reason}", self.config.name);
+                        tracing::warn!(upstream = %self.config.name, reason, "a connection of a caller's own cannot be made");
+                        let reason = format!("`{}` cannot be connected", self.config.name);
                         return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
                     }
                 }
             }
         };
-        let verdict = match &outcome {
-            Ok(_) | Err(UpstreamError::Rpc(_) | UpstreamError::TooLarge(_)) => breaker::Health::Answered,
-            Err(
-                UpstreamError::NotSent(_)
-                | UpstreamError::Lost(_)
-                | UpstreamError::TimedOut(_)
-                | UpstreamError::Malformed(_),
-            ) => breaker::Health::Failed,
-        };
+        let verdict = breaker::Health::of(&outcome);
         (outcome, Some(verdict))
     }
 
@@ -460,7 +456,7 @@ impl Server {
         if hello.era == Era::Legacy {
             // A modern upstream tells its changes on the shared connection.
             // The first call may be answered with logs and questions on that stream.
-            if let Some(stands) = connection.listen(&hello, self.watched.subscribe()) {
+            if let Some(stands) = connection.listen(&hello, self.watching.uris()) {
                 drop(tokio::time::timeout(STREAM_WAIT, stands).await);
             }
         }
@@ -557,33 +553,15 @@ impl Upstream for Server {
 
     fn watch_resource<'a>(&'a self, uri: &'a str, on: bool) -> BoxFuture<'a, Result<(), UpstreamError>> {
         Box::pin(async move {
-            let turned = {
-                let mut watchers = self.watchers.lock();
-                let count = watchers.entry(uri.to_owned()).or_default();
-                let before = *count;
-                *count = if on { before + 1 } else { before.saturating_sub(1) };
-                let after = *count;
-                if after == 0 {
-                    watchers.remove(uri);
+            let tell = |uri: String, on: bool| async move {
+                let era = *self.era.lock();
+                match (self.main.load_full(), era) {
+                    (Some(connection), Some(Era::Legacy)) => self.tell_watch(&connection, uri, on).await,
+                    // A modern upstream is told by a fresh `subscriptions/listen`; one that is down, when it is back.
+                    (Some(_) | None, Some(Era::Modern) | None) | (None, Some(Era::Legacy)) => Ok(()),
                 }
-                (before == 0) != (after == 0)
             };
-            if !turned {
-                return Ok(());
-            }
-            self.watched.send_modify(|watched| {
-                if on {
-                    watched.insert(uri.to_owned())
-                } else {
-                    watched.remove(uri)
-                };
-            });
-            let era = *self.era.lock();
-            match (self.main.load_full(), era) {
-                (Some(connection), Some(Era::Legacy)) => self.tell_watch(&connection, uri, on).await,
-                // A modern upstream is told by a fresh `subscriptions/listen`; one that is down, when it is back.
-                (Some(_) | None, Some(Era::Modern) | None) | (None, Some(Era::Legacy)) => Ok(()),
-            }
+            self.watching.change(uri, on, tell).await
         })
     }
 

@@ -33,8 +33,6 @@ use tokio_util::sync::CancellationToken;
 const QUEUE: usize = 256;
 /// A private key on stderr that does not end is taken to end after so many lines.
 const KEY_LINES: usize = 256;
-/// Odd lines of one child that are each told.
-const ODD_TOLD: u64 = 10;
 /// The longest stderr line that is logged whole.
 const STDERR_LINE: usize = 4096;
 /// How much of a line that is no message is logged.
@@ -55,8 +53,6 @@ pub(super) struct Stdio {
     ended: watch::Receiver<bool>,
     /// A modern child may not ask anything, and may not be answered.
     modern: AtomicBool,
-    /// Lines that were no messages, or none that it may send.
-    odd: AtomicU64,
 }
 
 impl Drop for Stdio {
@@ -131,7 +127,6 @@ impl Stdio {
             stop: stop.clone(),
             ended: ended_seen,
             modern: AtomicBool::new(false),
-            odd: AtomicU64::new(0),
         });
         tokio::spawn(write(stdin, queue, stop));
         let errors = tokio::spawn(log_errors(stderr, name.clone(), deps.redact.clone(), last_words.clone()));
@@ -149,10 +144,7 @@ impl Stdio {
 
     /// Sends one request and waits for its answer. Dropping it tells the child.
     pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> Answer {
-        let gone = || {
-            let reason = self.inbox.signals.closed_reason();
-            UpstreamError::NotSent(reason.as_deref().unwrap_or("the process is gone").to_owned())
-        };
+        let gone = || UpstreamError::NotSent("the process is gone".to_owned());
         let slot = self.outgoing.reserve().await.map_err(|_| gone())?;
         if self.inbox.signals.closed_reason().is_some() {
             return Err(gone());
@@ -211,12 +203,12 @@ impl Stdio {
                         }
                         Message::Response { id: None, outcome } => {
                             let code = outcome.err().map_or(0, |error| error.code);
-                            if let Some(odd) = self.odd() {
+                            if let Some(odd) = self.inbox.odd() {
                                 tracing::warn!(upstream = %self.inbox.upstream, code, odd, "an answer without an id");
                             }
                         }
                         Message::Request { .. } if self.modern.load(Ordering::Relaxed) => {
-                            if let Some(odd) = self.odd() {
+                            if let Some(odd) = self.inbox.odd() {
                                 tracing::warn!(upstream = %self.inbox.upstream, odd, "a request on stdout, which 2026-07-28 forbids");
                             }
                         }
@@ -227,7 +219,7 @@ impl Stdio {
                 }
             }
             Err(reason) => {
-                if let Some(odd) = self.odd() {
+                if let Some(odd) = self.inbox.odd() {
                     // Masked before it is cut: half a secret is not known for one.
                     let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
                     let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
@@ -243,15 +235,8 @@ impl Stdio {
         }
     }
 
-    /// Counts an odd line, and gives the count where it is one that is told: the first few, and then fewer and fewer, so
-    /// that an upstream does not fill the log.
-    fn odd(&self) -> Option<u64> {
-        let count = self.odd.fetch_add(1, Ordering::Relaxed) + 1;
-        (count <= ODD_TOLD || count.is_power_of_two()).then_some(count)
-    }
-
     fn too_large(&self, id: Option<u64>) {
-        if let Some(odd) = self.odd() {
+        if let Some(odd) = self.inbox.odd() {
             tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, odd, "a line on stdout is too large");
         }
         if let Some(id) = id {
@@ -340,17 +325,16 @@ async fn read(
     }
     // What it wrote last often says why; a descendant may hold stderr open.
     drop(tokio::time::timeout(Duration::from_millis(200), errors).await);
-    let mut reason = match status {
+    let told = match status {
         Ok(Ok(status)) => format!("the process ended ({status})"),
         Ok(Err(_)) | Err(_) => "the process closed its output".to_owned(),
     };
+    // For those who run it, not for agents: what it wrote may be about anybody.
     let words = last_words.lock().clone();
-    if !words.is_empty() {
-        reason.push_str(&format!("; it said last: `{words}`"));
-    }
+    let reason = if words.is_empty() { told.clone() } else { format!("{told}; it said last: `{words}`") };
     if let Some(stdio) = stdio.upgrade() {
         stdio.inbox.signals.close(&reason);
-        stdio.inbox.fail_all(&UpstreamError::Lost(reason));
+        stdio.inbox.fail_all(&UpstreamError::Lost(told));
     }
     ended.send_replace(true);
 }

@@ -93,6 +93,9 @@ pub enum UpstreamError {
     /// The answer is larger than `max_result_bytes`. The upstream acted.
     #[error("the result is larger than {0} bytes")]
     TooLarge(u64),
+    /// HTTP status of a request that was not taken, with nothing that explains it. Whether the upstream acted is unknown.
+    #[error("the upstream answered with HTTP status {0}")]
+    Refused(u16),
     /// What came back is not what the protocol allows. The upstream acted, probably.
     #[error("the upstream answered with something that is not MCP: {0}")]
     Malformed(String),

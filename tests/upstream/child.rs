@@ -120,6 +120,27 @@ fn called(message: &Value, id: &Value, held: &mut Vec<Value>, told: &[Value]) {
         }
         "broken" => say_raw(&format!("{{\"id\":{id},\"result\":{{}}}} trailing")),
         "big" => answer(id, json!({ "content": "x".repeat(300_000) })),
+        // Asks for ever and reads nothing meanwhile; ends when it is not heard any more.
+        "flood" => loop {
+            let ping = json!({ "jsonrpc": "2.0", "id": "p".repeat(1_000), "method": "ping" });
+            if writeln!(std::io::stdout(), "{ping}").is_err() {
+                std::process::exit(5);
+            }
+        },
+        "long-id" => {
+            let params = json!({ "message": "?" });
+            say(
+                &json!({ "jsonrpc": "2.0", "id": "q".repeat(2_000), "method": "elicitation/create", "params": params }),
+            );
+            say(&json!({ "jsonrpc": "2.0", "id": ["q"], "method": "ping" }));
+            answer(id, json!({}));
+        }
+        "questions" => {
+            for n in 0..40 {
+                say(&json!({ "jsonrpc": "2.0", "id": n, "method": "elicitation/create", "params": {} }));
+            }
+            held.push(id.clone());
+        }
         "hold" => held.push(id.clone()),
         "question" => {
             held.push(id.clone());

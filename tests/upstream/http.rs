@@ -5,7 +5,10 @@ use super::{
     support::*,
     web::{self, Seen, events, json_answer, json_error, status},
 };
-use axum::{http::Method, response::Response};
+use axum::{
+    http::Method,
+    response::{IntoResponse as _, Response},
+};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::{
@@ -15,6 +18,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::Notify;
 use tollgate::{
     config::BreakerConfig,
     model::{RetryPlan, RpcError},
@@ -273,6 +277,8 @@ async fn answers_that_are_none_have_their_own_errors() {
         UpstreamError::Lost(_) => "lost",
         UpstreamError::TimedOut(_) => "timed out",
         UpstreamError::TooLarge(_) => "too large",
+        UpstreamError::Refused(403) => "refused",
+        UpstreamError::Refused(_) => "otherwise refused",
         UpstreamError::Malformed(_) => "malformed",
     };
     let expect = [
@@ -280,7 +286,7 @@ async fn answers_that_are_none_have_their_own_errors() {
         ("big-stream", "too large"),
         ("html", "malformed"),
         ("moved", "malformed"),
-        ("refused", "malformed"),
+        ("refused", "refused"),
         ("rpc", "rpc"),
         ("down", "lost"),
         ("cut", "lost"),
@@ -407,6 +413,138 @@ async fn endless_lists_and_unreachable_servers_end() {
         matches!(&state.health, Health::Down { reason, .. } if reason.contains("not reachable")),
         "{state:?}"
     );
+}
+
+/// A stream that could not be had for a while is heard again, and what changed meanwhile is listed.
+#[tokio::test]
+async fn a_long_outage_of_the_stream_ends() {
+    for modern in [false, true] {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let count = tries.clone();
+        let (server, _seen) = web::scripted(modern, None, move |seen| {
+            let listens = seen.method == Method::GET || seen.rpc() == "subscriptions/listen";
+            if listens {
+                let tried = count.fetch_add(1, Ordering::SeqCst);
+                return now(if tried < 10 { status(503) } else { events(Vec::new(), true) });
+            }
+            let capabilities = json!({ "tools": { "listChanged": true } });
+            match seen.rpc() {
+                "server/discover" if modern => now(json_answer(
+                    seen,
+                    json!({ "supportedVersions": ["2026-07-28"], "capabilities": capabilities }),
+                )),
+                "tools/list" => {
+                    let name = if count.load(Ordering::SeqCst) > 10 { "new" } else { "old" };
+                    now(json_answer(seen, json!({ "tools": [{ "name": name }] })))
+                }
+                _ => None,
+            }
+        })
+        .await;
+        let (_set, upstream) = up(http("h", server.url())).await;
+        until(&upstream, |s| tools(s) == ["new"]).await;
+        assert_eq!(tries.load(Ordering::SeqCst), 11);
+    }
+}
+
+/// What an upstream refuses to one caller, or one caller has no time for, shuts nobody out.
+#[tokio::test]
+async fn a_callers_own_failures_open_no_breaker() {
+    let (server, _seen) = web::scripted(true, None, |seen| match seen.tool() {
+        "odd" => now(status(400)),
+        "slow" => Some(Box::pin(std::future::pending())),
+        "unknown-to-it" => now(status(401)),
+        _ => None,
+    })
+    .await;
+    let mut config = http("h", server.url());
+    config.breaker = BreakerConfig { failures: 2, cooldown: Duration::from_secs(30) };
+    let (_set, upstream) = up(config).await;
+    for _ in 0..3 {
+        assert!(matches!(call(&upstream, "odd").await, Err(UpstreamError::Refused(400))));
+        let mut slow = request("slow", json!({}));
+        slow.timeout = Duration::from_millis(1);
+        let error = soon(upstream.call(slow, caller().0)).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::TimedOut(_) | UpstreamError::NotSent(_)), "{error:?}");
+    }
+    assert!(call(&upstream, "t").await.is_ok());
+    for _ in 0..2 {
+        call(&upstream, "unknown-to-it").await.unwrap_err();
+    }
+    let error = call(&upstream, "t").await.unwrap_err();
+    assert!(matches!(&error, UpstreamError::NotSent(why) if why.contains("keeps failing")), "{error:?}");
+}
+
+/// A list ends where it is larger than anybody needs: what was listed until then stays.
+#[tokio::test]
+async fn a_list_without_bounds_is_cut() {
+    let pages = Arc::new(AtomicUsize::new(0));
+    let count = pages.clone();
+    let (server, _seen) = web::scripted(true, None, move |seen| {
+        (seen.rpc() == "tools/list").then(|| {
+            let page = count.fetch_add(1, Ordering::SeqCst);
+            let tool = json!({ "name": format!("t{page}"), "description": "x".repeat(6 << 20) });
+            now(json_answer(seen, json!({ "tools": [tool], "nextCursor": page.to_string() }))).unwrap()
+        })
+    })
+    .await;
+    let (_set, upstream) = up(http("h", server.url())).await;
+    assert_eq!(tools(&upstream.state().borrow()), ["t0", "t1", "t2", "t3", "t4"]);
+    assert_eq!(pages.load(Ordering::SeqCst), 6);
+}
+
+/// Over HTTP too: a question that comes without a name may be about another agent's call that was given up.
+#[tokio::test]
+async fn a_question_about_a_call_that_was_given_up_is_nobodys() {
+    let ask = Arc::new(Notify::new());
+    let told = ask.clone();
+    let (server, mut seen) = web::scripted(false, None, move |seen| {
+        if seen.method == Method::GET {
+            let told = told.clone();
+            let question =
+                json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {} });
+            let stream = async_stream::stream! {
+                told.notified().await;
+                yield Ok::<_, std::io::Error>(format!("data: {question}\n\n"));
+                std::future::pending::<()>().await;
+            };
+            let body = axum::body::Body::from_stream(stream);
+            return now(([("content-type", "text/event-stream")], body).into_response());
+        }
+        (seen.rpc() == "tools/call").then(|| Box::pin(std::future::pending()) as BoxFuture<'static, Response>)
+    })
+    .await;
+    let (_set, upstream) = up(http("h", server.url())).await;
+    let mut until = async |what: &dyn Fn(&Seen) -> bool| loop {
+        let one = soon(seen.recv()).await.unwrap();
+        if what(&one) {
+            return one;
+        }
+    };
+    for agent in ["a", "b"] {
+        let (relay, mut hears) = caller();
+        let mut of = request("t", json!({}));
+        of.caller.agent = agent.into();
+        let waiting = upstream.call(of, relay);
+        tokio::pin!(waiting);
+        tokio::select! {
+            outcome = &mut waiting => panic!("{outcome:?}"),
+            _ = until(&|one| one.rpc() == "tools/call") => {}
+        }
+        if agent == "b" {
+            ask.notify_one();
+            let answer = tokio::select! {
+                outcome = &mut waiting => panic!("{outcome:?}"),
+                answer = until(&|one| one.body["id"] == "q") => answer,
+            };
+            assert!(
+                answer.body["error"]["message"].as_str().unwrap().contains("given up"),
+                "{}",
+                answer.body
+            );
+            assert!(hears.try_recv().is_err());
+        }
+    }
 }
 
 #[tokio::test]

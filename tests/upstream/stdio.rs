@@ -1,12 +1,14 @@
 //! Children over stdio.
 
 use super::support::*;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::{io::Write as _, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
 use tollgate::{
     config::{Isolation, UpstreamTransport},
     model::{RetryPlan, RpcError},
-    upstream::{Era, Health, UpstreamError, UpstreamSet},
+    upstream::{CallRelay, Era, Health, UpstreamError, UpstreamSet, UpstreamState},
 };
 
 #[tokio::test]
@@ -229,8 +231,12 @@ async fn a_death_fails_its_calls_loses_only_its_own_tools_and_they_come_back() {
     let (held, death) = soon(async { tokio::join!(held, death) }).await;
     for lost in [held, death] {
         match lost {
+            // What it said last may be about anybody: it is not for the caller.
             Err(UpstreamError::Lost(reason)) => {
-                assert!(reason.contains("[redacted]") && !reason.contains("secret-word"), "{reason}");
+                assert!(
+                    reason.contains("the process ended") && !reason.contains("the reason is"),
+                    "{reason}"
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -239,6 +245,73 @@ async fn a_death_fails_its_calls_loses_only_its_own_tools_and_they_come_back() {
     assert_eq!(tools(&state), ["one", "two"]);
     assert_eq!(other.state().borrow().generation, 1, "the other one was not touched");
     assert!(call(&dying, "any").await.is_ok());
+}
+
+/// Who runs it learns what it said last, masked; a caller learns that it is down.
+#[tokio::test]
+async fn last_words_are_for_those_who_run_it() {
+    let mut config = stdio("s", "plain");
+    config.transport = UpstreamTransport::Stdio {
+        command: ["sh", "-c", "echo the reason is secret-word >&2"].map(str::to_owned).to_vec(),
+        env: Default::default(),
+    };
+    let set = UpstreamSet::start([config], deps().0);
+    let upstream = set.get(&name("s")).unwrap();
+    soon(set.settled()).await;
+    let said = |s: &Arc<UpstreamState>| match &s.health {
+        Health::Down { reason, .. } => reason.contains("the reason is [redacted]"),
+        Health::Starting | Health::Up => false,
+    };
+    until(&upstream, said).await;
+    let error = call(&upstream, "any").await.unwrap_err().to_string();
+    assert!(error.contains("is down") && !error.contains("reason"), "{error}");
+}
+
+/// An upstream that asks and does not take the answers is given up before it fills the memory; it comes back.
+#[tokio::test]
+async fn a_flood_of_questions_ends_the_connection() {
+    let (_set, upstream) = up(stdio("s", "plain")).await;
+    let error = call(&upstream, "flood").await.unwrap_err();
+    assert!(matches!(error, UpstreamError::Lost(_)), "{error:?}");
+    until(&upstream, |s| s.health == Health::Up && s.generation > 1).await;
+    assert!(call(&upstream, "any").await.is_ok());
+}
+
+/// Questions about one call are bounded, and so are their ids.
+#[tokio::test]
+async fn odd_and_many_questions_are_refused() {
+    let (_set, upstream) = up(stdio("s", "plain")).await;
+    let (relay, mut hears) = caller();
+    soon(upstream.call(request("long-id", json!({})), relay)).await.unwrap();
+    assert!(hears.try_recv().is_err());
+    let told = call(&upstream, "told").await.unwrap().to_string();
+    assert!(!told.contains("qqq"), "{told}");
+
+    // Nobody answers any of these.
+    let (told, mut hears) = mpsc::unbounded_channel();
+    let silent = Arc::new(Silent(told));
+    let waiting = upstream.call(request("questions", json!({})), silent);
+    let first = soon(waiting).await.unwrap();
+    assert!(first["error"]["message"].as_str().unwrap().contains("are open"), "{first}");
+    let mut heard = 0;
+    while hears.try_recv().is_ok() {
+        heard += 1;
+    }
+    assert_eq!(heard, 32);
+}
+
+/// Is asked, and never answers.
+struct Silent(mpsc::UnboundedSender<()>);
+
+impl CallRelay for Silent {
+    fn notify(&self, _: &str, _: Value) {}
+    fn ask(&self, _: String, _: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
+        self.0.send(()).ok();
+        Box::pin(std::future::pending())
+    }
+    fn answers_input(&self) -> bool {
+        false
+    }
 }
 
 #[tokio::test]

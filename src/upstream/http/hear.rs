@@ -1,7 +1,7 @@
 //! What an upstream says by itself: the GET stream of a legacy session, `subscriptions/listen` of a modern server.
 
 use super::{
-    Http, RESUMES,
+    Http,
     reader::{ReadError, Reader, is_events},
 };
 use crate::upstream::{call::Call, wire};
@@ -12,31 +12,61 @@ use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The shortest, whatever the upstream asks for.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
+/// A stream that stood so long did, though nothing came on it.
+const STOOD: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next try: ever longer where tries fail, or streams end as soon as they begin.
+fn pause(first: Duration, asked: Option<Duration>, failures: u32) -> Duration {
+    let least = first.min(LEAST_PAUSE);
+    let grown = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    let asked = asked.map(|asked| asked.clamp(least, LONGEST_PAUSE));
+    match (asked, failures) {
+        (Some(asked), 0) => asked,
+        (Some(asked), _) => asked.max(grown),
+        (None, _) => grown,
+    }
+}
 
 /// The GET stream of a legacy session, resumed where it broke.
 pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>) {
     // Dropped with the first answer, whatever it is.
     let mut standing = Some(standing);
     let mut last: Option<HeaderValue> = None;
-    let mut failures = 0;
+    let mut failures = 0_u32;
     loop {
         let Some(http) = weak.upgrade() else { return };
         let Some(session) = http.session.load_full() else { return };
-        let mut pause = http.timing.stream_retry;
+        let first = http.timing.stream_retry;
+        let mut asked = None;
         let answer = http.get(&session, last.clone()).await;
         drop(standing.take());
         match answer {
             Ok(response) if is_events(&response) => {
-                failures = 0;
+                // What changed while nobody could be heard.
+                if failures > 0 {
+                    http.inbox.signals.changed.notify_one();
+                }
                 let mut reader = Reader::new(response.into_body(), http.max_result);
                 drop(http);
+                let begun = Instant::now();
+                let mut heard = false;
                 while let Ok(Some(event)) = reader.next().await {
+                    heard = true;
                     last = event.id.and_then(|id| HeaderValue::try_from(id).ok()).or(last);
                     let Some(http) = weak.upgrade() else { return };
                     hear(&http, &event.data);
                 }
-                pause = reader.retry().unwrap_or(pause);
+                failures = if heard || begun.elapsed() >= STOOD { 0 } else { failures.saturating_add(1) };
+                asked = reader.retry();
             }
             Ok(response) if response.status() == StatusCode::NOT_FOUND && session.id.is_some() => {
                 last = None;
@@ -44,19 +74,22 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
                     return;
                 }
             }
-            // 409: the stream that broke is still taken for open over there.
+            // It is away for a while; 409: the stream that broke is still taken for open over there.
             Ok(response)
-                if failures < RESUMES
-                    && (response.status().is_server_error() || response.status() == StatusCode::CONFLICT) =>
+                if response.status().is_server_error()
+                    || matches!(
+                        response.status(),
+                        StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    ) =>
             {
-                failures += 1;
+                failures = failures.saturating_add(1);
             }
             // 405 and the like: no such stream is offered.
             Ok(_) => return,
-            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
+            Err(_) if http.inbox.signals.closed_reason().is_none() => failures = failures.saturating_add(1),
             Err(_) => return,
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause(first, asked, failures)).await;
     }
 }
 
@@ -71,7 +104,9 @@ fn hear(http: &Arc<Http>, data: &[u8]) {
             }
         }
         Err(reason) => {
-            tracing::warn!(upstream = %http.inbox.upstream, reason, "an event that is no message");
+            if let Some(odd) = http.inbox.odd() {
+                tracing::warn!(upstream = %http.inbox.upstream, reason, odd, "an event that is no message");
+            }
         }
     }
 }
@@ -106,10 +141,13 @@ pub(super) async fn hear_modern(
     capabilities: Value,
     mut watched: watch::Receiver<BTreeSet<String>>,
 ) {
-    let mut failures = 0;
+    let mut failures = 0_u32;
+    // The stream before, heard until the next one stands, so that nothing falls between.
+    let mut old: Option<Reader> = None;
     loop {
         let filter = listen_filter(&capabilities, &watched.borrow_and_update());
         let Some(filter) = filter else {
+            old = None;
             if watched.changed().await.is_err() {
                 return;
             }
@@ -120,37 +158,62 @@ pub(super) async fn hear_modern(
         let call = Call::internal("subscriptions/listen", filter, Duration::MAX);
         let id = http.next.fetch_add(1, Ordering::Relaxed);
         let body = wire::request(id, &call, &session.dialect);
-        let mut pause = http.timing.stream_retry;
-        match http.send(Method::POST, Http::headers_for(&call, &session), body).await {
+        let first = http.timing.stream_retry;
+        let mut asked = None;
+        let answer = {
+            let opening = http.send(Method::POST, Http::headers_for(&call, &session), body);
+            tokio::pin!(opening);
+            loop {
+                tokio::select! {
+                    biased;
+                    event = next_of(&mut old) => match event {
+                        Some(event) => hear(&http, &event),
+                        None => old = None,
+                    },
+                    answer = &mut opening => break answer,
+                }
+            }
+        };
+        old = None;
+        match answer {
             Ok(response) if is_events(&response) => {
                 // What changed while nobody listened.
                 if failures > 0 {
                     http.inbox.signals.changed.notify_one();
                 }
-                failures = 1;
                 let mut reader = Reader::new(response.into_body(), http.max_result);
                 drop(http);
-                loop {
+                let begun = Instant::now();
+                let mut heard = false;
+                let ended = loop {
                     tokio::select! {
                         event = reader.next() => match event {
                             Ok(Some(event)) => {
+                                heard = true;
                                 let Some(http) = weak.upgrade() else { return };
                                 hear(&http, &event.data);
                             }
-                            Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break,
+                            Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break true,
                         },
                         changed = watched.changed() => {
                             if changed.is_err() {
                                 return;
                             }
-                            pause = Duration::ZERO;
-                            failures = 0;
-                            break;
+                            break false;
                         }
                     }
+                };
+                if !ended {
+                    failures = 0;
+                    old = Some(reader);
+                    continue;
                 }
+                // At least one: what is told between the streams is lost, so that lists are asked for again.
+                let stood = heard || begun.elapsed() >= STOOD;
+                failures = if stood { 1 } else { failures.saturating_add(1) };
+                asked = reader.retry();
             }
-            Ok(response) if response.status().is_server_error() && failures < RESUMES => failures += 1,
+            Ok(response) if response.status().is_server_error() => failures = failures.saturating_add(1),
             // It offers none: what is watched later is tried again.
             Ok(_) => {
                 drop(http);
@@ -158,9 +221,36 @@ pub(super) async fn hear_modern(
                     return;
                 }
             }
-            Err(_) if failures < RESUMES && http.inbox.signals.closed_reason().is_none() => failures += 1,
+            Err(_) if http.inbox.signals.closed_reason().is_none() => failures = failures.saturating_add(1),
             Err(_) => return,
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause(first, asked, failures)).await;
+    }
+}
+
+/// The next event of a stream that is still read; never, where there is none. Nothing: it has ended.
+async fn next_of(reader: &mut Option<Reader>) -> Option<Vec<u8>> {
+    match reader {
+        Some(reader) => reader.next().await.ok().flatten().map(|event| event.data),
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_come_ever_later_and_never_at_once() {
+        let ms = Duration::from_millis;
+        let first = ms(1_000);
+        let grown: Vec<_> = (0..8).map(|failures| pause(first, None, failures).as_secs()).collect();
+        assert_eq!(grown, [1, 1, 2, 4, 8, 16, 32, 60]);
+        assert_eq!(pause(first, None, u32::MAX), LONGEST_PAUSE);
+        // What the upstream asks for counts within bounds, and hurries nothing that fails.
+        assert_eq!(pause(first, Some(Duration::ZERO), 0), LEAST_PAUSE);
+        assert_eq!(pause(first, Some(ms(400)), 0), ms(400));
+        assert_eq!(pause(first, Some(Duration::ZERO), 4), ms(8_000));
+        assert_eq!(pause(first, Some(Duration::MAX), 1), LONGEST_PAUSE);
     }
 }

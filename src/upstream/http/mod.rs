@@ -92,8 +92,8 @@ impl Fault {
     /// What it is to a caller.
     pub(super) fn plain(self) -> UpstreamError {
         match self {
-            Self::SessionGone => UpstreamError::Malformed("HTTP status 404".to_owned()),
-            Self::Refused(status) => UpstreamError::Malformed(format!("HTTP status {status}")),
+            Self::SessionGone => UpstreamError::Refused(StatusCode::NOT_FOUND.as_u16()),
+            Self::Refused(status) => UpstreamError::Refused(status.as_u16()),
             Self::Failed(error) => error,
         }
     }
@@ -288,8 +288,16 @@ impl Http {
         let limit = call.largest_answer(self.max_result);
         let outcome = self.answer(id, limit, session, headers, body).await;
         pending.waits = false;
-        if let Err(Fault::Failed(UpstreamError::NotSent(_))) = &outcome {
-            call.set_sent(false);
+        match &outcome {
+            Ok(_) | Err(Fault::Failed(UpstreamError::Rpc(_)) | Fault::Refused(_) | Fault::SessionGone) => {
+                self.inbox.done(id)
+            }
+            Err(Fault::Failed(UpstreamError::NotSent(_))) => {
+                self.inbox.done(id);
+                call.set_sent(false);
+            }
+            // Whether it goes on over there is not known.
+            Err(Fault::Failed(_)) => {}
         }
         outcome
     }

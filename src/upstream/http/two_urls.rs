@@ -290,7 +290,9 @@ impl TwoUrls {
                         }
                         Message::Response { id: None, outcome } => {
                             let code = outcome.err().map_or(0, |error| error.code);
-                            tracing::warn!(upstream = %self.inbox.upstream, code, "an answer without an id");
+                            if let Some(odd) = self.inbox.odd() {
+                                tracing::warn!(upstream = %self.inbox.upstream, code, odd, "an answer without an id");
+                            }
                         }
                         other @ (Message::Request { .. } | Message::Notification { .. }) => {
                             self.inbox.take(self, other, None);
@@ -299,13 +301,17 @@ impl TwoUrls {
                 }
             }
             Err(reason) => {
-                tracing::warn!(upstream = %self.inbox.upstream, reason, "an event that is no message");
+                if let Some(odd) = self.inbox.odd() {
+                    tracing::warn!(upstream = %self.inbox.upstream, reason, odd, "an event that is no message");
+                }
             }
         }
     }
 
     fn too_large(&self, id: Option<u64>) {
-        tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, "an event is too large");
+        if let Some(odd) = self.inbox.odd() {
+            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, odd, "an event is too large");
+        }
         if let Some(id) = id {
             self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result)));
         }

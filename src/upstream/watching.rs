@@ -1,0 +1,182 @@
+//! Which resources of one upstream somebody watches, and what the upstream has been asked to tell.
+
+use super::types::UpstreamError;
+use futures::future::join_all;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::watch;
+
+/// The watched resources of one upstream.
+pub(super) struct Watching {
+    resources: Mutex<BTreeMap<String, Arc<Resource>>>,
+    /// Their URIs, for connections that tell of all in one stream.
+    uris: watch::Sender<BTreeSet<String>>,
+}
+
+/// One of them. It stays while somebody watches it or the upstream is being told.
+#[derive(Default)]
+struct Resource {
+    watchers: AtomicUsize,
+    /// Whether the upstream has taken the subscription. Held while it is asked, so that it hears in order of what is so.
+    told: tokio::sync::Mutex<bool>,
+}
+
+impl Watching {
+    pub(super) fn new() -> Self {
+        Self { resources: Mutex::default(), uris: watch::Sender::new(BTreeSet::new()) }
+    }
+
+    /// The URIs, as they change.
+    pub(super) fn uris(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.uris.subscribe()
+    }
+
+    /// One watcher more, or less. `tell` asks the upstream; a refusal is for the watcher on whose account it was asked.
+    pub(super) async fn change<F>(
+        &self,
+        uri: &str,
+        on: bool,
+        tell: impl Fn(String, bool) -> F,
+    ) -> Result<(), UpstreamError>
+    where
+        F: Future<Output = Result<(), UpstreamError>>,
+    {
+        let resource = self.count(uri, on);
+        let mut told = resource.told.lock().await;
+        let wanted = resource.watchers.load(Ordering::Acquire) > 0;
+        let outcome = match (wanted, *told) {
+            (true, false) if on => tell(uri.to_owned(), true).await.inspect(|()| *told = true),
+            (false, true) => {
+                *told = false;
+                tell(uri.to_owned(), false).await
+            }
+            (true | false, _) => Ok(()),
+        };
+        drop(told);
+        let mut resources = self.resources.lock();
+        if resource.watchers.load(Ordering::Acquire) == 0
+            && resources.get(uri).is_some_and(|kept| Arc::ptr_eq(kept, &resource))
+            // This one and the map's.
+            && Arc::strong_count(&resource) == 2
+        {
+            resources.remove(uri);
+        }
+        outcome
+    }
+
+    fn count(&self, uri: &str, on: bool) -> Arc<Resource> {
+        let mut resources = self.resources.lock();
+        let resource = resources.entry(uri.to_owned()).or_default().clone();
+        let before = resource.watchers.load(Ordering::Acquire);
+        let after = if on { before + 1 } else { before.saturating_sub(1) };
+        resource.watchers.store(after, Ordering::Release);
+        self.uris
+            .send_if_modified(|uris| if after > 0 { uris.insert(uri.to_owned()) } else { uris.remove(uri) });
+        resource
+    }
+
+    /// Tells an upstream that knows of nothing yet. What it no longer has it cannot tell of.
+    pub(super) async fn again<F>(&self, tell: impl Fn(String, bool) -> F)
+    where
+        F: Future<Output = Result<(), UpstreamError>>,
+    {
+        let all: Vec<(String, Arc<Resource>)> =
+            self.resources.lock().iter().map(|(uri, resource)| (uri.clone(), resource.clone())).collect();
+        let tell = &tell;
+        let asked = all.into_iter().map(|(uri, resource)| async move {
+            let mut told = resource.told.lock().await;
+            *told = resource.watchers.load(Ordering::Acquire) > 0 && tell(uri, true).await.is_ok();
+        });
+        join_all(asked).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::{Notify, Semaphore};
+
+    /// What the upstream was asked, in order.
+    #[derive(Default)]
+    struct Asked(Mutex<Vec<(String, bool)>>);
+
+    impl Asked {
+        fn note(&self, uri: String, on: bool) {
+            self.0.lock().push((uri, on));
+        }
+        fn take(&self) -> Vec<(String, bool)> {
+            std::mem::take(&mut self.0.lock())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_subscribes_and_the_last_unsubscribes() {
+        let (watching, asked) = (Watching::new(), Asked::default());
+        let tell = async |uri: String, on: bool| {
+            asked.note(uri, on);
+            Ok(())
+        };
+        for on in [true, true, false] {
+            watching.change("a", on, tell).await.unwrap();
+        }
+        assert_eq!(asked.take(), [("a".to_owned(), true)]);
+        watching.again(tell).await;
+        assert_eq!(asked.take(), [("a".to_owned(), true)], "a new connection knows of nothing");
+        watching.change("a", false, tell).await.unwrap();
+        assert_eq!(asked.take(), [("a".to_owned(), false)]);
+        assert!(watching.uris().borrow().is_empty() && watching.resources.lock().is_empty());
+        watching.again(tell).await;
+        assert!(asked.take().is_empty());
+    }
+
+    /// One that is refused says so to each who asks, and nobody is told that they watch what they do not.
+    #[tokio::test]
+    async fn a_refusal_is_everybodys() {
+        let watching = Watching::new();
+        let refuse = async |_: String, _: bool| Err(UpstreamError::Refused(404));
+        assert!(watching.change("a", true, refuse).await.is_err());
+        assert!(watching.change("a", true, refuse).await.is_err());
+        // Nothing was subscribed, so there is nothing to end.
+        let never = async |_: String, _: bool| -> Result<(), UpstreamError> { panic!("nothing to tell") };
+        watching.change("a", false, never).await.unwrap();
+        watching.change("a", false, never).await.unwrap();
+        assert!(watching.resources.lock().is_empty());
+    }
+
+    /// The last leaves while the next comes: what is watched at the end is what the upstream was told last.
+    #[tokio::test]
+    async fn leaving_and_coming_do_not_cross() {
+        let (watching, asked) = (Watching::new(), Asked::default());
+        let (begun, slow) = (Notify::new(), Semaphore::new(0));
+        let quick = async |uri: String, on: bool| {
+            asked.note(uri, on);
+            Ok(())
+        };
+        let slowly = async |uri: String, on: bool| {
+            begun.notify_one();
+            slow.acquire().await.unwrap().forget();
+            asked.note(uri, on);
+            Ok(())
+        };
+        watching.change("a", true, quick).await.unwrap();
+        let leaving = watching.change("a", false, slowly);
+        let coming = async {
+            begun.notified().await;
+            let coming = watching.change("a", true, quick);
+            slow.add_permits(1);
+            coming.await
+        };
+        let (left, came) = tokio::join!(leaving, coming);
+        left.unwrap();
+        came.unwrap();
+        let told: Vec<bool> = asked.take().into_iter().map(|(_, on)| on).collect();
+        assert_eq!(told, [true, false, true]);
+        assert_eq!(watching.uris().borrow().len(), 1);
+    }
+}
