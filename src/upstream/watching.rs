@@ -23,8 +23,18 @@ pub(super) struct Watching {
 #[derive(Default)]
 struct Resource {
     watchers: AtomicUsize,
-    /// Whether the upstream has taken the subscription. Held while it is asked, so that it hears in order of what is so.
-    told: tokio::sync::Mutex<bool>,
+    /// Held while the upstream is asked, so that it hears in order of what is so.
+    told: tokio::sync::Mutex<Told>,
+}
+
+/// Whether the upstream has taken the subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    No,
+    /// Whoever asked did not wait for the answer.
+    Perhaps,
+    Yes,
 }
 
 impl Watching {
@@ -51,12 +61,17 @@ impl Watching {
         let mut told = resource.told.lock().await;
         let wanted = resource.watchers.load(Ordering::Acquire) > 0;
         let outcome = match (wanted, *told) {
-            (true, false) if on => tell(uri.to_owned(), true).await.inspect(|()| *told = true),
-            (false, true) => {
-                *told = false;
+            (true, Told::No | Told::Perhaps) if on => {
+                *told = Told::Perhaps;
+                let outcome = tell(uri.to_owned(), true).await;
+                *told = if outcome.is_ok() { Told::Yes } else { Told::No };
+                outcome
+            }
+            (false, Told::Yes | Told::Perhaps) => {
+                *told = Told::No;
                 tell(uri.to_owned(), false).await
             }
-            (true | false, _) => Ok(()),
+            (true, _) | (false, Told::No) => Ok(()),
         };
         drop(told);
         let mut resources = self.resources.lock();
@@ -91,7 +106,8 @@ impl Watching {
         let tell = &tell;
         let asked = all.into_iter().map(|(uri, resource)| async move {
             let mut told = resource.told.lock().await;
-            *told = resource.watchers.load(Ordering::Acquire) > 0 && tell(uri, true).await.is_ok();
+            let wanted = resource.watchers.load(Ordering::Acquire) > 0;
+            *told = if wanted && tell(uri, true).await.is_ok() { Told::Yes } else { Told::No };
         });
         join_all(asked).await;
     }
@@ -146,6 +162,34 @@ mod tests {
         let never = async |_: String, _: bool| -> Result<(), UpstreamError> { panic!("nothing to tell") };
         watching.change("a", false, never).await.unwrap();
         watching.change("a", false, never).await.unwrap();
+        assert!(watching.resources.lock().is_empty());
+    }
+
+    /// One that was asked for and not waited for is ended all the same, and the next asks again.
+    #[tokio::test]
+    async fn what_was_not_waited_for_is_asked_again_and_ended() {
+        let (watching, asked) = (Watching::new(), Asked::default());
+        let never = async |uri: String, on: bool| {
+            asked.note(uri, on);
+            std::future::pending::<Result<(), UpstreamError>>().await
+        };
+        let tell = async |uri: String, on: bool| {
+            asked.note(uri, on);
+            Ok(())
+        };
+        let told = |asked: &Asked| asked.take().into_iter().map(|(_, on)| on).collect::<Vec<_>>();
+        for _ in 0..2 {
+            let mut dropped = Box::pin(watching.change("a", true, never));
+            assert!(futures::poll!(&mut dropped).is_pending());
+        }
+        assert_eq!(told(&asked), [true, true]);
+        watching.change("a", false, tell).await.unwrap();
+        assert!(told(&asked).is_empty(), "somebody else still watches");
+        watching.change("a", true, tell).await.unwrap();
+        assert_eq!(told(&asked), [true]);
+        watching.change("a", false, tell).await.unwrap();
+        watching.change("a", false, tell).await.unwrap();
+        assert_eq!(told(&asked), [false]);
         assert!(watching.resources.lock().is_empty());
     }
 
