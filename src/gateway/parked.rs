@@ -316,7 +316,8 @@ impl Gateway {
         event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".into());
         let outcome = Outcome::Unknown;
         let settlement = Settlement { call_id, event, tokens: None, cost: None, outcome, learned: None };
-        self.0.store.settle(settlement).await.ok();
+        // Queued at once; where the database fails it is tried again, and the agent does not wait for that.
+        drop(self.0.store.settle(settlement));
     }
 
     fn park(&self, mut waiting: Waiting) -> CallReply {

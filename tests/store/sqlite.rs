@@ -322,7 +322,15 @@ async fn a_settlement_outlives_a_failing_database() {
     assert!(store.admit(request("a", start())).await.is_err());
     assert_eq!(store.budget_usage(start()).await.ok().map_or(100, |usage| usage[0].tokens), 100);
     raw(dir.path()).execute_batch("ALTER TABLE elsewhere RENAME TO ledger").unwrap();
-    settled.await.unwrap();
+    // Whatever else comes meanwhile puts it off no further.
+    tokio::pin!(settled);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut settled => break outcome.unwrap(),
+            recorded = store.record(vec![decision("b", start())]) => recorded.unwrap(),
+        }
+    }
     assert_eq!(store.budget_usage(start()).await.unwrap()[0].tokens, 7);
     let kind = Some(EventType::AgentSideEffect);
     let effects = store.events(EventQuery { event_type: kind, ..EventQuery::default() }).await.unwrap();

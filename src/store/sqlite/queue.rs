@@ -39,6 +39,8 @@ struct State {
     wanted: usize,
     /// Those that failed and are tried again after [`RETRY`].
     later: Vec<Box<dyn Job>>,
+    /// When they are; whatever else comes meanwhile puts it off no further.
+    again: Option<Instant>,
     /// There is something to look at beside the jobs.
     nudged: bool,
     closing: bool,
@@ -168,11 +170,11 @@ impl Queue {
     pub(super) fn take(&self, most: usize, company: bool) -> Taken {
         let mut state = self.state.lock();
         let mut until: Option<Instant> = None;
-        let mut again: Option<Instant> = None;
         loop {
             if !state.later.is_empty() {
-                let at = *again.get_or_insert_with(|| Instant::now() + RETRY);
+                let at = *state.again.get_or_insert_with(|| Instant::now() + RETRY);
                 if state.closing || Instant::now() >= at {
+                    state.again = None;
                     let later = std::mem::take(&mut state.later);
                     state.jobs.extend(later);
                     break;
@@ -183,7 +185,7 @@ impl Queue {
             }
             if state.jobs.is_empty() {
                 state.waiting = Waiting::Idle;
-                match again {
+                match state.again {
                     Some(at) => drop(self.changed.wait_until(&mut state, at)),
                     None => self.changed.wait(&mut state),
                 }
