@@ -9,6 +9,9 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 /// The deepest nesting that is read; a document below it costs bounded stack.
 pub const MAX_DEPTH: usize = 96;
 
+/// The deepest that is read of our own: below serde_json's limit, whose error is one of syntax.
+const DEEPEST: usize = 120;
+
 /// The key under which serde_json hands over a number with all its digits.
 const NUMBER_TOKEN: &str = "$serde_json::private::Number";
 /// The key under which serde_json's own reader takes a text for JSON. A member of that name would be read back as
@@ -21,10 +24,11 @@ pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     read(bytes, WHOLE)
 }
 
-/// Reads JSON that one of Tollgate's own records, or an argument, holds: duplicate keys are errors, and every name is
-/// just a name. What was read within [`MAX_DEPTH`] and recorded a little deeper is read.
+/// Reads JSON that one of Tollgate's own records, or a text, holds: duplicate keys are errors, and of the names that
+/// stand for something else only that of numbers is one. What was read within [`MAX_DEPTH`] and recorded a little deeper
+/// is read. An error of the category `Data` means that it is JSON which can be read in more ways than one.
 pub fn parse_inner(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    read(bytes, Strict { depth: 0, most: usize::MAX, duplicates: false, tokens: true })
+    read(bytes, Strict { depth: 0, most: DEEPEST, duplicates: false, tokens: true })
 }
 
 fn read(bytes: &[u8], rules: Strict) -> Result<Value, serde_json::Error> {

@@ -377,6 +377,36 @@ fn escapes_in_json_texts_hide_nothing() {
     assert_eq!(inspected.recorded["content"][0]["text"], json!("{\"mail\":\"[redacted:email:16]\"}"));
 }
 
+/// JSON in a text that can be read in two ways is masked whole: a reader that takes the other one finds nothing hidden.
+#[test]
+fn unclear_json_texts_hide_nothing() {
+    let built_in = DataRules::built_in();
+    let deep = format!("{}\"bob\\u0040corp.example\"{}", "[".repeat(125), "]".repeat(125));
+    for text in [
+        r#"{"a":"bob\u0040corp.example","a":1}"#.to_owned(),
+        r#"{"x":[{"a":1,"a":"bob\u0040corp.example"}]}"#.to_owned(),
+        r#"{"$serde_json::private::Number":"bob\u0040corp.example"}"#.to_owned(),
+        deep,
+    ] {
+        let arguments = json!({ "t": text });
+        let inspected = built_in.inspect_arguments(&arguments, &Place::NOWHERE);
+        let shown = inspected.recorded["t"].as_str().unwrap();
+        // JSON it stays.
+        assert!(shown.starts_with("\"[redacted:sensitive:"), "{shown}");
+        assert!(matches!(inspected.towards, Towards::Unchanged), "{text}");
+        // What a constraint hides from the agent by its place.
+        let result = json!({"content": [{"type": "text", "text": text}]});
+        let hidden = [Pointer::parse("/a").unwrap()];
+        match built_in.inspect_result(&result, &Place::NOWHERE, &hidden).towards {
+            Towards::Changed(value) => assert!(!value.to_string().contains("corp.example"), "{value}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    // What is no JSON is a text like others.
+    let no_json = r#"{"a":"bob\u0040corp.example",}"#;
+    assert_eq!(built_in.redact_text(no_json), no_json);
+}
+
 #[test]
 fn what_is_allowed_is_not_found() {
     let rules = rules(

@@ -575,12 +575,25 @@ impl<'r> Walk<'r> {
         if !bracketed || self.nested >= MAX_NESTED_JSON || !(pointed || trimmed.contains("\\u")) {
             return None;
         }
-        let value = json::parse_inner(trimmed.as_bytes()).ok()?;
+        let value = match json::parse_inner(trimmed.as_bytes()) {
+            Ok(value) => value,
+            Err(error) if error.is_data() => return Some(self.unclear(text, pointed)),
+            // No JSON.
+            Err(_) => return None,
+        };
         self.nested += 1;
         let active = if pointed { self.pointers.clone() } else { Vec::new() };
         let change = self.node(&value, &active, 0, false);
         self.nested -= 1;
         Some(change)
+    }
+
+    /// JSON that different readers read differently (a name twice, nested too deep): what it hides cannot be told.
+    fn unclear(&mut self, text: &str, pointed: bool) -> Change {
+        self.kinds.insert(Kind::SENSITIVE);
+        let masked = || Value::String(mask(self.name(Kind::SENSITIVE), text.chars().count()));
+        let towards = (pointed || !self.selected.is_empty()).then(|| To::Value(masked()));
+        Change { recorded: Some(masked()), towards }
     }
 
     fn plain_text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
