@@ -4,7 +4,8 @@
 use super::read::Server;
 use crate::redaction::{DataRules, Place};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt::Write as _};
+use sha2::{Digest as _, Sha256};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 /// One upstream to be written.
 pub(super) struct Upstream {
@@ -18,6 +19,8 @@ pub(super) struct Upstream {
 pub(super) struct Variables {
     /// What each is for.
     pub(super) needed: BTreeMap<String, String>,
+    /// Those that stand for a value, by its SHA-256: another value gets another name.
+    values: BTreeMap<String, [u8; 32]>,
 }
 
 impl Variables {
@@ -25,6 +28,19 @@ impl Variables {
         let reference = format!("${{{name}}}");
         self.needed.entry(name).or_insert(what);
         reference
+    }
+
+    /// One that stands for this value alone.
+    fn stand_for(&mut self, value: &str, name: String, what: String) -> String {
+        let digest: [u8; 32] = Sha256::digest(value.as_bytes()).into();
+        let numbered = |number: u32| if number == 1 { name.clone() } else { format!("{name}_{number}") };
+        let fits = |name: &String| match self.values.get(name) {
+            Some(known) => *known == digest,
+            None => !self.needed.contains_key(name),
+        };
+        let own = (1..).map(numbered).find(fits).unwrap_or(name.clone());
+        self.values.insert(own.clone(), digest);
+        self.need(own, what)
     }
 }
 
@@ -79,14 +95,27 @@ fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
 
 /// Whether a value looks like something that belongs in no file, by what it is or what it is called.
 fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
-    // A reference is no secret.
-    !value.is_empty()
-        && !value.contains("${")
-        && rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
+    // A reference is no secret; what stands beside it may be one by its form.
+    let (name, value) = match value.contains("${") {
+        true => ("part", Cow::Owned(without_references(value))),
+        false => (name, Cow::Borrowed(value)),
+    };
+    !value.is_empty() && rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
 }
 
-/// A URL with variables in place of what looks like a secret in its path and query.
+fn without_references(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, inner)) = rest.split_once("${") {
+        out.push_str(before);
+        rest = inner.split_once('}').map_or("", |(_, after)| after);
+    }
+    out + rest
+}
+
+/// A URL with variables in place of what looks like a secret in its path and query, and without what is never sent.
 fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Variables) -> String {
+    let (url, _fragment) = url.split_once('#').unwrap_or((url, ""));
     let (start, query) = match url.split_once('?') {
         Some((start, query)) => (start, Some(query)),
         None => (url, None),
@@ -97,7 +126,7 @@ fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Varia
         // Scheme, nothing, host; then the path.
         out.push(if place > 2 && is_secret(rules, "segment", &decoded(segment)) {
             let name = variable(&[upstream, "PATH", &(place - 2).to_string()]);
-            variables.need(name, format!("a part of the path of `{upstream}`, percent-encoded"))
+            variables.stand_for(segment, name, format!("a part of the path of `{upstream}`, percent-encoded"))
         } else {
             references(segment, upstream, variables)
         });
@@ -109,7 +138,12 @@ fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Varia
             Some((name, value)) if is_secret(rules, &decoded(name), &decoded(value)) => {
                 let own = variable(&[upstream, &decoded(name)]);
                 let what = format!("`{}` in the URL of `{upstream}`, percent-encoded", decoded(name));
-                text.push_str(&format!("{name}={}", variables.need(own, what)));
+                text.push_str(&format!("{name}={}", variables.stand_for(value, own, what)));
+            }
+            None if is_secret(rules, "part", &decoded(pair)) => {
+                let own = variable(&[upstream, "QUERY"]);
+                let what = format!("a part of the URL of `{upstream}`, percent-encoded");
+                text.push_str(&variables.stand_for(pair, own, what));
             }
             Some(_) | None => text.push_str(&references(pair, upstream, variables)),
         }
@@ -157,7 +191,8 @@ url = \"sqlite:.tollgate/tollgate.db\"
                 for (place, word) in command.iter().enumerate() {
                     let secret = place > 0 && is_secret(&rules, "argument", word);
                     words.push(quoted(&if secret {
-                        variables.need(
+                        variables.stand_for(
+                            word,
                             variable(&[name, "ARG", &place.to_string()]),
                             format!("an argument of `{name}`"),
                         )
@@ -208,7 +243,9 @@ fn table(
             let scheme = value.split_once(' ').filter(|(scheme, _)| {
                 ["bearer", "basic", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
             });
-            let reference = variables.need(own, format!("the {what} value `{name}` of `{upstream}`"));
+            let secret = scheme.map_or(value.as_str(), |(_, secret)| secret);
+            let reference =
+                variables.stand_for(secret, own, format!("the {what} value `{name}` of `{upstream}`"));
             match scheme {
                 Some((scheme, _)) => format!("{scheme} {reference}"),
                 None => reference,
@@ -384,5 +421,37 @@ mod tests {
         assert_eq!(needed, ["API_KEY", "GIT_ARG_2", "WEB_AUTHORIZATION"]);
         let read: toml::Table = text.parse().unwrap();
         assert_eq!(read["upstreams"]["git"]["env"]["LOG"].as_str(), Some("in\"fo"));
+    }
+
+    /// Wherever in a URL it stands, and whatever else is called so.
+    #[test]
+    fn secrets_of_urls_have_variables_of_their_own() {
+        let one = format!("ghp_{}", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
+        let two = format!("ghp_{}", "z1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7Z9");
+        let rules = DataRules::built_in();
+        let mut variables = Variables::default();
+        let mut check = |url: String, expect: &str| {
+            assert_eq!(clean_url(&url, "u", &rules, &mut variables), expect, "{url}");
+        };
+        check(
+            format!("https://a.example/mcp?key={one}&key={two}&p=1"),
+            "https://a.example/mcp?key=${U_KEY}&key=${U_KEY_2}&p=1",
+        );
+        check(format!("https://a.example/mcp?{one}"), "https://a.example/mcp?${U_QUERY}");
+        check(format!("https://a.example/mcp#access_token={one}"), "https://a.example/mcp");
+        check(format!("https://a.example/mcp?key={one}${{X}}"), "https://a.example/mcp?key=${U_KEY_3}");
+        check("https://a.example/mcp?key=${env:X}".to_owned(), "https://a.example/mcp?key=${X}");
+        let env = |value: &str| Upstream {
+            name: "git".to_owned(),
+            from: "a test".to_owned(),
+            server: Server::Command {
+                command: vec!["x".to_owned()],
+                env: [("TOKEN".to_owned(), value.to_owned())].into(),
+            },
+        };
+        // Two servers, two secrets of one name; a third has the first's.
+        let (text, _) = servers("staging", &[env(&one), env(&two), env(&one)]);
+        assert_eq!(text.matches("\"${TOKEN}\"").count(), 2, "{text}");
+        assert_eq!(text.matches("\"${TOKEN_2}\"").count(), 1, "{text}");
     }
 }
