@@ -127,6 +127,11 @@ impl Inbox {
         Self { upstream, signals, redact, entries, company, replies, odd: AtomicU64::new(0) }
     }
 
+    /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
+    pub(super) fn anew(&self) {
+        self.company.lock().given_up = false;
+    }
+
     /// Counts an odd message, and gives the count where it is one that is told.
     pub(super) fn odd(&self) -> Option<u64> {
         let count = self.odd.fetch_add(1, Ordering::Relaxed) + 1;

@@ -398,8 +398,10 @@ impl Server {
                 let key = era.unwrap_or(Era::Modern);
                 let Some((lease, evicted)) = self.own.lease(self.config.isolation, &call.request.caller, key)
                 else {
-                    let most = self.deps.timing.max_connections;
-                    let reason = format!("all {most} connections to `{}` are in use", self.config.name);
+                    let reason = format!(
+                        "all connections to `{}` that this agent may have are in use",
+                        self.config.name
+                    );
                     return (Err(UpstreamError::NotSent(reason)), None);
                 };
                 if let Some(slot) = evicted {

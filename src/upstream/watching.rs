@@ -32,9 +32,25 @@ struct Resource {
 enum Told {
     #[default]
     No,
-    /// Whoever asked did not wait for the answer.
+    /// It was asked, and its answer did not come or nobody waited for it.
     Perhaps,
     Yes,
+}
+
+impl Told {
+    /// What the answer to a subscription says.
+    fn by(outcome: &Result<(), UpstreamError>) -> Self {
+        match outcome {
+            Ok(()) => Self::Yes,
+            Err(UpstreamError::Rpc(_) | UpstreamError::NotSent(_) | UpstreamError::Refused(_)) => Self::No,
+            Err(
+                UpstreamError::Lost(_)
+                | UpstreamError::TimedOut(_)
+                | UpstreamError::TooLarge(_)
+                | UpstreamError::Malformed(_),
+            ) => Self::Perhaps,
+        }
+    }
 }
 
 impl Watching {
@@ -64,7 +80,7 @@ impl Watching {
             (true, Told::No | Told::Perhaps) if on => {
                 *told = Told::Perhaps;
                 let outcome = tell(uri.to_owned(), true).await;
-                *told = if outcome.is_ok() { Told::Yes } else { Told::No };
+                *told = Told::by(&outcome);
                 outcome
             }
             (false, Told::Yes | Told::Perhaps) => {
@@ -74,14 +90,13 @@ impl Watching {
             (true, _) | (false, Told::No) => Ok(()),
         };
         drop(told);
-        let mut resources = self.resources.lock();
-        if resource.watchers.load(Ordering::Acquire) == 0
-            && resources.get(uri).is_some_and(|kept| Arc::ptr_eq(kept, &resource))
-            // This one and the map's.
-            && Arc::strong_count(&resource) == 2
-        {
-            resources.remove(uri);
-        }
+        drop(resource);
+        // What nobody watches and nobody is busy with goes, this one and what was left before.
+        self.resources.lock().retain(|_, resource| {
+            Arc::strong_count(resource) > 1
+                || resource.watchers.load(Ordering::Acquire) > 0
+                || resource.told.try_lock().is_ok_and(|told| *told != Told::No)
+        });
         outcome
     }
 
@@ -107,7 +122,7 @@ impl Watching {
         let asked = all.into_iter().map(|(uri, resource)| async move {
             let mut told = resource.told.lock().await;
             let wanted = resource.watchers.load(Ordering::Acquire) > 0;
-            *told = if wanted && tell(uri, true).await.is_ok() { Told::Yes } else { Told::No };
+            *told = if wanted { Told::by(&tell(uri, true).await) } else { Told::No };
         });
         join_all(asked).await;
     }

@@ -447,6 +447,62 @@ async fn a_long_outage_of_the_stream_ends() {
     }
 }
 
+/// A wider `subscriptions/listen` that is not taken costs nobody the news of the narrower one.
+#[tokio::test]
+async fn a_refused_listen_leaves_the_one_before() {
+    for refusal in [400_u16, 409, 429] {
+        let (tries, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let (count, tell, asked) = (tries.clone(), told.clone(), Arc::new(Notify::new()));
+        let refused = asked.clone();
+        let (server, _seen) = web::scripted(true, None, move |seen| {
+            let capabilities =
+                json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true } });
+            match seen.rpc() {
+                "subscriptions/listen" => {
+                    let tried = count.fetch_add(1, Ordering::SeqCst);
+                    if tried == 1 {
+                        refused.notify_one();
+                        return now(status(refusal));
+                    }
+                    let tell = tell.clone();
+                    let changed = json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" });
+                    let stream = async_stream::stream! {
+                        tell.notified().await;
+                        yield Ok::<_, std::io::Error>(format!("data: {changed}\n\n"));
+                        std::future::pending::<()>().await;
+                    };
+                    let body = axum::body::Body::from_stream(stream);
+                    now(([("content-type", "text/event-stream")], body).into_response())
+                }
+                "server/discover" => now(json_answer(
+                    seen,
+                    json!({ "supportedVersions": ["2026-07-28"], "capabilities": capabilities }),
+                )),
+                "resources/list" | "resources/templates/list" => {
+                    now(json_answer(seen, json!({ "resources": [], "resourceTemplates": [] })))
+                }
+                "tools/list" => {
+                    let name = if count.load(Ordering::SeqCst) > 1 { "new" } else { "old" };
+                    now(json_answer(seen, json!({ "tools": [{ "name": name }] })))
+                }
+                _ => None,
+            }
+        })
+        .await;
+        let (_set, upstream) = up(http("h", server.url())).await;
+        // The first stream stands once it was asked for; what is watched then asks for another.
+        while tries.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        soon(upstream.watch_resource("file:///a", true)).await.unwrap();
+        soon(asked.notified()).await;
+        told.notify_one();
+        until(&upstream, |s| tools(s) == ["new"]).await;
+        let again = tries.load(Ordering::SeqCst);
+        assert!(if refusal == 400 { again == 2 } else { again >= 2 }, "{refusal}: {again}");
+    }
+}
+
 /// What an upstream refuses to one caller, or one caller has no time for, shuts nobody out.
 #[tokio::test]
 async fn a_callers_own_failures_open_no_breaker() {

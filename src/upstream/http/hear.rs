@@ -36,6 +36,15 @@ fn pause(first: Duration, asked: Option<Duration>, failures: u32) -> Duration {
     }
 }
 
+/// Whether it may have a stream for us later.
+fn is_away(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
+}
+
 /// The GET stream of a legacy session, resumed where it broke.
 pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>) {
     // Dropped with the first answer, whatever it is.
@@ -75,15 +84,7 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
                 }
             }
             // It is away for a while; 409: the stream that broke is still taken for open over there.
-            Ok(response)
-                if response.status().is_server_error()
-                    || matches!(
-                        response.status(),
-                        StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-                    ) =>
-            {
-                failures = failures.saturating_add(1);
-            }
+            Ok(response) if is_away(response.status()) => failures = failures.saturating_add(1),
             // 405 and the like: no such stream is offered.
             Ok(_) => return,
             Err(_) if http.inbox.signals.closed_reason().is_none() => failures = failures.saturating_add(1),
@@ -168,15 +169,18 @@ pub(super) async fn hear_modern(
                     biased;
                     event = next_of(&mut old) => match event {
                         Some(event) => hear(&http, &event),
-                        None => old = None,
+                        None => {
+                            old = None;
+                            failures = failures.max(1);
+                        }
                     },
                     answer = &mut opening => break answer,
                 }
             }
         };
-        old = None;
         match answer {
             Ok(response) if is_events(&response) => {
+                old = None;
                 // What changed while nobody listened.
                 if failures > 0 {
                     http.inbox.signals.changed.notify_one();
@@ -213,12 +217,36 @@ pub(super) async fn hear_modern(
                 failures = if stood { 1 } else { failures.saturating_add(1) };
                 asked = reader.retry();
             }
-            Ok(response) if response.status().is_server_error() => failures = failures.saturating_add(1),
-            // It offers none: what is watched later is tried again.
+            Ok(response) if is_away(response.status()) => {
+                failures = failures.saturating_add(1);
+                // It may allow one stream at a time.
+                if matches!(response.status(), StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS) {
+                    old = None;
+                }
+            }
+            // It offers none, or not this one: the one before is heard on, and what is watched later is tried again.
             Ok(_) => {
                 drop(http);
-                if watched.changed().await.is_err() {
-                    return;
+                loop {
+                    tokio::select! {
+                        event = next_of(&mut old) => match event {
+                            Some(event) => {
+                                let Some(http) = weak.upgrade() else { return };
+                                hear(&http, &event);
+                            }
+                            None => {
+                                old = None;
+                                failures = failures.saturating_add(1);
+                                break;
+                            }
+                        },
+                        changed = watched.changed() => {
+                            if changed.is_err() {
+                                return;
+                            }
+                            break;
+                        }
+                    }
                 }
             }
             Err(_) if http.inbox.signals.closed_reason().is_none() => failures = failures.saturating_add(1),

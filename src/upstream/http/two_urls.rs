@@ -206,6 +206,8 @@ impl TwoUrls {
         let pending = Pending { two: self, stream, id, cancellable: call.request.method != "initialize" };
         // Whoever marked the stream as ended has failed, or will not fail, what was expected by then.
         if stream.ended.is_cancelled() {
+            // It was never asked, so there is nothing to take back.
+            self.inbox.done(id);
             return Err(UpstreamError::NotSent("the event stream is gone".to_owned()));
         }
         call.set_sent(true);
@@ -246,7 +248,7 @@ impl TwoUrls {
                     UpstreamError::NotSent(format!("HTTP status {status}"))
                 }
                 _ if status.is_server_error() => UpstreamError::Lost(format!("HTTP status {status}")),
-                _ => UpstreamError::Malformed(format!("HTTP status {status}")),
+                _ => UpstreamError::Refused(status.as_u16()),
             })
         };
         let outcome = tokio::select! {
