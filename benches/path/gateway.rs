@@ -15,6 +15,8 @@ use tokio::{
 };
 
 const KEY: &str = "bench-agent-key";
+/// The agent beside the measured one.
+const NEIGHBOUR_KEY: &str = "bench-neighbour-key";
 
 const BUNDLE: &str = "version: \"1\"\nowner: bench\ndefault_decision: DENY\n";
 
@@ -127,6 +129,11 @@ impl Gateway {
         Err(format!("the gateway did not become ready:\n{log}").into())
     }
 
+    /// The tool of this name, as the agent beside the measured one calls it.
+    pub(crate) fn neighbour(&self, tool: &str) -> Target {
+        self.target.with(format!("bench__{tool}"), NEIGHBOUR_KEY)
+    }
+
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -183,6 +190,8 @@ cost_usd = 0.0001
   bench.read:
     tools: ["bench__echo"]
     condition: "args.count >= 0"
+  bench.any:
+    tools: ["bench__*"]
 agents:
   bench:
     type: bench
@@ -193,10 +202,20 @@ agents:
     model: gpt-4o
     capabilities: [bench.read]
     keys: ["sha256:{}"]
+  neighbour:
+    type: bench
+    role: reader
+    tenant: bench
+    owner: bench
+    workflow: wf-bench
+    model: gpt-4o
+    capabilities: [bench.any]
+    keys: ["sha256:{}"]
 workflows:
   wf-bench: {{ owner: bench }}
 "#,
-        hex::encode(Sha256::digest(KEY))
+        hex::encode(Sha256::digest(KEY)),
+        hex::encode(Sha256::digest(NEIGHBOUR_KEY)),
     );
     let policies = folder.join("policies");
     std::fs::create_dir(&policies)?;

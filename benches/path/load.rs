@@ -10,13 +10,17 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::{
     borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, task::JoinSet};
 
 /// Wide enough for any count, so that a body is made by writing digits over digits.
 const DIGITS: usize = 10;
-const PLACE: &str = "0000000000";
+pub(crate) const PLACE: &str = "0000000000";
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,10 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn direct(port: u16) -> Self {
         Self { port, tool: "echo".into(), key: None }
     }
@@ -54,6 +62,11 @@ impl Target {
 
     pub(crate) fn through(port: u16, key: &'static str) -> Self {
         Self { port, tool: "bench__echo".into(), key: Some(key) }
+    }
+
+    /// The same endpoint, another tool, another agent.
+    pub(crate) fn with(&self, tool: String, key: &'static str) -> Self {
+        Self { port: self.port, tool: tool.into(), key: Some(key) }
     }
 }
 
@@ -103,7 +116,7 @@ impl Sample {
 pub(crate) async fn run(target: &Target, era: Era, connections: usize, span: Duration) -> Fallible<Sample> {
     let mut open = Vec::new();
     for number in 0..connections {
-        let mut connection = Connection::open(target, era).await?;
+        let mut connection = Connection::open(target, era, usual()).await?;
         // Calls of all connections differ: identical ones would be a loop.
         connection.count = (number as u64) * 10_000_000;
         open.push(connection);
@@ -121,11 +134,41 @@ pub(crate) async fn run(target: &Target, era: Era, connections: usize, span: Dur
     Ok(Sample::of(nanos, started.elapsed()))
 }
 
+/// The arguments of the measured call.
+fn usual() -> Value {
+    json!({ "text": format!("note {PLACE}"), "count": 3 })
+}
+
+/// Calls over so many connections until the returned set is dropped, whatever they are answered; how many were answered.
+pub(crate) async fn press(
+    target: &Target,
+    connections: usize,
+    arguments: Value,
+    answered: Arc<AtomicU64>,
+) -> Fallible<JoinSet<()>> {
+    let mut running = JoinSet::new();
+    for number in 0..connections {
+        let mut connection = Connection::open(target, Era::Modern, arguments.clone()).await?;
+        connection.count = (number as u64) * 10_000_000;
+        let answered = answered.clone();
+        running.spawn(async move {
+            loop {
+                let body = connection.next_body();
+                if connection.post(body).await.is_err() {
+                    return;
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    Ok(running)
+}
+
 /// So many legacy sessions, open and idle.
 pub(crate) async fn sessions(target: &Target, count: u32) -> Fallible<Vec<Connection>> {
     let mut open = Vec::new();
     for _ in 0..count {
-        open.push(Connection::open(target, Era::Legacy).await?);
+        open.push(Connection::open(target, Era::Legacy, usual()).await?);
     }
     Ok(open)
 }
@@ -140,7 +183,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn open(target: &Target, era: Era) -> Fallible<Self> {
+    /// Each call has another number where the arguments say [`PLACE`].
+    async fn open(target: &Target, era: Era, arguments: Value) -> Fallible<Self> {
         let stream = TcpStream::connect(("127.0.0.1", target.port)).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
@@ -152,8 +196,7 @@ impl Connection {
         if let Some(key) = target.key {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))?);
         }
-        let mut params =
-            json!({ "name": target.tool, "arguments": { "text": format!("note {PLACE}"), "count": 3 } });
+        let mut params = json!({ "name": target.tool, "arguments": arguments });
         let mut connection = Self { sender, headers, body: Vec::new(), places: Vec::new(), count: 0 };
         match era {
             Era::Legacy => connection.initialize().await?,

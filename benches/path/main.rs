@@ -3,16 +3,19 @@
 //! the machine does not.
 //!
 //! `cargo bench --bench path -- [--gateway PATH] [--seconds N] [--rounds N] [--connections 1,16,64] [--json]
-//! [--other PROGRAM [--other-tool NAME]]`
+//! [--other PROGRAM [--other-tool NAME]] [--neighbours]`
 //!
 //! `--other` measures a gateway of somebody else's in the same run: PROGRAM is called with the upstream's port, writes the
 //! port of the gateway's `/mcp` as its first line and then becomes the gateway; NAME is what it calls the upstream's `echo`.
+//!
+//! `--neighbours` measures instead what one agent's calls take beside another agent that does its worst.
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 
 mod bare;
 mod gateway;
 mod load;
+mod neighbour;
 mod process;
 mod sdk;
 mod upstream;
@@ -40,6 +43,7 @@ struct Options {
     json: bool,
     other: Option<PathBuf>,
     other_tool: String,
+    neighbours: bool,
 }
 
 impl Options {
@@ -53,6 +57,7 @@ impl Options {
             json: false,
             other: None,
             other_tool: "echo".to_owned(),
+            neighbours: false,
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
@@ -65,6 +70,7 @@ impl Options {
                     options.connections = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
                 "--json" => options.json = true,
+                "--neighbours" => options.neighbours = true,
                 "--other" => options.other = Some(value()?.into()),
                 "--other-tool" => options.other_tool = value()?,
                 // What cargo adds.
@@ -101,6 +107,10 @@ fn main() -> ExitCode {
 async fn run() -> Fallible<()> {
     let options = Options::read()?;
     let upstream = Process::start("upstream").await?;
+    if options.neighbours {
+        let gateway = Gateway::start(&options.gateway, upstream.port).await?;
+        return neighbour::run(&gateway, Duration::from_secs_f64(options.seconds), options.json).await;
+    }
     let bare = Process::start(&format!("bare:{}", upstream.port)).await?;
     let sdk = Process::start(&format!("sdk:{}", upstream.port)).await?;
     let (direct, plain, by_sdk) =

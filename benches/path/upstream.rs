@@ -7,12 +7,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
-use std::{borrow::Cow, convert::Infallible};
+use serde_json::{Value, json, value::RawValue};
+use std::{borrow::Cow, convert::Infallible, time::Duration};
 use tokio::net::TcpListener;
 
 /// What every result holds, so that the generator can tell it from a refusal.
 pub(crate) const MARK: &str = "answered by the bench upstream";
+/// How long a call of `slow` takes.
+const SLOW: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -20,6 +22,14 @@ struct Asked<'a> {
     method: Cow<'a, str>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<Params<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Params<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
 }
 
 /// Serves until it is killed.
@@ -48,6 +58,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let body = body.to_bytes();
     let Ok(asked) = serde_json::from_slice::<Asked<'_>>(&body) else { return Ok(empty(400)) };
     let Some(id) = asked.id else { return Ok(empty(202)) };
+    if asked.params.is_some_and(|params| params.name.as_deref() == Some("slow")) {
+        tokio::time::sleep(SLOW).await;
+    }
     let result = match asked.method.as_ref() {
         "tools/call" if modern => {
             format!(r#"{{"resultType":"complete","content":[{{"type":"text","text":"{MARK}"}}]}}"#)
@@ -74,14 +87,27 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 fn tools(modern: bool) -> String {
     let schema = json!({ "type": "object", "properties": { "text": { "type": "string", "maxLength": 200 },
         "count": { "type": "integer", "minimum": 0 } }, "required": ["text"], "additionalProperties": false });
-    let tool = json!({ "name": "echo", "description": "Answers at once", "inputSchema": schema,
-        "annotations": { "readOnlyHint": true } });
+    let tool = |name: &str, description: &str, schema: Value| {
+        json!({ "name": name, "description": description, "inputSchema": schema,
+            "annotations": { "readOnlyHint": true } })
+    };
+    // Ambiguous at every level: a value that fits nowhere is tried along every path.
+    let block = json!({ "anyOf": [{ "type": "array", "items": { "$ref": "#/$defs/block" } },
+        { "type": "array", "items": { "$ref": "#/$defs/block" }, "maxItems": 9 }, { "type": "null" }] });
+    let blocks = json!({ "type": "object", "properties": { "tree": { "$ref": "#/$defs/block" } },
+        "$defs": { "block": block } });
+    let tools = [
+        tool("echo", "Answers at once", schema),
+        tool("blocks", "Takes a tree of blocks", blocks),
+        tool("slow", "Answers after two seconds", json!({ "type": "object" })),
+        tool("any", "Takes anything", json!({ "type": "object" })),
+    ];
     if modern {
         let result =
-            json!({ "resultType": "complete", "tools": [tool], "ttlMs": 60000, "cacheScope": "public" });
+            json!({ "resultType": "complete", "tools": tools, "ttlMs": 60000, "cacheScope": "public" });
         return result.to_string();
     }
-    json!({ "tools": [tool] }).to_string()
+    json!({ "tools": tools }).to_string()
 }
 
 fn initialized() -> String {
