@@ -67,7 +67,10 @@ impl Hello {
         };
         let [newest, ..] = super::LEGACY_VERSIONS;
         let version = super::LEGACY_VERSIONS.into_iter().find(|known| known == asked).unwrap_or(newest);
-        let capabilities = params.swap_remove("capabilities").unwrap_or_else(|| Value::Object(Map::new()));
+        let capabilities = match params.swap_remove("capabilities") {
+            None | Some(Value::Null) => Value::Object(Map::new()),
+            Some(capabilities) => capabilities,
+        };
         let client_info = params.swap_remove("clientInfo").unwrap_or(Value::Null);
         if !capabilities.is_object() {
             return Err(wrong("`capabilities` must be an object"));

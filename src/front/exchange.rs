@@ -112,7 +112,7 @@ pub(crate) fn batch(
             Ok(Message::Notification(told)) => notified(conversation, &told.method, told.params),
             Ok(Message::Response(response)) => conversation.answered(response),
             Err(malformed) => {
-                let body = message::failure(malformed.id.as_ref(), &malformed.error());
+                let body = message::failure(malformed.id.as_ref(), &malformed.error);
                 answers.push(Box::pin(std::future::ready(Some(body))));
             }
         }

@@ -4,8 +4,12 @@ use crate::model::{
     RpcError, code,
     json::{self, Root},
 };
-use serde::Serialize;
+use serde::{
+    Deserializer as _, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Map, Number, Value};
+use std::{borrow::Cow, fmt};
 
 /// The longest text that is taken as a request's id.
 const MAX_ID_BYTES: usize = 512;
@@ -87,20 +91,13 @@ pub(crate) enum Message {
     Response(Response),
 }
 
-/// Something that is JSON and no message.
+/// Something that is no message.
 #[derive(Debug)]
 pub(crate) struct Malformed {
-    /// Where it could be read.
+    /// Where it could be found.
     pub(crate) id: Option<Id>,
     /// What is wrong.
-    pub(crate) text: &'static str,
-}
-
-impl Malformed {
-    /// As an error.
-    pub(crate) fn error(&self) -> RpcError {
-        RpcError::new(code::INVALID_REQUEST, self.text)
-    }
+    pub(crate) error: RpcError,
 }
 
 /// One document from a client.
@@ -133,14 +130,17 @@ fn values(bytes: &[u8]) -> usize {
     count
 }
 
-/// Reads one document. The error is what JSON-RPC calls a parse error, or a batch of a wrong size.
+/// Reads one document. The error is what JSON-RPC calls a parse error, or a batch of a wrong size. A request that cannot
+/// be read is malformed where its id can be found, so that whoever made it gets an answer.
 pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
-    if values(bytes) > MAX_VALUES {
-        let text = format!("more than {MAX_VALUES} values in one message");
-        return Err(RpcError::new(code::INVALID_REQUEST, text));
-    }
-    let root = json::parse_members(bytes, &MEMBERS)
-        .map_err(|error| RpcError::new(code::PARSE_ERROR, format!("not a JSON document: {error}")))?;
+    let bytes = json::without_mark(bytes);
+    let root = match root(bytes) {
+        Ok(root) => root,
+        Err(error) => match request_id(bytes) {
+            Some(id) => return Ok(Document::One(Err(Malformed { id: Some(id), error }))),
+            None => return Err(error),
+        },
+    };
     match root {
         Root::Object(members) => Ok(Document::One(message(members))),
         Root::Other(Value::Array(items)) if items.is_empty() => {
@@ -152,6 +152,55 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
         }
         Root::Other(Value::Array(items)) => Ok(Document::Batch(items.into_iter().map(one_of_many).collect())),
         Root::Other(_) => Ok(Document::One(Err(no_object()))),
+    }
+}
+
+fn root(bytes: &[u8]) -> Result<Root<6>, RpcError> {
+    if values(bytes) > MAX_VALUES {
+        let text = format!("more than {MAX_VALUES} values in one message");
+        return Err(RpcError::new(code::INVALID_REQUEST, text));
+    }
+    let read = json::parse_members(bytes, &MEMBERS).or_else(|error| match json::as_javascript(bytes) {
+        Some(mended) => json::parse_members(&mended, &MEMBERS),
+        None => Err(error),
+    });
+    read.map_err(|error| RpcError::new(code::PARSE_ERROR, format!("not a JSON document: {error}")))
+}
+
+/// The id of a request that cannot be read as a whole. None where there are two, or where it may be a response: an
+/// answer to that could be taken for one to a request of the client's.
+fn request_id(bytes: &[u8]) -> Option<Id> {
+    let mut found = Found::default();
+    // What was found before the error counts.
+    drop(serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut found));
+    found.id.filter(|_| found.method && !found.twice).and_then(Id::read)
+}
+
+#[derive(Default)]
+struct Found {
+    id: Option<Value>,
+    method: bool,
+    twice: bool,
+}
+
+impl<'de> Visitor<'de> for &mut Found {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+            match &*name {
+                "id" => self.twice |= self.id.replace(members.next_value()?).is_some(),
+                name => {
+                    self.method |= name == "method";
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -181,7 +230,7 @@ fn message(members: [Option<Value>; 6]) -> Result<Message, Malformed> {
     match (method, id) {
         (Some(Value::String(method)), id) => {
             let params = match params {
-                None => Map::new(),
+                None | Some(Value::Null) => Map::new(),
                 Some(Value::Object(params)) => params,
                 Some(_) => return Err(malformed(id, "`params` must be an object")),
             };
@@ -207,7 +256,7 @@ fn message(members: [Option<Value>; 6]) -> Result<Message, Malformed> {
 }
 
 fn malformed(id: Option<Id>, text: &'static str) -> Malformed {
-    Malformed { id, text }
+    Malformed { id, error: RpcError::new(code::INVALID_REQUEST, text) }
 }
 
 #[derive(Serialize)]
@@ -304,7 +353,7 @@ mod tests {
             Ok(Message::Request(request)) => format!("request {:?} {}", request.id, request.method),
             Ok(Message::Notification(notification)) => format!("notification {}", notification.method),
             Ok(Message::Response(response)) => format!("response {}", response.outcome.is_ok()),
-            Err(bad) => format!("malformed {} {}", bad.id.is_some(), bad.error().code),
+            Err(bad) => format!("malformed {} {}", bad.id.is_some(), bad.error.code),
         };
         match read(text.as_bytes()) {
             Ok(Document::One(message)) => one(message),
@@ -328,7 +377,19 @@ mod tests {
         check("[]", "error -32600");
         check("{", "error -32700");
         check("", "error -32700");
-        check(r#"{"jsonrpc":"2.0","jsonrpc":"2.0","id":1,"method":"ping"}"#, "error -32700");
+        check(r#"{"jsonrpc":"2.0","jsonrpc":"2.0","id":1,"method":"ping"}"#, "malformed true -32700");
+        check(r#"{"jsonrpc":"2.0","id":"a","method":"m","params":{"a":1,"a":2}}"#, "malformed true -32700");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":tru"#, "malformed true -32700");
+        check(
+            &format!(r#"{{"method":"m","params":{}{},"id":1}}"#, "[".repeat(5_000), "]".repeat(5_000)),
+            "malformed true -32700",
+        );
+        // Which one is not known, or it may be an answer.
+        check(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, "error -32700");
+        check(r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#, "error -32700");
+        check("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}", "request Number(Number(1)) ping");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#, "request Number(Number(1)) ping");
+        check(r#"{"jsonrpc":"2.0","id":1,"method":"\udfffx"}"#, "request Number(Number(1)) \u{fffd}x");
         check(&"[".repeat(10_000), "error -32700");
         check("3", "malformed false -32600");
         check("{}", "malformed false -32600");

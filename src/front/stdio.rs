@@ -289,7 +289,7 @@ impl Connection {
                 }
                 Ok(())
             }
-            Ok(Document::One(Err(malformed))) => self.refuse(malformed.id.as_ref(), &malformed.error()).await,
+            Ok(Document::One(Err(malformed))) => self.refuse(malformed.id.as_ref(), &malformed.error).await,
             Ok(Document::Batch(messages)) => self.batch(messages).await,
             Err(error) => self.refuse(None, &error).await,
         }

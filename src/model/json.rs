@@ -24,6 +24,44 @@ pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     read(bytes, WHOLE)
 }
 
+/// A document without the byte order mark that some programs write in front of it.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// The document as a JavaScript program reads it: half a surrogate pair and bytes that are not UTF-8 become U+FFFD.
+/// None where there is neither, so that a document that cannot be read stays the one that cannot be read.
+pub fn as_javascript(bytes: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = Vec::with_capacity(text.len());
+    let mut changed = matches!(text, Cow::Owned(_));
+    let mut rest = text.as_bytes();
+    // Outside of a string a backslash is an error in any case.
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let (before, escape) = rest.split_at_checked(at)?;
+        out.extend_from_slice(before);
+        let (kept, length) = match (code_unit(escape), escape.get(6..).and_then(code_unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (escape.get(..12), 12),
+            (Some(0xd800..=0xdfff), _) => (None, 6),
+            (Some(_), _) => (escape.get(..6), 6),
+            // Another escape, or none: two bytes, so that an escaped backslash begins nothing.
+            (None, _) => (Some(escape.get(..2).unwrap_or(escape)), 2),
+        };
+        changed |= kept.is_none();
+        out.extend_from_slice(kept.unwrap_or(br"\ufffd"));
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    changed.then_some(out)
+}
+
+/// The UTF-16 code unit that an escape at the beginning of these bytes names.
+fn code_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(br"\u")?.get(..4)?;
+    let hex = digits.iter().all(u8::is_ascii_hexdigit);
+    hex.then(|| u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()).flatten()
+}
+
 /// Reads JSON that one of Tollgate's own records, or a text, holds: duplicate keys are errors, and of the names that
 /// stand for something else only that of numbers is one. What was read within [`MAX_DEPTH`] and recorded a little deeper
 /// is read. An error of the category `Data` means that it is JSON which can be read in more ways than one.
@@ -421,6 +459,27 @@ fn ecmascript_double(double: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_javascript_writes_is_read() {
+        let check = |document: &[u8], expect: Option<&str>| {
+            let mended = as_javascript(document);
+            let read = mended.as_deref().and_then(|mended| parse(mended).ok());
+            assert_eq!(read.as_ref().map(Value::to_string).as_deref(), expect, "{document:?}");
+            assert_eq!(mended.and_then(|mended| as_javascript(&mended)), None, "mended once and for all");
+        };
+        check(br#"{"a":"x\ud83d"}"#, Some("{\"a\":\"x\u{fffd}\"}"));
+        check(br#""\udc00\uD83D\uDE00\ud83d\ud83d""#, Some("\"\u{fffd}\u{1f600}\u{fffd}\u{fffd}\""));
+        check(br#"{"\ud800":"\ud800\n"}"#, Some("{\"\u{fffd}\":\"\u{fffd}\\n\"}"));
+        check(b"[\"\xff\"]", Some("[\"\u{fffd}\"]"));
+        // A backslash that is escaped begins no surrogate.
+        check(br#"["\\ud83d"]"#, None);
+        check(br#"["\uD83D\uDE00", "\u00e4"]"#, None);
+        check(br#"{"a":"\ud83"#, None);
+        check(br#"\ud83d"#, None);
+        assert_eq!(without_mark(b"\xef\xbb\xbf{}"), b"{}");
+        assert_eq!(without_mark(b"{}"), b"{}");
+    }
 
     fn canonical_text(input: &str) -> String {
         let mut out = Vec::new();

@@ -178,6 +178,11 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D:
 
 /// Reads one message, or a batch of them (2025-03-26). The error says what is wrong without quoting it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Message>, String> {
+    let bytes = json::without_mark(bytes);
+    read(bytes).or_else(|wrong| json::as_javascript(bytes).map_or(Err(wrong), |mended| read(&mended)))
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Message>, String> {
     let batch = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
     let unreadable = |e: serde_json::Error| match e.classify() {
         serde_json::error::Category::Data => format!("not a JSON-RPC message (column {})", e.column()),
@@ -291,6 +296,17 @@ mod tests {
         check(
             r#"{"method":"n","params":{"a":[]}}"#,
             Message::Notification { method: "n".into(), params: json!({"a": []}) },
+        );
+        let charts = json!({"tools": [{"description": "Draws charts \u{fffd}"}]});
+        let charts = |id| Message::Response { id: Some(id), outcome: Ok(charts.clone()) };
+        check(r#"{"id":1,"result":{"tools":[{"description":"Draws charts \udc11"}]}}"#, charts(1));
+        check(
+            "\u{feff}{\"id\":2,\"result\":{\"tools\":[{\"description\":\"Draws charts \u{fffd}\"}]}}",
+            charts(2),
+        );
+        assert_eq!(
+            parse(b"{\"method\":\"\xe9\"}").unwrap(),
+            parse("{\"method\":\"\u{fffd}\"}".as_bytes()).unwrap()
         );
         assert_eq!(parse(br#"[{"method":"a"},{"method":"b"}]"#).unwrap().len(), 2);
         for bad in ["", "hello", "{}", "[1]", "{\"id\":1}", &"[".repeat(5000), "{\"method\":1}"] {
