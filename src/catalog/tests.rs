@@ -54,6 +54,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         auth: AuthConfig::default(),
         webhook: None,
         upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),
+        disabled: std::collections::BTreeMap::new(),
     }
 }
 

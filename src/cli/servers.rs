@@ -22,36 +22,38 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
         ServersCommand::List(flag) => {
             let states =
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-            let form = |state: &_| view::upstream(config.upstreams.get(state_name(state)), state);
+            let servers = view::upstreams(&config, &states);
             if flag.json {
-                return screen.json(&states.iter().map(|state| form(state)).collect::<Vec<Value>>());
+                return screen.json(&json!({"servers": servers}));
             }
-            let rows: Vec<Vec<String>> = states
+            let rows: Vec<Vec<String>> = servers
                 .iter()
-                .map(|state| {
-                    let form = form(state);
-                    let word = |member: &str| or_dash(form.get(member).and_then(Value::as_str));
-                    let health = match &state.health {
-                        Health::Starting => "starting".to_owned(),
-                        Health::Up => "up".to_owned(),
-                        Health::Down { reason, .. } => format!("down: {reason}"),
+                .map(|server| {
+                    let word = |member: &str| or_dash(server.get(member).and_then(Value::as_str));
+                    let count = |member: &str| server.get(member).unwrap_or(&Value::Null).to_string();
+                    let state = match server.get("reason").and_then(Value::as_str) {
+                        Some(reason) => format!("{}: {reason}", word("state")),
+                        None => word("state"),
                     };
                     vec![
-                        state.name.to_string(),
+                        word("name"),
                         word("transport"),
                         word("era"),
-                        state.listing.tools.len().to_string(),
-                        state.listing.resources.len().to_string(),
-                        state.listing.prompts.len().to_string(),
-                        health,
+                        count("tools"),
+                        count("resources"),
+                        count("prompts"),
+                        state,
                     ]
                 })
                 .collect();
-            let header = ["server", "transport", "era", "tools", "resources", "prompts", "health"];
+            let header = ["server", "transport", "era", "tools", "resources", "prompts", "state"];
             screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")
         }
         ServersCommand::Inspect { name, json } => {
             let name = UpstreamName::from(name);
+            if let Some(disabled) = config.disabled.get(&name) {
+                return Err(CliError::Told(format!("`{name}` is disabled: {}", disabled.reason)));
+            }
             if !config.upstreams.contains_key(&name) {
                 let known: Vec<&str> = config.upstreams.keys().map(|name| name.as_str()).collect();
                 let hint = format!("servers.toml has {}", known.join(", "));
@@ -89,8 +91,4 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")
         }
     }
-}
-
-fn state_name(state: &crate::upstream::UpstreamState) -> &UpstreamName {
-    &state.name
 }

@@ -4,9 +4,46 @@ use crate::policy::{
     read::short,
     source::{Node, Report},
 };
+use std::cell::RefCell;
 
-/// Reads a variable of the environment.
-pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
+/// Where variables come from, and what one that is not set means.
+#[derive(Clone, Copy)]
+pub(super) struct Env<'e> {
+    variables: &'e dyn Fn(&str) -> Option<String>,
+    unset: Unset<'e>,
+}
+
+/// What a variable that is not set means.
+#[derive(Clone, Copy)]
+enum Unset<'e> {
+    /// The file cannot be used.
+    Error,
+    /// The upstream of this name, whose table has it, is disabled; what is not set is kept here.
+    Disables(&'e str, &'e RefCell<Vec<String>>),
+    /// Nothing: what names it is disabled in any case.
+    Nothing,
+}
+
+impl<'e> Env<'e> {
+    /// A variable that is not set is an error.
+    pub(super) fn new(variables: &'e dyn Fn(&str) -> Option<String>) -> Self {
+        Self { variables, unset: Unset::Error }
+    }
+
+    /// The same for the table of one upstream: it alone is disabled by a variable that is not set.
+    pub(super) fn disabling(self, upstream: &'e str, unset: &'e RefCell<Vec<String>>) -> Self {
+        Self { unset: Unset::Disables(upstream, unset), ..self }
+    }
+
+    /// The same for the table of an upstream that is disabled already.
+    pub(super) fn disabled(self) -> Self {
+        Self { unset: Unset::Nothing, ..self }
+    }
+
+    fn read(self, name: &str) -> Option<String> {
+        (self.variables)(name)
+    }
+}
 
 /// Expands a text of servers.toml. What is missing is reported with its place, and `None` is given.
 /// No message shows what a variable holds.
@@ -45,17 +82,23 @@ pub(super) fn expand(node: &Node, text: &str, env: Env<'_>, report: &mut Report<
             good = false;
             continue;
         }
-        match (env(name), default) {
+        match (env.read(name), default) {
             (Some(value), Some(default)) if value.is_empty() => out.push_str(default),
             (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
             (None, None) => {
                 let at = report.inside(node, offset);
-                report.error(
-                    at,
-                    format!("`${{{name}}}` is not set in the environment"),
-                    format!("the variable {name}, or a default: ${{{name}:-…}}"),
-                );
+                let unset = format!("`${{{name}}}` is not set in the environment");
+                let expected = format!("the variable {name}, or a default: ${{{name}:-…}}");
+                match env.unset {
+                    Unset::Error => report.error(at, unset, expected),
+                    Unset::Disables(upstream, all) => {
+                        let message = format!("{unset}: upstream `{}` is disabled", short(upstream));
+                        report.lint(at, message, expected);
+                        all.borrow_mut().push(name.to_owned());
+                    }
+                    Unset::Nothing => {}
+                }
                 good = false;
             }
         }

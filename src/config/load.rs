@@ -30,10 +30,16 @@ pub struct Loaded {
 /// Loads servers.toml at `path` and its bundle. `env` answers for the environment.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
     let shown = path.display().to_string();
-    let text = read_file(path)
-        .map_err(|unreadable| Problems(vec![unreadable.problem(&shown, "a readable servers.toml")]))?;
+    let text = read_file(path).map_err(|unreadable| {
+        let expected = match path.try_exists() {
+            Ok(false) => "a servers.toml: `tollgate init` writes a first one, `--config FILE` names another",
+            Ok(true) | Err(_) => "a readable servers.toml",
+        };
+        Problems(vec![unreadable.problem(&shown, expected)])
+    })?;
     let mut report = Report::new(&shown, &text);
     let tree = tree::parse(&text, &mut report);
+    let env = Env::new(env);
     let (folder, named_at) = servers::policies_folder(&tree.root, path, env);
     let mut problems = Problems::default();
     let files = match list(&folder) {
@@ -69,7 +75,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 pub fn store_place(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Option<(StoreConfig, PathBuf)> {
     let text = read_file(path).ok()?;
     let tree = tree::parse(&text, &mut Report::new("", &text));
-    if tree.whole { servers::store_place(&tree.root, path, env) } else { None }
+    if tree.whole { servers::store_place(&tree.root, path, Env::new(env)) } else { None }
 }
 
 fn read_config(
@@ -102,14 +108,16 @@ fn input(config: Option<&Config>) -> CompileInput {
 /// Actions, labels and names that policies may speak of.
 pub fn known_names(config: &Config) -> KnownNames {
     let mut known = KnownNames::default();
-    for (name, upstream) in &config.upstreams {
+    let enabled = config.upstreams.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
+    let disabled = config.disabled.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
+    for (name, prefix, labels, tools) in enabled.chain(disabled) {
         known.upstreams.insert(name.to_string());
-        known.labels.extend(upstream.labels.iter().map(|label| label.to_string()));
-        let prefix = match upstream.prefix.as_str() {
+        known.labels.extend(labels.iter().map(|label| label.to_string()));
+        let prefix = match prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}{}", config.gateway.separator),
         };
-        for (tool, table) in &upstream.tools {
+        for (tool, table) in tools {
             let action =
                 table.action.as_ref().map_or_else(|| format!("{name}:{tool}"), |action| action.to_string());
             known.actions.insert(action);

@@ -79,7 +79,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
-    let upstreams = upstreams::read(section(&map, "upstreams", report), input.env, report);
+    let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), input.env, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
         listeners(&gateway_map, &admin_map, gateway, admin, report);
     }
@@ -91,6 +91,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         auth,
         webhook: webhook?,
         upstreams,
+        disabled,
     })
 }
 

@@ -402,7 +402,6 @@ fn a_wrong_upstream_says_where() {
     upstream("command = ‸\"npx --token s3cret\"", "`command` is not a list", "program");
     upstream("command = ‸[]", "`command` names no program", "program");
     upstream("command = [\"x\", 1.5e‸]", "not TOML", "well-formed");
-    upstream("command = [\"x\", \"--t=‸${NOPE}\"]", "`${NOPE}` is not set", "${NOPE:-…}");
     upstream("command = [\"x\", \"‸${A B}\"]", "`${A B}` names no variable", "letters");
     upstream("command = [\"x\", \"s3cret ‸${A\"]", "`${` has no end", "$${");
     upstream("url = ‸\"s3cret\"", "`url` is not an http or https URL", "https://host/path");
@@ -412,7 +411,6 @@ fn a_wrong_upstream_says_where() {
     child("env = { ‸TOLLGATE_KEY = \"s3cret\" }", "`TOLLGATE_KEY`", "never gets TOLLGATE_*");
     child("env = { ‸\"A B\" = \"s3cret\" }", "`A B`", "a variable's name");
     child("env = { A = ‸[\"s3cret\"] }", "`A` in `env` is not a text", "a text");
-    child("env = { A = \"s3cret ‸${NOPE}\" }", "`${NOPE}`", "NOPE");
     child("env = ‸\"s3cret\"", "`env` is not a table", "NAME");
     upstream(
         "url = \"https://x/\"\nheaders = { ‸Host = \"s3cret\" }",
@@ -636,7 +634,7 @@ proptest! {
         let mut report = crate::policy::source::Report::new("servers.toml", &text);
         let tree = tree::parse(&text, &mut report);
         let path = std::path::Path::new("servers.toml");
-        let config = servers::read(&tree.root, &servers::Input { path, env: &env, names: None }, &mut report);
+        let config = servers::read(&tree.root, &servers::Input { path, env: expand::Env::new(&env), names: None }, &mut report);
         let problems = report.into_problems();
         let shown = render(&problems, &|_| Some(text.clone()));
         prop_assert!(!shown.contains("s3cret"));
@@ -676,4 +674,58 @@ fn files_that_would_not_be_read_are_named() {
         [("Upper.YAML", Severity::Error), ("late.yml", Severity::Error), ("more", Severity::Lint),],
         "{problems}"
     );
+}
+
+/// A variable that is not set costs the upstream that names it, and nothing else; one of the gateway costs all.
+#[test]
+fn an_upstream_is_disabled_alone() {
+    let load = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("policies")).unwrap();
+        for (name, text) in
+            [("bundle.yaml", "version: \"1\"\nowner: o\n"), ("authority.yaml", "agents: {}\n")]
+        {
+            std::fs::write(folder.path().join("policies").join(name), text).unwrap();
+        }
+        let path = folder.path().join("servers.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path, &|_| None)
+    };
+    let files = "[upstreams.files]\ncommand = [\"x\"]\n";
+    for (table, reason) in [
+        ("command = [\"x\", \"--token=${T}\"]", "`${T}` is not set in the environment"),
+        ("url = \"${URL}\"", "`${URL}` is not set in the environment"),
+        (
+            "url = \"https://x/\"\nheaders = { A = \"Bearer ${K}\", B = \"${L}\" }",
+            "`${K}` is not set in the environment",
+        ),
+        (
+            "command = [\"x\"]\nenv = { K = \"${K}\" }\nlabels = [\"odd\"]",
+            "`${K}` is not set in the environment",
+        ),
+        ("command = [\"${X}\"]\nenabled = false", "`enabled = false` in servers.toml"),
+        (
+            "enabled = false\nurl = \"https://x/\"\n[upstreams.crm.tools.t]\ncost_usd = 1",
+            "`enabled = false` in servers.toml",
+        ),
+    ] {
+        let loaded = load(&format!("{files}[upstreams.crm]\n{table}")).unwrap();
+        assert_eq!(
+            loaded.config.upstreams.keys().map(|n| n.as_str()).collect::<Vec<_>>(),
+            ["files"],
+            "{table}"
+        );
+        assert_eq!(loaded.config.disabled["crm"].reason, reason, "{table}");
+        let told = loaded.lints.0.iter().any(|lint| lint.message.contains("upstream `crm` is disabled"));
+        assert_eq!(told, reason.contains("not set"), "{table}: {}", loaded.lints);
+    }
+    // What is wrong in a disabled table is wrong all the same.
+    for table in [
+        "enabled = false\ntimeout = \"soon\"",
+        "enabled = 1\ncommand = [\"x\"]",
+        "url = \"${X}\"\nisolation = \"none\"",
+    ] {
+        assert!(load(&format!("[upstreams.crm]\n{table}")).is_err(), "{table}");
+    }
+    assert!(load("[gateway]\npublic_url = \"https://${HOST}/\"").is_err());
 }

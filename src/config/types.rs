@@ -21,6 +21,8 @@ pub struct Config {
     pub webhook: Option<Arc<WebhookConfig>>,
     /// `[upstreams.*]`, by name.
     pub upstreams: BTreeMap<UpstreamName, UpstreamConfig>,
+    /// Those of them that are known and not started.
+    pub disabled: BTreeMap<UpstreamName, DisabledUpstream>,
 }
 
 /// `[webhook]`: whom to tell that approvals wait.
@@ -212,6 +214,21 @@ pub struct UpstreamConfig {
     /// Whether cost that it reports counts.
     pub trust_cost: bool,
     /// `[upstreams.NAME.tools.*]`, by the upstream's own tool name.
+    pub tools: BTreeMap<String, ToolConfig>,
+}
+
+/// An upstream that is known and not started: `enabled = false`, or a variable that its table names is not set.
+#[derive(Clone, Debug)]
+pub struct DisabledUpstream {
+    /// The table's name.
+    pub name: UpstreamName,
+    /// Why, as one sentence without an end.
+    pub reason: String,
+    /// As of one that is started: policies may speak of its tools.
+    pub prefix: String,
+    /// Likewise.
+    pub labels: Vec<Arc<str>>,
+    /// Likewise.
     pub tools: BTreeMap<String, ToolConfig>,
 }
 

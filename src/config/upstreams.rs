@@ -1,7 +1,8 @@
 //! `[upstreams.*]`: how each upstream is reached, what it is trusted with, and its tools' tables.
 
 use super::{
-    Asks, BreakerConfig, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig, UpstreamTransport,
+    Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
+    UpstreamTransport,
     expand::{Env, expand},
     oauth,
 };
@@ -17,12 +18,14 @@ use crate::{
 };
 use secrecy::SecretString;
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
 const KEYS: &[&str] = &[
+    "enabled",
     "command",
     "env",
     "url",
@@ -77,17 +80,24 @@ const RESERVED: &str = "tollgate";
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Those that are started and those that are not, by name.
+type Upstreams = (BTreeMap<UpstreamName, UpstreamConfig>, BTreeMap<UpstreamName, DisabledUpstream>);
+
 /// Reads every upstream.
-pub(super) fn read(
-    written: &[Entry],
-    env: Env<'_>,
-    report: &mut Report<'_>,
-) -> BTreeMap<UpstreamName, UpstreamConfig> {
-    let mut upstreams = BTreeMap::new();
+pub(super) fn read(written: &[Entry], env: Env<'_>, report: &mut Report<'_>) -> Upstreams {
+    let (mut upstreams, mut disabled) = Upstreams::default();
     let mut prefixes: BTreeMap<String, String> = BTreeMap::new();
     for entry in written {
-        let Some((upstream, prefix_at)) = upstream(entry, env, report) else { continue };
+        let upstream = match upstream(entry, env, report) {
+            Some(Read::Enabled(upstream)) => upstream,
+            Some(Read::Disabled(upstream)) => {
+                disabled.insert(upstream.name.clone(), upstream);
+                continue;
+            }
+            None => continue,
+        };
         if let Some(other) = prefixes.insert(upstream.prefix.clone(), entry.key.clone()) {
+            let prefix_at = entry.value.get("prefix").map_or(entry.at, |node| node.start);
             report.error(
                 prefix_at,
                 format!(
@@ -99,16 +109,24 @@ pub(super) fn read(
                 "a prefix of its own for each, so that their tools' names differ",
             );
         }
-        upstreams.insert(upstream.name.clone(), upstream);
+        upstreams.insert(upstream.name.clone(), *upstream);
     }
-    upstreams
+    (upstreams, disabled)
 }
 
-fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<(UpstreamConfig, usize)> {
+/// One table.
+enum Read {
+    Enabled(Box<UpstreamConfig>),
+    Disabled(DisabledUpstream),
+}
+
+fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<Read> {
     let named = tool_word(&entry.key, entry.at, "name of an upstream", report);
     let map = fields(&entry.value, &entry.key, KEYS, report)?;
-    let prefix_node = map.get("prefix");
-    let prefix = match prefix_node {
+    let enabled = map.read("enabled", report, boolean).unwrap_or(true);
+    let unset = RefCell::default();
+    let env = if enabled { env.disabling(&entry.key, &unset) } else { env.disabled() };
+    let prefix = match map.get("prefix") {
         None => entry.key.clone(),
         Some(node) => match node.as_text() {
             Some("") => String::new(),
@@ -136,27 +154,39 @@ fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<(Ups
         }
         tools.extend(tool_table(&tool.value, &tool.key, report).map(|table| (tool.key.clone(), table)));
     }
-    let upstream = UpstreamConfig {
-        name: UpstreamName::from(entry.key.as_str()),
-        prefix,
-        isolation: map.read("isolation", report, word(ISOLATION)).unwrap_or(Isolation::Shared),
-        timeout: map.read("timeout", report, duration(MILLISECOND, DAY)).unwrap_or(Duration::from_secs(30)),
-        max_concurrency: map
-            .read("max_concurrency", report, count(1, 100_000))
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(64),
-        max_result_bytes: map.read("max_result_bytes", report, bytes(1 << 10, 1 << 30)).unwrap_or(1 << 20),
-        retry: retry.unwrap_or(RetryConfig { attempts: 2, backoff: Duration::from_millis(200) }),
-        breaker: breaker.unwrap_or(BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) }),
-        labels: map.read("labels", report, texts).unwrap_or_default(),
-        asks: map.read("asks", report, asks).unwrap_or(Asks::ALL),
-        trust_annotations: map.read("trust_annotations", report, boolean).unwrap_or(false),
-        trust_cost: map.read("trust_cost", report, boolean).unwrap_or(false),
-        transport: transport?,
-        tools,
-    };
+    let name = UpstreamName::from(entry.key.as_str());
+    let labels = map.read("labels", report, texts).unwrap_or_default();
+    let isolation = map.read("isolation", report, word(ISOLATION)).unwrap_or(Isolation::Shared);
+    let timeout = map.read("timeout", report, duration(MILLISECOND, DAY));
+    let max_concurrency = map.read("max_concurrency", report, count(1, 100_000));
+    let max_result_bytes = map.read("max_result_bytes", report, bytes(1 << 10, 1 << 30));
+    let asks = map.read("asks", report, asks).unwrap_or(Asks::ALL);
+    let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
+    let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
     named?;
-    Some((upstream, prefix_node.map_or(entry.at, |node| node.start)))
+    let reason = match unset.into_inner().first() {
+        _ if !enabled => "`enabled = false` in servers.toml".to_owned(),
+        Some(variable) => format!("`${{{variable}}}` is not set in the environment"),
+        None => {
+            return Some(Read::Enabled(Box::new(UpstreamConfig {
+                name,
+                transport: transport?,
+                prefix,
+                isolation,
+                timeout: timeout.unwrap_or(Duration::from_secs(30)),
+                max_concurrency: max_concurrency.and_then(|n| usize::try_from(n).ok()).unwrap_or(64),
+                max_result_bytes: max_result_bytes.unwrap_or(1 << 20),
+                retry: retry.unwrap_or(RetryConfig { attempts: 2, backoff: Duration::from_millis(200) }),
+                breaker: breaker.unwrap_or(BreakerConfig { failures: 5, cooldown: Duration::from_secs(30) }),
+                labels,
+                asks,
+                trust_annotations,
+                trust_cost,
+                tools,
+            })));
+        }
+    };
+    Some(Read::Disabled(DisabledUpstream { name, reason, prefix, labels, tools }))
 }
 
 /// A list of what may be asked.

@@ -51,11 +51,7 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
         return Ok((code, Json(json!({"status": status}))).into_response());
     }
     let in_force = port.in_force();
-    let upstreams: Vec<Value> = port
-        .upstreams()
-        .iter()
-        .map(|state| view::upstream(in_force.config.upstreams.get(&state.name), state))
-        .collect();
+    let upstreams = view::upstreams(&in_force.config, &port.upstreams());
     let body = json!({
         "status": status,
         "details": readiness.details,
@@ -201,11 +197,7 @@ pub(super) async fn tools(Given(port): State, _: Reader, RawQuery(query): RawQue
 pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
-    let all = port
-        .upstreams()
-        .iter()
-        .map(|state| view::upstream(in_force.config.upstreams.get(&state.name), state))
-        .collect();
+    let all = view::upstreams(&in_force.config, &port.upstreams());
     Ok(Json(view::listing("upstreams", all)))
 }
 

@@ -5,7 +5,7 @@ use crate::{
     approval::{eligible, standing},
     audit::ApprovalReport,
     catalog::{Catalog, ToolEntry},
-    config::{Isolation, UpstreamConfig, UpstreamTransport},
+    config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::{ApprovalStatus, Glob, PersonId},
     policy::{Agent, Approver, Capability, ChannelKind, Mode, Policy, PolicyBody, PolicySet},
@@ -13,6 +13,7 @@ use crate::{
     upstream::{Era, Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 fn approvers(list: &[Approver]) -> Vec<&str> {
     list.iter().map(Approver::name).collect()
@@ -247,6 +248,32 @@ fn policy(policy: &Policy) -> Value {
     })
 }
 
+/// Every upstream of servers.toml; those that are not started come last.
+pub fn upstreams(config: &Config, states: &[Arc<UpstreamState>]) -> Vec<Value> {
+    let started = states.iter().map(|state| upstream(config.upstreams.get(&state.name), state));
+    started.chain(config.disabled.values().map(disabled_upstream)).collect()
+}
+
+/// An upstream that is not started.
+fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
+    json!({
+        "name": upstream.name,
+        "transport": null,
+        "isolation": null,
+        "labels": upstream.labels,
+        "health": "disabled",
+        "state": "disabled",
+        "reason": upstream.reason,
+        "failed_attempts": 0,
+        "era": null,
+        "server_info": null,
+        "tools": 0,
+        "resources": 0,
+        "resource_templates": 0,
+        "prompts": 0,
+    })
+}
+
 /// An upstream: how it is configured, without anything secret, and how it stands.
 pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState) -> Value {
     let (health, reason, attempts) = match &state.health {
@@ -267,6 +294,7 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState) -> Value
         }),
         "labels": config.map(|c| &c.labels),
         "health": health,
+        "state": health,
         "reason": reason,
         "failed_attempts": attempts,
         "era": state.era.map(|era| match era {

@@ -123,6 +123,17 @@ pub(super) fn in_force() -> InForce {
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
         upstreams: [("crm".into(), crm)].into(),
+        disabled: [(
+            "attic".into(),
+            crate::config::DisabledUpstream {
+                name: "attic".into(),
+                reason: "`enabled = false` in servers.toml".to_owned(),
+                prefix: "attic".to_owned(),
+                labels: Vec::new(),
+                tools: std::collections::BTreeMap::new(),
+            },
+        )]
+        .into(),
     };
     InForce { config, policies }
 }

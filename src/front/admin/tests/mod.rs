@@ -360,6 +360,8 @@ async fn probes_need_no_key_and_details_do() {
     let full = get_as(&port, "/readyz", Some("key-of-carol")).await;
     assert_eq!(full.body["rejected_reload"], "bundle.yaml:3:1");
     assert_eq!(full.body["upstreams"][0]["health"], "down");
+    assert_eq!(full.body["upstreams"][1]["state"], "disabled");
+    assert_eq!(full.body["upstreams"][1]["reason"], "`enabled = false` in servers.toml");
     let mut starting = Arc::into_inner(port).unwrap();
     starting.ready = false;
     let starting = Arc::new(starting);
@@ -506,7 +508,13 @@ async fn the_document_knows_every_member() {
     let agents = get("/api/v1/agents").await;
     same_members(&schemas["Authority"], &agents, "Authority");
     same_members(&schemas["Agent"], &agents["agents"][0], "Agent");
-    same_members(&schemas["Upstream"], &get("/api/v1/upstreams").await["upstreams"][0], "Upstream");
+    for upstream in 0..2 {
+        same_members(
+            &schemas["Upstream"],
+            &get("/api/v1/upstreams").await["upstreams"][upstream],
+            "Upstream",
+        );
+    }
     let tool = &get("/api/v1/tools").await["tools"][0];
     same_members(&schemas["Tool"], tool, "Tool");
     assert_eq!((&tool["name"], &tool["destructive"]), (&json!("crm__find"), &json!(true)));
