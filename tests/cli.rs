@@ -31,6 +31,7 @@ fn help_teaches_and_lists_what_is_built() {
         "approvals",
         "audit",
         "agents",
+        "people",
         "servers",
         "budget",
         "client-config",
@@ -220,6 +221,68 @@ fn new_keys_are_shown_once_and_written_nowhere() {
     assert_eq!((shown.code, json(shown)["keys"].as_u64()), (0, Some(1)));
     assert_eq!(tollgate(folder.path(), &["agents", "add", "demo-agent"]).code, 1);
     assert_eq!(tollgate(folder.path(), &["agents", "rotate", "nobody"]).code, 1);
+    // People likewise.
+    let new =
+        ["people", "add", "erin", "--group", "security", "--role", "approver", "--role", "auditor", "--json"];
+    let erin = json(tollgate(folder.path(), &new));
+    let before = std::fs::read_to_string(&file).unwrap();
+    let pasted = before.replacen("people:\n", &format!("people:\n{}", erin["yaml"].as_str().unwrap()), 1);
+    assert_ne!(before, pasted);
+    std::fs::write(&file, pasted).unwrap();
+    let shown = json(tollgate_with_key(
+        folder.path(),
+        erin["key"].as_str().unwrap(),
+        &["people", "show", "erin", "--json"],
+    ));
+    assert_eq!(shown["roles"], serde_json::json!(["approver", "auditor"]));
+    assert_eq!(shown["groups"], serde_json::json!(["security"]));
+    let rotated = json(tollgate(folder.path(), &["people", "rotate", "alice", "--json"]));
+    assert_eq!(rotated["yaml"].as_str().unwrap().matches("sha256:").count(), 2);
+    assert!(rotated["person"] == "alice" && rotated["key"].as_str().unwrap().starts_with("tg_"));
+    for wrong in
+        [&["people", "add", "alice"][..], &["people", "rotate", "nobody"], &["people", "show", "nobody"]]
+    {
+        assert_eq!(tollgate(folder.path(), wrong).code, 1, "{wrong:?}");
+    }
+    assert_eq!(tollgate(folder.path(), &["people", "add", "zoe", "--role", "boss"]).code, 2);
+    let people = json(tollgate(folder.path(), &["people", "list", "--json"]));
+    assert!(
+        people["people"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|p| p["id"] == "alice" && p["operates"][0].is_string())
+    );
+}
+
+/// A listing that stops at its limit says so, and how to go on.
+#[test]
+fn a_listing_that_stops_says_so() {
+    let folder = shipped();
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    for _ in 0..3 {
+        serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    }
+    let json = |more: &[&str]| {
+        let said = tollgate(
+            folder.path(),
+            &[&["audit", "query", "--event-type", "agent_decision", "--json"], more].concat(),
+        );
+        serde_json::from_str::<Value>(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.out))
+    };
+    let seqs = |listed: &Value| {
+        listed["events"].as_array().unwrap().iter().map(|e| e["seq"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let all = json(&[]);
+    assert_eq!((seqs(&all).len(), &all["truncated"], &all["next"]), (3, &Value::Bool(false), &Value::Null));
+    let newest = json(&["--limit", "2"]);
+    assert_eq!((seqs(&newest), &newest["truncated"]), (seqs(&all)[1..].to_vec(), &Value::Bool(true)));
+    let rest = json(&["--limit", "2", "--before", &newest["next"].to_string()]);
+    assert_eq!((seqs(&rest), &rest["truncated"]), (seqs(&all)[..1].to_vec(), &Value::Bool(false)));
+    assert_eq!(seqs(&json(&["--agent", "nobody"])).len(), 0);
+    let table = tollgate(folder.path(), &["audit", "query", "--limit", "2"]);
+    assert!(table.err.contains("the newest 2 are shown") && table.err.contains("--before"), "{}", table.err);
 }
 
 #[test]
@@ -227,7 +290,7 @@ fn listings_take_json() {
     let folder = shipped();
     let said = tollgate(folder.path(), &["agents", "list", "--json"]);
     let agents: Value = serde_json::from_str(&said.out).unwrap();
-    assert!(agents.as_array().unwrap().iter().any(|agent| agent["id"] == "demo-agent"));
+    assert!(agents["agents"].as_array().unwrap().iter().any(|agent| agent["id"] == "demo-agent"));
     assert!(!said.out.contains("sha256"), "no digest of a key is shown");
     let table = tollgate(folder.path(), &["agents", "list"]);
     assert!(table.out.contains("demo-agent") && table.out.contains("AGENT"), "{}", table.out);

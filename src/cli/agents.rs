@@ -1,10 +1,9 @@
-//! `tollgate agents …`: who may do what, and new keys. authority.yaml is the admin's own file, with comments in it:
-//! nothing here writes to it.
+//! `tollgate agents …`: who may do what, and new keys.
 
 use super::{
-    args::{AgentsCommand, agent_name},
+    args::AgentsCommand,
     failure::CliError,
-    keys::{self, FreshKey},
+    keys::Holder,
     screen::{Screen, or_dash},
     setup::Setup,
 };
@@ -13,7 +12,7 @@ use crate::{
     model::Glob,
     policy::{Agent, Authority},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Runs one of them.
 pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliError> {
@@ -26,53 +25,21 @@ pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliErro
         }
         AgentsCommand::Add { name, json } => {
             setup.admin()?;
-            valid_name(&name)?;
-            if authority.agents.contains_key(name.as_str()) {
-                return Err(CliError::Told(format!(
-                    "there is an agent `{name}` already: `tollgate agents rotate {name}` makes it another key"
-                )));
-            }
-            let fresh = keys::fresh(&*setup.system);
             let known: Vec<&str> = authority.capabilities.keys().map(|id| id.as_str()).collect();
-            let yaml = format!(
-                "  {name}:\n    capabilities: []        # choose from: {}\n    keys: [\"{}\"]\n",
-                known.join(", "),
-                fresh.digest
-            );
-            let then = format!(
-                "Paste this under `agents:` in {} and choose its capabilities; a running gateway takes it over at once:",
-                file(&setup)
-            );
-            print(&mut screen, &name, &fresh, &then, &yaml, json.json)
+            let members = format!("    capabilities: []        # choose from: {}\n", known.join(", "));
+            Holder::Agent.add(
+                &setup,
+                &name,
+                authority.agents.contains_key(name.as_str()),
+                &members,
+                json.json,
+            )
         }
         AgentsCommand::Rotate { name, json } => {
             setup.admin()?;
-            let agent = find(authority, &name)?;
-            let fresh = keys::fresh(&*setup.system);
-            let then = format!(
-                "Add this digest to the `keys` of `{name}` in {} (it has {} now). Give the agent its new key, then \
-                 remove the old digest: that ends what still uses the old key.",
-                file(&setup),
-                agent.keys.len()
-            );
-            let mut digests: Vec<String> =
-                agent.keys.iter().map(|k| format!("sha256:{}", hex::encode(k))).collect();
-            digests.push(fresh.digest.clone());
-            let yaml = format!("    keys: {}\n", serde_json::to_string(&digests).unwrap_or_default());
-            print(&mut screen, &name, &fresh, &then, &yaml, json.json)
+            Holder::Agent.rotate(&setup, &name, &find(authority, &name)?.keys, json.json)
         }
     }
-}
-
-fn file(setup: &Setup) -> String {
-    setup.loaded.config.gateway.policies.join("authority.yaml").display().to_string()
-}
-
-fn valid_name(name: &str) -> Result<(), CliError> {
-    agent_name(name).map(drop).map_err(|expected| {
-        let shown: String = name.chars().take(80).collect();
-        CliError::Told(format!("`{shown}` is no name for an agent: {expected}"))
-    })
 }
 
 fn find<'a>(authority: &'a Authority, name: &str) -> Result<&'a Agent, CliError> {
@@ -83,31 +50,10 @@ fn find<'a>(authority: &'a Authority, name: &str) -> Result<&'a Agent, CliError>
     })
 }
 
-fn print(
-    screen: &mut Screen,
-    name: &str,
-    fresh: &FreshKey,
-    then: &str,
-    yaml: &str,
-    json: bool,
-) -> Result<(), CliError> {
-    if json {
-        let key: &str = &fresh.key;
-        return screen
-            .json(&json!({"agent": name, "key": key, "digest": fresh.digest, "yaml": yaml, "next": then}));
-    }
-    screen.field("key", &fresh.key)?;
-    screen.field("", "(shown this once: hand it to the agent, keep it nowhere else)")?;
-    screen.field("digest", &fresh.digest)?;
-    screen.line("")?;
-    screen.line(then)?;
-    screen.line("")?;
-    screen.raw(yaml)
-}
-
 fn list(screen: &mut Screen, authority: &Authority, json: bool) -> Result<(), CliError> {
     if json {
-        return screen.json(&authority.agents.values().map(view::agent).collect::<Vec<Value>>());
+        let agents = authority.agents.values().map(view::agent).collect();
+        return screen.json(&view::listing("agents", agents));
     }
     let rows: Vec<Vec<String>> = authority
         .agents
@@ -173,22 +119,4 @@ fn show(screen: &mut Screen, authority: &Authority, agent: &Agent, json: bool) -
         screen.field("capability", &format!("{}: {}", capability.id, parts.join("; ")))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_need_no_quoting() {
-        let check = |name: &str, ok: bool| assert_eq!(valid_name(name).is_ok(), ok, "{name}");
-        check("planner-01", true);
-        check("a.b_c", true);
-        check("", false);
-        check("1st", false);
-        check("-x", false);
-        check("a b", false);
-        check("a:\n  b", false);
-        check(&"a".repeat(65), false);
-    }
 }

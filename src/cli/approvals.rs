@@ -3,7 +3,7 @@
 use super::{
     args::{ApprovalsCommand, DecideArgs},
     failure::CliError,
-    screen::{Screen, or_dash, time},
+    screen::{self, Screen, or_dash, time},
     setup::Setup,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     redaction::display_text,
     store::{ApprovalFilter, ApprovalRecord, Store},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The newest approvals that are watched.
@@ -46,11 +46,19 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
                 approvals.expire_all_due().await?;
             }
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let filter = ApprovalFilter { status, limit, ..ApprovalFilter::default() };
-            let found = approvals.list(filter).await?;
+            let filter =
+                ApprovalFilter { status, limit: limit.saturating_add(1), ..ApprovalFilter::default() };
+            let mut found = approvals.list(filter).await?;
+            let truncated = found.len() > limit;
+            found.truncate(limit);
             if json.json {
                 let forms: Vec<Value> = found.iter().map(|r| view::approval(r, policies)).collect();
-                return screen.json(&forms);
+                return screen.json(&json!({"approvals": forms, "truncated": truncated}));
+            }
+            if truncated {
+                screen::note(&format!(
+                    "the newest {limit} are shown, and there are more: `--limit` shows more"
+                ));
             }
             let rows: Vec<Vec<String>> = found.iter().map(row).collect();
             let header = ["id", "status", "agent", "tool", "policy", "approvers", "asked", "expires"];

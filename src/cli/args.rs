@@ -1,6 +1,9 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
-use crate::model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId};
+use crate::{
+    model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId},
+    policy::Role,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use std::{path::PathBuf, time::Duration};
@@ -112,6 +115,16 @@ Examples:
   tollgate agents add reporter-01       prints a fresh key once, and what to paste into authority.yaml"
     )]
     Agents(AgentsCommand),
+    /// The people of policies/authority.yaml, and new keys for them
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate people list
+  tollgate people add erin --group security-team --role approver
+  tollgate people rotate alice          prints a fresh key once, and what to paste into authority.yaml"
+    )]
+    People(PeopleCommand),
     /// The MCP servers of servers.toml, as they answer now
     #[command(subcommand)]
     Servers(ServersCommand),
@@ -252,8 +265,11 @@ pub(crate) enum AuditCommand {
         #[command(flatten)]
         filter: EventFilter,
         /// At most so many, the newest
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
+        /// Only events with a lower seq: the next page of a listing that stopped at its limit
+        #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+        before: Option<i64>,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -387,6 +403,46 @@ sessions at their next message.")]
     },
 }
 
+/// `people …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeopleCommand {
+    /// List the people, their roles and groups, and the agents that they operate
+    List(JsonFlag),
+    /// Show one person
+    Show {
+        /// Their name
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Make a key for somebody new, and print what to paste into authority.yaml
+    #[command(long_about = "\
+Makes a fresh key and prints it once, with the entry for policies/authority.yaml, which holds only the key's \
+SHA-256. No file is changed: you paste the entry, and a running gateway takes it over at once.")]
+    Add {
+        /// The new person's name
+        name: String,
+        /// A group that `approvers` of rules name; may be given several times
+        #[arg(long, value_name = "GROUP", value_parser = agent_name)]
+        group: Vec<String>,
+        /// What they may do: approver, admin or auditor; may be given several times
+        #[arg(long, value_name = "ROLE", value_parser = role)]
+        role: Vec<Role>,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+    /// Make another key for somebody, and print what to paste into authority.yaml
+    #[command(long_about = "\
+Makes a fresh key and prints it once, with the line for policies/authority.yaml. No file is changed: add the new \
+digest beside the old one, hand over the new key, then remove the old digest, which ends the old key.")]
+    Rotate {
+        /// Their name
+        name: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
+}
+
 /// `init`
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
@@ -476,6 +532,12 @@ fn decision(text: &str) -> Result<EventDecision, String> {
 
 fn event_type(text: &str) -> Result<EventType, String> {
     EventType::parse(text).ok_or_else(|| format!("expected one of {}", words(EventType::ALL)))
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let words: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
+    let known = Role::ALL.into_iter().find(|role| role.as_str() == text);
+    known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
 }
 
 fn trace(text: &str) -> Result<TraceId, String> {

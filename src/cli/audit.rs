@@ -4,7 +4,7 @@ use super::{
     args::{AuditCommand, EventFilter, ExportFormat, Moment, VerifyArgs},
     failure::CliError,
     follow::{Follower, head},
-    screen::{Screen, or_dash, time},
+    screen::{self, Screen, or_dash, time},
     wiring,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     store::{EventQuery, Store},
 };
 use jiff::Timestamp;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Runs one of them.
@@ -59,14 +60,10 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
     let mut screen = Screen::new();
     match command {
-        AuditCommand::Query { filter, limit, json } => {
+        AuditCommand::Query { filter, limit, before, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let events = newest(&store, &query(filter, now), limit).await?;
-            if json.json {
-                return screen.json(&events);
-            }
-            let rows: Vec<Vec<String>> = events.iter().map(row).collect();
-            screen.table(&HEADER, &rows, "no event fits")
+            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(filter, now) };
+            list(&store, &mut screen, query, limit, json.json).await
         }
         AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
         AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
@@ -133,6 +130,69 @@ async fn newest(store: &Arc<dyn Store>, query: &EventQuery, limit: usize) -> Res
     events.reverse();
     Ok(events)
 }
+
+/// Lists the newest so many in chain order, holding a page of them at a time.
+async fn list(
+    store: &Arc<dyn Store>,
+    screen: &mut Screen,
+    query: EventQuery,
+    limit: usize,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut first = None;
+    let (mut shown, mut truncated) = (0, false);
+    let mut rows = Vec::new();
+    let mut backwards = EventQuery { newest_first: true, ..query.clone() };
+    while !truncated && shown < limit {
+        backwards.limit = PAGE.min(limit - shown) + 1;
+        let mut page = store.events(backwards.clone()).await?;
+        let more = page.len() == backwards.limit;
+        page.truncate(backwards.limit - 1);
+        shown += page.len();
+        first = page.last().map(|event| event.seq).or(first);
+        backwards.until_seq = first.map(|seq| seq - 1);
+        if !json {
+            rows.extend(page.iter().map(row));
+        }
+        if !more {
+            break;
+        }
+        truncated = shown == limit;
+    }
+    let next = first.filter(|_| truncated);
+    if json {
+        screen.raw("{\"events\": [")?;
+        if let Some(first) = first {
+            let mut forwards =
+                EventQuery { newest_first: false, limit: PAGE, after_seq: Some(first - 1), ..query };
+            let mut separator = "\n";
+            loop {
+                let page = store.events(forwards.clone()).await?;
+                for event in page.iter().take(shown) {
+                    screen.raw(separator)?;
+                    screen.json_part(event)?;
+                    separator = ",\n";
+                }
+                shown = shown.saturating_sub(page.len());
+                forwards.after_seq = page.last().map(|event| event.seq);
+                if shown == 0 || page.is_empty() {
+                    break;
+                }
+            }
+        }
+        return screen.raw(&format!("],\n\"truncated\": {truncated}, \"next\": {}}}\n", json!(next)));
+    }
+    if let Some(next) = next {
+        screen::note(&format!(
+            "the newest {shown} are shown, and there are more: `--limit` shows more, `--before {next}` the ones before"
+        ));
+    }
+    rows.reverse();
+    screen.table(&HEADER, &rows, "no event fits")
+}
+
+/// Events in one read.
+const PAGE: usize = 1_000;
 
 const HEADER: [&str; 9] = ["seq", "time", "event", "agent", "tool", "decision", "policy", "outcome", "trace"];
 

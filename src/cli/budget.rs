@@ -18,7 +18,7 @@ pub(super) async fn budget(setup: Setup, command: BudgetCommand) -> Result<(), C
     let budgets = view::budgets(&setup.loaded.policies, &usage?);
     let mut screen = Screen::new();
     if flag.json {
-        return screen.json(&budgets);
+        return screen.json(&view::listing("budgets", budgets));
     }
     let rows: Vec<Vec<String>> = budgets.iter().flat_map(rows).collect();
     let header = ["budget", "per", "counter", "window", "calls", "tokens", "usd", "above"];

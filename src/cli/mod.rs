@@ -15,6 +15,7 @@ mod follow;
 mod init;
 mod keys;
 mod log;
+mod people;
 mod reload;
 mod screen;
 mod serve;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             block(audit::audit(store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
+        Command::People(command) => people::people(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),

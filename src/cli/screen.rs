@@ -45,6 +45,12 @@ impl Screen {
         self.raw(&format!("{}\n", visible_json(&text)))
     }
 
+    /// One JSON value without a line feed: a part of a document that is written piece by piece.
+    pub(super) fn json_part(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(value).map_err(io::Error::other)?;
+        self.raw(&visible_json(&text))
+    }
+
     /// One JSON document in one line.
     pub(super) fn json_line(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value).map_err(io::Error::other)?;
@@ -72,6 +78,11 @@ impl Screen {
         }
         Ok(self.0.flush()?)
     }
+}
+
+/// Says something about the output on standard error, so that standard output stays what it is.
+pub(super) fn note(text: &str) {
+    writeln!(io::stderr(), "tollgate: {}", plain(text)).ok();
 }
 
 /// Whether a character is invisible or changes how others are shown.

@@ -142,6 +142,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Approver, Self::Admin, Self::Auditor];
+
     /// Its word in authority.yaml and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -8,7 +8,9 @@ use crate::{
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::{ApprovalStatus, Glob, PersonId},
-    policy::{Agent, Approver, Capability, ChannelKind, Mode, Policy, PolicyBody, PolicySet},
+    policy::{
+        Agent, Approver, Authority, Capability, ChannelKind, Mode, Person, Policy, PolicyBody, PolicySet,
+    },
     store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
     upstream::{Era, Health, UpstreamState},
 };
@@ -172,6 +174,23 @@ pub fn agent(agent: &Agent) -> Value {
         "capabilities": agent.capabilities,
         "keys": agent.keys.len(),
     })
+}
+
+/// A person as the authority map has them, with the agents that they operate.
+pub fn person(authority: &Authority, person: &Person) -> Value {
+    json!({
+        "id": person.id,
+        "roles": person.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+        "groups": person.groups,
+        "operates": operated(authority, person),
+        "keys": person.keys.len(),
+    })
+}
+
+/// The agents at whose client a person is.
+pub fn operated<'a>(authority: &'a Authority, person: &Person) -> Vec<&'a str> {
+    let theirs = authority.agents.values().filter(|agent| agent.operator.as_ref() == Some(&person.id));
+    theirs.map(|agent| agent.id.as_str()).collect()
 }
 
 /// A capability as the authority map publishes it.
