@@ -71,6 +71,13 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     assert_eq!(report["calls"][0]["approvals"][0]["decisions"][0]["person"], "alice");
     let shown = tollgate(folder.path(), &["audit", "show", trace]);
     assert!(shown.out.contains("who initiated?") && shown.out.contains("alice"), "{}", shown.out);
+    // The ids of the approval and of the call lead to the same page.
+    let call = report["calls"][0]["call_id"].as_str().unwrap();
+    for other in [id, call] {
+        let by_id = tollgate(folder.path(), &["audit", "show", other]);
+        assert_eq!(by_id.out, shown.out, "{}", by_id.err);
+        assert!(by_id.err.contains(trace), "{}", by_id.err);
+    }
     // R46: the call that used the approval stands in the trace that asked for it.
     assert_eq!(report["calls"].as_array().map(Vec::len), Some(2), "{report}");
     assert_eq!(report["calls"][1]["executed"]["outcome"], "succeeded", "{report}");
@@ -95,6 +102,10 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     std::fs::write(&export, &exported.out).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let verify = ["audit", "verify", "--file", export.to_str().unwrap()];
+    let empty = elsewhere.path().join("empty.jsonl");
+    std::fs::write(&empty, "\n").unwrap();
+    let nothing = tollgate(elsewhere.path(), &["audit", "verify", "--file", empty.to_str().unwrap()]);
+    assert!(nothing.code == 1 && nothing.err.contains("no record at all"), "{} {}", nothing.out, nothing.err);
     let whole = tollgate(elsewhere.path(), &verify);
     assert!(whole.code == 0 && whole.out.contains("3 records"), "{} {}", whole.out, whole.err);
     std::fs::write(&export, exported.out.replacen("demo-agent", "other-agent", 1)).unwrap();

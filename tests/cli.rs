@@ -443,3 +443,15 @@ fn init_names_what_is_wrong_and_writes_nothing() {
     let dry = init(dir.path(), &["--dry-run", "--from", "/dev/null"]);
     assert_eq!(dry.status.code(), Some(1));
 }
+
+/// `--log-format json` is JSON from the first line to the last.
+#[test]
+fn a_json_log_is_json_throughout() {
+    let folder = shipped();
+    let serving = binary::Serving::start(folder.path(), &["--log-format", "json"]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let mcp = format!("http://{}/mcp", serving.mcp);
+    let (code, _, log) = serving.end();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(code == 0 && lines.iter().any(|line| line["mcp"] == mcp.as_str()), "{log}");
+}

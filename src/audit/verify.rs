@@ -2,7 +2,7 @@
 //!
 //! What it can tell: that each record is what was hashed (any changed, added or removed member changes the
 //! hash), and that records with neighbouring `seq` follow each other. Of a whole export also that none is
-//! missing between the first and the last, and that it begins at 1. What it cannot tell: that records were cut
+//! missing between the first and the last, that it begins at 1, and that there is one. What it cannot tell: that records were cut
 //! off at the END of the export, which only the store, or a hash noted elsewhere, can say; and the indexed
 //! copies, which an export does not have. White space and the order of `seq`, `prev_hash` and `hash` among the members do not
 //! matter; the order of all other members does, since the body is hashed as it was written.
@@ -82,6 +82,9 @@ pub fn verify_export(reader: impl BufRead, coverage: Coverage) -> io::Result<Exp
                 break;
             }
         }
+    }
+    if report.records == 0 && report.bad.is_none() && coverage == Coverage::Whole {
+        report.bad = Some(BadRecord { seq: 1, problem: "there is no record at all".to_owned() });
     }
     Ok(report)
 }

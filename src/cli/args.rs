@@ -278,8 +278,8 @@ pub(crate) enum AuditCommand {
 Answers, from Tollgate's own records and call by call: who initiated it; what was decided and why; whether an \
 approval was required and who gave it; what executed, where, with what limits; and where the immutable evidence is.")]
     Show {
-        /// The trace id: 32 hex digits, or the UUID form
-        #[arg(value_parser = trace)]
+        /// The trace id: 32 hex digits, or the UUID form. The id of an approval or of a call shows the trace it is of
+        #[arg(value_name = "TRACE_ID", value_parser = trace)]
         trace: TraceId,
         #[command(flatten)]
         json: JsonFlag,
@@ -541,7 +541,13 @@ fn role(text: &str) -> Result<Role, String> {
 }
 
 fn trace(text: &str) -> Result<TraceId, String> {
-    TraceId::parse(text).ok_or_else(|| "expected 32 hex digits, or a UUID".to_owned())
+    let zeros = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    TraceId::parse(text).ok_or_else(|| match zeros {
+        true => {
+            "all zeros is what a client sends that has no trace; expected 32 hex digits, or a UUID".to_owned()
+        }
+        false => "expected 32 hex digits, or a UUID".to_owned(),
+    })
 }
 
 fn moment(text: &str) -> Result<Moment, String> {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::{Clock as _, System},
     front::admin::{named_approvals, trace_report},
-    model::{Event, TraceId},
+    model::{ApprovalId, CallId, Event, TraceId},
     store::{EventQuery, Store},
 };
 use jiff::Timestamp;
@@ -225,17 +225,49 @@ async fn show(
     trace: TraceId,
     json: bool,
 ) -> Result<(), CliError> {
-    let query = EventQuery { trace_id: Some(trace), ..EventQuery::default() };
-    let events = store.events(query).await?;
+    let of = |trace| EventQuery { trace_id: Some(trace), ..EventQuery::default() };
+    let mut events = store.events(of(trace)).await?;
+    if events.is_empty()
+        && let Some(meant) = trace_of(store, trace).await?
+    {
+        screen::note(&format!("`{}` is of trace {meant}", uuid(trace)));
+        events = store.events(of(meant)).await?;
+    }
     if events.is_empty() {
-        let hint = "`tollgate audit query` lists the newest".to_owned();
+        let hint =
+            "nor of an approval or a call with this id; `tollgate audit query` lists the newest".to_owned();
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
     }
+    let trace = events.first().and_then(|event| event.draft.trace_id).unwrap_or(trace);
     let approvals = named_approvals(&**store, &events).await?;
     if json {
         return screen.json(&trace_report(trace, &events, &approvals));
     }
     screen.line(&wiring::trace_text(&events, &approvals))
+}
+
+/// The trace of the approval or the call whose id this is: all three look alike.
+async fn trace_of(store: &Arc<dyn Store>, id: TraceId) -> Result<Option<TraceId>, CliError> {
+    let id = uuid(id);
+    for query in [
+        EventQuery { approval_id: Some(ApprovalId::from(id.as_str())), ..EventQuery::default() },
+        EventQuery { call_id: Some(CallId::from(id.as_str())), ..EventQuery::default() },
+    ] {
+        let found = store.events(EventQuery { limit: 1, ..query }).await?;
+        if let Some(trace) = found.first().and_then(|event| event.draft.trace_id) {
+            return Ok(Some(trace));
+        }
+    }
+    Ok(None)
+}
+
+/// An id in the form that approvals and calls have.
+fn uuid(id: TraceId) -> String {
+    let mut text = id.to_string();
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
 }
 
 /// Page by page up to the head of the moment it began, so that a busy gateway cannot make it endless.

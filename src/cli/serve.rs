@@ -1,7 +1,7 @@
 //! `tollgate serve` and `tollgate stdio`: starts everything in order, and ends it in the reverse order.
 
 use super::{
-    args::{RunArgs, ServeArgs, StdioArgs},
+    args::{LogFormat, RunArgs, ServeArgs, StdioArgs},
     failure::CliError,
     follow::{self, Follower},
     log, reload,
@@ -97,7 +97,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     // A port that is taken is told before anything is started.
     let mcp = bind(loaded.config.gateway.listen, "[gateway] listen").await?;
     let admin = bind(loaded.config.admin.listen, "[admin] listen").await?;
-    let line = announcement(&loaded, address(&mcp), address(&admin));
+    let announcement = Announcement::new(&loaded, address(&mcp), address(&admin));
     let mut signals = Signals::listen()?;
     let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
@@ -107,7 +107,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
         wiring::serve_mcp(mcp, Arc::clone(gateway), Arc::clone(&system), Arc::clone(&lanes), mcp_end.clone());
     let mut mcp = tokio::spawn(serving);
     let mut admin = tokio::spawn(wiring::serve_admin(admin, Arc::clone(gateway), system, admin_end.clone()));
-    tell(&line);
+    announcement.say(args.run.log_format);
     let ended = tokio::select! {
         () = signals.ending() => Ok(()),
         ended = &mut mcp => flat(ended),
@@ -181,7 +181,7 @@ fn flat(ended: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(
 async fn finish(rest: impl Future<Output = ()>, mut signals: Signals) {
     tokio::select! {
         () = rest => {}
-        () = signals.ending() => tell("tollgate: a second signal: ended at once, calls in flight are left"),
+        () = signals.ending() => tracing::warn!("a second signal: ended at once, calls in flight are left"),
     }
 }
 
@@ -198,18 +198,37 @@ fn address(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
 }
 
-fn announcement(loaded: &Loaded, mcp: String, admin: String) -> String {
-    let scheme = if loaded.config.gateway.tls.is_some() { "https" } else { "http" };
-    let short: String = loaded.policies.snapshot.chars().take(12).collect();
-    format!(
-        "tollgate: MCP at {scheme}://{mcp}/mcp, admin at {scheme}://{admin}, environment `{}`, policies {short}",
-        loaded.policies.environment
-    )
+/// What is served where, said once it is.
+struct Announcement {
+    mcp: String,
+    admin: String,
+    environment: Arc<str>,
+    snapshot: String,
 }
 
-/// One line for a person; a closed standard error is no reason to stop.
-fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").ok();
+impl Announcement {
+    fn new(loaded: &Loaded, mcp: String, admin: String) -> Self {
+        let scheme = if loaded.config.gateway.tls.is_some() { "https" } else { "http" };
+        Self {
+            mcp: format!("{scheme}://{mcp}/mcp"),
+            admin: format!("{scheme}://{admin}"),
+            environment: Arc::clone(&loaded.policies.environment),
+            snapshot: loaded.policies.snapshot.to_string(),
+        }
+    }
+
+    /// One line, for people or for machines; a closed standard error is no reason to stop.
+    fn say(&self, format: LogFormat) {
+        let Self { mcp, admin, environment, snapshot } = self;
+        let short: String = snapshot.chars().take(12).collect();
+        let line = format!("MCP at {mcp}, admin at {admin}, environment `{environment}`, policies {short}");
+        match format {
+            LogFormat::Text => {
+                writeln!(std::io::stderr(), "tollgate: {line}").ok();
+            }
+            LogFormat::Json => tracing::info!(mcp, admin, environment = &**environment, snapshot, "{line}"),
+        }
+    }
 }
 
 struct Signals {

@@ -114,10 +114,11 @@ impl Serving {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
+        let (mut said, mut line) = (String::new(), String::new());
         while !line.contains("MCP at http") {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened: {:?}", child.wait());
+            said.push_str(&line);
         }
         let between =
             |from: &str, to: &str| line.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
@@ -125,9 +126,8 @@ impl Serving {
         let mcp = between(&format!("MCP at {scheme}://"), "/mcp");
         let admin = between(&format!("admin at {scheme}://"), ",");
         let log = std::thread::spawn(move || {
-            let mut rest = String::new();
-            log.read_to_string(&mut rest).ok();
-            rest
+            log.read_to_string(&mut said).ok();
+            said
         });
         Self { child, log, mcp, admin }
     }
