@@ -69,6 +69,29 @@ fn exceptions_are_still_needed() {
     );
 }
 
+/// Each limit in docs/limits.md names a test, and the test is there.
+#[test]
+fn the_limits_have_their_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "tests"] {
+        files(&root.join(folder), &mut paths);
+    }
+    let code: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let page = std::fs::read_to_string(root.join("docs/limits.md")).unwrap();
+    let rows: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| ") && !line.contains("| test |")).collect();
+    assert!(rows.len() > 20, "the tables were not found");
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "input, bound, beyond it, test: {row}");
+        for test in cells[3].split(", ") {
+            let name = test.trim_matches('`');
+            assert!(!name.is_empty() && code.contains(&format!("fn {name}(")), "no test `{name}`: {row}");
+        }
+    }
+}
+
 /// Checks one invented file; `expect` is the start of each message, in order.
 fn check(file: &str, text: &str, expect: &[&str]) {
     let text = format!("//! Says why.\n{text}");
