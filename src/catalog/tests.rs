@@ -10,7 +10,11 @@ use std::time::Duration;
 fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
     UpstreamConfig {
         name: name.into(),
-        transport: UpstreamTransport::Stdio { command: vec!["true".into()], env: BTreeMap::new() },
+        transport: UpstreamTransport::Stdio {
+            command: vec!["true".into()],
+            env: BTreeMap::new(),
+            cwd: "/".into(),
+        },
         prefix: prefix.into(),
         isolation: Isolation::Shared,
         timeout: Duration::from_secs(1),

@@ -13,12 +13,12 @@ pub(super) struct Env<'e> {
     unset: Unset<'e>,
 }
 
-/// What a variable that is not set means.
+/// What a variable that is not set, or a file that is not there, means.
 #[derive(Clone, Copy)]
 enum Unset<'e> {
     /// The file cannot be used.
     Error,
-    /// The upstream of this name, whose table has it, is disabled; what is not set is kept here.
+    /// The upstream of this name, whose table has it, is disabled; the reasons are kept here.
     Disables(&'e str, &'e RefCell<Vec<String>>),
     /// Nothing: what names it is disabled in any case.
     Nothing,
@@ -31,8 +31,8 @@ impl<'e> Env<'e> {
     }
 
     /// The same for the table of one upstream: it alone is disabled by a variable that is not set.
-    pub(super) fn disabling(self, upstream: &'e str, unset: &'e RefCell<Vec<String>>) -> Self {
-        Self { unset: Unset::Disables(upstream, unset), ..self }
+    pub(super) fn disabling(self, upstream: &'e str, reasons: &'e RefCell<Vec<String>>) -> Self {
+        Self { unset: Unset::Disables(upstream, reasons), ..self }
     }
 
     /// The same for the table of an upstream that is disabled already.
@@ -42,6 +42,22 @@ impl<'e> Env<'e> {
 
     fn read(self, name: &str) -> Option<String> {
         (self.variables)(name)
+    }
+
+    /// Reports that something outside of the file is not there.
+    pub(super) fn unavailable(self, node: &Node, what: String, expected: &str, report: &mut Report<'_>) {
+        self.missing(node.start, what, expected, report);
+    }
+
+    fn missing(self, at: usize, what: String, expected: &str, report: &mut Report<'_>) {
+        match self.unset {
+            Unset::Error => report.error(at, what, expected),
+            Unset::Disables(upstream, reasons) => {
+                report.lint(at, format!("{what}: upstream `{}` is disabled", short(upstream)), expected);
+                reasons.borrow_mut().push(what);
+            }
+            Unset::Nothing => {}
+        }
     }
 }
 
@@ -90,15 +106,7 @@ pub(super) fn expand(node: &Node, text: &str, env: Env<'_>, report: &mut Report<
                 let at = report.inside(node, offset);
                 let unset = format!("`${{{name}}}` is not set in the environment");
                 let expected = format!("the variable {name}, or a default: ${{{name}:-…}}");
-                match env.unset {
-                    Unset::Error => report.error(at, unset, expected),
-                    Unset::Disables(upstream, all) => {
-                        let message = format!("{unset}: upstream `{}` is disabled", short(upstream));
-                        report.lint(at, message, expected);
-                        all.borrow_mut().push(name.to_owned());
-                    }
-                    Unset::Nothing => {}
-                }
+                env.missing(at, unset, &expected, report);
                 good = false;
             }
         }

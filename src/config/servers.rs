@@ -50,6 +50,7 @@ const STORE_KEYS: &[&str] = &["url", "durability"];
 static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
 
 /// What reading needs beside the tree.
+#[derive(Clone, Copy)]
 pub(super) struct Input<'i> {
     pub(super) path: &'i Path,
     pub(super) env: Env<'i>,
@@ -79,7 +80,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
-    let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), input.env, report);
+    let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), input, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
         listeners(&gateway_map, &admin_map, gateway, admin, report);
     }

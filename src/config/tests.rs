@@ -191,7 +191,7 @@ fn every_key_is_read() {
     assert_eq!(webhook.link.as_deref(), Some("https://inbox.example/"));
 
     let files = &config.upstreams["files"];
-    let UpstreamTransport::Stdio { command, env } = &files.transport else { panic!("stdio") };
+    let UpstreamTransport::Stdio { command, env, .. } = &files.transport else { panic!("stdio") };
     assert_eq!(command, &["npx", "-y", "server", "/srv/docs"]);
     let value = |name: &str| env[name].expose_secret().to_owned();
     assert_eq!((value("TOKEN"), value("PORT")), ("pre files-s3cret ${LITERAL}".into(), "80".into()));
@@ -595,7 +595,7 @@ fn problems_are_shown_with_line_and_caret() {
     let shown = render(&problems, &|file| std::fs::read_to_string(file).ok());
     assert!(
         shown.contains(" | agents: { a: { keys: [·")
-            && shown.contains("2 | command = [\"·\", \"·······\", \"${NOPE}\"] # ·······\n"),
+            && shown.contains("2 | command = [\"x\", \"·······\", \"${NOPE}\"] # ·······\n"),
         "{shown}"
     );
     assert!(!shown.contains("hunter"), "{shown}");
@@ -719,6 +719,31 @@ fn an_upstream_is_disabled_alone() {
         let told = loaded.lints.0.iter().any(|lint| lint.message.contains("upstream `crm` is disabled"));
         assert_eq!(told, reason.contains("not set"), "{table}: {}", loaded.lints);
     }
+    // A file of variables, and where a child works.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vars.env");
+    std::fs::write(&file, "# for the child\nexport A='one two'\nB=\"x\"\nC=3 # three\n").unwrap();
+    let table = format!(
+        "command = [\"x\"]\nenv = {{ B = \"own\" }}\nenv_file = \"{}\"\ncwd = \"sub\"",
+        file.display()
+    );
+    let loaded = load(&format!("[upstreams.crm]\n{table}")).unwrap();
+    let UpstreamTransport::Stdio { env, cwd, .. } = &loaded.config.upstreams["crm"].transport else {
+        panic!("stdio")
+    };
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+    assert_eq!(env, [("A", "one two"), ("B", "own"), ("C", "3")]);
+    assert!(cwd.is_absolute() && cwd.ends_with("sub"), "{cwd:?}");
+    for (text, fault) in
+        [("s3cret line\n", "a line that is not NAME=value"), ("TOLLGATE_KEY=s3cret\n", "`TOLLGATE_KEY`")]
+    {
+        std::fs::write(&file, text).unwrap();
+        let problems = load(&format!("[upstreams.crm]\n{table}")).unwrap_err().to_string();
+        assert!(problems.contains(fault) && !problems.contains("s3cret"), "{problems}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let loaded = load(&format!("[upstreams.crm]\n{table}")).unwrap();
+    assert!(loaded.config.disabled["crm"].reason.contains("vars.env` cannot be read"));
     // What is wrong in a disabled table is wrong all the same.
     for table in [
         "enabled = false\ntimeout = \"soon\"",

@@ -241,6 +241,8 @@ pub enum UpstreamTransport {
         command: Vec<String>,
         /// Beyond the short list (PATH, HOME, USER, LANG, LC_*, TMPDIR).
         env: BTreeMap<String, SecretString>,
+        /// The folder that it works in.
+        cwd: PathBuf,
     },
     /// Streamable HTTP.
     Http {
@@ -305,11 +307,12 @@ pub enum ClientAuth {
 impl fmt::Debug for UpstreamTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stdio { command, env } => f
+            Self::Stdio { command, env, cwd } => f
                 .debug_struct("Stdio")
                 .field("program", &command.first())
                 .field("arguments", &command.len().saturating_sub(1))
                 .field("env", &env.keys())
+                .field("cwd", cwd)
                 .finish(),
             Self::Http { url, headers, wire, oauth } => f
                 .debug_struct("Http")

@@ -5,6 +5,7 @@ use super::{
     UpstreamTransport,
     expand::{Env, expand},
     oauth,
+    servers::{Input, expanded, resolve},
 };
 use crate::{
     model::{MicroUsd, UpstreamName},
@@ -13,7 +14,7 @@ use crate::{
             Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
             texts, word,
         },
-        source::{Entry, Kind, Node, Report},
+        source::{Entry, Kind, MAX_FILE_BYTES, Node, Report},
     },
 };
 use secrecy::SecretString;
@@ -28,6 +29,8 @@ const KEYS: &[&str] = &[
     "enabled",
     "command",
     "env",
+    "env_file",
+    "cwd",
     "url",
     "headers",
     "transport",
@@ -84,11 +87,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 type Upstreams = (BTreeMap<UpstreamName, UpstreamConfig>, BTreeMap<UpstreamName, DisabledUpstream>);
 
 /// Reads every upstream.
-pub(super) fn read(written: &[Entry], env: Env<'_>, report: &mut Report<'_>) -> Upstreams {
+pub(super) fn read(written: &[Entry], input: &Input<'_>, report: &mut Report<'_>) -> Upstreams {
     let (mut upstreams, mut disabled) = Upstreams::default();
     let mut prefixes: BTreeMap<String, String> = BTreeMap::new();
     for entry in written {
-        let upstream = match upstream(entry, env, report) {
+        let upstream = match upstream(entry, input, report) {
             Some(Read::Enabled(upstream)) => upstream,
             Some(Read::Disabled(upstream)) => {
                 disabled.insert(upstream.name.clone(), upstream);
@@ -120,12 +123,13 @@ enum Read {
     Disabled(DisabledUpstream),
 }
 
-fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<Read> {
+fn upstream(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option<Read> {
     let named = tool_word(&entry.key, entry.at, "name of an upstream", report);
     let map = fields(&entry.value, &entry.key, KEYS, report)?;
     let enabled = map.read("enabled", report, boolean).unwrap_or(true);
-    let unset = RefCell::default();
-    let env = if enabled { env.disabling(&entry.key, &unset) } else { env.disabled() };
+    let reasons = RefCell::default();
+    let env = if enabled { input.env.disabling(&entry.key, &reasons) } else { input.env.disabled() };
+    let input = &Input { env, ..*input };
     let prefix = match map.get("prefix") {
         None => entry.key.clone(),
         Some(node) => match node.as_text() {
@@ -140,7 +144,7 @@ fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<Read
             }
         },
     };
-    let transport = transport(&map, entry, env, report);
+    let transport = transport(&map, entry, input, report);
     let retry = map.get("retry").and_then(|node| retry(node, report));
     let breaker = map.get("breaker").and_then(|node| breaker(node, report));
     let mut tools = BTreeMap::new();
@@ -164,9 +168,9 @@ fn upstream(entry: &Entry, env: Env<'_>, report: &mut Report<'_>) -> Option<Read
     let trust_annotations = map.read("trust_annotations", report, boolean).unwrap_or(false);
     let trust_cost = map.read("trust_cost", report, boolean).unwrap_or(false);
     named?;
-    let reason = match unset.into_inner().first() {
+    let reason = match reasons.into_inner().into_iter().next() {
         _ if !enabled => "`enabled = false` in servers.toml".to_owned(),
-        Some(variable) => format!("`${{{variable}}}` is not set in the environment"),
+        Some(reason) => reason,
         None => {
             return Some(Read::Enabled(Box::new(UpstreamConfig {
                 name,
@@ -233,9 +237,10 @@ fn tool_word(text: &str, at: usize, what: &str, report: &mut Report<'_>) -> Opti
 fn transport(
     map: &Fields<'_>,
     entry: &Entry,
-    env: Env<'_>,
+    input: &Input<'_>,
     report: &mut Report<'_>,
 ) -> Option<UpstreamTransport> {
+    let env = input.env;
     let name = short(&entry.key);
     let only = |key: &str, beside: &str, report: &mut Report<'_>| {
         if let Some(extra) = map.entry(key) {
@@ -270,11 +275,20 @@ fn transport(
                 only(key, "url", report);
             }
             let command = command(node, env, report);
+            let from_file = env_file(map, input, report);
             let vars = secrets(map, "env", env, env_name, report);
-            Some(UpstreamTransport::Stdio { command: command?, env: vars? })
+            let cwd = expanded(map, "cwd", input, report);
+            Some(UpstreamTransport::Stdio {
+                command: command?,
+                // What the table says itself counts.
+                env: from_file?.into_iter().chain(vars?).collect(),
+                cwd: resolve(input.path, cwd?.as_deref().unwrap_or("")),
+            })
         }
         (None, Some(node)) => {
-            only("env", "command", report);
+            for key in ["env", "env_file", "cwd"] {
+                only(key, "command", report);
+            }
             let url = url(node, env, report);
             let headers = secrets(map, "headers", env, header, report);
             let wire = map.read("transport", report, word(WIRES)).unwrap_or(HttpWire::Auto);
@@ -458,6 +472,44 @@ fn secrets(
         }
     }
     good.then_some(read)
+}
+
+/// The variables of `env_file`, as `NAME=value` lines. A file that is not there disables this upstream; what is wrong in
+/// one is an error that shows no value.
+fn env_file(
+    map: &Fields<'_>,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<BTreeMap<String, SecretString>> {
+    let Some(node) = map.get("env_file") else { return Some(BTreeMap::new()) };
+    let path = resolve(input.path, &expanded(map, "env_file", input, report)??);
+    let shown = path.display();
+    let Ok(file) = std::fs::File::open(&path) else {
+        input.env.unavailable(
+            node,
+            format!("`{shown}` cannot be read"),
+            "a file of NAME=value lines",
+            report,
+        );
+        return None;
+    };
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
+    let mut read = BTreeMap::new();
+    for line in dotenvy::Iter::new(std::io::Read::take(file, limit)) {
+        let name = match line {
+            Ok((name, value)) if env_name(&name).is_ok() && !value.contains('\0') => {
+                read.insert(name, SecretString::from(value));
+                continue;
+            }
+            Ok((name, _)) => format!("`{}` in `{shown}` cannot be a variable of a child", short(&name)),
+            Err(_) => {
+                format!("`{shown}` has a line that is not NAME=value (not shown: it may hold a secret)")
+            }
+        };
+        report.error(node.start, name, "NAME=value on each line; `#` begins a comment");
+        return None;
+    }
+    Some(read)
 }
 
 fn retry(node: &Node, report: &mut Report<'_>) -> Option<RetryConfig> {

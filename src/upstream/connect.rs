@@ -189,11 +189,11 @@ fn signals(wiring: &Wiring<'_>) -> Signals {
 }
 
 async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection, Hello), Refusal> {
-    let UpstreamTransport::Stdio { command, env } = &wiring.config.transport else {
+    let UpstreamTransport::Stdio { command, env, cwd } = &wiring.config.transport else {
         return Err("no command".to_owned().into());
     };
     let max = wiring.config.max_result_bytes;
-    let stdio = Stdio::spawn(&wiring.config.name, command, env, max, signals(wiring), wiring.deps)?;
+    let stdio = Stdio::spawn(&wiring.config.name, command, (env, cwd), max, signals(wiring), wiring.deps)?;
     // What it said last often says why it went.
     let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
     shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {

@@ -139,9 +139,9 @@ fn same(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
     };
     let transport = match (&a.transport, &b.transport) {
         (
-            UpstreamTransport::Stdio { command: ca, env: ea },
-            UpstreamTransport::Stdio { command: cb, env: eb },
-        ) => ca == cb && secrets(ea, eb),
+            UpstreamTransport::Stdio { command: ca, env: ea, cwd: da },
+            UpstreamTransport::Stdio { command: cb, env: eb, cwd: db },
+        ) => ca == cb && da == db && secrets(ea, eb),
         (
             UpstreamTransport::Http { url: ua, headers: ha, wire: wa, oauth: oa },
             UpstreamTransport::Http { url: ub, headers: hb, wire: wb, oauth: ob },

@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    path::Path,
     process::Stdio as Pipe,
     sync::{
         Arc,
@@ -88,7 +89,7 @@ impl Stdio {
     pub(super) fn spawn(
         name: &UpstreamName,
         command: &[String],
-        env: &BTreeMap<String, SecretString>,
+        (env, cwd): (&BTreeMap<String, SecretString>, &Path),
         max_result: u64,
         signals: Signals,
         deps: &UpstreamDeps,
@@ -103,13 +104,19 @@ impl Stdio {
             .args(arguments)
             .env_clear()
             .envs(environment(env))
+            .current_dir(cwd)
             .stdin(Pipe::piped())
             .stdout(Pipe::piped())
             .stderr(Pipe::piped())
             // Ctrl-C on the gateway's terminal is for the gateway, which ends its children in order.
             .process_group(0)
             .spawn()
-            .map_err(|error| format!("the process cannot be started: {error}"))?;
+            .map_err(|error| match cwd.is_dir() {
+                true => format!("the process cannot be started: {error}"),
+                false => {
+                    format!("the process cannot be started: its folder `{}` is not there", cwd.display())
+                }
+            })?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

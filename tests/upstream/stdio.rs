@@ -254,6 +254,7 @@ async fn last_words_are_for_those_who_run_it() {
     config.transport = UpstreamTransport::Stdio {
         command: ["sh", "-c", "echo the reason is secret-word >&2"].map(str::to_owned).to_vec(),
         env: Default::default(),
+        cwd: "/".into(),
     };
     let set = UpstreamSet::start([config], deps().0);
     let upstream = set.get(&name("s")).unwrap();
@@ -332,6 +333,7 @@ async fn a_slow_start_delays_no_other() {
     slow.transport = UpstreamTransport::Stdio {
         command: ["sh", "-c", "read never; read comes; cat >/dev/null"].map(str::to_owned).to_vec(),
         env: Default::default(),
+        cwd: "/".into(),
     };
     let set = UpstreamSet::start([slow, stdio("quick", "plain")], deps().0);
     let quick = set.get(&name("quick")).unwrap();

@@ -71,7 +71,7 @@ pub(crate) fn stdio(name: &str, role: &str) -> UpstreamConfig {
     let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
     let command = [own.as_str(), "child_entry", "--exact", "--nocapture"].map(str::to_owned).to_vec();
     let env = [(ROLE.to_owned(), role.to_owned().into())].into();
-    config(name, UpstreamTransport::Stdio { command, env })
+    config(name, UpstreamTransport::Stdio { command, env, cwd: std::env::temp_dir() })
 }
 
 pub(crate) fn http(name: &str, url: url::Url) -> UpstreamConfig {

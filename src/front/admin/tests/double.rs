@@ -82,7 +82,11 @@ pub(super) fn in_force() -> InForce {
     };
     let crm = UpstreamConfig {
         name: "crm".into(),
-        transport: UpstreamTransport::Stdio { command: vec!["crm".to_owned()], env: Default::default() },
+        transport: UpstreamTransport::Stdio {
+            command: vec!["crm".to_owned()],
+            env: Default::default(),
+            cwd: "/".into(),
+        },
         prefix: "crm".to_owned(),
         isolation: Isolation::Shared,
         timeout: std::time::Duration::from_secs(30),
