@@ -431,12 +431,25 @@ fn init_imports_the_servers_of_mcp_clients() {
     assert!(authority.contains("my-ide:") && !authority.contains(told["agent"]["key"].as_str().unwrap()));
 }
 
-/// A file that cannot be read is named with its place, and nothing is written.
+/// A file that cannot be read costs itself only, and is named with its place; one that was asked for stops everything.
 #[test]
-fn init_names_what_is_wrong_and_writes_nothing() {
+fn init_names_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("mcp.json"), "{\n \"mcpServers\": {\n  \"a\": nonsense\n}}").unwrap();
-    let done = init(dir.path(), &[]);
+    std::fs::create_dir(dir.path().join(".cursor")).unwrap();
+    std::fs::write(dir.path().join(".cursor/mcp.json"), "").unwrap();
+    std::fs::write(
+        dir.path().join(".mcp.json"),
+        "\u{feff}{\"mcpServers\": {\"good\": {\"command\": \"x\"}}}",
+    )
+    .unwrap();
+    let dry = init(dir.path(), &["--dry-run"]);
+    assert!(dry.status.success(), "{dry:?}");
+    let said = String::from_utf8_lossy(&dry.stdout);
+    for part in ["[upstreams.good]", "mcp.json:3:", "the file is empty"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let done = init(dir.path(), &["--from", "mcp.json"]);
     assert_eq!(done.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&done.stderr).contains("mcp.json:3:"), "{done:?}");
     assert!(!dir.path().join("servers.toml").exists() && !dir.path().join("policies").exists());

@@ -98,6 +98,16 @@ pub(super) fn expand(node: &Node, text: &str, env: Env<'_>, report: &mut Report<
             good = false;
             continue;
         }
+        if name.starts_with("TOLLGATE_") && !matches!(env.unset, Unset::Error) {
+            let at = report.inside(node, offset);
+            report.error(
+                at,
+                format!("`${{{name}}}` is Tollgate's own, and no upstream gets it"),
+                "another variable: TOLLGATE_KEY is a person's key",
+            );
+            good = false;
+            continue;
+        }
         match (env.read(name), default) {
             (Some(value), Some(default)) if value.is_empty() => out.push_str(default),
             (Some(value), _) => out.push_str(&value),

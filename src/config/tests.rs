@@ -752,5 +752,13 @@ fn an_upstream_is_disabled_alone() {
     ] {
         assert!(load(&format!("[upstreams.crm]\n{table}")).is_err(), "{table}");
     }
+    for table in [
+        "command = [\"x\", \"${TOLLGATE_KEY}\"]",
+        "command = [\"x\"]\nenv = { FOO = \"${TOLLGATE_KEY:-x}\" }",
+        "url = \"https://x/\"\nheaders = { A = \"${TOLLGATE_LOG}\" }\nenabled = false",
+    ] {
+        let problems = load(&format!("[upstreams.crm]\n{table}")).unwrap_err().to_string();
+        assert!(problems.contains("is Tollgate's own, and no upstream gets it"), "{table}: {problems}");
+    }
     assert!(load("[gateway]\npublic_url = \"https://${HOST}/\"").is_err());
 }

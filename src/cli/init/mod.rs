@@ -6,9 +6,10 @@ mod write;
 
 use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
 use crate::{clock::System, config};
-use read::{Found, Server};
+use read::{Folders, Found, Input, Read, Server};
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -31,10 +32,10 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
             }
         }
     }
-    let (upstreams, skipped) = gather(args)?;
+    let Gathered { upstreams, skipped, inputs } = gather(args)?;
     let system = System::default();
     let (agent_key, person_key) = (keys::fresh(&system), keys::fresh(&system));
-    let (servers, variables) = write::servers("staging", &upstreams);
+    let (servers, variables) = write::servers("staging", &upstreams, &inputs);
     let bundle = write::policies(&upstreams, (&args.agent, &agent_key.digest), (PERSON, &person_key.digest));
     if !args.dry_run {
         put(servers_toml, &policies, &servers, &bundle, args.force)?;
@@ -92,40 +93,64 @@ fn left_out(screen: &mut Screen, skipped: &Skipped) -> Result<(), CliError> {
 
 type Skipped = Vec<(String, String, String)>;
 
-/// What is imported, and what is not and why. Without anything the demo stands in.
-fn gather(args: &InitArgs) -> Result<(Vec<Upstream>, Skipped), CliError> {
+/// What is imported, and what is not and why.
+#[derive(Default)]
+struct Gathered {
+    upstreams: Vec<Upstream>,
+    skipped: Skipped,
+    inputs: BTreeMap<String, Input>,
+}
+
+/// Reads the clients' files. One that cannot be used costs itself only, unless it was asked for by name. Without any
+/// server the demo stands in.
+fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
     let here = std::env::current_dir()
         .map_err(|source| CliError::Io { what: "cannot tell the working folder".to_owned(), source })?;
     let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
+    let folders = Folders { here: &here, home: home.as_deref() };
     let files =
         if args.from.is_empty() { read::usual_places(&here, home.as_deref()) } else { args.from.clone() };
-    let mut upstreams: Vec<Upstream> = Vec::new();
-    let mut skipped = Vec::new();
+    let mut gathered = Gathered::default();
     for file in files {
-        for Found { name, file, server } in read::file(&file, &here).map_err(CliError::Told)? {
+        let Read { found, inputs } = match read::file(&file, folders) {
+            Ok(read) => read,
+            Err(why) if args.from.is_empty() => {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                gathered.skipped.push((one_line(&name), file.display().to_string(), why));
+                continue;
+            }
+            Err(why) => return Err(CliError::Told(why)),
+        };
+        gathered.inputs.extend(inputs);
+        for Found { name, file, server, enabled } in found {
             match server {
                 // The same server in several clients.
-                Ok(server) if upstreams.iter().any(|known| known.server == server) => {}
+                Ok(server) if gathered.upstreams.iter().any(|known| known.server == server) => {}
                 Ok(server) => {
-                    let taken: Vec<String> = upstreams.iter().map(|known| known.name.clone()).collect();
+                    let taken: Vec<String> =
+                        gathered.upstreams.iter().map(|known| known.name.clone()).collect();
                     let from = format!("`{}` of {}", one_line(&name), file.display());
-                    upstreams.push(Upstream { name: write::name(&name, &taken), from, server });
+                    let name = write::name(&name, &taken);
+                    gathered.upstreams.push(Upstream { name, from, server, enabled });
                 }
-                Err(why) => skipped.push((one_line(&name), file.display().to_string(), why)),
+                Err(why) => gathered.skipped.push((one_line(&name), file.display().to_string(), why)),
             }
         }
     }
-    if upstreams.is_empty() {
-        upstreams.push(Upstream {
+    if gathered.upstreams.is_empty() {
+        gathered.upstreams.push(Upstream {
             name: "demo".to_owned(),
             from: "no server was found: a small one that is built in, to try".to_owned(),
             server: Server::Command {
                 command: vec!["tollgate".to_owned(), "demo-upstream".to_owned()],
                 env: Default::default(),
+                cwd: None,
+                env_file: None,
             },
+            enabled: true,
         });
     }
-    Ok((upstreams, skipped))
+    Ok(gathered)
 }
 
 fn one_line(name: &str) -> String {

@@ -20,6 +20,23 @@ pub(super) struct Found {
     pub(super) file: PathBuf,
     /// What it is, or why it is left out.
     pub(super) server: Result<Server, String>,
+    /// Its client starts it.
+    pub(super) enabled: bool,
+}
+
+/// What one file brings.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) found: Vec<Found>,
+    /// What its client asks a person for (`inputs` of VS Code), by id: the default, and what can be picked.
+    pub(super) inputs: BTreeMap<String, Input>,
+}
+
+/// One thing that a client asks a person for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Input {
+    pub(super) default: Option<String>,
+    pub(super) options: Vec<String>,
 }
 
 /// How it is reached.
@@ -31,6 +48,10 @@ pub(super) enum Server {
         command: Vec<String>,
         /// Its environment.
         env: BTreeMap<String, String>,
+        /// The folder that it works in.
+        cwd: Option<String>,
+        /// A file of further variables.
+        env_file: Option<String>,
     },
     /// Streamable HTTP.
     Url {
@@ -61,42 +82,108 @@ pub(super) fn usual_places(here: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     places
 }
 
+/// The folders that references in a client's file stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Folders<'f> {
+    /// The working folder.
+    pub(super) here: &'f Path,
+    pub(super) home: Option<&'f Path>,
+}
+
 /// Reads one file; the error says where it is wrong and what was expected.
-pub(super) fn file(path: &Path, here: &Path) -> Result<Vec<Found>, String> {
-    let told = |problem: String| format!("{}: {problem}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| told(error.to_string()))?.len();
+pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
+    let told = |problem: &str| format!("{}: {problem}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| told(&error.to_string()))?.len();
     if size > MOST_BYTES {
-        return Err(told(format!("larger than {MOST_BYTES} bytes: no configuration of a client")));
+        return Err(told(&format!("larger than {MOST_BYTES} bytes: no configuration of a client")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
-    let value = json::parse(plain(&text).as_bytes()).map_err(|error| {
+    let text = std::fs::read_to_string(path).map_err(|error| told(&error.to_string()))?;
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim().is_empty() {
+        return Err(told("the file is empty"));
+    }
+    let value = json::parse(plain(text).as_bytes()).map_err(|error| {
         format!("{}:{}:{}: {}", path.display(), error.line(), error.column(), words(&error))
     })?;
     let Value::Object(root) = value else {
-        return Err(told("expected an object with `mcpServers` or `servers`".to_owned()));
+        return Err(told("expected an object with `mcpServers` or `servers`"));
     };
-    let mut found = Vec::new();
-    let mut seen = false;
-    let here = here.to_string_lossy();
+    let own = project_of(path, folders);
+    // Claude Code keeps what it knows of each project in one file.
+    let here = folders.here.to_string_lossy();
     let project = root.get("projects").and_then(|projects| projects.get(&*here));
-    let places = [root.get("mcpServers"), root.get("servers"), project.and_then(|p| p.get("mcpServers"))];
-    for servers in places.into_iter().flatten() {
+    let off = project.and_then(|project| project.get("disabledMcpServers")).and_then(Value::as_array);
+    let off = |name: &str| off.is_some_and(|off| off.iter().any(|other| other == name));
+    let places = [
+        (root.get("mcpServers"), own),
+        (root.get("servers"), own),
+        (project.and_then(|project| project.get("mcpServers")), folders.here),
+    ];
+    let mut read = Read { found: Vec::new(), inputs: inputs(root.get("inputs")) };
+    let mut seen = root.contains_key("projects");
+    for (servers, workspace) in places {
+        let Some(servers) = servers else { continue };
         seen = true;
         let Value::Object(servers) = servers else {
-            return Err(told("`mcpServers` (or `servers`) must be an object of servers by name".to_owned()));
+            return Err(told("`mcpServers` (or `servers`) must be an object of servers by name"));
         };
-        let folder = path.parent().unwrap_or(Path::new("."));
-        found.extend(servers.iter().map(|(name, entry)| Found {
+        let stands_for = |text: &str| standing(text, workspace, folders.home);
+        read.found.extend(servers.iter().map(|(name, entry)| Found {
             name: name.clone(),
             file: path.to_owned(),
-            server: server(entry, folder),
+            server: server(entry, &stands_for),
+            enabled: entry.get("disabled") != Some(&Value::Bool(true)) && !off(name),
         }));
     }
-    // Claude Code's own file has much else in it.
-    if !seen && root.get("projects").is_none() {
-        return Err(told("expected `mcpServers` (Claude, Cursor) or `servers` (VS Code)".to_owned()));
+    match seen {
+        true => Ok(read),
+        false => {
+            Err(told("it has no servers: expected `mcpServers` (Claude, Cursor) or `servers` (VS Code)"))
+        }
     }
-    Ok(found)
+}
+
+/// The project that a file belongs to: not the folder that its client keeps it in. A file at home is of whichever project
+/// is worked on.
+fn project_of<'p>(path: &'p Path, folders: Folders<'p>) -> &'p Path {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let at_home = folders.home.is_some_and(|home| path.starts_with(home) && !path.starts_with(folders.here));
+    let kept = folder.file_name().is_some_and(|name| [".vscode", ".cursor"].iter().any(|own| name == *own));
+    match folder.parent() {
+        _ if at_home => folders.here,
+        Some(project) if kept => project,
+        Some(_) | None => folder,
+    }
+}
+
+/// The text with the folders that its client would put there.
+fn standing(text: &str, workspace: &Path, home: Option<&Path>) -> String {
+    let mut text = text.to_owned();
+    let name = workspace.file_name().unwrap_or_default();
+    let mut put = |reference: &str, path: &Path| text = text.replace(reference, &path.to_string_lossy());
+    for reference in ["${workspaceFolder}", "${workspaceRoot}", "${cwd}"] {
+        put(reference, workspace);
+    }
+    put("${workspaceFolderBasename}", Path::new(name));
+    put("${pathSeparator}", Path::new("/"));
+    put("${/}", Path::new("/"));
+    if let Some(home) = home {
+        put("${userHome}", home);
+    }
+    text
+}
+
+fn inputs(written: Option<&Value>) -> BTreeMap<String, Input> {
+    let written = written.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |value: &Value| value.as_str().or_else(|| value.get("value")?.as_str()).map(str::to_owned);
+    let read = |input: &Value| {
+        let options = input.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let default =
+            input.get("default").and_then(text).filter(|_| input.get("password") != Some(&Value::Bool(true)));
+        let id = input.get("id")?.as_str()?.to_owned();
+        Some((id, Input { default, options: options.iter().filter_map(text).collect() }))
+    };
+    written.iter().filter_map(read).collect()
 }
 
 fn words(error: &serde_json::Error) -> String {
@@ -166,11 +253,8 @@ fn plain(text: &str) -> String {
     out
 }
 
-fn server(entry: &Value, folder: &Path) -> Result<Server, String> {
+fn server(entry: &Value, standing: &dyn Fn(&str) -> String) -> Result<Server, String> {
     let Value::Object(entry) = entry else { return Err("its entry is not an object".to_owned()) };
-    if entry.get("disabled") == Some(&Value::Bool(true)) {
-        return Err("it is disabled there".to_owned());
-    }
     let kind = entry.get("type").or_else(|| entry.get("transport")).and_then(Value::as_str);
     let sse = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("sse"));
     let url = ["url", "serverUrl", "httpUrl"].iter().find_map(|name| entry.get(*name));
@@ -181,11 +265,13 @@ fn server(entry: &Value, folder: &Path) -> Result<Server, String> {
             if Path::new(program).file_stem().is_some_and(|name| name == "tollgate") {
                 return Err("it is Tollgate itself".to_owned());
             }
-            let folder = folder.to_string_lossy();
-            let here = |text: String| text.replace("${workspaceFolder}", &folder);
+            let text = |name: &str| entry.get(name).and_then(Value::as_str).map(standing);
+            let env = pairs(entry, "env")?;
             Ok(Server::Command {
-                command: command.into_iter().map(here).collect(),
-                env: pairs(entry, "env")?.into_iter().map(|(name, value)| (name, here(value))).collect(),
+                command: command.iter().map(|word| standing(word)).collect(),
+                env: env.into_iter().map(|(name, value)| (name, standing(&value))).collect(),
+                cwd: text("cwd"),
+                env_file: text("envFile"),
             })
         }
         (None, Some(Value::String(url)))
@@ -218,7 +304,12 @@ fn texts(entry: &Map<String, Value>, name: &str) -> Result<Vec<String>, String> 
     match entry.get(name) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(items)) => {
-            items.iter().map(|i| i.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+            let text = |item: &Value| match item {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+            };
+            items.iter().map(|item| text(item).ok_or_else(wrong)).collect()
         }
         Some(_) => Err(wrong()),
     }
@@ -236,6 +327,7 @@ fn pairs(entry: &Map<String, Value>, name: &str) -> Result<BTreeMap<String, Stri
         None | Some(Value::Null) => Ok(BTreeMap::new()),
         Some(Value::Object(members)) => members
             .iter()
+            .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| text(value).map(|value| (key.clone(), value)).ok_or_else(wrong))
             .collect(),
         Some(_) => Err(wrong()),
@@ -246,15 +338,25 @@ fn pairs(entry: &Map<String, Value>, name: &str) -> Result<BTreeMap<String, Stri
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Found>, String> {
+    fn read_at(name: &str, text: &str) -> Result<Read, String> {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("mcp.json");
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
-        file(&path, Path::new("/home/me/project"))
+        file(&path, Folders { here: Path::new("/home/me/project"), home: Some(Path::new("/home/me")) })
+    }
+
+    fn read(text: &str) -> Result<Vec<Found>, String> {
+        read_at("mcp.json", text).map(|read| read.found)
     }
 
     fn command(words: &[&str]) -> Server {
-        Server::Command { command: words.iter().map(|w| (*w).to_owned()).collect(), env: BTreeMap::new() }
+        Server::Command {
+            command: words.iter().map(|w| (*w).to_owned()).collect(),
+            env: BTreeMap::new(),
+            cwd: None,
+            env_file: None,
+        }
     }
 
     #[test]
@@ -266,7 +368,7 @@ mod tests {
         };
         check(
             r#"{"mcpServers": {"a": {"command": "npx", "args": ["-y", "x"]}, "off": {"command": "y", "disabled": true}}}"#,
-            &[("a", Some(command(&["npx", "-y", "x"]))), ("off", None)],
+            &[("a", Some(command(&["npx", "-y", "x"]))), ("off", Some(command(&["y"])))],
         );
         check(
             "{ // VS Code\n \"servers\": {\n  \"web\": { \"type\": \"http\", \"url\": \"https://a.example/mcp\", /* , } */ },\n }, }",
@@ -302,6 +404,36 @@ mod tests {
         );
     }
 
+    /// What a client would put into a text, and what it would not start.
+    #[test]
+    fn folders_inputs_and_switches_are_those_of_the_client() {
+        let text = r#"{"inputs": [
+            {"id": "region", "type": "pickString", "options": ["eu", {"label": "US", "value": "us"}], "default": "eu"},
+            {"id": "key", "type": "promptString", "password": true, "default": "s3cret"}],
+          "servers": {"a": {"command": "${workspaceFolder}/run", "args": ["${userHome}/x", 7], "cwd": "${workspaceFolder}/sub",
+            "envFile": "${workspaceFolder}/.env", "env": {"A": null, "B": "${input:region}"}}}}"#;
+        let read = read_at("app/.vscode/mcp.json", text).unwrap();
+        let Ok(Server::Command { command, env, cwd, env_file }) = &read.found[0].server else {
+            panic!("{read:?}")
+        };
+        assert!(command[0].ends_with("/app/run") && command[1..] == ["/home/me/x", "7"], "{command:?}");
+        assert!(
+            cwd.as_ref().unwrap().ends_with("/app/sub") && env_file.as_ref().unwrap().ends_with("/app/.env")
+        );
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["B"]);
+        assert_eq!(
+            read.inputs["region"],
+            Input { default: Some("eu".into()), options: vec!["eu".into(), "us".into()] }
+        );
+        assert_eq!(read.inputs["key"], Input::default());
+        let off = r#"{"mcpServers": {"one": {"command": "x"}, "two": {"command": "y", "disabled": true}}, "projects":
+          {"/home/me/project": {"disabledMcpServers": ["one"], "mcpServers": {"three": {"command": "${workspaceFolder}/z"}}}}}"#;
+        let read = read_at(".claude.json", &format!("\u{feff}{off}")).unwrap();
+        let enabled: Vec<_> = read.found.iter().map(|found| (found.name.as_str(), found.enabled)).collect();
+        assert_eq!(enabled, [("one", false), ("two", false), ("three", true)]);
+        assert_eq!(read.found[2].server, Ok(super::tests::command(&["/home/me/project/z"])));
+    }
+
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
         let check = |text: &str, expect: &str| {
@@ -311,8 +443,8 @@ mod tests {
         check("{\n  \"mcpServers\": {\n    \"a\" 1\n}}", ":3:");
         check("{\"mcpServers\": {}, \"mcpServers\": {}}", "duplicate key");
         check("[]", "expected an object");
-        check("{\"mcp\": {}}", "expected `mcpServers`");
+        check("{\"mcp\": {}}", "it has no servers");
         check("{\"mcpServers\": []}", "must be an object");
-        check("", ":1:0:");
+        check(" \n", "the file is empty");
     }
 }

@@ -1,8 +1,8 @@
 //! The first servers.toml and policies/: what was imported, and a bundle that asks a person about whatever is not known to
 //! only read.
 
-use super::read::Server;
-use crate::redaction::{DataRules, Place};
+use super::read::{Input, Server};
+use crate::redaction::{DataRules, Place, display_text};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
@@ -12,6 +12,7 @@ pub(super) struct Upstream {
     pub(super) name: String,
     pub(super) from: String,
     pub(super) server: Server,
+    pub(super) enabled: bool,
 }
 
 /// A text for servers.toml, and the variables that stand in it for what must not.
@@ -21,9 +22,25 @@ pub(super) struct Variables {
     pub(super) needed: BTreeMap<String, String>,
     /// Those that stand for a value, by its SHA-256: another value gets another name.
     values: BTreeMap<String, [u8; 32]>,
+    /// What clients ask a person for.
+    inputs: BTreeMap<String, Input>,
 }
 
 impl Variables {
+    /// The variable for what a client asks a person for.
+    fn input(&mut self, id: &str, upstream: &str) -> String {
+        let name = variable(&[id]);
+        let Input { default, options } = self.inputs.get(id).cloned().unwrap_or_default();
+        let mut what = format!("asked for by its client, for `{upstream}`");
+        if !options.is_empty() {
+            what.push_str(&format!(": one of {}", options.join(", ")));
+        }
+        match default.filter(|default| !default.contains(['$', '}'])) {
+            Some(default) => format!("${{{name}:-{default}}}"),
+            None => self.need(name, what),
+        }
+    }
+
     fn need(&mut self, name: String, what: String) -> String {
         let reference = format!("${{{name}}}");
         self.needed.entry(name).or_insert(what);
@@ -73,12 +90,13 @@ fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
         };
         let named = name.strip_prefix("env:").unwrap_or(name);
         match (name.strip_prefix("input:"), default) {
-            (Some(input), _) => {
-                let name = variable(&[input]);
-                out.push_str(&variables.need(name, format!("asked for by its client, for `{upstream}`")));
-            }
-            (None, Some(default)) if is_name(named) => {
+            (Some(input), _) => out.push_str(&variables.input(input, upstream)),
+            (None, Some(default)) if is_name(named) && !named.starts_with("TOLLGATE_") => {
                 let _written = write!(out, "${{{named}:-{default}}}");
+            }
+            // A child never gets what is Tollgate's own, by whatever name.
+            (None, _) if named.starts_with("TOLLGATE_") => {
+                let _written = write!(out, "$${{{reference}}}");
             }
             (None, None) if is_name(named) => {
                 out.push_str(&variables.need(named.to_owned(), format!("used by `{upstream}`")));
@@ -151,8 +169,15 @@ fn clean_url(url: &str, upstream: &str, rules: &DataRules, variables: &mut Varia
     text
 }
 
+/// A text of TOML, always on one line: what a client's file says must not become a line of its own.
 fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    // JSON's escapes are TOML's too; TOML has one more control character.
+    Value::String(text.to_owned()).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// A text inside a comment.
+fn comment(text: &str) -> String {
+    display_text(text, 200)
 }
 
 fn key(name: &str) -> String {
@@ -161,9 +186,13 @@ fn key(name: &str) -> String {
 }
 
 /// `[upstreams.NAME]` of all of them, and what must be set for them.
-pub(super) fn servers(environment: &str, upstreams: &[Upstream]) -> (String, Variables) {
+pub(super) fn servers(
+    environment: &str,
+    upstreams: &[Upstream],
+    inputs: &BTreeMap<String, Input>,
+) -> (String, Variables) {
     let rules = DataRules::built_in();
-    let mut variables = Variables::default();
+    let mut variables = Variables { inputs: inputs.clone(), ..Variables::default() };
     let mut out = format!(
         "# The gateway and the MCP servers behind it. `tollgate check` reads it all; a running gateway takes changes over.
 
@@ -184,9 +213,12 @@ url = \"sqlite:.tollgate/tollgate.db\"
     );
     for upstream in upstreams {
         let name = &upstream.name;
-        let _written = write!(out, "\n# {}\n[upstreams.{}]\n", upstream.from, key(name));
+        let _written = write!(out, "\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
+        if !upstream.enabled {
+            out.push_str("enabled = false                  # as in its client\n");
+        }
         match &upstream.server {
-            Server::Command { command, env } => {
+            Server::Command { command, env, cwd, env_file } => {
                 let mut words = Vec::new();
                 for (place, word) in command.iter().enumerate() {
                     let secret = place > 0 && is_secret(&rules, "argument", word);
@@ -201,6 +233,12 @@ url = \"sqlite:.tollgate/tollgate.db\"
                     }));
                 }
                 let _written = writeln!(out, "command = [{}]", words.join(", "));
+                for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
+                    if let Some(path) = path {
+                        let path = quoted(&references(path, name, &mut variables));
+                        let _written = writeln!(out, "{key} = {path}");
+                    }
+                }
                 table(&mut out, "env", env, name, &rules, &mut variables);
             }
             Server::Url { url, headers, sse } => {
@@ -235,7 +273,7 @@ fn table(
         let passes =
             name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with("TOLLGATE_");
         if what == "env" && !passes {
-            let _written = writeln!(out, "# left out of `env`: a child never gets {}", quoted(name));
+            let _written = writeln!(out, "# left out of `env`: a child never gets {}", comment(name));
             continue;
         }
         let text = if is_secret(rules, name, value) {
@@ -271,8 +309,9 @@ pub(super) fn policies(
         let _written =
             write!(capabilities, "  {name}.all:\n    tools: [\"{name}__*\"]\n    prompts: [\"{name}__*\"]\n");
     }
+    let _written = write!(capabilities, "  resources.all:\n    resources: [\"*\"]\n");
     let all: Vec<String> = upstreams.iter().map(|upstream| format!("{}.all", upstream.name)).collect();
-    let all = all.join(", ");
+    let all = format!("{}, resources.all", all.join(", "));
     let bundle = "\
 version: \"1\"
 owner: platform-team             # who answers for this bundle
@@ -318,8 +357,8 @@ on:
   - resource: \"*\"
   - prompt: \"*\"
 rules:
-  - id: reads
-    condition: \"tool.read_only\"  # trusted annotations, or `read_only = true` in the tool's table of servers.toml
+  - id: reads                    # resources and prompts are read; a tool where it is trusted to only read, or its table
+    condition: \"tool.read_only || call.kind != 'tool'\"      # in servers.toml has `read_only = true`
     decision: ALLOW
   - id: ask
     decision: REQUIRE_APPROVAL
@@ -375,6 +414,14 @@ mod tests {
         check("${TOKEN:-x}", "${TOKEN:-x}", &[]);
         check("Bearer ${input:api-key}", "Bearer ${API_KEY}", &["API_KEY"]);
         check("${a b} ${", "$${a b} $${", &[]);
+        let pick = |default: Option<&str>| Input {
+            default: default.map(str::to_owned),
+            options: vec!["eu".to_owned(), "us".to_owned()],
+        };
+        let inputs = [("region".to_owned(), pick(Some("eu"))), ("zone".to_owned(), pick(None))].into();
+        let mut variables = Variables { inputs, ..Variables::default() };
+        assert_eq!(references("${input:region}-${input:zone}", "u", &mut variables), "${REGION:-eu}-${ZONE}");
+        assert!(variables.needed["ZONE"].ends_with(": one of eu, us"), "{variables:?}");
     }
 
     #[test]
@@ -402,7 +449,10 @@ mod tests {
                         ("LOG".to_owned(), "in\"fo".to_owned()),
                     ]
                     .into(),
+                    cwd: Some("/srv/a b".to_owned()),
+                    env_file: None,
                 },
+                enabled: false,
             },
             Upstream {
                 name: "web".to_owned(),
@@ -412,15 +462,47 @@ mod tests {
                     url: "https://a.example/mcp".to_owned(),
                     headers: [("Authorization".to_owned(), format!("Bearer {token}"))].into(),
                 },
+                enabled: true,
             },
         ];
-        let (text, variables) = servers("staging", &upstreams);
+        let (text, variables) = servers("staging", &upstreams, &BTreeMap::new());
         assert!(!text.contains(&token) && !text.contains("short"), "{text}");
         assert!(text.contains("\"Bearer ${WEB_AUTHORIZATION}\""), "{text}");
         let needed: Vec<&str> = variables.needed.keys().map(String::as_str).collect();
         assert_eq!(needed, ["API_KEY", "GIT_ARG_2", "WEB_AUTHORIZATION"]);
         let read: toml::Table = text.parse().unwrap();
-        assert_eq!(read["upstreams"]["git"]["env"]["LOG"].as_str(), Some("in\"fo"));
+        let git = &read["upstreams"]["git"];
+        assert_eq!(git["env"]["LOG"].as_str(), Some("in\"fo"));
+        assert_eq!((git["cwd"].as_str(), git["enabled"].as_bool()), (Some("/srv/a b"), Some(false)));
+        assert!(read["upstreams"]["web"].get("enabled").is_none());
+    }
+
+    /// Nothing that a client's file says becomes a line of servers.toml: it may come with somebody else's repository.
+    #[test]
+    fn no_text_becomes_a_line() {
+        let evil = "x\n[auth]\nanonymous_agent = \"agent\"\r\n\"\"\"\u{7f}\u{1b}'\\";
+        let both = |server: Server| Upstream {
+            name: name(evil, &[]),
+            from: format!("`{evil}` of /tmp/{evil}/.mcp.json"),
+            server,
+            enabled: true,
+        };
+        let pairs: BTreeMap<String, String> =
+            [(evil.to_owned(), evil.to_owned()), ("A".to_owned(), evil.to_owned())].into();
+        let child = Server::Command {
+            command: vec![evil.to_owned(), evil.to_owned()],
+            env: pairs.clone(),
+            cwd: Some(evil.to_owned()),
+            env_file: Some(evil.to_owned()),
+        };
+        let web = Server::Url { url: format!("https://a.example/{evil}"), headers: pairs, sse: true };
+        for server in [child, web] {
+            let (text, _) = servers(evil, &[both(server)], &BTreeMap::new());
+            let read: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!(read.keys().collect::<Vec<_>>(), ["admin", "gateway", "store", "upstreams"], "{text}");
+            assert_eq!(read["upstreams"].as_table().unwrap().len(), 1, "{text}");
+            assert_eq!(read["gateway"]["environment"].as_str(), Some(evil));
+        }
     }
 
     /// Wherever in a URL it stands, and whatever else is called so.
@@ -447,10 +529,13 @@ mod tests {
             server: Server::Command {
                 command: vec!["x".to_owned()],
                 env: [("TOKEN".to_owned(), value.to_owned())].into(),
+                cwd: None,
+                env_file: None,
             },
+            enabled: true,
         };
         // Two servers, two secrets of one name; a third has the first's.
-        let (text, _) = servers("staging", &[env(&one), env(&two), env(&one)]);
+        let (text, _) = servers("staging", &[env(&one), env(&two), env(&one)], &BTreeMap::new());
         assert_eq!(text.matches("\"${TOKEN}\"").count(), 2, "{text}");
         assert_eq!(text.matches("\"${TOKEN_2}\"").count(), 1, "{text}");
     }
