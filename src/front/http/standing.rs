@@ -47,6 +47,8 @@ pub(super) struct Standing {
     bodies: Mutex<Option<(usize, Arc<Semaphore>)>>,
     /// Whether a stateless client was seen before.
     pub(super) greeted: AtomicBool,
+    /// Bytes of answers that it has not yet read.
+    pub(super) untaken: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     streams: Arc<AtomicUsize>,
     sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
@@ -174,6 +176,7 @@ impl Standings {
             key: Arc::from(principal.key()),
             bodies: Mutex::default(),
             greeted: AtomicBool::new(false),
+            untaken: Arc::default(),
             requests: Arc::default(),
             streams: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
