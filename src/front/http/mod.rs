@@ -417,7 +417,7 @@ impl Front {
         let ended = busy.session.take_stream();
         let news = async_stream::stream! {
             let told = *busy.session.told.lock();
-            let mut watcher = Watcher::new(core, principal, Some(told));
+            let mut watcher = Watcher::new(core, principal, None, Some(told));
             loop {
                 let news = tokio::select! {
                     biased;

@@ -5,7 +5,7 @@ use super::Limits;
 use crate::{
     clock::{Clock, IdSource},
     front::conversation::Conversation,
-    gateway::ListGenerations,
+    gateway::Listed,
     identity::Principal,
     model::{AgentId, PersonId},
 };
@@ -106,7 +106,7 @@ pub(super) struct Session {
     /// What the protocol remembers.
     pub(super) conversation: Arc<Conversation>,
     /// What its client was told of the lists.
-    pub(super) told: Mutex<ListGenerations>,
+    pub(super) told: Mutex<Listed>,
     /// Ends with the session.
     pub(super) closed: CancellationToken,
     stream: Mutex<CancellationToken>,
@@ -196,7 +196,7 @@ impl Standings {
         limits: &Limits,
         standing: &Standing,
         conversation: Arc<Conversation>,
-        told: ListGenerations,
+        told: Listed,
     ) {
         self.sweep(limits.session_idle);
         let id = Arc::clone(&conversation.id);
