@@ -37,6 +37,14 @@ impl Server {
 
     /// With a clock that a test can move.
     pub(crate) async fn at(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self::on(limits, clock, false).await
+    }
+
+    pub(crate) async fn over_tls() -> Self {
+        Self::on(Limits::default(), Arc::new(System::default()), true).await
+    }
+
+    async fn on(limits: Limits, clock: Arc<dyn Clock>, tls: bool) -> Self {
         provider();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,7 +61,8 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let endpoint = Endpoint::new(script.clone(), options);
-        let served = tokio::spawn(serve(listener, None, endpoint, shutdown.clone()));
+        let tls = tls.then(|| Arc::new(crate::tls::server()));
+        let served = tokio::spawn(serve(listener, tls, endpoint, shutdown.clone()));
         Self { address, url: format!("http://{address}/mcp"), script, shutdown, served }
     }
 
