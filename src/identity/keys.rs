@@ -12,7 +12,7 @@ use http::{Request, header};
 use http_body_util::Full;
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
-    jwk::{Jwk, KeyOperations, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -109,7 +109,22 @@ fn usable(value: &Value) -> Option<Key> {
     if key.family() == AlgorithmFamily::Hmac {
         return None;
     }
-    let algorithm = value.get("alg").and_then(Value::as_str).map(str::to_owned);
+    // A curve is for one algorithm (RFC 7518, section 3.4), whatever the point would do for.
+    let own = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(of) => match of.curve {
+            EllipticCurve::P256 => Some("ES256"),
+            EllipticCurve::P384 => Some("ES384"),
+            _ => return None,
+        },
+        AlgorithmParameters::OctetKeyPair(of) if of.curve == EllipticCurve::Ed25519 => Some("EdDSA"),
+        AlgorithmParameters::RSA(_) => None,
+        _ => return None,
+    };
+    let named = value.get("alg").and_then(Value::as_str);
+    if own.zip(named).is_some_and(|(own, named)| own != named) {
+        return None;
+    }
+    let algorithm = named.or(own).map(str::to_owned);
     Some(Key { id: jwk.common.key_id, algorithm, key })
 }
 

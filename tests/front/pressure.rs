@@ -111,7 +111,8 @@ async fn a_tls_handshake_is_a_strangers() {
     until_closed(&silent[0]).await;
 }
 
-/// Who acknowledges every ping and sends no request is not waited for; nor is who begins and never ends a head.
+/// Who acknowledges every ping and sends no request is not waited for; nor is who begins and never ends a head or a TLS
+/// handshake.
 #[tokio::test]
 async fn a_peer_that_sends_no_request_is_given_up() {
     let server = Server::start().await;
@@ -119,14 +120,20 @@ async fn a_peer_that_sends_no_request_is_given_up() {
     let mut half = Peer::open(server.address, &[]).await;
     // A head that goes on and on is none.
     half.headers(1, false, &[(":method", "POST"), (":path", "/mcp")]).await.unwrap();
-    let mut slow = TcpStream::connect(server.address).await.unwrap();
-    slow.write_all(b"POST /mcp HTTP/1.1\r\n").await.unwrap();
-    let drips = async {
-        while slow.write_all(b"a: b\r\n").await.is_ok() {
+    let secure = Server::over_tls().await;
+    // It goes on until nobody takes it any more.
+    let drips = async |address: SocketAddr, first: &[u8], drop: &[u8]| {
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(first).await.unwrap();
+        while slow.write_all(drop).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let ended = async { tokio::join!(alive.until_closed(), half.until_closed(), drips) };
+    // A record of a handshake, and a hello that is to be ten thousand bytes long.
+    let hello = [22, 3, 1, 0x27, 0x14, 1, 0, 0x27, 0x10, 3, 3];
+    let head = drips(server.address, b"POST /mcp HTTP/1.1\r\n", b"a: b\r\n");
+    let handshake = drips(secure.address, &hello, &[0]);
+    let ended = async { tokio::join!(alive.until_closed(), half.until_closed(), head, handshake) };
     tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
 }
 

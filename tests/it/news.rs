@@ -33,20 +33,38 @@ async fn rest(mut stream: Stream) -> Vec<String> {
 
 const TOOLS: &str = "notifications/tools/list_changed";
 
+/// The upstream lists these from now on, and the catalog has them.
+async fn lists(world: &World, tools: Vec<Value>) {
+    let mut changes = world.gate.gateway.generations();
+    let known = |tool: &Value| format!("up__{}", tool["name"].as_str().unwrap());
+    let names: Vec<String> = tools.iter().map(known).collect();
+    world.up.lists(vec![tools.clone()]);
+    world.up.announce().await;
+    let is_listed = |world: &World| {
+        let catalog = world.gate.gateway.catalog();
+        let same = |(name, tool): (&String, &Value)| {
+            let entry = catalog.tools.get(name.as_str());
+            entry.is_some_and(|entry| entry.item["description"] == tool["description"])
+        };
+        catalog.tools.len() == names.len() && names.iter().zip(&tools).all(same)
+    };
+    while !is_listed(world) {
+        soon(changes.changed()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_tool_out_of_scope_comes_and_goes_unseen() {
     let world = World::of("").await;
+    let read = tool("read");
+    lists(&world, vec![read.clone()]).await;
     let (ada, narrow) = (world.modern("ada"), world.modern("narrow"));
     let (mut wide, unseen) = (subscribe(&ada).await, subscribe(&narrow).await);
     let session = narrow.session().await;
     let mut stream = session.listen().await;
     let before = narrow.tools().await;
-    let change = async |tools: Vec<Value>| {
-        world.up.lists(vec![tools]);
-        world.up.announce().await;
-    };
+    let change = async |tools: Vec<Value>| lists(&world, tools).await;
     // Outside of what `narrow` may see: added, changed, removed.
-    let read = tool("read");
     let mut hidden = tool("drop_database");
     change(vec![read.clone(), hidden.clone()]).await;
     assert_eq!(told(&mut wide).await, TOOLS);
@@ -81,33 +99,24 @@ async fn a_tool_out_of_scope_comes_and_goes_unseen() {
 /// A workflow narrows what an agent sees: the rest of what it has is out of scope there too.
 #[tokio::test]
 async fn a_tool_that_no_workflow_of_an_agent_has_is_out_of_its_scope() {
-    let files = |one: &str, two: &str| {
-        let text = authority();
-        let text = text.replace("wf-1: { owner", &format!("wf-1: {{ {one} owner"));
-        let text = text.replace("wf-2: { owner", &format!("wf-2: {{ {two} owner"));
-        format!("=== authority.yaml\n{text}")
-    };
-    let world = World::of(&files("capabilities: [reading],", "capabilities: [],")).await;
+    let text = authority().replace("wf-1: { owner", "wf-1: { capabilities: [reading], owner");
+    let text = text.replace("wf-2: { owner", "wf-2: { capabilities: [], owner");
+    let both = "workflows: [wf-1, wf-2], model: gpt-4o, capabilities: [all";
+    let text = text.replace(both, &format!("{both}, reading"));
+    let world = World::of(&format!("=== authority.yaml\n{text}")).await;
+    lists(&world, vec![tool("read")]).await;
     let ada = world.modern("ada");
     let mut both = subscribe(&ada).await;
     let none = subscribe(&ada.header("x-workflow-id", "wf-2")).await;
+    let nothing = subscribe(&world.modern("bot")).await;
+    lists(&world, vec![tool("read"), tool("hidden")]).await;
+    lists(&world, vec![tool("read")]).await;
     let mut other = tool("read");
     other["description"] = json!("reads another way");
-    let narrow = subscribe(&world.modern("bot")).await;
-    for (tools, concerned) in [(vec![tool("read"), tool("hidden")], false), (vec![other], true)] {
-        let known = tools.len();
-        let mut changes = world.gate.gateway.generations();
-        world.up.lists(vec![tools]);
-        world.up.announce().await;
-        while world.gate.gateway.catalog().tools.len() != known {
-            soon(changes.changed()).await.unwrap();
-        }
-        if concerned {
-            assert_eq!(told(&mut both).await, TOOLS);
-        }
-    }
+    lists(&world, vec![other]).await;
+    assert_eq!(told(&mut both).await, TOOLS);
     world.gate.stop.cancel();
-    for stream in [both, none, narrow] {
+    for stream in [both, none, nothing] {
         assert_eq!(rest(stream).await, ["notifications/cancelled"]);
     }
 }
