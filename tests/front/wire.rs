@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::{Clock, System},
-    front::http::{Endpoint, HttpOptions, Limits, serve},
+    front::http::{Endpoint, HttpOptions, Lanes, Limits, serve, serve_on},
 };
 
 pub(crate) struct Server {
@@ -40,6 +40,7 @@ impl Server {
         Self::on(limits, clock, false).await
     }
 
+    /// On threads of its own, as the gateway is.
     pub(crate) async fn over_tls() -> Self {
         Self::on(Limits::default(), Arc::new(System::default()), true).await
     }
@@ -61,8 +62,15 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let endpoint = Endpoint::new(script.clone(), options);
-        let tls = tls.then(|| Arc::new(crate::tls::server()));
-        let served = tokio::spawn(serve(listener, tls, endpoint, shutdown.clone()));
+        let end = shutdown.clone();
+        let served = tokio::spawn(async move {
+            if !tls {
+                return serve(listener, None, endpoint, end).await;
+            }
+            let lanes = Lanes::start()?;
+            let tls = Some(Arc::new(crate::tls::server()));
+            serve_on(listener, tls, endpoint, end, Some(&lanes)).await
+        });
         Self { address, url: format!("http://{address}/mcp"), script, shutdown, served }
     }
 
