@@ -25,7 +25,7 @@ async fn all(server: &Server, bytes: &str) -> String {
 }
 
 fn statuses(got: &str) -> Vec<u16> {
-    got.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().unwrap()).collect()
+    got.split("HTTP/1.1 ").skip(1).map(|answer| answer.get(..3).unwrap().parse().unwrap()).collect()
 }
 
 /// A request with these lines in place of its own `Content-Length`, and what is hidden behind it.
@@ -251,6 +251,6 @@ async fn http2_floods_end_their_own_connection() {
         }
     };
     // Either the server stops reading, or it has answered each and kept none.
-    drop(tokio::time::timeout(Duration::from_secs(10), flood).await);
+    drop(tokio::time::timeout(Duration::from_secs(2), flood).await);
     is_served(&server).await;
 }
