@@ -7,7 +7,7 @@ mod template;
 mod view;
 
 pub use schema::{ArgumentSchema, SchemaError, Violation, param_headers};
-pub use view::{Covered, View};
+pub use view::{Covered, Digests, View, digest};
 
 use crate::{
     config::{Config, ToolConfig, UpstreamConfig},

@@ -6,6 +6,7 @@ use crate::{
     policy::{Agent, Authority, Capability},
 };
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
@@ -41,6 +42,28 @@ pub struct View {
     pub search: OnceLock<Index>,
     /// What `tool_list` costs this agent's model, where that was asked.
     pub tokens: OnceLock<u64>,
+    digests: OnceLock<Digests>,
+}
+
+/// The SHA-256 of each of a view's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Of `tool_list`.
+    pub tools: [u8; 32],
+    /// Of `prompt_list`.
+    pub prompts: [u8; 32],
+    /// Of `resource_list` and `template_list`.
+    pub resources: [u8; 32],
+}
+
+/// Over the items as they are written.
+pub fn digest<'i>(items: impl IntoIterator<Item = &'i Value>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for item in items {
+        digest.update(item.to_string());
+        digest.update([0]);
+    }
+    digest.finalize().into()
 }
 
 impl View {
@@ -91,6 +114,15 @@ impl View {
         view.capabilities = capabilities;
         view.claims = catalog.claims.clone();
         view
+    }
+
+    /// What its lists hold, computed once.
+    pub fn digests(&self) -> &Digests {
+        self.digests.get_or_init(|| Digests {
+            tools: digest(&*self.tool_list),
+            prompts: digest(&*self.prompt_list),
+            resources: digest(self.resource_list.iter().chain([&Value::Null]).chain(&*self.template_list)),
+        })
     }
 
     /// A tool by exposed name, narrowed to the capabilities of the workflow where it has any.

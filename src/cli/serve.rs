@@ -93,6 +93,7 @@ impl Running {
 pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError> {
     log::start(args.run.log_format)?;
     let loaded = load_to_serve(&path)?;
+    wiring::take_files();
     let system = Arc::new(System::default());
     // A port that is taken is told before anything is started.
     let mcp = bind(loaded.config.gateway.listen, "[gateway] listen").await?;

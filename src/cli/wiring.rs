@@ -14,6 +14,7 @@ use crate::{
     store::{ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +106,21 @@ fn tls(gateway: &Gateway) -> Result<Option<Arc<rustls::ServerConfig>>, CliError>
 /// Whether listeners could use a certificate and key.
 pub(crate) fn check_tls(tls: &config::TlsConfig) -> Result<(), String> {
     front::tls::server_config(tls).map(|_| ())
+}
+
+/// Open files that are enough for the connections of both listeners and what stands behind them.
+const FILES: u64 = 16 * 1024;
+
+/// Takes as many open files as are needed, where the process may. What it may not have, the listeners do without: they
+/// keep fewer connections.
+pub(crate) fn take_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    if limit.current.is_some_and(|now| now < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::warn!(error = %error, "the limit of open files could not be raised");
+    }
 }
 
 /// Serves MCP until told to stop.

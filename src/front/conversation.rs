@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// The most questions that may wait for one client at a time.
 const MAX_ASKS: usize = 64;
@@ -39,6 +39,7 @@ pub(crate) struct Conversation {
     pub(crate) watches: Watches,
     level: AtomicU8,
     asks: Mutex<Asks>,
+    asked: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +94,7 @@ impl Conversation {
             watches: Watches::default(),
             level: AtomicU8::new(DEFAULT_LEVEL as u8),
             asks: Mutex::new(Asks::default()),
+            asked: Notify::new(),
         }
     }
 
@@ -116,7 +118,18 @@ impl Conversation {
         let id = asks.next;
         let (tell, told) = oneshot::channel();
         asks.waiting.insert(id, tell);
+        self.asked.notify_one();
         Some((id, told))
+    }
+
+    /// Whether a question waits for its answer.
+    pub(crate) fn waits_for_answers(&self) -> bool {
+        !self.asks.lock().waiting.is_empty()
+    }
+
+    /// Waits until another question is asked.
+    pub(crate) async fn until_asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Nobody waits for this answer any more. Whether somebody did.

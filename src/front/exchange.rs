@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What an exchange brings next.
 #[derive(Debug)]
@@ -63,12 +64,21 @@ impl Exchange {
     }
 }
 
+/// Where only so many requests are worked on at a time: those that wait for their turn can be cancelled like any other.
+pub(crate) type Turns = Option<Arc<Semaphore>>;
+
+/// Waits for a turn, where one is needed.
+pub(crate) async fn turn(turns: Turns) -> Option<OwnedSemaphorePermit> {
+    turns?.acquire_owned().await.ok()
+}
+
 /// Answers one request of a legacy conversation; none where it was cancelled.
 pub(crate) async fn legacy(
     core: Arc<Core>,
     conversation: Arc<Conversation>,
     caller: Caller,
     outbox: Arc<Outbox>,
+    turns: Turns,
     request: Request,
 ) -> Option<Vec<u8>> {
     let client = Client::legacy(Arc::clone(&conversation), &request.params, outbox);
@@ -76,10 +86,14 @@ pub(crate) async fn legacy(
         Ok(flying) => flying,
         Err(error) => return Some(message::failure(Some(&request.id), &error)),
     };
+    let work = async {
+        let _turn = turn(turns).await;
+        core.legacy(&conversation, caller, Arc::clone(&client), request).await
+    };
     tokio::select! {
         biased;
         () = client.until_cancelled() => None,
-        body = core.legacy(&conversation, caller, Arc::clone(&client), request) => Some(body),
+        body = work => Some(body),
     }
 }
 
@@ -99,6 +113,7 @@ pub(crate) fn batch(
     conversation: &Arc<Conversation>,
     caller: &Caller,
     outbox: &Arc<Outbox>,
+    turns: &Turns,
     messages: Vec<Result<Message, Malformed>>,
 ) -> Option<BoxFuture<'static, Option<Answer>>> {
     let mut answers: Vec<BoxFuture<'static, Option<Vec<u8>>>> = Vec::new();
@@ -106,7 +121,8 @@ pub(crate) fn batch(
         match message {
             Ok(Message::Request(request)) => {
                 let (core, conversation) = (Arc::clone(core), Arc::clone(conversation));
-                let answer = legacy(core, conversation, caller.clone(), Arc::clone(outbox), request);
+                let answer =
+                    legacy(core, conversation, caller.clone(), Arc::clone(outbox), turns.clone(), request);
                 answers.push(Box::pin(answer));
             }
             Ok(Message::Notification(told)) => notified(conversation, &told.method, told.params),

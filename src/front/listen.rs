@@ -1,5 +1,5 @@
 //! Telling clients that a list has changed: `subscriptions/listen` in the stateless era, and the notifications of
-//! a legacy conversation.
+//! a legacy conversation. Only a list of the principal's own counts: what it may not see does not move it (I7).
 
 use super::{
     answer::{Caller, Core},
@@ -9,7 +9,7 @@ use super::{
     watches::Watches,
 };
 use crate::{
-    gateway::{ListGenerations, takes_tasks, tasks_not_declared},
+    gateway::{ListGenerations, Listed, named_workflow, takes_tasks, tasks_not_declared},
     identity::Principal,
     model::{RpcError, code},
 };
@@ -64,11 +64,11 @@ impl Change {
         }
     }
 
-    fn generation(self, generations: ListGenerations) -> u64 {
+    fn of(self, listed: &Listed) -> &[u8; 32] {
         match self {
-            Self::Tools => generations.tools,
-            Self::Resources => generations.resources,
-            Self::Prompts => generations.prompts,
+            Self::Tools => &listed.tools,
+            Self::Resources => &listed.resources,
+            Self::Prompts => &listed.prompts,
         }
     }
 
@@ -89,23 +89,30 @@ pub(crate) enum Watched {
     Ended,
 }
 
-/// Watches the generations for one principal.
+/// Watches the lists of one principal.
 pub(crate) struct Watcher {
     core: Arc<Core>,
     principal: Principal,
+    workflow: Option<String>,
     generations: watch::Receiver<ListGenerations>,
-    seen: ListGenerations,
+    looked: Option<ListGenerations>,
+    seen: Listed,
     wanted: Vec<Change>,
 }
 
 impl Watcher {
     /// From now on, or from what a conversation was told last.
-    pub(crate) fn new(core: Arc<Core>, principal: Principal, since: Option<ListGenerations>) -> Self {
-        let mut generations = core.service.generations();
-        let now = *generations.borrow_and_update();
+    pub(crate) fn new(
+        core: Arc<Core>,
+        principal: Principal,
+        workflow: Option<String>,
+        since: Option<Listed>,
+    ) -> Self {
+        let generations = core.service.generations();
+        let seen = since.unwrap_or_else(|| core.service.listed(&principal, workflow.as_deref()));
         let capabilities = core.service.capabilities(&principal);
         let wanted = Change::ALL.into_iter().filter(|change| change.offered(&capabilities)).collect();
-        Self { core, principal, generations, seen: since.unwrap_or(now), wanted }
+        Self { core, principal, workflow, generations, looked: None, seen, wanted }
     }
 
     /// Keeps only what a filter asks for, and tells what that is.
@@ -115,7 +122,7 @@ impl Watcher {
     }
 
     /// What was told so far.
-    pub(crate) fn seen(&self) -> ListGenerations {
+    pub(crate) fn seen(&self) -> Listed {
         self.seen
     }
 
@@ -125,12 +132,15 @@ impl Watcher {
             if !self.core.service.still_valid(&self.principal) {
                 return Watched::Ended;
             }
-            let now = *self.generations.borrow_and_update();
-            let moved = |change: &Change| change.generation(now) != change.generation(self.seen);
-            let due: Vec<_> = self.wanted.iter().filter(|change| moved(change)).map(|c| c.method()).collect();
-            self.seen = now;
-            if !due.is_empty() {
-                return Watched::Changes(due);
+            let generations = *self.generations.borrow_and_update();
+            if self.looked.replace(generations) != Some(generations) {
+                let now = self.core.service.listed(&self.principal, self.workflow.as_deref());
+                let moved = |change: &&Change| change.of(&now) != change.of(&self.seen);
+                let due: Vec<_> = self.wanted.iter().filter(moved).map(|change| change.method()).collect();
+                self.seen = now;
+                if !due.is_empty() {
+                    return Watched::Changes(due);
+                }
             }
             // Both a change and the timer lead to another look.
             tokio::select! {
@@ -161,7 +171,9 @@ pub(crate) fn subscription(
     if filter.contains_key("taskIds") && !takes_tasks(client.as_ref()) {
         return Err(tasks_not_declared());
     }
-    let mut watcher = Watcher::new(Arc::clone(&core), caller.principal.clone(), None);
+    let meta = params.get("_meta").and_then(Value::as_object);
+    let workflow = named_workflow(meta, caller.workflow.clone());
+    let mut watcher = Watcher::new(Arc::clone(&core), caller.principal.clone(), workflow, None);
     let mut agreed = watcher.restrict(filter);
     let wished: Vec<String> = match filter.get(RESOURCES) {
         None | Some(Value::Null) => Vec::new(),

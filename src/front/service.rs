@@ -2,7 +2,8 @@
 
 use crate::{
     gateway::{
-        CallReply, Gateway, InForce, IncomingCall, ListGenerations, ListKind, ResourceNews, TaskRequest,
+        CallReply, Gateway, InForce, IncomingCall, ListGenerations, ListKind, Listed, ResourceNews,
+        TaskRequest,
     },
     identity::{AuthError, Principal},
     model::{RpcError, code},
@@ -26,8 +27,10 @@ pub trait Service: Send + Sync + 'static {
     }
     /// Whether a principal still is one.
     fn still_valid(&self, principal: &Principal) -> bool;
-    /// Told whenever a list, or who may see it, has changed.
+    /// Told whenever somebody's list, or who may see it, may have changed.
     fn generations(&self) -> watch::Receiver<ListGenerations>;
+    /// What a principal's lists hold now.
+    fn listed(&self, principal: &Principal, workflow: Option<&str>) -> Listed;
     /// Waits until the first lists can be complete.
     fn ready(&self) -> BoxFuture<'_, ()>;
     /// `serverInfo`.
@@ -77,6 +80,9 @@ impl Service for Gateway {
     }
     fn generations(&self) -> watch::Receiver<ListGenerations> {
         Gateway::generations(self)
+    }
+    fn listed(&self, principal: &Principal, workflow: Option<&str>) -> Listed {
+        Gateway::listed(self, principal, workflow)
     }
     fn ready(&self) -> BoxFuture<'_, ()> {
         Box::pin(Gateway::ready(self))

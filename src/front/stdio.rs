@@ -21,17 +21,32 @@ use crate::{
 };
 use futures::stream::StreamExt as _;
 use serde_json::{Map, Value};
-use std::{future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-/// Requests that are answered at a time.
+/// Requests that are worked on at a time. More wait for their turn; they can be cancelled meanwhile.
 const MAX_IN_FLIGHT: usize = 256;
+/// Requests that are not yet answered, and their bytes; beyond either nothing is read until one is. While a question to the
+/// client is open reading goes on all the same, for its answer may come behind more requests, and those are refused.
+const MAX_UNANSWERED: usize = MAX_IN_FLIGHT + 1024;
+const MAX_UNANSWERED_BYTES: usize = 16 << 20;
+/// Subscriptions at a time. They take no turn from requests.
+const MAX_SUBSCRIPTIONS: usize = 64;
 /// Messages that wait for a slow reader; more wait where they come from.
 const MAX_UNWRITTEN: usize = 64;
 /// After the end of stdin: for what needs nobody to wait for it, and for the rest of stdout.
@@ -86,6 +101,10 @@ where
         modern: Arc::new(InFlight::default()),
         greeted: false,
         watcher: None,
+        turns: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        unanswered: Arc::default(),
+        subscriptions: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
+        line: 0,
         calls: JoinSet::new(),
         others: JoinSet::new(),
     };
@@ -171,10 +190,48 @@ struct Connection {
     modern: Arc<InFlight>,
     greeted: bool,
     watcher: Option<Watcher>,
+    turns: Arc<Semaphore>,
+    unanswered: Arc<Unanswered>,
+    subscriptions: Arc<Semaphore>,
+    /// Bytes of the message that is being read.
+    line: usize,
     /// Cancelled where stdin ends.
     calls: JoinSet<()>,
     /// Lists and the like, which may finish.
     others: JoinSet<()>,
+}
+
+/// What waits for an answer, together.
+#[derive(Debug, Default)]
+struct Unanswered {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Unanswered {
+    fn is_full(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) >= MAX_UNANSWERED
+            || self.bytes.load(Ordering::Relaxed) >= MAX_UNANSWERED_BYTES
+    }
+
+    fn enter(self: &Arc<Self>, bytes: usize) -> Waiting {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Waiting { among: Arc::clone(self), bytes }
+    }
+}
+
+/// One message that waits for its answer.
+struct Waiting {
+    among: Arc<Unanswered>,
+    bytes: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.among.requests.fetch_sub(1, Ordering::Relaxed);
+        self.among.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The client is not there any more.
@@ -192,10 +249,18 @@ async fn next_news(watcher: &mut Option<Watcher>, conversation: Option<&Arc<Conv
     }
 }
 
+async fn until_asked(conversation: Option<&Arc<Conversation>>) {
+    match conversation {
+        Some(conversation) => conversation.until_asked().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Connection {
     async fn serve<R: AsyncRead + Unpin>(mut self, mut lines: Lines<R>) -> Result<(), StdioError> {
         let shutdown = self.shutdown.clone();
         loop {
+            let (conversation, reads) = (self.conversation.clone(), !self.is_full() || self.asks());
             let line = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {
@@ -205,13 +270,14 @@ impl Connection {
                 }
                 Some(_) = self.calls.join_next() => continue,
                 Some(_) = self.others.join_next() => continue,
-                news = next_news(&mut self.watcher, self.conversation.as_ref()) => {
+                news = next_news(&mut self.watcher, conversation.as_ref()) => {
                     if self.tell(news).await? {
                         continue;
                     }
                     break;
                 }
-                line = lines.next() => line.map_err(StdioError::Read)?,
+                () = until_asked(conversation.as_ref()), if !reads => continue,
+                line = lines.next(), if reads => line.map_err(StdioError::Read)?,
             };
             if !self.core.service.still_valid(&self.principal) {
                 return Err(StdioError::Revoked);
@@ -277,6 +343,7 @@ impl Connection {
     }
 
     async fn read(&mut self, line: &[u8]) -> Result<(), Gone> {
+        self.line = line.len();
         match message::read(line) {
             Ok(Document::One(Ok(Message::Request(request)))) => self.request(request).await,
             Ok(Document::One(Ok(Message::Notification(notification)))) => {
@@ -314,18 +381,32 @@ impl Connection {
     }
 
     fn is_full(&self) -> bool {
-        self.calls.len() + self.others.len() >= MAX_IN_FLIGHT
+        self.unanswered.is_full()
+    }
+
+    /// Whether the client is asked something.
+    fn asks(&self) -> bool {
+        self.conversation.as_ref().is_some_and(|conversation| conversation.waits_for_answers())
+    }
+
+    async fn refuse_for_now(&self, id: Option<&Id>) -> Result<(), Gone> {
+        let text =
+            "too many requests wait for an answer: answer the questions that are open, and send it again";
+        self.refuse(id, &RpcError::new(code::INTERNAL_ERROR, text)).await
     }
 
     async fn request(&mut self, request: Request) -> Result<(), Gone> {
         if request.method == "initialize" && !modern::is_modern(&request.params) {
             return self.initialize(request).await;
         }
-        if self.is_full() {
-            let error = RpcError::new(code::INTERNAL_ERROR, "too many requests at a time");
-            return self.refuse(Some(&request.id), &error).await;
+        let is_modern = modern::is_modern(&request.params);
+        if request.method == "ping" && !is_modern {
+            return self.send(message::success(&request.id, &Value::Object(Map::new()))).await;
         }
-        if modern::is_modern(&request.params) {
+        if self.is_full() {
+            return self.refuse_for_now(Some(&request.id)).await;
+        }
+        if is_modern {
             return self.modern(request).await;
         }
         match &self.conversation {
@@ -333,9 +414,6 @@ impl Connection {
                 let conversation = Arc::clone(conversation);
                 self.legacy(conversation, request);
                 Ok(())
-            }
-            None if request.method == "ping" => {
-                self.send(message::success(&request.id, &Value::Object(Map::new()))).await
             }
             None => {
                 let text = "neither initialized nor stateless: send `initialize` first, or `params._meta` with version \
@@ -355,7 +433,7 @@ impl Connection {
             Err(error) => return self.refuse(Some(&request.id), &error).await,
         };
         // Before the lists can be asked for, so that no change falls between.
-        self.watcher = Some(Watcher::new(Arc::clone(&self.core), self.principal.clone(), None));
+        self.watcher = Some(Watcher::new(Arc::clone(&self.core), self.principal.clone(), None, None));
         let welcome = self.core.welcome(&self.principal, &hello);
         self.conversation = Some(Arc::new(Conversation::new(Arc::clone(&self.session), &hello)));
         self.core.service.session_opened(&self.principal, &hello.client_info);
@@ -363,7 +441,11 @@ impl Connection {
     }
 
     fn spawn(&mut self, method: &str, exchange: Exchange) {
-        let work = carry(exchange, self.out.clone());
+        let (waiting, out) = (self.unanswered.enter(self.line), self.out.clone());
+        let work = async move {
+            let _waiting = waiting;
+            carry(exchange, out).await;
+        };
         if is_call(method) {
             self.calls.spawn(work);
         } else {
@@ -374,9 +456,10 @@ impl Connection {
     fn legacy(&mut self, conversation: Arc<Conversation>, request: Request) {
         let method = request.method.clone();
         let (core, caller, outbox) = (Arc::clone(&self.core), self.caller(), Outbox::new(true));
-        let to = Arc::clone(&outbox);
-        let work =
-            async move { exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok) };
+        let (to, turns) = (Arc::clone(&outbox), Some(Arc::clone(&self.turns)));
+        let work = async move {
+            exchange::legacy(core, conversation, caller, to, turns, request).await.map(Answer::ok)
+        };
         self.spawn(&method, Exchange::new(outbox, Box::pin(work)));
     }
 
@@ -400,13 +483,18 @@ impl Connection {
                     Ok(flying) => flying,
                     Err(error) => return self.refuse(Some(&id), &error).await,
                 };
+                let turns = Some(Arc::clone(&self.turns));
                 let work = async move {
                     let _flying = flying;
                     let canceller = Arc::clone(&client);
+                    let answer = async {
+                        let _turn = exchange::turn(turns).await;
+                        core.modern(method, caller, client, id, params).await
+                    };
                     tokio::select! {
                         biased;
                         () = canceller.until_cancelled() => None,
-                        answer = core.modern(method, caller, client, id, params) => Some(answer),
+                        answer = answer => Some(answer),
                     }
                 };
                 self.spawn(&name, Exchange::new(outbox, Box::pin(work)));
@@ -416,6 +504,10 @@ impl Connection {
     }
 
     async fn listen(&mut self, id: Id, params: &Map<String, Value>, client: Arc<Client>) -> Result<(), Gone> {
+        let Ok(place) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
+            let error = RpcError::new(code::INTERNAL_ERROR, "too many subscriptions at a time");
+            return self.refuse(Some(&id), &error).await;
+        };
         let (core, shutdown) = (Arc::clone(&self.core), self.shutdown.clone());
         let watching = Arc::clone(&client);
         let stream = match listen::subscription(core, self.caller(), watching, id.clone(), params, shutdown) {
@@ -428,7 +520,7 @@ impl Connection {
         };
         let out = self.out.clone();
         self.calls.spawn(async move {
-            let _flying = flying;
+            let _held = (flying, place);
             let mut stream = pin!(stream);
             loop {
                 let message = tokio::select! {
@@ -451,13 +543,14 @@ impl Connection {
             let text = format!("batches belong to {BATCH_VERSION} and not to this connection's version");
             return self.refuse(None, &RpcError::new(code::INVALID_REQUEST, text)).await;
         };
-        if self.is_full() {
-            let error = RpcError::new(code::INTERNAL_ERROR, "too many requests at a time");
-            return self.refuse(None, &error).await;
-        }
         let (caller, outbox) = (self.caller(), Outbox::new(true));
-        if let Some(work) = exchange::batch(&self.core, &conversation, &caller, &outbox, messages) {
-            self.calls.spawn(carry(Exchange::new(outbox, work), self.out.clone()));
+        let is_request = |message: &Result<Message, Malformed>| matches!(message, Ok(Message::Request(_)));
+        if self.is_full() && messages.iter().any(is_request) {
+            return self.refuse_for_now(None).await;
+        }
+        let turns = Some(Arc::clone(&self.turns));
+        if let Some(work) = exchange::batch(&self.core, &conversation, &caller, &outbox, &turns, messages) {
+            self.spawn("a batch", Exchange::new(outbox, work));
         }
         Ok(())
     }

@@ -148,6 +148,17 @@ pub struct ListGenerations {
     pub authority: u64,
 }
 
+/// What a principal's lists hold, as the SHA-256 of each. A list that changes for others only keeps its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Tools.
+    pub tools: [u8; 32],
+    /// Resources and templates.
+    pub resources: [u8; 32],
+    /// Prompts.
+    pub prompts: [u8; 32],
+}
+
 /// Seals what a modern client must hand back (`requestState`): integrity and expiry are the implementation's, single use
 /// is the store's.
 pub trait StateSeal: Send + Sync {

@@ -1,15 +1,18 @@
-//! News of a resource: what an upstream says has changed, for those who asked, as long as they may see it.
+//! News, each for those who may see what has changed (I7): of a resource that an upstream says has changed, and of lists.
 
 use super::{
     Gateway,
-    api::{IncomingCall, Purpose, ResourceNews, WatchSlot},
+    api::{IncomingCall, ListKind, Listed, Purpose, ResourceNews, WatchSlot},
+    finding,
     prepare::named_workflow,
 };
 use crate::{
+    catalog::digest,
     identity::Principal,
-    model::{RpcError, code, normalize_uri},
+    model::{RpcError, WorkflowId, code, normalize_uri},
     upstream::{ResourceUpdate, Upstream, UpstreamError},
 };
+use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};
 use tokio::sync::broadcast;
 
@@ -104,6 +107,37 @@ impl Gateway {
                 }
             }
         }))
+    }
+
+    /// What a principal's lists hold now, in the workflow that it names. Where it names none: in its own, and in each that
+    /// it may name and that has capabilities of its own, so that news of all it may list come.
+    pub fn listed(&self, principal: &Principal, workflow: Option<&str>) -> Listed {
+        let in_force = self.in_force();
+        let Some(agent) = principal.agent() else {
+            let tools = digest(&*self.list(principal, ListKind::Tools, None));
+            return Listed { tools, ..Listed::default() };
+        };
+        if !self.still_valid(principal) {
+            return Listed::default();
+        }
+        let authority = &in_force.policies.authority;
+        let narrows =
+            |id: &&WorkflowId| authority.workflows.get(*id).is_some_and(|w| w.capabilities.is_some());
+        let others = authority.agents.get(agent).map(|agent| &agent.workflows).filter(|_| workflow.is_none());
+        let others = others.into_iter().flatten().filter(narrows).map(|id| Some(id.as_str()));
+        let searched = finding::is_on(&in_force);
+        let (mut tools, mut resources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
+        for workflow in std::iter::once(workflow).chain(others) {
+            let Some(view) = self.view_in(&in_force, principal, workflow) else { continue };
+            let digests = view.digests();
+            // Where tools are searched for, what can be found counts: who has found one may have kept it.
+            tools.extend_from_slice(&digests.tools);
+            resources.extend_from_slice(&digests.resources);
+            prompts.extend_from_slice(&digests.prompts);
+        }
+        tools.push(u8::from(searched));
+        let sum = |of: Vec<u8>| Sha256::digest(of).into();
+        Listed { tools: sum(tools), resources: sum(resources), prompts: sum(prompts) }
     }
 
     fn sees_resource(&self, principal: &Principal, workflow: Option<&str>, uri: &str) -> bool {

@@ -12,11 +12,12 @@ use http::{Request, header};
 use http_body_util::Full;
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
-    jwk::{Jwk, KeyOperations, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
 use serde::Deserialize as _;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{io::AsyncReadExt as _, sync::Semaphore};
 
 /// When keys from a URL are looked at again.
 const FRESH: Duration = Duration::from_secs(300);
@@ -28,6 +29,8 @@ const USABLE: Duration = Duration::from_secs(3_600);
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Tokens that wait for one attempt. Nobody is authenticated yet, so this is for all together.
+const MOST_WAITING: usize = 256;
 /// The largest set.
 const MOST_BYTES: usize = 256 * 1024;
 const MOST_KEYS: usize = 100;
@@ -106,7 +109,22 @@ fn usable(value: &Value) -> Option<Key> {
     if key.family() == AlgorithmFamily::Hmac {
         return None;
     }
-    let algorithm = value.get("alg").and_then(Value::as_str).map(str::to_owned);
+    // A curve is for one algorithm (RFC 7518, section 3.4), whatever the point would do for.
+    let own = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(of) => match of.curve {
+            EllipticCurve::P256 => Some("ES256"),
+            EllipticCurve::P384 => Some("ES384"),
+            _ => return None,
+        },
+        AlgorithmParameters::OctetKeyPair(of) if of.curve == EllipticCurve::Ed25519 => Some("EdDSA"),
+        AlgorithmParameters::RSA(_) => None,
+        _ => return None,
+    };
+    let named = value.get("alg").and_then(Value::as_str);
+    if own.zip(named).is_some_and(|(own, named)| own != named) {
+        return None;
+    }
+    let algorithm = named.or(own).map(str::to_owned);
     Some(Key { id: jwk.common.key_id, algorithm, key })
 }
 
@@ -132,14 +150,19 @@ pub(super) struct Keys {
     outbound: Outbound,
     held: ArcSwapOption<Held>,
     /// Who reads them, and when the last attempt ended.
-    turn: tokio::sync::Mutex<Option<(Arc<JwtConfig>, Duration, String)>>,
+    turn: tokio::sync::Mutex<Option<(Arc<JwtConfig>, Duration)>>,
+    waiting: Semaphore,
 }
 
 impl Keys {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let (outbound, held, turn) =
-            (Outbound::default(), ArcSwapOption::empty(), tokio::sync::Mutex::default());
-        Self { clock, outbound, held, turn }
+        Self {
+            clock,
+            outbound: Outbound::default(),
+            held: ArcSwapOption::empty(),
+            turn: tokio::sync::Mutex::default(),
+            waiting: Semaphore::new(MOST_WAITING),
+        }
     }
 
     fn age(&self, held: &Held) -> Duration {
@@ -160,42 +183,40 @@ impl Keys {
         })
     }
 
-    /// The keys for a token with this `kid`, read anew where they are old or it is not among them.
+    /// The keys for a token with this `kid`, read anew where they are old or it is not among them. None where nobody can
+    /// have them now.
     pub(super) async fn for_token(
         &self,
         rules: &Arc<JwtConfig>,
         kid: Option<&str>,
-    ) -> Result<(Arc<KeySet>, u64), String> {
+    ) -> Option<(Arc<KeySet>, u64)> {
         if let Some(found) = self.good(rules, kid) {
-            return Ok(found);
+            return Some(found);
         }
         // Where the issuer is slow, only one waits for it: the others go on with what is known.
         let mut turn = match (self.turn.try_lock(), self.usable(rules).filter(|held| held.set.has(kid))) {
             (Ok(turn), _) => turn,
-            (Err(_), Some(held)) => return Ok((held.set.clone(), held.generation)),
-            (Err(_), None) => self.turn.lock().await,
+            (Err(_), Some(held)) => return Some((held.set.clone(), held.generation)),
+            (Err(_), None) => {
+                let _waiting = self.waiting.try_acquire().ok()?;
+                self.turn.lock().await
+            }
         };
         // Somebody else may have read them meanwhile.
         if let Some(found) = self.good(rules, kid) {
-            return Ok(found);
+            return Some(found);
         }
         let now = self.clock.monotonic();
-        let tried = turn.as_ref().filter(|(of, at, _)| **of == **rules && now.saturating_sub(*at) < PAUSE);
-        let failed = match tried {
-            Some((_, _, why)) => why.clone(),
-            None => {
-                let read = self.read(rules).await;
-                let why = read.err().unwrap_or_default();
-                // The pause begins when the attempt ends, or those who waited for it would each make another.
-                *turn = Some((rules.clone(), self.clock.monotonic(), why.clone()));
-                why
+        let tried = turn.as_ref().is_some_and(|(of, at)| **of == **rules && now.saturating_sub(*at) < PAUSE);
+        if !tried {
+            if let Err(why) = self.read(rules).await {
+                tracing::error!(reason = %why, "an issuer's keys cannot be had");
             }
-        };
-        // An unknown key among good ones is a bad token and not a failure; so are old keys, for a while.
-        match self.usable(rules) {
-            Some(held) => Ok((held.set.clone(), held.generation)),
-            None => Err(failed),
+            // The pause begins when the attempt ends, or those who waited for it would each make another.
+            *turn = Some((rules.clone(), self.clock.monotonic()));
         }
+        // An unknown key among good ones is a bad token and not a failure; so are old keys, for a while.
+        self.usable(rules).map(|held| (held.set.clone(), held.generation))
     }
 
     /// What is held, where it still counts.
@@ -216,12 +237,15 @@ impl Keys {
         let bytes = match &rules.keys {
             JwksSource::Url(url) => self.fetch(url).await?,
             JwksSource::File(path) => {
-                let size = tokio::fs::metadata(path).await.map(|file| file.len());
-                if size.is_ok_and(|size| size > MOST_BYTES as u64) {
+                let failed =
+                    |error: io::Error| format!("`{}` cannot be read: {}", path.display(), error.kind());
+                let mut bytes = Vec::new();
+                let file = tokio::fs::File::open(path).await.map_err(failed)?;
+                file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(failed)?;
+                if bytes.len() > MOST_BYTES {
                     return Err(format!("`{}` is larger than {MOST_BYTES} bytes", path.display()));
                 }
-                let bytes = tokio::fs::read(path).await;
-                bytes.map_err(|error| format!("`{}` cannot be read: {}", path.display(), error.kind()))?
+                bytes
             }
         };
         let before = self.held.load_full();

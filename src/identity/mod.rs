@@ -15,8 +15,14 @@ use crate::{
 };
 use dashmap::DashMap;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Who is authenticated.
@@ -126,8 +132,9 @@ pub enum AuthError {
 const MAX_FAILURES: u32 = 20;
 /// The window of [`MAX_FAILURES`].
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
-/// How many addresses are remembered at most.
+/// How many networks are remembered at most, and how often those whose window is over are forgotten.
 const MAX_ADDRESSES: usize = 10_000;
+const SWEEP: Duration = Duration::from_secs(1);
 /// Longer keys are refused unread.
 const MAX_KEY_BYTES: usize = 4096;
 /// The same of access tokens.
@@ -139,12 +146,13 @@ pub struct Doorkeeper {
     clock: Arc<dyn Clock>,
     tokens: Tokens,
     failures: DashMap<IpAddr, (Duration, u32)>,
+    swept: Mutex<Duration>,
 }
 
 impl Doorkeeper {
     /// With no failures yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { tokens: Tokens::new(clock.clone()), clock, failures: DashMap::new() }
+        Self { tokens: Tokens::new(clock.clone()), clock, failures: DashMap::new(), swept: Mutex::default() }
     }
 
     /// Authenticates an `Authorization` header. A right key is let in even while its address is limited,
@@ -195,9 +203,11 @@ impl Doorkeeper {
         }
     }
 
+    /// A wrong attempt is counted, and slowed down where there were too many. What makes guessing hopeless is the length
+    /// of a key: 256 random bits.
     fn failed(&self, peer: IpAddr) -> AuthError {
-        let now = self.clock.monotonic();
-        if self.failures.len() >= MAX_ADDRESSES {
+        let (peer, now) = (network(peer), self.clock.monotonic());
+        if self.failures.len() >= MAX_ADDRESSES && self.is_sweep_due(now) {
             self.failures.retain(|_, (since, _)| now.saturating_sub(*since) < FAILURE_WINDOW);
         }
         if self.failures.len() >= MAX_ADDRESSES && !self.failures.contains_key(&peer) {
@@ -212,6 +222,23 @@ impl Doorkeeper {
         } else {
             AuthError::Unknown
         }
+    }
+
+    fn is_sweep_due(&self, now: Duration) -> bool {
+        let mut swept = self.swept.lock();
+        let due = now.saturating_sub(*swept) >= SWEEP;
+        if due {
+            *swept = now;
+        }
+        due
+    }
+}
+
+/// Whose an address is: of IPv6 one customer has a whole /64, and an IPv4 address may come in the form of one.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
     }
 }
 

@@ -39,7 +39,11 @@ async fn the_door_is_checked_before_the_body() {
     check(&[("origin", "null")], 403).await;
     let headers = check(&[("origin", "https://app.example")], 200).await;
     assert_eq!(headers["access-control-allow-origin"], "https://app.example");
-    check(&[("origin", "http://localhost:3000")], 200).await;
+    check(&[("origin", "http://localhost:3000")], 403).await;
+    let own: &'static str = format!("http://{}", server.address).leak();
+    check(&[("origin", own)], 200).await;
+    check(&[("sec-fetch-site", "cross-site")], 403).await;
+    check(&[("sec-fetch-site", "none")], 200).await;
     // A wrong origin is told nothing about keys.
     check(&[("origin", "https://evil.example"), ("authorization", "")], 403).await;
     let headers = check(&[("authorization", "")], 401).await;

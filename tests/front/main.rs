@@ -6,9 +6,15 @@ mod doors;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod h2raw;
+#[cfg(test)]
 mod legacy;
 #[cfg(test)]
 mod modern;
+#[cfg(test)]
+mod pressure;
+#[cfg(test)]
+mod raw;
 #[cfg(test)]
 mod script;
 #[cfg(test)]

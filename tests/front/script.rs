@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 use tollgate::{
     front::Service,
-    gateway::{CallReply, IncomingCall, ListGenerations, ListKind},
+    gateway::{CallReply, IncomingCall, ListGenerations, ListKind, Listed},
     identity::{AgentPrincipal, AuthError, Principal, Proof},
     model::{RpcError, code},
 };
@@ -38,6 +38,8 @@ impl Counter {
 
 pub(crate) struct Script {
     pub(crate) generations: watch::Sender<ListGenerations>,
+    /// Whose lists do not change with them.
+    pub(crate) unmoved: Mutex<HashSet<String>>,
     pub(crate) revoked: Mutex<HashSet<String>>,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) opened: Counter,
@@ -52,6 +54,7 @@ impl Script {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             generations: watch::channel(ListGenerations::default()).0,
+            unmoved: Mutex::default(),
             revoked: Mutex::default(),
             ready: watch::channel(true).0,
             opened: Counter::new(),
@@ -207,6 +210,18 @@ impl Service for Script {
     }
     fn generations(&self) -> watch::Receiver<ListGenerations> {
         self.generations.subscribe()
+    }
+    fn listed(&self, principal: &Principal, _: Option<&str>) -> Listed {
+        if self.unmoved.lock().unwrap().contains(&principal.key()) {
+            return Listed::default();
+        }
+        let now = *self.generations.borrow();
+        let of = |generation: u64| {
+            let mut list = [0; 32];
+            list[..8].copy_from_slice(&generation.to_be_bytes());
+            list
+        };
+        Listed { tools: of(now.tools), resources: of(now.resources), prompts: of(now.prompts) }
     }
     fn ready(&self) -> BoxFuture<'_, ()> {
         let mut ready = self.ready.subscribe();

@@ -209,21 +209,146 @@ async fn a_revoked_agent_is_hung_up_on() {
     }
 }
 
+/// The 257th waits; what it waits for is not held up by it.
 #[tokio::test]
-async fn too_many_requests_are_refused_and_none_is_lost() {
+async fn requests_beyond_those_worked_on_wait_for_their_turn() {
     let mut pipe = Pipe::open(1 << 20);
     pipe.initialize("2025-11-25").await;
-    for id in 1..=256 {
-        pipe.send(rpc(id, "tools/call", json!({ "name": "wait" }))).await;
+    for id in 1..=400 {
+        let call = json!({ "name": "wait" });
+        // Both eras wait in one row.
+        pipe.send(if id % 2 == 0 { rpc(id, "tools/call", call) } else { modern(id, "tools/call", call) })
+            .await;
     }
     pipe.script.entered.reaches(256).await;
-    assert_eq!(pipe.ask(rpc(1000, "tools/call", json!({ "name": "echo" }))).await["error"]["code"], -32603);
+    assert_eq!(pipe.ask(rpc(1000, "ping", json!({}))).await["id"], 1000);
+    // One that waits and one that is worked on are cancelled alike.
+    for id in [399, 2] {
+        let params = json!({ "requestId": id });
+        pipe.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })).await;
+    }
+    pipe.script.dropped.reaches(1).await;
+    pipe.script.entered.reaches(257).await;
     pipe.script.release.send_replace(true);
     let mut ids: Vec<i64> = Vec::new();
-    for _ in 0..256 {
-        ids.push(pipe.next().await.unwrap()["id"].as_i64().unwrap());
+    for _ in 0..398 {
+        let answer = pipe.next().await.unwrap();
+        assert!(answer.get("error").is_none(), "{answer}");
+        ids.push(answer["id"].as_i64().unwrap());
     }
     ids.sort_unstable();
-    assert_eq!(ids, (1..=256).collect::<Vec<_>>());
+    assert_eq!(ids, (1..=400).filter(|id| ![2, 399].contains(id)).collect::<Vec<_>>());
+    assert_eq!(pipe.script.entered.get(), 399);
+    pipe.end().await.unwrap();
+}
+
+/// Where too many wait, nothing is read until one is answered, and none is refused or lost.
+#[tokio::test]
+async fn a_client_that_asks_without_end_is_slowed_down() {
+    let mut pipe = Pipe::open(1 << 20);
+    pipe.initialize("2025-11-25").await;
+    let mut stdin = pipe.stdin.take().unwrap();
+    let sending = tokio::spawn(async move {
+        for id in 1..=5000 {
+            let line = format!("{}\n", rpc(id, "tools/call", json!({ "name": "wait" })));
+            stdin.write_all(line.as_bytes()).await.unwrap();
+        }
+        stdin
+    });
+    pipe.script.entered.reaches(256).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!sending.is_finished(), "all of it was read");
+    pipe.script.release.send_replace(true);
+    let mut ids = std::collections::BTreeSet::new();
+    while ids.len() < 5000 {
+        let answer = pipe.next().await.unwrap();
+        assert!(answer.get("error").is_none(), "{answer}");
+        ids.insert(answer["id"].as_i64().unwrap());
+    }
+    pipe.stdin = Some(sending.await.unwrap());
+    pipe.end().await.unwrap();
+}
+
+/// All that are worked on wait for the client, and its answers come behind more requests than may wait: those are refused,
+/// and the answers are read.
+#[tokio::test]
+async fn answers_are_read_however_many_requests_stand_before_them() {
+    let mut pipe = Pipe::open(1 << 20);
+    pipe.initialize("2025-11-25").await;
+    let question = pipe.ask(rpc(1, "tools/call", json!({ "name": "ask" }))).await;
+    for id in 2..=256 {
+        pipe.send(rpc(id, "tools/call", json!({ "name": "wait" }))).await;
+    }
+    pipe.script.entered.reaches(255).await;
+    let mut stdin = pipe.stdin.take().unwrap();
+    let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "decline" } });
+    let sending = tokio::spawn(async move {
+        for id in 257..=2000 {
+            let line = format!("{}\n", rpc(id, "tools/call", json!({ "name": "wait" })));
+            stdin.write_all(line.as_bytes()).await.unwrap();
+        }
+        stdin.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+        stdin
+    });
+    let mut refused = 0;
+    loop {
+        let message = pipe.next().await.unwrap();
+        match message["id"].as_i64() {
+            Some(1) => break,
+            Some(id) => {
+                assert!(id > 1000 && message["error"]["code"] == -32603, "{message}");
+                refused += 1;
+            }
+            None => panic!("{message}"),
+        }
+    }
+    assert!(refused > 0);
+    pipe.script.release.send_replace(true);
+    pipe.stdin = Some(sending.await.unwrap());
+    pipe.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn subscriptions_take_no_turn_and_are_bounded() {
+    let mut pipe = Pipe::open(1 << 20);
+    for id in 1..=64 {
+        let ack = pipe.ask(modern(id, "subscriptions/listen", json!({ "notifications": {} }))).await;
+        assert_eq!(ack["method"], "notifications/subscriptions/acknowledged");
+    }
+    let one_more = modern(65, "subscriptions/listen", json!({ "notifications": {} }));
+    assert_eq!(pipe.ask(one_more.clone()).await["error"]["code"], -32603);
+    assert_eq!(pipe.ask(modern(66, "tools/call", json!({ "name": "echo" }))).await["id"], 66);
+    pipe.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 7 } }))
+        .await;
+    // The place is free once the subscription has ended.
+    let until = async {
+        while pipe.ask(one_more.clone()).await.get("error").is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), until).await.unwrap();
+    pipe.end().await.unwrap();
+}
+
+/// I7: what changes for others only is not told.
+#[tokio::test]
+async fn a_list_that_changes_for_others_is_not_told() {
+    let mut pipe = Pipe::open(1 << 20);
+    pipe.initialize("2025-11-25").await;
+    let filter = json!({ "notifications": { "toolsListChanged": true } });
+    let ack = pipe.ask(modern(1, "subscriptions/listen", filter)).await;
+    assert_eq!(ack["method"], "notifications/subscriptions/acknowledged");
+    pipe.script.unmoved.lock().unwrap().insert("agent:a".to_owned());
+    for round in 0..10 {
+        pipe.script.tools_changed();
+        assert_eq!(pipe.ask(rpc(100 + round, "ping", json!({}))).await["id"], 100 + round);
+    }
+    pipe.script.unmoved.lock().unwrap().clear();
+    pipe.script.tools_changed();
+    for _ in 0..2 {
+        assert_eq!(pipe.next().await.unwrap()["method"], "notifications/tools/list_changed");
+    }
     pipe.end().await.unwrap();
 }

@@ -25,6 +25,18 @@ fn fixture(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "front", "fixtures", name].iter().collect()
 }
 
+/// The server's side, with the key for these tests.
+pub(crate) fn server() -> rustls::ServerConfig {
+    server_config(&config("cert.pem", "key.pem")).unwrap()
+}
+
+/// A client's side that trusts it.
+pub(crate) fn trusting() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(fixture("cert.pem")).unwrap()).unwrap();
+    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+}
+
 fn config(cert: &str, key: &str) -> TlsConfig {
     TlsConfig { cert: fixture(cert), key: fixture(key) }
 }
@@ -61,20 +73,16 @@ async fn both_http_versions_are_spoken_over_tls() {
         shutdown: shutdown.clone(),
     };
     let script = Script::new();
-    let tls = server_config(&config("cert.pem", "key.pem")).unwrap();
     let served = tokio::spawn(serve(
         listener,
-        Some(Arc::new(tls)),
+        Some(Arc::new(self::server())),
         Endpoint::new(script.clone(), options),
         shutdown.clone(),
     ));
     // Whoever speaks no TLS is hung up on, and holds up nobody.
     let plain = reqwest::Client::builder().no_proxy().build().unwrap();
     assert!(plain.get(format!("http://{address}/mcp")).send().await.is_err());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(fixture("cert.pem")).unwrap()).unwrap();
-    let trusting = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let https = || HttpsConnectorBuilder::new().with_tls_config(trusting.clone()).https_only();
+    let https = || HttpsConnectorBuilder::new().with_tls_config(trusting()).https_only();
     let clients = [
         (http::Version::HTTP_11, Client::builder(TokioExecutor::new()).build(https().enable_http1().build())),
         (http::Version::HTTP_2, Client::builder(TokioExecutor::new()).build(https().enable_http2().build())),

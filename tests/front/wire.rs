@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::{Clock, System},
-    front::http::{Endpoint, HttpOptions, Limits, serve},
+    front::http::{Endpoint, HttpOptions, Lanes, Limits, serve, serve_on},
 };
 
 pub(crate) struct Server {
@@ -37,6 +37,15 @@ impl Server {
 
     /// With a clock that a test can move.
     pub(crate) async fn at(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self::on(limits, clock, false).await
+    }
+
+    /// On threads of its own, as the gateway is.
+    pub(crate) async fn over_tls() -> Self {
+        Self::on(Limits::default(), Arc::new(System::default()), true).await
+    }
+
+    async fn on(limits: Limits, clock: Arc<dyn Clock>, tls: bool) -> Self {
         provider();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,7 +62,15 @@ impl Server {
             shutdown: shutdown.clone(),
         };
         let endpoint = Endpoint::new(script.clone(), options);
-        let served = tokio::spawn(serve(listener, None, endpoint, shutdown.clone()));
+        let end = shutdown.clone();
+        let served = tokio::spawn(async move {
+            if !tls {
+                return serve(listener, None, endpoint, end).await;
+            }
+            let lanes = Lanes::start()?;
+            let tls = Some(Arc::new(crate::tls::server()));
+            serve_on(listener, tls, endpoint, end, Some(&lanes)).await
+        });
         Self { address, url: format!("http://{address}/mcp"), script, shutdown, served }
     }
 

@@ -17,20 +17,20 @@ use tollgate::{
     policy::Authority,
 };
 
-const ISSUER: &str = "https://login.example";
-const AUDIENCE: &str = "https://gate.example/mcp";
+pub(crate) const ISSUER: &str = "https://login.example";
+pub(crate) const AUDIENCE: &str = "https://gate.example/mcp";
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A door that knows the agents of the default bundle.
-struct Door {
+pub(crate) struct Door {
     door: Doorkeeper,
-    clock: Arc<Fake>,
+    pub(crate) clock: Arc<Fake>,
     authority: Authority,
     auth: AuthConfig,
 }
 
 impl Door {
-    fn new(keys: JwksSource, scopes: &[(&str, &[&str])]) -> Self {
+    pub(crate) fn new(keys: JwksSource, scopes: &[(&str, &[&str])]) -> Self {
         let clock = Fake::at("2026-01-01T00:00:00Z".parse().unwrap());
         let scope_map: BTreeMap<_, Vec<_>> = scopes
             .iter()
@@ -58,16 +58,16 @@ impl Door {
     }
 
     /// Who entered, or why nobody did.
-    async fn name(&self, token: &str) -> Result<String, AuthError> {
+    pub(crate) async fn name(&self, token: &str) -> Result<String, AuthError> {
         self.enter(token).await.map(|principal| principal.key())
     }
 
-    fn claims(&self) -> Value {
+    pub(crate) fn claims(&self) -> Value {
         let now = self.clock.now().as_second();
         json!({"iss": ISSUER, "aud": AUDIENCE, "client_id": "ada", "sub": "x", "iat": now, "exp": now + 600})
     }
 
-    fn with(&self, change: impl FnOnce(&mut Value)) -> Value {
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Value)) -> Value {
         let mut claims = self.claims();
         change(&mut claims);
         claims

@@ -2,7 +2,7 @@
 //! rebinding, and no answer may be kept, framed or interpreted.
 
 use super::{AdminPort, error::ApiError};
-use crate::config::Config;
+use crate::{config::Config, front::http::is_of_another_site};
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Uri, header, uri::Authority},
@@ -32,9 +32,11 @@ pub(super) async fn guard(State(port): State<Arc<dyn AdminPort>>, request: Reque
 }
 
 fn check(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
-    let host = single(headers, header::HOST)?;
-    let host = host.or_else(|| uri.authority().map(Authority::as_str)).unwrap_or_default();
-    if !host_allowed(config, host) {
+    let named = single(headers, header::HOST)?;
+    // HTTP/2 names it in the target; where both are there, both count.
+    let target = uri.authority().map(Authority::as_str);
+    let host = named.or(target).unwrap_or_default();
+    if !host_allowed(config, host) || !target.is_none_or(|target| host_allowed(config, target)) {
         return Err(ApiError::Forbidden(
             "this `Host` is not accepted: reach the listener by its own address, or add the name to [gateway] \
              allowed_hosts"
@@ -45,8 +47,17 @@ fn check(config: &Config, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError
         Some(origin) if !origin_allowed(config, origin, host) => {
             Err(ApiError::Forbidden("this `Origin` is not accepted".to_owned()))
         }
+        // A link on another site's page may lead to a page here; a script or a frame there may load nothing.
+        None if is_of_another_site(headers) && !is_navigation(headers) => {
+            Err(ApiError::Forbidden("this request comes from a page of another origin".to_owned()))
+        }
         Some(_) | None => Ok(()),
     }
+}
+
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let is = |name: &str, word: &[u8]| headers.get(name).is_some_and(|value| value.as_bytes() == word);
+    is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document")
 }
 
 fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, ApiError> {

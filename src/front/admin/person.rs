@@ -2,6 +2,7 @@
 
 use super::{AdminPort, error::ApiError};
 use crate::{
+    front::http::Visit,
     identity::{AuthError, Principal},
     model::PersonId,
     policy::Role,
@@ -102,11 +103,20 @@ impl Decider {
     }
 }
 
+/// Whose request it is: the connection is theirs from here on.
+fn welcome(parts: &Parts, id: &PersonId) {
+    if let Some(visit) = parts.extensions.get::<Visit>() {
+        visit.is_of(&Arc::from(format!("person:{id}")), None);
+    }
+}
+
 impl FromRequestParts<Arc<dyn AdminPort>> for Reader {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        Credential::of(parts)?.reader(&**port).map(|_| Self)
+        let id = Credential::of(parts)?.reader(&**port)?;
+        welcome(parts, &id);
+        Ok(Self)
     }
 }
 
@@ -115,7 +125,9 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
-        Ok(Self { id: credential.reader(&**port)?, credential })
+        let id = credential.reader(&**port)?;
+        welcome(parts, &id);
+        Ok(Self { id, credential })
     }
 }
 
@@ -124,7 +136,9 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Decider {
 
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
-        credential.decider(&**port).map(|_| Self(credential))
+        let id = credential.decider(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
     }
 }
 

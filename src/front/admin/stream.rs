@@ -4,46 +4,55 @@
 //! event of this process as it is committed. Nothing is replayed: who connects again reads the lists again.
 
 use super::{AdminPort, State, error::ApiError, params, person::Viewer, view};
-use crate::model::{ApprovalId, ApprovalStatus, Event};
+use crate::model::{ApprovalId, ApprovalStatus, Event, PersonId};
 use axum::{
     body::Body,
     extract::{RawQuery, State as Given},
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::broadcast::error::RecvError;
 
-/// Streams at a time, of all people.
+/// Streams at a time, of all people and of one: nobody's open pages keep another's out.
 const MOST: usize = 64;
+const MOST_OF_ONE: usize = 16;
 /// The newest approvals that are watched.
 const WATCHED: usize = 1000;
 /// Between comments on a quiet stream; the person's key is looked at again then too.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+static OPEN: Mutex<BTreeMap<PersonId, usize>> = Mutex::new(BTreeMap::new());
 
 /// One of the streams there may be.
-struct Place;
+struct Place(PersonId);
 
 impl Place {
-    fn take() -> Option<Self> {
-        let free = |open: usize| (open < MOST).then_some(open + 1);
-        OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_ok().then_some(Self)
+    fn take(person: &PersonId) -> Option<Self> {
+        let mut open = OPEN.lock();
+        let (all, own) = (open.values().sum::<usize>(), open.get(person).copied().unwrap_or_default());
+        (all < MOST && own < MOST_OF_ONE).then(|| {
+            open.insert(person.clone(), own + 1);
+            Self(person.clone())
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::AcqRel);
+        let mut open = OPEN.lock();
+        if let Some(own) = open.get_mut(&self.0) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.0);
+            }
+        }
     }
 }
 
@@ -88,7 +97,7 @@ pub(super) async fn stream(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;
-    let place = Place::take().ok_or(ApiError::Busy)?;
+    let place = Place::take(&viewer.id).ok_or(ApiError::Busy)?;
     let mut approvals = port.approvals().changes();
     let mut committed = port.store().committed();
     let stopped = port.stopped();
@@ -139,4 +148,20 @@ pub(super) async fn stream(
     let mut response = Body::from_stream(body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_persons_streams_leave_room_for_others() {
+        let (one, other) = (PersonId::from("stream-one"), PersonId::from("stream-other"));
+        let held: Vec<Place> = (0..MOST_OF_ONE).map(|_| Place::take(&one).unwrap()).collect();
+        assert!(Place::take(&one).is_none());
+        assert!(Place::take(&other).is_some());
+        drop(held);
+        assert!(Place::take(&one).is_some());
+        assert!(!OPEN.lock().contains_key(&one));
+    }
 }

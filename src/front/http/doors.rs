@@ -1,5 +1,8 @@
-//! Which `Host` and which `Origin` may knock: a web page must not reach a gateway on its reader's machine by
-//! rebinding a name (DNS rebinding).
+//! Which `Host` and which `Origin` may knock: a web page must not reach a gateway on its reader's machine, neither by
+//! rebinding a name (DNS rebinding) nor from another server on that machine.
+//!
+//! A client that is no browser sends no `Origin` and is let in. A browser sends one with every POST, or at least says in
+//! `Sec-Fetch-Site` that another site's page asks. Only the listener's own origin counts, and what `allowed_origins` names.
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,6 +27,9 @@ pub(super) enum Turned {
     /// An origin that is not ours.
     #[error("this `Origin` is not accepted: name it in `allowed_origins`")]
     Origin,
+    /// A page of another origin that does not say which.
+    #[error("`Sec-Fetch-Site` says that a page of another origin asks, and no `Origin` says which")]
+    Site,
 }
 
 impl Doors {
@@ -39,6 +45,8 @@ impl Doors {
         hosts.extend(entries.map(|(host, port)| (host.to_ascii_lowercase(), port)));
         let mut origins: Vec<String> =
             allowed_origins.iter().map(|o| o.trim_end_matches('/').to_ascii_lowercase()).collect();
+        // It names nobody: every sandboxed frame has it.
+        origins.retain(|origin| origin != "null");
         if let Some(url) = public_url.and_then(|text| url::Url::parse(text).ok()) {
             if let Some(host) = url.host_str() {
                 hosts.push((host.to_ascii_lowercase(), None));
@@ -68,7 +76,9 @@ impl Doors {
         if ![host, target].into_iter().flatten().all(|authority| self.knows_host(authority)) {
             return Err(Turned::Host);
         }
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return if is_of_another_site(headers) { Err(Turned::Site) } else { Ok(None) };
+        };
         let known = origin.to_str().is_ok_and(|text| self.knows_origin(text, host.or(target)));
         if known && headers.get_all(header::ORIGIN).iter().count() == 1 {
             Ok(Some(origin))
@@ -95,15 +105,16 @@ impl Doors {
         if self.origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) {
             return true;
         }
-        let Some((scheme, authority)) = origin.split_once("://") else { return false };
-        if scheme != "http" && scheme != "https" {
-            return false;
-        }
-        let Some((name, _)) = split(authority) else { return false };
         // The listener's own: the host that was just accepted.
-        (self.loopback && is_loopback_name(name))
-            || host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
+        let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
     }
+}
+
+/// Whether a browser says that a page of another origin sends this request (Fetch Metadata). `none` is a person's own doing.
+pub(in crate::front) fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let own = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+    !headers.get_all("sec-fetch-site").iter().all(own)
 }
 
 fn own_name(ip: IpAddr) -> String {
@@ -157,7 +168,8 @@ mod tests {
     fn a_loopback_listener_knows_loopback_and_what_is_configured() {
         let listen = "127.0.0.1:8787".parse().unwrap();
         let hosts = ["gate.internal".to_owned(), "fixed.internal:9000".to_owned()];
-        let origins = ["https://app.example/".to_owned()];
+        let origins =
+            ["https://app.example/", "vscode-webview://1a2b", "null"].map(|origin| origin.to_owned());
         let doors = Doors::new(listen, Some("https://mcp.example/mcp"), &hosts, &origins);
         let check = |host: &str, origin: &str, expect: Result<(), Turned>| {
             assert_eq!(verdict(&doors, host, origin), expect, "{host} {origin}");
@@ -177,8 +189,30 @@ mod tests {
         check("localhost@evil.example", "", Err(Turned::Host));
         check("10.0.0.1", "", Err(Turned::Host));
         check("127.0.0.1:99999", "", Err(Turned::Host));
-        check("localhost", "http://localhost:3000", Ok(()));
-        check("localhost", "https://127.0.0.1", Ok(()));
+        check("localhost:8787", "http://localhost:8787", Ok(()));
+        check("127.0.0.1:8787", "http://127.0.0.1:8787", Ok(()));
+        check("[::1]:8787", "http://[::1]:8787", Ok(()));
+        check("localhost", "vscode-webview://1a2b", Ok(()));
+        // What else runs on this machine is not the gateway.
+        for other in [
+            "http://localhost:3000",
+            "http://localhost",
+            "https://127.0.0.1",
+            "http://127.0.0.1:8788",
+            "http://[::1]:8787",
+            "http://localhost:87870",
+            "http://a@localhost:8787",
+            "vscode-webview://1a2c",
+            "ws://localhost:8787",
+            "localhost:8787",
+            "",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:8787"));
+            headers.insert(header::ORIGIN, HeaderValue::from_static(other));
+            let got = doors.check(&Uri::from_static("/mcp"), &headers);
+            assert_eq!(got, Err(Turned::Origin), "{other}");
+        }
         check("localhost", "https://app.example", Ok(()));
         check("localhost", "https://APP.example", Ok(()));
         check("localhost", "https://mcp.example", Ok(()));
@@ -188,6 +222,30 @@ mod tests {
         check("localhost", "http://localhost.evil.example", Err(Turned::Origin));
         check("localhost", "file://localhost", Err(Turned::Origin));
         check("localhost", "null", Err(Turned::Origin));
+    }
+
+    #[test]
+    fn a_browser_without_an_origin_says_whose_page_asks() {
+        let doors = Doors::new("127.0.0.1:8787".parse().unwrap(), None, &[], &[]);
+        let check = |sites: &[&'static str], target: &'static str, expect: Result<(), Turned>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:8787"));
+            for site in sites {
+                headers.append("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            let got = doors.check(&Uri::from_static(target), &headers).map(|_| ());
+            assert_eq!(got, expect, "{sites:?} {target}");
+        };
+        check(&[], "/mcp", Ok(()));
+        check(&["none"], "/mcp", Ok(()));
+        check(&["same-origin"], "/mcp", Ok(()));
+        for site in ["cross-site", "same-site", "", "Same-Origin", "later-word"] {
+            check(&[site], "/mcp", Err(Turned::Site));
+            check(&["none", site], "/mcp", Err(Turned::Site));
+        }
+        // Both say whom the request is for.
+        check(&[], "http://localhost:8787/mcp", Ok(()));
+        check(&[], "http://evil.example/mcp", Err(Turned::Host));
     }
 
     #[test]

@@ -9,12 +9,15 @@ mod body;
 mod doors;
 mod lanes;
 mod metadata;
+mod places;
 mod post;
 mod reply;
 mod serve;
 mod standing;
 
+pub(super) use doors::is_of_another_site;
 pub use lanes::Lanes;
+pub use places::Visit;
 pub use serve::{Site, serve, serve_on};
 
 use self::{
@@ -47,7 +50,7 @@ use http_body::Body;
 use serde_json::{Map, Value};
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::sync::Semaphore;
@@ -70,6 +73,8 @@ pub struct Limits {
     pub large_bodies: usize,
     /// Requests of one principal at a time.
     pub requests_per_principal: usize,
+    /// Bytes of answers that one principal has not yet read; beyond it takes no more requests.
+    pub untaken_per_principal: usize,
     /// Subscriptions of one principal at a time. A session's own stream is counted with the session.
     pub streams_per_principal: usize,
     /// Legacy sessions of one principal; the idlest goes first.
@@ -92,6 +97,7 @@ impl Default for Limits {
             large_bodies_per_principal: 16 << 20,
             large_bodies: 64 << 20,
             requests_per_principal: 1024,
+            untaken_per_principal: 64 << 20,
             streams_per_principal: 1024,
             sessions_per_principal: 1000,
             sessions_total: 10_000,
@@ -243,14 +249,13 @@ impl std::fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// Answers one request of this peer.
-    pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response
+    async fn reply<B>(&self, peer: IpAddr, visit: &Visit, request: Request<B>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin,
     {
         let path = request.uri().path();
         if path == PATH {
-            enter(&self.0, peer, request).await
+            enter(&self.0, peer, visit, request).await
         } else if metadata::is_at(path) {
             metadata::show(&self.0, &request)
         } else {
@@ -263,15 +268,16 @@ impl Site for Endpoint {
     fn answer(
         &self,
         peer: SocketAddr,
+        visit: Visit,
         request: Request<hyper::body::Incoming>,
     ) -> BoxFuture<'static, Response> {
         let endpoint = self.clone();
         // A connection that waits for a request holds no room for it.
-        Box::pin(async move { endpoint.answer(peer.ip(), request).await })
+        Box::pin(async move { endpoint.reply(peer.ip(), &visit, request).await })
     }
 }
 
-async fn enter<B>(front: &Arc<Front>, peer: IpAddr, request: Request<B>) -> Response
+async fn enter<B>(front: &Arc<Front>, peer: IpAddr, visit: &Visit, request: Request<B>) -> Response
 where
     B: Body<Data = Bytes> + Send + Unpin,
 {
@@ -282,7 +288,7 @@ where
             return reply::error(StatusCode::FORBIDDEN, code::INVALID_REQUEST, turned.to_string());
         }
     };
-    let mut response = front.admit(&settings, peer, request, origin.is_some()).await;
+    let mut response = front.admit(&settings, peer, visit, request, origin.is_some()).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -308,9 +314,17 @@ fn preflight() -> Response {
     response
 }
 
-/// One text header, where it is text.
+/// Headers that say one thing, of which two readers could take different ones. Those that mirror a body are held against it.
+const SINGLE: [&str; 3] = [SESSION, "content-type", "x-workflow-id"];
+
+/// One of [`SINGLE`] that stands more than once.
+fn ambiguous(headers: &HeaderMap) -> Option<&'static str> {
+    SINGLE.into_iter().find(|name| headers.get_all(*name).iter().nth(1).is_some())
+}
+
+/// One text header, where it is text and stands once.
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers::single(headers, name).ok().flatten().map(str::to_owned)
 }
 
 impl Front {
@@ -318,6 +332,7 @@ impl Front {
         self: &Arc<Self>,
         settings: &Settings,
         peer: IpAddr,
+        visit: &Visit,
         request: Request<B>,
         from_page: bool,
     ) -> Response
@@ -328,6 +343,10 @@ impl Front {
             Method::POST | Method::GET | Method::DELETE => {}
             Method::OPTIONS if from_page => return preflight(),
             _ => return not_allowed("POST, GET, DELETE"),
+        }
+        if let Some(name) = ambiguous(request.headers()) {
+            let text = format!("header `{name}` stands more than once");
+            return reply::error(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, text);
         }
         let mut given = request.headers().get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         let authorization = match (given.next(), given.next()) {
@@ -347,6 +366,10 @@ impl Front {
             }
         };
         let standing = self.standings.of(&principal);
+        visit.is_of(&standing.key, Some(&standing.untaken));
+        if standing.untaken.load(Ordering::Relaxed) > settings.limits.untaken_per_principal {
+            return busy("too much of earlier answers is not yet read");
+        }
         let Some(slot) = standing.request(settings.limits.requests_per_principal) else {
             return busy("too many requests at a time");
         };
@@ -374,7 +397,10 @@ impl Front {
         standing: &Arc<Standing>,
         headers: &HeaderMap,
     ) -> Response {
-        let version = headers.get(headers::VERSION).and_then(|value| value.to_str().ok());
+        let version = match headers::single(headers, headers::VERSION) {
+            Ok(version) => version,
+            Err(refusal) => return reply::refusal(None, &refusal),
+        };
         if version.is_some_and(|version| !LEGACY_VERSIONS.contains(&version)) {
             return not_allowed("POST");
         }
@@ -391,7 +417,7 @@ impl Front {
         let ended = busy.session.take_stream();
         let news = async_stream::stream! {
             let told = *busy.session.told.lock();
-            let mut watcher = Watcher::new(core, principal, Some(told));
+            let mut watcher = Watcher::new(core, principal, None, Some(told));
             loop {
                 let news = tokio::select! {
                     biased;

@@ -191,7 +191,7 @@ impl Post<'_> {
             return reply::error(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL_ERROR, "no session id");
         };
         // Taken before the lists can be asked for, so that no change falls between.
-        let told = *core.service.generations().borrow();
+        let told = core.service.listed(&self.principal, None);
         let welcome = core.welcome(&self.principal, &hello);
         self.front.standings.open(self.limits, self.standing, Arc::new(Conversation::new(id, &hello)), told);
         core.service.session_opened(&self.principal, &hello.client_info);
@@ -213,7 +213,7 @@ impl Post<'_> {
         let (held, to) = (self.held, Arc::clone(&outbox));
         let work = Box::pin(async move {
             let _held = (held, busy);
-            exchange::legacy(core, conversation, caller, to, request).await.map(Answer::ok)
+            exchange::legacy(core, conversation, caller, to, None, request).await.map(Answer::ok)
         });
         reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits).await
     }
@@ -299,7 +299,8 @@ impl Post<'_> {
         }
         let outbox = Outbox::new(self.accepts.events);
         let caller = Front::caller(self.principal, &conversation.id, self.headers);
-        let Some(work) = exchange::batch(&self.front.core, &conversation, &caller, &outbox, messages) else {
+        let Some(work) = exchange::batch(&self.front.core, &conversation, &caller, &outbox, &None, messages)
+        else {
             return reply::empty(StatusCode::ACCEPTED);
         };
         let held = (self.held, busy);

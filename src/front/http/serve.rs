@@ -1,6 +1,9 @@
 //! A listener for both of the gateway's ports: TLS, HTTP/1.1 and HTTP/2, and patience within bounds.
 
-use super::lanes::Lanes;
+use super::{
+    lanes::Lanes,
+    places::{Places, Seat, Visit},
+};
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::Request;
@@ -9,12 +12,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
     convert::Infallible,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -23,19 +24,13 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// Connections at a time, and of one address.
-const MAX_CONNECTIONS: usize = 4096;
-const MAX_PER_ADDRESS: usize = 2048;
-/// For the TLS handshake.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// For a request's head, and between requests.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// A peer that takes nothing for so long is gone.
@@ -45,14 +40,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What answers requests: an axum router, or a service that needs none.
 pub trait Site: Clone + Send + 'static {
-    /// Answers one request of this peer.
-    fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> BoxFuture<'static, Response>;
+    /// Answers one request of this peer. Whoever authenticates it tells the visit so.
+    fn answer(
+        &self,
+        peer: SocketAddr,
+        visit: Visit,
+        request: Request<Incoming>,
+    ) -> BoxFuture<'static, Response>;
 }
 
 impl Site for Router {
-    fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> BoxFuture<'static, Response> {
+    fn answer(
+        &self,
+        peer: SocketAddr,
+        visit: Visit,
+        request: Request<Incoming>,
+    ) -> BoxFuture<'static, Response> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(visit);
         self.clone().oneshot(request).map(|Ok(response)| response).boxed()
     }
 }
@@ -76,47 +82,43 @@ pub async fn serve_on<S: Site>(
     lanes: Option<&Lanes>,
 ) -> io::Result<()> {
     let tls = tls.map(TlsAcceptor::from);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let addresses = Arc::new(Addresses::default());
+    let places = Places::new();
     let mut connections = JoinSet::new();
     loop {
         // Finished ones are taken away as they come.
         while connections.try_join_next().is_some() {}
-        let place = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place.map_err(io::Error::other)?,
+        let accepted = async {
+            let permit = places.ready().await?;
+            Some(listener.accept().await.map(|(stream, peer)| (stream, peer, permit)))
         };
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
+        let (stream, peer, permit) = match accepted {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => {
                 tracing::debug!(error = %error, "front.accept_failed");
+                places.make_room();
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
+            None => break,
         };
-        let Some(entry) = Addresses::enter(&addresses, peer.ip()) else { continue };
+        let seat = places.take(peer.ip(), permit);
         if stream.set_nodelay(true).is_err() {
             continue;
         }
         let (tls, site, shutdown) = (tls.clone(), site.clone(), shutdown.clone());
         match lanes.and_then(Lanes::next) {
-            None => connections.spawn(async move {
-                let _held = (place, entry);
-                connection(stream, peer, tls, site, shutdown).await;
-            }),
+            None => connections.spawn(connection(stream, peer, seat, tls, site, shutdown)),
             Some(lane) => {
                 // It leaves this thread's reactor for the other's.
                 let Ok(stream) = stream.into_std() else { continue };
                 let there = async move {
-                    let _held = (place, entry);
                     if let Ok(stream) = TcpStream::from_std(stream) {
-                        connection(stream, peer, tls, site, shutdown).await;
+                        connection(stream, peer, seat, tls, site, shutdown).await;
                     }
                 };
                 connections.spawn_on(there, lane)
@@ -131,26 +133,34 @@ pub async fn serve_on<S: Site>(
 async fn connection<S: Site>(
     stream: TcpStream,
     peer: SocketAddr,
+    seat: Arc<Seat>,
     tls: Option<TlsAcceptor>,
     site: S,
     shutdown: CancellationToken,
 ) {
-    match tls {
-        None => speak(stream, peer, site, shutdown).await,
-        // Every port scan fails here; there is nobody to tell.
-        Some(tls) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-                speak(stream, peer, site, shutdown).await;
-            }
-        }
+    let Some(tls) = tls else { return speak(stream, peer, seat, site, shutdown).await };
+    let stream = tokio::select! {
+        biased;
+        () = seat.lost() => return,
+        () = seat.overdue() => return,
+        stream = tls.accept(stream) => stream,
+    };
+    // Every port scan fails here; there is nobody to tell.
+    if let Ok(stream) = stream {
+        speak(stream, peer, seat, site, shutdown).await;
     }
 }
 
-async fn speak<IO, S: Site>(io: IO, peer: SocketAddr, site: S, shutdown: CancellationToken)
+async fn speak<IO, S: Site>(io: IO, peer: SocketAddr, seat: Arc<Seat>, site: S, shutdown: CancellationToken)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| site.answer(peer, request).map(Ok::<_, Infallible>));
+    let from = Arc::clone(&seat);
+    let service = service_fn(move |request| {
+        let visit = from.visit();
+        let answer = site.answer(peer, visit.clone(), request);
+        answer.map(|response| Ok::<_, Infallible>(response.map(|body| visit.reply(body))))
+    });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
     builder
@@ -165,51 +175,35 @@ where
         .keep_alive_timeout(Duration::from_secs(20));
     let io = TokioIo::new(Patient::new(io, HEAD_TIME));
     let mut connection = pin!(builder.serve_connection(io, service));
+    let whole = async {
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => Some(ended),
+            () = shutdown.cancelled() => None,
+            () = seat.overdue() => {
+                connection.as_mut().graceful_shutdown();
+                // What came at the last moment is answered.
+                return tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = seat.quiet() => Ok(()),
+                };
+            }
+        };
+        match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        () = seat.lost() => return,
+        ended = whole => ended,
     };
     if let Err(error) = ended {
         tracing::trace!(error = %error, "front.connection_ended");
-    }
-}
-
-/// How many connections each address has.
-#[derive(Debug, Default)]
-struct Addresses {
-    counts: Mutex<HashMap<IpAddr, usize>>,
-}
-
-struct Entry {
-    addresses: Arc<Addresses>,
-    ip: IpAddr,
-}
-
-impl Addresses {
-    fn enter(addresses: &Arc<Self>, ip: IpAddr) -> Option<Entry> {
-        let mut counts = addresses.counts.lock();
-        let count = counts.entry(ip).or_insert(0);
-        if *count >= MAX_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Entry { addresses: Arc::clone(addresses), ip })
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.counts.lock();
-        if let Some(count) = counts.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.ip);
-            }
-        }
     }
 }
 
@@ -343,7 +337,7 @@ mod tests {
         #[derive(Clone)]
         struct Late(CancellationToken);
         impl Site for Late {
-            fn answer(&self, _: SocketAddr, _: Request<Incoming>) -> BoxFuture<'static, Response> {
+            fn answer(&self, _: SocketAddr, _: Visit, _: Request<Incoming>) -> BoxFuture<'static, Response> {
                 let told = self.0.clone();
                 async move {
                     told.cancelled().await;
@@ -355,7 +349,10 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let (told, end) = (CancellationToken::new(), CancellationToken::new());
         let (mut peer, here) = duplex(4096);
-        let served = tokio::spawn(speak(here, address, Late(told.clone()), end.clone()));
+        let places = Places::new();
+        let permit = places.ready().await.unwrap();
+        let seat = places.take(address.ip(), permit);
+        let served = tokio::spawn(speak(here, address, seat, Late(told.clone()), end.clone()));
         peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         told.cancel();
         let mut answer = String::new();

@@ -5,7 +5,7 @@ use super::Limits;
 use crate::{
     clock::{Clock, IdSource},
     front::conversation::Conversation,
-    gateway::ListGenerations,
+    gateway::Listed,
     identity::Principal,
     model::{AgentId, PersonId},
 };
@@ -47,6 +47,8 @@ pub(super) struct Standing {
     bodies: Mutex<Option<(usize, Arc<Semaphore>)>>,
     /// Whether a stateless client was seen before.
     pub(super) greeted: AtomicBool,
+    /// Bytes of answers that it has not yet read.
+    pub(super) untaken: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     streams: Arc<AtomicUsize>,
     sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
@@ -104,7 +106,7 @@ pub(super) struct Session {
     /// What the protocol remembers.
     pub(super) conversation: Arc<Conversation>,
     /// What its client was told of the lists.
-    pub(super) told: Mutex<ListGenerations>,
+    pub(super) told: Mutex<Listed>,
     /// Ends with the session.
     pub(super) closed: CancellationToken,
     stream: Mutex<CancellationToken>,
@@ -174,6 +176,7 @@ impl Standings {
             key: Arc::from(principal.key()),
             bodies: Mutex::default(),
             greeted: AtomicBool::new(false),
+            untaken: Arc::default(),
             requests: Arc::default(),
             streams: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
@@ -193,7 +196,7 @@ impl Standings {
         limits: &Limits,
         standing: &Standing,
         conversation: Arc<Conversation>,
-        told: ListGenerations,
+        told: Listed,
     ) {
         self.sweep(limits.session_idle);
         let id = Arc::clone(&conversation.id);

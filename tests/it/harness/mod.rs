@@ -84,7 +84,7 @@ pub(crate) struct Gate {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) mcp: String,
     pub(crate) admin: String,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Drop for Gate {
