@@ -352,10 +352,11 @@ impl Inbox {
         let asking = call.asking();
         let answer = call.relay.ask(method, params);
         let task = tokio::spawn({
-            let (link, id) = (link.clone(), id.clone());
+            let (link, id, call) = (link.clone(), id.clone(), call.clone());
             async move {
                 let outcome = answer.await;
                 drop(asking);
+                call.may_go_on().await;
                 link.post(wire::reply(&id, &outcome)).await;
             }
         });

@@ -15,6 +15,7 @@ mod pool;
 mod scan;
 mod server;
 mod set;
+mod slots;
 mod sse;
 mod stdio;
 pub mod supervise;

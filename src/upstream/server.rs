@@ -9,6 +9,7 @@ use super::{
     deps::UpstreamDeps,
     http, listing,
     pool::Pool,
+    slots::Slots,
     types::{
         CallRelay, Era, Health, Listing, ResourceUpdate, Upstream, UpstreamError, UpstreamRequest,
         UpstreamState,
@@ -31,8 +32,8 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Semaphore, broadcast, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{broadcast, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// An upstream of the set.
 pub(super) struct Server {
@@ -45,8 +46,9 @@ pub(super) struct Server {
     own: Pool,
     http: Result<Option<http::Means>, String>,
     breaker: Breaker,
-    slots: Semaphore,
-    permits: u32,
+    slots: Arc<Slots>,
+    /// The calls under way, those that wait included.
+    calls: TaskTracker,
     updates: broadcast::Sender<ResourceUpdate>,
     watching: Watching,
     era: Mutex<Option<Era>>,
@@ -91,7 +93,6 @@ impl Server {
         };
         let random = deps.ids.random();
         let span = random.first_chunk::<8>().map_or(1, |bytes| u64::from_be_bytes(*bytes));
-        let permits = u32::try_from(config.max_concurrency.clamp(1, 1 << 20)).unwrap_or(1);
         let server = Arc::new(Self {
             state: watch::Sender::new(Arc::new(state)),
             ticks,
@@ -100,8 +101,8 @@ impl Server {
             own: Pool::new(deps.clock.clone(), deps.timing.max_connections),
             http,
             breaker: Breaker::new(config.breaker, deps.clock.clone()),
-            slots: Semaphore::new(usize::try_from(permits).unwrap_or(1)),
-            permits,
+            slots: Slots::new(config.max_concurrency.min(1 << 20)),
+            calls: TaskTracker::new(),
             updates: broadcast::Sender::new(256),
             watching: Watching::new(),
             era: Mutex::new(None),
@@ -130,7 +131,8 @@ impl Server {
 
     /// Lets its calls end, at most for `drain`, then closes it.
     pub(super) async fn retire(&self, drain: Duration) {
-        drop(tokio::time::timeout(drain, self.slots.acquire_many(self.permits)).await);
+        self.calls.close();
+        drop(tokio::time::timeout(drain, self.calls.wait()).await);
         self.slots.close();
         self.stop.cancel();
         let mut ended = self.ended.subscribe();

@@ -3,13 +3,14 @@
 use super::Server;
 use crate::{
     config::{Isolation, UpstreamTransport},
-    model::{RetryPlan, RpcError, code},
+    model::{AgentId, RetryPlan, RpcError, code},
     upstream::{
         breaker,
         call::Call,
         connect::{self, Connection},
         inbox::Answer,
         pool,
+        slots::{NoSlot, Slot},
         types::{Era, UpstreamError},
     },
 };
@@ -26,51 +27,47 @@ const STREAM_WAIT: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 16;
 
 impl Server {
-    /// The whole of one call under its time limit.
+    /// The whole of one call. Its time limit begins when it has a slot.
     pub(super) async fn timed(&self, call: &Arc<Call>) -> Answer {
+        let _under_way = self.calls.token();
         let limit = call.request.timeout.min(self.config.timeout);
-        let expired = call.expired(limit);
+        let slot = self.slot(&call.request.caller.agent).await?;
+        let expired = call.expired(limit, slot);
         tokio::pin!(expired);
-        let _slot = tokio::select! {
-            biased;
-            slot = self.slots.acquire() => slot.map_err(|_| self.not_connected())?,
-            () = &mut expired => {
-                let waited = humantime::format_duration(limit);
-                return Err(UpstreamError::NotSent(format!("no free slot at `{}` within {waited}", self.config.name)));
-            }
-        };
         let mut attempt = 1;
+        // What an earlier attempt left open: something was sent, and nobody knows what came of it.
+        let mut lost: Option<UpstreamError> = None;
         loop {
-            let leave = self.breaker.enter().map_err(|left| {
-                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
-                UpstreamError::NotSent(format!(
-                    "`{}` keeps failing: not asked for another {left}",
-                    self.config.name
-                ))
-            })?;
-            let (outcome, verdict) = tokio::select! {
-                biased;
-                outcome = self.once(call) => outcome,
-                () = &mut expired => {
-                    let error = if call.sent() {
-                        UpstreamError::TimedOut(limit)
-                    } else {
-                        UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name))
-                    };
-                    // A caller whose own limit is shorter says nothing of the upstream to others.
-                    if limit >= self.config.timeout {
-                        leave.report(breaker::Health::Failed);
-                    }
-                    return Err(error);
-                }
-                () = self.stop.cancelled() => {
-                    let reason = format!("`{}` was shut down", self.config.name);
-                    return Err(if call.sent() { UpstreamError::Lost(reason) } else { UpstreamError::NotSent(reason) });
-                }
+            let leave = match self.breaker.enter(&call.request.caller.agent) {
+                Ok(leave) => leave,
+                Err(left) => return Err(lost.unwrap_or_else(|| self.keeps_failing(left))),
             };
-            if let Some(verdict) = verdict {
-                leave.report(verdict);
-            }
+            let outcome = tokio::select! {
+                    biased;
+                    (outcome, verdict) = self.once(call) => {
+                        if let Some(verdict) = verdict {
+                            leave.report(verdict);
+                        }
+                        outcome
+                    }
+                    () = &mut expired => {
+                        // A caller whose own limit is shorter says nothing of the upstream to others.
+                        if limit >= self.config.timeout {
+                            leave.report(breaker::Health::Failed);
+                        }
+                        return Err(match call.sent() || lost.is_some() {
+                            true => UpstreamError::TimedOut(limit),
+                            false => UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name)),
+                        });
+                    }
+                    () = self.stop.cancelled() => {
+                        let reason = format!("`{}` was shut down", self.config.name);
+                        return Err(match call.sent() || lost.is_some() {
+                            true => UpstreamError::Lost(reason),
+                            false => UpstreamError::NotSent(reason),
+                        });
+                    }
+            };
             let again = match &outcome {
                 Err(UpstreamError::NotSent(_)) => true,
                 Err(UpstreamError::Lost(_)) => call.request.retry == RetryPlan::Safe,
@@ -83,8 +80,15 @@ impl Server {
                     | UpstreamError::Malformed(_),
                 ) => false,
             };
+            let outcome = match (outcome, lost.take()) {
+                (Err(UpstreamError::NotSent(_)), Some(before)) => Err(before),
+                (outcome, _) => outcome,
+            };
             if !again || attempt >= self.config.retry.attempts || self.stop.is_cancelled() {
                 return outcome;
+            }
+            if let Err(error @ UpstreamError::Lost(_)) = &outcome {
+                lost = Some(error.clone());
             }
             tokio::select! {
                 () = tokio::time::sleep(self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16))) => {}
@@ -92,6 +96,24 @@ impl Server {
             }
             attempt += 1;
         }
+    }
+
+    /// Waits for this agent's turn. The wait is no time of the upstream's, and says nothing of it.
+    async fn slot(&self, agent: &AgentId) -> Result<Slot, UpstreamError> {
+        let name = &self.config.name;
+        let busy = |why: String| UpstreamError::NotSent(format!("`{name}` is busy: {why}; try again later"));
+        let most = self.deps.timing.slot_wait;
+        match tokio::time::timeout(most, self.slots.acquire(agent)).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(NoSlot::Full)) => Err(busy("too many calls wait for a slot".to_owned())),
+            Ok(Err(NoSlot::Closed)) => Err(self.not_connected()),
+            Err(_) => Err(busy(format!("no slot within {}", humantime::format_duration(most)))),
+        }
+    }
+
+    fn keeps_failing(&self, left: Duration) -> UpstreamError {
+        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        UpstreamError::NotSent(format!("`{}` keeps failing: not asked for another {left}", self.config.name))
     }
 
     /// One attempt, and what it says of the upstream, where it says something.
@@ -217,7 +239,7 @@ impl Server {
 
 /// Asks the caller what a modern upstream wants to know; the params of the next round.
 async fn answers(call: &Arc<Call>, mut result: Value) -> Result<Map<String, Value>, RpcError> {
-    let _asking = call.asking();
+    let asking = call.asking();
     let mut next = Map::new();
     if let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) {
         let asked = requests.into_iter().map(|(key, mut request)| async move {
@@ -232,5 +254,7 @@ async fn answers(call: &Arc<Call>, mut result: Value) -> Result<Map<String, Valu
     if let Some(state) = result.get_mut("requestState").map(Value::take) {
         next.insert("requestState".to_owned(), state);
     }
+    drop(asking);
+    call.may_go_on().await;
     Ok(next)
 }
