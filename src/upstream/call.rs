@@ -32,6 +32,7 @@ pub(super) struct Call {
     /// Whether an agent waits behind it.
     pub(super) from_agent: bool,
     sent: AtomicBool,
+    is_lost: AtomicBool,
     /// How many questions somebody is being asked.
     asks: AtomicUsize,
     /// Whether its slot was given back meanwhile.
@@ -86,6 +87,7 @@ impl Call {
             round: Mutex::new(Map::new()),
             from_agent,
             sent: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
             asks: AtomicUsize::new(0),
             is_aside: AtomicBool::new(false),
             changed: Notify::new(),
@@ -103,8 +105,15 @@ impl Call {
     }
 
     pub(super) fn set_sent(&self, sent: bool) {
+        let sent = sent || self.is_lost.load(Ordering::Acquire);
         self.sent.store(sent, Ordering::Release);
         self.relay.sent(sent);
+    }
+
+    /// An attempt was sent and its answer lost: whatever a further attempt comes to, the upstream may have acted.
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        self.set_sent(true);
     }
 
     /// Says that somebody is asked, until dropped: the call's clock stands, and its slot is given back.

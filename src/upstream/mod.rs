@@ -10,6 +10,7 @@ mod deps;
 mod headers;
 mod http;
 mod inbox;
+mod limits;
 mod listing;
 mod pool;
 mod scan;

@@ -7,7 +7,9 @@ use super::{
     call::Call,
     connect::{self, Connection, Hello, Wiring},
     deps::UpstreamDeps,
-    http, listing,
+    http,
+    limits::{Limits, ONE_LIST},
+    listing,
     pool::Pool,
     slots::Slots,
     types::{
@@ -32,7 +34,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// An upstream of the set.
@@ -51,6 +56,7 @@ pub(super) struct Server {
     calls: TaskTracker,
     updates: broadcast::Sender<ResourceUpdate>,
     watching: Watching,
+    limits: Arc<Limits>,
     era: Mutex<Option<Era>>,
     speaks_both: AtomicBool,
     spans: AtomicU64,
@@ -105,6 +111,7 @@ impl Server {
             calls: TaskTracker::new(),
             updates: broadcast::Sender::new(256),
             watching: Watching::new(),
+            limits: Limits::new(),
             era: Mutex::new(None),
             speaks_both: AtomicBool::new(false),
             spans: AtomicU64::new(span),
@@ -198,7 +205,8 @@ impl Server {
 
     fn wiring(&self, declared: Value) -> Result<Wiring<'_>, String> {
         let means = self.http.as_ref().map_err(Clone::clone)?.as_ref();
-        Ok(Wiring { config: &self.config, deps: &self.deps, means, updates: &self.updates, declared })
+        let (config, deps, updates, limits) = (&self.config, &self.deps, &self.updates, &self.limits);
+        Ok(Wiring { config, deps, means, updates, limits, declared })
     }
 
     async fn attempt(&self) -> Attempt {
@@ -208,7 +216,7 @@ impl Server {
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
-        let listing = listing::list(&self.config.name, &connection, &hello).await;
+        let listing = listing::list(&self.config.name, &connection, &hello, &self.limits.log).await;
         let listing = listing.map_err(|error| match connection.signals().closed_reason() {
             Some(reason) => reason.to_string(),
             None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
@@ -252,6 +260,7 @@ impl Server {
                 () = self.stop.cancelled() => return String::new(),
                 () = signals.changed.notified() => tokio::select! {
                     listed = self.list_again(connection, hello) => match listed {
+                        Ok(listing) if *self.state.borrow().listing == listing => {}
                         Ok(listing) => self.publish(|state| state.listing = Arc::new(listing)),
                         Err(reason) => break reason,
                     },
@@ -279,8 +288,10 @@ impl Server {
     }
 
     async fn list_again(&self, connection: &Connection, hello: &Hello) -> Result<Listing, String> {
-        tokio::time::sleep(self.deps.timing.debounce).await;
-        let listing = listing::list(&self.config.name, connection, hello);
+        // An upstream that says so without end is asked ever more rarely.
+        let pause = self.limits.lists.charge(Instant::now(), ONE_LIST);
+        tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
+        let listing = listing::list(&self.config.name, connection, hello, &self.limits.log);
         match tokio::time::timeout(self.deps.timing.handshake, listing).await {
             Ok(listed) => {
                 listed.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))

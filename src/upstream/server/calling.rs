@@ -55,14 +55,14 @@ impl Server {
                         if limit >= self.config.timeout {
                             leave.report(breaker::Health::Failed);
                         }
-                        return Err(match call.sent() || lost.is_some() {
+                        return Err(match call.sent() {
                             true => UpstreamError::TimedOut(limit),
                             false => UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name)),
                         });
                     }
                     () = self.stop.cancelled() => {
                         let reason = format!("`{}` was shut down", self.config.name);
-                        return Err(match call.sent() || lost.is_some() {
+                        return Err(match call.sent() {
                             true => UpstreamError::Lost(reason),
                             false => UpstreamError::NotSent(reason),
                         });
@@ -88,6 +88,7 @@ impl Server {
                 return outcome;
             }
             if let Err(error @ UpstreamError::Lost(_)) = &outcome {
+                call.lose();
                 lost = Some(error.clone());
             }
             tokio::select! {
@@ -142,13 +143,13 @@ impl Server {
                     Ok(connection) => self.rounds(&connection, call).await,
                     // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
                     Err(reason) if era.is_some() => {
-                        tracing::warn!(upstream = %self.config.name, reason, "the other era is refused");
+                        self.warn(&reason, "the other era is refused");
                         self.speaks_both.store(false, Ordering::Relaxed);
                         drop(lease);
                         return Box::pin(self.once(call)).await;
                     }
                     Err(reason) => {
-                        tracing::warn!(upstream = %self.config.name, reason, "a connection of a caller's own cannot be made");
+                        self.warn(&reason, "a connection of a caller's own cannot be made");
                         let reason = format!("`{}` cannot be connected", self.config.name);
                         return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
                     }
@@ -157,6 +158,12 @@ impl Server {
         };
         let verdict = breaker::Health::of(&outcome);
         (outcome, Some(verdict))
+    }
+
+    fn warn(&self, reason: &str, what: &str) {
+        if let Some(left_out) = self.limits.log.admits(reason.len()) {
+            tracing::warn!(upstream = %self.config.name, reason, left_out, "{what}");
+        }
     }
 
     /// The era to be spoken where it is not the one that was found out: a caller of the legacy era meets an upstream
