@@ -194,7 +194,11 @@ impl Inbox {
     pub(super) fn deliver(&self, id: u64, answer: Answer) -> bool {
         let entry = self.entries.lock().remove(&id);
         let reply = entry.and_then(|mut entry| entry.reply.take());
-        reply.is_some_and(|reply| reply.send(answer).is_ok())
+        let answers = reply.is_some_and(|reply| reply.send(answer).is_ok());
+        if answers {
+            self.noise.answered();
+        }
+        answers
     }
 
     /// The largest answer that the request in flight takes.

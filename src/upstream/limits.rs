@@ -46,6 +46,11 @@ impl Allowance {
         fits
     }
 
+    /// Gives all back.
+    fn restore(&self) {
+        *self.settled.lock() = None;
+    }
+
     /// Takes the units in any case: how long to wait before anything more is taken.
     pub(super) fn charge(&self, now: Instant, units: u64) -> Duration {
         let mut settled = self.settled.lock();
@@ -149,7 +154,13 @@ impl Noise {
 
     /// So many bytes came that are no message. Whether that is still to be borne.
     pub(super) fn bears(&self, bytes: usize) -> bool {
-        self.junk.take(Instant::now(), u64::try_from(bytes).unwrap_or(u64::MAX))
+        let cost = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(MESSAGE);
+        self.junk.take(Instant::now(), cost)
+    }
+
+    /// A request was answered: what else came is forgiven.
+    pub(super) fn answered(&self) {
+        self.junk.restore();
     }
 
     /// Whether a session or stream may be opened anew now.

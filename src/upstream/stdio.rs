@@ -545,6 +545,34 @@ mod tests {
         assert!(matches!(lines.next().await, Line::End));
     }
 
+    /// Writes without end and without a line's end, and counts what was taken.
+    struct Endless(Arc<AtomicU64>);
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            to: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            let room = to.remaining();
+            to.put_slice(&vec![b'x'; room]);
+            self.0.fetch_add(room as u64, Ordering::Relaxed);
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    /// An endless line is read at a bounded rate: it keeps nobody busy.
+    #[tokio::test]
+    async fn an_endless_line_on_stderr_is_read_slowly() {
+        let taken = Arc::new(AtomicU64::new(0));
+        let told = Told { upstream: "s".into(), redact: Arc::new(str::to_owned), limits: Limits::new() };
+        let reading = log_errors(Endless(taken.clone()), told, Arc::default());
+        let begun = Instant::now();
+        drop(tokio::time::timeout(Duration::from_millis(500), reading).await);
+        let most = STDERR_BURST + STDERR_RATE * (begun.elapsed().as_secs() + 1) + (1 << 16);
+        assert!(taken.load(Ordering::Relaxed) <= most, "{}", taken.load(Ordering::Relaxed));
+    }
+
     #[test]
     fn a_child_never_gets_tollgates_own_environment() {
         let configured: BTreeMap<String, SecretString> =
