@@ -1,9 +1,10 @@
 //! One call: its slot, its time limit, its attempts, and the questions on the way to its answer.
 
-use super::Server;
+use super::{LONGEST_REASON, Server};
 use crate::{
     config::{Isolation, UpstreamTransport},
     model::{AgentId, RetryPlan, RpcError, code},
+    redaction::display_text,
     upstream::{
         breaker,
         call::Call,
@@ -161,6 +162,7 @@ impl Server {
     }
 
     fn warn(&self, reason: &str, what: &str) {
+        let reason = display_text(reason, LONGEST_REASON);
         if let Some(left_out) = self.limits.log.admits(reason.len()) {
             tracing::warn!(upstream = %self.config.name, reason, left_out, "{what}");
         }
