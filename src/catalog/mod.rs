@@ -96,8 +96,10 @@ impl ItemEntry {
     }
 }
 
-/// Templates that one upstream may have had over time.
+/// Templates of one upstream: every URI is held against all of them.
 const MOST_TEMPLATES: usize = 1_000;
+/// Sentences about what is withheld of one upstream; the rest is counted.
+const MOST_SENTENCES: usize = 50;
 
 /// Everything, merged.
 #[derive(Debug, Default)]
@@ -118,12 +120,14 @@ pub struct Catalog {
     pub withheld: Vec<String>,
 }
 
-/// A template that an upstream had at some time.
+/// A template that an upstream has, or had when it was last up.
 #[derive(Clone, Debug)]
 struct Claim {
     upstream: UpstreamName,
     name: Arc<str>,
     template: UriTemplate,
+    /// The merge in which it was listed last.
+    listed: u64,
 }
 
 impl Catalog {
@@ -151,11 +155,24 @@ impl Catalog {
 }
 
 /// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
+///
+/// A name belongs to its upstream as long as that lists it, and while that is down. An upstream that is up and lists
+/// without it has given it up, so that what is remembered is never more than what is listed.
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
-    owners: HashMap<(Kind, Arc<str>), UpstreamName>,
+    owners: HashMap<(Kind, Arc<str>), Owner>,
     claims: Vec<Claim>,
+    /// Counts the merges.
+    merge: u64,
     schemas: HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
+}
+
+/// Who has a name.
+#[derive(Debug)]
+struct Owner {
+    upstream: UpstreamName,
+    /// The merge in which it was listed last.
+    listed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,14 +198,41 @@ impl CatalogBuilder {
     /// Merges the upstreams' listings. Upstreams come in the order of their names, so that the same listings
     /// give the same catalog.
     pub fn build(&mut self, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
-        self.owners.retain(|_, owner| config.upstreams.contains_key(owner));
+        self.owners.retain(|_, owner| config.upstreams.contains_key(&owner.upstream));
         self.claims.retain(|claim| config.upstreams.contains_key(&claim.upstream));
-        let mut catalog = Catalog::default();
         let mut states: Vec<&Arc<UpstreamState>> = states.iter().filter(|s| s.health == Health::Up).collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut catalog = self.merge(config, &states);
+        // Whoever wants a name that was given up has it at once. Where that was in place of another name, this is given up too.
+        for _ in 0..2 {
+            if !self.forget_unlisted(&states) {
+                break;
+            }
+            catalog = self.merge(config, &states);
+        }
+        catalog.claims = self.claims.clone().into();
+        catalog
+    }
+
+    /// Forgets what upstreams that are up did not list in the last merge. Whether there was any.
+    fn forget_unlisted(&mut self, up: &[&Arc<UpstreamState>]) -> bool {
+        let before = self.owners.len() + self.claims.len();
+        let merge = self.merge;
+        let stays = |upstream: &UpstreamName, listed: u64| {
+            listed == merge || up.binary_search_by(|state| state.name.cmp(upstream)).is_err()
+        };
+        self.owners.retain(|_, owner| stays(&owner.upstream, owner.listed));
+        self.claims.retain(|claim| stays(&claim.upstream, claim.listed));
+        self.owners.len() + self.claims.len() < before
+    }
+
+    fn merge(&mut self, config: &Config, up: &[&Arc<UpstreamState>]) -> Catalog {
+        self.merge = self.merge.wrapping_add(1);
+        let mut catalog = Catalog::default();
         let mut kept = HashMap::new();
-        for state in states {
+        for state in up {
             let Some(upstream) = config.upstreams.get(&state.name) else { continue };
+            let sentences = catalog.withheld.len();
             let separator = &config.gateway.separator;
             for item in &state.listing.tools {
                 self.add_tool(&mut catalog, upstream, separator, item, &mut kept);
@@ -203,9 +247,13 @@ impl CatalogBuilder {
                     self.add_item(&mut catalog, upstream, separator, kind, item);
                 }
             }
+            let more = catalog.withheld.len().saturating_sub(sentences + MOST_SENTENCES);
+            if more > 0 {
+                catalog.withheld.truncate(sentences + MOST_SENTENCES);
+                catalog.withheld.push(format!("{more} more items of upstream `{}` are withheld", state.name));
+            }
         }
         self.schemas = kept;
-        catalog.claims = self.claims.clone().into();
         catalog
     }
 
@@ -217,16 +265,20 @@ impl CatalogBuilder {
         upstream: &UpstreamName,
         taken: bool,
     ) -> Result<(), String> {
-        let owner = self.owners.entry((kind, name.clone())).or_insert_with(|| upstream.clone());
-        if owner != upstream {
+        let new = || Owner { upstream: upstream.clone(), listed: 0 };
+        let owner = self.owners.entry((kind, name.clone())).or_insert_with(new);
+        let shown = display_text(name, 120);
+        if owner.upstream != *upstream {
             return Err(format!(
-                "{} `{name}` of upstream `{upstream}` is withheld: upstream `{owner}` has that name",
-                kind.word()
+                "{} `{shown}` of upstream `{upstream}` is withheld: upstream `{}` has that name",
+                kind.word(),
+                owner.upstream
             ));
         }
+        owner.listed = self.merge;
         if taken {
             return Err(format!(
-                "{} `{name}` of upstream `{upstream}` is listed twice; the first counts",
+                "{} `{shown}` of upstream `{upstream}` is listed twice; the first counts",
                 kind.word()
             ));
         }
@@ -364,7 +416,7 @@ impl CatalogBuilder {
             kind == Kind::Resource && first.is_some_and(|claim| claim.upstream != upstream.name)
         };
         let another_has_it = |name: &Arc<str>| match self.owners.get(&(kind, name.clone())) {
-            Some(owner) => *owner != upstream.name,
+            Some(owner) => owner.upstream != upstream.name,
             None => of_a_template(name),
         };
         // A URI stays as it is written, but two upstreams' are not one resource.
@@ -382,6 +434,20 @@ impl CatalogBuilder {
             Kind::Template => catalog.templates.contains_key(&name),
             Kind::Prompt | Kind::Tool => catalog.prompts.contains_key(&name),
         };
+        let template = (kind == Kind::Template).then(|| UriTemplate::parse(&listed)).flatten();
+        let claimed = self.claims.iter().position(|claim| claim.name == name);
+        let full =
+            || self.claims.iter().filter(|claim| claim.upstream == upstream.name).count() >= MOST_TEMPLATES;
+        if template.is_some() && claimed.is_none() && full() {
+            let why = format!(
+                "more than {MOST_TEMPLATES} templates of upstream `{}`: the rest is withheld",
+                upstream.name
+            );
+            if !catalog.withheld.contains(&why) {
+                catalog.withheld.push(why);
+            }
+            return;
+        }
         if let Err(why) = self.claim(kind, &name, &upstream.name, taken) {
             catalog.withheld.push(why);
             return;
@@ -389,23 +455,15 @@ impl CatalogBuilder {
         if let Some(slot) = shown_item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }
-        let template = (kind == Kind::Template).then(|| UriTemplate::parse(&listed)).flatten();
-        if let Some(template) = &template
-            && !self.claims.iter().any(|claim| claim.name == name)
-        {
-            // Every URI is held against all of them, and they are kept.
-            if self.claims.iter().filter(|claim| claim.upstream == upstream.name).count() >= MOST_TEMPLATES {
-                let why = format!(
-                    "more than {MOST_TEMPLATES} templates of upstream `{}`: the rest is withheld",
-                    upstream.name
-                );
-                if !catalog.withheld.contains(&why) {
-                    catalog.withheld.push(why);
-                }
-                return;
-            }
-            let (upstream, name) = (upstream.name.clone(), name.clone());
-            self.claims.push(Claim { upstream, name, template: template.clone() });
+        match (&template, claimed.and_then(|at| self.claims.get_mut(at))) {
+            (Some(_), Some(claim)) => claim.listed = self.merge,
+            (Some(template), None) => self.claims.push(Claim {
+                upstream: upstream.name.clone(),
+                name: name.clone(),
+                template: template.clone(),
+                listed: self.merge,
+            }),
+            (None, _) => {}
         }
         let entry = Arc::new(ItemEntry {
             name: name.clone(),

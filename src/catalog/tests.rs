@@ -116,6 +116,63 @@ fn a_newcomer_never_replaces_a_name() {
     assert!(names(&only_a).is_empty());
 }
 
+/// What an upstream lists no more is its own no more: another has it at once, and nothing is remembered without end.
+#[test]
+fn a_name_that_was_given_up_is_free() {
+    let config = config(vec![upstream("a", ""), upstream("z", "")]);
+    let listing = |name: &str| Listing {
+        tools: vec![json!({"name": name, "inputSchema": {"type": "object"}})],
+        prompts: vec![json!({"name": name})],
+        resources: vec![json!({"uri": format!("file:///{name}"), "name": name})],
+        templates: vec![json!({"uriTemplate": format!("db://{name}/{{id}}"), "name": name})],
+    };
+    let up = |upstream: &str, name: &str| state(upstream, Health::Up, listing(name));
+    let has = |catalog: &Catalog, name: &str, whose: &str| {
+        assert_eq!(catalog.tools[name].upstream, whose.into());
+        assert_eq!(catalog.prompts[name].upstream, whose.into());
+        assert_eq!(&*catalog.resources[&*format!("file:///{name}")].upstream, whose);
+        assert_eq!(&*catalog.templates[&*format!("db://{name}/{{id}}")].upstream, whose);
+    };
+    let mut builder = CatalogBuilder::default();
+    // `z` lists `a`'s name first.
+    has(&builder.build(&config, &[up("z", "pay")]), "pay", "z");
+    let contested = builder.build(&config, &[up("a", "pay"), up("z", "pay")]);
+    has(&contested, "pay", "z");
+    assert_eq!(contested.withheld.len(), 2, "{:?}", contested.withheld);
+    // Away for a moment it keeps it, though it listed nothing since.
+    let down = || state("z", Health::Down { reason: "x".into(), attempts: 1 }, Listing::default());
+    assert!(builder.build(&config, &[up("a", "pay"), down()]).tools.is_empty());
+    // It comes back without it.
+    let free = builder.build(&config, &[up("a", "pay"), up("z", "other")]);
+    has(&free, "pay", "a");
+    has(&free, "other", "z");
+    assert!(free.withheld.is_empty(), "{:?}", free.withheld);
+    assert!(free.resources.keys().all(|uri| !uri.contains('+')), "{:?}", free.resources.keys());
+    // And now it is `a`'s.
+    has(&builder.build(&config, &[up("a", "pay"), up("z", "pay")]), "pay", "a");
+    for n in 0..1_000 {
+        builder.build(&config, &[up("a", "pay"), up("z", &format!("n{n}"))]);
+        let remembered = builder.owners.len() + builder.claims.len() + builder.schemas.len();
+        assert!(remembered <= 2 * 4 + 2 + 2, "{remembered}");
+    }
+}
+
+/// However much of an upstream is withheld, what is said of it is short.
+#[test]
+fn the_sentences_about_one_upstream_are_bounded() {
+    let config = config(vec![upstream("a", "a"), upstream("b", "b")]);
+    let odd = |count: usize| Listing { tools: vec![json!({"noname": 1}); count], ..Listing::default() };
+    let states = [state("a", Health::Up, odd(5_000)), state("b", Health::Up, odd(2))];
+    let catalog = CatalogBuilder::default().build(&config, &states);
+    assert_eq!(catalog.withheld.len(), MOST_SENTENCES + 1 + 2);
+    assert!(catalog.withheld[MOST_SENTENCES].starts_with("4950 more items of upstream `a`"));
+    let long = format!("file:///{}", "x".repeat(100_000));
+    let listing =
+        Listing { resources: vec![json!({"uri": long}), json!({"uri": long})], ..Listing::default() };
+    let catalog = CatalogBuilder::default().build(&config, &[state("a", Health::Up, listing)]);
+    assert!(catalog.withheld[0].len() < 400, "{}", catalog.withheld[0].len());
+}
+
 /// Issue 3: two upstreams with the same URI are told apart, and neither is lost.
 #[test]
 fn a_uri_that_another_upstream_had_first_gets_its_upstreams_name_in_front() {
@@ -194,15 +251,18 @@ fn what_a_template_stands_for_stays_with_who_had_it_first() {
     };
     assert_eq!(owners(&builder.build(&config, &[z(), a()])), some(["z", "z", "z", "a", "a"]));
     assert_eq!(owners(&builder.build(&config, &[a()])), some(["", "", "", "a", "a"]));
-    // They are kept, so there is an end to them.
+    // Every URI is held against all of them, so there is an end to them; those of before do not count.
     let mut builder = CatalogBuilder::default();
     for round in 0..3 {
-        let templates =
-            (0..600).map(|n| json!({"uriTemplate": format!("x{round}://{n}/{{id}}"), "name": "t"})).collect();
+        let templates = (0..[600, 1_400, 600][round])
+            .map(|n| json!({"uriTemplate": format!("x{round}://{n}/{{id}}"), "name": "t"}))
+            .collect();
         let listing = Listing { templates, ..Listing::default() };
         let catalog = builder.build(&config, &[state("a", Health::Up, listing)]);
-        assert_eq!(catalog.templates.len(), [600, 400, 0][round]);
-        assert_eq!(catalog.withheld.len(), [0, 1, 1][round], "{:?}", catalog.withheld);
+        assert_eq!(catalog.templates.len(), [600, 1_000, 600][round]);
+        assert_eq!(catalog.withheld.len(), [0, 1, 0][round], "{:?}", catalog.withheld);
+        assert_eq!(builder.claims.len(), catalog.templates.len());
+        assert_eq!(builder.owners.len(), catalog.templates.len());
     }
     // Alone from the beginning it has them.
     let only = CatalogBuilder::default().build(&config, &[a()]);

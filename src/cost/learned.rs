@@ -1,13 +1,14 @@
 //! How large a tool's results are: learned from what was settled, so that estimates come true.
 
-use dashmap::DashMap;
-use std::sync::Arc;
+use parking_lot::RwLock;
+use std::{collections::HashMap, sync::Arc};
 
 /// What a tool's result is taken to be, in tokens, where nothing was configured or learned.
 pub const DEFAULT_RESULT_TOKENS: u64 = 200;
 
-/// More names than this are not learned: memory stays bounded whatever upstreams invent.
-const MAX_NAMES: usize = 20_000;
+/// Names of one generation. Two are kept, so that memory stays bounded whatever upstreams invent, and what is in use
+/// stays known.
+const MAX_NAMES: usize = 10_000;
 
 /// One observation moves the mean by 1/8 of its distance.
 const WEIGHT_SHIFT: u32 = 3;
@@ -18,8 +19,25 @@ const SCALE: u64 = 256;
 /// The exponentially weighted mean of each tool's result tokens, by exposed name.
 /// Integer, in memory, shared between calls.
 #[derive(Debug, Default)]
-pub struct LearnedSizes {
-    by_tool: DashMap<Arc<str>, u64>,
+pub struct LearnedSizes(RwLock<Generations>);
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<Arc<str>, u64>,
+    old: HashMap<Arc<str>, u64>,
+}
+
+impl Generations {
+    fn get(&self, tool: &str) -> Option<u64> {
+        self.young.get(tool).or_else(|| self.old.get(tool)).copied()
+    }
+
+    fn put(&mut self, tool: Arc<str>, mean: u64) {
+        if self.young.len() >= MAX_NAMES && !self.young.contains_key(&tool) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(tool, mean);
+    }
 }
 
 impl LearnedSizes {
@@ -31,9 +49,8 @@ impl LearnedSizes {
     /// What the next result will probably take: learned, else `configured`, else [`DEFAULT_RESULT_TOKENS`].
     /// Rounded up.
     pub fn expected(&self, tool: &str, configured: Option<u64>) -> u64 {
-        self.by_tool
-            .get(tool)
-            .map_or_else(|| configured.unwrap_or(DEFAULT_RESULT_TOKENS), |mean| mean.div_ceil(SCALE))
+        let mean = self.0.read().get(tool);
+        mean.map_or_else(|| configured.unwrap_or(DEFAULT_RESULT_TOKENS), |mean| mean.div_ceil(SCALE))
     }
 
     /// Takes in what a result took. The first observation starts from `configured` or the default.
@@ -46,28 +63,30 @@ impl LearnedSizes {
                 mean - ((mean - seen) >> WEIGHT_SHIFT)
             }
         };
-        if let Some(mut mean) = self.by_tool.get_mut(tool) {
+        let mut sizes = self.0.write();
+        if let Some(mean) = sizes.young.get_mut(tool) {
             *mean = step(*mean);
             return;
         }
-        if self.by_tool.len() >= MAX_NAMES {
-            return;
-        }
-        let start = configured.unwrap_or(DEFAULT_RESULT_TOKENS).saturating_mul(SCALE);
-        self.by_tool.entry(Arc::from(tool)).and_modify(|mean| *mean = step(*mean)).or_insert(step(start));
+        let start = || configured.unwrap_or(DEFAULT_RESULT_TOKENS).saturating_mul(SCALE);
+        let mean = sizes.old.get(tool).copied().unwrap_or_else(start);
+        sizes.put(Arc::from(tool), step(mean));
     }
 
     /// Puts back what an earlier process learned; what this one learned already stands.
     pub fn seed(&self, tool: &str, tokens: u64) {
-        if self.by_tool.len() < MAX_NAMES {
-            self.by_tool.entry(Arc::from(tool)).or_insert(tokens.saturating_mul(SCALE));
+        let mut sizes = self.0.write();
+        if sizes.get(tool).is_none() && sizes.old.len() < 2 * MAX_NAMES {
+            sizes.old.insert(Arc::from(tool), tokens.saturating_mul(SCALE));
         }
     }
 
     /// Everything learned, in tokens rounded up, to be kept elsewhere.
     pub fn learned(&self) -> Vec<(Arc<str>, u64)> {
+        let sizes = self.0.read();
+        let old = sizes.old.iter().filter(|(tool, _)| !sizes.young.contains_key(*tool));
         let mut all: Vec<(Arc<str>, u64)> =
-            self.by_tool.iter().map(|entry| (entry.key().clone(), entry.value().div_ceil(SCALE))).collect();
+            sizes.young.iter().chain(old).map(|(tool, mean)| (tool.clone(), mean.div_ceil(SCALE))).collect();
         all.sort();
         all
     }
@@ -107,6 +126,22 @@ mod tests {
         sizes.seed("kept", 42);
         assert_eq!(sizes.expected("kept", None), 42);
         assert_eq!(sizes.learned().len(), 2);
+    }
+
+    /// An upstream that renames its tools for ever fills no memory, and what is in use stays known.
+    #[test]
+    fn names_without_end_are_forgotten() {
+        let sizes = LearnedSizes::new();
+        for n in 0..5 * MAX_NAMES {
+            sizes.observe(&format!("t{n}"), None, 300);
+            if n % 1_000 == 0 {
+                sizes.observe("used", Some(1_000), 1_000);
+            }
+        }
+        assert!(sizes.learned().len() <= 2 * MAX_NAMES);
+        assert_eq!(sizes.expected("used", None), 1_000);
+        assert_eq!(sizes.expected("t0", None), DEFAULT_RESULT_TOKENS);
+        assert_ne!(sizes.expected(&format!("t{}", 5 * MAX_NAMES - 1), None), DEFAULT_RESULT_TOKENS);
     }
 
     #[test]

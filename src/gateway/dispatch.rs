@@ -9,7 +9,7 @@ use super::{
     asking::Asking,
     call::Decided,
     complete, edits,
-    ending::{Ending, failed},
+    ending::{Ending, failed, given_up},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
@@ -28,7 +28,7 @@ use crate::{
     policy::Constraints,
     redaction::Place,
     store::Settlement,
-    upstream::{CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
+    upstream::{CallRelay as _, CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -173,31 +173,20 @@ impl Gateway {
         ));
         let asked = relay.asked();
         let client = seat.client();
-        let left_early = gone.is_cancelled();
         let conversation = async {
             match &purpose {
-                Purpose::Watch(slot) => Box::pin(begin_watch(&upstream, &target, &uri, timeout, slot)).await,
+                Purpose::Watch(slot) => {
+                    relay.sent(true);
+                    Box::pin(begin_watch(&upstream, &target, &uri, timeout, slot)).await
+                }
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, relay, &bound).await
+                    self.converse(&upstream, call, continuation, &client, &relay, &bound).await
                 }
             }
         };
         let ending = tokio::select! {
             biased;
-            () = gone.cancelled(), if left_early => Ending {
-                reply: Err(RpcError::new(code::INTERNAL_ERROR, "cancelled")),
-                outcome: Outcome::Failed,
-                sent: false,
-                reason: Some("the caller went away before anything was sent".into()),
-                ours: None,
-            },
-            () = gone.cancelled() => Ending {
-                reply: Err(RpcError::new(code::INTERNAL_ERROR, "cancelled")),
-                outcome: Outcome::Unknown,
-                sent: true,
-                reason: Some("the caller went away; the upstream was told to cancel".into()),
-                ours: None,
-            },
+            () = gone.cancelled() => given_up(relay.was_sent()),
             ending = conversation => ending,
         };
         let mut ending = ending;
@@ -385,7 +374,7 @@ impl Gateway {
         mut call: Call,
         continuation: (Option<Map<String, Value>>, Option<String>),
         client: &Arc<dyn ClientPort>,
-        relay: Arc<Relay>,
+        relay: &Arc<Relay>,
         bound: &[u8],
     ) -> Ending {
         let modern = upstream.era() == Some(Era::Modern);
@@ -403,6 +392,7 @@ impl Gateway {
                 Ok(result) => result,
                 Err(error) => return failed(error, call.method),
             };
+            relay.answered();
             // Earlier versions have results of one type only: what one says of itself there means nothing.
             if let Some(map) = result.as_object_mut().filter(|_| !modern) {
                 map.shift_remove("resultType");
@@ -420,7 +410,7 @@ impl Gateway {
                 };
             }
             if !may_ask_again {
-                return self.pass_question(result, &relay, bound);
+                return self.pass_question(result, relay, bound);
             }
             state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
             match Box::pin(relay.answer_all(result)).await {

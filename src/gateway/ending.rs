@@ -37,6 +37,16 @@ impl Ending {
     }
 }
 
+/// A call whose caller went away before it ended.
+pub(super) fn given_up(sent: bool) -> Ending {
+    let (outcome, reason) = match sent {
+        true => (Outcome::Unknown, "the caller went away; the upstream was told to cancel"),
+        false => (Outcome::Failed, "the caller went away before anything was sent"),
+    };
+    let reply = Err(RpcError::new(code::INTERNAL_ERROR, "cancelled"));
+    Ending { reply, outcome, sent, reason: Some(reason.into()), ours: None }
+}
+
 /// A call to which its upstream gave no result.
 pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {

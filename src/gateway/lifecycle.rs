@@ -98,7 +98,7 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.0.upstreams.changes();
             loop {
-                watcher.rebuild_catalog();
+                watcher.rebuild_aside().await;
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -107,7 +107,7 @@ impl Gateway {
         let first = self.clone();
         self.spawn_until_stop(async move {
             drop(tokio::time::timeout(super::FIRST_LISTS, first.0.upstreams.settled()).await);
-            first.rebuild_catalog();
+            first.rebuild_aside().await;
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
@@ -143,6 +143,14 @@ impl Gateway {
                 () = work => {}
             }
         });
+    }
+
+    /// The same on a thread of its own: long lists take their time, in which calls go on.
+    async fn rebuild_aside(&self) {
+        let gateway = self.clone();
+        if tokio::task::spawn_blocking(move || gateway.rebuild_catalog()).await.is_err() {
+            tracing::error!("the catalog could not be built");
+        }
     }
 
     /// Merges what the upstreams list now, and tells the fronts which lists changed.

@@ -35,7 +35,7 @@ use tokio_util::sync::DropGuard;
 
 /// How long a client may take to come back.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// Parked calls at a time: each holds a slot of its upstream.
+/// Parked calls at a time. They hold no slot of their upstreams.
 const MOST: usize = 1024;
 const MOST_PER_AGENT: usize = 64;
 /// Batches of questions that may wait for one client.

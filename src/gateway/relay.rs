@@ -18,7 +18,10 @@ use crate::{
 use futures::future::{BoxFuture, try_join_all};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// How many questions an upstream may ask in one round.
 const MAX_QUESTIONS: usize = 16;
@@ -34,6 +37,9 @@ pub(crate) struct Relay {
     /// A strict budget binds the call: nothing may be spent that was not reserved.
     strict: bool,
     asked: Arc<Mutex<Asked>>,
+    /// Whether the upstream may have seen the request under way, and whether it has answered one.
+    sent: AtomicBool,
+    answered: AtomicBool,
 }
 
 impl Relay {
@@ -46,7 +52,18 @@ impl Relay {
         strict: bool,
     ) -> Self {
         let upstream = target.upstream().clone();
-        Self { seat, upstream, target, in_force, redact, may_ask, strict, asked: Arc::default() }
+        let (asked, sent, answered) = (Arc::default(), AtomicBool::new(false), AtomicBool::new(false));
+        Self { seat, upstream, target, in_force, redact, may_ask, strict, asked, sent, answered }
+    }
+
+    /// The upstream has answered a request of this call: a further round changes nothing of that.
+    pub(crate) fn answered(&self) {
+        self.answered.store(true, Ordering::Release);
+    }
+
+    /// Whether the upstream may have acted.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire) || self.answered.load(Ordering::Acquire)
     }
 
     /// What was asked so far.
@@ -242,6 +259,10 @@ fn show_words(schema: &mut Value) {
 }
 
 impl CallRelay for Relay {
+    fn sent(&self, sent: bool) {
+        self.sent.store(sent, Ordering::Release);
+    }
+
     fn notify(&self, method: &str, params: Value) {
         // What the rules hold back is not told: a notification has no other answer.
         if let Ok(params) = self.limited(params) {

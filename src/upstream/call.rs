@@ -1,6 +1,7 @@
 //! One call under way: its request, its caller, and the clock that stands still while a person is asked.
 
 use super::{
+    slots::Slot,
     types::{CallRelay, CallerKey, Era, UpstreamRequest},
     wire::Dialect,
 };
@@ -31,9 +32,13 @@ pub(super) struct Call {
     /// Whether an agent waits behind it.
     pub(super) from_agent: bool,
     sent: AtomicBool,
-    /// How many questions somebody is being asked; whoever changes it tells.
+    is_lost: AtomicBool,
+    /// How many questions somebody is being asked.
     asks: AtomicUsize,
-    asks_changed: Notify,
+    /// Whether its slot was given back meanwhile.
+    is_aside: AtomicBool,
+    /// Whoever changes one of the two tells.
+    changed: Notify,
 }
 
 impl Call {
@@ -82,8 +87,10 @@ impl Call {
             round: Mutex::new(Map::new()),
             from_agent,
             sent: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
             asks: AtomicUsize::new(0),
-            asks_changed: Notify::new(),
+            is_aside: AtomicBool::new(false),
+            changed: Notify::new(),
         }
     }
 
@@ -98,42 +105,89 @@ impl Call {
     }
 
     pub(super) fn set_sent(&self, sent: bool) {
+        let sent = sent || self.is_lost.load(Ordering::Acquire);
         self.sent.store(sent, Ordering::Release);
+        self.relay.sent(sent);
     }
 
-    /// Holds the clock until dropped.
+    /// An attempt was sent and its answer lost: whatever a further attempt comes to, the upstream may have acted.
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        self.set_sent(true);
+    }
+
+    /// Says that somebody is asked, until dropped: the call's clock stands, and its slot is given back.
     pub(super) fn asking(self: &Arc<Self>) -> Asking {
         self.asks.fetch_add(1, Ordering::AcqRel);
-        self.asks_changed.notify_waiters();
+        self.changed.notify_waiters();
         Asking(self.clone())
     }
 
-    /// Ends when `limit` has passed, not counting the time in which somebody was asked.
-    pub(super) async fn expired(&self, limit: Duration) {
+    /// Holds the slot, and ends when `limit` has passed. While somebody is asked the clock stands and the slot is given
+    /// back, and the time until there is a slot again does not count either.
+    pub(super) async fn expired(&self, limit: Duration, mut slot: Slot) {
         let mut left = limit;
         loop {
             // Made before the count is looked at: it hears every change after that.
-            let changed = self.asks_changed.notified();
-            if self.asks.load(Ordering::Acquire) > 0 {
-                changed.await;
+            let changed = self.changed.notified();
+            if self.asks.load(Ordering::Acquire) == 0 {
+                let started = Instant::now();
+                tokio::select! {
+                    () = tokio::time::sleep(left) => return,
+                    () = changed => left = left.saturating_sub(started.elapsed()),
+                }
                 continue;
             }
-            let started = Instant::now();
-            tokio::select! {
-                () = tokio::time::sleep(left) => return,
-                () = changed => left = left.saturating_sub(started.elapsed()),
+            match slot.aside() {
+                Err(kept) => {
+                    slot = kept;
+                    changed.await;
+                }
+                Ok(aside) => {
+                    self.is_aside.store(true, Ordering::Release);
+                    self.nobody_is_asked().await;
+                    match aside.back().await {
+                        Ok(again) => slot = again,
+                        // Whoever closed the slots ends the calls.
+                        Err(_) => return std::future::pending().await,
+                    }
+                    self.is_aside.store(false, Ordering::Release);
+                    self.changed.notify_waiters();
+                }
             }
+        }
+    }
+
+    async fn nobody_is_asked(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.asks.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends when the upstream may go on with the call after an answer: when the call has its slot again.
+    pub(super) async fn may_go_on(&self) {
+        loop {
+            let changed = self.changed.notified();
+            // An upstream that waits for a further answer does no work meanwhile.
+            if !self.is_aside.load(Ordering::Acquire) || self.asks.load(Ordering::Acquire) > 0 {
+                return;
+            }
+            changed.await;
         }
     }
 }
 
-/// Holds a call's clock while somebody is asked.
+/// Somebody is asked about a call.
 pub(super) struct Asking(Arc<Call>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
         self.0.asks.fetch_sub(1, Ordering::AcqRel);
-        self.0.asks_changed.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     deps::UpstreamDeps,
     http::{Fault, Http, Means, TwoUrls, listen_filter},
     inbox::{Answer, Signals},
+    limits::Limits,
     stdio::Stdio,
     types::{Era, ResourceUpdate, UpstreamError},
     wire::{self, Dialect},
@@ -50,6 +51,7 @@ pub(super) struct Wiring<'a> {
     pub(super) deps: &'a UpstreamDeps,
     pub(super) means: Option<&'a Means>,
     pub(super) updates: &'a broadcast::Sender<ResourceUpdate>,
+    pub(super) limits: &'a Arc<Limits>,
     /// Our capabilities, for `initialize`.
     pub(super) declared: Value,
 }
@@ -193,7 +195,7 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
         return Err("no command".to_owned().into());
     };
     let max = wiring.config.max_result_bytes;
-    let stdio = Stdio::spawn(&wiring.config.name, command, (env, cwd), max, signals(wiring), wiring.deps)?;
+    let stdio = Stdio::spawn(wiring, command, (env, cwd), max, signals(wiring))?;
     // What it said last often says why it went.
     let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
     shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {

@@ -75,6 +75,8 @@ pub struct Timing {
     pub stream_retry: Duration,
     /// Connections of agents or sessions per upstream.
     pub max_connections: usize,
+    /// How long a call may wait for a slot.
+    pub slot_wait: Duration,
     /// How long a changed upstream may take to list before it replaces the old one all the same.
     pub replace: Duration,
 }
@@ -91,6 +93,7 @@ impl Default for Timing {
             idle: Duration::from_secs(600),
             stream_retry: Duration::from_secs(1),
             max_connections: 256,
+            slot_wait: Duration::from_secs(60),
             replace: Duration::from_secs(10),
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     call::Call,
     deps::Redact,
+    limits::{Limits, Noise},
     types::{ResourceUpdate, UpstreamError},
     wire::{self, Message},
 };
@@ -10,13 +11,7 @@ use crate::model::{AgentId, RpcError, UpstreamName, code};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 use tokio::{
     sync::{Notify, Semaphore, broadcast, oneshot, watch},
     task::AbortHandle,
@@ -26,12 +21,19 @@ pub(super) type Answer = Result<Value, UpstreamError>;
 
 /// Answers to what an upstream asks of this client itself that may wait to be taken at a time.
 const MOST_REPLIES: usize = 64;
+/// Cancellations that may be under way at a time.
+const MOST_ASIDES: usize = 256;
 /// Questions about one call that may be open at a time.
 const MOST_ASKS: usize = 32;
-/// Odd messages of one connection that are each told.
-const ODD_TOLD: u64 = 10;
+/// Questions about one call in all.
+const MOST_ASKED: usize = 1024;
+/// The longest URI of a resource that is said to have changed.
+const LONGEST_URI: usize = 8 << 10;
 /// The longest id that a question may have; it stands in our answer.
 const LONGEST_ID: usize = 1024;
+
+/// What a line of the log about an upstream is taken to be long.
+const LOG_LINE: usize = 300;
 
 /// Takes our messages to one upstream.
 pub(super) trait Link: Send + Sync {
@@ -83,6 +85,14 @@ struct Entry {
     call: Arc<Call>,
     reply: Option<oneshot::Sender<Answer>>,
     asks: Vec<(Value, AbortHandle)>,
+    /// How many questions there have been.
+    asked: usize,
+}
+
+impl Entry {
+    fn new(call: &Arc<Call>, reply: Option<oneshot::Sender<Answer>>) -> Self {
+        Self { call: call.clone(), reply, asks: Vec::new(), asked: 0 }
+    }
 }
 
 impl Drop for Entry {
@@ -101,13 +111,10 @@ pub(super) struct Inbox {
     entries: Mutex<HashMap<u64, Entry>>,
     company: Mutex<Company>,
     replies: Arc<Semaphore>,
-    /// Messages that were none, or none that it may send.
-    odd: AtomicU64,
-}
-
-/// The first few are told, and then fewer and fewer, so that an upstream does not fill the log.
-fn is_told(count: u64) -> bool {
-    count <= ODD_TOLD || count.is_power_of_two()
+    asides: Arc<Semaphore>,
+    limits: Arc<Limits>,
+    /// What comes and answers nothing.
+    pub(super) noise: Arc<Noise>,
 }
 
 /// For whom this connection has carried calls. What comes without a name on it may belong to a call that is over.
@@ -121,10 +128,12 @@ struct Company {
 }
 
 impl Inbox {
-    pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact) -> Self {
+    pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact, limits: Arc<Limits>) -> Self {
         let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
-        let replies = Arc::new(Semaphore::new(MOST_REPLIES));
-        Self { upstream, signals, redact, entries, company, replies, odd: AtomicU64::new(0) }
+        let (replies, asides) =
+            (Arc::new(Semaphore::new(MOST_REPLIES)), Arc::new(Semaphore::new(MOST_ASIDES)));
+        let noise = Arc::new(Noise::new(limits.clone()));
+        Self { upstream, signals, redact, entries, company, replies, asides, limits, noise }
     }
 
     /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
@@ -132,10 +141,18 @@ impl Inbox {
         self.company.lock().given_up = false;
     }
 
-    /// Counts an odd message, and gives the count where it is one that is told.
-    pub(super) fn odd(&self) -> Option<u64> {
-        let count = self.odd.fetch_add(1, Ordering::Relaxed) + 1;
-        is_told(count).then_some(count)
+    /// Whether a line about this upstream may be written to the log, and how many lines before it were left out.
+    pub(super) fn may_log(&self) -> Option<u64> {
+        self.limits.log.admits(LOG_LINE)
+    }
+
+    /// So many bytes came that are no message. An upstream that sends nothing else is given up.
+    pub(super) fn junk(&self, bytes: usize) {
+        if !self.noise.bears(bytes) {
+            let reason = "it sends without end what is no message";
+            self.signals.close(reason);
+            self.fail_all(&UpstreamError::Lost(reason.to_owned()));
+        }
     }
 
     fn note(&self, call: &Call) {
@@ -155,14 +172,14 @@ impl Inbox {
     pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
         self.note(call);
-        self.entries.lock().insert(id, Entry { call: call.clone(), reply: Some(reply), asks: Vec::new() });
+        self.entries.lock().insert(id, Entry::new(call, Some(reply)));
         answer
     }
 
     /// Registers a request whose answer comes on its own stream.
     pub(super) fn register(&self, id: u64, call: &Arc<Call>) {
         self.note(call);
-        self.entries.lock().insert(id, Entry { call: call.clone(), reply: None, asks: Vec::new() });
+        self.entries.lock().insert(id, Entry::new(call, None));
     }
 
     /// A request that is over without an answer to it: the upstream may still speak about it. Whether it was still there.
@@ -179,12 +196,15 @@ impl Inbox {
         self.entries.lock().remove(&id);
     }
 
-    /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped.
-    pub(super) fn deliver(&self, id: u64, answer: Answer) {
+    /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped. Whether somebody waited.
+    pub(super) fn deliver(&self, id: u64, answer: Answer) -> bool {
         let entry = self.entries.lock().remove(&id);
-        if let Some(reply) = entry.and_then(|mut entry| entry.reply.take()) {
-            drop(reply.send(answer));
+        let reply = entry.and_then(|mut entry| entry.reply.take());
+        let answers = reply.is_some_and(|reply| reply.send(answer).is_ok());
+        if answers {
+            self.noise.answered();
         }
+        answers
     }
 
     /// The largest answer that the request in flight takes.
@@ -216,7 +236,9 @@ impl Inbox {
             | "notifications/prompts/list_changed"
             | "notifications/resources/list_changed" => self.signals.changed.notify_one(),
             "notifications/resources/updated" => {
-                if let Some(Value::String(uri)) = params.get("uri") {
+                if let Some(Value::String(uri)) = params.get("uri")
+                    && uri.len() <= LONGEST_URI
+                {
                     let update = ResourceUpdate { upstream: self.upstream.clone(), uri: uri.as_str().into() };
                     // Nobody may be listening.
                     drop(self.signals.updates.send(update));
@@ -315,6 +337,21 @@ impl Inbox {
         }
     }
 
+    /// Sends what nobody waits for and what may be lost. Where too much of that is under way, it is.
+    pub(super) fn aside(&self, sending: impl Future<Output = ()> + Send + 'static) {
+        match self.asides.clone().try_acquire_owned() {
+            Ok(place) => {
+                tokio::spawn(async move {
+                    sending.await;
+                    drop(place);
+                });
+            }
+            Err(_) => {
+                tracing::debug!(upstream = %self.upstream, "a message is not sent: too many are under way")
+            }
+        }
+    }
+
     /// Sends what nobody waits for. An upstream that asks and does not take the answers is given up.
     fn reply(&self, link: &Arc<impl Link + 'static>, message: Vec<u8>) {
         match self.replies.clone().try_acquire_owned() {
@@ -340,22 +377,30 @@ impl Inbox {
     ) {
         let open = self.entries.lock().get_mut(&call_id).map(|entry| {
             entry.asks.retain(|(_, ask)| !ask.is_finished());
-            entry.asks.len()
+            entry.asked += 1;
+            (entry.asks.len(), entry.asked)
         });
-        if open.is_some_and(|open| open >= MOST_ASKS) {
-            let error = RpcError::new(
-                code::INTERNAL_ERROR,
-                format!("{MOST_ASKS} questions about this call are open"),
-            );
+        let too_many = match open {
+            Some((open, _)) if open >= MOST_ASKS => {
+                Some(format!("{MOST_ASKS} questions about this call are open"))
+            }
+            Some((_, asked)) if asked > MOST_ASKED => {
+                Some(format!("more than {MOST_ASKED} questions about one call"))
+            }
+            Some(_) | None => None,
+        };
+        if let Some(text) = too_many {
+            let error = RpcError::new(code::INTERNAL_ERROR, text);
             return self.reply(link, wire::reply(&id, &Err(error)));
         }
         let asking = call.asking();
         let answer = call.relay.ask(method, params);
         let task = tokio::spawn({
-            let (link, id) = (link.clone(), id.clone());
+            let (link, id, call) = (link.clone(), id.clone(), call.clone());
             async move {
                 let outcome = answer.await;
                 drop(asking);
+                call.may_go_on().await;
                 link.post(wire::reply(&id, &outcome)).await;
             }
         });
@@ -373,14 +418,5 @@ impl Inbox {
                 ask.abort();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn odd_messages_are_told_less_and_less() {
-        let told: Vec<u64> = (1..=100).filter(|count| super::is_told(*count)).collect();
-        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 32, 64]);
     }
 }

@@ -4,9 +4,13 @@ use super::{
     call::Call,
     connect::{Connection, Hello},
     headers::invalid_annotation,
+    limits::LogLimit,
     types::{Era, Listing, UpstreamError},
 };
-use crate::model::{UpstreamName, code};
+use crate::{
+    model::{UpstreamName, code},
+    redaction::display_text,
+};
 use serde_json::{Map, Value};
 use std::{
     collections::HashSet,
@@ -83,10 +87,11 @@ pub(super) async fn list(
     upstream: &UpstreamName,
     connection: &Connection,
     hello: &Hello,
+    log: &LogLimit,
 ) -> Result<Listing, UpstreamError> {
     let mut tries = 1;
     loop {
-        match list_once(upstream, connection, hello).await {
+        match list_once(upstream, connection, hello, log).await {
             Err(UpstreamError::NotSent(_) | UpstreamError::Lost(_)) if tries < TRIES => tries += 1,
             listed => return listed,
         }
@@ -97,16 +102,19 @@ async fn list_once(
     upstream: &UpstreamName,
     connection: &Connection,
     hello: &Hello,
+    log: &LogLimit,
 ) -> Result<Listing, UpstreamError> {
     let room = &Room(AtomicUsize::new(BYTES));
     let one = |kind: &'static Kind| async move {
         if hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
             return Ok(Vec::new());
         }
-        match pages(upstream, connection, kind, room).await {
+        match pages(upstream, connection, kind, room, log).await {
             Err(UpstreamError::Rpc(error)) if error.code == code::METHOD_NOT_FOUND => Ok(Vec::new()),
             Err(UpstreamError::Rpc(error)) if kind.method != TOOLS.method => {
-                tracing::warn!(%upstream, method = kind.method, code = error.code, "cannot be listed");
+                if let Some(left_out) = log.admits(0) {
+                    tracing::warn!(%upstream, method = kind.method, code = error.code, left_out, "cannot be listed");
+                }
                 Ok(Vec::new())
             }
             other => other,
@@ -119,7 +127,10 @@ async fn list_once(
             None => true,
             Some(reason) => {
                 let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-                tracing::warn!(%upstream, tool, reason, "a tool is left out");
+                let tool = display_text(tool, 120);
+                if let Some(left_out) = log.admits(tool.len() + reason.len()) {
+                    tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
+                }
                 false
             }
         });
@@ -132,6 +143,7 @@ async fn pages(
     connection: &Connection,
     kind: &Kind,
     room: &Room,
+    log: &LogLimit,
 ) -> Result<Vec<Value>, UpstreamError> {
     let mut items: Vec<Value> = Vec::new();
     let mut names: HashSet<String> = HashSet::new();
@@ -161,17 +173,21 @@ async fn pages(
         };
         full = full || !room.takes(next.len());
         if full || items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
-            tracing::warn!(
-                %upstream, method = kind.method, items = items.len(),
-                "the list does not end, or is too large: cut here"
-            );
+            if let Some(left_out) = log.admits(0) {
+                tracing::warn!(
+                    %upstream, method = kind.method, items = items.len(), left_out,
+                    "the list does not end, or is too large: cut here"
+                );
+            }
             break;
         }
         cursor = Some(next);
     }
-    if bad > 0 {
+    if bad > 0
+        && let Some(left_out) = log.admits(0)
+    {
         tracing::warn!(
-            %upstream, method = kind.method, items = bad,
+            %upstream, method = kind.method, items = bad, left_out,
             "items without a name of their own, or beyond the bound, are left out"
         );
     }

@@ -1,14 +1,17 @@
 //! One upstream: its connection kept up, its listing kept true, and the calls made on it.
 
+mod calling;
+
 use super::{
-    breaker::{self, Breaker},
+    breaker::Breaker,
     call::Call,
     connect::{self, Connection, Hello, Wiring},
     deps::UpstreamDeps,
     http,
-    inbox::Answer,
+    limits::{Limits, ONE_LIST},
     listing,
     pool::Pool,
+    slots::Slots,
     types::{
         CallRelay, Era, Health, Listing, ResourceUpdate, Upstream, UpstreamError, UpstreamRequest,
         UpstreamState,
@@ -16,11 +19,12 @@ use super::{
     watching::Watching,
 };
 use crate::{
-    config::{Isolation, UpstreamConfig, UpstreamTransport},
-    model::{RetryPlan, RpcError, UpstreamName, code},
+    config::{UpstreamConfig, UpstreamTransport},
+    model::UpstreamName,
+    redaction::display_text,
 };
 use arc_swap::ArcSwapOption;
-use futures::future::{BoxFuture, join_all, try_join_all};
+use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{
@@ -31,13 +35,14 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Semaphore, broadcast, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long a fresh session's own stream is waited for.
-const STREAM_WAIT: Duration = Duration::from_secs(1);
-/// Rounds of questions (`input_required`) in one call.
-const ROUNDS: usize = 16;
+/// The longest reason that is logged and shown, in characters.
+const LONGEST_REASON: usize = 1_000;
 
 /// An upstream of the set.
 pub(super) struct Server {
@@ -50,10 +55,12 @@ pub(super) struct Server {
     own: Pool,
     http: Result<Option<http::Means>, String>,
     breaker: Breaker,
-    slots: Semaphore,
-    permits: u32,
+    slots: Arc<Slots>,
+    /// The calls under way, those that wait included.
+    calls: TaskTracker,
     updates: broadcast::Sender<ResourceUpdate>,
     watching: Watching,
+    limits: Arc<Limits>,
     era: Mutex<Option<Era>>,
     speaks_both: AtomicBool,
     spans: AtomicU64,
@@ -96,7 +103,6 @@ impl Server {
         };
         let random = deps.ids.random();
         let span = random.first_chunk::<8>().map_or(1, |bytes| u64::from_be_bytes(*bytes));
-        let permits = u32::try_from(config.max_concurrency.clamp(1, 1 << 20)).unwrap_or(1);
         let server = Arc::new(Self {
             state: watch::Sender::new(Arc::new(state)),
             ticks,
@@ -105,10 +111,11 @@ impl Server {
             own: Pool::new(deps.clock.clone(), deps.timing.max_connections),
             http,
             breaker: Breaker::new(config.breaker, deps.clock.clone()),
-            slots: Semaphore::new(usize::try_from(permits).unwrap_or(1)),
-            permits,
+            slots: Slots::new(config.max_concurrency.min(1 << 20)),
+            calls: TaskTracker::new(),
             updates: broadcast::Sender::new(256),
             watching: Watching::new(),
+            limits: Limits::new(),
             era: Mutex::new(None),
             speaks_both: AtomicBool::new(false),
             spans: AtomicU64::new(span),
@@ -135,8 +142,8 @@ impl Server {
 
     /// Lets its calls end, at most for `drain`, then closes it.
     pub(super) async fn retire(&self, drain: Duration) {
-        drop(tokio::time::timeout(drain, self.slots.acquire_many(self.permits)).await);
-        self.slots.close();
+        self.calls.close();
+        drop(tokio::time::timeout(drain, self.calls.wait()).await);
         self.stop.cancel();
         let mut ended = self.ended.subscribe();
         drop(ended.wait_for(|ended| *ended).await);
@@ -168,6 +175,8 @@ impl Server {
                 Err(reason) => reason,
             };
             attempts = attempts.saturating_add(1);
+            // The upstream's own words may be in it.
+            let reason = display_text(&reason, LONGEST_REASON);
             tracing::warn!(upstream = %self.config.name, attempts, reason, "the upstream is down");
             self.publish(|state| {
                 state.health = Health::Down { reason, attempts };
@@ -179,6 +188,7 @@ impl Server {
                 () = self.stop.cancelled() => break,
             }
         }
+        self.slots.close();
         if let Some(connection) = self.main.swap(None) {
             connection.close().await;
         }
@@ -201,7 +211,8 @@ impl Server {
 
     fn wiring(&self, declared: Value) -> Result<Wiring<'_>, String> {
         let means = self.http.as_ref().map_err(Clone::clone)?.as_ref();
-        Ok(Wiring { config: &self.config, deps: &self.deps, means, updates: &self.updates, declared })
+        let (config, deps, updates, limits) = (&self.config, &self.deps, &self.updates, &self.limits);
+        Ok(Wiring { config, deps, means, updates, limits, declared })
     }
 
     async fn attempt(&self) -> Attempt {
@@ -211,7 +222,7 @@ impl Server {
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
-        let listing = listing::list(&self.config.name, &connection, &hello).await;
+        let listing = listing::list(&self.config.name, &connection, &hello, &self.limits.log).await;
         let listing = listing.map_err(|error| match connection.signals().closed_reason() {
             Some(reason) => reason.to_string(),
             None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
@@ -255,6 +266,7 @@ impl Server {
                 () = self.stop.cancelled() => return String::new(),
                 () = signals.changed.notified() => tokio::select! {
                     listed = self.list_again(connection, hello) => match listed {
+                        Ok(listing) if *self.state.borrow().listing == listing => {}
                         Ok(listing) => self.publish(|state| state.listing = Arc::new(listing)),
                         Err(reason) => break reason,
                     },
@@ -282,8 +294,10 @@ impl Server {
     }
 
     async fn list_again(&self, connection: &Connection, hello: &Hello) -> Result<Listing, String> {
-        tokio::time::sleep(self.deps.timing.debounce).await;
-        let listing = listing::list(&self.config.name, connection, hello);
+        // An upstream that says so without end is asked ever more rarely.
+        let pause = self.limits.lists.charge(Instant::now(), ONE_LIST);
+        tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
+        let listing = listing::list(&self.config.name, connection, hello, &self.limits.log);
         match tokio::time::timeout(self.deps.timing.handshake, listing).await {
             Ok(listed) => {
                 listed.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))
@@ -316,214 +330,6 @@ impl Server {
             Health::Starting | Health::Up => format!("`{}` is not connected yet", self.config.name),
         })
     }
-
-    /// The whole of one call under its time limit.
-    async fn timed(&self, call: &Arc<Call>) -> Answer {
-        let limit = call.request.timeout.min(self.config.timeout);
-        let expired = call.expired(limit);
-        tokio::pin!(expired);
-        let _slot = tokio::select! {
-            biased;
-            slot = self.slots.acquire() => slot.map_err(|_| self.not_connected())?,
-            () = &mut expired => {
-                let waited = humantime::format_duration(limit);
-                return Err(UpstreamError::NotSent(format!("no free slot at `{}` within {waited}", self.config.name)));
-            }
-        };
-        let mut attempt = 1;
-        loop {
-            let leave = self.breaker.enter().map_err(|left| {
-                let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
-                UpstreamError::NotSent(format!(
-                    "`{}` keeps failing: not asked for another {left}",
-                    self.config.name
-                ))
-            })?;
-            let (outcome, verdict) = tokio::select! {
-                biased;
-                outcome = self.once(call) => outcome,
-                () = &mut expired => {
-                    let error = if call.sent() {
-                        UpstreamError::TimedOut(limit)
-                    } else {
-                        UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name))
-                    };
-                    // A caller whose own limit is shorter says nothing of the upstream to others.
-                    if limit >= self.config.timeout {
-                        leave.report(breaker::Health::Failed);
-                    }
-                    return Err(error);
-                }
-                () = self.stop.cancelled() => {
-                    let reason = format!("`{}` was shut down", self.config.name);
-                    return Err(if call.sent() { UpstreamError::Lost(reason) } else { UpstreamError::NotSent(reason) });
-                }
-            };
-            if let Some(verdict) = verdict {
-                leave.report(verdict);
-            }
-            let again = match &outcome {
-                Err(UpstreamError::NotSent(_)) => true,
-                Err(UpstreamError::Lost(_)) => call.request.retry == RetryPlan::Safe,
-                Ok(_)
-                | Err(
-                    UpstreamError::Rpc(_)
-                    | UpstreamError::TimedOut(_)
-                    | UpstreamError::TooLarge(_)
-                    | UpstreamError::Refused(_)
-                    | UpstreamError::Malformed(_),
-                ) => false,
-            };
-            if !again || attempt >= self.config.retry.attempts || self.stop.is_cancelled() {
-                return outcome;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16))) => {}
-                () = &mut expired => return outcome,
-            }
-            attempt += 1;
-        }
-    }
-
-    /// One attempt, and what it says of the upstream, where it says something.
-    async fn once(&self, call: &Arc<Call>) -> (Answer, Option<breaker::Health>) {
-        call.set_sent(false);
-        let era = self.era_for(call);
-        let outcome = match (self.config.isolation, era) {
-            (Isolation::Shared, None) => match self.main.load_full() {
-                Some(connection) => self.rounds(&connection, call).await,
-                None => return (Err(self.not_connected()), None),
-            },
-            (Isolation::Shared | Isolation::Agent | Isolation::Session, _) => {
-                let key = era.unwrap_or(Era::Modern);
-                let Some((lease, evicted)) = self.own.lease(self.config.isolation, &call.request.caller, key)
-                else {
-                    let reason = format!(
-                        "all connections to `{}` that this agent may have are in use",
-                        self.config.name
-                    );
-                    return (Err(UpstreamError::NotSent(reason)), None);
-                };
-                if let Some(slot) = evicted {
-                    tokio::spawn(async move { slot.close().await });
-                }
-                match Box::pin(self.own_connection(&lease.slot, call)).await {
-                    Ok(connection) => self.rounds(&connection, call).await,
-                    // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
-                    Err(reason) if era.is_some() => {
-                        tracing::warn!(upstream = %self.config.name, reason, "the other era is refused");
-                        self.speaks_both.store(false, Ordering::Relaxed);
-                        drop(lease);
-                        return Box::pin(self.once(call)).await;
-                    }
-                    Err(reason) => {
-                        tracing::warn!(upstream = %self.config.name, reason, "a connection of a caller's own cannot be made");
-                        let reason = format!("`{}` cannot be connected", self.config.name);
-                        return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
-                    }
-                }
-            }
-        };
-        let verdict = breaker::Health::of(&outcome);
-        (outcome, Some(verdict))
-    }
-
-    /// The era to be spoken where it is not the one that was found out: a caller of the legacy era meets an upstream
-    /// that speaks both in its own, so that nothing needs a bridge. One child that all share keeps its one era: on its
-    /// single stream nobody could tell whose question a question is.
-    fn era_for(&self, call: &Call) -> Option<Era> {
-        let alone = match (&self.config.transport, self.config.isolation) {
-            (UpstreamTransport::Stdio { .. }, Isolation::Shared) => false,
-            (UpstreamTransport::Stdio { .. }, Isolation::Agent | Isolation::Session)
-            | (UpstreamTransport::Http { .. }, Isolation::Shared | Isolation::Agent | Isolation::Session) => {
-                true
-            }
-        };
-        let mirrored = alone && call.request.era == Era::Legacy && self.speaks_both.load(Ordering::Relaxed);
-        mirrored.then_some(Era::Legacy)
-    }
-
-    async fn own_connection(&self, slot: &super::pool::Slot, call: &Call) -> Result<Arc<Connection>, String> {
-        let mut place = slot.connection.lock().await;
-        if let Some(connection) = place.as_ref().filter(|c| c.signals().closed_reason().is_none()) {
-            return Ok(connection.clone());
-        }
-        let declared = match self.config.isolation {
-            Isolation::Session => connect::declared_for(self.config.asks, &call.request.client_capabilities),
-            Isolation::Agent | Isolation::Shared => connect::declared_to_all(self.config.asks),
-        };
-        let hint = self.era_for(call).or(*self.era.lock());
-        let (connection, hello) = connect::connect(&self.wiring(declared)?, hint).await?;
-        let connection = Arc::new(connection);
-        if hello.era == Era::Legacy {
-            // A modern upstream tells its changes on the shared connection.
-            // The first call may be answered with logs and questions on that stream.
-            if let Some(stands) = connection.listen(&hello, self.watching.uris()) {
-                drop(tokio::time::timeout(STREAM_WAIT, stands).await);
-            }
-        }
-        *place = Some(connection.clone());
-        Ok(connection)
-    }
-
-    /// A request, and as many more as its questions take where they are answered here.
-    async fn rounds(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
-        let mut rounds = 0;
-        loop {
-            let result = match connection.request(call).await {
-                Ok(result) => result,
-                Err(error) => {
-                    self.heed(connection, &error);
-                    return Err(error);
-                }
-            };
-            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
-            if !asks || !call.relay.answers_input() {
-                return Ok(result);
-            }
-            rounds += 1;
-            if rounds > ROUNDS {
-                return Err(UpstreamError::Malformed(format!("it asked {ROUNDS} times without an end")));
-            }
-            let next = Box::pin(answers(call, result)).await.map_err(UpstreamError::Rpc)?;
-            *call.round.lock() = next;
-        }
-    }
-
-    /// What an error says of the connection as a whole.
-    fn heed(&self, connection: &Connection, error: &UpstreamError) {
-        if let UpstreamError::Rpc(RpcError { code, .. }) = error {
-            match *code {
-                // The tool's header annotations changed.
-                code::HEADER_MISMATCH => connection.signals().changed.notify_one(),
-                code::UNSUPPORTED_VERSION => {
-                    *self.era.lock() = None;
-                    connection.signals().close("it no longer speaks the version it spoke");
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Asks the caller what a modern upstream wants to know; the params of the next round.
-async fn answers(call: &Arc<Call>, mut result: Value) -> Result<Map<String, Value>, RpcError> {
-    let _asking = call.asking();
-    let mut next = Map::new();
-    if let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) {
-        let asked = requests.into_iter().map(|(key, mut request)| async move {
-            let params =
-                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
-            let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            call.relay.ask(method, params).await.map(|answer| (key, answer))
-        });
-        let responses: Map<String, Value> = try_join_all(asked).await?.into_iter().collect();
-        next.insert("inputResponses".to_owned(), Value::Object(responses));
-    }
-    if let Some(state) = result.get_mut("requestState").map(Value::take) {
-        next.insert("requestState".to_owned(), state);
-    }
-    Ok(next)
 }
 
 impl Upstream for Server {

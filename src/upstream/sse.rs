@@ -37,6 +37,8 @@ pub(super) struct Parser {
     id: Option<String>,
     retry: Option<Duration>,
     begun: bool,
+    /// Bytes that were no data of an event.
+    idle: usize,
 }
 
 impl Parser {
@@ -54,12 +56,23 @@ impl Parser {
             id: None,
             retry: None,
             begun: false,
+            idle: 0,
         }
     }
 
     /// The last `retry` that was sent.
     pub(super) fn retry(&self) -> Option<Duration> {
         self.retry
+    }
+
+    /// How many bytes were no data of an event: comments, ids, empty lines, and what was skipped.
+    pub(super) fn idle(&self) -> usize {
+        self.idle
+    }
+
+    /// The same, from now on counted anew.
+    pub(super) fn take_idle(&mut self) -> usize {
+        std::mem::take(&mut self.idle)
     }
 
     /// Takes what came from the network.
@@ -86,6 +99,9 @@ impl Parser {
             self.start = after;
             self.scanned = after;
             let line = self.pending.get(from..to).unwrap_or_default();
+            if self.skipping.is_some() || !line.starts_with(b"data") {
+                self.idle = self.idle.saturating_add(line.len() + 1);
+            }
             if let Some(scan) = &mut self.skipping {
                 if std::mem::take(&mut self.cut) || !line.is_empty() {
                     scan.push(line);
@@ -143,6 +159,7 @@ impl Parser {
         let end = self.pending.len().saturating_sub(stays).max(self.start);
         let rest = self.pending.get(self.start..end).unwrap_or_default();
         self.cut |= !rest.is_empty();
+        self.idle = self.idle.saturating_add(rest.len());
         scan.push(rest);
         self.pending.drain(..end);
         (self.start, self.scanned) = (0, 0);
@@ -264,6 +281,19 @@ mod tests {
         let kinds: Vec<bool> =
             std::iter::from_fn(|| parser.next().unwrap()).map(|event| event.is_endpoint).collect();
         assert_eq!(kinds, [true, false, false]);
+    }
+
+    #[test]
+    fn what_is_no_data_is_counted() {
+        let mut parser = Parser::new(100);
+        parser.push(&b": comment\n\nid: 7\nevent: x\n".repeat(10));
+        parser.push(b"data: abc\n\n");
+        while parser.next().unwrap().is_some_and(|event| event.data.is_empty()) {}
+        assert_eq!(parser.take_idle(), 10 * (10 + 1 + 6 + 9) + 1);
+        parser.push(&[b'x'; 1_000]);
+        assert_eq!((parser.next(), parser.idle()), (Err(TooLong), 1_000));
+        parser.push(&[b'x'; 1_000]);
+        assert_eq!((parser.next(), parser.idle()), (Ok(None), 2_000));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use super::{
     call::{Call, LARGEST_PAGE},
-    deps::{Redact, UpstreamDeps},
+    connect::Wiring,
+    deps::Redact,
     inbox::{Answer, Inbox, Link, Signals},
+    limits::{Allowance, Limits},
     scan::IdScan,
     types::UpstreamError,
     wire::{self, Dialect, Message},
@@ -27,6 +29,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, Command},
     sync::{mpsc, watch},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +39,11 @@ const QUEUE: usize = 256;
 const KEY_LINES: usize = 256;
 /// The longest stderr line that is logged whole.
 const STDERR_LINE: usize = 4096;
+/// How much of standard error is read at once, and per second; the child waits where it writes more.
+const STDERR_BURST: u64 = 4 << 20;
+const STDERR_RATE: u64 = 1 << 20;
+/// How much is read at a time.
+const CHUNK: usize = 8192;
 /// How much of a line that is no message is logged.
 const GARBAGE_SHOWN: usize = 200;
 /// The supervisor's two periods of grace, and a little.
@@ -87,13 +95,14 @@ fn environment(configured: &BTreeMap<String, SecretString>) -> Vec<(OsString, Os
 
 impl Stdio {
     pub(super) fn spawn(
-        name: &UpstreamName,
+        wiring: &Wiring<'_>,
         command: &[String],
         (env, cwd): (&BTreeMap<String, SecretString>, &Path),
         max_result: u64,
         signals: Signals,
-        deps: &UpstreamDeps,
     ) -> Result<Arc<Self>, String> {
+        let Wiring { config, deps, limits, .. } = wiring;
+        let name = &config.name;
         let (program, arguments) = command.split_first().ok_or("the command is empty")?;
         let program: OsString =
             if program == "tollgate" { deps.own_binary.clone().into() } else { program.into() };
@@ -127,7 +136,7 @@ impl Stdio {
         let (ended, ended_seen) = watch::channel(false);
         let last_words = Arc::new(Mutex::new(String::new()));
         let stdio = Arc::new(Self {
-            inbox: Inbox::new(name.clone(), signals, deps.redact.clone()),
+            inbox: Inbox::new(name.clone(), signals, deps.redact.clone(), Arc::clone(limits)),
             outgoing,
             next: AtomicU64::new(1),
             max_result,
@@ -136,7 +145,8 @@ impl Stdio {
             modern: AtomicBool::new(false),
         });
         tokio::spawn(write(stdin, queue, stop));
-        let errors = tokio::spawn(log_errors(stderr, name.clone(), deps.redact.clone(), last_words.clone()));
+        let told = Told { upstream: name.clone(), redact: deps.redact.clone(), limits: Arc::clone(limits) };
+        let errors = tokio::spawn(log_errors(stderr, told, last_words.clone()));
         tokio::spawn(read(Arc::downgrade(&stdio), stdout, child, errors, last_words, ended));
         Ok(stdio)
     }
@@ -187,9 +197,10 @@ impl Stdio {
         drop(tokio::time::timeout(LEAVE, ended.wait_for(|ended| *ended)).await);
     }
 
-    fn line(&self, line: &[u8]) {
+    /// Whether the line answered a request.
+    fn line(&self, line: &[u8]) -> bool {
         if line.iter().all(u8::is_ascii_whitespace) {
-            return;
+            return false;
         }
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if length > self.max_result.saturating_add(wire::ENVELOPE) {
@@ -203,20 +214,21 @@ impl Stdio {
         match wire::parse(line) {
             Ok(messages) => {
                 let link = Arc::new(Out(self.outgoing.clone()));
+                let mut answers = false;
                 for message in messages {
                     match message {
                         Message::Response { id: Some(id), outcome } => {
-                            self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
+                            answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
                         }
                         Message::Response { id: None, outcome } => {
                             let code = outcome.err().map_or(0, |error| error.code);
-                            if let Some(odd) = self.inbox.odd() {
-                                tracing::warn!(upstream = %self.inbox.upstream, code, odd, "an answer without an id");
+                            if let Some(left_out) = self.inbox.may_log() {
+                                tracing::warn!(upstream = %self.inbox.upstream, code, left_out, "an answer without an id");
                             }
                         }
                         Message::Request { .. } if self.modern.load(Ordering::Relaxed) => {
-                            if let Some(odd) = self.inbox.odd() {
-                                tracing::warn!(upstream = %self.inbox.upstream, odd, "a request on stdout, which 2026-07-28 forbids");
+                            if let Some(left_out) = self.inbox.may_log() {
+                                tracing::warn!(upstream = %self.inbox.upstream, left_out, "a request on stdout, which 2026-07-28 forbids");
                             }
                         }
                         other @ (Message::Request { .. } | Message::Notification { .. }) => {
@@ -224,31 +236,34 @@ impl Stdio {
                         }
                     }
                 }
+                answers
             }
             Err(reason) => {
-                if let Some(odd) = self.inbox.odd() {
+                if let Some(left_out) = self.inbox.may_log() {
                     // Masked before it is cut: half a secret is not known for one.
                     let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
                     let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
-                    tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, odd, "not a message on stdout");
+                    tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, left_out, "not a message on stdout");
                 }
                 // An answer that can be told by its id is one all the same, so that its call does not hang.
                 let mut scan = IdScan::default();
                 scan.push(line);
-                if let Some(id) = scan.id() {
-                    self.inbox.deliver(id, Err(UpstreamError::Malformed(reason)));
+                let answers =
+                    scan.id().is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::Malformed(reason))));
+                if !answers {
+                    self.inbox.junk(line.len());
                 }
+                answers
             }
         }
     }
 
-    fn too_large(&self, id: Option<u64>) {
-        if let Some(odd) = self.inbox.odd() {
-            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, odd, "a line on stdout is too large");
+    /// Whether it would have answered a request.
+    fn too_large(&self, id: Option<u64>) -> bool {
+        if let Some(left_out) = self.inbox.may_log() {
+            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, left_out, "a line on stdout is too large");
         }
-        if let Some(id) = id {
-            self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result)));
-        }
+        id.is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result))))
     }
 }
 
@@ -314,16 +329,24 @@ async fn read(
         let Some(stdio) = stdio.upgrade() else {
             match line {
                 Line::End => break,
-                Line::Whole(_) | Line::TooLong(_) => continue,
+                Line::Whole(_) | Line::TooLong(_) | Line::Skipped(_) => continue,
             }
         };
-        match line {
-            Line::Whole(line) => stdio.line(line),
-            Line::TooLong(id) => stdio.too_large(id),
+        let unasked = match line {
+            Line::Whole(line) => (!stdio.line(line)).then_some(line.len()),
+            Line::TooLong(id) => (!stdio.too_large(id)).then_some(0),
+            Line::Skipped(bytes) => {
+                stdio.inbox.junk(bytes);
+                Some(bytes)
+            }
             Line::End => {
                 stdio.stop.cancel();
                 break;
             }
+        };
+        // Not read meanwhile: the child waits too.
+        if let Some(bytes) = unasked {
+            stdio.inbox.noise.heard(bytes).await;
         }
     }
     let status = tokio::time::timeout(LEAVE, child.wait()).await;
@@ -346,29 +369,68 @@ async fn read(
     ended.send_replace(true);
 }
 
-async fn log_errors(
-    stderr: impl AsyncRead + Unpin,
+/// Where lines of standard error go.
+struct Told {
     upstream: UpstreamName,
     redact: Redact,
-    last_words: Arc<Mutex<String>>,
-) {
+    limits: Arc<Limits>,
+}
+
+impl Told {
+    fn left_out(&self, lines: u64) {
+        if lines > 0 {
+            tracing::info!(upstream = %self.upstream, "{lines} lines of its standard error were left out: they came too fast");
+        }
+    }
+}
+
+async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<Mutex<String>>) {
+    let Told { upstream, redact, limits } = &told;
+    let reading = Allowance::new(STDERR_BURST, STDERR_RATE);
     let mut lines = Lines::new(stderr, STDERR_LINE);
     let mut key_lines = 0;
+    // The last line that was left out is looked at only if it is the last of all.
+    let mut unseen: Vec<u8> = Vec::new();
     loop {
-        match lines.next().await {
-            Line::Whole(line) if inside_key(line, &mut key_lines) => {}
+        let read = match lines.next().await {
+            Line::Whole(line) if inside_key(line, &mut key_lines) => line.len(),
             Line::Whole(line) => {
-                let text = redact(String::from_utf8_lossy(line).trim_end());
-                if !text.trim().is_empty() {
-                    *last_words.lock() = cut(text.as_bytes(), 300);
+                unseen.clear();
+                match limits.stderr.admits(line.len()) {
+                    Some(left_out) => {
+                        told.left_out(left_out);
+                        let text = redact(String::from_utf8_lossy(line).trim_end());
+                        keep_words(&last_words, &text);
+                        tracing::info!(%upstream, "{text}");
+                    }
+                    None => unseen.extend_from_slice(line),
                 }
-                tracing::info!(%upstream, "{text}");
+                line.len()
             }
+            Line::Skipped(bytes) => bytes,
             Line::TooLong(_) => {
-                tracing::info!(%upstream, "a line of more than {STDERR_LINE} bytes was left out")
+                if let Some(left_out) = limits.stderr.admits(0) {
+                    told.left_out(left_out);
+                    tracing::info!(%upstream, "a line of more than {STDERR_LINE} bytes was left out");
+                }
+                0
             }
-            Line::End => return,
+            Line::End => {
+                keep_words(&last_words, &redact(String::from_utf8_lossy(&unseen).trim_end()));
+                return told.left_out(limits.stderr.left_out());
+            }
+        };
+        // Not read meanwhile: the child waits too.
+        let pause = reading.charge(Instant::now(), u64::try_from(read).unwrap_or(u64::MAX).saturating_add(1));
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
+    }
+}
+
+fn keep_words(last_words: &Mutex<String>, text: &str) {
+    if !text.trim().is_empty() {
+        *last_words.lock() = cut(text.as_bytes(), 300);
     }
 }
 
@@ -406,14 +468,16 @@ struct Lines<R> {
 
 enum Line<'a> {
     Whole(&'a [u8]),
-    /// Longer than the bound; the id it would have answered, where one stands in it.
+    /// So many bytes of a line beyond the bound were read away; it goes on.
+    Skipped(usize),
+    /// The end of such a line; the id it would have answered, where one stands in it.
     TooLong(Option<u64>),
     End,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     fn new(from: R, limit: usize) -> Self {
-        Self { from, buffer: Vec::with_capacity(8192), start: 0, scanned: 0, limit, skipping: None }
+        Self { from, buffer: Vec::with_capacity(CHUNK), start: 0, scanned: 0, limit, skipping: None }
     }
 
     async fn next(&mut self) -> Line<'_> {
@@ -438,12 +502,19 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 self.buffer.drain(..self.start);
                 self.start = 0;
             }
-            if self.skipping.is_some() || self.buffer.len() > self.limit {
+            let read = self.buffer.len();
+            if read > 0 && (self.skipping.is_some() || read > self.limit) {
                 self.skipping.get_or_insert_default().push(&self.buffer);
                 self.buffer.clear();
+                self.scanned = 0;
+                return Line::Skipped(read);
             }
-            self.scanned = self.buffer.len();
-            self.buffer.reserve(8192);
+            self.scanned = read;
+            // What one long line took is not kept for ever.
+            if read < CHUNK && self.buffer.capacity() > 16 * CHUNK {
+                self.buffer.shrink_to(CHUNK);
+            }
+            self.buffer.reserve(CHUNK);
             match self.from.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => {
                     // A last line without its end is no message.
@@ -467,11 +538,46 @@ mod tests {
             "y".repeat(40)
         );
         let mut lines = Lines::new(long.as_bytes(), 30);
-        assert!(matches!(lines.next().await, Line::TooLong(Some(5))));
+        let mut skipped = 0;
+        while let Line::Skipped(bytes) = lines.next().await {
+            assert!(bytes <= 2 * CHUNK && lines.buffer.is_empty(), "{bytes}");
+            skipped += bytes;
+        }
+        assert!((40_000..60_000).contains(&skipped), "{skipped}");
+        let mut lines = Lines::new(long.as_bytes(), 30);
+        while matches!(lines.next().await, Line::Skipped(_)) {}
         assert!(matches!(lines.next().await, Line::Whole(b"next")));
         assert!(matches!(lines.next().await, Line::TooLong(None)));
         assert!(matches!(lines.next().await, Line::Whole(b"last")));
         assert!(matches!(lines.next().await, Line::End));
+    }
+
+    /// Writes without end and without a line's end, and counts what was taken.
+    struct Endless(Arc<AtomicU64>);
+
+    impl AsyncRead for Endless {
+        fn poll_read(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            to: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            let room = to.remaining();
+            to.put_slice(&vec![b'x'; room]);
+            self.0.fetch_add(room as u64, Ordering::Relaxed);
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    /// An endless line is read at a bounded rate: it keeps nobody busy.
+    #[tokio::test]
+    async fn an_endless_line_on_stderr_is_read_slowly() {
+        let taken = Arc::new(AtomicU64::new(0));
+        let told = Told { upstream: "s".into(), redact: Arc::new(str::to_owned), limits: Limits::new() };
+        let reading = log_errors(Endless(taken.clone()), told, Arc::default());
+        let begun = Instant::now();
+        drop(tokio::time::timeout(Duration::from_millis(500), reading).await);
+        let most = STDERR_BURST + STDERR_RATE * (begun.elapsed().as_secs() + 1) + (1 << 16);
+        assert!(taken.load(Ordering::Relaxed) <= most, "{}", taken.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub struct UpstreamRequest {
     pub log_level: Option<String>,
     /// Passed on as `traceparent`.
     pub trace_id: TraceId,
-    /// How long the upstream may take; human time does not count (the clock stands while [`CallRelay::ask`] waits).
+    /// How long the upstream may take, from when the call has a slot. Human time does not count: the clock stands while
+    /// [`CallRelay::ask`] waits.
     pub timeout: Duration,
     /// Whether a repeat is safe.
     pub retry: RetryPlan,
@@ -54,6 +55,8 @@ pub struct CallerKey {
 
 /// The caller's side of one call, for what the upstream says before it answers.
 pub trait CallRelay: Send + Sync {
+    /// Whether the upstream may have seen the request; said whenever that changes.
+    fn sent(&self, _sent: bool) {}
     /// A notification that belongs to this call, in the order it came: `notifications/progress` (with the
     /// progress token taken out) or `notifications/message`.
     fn notify(&self, method: &str, params: Value);
@@ -81,7 +84,7 @@ pub enum UpstreamError {
     /// The upstream answered with a JSON-RPC error. It was called.
     #[error("the upstream answered with error {}: {}", .0.code, .0.message)]
     Rpc(RpcError),
-    /// Nothing was sent: not connected, breaker open, no free slot in time, the process is gone.
+    /// Nothing was sent: not connected, breaker open, no free slot, the process is gone.
     #[error("{0}")]
     NotSent(String),
     /// Something was sent, and no answer can be had: whether the upstream acted is unknown.
@@ -155,7 +158,8 @@ pub struct UpstreamState {
 pub trait Upstream: Send + Sync + std::fmt::Debug {
     /// Its name.
     fn name(&self) -> &UpstreamName;
-    /// Makes one call. Dropping the future cancels it: the upstream is told, and its slot is freed.
+    /// Makes one call, as soon as its agent's turn for a slot has come. Dropping the future cancels it: the upstream is
+    /// told, and its slot is freed.
     fn call<'a>(
         &'a self,
         request: UpstreamRequest,

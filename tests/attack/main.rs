@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod front;
 #[cfg(test)]
+mod upstream;
+#[cfg(test)]
 mod world;
 
 use serde_json::{Value, json};

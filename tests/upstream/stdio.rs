@@ -344,20 +344,22 @@ async fn a_slow_start_delays_no_other() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_slot_counts_and_sends_nothing() {
+async fn waiting_for_a_slot_has_its_own_limit_and_sends_nothing() {
     let mut config = stdio("s", "plain");
     config.max_concurrency = 1;
-    let (_set, upstream) = up(config).await;
+    let (mut deps, _) = deps();
+    deps.timing.slot_wait = Duration::from_millis(50);
+    let set = UpstreamSet::start([config], deps);
+    soon(set.settled()).await;
+    let upstream = set.get(&name("s")).unwrap();
     let held = upstream.call(request("hold", json!({})), caller().0);
-    let mut second = request("any", json!({}));
-    second.timeout = Duration::from_millis(50);
-    let second = upstream.call(second, caller().0);
+    let second = upstream.call(request("any", json!({})), caller().0);
     tokio::pin!(held);
     tokio::select! {
         biased;
         outcome = &mut held => panic!("{outcome:?}"),
         outcome = soon(second) => {
-            assert!(matches!(&outcome, Err(UpstreamError::NotSent(why)) if why.contains("no free slot")), "{outcome:?}");
+            assert!(matches!(&outcome, Err(UpstreamError::NotSent(why)) if why.contains("is busy: no slot within 50ms")), "{outcome:?}");
         }
     }
 }

@@ -25,7 +25,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const STOOD: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next try: ever longer where tries fail, or streams end as soon as they begin.
-fn pause(first: Duration, asked: Option<Duration>, failures: u32) -> Duration {
+pub(super) fn pause(first: Duration, asked: Option<Duration>, failures: u32) -> Duration {
     let least = first.min(LEAST_PAUSE);
     let grown = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     let asked = asked.map(|asked| asked.clamp(least, LONGEST_PAUSE));
@@ -64,7 +64,7 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
                 if failures > 0 {
                     http.inbox.signals.changed.notify_one();
                 }
-                let mut reader = Reader::new(response.into_body(), http.max_result);
+                let mut reader = Reader::new(response.into_body(), http.max_result, &http.inbox.noise);
                 drop(http);
                 let begun = Instant::now();
                 let mut heard = false;
@@ -72,7 +72,7 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
                     heard = true;
                     last = event.id.and_then(|id| HeaderValue::try_from(id).ok()).or(last);
                     let Some(http) = weak.upgrade() else { return };
-                    hear(&http, &event.data);
+                    hear(http, &event.data).await;
                 }
                 failures = if heard || begun.elapsed() >= STOOD { 0 } else { failures.saturating_add(1) };
                 asked = reader.retry();
@@ -94,7 +94,15 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
     }
 }
 
-fn hear(http: &Arc<Http>, data: &[u8]) {
+async fn hear(http: Arc<Http>, data: &[u8]) {
+    let noise = http.inbox.noise.clone();
+    take(&http, data);
+    // A connection that nobody else holds any more ends, however long this waits.
+    drop(http);
+    noise.heard(data.len()).await;
+}
+
+fn take(http: &Arc<Http>, data: &[u8]) {
     if data.iter().all(u8::is_ascii_whitespace) {
         return;
     }
@@ -105,8 +113,9 @@ fn hear(http: &Arc<Http>, data: &[u8]) {
             }
         }
         Err(reason) => {
-            if let Some(odd) = http.inbox.odd() {
-                tracing::warn!(upstream = %http.inbox.upstream, reason, odd, "an event that is no message");
+            http.inbox.junk(data.len());
+            if let Some(left_out) = http.inbox.may_log() {
+                tracing::warn!(upstream = %http.inbox.upstream, reason, left_out, "an event that is no message");
             }
         }
     }
@@ -162,13 +171,13 @@ pub(super) async fn hear_modern(
         let first = http.timing.stream_retry;
         let mut asked = None;
         let answer = {
-            let opening = http.send(Method::POST, Http::headers_for(&call, &session), body);
+            let opening = http.send(Method::POST, Http::headers_for(&call, &session), body, None);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
                     biased;
                     event = next_of(&mut old) => match event {
-                        Some(event) => hear(&http, &event),
+                        Some(event) => hear(http.clone(), &event).await,
                         None => {
                             old = None;
                             failures = failures.max(1);
@@ -185,7 +194,7 @@ pub(super) async fn hear_modern(
                 if failures > 0 {
                     http.inbox.signals.changed.notify_one();
                 }
-                let mut reader = Reader::new(response.into_body(), http.max_result);
+                let mut reader = Reader::new(response.into_body(), http.max_result, &http.inbox.noise);
                 drop(http);
                 let begun = Instant::now();
                 let mut heard = false;
@@ -195,7 +204,7 @@ pub(super) async fn hear_modern(
                             Ok(Some(event)) => {
                                 heard = true;
                                 let Some(http) = weak.upgrade() else { return };
-                                hear(&http, &event.data);
+                                hear(http, &event.data).await;
                             }
                             Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break true,
                         },
@@ -232,7 +241,7 @@ pub(super) async fn hear_modern(
                         event = next_of(&mut old) => match event {
                             Some(event) => {
                                 let Some(http) = weak.upgrade() else { return };
-                                hear(&http, &event);
+                                hear(http, &event).await;
                             }
                             None => {
                                 old = None;

@@ -110,11 +110,13 @@ impl Lean {
         Self { connector, idle: Arc::default() }
     }
 
-    /// Sends a request with an origin-form URI and a `Host`, and waits for the head of its answer.
+    /// Sends a request with an origin-form URI and a `Host`, and waits for the head of its answer. `sending` is called
+    /// when a connection stands and the request is about to be written.
     pub(super) async fn send(
         &self,
         host: &Uri,
         mut request: Request<Full<Bytes>>,
+        sending: impl Fn(),
     ) -> Result<Response<Answer>, SendError> {
         let mut tries = 0;
         loop {
@@ -123,6 +125,7 @@ impl Lean {
                 Some(line) if tries < TRIES => line,
                 Some(_) | None => self.connect(host).await?,
             };
+            sending();
             let mut answer = pin!(line.within.before_poll(|| line.sender.try_send_request(request)));
             let answered = poll_fn(|cx| line.drive_with(cx, |cx| answer.as_mut().poll(cx))).await;
             match answered {

@@ -116,7 +116,12 @@ impl Http {
         let reach = Reach::new(wiring, url, headers)?;
         let dialect = |era, version| Dialect::new(era, version, &deps.client_name, &deps.client_version);
         Ok(Arc::new(Self {
-            inbox: Inbox::new(wiring.config.name.clone(), signals, deps.redact.clone()),
+            inbox: Inbox::new(
+                wiring.config.name.clone(),
+                signals,
+                deps.redact.clone(),
+                wiring.limits.clone(),
+            ),
             reach,
             session: ArcSwapOption::empty(),
             renewing: tokio::sync::Mutex::new(()),
@@ -200,7 +205,13 @@ impl Http {
         {
             return Ok(session);
         }
-        tracing::info!(upstream = %self.inbox.upstream, "the session is gone over there: a new one");
+        // One caller's requests may be what is answered so: that is no reason to open sessions without end.
+        if !self.inbox.noise.may_renew() {
+            return Err(UpstreamError::Refused(StatusCode::NOT_FOUND.as_u16()));
+        }
+        if let Some(left_out) = self.inbox.may_log() {
+            tracing::info!(upstream = %self.inbox.upstream, left_out, "the session is gone over there: a new one");
+        }
         let started =
             tokio::time::timeout(self.timing.handshake, self.initialize(self.timing.handshake)).await;
         let failed = match started {
@@ -222,8 +233,9 @@ impl Http {
         method: Method,
         headers: HeaderMap,
         body: Vec<u8>,
+        call: Option<&Call>,
     ) -> Result<Response<lean::Answer>, UpstreamError> {
-        self.reach.send(method, headers, body).await.inspect_err(|error| {
+        self.reach.send(method, headers, body, call).await.inspect_err(|error| {
             if let UpstreamError::NotSent(reason) = error {
                 self.inbox.signals.close(reason);
             }
@@ -232,7 +244,7 @@ impl Http {
 
     /// What nobody waits for.
     async fn aside(&self, method: Method, session: &Session, body: Vec<u8>) {
-        let sent = tokio::time::timeout(ASIDE, self.send(method, session.headers.clone(), body)).await;
+        let sent = tokio::time::timeout(ASIDE, self.send(method, session.headers.clone(), body, None)).await;
         match sent {
             Ok(Ok(response)) if !response.status().is_success() => {
                 tracing::debug!(upstream = %self.inbox.upstream, status = response.status().as_u16(), "not accepted");
@@ -285,9 +297,7 @@ impl Http {
         let headers = Self::headers_for(call, session);
         self.inbox.register(id, call);
         let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };
-        call.set_sent(true);
-        let limit = call.largest_answer(self.max_result);
-        let outcome = self.answer(id, limit, session, headers, body).await;
+        let outcome = self.answer(id, call, session, headers, body).await;
         pending.waits = false;
         match &outcome {
             Ok(_) | Err(Fault::Failed(UpstreamError::Rpc(_)) | Fault::Refused(_) | Fault::SessionGone) => {
@@ -306,12 +316,13 @@ impl Http {
     async fn answer(
         self: &Arc<Self>,
         id: u64,
-        limit: u64,
+        call: &Arc<Call>,
         session: &Arc<Session>,
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<(Value, Option<HeaderValue>), Fault> {
-        let response = self.send(Method::POST, headers, body).await?;
+        let limit = call.largest_answer(self.max_result);
+        let response = self.send(Method::POST, headers, body, Some(call)).await?;
         let status = response.status();
         if status == StatusCode::NOT_FOUND && session.id.is_some() {
             return Err(Fault::SessionGone);
@@ -380,7 +391,7 @@ impl Http {
         session: &Arc<Session>,
         body: lean::Answer,
     ) -> Result<Value, UpstreamError> {
-        let mut reader = Reader::new(body, limit);
+        let mut reader = Reader::new(body, limit, &self.inbox.noise);
         let mut last: Option<String> = None;
         let mut idle = 0;
         loop {
@@ -392,6 +403,7 @@ impl Http {
                         reader.finish();
                         return answer.map_err(UpstreamError::Rpc);
                     }
+                    self.inbox.noise.heard(event.data.len()).await;
                     continue;
                 }
                 Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(limit)),
@@ -402,12 +414,12 @@ impl Http {
             let last_id = last.as_deref().filter(|_| resumable && idle < RESUMES);
             let last_id = last_id.and_then(|id| HeaderValue::from_str(id).ok()).ok_or_else(lost)?;
             idle += 1;
-            tokio::time::sleep(reader.retry().unwrap_or(self.timing.stream_retry)).await;
+            tokio::time::sleep(hear::pause(self.timing.stream_retry, reader.retry(), idle)).await;
             let response = self.get(session, Some(last_id)).await.map_err(|_| lost())?;
             if !is_events(&response) {
                 return Err(lost());
             }
-            reader = Reader::new(response.into_body(), limit);
+            reader = Reader::new(response.into_body(), limit, &self.inbox.noise);
         }
     }
 
@@ -443,7 +455,9 @@ impl Http {
     /// What came on a request's own stream beside its answer.
     fn aloud(self: &Arc<Self>, message: Message, id: u64, era: Era) {
         if era == Era::Modern && matches!(message, Message::Request { .. }) {
-            tracing::warn!(upstream = %self.inbox.upstream, "a request on a stream, which 2026-07-28 forbids");
+            if let Some(left_out) = self.inbox.may_log() {
+                tracing::warn!(upstream = %self.inbox.upstream, left_out, "a request on a stream, which 2026-07-28 forbids");
+            }
         } else {
             self.inbox.take(self, message, Some(id));
         }
@@ -460,7 +474,7 @@ impl Http {
         if let Some(last) = last {
             headers.insert(LAST_EVENT, last);
         }
-        self.send(Method::GET, headers, Vec::new()).await
+        self.send(Method::GET, headers, Vec::new(), None).await
     }
 
     /// Hears what the upstream says by itself, for as long as this connection lives: over the GET stream (legacy)
@@ -527,7 +541,7 @@ impl Drop for Pending<'_> {
         if self.waits && self.session.dialect.era == Era::Legacy && self.method != "initialize" {
             let (http, session, message) =
                 (self.http.clone(), self.session.clone(), wire::cancelled(self.id));
-            tokio::spawn(async move { http.aside(Method::POST, &session, message).await });
+            self.http.inbox.aside(async move { http.aside(Method::POST, &session, message).await });
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     config::OauthConfig,
     outbound::because,
     upstream::{
+        call::Call,
         connect::Wiring,
         deps::{Redact, UpstreamDeps},
         types::UpstreamError,
@@ -106,18 +107,20 @@ impl Reach {
         Ok(Self { pool, uri, path, headers, bearer, redact })
     }
 
-    /// Sends one request and waits for the head of its answer. The reason of an error is redacted.
+    /// Sends one request and waits for the head of its answer. The reason of an error is redacted. A call is told when the
+    /// upstream may have seen it.
     pub(super) async fn send(
         &self,
         method: Method,
         mut headers: HeaderMap,
         body: Vec<u8>,
+        call: Option<&Call>,
     ) -> Result<Response<lean::Answer>, UpstreamError> {
         let body = Bytes::from(body);
-        let Some(bearer) = &self.bearer else { return self.send_as_is(method, headers, body).await };
+        let Some(bearer) = &self.bearer else { return self.send_as_is(method, headers, body, call).await };
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
         headers.insert(header::AUTHORIZATION, token.header.clone());
-        let answer = self.send_as_is(method.clone(), headers.clone(), body.clone()).await?;
+        let answer = self.send_as_is(method.clone(), headers.clone(), body.clone(), call).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             token.taken();
             return Ok(answer);
@@ -126,9 +129,12 @@ impl Reach {
             return Ok(answer);
         }
         // What was refused was not looked at, so it may be sent again.
+        if let Some(call) = call {
+            call.set_sent(false);
+        }
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
         headers.insert(header::AUTHORIZATION, token.header.clone());
-        let answer = self.send_as_is(method, headers, body).await?;
+        let answer = self.send_as_is(method, headers, body, call).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             token.taken();
         }
@@ -140,6 +146,7 @@ impl Reach {
         method: Method,
         headers: HeaderMap,
         body: Bytes,
+        call: Option<&Call>,
     ) -> Result<Response<lean::Answer>, UpstreamError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
@@ -150,16 +157,23 @@ impl Reach {
         let broken = |error: &dyn std::error::Error| {
             UpstreamError::Lost(format!("the connection broke: {}", (self.redact)(&because(error))))
         };
+        let sending = || {
+            if let Some(call) = call {
+                call.set_sent(true);
+            }
+        };
         match &self.pool {
             Pool::Lean(lean) => {
                 *request.uri_mut() = self.path.clone();
-                lean.send(&self.uri, request).await.map_err(|error| match error {
+                lean.send(&self.uri, request, sending).await.map_err(|error| match error {
                     SendError::NotSent(error) => not_reachable(&*error),
                     SendError::Broken(error) => broken(&error),
                 })
             }
             Pool::Secure(pool) => {
                 *request.uri_mut() = self.uri.clone();
+                // Whether it connects first is not to be seen from here.
+                sending();
                 let sent = pool.request(request).await.map_err(|error| match error.is_connect() {
                     true => not_reachable(&error),
                     false => broken(&error),

@@ -3,17 +3,19 @@
 use super::lean::Answer;
 use crate::{
     outbound::because,
-    upstream::{UpstreamError, sse, wire},
+    upstream::{UpstreamError, limits::Noise, sse, wire},
 };
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long a stream may stay open after its answer before it is closed from here.
 const FINISH: Duration = Duration::from_secs(1);
+/// Bytes that belong to no event are counted as noise in portions of so many.
+const IDLE: usize = 64 << 10;
 
 /// Whether a response is a stream of events.
 pub(super) fn is_events(response: &Response<Answer>) -> bool {
@@ -29,11 +31,13 @@ pub(super) enum ReadError {
 pub(super) struct Reader {
     body: Answer,
     parser: sse::Parser,
+    noise: Arc<Noise>,
 }
 
 impl Reader {
-    pub(super) fn new(body: Answer, max_result: u64) -> Self {
-        Self { body, parser: sse::Parser::new(max_result.saturating_add(wire::ENVELOPE)) }
+    pub(super) fn new(body: Answer, max_result: u64, noise: &Arc<Noise>) -> Self {
+        let parser = sse::Parser::new(max_result.saturating_add(wire::ENVELOPE));
+        Self { body, parser, noise: noise.clone() }
     }
 
     pub(super) fn retry(&self) -> Option<Duration> {
@@ -54,6 +58,10 @@ impl Reader {
         loop {
             if let Some(event) = self.parser.next().map_err(|sse::TooLong| ReadError::TooLong)? {
                 return Ok(Some(event));
+            }
+            if self.parser.idle() >= IDLE {
+                let idle = self.parser.take_idle();
+                self.noise.heard(idle).await;
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {

@@ -21,7 +21,7 @@ use crate::upstream::{
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -30,7 +30,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The longest endpoint.
@@ -82,7 +82,12 @@ impl TwoUrls {
     ) -> Result<(Arc<Self>, Value), String> {
         let deps = wiring.deps;
         let two = Arc::new(Self {
-            inbox: Inbox::new(wiring.config.name.clone(), signals, deps.redact.clone()),
+            inbox: Inbox::new(
+                wiring.config.name.clone(),
+                signals,
+                deps.redact.clone(),
+                wiring.limits.clone(),
+            ),
             url: url.clone(),
             reach: Reach::new(wiring, url, headers)?,
             stream: watch::Sender::new(None),
@@ -107,13 +112,13 @@ impl TwoUrls {
         let shaken = tokio::time::timeout(limit, async {
             let mut headers = self.reach.headers.clone();
             headers.insert(header::ACCEPT, EVENTS);
-            let response = self.reach.send(Method::GET, headers, Vec::new()).await;
+            let response = self.reach.send(Method::GET, headers, Vec::new(), None).await;
             let response = response.map_err(|error| error.to_string())?;
             if !is_events(&response) {
                 return Err(format!("HTTP status {} and no event stream", response.status()));
             }
             let most = self.max_result.max(LARGEST_PAGE);
-            let mut reader = Reader::new(response.into_body(), most);
+            let mut reader = Reader::new(response.into_body(), most, &self.inbox.noise);
             let post = self.endpoint(&mut reader).await?;
             let mut headers = post.headers.clone();
             headers.insert(header::CONTENT_TYPE, JSON);
@@ -203,7 +208,8 @@ impl TwoUrls {
             headers.insert(TRACEPARENT, value);
         }
         let answer = self.inbox.expect(id, call);
-        let pending = Pending { two: self, stream, id, cancellable: call.request.method != "initialize" };
+        let cancellable = call.request.method != "initialize";
+        let mut pending = Pending { two: self, stream, id, cancellable, posting: None };
         // Whoever marked the stream as ended has failed, or will not fail, what was expected by then.
         if stream.ended.is_cancelled() {
             // It was never asked, so there is nothing to take back.
@@ -213,7 +219,8 @@ impl TwoUrls {
         call.set_sent(true);
         // The answer may come before the POST is acknowledged, and must not wait for that.
         let patience = call.request.timeout.min(LONGEST_POST);
-        tokio::spawn(self.clone().post(stream.clone(), headers, body, id, patience));
+        let posting = tokio::spawn(self.clone().post(stream.clone(), headers, body, id, patience));
+        pending.posting = Some(posting.abort_handle());
         let outcome = answer.await;
         drop(pending);
         let outcome =
@@ -234,7 +241,7 @@ impl TwoUrls {
         patience: Duration,
     ) {
         let posting = async {
-            let response = stream.post.send(Method::POST, headers, body).await?;
+            let response = stream.post.send(Method::POST, headers, body, None).await?;
             let status = response.status();
             // Read to its end, so that the connection can serve again.
             drop(whole(response.into_body(), ACKNOWLEDGEMENT).await);
@@ -242,8 +249,8 @@ impl TwoUrls {
                 return Ok(());
             }
             Err(match status {
-                // The session is unknown over there.
-                StatusCode::NOT_FOUND | StatusCode::GONE => {
+                // The session is unknown over there, where it is so for a request that is nobody's, too.
+                StatusCode::NOT_FOUND | StatusCode::GONE if !self.is_known(&stream).await => {
                     stream.ended.cancel();
                     UpstreamError::NotSent(format!("HTTP status {status}"))
                 }
@@ -260,23 +267,36 @@ impl TwoUrls {
         }
     }
 
+    /// Whether the server still takes what is sent on a stream's session.
+    async fn is_known(&self, stream: &Stream) -> bool {
+        let ping = Call::internal("ping", Map::new(), ASIDE);
+        let body = wire::request(self.next.fetch_add(1, Ordering::Relaxed), &ping, &stream.dialect);
+        let sent = stream.post.send(Method::POST, stream.headers.clone(), body, None);
+        let answered = tokio::time::timeout(ASIDE, sent).await;
+        matches!(&answered, Ok(Ok(response)) if response.status().is_success())
+    }
+
     /// What nobody waits for.
     async fn aside(&self, stream: &Stream, message: Vec<u8>) {
-        let sent =
-            tokio::time::timeout(ASIDE, stream.post.send(Method::POST, stream.headers.clone(), message))
-                .await;
+        let sent = tokio::time::timeout(
+            ASIDE,
+            stream.post.send(Method::POST, stream.headers.clone(), message, None),
+        )
+        .await;
         if !matches!(&sent, Ok(Ok(response)) if response.status().is_success()) {
             tracing::debug!(upstream = %self.inbox.upstream, "a message could not be delivered");
         }
     }
 
-    fn heard(self: &Arc<Self>, event: &Event) {
+    /// Whether the event answered a request.
+    fn heard(self: &Arc<Self>, event: &Event) -> bool {
         if let Some(id) = event.skipped {
             return self.too_large(id);
         }
         if event.is_endpoint || event.data.iter().all(u8::is_ascii_whitespace) {
-            return;
+            return false;
         }
+        let mut answers = false;
         let length = u64::try_from(event.data.len()).unwrap_or(u64::MAX);
         match wire::parse(&event.data) {
             Ok(messages) => {
@@ -285,15 +305,15 @@ impl TwoUrls {
                         Message::Response { id: Some(id), outcome } => {
                             let limit = self.inbox.largest_answer(id, self.max_result);
                             if limit.is_some_and(|limit| length > limit.saturating_add(wire::ENVELOPE)) {
-                                self.too_large(Some(id));
+                                answers |= self.too_large(Some(id));
                             } else {
-                                self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
+                                answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
                             }
                         }
                         Message::Response { id: None, outcome } => {
                             let code = outcome.err().map_or(0, |error| error.code);
-                            if let Some(odd) = self.inbox.odd() {
-                                tracing::warn!(upstream = %self.inbox.upstream, code, odd, "an answer without an id");
+                            if let Some(left_out) = self.inbox.may_log() {
+                                tracing::warn!(upstream = %self.inbox.upstream, code, left_out, "an answer without an id");
                             }
                         }
                         other @ (Message::Request { .. } | Message::Notification { .. }) => {
@@ -303,26 +323,32 @@ impl TwoUrls {
                 }
             }
             Err(reason) => {
-                if let Some(odd) = self.inbox.odd() {
-                    tracing::warn!(upstream = %self.inbox.upstream, reason, odd, "an event that is no message");
+                self.inbox.junk(event.data.len());
+                if let Some(left_out) = self.inbox.may_log() {
+                    tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is no message");
                 }
             }
         }
+        answers
     }
 
-    fn too_large(&self, id: Option<u64>) {
-        if let Some(odd) = self.inbox.odd() {
-            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, odd, "an event is too large");
+    /// Whether it would have answered a request.
+    fn too_large(&self, id: Option<u64>) -> bool {
+        if let Some(left_out) = self.inbox.may_log() {
+            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, left_out, "an event is too large");
         }
-        if let Some(id) = id {
-            self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result)));
-        }
+        id.is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result))))
     }
 
     /// The stream that was in use has ended.
     fn renew(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            tracing::info!(upstream = %self.inbox.upstream, "the event stream ended: a new one");
+            if !self.inbox.noise.may_renew() {
+                return self.inbox.signals.close("its event stream ends again and again");
+            }
+            if let Some(left_out) = self.inbox.may_log() {
+                tracing::info!(upstream = %self.inbox.upstream, left_out, "the event stream ended: a new one");
+            }
             let begun = tokio::select! {
                 begun = self.begin() => begun,
                 () = self.stop.cancelled() => return,
@@ -357,7 +383,13 @@ async fn read(weak: Weak<TwoUrls>, mut reader: Reader, reading: CancellationToke
         };
         let Some(two) = weak.upgrade() else { return };
         match next {
-            Ok(Some(event)) => two.heard(&event),
+            Ok(Some(event)) => {
+                if !two.heard(&event) {
+                    let noise = two.inbox.noise.clone();
+                    drop(two);
+                    noise.heard(event.data.len()).await;
+                }
+            }
             // It is told of again at its end, with whom it would have answered.
             Err(ReadError::TooLong) => {}
             Ok(None) | Err(ReadError::Broken) => break,
@@ -396,13 +428,19 @@ struct Pending<'a> {
     stream: &'a Arc<Stream>,
     id: u64,
     cancellable: bool,
+    /// Sends it; nobody waits for the acknowledgement of what is given up.
+    posting: Option<AbortHandle>,
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if self.two.inbox.forget(self.id) && self.cancellable {
+        let unanswered = self.two.inbox.forget(self.id);
+        if let Some(posting) = self.posting.take().filter(|_| unanswered) {
+            posting.abort();
+        }
+        if unanswered && self.cancellable {
             let (two, stream, message) = (self.two.clone(), self.stream.clone(), wire::cancelled(self.id));
-            tokio::spawn(async move { two.aside(&stream, message).await });
+            self.two.inbox.aside(async move { two.aside(&stream, message).await });
         }
     }
 }

@@ -1,0 +1,269 @@
+//! One call: its slot, its time limit, its attempts, and the questions on the way to its answer.
+
+use super::{LONGEST_REASON, Server};
+use crate::{
+    config::{Isolation, UpstreamTransport},
+    model::{AgentId, RetryPlan, RpcError, code},
+    redaction::display_text,
+    upstream::{
+        breaker,
+        call::Call,
+        connect::{self, Connection},
+        inbox::Answer,
+        pool,
+        slots::{NoSlot, Slot},
+        types::{Era, UpstreamError},
+    },
+};
+use futures::future::try_join_all;
+use serde_json::{Map, Value};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// How long a fresh session's own stream is waited for.
+const STREAM_WAIT: Duration = Duration::from_secs(1);
+/// Rounds of questions (`input_required`) in one call.
+const ROUNDS: usize = 16;
+
+impl Server {
+    /// The whole of one call. Its time limit begins when it has a slot.
+    pub(super) async fn timed(&self, call: &Arc<Call>) -> Answer {
+        let _under_way = self.calls.token();
+        let limit = call.request.timeout.min(self.config.timeout);
+        let slot = self.slot(&call.request.caller.agent).await?;
+        let expired = call.expired(limit, slot);
+        tokio::pin!(expired);
+        let mut attempt = 1;
+        // What an earlier attempt left open: something was sent, and nobody knows what came of it.
+        let mut lost: Option<UpstreamError> = None;
+        loop {
+            let leave = match self.breaker.enter(&call.request.caller.agent) {
+                Ok(leave) => leave,
+                Err(left) => return Err(lost.unwrap_or_else(|| self.keeps_failing(left))),
+            };
+            let outcome = tokio::select! {
+                    biased;
+                    (outcome, verdict) = self.once(call) => {
+                        if let Some(verdict) = verdict {
+                            leave.report(verdict);
+                        }
+                        outcome
+                    }
+                    () = &mut expired => {
+                        // A caller whose own limit is shorter says nothing of the upstream to others.
+                        if limit >= self.config.timeout {
+                            leave.report(breaker::Health::Failed);
+                        }
+                        return Err(match call.sent() {
+                            true => UpstreamError::TimedOut(limit),
+                            false => UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name)),
+                        });
+                    }
+                    () = self.stop.cancelled() => {
+                        let reason = format!("`{}` was shut down", self.config.name);
+                        return Err(match call.sent() {
+                            true => UpstreamError::Lost(reason),
+                            false => UpstreamError::NotSent(reason),
+                        });
+                    }
+            };
+            let again = match &outcome {
+                Err(UpstreamError::NotSent(_)) => true,
+                Err(UpstreamError::Lost(_)) => call.request.retry == RetryPlan::Safe,
+                Ok(_)
+                | Err(
+                    UpstreamError::Rpc(_)
+                    | UpstreamError::TimedOut(_)
+                    | UpstreamError::TooLarge(_)
+                    | UpstreamError::Refused(_)
+                    | UpstreamError::Malformed(_),
+                ) => false,
+            };
+            let outcome = match (outcome, lost.take()) {
+                (Err(UpstreamError::NotSent(_)), Some(before)) => Err(before),
+                (outcome, _) => outcome,
+            };
+            if !again || attempt >= self.config.retry.attempts || self.stop.is_cancelled() {
+                return outcome;
+            }
+            if let Err(error @ UpstreamError::Lost(_)) = &outcome {
+                call.lose();
+                lost = Some(error.clone());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16))) => {}
+                () = &mut expired => return outcome,
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Waits for this agent's turn. The wait is no time of the upstream's, and says nothing of it.
+    async fn slot(&self, agent: &AgentId) -> Result<Slot, UpstreamError> {
+        let name = &self.config.name;
+        let busy = |why: String| UpstreamError::NotSent(format!("`{name}` is busy: {why}; try again later"));
+        let most = self.deps.timing.slot_wait;
+        match tokio::time::timeout(most, self.slots.acquire(agent)).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(NoSlot::Full)) => Err(busy("too many calls wait for a slot".to_owned())),
+            Ok(Err(NoSlot::Closed)) => Err(self.not_connected()),
+            Err(_) => Err(busy(format!("no slot within {}", humantime::format_duration(most)))),
+        }
+    }
+
+    fn keeps_failing(&self, left: Duration) -> UpstreamError {
+        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        UpstreamError::NotSent(format!("`{}` keeps failing: not asked for another {left}", self.config.name))
+    }
+
+    /// One attempt, and what it says of the upstream, where it says something.
+    async fn once(&self, call: &Arc<Call>) -> (Answer, Option<breaker::Health>) {
+        call.set_sent(false);
+        let era = self.era_for(call);
+        let outcome = match (self.config.isolation, era) {
+            (Isolation::Shared, None) => match self.main.load_full() {
+                Some(connection) => self.rounds(&connection, call).await,
+                None => return (Err(self.not_connected()), None),
+            },
+            (Isolation::Shared | Isolation::Agent | Isolation::Session, _) => {
+                let key = era.unwrap_or(Era::Modern);
+                let Some((lease, evicted)) = self.own.lease(self.config.isolation, &call.request.caller, key)
+                else {
+                    let reason = format!(
+                        "all connections to `{}` that this agent may have are in use",
+                        self.config.name
+                    );
+                    return (Err(UpstreamError::NotSent(reason)), None);
+                };
+                if let Some(slot) = evicted {
+                    tokio::spawn(async move { slot.close().await });
+                }
+                match Box::pin(self.own_connection(&lease.slot, call)).await {
+                    Ok(connection) => self.rounds(&connection, call).await,
+                    // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
+                    Err(reason) if era.is_some() => {
+                        self.warn(&reason, "the other era is refused");
+                        self.speaks_both.store(false, Ordering::Relaxed);
+                        drop(lease);
+                        return Box::pin(self.once(call)).await;
+                    }
+                    Err(reason) => {
+                        self.warn(&reason, "a connection of a caller's own cannot be made");
+                        let reason = format!("`{}` cannot be connected", self.config.name);
+                        return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
+                    }
+                }
+            }
+        };
+        let verdict = breaker::Health::of(&outcome);
+        (outcome, Some(verdict))
+    }
+
+    fn warn(&self, reason: &str, what: &str) {
+        let reason = display_text(reason, LONGEST_REASON);
+        if let Some(left_out) = self.limits.log.admits(reason.len()) {
+            tracing::warn!(upstream = %self.config.name, reason, left_out, "{what}");
+        }
+    }
+
+    /// The era to be spoken where it is not the one that was found out: a caller of the legacy era meets an upstream
+    /// that speaks both in its own, so that nothing needs a bridge. One child that all share keeps its one era: on its
+    /// single stream nobody could tell whose question a question is.
+    fn era_for(&self, call: &Call) -> Option<Era> {
+        let alone = match (&self.config.transport, self.config.isolation) {
+            (UpstreamTransport::Stdio { .. }, Isolation::Shared) => false,
+            (UpstreamTransport::Stdio { .. }, Isolation::Agent | Isolation::Session)
+            | (UpstreamTransport::Http { .. }, Isolation::Shared | Isolation::Agent | Isolation::Session) => {
+                true
+            }
+        };
+        let mirrored = alone && call.request.era == Era::Legacy && self.speaks_both.load(Ordering::Relaxed);
+        mirrored.then_some(Era::Legacy)
+    }
+
+    async fn own_connection(&self, slot: &pool::Slot, call: &Call) -> Result<Arc<Connection>, String> {
+        let mut place = slot.connection.lock().await;
+        if let Some(connection) = place.as_ref().filter(|c| c.signals().closed_reason().is_none()) {
+            return Ok(connection.clone());
+        }
+        let declared = match self.config.isolation {
+            Isolation::Session => connect::declared_for(self.config.asks, &call.request.client_capabilities),
+            Isolation::Agent | Isolation::Shared => connect::declared_to_all(self.config.asks),
+        };
+        let hint = self.era_for(call).or(*self.era.lock());
+        let (connection, hello) = connect::connect(&self.wiring(declared)?, hint).await?;
+        let connection = Arc::new(connection);
+        if hello.era == Era::Legacy {
+            // A modern upstream tells its changes on the shared connection.
+            // The first call may be answered with logs and questions on that stream.
+            if let Some(stands) = connection.listen(&hello, self.watching.uris()) {
+                drop(tokio::time::timeout(STREAM_WAIT, stands).await);
+            }
+        }
+        *place = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// A request, and as many more as its questions take where they are answered here.
+    async fn rounds(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
+        let mut rounds = 0;
+        loop {
+            let result = match connection.request(call).await {
+                Ok(result) => result,
+                Err(error) => {
+                    self.heed(connection, &error);
+                    return Err(error);
+                }
+            };
+            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+            if !asks || !call.relay.answers_input() {
+                return Ok(result);
+            }
+            rounds += 1;
+            if rounds > ROUNDS {
+                return Err(UpstreamError::Malformed(format!("it asked {ROUNDS} times without an end")));
+            }
+            let next = Box::pin(answers(call, result)).await.map_err(UpstreamError::Rpc)?;
+            *call.round.lock() = next;
+        }
+    }
+
+    /// What an error says of the connection as a whole.
+    fn heed(&self, connection: &Connection, error: &UpstreamError) {
+        if let UpstreamError::Rpc(RpcError { code, .. }) = error {
+            match *code {
+                // The tool's header annotations changed.
+                code::HEADER_MISMATCH => connection.signals().changed.notify_one(),
+                code::UNSUPPORTED_VERSION => {
+                    *self.era.lock() = None;
+                    connection.signals().close("it no longer speaks the version it spoke");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Asks the caller what a modern upstream wants to know; the params of the next round.
+async fn answers(call: &Arc<Call>, mut result: Value) -> Result<Map<String, Value>, RpcError> {
+    let asking = call.asking();
+    let mut next = Map::new();
+    if let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) {
+        let asked = requests.into_iter().map(|(key, mut request)| async move {
+            let params =
+                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
+            let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
+            call.relay.ask(method, params).await.map(|answer| (key, answer))
+        });
+        let responses: Map<String, Value> = try_join_all(asked).await?.into_iter().collect();
+        next.insert("inputResponses".to_owned(), Value::Object(responses));
+    }
+    if let Some(state) = result.get_mut("requestState").map(Value::take) {
+        next.insert("requestState".to_owned(), state);
+    }
+    drop(asking);
+    call.may_go_on().await;
+    Ok(next)
+}
