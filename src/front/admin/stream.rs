@@ -4,20 +4,18 @@
 //! event of this process as it is committed. Nothing is replayed: who connects again reads the lists again.
 
 use super::{AdminPort, State, error::ApiError, params, person::Viewer, view};
-use crate::model::{ApprovalId, ApprovalStatus, Event};
+use crate::model::{ApprovalId, ApprovalStatus, Event, PersonId};
 use axum::{
     body::Body,
     extract::{RawQuery, State as Given},
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::broadcast::error::RecvError;
@@ -29,21 +27,33 @@ const WATCHED: usize = 1000;
 /// Between comments on a quiet stream; the person's key is looked at again then too.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Streams of one person: nobody takes the others' places.
+const MOST_OF_ONE: usize = 8;
+
+/// How many each person has open.
+static OPEN: Mutex<BTreeMap<PersonId, usize>> = Mutex::new(BTreeMap::new());
 
 /// One of the streams there may be.
-struct Place;
+struct Place(PersonId);
 
 impl Place {
-    fn take() -> Option<Self> {
-        let free = |open: usize| (open < MOST).then_some(open + 1);
-        OPEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_ok().then_some(Self)
+    fn take(person: &PersonId) -> Option<Self> {
+        let mut open = OPEN.lock();
+        if open.values().sum::<usize>() >= MOST || open.get(person).is_some_and(|own| *own >= MOST_OF_ONE) {
+            return None;
+        }
+        *open.entry(person.clone()).or_default() += 1;
+        Some(Self(person.clone()))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::AcqRel);
+        let mut open = OPEN.lock();
+        match open.get_mut(&self.0) {
+            Some(own) if *own > 1 => *own -= 1,
+            Some(_) | None => drop(open.remove(&self.0)),
+        }
     }
 }
 
@@ -88,7 +98,7 @@ pub(super) async fn stream(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;
-    let place = Place::take().ok_or(ApiError::Busy)?;
+    let place = Place::take(&viewer.id).ok_or(ApiError::Busy)?;
     let mut approvals = port.approvals().changes();
     let mut committed = port.store().committed();
     let stopped = port.stopped();
@@ -139,4 +149,21 @@ pub(super) async fn stream(
     let mut response = Body::from_stream(body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_the_places_of_others() {
+        let (greedy, other) = (PersonId::from("greedy"), PersonId::from("other"));
+        let mut places: Vec<Place> = std::iter::from_fn(|| Place::take(&greedy)).take(MOST + 1).collect();
+        assert_eq!(places.len(), MOST_OF_ONE);
+        assert!(Place::take(&other).is_some());
+        places.pop();
+        assert!(Place::take(&greedy).is_some(), "one that ends makes room");
+        drop(places);
+        assert!(!OPEN.lock().contains_key(&greedy));
+    }
 }
