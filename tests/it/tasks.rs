@@ -383,3 +383,31 @@ async fn a_task_under_a_strict_budget_is_cut_at_its_reservation() {
     // Each word is a token.
     assert!((text.matches("word").count() as u64) < reserved, "{reserved}: {text}");
 }
+
+/// What an agent is handed says nothing to whoever decodes it: neither upstream, tool nor the upstream's own task.
+#[tokio::test]
+async fn handles_and_states_say_nothing() {
+    use base64::Engine as _;
+    let ask = "=== ask.yaml
+name: writes
+description: A person agrees to each
+on: [{ tool: up__write }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator, leads] }]
+";
+    let (world, _) = Job::start().await.world(ask).await;
+    let mut both = with_tasks();
+    both["elicitation"] = json!({"form": {}});
+    let ada = Client::modern(&world.http, &world.gate.mcp, "ada", both.clone());
+    let made = id_of(&ada.call("crm__job", json!({})).await);
+    let held = id_of(&Client::modern(&world.http, &world.gate.mcp, "bot", with_tasks()).call("up__write", json!({})).await);
+    let asked = ada.call("up__write", json!({"n": 1})).await;
+    let state = asked.question().1.to_owned();
+    let approval = world.approvals().await[0].id.clone();
+    for sealed in [&made, &held, &state] {
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(sealed).unwrap();
+        for word in ["crm", "job", "Made", "Held", "Approval", "upstream", "trace", approval.as_str()] {
+            assert!(!bytes.windows(word.len()).any(|part| part == word.as_bytes()), "{word} in {sealed}");
+            assert!(!sealed.contains(word), "{word} in {sealed}");
+        }
+    }
+}
