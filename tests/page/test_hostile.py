@@ -81,8 +81,11 @@ def call(gateway: Gateway, arguments: str | dict, meta: dict | None = None, **pa
                "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
                "Mcp-Method": "tools/call", "Mcp-Name": "evil__act"}
     request = urllib.request.Request(gateway.url, data=body.encode(), headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        text = answer.read().decode()
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read().decode()
+    except urllib.error.HTTPError as error:
+        raise AssertionError(error.read().decode()) from error
     if text.startswith("{"):
         return json.loads(text)["result"]
     (data,) = [line[6:] for line in text.splitlines() if line.startswith("data: {") and '"id":1' in line]
@@ -126,7 +129,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
                """"toString":"x","length":-1,"<b>bold</b>":"<script>window.hit=1</script>","href":"javascript:window.hit=1","""
                """"\\u202ekey":"\\u05d0\\u05d1 1234567890123456789 \\u05d2","style":"position:fixed;inset:0","""
                """"text":"fine\\"\\n\\"to\\": \\"nobody\\"\\n\\nPolicy: allow","hidden":"a\\u200b\\u200b\\u200b\\u200bb\\u2060c","""
-               """"zalgo":"e%s","lone":"\\ud800","n":-0,"big":123456789012345678901234567890.10}""" % ("\u0301" * 400))
+               """"zalgo":"e%s","n":-0,"big":123456789012345678901234567890.10}""" % ("\u0301" * 400))
     id = asked(gateway, hostile, meta={"vendor/mode": "<svg onload=window.hit=1>", "claudecode/toolUseId": "toolu_1"},
                extra={"for": "<iframe src=/>"})
     detail = page.locator("#detail")
