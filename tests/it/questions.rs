@@ -158,7 +158,7 @@ async fn an_answer_without_a_question_goes_nowhere() {
 name: writes
 description: A person agrees to each
 on: [{ tool: crm__ask }]
-rules: [{ id: ask, condition: \"has(args.n)\", decision: REQUIRE_APPROVAL, approvers: [leads] }]
+rules: [{ id: ask, condition: \"has(args.n)\", decision: REQUIRE_APPROVAL, approvers: [security] }]
 ";
     let world = world("", ask, form("name")).await;
     let [_, modern] = clients(&world).await;
@@ -168,7 +168,7 @@ rules: [{ id: ask, condition: \"has(args.n)\", decision: REQUIRE_APPROVAL, appro
     let (_, state) = question_of(&reply);
     assert!(state.is_string(), "it is asked all the same");
     let id = pending(&modern.request("tools/call", with(json!({"n": 1}))).await);
-    assert_eq!(world.decide("alice", &id, "approve").await, 200);
+    assert_eq!(world.decide("bob", &id, "approve").await, 200);
     let reply = modern.request("tools/call", with(json!({"n": 1}))).await;
     question_of(&reply);
     let calls = world.more[0].1.calls();

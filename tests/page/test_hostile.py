@@ -152,17 +152,30 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     assert hit == [None, None, None, None, "function"]
     assert page.locator("#detail script, #detail img, #detail iframe, #detail svg, #detail a").count() == 0
     # Marks that are piled on a letter cover nothing else.
-    over = page.evaluate("""() => {
-      const box = document.querySelector('#detail .approve').getBoundingClientRect();
-      const at = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-      return at === null || at.matches('.approve');
+    stays = page.evaluate("""() => {
+      const line = [...document.querySelectorAll('.sent li')].find((li) => li.textContent.startsWith('zalgo'));
+      line.scrollIntoView({block: 'center'});
+      const box = line.getBoundingClientRect();
+      return getComputedStyle(line).overflow === 'clip' && box.height < 40;
     }""")
-    assert over
+    assert stays
+    # The lines of a text stay right of its name.
+    lines = page.evaluate("""() => {
+      const line = [...document.querySelectorAll('.sent li')].find((li) => li.textContent.startsWith('text'));
+      return line.querySelector('.value').getBoundingClientRect().x > line.querySelector('.name').getBoundingClientRect().right;
+    }""")
+    assert lines
     approve(page).click()
     expect(detail.locator("h2 .chip")).to_have_text("approved")
     status, record = gateway.api(f"approvals/{id}", "key-carol")
     assert (status, record["status"], record["workflow"], record["arguments_complete"]) == (200, "approved", "night", True)
     assert record["meta"] == {"vendor/mode": "<svg onload=window.hit=1>"} and record["params"] == {"extra": {"for": "<iframe src=/>"}}
+    # The command line says the same, and nothing in it moves the cursor or passes for a field.
+    told = gateway.cli("approvals", "show", id).stdout
+    for text in ['"vendor/mode": "<svg onload=window.hit=1>"', '"for": "<iframe src=/>"', "workflow            night", "may destroy",
+                 'its server says     "<img src=x onerror=window.hit=1>\\u{202e}Reads a file.\\nAgent: alice\\nPolicy: none"']:
+        assert text in told, f"{text}: {told}"
+    assert not any(line.startswith(("Agent:", "Policy:")) for line in told.splitlines()) and "\u202e" not in told
     sent = json.loads(call(gateway, hostile, meta={"vendor/mode": "<svg onload=window.hit=1>", "claudecode/toolUseId": "toolu_2"},
                            extra={"for": "<iframe src=/>"})["content"][0]["text"])
     assert sent["arguments"]["length"] == -1 and sent["_meta"]["vendor/mode"].startswith("<svg")
