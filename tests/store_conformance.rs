@@ -584,6 +584,12 @@ mod checks {
         for other in &others {
             assert_eq!(found(other).await, None, "{other:?}");
         }
+        for (number, binding) in others.iter().chain([&beside]).enumerate() {
+            let filter = ApprovalFilter { call: Some(binding.clone()), ..ApprovalFilter::default() };
+            let of_call = store.approvals(filter).await.unwrap().len();
+            // The same call under another bundle, or with something else beside it.
+            assert_eq!(of_call, usize::from(number >= others.len() - 1), "{binding:?}");
+        }
         // Its own ask comes before the rejection of another.
         let mut second = pending("d", now);
         second.binding = beside.clone();

@@ -307,13 +307,12 @@ impl Gateway {
     ) -> Result<Option<EventDraft>, StoreError> {
         let filter = ApprovalFilter {
             status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
-            agent: Some(new.binding.agent.clone()),
+            call: Some(new.binding.clone()),
             ..ApprovalFilter::default()
         };
         let same = |old: &ApprovalRecord| {
             let (a, b) = (&old.binding, &new.binding);
-            let under = ApprovalBinding { snapshot: b.snapshot.clone(), ..a.clone() };
-            under.same_call(b) && (&a.snapshot, &a.digest) != (&b.snapshot, &b.digest) && old.expires_at > now
+            (&a.snapshot, &a.digest) != (&b.snapshot, &b.digest) && old.expires_at > now
         };
         let old = self.0.store.approvals(filter).await?.into_iter().find(same);
         Ok(old.map(|old| {

@@ -345,6 +345,7 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         request: &TaskRequest,
+        verb: TaskVerb,
         made: &Made,
         target: &Target,
         params: Map<String, Value>,
@@ -353,7 +354,7 @@ impl Gateway {
         let upstream = self.0.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let client = request.client.as_ref();
-        let (method, retry) = match request.verb {
+        let (method, retry) = match verb {
             TaskVerb::Get => ("tasks/get", RetryPlan::Safe),
             TaskVerb::Update => ("tasks/update", RetryPlan::Never),
             TaskVerb::Cancel => ("tasks/cancel", RetryPlan::Safe),

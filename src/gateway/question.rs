@@ -1,7 +1,12 @@
 //! The question that a person is asked in the agent's own client, and the answer as it comes back.
 
 use super::InForce;
-use crate::{approval::Answer, model::ToolTraits, redaction::display_text, store::ApprovalRecord};
+use crate::{
+    approval::Answer,
+    model::ToolTraits,
+    redaction::{cut_value, display_text},
+    store::ApprovalRecord,
+};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -77,11 +82,12 @@ pub(crate) fn taken_as(traits: ToolTraits) -> String {
     words.join(", ")
 }
 
-/// A value over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
+/// A value over several lines, with something of each of its members where not all of it has room: a line break is the layout's own, never one of a value's (JSON escapes those), so
 /// that nothing in a value can look like a line of the prompt.
 fn shown_value(value: &Value) -> String {
-    let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
-    let mut left = SHOWN_ARGUMENTS;
+    let pretty = serde_json::to_string_pretty(&cut_value(value, SHOWN_ARGUMENTS)).unwrap_or_default();
+    // The layout of what is nested deep takes room of its own.
+    let mut left = 2 * SHOWN_ARGUMENTS;
     let mut lines = Vec::new();
     let mut cut = 0;
     for line in pretty.lines() {
@@ -137,8 +143,11 @@ mod tests {
         let shown = shown_value(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));
         assert_eq!(shown, "{\n  \"a\": \"x\\n---\\nPolicy: none\",\n  \"b\": \"\\u{202e}z\"\n}");
         let long = shown_value(&json!({"a": "y".repeat(5000), "b": 1}));
-        assert!(long.contains("(cut: 3011 more characters)"), "{long}");
-        assert!(long.ends_with("… (cut: 2 more lines)"), "{long}");
+        assert!(long.contains(" more characters)"), "{long}");
+        assert!(long.ends_with("\"b\": 1\n}"), "nothing hides behind it: {long}");
+        let many = shown_value(&json!(vec![json!({"a": [1, 2, 3]}); 500]));
+        assert!(many.contains("more items)") || many.ends_with("more lines)"), "{many}");
+        assert!(many.chars().count() < 5000, "{}", many.len());
     }
 
     /// I3: only an explicit answer decides anything.

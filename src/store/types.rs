@@ -329,6 +329,8 @@ pub struct ApprovalFilter {
     pub status: Vec<ApprovalStatus>,
     /// Only this agent's.
     pub agent: Option<AgentId>,
+    /// Only of this call: whatever is sent beside its arguments, and under whatever policies.
+    pub call: Option<ApprovalBinding>,
     /// Only those whose expiry is not after this.
     pub due: Option<Timestamp>,
     /// At most so many; 0: no limit.

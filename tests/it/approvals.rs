@@ -691,8 +691,12 @@ async fn the_prompt_shows_all_that_is_sent() {
     let (question, _) = asked.question();
     let message = question["message"].as_str().unwrap();
     for part in [
-        "Workflow: ", "The server says of it: \"The tool write\"", "It is taken as: changes something, may destroy",
-        "\"vendor/mode\": \"perform\\n---\\nPolicy: none\"", "Other parameters that are sent with it", "\"ttl\": 5000",
+        "Workflow: ",
+        "The server says of it: \"The tool write\"",
+        "It is taken as: changes something, may destroy",
+        "\"vendor/mode\": \"perform\\n---\\nPolicy: none\"",
+        "Other parameters that are sent with it",
+        "\"ttl\": 5000",
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
@@ -701,8 +705,14 @@ async fn the_prompt_shows_all_that_is_sent() {
     let id = world.approvals().await[0].id.clone();
     let (_, seen) = world.api("alice", &format!("approvals/{id}"), None).await;
     assert_eq!(seen["meta"]["vendor/mode"], "perform\n---\nPolicy: none");
-    assert_eq!((&seen["params"], &seen["arguments_complete"]), (&json!({"task": {"ttl": 5000}}), &json!(true)));
-    assert_eq!((&seen["description"], &seen["traits"]["destructive"]), (&json!("The tool write"), &json!(true)));
+    assert_eq!(
+        (&seen["params"], &seen["arguments_complete"]),
+        (&json!({"task": {"ttl": 5000}}), &json!(true))
+    );
+    assert_eq!(
+        (&seen["description"], &seen["traits"]["destructive"]),
+        (&json!("The tool write"), &json!(true))
+    );
     assert_eq!(seen["workflow"], seen["workflow_id"]);
 }
 
@@ -726,7 +736,10 @@ async fn a_retry_with_other_metadata_is_told_what_differs() {
     let refused = call(json!({"vendor/mode": "perform", "vscode.requestId": "2"}), Some(&state)).await;
     assert_eq!(refused.error()["code"], -32602);
     let said = refused.error()["message"].as_str().unwrap();
-    assert!(said.contains("vendor/mode") && said.contains("volatile_meta") && !said.contains("requestId"), "{said}");
+    assert!(
+        said.contains("vendor/mode") && said.contains("volatile_meta") && !said.contains("requestId"),
+        "{said}"
+    );
     assert_eq!(world.approvals().await, before);
     assert_eq!(world.up.count(), 0);
     call(json!({"vendor/mode": "rehearse", "vscode.requestId": "3"}), Some(&state)).await.ok();

@@ -128,8 +128,7 @@ async fn sampled_tokens_are_priced() {
     let (params, state) = question_of(&reply);
     assert_eq!(params["maxTokens"], 100);
     // The upstream kept none: ours says that it asked.
-    let retry =
-        json!({"name": "crm__ask", "arguments": {}, "inputResponses": {"q": sampled()}, "requestState": state});
+    let retry = json!({"name": "crm__ask", "arguments": {}, "inputResponses": {"q": sampled()}, "requestState": state});
     modern.request("tools/call", retry).await.ok();
     let settled = world.until_settled(4).await;
     let tokens = |number: usize| &settled[number].draft.detail.as_ref().unwrap()["sampled_tokens"];

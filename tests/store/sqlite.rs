@@ -460,7 +460,7 @@ async fn a_database_of_the_version_before_is_brought_up_to_date() {
     let store = open(dir.path());
     let read = store.approval(record.id.clone()).await.unwrap().unwrap();
     assert_eq!((&read.arguments, read.context.complete), (&record.arguments, false));
-    assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap(), [read.clone()]);
+    assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap(), std::slice::from_ref(&read));
     let found =
         store.approval_for(record.binding.clone(), record.requirements.clone(), start()).await.unwrap();
     assert_eq!(found, None);

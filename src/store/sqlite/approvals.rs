@@ -16,10 +16,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
 use sha2::{Digest as _, Sha256};
 
-/// The key under which the approvals of one call are found, whatever is sent beside its arguments.
+/// The key under which the approvals of one call are found, whatever is sent beside its arguments, and under whatever
+/// policies.
 fn key(binding: &ApprovalBinding) -> Result<[u8; 32], StoreError> {
-    let ApprovalBinding { agent, user, workflow, tool, fingerprint, digest: _, call, snapshot } = binding;
-    let text = serde_json::to_vec(&(agent, user, workflow, tool, fingerprint, call, snapshot));
+    let ApprovalBinding { agent, user, workflow, tool, fingerprint, digest: _, call, snapshot: _ } = binding;
+    let text = serde_json::to_vec(&(agent, user, workflow, tool, fingerprint, call));
     Ok(Sha256::digest(text.map_err(unwritable)?).into())
 }
 
@@ -97,6 +98,10 @@ pub(super) fn list(
     if let Some(agent) = &filter.agent {
         sql.push_str(" AND agent = ?");
         values.push(Value::from(AgentId::as_str(agent).to_owned()));
+    }
+    if let Some(call) = &filter.call {
+        sql.push_str(" AND binding = ?");
+        values.push(Value::from(key(call)?.to_vec()));
     }
     if let Some(due) = filter.due {
         sql.push_str(" AND expires_at <= ?");
