@@ -13,7 +13,7 @@ use tollgate::{
     clock::Fake,
     model::{ApprovalStatus, EventDecision, EventDraft, EventType},
     policy::{Approver, ChannelKind, CompileInput, KnownNames, PolicySet, SourceFile, compile},
-    store::{Admission, AdmitRequest, ApprovalRecord, Asked, EventQuery, Store},
+    store::{Admission, AdmitRequest, ApprovalRecord, AskLimits, Asked, EventQuery, Store},
 };
 
 const PEOPLE: [&str; 4] = ["ann", "ben", "cat", "outsider"];
@@ -121,7 +121,7 @@ async fn run(batches: Vec<(Vec<Op>, u64)>, quorum: u32, evidence: bool) {
     let stores: [Arc<dyn Store>; 2] = [open(dir.path()), open(dir.path())];
     let clock = Fake::at(start());
     let policies = Arc::new(policies());
-    let asked = stores[0].ask(record(quorum, evidence), vec![requested()], usize::MAX).await.unwrap();
+    let asked = stores[0].ask(record(quorum, evidence), vec![requested()], AskLimits::NONE).await.unwrap();
     let Asked::Made(made) = asked else { panic!("{asked:?}") };
     let mut told = Told::default();
     let mut nth = 0;
@@ -199,7 +199,7 @@ async fn each_outcome_is_met() {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = open(dir.path());
         let clock = Fake::at(start());
-        let asked = store.ask(record(2, true), vec![requested()], usize::MAX).await.unwrap();
+        let asked = store.ask(record(2, true), vec![requested()], AskLimits::NONE).await.unwrap();
         let Asked::Made(made) = asked else { panic!("{asked:?}") };
         let mut told = Told::default();
         for op in ops {

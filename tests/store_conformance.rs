@@ -25,7 +25,7 @@ use tollgate::{
     policy::{ChannelKind, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, Asked, EventQuery, LimitRefusal, Store, StoreError,
+        ApprovalUpdate, AskLimits, Asked, EventQuery, LimitRefusal, Store, StoreError,
     },
 };
 
@@ -60,6 +60,8 @@ conformance! {
     budget_usage_is_what_was_counted
     an_identical_ask_reuses_the_pending_record
     pending_asks_are_bounded
+    rejected_and_unapproved_asks_are_bounded
+    a_binding_is_all_of_it_and_a_rejection_is_of_the_call
     of_two_deciders_one_is_first
     an_approval_is_consumed_once
     an_unusable_approval_reserves_nothing
@@ -93,7 +95,7 @@ fn with(budgets: &[BudgetLimit], now: jiff::Timestamp) -> AdmitRequest {
 }
 
 async fn made(store: &dyn Store, digest: &str) -> ApprovalRecord {
-    match store.ask(pending(digest, start()), Vec::new(), usize::MAX).await.unwrap() {
+    match store.ask(pending(digest, start()), Vec::new(), AskLimits::NONE).await.unwrap() {
         Asked::Made(record) => record,
         other => panic!("{other:?}"),
     }
@@ -352,7 +354,7 @@ mod checks {
         grant(&*store, same("planner-01", t0)).await;
         grant(&*open(), same("planner-01", later(t0, 1_000))).await;
         // An ask is a repeat too.
-        store.ask(pending("same", later(t0, 2_000)), Vec::new(), usize::MAX).await.unwrap();
+        store.ask(pending("same", later(t0, 2_000)), Vec::new(), AskLimits::NONE).await.unwrap();
         let refusal = refuse(&*store, same("planner-01", later(t0, 3_000))).await;
         assert_eq!((&*refusal.policy_id, refusal.decision), ("loop", EventDecision::Throttle));
         assert_eq!(refusal.retry_after_ms, Some(57_000));
@@ -437,7 +439,7 @@ mod checks {
                 let store = stores[n % 2].clone();
                 let event = EventDraft::system(EventType::ApprovalRequested, start());
                 tokio::spawn(async move {
-                    store.ask(pending("d", start()), vec![event], usize::MAX).await.unwrap()
+                    store.ask(pending("d", start()), vec![event], AskLimits::NONE).await.unwrap()
                 })
             })
             .collect();
@@ -452,15 +454,15 @@ mod checks {
                 Asked::Reused(record) => {
                     ids.insert(record.id);
                 }
-                Asked::TooMany(many) => panic!("{many} of no bound"),
+                Asked::Refused(limit) => panic!("{limit:?} of no bound"),
             }
         }
         assert_eq!((made, ids.len()), (1, 1));
         assert_eq!(all_events(&*stores[0]).await.len(), 1);
         let expired = pending("d", later(start(), 15 * 60_000));
-        assert!(matches!(stores[0].ask(expired, Vec::new(), usize::MAX).await.unwrap(), Asked::Made(_)));
+        assert!(matches!(stores[0].ask(expired, Vec::new(), AskLimits::NONE).await.unwrap(), Asked::Made(_)));
         assert!(matches!(
-            stores[0].ask(pending("e", start()), Vec::new(), usize::MAX).await.unwrap(),
+            stores[0].ask(pending("e", start()), Vec::new(), AskLimits::NONE).await.unwrap(),
             Asked::Made(_)
         ));
     }
@@ -472,7 +474,8 @@ mod checks {
             let store = stores[n % 2].clone();
             tokio::spawn(async move {
                 let event = EventDraft::system(EventType::ApprovalRequested, at);
-                store.ask(pending(&format!("d{n}"), at), vec![event], 5).await.unwrap()
+                let limits = AskLimits { pending: 5, ..AskLimits::NONE };
+                store.ask(pending(&format!("d{n}"), at), vec![event], limits).await.unwrap()
             })
         };
         let tasks: Vec<_> = (0..16).map(|n| ask(n, start())).collect();
@@ -480,12 +483,133 @@ mod checks {
         for task in tasks {
             match task.await.unwrap() {
                 Asked::Made(_) => made += 1,
-                other => assert_eq!(other, Asked::TooMany(5)),
+                Asked::Refused(limit) => {
+                    assert_eq!((&*limit.policy_id, limit.decision), ("approvals", EventDecision::Throttle));
+                    assert!(limit.reason.starts_with("5 calls of this agent wait"), "{}", limit.reason);
+                }
+                other => panic!("{other:?}"),
             }
         }
         assert_eq!((made, all_events(&*stores[0]).await.len()), (5, 5));
         let later = later(start(), 15 * 60_000);
         assert!(matches!(ask(20, later).await.unwrap(), Asked::Made(_)));
+    }
+
+    /// An agent that was rejected so often within a window asks no more in it, and neither does one whose asks nobody
+    /// approves, however they end; counted from the records, by whichever process, and for each agent alone.
+    pub(super) async fn rejected_and_unapproved_asks_are_bounded(open: Opener<'_>) {
+        let window = std::time::Duration::from_secs(600);
+        let limits = AskLimits { pending: usize::MAX, rejected: 3, unapproved: 6, window };
+        let t0 = start();
+        let ask = async |agent: &str, n: i64, seconds: i64| {
+            let mut record = pending(&format!("{agent} {n}"), later(t0, seconds * 1_000));
+            record.binding.agent = AgentId::from(agent);
+            open().ask(record, Vec::new(), limits).await.unwrap()
+        };
+        let asked = async |agent: &str, n: i64, seconds: i64| match ask(agent, n, seconds).await {
+            Asked::Made(record) => record,
+            other => panic!("{agent} {n}: {other:?}"),
+        };
+        let decide = async |record: &ApprovalRecord, status: ApprovalStatus, seconds: i64| {
+            let mut update = answer(record, status, "alice");
+            update.answers[0].at = later(t0, seconds * 1_000);
+            assert!(open().update_approval(update, Vec::new()).await.unwrap());
+        };
+        let refused = |asked: Asked, part: &str, wait: u64| match asked {
+            Asked::Refused(limit) => {
+                assert!(limit.reason.contains(part), "{}", limit.reason);
+                assert_eq!((limit.decision, limit.retry_after_ms), (EventDecision::Throttle, Some(wait)));
+            }
+            other => panic!("{other:?}"),
+        };
+        // Asked long before they are rejected: what counts is when people said no.
+        let old = [asked("a", 0, 0).await, asked("a", 1, 0).await, asked("a", 2, 0).await];
+        decide(&old[0], ApprovalStatus::Rejected, 650).await;
+        decide(&old[1], ApprovalStatus::Rejected, 660).await;
+        decide(&asked("a", 3, 670).await, ApprovalStatus::Approved, 670).await;
+        decide(&old[2], ApprovalStatus::Rejected, 680).await;
+        refused(ask("a", 4, 690).await, "rejected 3 calls of this agent within 10m", 560_000);
+        asked("b", 0, 690).await;
+        refused(ask("a", 4, 1_249).await, "rejected 3 calls", 1_000);
+        asked("a", 4, 1_250).await;
+        // Nobody decides these, and some run out: the seventh within the window is one too many. Approved ones are none.
+        for n in 0..6 {
+            let record = asked("c", n, n * 10).await;
+            if n == 2 {
+                decide(&record, ApprovalStatus::Expired, 25).await;
+            }
+        }
+        refused(ask("c", 6, 60).await, "6 calls of this agent were asked about within 10m", 540_000);
+        let all = open().approvals(ApprovalFilter::default()).await.unwrap();
+        let one = all.iter().find(|r| r.binding.agent.as_str() == "c" && r.created_at == later(t0, 50_000));
+        decide(one.unwrap(), ApprovalStatus::Approved, 61).await;
+        asked("c", 6, 62).await;
+        refused(ask("c", 7, 62).await, "not approved", 538_000);
+        asked("c", 7, 600).await;
+    }
+
+    /// I4: an approval is for its user, workflow, tool and everything that is sent. A rejection is of the call: what else is
+    /// sent makes no other of it.
+    pub(super) async fn a_binding_is_all_of_it_and_a_rejection_is_of_the_call(open: Opener<'_>) {
+        let (store, now) = (open(), later(start(), 1_000));
+        let record = made(&*store, "d").await;
+        let own = record.binding.clone();
+        let with = |change: &dyn Fn(&mut tollgate::store::ApprovalBinding)| {
+            let mut other = own.clone();
+            change(&mut other);
+            other
+        };
+        let others = [
+            with(&|b| b.agent = "another".into()),
+            with(&|b| b.user = Some("alice".into())),
+            with(&|b| b.workflow = Some("wf-2".into())),
+            with(&|b| b.tool = "files__delete".to_owned()),
+            with(&|b| b.fingerprint = "g".into()),
+            with(&|b| b.call = "another call".into()),
+            with(&|b| b.snapshot = "another bundle".into()),
+        ];
+        let beside = with(&|b| b.digest = "with other metadata".into());
+        let found = async |binding: &tollgate::store::ApprovalBinding| {
+            let found = store.approval_for(binding.clone(), record.requirements.clone(), now).await.unwrap();
+            found.map(|found| (found.id, found.status))
+        };
+        let is = |status| Some((record.id.clone(), status));
+        assert_eq!(found(&own).await, is(ApprovalStatus::Pending));
+        assert_eq!(found(&beside).await, None);
+        assert!(
+            store.update_approval(answer(&record, ApprovalStatus::Rejected, "alice"), vec![]).await.unwrap()
+        );
+        assert_eq!(found(&own).await, is(ApprovalStatus::Rejected));
+        assert_eq!(found(&beside).await, is(ApprovalStatus::Rejected));
+        for other in &others {
+            assert_eq!(found(other).await, None, "{other:?}");
+        }
+        for (number, binding) in others.iter().chain([&beside]).enumerate() {
+            let filter = ApprovalFilter { call: Some(binding.clone()), ..ApprovalFilter::default() };
+            let of_call = store.approvals(filter).await.unwrap().len();
+            // The same call under another bundle, or with something else beside it.
+            assert_eq!(of_call, usize::from(number >= others.len() - 1), "{binding:?}");
+        }
+        // Its own ask comes before the rejection of another.
+        let mut second = pending("d", now);
+        second.binding = beside.clone();
+        let Asked::Made(second) = store.ask(second, Vec::new(), AskLimits::NONE).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(found(&beside).await, Some((second.id.clone(), ApprovalStatus::Pending)));
+        assert!(
+            store.update_approval(answer(&second, ApprovalStatus::Approved, "alice"), vec![]).await.unwrap()
+        );
+        for other in others.iter().chain([&own]) {
+            let use_it = AdmitRequest {
+                approval: Some((second.id.clone(), other.clone())),
+                ..request("planner-01", now)
+            };
+            let used = store.admit(use_it).await.unwrap();
+            assert!(matches!(used, Admission::ApprovalUnusable(_)), "{other:?}: {used:?}");
+        }
+        let use_it = AdmitRequest { approval: Some((second.id, beside)), ..request("planner-01", now) };
+        grant(&*store, use_it).await;
     }
 
     /// R22, R29: whoever is second changes nothing and leaves no event.

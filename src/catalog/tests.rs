@@ -42,6 +42,8 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             approval_wait: Duration::ZERO,
             max_pending_approvals: 50,
             rejection_stands: Duration::from_secs(300),
+            rejected_asks: Default::default(),
+            volatile_meta: Vec::new(),
             public_url: None,
             allowed_hosts: vec![],
             allowed_origins: vec![],

@@ -10,6 +10,7 @@ use crate::{
     approval::{Answer, Approvals, standing},
     clock::Clock,
     front::admin::view,
+    gateway::taken_as,
     model::{ApprovalId, ApprovalStatus},
     policy::{ChannelKind, PolicySet},
     redaction::display_text,
@@ -212,9 +213,33 @@ fn show(
         "for what",
         &format!("`{}` on upstream `{}` ({})", record.binding.tool, record.upstream, record.action),
     )?;
-    screen.field("arguments", &serde_json::to_string_pretty(&record.arguments).unwrap_or_default())?;
+    let context = &record.context;
+    if let Some(workflow) = &record.workflow_id {
+        screen.field("workflow", workflow)?;
+    }
+    if let Some(description) = &context.description {
+        // On lines of its own nothing in it could pass for a field.
+        screen.field("its server says", &format!("\"{}\"", display_text(description, description.len())))?;
+    }
+    if let Some(traits) = context.traits {
+        screen.field("it is taken as", &taken_as(traits))?;
+    }
+    if !context.labels.is_empty() {
+        screen.field("labels", &context.labels.join(", "))?;
+    }
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    screen.field("arguments", &pretty(&record.arguments))?;
+    for (name, value) in [("_meta", &context.meta), ("other params", &context.params)] {
+        if !value.is_null() {
+            screen.field(name, &pretty(value))?;
+        }
+    }
     if record.redacted {
         screen.field("", "(sensitive values are masked)")?;
+    }
+    if !context.complete {
+        let whole = format!("(cut: `tollgate audit show {} --json` has them whole)", record.trace_id);
+        screen.field("", &whole)?;
     }
     let rule = record.rule_id.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
     screen.field("why it was stopped", &format!("policy `{}`{rule}: {}", record.policy_id, record.reason))?;

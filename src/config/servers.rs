@@ -1,8 +1,8 @@
 //! servers.toml → [`Config`]: defaults filled in, paths resolved, keys checked against each other.
 
 use super::{
-    AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, SecretUrl, StoreConfig,
-    TlsConfig, WebhookConfig,
+    AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, MetaKey, RejectedAsks,
+    SecretUrl, StoreConfig, TlsConfig, WebhookConfig,
     expand::{Env, expand},
     jwt, upstreams,
 };
@@ -11,7 +11,8 @@ use crate::{
     policy::{
         Names,
         read::{
-            Fields, boolean, bytes, count, duration, fields, mismatch, section, short, text, texts, word,
+            Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short, text, texts,
+            word,
         },
         source::{Kind, Node, Report},
     },
@@ -33,6 +34,8 @@ const GATEWAY_KEYS: &[&str] = &[
     "approval_wait",
     "max_pending_approvals",
     "rejection_stands",
+    "rejected_asks",
+    "volatile_meta",
     "public_url",
     "allowed_hosts",
     "allowed_origins",
@@ -189,6 +192,8 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
             .and_then(|n| usize::try_from(n).ok())
             .unwrap_or(50),
         rejection_stands: map.read("rejection_stands", report, wait).unwrap_or(Duration::from_secs(300)),
+        rejected_asks: map.get("rejected_asks").map(|node| rejected_asks(node, report)).unwrap_or_default(),
+        volatile_meta: map.get("volatile_meta").map(|node| volatile_meta(node, report)).unwrap_or_default(),
         public_url,
         allowed_hosts: list_of_text(map, "allowed_hosts", report),
         allowed_origins: list_of_text(map, "allowed_origins", report),
@@ -207,6 +212,46 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
 
 fn list_of_text(map: &Fields<'_>, key: &str, report: &mut Report<'_>) -> Vec<String> {
     map.read(key, report, texts).unwrap_or_default().iter().map(|text| text.to_string()).collect()
+}
+
+fn rejected_asks(node: &Node, report: &mut Report<'_>) -> RejectedAsks {
+    let mut read = RejectedAsks::default();
+    let Some(map) = fields(node, "rejected_asks", &["count", "window"], report) else { return read };
+    let most = map.read("count", report, count(1, 10_000)).and_then(|n| usize::try_from(n).ok());
+    read.count = most.unwrap_or(read.count);
+    let span = duration(Duration::from_secs(1), Duration::from_secs(24 * 3600));
+    read.window = map.read("window", report, span).unwrap_or(read.window);
+    read
+}
+
+/// Entries of `volatile_meta`, and the longest of them.
+const MOST_META_KEYS: usize = 64;
+const LONGEST_META_KEY: usize = 128;
+
+fn volatile_meta(node: &Node, report: &mut Report<'_>) -> Vec<MetaKey> {
+    let one = |item: &Node, key: &str, report: &mut Report<'_>| {
+        let written = text(item, key, report)?;
+        let prefix = written.strip_suffix('*');
+        let good = written.len() <= LONGEST_META_KEY
+            && match prefix {
+                // A prefix names a vendor: `*` or `a*` would leave open what nobody meant.
+                Some(prefix) => prefix.len() > 1 && prefix.ends_with('/') && !prefix.contains('*'),
+                None => !written.contains('*'),
+            };
+        if !good {
+            mismatch(item, key, "a key of `_meta`, or a prefix like `vendor/*`", report);
+            return None;
+        }
+        Some(match prefix {
+            Some(prefix) => MetaKey::Prefix(prefix.to_owned()),
+            None => MetaKey::Exact(written.to_string()),
+        })
+    };
+    let read = list_of(node, "volatile_meta", report, one).unwrap_or_default();
+    if read.len() > MOST_META_KEYS {
+        mismatch(node, "volatile_meta", "at most 64 keys", report);
+    }
+    read
 }
 
 fn separator(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> {

@@ -24,6 +24,8 @@ separator = "--"
 approval_wait = "5s"
 max_pending_approvals = 9
 rejection_stands = "1m"
+rejected_asks = { count = 3, window = "2m" }
+volatile_meta = ["ide.turn", "acme/*"]
 public_url = "https://gate.example"
 allowed_hosts = ["gate.example"]
 allowed_origins = ["https://ide.example"]
@@ -170,6 +172,9 @@ fn every_key_is_read() {
         ("--", Duration::from_secs(5), Duration::from_secs(60))
     );
     assert_eq!((g.max_pending_approvals, g.rejection_stands), (9, Duration::from_secs(60)));
+    assert_eq!(g.rejected_asks, RejectedAsks { count: 3, window: Duration::from_secs(120) });
+    let volatile = |key: &str| g.volatile_meta.iter().any(|entry| entry.matches(key));
+    assert!(volatile("ide.turn") && volatile("acme/call") && !volatile("acme") && !volatile("ide.turn2"));
     assert_eq!((g.max_body, g.max_sessions, g.behind_tls_proxy), (2 << 20, 7, true));
     assert_eq!(
         (g.allowed_hosts.len(), g.allowed_origins.len(), g.public_url.as_deref()),
@@ -244,6 +249,8 @@ fn defaults_are_those_of_the_contract() {
     );
     assert_eq!((g.approval_wait, g.drain), (Duration::from_secs(60), Duration::from_secs(20)));
     assert_eq!((g.max_body, g.max_sessions, g.catalog), (4 << 20, 1000, CatalogMode::Full));
+    assert_eq!(g.rejected_asks, RejectedAsks { count: 20, window: Duration::from_secs(600) });
+    assert!(g.volatile_meta.is_empty());
     assert!(g.tls.is_none() && !g.behind_tls_proxy && g.public_url.is_none());
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8788");
     assert_eq!(
@@ -293,6 +300,11 @@ fn a_wrong_gateway_says_where() {
     gateway("max_body = ‸1", "`1`", "from 1024");
     gateway("max_sessions = ‸-1", "`-1`", "a whole number");
     gateway("public_url = ‸\"ftp://x\"", "`ftp://x`", "http or https");
+    gateway("rejected_asks = { ‸limit = 3 }", "`limit`", "count, window");
+    gateway("rejected_asks = { count = ‸0 }", "`0`", "from 1");
+    for all in ["*", "a*", "a/*/*", "/*"] {
+        gateway(&format!("volatile_meta = [\"a/b\", ‸\"{all}\"]"), &format!("`{all}`"), "vendor/*");
+    }
     gateway("environment = ‸true", "`true`", "a text");
     gateway("environment = \"‸${NOPE}\"", "`${NOPE}` is not set", "NOPE");
     check(

@@ -72,6 +72,10 @@ pub struct GatewayConfig {
     pub max_pending_approvals: usize,
     /// How long a rejection answers the same ask again.
     pub rejection_stands: Duration,
+    /// An agent whose asks were rejected so often within a window is throttled for the rest of it.
+    pub rejected_asks: RejectedAsks,
+    /// Keys of `_meta` that clients change with each call, beside those that are known: no approval binds them.
+    pub volatile_meta: Vec<MetaKey>,
     /// The URL agents reach the gateway at, where it is not the listener's.
     pub public_url: Option<String>,
     /// `Host` values that are accepted beside the listener's own.
@@ -92,6 +96,40 @@ pub struct GatewayConfig {
     pub tls: Option<TlsConfig>,
     /// Something in front ends TLS.
     pub behind_tls_proxy: bool,
+}
+
+/// `rejected_asks`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectedAsks {
+    /// So many.
+    pub count: usize,
+    /// In so long.
+    pub window: Duration,
+}
+
+impl Default for RejectedAsks {
+    fn default() -> Self {
+        Self { count: 20, window: Duration::from_secs(600) }
+    }
+}
+
+/// One entry of `volatile_meta`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetaKey {
+    /// This key.
+    Exact(String),
+    /// Every key that begins so: `vendor/` of `vendor/*`.
+    Prefix(String),
+}
+
+impl MetaKey {
+    /// Whether it means this key.
+    pub fn matches(&self, key: &str) -> bool {
+        match self {
+            Self::Exact(exact) => key == exact,
+            Self::Prefix(prefix) => key.starts_with(prefix),
+        }
+    }
 }
 
 impl GatewayConfig {

@@ -18,7 +18,7 @@ use crate::{
     store::{Admission, AdmitRequest, ApprovalRecord},
     upstream::Upstream,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +139,7 @@ impl Gateway {
         event.approval_id = approval.as_ref().map(|a| a.id.clone());
         event.capability_id = verdict.capability.clone();
         let method = event.detail.take();
-        event.told.detail = Some(detail(&decided, method.as_ref().and_then(Value::as_object)));
+        event.told.detail = Some(detail(&decided, method.as_ref()));
         let admission = self
             .0
             .store
@@ -150,7 +150,7 @@ impl Gateway {
                 rates: limits.rates,
                 budgets: limits.budgets,
                 max_repeats: limits.max_repeats,
-                digest: prepared.digest.clone(),
+                digest: prepared.call_digest.clone(),
                 tokens: prepared.estimate.tokens(),
                 cost: prepared.estimate.cost,
                 approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
@@ -202,7 +202,7 @@ fn budget_approval() -> ApprovalRule {
 
 /// What explains a decision later, as JSON text: the redacted arguments (both versions where they were changed), every
 /// say, and what else is known.
-pub(crate) fn detail(decided: &Decided, more: Option<&Map<String, Value>>) -> Box<str> {
+pub(crate) fn detail(decided: &Decided, more: Option<&Value>) -> Box<str> {
     let mut out = Vec::with_capacity(512);
     let mut detail = Object::new(&mut out);
     detail.value("arguments", Some(&decided.prepared.recorded));
@@ -213,8 +213,10 @@ pub(crate) fn detail(decided: &Decided, more: Option<&Map<String, Value>>) -> Bo
         detail.value("original_arguments", Some(arguments));
     }
     write_steps(detail.member("steps"), &decided.verdict.trace);
-    if let Some(method) = more.and_then(|more| more.get("method")) {
-        detail.value("method", Some(method));
+    for name in ["method", "meta", "params"] {
+        if let Some(value) = more.and_then(|more| more.get(name)) {
+            detail.value(name, Some(value));
+        }
     }
     detail.end();
     // Everything in it came from text.

@@ -6,16 +6,22 @@ use super::{
     api::{CallReply, ClientPort},
     asking::{Asking, Opened, QUESTION, bound_to},
     call::Decided,
+    extras,
     prepare::{Prepared, Request, draft},
     question::{self, read_answer, supports_form},
     refusal::Refusal,
 };
 use crate::{
     approval::{DecideError, about, eligible},
-    model::{Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId},
+    model::{
+        Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId, code,
+    },
     policy::ChannelKind,
-    redaction::{cut_value, display_text},
-    store::{ApprovalBinding, ApprovalFilter, ApprovalRecord, Asked, Requirement, StoreError},
+    redaction::display_text,
+    store::{
+        ApprovalBinding, ApprovalFilter, ApprovalRecord, AskLimits, Asked, LimitRefusal, Requirement,
+        StoreError,
+    },
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -23,10 +29,6 @@ use std::{sync::Arc, time::Duration};
 
 /// The most bytes of arguments of a call that is held while its client asks for it as a task.
 const LARGEST_HELD: u64 = 64 * 1024;
-/// The most of a call's arguments that an approval shows, in bytes of JSON. Every list of approvals holds them.
-const MOST_SHOWN: usize = 64 * 1024;
-/// When an agent with too many pending asks may try again.
-const TOO_MANY_WAIT: Duration = Duration::from_secs(60);
 
 /// What to do next.
 pub(crate) enum Step {
@@ -42,9 +44,12 @@ pub(crate) enum Step {
 pub(crate) fn binding(snapshot: &SnapshotId, prepared: &Prepared) -> ApprovalBinding {
     ApprovalBinding {
         agent: prepared.facts.agent.id.clone(),
+        user: prepared.facts.user.clone(),
+        workflow: prepared.workflow.clone(),
         tool: prepared.shown.to_string(),
         fingerprint: prepared.target.fingerprint(),
         digest: prepared.digest.clone(),
+        call: prepared.call_digest.clone(),
         snapshot: snapshot.clone(),
     }
 }
@@ -79,8 +84,11 @@ impl Gateway {
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
         if let Some(Opened::Approval(id, _)) = &asking.opened {
-            let known = self.0.approvals.get(id).await.map_err(store_error)?.filter(|r| r.binding == binding);
-            if let Some(known) = known {
+            let known = self.0.approvals.get(id).await.map_err(store_error)?;
+            if let Some(known) = known.filter(|known| known.binding.same_call(&binding)) {
+                if known.binding.digest != binding.digest {
+                    return Ok(self.other_extras(in_force, request, decided, &known, asking).await);
+                }
                 match known.status {
                     ApprovalStatus::Rejected | ApprovalStatus::Cancelled | ApprovalStatus::Expired => {
                         return self.ended(in_force, request, decided, &known, asking).await;
@@ -106,8 +114,10 @@ impl Gateway {
             }
             Some(_) | None => {
                 match self.ask(in_force, request, decided, binding, requirements, asking).await? {
-                    Some(record) => record,
-                    None => return Ok(self.too_many(in_force, request, decided, asking).await),
+                    Asked::Made(record) | Asked::Reused(record) => record,
+                    Asked::Refused(limit) => {
+                        return Ok(self.too_often(in_force, request, decided, limit, asking).await);
+                    }
                 }
             }
         };
@@ -119,7 +129,11 @@ impl Gateway {
             return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
         }
         let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
-        if operator.is_none() || std::mem::replace(&mut asking.asked, true) {
+        let most = in_force.config.gateway.rejected_asks;
+        if operator.is_none()
+            || std::mem::replace(&mut asking.asked, true)
+            || !self.0.prompts.show(&request.agent, &record.id, most, self.0.clock.monotonic())
+        {
             return self.wait_elsewhere(in_force, request, decided, asking, record).await;
         }
         let question = question::question(
@@ -174,22 +188,43 @@ impl Gateway {
         record.status == ApprovalStatus::Rejected && until.is_some_and(|until| self.0.clock.now() < until)
     }
 
-    /// The agent has too many asks pending for one more.
-    async fn too_many(
+    /// The agent asks more often than it may.
+    async fn too_often(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
+        limit: LimitRefusal,
         asking: &mut Asking,
     ) -> Step {
-        let most = in_force.config.gateway.max_pending_approvals;
-        let reason = format!("{most} calls of this agent wait for approval already: no more are asked for");
-        let mut refusal = Refusal::new(EventDecision::Throttle, "approvals".into(), None, reason);
-        refusal.retry_after_ms = Some(u64::try_from(TOO_MANY_WAIT.as_millis()).unwrap_or(u64::MAX));
+        let mut refusal = Refusal::new(limit.decision, limit.policy_id, None, limit.reason);
+        refusal.retry_after_ms = limit.retry_after_ms;
         Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
     }
 
-    /// Makes the record, or finds that an identical ask is pending. None: the agent has too many.
+    /// A retry that differs from what was asked about beside the arguments. A new ask would have the person decide once
+    /// more, and a client that changes such a key with each call would never come to an end.
+    async fn other_extras(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        known: &ApprovalRecord,
+        asking: &mut Asking,
+    ) -> Step {
+        let (_, now, _) = extras::shown(in_force, &decided.prepared);
+        let names = extras::differing(&known.context, &now);
+        let names = display_text(&names.join(", "), 300);
+        let text = format!(
+            "requestState is not valid for this call: `_meta` or other params differ from what was asked about ({names}). \
+             Repeat the request as it was; keys that a client changes with each call belong in [gateway] volatile_meta"
+        );
+        let refusal = Refusal::deny("request_state", text.clone());
+        drop(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await);
+        Step::Reply(Err(RpcError::new(code::INVALID_PARAMS, text)))
+    }
+
+    /// Makes the record, or finds that an identical ask is pending, or that the agent asks too often.
     async fn ask(
         &self,
         in_force: &Arc<InForce>,
@@ -198,8 +233,9 @@ impl Gateway {
         binding: ApprovalBinding,
         requirements: Vec<Requirement>,
         asking: &mut Asking,
-    ) -> Result<Option<ApprovalRecord>, StoreError> {
+    ) -> Result<Asked, StoreError> {
         let prepared = &decided.prepared;
+        let (arguments, context, redacted) = extras::shown(in_force, prepared);
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
@@ -214,9 +250,9 @@ impl Gateway {
             capability_id: decided.verdict.capability.clone(),
             upstream: prepared.target.upstream().clone(),
             action: prepared.shown_action.to_string(),
-            // The decision's record has them whole, and the binding's digest is of them all.
-            arguments: cut_value(&prepared.recorded, MOST_SHOWN),
-            redacted: prepared.redacted,
+            arguments,
+            redacted,
+            context,
             policy_id: decided.verdict.policy_id.clone(),
             rule_id: decided.verdict.rule_id.clone(),
             reason: decided.verdict.reason.to_string(),
@@ -234,7 +270,12 @@ impl Gateway {
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(record.reason.as_str().into());
         event.sensitivity_level = prepared.level;
-        event.detail = Some(json!({"arguments": record.arguments, "requirements": record.requirements}));
+        event.detail = Some(json!({
+            "arguments": record.arguments,
+            "meta": record.context.meta,
+            "params": record.context.params,
+            "requirements": record.requirements,
+        }));
         // One transaction: the call's start, its decision, and the ask, in this order.
         let mut events = if asking.recorded {
             Vec::new()
@@ -243,19 +284,22 @@ impl Gateway {
         };
         events.extend(self.outdated(&record, now).await?);
         events.push(event);
-        let most = in_force.config.gateway.max_pending_approvals;
-        match self.0.store.ask(record, events, most).await? {
-            Asked::Made(record) => {
-                (asking.recorded, asking.started) = (true, true);
-                Ok(Some(record))
-            }
-            Asked::Reused(record) => Ok(Some(record)),
-            Asked::TooMany(_) => Ok(None),
+        let gateway = &in_force.config.gateway;
+        let limits = AskLimits {
+            pending: gateway.max_pending_approvals,
+            rejected: gateway.rejected_asks.count,
+            unapproved: gateway.max_pending_approvals.saturating_mul(2),
+            window: gateway.rejected_asks.window,
+        };
+        let asked = self.0.store.ask(record, events, limits).await?;
+        if matches!(asked, Asked::Made(_)) {
+            (asking.recorded, asking.started) = (true, true);
         }
+        Ok(asked)
     }
 
-    /// What is told where the same call was asked about under other policies: that approval is for none of these (I4), so
-    /// it is asked again.
+    /// What is told where the same call was asked about under other policies, or with something else beside its
+    /// arguments: that approval is for none of these (I4), so it is asked again.
     async fn outdated(
         &self,
         new: &ApprovalRecord,
@@ -263,27 +307,37 @@ impl Gateway {
     ) -> Result<Option<EventDraft>, StoreError> {
         let filter = ApprovalFilter {
             status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
-            agent: Some(new.binding.agent.clone()),
+            call: Some(new.binding.clone()),
             ..ApprovalFilter::default()
         };
         let same = |old: &ApprovalRecord| {
             let (a, b) = (&old.binding, &new.binding);
-            (&a.tool, &a.fingerprint, &a.digest) == (&b.tool, &b.fingerprint, &b.digest)
-                && a.snapshot != b.snapshot
-                && old.expires_at > now
+            (&a.snapshot, &a.digest) != (&b.snapshot, &b.digest) && old.expires_at > now
         };
         let old = self.0.store.approvals(filter).await?.into_iter().find(same);
         Ok(old.map(|old| {
             let mut event = about(&old, EventType::Alert, now);
-            let reason = "the policies have changed since this was asked for: the call is asked about again";
-            event.reason = Some(reason.into());
-            event.detail = Some(json!({
-                "alert": "snapshot_mismatch",
-                "status": old.status,
-                "asked_under": old.binding.snapshot,
-                "in_force": new.binding.snapshot,
-                "asked_again_as": new.id,
-            }));
+            if old.binding.snapshot != new.binding.snapshot {
+                let reason = "the policies have changed since this was asked for: the call is asked about again";
+                event.reason = Some(reason.into());
+                event.detail = Some(json!({
+                    "alert": "snapshot_mismatch",
+                    "status": old.status,
+                    "asked_under": old.binding.snapshot,
+                    "in_force": new.binding.snapshot,
+                    "asked_again_as": new.id,
+                }));
+            } else {
+                let reason = "`_meta` or other params differ from what was asked about: the call is asked about again; \
+                              keys that a client changes with each call belong in [gateway] volatile_meta";
+                event.reason = Some(reason.into());
+                event.detail = Some(json!({
+                    "alert": "meta_mismatch",
+                    "status": old.status,
+                    "differs": extras::differing(&old.context, &new.context),
+                    "asked_again_as": new.id,
+                }));
+            }
             event
         }))
     }
@@ -306,7 +360,8 @@ impl Gateway {
         event.rule_id = verdict.rule_id.clone();
         event.reason = Some(verdict.reason.clone());
         event.approval_id = Some(record.id.clone());
-        event.told.detail = Some(super::admit::detail(decided, None));
+        let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
+        event.told.detail = Some(super::admit::detail(decided, beside.as_ref()));
         start.into_iter().chain([event]).collect()
     }
 
@@ -389,6 +444,9 @@ impl Gateway {
             .approvals
             .decide(&in_force.policies, &operator, &record.id, ChannelKind::Elicitation, given)
             .await;
+        if outcome.is_ok() {
+            self.0.prompts.decided(&request.agent, &record.id);
+        }
         match outcome {
             Ok(now) if now.status == ApprovalStatus::Pending => {
                 self.wait_elsewhere(in_force, request, decided, asking, now).await
@@ -482,9 +540,14 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
     let reason = match decision {
         EventDecision::Rejected => {
             let comment = record.answers.iter().rev().find(|a| !a.approve).and_then(|a| a.comment.as_deref());
-            match comment.filter(|c| !c.trim().is_empty()) {
+            let said = match comment.filter(|c| !c.trim().is_empty()) {
                 Some(comment) => format!("a person rejected it: {}", display_text(comment, 300)),
                 None => "a person rejected it".to_owned(),
+            };
+            // What is sent beside the arguments does not make another call of it.
+            match record.binding.digest == decided.prepared.digest {
+                true => said,
+                false => format!("{said} (it was asked about with other `_meta` or params)"),
             }
         }
         EventDecision::Expired => "nobody approved it in time".to_owned(),

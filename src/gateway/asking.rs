@@ -64,9 +64,11 @@ pub(super) enum Opened {
     Parked(String),
 }
 
+/// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
+/// question belongs to the call, whatever its client writes into `_meta`.
 pub(super) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
     let (kind, id) = request.principal.kind_and_id();
-    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.digest.as_str()];
+    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
     parts.concat().into_bytes().into()
 }
 
@@ -157,23 +159,27 @@ impl Asking {
         }
     }
 
-    /// What goes back to an upstream that asked: its own state and the answers to its own questions.
-    /// An upstream that gave no state of its own gets the answers as they came; an answer to our own question is
-    /// nobody else's.
-    pub(crate) fn upstream_continuation(&mut self) -> (Option<Map<String, Value>>, Option<String>) {
-        let state = match self.opened.take() {
-            Some(Opened::Upstream(state)) => state,
-            None => None,
+    /// What goes back to an upstream that asked: its own state and the answers to its own questions. Answers without a
+    /// state that says that it asked are nobody's, and so is an answer to our own question. The questions of a call that
+    /// a person approved are answered within it: such a call is sent as the person saw it.
+    pub(crate) fn upstream_continuation(
+        &mut self,
+        approved: bool,
+    ) -> (Option<Map<String, Value>>, Option<String>) {
+        match self.opened.take() {
+            Some(Opened::Upstream(state)) if !approved => {
+                let mut responses = self.responses.take();
+                if let Some(responses) = &mut responses {
+                    responses.shift_remove(QUESTION);
+                }
+                (responses.filter(|responses| !responses.is_empty()), state)
+            }
+            Some(Opened::Upstream(_)) | None => (None, None),
             other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
                 self.opened = other;
-                return (None, None);
+                (None, None)
             }
-        };
-        let mut responses = self.responses.take();
-        if let Some(responses) = &mut responses {
-            responses.shift_remove(QUESTION);
         }
-        (responses.filter(|responses| !responses.is_empty()), state)
     }
 
     /// The parked call that a retry wants to go on with, and the answers it brings.
@@ -201,9 +207,9 @@ impl Asking {
 }
 
 impl Gateway {
-    /// Seals an upstream's own question for a modern client, with the upstream's state inside.
-    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: String) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(Some(state))).map_err(|e| e.to_string())?;
+    /// Seals an upstream's own question for a modern client, with the upstream's state inside, where it gave one.
+    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: Option<String>) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(state)).map_err(|e| e.to_string())?;
         self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
     }
 

@@ -77,13 +77,16 @@ impl Gateway {
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = named_workflow(Some(&call.meta), call.workflow);
+        let mut rest = call.rest;
+        // Only what was sealed for this call goes back to an upstream that asked.
+        rest.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
         let mut request = Request {
             agent: agent.id.clone(),
             principal: call.principal,
             kind: call.kind,
             purpose: call.purpose,
             meta: call.meta,
-            rest: call.rest,
+            rest,
             session: call.session,
             workflow,
             trace_id,
@@ -148,7 +151,7 @@ impl Gateway {
                 request.trace_id = trace;
             }
             if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.digest, self.0.clock.monotonic());
+                self.0.repeats.note(&request.agent, &decided.prepared.call_digest, self.0.clock.monotonic());
             }
             // A budget that asks for a person adds its requirement to the rules' own.
             if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {

@@ -1,8 +1,9 @@
 //! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form (I4).
 
+use super::extras::Extras;
 use crate::model::{Digest, json};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::Sha256;
 
 /// The key that keeps digests from being guessed; the same in every process on one store.
@@ -19,13 +20,13 @@ impl DigestKey {
         Self(Hmac::new(&block.into()))
     }
 
-    /// Over kind, name, arguments, and the other members of `params`, which go upstream with them.
+    /// Over kind, name and arguments, and, where they are given, over what goes upstream beside them.
     pub(crate) fn digest(
         &self,
         kind: &str,
         name: &str,
         arguments: &Value,
-        rest: &Map<String, Value>,
+        extras: Option<&Extras>,
     ) -> Digest {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(kind.as_bytes());
@@ -33,10 +34,10 @@ impl DigestKey {
         bytes.extend_from_slice(name.as_bytes());
         bytes.push(0);
         json::canonical(arguments, &mut bytes);
-        if !rest.is_empty() {
-            // No JSON text holds this byte: what follows cannot pass for a part of the arguments.
+        // No JSON text holds this byte: what follows cannot pass for a part of the arguments.
+        for part in extras.into_iter().flat_map(|extras| [&extras.params, &extras.meta]) {
             bytes.push(0);
-            json::canonical(&Value::Object(rest.clone()), &mut bytes);
+            json::canonical(&Value::Object(part.clone()), &mut bytes);
         }
         let mut mac = self.0.clone();
         mac.update(&bytes);
@@ -54,14 +55,34 @@ mod tests {
     #[test]
     fn the_digest_sees_meaning_and_not_spelling() {
         let key = DigestKey::new(&[1; 32]);
-        let none = Map::new();
-        let digest = |text: &str| key.digest("tool", "t", &json::parse(text.as_bytes()).unwrap(), &none);
+        let digest = |text: &str| key.digest("tool", "t", &json::parse(text.as_bytes()).unwrap(), None);
         assert_eq!(digest(r#"{"a":1,"b":2.50}"#), digest(r#"{"b":2.5,"a":1.0}"#));
         assert_ne!(digest(r#"{"a":9007199254740993}"#), digest(r#"{"a":9007199254740992}"#));
-        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest("tool", "t", &serde_json::json!({}), &none));
-        assert_ne!(digest("{}"), key.digest("prompt", "t", &serde_json::json!({}), &none));
-        assert_ne!(digest("{}"), key.digest("tool", "u", &serde_json::json!({}), &none));
-        let rest: Map<String, Value> = [("task".to_owned(), serde_json::json!({}))].into_iter().collect();
-        assert_ne!(digest("{}"), key.digest("tool", "t", &serde_json::json!({}), &rest));
+        assert_ne!(digest("{}"), DigestKey::new(&[2; 32]).digest("tool", "t", &serde_json::json!({}), None));
+        assert_ne!(digest("{}"), key.digest("prompt", "t", &serde_json::json!({}), None));
+        assert_ne!(digest("{}"), key.digest("tool", "u", &serde_json::json!({}), None));
+    }
+
+    #[test]
+    fn what_stands_beside_the_arguments_is_part_of_it() {
+        let key = DigestKey::new(&[1; 32]);
+        let map = |value: Value| value.as_object().cloned().unwrap();
+        let digest = |meta: Value, params: Value| {
+            let extras = Extras { meta: map(meta), params: map(params) };
+            key.digest("tool", "t", &serde_json::json!({}), Some(&extras))
+        };
+        let (none, one) = (serde_json::json!({}), serde_json::json!({"a": 1}));
+        let all = [
+            key.digest("tool", "t", &none, None),
+            key.digest("tool", "t", &one, None),
+            digest(one.clone(), none.clone()),
+            digest(none.clone(), one.clone()),
+            digest(one.clone(), one.clone()),
+            digest(serde_json::json!({"a": 2}), none.clone()),
+            digest(serde_json::json!({"a": "1"}), none.clone()),
+        ];
+        let distinct: std::collections::BTreeSet<&str> = all.iter().map(|digest| digest.as_str()).collect();
+        assert_eq!(distinct.len(), all.len());
+        assert_eq!(digest(serde_json::json!({"a": 1.0}), none), digest(one, serde_json::json!({})));
     }
 }

@@ -82,7 +82,7 @@ impl Gateway {
             },
             trace_id: request.trace_id,
             side_effect,
-            continuation: asking.upstream_continuation(),
+            continuation: asking.upstream_continuation(decided.verdict.decision == Decision::RequireApproval),
             bound: Self::state_binding(request, decided),
         })
     }
@@ -334,6 +334,7 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         request: &TaskRequest,
+        verb: TaskVerb,
         made: &Made,
         target: &Target,
         params: Map<String, Value>,
@@ -342,7 +343,7 @@ impl Gateway {
         let upstream = self.0.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let client = request.client.as_ref();
-        let (method, retry) = match request.verb {
+        let (method, retry) = match verb {
             TaskVerb::Get => ("tasks/get", RetryPlan::Safe),
             TaskVerb::Update => ("tasks/update", RetryPlan::Never),
             TaskVerb::Cancel => ("tasks/cancel", RetryPlan::Safe),
@@ -429,22 +430,21 @@ impl Gateway {
         failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
     }
 
-    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, and its state, where it has one,
-    /// sealed inside ours.
+    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, with our seal, which says that it asked
+    /// and holds its state, where it has one.
     fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
         let labelled = relay.label_all(&mut result);
         if labelled.is_ok() {
             relay.passed(&result);
         }
         let sealed = match result.get_mut("requestState").map(Value::take) {
-            Some(Value::String(state)) => self.seal_upstream_state(bound, state).map(Some),
-            Some(_) | None => Ok(None),
+            Some(Value::String(state)) => self.seal_upstream_state(bound, Some(state)),
+            Some(_) | None => self.seal_upstream_state(bound, None),
         };
         let reply = match (sealed, labelled) {
             (Ok(sealed), Ok(())) => {
                 if let Some(map) = result.as_object_mut() {
-                    map.shift_remove("requestState");
-                    map.extend(sealed.map(|sealed| ("requestState".to_owned(), Value::String(sealed))));
+                    map.insert("requestState".to_owned(), Value::String(sealed));
                 }
                 Ok(result)
             }

@@ -78,6 +78,7 @@ impl Gateway {
             tokens: TokenCounter::load(),
             learned,
             repeats: Repeats::default(),
+            prompts: super::prompts::Prompts::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,
             seal,

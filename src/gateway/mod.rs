@@ -12,6 +12,7 @@ mod digest;
 mod dispatch;
 mod edits;
 mod ending;
+mod extras;
 mod finding;
 mod held;
 mod lifecycle;
@@ -20,6 +21,7 @@ mod notify;
 mod outgoing;
 mod parked;
 mod prepare;
+mod prompts;
 mod question;
 mod refusal;
 mod relay;
@@ -30,6 +32,7 @@ mod tasks;
 pub use api::*;
 pub use lifecycle::{GatewayParts, StartError};
 pub(crate) use prepare::named_workflow;
+pub(crate) use question::taken_as;
 pub(crate) use tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{
@@ -111,6 +114,7 @@ pub(crate) struct Inner {
     tokens: TokenCounter,
     learned: LearnedSizes,
     repeats: repeats::Repeats,
+    prompts: prompts::Prompts,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
     hash_key: [u8; 32],

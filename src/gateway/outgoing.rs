@@ -3,6 +3,7 @@
 
 use super::{
     api::ClientPort,
+    extras::goes_on,
     prepare::{Request, Target},
     tasks::EXTENSION,
 };
@@ -14,20 +15,12 @@ pub(super) fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
     Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
 }
 
-/// Whether a member of `_meta` goes to the upstream.
-pub(super) fn goes_on(key: &str) -> bool {
-    !key.starts_with("tollgate/") && !key.starts_with("io.modelcontextprotocol/") && key != "progressToken"
-}
-
 pub(super) fn params(
     own: Map<String, Value>,
     meta: Map<String, Value>,
     rest: Map<String, Value>,
 ) -> Map<String, Value> {
     let mut params = rest;
-    // Only what was sealed for this call goes back to an upstream that asked.
-    params.shift_remove("inputResponses");
-    params.shift_remove("requestState");
     params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| goes_on(key));

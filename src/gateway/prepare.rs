@@ -1,6 +1,11 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-use super::{InForce, Inner, api::Purpose, outgoing::goes_on, refusal::Refusal};
+use super::{
+    InForce, Inner,
+    api::Purpose,
+    extras::{self, Extras},
+    refusal::Refusal,
+};
 use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
@@ -11,7 +16,7 @@ use crate::{
         PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
         text,
     },
-    policy::{Agent, PolicySet, Workflow},
+    policy::{Agent, Workflow},
     redaction::{Place, Towards},
 };
 use jiff::Timestamp;
@@ -27,6 +32,7 @@ pub(crate) struct Request {
     /// As the agent wrote it.
     pub(crate) name: String,
     pub(crate) meta: Map<String, Value>,
+    /// The other members of `params`, which go upstream as they are.
     pub(crate) rest: Map<String, Value>,
     pub(crate) session: Arc<str>,
     pub(crate) workflow: Option<String>,
@@ -106,6 +112,13 @@ impl Target {
             Self::Item(item, _) => item.own_uri(uri),
         }
     }
+    /// As its upstream listed it.
+    pub(crate) fn item(&self) -> &Value {
+        match self {
+            Self::Tool(tool) => &tool.item,
+            Self::Item(item, _) => &item.item,
+        }
+    }
     pub(crate) fn action(&self) -> &Arc<str> {
         match self {
             Self::Tool(tool) => &tool.action,
@@ -173,7 +186,12 @@ pub(crate) struct Prepared {
     pub(crate) estimate: Estimate,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) tool_price: MicroUsd,
+    /// Of all that is sent.
     pub(crate) digest: Digest,
+    /// Of target and arguments alone: by this a call is known that is made again.
+    pub(crate) call_digest: Digest,
+    /// What is bound beside the arguments.
+    pub(crate) extras: Extras,
     pub(crate) workflow: Option<WorkflowId>,
     pub(crate) operator: Option<PersonId>,
     pub(crate) attended: bool,
@@ -228,14 +246,19 @@ impl Inner {
         };
         let inspected = policies.data.inspect_arguments(&arguments, &place);
         let beside =
-            policies.data.acts_on_arguments(&place).then(|| beside_arguments(policies, request, &place));
+            policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, &target));
         let model = agent.model.as_deref();
         let tokenizer = policies.prices.tokenizer(model);
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let expected = self.learned.expected(target.learned_as(), target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
-        let digest = self.digest_key.digest(request.word(), target.full(), &arguments, &request.rest);
+        let extras = Extras::bound(request, &in_force.config.gateway.volatile_meta);
+        let call_digest = self.digest_key.digest(request.word(), target.full(), &arguments, None);
+        let digest = match extras.is_empty() {
+            true => call_digest.clone(),
+            false => self.digest_key.digest(request.word(), target.full(), &arguments, Some(&extras)),
+        };
         let now = self.clock.now();
         let operator = agent.operator.clone();
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
@@ -264,7 +287,7 @@ impl Inner {
             args: arguments.clone(),
             call: CallFacts {
                 kind: request.kind,
-                repeats: self.repeats.before(&agent.id, &digest, self.clock.monotonic()),
+                repeats: self.repeats.before(&agent.id, &call_digest, self.clock.monotonic()),
                 size,
             },
             cost: CostFacts { estimate: estimate.cost, tokens: estimate.tokens() },
@@ -328,6 +351,8 @@ impl Inner {
             tokenizer,
             tool_price,
             digest,
+            call_digest,
+            extras,
             workflow,
             operator,
         };
@@ -344,25 +369,6 @@ impl Inner {
         let text = text::of(arguments);
         (self.tokens.count_for(tokenizer, &text), text.len() as u64)
     }
-}
-
-/// What data.yaml says of what goes upstream beside the arguments: an agent must not take that way around a rule.
-fn beside_arguments(policies: &PolicySet, request: &Request, place: &Place<'_>) -> Towards {
-    let meta: Map<String, Value> = request
-        .meta
-        .iter()
-        .filter(|(key, _)| goes_on(key))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    let mut rest = request.rest.clone();
-    for sealed in ["inputResponses", "requestState"] {
-        rest.shift_remove(sealed);
-    }
-    if meta.is_empty() && rest.is_empty() {
-        return Towards::Unchanged;
-    }
-    let whole = json!({"_meta": meta, "params": rest});
-    policies.data.inspect_arguments(&whole, &Place { sensitive: &[], ..*place }).towards
 }
 
 /// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.

@@ -1,25 +1,46 @@
 //! The question that a person is asked in the agent's own client, and the answer as it comes back.
 
 use super::InForce;
-use crate::{approval::Answer, redaction::display_text, store::ApprovalRecord};
+use crate::{
+    approval::Answer,
+    model::ToolTraits,
+    redaction::{cut_value, display_text},
+    store::ApprovalRecord,
+};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// How much of the arguments a prompt shows, in characters.
 const SHOWN_ARGUMENTS: usize = 2000;
+/// How much of a tool's description.
+const SHOWN_DESCRIPTION: usize = 500;
 
 /// The elicitation's parameters: what a person reads, and the form.
 pub(crate) fn question(in_force: &InForce, changed: bool, record: &ApprovalRecord, left: Duration) -> Value {
-    let arguments = shown_arguments(&record.arguments);
+    let context = &record.context;
+    let block = |title: &str, value: &Value| match value {
+        Value::Null => String::new(),
+        value => format!("\n{title} (sensitive values masked):\n---\n{}\n---", shown_value(value)),
+    };
+    let workflow = record.workflow_id.as_ref();
+    let workflow = workflow.map(|id| format!("\nWorkflow: {}", display_text(id, 100))).unwrap_or_default();
+    let description = context.description.as_ref();
+    let description = description
+        .map(|text| format!("\nThe server says of it: \"{}\"", display_text(text, SHOWN_DESCRIPTION)))
+        .unwrap_or_default();
+    let traits = context.traits.map(|traits| format!("\nIt is taken as: {}", taken_as(traits)));
     let rule = record.rule_id.as_ref().map(|r| format!(", rule `{r}`")).unwrap_or_default();
     let minutes = Duration::from_secs(left.as_secs().max(1));
     let changed = if changed { "\nThe arguments are as policy changed them." } else { "" };
     let message = format!(
-        "Tollgate asks for your approval.\nAgent: {}\nTool: {} ({})\nArguments (sensitive values masked):\n---\n{}\n---{changed}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
+        "Tollgate asks for your approval.\nAgent: {}{workflow}\nTool: {} ({}){description}{}{}{changed}{}{}\nPolicy: `{}`{rule}\nReason: {}\nEstimated cost: ${}\nYour answer counts for {}.",
         display_text(&record.binding.agent, 100),
         display_text(&record.binding.tool, 200),
         display_text(&record.action, 200),
-        arguments,
+        traits.unwrap_or_default(),
+        block("Arguments", &record.arguments),
+        block("Metadata that is sent with it, `_meta`", &context.meta),
+        block("Other parameters that are sent with it", &context.params),
         record.policy_id,
         display_text(&in_force.policies.data.redact_text(&record.reason), 500),
         record.cost_estimate_usd,
@@ -50,11 +71,23 @@ pub(crate) fn question(in_force: &InForce, changed: bool, record: &ApprovalRecor
     })
 }
 
-/// The arguments over several lines: a line break is the layout's own, never one of a value's (JSON escapes those), so
+/// What Tollgate takes a tool to be, in words.
+pub(crate) fn taken_as(traits: ToolTraits) -> String {
+    let words = [
+        if traits.read_only { "read-only" } else { "changes something" },
+        if traits.destructive { "may destroy" } else { "destroys nothing" },
+        if traits.idempotent { "a repeat does no more" } else { "a repeat acts again" },
+        if traits.open_world { "reaches outside" } else { "stays inside" },
+    ];
+    words.join(", ")
+}
+
+/// A value over several lines, with something of each of its members where not all of it has room: a line break is the layout's own, never one of a value's (JSON escapes those), so
 /// that nothing in a value can look like a line of the prompt.
-fn shown_arguments(arguments: &Value) -> String {
-    let pretty = serde_json::to_string_pretty(arguments).unwrap_or_default();
-    let mut left = SHOWN_ARGUMENTS;
+fn shown_value(value: &Value) -> String {
+    let pretty = serde_json::to_string_pretty(&cut_value(value, SHOWN_ARGUMENTS)).unwrap_or_default();
+    // The layout of what is nested deep takes room of its own.
+    let mut left = 2 * SHOWN_ARGUMENTS;
     let mut lines = Vec::new();
     let mut cut = 0;
     for line in pretty.lines() {
@@ -107,11 +140,14 @@ mod tests {
     /// SPEC 6: what an agent wrote cannot look like a line of the prompt, and a cut says how much.
     #[test]
     fn arguments_are_shown_over_lines_of_their_own() {
-        let shown = shown_arguments(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));
+        let shown = shown_value(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));
         assert_eq!(shown, "{\n  \"a\": \"x\\n---\\nPolicy: none\",\n  \"b\": \"\\u{202e}z\"\n}");
-        let long = shown_arguments(&json!({"a": "y".repeat(5000), "b": 1}));
-        assert!(long.contains("(cut: 3011 more characters)"), "{long}");
-        assert!(long.ends_with("… (cut: 2 more lines)"), "{long}");
+        let long = shown_value(&json!({"a": "y".repeat(5000), "b": 1}));
+        assert!(long.contains(" more characters)"), "{long}");
+        assert!(long.ends_with("\"b\": 1\n}"), "nothing hides behind it: {long}");
+        let many = shown_value(&json!(vec![json!({"a": [1, 2, 3]}); 500]));
+        assert!(many.contains("more items)") || many.ends_with("more lines)"), "{many}");
+        assert!(many.chars().count() < 5000, "{}", many.len());
     }
 
     /// I3: only an explicit answer decides anything.

@@ -177,15 +177,30 @@ impl Gateway {
         let relay = Relay::new(seat, target.clone(), in_force.clone(), redact.clone(), true, made.strict);
         let mut params = Map::new();
         params.insert("taskId".to_owned(), Value::String(made.own.clone()));
-        let brought = match (request.verb, request.input_responses.clone()) {
-            (TaskVerb::Update, Some(responses)) => {
-                relay.asked().lock().brought(&responses);
-                params.insert("inputResponses".to_owned(), Value::Object(responses));
-                true
+        // An answer is to a question that stands: whatever else is brought, the upstream did not ask for.
+        let mut brought = false;
+        let mut failed = None;
+        if let (TaskVerb::Update, Some(mut responses)) = (request.verb, request.input_responses.clone()) {
+            let get = self.ask_task(in_force, &request, TaskVerb::Get, &made, &target, params.clone());
+            match get.await {
+                Ok(now) => {
+                    let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
+                    let asked = now.get("inputRequests").filter(|_| asks);
+                    responses.retain(|name, _| asked.is_some_and(|asked| asked.get(name).is_some()));
+                    if responses.is_empty() {
+                        return Ok(json!({}));
+                    }
+                    relay.asked().lock().brought(&responses);
+                    params.insert("inputResponses".to_owned(), Value::Object(responses));
+                    brought = true;
+                }
+                Err(error) => failed = Some(error),
             }
-            _ => false,
+        }
+        let outcome = match failed {
+            Some(error) => Err(error),
+            None => self.ask_task(in_force, &request, request.verb, &made, &target, params).await,
         };
-        let outcome = self.ask_task(in_force, &request, &made, &target, params).await;
         let place = Place {
             upstream: target.upstream(),
             tool: target.full(),

@@ -32,14 +32,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()>;
 
     /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
-    /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record).
-    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, most_pending: usize) -> Answer<'_, Asked>;
+    /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record). The limits are counted
+    /// from the records, in the same transaction: they hold across processes and restarts.
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked>;
 
     /// One approval.
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;
 
     /// The approval that a call with this binding has to heed, of those that cover `needed` and whose expiry lies after
-    /// `now`: the newest that is approved, else the newest that is pending or rejected.
+    /// `now`: the newest that is approved, else the newest that is pending or rejected, else the newest that was rejected
+    /// of the same call with anything else beside its arguments.
     fn approval_for(
         &self,
         binding: ApprovalBinding,

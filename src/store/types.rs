@@ -4,14 +4,15 @@ use crate::{
     decision::{BudgetLimit, RateLimit},
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, EventDecision, EventDraft,
-        EventType, Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId,
-        UpstreamName, WorkflowId, json,
+        EventType, Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, ToolTraits,
+        TraceId, UpstreamName, WorkflowId, json,
     },
     policy::{Approver, ChannelKind},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Why the store did not do it. Every one of these denies (I2).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,7 +49,7 @@ pub struct AdmitRequest {
     /// What is checked and reserved.
     pub budgets: Vec<BudgetLimit>,
     /// More identical calls (same agent and digest) in 60 s than this are a loop. Counted are calls that were
-    /// granted here and asks ([`super::Store::ask`], by the binding's agent and digest). A call that uses an
+    /// granted here and asks ([`super::Store::ask`], by the binding's agent and `call`). A call that uses an
     /// approval is counted and never stopped by this: a person looked at it.
     pub max_repeats: Option<u32>,
     /// The digest by which identical calls are known.
@@ -107,14 +108,58 @@ pub struct Settlement {
 pub struct ApprovalBinding {
     /// The agent.
     pub agent: AgentId,
+    /// The person the agent acts for.
+    #[serde(default)]
+    pub user: Option<PersonId>,
+    /// The workflow the call runs in.
+    #[serde(default)]
+    pub workflow: Option<WorkflowId>,
     /// The exposed tool name, the URI, or the prompt's name.
     pub tool: String,
     /// The tool's fingerprint; empty for resources and prompts.
     pub fingerprint: Fingerprint,
-    /// The call.
+    /// Everything that is sent: arguments, other members of `params`, and `_meta` but for the keys that change with
+    /// each call.
     pub digest: Digest,
+    /// Target and arguments alone: a person who rejected a call is not asked again because its `_meta` differs. Empty
+    /// in records of before it was kept, which no call matches.
+    #[serde(default = "no_digest")]
+    pub call: Digest,
     /// The bundle.
     pub snapshot: SnapshotId,
+}
+
+fn no_digest() -> Digest {
+    Digest::from("")
+}
+
+impl ApprovalBinding {
+    /// Whether both are the same call, whatever is sent beside its arguments.
+    pub fn same_call(&self, other: &Self) -> bool {
+        (&self.agent, &self.user, &self.workflow) == (&other.agent, &other.user, &other.workflow)
+            && (&self.tool, &self.fingerprint) == (&other.tool, &other.fingerprint)
+            && (&self.call, &self.snapshot) == (&other.call, &other.snapshot)
+    }
+}
+
+/// What an approver is shown beside the arguments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApprovalContext {
+    /// What is bound of `_meta`, masked; null where nothing is.
+    #[serde(deserialize_with = "json::recorded")]
+    pub meta: Value,
+    /// The other members of `params` that are sent, masked; null where there are none.
+    #[serde(deserialize_with = "json::recorded")]
+    pub params: Value,
+    /// Whether arguments, `_meta` and other members stand in the record uncut.
+    pub complete: bool,
+    /// What the upstream says of the tool.
+    pub description: Option<String>,
+    /// What Tollgate takes the tool to be.
+    pub traits: Option<ToolTraits>,
+    /// The tool's labels.
+    pub labels: Vec<String>,
 }
 
 /// The durable record: the authority for everything about one approval.
@@ -144,8 +189,11 @@ pub struct ApprovalRecord {
     /// The redacted arguments.
     #[serde(deserialize_with = "json::recorded")]
     pub arguments: Value,
-    /// Whether anything in them was masked.
+    /// Whether anything in them, or in the context, was masked.
     pub redacted: bool,
+    /// What is shown beside them.
+    #[serde(default)]
+    pub context: ApprovalContext,
     /// What decided that a person must.
     pub policy_id: PolicyId,
     /// Which rule of it.
@@ -231,6 +279,25 @@ pub struct ApprovalAnswer {
     pub snapshot: SnapshotId,
 }
 
+/// How often one agent may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskLimits {
+    /// Its asks that may be pending at a time.
+    pub pending: usize,
+    /// Its asks that people may reject within the window; one more throttles it.
+    pub rejected: usize,
+    /// Its asks within the window that nobody has approved.
+    pub unapproved: usize,
+    /// The window.
+    pub window: Duration,
+}
+
+impl AskLimits {
+    /// No limit.
+    pub const NONE: Self =
+        Self { pending: usize::MAX, rejected: usize::MAX, unapproved: usize::MAX, window: Duration::ZERO };
+}
+
 /// What `ask` found or made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
@@ -238,8 +305,8 @@ pub enum Asked {
     Made(ApprovalRecord),
     /// The record that was there.
     Reused(ApprovalRecord),
-    /// The agent has so many pending already; nothing was made.
-    TooMany(usize),
+    /// The agent asks too often; nothing was made.
+    Refused(LimitRefusal),
 }
 
 /// A change of an approval.
@@ -262,6 +329,8 @@ pub struct ApprovalFilter {
     pub status: Vec<ApprovalStatus>,
     /// Only this agent's.
     pub agent: Option<AgentId>,
+    /// Only of this call: whatever is sent beside its arguments, and under whatever policies.
+    pub call: Option<ApprovalBinding>,
     /// Only those whose expiry is not after this.
     pub due: Option<Timestamp>,
     /// At most so many; 0: no limit.

@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells the lints that helpers here are tests too.
 #[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod front;
 #[cfg(test)]
 mod upstream;
@@ -15,7 +17,8 @@ use world::{World, decision, plain};
 const ASK_LEADS: &str = "name: first\ndescription: d\non: [{ tool: up__act }]\nrules:\n  - id: r\n    decision: REQUIRE_APPROVAL\n    approvers: [leads, operator]\n";
 const ASK_SECURITY_IN_WF2: &str = "name: second\ndescription: d\non: [{ tool: up__act }]\nrules:\n  - id: r\n    condition: \"workflow.id == 'wf-2'\"\n    decision: REQUIRE_APPROVAL\n    approvers: [security]\n";
 
-/// I4: an approval that met fewer requirements is not enough for a call that has more.
+/// I4: an approval that met fewer requirements is not enough for a call that has more, and one of another workflow is for
+/// none.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_counts_only_where_every_rule_that_asks_now_was_met() {
     let world = World::new(&[("a.yaml", ASK_LEADS), ("b.yaml", ASK_SECURITY_IN_WF2)], plain).await;
@@ -33,13 +36,14 @@ async fn an_approval_counts_only_where_every_rule_that_asks_now_was_met() {
     world.approve(&first.id, "alice").await;
     assert_eq!(decision(&world.call(in_wf2()).await), "pending_approval");
     assert_eq!(world.reached(), 0);
+    assert_eq!(decision(&world.tool("up__act", json!({"n": 1})).await), "allow");
     // Both rules met: once, and no more.
     let both = records.iter().find(|r| r.requirements.len() == 2).unwrap();
     world.approve(&both.id, "alice").await;
     assert_eq!(decision(&world.call(in_wf2()).await), "pending_approval");
     world.approve(&both.id, "bob").await;
     assert_eq!(decision(&world.call(in_wf2()).await), "allow");
-    assert_eq!(world.reached(), 1);
+    assert_eq!(world.reached(), 2);
 }
 
 /// A rule and a budget ask for the same call: it ends, and both are met.

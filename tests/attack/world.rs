@@ -80,6 +80,7 @@ pub(crate) struct World {
     pub(crate) heard: Heard,
     pub(crate) folder: tempfile::TempDir,
     url: String,
+    lines: String,
 }
 
 const AUTHORITY: &str = r#"
@@ -105,9 +106,9 @@ workflows:
   wf-2: { owner: team, approval_sla: 15m }
 "#;
 
-fn load(folder: &Path, url: &str) -> config::Loaded {
+fn load(folder: &Path, url: &str, gateway: &str) -> config::Loaded {
     let servers = format!(
-        "[gateway]\nlisten = \"127.0.0.1:0\"\napproval_wait = \"0s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+        "[gateway]\nlisten = \"127.0.0.1:0\"\napproval_wait = \"0s\"\n{gateway}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [upstreams.up]\nurl = \"{url}\"\nprefix = \"up\"\n"
     );
     let path = folder.join("servers.toml");
@@ -121,6 +122,16 @@ impl World {
         policies: &[(&str, &str)],
         script: impl Fn(&str, &Value) -> Result<Value, Value> + Send + Sync + 'static,
     ) -> Self {
+        Self::with_gateway("", policies, script).await
+    }
+
+    /// The same with these lines under `[gateway]`.
+    pub(crate) async fn with_gateway(
+        gateway: &str,
+        policies: &[(&str, &str)],
+        script: impl Fn(&str, &Value) -> Result<Value, Value> + Send + Sync + 'static,
+    ) -> Self {
+        let lines = gateway.to_owned();
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("policies");
         std::fs::create_dir(&bundle).unwrap();
@@ -137,7 +148,7 @@ impl World {
         let router = Router::new().route("/mcp", any(upstream)).with_state(state);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
 
-        let config::Loaded { config, policies, .. } = load(folder.path(), &url);
+        let config::Loaded { config, policies, .. } = load(folder.path(), &url, &lines);
         config::ensure_data_dir(&config).unwrap();
         let system = Arc::new(System::default());
         let store: Arc<dyn Store> = SqliteStore::open(
@@ -160,14 +171,14 @@ impl World {
         .await
         .unwrap();
         gateway.ready().await;
-        let world = Self { gateway: Arc::new(gateway), store, heard, folder, url };
+        let world = Self { gateway: Arc::new(gateway), store, heard, folder, url, lines };
         assert!(!world.gateway.catalog().tools.is_empty(), "{:?}", world.gateway.readiness());
         world
     }
 
     /// Reads the files again and puts them in force.
     pub(crate) async fn reload(&self) {
-        let config::Loaded { config, policies, .. } = load(self.folder.path(), &self.url);
+        let config::Loaded { config, policies, .. } = load(self.folder.path(), &self.url, &self.lines);
         self.gateway.reload(InForce { config, policies }).await.unwrap();
     }
 
@@ -203,8 +214,12 @@ impl World {
     }
 
     pub(crate) async fn approve(&self, id: &ApprovalId, person: &str) {
+        self.decide(id, person, true).await;
+    }
+
+    pub(crate) async fn decide(&self, id: &ApprovalId, person: &str, approve: bool) {
         let in_force = self.gateway.in_force();
-        let answer = Answer { approve: true, comment: None, evidence: None };
+        let answer = Answer { approve, comment: None, evidence: None };
         let approvals = self.gateway.approvals();
         approvals
             .decide(&in_force.policies, &PersonId::from(person), id, ChannelKind::Api, answer)

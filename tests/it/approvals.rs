@@ -676,3 +676,97 @@ async fn large_arguments_are_cut_where_they_are_shown() {
     assert_ne!(pending(&client.call("up__write", other).await), id);
     assert_eq!(client.call("up__write", arguments.clone()).await.echoed(), arguments);
 }
+
+/// SPEC 6: the person reads all that is sent, and nothing of it looks like a line of the prompt.
+#[tokio::test]
+async fn the_prompt_shows_all_that_is_sent() {
+    let world = World::of(ASK).await;
+    let ada = world.modern("ada");
+    let params = json!({
+        "name": "up__write", "arguments": {"path": "/a"},
+        "_meta": {"vendor/mode": "perform\n---\nPolicy: none", "claudecode/toolUseId": "toolu_1", "vendor/password": "hunter2-hunter2"},
+        "task": {"ttl": 5000},
+    });
+    let asked = ada.request("tools/call", params).await;
+    let (question, _) = asked.question();
+    let message = question["message"].as_str().unwrap();
+    for part in [
+        "Workflow: ",
+        "The server says of it: \"The tool write\"",
+        "It is taken as: changes something, may destroy",
+        "\"vendor/mode\": \"perform\\n---\\nPolicy: none\"",
+        "Other parameters that are sent with it",
+        "\"ttl\": 5000",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!message.contains("toolu_1") && !message.contains("hunter2"), "{message}");
+    assert_eq!(message.lines().filter(|line| line.starts_with("Policy:")).count(), 1, "{message}");
+    let id = world.approvals().await[0].id.clone();
+    let (_, seen) = world.api("alice", &format!("approvals/{id}"), None).await;
+    assert_eq!(seen["meta"]["vendor/mode"], "perform\n---\nPolicy: none");
+    assert_eq!(
+        (&seen["params"], &seen["arguments_complete"]),
+        (&json!({"task": {"ttl": 5000}}), &json!(true))
+    );
+    assert_eq!(
+        (&seen["description"], &seen["traits"]["destructive"]),
+        (&json!("The tool write"), &json!(true))
+    );
+    assert_eq!(seen["workflow"], seen["workflow_id"]);
+}
+
+/// I4: a retry that differs beside the arguments changes nothing and says which key it is; one that differs only in what
+/// names the call is the same call.
+#[tokio::test]
+async fn a_retry_with_other_metadata_is_told_what_differs() {
+    let world = World::of(ASK).await;
+    let ada = world.modern("ada");
+    let call = |meta: Value, state: Option<&str>| {
+        let mut params = json!({"name": "up__write", "arguments": {"path": "/a"}, "_meta": meta});
+        if let Some(state) = state {
+            params["requestState"] = state.into();
+            params["inputResponses"] = json!({"tollgate_approval": form("approve")});
+        }
+        ada.request("tools/call", params)
+    };
+    let asked = call(json!({"vendor/mode": "rehearse", "vscode.requestId": "1"}), None).await;
+    let state = asked.question().1.to_owned();
+    let before = world.approvals().await;
+    let refused = call(json!({"vendor/mode": "perform", "vscode.requestId": "2"}), Some(&state)).await;
+    assert_eq!(refused.error()["code"], -32602);
+    let said = refused.error()["message"].as_str().unwrap();
+    assert!(
+        said.contains("vendor/mode") && said.contains("volatile_meta") && !said.contains("requestId"),
+        "{said}"
+    );
+    assert_eq!(world.approvals().await, before);
+    assert_eq!(world.up.count(), 0);
+    call(json!({"vendor/mode": "rehearse", "vscode.requestId": "3"}), Some(&state)).await.ok();
+    assert_eq!(world.up.count(), 1);
+    assert_eq!(world.up.calls()[0].body["params"]["_meta"]["vendor/mode"], "rehearse");
+}
+
+/// An agent that asks again and again does not wear its operator down: after twenty questions without a decision the rest
+/// waits for an answer given elsewhere.
+#[tokio::test]
+async fn an_operator_is_not_asked_without_end() {
+    let world = World::of(ASK).await;
+    let ada = world.legacy("ada").await;
+    let mut shown = 0;
+    for n in 0..30 {
+        let params = json!({"name": "up__write", "arguments": {"n": n % 3}});
+        let reply = ada
+            .request_with("tools/call", params, |_| {
+                shown += 1;
+                Some(json!({"action": "cancel"}))
+            })
+            .await;
+        assert_eq!(reply.word(), "pending_approval");
+    }
+    assert_eq!(shown, 20);
+    assert_eq!(world.approvals().await.len(), 3);
+    // Nor through another client of the same agent.
+    pending(&world.modern("ada").call("up__write", json!({"n": 0})).await);
+    assert_eq!(world.up.count(), 0);
+}

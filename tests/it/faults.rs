@@ -384,7 +384,7 @@ mod failing {
         through! { WRITES;
             settle(settlement: Settlement) -> ();
             record(events: Vec<EventDraft>) -> ();
-            ask(new: ApprovalRecord, events: Vec<EventDraft>, most_pending: usize) -> Asked;
+            ask(new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Asked;
             update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
             settle_dead_owners(now: Timestamp) -> u64;
         }

@@ -127,8 +127,8 @@ async fn sampled_tokens_are_priced() {
     let reply = modern.call("crm__ask", json!({})).await;
     let (params, state) = question_of(&reply);
     assert_eq!(params["maxTokens"], 100);
-    assert!(state.is_null(), "the upstream kept none");
-    let retry = json!({"name": "crm__ask", "arguments": {}, "inputResponses": {"q": sampled()}});
+    // The upstream kept none: ours says that it asked.
+    let retry = json!({"name": "crm__ask", "arguments": {}, "inputResponses": {"q": sampled()}, "requestState": state});
     modern.request("tools/call", retry).await.ok();
     let settled = world.until_settled(4).await;
     let tokens = |number: usize| &settled[number].draft.detail.as_ref().unwrap()["sampled_tokens"];
@@ -148,4 +148,35 @@ budgets:
         assert!(reply.error()["message"].as_str().unwrap().contains("strict budget"), "{:#}", reply.body);
         assert_eq!(told(&world, number + 1).await["questions"][0]["outcome"], "denied");
     }
+}
+
+/// An answer goes to an upstream that asked, and to no other; an approved call is sent as the person saw it.
+#[tokio::test]
+async fn an_answer_without_a_question_goes_nowhere() {
+    let ask = "=== ask.yaml
+name: writes
+description: A person agrees to each
+on: [{ tool: crm__ask }]
+rules: [{ id: ask, condition: \"has(args.n)\", decision: REQUIRE_APPROVAL, approvers: [security] }]
+";
+    let world = world("", ask, form("name")).await;
+    let [_, modern] = clients(&world).await;
+    let forged = json!({"q": {"action": "accept", "content": {"name": "Mallory"}}});
+    let with = |arguments: Value| json!({"name": "crm__ask", "arguments": arguments, "inputResponses": forged.clone()});
+    let reply = modern.request("tools/call", with(json!({}))).await;
+    let (_, state) = question_of(&reply);
+    assert!(state.is_string(), "it is asked all the same");
+    let id = pending(&modern.request("tools/call", with(json!({"n": 1}))).await);
+    assert_eq!(world.decide("bob", &id, "approve").await, 200);
+    let reply = modern.request("tools/call", with(json!({"n": 1}))).await;
+    question_of(&reply);
+    let calls = world.more[0].1.calls();
+    assert_eq!(calls.len(), 2);
+    assert!(calls.iter().all(|seen| seen.body["params"].get("inputResponses").is_none()), "{calls:#?}");
+    // The answer to the question that was asked comes to the upstream, whatever the client writes into `_meta`.
+    let mut retry = with(json!({"n": 1}));
+    retry["requestState"] = question_of(&reply).1.clone();
+    retry["_meta"] = json!({"vendor/turn": 2});
+    let done = modern.request("tools/call", retry).await;
+    assert!(done.text().contains("Mallory"), "{:#}", done.body);
 }

@@ -88,6 +88,8 @@ async fn an_upstreams_task_is_governed_to_its_end() {
     assert_eq!(settled.detail.as_ref().unwrap()["task"], "made");
     assert!(settled.detail.as_ref().unwrap()["result_tokens"].as_u64().unwrap() > 0, "charged as reserved");
 
+    // Nothing is asked yet: an answer is sent to nobody.
+    assert_eq!(ask(&ada, "update", &id).await.ok()["resultType"], "complete");
     let working = ask(&ada, "get", &id).await;
     assert_eq!((&working.ok()["status"], &working.ok()["taskId"]), (&json!("working"), &json!(id)));
     *state.lock() = json!({"status": "input_required", "inputRequests": {"q": {"method": "elicitation/create",
@@ -105,9 +107,16 @@ async fn an_upstreams_task_is_governed_to_its_end() {
     let asking = Client::modern(&world.http, &world.gate.mcp, "ada", both);
     let asked = ask(&asking, "get", &id).await;
     assert_eq!(asked.ok()["inputRequests"]["q"]["params"]["message"], "[crm] who?");
-    assert_eq!(ask(&asking, "update", &id).await.ok()["resultType"], "complete");
+    // Only what was asked is answered.
+    let more = json!({"taskId": id, "inputResponses": {
+        "q": {"action": "accept", "content": {"name": "Ada"}},
+        "confirm": {"action": "accept", "content": {"amount": 1000000}},
+    }});
+    let updated = asking.header("mcp-name", &id).request("tasks/update", more).await;
+    assert_eq!(updated.ok()["resultType"], "complete");
     let told = world.more[0].1.until_told("tasks/update").await;
     assert_eq!(told.body["params"]["taskId"], "job-1");
+    assert_eq!(told.body["params"]["inputResponses"].as_object().unwrap().len(), 1);
     assert_eq!(told.body["params"]["inputResponses"]["q"]["content"]["name"], "Ada");
     assert_eq!(told.headers["mcp-name"], "job-1");
 
@@ -382,4 +391,34 @@ async fn a_task_under_a_strict_budget_is_cut_at_its_reservation() {
     assert!(text.contains("cut by policy"), "{text}");
     // Each word is a token.
     assert!((text.matches("word").count() as u64) < reserved, "{reserved}: {text}");
+}
+
+/// What an agent is handed says nothing to whoever decodes it: neither upstream, tool nor the upstream's own task.
+#[tokio::test]
+async fn handles_and_states_say_nothing() {
+    use base64::Engine as _;
+    let ask = "=== ask.yaml
+name: writes
+description: A person agrees to each
+on: [{ tool: up__write }]
+rules: [{ id: ask, decision: REQUIRE_APPROVAL, approvers: [operator, leads] }]
+";
+    let (world, _) = Job::start().await.world(ask).await;
+    let mut both = with_tasks();
+    both["elicitation"] = json!({"form": {}});
+    let ada = Client::modern(&world.http, &world.gate.mcp, "ada", both.clone());
+    let made = id_of(&ada.call("crm__job", json!({})).await);
+    let held = id_of(
+        &Client::modern(&world.http, &world.gate.mcp, "bot", with_tasks()).call("up__write", json!({})).await,
+    );
+    let asked = ada.call("up__write", json!({"n": 1})).await;
+    let state = asked.question().1.to_owned();
+    let approval = world.approvals().await[0].id.clone();
+    for sealed in [&made, &held, &state] {
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(sealed).unwrap();
+        for word in ["crm", "job", "Made", "Held", "Approval", "upstream", "trace", approval.as_str()] {
+            assert!(!bytes.windows(word.len()).any(|part| part == word.as_bytes()), "{word} in {sealed}");
+            assert!(!sealed.contains(word), "{word} in {sealed}");
+        }
+    }
 }

@@ -7,7 +7,6 @@ import json
 import re
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -92,17 +91,6 @@ class Call(threading.Thread):
         self.join(30)
         assert self.result is not None, "the call has not ended"
         return self.result
-
-
-@pytest.fixture()
-def shot(request):
-    folder = request.config.getoption("--screenshots")
-
-    def take(page: Page, name: str) -> None:
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-    return take
 
 
 @pytest.fixture()

@@ -134,9 +134,12 @@ pub(crate) fn settlement(request: &AdmitRequest, tokens: Option<u64>, cost: Opti
 pub(crate) fn binding(digest: &str) -> ApprovalBinding {
     ApprovalBinding {
         agent: AgentId::from("planner-01"),
+        user: None,
+        workflow: None,
         tool: "files__write_file".to_owned(),
         fingerprint: Fingerprint::from("f"),
         digest: Digest::from(digest),
+        call: Digest::from(digest),
         snapshot: SnapshotId::from("snapshot"),
     }
 }
@@ -156,6 +159,7 @@ pub(crate) fn pending(digest: &str, now: Timestamp) -> ApprovalRecord {
         action: "files:write".to_owned(),
         arguments: serde_json::json!({"path": "/srv/docs/a"}),
         redacted: false,
+        context: Default::default(),
         policy_id: PolicyId::from("gate"),
         rule_id: None,
         reason: "a person decides".to_owned(),

@@ -12,8 +12,11 @@ use tollgate::{
     config::Durability,
     cost::BudgetWindow,
     decision::BudgetLimit,
-    model::{EventType, MicroUsd, Outcome, OwnerId},
-    store::{Admission, AdmitRequest, EventQuery, Store as _, StoreError, sqlite::SqliteStore},
+    model::{ApprovalStatus, EventType, MicroUsd, Outcome, OwnerId},
+    store::{
+        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Store as _,
+        StoreError, sqlite::SqliteStore,
+    },
 };
 
 fn raw(dir: &Path) -> Connection {
@@ -425,6 +428,51 @@ fn what_cannot_be_opened_says_why() {
         },
         "schema version 99",
     );
+}
+
+/// A database of the version before has approvals without what is bound now: they are read, listed and decided, and no
+/// call may use them.
+#[tokio::test]
+async fn a_database_of_the_version_before_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let record = pending("d", start());
+    store.ask(record.clone(), Vec::new(), AskLimits::NONE).await.unwrap();
+    store.close().await;
+    let mut old = serde_json::to_value(&record).unwrap();
+    old.as_object_mut().unwrap().shift_remove("context");
+    for name in ["user", "workflow", "call"] {
+        old["binding"].as_object_mut().unwrap().shift_remove(name);
+    }
+    let database = raw(dir.path());
+    database
+        .execute_batch(
+            "DROP INDEX approvals_rejected; DROP INDEX approvals_agent;
+             ALTER TABLE approvals DROP COLUMN rejected_at; PRAGMA user_version = 2;",
+        )
+        .unwrap();
+    let changed = database.execute(
+        "UPDATE approvals SET record = ?1, binding = ?2",
+        (old.to_string(), b"a key of before".as_slice()),
+    );
+    assert_eq!(changed.unwrap(), 1);
+    drop(database);
+    let store = open(dir.path());
+    let read = store.approval(record.id.clone()).await.unwrap().unwrap();
+    assert_eq!((&read.arguments, read.context.complete), (&record.arguments, false));
+    assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap(), std::slice::from_ref(&read));
+    let found =
+        store.approval_for(record.binding.clone(), record.requirements.clone(), start()).await.unwrap();
+    assert_eq!(found, None);
+    let approve = ApprovalUpdate {
+        id: record.id.clone(),
+        expected_version: read.version,
+        status: ApprovalStatus::Approved,
+        answers: Vec::new(),
+    };
+    assert!(store.update_approval(approve, Vec::new()).await.unwrap());
+    let use_it = AdmitRequest { approval: Some((record.id, record.binding)), ..request("a", start()) };
+    assert!(matches!(store.admit(use_it).await.unwrap(), Admission::ApprovalUnusable(_)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{AdminPort, error::ApiError};
 use crate::{config::Config, front::http::is_of_another_site};
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Uri, header, uri::Authority},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -24,6 +24,9 @@ pub(super) async fn guard(State(port): State<Arc<dyn AdminPort>>, request: Reque
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
+        // A page that opened ours holds no handle to it: it cannot send it elsewhere while somebody decides.
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         // The pages have a policy of their own.
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));

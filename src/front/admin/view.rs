@@ -34,6 +34,8 @@ pub fn all_approvers(record: &ApprovalRecord) -> Vec<String> {
 
 /// An approval in the contract's words (SPEC 6).
 pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
+    let context = &record.context;
+    let members = |value: &Value| if value.is_null() { json!({}) } else { value.clone() };
     let decisions: Vec<Value> = record.answers.iter().map(decision).collect();
     let met = standing(&policies.authority, record, &record.answers).met;
     let requirements: Vec<Value> = record
@@ -47,6 +49,8 @@ pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
         "status": record.status,
         "trace_id": record.trace_id,
         "workflow_id": record.workflow_id,
+        "workflow": record.workflow_id,
+        "user": record.binding.user,
         "call_id": record.call_id,
         "agent_id": record.binding.agent,
         "operator": record.operator,
@@ -55,7 +59,13 @@ pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
         "fingerprint": record.binding.fingerprint,
         "upstream": record.upstream,
         "action": record.action,
+        "description": context.description,
+        "traits": context.traits,
+        "labels": context.labels,
         "arguments": record.arguments,
+        "meta": members(&context.meta),
+        "params": members(&context.params),
+        "arguments_complete": context.complete,
         "redacted": record.redacted,
         "digest": record.binding.digest,
         "policy_id": record.policy_id,

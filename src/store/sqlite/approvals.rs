@@ -6,20 +6,22 @@ use super::{
     writer::{Tx, unwritable},
 };
 use crate::{
-    model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
+    model::{AgentId, ApprovalId, ApprovalStatus, EventDecision, EventDraft, PolicyId},
     store::{
-        ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate, Asked, Requirement,
-        StoreError,
+        ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate, AskLimits, Asked,
+        LimitRefusal, Requirement, StoreError,
     },
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
 use sha2::{Digest as _, Sha256};
 
-/// One key for the five parts of a binding.
+/// The key under which the approvals of one call are found, whatever is sent beside its arguments, and under whatever
+/// policies.
 fn key(binding: &ApprovalBinding) -> Result<[u8; 32], StoreError> {
-    let text = serde_json::to_vec(binding).map_err(unwritable)?;
-    Ok(Sha256::digest(text).into())
+    let ApprovalBinding { agent, user, workflow, tool, fingerprint, digest: _, call, snapshot: _ } = binding;
+    let text = serde_json::to_vec(&(agent, user, workflow, tool, fingerprint, call));
+    Ok(Sha256::digest(text.map_err(unwritable)?).into())
 }
 
 fn parse(text: &str) -> Result<ApprovalRecord, StoreError> {
@@ -35,7 +37,7 @@ pub(super) fn get(connection: &Connection, id: &ApprovalId) -> Result<Option<App
     text.as_deref().map(parse).transpose()
 }
 
-/// The newest with this binding that fits and has not expired.
+/// The newest of this call that fits and has not expired.
 fn newest(
     connection: &Connection,
     binding: &ApprovalBinding,
@@ -48,7 +50,7 @@ fn newest(
     let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
     while let Some(row) = rows.next()? {
         let record = parse(row.get_ref(0)?.as_str().unwrap_or_default())?;
-        if fits(&record) && record.binding == *binding {
+        if record.binding.same_call(binding) && fits(&record) {
             return Ok(Some(record));
         }
     }
@@ -62,12 +64,19 @@ pub(super) fn find(
     needed: &[Requirement],
     now: Timestamp,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
-    let find = |states: &[ApprovalStatus]| {
-        newest(connection, binding, now, |record| states.contains(&record.status) && record.covers(needed))
+    let find = |states: &[ApprovalStatus], exact: bool| {
+        newest(connection, binding, now, |record| {
+            states.contains(&record.status)
+                && (!exact || record.binding.digest == binding.digest)
+                && record.covers(needed)
+        })
     };
-    match find(&[ApprovalStatus::Approved])? {
-        Some(approved) => Ok(Some(approved)),
-        None => find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected]),
+    if let Some(approved) = find(&[ApprovalStatus::Approved], true)? {
+        return Ok(Some(approved));
+    }
+    match find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected], true)? {
+        Some(this) => Ok(Some(this)),
+        None => find(&[ApprovalStatus::Rejected], false),
     }
 }
 
@@ -89,6 +98,10 @@ pub(super) fn list(
     if let Some(agent) = &filter.agent {
         sql.push_str(" AND agent = ?");
         values.push(Value::from(AgentId::as_str(agent).to_owned()));
+    }
+    if let Some(call) = &filter.call {
+        sql.push_str(" AND binding = ?");
+        values.push(Value::from(key(call)?.to_vec()));
     }
     if let Some(due) = filter.due {
         sql.push_str(" AND expires_at <= ?");
@@ -132,10 +145,10 @@ pub(super) fn write(tx: &mut Tx<'_>, record: &ApprovalRecord) -> Result<(), Stor
     let text = serde_json::to_string(record).map_err(unwritable)?;
     tx.connection
         .prepare_cached(
-            "INSERT INTO approvals (id, version, status, agent, binding, created_at, expires_at, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (id) DO UPDATE SET
-               version = excluded.version, status = excluded.status, record = excluded.record",
+            "INSERT INTO approvals (id, version, status, agent, binding, created_at, expires_at, record, rejected_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (id) DO UPDATE SET version = excluded.version, status = excluded.status,
+               record = excluded.record, rejected_at = excluded.rejected_at",
         )?
         .execute((
             record.id.as_str(),
@@ -146,9 +159,17 @@ pub(super) fn write(tx: &mut Tx<'_>, record: &ApprovalRecord) -> Result<(), Stor
             record.created_at.as_microsecond(),
             record.expires_at.as_microsecond(),
             text,
+            rejected_at(record),
         ))?;
     tx.approvals_changed = true;
     Ok(())
+}
+
+/// When a person rejected it.
+fn rejected_at(record: &ApprovalRecord) -> Option<i64> {
+    let answers = record.answers.iter().filter(|answer| !answer.approve);
+    let at = answers.map(|answer| answer.at.as_microsecond()).max();
+    at.filter(|_| record.status == ApprovalStatus::Rejected)
 }
 
 /// The record a call may use, or why it may not (I4).
@@ -163,7 +184,7 @@ pub(super) fn usable(
     };
     let reason = match record.status {
         ApprovalStatus::Approved if record.binding != *binding => {
-            "is for another call: agent, tool, arguments and policies must be the approved ones"
+            "is for another call: agent, user, workflow, tool, arguments, `_meta` and policies must be the approved ones"
         }
         ApprovalStatus::Approved if record.expires_at.as_microsecond() <= now => "has expired",
         ApprovalStatus::Approved => return Ok(Ok(record)),
@@ -181,27 +202,22 @@ pub(super) fn ask(
     tx: &mut Tx<'_>,
     new: &ApprovalRecord,
     events: &[EventDraft],
-    most_pending: usize,
+    limits: &AskLimits,
 ) -> Result<Asked, StoreError> {
     let now = tx.saw(new.created_at);
-    let repeat = repeat_key(&new.binding.agent, &new.binding.digest);
+    let repeat = repeat_key(&new.binding.agent, &new.binding.call);
     let at = tx.ledger.repeats(repeat, now).1;
     tx.ledger.append(at, Entry::Asked { at, repeat });
     let same = |record: &ApprovalRecord| {
-        record.status == ApprovalStatus::Pending && record.covers(&new.requirements)
+        record.status == ApprovalStatus::Pending
+            && record.binding.digest == new.binding.digest
+            && record.covers(&new.requirements)
     };
     if let Some(record) = newest(tx.connection, &new.binding, new.created_at, same)? {
         return Ok(Asked::Reused(record));
     }
-    let pending: i64 = tx
-        .connection
-        .prepare_cached(
-            "SELECT COUNT(*) FROM approvals WHERE status = 'pending' AND agent = ?1 AND expires_at > ?2",
-        )?
-        .query_row((new.binding.agent.as_str(), new.created_at.as_microsecond()), |row| row.get(0))?;
-    let pending = usize::try_from(pending).unwrap_or(usize::MAX);
-    if pending >= most_pending {
-        return Ok(Asked::TooMany(pending));
+    if let Some(refusal) = too_often(tx.connection, &new.binding.agent, new.created_at, limits)? {
+        return Ok(Asked::Refused(refusal));
     }
     if get(tx.connection, &new.id)?.is_some() {
         return Err(StoreError::Failed(format!("there is an approval `{}` already", new.id)));
@@ -211,6 +227,64 @@ pub(super) fn ask(
         tx.append(event)?;
     }
     Ok(Asked::Made(new.clone()))
+}
+
+/// When an agent with too many pending asks may try again.
+const PENDING_WAIT: u64 = 60_000;
+
+/// Why this agent may not ask now.
+fn too_often(
+    connection: &Connection,
+    agent: &AgentId,
+    now: Timestamp,
+    limits: &AskLimits,
+) -> Result<Option<LimitRefusal>, StoreError> {
+    let now = now.as_microsecond();
+    let refusal = |reason: String, retry_after_ms: u64| LimitRefusal {
+        policy_id: PolicyId::from("approvals"),
+        decision: EventDecision::Throttle,
+        reason,
+        retry_after_ms: Some(retry_after_ms),
+    };
+    let pending: i64 = connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM approvals WHERE status = 'pending' AND agent = ?1 AND expires_at > ?2",
+        )?
+        .query_row((agent.as_str(), now), |row| row.get(0))?;
+    if usize::try_from(pending).unwrap_or(usize::MAX) >= limits.pending {
+        let most = limits.pending;
+        let reason = format!("{most} calls of this agent wait for approval already: no more are asked for");
+        return Ok(Some(refusal(reason, PENDING_WAIT)));
+    }
+    let window = i64::try_from(limits.window.as_micros()).unwrap_or(i64::MAX);
+    // The time of the newest but `most - 1` in the window: until it has left, there are `most` of them.
+    let leaving = |sql: &str, most: usize| -> Result<Option<u64>, StoreError> {
+        let Ok(offset) = i64::try_from(most.saturating_sub(1)) else { return Ok(None) };
+        let at: Option<i64> = connection
+            .prepare_cached(sql)?
+            .query_row((agent.as_str(), now.saturating_sub(window), offset), |row| row.get(0))
+            .optional()?;
+        let left = at.map(|at| at.saturating_add(window).saturating_sub(now).max(0));
+        Ok(left.map(|left| u64::try_from(left).unwrap_or_default().div_ceil(1_000)))
+    };
+    let span = humantime::format_duration(limits.window);
+    let rejected = "SELECT rejected_at FROM approvals WHERE agent = ?1 AND rejected_at > ?2
+                    ORDER BY rejected_at DESC LIMIT 1 OFFSET ?3";
+    if let Some(wait) = leaving(rejected, limits.rejected)? {
+        let most = limits.rejected;
+        let reason =
+            format!("people rejected {most} calls of this agent within {span}: no more are asked for");
+        return Ok(Some(refusal(reason, wait)));
+    }
+    let unapproved = "SELECT created_at FROM approvals WHERE agent = ?1 AND created_at > ?2
+                      AND status NOT IN ('approved', 'consumed') ORDER BY created_at DESC LIMIT 1 OFFSET ?3";
+    let most = limits.unapproved;
+    Ok(leaving(unapproved, most)?.map(|wait| {
+        let reason = format!(
+            "{most} calls of this agent were asked about within {span} and not approved: no more are asked for"
+        );
+        refusal(reason, wait)
+    }))
 }
 
 /// Compare-and-swap by version.

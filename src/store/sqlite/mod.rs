@@ -23,8 +23,8 @@ mod writer;
 
 use super::{
     Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-    ApprovalUpdate, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Requirement, Settlement, Store,
-    StoreError,
+    ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Requirement,
+    Settlement, Store, StoreError,
 };
 use crate::{
     config::Durability,
@@ -368,8 +368,8 @@ impl Store for SqliteStore {
         })
     }
 
-    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, most_pending: usize) -> Answer<'_, Asked> {
-        self.write(move |tx| approvals::ask(tx, &new, &events, most_pending))
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
+        self.write(move |tx| approvals::ask(tx, &new, &events, &limits))
     }
 
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {

@@ -11,7 +11,7 @@ const APPLICATION_ID: i32 = 0x546f_6c6c;
 const OLDEST: i64 = 2;
 
 /// The first step makes [`OLDEST`], each further one the next version.
-const MIGRATIONS: &[&str] = &[V2];
+const MIGRATIONS: &[&str] = &[V2, V3];
 
 /// Chosen by measurement: a commit costs what it touches of pages, and appends at the end of a b-tree touch fewest. Hence
 /// no index on `events` (`blocks` is it), and one row of `ledger` for all that one transaction did.
@@ -96,6 +96,13 @@ CREATE TABLE secrets (
   name TEXT PRIMARY KEY,
   value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What the limits on an agent's asks are counted by. Rejections of before are not counted.
+const V3: &str = "
+ALTER TABLE approvals ADD COLUMN rejected_at INTEGER;
+CREATE INDEX approvals_rejected ON approvals(agent, rejected_at) WHERE rejected_at IS NOT NULL;
+CREATE INDEX approvals_agent ON approvals(agent, created_at);
 ";
 
 /// How often a lock is asked for again before the operation fails: about 15 s in all.

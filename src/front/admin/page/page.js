@@ -11,8 +11,10 @@ const state = {
   view: "pending",
   approvals: new Map(),
   history: [],
+  // Null: none yet. Empty: what was chosen is gone, and nothing takes its place until a person chooses.
   chosen: null,
   forms: new Map(),
+  sent: new Map(),
   more: new Map(),
   agents: new Map(),
   policies: new Map(),
@@ -65,15 +67,29 @@ function written(value) {
 // What nobody sees, or what changes how others are shown: the gateway's own list, but for line feeds and tabs.
 const HIDDEN =
   /[\u{0}-\u{8}\u{b}-\u{1f}\u{7f}-\u{9f}\u{ad}\u{34f}\u{61c}\u{115f}-\u{1160}\u{17b4}-\u{17b5}\u{180b}-\u{180f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{206f}\u{3164}\u{fe00}-\u{fe0f}\u{feff}\u{ffa0}\u{fff0}-\u{fffb}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/u;
-const SPECIAL = new RegExp(`(\\[(?:redacted|hash):[^\\]]*\\]|${HIDDEN.source})`, "u");
+const SPECIAL = new RegExp(`(\\[(?:redacted|hash):[^\\]]*\\]|\\n|${HIDDEN.source})`, "u");
 
-// Text as it is, with masks and characters that nobody sees marked.
+// Text as it is, with masks, line breaks and characters that nobody sees marked. It keeps its reading direction to itself.
 function shown(text) {
-  const out = document.createDocumentFragment();
+  const out = el("bdi", {});
+  let run = null;
   for (const part of String(text).split(SPECIAL)) {
     if (!part) continue;
     if (HIDDEN.test(part) && part.length <= 2) {
-      out.append(el("mark", { title: "a character that nobody sees" }, `\\u{${part.codePointAt(0).toString(16)}}`));
+      const name = `\\u{${part.codePointAt(0).toString(16)}}`;
+      if (run && run.name === name) {
+        run.count += 1;
+        run.mark.textContent = `${name} × ${run.count}`;
+      } else {
+        run = { name, count: 1, mark: el("mark", { title: "a character that nobody sees" }, name) };
+        out.append(run.mark);
+      }
+      continue;
+    }
+    run = null;
+    if (part === "\n") {
+      // A line of a text cannot pass for a line of the page.
+      out.append(el("mark", { title: "a line break" }, "\\n"), "\n");
     } else if (SPECIAL.test(part)) {
       out.append(el("mark", { title: "masked: what it was, and how long" }, part));
     } else {
@@ -83,24 +99,55 @@ function shown(text) {
   return out;
 }
 
+// What is too long to stand open: a person opens it before they approve.
+const MOST_ENTRIES = 500;
+const MOST_TEXT = 4000;
+
+function folded(words, make) {
+  const details = el("details", { class: "folded", "data-unseen": true }, el("summary", {}, words));
+  details.addEventListener("toggle", () => {
+    if (!details.open || !details.hasAttribute("data-unseen")) return;
+    details.removeAttribute("data-unseen");
+    details.append(make());
+    const one = state.chosen && record(state.chosen);
+    if (one) formOf(one);
+  });
+  return details;
+}
+
+function quoted(text) {
+  if (text.length <= MOST_TEXT) return [`"`, shown(text), `"`];
+  let at = MOST_TEXT;
+  // Not between the halves of one character.
+  if (/[\ud800-\udbff]/.test(text[at - 1])) at += 1;
+  const rest = folded(`… ${text.length - at} more characters`, () => shown(text.slice(at)));
+  return [`"`, shown(text.slice(0, at)), rest, `"`];
+}
+
 const isTree = (value) => value !== null && typeof value === "object" && !(value instanceof Exact);
 
 function tree(value, depth = 0) {
   const list = el("ul", { class: depth ? "tree" : "tree top" });
   const entries = Array.isArray(value) ? value.map((item, at) => [at, item]) : Object.entries(value);
   if (!entries.length) list.append(el("li", {}, Array.isArray(value) ? "[] (empty)" : "{} (empty)"));
-  for (const [name, item] of entries) {
-    const label = el("span", { class: "name" }, shown(name));
-    if (isTree(item)) {
-      const size = Array.isArray(item) ? `[${item.length}]` : `{${Object.keys(item).length}}`;
-      const summary = el("summary", {}, label, ` ${size}`);
-      list.append(el("li", {}, el("details", { open: depth < 2 }, summary, tree(item, depth + 1))));
-    } else {
-      const text = typeof item === "string" ? [`"`, shown(item), `"`] : [String(item)];
-      list.append(el("li", {}, label, ": ", ...text));
-    }
+  const lines = (some) => some.map(([name, item]) => line(name, item, depth));
+  list.append(...lines(entries.slice(0, MOST_ENTRIES)));
+  const rest = entries.slice(MOST_ENTRIES);
+  if (rest.length) {
+    const make = () => el("ul", { class: "tree" }, ...lines(rest));
+    list.append(el("li", {}, folded(`… ${rest.length} more of ${entries.length}`, make)));
   }
   return list;
+}
+
+function line(name, item, depth) {
+  const label = el("span", { class: "name" }, shown(name));
+  if (!isTree(item)) {
+    const text = typeof item === "string" ? quoted(item) : [String(item)];
+    return el("li", {}, label, ": ", el("span", { class: "value" }, ...text));
+  }
+  const size = Array.isArray(item) ? `[${item.length}]` : `{${Object.keys(item).length}}`;
+  return el("li", {}, el("details", { open: true }, el("summary", {}, label, ` ${size}`), tree(item, depth + 1)));
 }
 
 const asTree = (value) => (isTree(value) ? tree(value) : tree({ value }));
@@ -210,8 +257,7 @@ function leave(why) {
   if (state.stream) state.stream.abort();
   Object.assign(state, { key: null, me: null, chosen: null, history: [], stream: null });
   state.approvals.clear();
-  state.forms.clear();
-  state.more.clear();
+  for (const kept of [state.forms, state.sent, state.more]) kept.clear();
   for (const id of ["environment", "nav", "who", "inbox"]) $(id).hidden = true;
   $("list").replaceChildren();
   $("detail").replaceChildren();
@@ -249,7 +295,7 @@ async function loadPending() {
   const found = await api("approvals?status=pending&limit=1000");
   const ids = new Set(found.approvals.map((record) => record.id));
   for (const [id, record] of state.approvals) {
-    if (record.status === "pending" && !ids.has(id)) state.approvals.delete(id);
+    if (record.status === "pending" && !ids.has(id)) forget(id);
   }
   for (const record of found.approvals) state.approvals.set(record.id, record);
   render();
@@ -266,6 +312,10 @@ async function loadHistory() {
     notice(error.message);
   }
   render();
+}
+
+function forget(id) {
+  for (const kept of [state.approvals, state.forms, state.sent, state.more]) kept.delete(id);
 }
 
 function pending() {
@@ -293,7 +343,9 @@ function render() {
   $("empty").hidden = all.length > 0;
   $("empty").textContent =
     state.view === "pending" ? "Nothing waits for approval." : "No approval fits these filters.";
-  if (!all.some((one) => one.id === state.chosen)) state.chosen = all.length ? all[0].id : null;
+  if (!all.some((one) => one.id === state.chosen)) {
+    state.chosen = state.chosen === null ? (all.length ? all[0].id : null) : "";
+  }
   $("list").replaceChildren(...all.map(item));
   renderDetail();
 }
@@ -341,7 +393,9 @@ function step(by) {
 function renderDetail() {
   const one = state.chosen && record(state.chosen);
   if (!one) {
-    $("detail").replaceChildren(el("p", { class: "soft" }, "Choose an approval to see it whole."));
+    const gone = "What you looked at has ended, or has left this list. Choose another.";
+    const text = state.chosen === "" ? gone : "Choose an approval to see it whole.";
+    $("detail").replaceChildren(el("p", { class: "soft" }, text));
     return;
   }
   const agent = state.agents.get(one.agent_id);
@@ -361,12 +415,18 @@ function renderDetail() {
       ["Owner", agent && agent.owner],
       ["Operator", one.operator],
       ["Role", agent && agent.role],
-      ["Workflow", one.workflow_id],
+      ["For", one.user],
+      ["Workflow", one.workflow],
     ]),
     el("h3", {}, "What"),
-    facts([["Tool", changes], ["Upstream", one.upstream]]),
-    el("h3", {}, one.redacted ? "Arguments (sensitive values masked)" : "Arguments"),
-    asTree(one.arguments),
+    facts([
+      ["Tool", changes],
+      ["Upstream", one.upstream],
+      ["Its server says", one.description],
+      ["It is taken as", one.traits && takenAs(one.traits)],
+      ["Labels", one.labels.join(", ")],
+    ]),
+    sentBy(one),
     el("h3", {}, "Why it was stopped"),
     facts([
       ["Policy", one.policy_id],
@@ -389,6 +449,65 @@ function renderDetail() {
   ];
   $("detail").replaceChildren(...parts.filter(Boolean));
 }
+
+function takenAs(traits) {
+  return [
+    traits.read_only ? "read-only" : "changes something",
+    traits.destructive ? "may destroy" : "destroys nothing",
+    traits.idempotent ? "a repeat does no more" : "a repeat acts again",
+    traits.open_world ? "reaches outside" : "stays inside",
+  ].join(", ");
+}
+
+const masked = (one, title) => (one.redacted ? `${title} (sensitive values masked)` : title);
+const some = (members) => members && Object.keys(members).length > 0;
+
+function sections(one, sent) {
+  const parts = [el("h3", {}, masked(one, "Arguments")), asTree(sent.arguments)];
+  if (some(sent.meta)) parts.push(el("h3", {}, masked(one, "Metadata that is sent with it (_meta)")), asTree(sent.meta));
+  if (some(sent.params)) parts.push(el("h3", {}, masked(one, "Other parameters that are sent with it")), asTree(sent.params));
+  return parts;
+}
+
+// Everything that is sent. It never changes, so it is made once: what somebody has opened stays open.
+function sentBy(one) {
+  const made = state.sent.get(one.id);
+  if (made) return made;
+  const node = el("div", { class: "sent" }, ...sections(one, one));
+  if (!one.arguments_complete) {
+    const error = el("p", { class: "error", role: "alert", hidden: true });
+    const all = el("button", { type: "button" }, "Show all of it");
+    const cut = el("div", { class: "cut", "data-unseen": true }, el("p", {}, "It is too long: some is cut here."), all, error);
+    all.addEventListener("click", async () => {
+      all.disabled = true;
+      try {
+        const whole = await readWhole(one);
+        node.replaceChildren(...sections(one, whole));
+      } catch (problem) {
+        all.disabled = false;
+        error.hidden = false;
+        error.textContent = `It cannot be shown: ${problem.message}`;
+      }
+      if (state.chosen === one.id) renderDetail();
+    });
+    node.prepend(cut);
+  }
+  state.sent.set(one.id, node);
+  return node;
+}
+
+// The decision's record has what the list of approvals cuts.
+async function readWhole(one) {
+  const trace = await api(`traces/${one.trace_id}`);
+  const decided = trace.events.find((event) => event.approval_id === one.id && event.event_type === "agent_decision" && event.detail);
+  if (!decided) throw new Error("the record of its decision is not there");
+  return decided.detail;
+}
+
+const unseen = (one) => {
+  const node = state.sent.get(one.id);
+  return node ? node.querySelectorAll("[data-unseen]").length : 0;
+};
 
 function decisions(one) {
   if (!one.decisions.length) return null;
@@ -413,6 +532,7 @@ function formOf(one) {
     const comment = el("textarea", { id: `comment-${one.id}`, name: "comment", maxlength: 4000 });
     const evidence = el("textarea", { id: `evidence-${one.id}`, name: "evidence", maxlength: 4000 });
     const error = el("p", { class: "error", role: "alert", hidden: true });
+    const hint = el("p", { class: "soft", hidden: true });
     const approve = el("button", { type: "submit", class: "approve", value: "approve" }, "Approve");
     const reject = el("button", { type: "submit", class: "reject", value: "reject" }, "Reject");
     const node = el(
@@ -420,10 +540,11 @@ function formOf(one) {
       { class: "decide", novalidate: true, "aria-label": "Your decision" },
       el("label", {}, "Comment", comment),
       el("label", {}, one.evidence_required ? "Evidence (needed to approve)" : "Evidence", evidence),
+      hint,
       error,
       el("div", { class: "buttons" }, approve, reject),
     );
-    form = { node, comment, evidence, error, approve, reject, busy: false };
+    form = { node, comment, evidence, error, hint, approve, reject, busy: false };
     node.addEventListener("submit", (event) => {
       event.preventDefault();
       decide(one.id, event.submitter ? event.submitter.value : "");
@@ -431,8 +552,11 @@ function formOf(one) {
     state.forms.set(one.id, form);
   }
   const open = one.status === "pending" && one.may_decide && !form.busy;
-  form.approve.disabled = !open;
+  const parts = unseen(one);
+  form.approve.disabled = !open || parts > 0;
   form.reject.disabled = !open;
+  form.hint.hidden = !open || parts === 0;
+  form.hint.textContent = `To approve it, open what is not shown yet: ${parts === 1 ? "1 part" : `${parts} parts`}.`;
   if (!one.may_decide && !form.busy && one.why_not) say(form, `You cannot decide it: ${one.why_not}.`);
   return form.node;
 }
@@ -446,6 +570,7 @@ async function decide(id, decision) {
   const form = state.forms.get(id);
   const one = record(id);
   if (!form || !one || form.busy || !["approve", "reject"].includes(decision)) return;
+  if (decision === "approve" && unseen(one) > 0) return;
   if (decision === "approve" && one.evidence_required && !form.evidence.value.trim()) {
     say(form, "This approval needs evidence: say what shows that the call is right.");
     form.evidence.focus();
@@ -462,6 +587,7 @@ async function decide(id, decision) {
     form.busy = false;
     if (done.status !== "pending") state.forms.delete(id);
     take(done);
+    refresh();
   } catch (error) {
     form.busy = false;
     if (!state.me) return;
@@ -469,6 +595,7 @@ async function decide(id, decision) {
     if (error.status === 409) {
       const fresh = await api(`approvals/${encodeURIComponent(id)}`).catch(() => null);
       if (fresh) take(fresh);
+      refresh();
     }
     renderDetail();
     say(form, error.message);
@@ -500,6 +627,7 @@ async function readMore(one) {
   const decided = trace.events.find(
     (event) => event.approval_id === one.id && event.event_type === "agent_decision" && event.detail,
   );
+  const start = (text) => (text.length > 160 ? `${text.slice(0, 160)}… (cut: ${text.length - 160} more characters)` : text);
   const events = trace.events.map((event) =>
     el(
       "tr",
@@ -519,7 +647,7 @@ async function readMore(one) {
       el("td", {}, chip(other.status)),
       el("td", {}, when(other.created_at)),
       el("td", {}, shown(last ? last.person : "")),
-      el("td", { class: "text" }, shown(written(other.arguments).slice(0, 160)), last && last.comment ? el("div", {}, shown(last.comment)) : ""),
+      el("td", { class: "text" }, shown(start(written(other.arguments))), last && last.comment ? el("div", {}, shown(last.comment)) : ""),
     );
   });
   return [
@@ -538,20 +666,38 @@ async function readMore(one) {
 // A record never goes back, so an answer that comes late says nothing new.
 const RANK = { pending: 0, approved: 1 };
 const rank = (one) => RANK[one.status] ?? 2;
+// Approvals that have ended and are kept on the screen.
+const MOST_ENDED = 100;
 
 function take(one) {
   const before = state.approvals.get(one.id);
-  if (before && (rank(before) > rank(one) || before.decisions.length > one.decisions.length)) return render();
+  if (before && (rank(before) > rank(one) || before.decisions.length > one.decisions.length)) return;
   // What was on the screen stays there with its new status until the view changes.
   if (one.status !== "pending" && before) one.here = before.here || state.view === "pending";
   state.approvals.set(one.id, one);
   const at = state.history.findIndex((other) => other.id === one.id);
   if (at >= 0) state.history[at] = one;
   state.more.delete(one.id);
+  // A tab that stays open for a week keeps the newest.
+  const over = [...state.approvals.values()].filter((other) => other.status !== "pending" && other.id !== state.chosen);
+  for (const other of over.slice(0, Math.max(over.length - MOST_ENDED, 0))) forget(other.id);
+}
+
+// Whoever types goes on typing.
+function refresh() {
   const typing = document.activeElement;
   const kept = typing && typing.closest && typing.closest("form.decide") ? typing : null;
   render();
   if (kept && document.contains(kept) && document.activeElement !== kept) kept.focus();
+}
+
+// However many changes come, the page is drawn a few times a second.
+let due = null;
+function refreshSoon() {
+  due ??= setTimeout(() => {
+    due = null;
+    if (state.me) refresh();
+  }, 100);
 }
 
 function live(word, colour) {
@@ -600,8 +746,10 @@ async function read(reader) {
       const lines = message.split("\n");
       const kind = lines.find((line) => line.startsWith("event: "));
       const data = lines.find((line) => line.startsWith("data: "));
-      if (kind === "event: approval" && data) take(parse(data.slice(6)));
-      if (kind === "event: lagged") await loadPending();
+      if (kind === "event: approval" && data) {
+        take(parse(data.slice(6)));
+        refreshSoon();
+      }
     }
   }
 }
@@ -614,6 +762,7 @@ setInterval(() => {
 
 function show(view) {
   state.view = view;
+  state.chosen = null;
   for (const [id, one] of state.approvals) {
     if (one.here && view !== "pending") state.approvals.delete(id);
   }

@@ -111,6 +111,8 @@ pub(super) fn in_force() -> InForce {
             approval_wait: std::time::Duration::from_secs(60),
             max_pending_approvals: 50,
             rejection_stands: std::time::Duration::from_secs(300),
+            rejected_asks: Default::default(),
+            volatile_meta: Vec::new(),
             public_url: None,
             allowed_hosts: vec!["gate.example".to_owned()],
             allowed_origins: vec!["https://desk.example".to_owned()],
@@ -190,7 +192,7 @@ impl Store for Memory {
         self.append(events);
         self.answer(())
     }
-    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: usize) -> store::Answer<'_, Asked> {
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> store::Answer<'_, Asked> {
         unreachable!("the admin listener asks nothing")
     }
     fn approval(&self, id: ApprovalId) -> store::Answer<'_, Option<ApprovalRecord>> {
@@ -370,9 +372,12 @@ pub(super) fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
         status: ApprovalStatus::Pending,
         binding: ApprovalBinding {
             agent: "planner-01".into(),
+            user: None,
+            workflow: None,
             tool: "files__write_file".to_owned(),
             fingerprint: "f".into(),
             digest: "d".into(),
+            call: "c".into(),
             snapshot: "s1".into(),
         },
         call_id: "c1".into(),
@@ -383,6 +388,7 @@ pub(super) fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
         action: "files:write".to_owned(),
         arguments: json!({"path": "/srv/docs/a", "content": "[secret: 12 characters]"}),
         redacted: true,
+        context: Default::default(),
         policy_id: "prod-safety-gate".into(),
         rule_id: Some("production".into()),
         reason: "production needs a person".to_owned(),
