@@ -1,8 +1,7 @@
 //! Which processes use the store. Each holds an OS lock on a file that dies with it, so that calls of a dead
 //! process can be told from those of a slow one.
 
-use super::schema::private_dir;
-use crate::{model::OwnerId, store::StoreError};
+use crate::{config::private_dir, model::OwnerId, store::StoreError};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
