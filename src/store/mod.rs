@@ -86,7 +86,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Recomputes the chain from every stored column.
     fn verify(&self) -> Answer<'_, ChainReport>;
 
-    /// Whether the store answers at all: within a second, however many ask.
+    /// Whether the store can write: answered within a second, however many ask.
     fn ping(&self) -> Answer<'_, ()>;
 
     /// How many settlements are not committed yet. Where the database fails they wait and are tried again.

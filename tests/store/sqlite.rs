@@ -504,6 +504,7 @@ async fn files_that_were_removed_or_replaced_end_the_grants() {
     check(&|dir| std::fs::remove_file(database(dir)).unwrap()).await;
     check(&|dir| std::fs::remove_file(dir.join("tollgate.db-wal")).unwrap()).await;
     check(&|dir| std::fs::remove_file(dir.join("tollgate.db-shm")).unwrap()).await;
+    check(&|dir| std::fs::remove_dir_all(dir.join("owners")).unwrap()).await;
     check(&|dir| {
         std::fs::rename(database(dir), dir.join("aside")).unwrap();
         std::fs::copy(dir.join("aside"), database(dir)).unwrap();
@@ -514,6 +515,20 @@ async fn files_that_were_removed_or_replaced_end_the_grants() {
         drop(Connection::open(dir.join("tollgate.db")).unwrap());
     })
     .await;
+}
+
+/// I10: who sees the folder under another name finds the locks in it: nobody alive is taken for dead.
+#[tokio::test]
+async fn a_folder_under_another_name_has_the_same_owners() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let store = open(&old);
+    assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+    std::fs::rename(&old, &new).unwrap();
+    let other = open(&new);
+    assert_eq!(other.settle_dead_owners(start()).await.unwrap(), 0);
+    store.close().await;
+    assert_eq!(other.settle_dead_owners(start()).await.unwrap(), 1);
 }
 
 /// Pages that rotted: whatever they held, the store answers with errors or well, and never falls over.

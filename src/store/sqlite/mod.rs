@@ -167,6 +167,8 @@ impl SqliteStore {
             .execute("INSERT INTO owners (owner, lock_path) VALUES (?1, ?2)", (owner.as_str(), lock_path))?;
         let id = connection.last_insert_rowid();
 
+        let files = watch::Files::of(path, lock.path());
+
         let events = broadcast::Sender::new(EVENTS_BEHIND);
         let shared = Arc::new(Shared {
             events: events.downgrade(),
@@ -202,7 +204,7 @@ impl SqliteStore {
             desk,
             leads: durability == Durability::Commit,
             readers: Readers::new(path.to_owned()),
-            files: watch::Files::of(path),
+            files,
             probe: Mutex::new(None),
             lock: Mutex::new(Some(lock)),
             writer: Mutex::new(Some(writer)),
@@ -317,7 +319,9 @@ impl SqliteStore {
         let mut settled = 0;
         for (owner, lock_path) in &others {
             // The lock is held until the calls are settled: no second process does the same meanwhile.
-            let Probe::Dead(lock) = owners::probe(lock_path) else { continue };
+            let Probe::Dead(lock) = owners::probe(&owners::found(lock_path, &self.data_dir)) else {
+                continue;
+            };
             let owner = owner.clone();
             settled += self.write(move |tx| calls::settle_owner(tx, &owner, now)).await?;
             if let Some(lock) = lock {
@@ -503,7 +507,7 @@ impl Store for SqliteStore {
         let mut newest = self.probe.lock();
         let probe = match newest.take() {
             Some(probe) if probe.clone().now_or_never().is_none() => probe,
-            Some(_) | None => self.write(|_| Ok(())).shared(),
+            Some(_) | None => self.write(probe).shared(),
         };
         *newest = Some(probe.clone());
         drop(newest);
@@ -518,6 +522,13 @@ impl Store for SqliteStore {
         self.shut().boxed()
     }
 }
+/// Writes a page as it was: a full disk is seen too.
+fn probe(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let same = "UPDATE approvals_generation SET generation = generation";
+    tx.connection.prepare_cached(same)?.execute([])?;
+    Ok(())
+}
+
 /// Waits for an answer of the writer, within [`PATIENCE`].
 async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(not_in(PATIENCE)))

@@ -101,6 +101,14 @@ impl OwnerLock {
     }
 }
 
+/// Where an owner's lock is: a folder that was moved, or that another container sees under another name, still has it.
+pub(super) fn found(lock_path: &Path, data_dir: &Path) -> PathBuf {
+    match lock_path.file_name() {
+        Some(name) if !lock_path.exists() => folder(data_dir).join(name),
+        Some(_) | None => lock_path.to_owned(),
+    }
+}
+
 /// Tries an owner's lock. An error that is not an answer counts as life: nothing is settled on a guess.
 pub(super) fn probe(path: &Path) -> Probe {
     match open(path, false) {

@@ -75,16 +75,20 @@ fn identity(_: &Path) -> Option<Identity> {
 }
 
 impl Files {
-    /// After the database was opened and written to: all of its files are there.
-    pub(super) fn of(path: &Path) -> Self {
-        let files = ["", "-wal", "-shm"].into_iter().map(|end| {
-            let mut name = path.as_os_str().to_owned();
+    /// After the database was opened and written to: all of its files are there. Without the lock others take this process
+    /// for dead.
+    pub(super) fn of(database: &Path, lock: &Path) -> Self {
+        let beside = |end: &str| {
+            let mut name = database.as_os_str().to_owned();
             name.push(end);
-            let path = PathBuf::from(name);
+            PathBuf::from(name)
+        };
+        let files = [database.to_owned(), beside("-wal"), beside("-shm"), lock.to_owned()];
+        let known = files.into_iter().map(|path| {
             let identity = identity(&path);
             (path, identity)
         });
-        Self(files.collect())
+        Self(known.collect())
     }
 
     /// Whether they are still found under their names; the error says which is not.
