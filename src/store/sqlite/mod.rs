@@ -78,6 +78,9 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// A probe under way, for all who asked.
+type Probing = SharedFuture<BoxFuture<'static, Result<(), StoreError>>>;
+
 /// What the threads of one store share.
 #[derive(Debug)]
 struct Shared {
@@ -120,7 +123,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     files: watch::Files,
     /// The newest probe, which all share while it is under way.
-    probe: Mutex<Option<SharedFuture<BoxFuture<'static, Result<(), StoreError>>>>>,
+    probe: Mutex<Option<Probing>>,
     lock: Mutex<Option<OwnerLock>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     watcher: JoinHandle<()>,
