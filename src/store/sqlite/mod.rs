@@ -9,6 +9,7 @@ mod checkpoint;
 mod entries;
 mod events;
 mod index;
+mod job;
 mod learned;
 mod ledger;
 mod limits;
@@ -35,6 +36,7 @@ use futures::{
     future::{BoxFuture, Shared as SharedFuture},
 };
 use jiff::Timestamp;
+use job::{Job, Kind, job};
 use owners::{OwnerLock, Probe};
 use parking_lot::Mutex;
 use queue::Queue;
@@ -53,7 +55,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{broadcast, watch as signal};
-use writer::{Desk, Job, Kind, Tx, Writer, job};
+use writer::{Desk, Tx, Writer};
 
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 8_192;

@@ -1,7 +1,7 @@
 //! What waits for the writer, in order. Callers never wait to put something in: a full queue refuses. Only the holder of
 //! the writer takes something out, so that operations run in the order in which they came.
 
-use super::writer::Job;
+use super::job::Job;
 use crate::store::StoreError;
 use parking_lot::{Condvar, Mutex};
 use std::{
