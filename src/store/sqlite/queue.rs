@@ -131,9 +131,9 @@ impl Queue {
         waiting + self.running.load(Ordering::Relaxed)
     }
 
-    /// The group that was taken has been run.
-    pub(super) fn ran(&self) {
-        self.running.store(0, Ordering::Relaxed);
+    /// A group with so many settlements is being run; none once it has been.
+    pub(super) fn runs(&self, settlements: usize) {
+        self.running.store(settlements, Ordering::Relaxed);
     }
 
     /// Makes the writer look.
@@ -192,7 +192,6 @@ impl Queue {
         let wanted = state.jobs.iter().take(count).filter(|job| job.wanted()).count();
         jobs.extend(state.jobs.drain(..count));
         state.wanted = state.wanted.saturating_sub(wanted);
-        self.running.store(jobs.len() - wanted, Ordering::Relaxed);
         jobs
     }
 

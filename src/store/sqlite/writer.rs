@@ -428,6 +428,7 @@ impl Writer {
     /// Runs a group; `led` says that a caller runs it, who holds the write lock already.
     fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, led: bool, queue: &Queue) {
         self.running = true;
+        queue.runs(jobs.iter().filter(|job| !job.wanted()).count());
         let outcome = match Tx::new(&self.connection, &mut self.memory) {
             Ok(mut tx) => execute(&mut tx, jobs, led, queue),
             Err(error) => {
@@ -435,7 +436,7 @@ impl Writer {
                 Err(error)
             }
         };
-        queue.ran();
+        queue.runs(0);
         // Who holds the lock for so long keeps it, most likely: those who come meanwhile are refused soon.
         let patience = match outcome {
             Err(StoreError::Locked) => schema::Patience::Short,
