@@ -5,8 +5,8 @@ use crate::{
     model::Event,
     store::{EventQuery, Store, StoreError},
 };
-use std::{path::Path, sync::Arc, time::Duration};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use std::{fs::File, io::Write as _, path::Path, sync::Arc, time::Duration};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 /// How many events are read at once.
@@ -54,57 +54,122 @@ pub(super) async fn head(store: &Arc<dyn Store>) -> Result<i64, StoreError> {
     Ok(store.events(query).await?.first().map_or(0, |event| event.seq))
 }
 
-/// Opens what `--events` names.
-pub(super) async fn open_sink(target: &Path) -> Result<Box<dyn AsyncWrite + Send + Unpin>, CliError> {
-    if target == Path::new("stdout") {
-        return Ok(Box::new(tokio::io::stdout()));
-    }
-    let mut options = tokio::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    options.mode(0o600);
-    let file = options.open(target).await.map_err(|source| CliError::Io {
-        what: format!("cannot append to `{}` (--events)", target.display()),
-        source,
-    })?;
-    Ok(Box::new(file))
+/// How long to wait before a sink, or the store, that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where `--events` writes to.
+enum Target {
+    Stdout(tokio::io::Stdout),
+    File(Arc<File>),
 }
 
-/// Copies events to a sink, one JSON line each, until told to stop; what is committed by then is still written. A
-/// sink that fails ends its copying, not the gateway: the store has every event.
-pub(super) async fn copy(
-    mut follower: Follower,
-    mut sink: Box<dyn AsyncWrite + Send + Unpin>,
-    stop: CancellationToken,
-) {
-    let copied = async {
-        loop {
-            let events = tokio::select! {
-                biased;
-                events = follower.wait() => events,
-                () = stop.cancelled() => break,
-            };
-            write(&mut sink, &events?).await?;
+/// A target, and the lines that it has not taken yet.
+pub(super) struct Sink {
+    target: Target,
+    name: String,
+    left: Vec<u8>,
+}
+
+impl Sink {
+    /// Opens what `--events` names.
+    pub(super) async fn open(target: &Path) -> Result<Self, CliError> {
+        let name = target.display().to_string();
+        if target == Path::new("stdout") {
+            return Ok(Self { target: Target::Stdout(tokio::io::stdout()), name, left: Vec::new() });
         }
-        loop {
-            let events = follower.page().await?;
-            if events.is_empty() {
-                return Ok::<(), CliError>(());
+        let mut options = tokio::fs::OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        let file = options.open(target).await.map_err(|source| CliError::Io {
+            what: format!("cannot append to `{name}` (--events)"),
+            source,
+        })?;
+        Ok(Self { target: Target::File(Arc::new(file.into_std().await)), name, left: Vec::new() })
+    }
+
+    /// Writes what is left. A file keeps the rest for the next time where it fails.
+    async fn write(&mut self) -> Result<(), CliError> {
+        let mut left = std::mem::take(&mut self.left);
+        let written = match &mut self.target {
+            Target::Stdout(out) => match out.write_all(&left).await {
+                Ok(()) => out.flush().await,
+                Err(error) => Err(error),
+            },
+            Target::File(file) => {
+                let file = file.clone();
+                let written = tokio::task::spawn_blocking(move || {
+                    let outcome = append(&file, &mut left);
+                    (left, outcome)
+                });
+                match written.await {
+                    Ok((left, outcome)) => {
+                        self.left = left;
+                        outcome
+                    }
+                    Err(lost) => Err(std::io::Error::other(lost)),
+                }
             }
-            write(&mut sink, &events).await?;
+        };
+        let what = format!("cannot append to `{}` (--events)", self.name);
+        written.map_err(|source| CliError::Io { what, source })
+    }
+
+    /// The next events: how many were there.
+    async fn take(&mut self, follower: &mut Follower) -> Result<usize, CliError> {
+        if !self.left.is_empty() {
+            self.write().await?;
         }
-    };
-    if let Err(error) = copied.await {
-        tracing::error!(error = %error, "events.sink_failed");
+        let events = follower.page().await?;
+        for event in &events {
+            serde_json::to_writer(&mut self.left, event).map_err(std::io::Error::other)?;
+            self.left.push(b'\n');
+        }
+        if !events.is_empty() {
+            self.write().await?;
+        }
+        Ok(events.len())
     }
 }
 
-async fn write(sink: &mut (dyn AsyncWrite + Send + Unpin), events: &[Event]) -> Result<(), CliError> {
-    let mut lines = Vec::new();
-    for event in events {
-        serde_json::to_writer(&mut lines, event).map_err(std::io::Error::other)?;
-        lines.push(b'\n');
+/// Appends bytes to a file, and takes away those that are written.
+fn append(mut file: &File, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => drop(bytes.drain(..written)),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    sink.write_all(&lines).await?;
-    Ok(sink.flush().await?)
+    Ok(())
+}
+
+/// Copies events to a sink, one JSON line each, until told to stop; what is committed by then is still written. A file that
+/// cannot be written, and a store that does not answer, are tried again: the store keeps every event meanwhile. A standard
+/// output that nobody reads any more ends its copying, not the gateway.
+pub(super) async fn copy(mut follower: Follower, mut sink: Sink, stop: CancellationToken) {
+    let mut failing = false;
+    loop {
+        let ending = stop.is_cancelled();
+        let pause = match sink.take(&mut follower).await {
+            Ok(0) if ending => return,
+            Ok(0) => PAUSE,
+            Ok(_) => {
+                failing = false;
+                continue;
+            }
+            Err(error) => {
+                let gone = matches!((&sink.target, &error), (Target::Stdout(_), CliError::Io { .. }));
+                if ending || gone {
+                    return tracing::error!(error = %error, "events.sink_failed");
+                }
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(error = %error, "events.sink_waits");
+                }
+                RETRY
+            }
+        };
+        tokio::time::timeout(pause, stop.cancelled()).await.ok();
+    }
 }

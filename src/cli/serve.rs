@@ -3,7 +3,7 @@
 use super::{
     args::{LogFormat, RunArgs, ServeArgs, StdioArgs},
     failure::CliError,
-    follow::{self, Follower},
+    follow::{self, Follower, Sink},
     log, reload,
     setup::{load, load_to_serve},
     wiring::{self, Loaded},
@@ -52,7 +52,7 @@ impl Running {
         wiring::ensure_data_dir(&config)?;
         let mut targets = Vec::new();
         for target in &args.events {
-            targets.push(follow::open_sink(target).await?);
+            targets.push(Sink::open(target).await?);
         }
         let store = wiring::open_store(&config, system.owner_id())?;
         let sinks_end = CancellationToken::new();

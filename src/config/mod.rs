@@ -21,7 +21,30 @@ use std::path::Path;
 
 /// Makes the data directory where it is missing, for this user only (0700).
 pub fn ensure_data_dir(config: &Config) -> Result<(), String> {
-    make_private(&config.gateway.data_dir)
+    let path = &config.gateway.data_dir;
+    private_dir(path)
+        .map_err(|error| format!("data_dir `{}` cannot be made: {}", path.display(), error.kind()))
+}
+
+/// Makes a folder, and those above it, for this user alone, so that they are there after a power loss too.
+pub fn private_dir(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        private_dir(parent)?;
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists || !path.is_dir() => {
+            return Err(error);
+        }
+        Ok(()) | Err(_) => {}
+    }
+    std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Whether a URL leads to this machine by its very host.
@@ -32,14 +55,4 @@ fn is_loopback(url: &url::Url) -> bool {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
-}
-
-fn make_private(path: &Path) -> Result<(), String> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(path)
-        .map_err(|error| format!("data_dir `{}` cannot be made: {}", path.display(), error.kind()))
 }

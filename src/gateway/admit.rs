@@ -180,8 +180,7 @@ impl Gateway {
             Ok(Admission::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
             Err(error) => {
                 tracing::error!(error = %error, "admission failed");
-                let reason = "the audit store does not answer, and nothing is done unrecorded";
-                Err(refused(Refusal::new(EventDecision::Deny, store_policy(), None, reason)))
+                Err(refused(Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal())))
             }
         }
     }

@@ -67,8 +67,7 @@ impl Gateway {
             Ok(step) => step,
             Err(error) => {
                 tracing::error!(error = %error, trace.id = %request.trace_id, "an approval could not be asked for");
-                let reason = "the approval store does not answer, and nothing is done without it";
-                let refusal = Refusal::deny("store", reason);
+                let refusal = Refusal::deny("store", error.refusal());
                 Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
             }
         }

@@ -324,8 +324,7 @@ impl Gateway {
         events.push(self.refusal_event(request, prepared, in_force, &refusal));
         if let Err(error) = self.0.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-            refusal =
-                Refusal::deny("store", "the audit store does not answer, and nothing is done unrecorded");
+            refusal = Refusal::deny("store", error.refusal());
         }
         refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
     }

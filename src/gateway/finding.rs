@@ -181,8 +181,7 @@ impl Gateway {
         events.push(event);
         if let Err(error) = self.0.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a search could not be recorded");
-            let reason = "the audit store does not answer, and nothing is done unrecorded";
-            let refusal = Refusal::deny("store", reason);
+            let refusal = Refusal::deny("store", error.refusal());
             return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
         }
         let structured = json!({"tools": found, "tools_in_scope": view.tool_list.len(), "tokens": tokens});

@@ -88,8 +88,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Recomputes the chain from every stored column.
     fn verify(&self) -> Answer<'_, ChainReport>;
 
-    /// Whether the store answers at all.
+    /// Whether the store can write: answered within a second, however many ask.
     fn ping(&self) -> Answer<'_, ()>;
+
+    /// How many settlements are not committed yet. Where the database fails they wait and are tried again.
+    fn unsettled(&self) -> usize;
 
     /// Writes what is queued and closes; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;

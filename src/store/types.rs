@@ -20,6 +20,12 @@ pub enum StoreError {
     /// The database refused or failed.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// Another program holds the database.
+    #[error("another process has locked the store")]
+    Locked,
+    /// There is no room for what has to be written.
+    #[error("the disk of the store is full")]
+    Full,
     /// A settlement of a call that was never admitted.
     #[error("call `{0}` was never admitted")]
     NoSuchCall(CallId),
@@ -32,6 +38,26 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store holds a damaged record: {0}")]
     Damaged(String),
+}
+
+impl StoreError {
+    /// Why a call is refused, in words for agents: what else the error says goes to the log alone.
+    pub fn refusal(&self) -> &'static str {
+        match self {
+            Self::Locked => {
+                "another process has locked the audit store, and nothing is done unrecorded: try again later"
+            }
+            Self::Full => {
+                "the disk of the audit store is full, and nothing is done unrecorded: an admin has to free space"
+            }
+            Self::Overloaded => {
+                "the audit store is overloaded, and nothing is done unrecorded: try again later"
+            }
+            Self::Failed(_) | Self::NoSuchCall(_) | Self::Closed | Self::Damaged(_) => {
+                "the audit store does not answer, and nothing is done unrecorded"
+            }
+        }
+    }
 }
 
 /// What admission asks for.

@@ -21,9 +21,29 @@ pub(crate) struct Said {
 }
 
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command_under(&[], folder)
+}
+
+/// The binary as an argument of another program, where one is given.
+fn command_under(wrapper: &[String], folder: &Path) -> Command {
+    let tollgate = env!("CARGO_BIN_EXE_tollgate");
+    let mut command = match wrapper {
+        [] => Command::new(tollgate),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(tollgate);
+            command
+        }
+    };
     command.current_dir(folder).env_remove("TOLLGATE_KEY").env_remove("TOLLGATE_LOG").stdin(Stdio::null());
     command
+}
+
+/// Runs to the end below another program, with a person's key.
+pub(crate) fn under(wrapper: &[String], folder: &Path, key: &str, arguments: &[&str]) -> Said {
+    let mut command = command_under(wrapper, folder);
+    command.env("TOLLGATE_KEY", key);
+    run(command, arguments)
 }
 
 fn run(mut command: Command, arguments: &[&str]) -> Said {
@@ -106,7 +126,12 @@ impl Answer {
 impl Serving {
     /// Starts, and waits for the one line that tells the addresses.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(folder)
+        Self::start_under(&[], folder, arguments)
+    }
+
+    /// The same below another program.
+    pub(crate) fn start_under(wrapper: &[String], folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command_under(wrapper, folder)
             .arg("serve")
             .args(arguments)
             .stdout(Stdio::piped())
@@ -140,8 +165,13 @@ impl Serving {
 
     /// Asks the admin listener until the answer is as it will be; only the outside can be asked here.
     pub(crate) fn admin_until(&self, path: &str, expect: impl Fn(&Answer) -> bool) -> Answer {
+        self.admin_until_as("demo-bob-key", path, expect)
+    }
+
+    /// The same with another key.
+    pub(crate) fn admin_until_as(&self, key: &str, path: &str, expect: impl Fn(&Answer) -> bool) -> Answer {
         for _ in 0..200 {
-            let answer = self.admin(Some("demo-bob-key"), "GET", path, "");
+            let answer = self.admin(Some(key), "GET", path, "");
             if expect(&answer) {
                 return answer;
             }

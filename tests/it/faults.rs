@@ -401,6 +401,9 @@ mod failing {
             verify() -> ChainReport;
             ping() -> ();
         }
+        fn unsettled(&self) -> usize {
+            self.inner.unsettled()
+        }
         fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
             self.inner.approval_changes()
         }

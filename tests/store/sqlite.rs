@@ -23,6 +23,17 @@ fn raw(dir: &Path) -> Connection {
     Connection::open(database(dir)).unwrap()
 }
 
+/// Moves everything into the database file itself.
+fn fold(dir: &Path) {
+    let connection = raw(dir);
+    let busy = || -> i64 {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap_or(1)
+    };
+    while busy() != 0 {
+        std::thread::yield_now();
+    }
+}
+
 fn without_triggers(dir: &Path) -> Connection {
     let connection = raw(dir);
     connection.execute_batch("DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete;").unwrap();
@@ -339,6 +350,264 @@ async fn a_settlement_outlives_a_failing_database() {
     let effects = store.events(EventQuery { event_type: kind, ..EventQuery::default() }).await.unwrap();
     assert_eq!(effects.len(), 1);
     assert_eq!(store.verify().await.unwrap().bad, None);
+}
+
+/// A caller that settles and then asks for the same room again finds it free: a settlement counts before every admission
+/// that was asked for after it, whichever thread runs the groups.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_settlement_counts_before_every_later_admission() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let callers: Vec<_> = (0..12)
+        .map(|caller| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let whole = BudgetLimit {
+                    key: format!("caller-{caller}").into(),
+                    max_tokens: Some(100),
+                    ..budget("room", BudgetWindow::Ever)
+                };
+                for round in 0..1_500 {
+                    let call = AdmitRequest {
+                        tokens: 100,
+                        budgets: vec![whole.clone()],
+                        ..request("a", later(start(), round))
+                    };
+                    let admission = store.admit(call.clone()).await.unwrap();
+                    assert_eq!(admission, Admission::Granted, "caller {caller}, round {round}");
+                    // Nobody waits for a settlement.
+                    drop(store.settle(settlement(&call, Some(0), None)));
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!(store.budget_usage(start()).await.unwrap().iter().map(|u| u.tokens).sum::<u64>(), 0);
+}
+
+/// The same over two processes: a settlement that is on its way is waited for before its room is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_settlement_counts_before_a_later_admission_of_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [open(dir.path()), open(dir.path())];
+    for (round, window) in (0..).zip([BudgetWindow::Ever, BudgetWindow::Minute].repeat(40)) {
+        let whole = BudgetLimit { max_tokens: Some(100), ..budget("room", window) };
+        let call = AdmitRequest { tokens: 100, budgets: vec![whole], ..request("a", start()) };
+        let admission = stores[round % 2].admit(call.clone()).await.unwrap();
+        assert_eq!(admission, Admission::Granted, "round {round}");
+        drop(stores[round % 2].settle(settlement(&call, Some(0), None)));
+    }
+    // What is really held is refused, and recorded once.
+    let whole = BudgetLimit { max_tokens: Some(100), ..budget("room", BudgetWindow::Ever) };
+    let call =
+        || AdmitRequest { tokens: 100, budgets: vec![whole.clone()], ..request("held", later(start(), 1)) };
+    assert_eq!(stores[0].admit(call()).await.unwrap(), Admission::Granted);
+    assert!(matches!(stores[1].admit(call()).await.unwrap(), Admission::Refused(_)));
+    let held = EventQuery { agent_id: Some("held".into()), ..EventQuery::default() };
+    assert_eq!(stores[0].events(held).await.unwrap().len(), 2);
+}
+
+/// A program that holds the database: calls are refused in bounded time, a probe answers, settlements wait, and all goes
+/// on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_database_refuses_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let limit = BudgetLimit { max_tokens: Some(1_000), ..budget("b", BudgetWindow::Ever) };
+    let calls: Vec<_> = (0..5)
+        .map(|n| AdmitRequest {
+            tokens: 200,
+            budgets: vec![limit.clone()],
+            ..request("a", later(start(), n))
+        })
+        .collect();
+    for call in &calls {
+        assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
+    }
+    let other = raw(dir.path());
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let settled: Vec<_> = calls.iter().map(|call| store.settle(settlement(call, Some(7), None))).collect();
+    let probes = futures::future::join_all((0..100).map(|_| store.ping())).await;
+    assert!(probes.iter().all(Result::is_err));
+    for _ in 0..3 {
+        let refused = store.admit(request("a", start())).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Locked), "{refused}");
+    }
+    assert!(store.record(vec![decision("a", start())]).await.is_err());
+    assert_eq!(store.unsettled(), 5);
+    // Reads see what was committed.
+    assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap().len(), 0);
+    other.execute_batch("ROLLBACK").unwrap();
+    // The settlements count before the first admission after it.
+    let whole = AdmitRequest { tokens: 965, budgets: vec![limit], ..request("a", later(start(), 9)) };
+    assert_eq!(store.admit(whole).await.unwrap(), Admission::Granted);
+    for settled in settled {
+        settled.await.unwrap();
+    }
+    assert_eq!(store.unsettled(), 0);
+    store.ping().await.unwrap();
+    assert_eq!(store.budget_usage(start()).await.unwrap()[0].tokens, 1_000);
+    assert_eq!(store.verify().await.unwrap().bad, None);
+}
+
+/// A store that cannot reach its database ends all the same.
+#[tokio::test]
+async fn a_locked_database_keeps_nobody_from_ending() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let call = request("a", start());
+    assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
+    let other = raw(dir.path());
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let settled = store.settle(settlement(&call, None, None));
+    store.close().await;
+    assert!(settled.await.is_err());
+    other.execute_batch("ROLLBACK").unwrap();
+    let next = open(dir.path());
+    assert_eq!(next.settle_dead_owners(start()).await.unwrap(), 1);
+}
+
+/// Two versions of Tollgate on one file: the older one stops granting, and says why.
+#[tokio::test]
+async fn a_newer_schema_is_not_written_by_an_older_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+    let other = raw(dir.path());
+    let version: i64 = other.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    other.pragma_update(None, "user_version", version + 1).unwrap();
+    let refused = store.admit(request("a", start())).await.unwrap_err().to_string();
+    assert!(refused.contains("restart"), "{refused}");
+    other.pragma_update(None, "user_version", version).unwrap();
+    assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+    assert_eq!(store.verify().await.unwrap().bad, None);
+}
+
+/// I9: a process whose files were taken away grants nothing more: what it writes would be found by nobody.
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_were_removed_or_replaced_end_the_grants() {
+    let check = async |change: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+        assert_eq!(store.settle_dead_owners(start()).await.unwrap(), 0);
+        change(dir.path());
+        let told = store.settle_dead_owners(start()).await.unwrap_err().to_string();
+        assert!(told.contains("removed or replaced"), "{told}");
+        let refused = store.admit(request("a", start())).await.unwrap_err().to_string();
+        assert!(refused.contains("removed or replaced"), "{refused}");
+        assert!(store.ping().await.is_err());
+        store.close().await;
+    };
+    check(&|dir| std::fs::remove_file(database(dir)).unwrap()).await;
+    check(&|dir| std::fs::remove_file(dir.join("tollgate.db-wal")).unwrap()).await;
+    check(&|dir| std::fs::remove_file(dir.join("tollgate.db-shm")).unwrap()).await;
+    check(&|dir| std::fs::remove_dir_all(dir.join("owners")).unwrap()).await;
+    check(&|dir| {
+        std::fs::rename(database(dir), dir.join("aside")).unwrap();
+        std::fs::copy(dir.join("aside"), database(dir)).unwrap();
+    })
+    .await;
+    check(&|dir| {
+        std::fs::rename(dir.join("tollgate.db"), dir.join("aside")).unwrap();
+        drop(Connection::open(dir.join("tollgate.db")).unwrap());
+    })
+    .await;
+}
+
+/// I10: who sees the folder under another name finds the locks in it: nobody alive is taken for dead.
+#[tokio::test]
+async fn a_folder_under_another_name_has_the_same_owners() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let store = open(&old);
+    assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
+    std::fs::rename(&old, &new).unwrap();
+    let other = open(&new);
+    assert_eq!(other.settle_dead_owners(start()).await.unwrap(), 0);
+    store.close().await;
+    assert_eq!(other.settle_dead_owners(start()).await.unwrap(), 1);
+}
+
+/// Pages that rotted: whatever they held, the store answers with errors or well, and never falls over.
+#[tokio::test]
+async fn rotten_pages_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..40 {
+        let limits = vec![calls("b", BudgetWindow::Day, 1_000)];
+        let call = AdmitRequest { budgets: limits, max_repeats: Some(9), ..request("a", later(start(), n)) };
+        assert_eq!(store.admit(call).await.unwrap(), Admission::Granted);
+    }
+    store.close().await;
+    fold(dir.path());
+    let sound = std::fs::read(database(dir.path())).unwrap();
+    let pages = sound.len() / 4096;
+    let (mut refused, mut granted) = (0, 0);
+    for page in 0..pages {
+        for offset in [0, 8, 200, 3_000] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut rotten = sound.clone();
+            rotten[page * 4096 + offset..][..64].fill(0xa5);
+            std::fs::write(database(dir.path()), rotten).unwrap();
+            let owner = OwnerId::from(unique());
+            let opened = SqliteStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner);
+            let Ok(store) = opened else {
+                refused += 1;
+                continue;
+            };
+            drop(store.settle_dead_owners(start()).await);
+            drop(store.verify().await);
+            drop(store.budget_usage(start()).await);
+            match store.admit(request("a", later(start(), 50))).await {
+                Ok(_) => granted += 1,
+                Err(_) => refused += 1,
+            }
+            store.close().await;
+        }
+    }
+    assert!(refused > 0 && granted > 0, "{refused} refused, {granted} granted");
+}
+
+/// A database that was cut off refuses.
+#[tokio::test]
+async fn a_truncated_database_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..100 {
+        store.admit(request("a", later(start(), n))).await.unwrap();
+    }
+    store.close().await;
+    fold(dir.path());
+    let file = std::fs::OpenOptions::new().write(true).open(database(dir.path())).unwrap();
+    file.set_len(8192).unwrap();
+    let owner = OwnerId::from(unique());
+    match SqliteStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner) {
+        Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
+        Ok(store) => assert!(store.admit(request("a", start())).await.is_err()),
+    }
+}
+
+/// A clock that is far ahead for a while wipes no counter.
+#[tokio::test]
+async fn a_clock_far_ahead_keeps_todays_counters() {
+    let dir = tempfile::tempdir().unwrap();
+    let day = |now| AdmitRequest { budgets: vec![calls("b", BudgetWindow::Day, 1)], ..request("a", now) };
+    let store = open(dir.path());
+    assert_eq!(store.admit(day(start())).await.unwrap(), Admission::Granted);
+    store.close().await;
+    let ahead = open(dir.path());
+    let future = time("2099-01-01T00:00:00Z");
+    assert_eq!(ahead.admit(day(future)).await.unwrap(), Admission::Granted);
+    ahead.close().await;
+    let store = open(dir.path());
+    for millis in [1_000, 3_000, 200_000] {
+        let again = store.admit(day(later(start(), millis))).await.unwrap();
+        assert!(matches!(again, Admission::Refused(_)), "{again:?}");
+    }
 }
 
 /// Whatever stands in a record, and however deep, it is read back, exported and verified as it was written.

@@ -192,13 +192,14 @@ fn put(
             }
         }
     }
+    sync_folder(&new_policies).map_err(failed(&new_policies))?;
     fs::rename(&new_policies, policies).map_err(failed(policies))?;
     if let Err(source) = fs::rename(&new_servers, servers_toml) {
         // All or nothing.
         fs::remove_dir_all(policies).ok();
         return Err(failed(servers_toml)(source));
     }
-    Ok(())
+    sync_folder(folder).map_err(failed(folder))
 }
 
 /// A name beside it that is free.
@@ -221,5 +222,13 @@ fn private(path: &Path, text: &str) -> std::io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    options.open(path)?.write_all(text.as_bytes())
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// What was moved into a folder is there after a power loss too.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    fs::File::open(path)?.sync_all()
 }

@@ -52,9 +52,22 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
     }
     let in_force = port.in_force();
     let upstreams = view::upstreams(&in_force.config, &port.upstreams());
+    let unsettled = port.store().unsettled();
+    let mut details = readiness.details;
+    if let Err(error) = &store {
+        tracing::error!(%error, "admin.store_failed");
+        let reason = error.refusal();
+        let settlements = match unsettled {
+            0 => String::new(),
+            some => format!("; {some} settlements wait for it"),
+        };
+        details
+            .insert(0, format!("the store does not answer, and every call is denied: {reason}{settlements}"));
+    }
     let body = json!({
         "status": status,
-        "details": readiness.details,
+        "details": details,
+        "settlements_waiting": unsettled,
         "rejected_reload": readiness.rejected_reload,
         "policy_snapshot": in_force.policies.snapshot,
         "upstreams": upstreams,

@@ -15,8 +15,14 @@ use crate::{
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
-/// Checks, reserves, consumes and records one call, or refuses it and records that.
-pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission, StoreError> {
+/// Checks, reserves, consumes and records one call, or refuses it and records that. `None`, which does nothing: another
+/// process holds what is missing for a call that may be over, and whose settlement is on its way; never where this is the
+/// `last` look.
+pub(super) fn admit(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    last: bool,
+) -> Result<Option<Admission>, StoreError> {
     let now = tx.saw(request.now);
     let Some(call_id) = request.event.call_id.clone() else {
         return Err(StoreError::Failed("a call without an id cannot be admitted".to_owned()));
@@ -24,20 +30,18 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
     if tx.open.contains_key(&call_id) {
         return Err(StoreError::Failed(format!("call `{call_id}` is open already")));
     }
-    if let Some(start) = &request.start {
-        tx.append(start)?;
-    }
     let approval = match &request.approval {
         None => None,
         Some((id, binding)) => match approvals::usable(tx, id, binding, now)? {
             Ok(record) => Some(record),
             Err(reason) => {
+                append_start(tx, request)?;
                 let mut event = request.event.clone();
                 event.decision = Some(EventDecision::Deny);
                 event.reason = Some(reason.as_str().into());
                 event.approval_id = Some(id.clone());
                 tx.append(&event)?;
-                return Ok(Admission::ApprovalUnusable(reason));
+                return Ok(Some(Admission::ApprovalUnusable(reason)));
             }
         },
     };
@@ -47,14 +51,19 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
         Some(record) => record.requirements.iter().map(|r| r.policy_id.clone()).collect(),
         None => Vec::new(),
     };
-    if let Some(refusal) = checks.refusal(tx, need, now, approval.is_some(), &excused) {
+    let refusal = checks.refusal(tx, need, now, approval.is_some(), &excused);
+    if refusal.is_some() && !last && checks.others_hold_it(tx, need, &excused) {
+        return Ok(None);
+    }
+    append_start(tx, request)?;
+    if let Some(refusal) = refusal {
         let mut event = request.event.clone();
         event.decision = Some(refusal.decision);
         event.policy_id = Some(refusal.policy_id.clone());
         event.rule_id = None;
         event.reason = Some(refusal.reason.as_str().into());
         append_decision(tx, &event, &checks)?;
-        return Ok(Admission::Refused(refusal));
+        return Ok(Some(Admission::Refused(refusal)));
     }
     let seq = append_decision(tx, &request.event, &checks)?;
     if let Some(record) = approval {
@@ -63,7 +72,14 @@ pub(super) fn admit(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<Admission
     reserve(tx, &checks, need, seq, now)?;
     tx.open.insert(call_id, seq);
     alert(tx, &checks, need, now, request)?;
-    Ok(Admission::Granted)
+    Ok(Some(Admission::Granted))
+}
+
+fn append_start(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<(), StoreError> {
+    match &request.start {
+        Some(start) => tx.append(start).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn append_decision(tx: &mut Tx<'_>, event: &EventDraft, checks: &Checks<'_>) -> Result<i64, StoreError> {

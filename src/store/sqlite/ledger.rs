@@ -3,6 +3,7 @@
 
 use super::{
     entries::{self, Entry, Grant},
+    limits::Slot,
     window::{Hand, MINUTE, Moved, Rolling, Usage},
 };
 use crate::store::{StoreError, chain};
@@ -188,6 +189,17 @@ impl Ledger {
         self.open.len()
     }
 
+    /// Whether open calls of other processes than `owner` have reserved something here.
+    pub(super) fn reserved_by_others(&self, owner: i64, slot: Slot) -> bool {
+        self.open.values().map(|open| &open.grant).any(|grant| {
+            grant.owner != owner
+                && match slot {
+                    Slot::Rolling(counter) => grant.rolling.contains(&counter),
+                    Slot::Window(counter, start) => grant.windows.contains(&(counter, start)),
+                }
+        })
+    }
+
     /// The number of a counter, which never changes.
     pub(super) fn counter(
         &mut self,
@@ -339,9 +351,14 @@ impl Ledger {
         });
         if !self.old_windows_dropped {
             self.old_windows_dropped = true;
+            // By an earlier row's time too: a clock that is far ahead must not wipe the counters of today.
             let days_62 = 62 * 24 * 60 * MINUTE;
-            connection
-                .execute("DELETE FROM usage WHERE start > 0 AND start < ?1", [now.saturating_sub(days_62)])?;
+            let then: Option<i64> = connection
+                .prepare_cached("SELECT at FROM ledger ORDER BY n LIMIT 1")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            let before = then.map_or(0, |then| then.min(now)).saturating_sub(days_62);
+            connection.execute("DELETE FROM usage WHERE start > 0 AND start < ?1", [before])?;
         }
         // The last row stays: every process counts on from it, and it notes the chain's head. Rows from a clock that was
         // far ahead go.

@@ -168,12 +168,7 @@ impl Checks<'_> {
         approved: bool,
         excused: &[PolicyId],
     ) -> Option<LimitRefusal> {
-        let full = self
-            .all
-            .iter()
-            .filter(|c| !(c.above == Above::Ask && excused.contains(c.id)))
-            .filter_map(|check| check.caps.passed(check.used, need).map(|unit| (check, unit)))
-            .min_by_key(|(check, _)| check.above);
+        let full = self.full(need, excused).min_by_key(|(check, _)| check.above);
         let looping = self.max_repeats.filter(|max| !approved && self.repeats >= *max);
         match (full, looping) {
             (Some((check, unit)), None) => Some(check.refusal(tx, unit, need, now)),
@@ -194,6 +189,20 @@ impl Checks<'_> {
             }
             (None, None) => None,
         }
+    }
+
+    fn full(&self, need: Usage, excused: &[PolicyId]) -> impl Iterator<Item = (&Check<'_>, Unit)> {
+        self.all
+            .iter()
+            .filter(move |c| !(c.above == Above::Ask && excused.contains(c.id)))
+            .filter_map(move |check| check.caps.passed(check.used, need).map(|unit| (check, unit)))
+    }
+
+    /// Whether open calls of other processes hold some of what a full limit lacks. A settlement gives back what was
+    /// reserved of tokens and money, never the call itself.
+    pub(super) fn others_hold_it(&self, tx: &Tx<'_>, need: Usage, excused: &[PolicyId]) -> bool {
+        self.full(need, excused)
+            .any(|(check, unit)| unit != Unit::Calls && tx.ledger.reserved_by_others(tx.owner, check.slot))
     }
 
     /// The `limits` of the decision's record, as JSON text: those that were given, and the counters that were seen.

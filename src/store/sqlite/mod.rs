@@ -9,6 +9,7 @@ mod checkpoint;
 mod entries;
 mod events;
 mod index;
+mod job;
 mod learned;
 mod ledger;
 mod limits;
@@ -30,8 +31,12 @@ use crate::{
     config::Durability,
     model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
 };
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared as SharedFuture},
+};
 use jiff::Timestamp;
+use job::{Job, Kind, job};
 use owners::{OwnerLock, Probe};
 use parking_lot::Mutex;
 use queue::Queue;
@@ -41,29 +46,42 @@ use std::{
     future::poll_fn,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     task::Poll,
     thread::JoinHandle,
+    time::Duration,
 };
 use tokio::sync::{broadcast, watch as signal};
-use writer::{Desk, Job, Kind, Tx, Writer, job};
+use writer::{Desk, Tx, Writer};
 
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 8_192;
 
+/// How long whoever waits for the writer does so: longer than it waits for a lock itself. A disk that hangs holds nobody.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After what time a probe says that the store does not answer.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// How long an admission waits for settlements of other processes before it is refused for want of them: each goes with
+/// the next group of its own process.
+const SETTLING: Duration = Duration::from_millis(25);
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
-                Self::Failed("another process holds the database".to_owned())
-            }
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Self::Locked,
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
             Some(_) | None => Self::Failed(error.to_string()),
         }
     }
 }
+
+/// A probe under way, for all who asked.
+type Probing = SharedFuture<BoxFuture<'static, Result<(), StoreError>>>;
 
 /// What the threads of one store share.
 #[derive(Debug)]
@@ -72,6 +90,8 @@ struct Shared {
     events: broadcast::WeakSender<Arc<Event>>,
     approvals: signal::Sender<u64>,
     closed: AtomicBool,
+    /// Why nothing more is written, where the database file is no longer the one that was opened.
+    lost: OnceLock<StoreError>,
     /// Calls that were granted to callers who had left.
     left: Mutex<Vec<CallId>>,
 }
@@ -79,6 +99,15 @@ struct Shared {
 impl Shared {
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether something may be asked of the store.
+    fn usable(&self) -> Result<(), StoreError> {
+        match (self.is_closed(), self.lost.get()) {
+            (true, _) => Err(StoreError::Closed),
+            (false, Some(lost)) => Err(lost.clone()),
+            (false, None) => Ok(()),
+        }
     }
 }
 
@@ -94,6 +123,9 @@ pub struct SqliteStore {
     /// Commits wait for no disk: whoever waits for an admission may run it.
     leads: bool,
     readers: Arc<Readers>,
+    files: watch::Files,
+    /// The newest probe, which all share while it is under way.
+    probe: Mutex<Option<Probing>>,
     lock: Mutex<Option<OwnerLock>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     watcher: JoinHandle<()>,
@@ -140,11 +172,14 @@ impl SqliteStore {
             .execute("INSERT INTO owners (owner, lock_path) VALUES (?1, ?2)", (owner.as_str(), lock_path))?;
         let id = connection.last_insert_rowid();
 
+        let files = watch::Files::of(path, lock.path());
+
         let events = broadcast::Sender::new(EVENTS_BEHIND);
         let shared = Arc::new(Shared {
             events: events.downgrade(),
             approvals: signal::Sender::new(0),
             closed: AtomicBool::new(false),
+            lost: OnceLock::new(),
             left: Mutex::new(Vec::new()),
         });
         let queue = Arc::new(Queue::default());
@@ -158,8 +193,8 @@ impl SqliteStore {
         let writer = Writer::new(connection, id, shared.clone(), events, checkpoint);
         let desk: Desk = Arc::new(Mutex::new(Some(writer)));
         let writer = {
-            let (desk, shared, queue) = (desk.clone(), shared.clone(), queue.clone());
-            thread("store-writer").spawn(move || writer::run(&desk, &shared, &queue)).map_err(failed)?
+            let (desk, queue) = (desk.clone(), queue.clone());
+            thread("store-writer").spawn(move || writer::run(&desk, &queue)).map_err(failed)?
         };
         let watcher = {
             let (shared, path) = (Arc::downgrade(&shared), path.to_owned());
@@ -174,6 +209,8 @@ impl SqliteStore {
             desk,
             leads: durability == Durability::Commit,
             readers: Readers::new(path.to_owned()),
+            files,
+            probe: Mutex::new(None),
             lock: Mutex::new(Some(lock)),
             writer: Mutex::new(Some(writer)),
             watcher,
@@ -186,9 +223,7 @@ impl SqliteStore {
     }
 
     fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
-        if self.shared.is_closed() {
-            return Err(StoreError::Closed);
-        }
+        self.shared.usable()?;
         self.queue.push(job, false)
     }
 
@@ -196,7 +231,7 @@ impl SqliteStore {
     fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'_, T> {
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
         let (job, answer) = job(Kind::Awaited, work, |value| value);
         let sent = self.send(job);
         async move {
@@ -206,6 +241,36 @@ impl SqliteStore {
         .boxed()
     }
 
+    /// Queues an admission at once. `None`: it is to be looked at once more, for the `last` time.
+    fn submit<'s>(
+        &'s self,
+        request: &Arc<AdmitRequest>,
+        last: bool,
+    ) -> impl Future<Output = Result<Option<Admission>, StoreError>> + use<'s> {
+        let call_id = request.event.call_id.clone();
+        let (shared, queue) = (self.shared.clone(), self.queue.clone());
+        let request = request.clone();
+        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request, last);
+        let finish = move |admission| Delivery { admission, call_id, shared, queue };
+        let (job, mut answer) = job(Kind::OnlyIfAwaited, work, finish);
+        let sent = self.shared.usable().and_then(|()| self.queue.push(job, self.leads));
+        async move {
+            sent?;
+            if self.leads {
+                // Those that are ready on this thread come along.
+                others_first().await;
+                if answer.is_empty() {
+                    writer::lead(&self.queue, &self.desk);
+                }
+            }
+            let delivery = match answer.try_recv() {
+                Ok(delivery) => delivery,
+                Err(_) => in_time(async { answer.await.unwrap_or(Err(StoreError::Closed)) }).await,
+            };
+            Ok(delivery?.take())
+        }
+    }
+
     /// The same after everything that was queued before is committed: a settlement that nobody waited for is seen.
     fn read_all_queued<T: Send + 'static>(
         &self,
@@ -213,7 +278,7 @@ impl SqliteStore {
     ) -> Answer<'_, T> {
         let queued = self.write(|_| Ok(()));
         async move {
-            queued.await?;
+            in_time(queued).await?;
             // A grant that found nobody is taken back by the transaction after its own.
             let granted_to_nobody = !self.shared.left.lock().is_empty();
             if granted_to_nobody {
@@ -228,13 +293,23 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        if self.shared.is_closed() {
-            return async { Err(StoreError::Closed) }.boxed();
+        if let Err(error) = self.shared.usable() {
+            return async { Err(error) }.boxed();
         }
         self.readers.clone().read(read).boxed()
     }
 
+    /// Where somebody replaced or removed the files, what is written goes nowhere: nothing more is granted.
+    fn check_files(&self) -> Result<(), StoreError> {
+        if let Err(problem) = self.files.check() {
+            tracing::error!(problem, "store.lost");
+            self.shared.lost.get_or_init(|| StoreError::Failed(problem));
+        }
+        self.shared.usable()
+    }
+
     async fn settle_dead(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.check_files()?;
         let own = self.owner.clone();
         let others = self
             .read(move |connection| {
@@ -249,7 +324,9 @@ impl SqliteStore {
         let mut settled = 0;
         for (owner, lock_path) in &others {
             // The lock is held until the calls are settled: no second process does the same meanwhile.
-            let Probe::Dead(lock) = owners::probe(lock_path) else { continue };
+            let Probe::Dead(lock) = owners::probe(&owners::found(lock_path, &self.data_dir)) else {
+                continue;
+            };
             let owner = owner.clone();
             settled += self.write(move |tx| calls::settle_owner(tx, &owner, now)).await?;
             if let Some(lock) = lock {
@@ -324,34 +401,21 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
-        let call_id = request.event.call_id.clone();
-        let (shared, queue) = (self.shared.clone(), self.queue.clone());
-        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request);
-        let finish = move |admission| Delivery { admission: Some(admission), call_id, shared, queue };
-        let (job, answer) = job(Kind::OnlyIfAwaited, work, finish);
-        let sent = match self.shared.is_closed() {
-            true => Err(StoreError::Closed),
-            false => self.queue.push(job, self.leads),
-        };
+        let request = Arc::new(request);
+        let first = self.submit(&request, false);
         async move {
-            sent?;
-            if self.leads {
-                // Those that are ready on this thread come along.
-                others_first().await;
-                if answer.is_empty() {
-                    writer::lead(&self.queue, &self.desk);
-                }
+            if let Some(admission) = first.await? {
+                return Ok(admission);
             }
-            let delivery = answer.await.unwrap_or(Err(StoreError::Closed))?;
-            delivery.take().ok_or(StoreError::Closed)
+            tokio::time::sleep(SETTLING).await;
+            self.submit(&request, true).await?.ok_or(StoreError::Closed)
         }
         .boxed()
     }
 
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
         let (job, answer) = job(Kind::Aside, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
-        let sent =
-            if self.shared.is_closed() { Err(StoreError::Closed) } else { self.queue.push_settlement(job) };
+        let sent = self.shared.usable().and_then(|()| self.queue.push_settlement(job));
         async move {
             sent?;
             answer.await.unwrap_or(Err(StoreError::Closed))
@@ -360,12 +424,13 @@ impl Store for SqliteStore {
     }
 
     fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()> {
-        self.write(move |tx| {
+        let written = self.write(move |tx| {
             for event in &events {
                 tx.append(event)?;
             }
             Ok(())
-        })
+        });
+        in_time(written).boxed()
     }
 
     fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
@@ -444,13 +509,40 @@ impl Store for SqliteStore {
     }
 
     fn ping(&self) -> Answer<'_, ()> {
-        self.write(|_| Ok(()))
+        let mut newest = self.probe.lock();
+        let probe = match newest.take() {
+            Some(probe) if probe.clone().now_or_never().is_none() => probe,
+            Some(_) | None => self.write(probe).shared(),
+        };
+        *newest = Some(probe.clone());
+        drop(newest);
+        async move { tokio::time::timeout(PROBE, probe).await.unwrap_or_else(|_| Err(not_in(PROBE))) }.boxed()
+    }
+
+    fn unsettled(&self) -> usize {
+        self.queue.settlements()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.shut().boxed()
     }
 }
+/// Writes a page as it was: a full disk is seen too.
+fn probe(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let same = "UPDATE approvals_generation SET generation = generation";
+    tx.connection.prepare_cached(same)?.execute([])?;
+    Ok(())
+}
+
+/// Waits for an answer of the writer, within [`PATIENCE`].
+async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(not_in(PATIENCE)))
+}
+
+fn not_in(limit: Duration) -> StoreError {
+    StoreError::Failed(format!("the database has not answered for {} s", limit.as_secs()))
+}
+
 /// Gives its turn away once. tokio's own wakes the task later, too, where it has been woken and gone on meanwhile, and a
 /// call's task mostly has been.
 async fn others_first() {

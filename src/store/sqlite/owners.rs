@@ -1,8 +1,7 @@
 //! Which processes use the store. Each holds an OS lock on a file that dies with it, so that calls of a dead
 //! process can be told from those of a slow one.
 
-use super::schema::private_dir;
-use crate::{model::OwnerId, store::StoreError};
+use crate::{config::private_dir, model::OwnerId, store::StoreError};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
@@ -99,6 +98,14 @@ impl OwnerLock {
             tracing::warn!(path = %self.path.display(), %error, "store.owner_lock_not_removed");
         }
         drop(self.file);
+    }
+}
+
+/// Where an owner's lock is: a folder that was moved, or that another container sees under another name, still has it.
+pub(super) fn found(lock_path: &Path, data_dir: &Path) -> PathBuf {
+    match lock_path.file_name() {
+        Some(name) if !lock_path.exists() => folder(data_dir).join(name),
+        Some(_) | None => lock_path.to_owned(),
     }
 }
 

@@ -1,10 +1,12 @@
-//! What waits for the writer, in order. Callers never wait to put something in: a full queue refuses.
+//! What waits for the writer, in order. Callers never wait to put something in: a full queue refuses. Only the holder of
+//! the writer takes something out, so that operations run in the order in which they came.
 
-use super::writer::Job;
+use super::job::Job;
 use crate::store::StoreError;
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::VecDeque,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -37,9 +39,11 @@ struct State {
     jobs: VecDeque<Box<dyn Job>>,
     /// How many of them somebody waits for.
     wanted: usize,
-    /// Those that failed and are tried again after [`RETRY`].
+    /// Those that failed and are tried again: with the next group, or after [`RETRY`].
     later: Vec<Box<dyn Job>>,
-    /// When they are; whatever else comes meanwhile puts it off no further.
+    /// They failed by themselves, while others succeeded: they wait for [`RETRY`] and do not spoil every group until then.
+    apart: bool,
+    /// When they are tried; whatever else comes meanwhile puts it off no further.
     again: Option<Instant>,
     /// There is something to look at beside the jobs.
     nudged: bool,
@@ -54,19 +58,14 @@ struct State {
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// Settlements in the group that is being run.
+    running: AtomicUsize,
 }
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Queue")
     }
-}
-
-/// What the writer got.
-pub(super) struct Taken {
-    pub(super) jobs: Vec<Box<dyn Job>>,
-    /// Nothing comes after it.
-    pub(super) last: bool,
 }
 
 impl Queue {
@@ -99,16 +98,42 @@ impl Queue {
         Ok(())
     }
 
-    /// Keeps an operation that failed for another try; back where there is none.
-    pub(super) fn put_back(&self, job: Box<dyn Job>) -> Result<(), Box<dyn Job>> {
+    /// Keeps an operation that failed for another try; back where there is none. `apart`: others of its group succeeded.
+    pub(super) fn put_back(&self, job: Box<dyn Job>, apart: bool) -> Result<(), Box<dyn Job>> {
         let mut state = self.state.lock();
         if state.closing || state.closed {
             return Err(job);
         }
         state.later.push(job);
+        state.apart = apart;
+        self.running.fetch_sub(1, Ordering::Relaxed);
         // The writer's thread has to look at the time.
         self.wake(&mut state, false);
         Ok(())
+    }
+
+    /// Puts operations back that were taken and not run, before all others, and wakes the writer's thread for them.
+    pub(super) fn put_first(&self, jobs: &mut Vec<Box<dyn Job>>) {
+        let mut state = self.state.lock();
+        self.running.store(0, Ordering::Relaxed);
+        state.wanted += jobs.iter().filter(|job| job.wanted()).count();
+        for job in jobs.drain(..).rev() {
+            state.jobs.push_front(job);
+        }
+        state.nudged = true;
+        self.wake(&mut state, false);
+    }
+
+    /// How many settlements are not committed yet.
+    pub(super) fn settlements(&self) -> usize {
+        let state = self.state.lock();
+        let waiting = state.jobs.len().saturating_sub(state.wanted) + state.later.len();
+        waiting + self.running.load(Ordering::Relaxed)
+    }
+
+    /// A group with so many settlements is being run; none once it has been.
+    pub(super) fn runs(&self, settlements: usize) {
+        self.running.store(settlements, Ordering::Relaxed);
     }
 
     /// Makes the writer look.
@@ -151,32 +176,41 @@ impl Queue {
         self.state.lock().wanted > 0
     }
 
-    /// Takes what is there, at most `most`.
-    pub(super) fn take_now(&self, most: usize) -> Vec<Box<dyn Job>> {
-        Self::drain(&mut self.state.lock(), most)
-    }
-
-    fn drain(state: &mut State, most: usize) -> Vec<Box<dyn Job>> {
+    /// Takes what is there, at most `most`, and first what failed with the database: it must count before what comes
+    /// after it. Only for the holder of the writer.
+    #[expect(clippy::disallowed_methods, reason = "a waiting time, which decides nothing that is recorded")]
+    pub(super) fn take(&self, most: usize) -> Vec<Box<dyn Job>> {
+        let mut state = self.state.lock();
+        state.nudged = false;
+        let due = !state.apart || state.closing || state.again.is_some_and(|at| Instant::now() >= at);
+        let mut jobs = Vec::new();
+        if !state.later.is_empty() && due {
+            state.again = None;
+            jobs = std::mem::take(&mut state.later);
+        }
         let count = state.jobs.len().min(most);
-        let jobs: Vec<Box<dyn Job>> = state.jobs.drain(..count).collect();
-        let wanted = jobs.iter().filter(|job| job.wanted()).count();
+        let wanted = state.jobs.iter().take(count).filter(|job| job.wanted()).count();
+        jobs.extend(state.jobs.drain(..count));
         state.wanted = state.wanted.saturating_sub(wanted);
         jobs
     }
 
+    /// Whether everything is done after [`Self::close`].
+    pub(super) fn is_finished(&self) -> bool {
+        let state = self.state.lock();
+        state.closing && state.jobs.is_empty() && state.later.is_empty()
+    }
+
     /// Waits until there is something to do, and then, where others may come along (`company`), lets the threads that
-    /// bring them run first, for as long as they bring more; takes at most `most`.
+    /// bring them run first, for as long as they bring more than nothing and fewer than `most`.
     #[expect(clippy::disallowed_methods, reason = "a waiting time, which decides nothing that is recorded")]
-    pub(super) fn take(&self, most: usize, company: bool) -> Taken {
+    pub(super) fn wait(&self, most: usize, company: bool) {
         let mut state = self.state.lock();
         let mut until: Option<Instant> = None;
         loop {
             if !state.later.is_empty() {
                 let at = *state.again.get_or_insert_with(|| Instant::now() + RETRY);
-                if state.closing || Instant::now() >= at {
-                    state.again = None;
-                    let later = std::mem::take(&mut state.later);
-                    state.jobs.extend(later);
+                if Instant::now() >= at {
                     break;
                 }
             }
@@ -206,8 +240,5 @@ impl Queue {
             still = if state.jobs.len() > seen { 0 } else { still + 1 };
             seen = state.jobs.len();
         }
-        let jobs = Self::drain(&mut state, most);
-        state.nudged = false;
-        Taken { jobs, last: state.closing && state.jobs.is_empty() }
     }
 }

@@ -4,11 +4,14 @@ use super::schema;
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// Reads at once.
 const READERS: usize = 4;
+
+/// How long a read waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The connections that rest.
 #[derive(Debug)]
@@ -28,7 +31,10 @@ impl Readers {
         self: Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
+        let turn = turn
+            .map_err(|_| StoreError::Failed("other reads have not ended in time".to_owned()))?
+            .map_err(|_| StoreError::Closed)?;
         let readers = self.clone();
         let work = move || {
             let resting = readers.idle.lock().pop();

@@ -1,8 +1,11 @@
 //! Opening a database file: the connection's settings, and the tables with their versions.
 
-use crate::{config::Durability, store::StoreError};
+use crate::{
+    config::{Durability, private_dir},
+    store::StoreError,
+};
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io::ErrorKind as IoErrorKind, path::Path, time::Duration};
 
 /// Marks the file as Tollgate's ("Toll").
 const APPLICATION_ID: i32 = 0x546f_6c6c;
@@ -105,11 +108,29 @@ CREATE INDEX approvals_rejected ON approvals(agent, rejected_at) WHERE rejected_
 CREATE INDEX approvals_agent ON approvals(agent, created_at);
 ";
 
-/// How often a lock is asked for again before the operation fails: about 15 s in all.
-pub(super) fn wait_for_lock(attempt: i32) -> bool {
-    let pause = if attempt < 200 { 500 } else { 5_000 };
+/// How long an operation asks for a lock that another process holds, before it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// About 5 s: other gateways hold it for milliseconds, a backup or a person's tool for longer.
+    Long,
+    /// A quarter of a second, while the lock has been held for longer than that already.
+    Short,
+}
+
+impl Patience {
+    /// What SQLite calls before it asks once more.
+    pub(super) fn handler(self) -> fn(i32) -> bool {
+        match self {
+            Self::Long => |attempt| wait_for_lock(attempt, 2_800),
+            Self::Short => |attempt| wait_for_lock(attempt, 500),
+        }
+    }
+}
+
+fn wait_for_lock(attempt: i32, attempts: i32) -> bool {
+    let pause = if attempt < 2_000 { 500 } else { 5_000 };
     std::thread::sleep(Duration::from_micros(pause));
-    attempt < 3_000
+    attempt < attempts
 }
 
 /// The writer's connection to a file that is made, or brought up to date, where necessary.
@@ -151,13 +172,15 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")
         .map_err(|e| explain(path, &e))?;
+    // Readers wait for nobody but a program that takes the whole file for itself.
+    connection.busy_handler(Some(Patience::Short.handler())).map_err(|e| explain(path, &e))?;
     Ok(connection)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_handler(Some(wait_for_lock))?;
+        connection.busy_handler(Some(Patience::Long.handler()))?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
@@ -167,41 +190,31 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 /// The file and its folder exist, and nobody else may read them.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
     let failed = |e: std::io::Error| StoreError::Failed(format!("`{}`: {e}", path.display()));
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         private_dir(parent).map_err(failed)?;
     }
+    // A file that is there is not opened: closing it would drop the locks that SQLite holds on it for this process.
     let mut options = fs::OpenOptions::new();
-    options.read(true).append(true).create(true);
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == IoErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(StoreError::Failed(format!("`{}` is a folder", path.display())));
+    }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-        options.mode(0o600);
-        let file = options.open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(StoreError::Failed(format!("`{}` is a folder", path.display())));
-        }
+        use std::os::unix::fs::PermissionsExt as _;
         if metadata.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
         }
-    }
-    #[cfg(not(unix))]
-    {
-        options.open(path).map_err(failed)?;
     }
     Ok(())
-}
-
-/// Makes a folder, and those above it, for this user alone.
-pub(super) fn private_dir(path: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(path)
 }
 
 /// Switching to WAL needs the file for itself for a moment, and SQLite does not call the busy handler for it.
@@ -223,9 +236,25 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
+/// The version that this Tollgate reads and writes.
+fn newest_version() -> i64 {
+    OLDEST + i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX) - 1
+}
+
+/// Whether a newer Tollgate has changed the tables since this process opened the file.
+pub(super) fn still_known(connection: &Connection) -> Result<(), StoreError> {
+    let version: i64 = connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))?;
+    match version == newest_version() {
+        true => Ok(()),
+        false => Err(StoreError::Failed(format!(
+            "a Tollgate of another version has changed the database to schema version {version}: restart this one"
+        ))),
+    }
+}
+
 /// Two processes that open a new file at once meet at the lock; the second finds the work done.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let newest = OLDEST + i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX) - 1;
+    let newest = newest_version();
     let run = |connection: &mut Connection| -> rusqlite::Result<Result<(), StoreError>> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;

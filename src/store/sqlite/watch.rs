@@ -1,8 +1,13 @@
-//! Tells callers who wait for an approval that another process may have changed one (I10).
+//! What others do to the database: a change of an approval, which wakes callers who wait for one (I10), and its files
+//! replaced or removed.
 
 use super::{Shared, approvals, schema};
 use rusqlite::Connection;
-use std::{path::Path, sync::Weak, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Weak,
+    time::Duration,
+};
 
 /// How soon a change in another process is seen.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -47,5 +52,55 @@ fn look(connection: &Connection, seen: Option<(i64, i64)>) -> Option<(i64, i64)>
     match seen {
         Some((known, generation)) if known == version => Some((version, generation)),
         Some(_) | None => Some((version, approvals::generation(connection).ok()?)),
+    }
+}
+
+/// The files that this process has open. SQLite keeps its descriptors: it goes on writing to files that nobody finds any
+/// more.
+#[derive(Debug)]
+pub(super) struct Files(Vec<(PathBuf, Option<Identity>)>);
+
+/// By what a file is known, whatever its name: device and inode.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
+}
+
+impl Files {
+    /// After the database was opened and written to: all of its files are there. Without the lock others take this process
+    /// for dead.
+    pub(super) fn of(database: &Path, lock: &Path) -> Self {
+        let beside = |end: &str| {
+            let mut name = database.as_os_str().to_owned();
+            name.push(end);
+            PathBuf::from(name)
+        };
+        let files = [database.to_owned(), beside("-wal"), beside("-shm"), lock.to_owned()];
+        let known = files.into_iter().map(|path| {
+            let identity = identity(&path);
+            (path, identity)
+        });
+        Self(known.collect())
+    }
+
+    /// Whether they are still found under their names; the error says which is not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (path, opened) in &self.0 {
+            if identity(path) != *opened {
+                return Err(format!(
+                    "`{}` was removed or replaced while Tollgate had it open: restart Tollgate",
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
     }
 }

@@ -4,9 +4,10 @@
 use super::{
     Shared, checkpoint,
     index::{Index, Terms},
+    job::{Job, Kind, job},
     learned::Learned,
     ledger::{Head, Ledger},
-    queue::{Queue, Taken},
+    queue::Queue,
     schema,
 };
 use crate::{
@@ -20,99 +21,10 @@ use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
 };
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 /// Operations in one transaction.
 const BATCH: usize = 512;
-
-/// One operation. It may run more than once, since a batch in which any operation fails is rolled back
-/// and run again one by one; only the last run is committed.
-pub(super) trait Job: Send {
-    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
-    /// Whether somebody waits for it.
-    fn wanted(&self) -> bool;
-    /// Whether it is to be tried again, after it failed so.
-    fn again(&mut self, error: &StoreError) -> bool;
-}
-
-struct Task<T, R, W, F> {
-    work: W,
-    value: Option<T>,
-    /// Makes the answer, once the value is committed.
-    finish: F,
-    reply: oneshot::Sender<Result<R, StoreError>>,
-    kind: Kind,
-    failed: u32,
-}
-
-/// Whom an operation is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Somebody waits for the answer; it is done in any case.
-    Awaited,
-    /// Not done at all where nobody waits any more.
-    OnlyIfAwaited,
-    /// Nobody waits for it; where the database fails it is tried again, for nobody else would.
-    Aside,
-}
-
-/// How often what must not be lost is tried: about an hour long.
-const TRIES: u32 = 3_600;
-
-impl<T, R, W, F> Job for Task<T, R, W, F>
-where
-    T: Send,
-    R: Send,
-    W: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send,
-    F: FnOnce(T) -> R + Send,
-{
-    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        self.value = None;
-        if self.kind == Kind::OnlyIfAwaited && self.reply.is_closed() {
-            return Ok(());
-        }
-        self.value = Some((self.work)(tx)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let Self { value, finish, reply, .. } = *self;
-        let value = match (outcome, value) {
-            (Ok(()), Some(value)) => Ok(finish(value)),
-            (Ok(()), None) => Err(StoreError::Closed),
-            (Err(error), _) => Err(error),
-        };
-        // Where nobody waits, a value that matters cleans up as it is dropped, and a failure is told here.
-        if let Err(Err(error)) = reply.send(value) {
-            tracing::error!(error = %error, "a record nobody waits for was not written");
-        }
-    }
-
-    fn wanted(&self) -> bool {
-        self.kind != Kind::Aside
-    }
-
-    fn again(&mut self, error: &StoreError) -> bool {
-        self.failed = self.failed.saturating_add(1);
-        self.kind == Kind::Aside && matches!(error, StoreError::Failed(_)) && self.failed < TRIES
-    }
-}
-
-/// An operation's answer, on its way.
-pub(super) type Reply<R> = oneshot::Receiver<Result<R, StoreError>>;
-
-/// Makes a job and the place where its answer comes.
-pub(super) fn job<T, R, W, F>(kind: Kind, work: W, finish: F) -> (Box<dyn Job>, Reply<R>)
-where
-    T: Send + 'static,
-    R: Send + 'static,
-    W: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    F: FnOnce(T) -> R + Send + 'static,
-{
-    let (reply, answer) = oneshot::channel();
-    (Box::new(Task { work, value: None, finish, reply, kind, failed: 0 }), answer)
-}
 
 /// What is kept of room for bodies, in bytes.
 const LARGEST_ROOM: usize = 64 * 1024;
@@ -207,6 +119,7 @@ impl<'c> Tx<'c> {
         let version: i64 =
             self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         if *self.version != Some(version) {
+            schema::still_known(self.connection)?;
             self.learned.forget();
             self.index.forget();
             self.ledger.refresh(self.connection)?;
@@ -342,6 +255,20 @@ enum Batch {
     Failed(StoreError),
 }
 
+impl Batch {
+    /// Of an operation's error. Whom the lock or the disk stops, it stops with everybody else.
+    fn spoiled(error: StoreError) -> Self {
+        match error {
+            StoreError::Locked | StoreError::Full => Self::Failed(error),
+            StoreError::Failed(_)
+            | StoreError::NoSuchCall(_)
+            | StoreError::Overloaded
+            | StoreError::Closed
+            | StoreError::Damaged(_) => Self::Spoiled(error),
+        }
+    }
+}
+
 fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>], locked: bool) -> Batch {
     let begun = if locked { Ok(()) } else { tx.lock() };
     if let Err(error) = begun.and_then(|()| tx.begin()) {
@@ -351,7 +278,7 @@ fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>], locked: bool) -> Batch {
     for job in jobs {
         if let Err(error) = job.run(tx) {
             tx.roll_back();
-            return Batch::Spoiled(error);
+            return Batch::spoiled(error);
         }
     }
     match tx.commit() {
@@ -368,41 +295,80 @@ fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>], locked: bool) -> Batch {
 
 fn fail_all(jobs: &mut Vec<Box<dyn Job>>, error: &StoreError, queue: &Queue) {
     for job in jobs.drain(..) {
-        fail(job, error, queue);
+        fail(job, error, queue, false);
     }
 }
 
-/// What failed is told so, or kept for another try.
-fn fail(mut job: Box<dyn Job>, error: &StoreError, queue: &Queue) {
-    let told = if job.again(error) { queue.put_back(job).err() } else { Some(job) };
+/// What failed is told so, or kept for another try. `apart`: others of its group succeeded.
+fn fail(job: Box<dyn Job>, error: &StoreError, queue: &Queue, apart: bool) {
+    let told = if job.again(error) { queue.put_back(job, apart).err() } else { Some(job) };
     if let Some(job) = told {
         job.answer(Err(error.clone()));
     }
 }
 
-/// Runs a batch so that an operation that fails fails alone.
-fn execute(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, locked: bool, queue: &Queue) {
-    let error = match attempt(tx, jobs, locked) {
+/// Runs a batch so that an operation that fails fails alone. The error is the database's own. `led`: the write lock is
+/// held already, and the thread must not wait for it another time.
+fn execute(
+    tx: &mut Tx<'_>,
+    jobs: &mut Vec<Box<dyn Job>>,
+    led: bool,
+    queue: &Queue,
+) -> Result<(), StoreError> {
+    let error = match attempt(tx, jobs, led) {
         Batch::Committed => {
             for job in jobs.drain(..) {
                 job.answer(Ok(()));
             }
-            return;
+            return Ok(());
+        }
+        Batch::Spoiled(_) if led && jobs.len() > 1 => {
+            queue.put_first(jobs);
+            return Ok(());
         }
         Batch::Spoiled(error) if jobs.len() > 1 => {
             tracing::warn!(%error, operations = jobs.len(), "store.batch_spoiled");
-            for mut job in jobs.drain(..) {
-                match attempt(tx, std::slice::from_mut(&mut job), false) {
-                    Batch::Committed => job.answer(Ok(())),
-                    Batch::Spoiled(error) | Batch::Failed(error) => fail(job, &error, queue),
-                }
-            }
-            return;
+            return one_by_one(tx, jobs, queue);
         }
-        Batch::Spoiled(error) | Batch::Failed(error) => error,
+        Batch::Spoiled(error) => {
+            tracing::error!(%error, "store.write_failed");
+            fail_all(jobs, &error, queue);
+            return Ok(());
+        }
+        Batch::Failed(error) => error,
     };
     tracing::error!(%error, operations = jobs.len(), "store.write_failed");
     fail_all(jobs, &error, queue);
+    Err(error)
+}
+
+fn one_by_one(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, queue: &Queue) -> Result<(), StoreError> {
+    let mut failed = Vec::new();
+    let mut rest = std::mem::take(jobs).into_iter();
+    let mut any_committed = false;
+    let mut outcome = Ok(());
+    for mut job in rest.by_ref() {
+        match attempt(tx, std::slice::from_mut(&mut job), false) {
+            Batch::Committed => {
+                any_committed = true;
+                job.answer(Ok(()));
+            }
+            Batch::Spoiled(error) => failed.push((job, error)),
+            // The others would wait for the same, one after the other.
+            Batch::Failed(error) => {
+                failed.push((job, error.clone()));
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    if let Err(error) = &outcome {
+        failed.extend(rest.map(|job| (job, error.clone())));
+    }
+    for (job, error) in failed {
+        fail(job, &error, queue, any_committed && outcome.is_ok());
+    }
+    outcome
 }
 
 /// The one that writes. Whoever holds it runs a group: the writer's own thread, or a caller for whom that is no wait.
@@ -412,6 +378,8 @@ pub(super) struct Writer {
     checkpoint: mpsc::SyncSender<()>,
     /// A group is being run; where nobody runs one, somebody panicked in it, and nothing that is remembered counts.
     running: bool,
+    /// How long a group waits for the write lock.
+    patience: schema::Patience,
 }
 
 /// Where the writer is; none once it has ended.
@@ -444,15 +412,41 @@ impl Writer {
             shared,
             events,
         };
-        Self { connection, memory, checkpoint, running: false }
+        Self { connection, memory, checkpoint, running: false, patience: schema::Patience::Long }
     }
 
-    /// Runs a group; `locked` says that the write lock is held already.
-    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, locked: bool, queue: &Queue) {
+    /// What is next: grants that found nobody are taken back before anything else, for they hold room.
+    fn next(&self, queue: &Queue) -> Vec<Box<dyn Job>> {
+        let mut jobs: Vec<_> = std::mem::take(&mut *self.memory.shared.left.lock())
+            .into_iter()
+            .map(|call_id| job(Kind::Aside, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0)
+            .collect();
+        jobs.extend(queue.take(BATCH));
+        jobs
+    }
+
+    /// Runs a group; `led` says that a caller runs it, who holds the write lock already.
+    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, led: bool, queue: &Queue) {
         self.running = true;
-        match Tx::new(&self.connection, &mut self.memory) {
-            Ok(mut tx) => execute(&mut tx, jobs, locked, queue),
-            Err(error) => fail_all(jobs, &error, queue),
+        queue.runs(jobs.iter().filter(|job| !job.wanted()).count());
+        let outcome = match Tx::new(&self.connection, &mut self.memory) {
+            Ok(mut tx) => execute(&mut tx, jobs, led, queue),
+            Err(error) => {
+                fail_all(jobs, &error, queue);
+                Err(error)
+            }
+        };
+        queue.runs(0);
+        // Who holds the lock for so long keeps it, most likely: those who come meanwhile are refused soon.
+        let patience = match outcome {
+            Err(StoreError::Locked) => schema::Patience::Short,
+            Ok(()) | Err(_) => schema::Patience::Long,
+        };
+        if patience != self.patience {
+            self.patience = patience;
+            if let Err(error) = self.connection.busy_handler(Some(patience.handler())) {
+                tracing::error!(%error, "store.busy_handler_not_set");
+            }
         }
         if self.memory.written >= checkpoint::EVERY {
             self.memory.written = 0;
@@ -467,7 +461,7 @@ impl Writer {
         self.connection.busy_handler(None)?;
         let locked =
             self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
-        self.connection.busy_handler(Some(schema::wait_for_lock))?;
+        self.connection.busy_handler(Some(self.patience.handler()))?;
         Ok(locked.is_ok())
     }
 }
@@ -493,7 +487,7 @@ pub(super) fn lead(queue: &Queue, desk: &Desk) {
         if !matches!(writer.lock_at_once(), Ok(true)) {
             break;
         }
-        let mut jobs = queue.take_now(BATCH);
+        let mut jobs = writer.next(queue);
         writer.group(&mut jobs, true, queue);
         drop(place);
         if !queue.has_wanted() {
@@ -504,7 +498,7 @@ pub(super) fn lead(queue: &Queue, desk: &Desk) {
 }
 
 /// The thread's whole life.
-pub(super) fn run(desk: &Desk, shared: &Arc<Shared>, queue: &Arc<Queue>) {
+pub(super) fn run(desk: &Desk, queue: &Arc<Queue>) {
     /// However the thread ends, nobody waits for it after that.
     struct End<'e>(&'e Desk, &'e Queue);
     impl Drop for End<'_> {
@@ -516,20 +510,19 @@ pub(super) fn run(desk: &Desk, shared: &Arc<Shared>, queue: &Arc<Queue>) {
     let _end = End(desk, queue);
     let mut open = 0;
     loop {
-        let Taken { mut jobs, last } = queue.take(BATCH, open > 1);
-        for call_id in std::mem::take(&mut *shared.left.lock()) {
-            jobs.push(job(Kind::Aside, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0);
-        }
+        queue.wait(BATCH, open > 1);
         let mut place = desk.lock();
         let Some(writer) = place.as_mut().filter(|writer| !writer.running) else {
             // Everything that is asked of the store from now on answers `Closed`.
             return tracing::error!("store.writer_failed");
         };
+        let mut jobs = writer.next(queue);
         if !jobs.is_empty() {
             writer.group(&mut jobs, false, queue);
         }
         open = writer.memory.ledger.open_count();
-        if last {
+        drop(place);
+        if queue.is_finished() {
             return;
         }
     }

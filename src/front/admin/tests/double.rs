@@ -195,6 +195,9 @@ impl Store for Memory {
     fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> store::Answer<'_, Asked> {
         unreachable!("the admin listener asks nothing")
     }
+    fn unsettled(&self) -> usize {
+        0
+    }
     fn approval(&self, id: ApprovalId) -> store::Answer<'_, Option<ApprovalRecord>> {
         let found = self.approvals.lock().iter().find(|r| r.id == id).cloned();
         self.answer(found)
