@@ -18,8 +18,10 @@
 
 mod assign;
 mod cut;
+mod decode;
 mod detector;
 mod display;
+mod escape;
 mod field;
 mod form;
 mod inspected;
@@ -27,6 +29,7 @@ mod mask;
 mod number;
 mod random;
 mod rules;
+mod runs;
 mod scan;
 mod schema;
 mod spec;
