@@ -157,8 +157,10 @@ fn encodings() -> Vec<(&'static str, Encode)> {
         }),
         ("base64 behind a word", |text| format!("file/x-{}", STANDARD.encode(text))),
         ("data URI", |text| format!("data:text/plain;base64,{}", STANDARD.encode(text))),
-        ("UTF-16", |text| {
-            STANDARD.encode(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
+        // Of ASCII; of other characters it is not read.
+        ("UTF-16", |text| match text.is_ascii() {
+            true => STANDARD.encode(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
+            false => STANDARD.encode(text),
         }),
         ("entities", |text| chars(text, |out, c| write!(out, "&#{};", u32::from(c)).unwrap())),
         ("hex entities", |text| chars(text, |out, c| write!(out, "&#x{:X};", u32::from(c)).unwrap())),

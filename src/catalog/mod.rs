@@ -12,7 +12,7 @@ pub use view::{Covered, View};
 use crate::{
     config::{Config, ToolConfig, UpstreamConfig},
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, json, normalize_uri, pointer::Pointer},
-    redaction::{SchemaMarks, display_text},
+    redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Value, json};
@@ -153,6 +153,8 @@ impl Catalog {
 /// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
+    /// What may be said of names that are withheld.
+    pub data: DataRules,
     owners: HashMap<(Kind, Arc<str>), UpstreamName>,
     claims: Vec<Claim>,
     schemas: HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
@@ -178,6 +180,11 @@ impl Kind {
 }
 
 impl CatalogBuilder {
+    /// Masked before it is cut: half a secret is one no detector knows.
+    fn told(&self, text: &str, most: usize) -> String {
+        display_text(&self.data.redact_text(text), most)
+    }
+
     /// Merges the upstreams' listings. Upstreams come in the order of their names, so that the same listings
     /// give the same catalog.
     pub fn build(&mut self, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
@@ -217,17 +224,20 @@ impl CatalogBuilder {
         upstream: &UpstreamName,
         taken: bool,
     ) -> Result<(), String> {
-        let owner = self.owners.entry((kind, name.clone())).or_insert_with(|| upstream.clone());
-        if owner != upstream {
+        let owner = self.owners.entry((kind, name.clone())).or_insert_with(|| upstream.clone()).clone();
+        let name = || self.told(name, 120);
+        if owner != *upstream {
             return Err(format!(
-                "{} `{name}` of upstream `{upstream}` is withheld: upstream `{owner}` has that name",
-                kind.word()
+                "{} `{}` of upstream `{upstream}` is withheld: upstream `{owner}` has that name",
+                kind.word(),
+                name()
             ));
         }
         if taken {
             return Err(format!(
-                "{} `{name}` of upstream `{upstream}` is listed twice; the first counts",
-                kind.word()
+                "{} `{}` of upstream `{upstream}` is listed twice; the first counts",
+                kind.word(),
+                name()
             ));
         }
         Ok(())
@@ -254,7 +264,7 @@ impl CatalogBuilder {
             (false, true) => None,
         };
         if let Some(why) = why {
-            let shown = display_text(&full, 80);
+            let shown = self.told(&full, 80);
             let upstream = &upstream.name;
             catalog.withheld.push(format!("tool `{shown}` of upstream `{upstream}` is withheld: {why}"));
             return;
@@ -275,7 +285,8 @@ impl CatalogBuilder {
             None => Arc::new(ArgumentSchema::compile(&input)),
         };
         if let Err(error) = &*schema {
-            catalog.withheld.push(format!("tool `{exposed}` cannot be called: {error}"));
+            let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
+            catalog.withheld.push(why);
         }
         kept.insert(fingerprint.clone(), schema.clone());
         let mut sensitive = table.sensitive.clone();
@@ -327,7 +338,7 @@ impl CatalogBuilder {
                 .push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
             return;
         };
-        let shown = display_text(own, 120);
+        let shown = self.told(own, 120);
         let mut withhold = |why: &str| {
             let word = kind.word();
             catalog

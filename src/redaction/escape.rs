@@ -124,7 +124,7 @@ fn hex_byte(bytes: &[u8], at: usize) -> Option<u8> {
 /// `%41`, and `%u0041` as JavaScript's `escape` writes it.
 fn percent(bytes: &[u8], at: usize) -> Option<Escape> {
     match bytes.get(at + 1)? {
-        b'u' | b'U' => hex(bytes, at + 2, 4).map(|code| Escape::code(6, code)),
+        b'u' | b'U' => unit(bytes, at, at + 2, b"%u"),
         _ => hex_byte(bytes, at + 1).map(|byte| Escape::byte(3, byte)),
     }
 }
@@ -221,7 +221,7 @@ fn backslash(bytes: &[u8], at: usize) -> Option<Escape> {
         b'u' => {
             // Java takes several of them.
             let more = bytes.get(at + 1..)?.iter().take_while(|b| **b == b'u').count();
-            braced(bytes, at, at + 1 + more).or_else(|| unit(bytes, at, at + 1 + more))
+            braced(bytes, at, at + 1 + more).or_else(|| unit(bytes, at, at + 1 + more, b"\\u"))
         }
         b'U' => hex(bytes, at + 2, 8).map(|code| Escape::code(10, code)),
         b'x' => braced(bytes, at, at + 2).or_else(|| Some(Escape::byte(4, hex_byte(bytes, at + 2)?))),
@@ -264,12 +264,12 @@ fn braced(bytes: &[u8], at: usize, from: usize) -> Option<Escape> {
     (bytes.get(end) == Some(&b'}')).then(|| Escape::code(end + 1 - at, code))
 }
 
-/// A UTF-16 unit, or two of them.
-fn unit(bytes: &[u8], at: usize, from: usize) -> Option<Escape> {
+/// A UTF-16 unit, or two of them, of which the second begins like this.
+fn unit(bytes: &[u8], at: usize, from: usize, second: &[u8; 2]) -> Option<Escape> {
     let high = hex(bytes, from, 4)?;
     let end = from + 4;
     if (0xd800..0xdc00).contains(&high)
-        && bytes.get(end..end + 2) == Some(b"\\u")
+        && bytes.get(end..end + 2) == Some(second)
         && let Some(low) = hex(bytes, end + 2, 4).filter(|low| (0xdc00..0xe000).contains(low))
     {
         let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
@@ -364,7 +364,7 @@ mod tests {
         let check =
             |text: &str, expect: &str| assert_eq!(decoded_once(text).as_deref(), Some(expect), "{text}");
         check("%41%4b%49a", "AKIa");
-        check("%C3%A9 %u0041 %ff", "é A \u{1a}");
+        check("%C3%A9 %u0041 %ff %ud835%udc00", "é A \u{1a} 𝐀");
         check("&#65;&#x4B;&#0000073;&#65", "AKIA");
         check("a&commat;b&period;c &amp;lt;&shy;", "a@b.c &lt;");
         check("\\u0041\\u{4b}\\U00000049\\x41\\x{41}\\101\\uu0041", "AKIAAAA");

@@ -169,6 +169,18 @@ impl DataRules {
         }
     }
 
+    /// Under what something is kept for a name that an upstream chose: the name itself where nothing in it is sensitive;
+    /// else what may be shown of it with a keyed hash, so that two names do not become one.
+    pub fn kept_name(&self, name: &Arc<str>) -> Arc<str> {
+        match self.redact_text(name) {
+            Cow::Borrowed(_) => name.clone(),
+            Cow::Owned(masked) => match &self.key {
+                Some(key) => format!("{masked} {}", key.hash("sensitive", name)).into(),
+                None => masked.into(),
+            },
+        }
+    }
+
     fn inspect<'v>(
         &self,
         value: &'v Value,

@@ -3,6 +3,7 @@
 use super::{
     call::Call,
     connect::{Connection, Hello},
+    deps::Redact,
     headers::invalid_annotation,
     types::{Era, Listing, UpstreamError},
 };
@@ -83,10 +84,11 @@ pub(super) async fn list(
     upstream: &UpstreamName,
     connection: &Connection,
     hello: &Hello,
+    redact: &Redact,
 ) -> Result<Listing, UpstreamError> {
     let mut tries = 1;
     loop {
-        match list_once(upstream, connection, hello).await {
+        match list_once(upstream, connection, hello, redact).await {
             Err(UpstreamError::NotSent(_) | UpstreamError::Lost(_)) if tries < TRIES => tries += 1,
             listed => return listed,
         }
@@ -97,6 +99,7 @@ async fn list_once(
     upstream: &UpstreamName,
     connection: &Connection,
     hello: &Hello,
+    redact: &Redact,
 ) -> Result<Listing, UpstreamError> {
     let room = &Room(AtomicUsize::new(BYTES));
     let one = |kind: &'static Kind| async move {
@@ -118,7 +121,7 @@ async fn list_once(
         tools.retain(|tool| match invalid_annotation(tool) {
             None => true,
             Some(reason) => {
-                let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+                let tool = redact(tool.get("name").and_then(Value::as_str).unwrap_or_default());
                 tracing::warn!(%upstream, tool, reason, "a tool is left out");
                 false
             }

@@ -211,7 +211,7 @@ impl Server {
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
-        let listing = listing::list(&self.config.name, &connection, &hello).await;
+        let listing = listing::list(&self.config.name, &connection, &hello, &self.deps.redact).await;
         let listing = listing.map_err(|error| match connection.signals().closed_reason() {
             Some(reason) => reason.to_string(),
             None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
@@ -283,7 +283,7 @@ impl Server {
 
     async fn list_again(&self, connection: &Connection, hello: &Hello) -> Result<Listing, String> {
         tokio::time::sleep(self.deps.timing.debounce).await;
-        let listing = listing::list(&self.config.name, connection, hello);
+        let listing = listing::list(&self.config.name, connection, hello, &self.deps.redact);
         match tokio::time::timeout(self.deps.timing.handshake, listing).await {
             Ok(listed) => {
                 listed.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))
