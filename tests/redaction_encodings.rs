@@ -381,7 +381,7 @@ fn only_what_is_encoded_is_masked() {
     check("a=1&to=bob%40corp.example&x=%20", "a=1&to=[redacted:email:18]&x=%20");
     check("b%6fb%2540corp.example, and 5%", "[redacted:email:22], and 5%");
     check("<b>bob&#64;corp.example</b>", "<b>[redacted:email:20]</b>");
-    check("mail Ym9iQGNvcnAuZXhhbXBsZQ== now", "mail [redacted:high_entropy:24] now");
+    check("mail Ym9iQGNvcnAuZXhhbXBsZQ== now", "mail [redacted:email:24] now");
     check(
         "{\"log\": \"{\\\"to\\\": \\\"bob\\\\u0040corp.example\\\"}\"}",
         "{\"log\": \"{\\\"to\\\": \\\"[redacted:email:22]\\\"}\"}",

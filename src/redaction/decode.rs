@@ -339,3 +339,132 @@ impl Scanner {
 
 /// Nothing that a detector finds has a shorter encoding.
 const MIN_ENCODED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::super::DataRules;
+    use super::*;
+
+    fn look(text: &str) -> (Work, Vec<Span>) {
+        let rules = DataRules::built_in();
+        let mut found = Vec::new();
+        let work = rules.inner.scanner.look(text, &mut found, &|_, _| false);
+        (work, found)
+    }
+
+    fn filled(piece: &str) -> String {
+        piece.repeat((64 * 1024) / piece.len())
+    }
+
+    /// What holds no encoding is scanned once, as it always was.
+    #[test]
+    fn plain_text_has_no_layers() {
+        for piece in [
+            "The gateway reads what an agent says, and what a tool answers, before anyone else does. ",
+            "{\"id\":48213,\"path\":\"/srv/docs/reports/2026/q3.md\",\"title\":\"Quarterly report\",\"public\":false},",
+            "Привет, мир. 漢字かな交じり文。 Größe: 5 % von 100 & mehr\n",
+            "4bf92f3577b34da6a3ce929d0e0e4736 39550a4f0e8d7c6b5a4938271605f4e3d2c1b0a9\n",
+        ] {
+            assert_eq!(look(&filled(piece)).0, Work::default(), "{piece}");
+        }
+    }
+
+    /// However a text is made, its layers together stay within their bound, and what lies beyond it is sensitive.
+    #[test]
+    fn work_is_bounded_whatever_comes() {
+        let nested = |encode: fn(&str) -> String| {
+            (0..12).fold("ghp_a1B2c3D4e5F6a1B2c3D4e5F6a1B2c3D4e5F6".to_owned(), |text, _| {
+                if text.len() < 200_000 { encode(&text) } else { text }
+            })
+        };
+        let base64 = |text: &str| {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.encode(text)
+        };
+        let mut texts: Vec<String> = [
+            "%25",
+            "%2525252525",
+            "\\\\",
+            "&amp;",
+            "&#38;",
+            "㏂",
+            "㏂%252525",
+            "ﷺ",
+            "\u{200b}",
+            "a\u{200b}",
+            "=3D=3D",
+            "eWV5",
+            "YWFh",
+            "VldW",
+            "Wldw",
+            "QUFB",
+            "41",
+            "414141 ",
+            "0x41,",
+            "\u{e0041}",
+            "\u{fe01}\u{e0131}",
+            "%41",
+            "\\u0041",
+            "\\u005c",
+            "ＡＢ",
+            "=\n",
+            "Wm1Wc",
+            "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh\n",
+        ]
+        .into_iter()
+        .map(filled)
+        .collect();
+        texts.extend([
+            nested(base64),
+            nested(|text| hex::encode(text)),
+            nested(|text| serde_json::Value::String(text.to_owned()).to_string()),
+            nested(|text| text.bytes().map(|b| format!("%{b:02x}")).collect()),
+            // Every layer has to be copied for one character.
+            format!("{}%2525252525{}", filled("㏂"), filled("㏂ ")),
+            format!("{}{}", filled("㏂%25252541"), base64(&filled("YWFhYWFh"))),
+        ]);
+        for text in texts {
+            let (work, found) = look(&text);
+            let start = &text[..text.floor_char_boundary(40)];
+            assert!(work.decoded <= MAX_GROWTH * text.len(), "{start}: {work:?}");
+            assert!(work.layers <= work.decoded, "{start}: {work:?}");
+            if work.exceeded {
+                let whole = Span { start: 0, end: text.len(), kind: Kind::TOO_DEEP };
+                assert!(found.contains(&whole), "{start}");
+            }
+        }
+    }
+
+    /// A long text with little that is encoded is not copied for each layer.
+    #[test]
+    fn layers_hold_what_stands_around_encodings() {
+        let text = format!("{}%25252541{}", filled("word ").repeat(8), filled("word ").repeat(8));
+        let (work, found) = look(&text);
+        assert_eq!((work.layers, work.exceeded, found), (4, false, Vec::new()));
+        assert!(work.decoded < 5 * 2 * MARGIN, "{work:?}");
+    }
+
+    /// What is found in a layer is found where it stands.
+    #[test]
+    fn findings_stand_where_they_were_encoded() {
+        let filler = "lorem ipsum ".repeat(3_000);
+        for (before, encoded) in [
+            ("", "bob%40corp.example"),
+            ("%20%20", "bob%2540corp.example"),
+            ("\\n㎏\u{200b}", "b&#111;b\\u0040corp.example"),
+            ("%41", "Ym9iQGNvcnAuZXhhbXBsZQ"),
+            ("&amp;", "%59m9iQGNvcnAuZXhhbXBsZQ"),
+        ] {
+            for filler in ["", &filler] {
+                let text = format!("{filler}{before} {encoded} {filler}");
+                let (_, found) = look(&text);
+                let at = text.find(encoded).unwrap();
+                let email: Vec<&Span> = found.iter().filter(|span| span.kind == Kind::EMAIL).collect();
+                assert!(!email.is_empty(), "{encoded}");
+                for span in email {
+                    assert_eq!((span.start, span.end), (at, at + encoded.len()), "{encoded}");
+                }
+            }
+        }
+    }
+}

@@ -725,8 +725,9 @@ impl<'r> Walk<'r> {
             while let Some((next, after)) = more.split_first().filter(|(next, _)| next.start < end) {
                 end = end.max(next.end);
                 weigh(next.kind, self);
-                // What is known by its form names the mask, before what is known by its place.
-                if widest.end - widest.start < next.end - next.start {
+                // What is known by its form names the mask, before what is known by its place, and both before what only
+                // looks like something.
+                if names_better(*next, widest) {
                     widest = *next;
                 }
                 more = after;
@@ -758,6 +759,12 @@ impl<'r> Walk<'r> {
         out.push_str(text.get(done..).unwrap_or_default());
         Text::Changed(out)
     }
+}
+
+/// Whether the first of two findings in one place says more of what it is.
+fn names_better(one: Span, other: Span) -> bool {
+    let known = |span: Span| !matches!(span.kind, Kind::HIGH_ENTROPY | Kind::TOO_DEEP);
+    (known(one), one.end - one.start) > (known(other), other.end - other.start)
 }
 
 fn strictness(action: Action) -> u8 {
