@@ -12,7 +12,7 @@ pub use view::{Covered, Digests, View, digest};
 use crate::{
     config::{Config, ToolConfig, UpstreamConfig},
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, json, normalize_uri, pointer::Pointer},
-    redaction::{SchemaMarks, display_text},
+    redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Value, json};
@@ -160,6 +160,8 @@ impl Catalog {
 /// without it has given it up, so that what is remembered is never more than what is listed.
 #[derive(Debug, Default)]
 pub struct CatalogBuilder {
+    /// What may be said of names that are withheld.
+    pub data: DataRules,
     owners: HashMap<(Kind, Arc<str>), Owner>,
     claims: Vec<Claim>,
     /// Counts the merges.
@@ -195,6 +197,11 @@ impl Kind {
 }
 
 impl CatalogBuilder {
+    /// Masked before it is cut: half a secret is one no detector knows.
+    fn told(&self, text: &str, most: usize) -> String {
+        display_text(&self.data.redact_text(text), most)
+    }
+
     /// Merges the upstreams' listings. Upstreams come in the order of their names, so that the same listings
     /// give the same catalog.
     pub fn build(&mut self, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
@@ -267,19 +274,20 @@ impl CatalogBuilder {
     ) -> Result<(), String> {
         let new = || Owner { upstream: upstream.clone(), listed: 0 };
         let owner = self.owners.entry((kind, name.clone())).or_insert_with(new);
-        let shown = display_text(name, 120);
         if owner.upstream != *upstream {
+            let owner = owner.upstream.clone();
             return Err(format!(
-                "{} `{shown}` of upstream `{upstream}` is withheld: upstream `{}` has that name",
+                "{} `{}` of upstream `{upstream}` is withheld: upstream `{owner}` has that name",
                 kind.word(),
-                owner.upstream
+                self.told(name, 120)
             ));
         }
         owner.listed = self.merge;
         if taken {
             return Err(format!(
-                "{} `{shown}` of upstream `{upstream}` is listed twice; the first counts",
-                kind.word()
+                "{} `{}` of upstream `{upstream}` is listed twice; the first counts",
+                kind.word(),
+                self.told(name, 120)
             ));
         }
         Ok(())
@@ -306,7 +314,7 @@ impl CatalogBuilder {
             (false, true) => None,
         };
         if let Some(why) = why {
-            let shown = display_text(&full, 80);
+            let shown = self.told(&full, 80);
             let upstream = &upstream.name;
             catalog.withheld.push(format!("tool `{shown}` of upstream `{upstream}` is withheld: {why}"));
             return;
@@ -327,7 +335,8 @@ impl CatalogBuilder {
             None => Arc::new(ArgumentSchema::compile(&input)),
         };
         if let Err(error) = &*schema {
-            catalog.withheld.push(format!("tool `{exposed}` cannot be called: {error}"));
+            let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
+            catalog.withheld.push(why);
         }
         kept.insert(fingerprint.clone(), schema.clone());
         let mut sensitive = table.sensitive.clone();
@@ -379,7 +388,7 @@ impl CatalogBuilder {
                 .push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
             return;
         };
-        let shown = display_text(own, 120);
+        let shown = self.told(own, 120);
         let mut withhold = |why: &str| {
             let word = kind.word();
             catalog

@@ -113,7 +113,13 @@ impl Gateway {
         start: Option<EventDraft>,
         mut event: EventDraft,
     ) -> Result<Permit, AdmitError> {
-        let limits = std::mem::take(&mut decided.verdict.limits);
+        let mut limits = std::mem::take(&mut decided.verdict.limits);
+        for budget in &mut limits.budgets {
+            // What is counted per tool is counted under a name that may be kept.
+            if budget.key == *decided.prepared.target.full() {
+                budget.key = decided.prepared.kept_as.clone();
+            }
+        }
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let verdict = &decided.verdict;

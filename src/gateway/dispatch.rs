@@ -128,6 +128,7 @@ impl Gateway {
             tool_price,
             workflow,
             redacted,
+            kept_as,
             ..
         } = prepared;
         // Both may share the arguments, which go on alone.
@@ -297,15 +298,12 @@ impl Gateway {
             }
         };
         let used = matches!(purpose, Purpose::Use);
-        let learned = (used
-            && !became_task
-            && !cut
-            && ending.outcome == Outcome::Succeeded
-            && ending.reply.is_ok())
-        .then(|| {
-            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), result_tokens);
-            (target.learned_as().to_string(), result_tokens)
-        });
+        let learned =
+            (used && !became_task && !cut && ending.outcome == Outcome::Succeeded && ending.reply.is_ok())
+                .then(|| {
+                    self.0.learned.observe(&kept_as, target.expected_result_tokens(), result_tokens);
+                    (kept_as.to_string(), result_tokens)
+                });
         let took = self.0.clock.monotonic().saturating_sub(started);
         side_effect.timestamp = self.0.clock.now();
         side_effect.outcome = Some(ending.outcome);

@@ -158,6 +158,7 @@ impl Gateway {
     fn rebuild_catalog(&self) {
         let mut builder = self.0.builder.lock();
         let in_force = self.in_force();
+        builder.data = in_force.policies.data.clone();
         let new = builder.build(&in_force.config, &self.upstreams());
         let old = self.0.catalog.load_full();
         for why in new.withheld.iter().filter(|why| !old.withheld.contains(why)) {

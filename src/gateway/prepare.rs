@@ -17,7 +17,7 @@ use crate::{
         text,
     },
     policy::{Agent, Workflow},
-    redaction::{Place, Towards},
+    redaction::{DataRules, Place, Towards},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -79,11 +79,28 @@ impl Target {
             Self::Item(_, name) => name,
         }
     }
-    /// Under what its result sizes are learned: of a resource the template, of which there are only so many.
-    pub(crate) fn learned_as(&self) -> &Arc<str> {
-        match self {
+    /// Under what its result sizes are learned and its calls counted: of a resource the template, of which there are only
+    /// so many. In the form in which the store may have it.
+    pub(crate) fn kept_as(&self, data: &DataRules) -> Arc<str> {
+        data.kept_name(match self {
             Self::Tool(tool) => &tool.full,
             Self::Item(item, _) => &item.name,
+        })
+    }
+    /// Its name for records, prompts and pages: masked, and of bounded length.
+    pub(crate) fn shown(&self, data: &DataRules) -> Arc<str> {
+        shown(self.full(), &data.redact_text(self.full()))
+    }
+    /// Its action for the same. What is configured says nothing secret; the default one of a tool has its own name, that of a
+    /// resource its URI.
+    pub(crate) fn shown_action(&self, data: &DataRules) -> Arc<str> {
+        let (action, upstream) = (self.action(), self.upstream().as_str());
+        match action.strip_prefix(upstream).and_then(|rest| rest.strip_prefix(':')) {
+            None => action.clone(),
+            Some(own) => match data.redact_text(own) {
+                Cow::Borrowed(_) if own.len() <= LONGEST_NAME => action.clone(),
+                own => shown(action, &format!("{upstream}:{own}")),
+            },
         }
     }
     pub(crate) fn upstream(&self) -> &UpstreamName {
@@ -171,8 +188,10 @@ pub(crate) struct Prepared {
     pub(crate) target: Target,
     /// Its name for records, prompts and pages: masked, and of bounded length.
     pub(crate) shown: Arc<str>,
-    /// Its action for the same: that of a resource has its URI.
+    /// Its action for the same.
     pub(crate) shown_action: Arc<str>,
+    /// See [`Target::kept_as`].
+    pub(crate) kept_as: Arc<str>,
     pub(crate) arguments: Arc<Value>,
     pub(crate) facts: Facts,
     /// Masked, for records and prompts.
@@ -250,7 +269,12 @@ impl Inner {
         let model = agent.model.as_deref();
         let tokenizer = policies.prices.tokenizer(model);
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
-        let expected = self.learned.expected(target.learned_as(), target.expected_result_tokens());
+        let shown = target.shown(&policies.data);
+        let kept_as = match &target {
+            Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
+            Target::Tool(_) | Target::Item(..) => target.kept_as(&policies.data),
+        };
+        let expected = self.learned.expected(&kept_as, target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
         let extras = Extras::bound(request, &in_force.config.gateway.volatile_meta);
@@ -339,11 +363,9 @@ impl Inner {
             towards,
             beside,
             attended: agent.attended,
-            shown: shown(target.full(), &policies.data.redact_text(target.full())),
-            shown_action: match &target {
-                Target::Tool(tool) => tool.action.clone(),
-                Target::Item(item, _) => shown(&item.action, &policies.data.redact_text(&item.action)),
-            },
+            shown,
+            shown_action: target.shown_action(&policies.data),
+            kept_as,
             target,
             arguments,
             facts,

@@ -303,9 +303,9 @@ impl Gateway {
         event.actor.kind = "agent".into();
         event.trace_id = Some(made.trace);
         event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.tool = Some(target.full().clone());
+        event.tool = Some(target.shown(&in_force.policies.data));
         event.upstream = Some(made.upstream.clone());
-        event.action = Some(target.action().clone());
+        event.action = Some(target.shown_action(&in_force.policies.data));
         let known = agent.as_ref().and_then(|agent| in_force.policies.authority.agents.get(agent));
         let model = known.and_then(|agent| agent.model.clone());
         event.agent_id = agent;
@@ -324,7 +324,8 @@ impl Gateway {
         let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();
         let tokens = self.0.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
         if ended == Some("completed") {
-            self.0.learned.observe(target.learned_as(), target.expected_result_tokens(), tokens);
+            let kept_as = target.kept_as(&in_force.policies.data);
+            self.0.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
         }
         let word = match request.verb {
             TaskVerb::Get => ended.unwrap_or("asked"),

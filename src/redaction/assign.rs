@@ -157,9 +157,42 @@ impl Scanner {
     fn value(&self, text: &str, start: usize, end: usize, kind: Kind) -> Option<Span> {
         let value = text.get(text.floor_char_boundary(start)..text.ceil_char_boundary(end))?;
         let number = value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let empty = value.trim().is_empty() || self.is_mask(value) || (number && !numbers_count(kind));
+        let empty = value.trim().is_empty()
+            || self.is_mask(value)
+            || is_placeholder(value)
+            || (number && !numbers_count(kind));
         (!empty).then_some(Span { start, end, kind })
     }
+}
+
+/// What documentation and program code write where a value belongs: `YOUR_API_KEY`, `<token>`, `xxxx`,
+/// `os.environ["KEY"]`, `${KEY}`.
+pub(super) fn is_placeholder(value: &str) -> bool {
+    const READS: &[&str] = &[
+        "os.environ",
+        "os.getenv(",
+        "process.env.",
+        "process.env[",
+        "System.getenv(",
+        "env::var(",
+        "ENV[",
+        "getenv(",
+        "${",
+        "{{",
+        "$(",
+        "$env:",
+    ];
+    let value = value.trim();
+    let word = |b: u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b' ' | b'.');
+    let starts = |word: &str| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let blank = value.len() >= 3 && value.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'.'));
+    let named = value.bytes().all(word)
+        && ["your_", "your-", "your ", "my_api_", "insert_", "insert-"].iter().any(|start| starts(start));
+    let slot = value
+        .strip_prefix('<')
+        .and_then(|inside| inside.strip_suffix('>'))
+        .is_some_and(|inside| !inside.is_empty() && inside.bytes().all(word));
+    blank || named || slot || READS.iter().any(|read| value.starts_with(read))
 }
 
 fn name_start(bytes: &[u8], end: usize) -> usize {

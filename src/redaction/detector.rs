@@ -7,6 +7,14 @@ use crate::model::Sensitivity;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Kind(pub(super) u16);
 
+impl Kind {
+    /// Whether it is known by its form alone: a prefix, a frame, an own pattern. The other detectors also find in random
+    /// bytes what is chance.
+    pub(super) fn is_formed(self) -> bool {
+        self < Self::HIGH_ENTROPY || usize::from(self.0) >= BUILT_IN.len()
+    }
+}
+
 /// The classes that are there without data.yaml, and their levels.
 pub(super) const CLASSES: &[(&str, Sensitivity)] = &[
     ("secret", Sensitivity::Restricted),

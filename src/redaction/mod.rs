@@ -11,15 +11,26 @@
 //! Pointers name a place in the arguments; in a result they name a place in the result, in its
 //! `structuredContent`, and in a text that is JSON. `*` stands for any member or element.
 //!
+//! # Encodings
+//!
+//! A text is read as what it means before detectors look: JSON strings and other backslash escapes, percent, HTML
+//! entities, quoted-printable, base64, hex, compatibility forms and characters that nobody sees, four layers deep, and no
+//! more bytes than four times those of the text. What is found in a layer is masked in the text as it stands. What still
+//! is encoded then counts as sensitive (`too_deep`): it is masked in records, and the strictest of the rules that concern
+//! the call holds for it.
+//!
 //! # What is not found
 //!
-//! Hex strings by themselves (commits, digests and UUIDs are hex), secrets cut in pieces or encoded,
-//! and what stands in base64 content (`data`, `blob`), whose size is recorded in its place.
+//! Hex strings by themselves (commits, digests and UUIDs are hex); secrets that are cut in pieces, spread over several
+//! values, encrypted, compressed, or written in an encoding of other kinds (base32, ROT13, numbers of characters,
+//! letters that look alike); what stands in an image.
 
 mod assign;
 mod cut;
+mod decode;
 mod detector;
 mod display;
+mod escape;
 mod field;
 mod form;
 mod inspected;
@@ -27,6 +38,7 @@ mod mask;
 mod number;
 mod random;
 mod rules;
+mod runs;
 mod scan;
 mod schema;
 mod spec;

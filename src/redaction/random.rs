@@ -14,7 +14,12 @@ impl Scanner {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let length = rest.iter().take_while(|b| in_run(b)).count();
-            if (20..=MAX_RANDOM).contains(&length) && rest.get(..length).is_some_and(looks_random) {
+            let before = bytes.get(at.saturating_sub(LONGEST_LABEL)..at).unwrap_or_default();
+            if (20..=MAX_RANDOM).contains(&length)
+                && rest.get(..length).is_some_and(|run| {
+                    looks_random(run) && !is_checksum(before, run) && !starts_as_media(run)
+                })
+            {
                 let padding =
                     rest.get(length..).map_or(0, |p| p.iter().take(2).take_while(|b| **b == b'=').count());
                 found.push(Span { start: at, end: at + length + padding, kind: Kind::HIGH_ENTROPY });
@@ -23,6 +28,41 @@ impl Scanner {
             at += bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|b| !in_run(b)).count());
         }
     }
+}
+
+/// The longest of what stands before a checksum.
+const LONGEST_LABEL: usize = 7;
+
+/// The digests of lock files: `"integrity": "sha512-…"`, `h1:…=`, and of keys: `SHA256:…`. Their lengths must fit.
+fn is_checksum(before: &[u8], run: &[u8]) -> bool {
+    const IN_RUN: &[(&[u8], usize)] = &[(b"sha1-", 27), (b"sha256-", 43), (b"sha384-", 64), (b"sha512-", 86)];
+    const BEFORE: &[&[u8]] = &[b"h1:", b"SHA256:", b"sha256=", b"sha256:"];
+    IN_RUN.iter().any(|(label, digits)| run.strip_prefix(*label).is_some_and(|rest| rest.len() == *digits))
+        || (run.len() == 43 && BEFORE.iter().any(|label| before.ends_with(label)))
+}
+
+/// How base64 of images and sounds begins.
+const MEDIA: &[&[u8]] = &[
+    b"iVBORw0KGgo",
+    b"R0lGODlh",
+    b"R0lGODdh",
+    b"/9j/",
+    b"UklGR",
+    b"AAABAA",
+    b"SUkqA",
+    b"TU0AK",
+    b"SUQz",
+    b"T2dnUw",
+    b"ZkxhQw",
+];
+
+fn starts_as_media(base64: &[u8]) -> bool {
+    base64.len() >= 48 && MEDIA.iter().any(|start| base64.starts_with(start))
+}
+
+/// Whether base64 is an image or a sound, by its first bytes.
+pub(super) fn is_media(base64: &str) -> bool {
+    starts_as_media(base64.as_bytes())
 }
 
 /// Whether a run has the look of a random credential: at least 20 characters in pieces that change

@@ -111,6 +111,11 @@ impl Scanner {
         }
     }
 
+    /// Set where nothing is looked for, since everything is sensitive.
+    pub(super) fn finds_everything(&self) -> bool {
+        self.everything
+    }
+
     pub(super) fn on(&self, kind: Kind) -> bool {
         self.enabled.get(usize::from(kind.0)).copied().unwrap_or(false)
     }
@@ -249,7 +254,10 @@ fn measure(bytes: &[u8], shape: &Shape, start: usize, end: usize) -> Option<Span
         Extra::AfterStart => (from, true),
         Extra::AfterStartWithDigit => (from, rest.iter().any(u8::is_ascii_digit)),
         Extra::BasicCredentials => (from, is_basic(rest)),
-        Extra::None | Extra::Jwt | Extra::Pem => (begin, true),
+        // `xxxx` stands in a secret's place.
+        Extra::None | Extra::Jwt | Extra::Pem => {
+            (begin, !rest.iter().all(|b| matches!(b, b'x' | b'X')) || rest.is_empty())
+        }
     };
     fits.then_some(Span { start, end: from + length, kind })
 }

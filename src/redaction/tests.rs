@@ -374,37 +374,82 @@ fn escapes_in_json_texts_hide_nothing() {
     let result = json!({"content": [{"type": "text", "text": "{\"mail\": \"bob\\u0040corp.example\"}"}]});
     let inspected = built_in.inspect_result(&result, &Place::NOWHERE, &[]);
     assert_eq!(names(&inspected.findings), ["email"]);
-    assert_eq!(inspected.recorded["content"][0]["text"], json!("{\"mail\":\"[redacted:email:16]\"}"));
+    assert_eq!(inspected.recorded["content"][0]["text"], json!("{\"mail\": \"[redacted:email:21]\"}"));
 }
 
-/// JSON in a text that can be read in two ways is masked whole: a reader that takes the other one finds nothing hidden.
+/// JSON in a text that can be read in two ways hides nothing: not what is escaped in it, nor what a pointer names.
 #[test]
 fn unclear_json_texts_hide_nothing() {
-    let built_in = DataRules::built_in();
     let deep = format!("{}\"bob\\u0040corp.example\"{}", "[".repeat(125), "]".repeat(125));
-    for text in [
-        r#"{"a":"bob\u0040corp.example","a":1}"#.to_owned(),
-        r#"{"x":[{"a":1,"a":"bob\u0040corp.example"}]}"#.to_owned(),
-        r#"{"$serde_json::private::Number":"bob\u0040corp.example"}"#.to_owned(),
-        deep,
+    let hidden = [Pointer::parse("/a").unwrap()];
+    for (text, is_json) in [
+        (r#"{"a":"bob\u0040corp.example","a":1}"#, true),
+        (r#"{"x":[{"a":1,"a":"bob\u0040corp.example"}]}"#, true),
+        (r#"{"$serde_json::private::Number":"bob\u0040corp.example"}"#, true),
+        (&*deep, true),
+        (r#"{"a":"bob\u0040corp.example",}"#, false),
     ] {
+        let built_in = DataRules::built_in();
         let arguments = json!({ "t": text });
         let inspected = built_in.inspect_arguments(&arguments, &Place::NOWHERE);
-        let shown = inspected.recorded["t"].as_str().unwrap();
-        // JSON it stays.
-        assert!(shown.starts_with("\"[redacted:sensitive:"), "{shown}");
+        let expect = text.replace("bob\\u0040corp.example", "[redacted:email:21]");
+        assert_eq!(inspected.recorded["t"], expect);
         assert!(matches!(inspected.towards, Towards::Unchanged), "{text}");
-        // What a constraint hides from the agent by its place.
+        let blocked = rules("rules: [{ detectors: [email], arguments: block, results: block }]");
+        let is_blocked = |towards: &Towards| matches!(towards, Towards::Blocked(_));
+        assert!(is_blocked(&blocked.inspect_arguments(&arguments, &Place::NOWHERE).towards));
+        // What is named by its place.
         let result = json!({"content": [{"type": "text", "text": text}]});
-        let hidden = [Pointer::parse("/a").unwrap()];
-        match built_in.inspect_result(&result, &Place::NOWHERE, &hidden).towards {
-            Towards::Changed(value) => assert!(!value.to_string().contains("corp.example"), "{value}"),
-            other => panic!("{other:?}"),
+        assert!(is_blocked(&blocked.inspect_result(&result, &Place::NOWHERE, &hidden).towards));
+        if is_json {
+            match built_in.inspect_result(&result, &Place::NOWHERE, &hidden).towards {
+                Towards::Changed(value) => assert!(!value.to_string().contains("corp.example"), "{value}"),
+                other => panic!("{other:?}"),
+            }
+            let blocked = rules("rules: [{ id: no, pointers: [/a], results: block }]");
+            let towards = blocked.inspect_result(&result, &Place::NOWHERE, &[]).towards;
+            assert!(is_blocked(&towards), "{text}: {towards:?}");
         }
     }
-    // What is no JSON is a text like others.
-    let no_json = r#"{"a":"bob\u0040corp.example",}"#;
-    assert_eq!(built_in.redact_text(no_json), no_json);
+}
+
+/// A pointer names a place in JSON in JSON.
+#[test]
+fn pointers_reach_json_in_json() {
+    let built_in = DataRules::built_in();
+    let redact = [Pointer::parse("/rows/*/salary").unwrap()];
+    let mut text = json!({"rows": [{"salary": "much", "name": "x"}]}).to_string();
+    for depth in 1..=4 {
+        let result = json!({"content": [{"type": "text", "text": text}]});
+        match built_in.inspect_result(&result, &Place::NOWHERE, &redact).towards {
+            Towards::Changed(value) => assert!(!value.to_string().contains("much"), "{depth}: {value}"),
+            other => panic!("{depth}: {other:?}"),
+        }
+        text = Value::String(text).to_string();
+    }
+}
+
+/// Content that is said to be no text is looked into, but for images.
+#[test]
+fn content_may_be_a_text() {
+    use base64::Engine as _;
+    let text = format!("# notes\n{}key ghp_{}\n", "some words\n".repeat(60), "a1B2c3D4e5F6".repeat(3));
+    let data = base64::engine::general_purpose::STANDARD.encode(text);
+    let blocked = rules("rules: [{ id: keys, classes: [secret], arguments: block, results: block }]");
+    let argument = json!({"mimeType": "text/plain", "data": data});
+    let inspected = blocked.inspect_arguments(&argument, &Place::NOWHERE);
+    assert!(matches!(inspected.towards, Towards::Blocked(_)));
+    assert_eq!(inspected.recorded["data"], json!(format!("[binary:{}]", data.len())));
+    let result = json!({"contents": [{"uri": "a:b", "mimeType": "text/plain", "blob": data}]});
+    let inspected = blocked.inspect_result(&result, &Place::NOWHERE, &[]);
+    assert!(matches!(inspected.towards, Towards::Blocked(_)));
+    assert_eq!(names(&inspected.findings), ["github_token"]);
+    // Bytes that are no text hold nothing.
+    let bytes: Vec<u8> = (0..4_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+    let result = json!({"contents": [{"uri": "a:b", "mimeType": "application/zip", "blob": data}]});
+    let strict = rules("rules: [{ results: block }]");
+    assert_eq!(strict.inspect_result(&result, &Place::NOWHERE, &[]).towards, Towards::Unchanged);
 }
 
 #[test]

@@ -2,10 +2,14 @@
 //! records, and what goes on its way.
 
 use super::{
+    assign::is_placeholder,
+    decode::MAX_LAYERS,
     detector::Kind,
+    escape::decoded_once,
     field::numbers_count,
     inspected::{Inspected, Place, Towards},
     mask::{binary, mask},
+    random::is_media,
     rules::{Allow, Allowed, DataRules, Rule, labels},
     scan::Span,
     spec::Action,
@@ -20,8 +24,8 @@ const MAX_DEPTH: usize = 160;
 /// Masking a text may bring to light what overlapped; each time less is left.
 const MAX_ROUNDS: usize = 8;
 
-/// JSON in a text in JSON in a text is looked into this often.
-const MAX_NESTED_JSON: usize = 2;
+/// For a pointer, JSON in a text in JSON in a text is looked into this often.
+const MAX_NESTED_JSON: usize = MAX_LAYERS as usize;
 
 /// Which way a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +169,18 @@ impl DataRules {
         }
     }
 
+    /// Under what something is kept for a name that an upstream chose: the name itself where nothing in it is sensitive;
+    /// else what may be shown of it with a keyed hash, so that two names do not become one.
+    pub fn kept_name(&self, name: &Arc<str>) -> Arc<str> {
+        match self.redact_text(name) {
+            Cow::Borrowed(_) => name.clone(),
+            Cow::Owned(masked) => match &self.key {
+                Some(key) => format!("{masked} {}", key.hash("sensitive", name)).into(),
+                None => masked.into(),
+            },
+        }
+    }
+
     fn inspect<'v>(
         &self,
         value: &'v Value,
@@ -280,6 +296,13 @@ impl<'r> Walk<'r> {
         let kind = match mark {
             Mark::Rule(rule) => return (rule.action(self.direction).unwrap_or(Action::Keep), Some(rule)),
             Mark::Place(Kind::CONSTRAINT) => return (Action::Mask, None),
+            // What could not be looked into may be anything.
+            Mark::Place(Kind::TOO_DEEP) => {
+                let says = |rule: &'r Rule| (rule.action(self.direction).unwrap_or(Action::Keep), Some(rule));
+                let strictest =
+                    self.selected.iter().map(|rule| says(rule)).max_by_key(|(action, _)| strictness(*action));
+                return strictest.unwrap_or((Action::Keep, None));
+            }
             Mark::Place(kind) | Mark::Field(kind) => kind,
             Mark::Allow(_) => return (Action::Keep, None),
         };
@@ -356,7 +379,7 @@ impl<'r> Walk<'r> {
         for one in active.iter().filter(|one| one.tokens.is_empty()) {
             let Some(kind) = one.mark.kind() else { continue };
             let counts = match (one.mark, value) {
-                (Mark::Field(_), Value::String(_)) => true,
+                (Mark::Field(_), Value::String(text)) => !is_placeholder(text),
                 (Mark::Field(_), Value::Number(_)) => numbers_count(kind),
                 (Mark::Field(_), _) => false,
                 (Mark::Place(_) | Mark::Rule(_), _) => true,
@@ -500,7 +523,8 @@ impl<'r> Walk<'r> {
             && (self.direction != Direction::Arguments || text.len() >= SHORTEST_CONTENT)
         {
             self.binary = self.binary.saturating_add(text.len() as u64);
-            return Change { recorded: Some(Value::String(binary(text.len()))), towards: None };
+            let towards = if is_media(text) { None } else { self.content(text) };
+            return Change { recorded: Some(Value::String(binary(text.len()))), towards };
         }
         let scanner = &self.rules.inner.scanner;
         let named = match key {
@@ -511,6 +535,7 @@ impl<'r> Walk<'r> {
                 .find_map(|name| scanner.field(name)),
             _ => None,
         };
+        let named = named.or_else(|| decoded_once(key).and_then(|key| scanner.field(&key)));
         if let Some(kind) = scanner.field(key).or(named) {
             inner.push(Active { tokens: &[], mark: Mark::Field(kind) });
         }
@@ -518,6 +543,22 @@ impl<'r> Walk<'r> {
             inner.extend(self.pointers.iter().copied());
         }
         self.node(value, &inner, depth + 1, false)
+    }
+
+    /// Base64 content that is no image: what it decodes to may be a text with a secret.
+    fn content(&mut self, text: &str) -> Option<To> {
+        let rules = self.rules;
+        let mut spans = Vec::new();
+        let walk = &*self;
+        // All content looks drawn at random.
+        let allowed = |kind, value: &str| kind == Kind::HIGH_ENTROPY || walk.is_allowed(kind, value, &[]);
+        rules.inner.scanner.look(text, &mut spans, &allowed);
+        self.kinds.extend(spans.iter().map(|span| span.kind));
+        match self.replace(text, &spans, false) {
+            Text::Same => None,
+            Text::Changed(text) => Some(To::Value(Value::String(text))),
+            Text::Dropped => Some(To::Dropped),
+        }
     }
 
     fn key(&mut self, key: &str, active: &[Active<'r>]) -> (Option<String>, Text) {
@@ -565,35 +606,52 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// A text that is JSON is read where pointers may name something in it, and where escapes may
-    /// hide a value.
+    /// A text that is JSON is read where pointers may name something in it.
     fn json_text(&mut self, text: &str) -> Option<Change> {
+        let pointed = self.direction == Direction::Results && !self.pointers.is_empty();
+        if !pointed || self.nested >= MAX_NESTED_JSON {
+            return None;
+        }
         let trimmed = text.trim();
         let bracketed = trimmed.starts_with('{') && trimmed.ends_with('}')
-            || trimmed.starts_with('[') && trimmed.ends_with(']');
-        let pointed = self.direction == Direction::Results && !self.pointers.is_empty();
-        if !bracketed || self.nested >= MAX_NESTED_JSON || !(pointed || trimmed.contains("\\u")) {
+            || trimmed.starts_with('[') && trimmed.ends_with(']')
+            || trimmed.starts_with('"') && trimmed.ends_with('"');
+        if !bracketed {
             return None;
         }
         let value = match json::parse_inner(trimmed.as_bytes()) {
             Ok(value) => value,
-            Err(error) if error.is_data() => return Some(self.unclear(text, pointed)),
+            Err(error) if error.is_data() => return Some(self.unclear(text)),
             // No JSON.
             Err(_) => return None,
         };
         self.nested += 1;
-        let active = if pointed { self.pointers.clone() } else { Vec::new() };
+        let active = self.pointers.clone();
         let change = self.node(&value, &active, 0, false);
         self.nested -= 1;
         Some(change)
     }
 
-    /// JSON that different readers read differently (a name twice, nested too deep): what it hides cannot be told.
-    fn unclear(&mut self, text: &str, pointed: bool) -> Change {
+    /// JSON that different readers read differently (a name twice, nested too deep), where a pointer may name something
+    /// in it: what is there cannot be told, so that the strictest of what the pointers say counts for all of it.
+    fn unclear(&mut self, text: &str) -> Change {
         self.kinds.insert(Kind::SENSITIVE);
-        let masked = || Value::String(mask(self.name(Kind::SENSITIVE), text.chars().count()));
-        let towards = (pointed || !self.selected.is_empty()).then(|| To::Value(masked()));
-        Change { recorded: Some(masked()), towards }
+        let masked = Value::String(mask(self.name(Kind::SENSITIVE), text.chars().count()));
+        let strictest = self
+            .pointers
+            .iter()
+            .map(|one| self.action(one.mark))
+            .max_by_key(|(action, _)| strictness(*action));
+        let towards = match strictest {
+            None | Some((Action::Keep, _)) => None,
+            Some((Action::Hash | Action::Mask | Action::Tokenize, _)) => Some(To::Value(masked.clone())),
+            Some((Action::Drop, _)) => Some(To::Dropped),
+            Some((Action::Block, rule)) => {
+                self.block(Kind::SENSITIVE, rule);
+                None
+            }
+        };
+        Change { recorded: Some(masked), towards }
     }
 
     fn plain_text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
@@ -620,12 +678,9 @@ impl<'r> Walk<'r> {
         let mut current: Cow<'_, str> = Cow::Borrowed(text);
         let mut spans = std::mem::take(&mut self.spans);
         for round in 0..=MAX_ROUNDS {
-            rules.inner.scanner.scan(&current, &mut spans);
-            if !self.allowed.is_empty() || !active.is_empty() {
-                spans.retain(|span| {
-                    !self.is_allowed(span.kind, current.get(span.start..span.end).unwrap_or_default(), active)
-                });
-            }
+            let walk = &*self;
+            let allowed = |kind, value: &str| walk.is_allowed(kind, value, active);
+            rules.inner.scanner.look(&current, &mut spans, &allowed);
             if spans.is_empty() {
                 break;
             }
@@ -670,8 +725,9 @@ impl<'r> Walk<'r> {
             while let Some((next, after)) = more.split_first().filter(|(next, _)| next.start < end) {
                 end = end.max(next.end);
                 weigh(next.kind, self);
-                // What is known by its form names the mask, before what is known by its place.
-                if widest.end - widest.start < next.end - next.start {
+                // What is known by its form names the mask, before what is known by its place, and both before what only
+                // looks like something.
+                if names_better(*next, widest) {
                     widest = *next;
                 }
                 more = after;
@@ -703,6 +759,12 @@ impl<'r> Walk<'r> {
         out.push_str(text.get(done..).unwrap_or_default());
         Text::Changed(out)
     }
+}
+
+/// Whether the first of two findings in one place says more of what it is.
+fn names_better(one: Span, other: Span) -> bool {
+    let known = |span: Span| !matches!(span.kind, Kind::HIGH_ENTROPY | Kind::TOO_DEEP);
+    (known(one), one.end - one.start) > (known(other), other.end - other.start)
 }
 
 fn strictness(action: Action) -> u8 {

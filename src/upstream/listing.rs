@@ -3,6 +3,7 @@
 use super::{
     call::Call,
     connect::{Connection, Hello},
+    deps::Redact,
     headers::invalid_annotation,
     limits::LogLimit,
     types::{Era, Listing, UpstreamError},
@@ -88,10 +89,11 @@ pub(super) async fn list(
     connection: &Connection,
     hello: &Hello,
     log: &LogLimit,
+    redact: &Redact,
 ) -> Result<Listing, UpstreamError> {
     let mut tries = 1;
     loop {
-        match list_once(upstream, connection, hello, log).await {
+        match list_once(upstream, connection, hello, log, redact).await {
             Err(UpstreamError::NotSent(_) | UpstreamError::Lost(_)) if tries < TRIES => tries += 1,
             listed => return listed,
         }
@@ -103,6 +105,7 @@ async fn list_once(
     connection: &Connection,
     hello: &Hello,
     log: &LogLimit,
+    redact: &Redact,
 ) -> Result<Listing, UpstreamError> {
     let room = &Room(AtomicUsize::new(BYTES));
     let one = |kind: &'static Kind| async move {
@@ -127,7 +130,7 @@ async fn list_once(
             None => true,
             Some(reason) => {
                 let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-                let tool = display_text(tool, 120);
+                let tool = display_text(&redact(tool), 120);
                 if let Some(left_out) = log.admits(tool.len() + reason.len()) {
                     tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
                 }

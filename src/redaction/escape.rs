@@ -1,0 +1,399 @@
+//! Encodings of single characters where they stand: percent, HTML entities, backslash escapes, quoted-printable,
+//! Unicode compatibility forms, and characters that nobody sees.
+
+use super::display::is_hidden;
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
+/// What stands in a text for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Escape {
+    /// How many bytes of the text it takes.
+    pub(super) length: usize,
+    out: [u8; 4],
+    outs: u8,
+    /// Whether it can hide a letter or digit. A quote or a line feed in a JSON string does not.
+    pub(super) hides: bool,
+}
+
+/// What a byte stands for that is no character.
+pub(super) const NO_CHARACTER: u8 = 0x1a;
+
+impl Escape {
+    fn nothing(length: usize) -> Self {
+        Self { length, out: [0; 4], outs: 0, hides: true }
+    }
+
+    /// A zero byte counts as nothing: it stands between the letters of UTF-16.
+    fn byte(length: usize, byte: u8) -> Self {
+        Self { length, out: [byte, 0, 0, 0], outs: u8::from(byte != 0), hides: true }
+    }
+
+    fn char(length: usize, c: char) -> Self {
+        if c == '\0' {
+            return Self::nothing(length);
+        }
+        let mut out = [0; 4];
+        let outs = c.encode_utf8(&mut out).len();
+        Self { length, out, outs: u8::try_from(outs).unwrap_or(0), hides: true }
+    }
+
+    fn code(length: usize, code: u32) -> Self {
+        match char::from_u32(code) {
+            Some(c) => Self::char(length, c),
+            None => Self::byte(length, NO_CHARACTER),
+        }
+    }
+
+    fn plain(length: usize, byte: u8) -> Self {
+        Self { hides: false, ..Self::byte(length, byte) }
+    }
+
+    /// What it stands for. Several may be needed to make one character in UTF-8.
+    pub(super) fn out(&self) -> &[u8] {
+        self.out.get(..usize::from(self.outs)).unwrap_or_default()
+    }
+}
+
+/// The next one from a place on. Linear in what is passed over.
+pub(super) fn next(text: &str, from: usize) -> Option<(usize, Escape)> {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        at += bytes.get(at..)?.iter().position(|b| matches!(b, b'%' | b'&' | b'\\' | b'=' | 0xc2..=0xf4))?;
+        let escape = match bytes.get(at)? {
+            b'%' => percent(bytes, at),
+            b'&' => entity(bytes, at),
+            b'\\' => backslash(bytes, at),
+            b'=' => quoted_printable(bytes, at),
+            _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
+        };
+        if let Some(escape) = escape {
+            return Some((at, escape));
+        }
+        at += 1;
+    }
+}
+
+/// A text with what is encoded in it decoded once; `None` where nothing is.
+pub(super) fn decoded_once(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut done = 0;
+    while let Some((at, escape)) = next(text, done) {
+        bytes.extend_from_slice(text.as_bytes().get(done..at)?);
+        bytes.extend_from_slice(escape.out());
+        done = at + escape.length;
+    }
+    if done == 0 {
+        return None;
+    }
+    bytes.extend_from_slice(text.as_bytes().get(done..)?);
+    Some(as_text(bytes))
+}
+
+/// As text of the same length: bytes that are no UTF-8 become [`NO_CHARACTER`].
+pub(super) fn as_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let mut text = String::with_capacity(error.as_bytes().len());
+        for chunk in error.as_bytes().utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|_| char::from(NO_CHARACTER)));
+        }
+        text
+    })
+}
+
+pub(super) fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Exactly so many hex digits.
+fn hex(bytes: &[u8], at: usize, digits: usize) -> Option<u32> {
+    let digits = bytes.get(at..at.checked_add(digits)?)?;
+    digits.iter().try_fold(0_u32, |code, b| Some((code << 4) | u32::from(hex_digit(*b)?)))
+}
+
+fn hex_byte(bytes: &[u8], at: usize) -> Option<u8> {
+    hex(bytes, at, 2).and_then(|code| u8::try_from(code).ok())
+}
+
+/// `%41`, and `%u0041` as JavaScript's `escape` writes it.
+fn percent(bytes: &[u8], at: usize) -> Option<Escape> {
+    match bytes.get(at + 1)? {
+        b'u' | b'U' => unit(bytes, at, at + 2, b"%u"),
+        _ => hex_byte(bytes, at + 1).map(|byte| Escape::byte(3, byte)),
+    }
+}
+
+/// Named entities of what a secret or an assignment is made of.
+const NAMED: &[(&str, &str)] = &[
+    ("amp", "&"),
+    ("lt", "<"),
+    ("gt", ">"),
+    ("quot", "\""),
+    ("apos", "'"),
+    ("nbsp", " "),
+    ("Tab", "\t"),
+    ("NewLine", "\n"),
+    ("excl", "!"),
+    ("num", "#"),
+    ("dollar", "$"),
+    ("percnt", "%"),
+    ("lpar", "("),
+    ("rpar", ")"),
+    ("ast", "*"),
+    ("midast", "*"),
+    ("plus", "+"),
+    ("comma", ","),
+    ("hyphen", "-"),
+    ("dash", "-"),
+    ("period", "."),
+    ("sol", "/"),
+    ("colon", ":"),
+    ("semi", ";"),
+    ("equals", "="),
+    ("quest", "?"),
+    ("commat", "@"),
+    ("lsqb", "["),
+    ("lbrack", "["),
+    ("bsol", "\\"),
+    ("rsqb", "]"),
+    ("rbrack", "]"),
+    ("lowbar", "_"),
+    ("UnderBar", "_"),
+    ("grave", "`"),
+    ("lcub", "{"),
+    ("lbrace", "{"),
+    ("rcub", "}"),
+    ("rbrace", "}"),
+    ("shy", ""),
+    ("zwj", ""),
+    ("zwnj", ""),
+    ("lrm", ""),
+    ("rlm", ""),
+    ("ZeroWidthSpace", ""),
+    ("NoBreak", ""),
+    ("InvisibleComma", ""),
+    ("InvisibleTimes", ""),
+];
+
+/// The longest of [`NAMED`].
+const LONGEST_NAME: usize = 14;
+
+/// `&#65;`, `&#x41;`, `&#65` and the names.
+fn entity(bytes: &[u8], at: usize) -> Option<Escape> {
+    if bytes.get(at + 1) != Some(&b'#') {
+        let rest = bytes.get(at + 1..)?;
+        let length = rest.iter().take(LONGEST_NAME).take_while(|b| b.is_ascii_alphabetic()).count();
+        if length < 2 || rest.get(length) != Some(&b';') {
+            return None;
+        }
+        let name = rest.get(..length)?;
+        let (_, stands_for) = NAMED.iter().find(|(known, _)| known.as_bytes() == name)?;
+        return Some(match stands_for.as_bytes().first() {
+            Some(byte) => Escape::byte(length + 2, *byte),
+            None => Escape::nothing(length + 2),
+        });
+    }
+    let (from, radix) = match bytes.get(at + 2)? {
+        b'x' | b'X' => (at + 3, 16),
+        _ => (at + 2, 10),
+    };
+    let digits = bytes.get(from..)?.iter().map_while(|b| char::from(*b).to_digit(radix));
+    let (count, code) = digits.fold((0_usize, 0_u32), |(count, code), digit| {
+        (count + 1, code.saturating_mul(radix).saturating_add(digit))
+    });
+    if count == 0 {
+        return None;
+    }
+    let end = from + count;
+    Some(Escape::code(end + usize::from(bytes.get(end) == Some(&b';')) - at, code))
+}
+
+/// Those of JSON, JavaScript, C, Python and the shell.
+fn backslash(bytes: &[u8], at: usize) -> Option<Escape> {
+    let next = *bytes.get(at + 1)?;
+    match next {
+        b'u' => {
+            // Java takes several of them.
+            let more = bytes.get(at + 1..)?.iter().take_while(|b| **b == b'u').count();
+            braced(bytes, at, at + 1 + more).or_else(|| unit(bytes, at, at + 1 + more, b"\\u"))
+        }
+        b'U' => hex(bytes, at + 2, 8).map(|code| Escape::code(10, code)),
+        b'x' => braced(bytes, at, at + 2).or_else(|| Some(Escape::byte(4, hex_byte(bytes, at + 2)?))),
+        b'0'..=b'7' => {
+            let digits = bytes.get(at + 1..at + 4).filter(|d| d.iter().all(|b| matches!(b, b'0'..=b'7')));
+            match digits {
+                Some(digits) => {
+                    let code = digits.iter().fold(0_u32, |code, b| code * 8 + u32::from(b - b'0'));
+                    u8::try_from(code).ok().map(|byte| Escape::byte(4, byte))
+                }
+                None => (next == b'0').then(|| Escape::nothing(2)),
+            }
+        }
+        b'n' | b'r' => Some(Escape::plain(2, b'\n')),
+        b't' => Some(Escape::plain(2, b'\t')),
+        b'b' | b'f' => Some(Escape::plain(2, b' ')),
+        b'"' | b'\'' | b'/' | b'`' => Some(Escape::plain(2, next)),
+        b'\\' => {
+            let run = bytes.get(at..)?.iter().take(MOST_BACKSLASHES).take_while(|b| **b == b'\\').count();
+            let hides = matches!(bytes.get(at + run), Some(b'u' | b'U' | b'x' | b'0'..=b'7' | b'\\'));
+            Some(Escape { hides, ..Escape::byte(2, b'\\') })
+        }
+        b'\n' => Some(Escape { hides: false, ..Escape::nothing(2) }),
+        b'\r' if bytes.get(at + 2) == Some(&b'\n') => Some(Escape { hides: false, ..Escape::nothing(3) }),
+        _ => None,
+    }
+}
+
+/// How far a run of backslashes is followed to see what it hides; a longer one hides.
+const MOST_BACKSLASHES: usize = 64;
+
+/// `{41}`
+fn braced(bytes: &[u8], at: usize, from: usize) -> Option<Escape> {
+    if bytes.get(from) != Some(&b'{') {
+        return None;
+    }
+    let digits = bytes.get(from + 1..)?.iter().take(9).take_while(|b| b.is_ascii_hexdigit()).count();
+    let end = from + 1 + digits;
+    let code = hex(bytes, from + 1, digits).filter(|_| (1..=8).contains(&digits))?;
+    (bytes.get(end) == Some(&b'}')).then(|| Escape::code(end + 1 - at, code))
+}
+
+/// A UTF-16 unit, or two of them, of which the second begins like this.
+fn unit(bytes: &[u8], at: usize, from: usize, second: &[u8; 2]) -> Option<Escape> {
+    let high = hex(bytes, from, 4)?;
+    let end = from + 4;
+    if (0xd800..0xdc00).contains(&high)
+        && bytes.get(end..end + 2) == Some(second)
+        && let Some(low) = hex(bytes, end + 2, 4).filter(|low| (0xdc00..0xe000).contains(low))
+    {
+        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return Some(Escape::code(end + 6 - at, code));
+    }
+    Some(Escape::code(end - at, high))
+}
+
+/// No line of quoted-printable is longer.
+const LONG_RUN: usize = 100;
+
+/// `=41=4B`, and the soft break of a line. One alone is an assignment of a number.
+fn quoted_printable(bytes: &[u8], at: usize) -> Option<Escape> {
+    let before = |back: usize| at.checked_sub(back).and_then(|at| bytes.get(at));
+    let line = match (bytes.get(at + 1)?, bytes.get(at + 2)) {
+        (b'\n', _) => 2,
+        (b'\r', Some(b'\n')) => 3,
+        _ => 0,
+    };
+    if line > 0 {
+        let word = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        let in_base64 = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_');
+        let run = bytes.get(..at)?.iter().rev().take(LONG_RUN).take_while(in_base64).count();
+        // What completes a long run of base64 is no break.
+        let completes = run == LONG_RUN || (run > 16 && run % 4 == 3);
+        return (word(before(1)) && word(bytes.get(at + line)) && !completes).then(|| Escape::nothing(line));
+    }
+    let byte = hex_byte(bytes, at + 1)?;
+    let follows = before(3) == Some(&b'=') && hex_byte(bytes, at - 2).is_some();
+    let leads = bytes.get(at + 3) == Some(&b'=') && hex_byte(bytes, at + 4).is_some();
+    (follows || leads).then(|| Escape::byte(3, byte))
+}
+
+static COMPATIBILITY: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
+
+/// A character that is not seen, one that only decorates another, or one that is another form of ASCII.
+fn unseen_or_folded(c: char) -> Option<Escape> {
+    let length = c.len_utf8();
+    match u32::from(c) {
+        0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),
+        0x300..=0x36f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20ff | 0xfe20..=0xfe2f => {
+            Some(Escape::nothing(length))
+        }
+        0x2010..=0x2015 | 0x2212 => Some(Escape::byte(length, b'-')),
+        _ if is_hidden(c) => Some(Escape::nothing(length)),
+        code if may_fold(code) => {
+            let mut out = [0_u8; 4];
+            let mut outs = 0_usize;
+            for folded in COMPATIBILITY.normalize_iter(std::iter::once(c)) {
+                *out.get_mut(outs)? = u8::try_from(folded).ok().filter(u8::is_ascii)?;
+                outs += 1;
+            }
+            Some(Escape { length, out, outs: u8::try_from(outs).ok()?, hides: true })
+        }
+        _ => None,
+    }
+}
+
+/// The blocks that hold other forms of ASCII, so that ordinary text is not looked up.
+fn may_fold(code: u32) -> bool {
+    matches!(
+        code,
+        0xa0..=0xbe
+            | 0x132..=0x133
+            | 0x17f
+            | 0x1c7..=0x1cc
+            | 0x1f1..=0x1f3
+            | 0x2b0..=0x2b8
+            | 0x2e1..=0x2e3
+            | 0x37e
+            | 0x1d2c..=0x1dbf
+            | 0x1fef
+            | 0x2000..=0x2fff
+            | 0x3000..=0x33ff
+            | 0xa7f0..=0xa7f4
+            | 0xfb00..=0xfb29
+            | 0xfe10..=0xffef
+            | 0x10780..=0x107bf
+            | 0x1ccd6..=0x1ccf9
+            | 0x1d400..=0x1d7ff
+            | 0x1f100..=0x1f190
+            | 0x1fbf0..=0x1fbf9
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_encoding_is_read() {
+        let check =
+            |text: &str, expect: &str| assert_eq!(decoded_once(text).as_deref(), Some(expect), "{text}");
+        check("%41%4b%49a", "AKIa");
+        check("%C3%A9 %u0041 %ff %ud835%udc00", "é A \u{1a} 𝐀");
+        check("&#65;&#x4B;&#0000073;&#65", "AKIA");
+        check("a&commat;b&period;c &amp;lt;&shy;", "a@b.c &lt;");
+        check("\\u0041\\u{4b}\\U00000049\\x41\\x{41}\\101\\uu0041", "AKIAAAA");
+        check("\\ud83e\\udd80 \\ud800", "🦀 \u{1a}");
+        check("a\\\"b\\\\n\\/\\n", "a\"b\\n/\n");
+        check("=41=4b=49 a=\nb", "AKI ab");
+        check("ＡＫＩＡ 𝐀𝒦𝕀𝖠 ⒜ⅷﬁ", "AKIA AKIA (a)viiifi");
+        check("A\u{200b}K\u{ad}I\u{fe0f}A\u{332}\u{e0041}x", "AKIAx");
+        check("4111\u{2011}1111\u{a0}1", "4111-1111 1");
+        check("%00A%00K", "AK");
+        for text in [
+            "100% of it",
+            "a & b",
+            "C:\\Data\\Work",
+            "x=41",
+            "id=12&x=ab",
+            "漢字 Grüße привет 🦀",
+            "%zz &; \\",
+        ] {
+            assert_eq!(decoded_once(text), None, "{text}");
+        }
+    }
+
+    /// The blocks that are looked up hold every character that is another form of ASCII.
+    #[test]
+    fn no_form_of_ascii_is_missed() {
+        for c in ('\u{80}'..=char::MAX).filter(|c| !is_hidden(*c)) {
+            let folded: String = COMPATIBILITY.normalize_iter(std::iter::once(c)).collect();
+            assert!(!folded.is_ascii() || unseen_or_folded(c).is_some(), "{:x} {folded}", u32::from(c));
+        }
+    }
+}
