@@ -213,6 +213,9 @@ pub(crate) fn detail(decided: &Decided, more: Option<&Map<String, Value>>) -> Bo
         detail.value("original_arguments", Some(arguments));
     }
     write_steps(detail.member("steps"), &decided.verdict.trace);
+    if decided.prepared.unchecked {
+        detail.text("schema", Some("unchecked"));
+    }
     if let Some(method) = more.and_then(|more| more.get("method")) {
         detail.value("method", Some(method));
     }

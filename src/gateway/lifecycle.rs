@@ -78,6 +78,7 @@ impl Gateway {
             tokens: TokenCounter::load(),
             learned,
             repeats: Repeats::default(),
+            beside: super::fit::Beside::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,
             seal,

@@ -13,6 +13,7 @@ mod dispatch;
 mod edits;
 mod ending;
 mod finding;
+mod fit;
 mod held;
 mod lifecycle;
 mod news;
@@ -111,6 +112,7 @@ pub(crate) struct Inner {
     tokens: TokenCounter,
     learned: LearnedSizes,
     repeats: repeats::Repeats,
+    beside: fit::Beside,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
     hash_key: [u8; 32],

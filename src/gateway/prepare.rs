@@ -1,6 +1,12 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-use super::{InForce, Inner, api::Purpose, outgoing::goes_on, refusal::Refusal};
+use super::{
+    InForce, Inner,
+    api::Purpose,
+    fit::{Fit, Look, Looks},
+    outgoing::goes_on,
+    refusal::Refusal,
+};
 use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
@@ -177,12 +183,16 @@ pub(crate) struct Prepared {
     pub(crate) workflow: Option<WorkflowId>,
     pub(crate) operator: Option<PersonId>,
     pub(crate) attended: bool,
+    /// Nobody knows whether the arguments fit their schema.
+    pub(crate) unchecked: bool,
 }
 
 /// Why a call went no further than its preparation.
 pub(crate) enum Stop {
     /// Not in scope, or not there: the same answer for both (I7).
     Unknown,
+    /// Whether the arguments fit has to be found out beside first.
+    Unchecked(Box<Look>),
     /// Refused before policy saw it, with what is known of it for the record.
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
@@ -197,6 +207,7 @@ impl Inner {
         name: &str,
         arguments: Arc<Value>,
         remediated: bool,
+        looks: &Looks,
     ) -> Result<Prepared, Stop> {
         let policies = &in_force.policies;
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
@@ -204,21 +215,15 @@ impl Inner {
             workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
         let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
-        let violations = match &target {
-            Target::Tool(tool) => match &*tool.schema {
-                Ok(schema) => schema.check(&arguments).err().map(|found| {
-                    let told: Vec<String> = found
-                        .iter()
-                        .map(|v| match v.path.as_str() {
-                            "" => format!("the arguments break `{}`: {}", v.rule, v.message),
-                            path => format!("{path} breaks `{}`: {}", v.rule, v.message),
-                        })
-                        .collect();
-                    format!("the arguments do not fit the tool's schema: {}", told.join("; "))
-                }),
-                Err(error) => Some(error.to_string()),
-            },
-            Target::Item(..) => None,
+        let model = agent.model.as_deref();
+        let tokenizer = policies.prices.tokenizer(model);
+        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
+        let fit = match &target {
+            Target::Tool(tool) => {
+                let setting = in_force.config.gateway.unchecked_arguments;
+                looks.fit(&tool.schema, &arguments, size, setting).map_err(Stop::Unchecked)?
+            }
+            Target::Item(..) => Fit::Fits,
         };
         let place = Place {
             upstream: target.upstream(),
@@ -229,9 +234,6 @@ impl Inner {
         let inspected = policies.data.inspect_arguments(&arguments, &place);
         let beside =
             policies.data.acts_on_arguments(&place).then(|| beside_arguments(policies, request, &place));
-        let model = agent.model.as_deref();
-        let tokenizer = policies.prices.tokenizer(model);
-        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let expected = self.learned.expected(target.learned_as(), target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
@@ -316,6 +318,7 @@ impl Inner {
             towards,
             beside,
             attended: agent.attended,
+            unchecked: fit == Fit::Unchecked,
             shown: shown(target.full(), &policies.data.redact_text(target.full())),
             shown_action: match &target {
                 Target::Tool(tool) => tool.action.clone(),
@@ -331,12 +334,13 @@ impl Inner {
             workflow,
             operator,
         };
-        let (policy, reason) = match (violations, blocked) {
-            (Some(reason), _) => ("schema", reason),
-            (None, Some(reason)) => ("data", reason),
-            (None, None) => return Ok(prepared),
+        let (policy, reason, advice) = match (fit, blocked) {
+            (Fit::Refused { reason, advice }, _) => ("schema", reason, advice),
+            (Fit::Fits | Fit::Unchecked, Some(reason)) => ("data", reason, None),
+            (Fit::Fits | Fit::Unchecked, None) => return Ok(prepared),
         };
-        let refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        let mut refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        refusal.advice = advice;
         Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 

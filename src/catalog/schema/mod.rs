@@ -1,22 +1,53 @@
 //! Argument schemas: compiled once per tool fingerprint, bounded, and never fetched from anywhere.
 
+mod check;
+mod compile;
+mod explain;
+mod kept;
+mod pattern;
+
+pub use kept::{SchemaCache, ToolSchema};
+
 use crate::model::pointer::escape;
-use jsonschema::{PatternOptions, Validator};
+use check::{Exceeded, Run};
+use compile::{MAX_DEPTH, Program};
+use explain::Explanation;
 use serde_json::Value;
 
-/// The largest schema in nodes.
-const MAX_NODES: usize = 20_000;
-/// The deepest schema.
-const MAX_DEPTH: usize = 64;
 /// How many violations are told at once.
 const MAX_VIOLATIONS: usize = 5;
-/// Steps a pattern may backtrack before the value counts as not matching.
-const BACKTRACK_LIMIT: usize = 50_000;
+/// Steps to find out which rules are broken, once it is known that some are.
+const EXPLAIN_STEPS: u64 = 20_000;
+
+/// What one look at arguments may cost. A step takes about 50 ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    steps: u64,
+    depth: u32,
+}
+
+impl Budget {
+    /// What a connection's thread can spare: well under a millisecond.
+    pub const SMALL: Self = Self { steps: 5_000, depth: 100 };
+
+    /// All that arguments of so many bytes may take, on a thread with [`Self::STACK`].
+    pub fn whole(bytes: u64) -> Self {
+        Self { steps: bytes.saturating_mul(2).saturating_add(250_000), depth: u32::MAX }
+    }
+
+    /// The stack that the whole budget may need.
+    pub const STACK: usize = 8 << 20;
+
+    /// The most steps that a look takes with it.
+    pub fn most_steps(self) -> u64 {
+        self.steps + EXPLAIN_STEPS
+    }
+}
 
 /// A compiled argument schema.
 #[derive(Debug)]
 pub struct ArgumentSchema {
-    validator: Validator,
+    program: Program,
 }
 
 /// Why a schema cannot be used. The tool stays listed; calling it is refused with this reason.
@@ -26,8 +57,17 @@ pub enum SchemaError {
     #[error("its inputSchema cannot be used: {0}")]
     Invalid(String),
     /// Too large or too deep.
-    #[error("its inputSchema is larger than {MAX_NODES} nodes or deeper than {MAX_DEPTH} levels")]
+    #[error("its inputSchema is larger than 20000 nodes or deeper than 64 levels")]
     TooLarge,
+}
+
+/// Why arguments were not found to fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    /// They break these rules.
+    Breaks(Vec<Violation>),
+    /// Whether they fit could not be found out within the budget.
+    Exceeded,
 }
 
 /// One violation: where in the arguments, and which rule. Values are never told (I5).
@@ -44,75 +84,46 @@ pub struct Violation {
 impl ArgumentSchema {
     /// Compiles one. The dialect is `$schema`'s, else 2020-12.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        let mut nodes = 0;
-        measure(schema, 0, &mut nodes)?;
-        if let Some(reference) = remote_reference(schema) {
-            let shown: String = reference.chars().take(120).collect();
-            return Err(SchemaError::Invalid(format!(
-                "`$ref` to `{shown}` lies outside it and is never fetched"
-            )));
-        }
-        let validator = jsonschema::options()
-            .offline()
-            .with_pattern_options(
-                PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_LIMIT).size_limit(1 << 20),
-            )
-            .build(schema)
-            .map_err(|error| SchemaError::Invalid(error.masked().to_string().chars().take(300).collect()))?;
-        Ok(Self { validator })
+        compile::compile(schema).map(|program| Self { program })
+    }
+
+    /// What it takes in memory, roughly, in bytes.
+    pub fn weight(&self) -> usize {
+        self.program.weight
     }
 
     /// Holds arguments against it.
-    pub fn check(&self, arguments: &Value) -> Result<(), Vec<Violation>> {
-        if self.validator.is_valid(arguments) {
-            return Ok(());
-        }
-        let violations: Vec<Violation> = self
-            .validator
-            .iter_errors(arguments)
-            .take(MAX_VIOLATIONS)
-            .map(|error| Violation {
-                path: error.instance_path().as_str().to_owned(),
-                rule: error.kind().keyword().to_owned(),
-                message: error.masked().to_string().chars().take(300).collect(),
-            })
-            .collect();
-        if violations.is_empty() {
-            // is_valid said no: whatever the reason, it is not let through.
-            return Err(vec![Violation {
-                path: String::new(),
-                rule: "schema".into(),
-                message: "does not fit".into(),
-            }]);
-        }
-        Err(violations)
+    pub fn check(&self, arguments: &Value, budget: Budget) -> Result<(), Misfit> {
+        self.measured(arguments, budget).0
     }
-}
 
-fn measure(value: &Value, depth: usize, nodes: &mut usize) -> Result<(), SchemaError> {
-    *nodes += 1;
-    if depth > MAX_DEPTH || *nodes > MAX_NODES {
-        return Err(SchemaError::TooLarge);
-    }
-    match value {
-        Value::Array(items) => items.iter().try_for_each(|item| measure(item, depth + 1, nodes)),
-        Value::Object(map) => map.values().try_for_each(|item| measure(item, depth + 1, nodes)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
-    }
-}
-
-/// The first `$ref` that is neither local (`#…`) nor to a standard meta-schema.
-fn remote_reference(value: &Value) -> Option<&str> {
-    match value {
-        Value::Array(items) => items.iter().find_map(remote_reference),
-        Value::Object(map) => map.iter().find_map(|(key, item)| {
-            let here = (key == "$ref" || key == "$dynamicRef")
-                .then(|| item.as_str())
-                .flatten()
-                .filter(|r| r.contains("://") && !r.contains("json-schema.org/draft"));
-            here.or_else(|| remote_reference(item))
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    /// The same, with the steps it took.
+    pub fn measured(&self, arguments: &Value, budget: Budget) -> (Result<(), Misfit>, u64) {
+        let mut run = Run::new(&self.program, budget.steps, budget.depth);
+        let found = match run.fits(self.program.root, arguments) {
+            Ok(true) => Ok(()),
+            Err(Exceeded) => Err(Misfit::Exceeded),
+            Ok(false) => {
+                run.extend(EXPLAIN_STEPS);
+                let mut explanation = Explanation::new(&mut run);
+                // What was found until the steps are used up is told.
+                let ended = explanation.of(self.program.root, arguments);
+                let mut found = explanation.found;
+                if found.is_empty() {
+                    let message = match ended {
+                        Ok(()) => "does not fit",
+                        Err(Exceeded) => "does not fit; which rule is broken takes too long to find out",
+                    };
+                    found.push(Violation {
+                        path: String::new(),
+                        rule: "schema".to_owned(),
+                        message: message.to_owned(),
+                    });
+                }
+                Err(Misfit::Breaks(found))
+            }
+        };
+        (found, run.steps())
     }
 }
 
@@ -138,65 +149,4 @@ pub fn param_headers(schema: &Value) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_violation_names_path_and_rule_and_no_value() {
-        let schema = json!({"type": "object", "required": ["path"], "additionalProperties": false,
-            "properties": {"path": {"type": "string", "maxLength": 3}, "n": {"type": "integer", "maximum": 5}}});
-        let schema = ArgumentSchema::compile(&schema).unwrap();
-        assert!(schema.check(&json!({"path": "abc", "n": 5})).is_ok());
-        let check = |arguments: Value, path: &str, rule: &str| {
-            let violations = schema.check(&arguments).unwrap_err();
-            assert!(violations.iter().any(|v| v.path == path && v.rule == rule), "{violations:?}");
-            assert!(!format!("{violations:?}").contains("hunter2"), "{violations:?}");
-        };
-        check(json!({}), "", "required");
-        check(json!({"path": "hunter2"}), "/path", "maxLength");
-        check(json!({"path": ["hunter2"]}), "/path", "type");
-        check(json!({"path": "a", "n": 6}), "/n", "maximum");
-        check(json!({"path": "a", "x": "hunter2"}), "", "additionalProperties");
-    }
-
-    #[test]
-    fn hostile_schemas_are_refused_or_bounded() {
-        let remote = json!({"properties": {"a": {"$ref": "http://169.254.169.254/latest"}}});
-        assert!(
-            matches!(ArgumentSchema::compile(&remote), Err(SchemaError::Invalid(m)) if m.contains("never fetched"))
-        );
-        assert!(ArgumentSchema::compile(&json!({"$ref": "file:///etc/passwd"})).is_err());
-        let mut deep = json!({});
-        for _ in 0..100 {
-            deep = json!({"not": deep});
-        }
-        assert_eq!(ArgumentSchema::compile(&deep).unwrap_err(), SchemaError::TooLarge);
-        assert!(ArgumentSchema::compile(&json!({"type": "strin"})).is_err());
-        let slow = ArgumentSchema::compile(&json!({"type": "string", "pattern": "^(a+)+(?!x)$"})).unwrap();
-        assert!(slow.check(&json!(format!("{}!", "a".repeat(5000)))).is_err());
-        assert!(
-            ArgumentSchema::compile(&json!({"$defs": {"x": {"type": "string"}}, "$ref": "#/$defs/x"}))
-                .is_ok()
-        );
-    }
-
-    #[test]
-    fn draft_07_is_understood() {
-        let schema = json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": "array", "items": [{"type": "string"}]});
-        let schema = ArgumentSchema::compile(&schema).unwrap();
-        assert!(schema.check(&json!([1])).is_err());
-        assert!(schema.check(&json!(["a", 1])).is_ok());
-    }
-
-    #[test]
-    fn header_parameters_are_found_below_properties_only() {
-        let schema = json!({"properties": {"region": {"type": "string", "x-mcp-header": "Region"},
-            "a": {"type": "object", "properties": {"b/c": {"type": "integer", "x-mcp-header": "BC"}}},
-            "list": {"items": {"x-mcp-header": "No"}}}});
-        assert_eq!(
-            param_headers(&schema),
-            vec![("Region".into(), "/region".into()), ("BC".into(), "/a/b~1c".into())]
-        );
-    }
-}
+mod tests;
