@@ -205,6 +205,13 @@ impl<'p> Run<'p> {
             self.charge(map.len().min(rules.properties.len()) as u64 / 4)?;
         } else {
             for (name, value) in map {
+                if rules.pattern_properties.is_empty() {
+                    let id = rules.properties.get(name.as_str()).copied().or(rest);
+                    if !id.map_or(Ok(true), |id| self.fits(id, value))? {
+                        return Ok(false);
+                    }
+                    continue;
+                }
                 for id in self.subschemas_of(rules, name)? {
                     if !self.fits(id, value)? {
                         return Ok(false);

@@ -80,6 +80,11 @@ fn hostile_schemas_are_refused_or_bounded() {
     refused(json!({"anyOf": many}), "patterns");
     let large: Vec<Value> = (0..40).map(|n| json!({"pattern": format!("^v{n}.{{1,900}}$")})).collect();
     refused(json!({"anyOf": large}), "states");
+    let around: Vec<Value> =
+        (0..40).map(|n| json!({"pattern": format!("^(?=v{n})(?!.{{1,200}}x)")})).collect();
+    refused(json!({"anyOf": around}), "states");
+    let parts: String = (1..60).map(|n| format!("(?=.{{{n},300}}y)(a)\\1")).collect();
+    refused(json!({"pattern": format!("^{parts}$")}), "states");
 }
 
 /// Patterns whose matching takes exponential, quadratic or much linear time elsewhere.
