@@ -73,6 +73,11 @@ const WORDS: &[&str] = &[
     "sha256:",
     "${NAME}",
     "args.",
+    "\"$ref\":\"#\"",
+    "\"anyOf\":[",
+    "\"not\":{",
+    "\"unevaluatedProperties\":false",
+    "\"pattern\":\"^(a+)+(?!b)$\"",
     "matches('(a+)+$')",
     "1 / 0",
     "password=",
@@ -338,6 +343,11 @@ fn an_upstream_may_stream_anything() {
 #[test]
 fn a_bundle_may_be_anything() {
     bounded("policy", bodies::policy::run, 8_000);
+}
+
+#[test]
+fn any_schema_takes_any_arguments_within_the_budget() {
+    bounded("schema", bodies::schema::run, 8_000);
 }
 
 #[test]

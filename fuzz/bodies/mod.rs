@@ -5,6 +5,7 @@ pub(crate) mod front_stdio;
 pub(crate) mod policy;
 mod quiet;
 pub(crate) mod redaction;
+pub(crate) mod schema;
 pub(crate) mod upstream;
 pub(crate) mod upstream_stream;
 mod world;

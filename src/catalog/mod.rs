@@ -6,7 +6,9 @@ pub mod search;
 mod template;
 mod view;
 
-pub use schema::{ArgumentSchema, SchemaError, Violation, param_headers};
+pub use schema::{
+    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, Violation, param_headers,
+};
 pub use view::{Covered, Digests, View, digest};
 
 use crate::{
@@ -46,8 +48,8 @@ pub struct ToolEntry {
     pub fingerprint: Fingerprint,
     /// Places in the arguments that are sensitive: from its table and from marks in its schema.
     pub sensitive: Arc<[Pointer]>,
-    /// Its argument schema, or why it cannot be used.
-    pub schema: Arc<Result<ArgumentSchema, SchemaError>>,
+    /// Its argument schema.
+    pub schema: Arc<ToolSchema>,
     /// Arguments mirrored into headers.
     pub param_headers: Vec<(String, Pointer)>,
     /// Its own price.
@@ -94,6 +96,18 @@ impl ItemEntry {
             Some(_) | None => uri,
         }
     }
+}
+
+/// Schemas of one upstream that are compiled with its list, in bytes of their text, so that what is wrong with them is
+/// told at once; others are compiled when they are needed.
+const COMPILED_AT_ONCE: usize = 256 << 10;
+
+/// What is taken over from one catalog to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
+    /// What is left of [`COMPILED_AT_ONCE`].
+    at_once: usize,
 }
 
 /// Templates of one upstream: every URI is held against all of them.
@@ -166,7 +180,8 @@ pub struct CatalogBuilder {
     claims: Vec<Claim>,
     /// Counts the merges.
     merge: u64,
-    schemas: HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
+    schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
+    compiled: SchemaCache,
 }
 
 /// Who has a name.
@@ -236,11 +251,12 @@ impl CatalogBuilder {
     fn merge(&mut self, config: &Config, up: &[&Arc<UpstreamState>]) -> Catalog {
         self.merge = self.merge.wrapping_add(1);
         let mut catalog = Catalog::default();
-        let mut kept = HashMap::new();
+        let mut kept = Kept::default();
         for state in up {
             let Some(upstream) = config.upstreams.get(&state.name) else { continue };
             let sentences = catalog.withheld.len();
             let separator = &config.gateway.separator;
+            kept.at_once = COMPILED_AT_ONCE;
             for item in &state.listing.tools {
                 self.add_tool(&mut catalog, upstream, separator, item, &mut kept);
             }
@@ -260,7 +276,7 @@ impl CatalogBuilder {
                 catalog.withheld.push(format!("{more} more items of upstream `{}` are withheld", state.name));
             }
         }
-        self.schemas = kept;
+        self.schemas = kept.schemas;
         catalog
     }
 
@@ -299,7 +315,7 @@ impl CatalogBuilder {
         upstream: &UpstreamConfig,
         separator: &str,
         item: &Value,
-        kept: &mut HashMap<Fingerprint, Arc<Result<ArgumentSchema, SchemaError>>>,
+        kept: &mut Kept,
     ) {
         let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
             catalog
@@ -332,13 +348,20 @@ impl CatalogBuilder {
         let fingerprint = fingerprint(&upstream.name, item);
         let schema = match self.schemas.get(&fingerprint) {
             Some(known) => known.clone(),
-            None => Arc::new(ArgumentSchema::compile(&input)),
+            None => self.compiled.schema(input.clone()),
         };
-        if let Err(error) = &*schema {
+        let compiled = match schema.compiled() {
+            None if schema.bytes() <= kept.at_once => {
+                kept.at_once -= schema.bytes();
+                Some(schema.compile())
+            }
+            compiled => compiled,
+        };
+        if let Some(Err(error)) = compiled.as_deref() {
             let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
             catalog.withheld.push(why);
         }
-        kept.insert(fingerprint.clone(), schema.clone());
+        kept.schemas.insert(fingerprint.clone(), schema.clone());
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
         let mut shown = item.clone();

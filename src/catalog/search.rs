@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
 };
 
 /// How soon more of the same word adds little.
@@ -18,95 +18,94 @@ const TITLE: f64 = 2.0;
 const BEGUN: f64 = 0.4;
 const SHORTEST_BEGINNING: usize = 3;
 const SHORTEST_STEM: usize = 4;
-/// Texts are read up to so many words: an upstream cannot make its tool's text endless.
+/// The words that one tool is found by, at most and at least: an upstream cannot make its tools' texts endless.
 const MOST_WORDS: usize = 2_000;
+const LEAST_WORDS: usize = 50;
+/// All tools share so many, each alike.
+const ALL_WORDS: usize = 1_000_000;
 /// What is longer is no word.
 const LONGEST_WORD: usize = 64;
 /// A query's words beyond these add nothing.
 const MOST_ASKED: usize = 32;
+/// Words of the index that may stand for one asked word, in the order of the alphabet.
+const MOST_BEGUN: usize = 256;
 
 /// The words of many tools.
 #[derive(Debug, Default)]
 pub struct Index {
-    tools: Vec<Words>,
-    /// In how many tools each word stands.
-    found_in: HashMap<Arc<str>, usize>,
+    /// Where each word stands: in which tools, and for how much.
+    words: BTreeMap<Box<str>, Vec<(usize, f64)>>,
+    /// How long each tool's text is.
+    lengths: Vec<f64>,
     average: f64,
-}
-
-#[derive(Debug, Default)]
-struct Words {
-    weights: HashMap<Arc<str>, f64>,
-    length: f64,
 }
 
 impl Index {
     /// Over tools as they are listed; results name them by their place.
     pub fn new<'t>(tools: impl IntoIterator<Item = &'t Value>) -> Self {
+        let tools: Vec<&Value> = tools.into_iter().collect();
+        let each = (ALL_WORDS / tools.len().max(1)).clamp(LEAST_WORDS, MOST_WORDS);
         let mut index = Self::default();
-        let mut known: HashSet<Arc<str>> = HashSet::new();
-        for tool in tools {
-            let mut words = Words::default();
+        for (place, tool) in tools.into_iter().enumerate() {
+            let mut weights: HashMap<String, f64> = HashMap::new();
+            let mut length = 0.0;
+            let mut left = each;
             let mut add = |text: &str, weight: f64| {
-                for word in split(text).take(MOST_WORDS) {
-                    let word = match known.get(word.as_str()) {
-                        Some(word) => Arc::clone(word),
-                        None => {
-                            let word: Arc<str> = word.into();
-                            known.insert(Arc::clone(&word));
-                            word
-                        }
-                    };
-                    *words.weights.entry(word).or_default() += weight;
-                    words.length += weight;
+                for word in split(text).take(left) {
+                    left -= 1;
+                    *weights.entry(word).or_default() += weight;
+                    length += weight;
                 }
             };
-            let text = |value: &Value, member: &str| {
-                value.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
+            let text = |value: &'t Value, member: &str| -> &'t str {
+                value.get(member).and_then(Value::as_str).unwrap_or_default()
             };
-            add(&text(tool, "name"), NAME);
-            add(&text(tool, "title"), TITLE);
-            add(&text(tool, "description"), 1.0);
+            add(text(tool, "name"), NAME);
+            add(text(tool, "title"), TITLE);
+            add(text(tool, "description"), 1.0);
             let parameters = tool.pointer("/inputSchema/properties").and_then(Value::as_object);
-            for (name, schema) in parameters.into_iter().flatten() {
+            for (name, schema) in parameters.into_iter().flatten().take(each) {
                 add(name, TITLE);
-                add(&text(schema, "description"), 1.0);
+                add(text(schema, "description"), 1.0);
             }
-            for word in words.weights.keys() {
-                *index.found_in.entry(Arc::clone(word)).or_default() += 1;
+            for (word, weight) in weights {
+                index.words.entry(word.into()).or_default().push((place, weight));
             }
-            index.tools.push(words);
+            index.lengths.push(length);
         }
-        let all: f64 = index.tools.iter().map(|words| words.length).sum();
-        index.average = all / (index.tools.len().max(1) as f64);
+        index.average = index.lengths.iter().sum::<f64>() / (index.lengths.len().max(1) as f64);
         index
     }
 
     /// The places of the tools that fit best, and how well; at most so many. Of those that fit alike the first comes first.
     pub fn search(&self, query: &str, most: usize) -> Vec<(usize, f64)> {
         let mut asked: Vec<String> = Vec::new();
-        for word in split(query) {
-            if !asked.contains(&word) && asked.len() < MOST_ASKED {
+        for word in split(query).take(MOST_ASKED * MOST_ASKED) {
+            if asked.len() < MOST_ASKED && !asked.contains(&word) {
                 asked.push(word);
             }
         }
-        let asked: Vec<Vec<Term<'_>>> = asked.iter().map(|word| self.terms(word)).collect();
-        let mut found: Vec<(usize, f64)> = Vec::new();
-        for (place, words) in self.tools.iter().enumerate() {
-            let length = K1 * (1.0 - B + B * words.length / self.average.max(1.0));
+        let mut scores = vec![0.0; self.lengths.len()];
+        let mut best = vec![0.0_f64; self.lengths.len()];
+        for word in &asked {
+            best.fill(0.0);
             // Of all that stands for one asked word the best counts: many beginnings do not add up.
-            let best = |terms: &Vec<Term<'_>>| {
-                let scores = terms.iter().filter_map(|term| {
-                    let weight = words.weights.get(term.word)?;
-                    Some(term.worth * weight * (K1 + 1.0) / (weight + length))
-                });
-                scores.fold(0.0, f64::max)
-            };
-            let score: f64 = asked.iter().map(best).sum();
-            if score > 0.0 {
-                found.push((place, score));
+            for term in self.terms(word) {
+                for (place, weight) in term.places {
+                    let length = self.lengths.get(*place).copied().unwrap_or_default();
+                    let length = K1 * (1.0 - B + B * length / self.average.max(1.0));
+                    let score = term.worth * weight * (K1 + 1.0) / (weight + length);
+                    if let Some(best) = best.get_mut(*place) {
+                        *best = best.max(score);
+                    }
+                }
+            }
+            for (score, best) in scores.iter_mut().zip(&best) {
+                *score += best;
             }
         }
+        let mut found: Vec<(usize, f64)> =
+            scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         found.truncate(most);
         found
@@ -114,35 +113,44 @@ impl Index {
 
     /// What stands for an asked word: itself, and for less what it begins or begins with (`repo`, `repository`).
     fn terms(&self, asked: &str) -> Vec<Term<'_>> {
-        let exact = self.found_in.get(asked).map(|tools| self.rarity(*tools));
-        let begun = |known: &str| {
-            let shorter = known.len().min(asked.len());
-            let enough = if known.len() > asked.len() { SHORTEST_BEGINNING } else { SHORTEST_STEM };
-            shorter >= enough && (known.starts_with(asked) || asked.starts_with(known))
+        let exact = self.words.get(asked).map(|places| self.rarity(places.len()));
+        // A rare word is no better than the one that was asked for.
+        let begun = |places: &Vec<(usize, f64)>| {
+            let rarity = self.rarity(places.len());
+            BEGUN * exact.map_or(rarity, |exact| rarity.min(exact))
         };
-        let terms = self.found_in.iter().filter_map(|(known, tools)| {
-            let rarity = self.rarity(*tools);
-            let worth = match exact {
-                Some(exact) if **known == *asked => exact,
-                // A rare word is no better than the one that was asked for.
-                Some(exact) if begun(known) => BEGUN * rarity.min(exact),
-                None if begun(known) => BEGUN * rarity,
-                Some(_) | None => return None,
-            };
-            Some(Term { word: known, worth })
-        });
-        terms.collect()
+        let mut terms = Vec::new();
+        if let (Some(places), Some(worth)) = (self.words.get(asked), exact) {
+            terms.push(Term { places, worth });
+        }
+        let beginnings = asked.char_indices().map(|(end, _)| end).filter(|end| *end >= SHORTEST_STEM);
+        for known in beginnings.filter_map(|end| asked.get(..end)) {
+            terms.extend(self.words.get(known).map(|places| Term { places, worth: begun(places) }));
+        }
+        if asked.len() >= SHORTEST_BEGINNING {
+            let from = (Bound::Excluded(asked), Bound::Unbounded);
+            let longer = self.words.range::<str, _>(from).take(MOST_BEGUN);
+            let longer = longer.take_while(|(known, _)| known.starts_with(asked));
+            terms.extend(longer.map(|(_, places)| Term { places, worth: begun(places) }));
+        }
+        terms
     }
 
     fn rarity(&self, found_in: usize) -> f64 {
-        let (all, found_in) = (self.tools.len() as f64, found_in as f64);
+        let (all, found_in) = (self.lengths.len() as f64, found_in as f64);
         (1.0 + (all - found_in + 0.5) / (found_in + 0.5)).ln()
+    }
+
+    /// How many places are noted.
+    #[cfg(test)]
+    fn noted(&self) -> usize {
+        self.words.values().map(Vec::len).sum()
     }
 }
 
 /// A word of the index that stands for an asked one.
 struct Term<'i> {
-    word: &'i str,
+    places: &'i [(usize, f64)],
     worth: f64,
 }
 
@@ -409,5 +417,28 @@ mod tests {
         assert_eq!(Index::default().search("same", 5), []);
         let long = "word ".repeat(10_000);
         assert_eq!(Index::new([&json!({"name": "x", "description": long})]).search(&long, 5).len(), 1);
+    }
+
+    /// Tools with endless texts, and words that all begin alike.
+    #[test]
+    fn an_upstream_cannot_make_the_index_or_a_search_endless() {
+        let alike: Vec<Value> = (0..3_000)
+            .map(|n| {
+                let words: Vec<String> = (0..1_000).map(|m| format!("abcd{n:04}{m:04}")).collect();
+                json!({"name": format!("t{n}"), "description": words.join(" ")})
+            })
+            .collect();
+        let index = Index::new(&alike);
+        assert!(index.noted() <= ALL_WORDS, "{}", index.noted());
+        assert!(index.terms("abc").len() <= MOST_BEGUN);
+        let asked: Vec<String> = (0..40).map(|n| format!("abcd{n:04}")).collect();
+        let found = index.search(&asked.join(" "), 50);
+        assert_eq!(found.len(), MOST_ASKED, "of the asked words the first 32 count");
+        // Each tool has its share, also the last.
+        assert_eq!(index.search("abcd29990001", 1).first().map(|(place, _)| *place), Some(2_999));
+        let parameters: serde_json::Map<String, Value> =
+            (0..50_000).map(|n| (format!("p{n}"), json!({"description": "more and more"}))).collect();
+        let wide = json!({"name": "x", "inputSchema": {"properties": parameters}});
+        assert!(Index::new([&wide]).noted() <= MOST_WORDS);
     }
 }

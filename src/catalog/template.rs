@@ -1,5 +1,11 @@
 //! Which upstream a URI belongs to that no list names: by the URI templates (RFC 6570) that upstreams publish.
 
+/// The longest template, and how many variables it may have.
+const LONGEST: usize = 2_048;
+const MOST_VARIABLES: usize = 32;
+/// A longer URI is no expansion of any template: time is the product of pieces and bytes.
+const LONGEST_URI: usize = 8_192;
+
 /// A template as literal pieces with variables between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UriTemplate {
@@ -16,9 +22,9 @@ enum Piece {
 }
 
 impl UriTemplate {
-    /// Reads one; `None` where braces do not match or it is longer than is sensible.
+    /// Reads one; `None` where braces do not match, or it is longer or has more variables than is sensible.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if text.len() > 2048 {
+        if text.len() > LONGEST || text.matches('{').count() > MOST_VARIABLES {
             return None;
         }
         let mut pieces = Vec::new();
@@ -50,6 +56,17 @@ impl UriTemplate {
 
     /// Whether the URI can be an expansion of it.
     pub(super) fn matches(&self, uri: &str) -> bool {
+        // Most URIs differ from most templates at the beginning or at the end.
+        let literal = |piece: Option<&Piece>, fits: fn(&str, &str) -> bool| match piece {
+            Some(Piece::Text(text)) => fits(uri, text),
+            Some(Piece::Simple | Piece::Reserved) | None => true,
+        };
+        if uri.len() > LONGEST_URI
+            || !literal(self.pieces.first(), |uri, text| uri.starts_with(text))
+            || !literal(self.pieces.last(), |uri, text| uri.ends_with(text))
+        {
+            return false;
+        }
         let bytes = uri.as_bytes();
         // Offsets reachable after each piece: linear space, no backtracking.
         let mut reachable = vec![false; bytes.len() + 1];
@@ -109,5 +126,17 @@ mod tests {
         assert_eq!(UriTemplate::parse("a{b"), None);
         assert_eq!(UriTemplate::parse("a}b"), None);
         assert_eq!(UriTemplate::parse("a{}"), None);
+    }
+
+    #[test]
+    fn templates_and_uris_are_bounded() {
+        assert!(UriTemplate::parse(&"{+a}x".repeat(32)).is_some());
+        assert_eq!(UriTemplate::parse(&"{+a}x".repeat(33)), None);
+        assert_eq!(UriTemplate::parse(&"a".repeat(2_049)), None);
+        // One that backtracking would take for ever: 33 pieces times 8 KiB.
+        let template = UriTemplate::parse(&format!("{}y", "{+a}x".repeat(32))).unwrap();
+        assert!(!template.matches(&"x".repeat(8_192)));
+        assert!(template.matches(&format!("{}y", "x".repeat(8_191))));
+        assert!(!template.matches(&format!("{}y", "x".repeat(8_192))), "longer than any expansion");
     }
 }

@@ -52,6 +52,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             drain: Duration::ZERO,
             instructions: None,
             catalog: CatalogMode::Full,
+            unchecked_arguments: crate::config::Unchecked::Refuse,
             tls: None,
             behind_tls_proxy: false,
         },

@@ -2,7 +2,7 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, MetaKey, RejectedAsks,
-    SecretUrl, StoreConfig, TlsConfig, WebhookConfig,
+    SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
     jwt, upstreams,
 };
@@ -44,6 +44,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "drain",
     "instructions",
     "catalog",
+    "unchecked_arguments",
     "tls",
     "behind_tls_proxy",
 ];
@@ -179,6 +180,9 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
     let drain = duration(Duration::ZERO, Duration::from_secs(600));
     let modes = const { &[("full", CatalogMode::Full), ("search", CatalogMode::Search)] };
     let catalog = map.read("catalog", report, word(modes)).unwrap_or(CatalogMode::Full);
+    let unchecked = const { &[("refuse", Unchecked::Refuse), ("pass", Unchecked::Pass)] };
+    let unchecked_arguments =
+        map.read("unchecked_arguments", report, word(unchecked)).unwrap_or(Unchecked::Refuse);
     let tls = map.get("tls").and_then(|node| tls(node, input, report));
     Some(GatewayConfig {
         listen: listen?,
@@ -205,6 +209,7 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
         drain: map.read("drain", report, drain).unwrap_or(Duration::from_secs(20)),
         instructions: map.read("instructions", report, text).map(|text| text.to_string()),
         catalog,
+        unchecked_arguments,
         tls,
         behind_tls_proxy: map.read("behind_tls_proxy", report, boolean).unwrap_or(false),
     })

@@ -34,6 +34,7 @@ max_sessions = 7
 drain = "1m"
 instructions = "Be careful"
 catalog = "full"
+unchecked_arguments = "pass"
 behind_tls_proxy = true
 
 [admin]
@@ -293,6 +294,7 @@ fn a_wrong_gateway_says_where() {
     );
     gateway("catalog = ‸\"some\"", "`some`", "search");
     gateway("catalog = ‸\"some\"", "`some`", "one of full");
+    gateway("unchecked_arguments = ‸\"allow\"", "`allow`", "refuse");
     gateway("separator = ‸\"/\"", "`/`", "1 to 8 letters");
     gateway("approval_wait = ‸60", "`60`", "a duration like");
     gateway("approval_wait = ‸\"2h\"", "`2h`", "from 0ms to 1h");

@@ -92,6 +92,8 @@ pub struct GatewayConfig {
     pub instructions: Option<String>,
     /// Whether agents see all tools or a search.
     pub catalog: CatalogMode,
+    /// What becomes of arguments that cannot be checked within the budget.
+    pub unchecked_arguments: Unchecked,
     /// For both listeners.
     pub tls: Option<TlsConfig>,
     /// Something in front ends TLS.
@@ -153,6 +155,15 @@ pub enum CatalogMode {
     Full,
     /// Two are: one that finds tools, and one that calls them.
     Search,
+}
+
+/// `unchecked_arguments`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchecked {
+    /// The call is refused.
+    Refuse,
+    /// The call goes on, and its record says that nobody knows whether they fit.
+    Pass,
 }
 
 /// `tls`

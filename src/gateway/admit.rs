@@ -218,6 +218,9 @@ pub(crate) fn detail(decided: &Decided, more: Option<&Value>) -> Box<str> {
         detail.value("original_arguments", Some(arguments));
     }
     write_steps(detail.member("steps"), &decided.verdict.trace);
+    if decided.prepared.unchecked {
+        detail.text("schema", Some("unchecked"));
+    }
     for name in ["method", "meta", "params"] {
         if let Some(value) = more.and_then(|more| more.get(name)) {
             detail.value(name, Some(value));

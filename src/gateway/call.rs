@@ -7,6 +7,7 @@ use super::{
     approve::Step,
     asking::{Asking, Waiter},
     edits, finding,
+    fit::{self, Looks},
     prepare::{Prepared, Request, Stop, arguments_of, draft, mark, named_workflow, unknown_policy},
     refusal::Refusal,
 };
@@ -116,6 +117,7 @@ impl Gateway {
         let mut arguments = Arc::new(arguments_of(request.kind, &request.name, given));
         let mut first = true;
         let mut lost = 0;
+        let mut looks = Looks::default();
         loop {
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
             let in_force = self.in_force();
@@ -123,8 +125,16 @@ impl Gateway {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
                 return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
             }
-            let mut decided = match self.evaluate(&in_force, &request, arguments.clone()) {
+            let mut decided = match self.evaluate(&in_force, &request, arguments.clone(), &looks) {
                 Ok(decided) => decided,
+                Err(Stop::Unchecked(look)) => {
+                    let taken = looks.take(&self.0.beside, &request.agent, *look);
+                    if let Err(fit::Busy) = Box::pin(taken).await {
+                        let refusal = fit::too_many();
+                        return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
+                    }
+                    continue;
+                }
                 Err(Stop::Unknown) => return Box::pin(self.refuse_unknown(&request, &in_force)).await,
                 Err(Stop::Refused(refusal, prepared)) => {
                     let refused =
@@ -234,6 +244,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         request: &Request,
         arguments: Arc<Value>,
+        looks: &Looks,
     ) -> Result<Box<Decided>, Stop> {
         let view = self.view(in_force, &request.principal).ok_or(Stop::Unknown)?;
         let mut name = request.name.clone();
@@ -242,8 +253,9 @@ impl Gateway {
         let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
+            let given = arguments.clone();
             let prepared =
-                match self.0.prepare(in_force, &view, request, &name, arguments.clone(), applied.is_some()) {
+                match self.0.prepare(in_force, &view, request, &name, given, applied.is_some(), looks) {
                     // The agent's own tool is there: what is not is the rule's.
                     Err(Stop::Unknown) if name != request.name => {
                         let reason = "the changed call is not in this agent's scope";

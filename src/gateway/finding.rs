@@ -5,12 +5,14 @@ use super::{
     Gateway, InForce,
     api::CallReply,
     asking::Asking,
+    fit,
     prepare::{Request, draft},
     refusal::Refusal,
 };
 use crate::{
-    catalog::View,
+    catalog::{View, search::Index},
     config::CatalogMode,
+    cost::Tokenizer,
     model::{EventDecision, EventType, PolicyId, text},
 };
 use serde_json::{Map, Value, json};
@@ -120,7 +122,26 @@ fn asked(arguments: Option<&Value>) -> Result<(&str, usize), &'static str> {
     }
 }
 
+/// More tools are searched on a thread beside.
+const SEARCHED_AT_ONCE: usize = 200;
+
 impl Gateway {
+    /// The places of what is found with how well it fits, and the tokens of the whole list and of this mode's.
+    fn look_for(
+        &self,
+        view: &View,
+        query: &str,
+        limit: usize,
+        tokenizer: Tokenizer,
+    ) -> (Vec<(usize, f64)>, u64, u64) {
+        let count = |tools: &[Value]| -> u64 {
+            tools.iter().map(|tool| self.0.tokens.count_for(tokenizer, &text::of(tool))).sum()
+        };
+        let full = *view.tokens.get_or_init(|| count(&view.tool_list));
+        let index = view.search.get_or_init(|| Index::new(view.tool_list.iter()));
+        (index.search(query, limit), full, count(&TOOLS))
+    }
+
     /// A call of [`FIND`]: looks through what this agent may use, and calls no upstream.
     pub(crate) async fn find_tools(
         &self,
@@ -139,15 +160,17 @@ impl Gateway {
             self.view_in(in_force, &request.principal, request.workflow.as_deref()).unwrap_or_default();
         let agent = in_force.policies.authority.agents.get(&request.agent);
         let tokenizer = in_force.policies.prices.tokenizer(agent.and_then(|agent| agent.model.as_deref()));
-        let count = |tools: &[Value]| -> u64 {
-            tools.iter().map(|tool| self.0.tokens.count_for(tokenizer, &text::of(tool))).sum()
+        let view_is_small = view.tool_list.len() <= SEARCHED_AT_ONCE;
+        let found = {
+            let (gateway, view, query) = (self.clone(), view.clone(), query.to_owned());
+            let search = move || gateway.look_for(&view, &query, limit, tokenizer);
+            // The first search of many tools reads all their texts.
+            if view_is_small { Ok(search()) } else { self.0.beside.run(&request.agent, search).await }
         };
-        let full = *view.tokens.get_or_init(|| count(&view.tool_list));
-        let listed = count(&TOOLS);
-        let found: Vec<Value> = view
-            .search
-            .get_or_init(|| crate::catalog::search::Index::new(view.tool_list.iter()))
-            .search(query, limit)
+        let Ok((places, full, listed)) = found else {
+            return self.refuse(request, None, in_force, fit::too_many(), asking).await;
+        };
+        let found: Vec<Value> = places
             .into_iter()
             .filter_map(|(place, score)| {
                 let tool = view.tool_list.get(place)?;

@@ -79,6 +79,7 @@ impl Gateway {
             learned,
             repeats: Repeats::default(),
             prompts: super::prompts::Prompts::default(),
+            beside: super::fit::Beside::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,
             seal,

@@ -14,6 +14,7 @@ mod edits;
 mod ending;
 mod extras;
 mod finding;
+mod fit;
 mod held;
 mod lifecycle;
 mod news;
@@ -115,6 +116,7 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     repeats: repeats::Repeats,
     prompts: prompts::Prompts,
+    beside: fit::Beside,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
     hash_key: [u8; 32],

@@ -4,6 +4,7 @@ use super::{
     InForce, Inner,
     api::Purpose,
     extras::{self, Extras},
+    fit::{Fit, Look, Looks},
     refusal::Refusal,
 };
 use crate::{
@@ -214,12 +215,16 @@ pub(crate) struct Prepared {
     pub(crate) workflow: Option<WorkflowId>,
     pub(crate) operator: Option<PersonId>,
     pub(crate) attended: bool,
+    /// Nobody knows whether the arguments fit their schema.
+    pub(crate) unchecked: bool,
 }
 
 /// Why a call went no further than its preparation.
 pub(crate) enum Stop {
     /// Not in scope, or not there: the same answer for both (I7).
     Unknown,
+    /// Whether the arguments fit has to be found out beside first.
+    Unchecked(Box<Look>),
     /// Refused before policy saw it, with what is known of it for the record.
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
@@ -234,6 +239,7 @@ impl Inner {
         name: &str,
         arguments: Arc<Value>,
         remediated: bool,
+        looks: &Looks,
     ) -> Result<Prepared, Stop> {
         let policies = &in_force.policies;
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
@@ -241,21 +247,15 @@ impl Inner {
             workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
         let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
-        let violations = match &target {
-            Target::Tool(tool) => match &*tool.schema {
-                Ok(schema) => schema.check(&arguments).err().map(|found| {
-                    let told: Vec<String> = found
-                        .iter()
-                        .map(|v| match v.path.as_str() {
-                            "" => format!("the arguments break `{}`: {}", v.rule, v.message),
-                            path => format!("{path} breaks `{}`: {}", v.rule, v.message),
-                        })
-                        .collect();
-                    format!("the arguments do not fit the tool's schema: {}", told.join("; "))
-                }),
-                Err(error) => Some(error.to_string()),
-            },
-            Target::Item(..) => None,
+        let model = agent.model.as_deref();
+        let tokenizer = policies.prices.tokenizer(model);
+        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
+        let fit = match &target {
+            Target::Tool(tool) => {
+                let setting = in_force.config.gateway.unchecked_arguments;
+                looks.fit(&tool.schema, &arguments, size, setting).map_err(Stop::Unchecked)?
+            }
+            Target::Item(..) => Fit::Fits,
         };
         let place = Place {
             upstream: target.upstream(),
@@ -266,9 +266,6 @@ impl Inner {
         let inspected = policies.data.inspect_arguments(&arguments, &place);
         let beside =
             policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, &target));
-        let model = agent.model.as_deref();
-        let tokenizer = policies.prices.tokenizer(model);
-        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let shown = target.shown(&policies.data);
         let kept_as = match &target {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
@@ -363,6 +360,7 @@ impl Inner {
             towards,
             beside,
             attended: agent.attended,
+            unchecked: fit == Fit::Unchecked,
             shown,
             shown_action: target.shown_action(&policies.data),
             kept_as,
@@ -378,12 +376,13 @@ impl Inner {
             workflow,
             operator,
         };
-        let (policy, reason) = match (violations, blocked) {
-            (Some(reason), _) => ("schema", reason),
-            (None, Some(reason)) => ("data", reason),
-            (None, None) => return Ok(prepared),
+        let (policy, reason, advice) = match (fit, blocked) {
+            (Fit::Refused { reason, advice }, _) => ("schema", reason, advice),
+            (Fit::Fits | Fit::Unchecked, Some(reason)) => ("data", reason, None),
+            (Fit::Fits | Fit::Unchecked, None) => return Ok(prepared),
         };
-        let refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        let mut refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
+        refusal.advice = advice;
         Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Refusal {
     pub(crate) retry_after_ms: Option<u64>,
     pub(crate) remediation: Option<Value>,
     pub(crate) cost_estimate: Option<MicroUsd>,
+    /// What would work instead, where the policy's own advice would not.
+    pub(crate) advice: Option<&'static str>,
     /// Every policy's say, for the record; null where none was asked.
     pub(crate) steps: Value,
 }
@@ -46,6 +48,7 @@ impl Refusal {
             retry_after_ms: None,
             remediation: None,
             cost_estimate: None,
+            advice: None,
             steps: Value::Null,
         }
     }
@@ -106,6 +109,9 @@ impl Refusal {
 
     /// What would work instead.
     fn then(&self, policies: &PolicySet) -> String {
+        if let Some(advice) = self.advice {
+            return advice.to_owned();
+        }
         let policy = policies.policies.iter().find(|p| p.id == self.policy_id);
         let owner = policy.and_then(|p| p.owner.as_deref()).or(policies.bundle.owner.as_deref());
         let ask = |otherwise: &str| match owner {

@@ -12,6 +12,8 @@ mod store;
 #[cfg(test)]
 mod upstream;
 #[cfg(test)]
+mod validation;
+#[cfg(test)]
 mod world;
 
 use serde_json::{Value, json};

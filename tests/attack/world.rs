@@ -52,6 +52,19 @@ async fn upstream(State((script, heard)): State<(Script, Heard)>, body: String) 
     .into_response()
 }
 
+/// An upstream that does as the script says: its URL, and what it is asked for.
+pub(crate) async fn upstream_that(
+    script: impl Fn(&str, &Value) -> Result<Value, Value> + Send + Sync + 'static,
+) -> (String, Heard) {
+    let heard = Heard::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let state: (Script, Heard) = (Arc::new(script), heard.clone());
+    let router = Router::new().route("/mcp", any(upstream)).with_state(state);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, heard)
+}
+
 /// A client without any capability.
 pub(crate) struct Nobody;
 
@@ -107,8 +120,10 @@ workflows:
 "#;
 
 fn load(folder: &Path, url: &str, gateway: &str) -> config::Loaded {
+    // More keys of `[gateway]`, where a test writes some.
+    let more = std::fs::read_to_string(folder.join("gateway.toml")).unwrap_or_default();
     let servers = format!(
-        "[gateway]\nlisten = \"127.0.0.1:0\"\napproval_wait = \"0s\"\n{gateway}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+        "[gateway]\nlisten = \"127.0.0.1:0\"\napproval_wait = \"0s\"\n{gateway}\n{more}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [upstreams.up]\nurl = \"{url}\"\nprefix = \"up\"\n"
     );
     let path = folder.join("servers.toml");
@@ -141,12 +156,7 @@ impl World {
         for (name, text) in policies {
             std::fs::write(bundle.join(name), text).unwrap();
         }
-        let heard = Heard::default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let state: (Script, Heard) = (Arc::new(script), heard.clone());
-        let router = Router::new().route("/mcp", any(upstream)).with_state(state);
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let (url, heard) = upstream_that(script).await;
 
         let config::Loaded { config, policies, .. } = load(folder.path(), &url, &lines);
         config::ensure_data_dir(&config).unwrap();

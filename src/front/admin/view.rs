@@ -365,7 +365,7 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         "open_world": tool.traits.open_world,
         "cost_usd": tool.cost,
         "fingerprint": tool.fingerprint,
-        "usable": tool.schema.is_ok(),
+        "usable": tool.schema.is_usable(),
         "agents": agents,
     })
 }

@@ -120,7 +120,7 @@ impl<'a> Evaluation<'a> {
             Op::NotNull(of) => self.value(of, item).map(|value| Value::Bool(value.kind() != Kind::Null)),
             Op::Order(relation, left, right) => {
                 let (left, right) = (self.value(left, item)?, self.value(right, item)?);
-                self.spend(left.weight().min(right.weight()), node.at)?;
+                self.spend(left.lighter(&right), node.at)?;
                 let order = left.order(&right).map_err(fault)?;
                 Ok(Value::Bool(match relation {
                     Relation::Less => order == Ordering::Less,
@@ -137,7 +137,10 @@ impl<'a> Evaluation<'a> {
                         self.found(node, &needle, all.map(|v| v.map_err(fault)))
                     }
                     Value::Map(map) => match &needle {
-                        Value::Text(key) => Ok(Value::Bool(map.contains_key(&**key))),
+                        Value::Text(key) => {
+                            self.spend(needle.weight(), node.at)?;
+                            Ok(Value::Bool(map.contains_key(&**key)))
+                        }
                         other => Err(fault(What::Unlike(other.kind(), Kind::Text))),
                     },
                     other => {
@@ -218,7 +221,7 @@ impl<'a> Evaluation<'a> {
         item: Option<&Value<'a>>,
     ) -> Result<bool, Fault> {
         let (left, right) = (self.value(left, item)?, self.value(right, item)?);
-        self.spend(left.weight().min(right.weight()), node.at)?;
+        self.spend(left.lighter(&right), node.at)?;
         left.same(&right).map_err(|what| Fault { at: node.at, what })
     }
 
@@ -232,7 +235,7 @@ impl<'a> Evaluation<'a> {
         let mut trouble = None;
         for candidate in candidates {
             let same = candidate.and_then(|candidate| {
-                self.spend(1 + needle.weight().min(candidate.weight()), node.at)?;
+                self.spend(1 + needle.lighter(&candidate), node.at)?;
                 needle.same(&candidate).map_err(|what| Fault { at: node.at, what })
             });
             match same {
@@ -256,6 +259,7 @@ impl<'a> Evaluation<'a> {
         let wrong = |needed, kind| Fault { at: index.at, what: What::Needs(needed, kind) };
         match (self.value(of, item)?, self.value(index, item)?) {
             (Value::Map(map), Value::Text(key)) => {
+                self.spend(key.len() / 32, node.at)?;
                 map.get(&*key).ok_or(What::Missing).and_then(Value::json).map_err(fault)
             }
             (Value::Map(_), other) => Err(wrong("text", other.kind())),

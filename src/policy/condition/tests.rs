@@ -355,6 +355,27 @@ fn cost_is_bounded() {
     assert_eq!(run("!args.big.matches('^(a+)+b$')", &facts), Ok(true));
 }
 
+/// What is not looked at is not weighed either: the heavier side of a comparison, again and again.
+#[test]
+fn weighing_takes_no_longer_than_the_steps_it_costs() {
+    let heavy: Vec<u32> = (0..400_000).collect();
+    let names: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+    let key = "k".repeat(1_000_000);
+    let (mut long, mut other) = (serde_json::Map::new(), serde_json::Map::new());
+    long.insert(key.clone(), json!(1));
+    other.insert(key.clone(), json!(1));
+    let facts = facts(json!({"heavy": heavy, "names": names, "long": long, "other": other, "key": key}));
+    assert_eq!(run("args.names.all(n, [n] != args.heavy)", &facts), Ok(true));
+    assert_eq!(run("args.names.all(n, !(args.heavy in [[n]]))", &facts), Ok(true));
+    let check = |source: &str| {
+        let told = run(source, &facts).unwrap_err();
+        assert!(told.contains("too many steps"), "{source}: {told}");
+    };
+    check("args.names.all(n, args.long == args.other)");
+    check("args.names.all(n, args.key in args.long)");
+    check("args.names.all(n, args.long[args.key] == 1)");
+}
+
 #[test]
 fn errors_hold_no_value_of_the_call() {
     let secret = "hunter2-secret";

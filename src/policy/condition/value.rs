@@ -167,13 +167,21 @@ impl<'a> Value<'a> {
 
     /// How much there is to look at, for the bound on the cost.
     pub(super) fn weight(&self) -> usize {
+        self.weight_within(usize::MAX)
+    }
+
+    /// The same where it is less; else not less than `most`. It takes no longer than `most` says.
+    fn weight_within(&self, most: usize) -> usize {
         match self {
             Self::Text(text) => text.len() / 32,
             Self::Bytes(bytes) => bytes.len() / 32,
-            Self::List(List::Json(items)) => items.iter().map(weight).sum(),
+            Self::List(List::Json(items)) => sum_within(items.iter(), most, weight),
             Self::List(List::Names(names)) => names.len(),
-            Self::List(List::Made(values)) => values.iter().map(Value::weight).sum(),
-            Self::Map(map) => map.values().map(weight).sum(),
+            Self::List(List::Made(values)) => sum_within(values.iter(), most, |value, most| {
+                // An empty value is looked at, too.
+                1 + value.weight_within(most)
+            }),
+            Self::Map(map) => sum_within(map.iter(), most, member),
             Self::Null
             | Self::Absent
             | Self::Present
@@ -184,14 +192,42 @@ impl<'a> Value<'a> {
             | Self::Kind(_) => 1,
         }
     }
+
+    /// The weight of the lighter of the two, as a comparison ends with it; the heavier is not looked through.
+    pub(super) fn lighter(&self, other: &Value<'_>) -> usize {
+        let mut most: usize = 64;
+        loop {
+            let weight = self.weight_within(most).min(other.weight_within(most));
+            if weight < most || most == usize::MAX {
+                return weight;
+            }
+            most = most.saturating_mul(8);
+        }
+    }
 }
 
-fn weight(json: &Json) -> usize {
+/// A sum that ends where it is not less than `most`.
+fn sum_within<T>(items: impl Iterator<Item = T>, most: usize, weight: impl Fn(T, usize) -> usize) -> usize {
+    let mut sum: usize = 0;
+    for item in items {
+        if sum >= most {
+            break;
+        }
+        sum = sum.saturating_add(weight(item, most - sum));
+    }
+    sum
+}
+
+fn member((key, value): (&String, &Json), most: usize) -> usize {
+    (key.len() / 32).saturating_add(weight(value, most))
+}
+
+fn weight(json: &Json, most: usize) -> usize {
     match json {
         Json::Null | Json::Bool(_) | Json::Number(_) => 1,
         Json::String(text) => 1 + text.len() / 32,
-        Json::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
-        Json::Object(map) => 1 + map.values().map(weight).sum::<usize>(),
+        Json::Array(items) => sum_within(items.iter(), most, weight).saturating_add(1),
+        Json::Object(map) => sum_within(map.iter(), most, member).saturating_add(1),
     }
 }
 

@@ -121,6 +121,7 @@ pub(super) fn in_force() -> InForce {
             drain: std::time::Duration::from_secs(20),
             instructions: None,
             catalog: CatalogMode::Full,
+            unchecked_arguments: crate::config::Unchecked::Refuse,
             tls: None,
             behind_tls_proxy: false,
         },
