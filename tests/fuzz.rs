@@ -81,6 +81,11 @@ const WORDS: &[&str] = &[
     "\u{feff}",
     "ﬀ",
     "[redacted:email:3]",
+    "://",
+    "%2e%2e",
+    "%25",
+    "/../",
+    "\\@",
 ];
 
 /// Numbers that are the same at each run (xorshift).
@@ -343,4 +348,9 @@ fn a_bundle_may_be_anything() {
 #[test]
 fn anything_can_be_masked() {
     bounded("redaction", bodies::redaction::run, 20_000);
+}
+
+#[test]
+fn a_uri_is_read_in_one_way() {
+    bounded("uri", bodies::uri::run, 60_000);
 }

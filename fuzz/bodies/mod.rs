@@ -7,4 +7,5 @@ mod quiet;
 pub(crate) mod redaction;
 pub(crate) mod upstream;
 pub(crate) mod upstream_stream;
+pub(crate) mod uri;
 mod world;

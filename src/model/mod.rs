@@ -27,5 +27,5 @@ pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
 pub use selector::{Selected, Selector};
-pub use uri::{normalize_path, normalize_uri, within};
+pub use uri::{LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, spell_around, within};
 pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells the lints that helpers here are tests too.
 #[cfg(test)]
+mod uri;
+#[cfg(test)]
 mod world;
 
 use serde_json::{Value, json};
