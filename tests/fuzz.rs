@@ -86,6 +86,11 @@ const WORDS: &[&str] = &[
     "\u{feff}",
     "ﬀ",
     "[redacted:email:3]",
+    "://",
+    "%2e%2e",
+    "%25",
+    "/../",
+    "\\@",
 ];
 
 /// Numbers that are the same at each run (xorshift).
@@ -353,4 +358,9 @@ fn any_schema_takes_any_arguments_within_the_budget() {
 #[test]
 fn anything_can_be_masked() {
     bounded("redaction", bodies::redaction::run, 20_000);
+}
+
+#[test]
+fn a_uri_is_read_in_one_way() {
+    bounded("uri", bodies::uri::run, 60_000);
 }

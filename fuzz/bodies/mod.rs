@@ -8,4 +8,5 @@ pub(crate) mod redaction;
 pub(crate) mod schema;
 pub(crate) mod upstream;
 pub(crate) mod upstream_stream;
+pub(crate) mod uri;
 mod world;

@@ -13,11 +13,11 @@ pub use view::{Covered, Digests, View, digest};
 
 use crate::{
     config::{Config, ToolConfig, UpstreamConfig},
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, json, normalize_uri, pointer::Pointer},
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, json, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -61,7 +61,7 @@ pub struct ToolEntry {
 /// A resource, template or prompt of one upstream.
 #[derive(Debug)]
 pub struct ItemEntry {
-    /// The normalised URI, the template text, or the exposed prompt name: what globs see.
+    /// The canonical URI, the template text, or the exposed prompt name: what globs see.
     pub name: Arc<str>,
     /// Whose.
     pub upstream: UpstreamName,
@@ -87,14 +87,26 @@ impl ItemEntry {
         self.template.is_some()
     }
 
-    /// A URI as the upstream knows it, of one that an agent wrote.
-    pub fn own_uri<'u>(&self, uri: &'u str) -> &'u str {
-        let Some(alias) = &self.alias else { return uri };
-        match uri.split_at_checked(alias.len()) {
-            // Schemes know no case.
-            Some((head, own)) if head.eq_ignore_ascii_case(alias) => own,
-            Some(_) | None => uri,
+    /// What all URIs of a template begin with.
+    fn head(&self) -> &str {
+        self.template.as_ref().map_or(&*self.name, UriTemplate::head)
+    }
+
+    /// A template's expansion as far as the variables are known, and whether that is all of it.
+    fn expand(&self, variables: &Map<String, Value>) -> (String, bool) {
+        match &self.template {
+            Some(template) => template.expand(variables),
+            None => (self.listed.to_string(), true),
         }
+    }
+
+    /// What its upstream is asked for where the canonical URI was matched: what is listed as it is written there, and
+    /// what a template stands for in its canonical form.
+    pub fn own_uri<'u>(&'u self, uri: &'u str) -> &'u str {
+        if !self.is_template() {
+            return &self.own_name;
+        }
+        self.alias.as_deref().and_then(|alias| uri.strip_prefix(alias)).unwrap_or(uri)
     }
 }
 
@@ -120,13 +132,13 @@ const MOST_SENTENCES: usize = 50;
 pub struct Catalog {
     /// Tools, by exposed name.
     pub tools: BTreeMap<Arc<str>, Arc<ToolEntry>>,
-    /// Resources, by normalised URI.
+    /// Resources, by canonical URI.
     pub resources: BTreeMap<Arc<str>, Arc<ItemEntry>>,
     /// Templates, by their text.
     pub templates: BTreeMap<Arc<str>, Arc<ItemEntry>>,
     /// Prompts, by exposed name.
     pub prompts: BTreeMap<Arc<str>, Arc<ItemEntry>>,
-    /// Resources whose URI another upstream had first, by upstream and normalised own URI.
+    /// Resources whose URI another upstream had first, by upstream and canonical own URI.
     aliases: HashMap<UpstreamName, HashMap<String, Arc<str>>>,
     /// Who had which template first, in that order: what it matches is theirs, also while they are away.
     claims: Arc<[Claim]>,
@@ -159,8 +171,7 @@ impl Catalog {
                     Some(_) => None,
                 };
                 let Some(Value::String(uri)) = linked else { continue };
-                let alias = normalize_uri(uri).and_then(|normal| aliases.get(&normal));
-                if let Some(alias) = alias {
+                if let Some(alias) = Uri::parse(uri).ok().and_then(|own| aliases.get(own.as_str())) {
                     uri.insert_str(0, alias);
                 }
             }
@@ -423,10 +434,12 @@ impl CatalogBuilder {
         }
         let mut shown_item = item.clone();
         naming::strip_reserved(&mut shown_item);
+        if kind == Kind::Resource
+            && let Err(wrong) = Uri::parse(own)
+        {
+            return withhold(&format!("its URI cannot be used: {wrong}"));
+        }
         let exposed = match kind {
-            Kind::Resource if normalize_uri(own).is_none() => {
-                return withhold("its URI is not absolute, or climbs out of its root");
-            }
             Kind::Template if UriTemplate::parse(own).is_none() => {
                 return withhold("its template cannot be understood");
             }
@@ -454,8 +467,9 @@ impl CatalogBuilder {
         // A URI stays as it is written, but two upstreams' are not one resource.
         if matches!(kind, Kind::Resource | Kind::Template) && another_has_it(&name) {
             let prefix = naming::alias(&upstream.name);
-            if let (Kind::Resource, Some(own)) = (kind, normalize_uri(own)) {
-                catalog.aliases.entry(upstream.name.clone()).or_default().insert(own, prefix.clone());
+            if let (Kind::Resource, Ok(own)) = (kind, Uri::parse(own)) {
+                let aliases = catalog.aliases.entry(upstream.name.clone()).or_default();
+                aliases.insert(own.into_string(), prefix.clone());
             }
             listed = format!("{prefix}{listed}");
             name = seen_by_globs(kind, &listed);
@@ -519,7 +533,7 @@ impl CatalogBuilder {
 /// What globs match of an item.
 fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
     match kind {
-        Kind::Resource => normalize_uri(listed).map_or_else(|| listed.into(), Into::into),
+        Kind::Resource => Uri::parse(listed).map_or_else(|_| listed.into(), |uri| uri.as_str().into()),
         Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     config::*,
-    model::{AgentId, Autonomy, CapabilityId, Glob},
+    model::{AgentId, Autonomy, CapabilityId, Glob, UriPattern},
     policy::{Agent, Authority, Capability},
     upstream::{Health, Listing, UpstreamState},
 };
@@ -202,7 +202,8 @@ fn a_uri_that_another_upstream_had_first_gets_its_upstreams_name_in_front() {
     assert_eq!(catalog.resources["b-2+file:///x"].upstream, "b-2".into());
     assert!(catalog.withheld[0].contains("`b_2`"), "{:?}", catalog.withheld);
     let b = &catalog.resources["b-2+file:///x"];
-    assert_eq!(b.own_uri("B-2+FILE:///x"), "FILE:///x");
+    assert_eq!(b.own_uri("b-2+file:///x"), "file:///x");
+    assert_eq!(catalog.templates["b-2+file:///t/{id}"].own_uri("b-2+file:///t/7"), "file:///t/7");
     assert_eq!(catalog.resources["file:///x"].own_uri("file:///x"), "file:///x");
     let templates: Vec<&str> = catalog.templates.keys().map(|t| &**t).collect();
     assert_eq!(templates, ["b-2+file:///t/{id}", "file:///t/{id}"]);
@@ -247,7 +248,7 @@ fn what_a_template_stands_for_stays_with_who_had_it_first() {
         let view = View::new(catalog, &authority, &agent(&["all"]));
         let uris =
             ["file:///srv/x", "file:///srv/own", "file:///srv/any/thing", "file:///else", "a+file:///srv/x"];
-        uris.map(|uri| view.resource(uri, None).map(|(found, _)| found.entry.upstream.to_string())).to_vec()
+        uris.map(|uri| Some(view.resource(uri, None).ok()??.0.entry.upstream.to_string())).to_vec()
     };
     let some = |names: [&str; 5]| -> Vec<Option<String>> {
         names.iter().map(|name| (!name.is_empty()).then(|| (*name).to_owned())).collect()
@@ -321,7 +322,7 @@ fn capability(id: &str, tools: &[&str], resources: &[&str], prompts: &[&str]) ->
     let capability = Capability {
         id: id.into(),
         tools: globs(tools),
-        resources: globs(resources),
+        resources: resources.iter().map(|t| UriPattern::parse(t).unwrap()).collect(),
         prompts: globs(prompts),
         condition: None,
         autonomy: None,
@@ -378,7 +379,7 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
     assert_eq!(listed(&view.prompt_list, "name"), ["f__p"]);
     assert!(view.tool("f__write", None).is_none());
     assert!(view.prompt("f__q", None).is_none());
-    let found = |uri: &str| view.resource(uri, None).map(|(_, normal)| normal);
+    let found = |uri: &str| Some(view.resource(uri, None).ok()??.1);
     assert_eq!(found("file:///srv/docs/a"), Some("file:///srv/docs/a".into()));
     assert_eq!(found("file:///srv/docs/new"), Some("file:///srv/docs/new".into()));
     assert_eq!(found("file:///srv/docs/../../etc/passwd"), None);
@@ -391,5 +392,5 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
     let narrow = [CapabilityId::from("one")];
     assert!(view.tool("f__read_a", Some(&narrow)).is_some());
     assert!(view.tool("f__read_b", Some(&narrow)).is_none());
-    assert!(view.resource("file:///srv/docs/a", Some(&narrow)).is_none());
+    assert!(view.resource("file:///srv/docs/a", Some(&narrow)).unwrap().is_none());
 }

@@ -2,7 +2,7 @@
 
 use super::{Catalog, Claim, ItemEntry, ToolEntry, search::Index};
 use crate::{
-    model::{CapabilityId, Glob, normalize_uri},
+    model::{CapabilityId, Glob, Uri, UriError, UriPattern, spell_around},
     policy::{Agent, Authority, Capability},
 };
 use serde_json::{Map, Value};
@@ -72,11 +72,7 @@ impl View {
         let capabilities: Vec<Capability> =
             agent.capabilities.iter().filter_map(|id| authority.capabilities.get(id)).cloned().collect();
         let covering = |globs: fn(&Capability) -> &[Glob], name: &str| -> Option<Arc<[CapabilityId]>> {
-            let ids: Vec<CapabilityId> = capabilities
-                .iter()
-                .filter(|c| globs(c).iter().any(|g| g.matches(name)))
-                .map(|c| c.id.clone())
-                .collect();
+            let ids = ids(&capabilities, |c| globs(c).iter().any(|g| g.matches(name)));
             (!ids.is_empty()).then(|| ids.into())
         };
         let mut view = Self::default();
@@ -96,16 +92,18 @@ impl View {
         }
         view.prompt_list = Arc::new(std::mem::take(&mut list));
         for (name, entry) in &catalog.resources {
-            if let Some(ids) = covering(|c| &c.resources, name) {
+            let ids = ids(&capabilities, |c| c.resources.iter().any(|pattern| pattern.grants(name, true)));
+            if !ids.is_empty() {
                 list.push(entry.item.clone());
-                view.resources.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
+                let covered = Covered { entry: entry.clone(), capabilities: ids.into() };
+                view.resources.insert(name.clone(), covered);
             }
         }
         view.resource_list = Arc::new(std::mem::take(&mut list));
         for entry in catalog.templates.values() {
             // A template is shown where some expansion of it can be in scope: where the literal beginnings of
-            // template and glob agree.
-            if capabilities.iter().flat_map(|c| &c.resources).any(|glob| may_overlap(glob, &entry.name)) {
+            // template and pattern agree.
+            if capabilities.iter().flat_map(|c| &c.resources).any(|p| p.may_overlap(entry.head())) {
                 list.push(entry.item.clone());
                 view.templates.push(entry.clone());
             }
@@ -136,63 +134,67 @@ impl View {
     }
 
     /// A resource by URI as the agent wrote it: listed, or an expansion of a template in scope. Also gives the
-    /// normalised URI.
+    /// canonical URI. Whether a text is an error depends on nothing but the text and on what this agent sees.
     pub fn resource(
         &self,
-        uri: &str,
+        written: &str,
         narrow: Option<&[CapabilityId]>,
-    ) -> Option<(Covered<ItemEntry>, String)> {
-        let normal = normalize_uri(uri)?;
-        if let Some(covered) = self.resources.get(normal.as_str()) {
-            return Some((narrowed(covered, narrow)?, normal));
+    ) -> Result<Option<(Covered<ItemEntry>, String)>, UriError> {
+        let uri = match Uri::parse(written) {
+            Err(wrong) if wrong.is_not_absolute() => return Ok(None),
+            read => read?,
+        };
+        if let Some(covered) = self.resources.get(uri.as_str()) {
+            return Ok(narrowed(covered, narrow).map(|covered| (covered, uri.into_string())));
         }
-        let ids: Vec<CapabilityId> = self
-            .capabilities
-            .iter()
-            .filter(|c| c.resources.iter().any(|g| g.matches(&normal)))
-            .map(|c| c.id.clone())
-            .collect();
-        // SPEC 7: a newcomer's template takes nothing away from those that were there first.
-        let first = self.claims.iter().find(|claim| claim.template.matches(&normal))?;
+        match uri.doubt() {
+            Some(doubt) => Err(doubt.clone()),
+            None => Ok(self.expansion(uri.as_str(), narrow).map(|covered| (covered, uri.into_string()))),
+        }
+    }
+
+    /// A template in scope that stands for this canonical URI.
+    fn expansion(&self, uri: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ItemEntry>> {
+        let ids = ids(&self.capabilities, |c| c.resources.iter().any(|pattern| pattern.grants(uri, false)));
+        if ids.is_empty() {
+            return None;
+        }
+        // A newcomer's template takes nothing away from those that were there first.
+        let first = self.claims.iter().find(|claim| claim.template.matches(uri))?;
         let entry = self.templates.iter().find(|e| e.name == first.name && e.upstream == first.upstream)?;
-        let covered = Covered { entry: entry.clone(), capabilities: ids.into() };
-        Some((narrowed(&covered, narrow)?, normal))
+        narrowed(&Covered { entry: entry.clone(), capabilities: ids.into() }, narrow)
     }
 
     /// The template with this text, for completion.
     pub fn template(&self, text: &str, narrow: Option<&[CapabilityId]>) -> Option<Covered<ItemEntry>> {
         let entry = self.templates.iter().find(|e| *e.listed == *text)?;
-        let ids =
-            self.capabilities.iter().filter(|c| c.resources.iter().any(|g| may_overlap(g, &entry.name)));
-        let ids: Vec<CapabilityId> = ids.map(|c| c.id.clone()).collect();
+        let ids = ids(&self.capabilities, |c| c.resources.iter().any(|p| p.may_overlap(entry.head())));
         narrowed(&Covered { entry: entry.clone(), capabilities: ids.into() }, narrow)
     }
 
     /// Whether an expansion of the template with these variables can be in scope; those that are missing may become
     /// anything.
     pub fn may_expand(&self, template: &ItemEntry, variables: &Map<String, Value>) -> bool {
-        let mut expanded = String::new();
-        let mut rest = &*template.listed;
-        let mut open = false;
-        while let Some((literal, tail)) = rest.split_once('{') {
-            expanded.push_str(literal);
-            let (name, tail) = tail.split_once('}').unwrap_or((tail, ""));
-            match variables.get(name.trim_start_matches('+')).and_then(Value::as_str) {
-                Some(value) => expanded.push_str(value),
-                None => {
-                    open = true;
-                    break;
-                }
+        let (expanded, whole) = template.expand(variables);
+        let covers =
+            |of: &dyn Fn(&UriPattern) -> bool| self.capabilities.iter().flat_map(|c| &c.resources).any(of);
+        if !whole {
+            let head = spell_around(&expanded, |_| None).unwrap_or(expanded);
+            return covers(&|pattern| pattern.may_overlap(&head));
+        }
+        match Uri::parse(&expanded) {
+            Ok(uri) if uri.doubt().is_none() => {
+                self.resources.contains_key(uri.as_str())
+                    || covers(&|pattern| pattern.grants(uri.as_str(), false))
             }
-            rest = tail;
+            Ok(_) | Err(_) => false,
         }
-        if open {
-            return self.capabilities.iter().flat_map(|c| &c.resources).any(|g| may_overlap(g, &expanded));
-        }
-        expanded.push_str(rest);
-        let Some(uri) = normalize_uri(&expanded) else { return false };
-        self.capabilities.iter().flat_map(|c| &c.resources).any(|glob| glob.matches(&uri))
     }
+}
+
+/// The capabilities that cover something.
+fn ids(capabilities: &[Capability], covers: impl Fn(&Capability) -> bool) -> Vec<CapabilityId> {
+    capabilities.iter().filter(|capability| covers(capability)).map(|c| c.id.clone()).collect()
 }
 
 fn narrowed<T>(covered: &Covered<T>, narrow: Option<&[CapabilityId]>) -> Option<Covered<T>> {
@@ -203,10 +205,4 @@ fn narrowed<T>(covered: &Covered<T>, narrow: Option<&[CapabilityId]>) -> Option<
     let ids: Vec<CapabilityId> =
         covered.capabilities.iter().filter(|id| allowed.contains(id)).cloned().collect();
     (!ids.is_empty()).then(|| Covered { entry: covered.entry.clone(), capabilities: ids.into() })
-}
-
-fn may_overlap(glob: &Glob, template: &str) -> bool {
-    let head = |text: &str, stop: char| text.split(stop).next().unwrap_or_default().to_owned();
-    let (glob, template) = (head(glob.as_str(), '*'), head(template, '{'));
-    glob.starts_with(&template) || template.starts_with(&glob)
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     front::admin::view,
-    model::Glob,
+    model::{Glob, UriPattern},
     policy::{Agent, Authority},
 };
 use serde_json::Value;
@@ -100,14 +100,13 @@ fn show(screen: &mut Screen, authority: &Authority, agent: &Agent, json: bool) -
     screen.field("workflow", &format!("{} (may name: {all})", or_dash(agent.workflow.as_ref())))?;
     screen.field("keys", &agent.keys.len().to_string())?;
     for capability in capabilities() {
-        let globs = |kind: &str, globs: &[Glob]| match globs {
-            [] => None,
-            some => Some(format!("{kind} {}", some.iter().map(Glob::as_str).collect::<Vec<_>>().join(" "))),
+        let named = |kind: &str, patterns: Vec<&str>| {
+            (!patterns.is_empty()).then(|| format!("{kind} {}", patterns.join(" ")))
         };
         let mut parts: Vec<String> = [
-            globs("tools", &capability.tools),
-            globs("resources", &capability.resources),
-            globs("prompts", &capability.prompts),
+            named("tools", capability.tools.iter().map(Glob::as_str).collect()),
+            named("resources", capability.resources.iter().map(UriPattern::as_str).collect()),
+            named("prompts", capability.prompts.iter().map(Glob::as_str).collect()),
             capability.autonomy.map(|autonomy| format!("autonomy {autonomy}")),
         ]
         .into_iter()

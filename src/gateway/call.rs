@@ -15,7 +15,8 @@ use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
     identity::Principal,
     model::{
-        CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, code,
+        CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, Uri,
+        code,
     },
     policy::Remediation,
 };
@@ -268,7 +269,8 @@ impl Gateway {
             if let Some(first) = earlier.take() {
                 verdict = stricter(first, verdict, &prepared.facts);
             }
-            let mut change = edits::apply(&prepared.arguments, &verdict.constraints.arguments);
+            let mut change = edits::apply(&prepared.arguments, &verdict.constraints.arguments)
+                .map(|change| change.filter(|to| !is_same_resource(request.kind, to, &prepared.arguments)));
             let mut other_tool = None;
             if verdict.decision == Decision::Remediate
                 && let Some(remediation) = verdict.remediation.clone().filter(|r| r.apply)
@@ -412,6 +414,18 @@ fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalR
 /// The URI among a resource's arguments.
 pub(crate) fn uri_of(arguments: &Value) -> Option<&str> {
     arguments.get("uri").and_then(Value::as_str)
+}
+
+/// Whether only the spelling of a resource's URI was changed.
+fn is_same_resource(kind: CallKind, changed: &Value, matched: &Value) -> bool {
+    let (Some(written), Some(uri)) = (uri_of(changed), uri_of(matched)) else { return false };
+    let mut respelled = changed.clone();
+    if let Some(slot) = respelled.get_mut("uri") {
+        *slot = json!(uri);
+    }
+    kind == CallKind::Resource
+        && Uri::parse(written).is_ok_and(|written| written.as_str() == uri)
+        && respelled == *matched
 }
 
 /// Points a changed call at what its rule names: a resource is asked for by the URI among its arguments.

@@ -136,7 +136,7 @@ impl Gateway {
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
-        // As it was decided: policy or the data rules may have changed it.
+        // As it was matched and decided.
         let uri = super::call::uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = match &purpose {
             Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
@@ -516,7 +516,6 @@ async fn begin_watch(
     slot: &WatchSlot,
 ) -> Ending {
     let (own, alias) = match target {
-        Target::Item(item, _) if !item.is_template() => (item.own_name.clone(), item.alias.clone()),
         Target::Item(item, _) => (item.own_uri(uri).into(), item.alias.clone()),
         Target::Tool(_) => (uri.into(), None),
     };

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     catalog::digest,
     identity::Principal,
-    model::{RpcError, WorkflowId, code, normalize_uri},
+    model::{RpcError, Uri, WorkflowId, code},
     upstream::{ResourceUpdate, Upstream, UpstreamError},
 };
 use sha2::{Digest as _, Sha256};
@@ -19,8 +19,10 @@ use tokio::sync::broadcast;
 /// One watched resource; its upstream is told to stop when this is dropped.
 pub(crate) struct ResourceWatch {
     upstream: Arc<dyn Upstream>,
-    /// As the upstream knows it.
+    /// As the upstream is asked for it.
     own: Arc<str>,
+    /// The same in its canonical form.
+    canonical: String,
     /// What stands in front of its URIs where agents see them.
     alias: Option<Arc<str>>,
     updates: broadcast::Receiver<ResourceUpdate>,
@@ -41,32 +43,46 @@ impl ResourceWatch {
     ) -> Result<Self, UpstreamError> {
         // Before it is asked for, so that no news falls between.
         let updates = upstream.updates();
-        let watch = Self { upstream, own, alias, updates };
+        let canonical = Uri::parse(&own).map_or_else(|_| own.to_string(), Uri::into_string);
+        let watch = Self { upstream, own, canonical, alias, updates };
         watch.upstream.watch_resource(&watch.own, true).await?;
         Ok(watch)
     }
 
-    /// The next URI that changed: this resource, or one below it.
-    async fn next(&mut self) -> Option<Arc<str>> {
+    /// What changed next: this resource, or one below it.
+    async fn next(&mut self) -> Option<Changed> {
         loop {
             match self.updates.recv().await {
-                Ok(update) if self.concerns(&update.uri) => return Some(update.uri),
-                Ok(_) => {}
+                Ok(update) => {
+                    if let Some(changed) = changed(&self.own, &self.canonical, &update.uri) {
+                        return Some(changed);
+                    }
+                }
                 // What was missed may have been about this one.
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some(self.own.clone()),
+                Err(broadcast::error::RecvError::Lagged(_)) => return Some(Changed::Itself),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }
+}
 
-    fn concerns(&self, uri: &str) -> bool {
-        if uri == &*self.own {
-            return true;
-        }
-        let (Some(changed), Some(own)) = (normalize_uri(uri), normalize_uri(&self.own)) else { return false };
-        changed
-            .strip_prefix(own.trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// What an upstream says of a watched resource.
+#[derive(Debug, PartialEq, Eq)]
+enum Changed {
+    Itself,
+    /// One below it, as the upstream wrote it.
+    Below(Arc<str>),
+}
+
+/// Whether news of `uri` are news of the watched resource, however the upstream spells it.
+fn changed(own: &str, canonical: &str, uri: &Arc<str>) -> Option<Changed> {
+    if **uri == *own {
+        return Some(Changed::Itself);
+    }
+    let told = Uri::parse(uri).ok()?;
+    match told.as_str().strip_prefix(canonical.trim_end_matches('/'))? {
+        "" | "/" => Some(Changed::Itself),
+        below => below.starts_with('/').then(|| Changed::Below(uri.clone())),
     }
 }
 
@@ -95,12 +111,12 @@ impl Gateway {
         };
         let gateway = self.clone();
         Ok(Box::pin(async_stream::stream! {
-            while let Some(uri) = watch.next().await {
-                // The client's own spelling of what it asked for.
-                let told = match (*uri == *watch.own, &watch.alias) {
-                    (true, _) => asked.clone(),
-                    (false, Some(alias)) => format!("{alias}{uri}"),
-                    (false, None) => uri.to_string(),
+            while let Some(changed) = watch.next().await {
+                let told = match (changed, &watch.alias) {
+                    // The client's own spelling of what it asked for.
+                    (Changed::Itself, _) => asked.clone(),
+                    (Changed::Below(uri), Some(alias)) => format!("{alias}{uri}"),
+                    (Changed::Below(uri), None) => uri.to_string(),
                 };
                 if gateway.sees_resource(&principal, workflow.as_deref(), &told) {
                     yield told;
@@ -145,6 +161,29 @@ impl Gateway {
         self.still_valid(principal)
             && self
                 .view_in(&in_force, principal, workflow)
-                .is_some_and(|view| view.resource(uri, None).is_some())
+                .is_some_and(|view| view.resource(uri, None).is_ok_and(|found| found.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_are_recognised_in_every_spelling() {
+        let check = |own: &str, uri: &str, expect: Option<bool>| {
+            let canonical = Uri::parse(own).unwrap().into_string();
+            let found = changed(own, &canonical, &uri.into());
+            assert_eq!(found.map(|changed| changed == Changed::Itself), expect, "{own} {uri}");
+        };
+        check("FILE:///srv/My Docs//a", "FILE:///srv/My Docs//a", Some(true));
+        check("FILE:///srv/My Docs//a", "file:///srv/My%20Docs/a", Some(true));
+        check("file:///srv/docs", "file:///srv/docs/", Some(true));
+        check("file:///srv/docs/", "file:///srv/docs/x", Some(false));
+        check("file:///srv/docs", "file:///srv/docsx", None);
+        check("file:///srv/docs", "file:///srv/docs/../x", None);
+        check("file:///srv/docs", "no uri", None);
+        check("https://h.example", "https://h.example/x", Some(false));
+        check("memo:a", "MEMO:%61", Some(true));
     }
 }

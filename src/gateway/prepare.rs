@@ -3,6 +3,7 @@
 use super::{
     InForce, Inner,
     api::Purpose,
+    call::uri_of,
     extras::{self, Extras},
     fit::{Fit, Look, Looks},
     refusal::Refusal,
@@ -14,11 +15,11 @@ use crate::{
     identity::Principal,
     model::{
         Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
-        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, WorkflowId, pointer::Pointer,
-        text,
+        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, UriError, WorkflowId,
+        pointer::Pointer, text,
     },
-    policy::{Agent, Workflow},
-    redaction::{DataRules, Place, Towards},
+    policy::{Agent, PolicySet, Workflow},
+    redaction::{DataRules, Place, Towards, display_text},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -67,12 +68,12 @@ impl Request {
 #[derive(Clone)]
 pub(crate) enum Target {
     Tool(Arc<ToolEntry>),
-    /// A prompt, or a resource with its normalised URI.
+    /// A prompt, or a resource with its canonical URI.
     Item(Arc<ItemEntry>, Arc<str>),
 }
 
 impl Target {
-    /// What selectors and digests call it. Of a resource it holds what the agent wrote: records take
+    /// What selectors and digests call it. Of a resource it may hold a secret that the agent wrote: records take
     /// [`Prepared::shown`].
     pub(crate) fn full(&self) -> &Arc<str> {
         match self {
@@ -123,8 +124,8 @@ impl Target {
             Self::Item(item, _) => &item.listed,
         }
     }
-    /// The URI as the upstream knows it.
-    pub(crate) fn own_uri<'u>(&self, uri: &'u str) -> &'u str {
+    /// What the upstream is asked for where the canonical URI was matched.
+    pub(crate) fn own_uri<'u>(&'u self, uri: &'u str) -> &'u str {
         match self {
             Self::Tool(_) => uri,
             Self::Item(item, _) => item.own_uri(uri),
@@ -246,7 +247,10 @@ impl Inner {
         let (workflow, workflow_refused) =
             workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
         let narrow = workflow.and_then(|w| w.capabilities.as_deref());
-        let (target, capabilities) = find(view, request, name, narrow).ok_or(Stop::Unknown)?;
+        let (target, capabilities) = find(view, request, name, narrow)
+            .map_err(|wrong| Stop::Refused(Box::new(unclear(policies, &wrong)), None))?
+            .ok_or(Stop::Unknown)?;
+        let arguments = as_matched(&target, arguments);
         let model = agent.model.as_deref();
         let tokenizer = policies.prices.tokenizer(model);
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
@@ -338,6 +342,12 @@ impl Inner {
         let workflow = workflow.map(|w| w.id.clone());
         let (towards, blocked) = match inspected.towards {
             Towards::Unchanged => (None, None),
+            // What was decided is one resource, and what is asked for would be another.
+            Towards::Changed(value)
+                if request.kind == CallKind::Resource && uri_of(&value) != uri_of(&arguments) =>
+            {
+                (None, Some("its URI holds what data.yaml changes on the way upstream".to_owned()))
+            }
             Towards::Changed(value) => (Some(value), None),
             Towards::Blocked(reason) => (None, Some(reason)),
         };
@@ -429,23 +439,41 @@ fn find(
     request: &Request,
     name: &str,
     narrow: Option<&[CapabilityId]>,
-) -> Option<(Target, Arc<[CapabilityId]>)> {
+) -> Result<Option<(Target, Arc<[CapabilityId]>)>, UriError> {
     if request.kind == CallKind::Resource
         && matches!(request.purpose, Purpose::Complete { .. })
         && let Some(covered) = view.template(name, narrow)
     {
         let name = covered.entry.name.clone();
-        return Some((Target::Item(covered.entry, name), covered.capabilities));
+        return Ok(Some((Target::Item(covered.entry, name), covered.capabilities)));
     }
-    match request.kind {
+    Ok(match request.kind {
         CallKind::Tool => view.tool(name, narrow).map(|c| (Target::Tool(c.entry), c.capabilities)),
         CallKind::Prompt => view
             .prompt(name, narrow)
             .map(|c| (Target::Item(c.entry.clone(), c.entry.name.clone()), c.capabilities)),
         CallKind::Resource => {
-            view.resource(name, narrow).map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
+            view.resource(name, narrow)?.map(|(c, uri)| (Target::Item(c.entry, uri.into()), c.capabilities))
         }
+    })
+}
+
+/// A resource's arguments with the URI in which it was matched: conditions see it, it is approved, and it goes upstream.
+fn as_matched(target: &Target, mut arguments: Arc<Value>) -> Arc<Value> {
+    if let Target::Item(_, name) = target
+        && uri_of(&arguments).is_some_and(|written| *written != **name)
+        && let Some(map) = Arc::make_mut(&mut arguments).as_object_mut()
+    {
+        map.insert("uri".to_owned(), json!(name));
     }
+    arguments
+}
+
+/// The refusal of a URI that two parsers could read differently.
+fn unclear(policies: &PolicySet, wrong: &UriError) -> Refusal {
+    let reason = wrong.to_string();
+    let masked = policies.data.redact_text(&reason);
+    Refusal::deny("uri", display_text(&masked, LONGEST_NAME))
 }
 
 /// The longest name of a target in a record, in characters; the digest is over all of it.

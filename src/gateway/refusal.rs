@@ -140,6 +140,7 @@ impl Refusal {
             | EventDecision::AllowWithConstraints
             | EventDecision::Approved => match self.policy_id.as_str() {
                 "schema" => "Correct the arguments and call again.".to_owned(),
+                "uri" => "Correct the URI and ask again.".to_owned(),
                 "store" | "internal" => "Try again later.".to_owned(),
                 "identity" => "Ask for a new key.".to_owned(),
                 _ => ask("Repeating it unchanged does not help."),

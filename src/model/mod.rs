@@ -12,11 +12,12 @@ mod problem;
 mod rpc;
 mod selector;
 pub mod text;
+mod uri;
 mod word;
 
 pub use call::{CallKind, RetryPlan, ToolTraits};
 pub use event::{Actor, Event, EventDraft, EventType, Outcome, Told};
-pub use glob::{Glob, GlobError, normalize_path, normalize_uri, within};
+pub use glob::{Glob, GlobError};
 pub use id::{
     AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, OwnerId, PersonId, PolicyId, RuleId,
     SnapshotId, TraceId, UpstreamName, WorkflowId,
@@ -26,4 +27,5 @@ pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
 pub use selector::{Selected, Selector};
+pub use uri::{LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, spell_around, within};
 pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

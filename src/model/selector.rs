@@ -1,6 +1,6 @@
 //! One entry of `on` (policies) or `match` (budgets): all of its keys must match.
 
-use super::Glob;
+use super::{Glob, UriPattern};
 
 /// What a selector is held against.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Selected<'a> {
     pub agent_type: &'a str,
     /// The workflow's name; empty where there is none.
     pub workflow: &'a str,
-    /// The normalised URI of a resource; empty otherwise.
+    /// The canonical URI of a resource; empty otherwise.
     pub resource: &'a str,
     /// The exposed name of a prompt; empty otherwise.
     pub prompt: &'a str,
@@ -46,8 +46,8 @@ pub struct Selector {
     pub agent_type: Option<Glob>,
     /// Glob over the workflow.
     pub workflow: Option<Glob>,
-    /// Glob over the URI; matches resources only.
-    pub resource: Option<Glob>,
+    /// Pattern over the URI; matches resources only.
+    pub resource: Option<UriPattern>,
     /// Glob over the prompt's name; matches prompts only.
     pub prompt: Option<Glob>,
 }
@@ -60,7 +60,7 @@ impl Selector {
             glob.as_ref().is_none_or(|g| !text.is_empty() && g.matches(text))
         };
         ok_only(&self.tool, of.tool)
-            && ok_only(&self.resource, of.resource)
+            && self.resource.as_ref().is_none_or(|p| !of.resource.is_empty() && p.concerns(of.resource))
             && ok_only(&self.prompt, of.prompt)
             && ok(&self.action, of.action)
             && self.label.as_ref().is_none_or(|g| of.labels.iter().any(|l| g.matches(l)))

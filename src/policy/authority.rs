@@ -7,7 +7,7 @@ use super::{
     outcome::condition,
     read::{
         DAYS_366, Fields, boolean, duration, fields, glob, key_digest, list_of, name, section, short, text,
-        texts, word,
+        texts, uri_pattern, word,
     },
     source::{Entry, Kind, Node, Report},
 };
@@ -66,9 +66,11 @@ fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Optio
         map.read(key, report, |node, key, report| list_of(node, key, report, glob)).unwrap_or_default()
     };
     let tools = globs("tools", report);
-    let resources = globs("resources", report);
+    let resources = map
+        .read("resources", report, |node, key, report| list_of(node, key, report, uri_pattern))
+        .unwrap_or_default();
     let prompts = globs("prompts", report);
-    for (key, globs) in [("tools", &tools), ("resources", &resources)] {
+    for key in ["tools", "resources"] {
         let Some(nodes) = map.get(key).map(Node::items) else { continue };
         for node in nodes.iter().filter(|n| matches!(n.as_text(), Some("*" | "**"))) {
             report.lint(
@@ -82,7 +84,7 @@ fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Optio
             );
         }
         if key == "tools" {
-            for (glob, node) in globs.iter().zip(nodes) {
+            for (glob, node) in tools.iter().zip(nodes) {
                 scope.known_glob(glob, node.start, "tool", scope.tool_possible(glob), report);
             }
         }

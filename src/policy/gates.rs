@@ -5,7 +5,8 @@ use super::{
     names::Scope,
     outcome::{APPROVAL_KEYS, approval, condition, outcome},
     read::{
-        Fields, boolean, count, fields, glob, list, list_of, mismatch, money, name, short, text, texts, word,
+        Fields, boolean, count, fields, glob, list, list_of, mismatch, money, name, short, text, texts,
+        uri_pattern, word,
     },
     source::{Node, Report},
 };
@@ -295,7 +296,7 @@ pub(super) fn selector(
         role: read("role", report),
         agent_type: read("agent_type", report),
         workflow: read("workflow", report),
-        resource: read("resource", report),
+        resource: map.read("resource", report, uri_pattern),
         prompt: read("prompt", report),
     };
     let at = |key: &str| map.get(key).map_or(node.start, |n| n.start);

@@ -1,7 +1,7 @@
 //! Reads typed values from located trees; what is wrong is reported and reading goes on.
 
 use super::source::{Entry, Kind, Node, Report};
-use crate::model::{Glob, MicroUsd, pointer::Pointer};
+use crate::model::{Glob, MicroUsd, UriPattern, UriPatternError, pointer::Pointer};
 use serde_json::{Map, Number, Value};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -283,41 +283,46 @@ pub fn glob(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Glob> {
 
 /// A glob from a text, which may be a key.
 pub fn glob_text(text: &str, at: usize, report: &mut Report<'_>) -> Option<Glob> {
-    // What other globs know would stand for itself here and match nothing: a rule that never applies is a hole. URIs may
-    // hold such characters.
+    // What other globs know would stand for itself here and match nothing: a rule that never applies is a hole. Actions may
+    // hold URIs.
     let foreign = !text.contains("://") && text.contains(['?', '[', ']', '{', '}']);
     let glob = Glob::parse(text).ok().filter(|_| !foreign);
-    if glob.is_some() && !is_normal(text) {
-        report.error(
-            at,
-            format!("`{}` can match no URI", short(text)),
-            "URIs as they are compared: scheme and host in lower case, the path percent-decoded, without `.`, `..` and a \
-             slash at its end",
-        );
-        return None;
-    }
     if glob.is_none() {
-        report.error(
-            at,
-            format!("`{}` is not a glob", short(text)),
-            "1 to 512 characters in which `*` (all but `/`) and `**` (anything) are the only wildcards",
-        );
+        not_a_glob(text, at, report);
     }
     glob
 }
 
-/// Whether a glob over URIs is written as the URIs are that it is held against.
-fn is_normal(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else { return true };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let encoded = path
-        .split('%')
-        .skip(1)
-        .any(|part| part.get(..2).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit())));
-    let dots = path.split('/').any(|part| matches!(part, "." | ".."));
-    let upper = [scheme, host].iter().any(|part| part.bytes().any(|byte| byte.is_ascii_uppercase()));
-    !encoded && !dots && !upper && !path.ends_with('/') && !path.contains("//")
+/// A pattern over URIs.
+pub fn uri_pattern(node: &Node, key: &str, report: &mut Report<'_>) -> Option<UriPattern> {
+    let Some(text) = node.as_text() else {
+        mismatch(node, key, "a glob", report);
+        return None;
+    };
+    match UriPattern::parse(text) {
+        Ok(pattern) => Some(pattern),
+        Err(UriPatternError::NotGlob) => {
+            not_a_glob(text, node.start, report);
+            None
+        }
+        Err(UriPatternError::NoUri) => {
+            report.error(
+                node.start,
+                format!("`{}` can match no URI", short(text)),
+                "URIs as they are compared: scheme and host in lower case, without `.`, `..`, an empty segment, an encoded \
+                 separator and a slash at its end",
+            );
+            None
+        }
+    }
+}
+
+fn not_a_glob(text: &str, at: usize, report: &mut Report<'_>) {
+    report.error(
+        at,
+        format!("`{}` is not a glob", short(text)),
+        "1 to 512 characters in which `*` (all but `/`) and `**` (anything) are the only wildcards",
+    );
 }
 
 /// A JSON pointer, or the bare name of a member. No `*`, unless it only selects.

@@ -5,7 +5,7 @@ use crate::{
     cost::{BudgetRule, PriceTable},
     model::{
         AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector,
-        SnapshotId, WorkflowId, pointer::Pointer,
+        SnapshotId, UriPattern, WorkflowId, pointer::Pointer,
     },
     redaction::DataRules,
 };
@@ -76,8 +76,8 @@ pub struct Capability {
     pub id: CapabilityId,
     /// Globs over exposed tool names before shortening.
     pub tools: Vec<Glob>,
-    /// Globs over normalised URIs.
-    pub resources: Vec<Glob>,
+    /// Patterns over canonical URIs.
+    pub resources: Vec<UriPattern>,
     /// Globs over exposed prompt names.
     pub prompts: Vec<Glob>,
     /// Must be true for a call; false denies with a decision.

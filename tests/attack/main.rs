@@ -12,6 +12,8 @@ mod store;
 #[cfg(test)]
 mod upstream;
 #[cfg(test)]
+mod uri;
+#[cfg(test)]
 mod validation;
 #[cfg(test)]
 mod world;

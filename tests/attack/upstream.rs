@@ -91,7 +91,7 @@ done
         .replace("@CALL", call)
         .replace("@ANSWER", answer);
     let command = ["sh".to_owned(), "-c".to_owned(), script].to_vec();
-    config(UpstreamTransport::Stdio { command, env: BTreeMap::new() })
+    config(UpstreamTransport::Stdio { command, env: BTreeMap::new(), cwd: std::env::temp_dir() })
 }
 
 const LISTS: &str = r#"answer "$id" '{"tools":[{"name":"t"}]}'"#;

@@ -7,7 +7,7 @@ use crate::{
     catalog::{Catalog, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
-    model::{ApprovalStatus, Glob, PersonId},
+    model::{ApprovalStatus, Glob, PersonId, UriPattern},
     policy::{
         Agent, Approver, Authority, Capability, ChannelKind, Mode, Person, Policy, PolicyBody, PolicySet,
     },
@@ -208,7 +208,7 @@ pub fn capability(capability: &Capability) -> Value {
     json!({
         "id": capability.id,
         "tools": globs(&capability.tools),
-        "resources": globs(&capability.resources),
+        "resources": capability.resources.iter().map(UriPattern::as_str).collect::<Vec<_>>(),
         "prompts": globs(&capability.prompts),
         "conditional": capability.condition.is_some(),
         "autonomy": capability.autonomy,

@@ -7,7 +7,7 @@ use super::{
     types::Type,
     value::{Kind, Value},
 };
-use crate::model::{Glob, within};
+use crate::model::{self, Glob, UriError};
 use std::borrow::Cow;
 
 /// A function with one meaning.
@@ -159,7 +159,7 @@ impl Function {
                 }
                 _ => total(),
             },
-            Self::Within | Self::Host => total().saturating_mul(8),
+            Self::Within | Self::Host => total().saturating_mul(32),
             Self::Size => match args {
                 [Value::Text(_)] => total(),
                 _ => 0,
@@ -197,7 +197,11 @@ impl Function {
                 let glob = Glob::parse(pattern).map_err(|_| (1, What::Invalid("a glob")))?;
                 Ok(Value::Bool(glob.matches(text)))
             }
-            Self::Within => both().map(|(path, root)| Value::Bool(within(path, root))),
+            Self::Within => {
+                let (path, root) = both()?;
+                let inside = model::within(path, root).map_err(|_| (0, What::Invalid(ONE_PATH)))?;
+                Ok(Value::Bool(inside))
+            }
             Self::Host => first(text(one).and_then(host)),
             Self::Int => first(whole(one).map(Value::Number)),
             Self::Uint => first(whole(one).and_then(|number| match number {
@@ -250,14 +254,16 @@ fn size<'a>(value: &Value<'a>) -> Result<Value<'a>, What> {
     }
 }
 
-/// The host of a URL as a client would see it: lower case, numeric forms resolved, without a
-/// trailing dot. A text that is no URL with a host is an error and not an empty host, so that
-/// no rule about hosts passes over it.
+/// What a path and a URL must be so that a rule about them holds, whoever reads them.
+const ONE_PATH: &str = "a path that all parsers read alike";
+const ONE_URL: &str = "a URL that all parsers read alike";
+
 fn host<'a>(text: &str) -> Result<Value<'a>, What> {
-    let url = url::Url::parse(text).map_err(|_| What::Invalid("a URL with a host"))?;
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(What::Invalid("a URL with a host"))?;
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    Ok(Value::Text(Cow::Owned(host)))
+    let wrong = |error: UriError| match error.has_no_host() {
+        true => What::Invalid("a URL with a host"),
+        false => What::Invalid(ONE_URL),
+    };
+    model::host(text).map(|host| Value::Text(Cow::Owned(host))).map_err(wrong)
 }
 
 fn whole(value: &Value<'_>) -> Result<Number<'static>, What> {

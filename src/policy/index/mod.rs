@@ -1,7 +1,7 @@
 //! Which policies can concern a call, so that a thousand of them cost little.
 
 use super::{Policy, PolicyBody};
-use crate::model::{Glob, Selected, Selector};
+use crate::model::{Glob, Selected, Selector, UriPattern, paths};
 use std::collections::HashMap;
 
 /// The keys by which a policy is found, the telling ones first.
@@ -36,7 +36,8 @@ impl Key {
     fn glob(self, selector: &Selector) -> Option<&Glob> {
         match self {
             Self::Tool => selector.tool.as_ref(),
-            Self::Resource => selector.resource.as_ref(),
+            // A rule about a path concerns it whatever follows.
+            Self::Resource => selector.resource.as_ref().map(UriPattern::path),
             Self::Prompt => selector.prompt.as_ref(),
             Self::Action => selector.action.as_ref(),
             Self::Agent => selector.agent.as_ref(),
@@ -169,7 +170,6 @@ impl PolicyIndex {
             &self.buckets;
         for (bucket, text) in [
             (tool, of.tool),
-            (resource, of.resource),
             (prompt, of.prompt),
             (action, of.action),
             (agent, of.agent),
@@ -179,6 +179,9 @@ impl PolicyIndex {
             (agent_type, of.agent_type),
         ] {
             bucket.find(text, &mut found);
+        }
+        for path in paths(of.resource) {
+            resource.find(&path, &mut found);
         }
         for text in of.labels {
             label.find(text, &mut found);
