@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use tokio::sync::watch;
 use tollgate::{
     front::Service,
-    gateway::{CallReply, IncomingCall, ListGenerations, ListKind, ResourceNews, TaskRequest},
+    gateway::{CallReply, IncomingCall, ListGenerations, ListKind, Listed, ResourceNews, TaskRequest},
     identity::{AgentPrincipal, AuthError, Principal, Proof},
     model::RpcError,
 };
@@ -32,6 +32,9 @@ impl Service for Quiet {
     }
     fn generations(&self) -> watch::Receiver<ListGenerations> {
         self.0.subscribe()
+    }
+    fn listed(&self, _: &Principal, _: Option<&str>) -> Listed {
+        Listed::default()
     }
     fn ready(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))

@@ -403,7 +403,8 @@ impl Connection {
         if request.method == "ping" && !is_modern {
             return self.send(message::success(&request.id, &Value::Object(Map::new()))).await;
         }
-        if self.is_full() {
+        // Where no question is open any more, reading stops with this one.
+        if self.is_full() && self.asks() {
             return self.refuse_for_now(Some(&request.id)).await;
         }
         if is_modern {
@@ -545,7 +546,7 @@ impl Connection {
         };
         let (caller, outbox) = (self.caller(), Outbox::new(true));
         let is_request = |message: &Result<Message, Malformed>| matches!(message, Ok(Message::Request(_)));
-        if self.is_full() && messages.iter().any(is_request) {
+        if self.is_full() && self.asks() && messages.iter().any(is_request) {
             return self.refuse_for_now(None).await;
         }
         let turns = Some(Arc::clone(&self.turns));

@@ -249,7 +249,15 @@ impl std::fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    async fn reply<B>(&self, peer: IpAddr, visit: &Visit, request: Request<B>) -> Response
+    /// Answers one request of this peer that came on no connection of a listener.
+    pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        self.reply(peer, None, request).await
+    }
+
+    async fn reply<B>(&self, peer: IpAddr, visit: Option<&Visit>, request: Request<B>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin,
     {
@@ -273,11 +281,11 @@ impl Site for Endpoint {
     ) -> BoxFuture<'static, Response> {
         let endpoint = self.clone();
         // A connection that waits for a request holds no room for it.
-        Box::pin(async move { endpoint.reply(peer.ip(), &visit, request).await })
+        Box::pin(async move { endpoint.reply(peer.ip(), Some(&visit), request).await })
     }
 }
 
-async fn enter<B>(front: &Arc<Front>, peer: IpAddr, visit: &Visit, request: Request<B>) -> Response
+async fn enter<B>(front: &Arc<Front>, peer: IpAddr, visit: Option<&Visit>, request: Request<B>) -> Response
 where
     B: Body<Data = Bytes> + Send + Unpin,
 {
@@ -332,7 +340,7 @@ impl Front {
         self: &Arc<Self>,
         settings: &Settings,
         peer: IpAddr,
-        visit: &Visit,
+        visit: Option<&Visit>,
         request: Request<B>,
         from_page: bool,
     ) -> Response
@@ -366,7 +374,9 @@ impl Front {
             }
         };
         let standing = self.standings.of(&principal);
-        visit.is_of(&standing.key, Some(&standing.untaken));
+        if let Some(visit) = visit {
+            visit.is_of(&standing.key, Some(&standing.untaken));
+        }
         if standing.untaken.load(Ordering::Relaxed) > settings.limits.untaken_per_principal {
             return busy("too much of earlier answers is not yet read");
         }
