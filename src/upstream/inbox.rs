@@ -21,6 +21,8 @@ pub(super) type Answer = Result<Value, UpstreamError>;
 
 /// Answers to what an upstream asks of this client itself that may wait to be taken at a time.
 const MOST_REPLIES: usize = 64;
+/// Cancellations that may be under way at a time.
+const MOST_ASIDES: usize = 256;
 /// Questions about one call that may be open at a time.
 const MOST_ASKS: usize = 32;
 /// Questions about one call in all.
@@ -109,6 +111,7 @@ pub(super) struct Inbox {
     entries: Mutex<HashMap<u64, Entry>>,
     company: Mutex<Company>,
     replies: Arc<Semaphore>,
+    asides: Arc<Semaphore>,
     limits: Arc<Limits>,
     /// What comes and answers nothing.
     pub(super) noise: Arc<Noise>,
@@ -127,9 +130,10 @@ struct Company {
 impl Inbox {
     pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact, limits: Arc<Limits>) -> Self {
         let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
-        let replies = Arc::new(Semaphore::new(MOST_REPLIES));
+        let (replies, asides) =
+            (Arc::new(Semaphore::new(MOST_REPLIES)), Arc::new(Semaphore::new(MOST_ASIDES)));
         let noise = Arc::new(Noise::new(limits.clone()));
-        Self { upstream, signals, redact, entries, company, replies, limits, noise }
+        Self { upstream, signals, redact, entries, company, replies, asides, limits, noise }
     }
 
     /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
@@ -145,7 +149,9 @@ impl Inbox {
     /// So many bytes came that are no message. An upstream that sends nothing else is given up.
     pub(super) fn junk(&self, bytes: usize) {
         if !self.noise.bears(bytes) {
-            self.signals.close("it sends without end what is no message");
+            let reason = "it sends without end what is no message";
+            self.signals.close(reason);
+            self.fail_all(&UpstreamError::Lost(reason.to_owned()));
         }
     }
 
@@ -328,6 +334,21 @@ impl Inbox {
                 )),
             },
             _ => refuse(RpcError::new(code::METHOD_NOT_FOUND, "this client does not know that method")),
+        }
+    }
+
+    /// Sends what nobody waits for and what may be lost. Where too much of that is under way, it is.
+    pub(super) fn aside(&self, sending: impl Future<Output = ()> + Send + 'static) {
+        match self.asides.clone().try_acquire_owned() {
+            Ok(place) => {
+                tokio::spawn(async move {
+                    sending.await;
+                    drop(place);
+                });
+            }
+            Err(_) => {
+                tracing::debug!(upstream = %self.upstream, "a message is not sent: too many are under way")
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     config::{UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
+    redaction::display_text,
 };
 use arc_swap::ArcSwapOption;
 use futures::future::{BoxFuture, join_all};
@@ -39,6 +40,9 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The longest reason that is logged and shown, in characters.
+const LONGEST_REASON: usize = 1_000;
 
 /// An upstream of the set.
 pub(super) struct Server {
@@ -140,7 +144,6 @@ impl Server {
     pub(super) async fn retire(&self, drain: Duration) {
         self.calls.close();
         drop(tokio::time::timeout(drain, self.calls.wait()).await);
-        self.slots.close();
         self.stop.cancel();
         let mut ended = self.ended.subscribe();
         drop(ended.wait_for(|ended| *ended).await);
@@ -172,6 +175,8 @@ impl Server {
                 Err(reason) => reason,
             };
             attempts = attempts.saturating_add(1);
+            // The upstream's own words may be in it.
+            let reason = display_text(&reason, LONGEST_REASON);
             tracing::warn!(upstream = %self.config.name, attempts, reason, "the upstream is down");
             self.publish(|state| {
                 state.health = Health::Down { reason, attempts };
@@ -183,6 +188,7 @@ impl Server {
                 () = self.stop.cancelled() => break,
             }
         }
+        self.slots.close();
         if let Some(connection) = self.main.swap(None) {
             connection.close().await;
         }

@@ -16,6 +16,9 @@ pub(super) const LEGACY_ACCEPTED: &[&str] = &["2025-11-25", "2025-06-18", "2025-
 /// What an envelope adds to a result.
 pub(super) const ENVELOPE: u64 = 512;
 
+/// Messages of one batch.
+const MOST_IN_BATCH: usize = 256;
+
 const KEY_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const KEY_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 const KEY_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -185,6 +188,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Message>, String> {
     };
     if batch {
         let envelopes = serde_json::from_slice::<Vec<Envelope>>(bytes).map_err(unreadable)?;
+        if envelopes.len() > MOST_IN_BATCH {
+            return Err(format!("a batch of more than {MOST_IN_BATCH} messages"));
+        }
         return envelopes.into_iter().map(message).collect();
     }
     Ok(vec![message(serde_json::from_slice(bytes).map_err(unreadable)?)?])
@@ -293,6 +299,9 @@ mod tests {
             Message::Notification { method: "n".into(), params: json!({"a": []}) },
         );
         assert_eq!(parse(br#"[{"method":"a"},{"method":"b"}]"#).unwrap().len(), 2);
+        let batch = |messages: usize| format!("[{}]", vec![r#"{"method":"a"}"#; messages].join(","));
+        assert_eq!(parse(batch(MOST_IN_BATCH).as_bytes()).unwrap().len(), MOST_IN_BATCH);
+        assert!(parse(batch(MOST_IN_BATCH + 1).as_bytes()).is_err());
         for bad in ["", "hello", "{}", "[1]", "{\"id\":1}", &"[".repeat(5000), "{\"method\":1}"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }

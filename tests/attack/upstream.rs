@@ -11,9 +11,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 use tollgate::{
     clock::{IdSource as _, System},
     config::{
@@ -249,6 +252,37 @@ async fn a_person_who_takes_their_time_holds_no_slot() {
     assert_eq!(outcome.unwrap()["asked"], true);
 }
 
+/// The call that tries whether an upstream works again may ask a person: the others do not wait for the answer.
+#[tokio::test]
+async fn a_person_who_takes_their_time_keeps_no_breaker_open() {
+    let call_script = r#"case "$line" in
+      *'"name":"bad"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{}} and more\n' "$id" ;;
+      *'"name":"ask"'*) asked=$id; printf '{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}}\n' ;;
+      *) answer "$id" '{"content":[]}' ;;
+    esac"#;
+    let mut config = child("", LISTS, call_script, r#"answer "$asked" '{"content":[],"asked":true}'"#);
+    config.breaker = BreakerConfig { failures: 2, cooldown: Duration::from_secs(1) };
+    let (_set, upstream) = up(config).await;
+    for agent in ["a", "b"] {
+        call(&upstream, agent, "bad").await.unwrap_err();
+    }
+    call(&upstream, "c", "t").await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (relay, mut hears) = person();
+    let asking = upstream.call(request("a", "ask"), relay);
+    tokio::pin!(asking);
+    let answer = tokio::select! {
+        outcome = &mut asking => panic!("{outcome:?}"),
+        answer = soon(hears.recv()) => answer.unwrap(),
+    };
+    let others = async {
+        call(&upstream, "c", "t").await.unwrap();
+        answer.send(json!({"action": "accept", "content": {}})).unwrap();
+    };
+    let (outcome, ()) = soon(async { tokio::join!(asking, others) }).await;
+    assert_eq!(outcome.unwrap()["asked"], true);
+}
+
 /// What one agent provokes stops that agent: an error status, an answer that is none, a call that is not answered.
 #[tokio::test]
 async fn one_agents_failures_stop_nobody_else() {
@@ -307,11 +341,41 @@ async fn junk_without_end_ends_the_connection() {
     for junk in ["exec yes junk", "tr '\\0' x < /dev/zero"] {
         let (_set, upstream) = up(child("", LISTS, junk, ":")).await;
         let mut states = upstream.state();
-        let lost = call(&upstream, "a", "t").await.unwrap_err();
-        assert!(matches!(lost, UpstreamError::Lost(_) | UpstreamError::TimedOut(_)), "{lost:?}");
-        let is_told = |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains("no message"));
-        soon(states.wait_for(|state| is_told(&state.health))).await.unwrap();
+        let is_told =
+            |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains("no message"));
+        let down =
+            async { soon(states.wait_for(|state| is_told(&state.health))).await.unwrap().name.clone() };
+        let (lost, _) = tokio::join!(call(&upstream, "a", "t"), down);
+        assert!(matches!(lost, Err(UpstreamError::Lost(_))), "{lost:?}");
         soon(states.wait_for(|state| state.health == Health::Up)).await.unwrap();
+    }
+}
+
+/// Notifications without end are passed on at a bounded rate.
+#[tokio::test]
+async fn notifications_without_end_are_slowed() {
+    let flood = r#"while :; do printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}\n%.0s' 1 2 3 4 5 6 7 8 9; done"#;
+    let (_set, upstream) = up(child("", LISTS, flood, ":")).await;
+    let told = Arc::new(Counter::default());
+    let mut flooded = request("a", "t");
+    flooded.timeout = Duration::from_secs(2);
+    let begun = Instant::now();
+    soon(upstream.call(flooded, told.clone())).await.unwrap_err();
+    let most = 4 * 1024 + 1024 * (begun.elapsed().as_secs() + 1);
+    let told = told.0.load(Ordering::Relaxed);
+    assert!((1..=most).contains(&told), "{told}");
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl CallRelay for Counter {
+    fn notify(&self, _: &str, _: Value) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn ask(&self, _: String, _: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
+        Box::pin(async { Err(RpcError::new(-1, "nobody")) })
     }
 }
 
@@ -472,6 +536,36 @@ impl World {
         })
         .await
     }
+}
+
+/// The same where it waits for a connection of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_given_up_before_it_is_connected_was_never_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    // The second process starts, and says nothing.
+    let begin = format!(
+        "if [ -e {one:?} ]; then touch {two:?}; while read -r line; do :; done; exit; fi; touch {one:?}"
+    );
+    let UpstreamTransport::Stdio { command, .. } = child(&begin, LISTS, ANSWERS, ":").transport else {
+        unreachable!()
+    };
+    let script = folder.path().join("child.sh");
+    std::fs::write(&script, &command[2]).unwrap();
+    let command = format!("command = [\"sh\", {:?}]\nisolation = \"session\"", script.to_str().unwrap());
+    let world = World::new(&command).await;
+    let waiting = tokio::spawn(world.call("one", "up__t", json!({})));
+    soon(async {
+        while !two.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    waiting.abort();
+    let settled = world.events(EventType::AgentSideEffect, 1).await;
+    let given_up = &settled[0].draft;
+    assert_eq!((given_up.outcome, given_up.cost_usd), (Some(Outcome::Failed), Some(MicroUsd::ZERO)));
+    assert!(given_up.reason.as_deref().unwrap().contains("before anything was sent"), "{given_up:?}");
 }
 
 /// A server whose slow calls are answered when the test says so.

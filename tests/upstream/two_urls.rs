@@ -156,6 +156,7 @@ async fn take(
                     text("fine".to_owned());
                 }
                 "status" => return StatusCode::BAD_REQUEST.into_response(),
+                "none" => return StatusCode::NOT_FOUND.into_response(),
                 "forget" => {
                     // Unknown from now on, though the stream stands.
                     let stream = old.0.sessions.lock().remove(&session).unwrap();
@@ -284,6 +285,33 @@ async fn a_stream_that_ends_is_opened_anew() {
     let sent = old.posted("tools/call").into_iter().filter(|(_, body)| body["params"]["name"] == "forget");
     assert_eq!(sent.count(), 2);
     call(&upstream, "echo").await.unwrap();
+}
+
+/// A status that one caller's requests get is that caller's: it ends no stream that others wait on, and opens no breaker.
+#[tokio::test]
+async fn a_refusal_to_one_caller_costs_the_others_nothing() {
+    let old = Old::new();
+    let web = old.serve(None).await;
+    let mut config = config(&web, HttpWire::Sse);
+    config.breaker.failures = 2;
+    let (_set, upstream) = up(config).await;
+    let mut waits = request("wait", json!({}));
+    waits.caller.agent = "b".into();
+    let waiting = upstream.call(waits, caller().0);
+    tokio::pin!(waiting);
+    let refusals = async {
+        for (tool, status) in [("none", 404), ("status", 400), ("none", 404), ("none", 404)] {
+            let error = call(&upstream, tool).await.unwrap_err();
+            assert!(matches!(&error, UpstreamError::Refused(found) if *found == status), "{error:?}");
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = &mut waiting => panic!("{outcome:?}"),
+        () = soon(refusals) => {}
+    }
+    call(&upstream, "echo").await.unwrap();
+    assert_eq!(old.opened(), 1);
 }
 
 /// A session that is forgotten just when its lists are read again does not take the upstream down: a list has no effect,

@@ -541,7 +541,7 @@ impl Drop for Pending<'_> {
         if self.waits && self.session.dialect.era == Era::Legacy && self.method != "initialize" {
             let (http, session, message) =
                 (self.http.clone(), self.session.clone(), wire::cancelled(self.id));
-            tokio::spawn(async move { http.aside(Method::POST, &session, message).await });
+            self.http.inbox.aside(async move { http.aside(Method::POST, &session, message).await });
         }
     }
 }

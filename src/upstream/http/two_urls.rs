@@ -30,7 +30,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The longest endpoint.
@@ -208,7 +208,8 @@ impl TwoUrls {
             headers.insert(TRACEPARENT, value);
         }
         let answer = self.inbox.expect(id, call);
-        let pending = Pending { two: self, stream, id, cancellable: call.request.method != "initialize" };
+        let cancellable = call.request.method != "initialize";
+        let mut pending = Pending { two: self, stream, id, cancellable, posting: None };
         // Whoever marked the stream as ended has failed, or will not fail, what was expected by then.
         if stream.ended.is_cancelled() {
             // It was never asked, so there is nothing to take back.
@@ -218,7 +219,8 @@ impl TwoUrls {
         call.set_sent(true);
         // The answer may come before the POST is acknowledged, and must not wait for that.
         let patience = call.request.timeout.min(LONGEST_POST);
-        tokio::spawn(self.clone().post(stream.clone(), headers, body, id, patience));
+        let posting = tokio::spawn(self.clone().post(stream.clone(), headers, body, id, patience));
+        pending.posting = Some(posting.abort_handle());
         let outcome = answer.await;
         drop(pending);
         let outcome =
@@ -426,13 +428,19 @@ struct Pending<'a> {
     stream: &'a Arc<Stream>,
     id: u64,
     cancellable: bool,
+    /// Sends it; nobody waits for the acknowledgement of what is given up.
+    posting: Option<AbortHandle>,
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if self.two.inbox.forget(self.id) && self.cancellable {
+        let unanswered = self.two.inbox.forget(self.id);
+        if let Some(posting) = self.posting.take().filter(|_| unanswered) {
+            posting.abort();
+        }
+        if unanswered && self.cancellable {
             let (two, stream, message) = (self.two.clone(), self.stream.clone(), wire::cancelled(self.id));
-            tokio::spawn(async move { two.aside(&stream, message).await });
+            self.two.inbox.aside(async move { two.aside(&stream, message).await });
         }
     }
 }
