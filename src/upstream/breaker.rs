@@ -166,6 +166,11 @@ impl State {
 }
 
 impl Leave<'_> {
+    /// Whether others wait for what comes of this call.
+    pub(super) fn tries(&self) -> bool {
+        self.tries_all || self.tries_own
+    }
+
     pub(super) fn report(mut self, health: Health) {
         self.reported = true;
         let needed = self.breaker.config.failures.max(1);
@@ -198,7 +203,7 @@ impl Leave<'_> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        if self.reported || !(self.tries_all || self.tries_own) {
+        if self.reported || !self.tries() {
             return;
         }
         // The next one may try at once.

@@ -158,6 +158,17 @@ impl Call {
         }
     }
 
+    /// Ends when somebody is asked.
+    pub(super) async fn somebody_is_asked(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.asks.load(Ordering::Acquire) > 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     async fn nobody_is_asked(&self) {
         loop {
             let changed = self.changed.notified();

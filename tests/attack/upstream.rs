@@ -252,6 +252,37 @@ async fn a_person_who_takes_their_time_holds_no_slot() {
     assert_eq!(outcome.unwrap()["asked"], true);
 }
 
+/// The call that tries whether an upstream works again may ask a person: the others do not wait for the answer.
+#[tokio::test]
+async fn a_person_who_takes_their_time_keeps_no_breaker_open() {
+    let call_script = r#"case "$line" in
+      *'"name":"bad"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{}} and more\n' "$id" ;;
+      *'"name":"ask"'*) asked=$id; printf '{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}}\n' ;;
+      *) answer "$id" '{"content":[]}' ;;
+    esac"#;
+    let mut config = child("", LISTS, call_script, r#"answer "$asked" '{"content":[],"asked":true}'"#);
+    config.breaker = BreakerConfig { failures: 2, cooldown: Duration::from_secs(1) };
+    let (_set, upstream) = up(config).await;
+    for agent in ["a", "b"] {
+        call(&upstream, agent, "bad").await.unwrap_err();
+    }
+    call(&upstream, "c", "t").await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (relay, mut hears) = person();
+    let asking = upstream.call(request("a", "ask"), relay);
+    tokio::pin!(asking);
+    let answer = tokio::select! {
+        outcome = &mut asking => panic!("{outcome:?}"),
+        answer = soon(hears.recv()) => answer.unwrap(),
+    };
+    let others = async {
+        call(&upstream, "c", "t").await.unwrap();
+        answer.send(json!({"action": "accept", "content": {}})).unwrap();
+    };
+    let (outcome, ()) = soon(async { tokio::join!(asking, others) }).await;
+    assert_eq!(outcome.unwrap()["asked"], true);
+}
+
 /// What one agent provokes stops that agent: an error status, an answer that is none, a call that is not answered.
 #[tokio::test]
 async fn one_agents_failures_stop_nobody_else() {

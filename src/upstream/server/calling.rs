@@ -6,7 +6,7 @@ use crate::{
     model::{AgentId, RetryPlan, RpcError, code},
     redaction::display_text,
     upstream::{
-        breaker,
+        breaker::{self, Leave},
         call::Call,
         connect::{self, Connection},
         inbox::Answer,
@@ -18,6 +18,7 @@ use crate::{
 use futures::future::try_join_all;
 use serde_json::{Map, Value};
 use std::{
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -43,32 +44,7 @@ impl Server {
                 Ok(leave) => leave,
                 Err(left) => return Err(lost.unwrap_or_else(|| self.keeps_failing(left))),
             };
-            let outcome = tokio::select! {
-                    biased;
-                    (outcome, verdict) = self.once(call) => {
-                        if let Some(verdict) = verdict {
-                            leave.report(verdict);
-                        }
-                        outcome
-                    }
-                    () = &mut expired => {
-                        // A caller whose own limit is shorter says nothing of the upstream to others.
-                        if limit >= self.config.timeout {
-                            leave.report(breaker::Health::Failed);
-                        }
-                        return Err(match call.sent() {
-                            true => UpstreamError::TimedOut(limit),
-                            false => UpstreamError::NotSent(format!("no connection to `{}` in time", self.config.name)),
-                        });
-                    }
-                    () = self.stop.cancelled() => {
-                        let reason = format!("`{}` was shut down", self.config.name);
-                        return Err(match call.sent() {
-                            true => UpstreamError::Lost(reason),
-                            false => UpstreamError::NotSent(reason),
-                        });
-                    }
-            };
+            let outcome = self.try_once(call, leave, limit, expired.as_mut()).await?;
             let again = match &outcome {
                 Err(UpstreamError::NotSent(_)) => true,
                 Err(UpstreamError::Lost(_)) => call.request.retry == RetryPlan::Safe,
@@ -97,6 +73,55 @@ impl Server {
                 () = &mut expired => return outcome,
             }
             attempt += 1;
+        }
+    }
+
+    /// One attempt, and what it says to the breaker. The error ends the call, whatever else could be tried.
+    async fn try_once(
+        &self,
+        call: &Arc<Call>,
+        leave: Leave<'_>,
+        limit: Duration,
+        mut expired: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<Answer, UpstreamError> {
+        let name = &self.config.name;
+        let mut leave = Some(leave);
+        let once = self.once(call);
+        tokio::pin!(once);
+        loop {
+            let tries = leave.as_ref().is_some_and(Leave::tries);
+            let (answer, verdict) = tokio::select! {
+                biased;
+                (outcome, verdict) = &mut once => (Ok(outcome), verdict),
+                () = &mut expired => {
+                    // A caller whose own limit is shorter says nothing of the upstream to others.
+                    let verdict = (limit >= self.config.timeout).then_some(breaker::Health::Failed);
+                    let error = match call.sent() {
+                        true => UpstreamError::TimedOut(limit),
+                        false => UpstreamError::NotSent(format!("no connection to `{name}` in time")),
+                    };
+                    (Err(error), verdict)
+                }
+                () = self.stop.cancelled() => {
+                    let reason = format!("`{name}` was shut down");
+                    let error = match call.sent() {
+                        true => UpstreamError::Lost(reason),
+                        false => UpstreamError::NotSent(reason),
+                    };
+                    (Err(error), None)
+                }
+                // A question is a sign of life, and others do not wait until a person has answered it.
+                () = call.somebody_is_asked(), if tries => {
+                    if let Some(leave) = leave.take() {
+                        leave.report(breaker::Health::Answered);
+                    }
+                    continue;
+                }
+            };
+            if let (Some(leave), Some(verdict)) = (leave, verdict) {
+                leave.report(verdict);
+            }
+            return answer;
         }
     }
 
