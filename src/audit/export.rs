@@ -2,6 +2,7 @@
 
 use crate::{
     model::{Event, EventDraft},
+    redaction::{visible, visible_json},
     store::{EventQuery, Store, StoreError},
 };
 use std::io::Write;
@@ -47,7 +48,8 @@ impl Pages {
     }
 }
 
-/// Writes each event as the chain keeps it, one JSON object per line, and says how many.
+/// Writes each event as the chain keeps it, one JSON object per line, and says how many. What a terminal would obey is
+/// escaped, as JSON allows.
 /// [`super::verify_export`] can check the result without the store.
 pub async fn export_jsonl(
     store: &dyn Store,
@@ -59,7 +61,7 @@ pub async fn export_jsonl(
     while let Some(query) = pages.next() {
         let lines = store.event_lines(query).await?;
         for line in &lines {
-            out.write_all(line.json.as_bytes())?;
+            out.write_all(visible_json(&line.json).as_bytes())?;
             out.write_all(b"\n")?;
             written += 1;
         }
@@ -115,7 +117,7 @@ pub async fn export_csv(
     while let Some(query) = pages.next() {
         let events = store.events(query).await?;
         for event in &events {
-            writer.write_record(row(event).iter().map(|cell| safe(cell).into_owned()))?;
+            writer.write_record(row(event).iter().map(|cell| safe(&visible(cell)).into_owned()))?;
             written += 1;
         }
         pages.took(events.len(), events.last().map(|e| e.seq));

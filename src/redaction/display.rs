@@ -1,7 +1,7 @@
 //! Text from agents and upstreams as a person may safely see it (SPEC 6): nothing in it can move the
 //! cursor, turn the reading direction or hide.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// Whether a character is invisible, or changes how others are shown: controls, bidi marks,
 /// zero-width characters, variation selectors, tags, fillers, line and paragraph separators.
@@ -57,6 +57,31 @@ pub fn display_text(text: &str, max_chars: usize) -> String {
     shown
 }
 
+/// The whole text with hidden characters written out, for output that a terminal may show.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_hidden) { display_text(text, usize::MAX).into() } else { text.into() }
+}
+
+/// The same for a JSON document, where hidden characters only stand inside strings: `\\uXXXX` means the same there.
+/// Line feeds of the layout stay.
+pub fn visible_json(text: &str) -> Cow<'_, str> {
+    let hides = |c: char| c != '\n' && is_hidden(c);
+    if !text.chars().any(hides) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hides(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(shown, "\\u{unit:04x}").unwrap_or_default();
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +100,19 @@ mod tests {
         check("abc", 3, "abc");
         check("abc", 0, "… (cut: 3 more characters)");
         check("", 0, "");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning() {
+        let value = serde_json::json!({"a": "x\u{202e}y\u{e0041}z\u{9b}"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = visible_json(&text);
+        assert!(!shown.chars().any(|c| c != '\n' && is_hidden(c)), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        assert_eq!(
+            (visible("a\u{1b}[2Jb\r\n"), visible("plain Grüße 🎉")),
+            ("a\\u{1b}[2Jb\\r\\n".into(), "plain Grüße 🎉".into())
+        );
     }
 
     /// SPEC 6: the inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.

@@ -48,7 +48,7 @@ mod walk;
 mod tests;
 
 pub use cut::cut_value;
-pub use display::{display_text, is_hidden};
+pub use display::{display_text, is_hidden, visible, visible_json};
 pub use inspected::{Inspected, Place, Towards};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;

@@ -10,7 +10,7 @@ use super::{
     types::UpstreamError,
     wire::{self, Dialect, Message},
 };
-use crate::model::UpstreamName;
+use crate::{model::UpstreamName, redaction::visible};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
@@ -401,7 +401,7 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<
                         told.left_out(left_out);
                         let text = redact(String::from_utf8_lossy(line).trim_end());
                         keep_words(&last_words, &text);
-                        tracing::info!(%upstream, "{text}");
+                        tracing::info!(%upstream, "{}", visible(&text));
                     }
                     None => unseen.extend_from_slice(line),
                 }
