@@ -97,7 +97,7 @@ pub(crate) struct Malformed {
     /// Where it could be found.
     pub(crate) id: Option<Id>,
     /// What is wrong.
-    pub(crate) error: RpcError,
+    pub(crate) error: Box<RpcError>,
 }
 
 /// One document from a client.
@@ -137,7 +137,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
     let root = match root(bytes) {
         Ok(root) => root,
         Err(error) => match request_id(bytes) {
-            Some(id) => return Ok(Document::One(Err(Malformed { id: Some(id), error }))),
+            Some(id) => return Ok(Document::One(Err(Malformed { id: Some(id), error: Box::new(error) }))),
             None => return Err(error),
         },
     };
@@ -256,7 +256,7 @@ fn message(members: [Option<Value>; 6]) -> Result<Message, Malformed> {
 }
 
 fn malformed(id: Option<Id>, text: &'static str) -> Malformed {
-    Malformed { id, error: RpcError::new(code::INVALID_REQUEST, text) }
+    Malformed { id, error: Box::new(RpcError::new(code::INVALID_REQUEST, text)) }
 }
 
 #[derive(Serialize)]

@@ -81,7 +81,7 @@ where
             Err(response) => *response,
         },
         Document::One(Err(malformed)) => {
-            let refusal = Refusal { status: StatusCode::BAD_REQUEST, error: malformed.error };
+            let refusal = Refusal { status: StatusCode::BAD_REQUEST, error: *malformed.error };
             reply::refusal(malformed.id.as_ref(), &refusal)
         }
         Document::Batch(messages) => post.batch(messages).await,
