@@ -107,7 +107,7 @@ async fn bodies_that_are_no_messages() {
     };
     check(String::new(), 400, -32700).await;
     check("{".to_owned(), 400, -32700).await;
-    check("\u{feff}{}".to_owned(), 400, -32700).await;
+    check("\u{feff}{}".to_owned(), 400, -32600).await;
     check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","id":2}"#.to_owned(), 400, -32700).await;
     check("[".repeat(10_000), 400, -32700).await;
     check(
