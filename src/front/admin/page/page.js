@@ -415,7 +415,7 @@ function renderDetail() {
       ["Owner", agent && agent.owner],
       ["Operator", one.operator],
       ["Role", agent && agent.role],
-      ["For", one.user],
+      ["For", one.user === one.operator ? null : one.user],
       ["Workflow", one.workflow],
     ]),
     el("h3", {}, "What"),
