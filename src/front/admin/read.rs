@@ -54,7 +54,9 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
     let upstreams: Vec<Value> = port
         .upstreams()
         .iter()
-        .map(|state| view::upstream(in_force.config.upstreams.get(&state.name), state))
+        .map(|state| {
+            view::upstream(in_force.config.upstreams.get(&state.name), state, &in_force.policies.data)
+        })
         .collect();
     let body = json!({
         "status": status,
@@ -204,7 +206,9 @@ pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): Ra
     let all = port
         .upstreams()
         .iter()
-        .map(|state| view::upstream(in_force.config.upstreams.get(&state.name), state))
+        .map(|state| {
+            view::upstream(in_force.config.upstreams.get(&state.name), state, &in_force.policies.data)
+        })
         .collect();
     Ok(Json(view::listing("upstreams", all)))
 }
