@@ -36,7 +36,7 @@ fn json_text(bencher: Bencher<'_, '_>) {
     bench_text(bencher, JSON);
 }
 
-#[divan::bench(args = ["eyJ", "sk-", "1 ", "a@", "secret:", "4111 1111 ", "A1b2C3d4", "AKIA", "Bearer ", "key=", "-----BEGIN ", "\"a\":"])]
+#[divan::bench(args = ["eyJ", "sk-", "1 ", "a@", "secret:", "4111 1111 ", "A1b2C3d4", "AKIA", "Bearer ", "key=", "-----BEGIN ", "\"a\":", "%41", "%252541", "Wldw", "414b49", "&#65;", "Ａ", "a\u{200b}"])]
 fn hostile_text(bencher: Bencher<'_, '_>, piece: &str) {
     bench_text(bencher, piece);
 }

@@ -22,7 +22,7 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
         ServersCommand::List(flag) => {
             let states =
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-            let servers = view::upstreams(&config, &states);
+            let servers = view::upstreams(&config, &states, &setup.loaded.policies.data);
             if flag.json {
                 return screen.json(&json!({"servers": servers}));
             }
@@ -62,21 +62,22 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             config.upstreams.retain(|other, _| *other == name);
             let states =
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+            let data = &setup.loaded.policies.data;
             let catalog = CatalogBuilder::default().build(&config, &states);
             let tools = view::tools(&catalog, &setup.loaded.policies);
             let Some(state) = states.first() else {
                 return Err(CliError::Told(format!("`{name}` did not start")));
             };
-            let form = view::upstream(config.upstreams.get(&name), state);
+            let form = view::upstream(config.upstreams.get(&name), state, data);
             if json.json {
-                return screen
-                    .json(&json!({"server": form, "tools": tools, "capabilities": state.capabilities}));
+                let capabilities = data.redact_value(&state.capabilities);
+                return screen.json(&json!({"server": form, "tools": tools, "capabilities": capabilities}));
             }
             if let Health::Down { reason, .. } = &state.health {
                 return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
             }
             screen.field("server", &name)?;
-            screen.field("calls itself", &state.server_info.to_string())?;
+            screen.field("calls itself", &data.redact_value(&state.server_info).to_string())?;
             screen.field("era", &or_dash(form.get("era").and_then(Value::as_str)))?;
             let word = |tool: &Value, member: &str| or_dash(tool.get(member).and_then(Value::as_str));
             let rows: Vec<Vec<String>> = tools

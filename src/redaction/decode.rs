@@ -198,6 +198,9 @@ struct Decoding<'t> {
 impl<'t> Decoding<'t> {
     fn push(&mut self, layer: Layer<'t>) -> bool {
         let bytes = layer.text.len();
+        if bytes == 0 {
+            return true;
+        }
         if bytes > self.left {
             self.work.exceeded = true;
             return false;
@@ -460,10 +463,15 @@ mod tests {
                 let (_, found) = look(&text);
                 let at = text.find(encoded).unwrap();
                 let email: Vec<&Span> = found.iter().filter(|span| span.kind == Kind::EMAIL).collect();
-                assert!(!email.is_empty(), "{encoded}");
-                for span in email {
-                    assert_eq!((span.start, span.end), (at, at + encoded.len()), "{encoded}");
-                }
+                let (start, end) = (at, at + encoded.len());
+                assert!(
+                    email.iter().any(|span| (span.start, span.end) == (start, end)),
+                    "{encoded}: {email:?}"
+                );
+                assert!(
+                    email.iter().all(|span| span.start >= start && span.end <= end),
+                    "{encoded}: {email:?}"
+                );
             }
         }
     }

@@ -636,6 +636,10 @@ impl<'r> Walk<'r> {
     /// in it: what is there cannot be told, so that the strictest of what the pointers say counts for all of it.
     fn unclear(&mut self, text: &str) -> Change {
         self.kinds.insert(Kind::SENSITIVE);
+        if !self.selected.is_empty() {
+            // What is found in it by its value may say more: it is blocked.
+            drop(self.rewrite(text, &[], false));
+        }
         let masked = Value::String(mask(self.name(Kind::SENSITIVE), text.chars().count()));
         let strictest = self
             .pointers

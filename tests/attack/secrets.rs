@@ -99,6 +99,9 @@ const PLACES: &[&str] = &[
     "method",
     "subscribe",
     "level",
+    "servername",
+    "instructions",
+    "capability",
 ];
 
 /// Whether a token stands somewhere, as it is or encoded.
@@ -162,6 +165,9 @@ fn script(answered: Arc<Notify>) -> impl Fn(&Seen) -> Option<BoxFuture<'static, 
             return None;
         }
         let result = match seen.method() {
+            "initialize" => json!({"protocolVersion": "2025-11-25", "instructions": token("instructions"),
+                "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}, token("capability"): {}},
+                "serverInfo": {"name": token("servername"), "version": token("servername")}}),
             "resources/list" => json!({"resources": [
                 {"uri": format!("file:///open/{}", token("resourceuri")), "name": token("resourcename"), "description": token("tooldesc")},
                 {"uri": "file:///open/a.txt", "name": "a"},
@@ -396,8 +402,8 @@ async fn a_secret_is_at_rest_nowhere_wherever_it_was_written() {
     assert!(leaks.is_empty(), "{}", leaks.join("\n\n"));
     // It was all there.
     let text = process.events.text();
-    for mark in ["[redacted:github_token:", "up__[redacted:github_token:40]", "file:///open/[redacted"] {
-        assert!(text.contains(mark), "{mark} in {text}");
+    for mark in ["[redacted:github_token:", "up:[redacted:github_token:40]", "up:file:[redacted:"] {
+        assert!(text.contains(mark), "{mark}");
     }
 }
 
@@ -429,7 +435,7 @@ async fn sizes_are_learned_under_names_that_may_be_kept() {
     world.tool("up__none", json!({})).await.unwrap_err();
     world.gateway.shutdown().await;
     let learned = world.store.learned_result_tokens().await.unwrap();
-    let items = learned.iter().filter(|(name, _)| name.starts_with("db://h/[redacted:")).count();
+    let items = learned.iter().filter(|(name, _)| name.starts_with("db:")).count();
     let tools = |sizes: std::ops::Range<u64>| {
         let own = |name: &str| name.contains(" [hash:") && !name.starts_with("db:");
         learned.iter().filter(|(name, tokens)| own(name) && sizes.contains(tokens)).count()

@@ -51,7 +51,7 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
         return Ok((code, Json(json!({"status": status}))).into_response());
     }
     let in_force = port.in_force();
-    let upstreams = view::upstreams(&in_force.config, &port.upstreams());
+    let upstreams = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
     let unsettled = port.store().unsettled();
     let mut details = readiness.details;
     if let Err(error) = &store {
@@ -210,7 +210,7 @@ pub(super) async fn tools(Given(port): State, _: Reader, RawQuery(query): RawQue
 pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
     let in_force = port.in_force();
-    let all = view::upstreams(&in_force.config, &port.upstreams());
+    let all = view::upstreams(&in_force.config, &port.upstreams(), &in_force.policies.data);
     Ok(Json(view::listing("upstreams", all)))
 }
 

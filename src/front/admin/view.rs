@@ -11,6 +11,7 @@ use crate::{
     policy::{
         Agent, Approver, Authority, Capability, ChannelKind, Mode, Person, Policy, PolicyBody, PolicySet,
     },
+    redaction::DataRules,
     store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
     upstream::{Era, Health, UpstreamState},
 };
@@ -278,8 +279,8 @@ fn policy(policy: &Policy) -> Value {
 }
 
 /// Every upstream of servers.toml; those that are not started come last.
-pub fn upstreams(config: &Config, states: &[Arc<UpstreamState>]) -> Vec<Value> {
-    let started = states.iter().map(|state| upstream(config.upstreams.get(&state.name), state));
+pub fn upstreams(config: &Config, states: &[Arc<UpstreamState>], data: &DataRules) -> Vec<Value> {
+    let started = states.iter().map(|state| upstream(config.upstreams.get(&state.name), state, data));
     started.chain(config.disabled.values().map(disabled_upstream)).collect()
 }
 
@@ -304,7 +305,7 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
 }
 
 /// An upstream: how it is configured, without anything secret, and how it stands.
-pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState) -> Value {
+pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &DataRules) -> Value {
     let (health, reason, attempts) = match &state.health {
         Health::Starting => ("starting", None, 0),
         Health::Up => ("up", None, 0),
@@ -330,7 +331,7 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState) -> Value
             Era::Legacy => "legacy",
             Era::Modern => "modern",
         }),
-        "server_info": state.server_info,
+        "server_info": data.redact_value(&state.server_info),
         "tools": state.listing.tools.len(),
         "resources": state.listing.resources.len(),
         "resource_templates": state.listing.templates.len(),
@@ -349,15 +350,23 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         let own = agent.capabilities.iter().filter_map(|id| map.capabilities.get(id));
         own.flat_map(|capability| &capability.tools).any(|glob| glob.matches(&tool.full))
     };
+    // What the upstream wrote is shown like everything else that is not ours.
+    let data = &policies.data;
+    let shown = |text: &str| data.redact_text(text).into_owned();
+    let said = |member: &str| tool.item.get(member).map(|value| data.redact_value(value).into_owned());
+    let action = match tool.action.strip_suffix(&*tool.own_name) {
+        Some(upstream) => format!("{upstream}{}", shown(&tool.own_name)),
+        None => tool.action.to_string(),
+    };
     let agents: Vec<&str> = map.agents.values().filter(covers).map(|agent| agent.id.as_str()).collect();
     json!({
-        "name": tool.exposed,
-        "full_name": tool.full,
+        "name": shown(&tool.exposed),
+        "full_name": shown(&tool.full),
         "upstream": tool.upstream,
-        "upstream_tool": tool.own_name,
-        "title": tool.item.get("title"),
-        "description": tool.item.get("description"),
-        "action": tool.action,
+        "upstream_tool": shown(&tool.own_name),
+        "title": said("title"),
+        "description": said("description"),
+        "action": action,
         "labels": tool.labels,
         "read_only": tool.traits.read_only,
         "idempotent": tool.traits.idempotent,
