@@ -5,7 +5,6 @@ use super::{
     escape::{self, Part},
     split_scheme,
 };
-use std::net::Ipv4Addr;
 
 /// Letters that the two versions of IDNA resolve to different hosts.
 const DEVIATIONS: [char; 5] = ['ß', 'ẞ', 'ς', '\u{200c}', '\u{200d}'];
@@ -150,12 +149,12 @@ pub fn host(url: &str) -> Result<String, UriError> {
         return Err(Why::Host.into());
     }
     let (host, _) = split_port(&found.text)?;
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let number = last.strip_prefix("0x").unwrap_or(last);
-    let numeric = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let odd = numeric
-        && (last.starts_with("0x") || number.bytes().all(|digit| digit.is_ascii_digit()))
-        && host.parse::<Ipv4Addr>().is_err();
+    // Where the scheme is none of the network's, an address in another form is still one to who connects to it.
+    let odd = match url::Host::parse(host) {
+        Ok(url::Host::Ipv4(address)) => address.to_string() != host,
+        Ok(url::Host::Domain(_) | url::Host::Ipv6(_)) => false,
+        Err(_) => true,
+    };
     if host.is_empty() {
         return Err(Why::NoHost.into());
     }
