@@ -21,18 +21,14 @@ pub(super) struct Authority {
 /// The authority of a URI in its canonical form.
 pub(super) fn authority(raw: &str, kind: Kind) -> Result<Authority, Why> {
     let (user, place) = match raw.rsplit_once('@') {
-        Some((user, place)) => (user, Some(place)),
-        None => ("", None),
-    };
-    let place = match place {
-        Some(place) => place,
-        None => raw,
+        Some((user, place)) => (Some(user), place),
+        None => (None, raw),
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(&byte);
-    if !user.bytes().all(plain) {
+    if user.is_some_and(|user| !user.bytes().all(plain)) {
         return Err(Why::UserInfo);
     }
-    let mut doubt = (raw.len() != place.len()).then_some(Why::UserInfo);
+    let mut doubt = user.map(|_| Why::UserInfo);
     let (host, port) = split_port(place)?;
     let mut text = match kind {
         Kind::File => match host.to_ascii_lowercase().as_str() {
@@ -53,7 +49,7 @@ pub(super) fn authority(raw: &str, kind: Kind) -> Result<Authority, Why> {
         (_, Some(port)) => text.push_str(&format!(":{port}")),
         (_, None) => {}
     }
-    let user = if doubt == Some(Why::UserInfo) { format!("{user}@") } else { String::new() };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     Ok(Authority { user, text, doubt })
 }
 
