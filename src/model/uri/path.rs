@@ -45,6 +45,9 @@ pub(super) fn canonical(raw: &str) -> Result<Path, Why> {
             name => names.push(name),
         }
     }
+    while names.last().is_some_and(|last| last.is_empty()) {
+        names.pop();
+    }
     let mut text = String::with_capacity(raw.len());
     for (index, name) in names.iter().enumerate() {
         if rooted || index > 0 {

@@ -69,6 +69,7 @@ fn one_form_for_every_spelling() {
     check("mailto:a@b.example", "mailto:a@b.example");
     check("data:text/plain;base64,aGk=", "data:text/plain;base64,aGk=");
     check("fetch:https://h.example/a", "fetch:https://h.example/a");
+    check("fetch:a/://", "fetch:a/:");
     check("ui://Widget/index.html", "ui://widget/index.html");
     check("note://today", "note://today");
     check("note://today/", "note://today");
