@@ -5,14 +5,14 @@ use tollgate::model::{Uri, UriPattern, host, within};
 /// Other spellings that every parser takes for the same URI.
 fn respelled(uri: &str) -> Vec<String> {
     let mut spellings = Vec::new();
-    if let Some((scheme, rest)) = uri.split_once(':') {
-        spellings.push(format!("{}:{rest}", scheme.to_ascii_uppercase()));
-    }
+    let (scheme, rest) = uri.split_once(':').expect("a URI has a scheme");
+    spellings.push(format!("{}:{rest}", scheme.to_ascii_uppercase()));
     // Unreserved characters, encoded: everything behind the authority, or behind the scheme where there is none.
-    let start = match uri.find("://") {
-        Some(at) => uri[at + 3..].find(['/', '?', '#']).map_or(uri.len(), |end| at + 3 + end),
-        None => uri.find(':').map_or(uri.len(), |at| at + 1),
-    };
+    let start = scheme.len()
+        + match rest.strip_prefix("//") {
+            Some(rest) => 3 + rest.find(['/', '?', '#']).unwrap_or(rest.len()),
+            None => 1,
+        };
     let (head, tail) = uri.split_at(start);
     let mut encoded = head.to_owned();
     let mut chars = tail.chars();
@@ -39,7 +39,8 @@ fn plain(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(decoded) if *byte == b'%' => {
                 out.push(decoded);

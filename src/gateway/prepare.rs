@@ -434,12 +434,15 @@ pub(super) fn workflow_of<'w>(
     (known.get(wanted), None)
 }
 
+/// A target in scope, and the capabilities that cover it.
+type Found = (Target, Arc<[CapabilityId]>);
+
 fn find(
     view: &View,
     request: &Request,
     name: &str,
     narrow: Option<&[CapabilityId]>,
-) -> Result<Option<(Target, Arc<[CapabilityId]>)>, UriError> {
+) -> Result<Option<Found>, UriError> {
     if request.kind == CallKind::Resource
         && matches!(request.purpose, Purpose::Complete { .. })
         && let Some(covered) = view.template(name, narrow)

@@ -98,7 +98,7 @@ pub(crate) struct World {
 
 const AUTHORITY: &str = r#"
 capabilities:
-  all: { tools: ["**"], resources: ["**"], prompts: ["**"] }
+  all: { tools: ["**"], resources: ["**", "**?**"], prompts: ["**"] }
 agents:
   robot:
     type: worker

@@ -5,7 +5,6 @@ use super::{
     escape::{self, Part},
     split_scheme,
 };
-use std::net::Ipv4Addr;
 
 /// Letters that the two versions of IDNA resolve to different hosts.
 const DEVIATIONS: [char; 5] = ['ß', 'ẞ', 'ς', '\u{200c}', '\u{200d}'];
@@ -22,18 +21,14 @@ pub(super) struct Authority {
 /// The authority of a URI in its canonical form.
 pub(super) fn authority(raw: &str, kind: Kind) -> Result<Authority, Why> {
     let (user, place) = match raw.rsplit_once('@') {
-        Some((user, place)) => (user, Some(place)),
-        None => ("", None),
-    };
-    let place = match place {
-        Some(place) => place,
-        None => raw,
+        Some((user, place)) => (Some(user), place),
+        None => (None, raw),
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(&byte);
-    if !user.bytes().all(plain) {
+    if user.is_some_and(|user| !user.bytes().all(plain)) {
         return Err(Why::UserInfo);
     }
-    let mut doubt = (raw.len() != place.len()).then_some(Why::UserInfo);
+    let mut doubt = user.map(|_| Why::UserInfo);
     let (host, port) = split_port(place)?;
     let mut text = match kind {
         Kind::File => match host.to_ascii_lowercase().as_str() {
@@ -54,7 +49,7 @@ pub(super) fn authority(raw: &str, kind: Kind) -> Result<Authority, Why> {
         (_, Some(port)) => text.push_str(&format!(":{port}")),
         (_, None) => {}
     }
-    let user = if doubt == Some(Why::UserInfo) { format!("{user}@") } else { String::new() };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     Ok(Authority { user, text, doubt })
 }
 
@@ -150,12 +145,12 @@ pub fn host(url: &str) -> Result<String, UriError> {
         return Err(Why::Host.into());
     }
     let (host, _) = split_port(&found.text)?;
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let number = last.strip_prefix("0x").unwrap_or(last);
-    let numeric = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let odd = numeric
-        && (last.starts_with("0x") || number.bytes().all(|digit| digit.is_ascii_digit()))
-        && host.parse::<Ipv4Addr>().is_err();
+    // Where the scheme is none of the network's, an address in another form is still one to who connects to it.
+    let odd = match url::Host::parse(host) {
+        Ok(url::Host::Ipv4(address)) => address.to_string() != host,
+        Ok(url::Host::Domain(_) | url::Host::Ipv6(_)) => false,
+        Err(_) => true,
+    };
     if host.is_empty() {
         return Err(Why::NoHost.into());
     }

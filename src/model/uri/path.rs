@@ -45,6 +45,9 @@ pub(super) fn canonical(raw: &str) -> Result<Path, Why> {
             name => names.push(name),
         }
     }
+    while names.last().is_some_and(|last| last.is_empty()) {
+        names.pop();
+    }
     let mut text = String::with_capacity(raw.len());
     for (index, name) in names.iter().enumerate() {
         if rooted || index > 0 {
@@ -58,24 +61,24 @@ pub(super) fn canonical(raw: &str) -> Result<Path, Why> {
     Ok(Path { text, doubt })
 }
 
-/// Whether an absolute path lies at or below `root`. A relative path does not, and none that climbs above its root. It is
-/// an error where that depends on who reads the path: on how often it is decoded, or on what a backslash is.
+/// Whether an absolute path lies at or below `root`. A relative path does not. It is an error where that depends on who
+/// reads the path: on how often it is decoded, on what a backslash is, or on what lies above the root.
 pub fn within(path: &str, root: &str) -> Result<bool, UriError> {
-    let roots: Vec<String> = decoded(root)?.iter().filter_map(|root| resolved(root)).collect();
-    let below = |reading: &str| {
-        resolved(reading).is_some_and(|path| {
-            roots.iter().any(|root| {
-                root == "/"
-                    || path
-                        .strip_prefix(root.as_str())
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-        })
+    let mut roots = Vec::new();
+    for root in decoded(root)? {
+        roots.extend(resolved(&root)?);
+    }
+    let below = |reading: &str| -> Result<bool, Why> {
+        let Some(path) = resolved(reading)? else { return Ok(false) };
+        let reaches = |root: &String| {
+            let rest = path.strip_prefix(root.as_str());
+            root == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        Ok(roots.iter().any(reaches))
     };
-    let answer = below(path);
+    let answer = below(path)?;
     for reading in decoded(path)? {
-        let slashed = reading.contains('\\').then(|| reading.replace('\\', "/"));
-        if below(&reading) != answer || slashed.is_some_and(|reading| below(&reading) != answer) {
+        if below(&reading)? != answer || below(&reading.replace('\\', "/"))? != answer {
             return Err(Why::TwoReadings.into());
         }
     }
@@ -103,20 +106,20 @@ fn decoded(path: &str) -> Result<Vec<String>, Why> {
     }
 }
 
-/// An absolute path without dots and empty segments.
-fn resolved(path: &str) -> Option<String> {
+/// An absolute path without dots and empty segments. Above the root some stay at it, and others refuse.
+fn resolved(path: &str) -> Result<Option<String>, Why> {
     if !path.starts_with('/') {
-        return None;
+        return Ok(None);
     }
     let mut names: Vec<&str> = Vec::new();
     for name in path.split('/') {
         match name {
             "" | "." => {}
             ".." => {
-                names.pop()?;
+                names.pop().ok_or(Why::Climbs)?;
             }
             name => names.push(name),
         }
     }
-    Some(format!("/{}", names.join("/")))
+    Ok(Some(format!("/{}", names.join("/"))))
 }
