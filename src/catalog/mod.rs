@@ -110,8 +110,8 @@ impl ItemEntry {
     }
 }
 
-/// Schemas of one upstream that are compiled with its list, in bytes of their text, so that what is wrong with them is
-/// told at once; others are compiled when they are needed.
+/// Schemas of one upstream that are compiled with its list, in bytes of their text or a sixteenth of the room they take, so
+/// that what is wrong with them is told at once; others are compiled when they are needed.
 const COMPILED_AT_ONCE: usize = 256 << 10;
 
 /// What is taken over from one catalog to the next.
@@ -363,8 +363,10 @@ impl CatalogBuilder {
         };
         let compiled = match schema.compiled() {
             None if schema.bytes() <= kept.at_once => {
-                kept.at_once -= schema.bytes();
-                Some(schema.compile())
+                let compiled = schema.compile();
+                let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
+                kept.at_once = kept.at_once.saturating_sub(schema.bytes().max(room));
+                Some(compiled)
             }
             compiled => compiled,
         };

@@ -8,7 +8,7 @@ use super::{
     asking::{Asking, Waiter},
     edits, finding,
     fit::{self, Looks},
-    prepare::{Prepared, Request, Stop, arguments_of, draft, mark, named_workflow, unknown_policy},
+    prepare::{Prepared, Request, Stop, Version, arguments_of, draft, mark, named_workflow, unknown_policy},
     refusal::Refusal,
 };
 use crate::{
@@ -254,17 +254,17 @@ impl Gateway {
         let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
         for _ in 0..MAX_CHANGES {
-            let given = arguments.clone();
-            let prepared =
-                match self.0.prepare(in_force, &view, request, &name, given, applied.is_some(), looks) {
-                    // The agent's own tool is there: what is not is the rule's.
-                    Err(Stop::Unknown) if name != request.name => {
-                        let reason = "the changed call is not in this agent's scope";
-                        let policy = earlier.map_or(unknown_policy(), |first| first.policy_id);
-                        return Err(Stop::Refused(Box::new(Refusal::deny(&policy, reason)), None));
-                    }
-                    prepared => prepared?,
-                };
+            let version =
+                Version { name: &name, arguments: arguments.clone(), remediated: applied.is_some() };
+            let prepared = match self.0.prepare(in_force, &view, request, version, looks) {
+                // The agent's own tool is there: what is not is the rule's.
+                Err(Stop::Unknown) if name != request.name => {
+                    let reason = "the changed call is not in this agent's scope";
+                    let policy = earlier.map_or(unknown_policy(), |first| first.policy_id);
+                    return Err(Stop::Refused(Box::new(Refusal::deny(&policy, reason)), None));
+                }
+                prepared => prepared?,
+            };
             let mut verdict = decide(&in_force.policies, &prepared.facts);
             if let Some(first) = earlier.take() {
                 verdict = stricter(first, verdict, &prepared.facts);

@@ -185,6 +185,14 @@ impl Target {
     }
 }
 
+/// A call as the agent made it, or as rules changed it.
+pub(crate) struct Version<'v> {
+    pub(crate) name: &'v str,
+    pub(crate) arguments: Arc<Value>,
+    /// A remediation was applied.
+    pub(crate) remediated: bool,
+}
+
 /// Everything known of a call before it is decided.
 pub(crate) struct Prepared {
     pub(crate) target: Target,
@@ -231,17 +239,16 @@ pub(crate) enum Stop {
 }
 
 impl Inner {
-    /// One evaluation's preparation. `name` and `arguments` are the agent's, or a changed call's.
+    /// One evaluation's preparation.
     pub(crate) fn prepare(
         &self,
         in_force: &Arc<InForce>,
         view: &View,
         request: &Request,
-        name: &str,
-        arguments: Arc<Value>,
-        remediated: bool,
+        version: Version<'_>,
         looks: &Looks,
     ) -> Result<Prepared, Stop> {
+        let Version { name, arguments, remediated } = version;
         let policies = &in_force.policies;
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
         let (workflow, workflow_refused) =

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod documents;
 mod explain;
 mod kept;
 mod pattern;

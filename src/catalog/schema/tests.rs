@@ -388,6 +388,110 @@ fn the_library_agrees() {
     assert!((all / 5..all * 4 / 5).contains(&fit), "{fit} of {all} fit");
 }
 
+/// Numbers that are the same at each run (xorshift).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound as u64).unwrap()
+    }
+
+    fn value(&mut self, depth: usize) -> Value {
+        match self.below(if depth == 0 { 7 } else { 11 }) {
+            0 => Value::Null,
+            1 => json!(self.below(2) == 0),
+            2 | 3 => json!(self.below(4)),
+            4 => json!(1.5),
+            5 | 6 => json!(["a", "b", "ab", ""][self.below(4)]),
+            7 | 8 => (0..self.below(4)).map(|_| self.value(depth - 1)).collect(),
+            _ => Value::Object((0..self.below(4)).map(|_| (self.name(), self.value(depth - 1))).collect()),
+        }
+    }
+
+    fn name(&mut self) -> String {
+        ["a", "b", "c", "ab"][self.below(4)].to_owned()
+    }
+
+    fn schemas(&mut self, depth: usize) -> Value {
+        (0..=self.below(3)).map(|_| self.schema(depth)).collect()
+    }
+
+    fn members(&mut self, depth: usize) -> Value {
+        Value::Object((0..=self.below(3)).map(|_| (self.name(), self.schema(depth))).collect())
+    }
+
+    fn schema(&mut self, depth: usize) -> Value {
+        if self.below(9) == 0 {
+            return json!(self.below(3) > 0);
+        }
+        let mut schema = json!({});
+        for _ in 0..=self.below(3) {
+            let (word, value) = match self.below(if depth == 0 { 12 } else { 29 }) {
+                0 | 1 => {
+                    let types = ["null", "boolean", "integer", "number", "string", "array", "object"];
+                    ("type", json!(types[self.below(7)]))
+                }
+                2 => ("type", json!(["object", "integer"])),
+                3 => ("const", self.value(1)),
+                4 => ("enum", json!([self.value(1), 1, "a"])),
+                5 => ("minimum", json!(self.below(4))),
+                6 => ("maxLength", json!(self.below(3))),
+                7 => ("minItems", json!(self.below(3))),
+                8 => ("maxProperties", json!(self.below(3))),
+                9 => ("required", json!([self.name()])),
+                10 => ("uniqueItems", json!(true)),
+                11 => ("pattern", json!(["^a", "b$", "^(?!a)"][self.below(3)])),
+                12 | 13 => ("properties", self.members(depth - 1)),
+                14 => ("patternProperties", json!({"^a": self.schema(depth - 1)})),
+                15 => ("additionalProperties", self.schema(depth - 1)),
+                16 => ("propertyNames", self.schema(0)),
+                17 => ("prefixItems", self.schemas(depth - 1)),
+                18 => ("items", self.schema(depth - 1)),
+                19 => ("contains", self.schema(depth - 1)),
+                20 => ("allOf", self.schemas(depth - 1)),
+                21 => ("anyOf", self.schemas(depth - 1)),
+                22 => ("oneOf", self.schemas(depth - 1)),
+                23 => ("not", self.schema(depth - 1)),
+                24 => {
+                    schema["then"] = self.schema(depth - 1);
+                    schema["else"] = self.schema(depth - 1);
+                    ("if", self.schema(depth - 1))
+                }
+                25 => ("dependentSchemas", self.members(depth - 1)),
+                26 => ("unevaluatedProperties", self.schema(depth - 1)),
+                27 => ("unevaluatedItems", self.schema(depth - 1)),
+                _ => ("$ref", json!("#/$defs/d")),
+            };
+            schema[word] = value;
+        }
+        schema
+    }
+}
+
+/// The same of schemas and values by chance.
+#[test]
+fn the_library_agrees_on_anything() {
+    let mut chance = Chance(0x5851_f42d_4c95_7f2d);
+    let (mut fit, mut all) = (0, 0);
+    for _ in 0..1_500 {
+        let mut schema = json!({"allOf": [chance.schema(3)]});
+        schema["$defs"] = json!({"d": chance.schema(0)});
+        let own = compiled(schema.clone());
+        let library = jsonschema::options().offline().build(&schema).unwrap();
+        for _ in 0..12 {
+            let value = chance.value(3);
+            let fits = own.fits(&value).is_ok();
+            assert_eq!(fits, library.is_valid(&value), "{schema} {value}");
+            fit += usize::from(fits);
+            all += 1;
+        }
+    }
+    assert!((all / 5..all * 4 / 5).contains(&fit), "{fit} of {all} fit");
+}
+
 #[test]
 fn header_parameters_are_found_below_properties_only() {
     let schema = json!({"properties": {"region": {"type": "string", "x-mcp-header": "Region"},
