@@ -197,7 +197,7 @@ impl Uri {
                 out.push_str("//");
                 // In the network's schemes no path is the root.
                 let path = match (path, kind) {
-                    ("", Kind::Network { .. }) => "/",
+                    ("", Kind::Network { .. } | Kind::File) => "/",
                     (path, _) => path,
                 };
                 user = authority.user;

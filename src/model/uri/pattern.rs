@@ -196,7 +196,7 @@ pub fn spell_around(text: &str, hole: impl Fn(&str) -> Option<usize>) -> Option<
                 out.push_str(&authority.text);
             }
             match (path, kind) {
-                ("", Kind::Network { .. }) if !open => "/",
+                ("", Kind::Network { .. } | Kind::File) if !open => "/",
                 ("/", Kind::Other) if !host.is_empty() => "",
                 (path, _) => path,
             }
