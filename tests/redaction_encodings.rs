@@ -187,11 +187,10 @@ fn encodings() -> Vec<(&'static str, Encode)> {
         ("variation selectors", |text| between(text, '\u{fe01}')),
         ("tags", |text| between(text, '\u{e0041}')),
         ("combining marks", |text| between(text, '\u{332}')),
-        ("tag text", |text| {
-            chars(text, |out, c| match c.is_ascii() {
-                true => out.extend(char::from_u32(0xe0000 + u32::from(c))),
-                false => out.push(c),
-            })
+        // Of ASCII alone.
+        ("tag text", |text| match text.is_ascii() {
+            true => chars(text, |out, c| out.extend(char::from_u32(0xe0000 + u32::from(c)))),
+            false => text.to_owned(),
         }),
     ]
 }

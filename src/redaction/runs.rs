@@ -1,7 +1,10 @@
 //! Encodings of whole texts: base64, hex, hex in pairs, and characters that carry bytes and are not seen. What a run
 //! decodes to is looked at where it holds text.
 
-use super::escape::{NO_CHARACTER, as_text, hex_digit};
+use super::{
+    display::is_hidden,
+    escape::{NO_CHARACTER, as_text, hex_digit},
+};
 
 /// A run in a text, and the text that it decodes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -220,7 +223,7 @@ impl Find<'_> {
                 }
                 self.buffer.push(byte);
                 end = at + c.len_utf8();
-            } else if !self.buffer.is_empty() {
+            } else if !is_hidden(c) && !self.buffer.is_empty() {
                 if self.buffer.len() >= MIN_PAIRS
                     && !(self.passed)(start, end)
                     && matches!(self.told(start, end), Told::Stop)
