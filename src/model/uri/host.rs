@@ -79,6 +79,10 @@ fn network_host(raw: &str) -> Result<String, Why> {
         return Err(Why::Host);
     }
     let named = raw.strip_suffix('.').unwrap_or(raw);
+    // One dot at the end is the root of the names; behind two, an address in another form is a name to some.
+    if named.ends_with('.') {
+        return Err(Why::Host);
+    }
     match url::Host::parse(named).map_err(|_| Why::Host)? {
         url::Host::Domain(name) => {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);

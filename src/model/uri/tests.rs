@@ -280,6 +280,8 @@ fn a_pattern_that_can_match_nothing_is_an_error() {
         "https://h.example/a#",
         "?x=1",
         "https://0177.1/a",
+        "https://0x7f.1../a",
+        "https://example.com../a",
         "file://evil/a",
     ] {
         let found = UriPattern::parse(wrong).err();
