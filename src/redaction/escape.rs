@@ -232,7 +232,11 @@ fn backslash(bytes: &[u8], at: usize) -> Option<Escape> {
                     let code = digits.iter().fold(0_u32, |code, b| code * 8 + u32::from(b - b'0'));
                     u8::try_from(code).ok().map(|byte| Escape::byte(4, byte))
                 }
-                None => (next == b'0').then(|| Escape::nothing(2)),
+                // Where its other digits are escaped themselves, they are read first.
+                None => {
+                    let inner = bytes.get(at + 2..)?.iter().take(2).any(|b| matches!(b, b'%' | b'&' | b'='));
+                    (next == b'0' && !inner).then(|| Escape::nothing(2))
+                }
             }
         }
         b'n' | b'r' => Some(Escape::plain(2, b'\n')),
@@ -310,9 +314,7 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
     let length = c.len_utf8();
     match u32::from(c) {
         0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),
-        0x300..=0x36f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20ff | 0xfe20..=0xfe2f => {
-            Some(Escape::nothing(length))
-        }
+        _ if is_combining(c) => Some(Escape::nothing(length)),
         0x2010..=0x2015 | 0x2212 => Some(Escape::byte(length, b'-')),
         _ if is_hidden(c) => Some(Escape::nothing(length)),
         code if may_fold(code) => {
@@ -326,6 +328,14 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
         }
         _ => None,
     }
+}
+
+/// Whether a character only decorates the one before it.
+pub(super) fn is_combining(c: char) -> bool {
+    matches!(
+        u32::from(c),
+        0x300..=0x36f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20ff | 0xfe20..=0xfe2f
+    )
 }
 
 /// The blocks that hold other forms of ASCII, so that ordinary text is not looked up.

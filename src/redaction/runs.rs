@@ -3,7 +3,7 @@
 
 use super::{
     display::is_hidden,
-    escape::{NO_CHARACTER, as_text, hex_digit},
+    escape::{NO_CHARACTER, as_text, hex_digit, is_combining},
 };
 
 /// A run in a text, and the text that it decodes to.
@@ -35,7 +35,25 @@ pub(super) fn runs(
     take: &mut dyn FnMut(Run) -> bool,
 ) -> bool {
     let mut find = Find { bytes: text.as_bytes(), buffer: Vec::new(), passed, take };
-    find.words() && find.pairs() && find.unseen(text)
+    // Each of the two may stand between the characters of the other, as any unseen character may.
+    find.words() && find.pairs() && find.unseen(text, tag) && find.unseen(text, selector)
+}
+
+/// The ASCII character that a tag repeats.
+fn tag(c: char) -> Option<u8> {
+    match u32::from(c) {
+        code @ 0xe0001..=0xe007f => u8::try_from(code - 0xe0000).ok(),
+        _ => None,
+    }
+}
+
+/// The byte that a variation selector numbers.
+fn selector(c: char) -> Option<u8> {
+    match u32::from(c) {
+        code @ 0xfe00..=0xfe0f => u8::try_from(code - 0xfe00).ok(),
+        code @ 0xe0100..=0xe01ef => u8::try_from(code - 0xe0100 + 16).ok(),
+        _ => None,
+    }
 }
 
 struct Find<'f> {
@@ -201,8 +219,8 @@ impl Find<'_> {
         }
     }
 
-    /// Tag characters, which repeat ASCII, and variation selectors, which number bytes.
-    fn unseen(&mut self, text: &str) -> bool {
+    /// Unseen characters that stand for bytes.
+    fn unseen(&mut self, text: &str, byte_of: fn(char) -> Option<u8>) -> bool {
         // The first bytes of both in UTF-8.
         if !self.bytes.iter().any(|b| matches!(b, 0xf3 | 0xef)) {
             return true;
@@ -211,19 +229,13 @@ impl Find<'_> {
         let (mut start, mut end) = (0, 0);
         let finish = [(text.len(), ' ')];
         for (at, c) in text.char_indices().chain(finish) {
-            let byte = match u32::from(c) {
-                code @ 0xe0001..=0xe007f => Some(code - 0xe0000),
-                code @ 0xfe00..=0xfe0f => Some(code - 0xfe00),
-                code @ 0xe0100..=0xe01ef => Some(code - 0xe0100 + 16),
-                _ => None,
-            };
-            if let Some(byte) = byte.and_then(|byte| u8::try_from(byte).ok()) {
+            if let Some(byte) = byte_of(c) {
                 if self.buffer.is_empty() {
                     start = at;
                 }
                 self.buffer.push(byte);
                 end = at + c.len_utf8();
-            } else if !is_hidden(c) && !self.buffer.is_empty() {
+            } else if !is_hidden(c) && !is_combining(c) && !self.buffer.is_empty() {
                 if self.buffer.len() >= MIN_PAIRS
                     && !(self.passed)(start, end)
                     && matches!(self.told(start, end), Told::Stop)
