@@ -111,7 +111,7 @@ impl Find<'_> {
                 Some(b'\n' | b'\r') => rest.iter().take_while(|b| is_space(**b)).count(),
                 Some(_) | None => break,
             };
-            if !rest.get(gap).is_some_and(|b| digit(*b).is_some()) {
+            if rest.get(gap).is_none_or(|b| digit(*b).is_none()) {
                 break;
             }
             end += gap;
@@ -301,7 +301,7 @@ mod tests {
     fn all(text: &str) -> Vec<(String, String)> {
         let mut found = Vec::new();
         runs(text, &|_, _| false, &mut |run| {
-            found.push((text[run.start..run.end].to_owned(), run.text));
+            found.push((text.get(run.start..run.end).unwrap().to_owned(), run.text));
             true
         });
         found
