@@ -1,7 +1,7 @@
 //! Texts are read as what they mean: what every detector finds is found in every encoding, four deep, and what honest
 //! texts hold of encodings is left alone (SPEC 7).
 
-#![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test, over ASCII")]
+#![expect(clippy::unwrap_used, clippy::string_slice, clippy::indexing_slicing, reason = "a test, over ASCII")]
 
 use base64::{
     Engine as _,
