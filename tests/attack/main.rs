@@ -4,6 +4,9 @@
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+#[path = "../binary/mod.rs"]
+mod binary;
+#[cfg(test)]
 mod front;
 #[cfg(test)]
 mod secrets;

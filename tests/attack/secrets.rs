@@ -1,6 +1,8 @@
 //! Secrets at rest: whatever an agent or an upstream can write, as it is or encoded, stands in no file, no record, no log
 //! line and no page.
 
+#![expect(clippy::string_slice, reason = "tokens are ASCII, and pieces are cut at their boundaries")]
+
 #[path = "../it/harness/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "made for the tests in `it`; this one uses its part")]
 mod harness;

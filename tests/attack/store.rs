@@ -1,11 +1,8 @@
 //! The store under attack, with the real binary: a database that another program has locked or removed, a disk that is
 //! really full, and the power that may go at any moment.
 
-#[path = "../binary/mod.rs"]
-mod binary;
-
+use crate::binary::{Answer, Serving, tollgate};
 use axum::{Json, Router, extract::State, response::IntoResponse as _, routing::any};
-use binary::{Answer, Serving, tollgate};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -512,7 +509,7 @@ fn with_fsync_the_decision_is_on_the_disk_before_the_call_is_made() {
 
     // Another process, which decides and ends.
     let log = folder.join("cli-trace");
-    let said = binary::under(
+    let said = crate::binary::under(
         &strace(&log),
         files.folder.path(),
         PERSON,

@@ -1,10 +1,7 @@
 //! Small bytes that make others wait: schemas with arguments, and lists that take memory.
 
-#[path = "../binary/mod.rs"]
-mod binary;
-
 use super::world::{World, decision, plain, upstream_that};
-use binary::Serving;
+use crate::binary::Serving;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{io::Write as _, net::TcpStream, time::Duration};
