@@ -266,10 +266,10 @@ async fn the_fronts_settings_are_reloaded() {
     let second = world.legacy("ada").await;
     assert_eq!(status(&client, &small).await, 404, "one session is left: the newest");
     assert_eq!(status(&second, &small).await, 200);
-    with("max_body = \"32MiB\"").unwrap();
+    with("max_body = \"8MiB\"").unwrap();
     world.reload("").await;
     let larger =
-        second.body("tools/call", json!({"name": "up__echo", "arguments": {"text": "x".repeat(20 << 20)}}));
+        second.body("tools/call", json!({"name": "up__echo", "arguments": {"text": "x".repeat(5 << 20)}}));
     assert_eq!(status(&second, &larger).await, 200, "a body of the new size has room");
     assert_eq!(status(&second.header("host", "gate.example"), &small).await, 403);
 }
