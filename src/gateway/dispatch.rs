@@ -229,7 +229,14 @@ impl Gateway {
             cut = self.limit_error(&in_force, error, &constraints, &place, reserved);
         }
         if let Ok(result) = &mut ending.reply {
+            // Questions are as Tollgate puts them.
+            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+            let members = result.as_object_mut().filter(|_| asks);
+            let questions = members.and_then(|members| members.shift_remove("inputRequests"));
             strip_reserved(result);
+            if let (Some(questions), Some(members)) = (questions, result.as_object_mut()) {
+                members.insert("inputRequests".into(), questions);
+            }
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
@@ -292,11 +299,13 @@ impl Gateway {
         let (sampled_tokens, sampled_cost) = self.price_sampled(&in_force, model.as_deref(), &sampled);
         let reported =
             settings.filter(|s| s.trust_cost).and_then(|_| reported_cost(ending.reply.as_ref().ok()?));
-        let cost = match ending.outcome {
-            Outcome::Unknown => None,
-            Outcome::Failed if !ending.sent => Some(MicroUsd::ZERO),
-            Outcome::Succeeded | Outcome::Failed => {
-                let own = reported.unwrap_or_else(|| {
+        // What is unknown costs as reserved. Where a model worked for it, that is known and comes on top.
+        let keeps_reservation = ending.outcome == Outcome::Unknown;
+        let own = match (ending.outcome, ending.sent) {
+            (Outcome::Unknown, _) => (estimate.tokens(), estimate.cost),
+            (Outcome::Failed, false) => (0, MicroUsd::ZERO),
+            (Outcome::Succeeded | Outcome::Failed, _) => {
+                let cost = reported.unwrap_or_else(|| {
                     in_force.policies.prices.settle(
                         model.as_deref(),
                         estimate.argument_tokens,
@@ -304,16 +313,12 @@ impl Gateway {
                         tool_price,
                     )
                 });
-                Some(own.plus(sampled_cost))
+                (estimate.argument_tokens.saturating_add(result_tokens), cost)
             }
         };
-        let tokens = match ending.outcome {
-            Outcome::Unknown => None,
-            Outcome::Failed if !ending.sent => Some(0),
-            Outcome::Succeeded | Outcome::Failed => {
-                let own = estimate.argument_tokens.saturating_add(result_tokens);
-                Some(own.saturating_add(sampled_tokens))
-            }
+        let (tokens, cost) = match keeps_reservation && sampled.is_empty() {
+            true => (None, None),
+            false => (Some(own.0.saturating_add(sampled_tokens)), Some(own.1.plus(sampled_cost))),
         };
         let used = matches!(purpose, Purpose::Use);
         let learned =

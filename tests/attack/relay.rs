@@ -410,17 +410,28 @@ async fn calls_in_flight_share_what_a_budget_leaves() {
     assert_eq!(asked, 2);
 }
 
-/// The time of a model is the call's; a person's is not.
+/// The time of a model is the call's, and what it did is paid for, whatever becomes of the call.
 #[tokio::test(flavor = "multi_thread")]
-async fn sampling_takes_the_calls_time() {
+async fn sampling_takes_the_calls_time_and_money() {
     let folder = tempfile::tempdir().unwrap();
-    let ask = r#"say '{"jsonrpc":"2.0","id":"q1","method":"sampling/createMessage","params":{"maxTokens":5,"messages":[]}}'"#;
-    let table = format!("{}\ntimeout = \"3s\"", child(folder.path(), ask, DONE));
-    let world = World::over("", &[], &table, Heard::default()).await;
-    let client = silent(Era::Legacy);
+    let ask = r#"say "{\"jsonrpc\":\"2.0\",\"id\":\"q$call\",\"method\":\"sampling/createMessage\",\"params\":{\"maxTokens\":600,\"messages\":[]}}""#;
+    let table = format!("{}\ntimeout = \"3s\"", child(folder.path(), ask, ask));
+    let budget =
+        "budgets:\n  - { id: cap, scope: agent, window: day, max_tokens: 100000, on_exceed: deny }\n";
+    let world = World::over("", &[("budgets.yaml", budget)], &table, Heard::default()).await;
+    let answered = Mutex::new(false);
+    let client = person(Era::Legacy, move |_, _| {
+        let content = json!({"type": "text", "text": "word ".repeat(500)});
+        let first = !std::mem::replace(&mut *answered.lock(), true);
+        first.then(|| Ok(json!({"role": "assistant", "model": "gpt-4o", "content": content})))
+    });
     let result = world.call(by(&world, "robot", "s", "up__act", &client)).await.unwrap();
-    assert_eq!(client.asked.lock().len(), 1);
+    assert_eq!(client.asked.lock().len(), 2);
     assert!(result.to_string().contains("no answer within 3s"), "{result}");
+    let settled = settled(&world, 1).await.remove(0);
+    assert_eq!(settled.outcome, Some(tollgate::model::Outcome::Unknown));
+    let usage = world.store.budget_usage(world.gateway.clock().now()).await.unwrap();
+    assert!(usage[0].tokens > 500, "{usage:?}");
 }
 
 fn wants_pages(url: &str) -> Value {
