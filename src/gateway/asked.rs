@@ -101,7 +101,8 @@ fn gather(value: &Value, into: &mut String, depth: usize) {
 }
 
 impl Gateway {
-    /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer.
+    /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer. The client
+    /// names the model that did it; a name does not make it cheaper than the agent's own.
     pub(super) fn price_sampled(
         &self,
         in_force: &InForce,
@@ -109,14 +110,21 @@ impl Gateway {
         sampled: &[Sampled],
     ) -> (u64, MicroUsd) {
         let prices = &in_force.policies.prices;
-        let mut total = (0_u64, MicroUsd::ZERO);
-        for one in sampled {
-            let model = one.model.as_deref().or(model);
+        let price = |model: Option<&str>, one: &Sampled| {
             let tokenizer = prices.tokenizer(model);
             let prompt = self.0.tokens.count_for(tokenizer, &one.prompt);
             let answer = self.0.tokens.count_for(tokenizer, &one.answer);
-            total.0 = total.0.saturating_add(prompt).saturating_add(answer);
-            total.1 = total.1.plus(prices.settle(model, answer, prompt, MicroUsd::ZERO));
+            (prompt.saturating_add(answer), prices.settle(model, answer, prompt, MicroUsd::ZERO))
+        };
+        let mut total = (0_u64, MicroUsd::ZERO);
+        for one in sampled {
+            let own = price(model, one);
+            let named = one.model.as_deref().filter(|named| Some(*named) != model);
+            let (tokens, cost) = match named.map(|named| price(Some(named), one)) {
+                Some(named) => (named.0.max(own.0), named.1.max(own.1)),
+                None => own,
+            };
+            total = (total.0.saturating_add(tokens), total.1.plus(cost));
         }
         total
     }

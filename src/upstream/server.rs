@@ -222,8 +222,7 @@ impl Server {
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
-        let listing =
-            listing::list(&self.config.name, &connection, &hello, &self.limits.log, &self.deps.redact).await;
+        let listing = listing::list(&self.config.name, &connection, &hello, &self.limits.log, &self.deps.redact).await;
         let listing = listing.map_err(|error| match connection.signals().closed_reason() {
             Some(reason) => reason.to_string(),
             None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
@@ -298,8 +297,7 @@ impl Server {
         // An upstream that says so without end is asked ever more rarely.
         let pause = self.limits.lists.charge(Instant::now(), ONE_LIST);
         tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
-        let listing =
-            listing::list(&self.config.name, connection, hello, &self.limits.log, &self.deps.redact);
+        let listing = listing::list(&self.config.name, connection, hello, &self.limits.log, &self.deps.redact);
         match tokio::time::timeout(self.deps.timing.handshake, listing).await {
             Ok(listed) => {
                 listed.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tollgate::{
-    gateway::{ClientPort, IncomingCall},
+    gateway::{ClientPort, IncomingCall, TaskRequest, TaskVerb},
     identity::{AgentPrincipal, Principal, Proof},
     model::{CallKind, EventType, RpcError},
     store::EventQuery,
@@ -300,6 +300,50 @@ async fn answers_are_held_to_the_rules_for_arguments() {
     assert!(log.contains("withheld by the data policy") && !log.contains(SECRET), "{log}");
 }
 
+/// The same where the call became a task; and a task, whose call is paid already, has nothing left for sampling.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_a_task_are_held_to_the_rules_too() {
+    let budget =
+        "budgets:\n  - { id: cap, scope: agent, window: day, max_tokens: 100000, on_exceed: deny }\n";
+    for question in [form(), prompt()] {
+        let samples = question["method"] == "sampling/createMessage";
+        let (url, heard) = modern(move |params| {
+            Ok(match (&params["name"], &params["inputResponses"]) {
+                (Value::Null, Value::Null) => {
+                    json!({"taskId": "t", "status": "input_required", "inputRequests": {"q": question}})
+                }
+                (Value::Null, _) => json!({}),
+                _ => json!({"resultType": "task", "taskId": "t", "status": "working"}),
+            })
+        })
+        .await;
+        let world = World::over("", &[("data.yaml", BLOCK), ("budgets.yaml", budget)], &url, heard).await;
+        let mut declared = everything();
+        declared["extensions"] = json!({"io.modelcontextprotocol/tasks": {}});
+        let client = Arc::new(Person { declared, ..Arc::into_inner(silent(Era::Modern)).unwrap() });
+        let task = world.call(by(&world, "robot", "s", "up__act", &client)).await.unwrap();
+        let about = |verb: TaskVerb, responses: Value| TaskRequest {
+            principal: world.principal(),
+            verb,
+            task_id: task["taskId"].as_str().unwrap().to_owned(),
+            input_responses: responses.as_object().cloned(),
+            session: "s".into(),
+            client: client.clone(),
+        };
+        let shown = world.gateway.task(about(TaskVerb::Get, Value::Null)).await;
+        match samples {
+            true => assert!(shown.unwrap_err().message.contains("nothing left")),
+            false => assert_eq!(shown.unwrap()["inputRequests"]["q"]["params"]["message"], "[up] Who is it?"),
+        }
+        let answer = json!({"action": "accept", "content": {"name": SECRET}});
+        let updated = world.gateway.task(about(TaskVerb::Update, json!({"q": answer, "more": answer}))).await;
+        assert!(updated.is_err(), "{updated:?}");
+        let heard = world.heard.lock().clone();
+        assert!(heard.iter().all(|(method, _)| method != "tasks/update"), "{heard:?}");
+        assert!(!world.written().await.contains(SECRET));
+    }
+}
+
 /// A retry answers what was asked, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_brings_no_more_than_was_asked() {
@@ -354,7 +398,8 @@ async fn sampling_spends_no_more_than_the_limits_leave() {
     let samples = || {
         let content = json!({"type": "text", "text": "word ".repeat(290)});
         person(Era::Legacy, move |_, _| {
-            Some(Ok(json!({"role": "assistant", "model": "gpt-4o", "content": content})))
+            // A client that names a cheaper model than its agent's saves nothing.
+            Some(Ok(json!({"role": "assistant", "model": "gpt-4o-mini", "content": content})))
         })
     };
     let tokens = "budgets:\n  - { id: cap, scope: agent, window: day, max_tokens: 2000, on_exceed: deny }\n";
@@ -373,7 +418,7 @@ async fn sampling_spends_no_more_than_the_limits_leave() {
         let asked = client.asked.lock().len();
         assert!((2..=8).contains(&asked), "{text}: {asked}");
         let settled = settled(&world, 1).await.remove(0);
-        assert!(settled.cost_usd.unwrap().0 <= 20_000, "{:?}", settled.cost_usd);
+        assert!((5_000..=20_000).contains(&settled.cost_usd.unwrap().0), "{:?}", settled.cost_usd);
         let sampled = settled.detail.unwrap()["sampled_tokens"].as_u64().unwrap();
         assert!(sampled <= 2_000, "{sampled}");
         if file == "budgets.yaml" {
