@@ -399,16 +399,26 @@ impl Asks {
         }
     }
 
-    /// Takes the capabilities out that it may not use: what is not declared is not asked for.
-    pub fn limit(&self, capabilities: &mut serde_json::Value) {
-        let Some(map) = capabilities.as_object_mut() else { return };
-        for (name, allowed) in
-            [("elicitation", self.elicitation), ("sampling", self.sampling), ("roots", self.roots)]
-        {
-            if !allowed {
-                map.shift_remove(name);
+    /// What an upstream is told of a client's capabilities: of what it may ask, by the names that MCP has for it. Nothing else
+    /// that the client wrote goes on, for no data rule sees it and no approval binds it. Left out are changes of roots, which
+    /// are not passed on, and the context of other servers in sampling, which would be that of other upstreams.
+    pub fn relayed(&self, declared: &serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+        let known: [(&str, bool, &[&str]); 3] = [
+            ("elicitation", self.elicitation, &["form", "url"]),
+            ("sampling", self.sampling, &["tools"]),
+            ("roots", self.roots, &[]),
+        ];
+        let empty = || serde_json::Value::Object(serde_json::Map::new());
+        let mut relayed = serde_json::Map::new();
+        for (name, allowed, modes) in known {
+            if let Some(given) = declared.get(name).and_then(serde_json::Value::as_object).filter(|_| allowed)
+            {
+                let modes = modes.iter().filter(|mode| given.contains_key(**mode));
+                let modes = modes.map(|mode| ((*mode).to_owned(), empty())).collect();
+                relayed.insert(name.to_owned(), serde_json::Value::Object(modes));
             }
         }
+        relayed
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     parked::{Seat, Waiting, Work},
     prepare::{Request, draft},
     refusal::Refusal,
+    spending::Cap,
 };
 use crate::{
     decision::{ApprovalRequirement, Step, Trace},
@@ -29,6 +30,7 @@ pub(crate) struct Permit {
     upstream: Arc<dyn Upstream>,
     in_force: Arc<InForce>,
     strict: bool,
+    caps: Vec<Cap>,
 }
 
 /// What a permit holds.
@@ -38,13 +40,15 @@ pub(super) struct Permitted {
     pub(super) in_force: Arc<InForce>,
     /// A strict budget counts the call: its result is cut at what was reserved.
     pub(super) strict: bool,
+    /// The counters of tokens and money that the call counts on.
+    pub(super) caps: Vec<Cap>,
 }
 
 impl Permit {
     /// Takes the permit apart: there is no other way to what it holds.
     pub(super) fn consume(self) -> Permitted {
-        let Self { decided, upstream, in_force, strict } = self;
-        Permitted { decided, upstream, in_force, strict }
+        let Self { decided, upstream, in_force, strict, caps } = self;
+        Permitted { decided, upstream, in_force, strict, caps }
     }
 }
 
@@ -122,6 +126,7 @@ impl Gateway {
         }
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
+        let caps = Cap::of(&limits, &prepared.facts.agent.id);
         let verdict = &decided.verdict;
         event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
             (Some(_), _, _) => EventDecision::Approved,
@@ -168,7 +173,9 @@ impl Gateway {
             AdmitError::Refused(Box::new(refusal))
         };
         match admission {
-            Ok(Admission::Granted) => Ok(Permit { decided, upstream, in_force: in_force.clone(), strict }),
+            Ok(Admission::Granted) => {
+                Ok(Permit { decided, upstream, in_force: in_force.clone(), strict, caps })
+            }
             Ok(Admission::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {
                 let requirement = ApprovalRequirement {
                     policy_id: limit.policy_id,

@@ -3,7 +3,7 @@
 
 use super::{Gateway, InForce};
 use crate::model::{MicroUsd, RpcError};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// How many questions a record tells of.
 const MAX_NOTES: usize = 64;
@@ -34,12 +34,7 @@ impl Asked {
         }
     }
 
-    pub(super) fn answered(
-        &mut self,
-        method: &str,
-        prompt: Option<String>,
-        outcome: &Result<Value, RpcError>,
-    ) {
+    pub(super) fn answered(&mut self, method: &str, outcome: &Result<Value, RpcError>) {
         let word = match outcome {
             Err(_) => "failed",
             Ok(answer) => match answer.get("action").and_then(Value::as_str) {
@@ -50,18 +45,13 @@ impl Asked {
             },
         };
         self.note(method, word);
-        if let (Some(prompt), Ok(answer)) = (prompt, outcome) {
-            self.sampled.push(Sampled { prompt, ..sampled(answer) });
-        }
     }
 
-    /// What a client brings in a retry: `inputResponses`.
-    pub(super) fn brought(&mut self, responses: &Map<String, Value>) {
-        for answer in responses.values() {
-            if answer.get("content").is_some() && answer.get("model").is_some() {
-                self.note("sampling/createMessage", "answered");
-                self.sampled.push(sampled(answer));
-            }
+    /// What a client brings in a retry, to a question that was put in a result.
+    pub(super) fn brought(&mut self, method: &str, answer: &Value) {
+        if method == "sampling/createMessage" {
+            self.note(method, "answered");
+            self.sampled.push(sampled(answer));
         }
     }
 }
@@ -75,7 +65,7 @@ pub(super) fn known(method: &str) -> &'static str {
     }
 }
 
-fn sampled(answer: &Value) -> Sampled {
+pub(super) fn sampled(answer: &Value) -> Sampled {
     let mut text = String::new();
     gather(answer.get("content").unwrap_or(&Value::Null), &mut text, 0);
     let model = answer.get("model").and_then(Value::as_str).map(str::to_owned);
@@ -111,7 +101,8 @@ fn gather(value: &Value, into: &mut String, depth: usize) {
 }
 
 impl Gateway {
-    /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer.
+    /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer. The client
+    /// names the model that did it; a name does not make it cheaper than the agent's own.
     pub(super) fn price_sampled(
         &self,
         in_force: &InForce,
@@ -119,14 +110,21 @@ impl Gateway {
         sampled: &[Sampled],
     ) -> (u64, MicroUsd) {
         let prices = &in_force.policies.prices;
-        let mut total = (0_u64, MicroUsd::ZERO);
-        for one in sampled {
-            let model = one.model.as_deref().or(model);
+        let price = |model: Option<&str>, one: &Sampled| {
             let tokenizer = prices.tokenizer(model);
             let prompt = self.0.tokens.count_for(tokenizer, &one.prompt);
             let answer = self.0.tokens.count_for(tokenizer, &one.answer);
-            total.0 = total.0.saturating_add(prompt).saturating_add(answer);
-            total.1 = total.1.plus(prices.settle(model, answer, prompt, MicroUsd::ZERO));
+            (prompt.saturating_add(answer), prices.settle(model, answer, prompt, MicroUsd::ZERO))
+        };
+        let mut total = (0_u64, MicroUsd::ZERO);
+        for one in sampled {
+            let own = price(model, one);
+            let named = one.model.as_deref().filter(|named| Some(*named) != model);
+            let (tokens, cost) = match named.map(|named| price(Some(named), one)) {
+                Some(named) => (named.0.max(own.0), named.1.max(own.1)),
+                None => own,
+            };
+            total = (total.0.saturating_add(tokens), total.1.plus(cost));
         }
         total
     }

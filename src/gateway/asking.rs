@@ -6,6 +6,7 @@ use super::{
     call::Decided,
     held::{Again, Waited},
     prepare::Request,
+    relay::AllPassed,
 };
 use crate::{
     decision::ApprovalRequirement,
@@ -58,10 +59,18 @@ impl Waiter {
 pub(super) enum Opened {
     /// Our own question about this approval, asked in this trace.
     Approval(ApprovalId, TraceId),
-    /// An upstream's question, with its own state.
-    Upstream(Option<String>),
+    /// An upstream's questions, with its own state.
+    Upstream(Continuing),
     /// A call that is still in flight.
     Parked(String),
+}
+
+/// What an upstream that asked is to get back.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Continuing {
+    pub(super) state: Option<String>,
+    /// What it asked.
+    pub(super) asked: AllPassed,
 }
 
 /// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
@@ -159,25 +168,21 @@ impl Asking {
         }
     }
 
-    /// What goes back to an upstream that asked: its own state and the answers to its own questions. Answers without a
-    /// state that says that it asked are nobody's, and so is an answer to our own question. The questions of a call that
-    /// a person approved are answered within it: such a call is sent as the person saw it.
-    pub(crate) fn upstream_continuation(
+    /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. Answers without
+    /// a state that says that it asked are nobody's. The questions of a call that a person approved are answered within
+    /// it: such a call is sent as the person saw it.
+    pub(super) fn upstream_continuation(
         &mut self,
         approved: bool,
-    ) -> (Option<Map<String, Value>>, Option<String>) {
+    ) -> Option<(Continuing, Map<String, Value>)> {
         match self.opened.take() {
-            Some(Opened::Upstream(state)) if !approved => {
-                let mut responses = self.responses.take();
-                if let Some(responses) = &mut responses {
-                    responses.shift_remove(QUESTION);
-                }
-                (responses.filter(|responses| !responses.is_empty()), state)
+            Some(Opened::Upstream(continuing)) if !approved => {
+                Some((continuing, self.responses.take().unwrap_or_default()))
             }
-            Some(Opened::Upstream(_)) | None => (None, None),
+            Some(Opened::Upstream(_)) | None => None,
             other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
                 self.opened = other;
-                (None, None)
+                None
             }
         }
     }
@@ -207,9 +212,9 @@ impl Asking {
 }
 
 impl Gateway {
-    /// Seals an upstream's own question for a modern client, with the upstream's state inside, where it gave one.
-    pub(crate) fn seal_upstream_state(&self, bound: &[u8], state: Option<String>) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(state)).map_err(|e| e.to_string())?;
+    /// Seals an upstream's own questions for a modern client, with the upstream's state inside, where it gave one.
+    pub(super) fn seal_upstream_state(&self, bound: &[u8], continuing: Continuing) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(continuing)).map_err(|e| e.to_string())?;
         self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
     }
 

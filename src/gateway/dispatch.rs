@@ -6,15 +6,16 @@ use super::{
     answer::{Reserved, change_told, reported_cost, strip_modern, tell_change},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
     asked::{Asked, told_of_questions},
-    asking::Asking,
+    asking::{Asking, Continuing},
     call::Decided,
     complete, edits,
-    ending::{Ending, failed, given_up},
+    ending::{Ending, failed, given_up, withheld},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
     prepare::{Prepared, Request, Target, draft},
-    relay::{Mute, Relay},
+    relay::{Mute, Relay, Relaying, Sampling},
+    spending::Spending,
     tasks::{Made, is_task, takes_tasks},
 };
 use crate::{
@@ -47,7 +48,8 @@ pub(crate) struct Outgoing {
     caller: CallerKey,
     trace_id: TraceId,
     side_effect: EventDraft,
-    continuation: (Option<Map<String, Value>>, Option<String>),
+    /// What an upstream that asked gets back.
+    continuation: Option<(Continuing, Map<String, Value>)>,
     pub(crate) bound: Arc<[u8]>,
 }
 
@@ -95,7 +97,7 @@ impl Gateway {
         seat: Arc<Seat>,
         gone: CancellationToken,
     ) -> CallReply {
-        let Permitted { decided, upstream, in_force, strict } = permit.consume();
+        let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
         let trace_id = outgoing.trace_id;
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
         let Decided { prepared, verdict, .. } = *decided;
@@ -131,8 +133,22 @@ impl Gateway {
             kept_as,
             ..
         } = prepared;
-        // Both may share the arguments, which go on alone.
-        drop((facts, recorded));
+        let client = seat.client();
+        let tasks = kind == CallKind::Tool && matches!(purpose, Purpose::Use) && takes_tasks(client.as_ref());
+        let model = in_force.policies.authority.agents.get(&facts.agent.id).and_then(|a| a.model.clone());
+        // Only sampling is decided again.
+        let facts = (tasks || client.capabilities().get("sampling").is_some()).then_some(facts);
+        let spending = Spending::new(
+            self.clone(),
+            in_force.clone(),
+            facts,
+            model.clone(),
+            &estimate,
+            constraints.max_cost,
+            caps,
+        );
+        // It may share the arguments, which go on alone.
+        drop(recorded);
         let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
@@ -152,7 +168,6 @@ impl Gateway {
                 ("resources/read", Map::from_iter([("uri".into(), json!(target.own_uri(&uri)))]))
             }
         };
-        let tasks = kind == CallKind::Tool && completing.is_none() && takes_tasks(seat.client().as_ref());
         let call = Call {
             method,
             params: Arc::new(params(own_params, meta, rest)),
@@ -164,16 +179,19 @@ impl Gateway {
             approved: verdict.decision == Decision::RequireApproval,
             tasks,
         };
-        let relay = Arc::new(Relay::new(
-            seat.clone(),
-            target.clone(),
-            in_force.clone(),
-            constraints.redact.clone(),
-            completing.is_none(),
-            strict,
-        ));
+        let relay = Arc::new(Relay::new(Relaying {
+            seat: seat.clone(),
+            target: target.clone(),
+            in_force: in_force.clone(),
+            redact: constraints.redact.clone(),
+            may_ask: completing.is_none(),
+            timeout,
+            sampling: match strict {
+                true => Sampling::Refused("for which a strict budget has nothing reserved"),
+                false => Sampling::Paid(spending.clone()),
+            },
+        }));
         let asked = relay.asked();
-        let client = seat.client();
         let conversation = async {
             match &purpose {
                 Purpose::Watch(slot) => {
@@ -191,6 +209,12 @@ impl Gateway {
             ending = conversation => ending,
         };
         let mut ending = ending;
+        if let Err(error) = &ending.reply
+            && error.code == code::URL_ELICITATION_REQUIRED
+        {
+            let can_retry = matches!(purpose, Purpose::Use) && upstream.era() != Some(Era::Modern);
+            ending.reply = Box::pin(self.pass_pages(error, &relay, client.era(), can_retry, &bound)).await;
+        }
         let place = Place {
             upstream: target.upstream(),
             tool: target.full(),
@@ -205,7 +229,14 @@ impl Gateway {
             cut = self.limit_error(&in_force, error, &constraints, &place, reserved);
         }
         if let Ok(result) = &mut ending.reply {
+            // Questions are as Tollgate puts them.
+            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+            let members = result.as_object_mut().filter(|_| asks);
+            let questions = members.and_then(|members| members.shift_remove("inputRequests"));
             strip_reserved(result);
+            if let (Some(questions), Some(members)) = (questions, result.as_object_mut()) {
+                members.insert("inputRequests".into(), questions);
+            }
             if let Some((argument, known)) = &completing
                 && kind == CallKind::Resource
             {
@@ -233,7 +264,7 @@ impl Gateway {
                 max_result_bytes: constraints.max_result_bytes,
                 max_result_tokens: constraints.max_result_tokens,
                 reserved_tokens: reserved.map(|reserved| reserved.tokens),
-                strict,
+                no_sampling: strict || spending.is_bound(),
             };
             let handed =
                 ending.reply.as_mut().ok().filter(|_| tasks).and_then(|r| self.hand_out(&principal, made, r));
@@ -264,21 +295,17 @@ impl Gateway {
             }
             Err(_) => 0,
         };
-        let model = in_force
-            .policies
-            .authority
-            .agents
-            .get(&side_effect_agent(&side_effect))
-            .and_then(|a| a.model.clone());
         let Asked { questions, sampled } = std::mem::take(&mut *asked.lock());
         let (sampled_tokens, sampled_cost) = self.price_sampled(&in_force, model.as_deref(), &sampled);
         let reported =
             settings.filter(|s| s.trust_cost).and_then(|_| reported_cost(ending.reply.as_ref().ok()?));
-        let cost = match ending.outcome {
-            Outcome::Unknown => None,
-            Outcome::Failed if !ending.sent => Some(MicroUsd::ZERO),
-            Outcome::Succeeded | Outcome::Failed => {
-                let own = reported.unwrap_or_else(|| {
+        // What is unknown costs as reserved. Where a model worked for it, that is known and comes on top.
+        let keeps_reservation = ending.outcome == Outcome::Unknown;
+        let own = match (ending.outcome, ending.sent) {
+            (Outcome::Unknown, _) => (estimate.tokens(), estimate.cost),
+            (Outcome::Failed, false) => (0, MicroUsd::ZERO),
+            (Outcome::Succeeded | Outcome::Failed, _) => {
+                let cost = reported.unwrap_or_else(|| {
                     in_force.policies.prices.settle(
                         model.as_deref(),
                         estimate.argument_tokens,
@@ -286,16 +313,12 @@ impl Gateway {
                         tool_price,
                     )
                 });
-                Some(own.plus(sampled_cost))
+                (estimate.argument_tokens.saturating_add(result_tokens), cost)
             }
         };
-        let tokens = match ending.outcome {
-            Outcome::Unknown => None,
-            Outcome::Failed if !ending.sent => Some(0),
-            Outcome::Succeeded | Outcome::Failed => {
-                let own = estimate.argument_tokens.saturating_add(result_tokens);
-                Some(own.saturating_add(sampled_tokens))
-            }
+        let (tokens, cost) = match keeps_reservation && sampled.is_empty() {
+            true => (None, None),
+            false => (Some(own.0.saturating_add(sampled_tokens)), Some(own.1.plus(sampled_cost))),
         };
         let used = matches!(purpose, Purpose::Use);
         let learned =
@@ -371,15 +394,19 @@ impl Gateway {
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        continuation: (Option<Map<String, Value>>, Option<String>),
+        continuation: Option<(Continuing, Map<String, Value>)>,
         client: &Arc<dyn ClientPort>,
         relay: &Arc<Relay>,
         bound: &[u8],
     ) -> Ending {
         let modern = upstream.era() == Some(Era::Modern);
-        let (mut responses, mut state) = if modern { continuation } else { (None, None) };
-        if let Some(responses) = &responses {
-            relay.asked().lock().brought(responses);
+        let (mut responses, mut state) = (None, None);
+        if let Some((continuing, brought)) = continuation.filter(|_| modern) {
+            state = continuing.state;
+            match relay.bring(brought, &continuing.asked) {
+                Ok(brought) => responses = (!brought.is_empty()).then_some(brought),
+                Err(error) => return withheld(error),
+            }
         }
         let asks = relay.asks();
         // Only then are the params needed again.
@@ -409,7 +436,7 @@ impl Gateway {
                 };
             }
             if !may_ask_again {
-                return self.pass_question(result, relay, bound);
+                return Box::pin(self.pass_question(result, relay, bound)).await;
             }
             state = result.get("requestState").and_then(Value::as_str).map(str::to_owned);
             match Box::pin(relay.answer_all(result)).await {
@@ -426,36 +453,6 @@ impl Gateway {
             }
         }
         failed(UpstreamError::Malformed(format!("it asked more than {MAX_ROUNDS} times")), call.method)
-    }
-
-    /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, with our seal, which says that it asked
-    /// and holds its state, where it has one.
-    fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
-        let labelled = relay.label_all(&mut result);
-        if labelled.is_ok() {
-            relay.passed(&result);
-        }
-        let sealed = match result.get_mut("requestState").map(Value::take) {
-            Some(Value::String(state)) => self.seal_upstream_state(bound, Some(state)),
-            Some(_) | None => self.seal_upstream_state(bound, None),
-        };
-        let reply = match (sealed, labelled) {
-            (Ok(sealed), Ok(())) => {
-                if let Some(map) = result.as_object_mut() {
-                    map.insert("requestState".to_owned(), Value::String(sealed));
-                }
-                Ok(result)
-            }
-            (_, Err(error)) => Err(error),
-            (Err(_), _) => Err(RpcError::new(code::INTERNAL_ERROR, "the question could not be sealed")),
-        };
-        Ending {
-            reply,
-            outcome: Outcome::Succeeded,
-            sent: true,
-            reason: Some("the upstream asks for input".into()),
-            ours: None,
-        }
     }
 }
 
@@ -527,10 +524,6 @@ async fn begin_watch(
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
-}
-
-fn side_effect_agent(event: &EventDraft) -> crate::model::AgentId {
-    event.agent_id.clone().unwrap_or_else(|| crate::model::AgentId::from(""))
 }
 
 /// The limits under which a call ran, as JSON text.

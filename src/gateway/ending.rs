@@ -47,6 +47,12 @@ pub(super) fn given_up(sent: bool) -> Ending {
     Ending { reply, outcome, sent, reason: Some(reason.into()), ours: None }
 }
 
+/// A retry whose answers may not go upstream.
+pub(super) fn withheld(error: RpcError) -> Ending {
+    let reason = Some("the answers to the upstream's questions were withheld by the data policy".into());
+    Ending { reply: Err(error), outcome: Outcome::Failed, sent: false, reason, ours: None }
+}
+
 /// A call to which its upstream gave no result.
 pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {

@@ -80,6 +80,7 @@ impl Gateway {
             repeats: Repeats::default(),
             prompts: super::prompts::Prompts::default(),
             beside: super::fit::Beside::default(),
+            promised: super::spending::Promised::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,
             seal,

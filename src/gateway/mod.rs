@@ -16,11 +16,13 @@ mod extras;
 mod finding;
 mod fit;
 mod held;
+mod labelled;
 mod lifecycle;
 mod news;
 mod notify;
 mod outgoing;
 mod parked;
+mod passing;
 mod prepare;
 mod prompts;
 mod question;
@@ -28,6 +30,7 @@ mod refusal;
 mod relay;
 mod repeats;
 mod review;
+mod spending;
 mod tasks;
 
 pub use api::*;
@@ -117,6 +120,7 @@ pub(crate) struct Inner {
     repeats: repeats::Repeats,
     prompts: prompts::Prompts,
     beside: fit::Beside,
+    promised: spending::Promised,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
     hash_key: [u8; 32],

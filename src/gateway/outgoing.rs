@@ -30,15 +30,29 @@ pub(super) fn params(
     params
 }
 
-/// What a client declared, without what Tollgate does not carry: an upstream must not answer with a task that nobody
-/// can follow.
+/// The extension under which a server shows an app in place of text, and the one kind of app that there is.
+const APPS: &str = "io.modelcontextprotocol/ui";
+const APP: &str = "text/html;profile=mcp-app";
+
+/// What an upstream is told of its client: only that it can do what both know by name. An upstream must not answer with a task
+/// that nobody can follow.
 pub(super) fn relayed(capabilities: &Value, asks: Asks, tasks: bool) -> Value {
-    let mut capabilities = capabilities.clone();
-    asks.limit(&mut capabilities);
-    if let Some(Value::Object(extensions)) = capabilities.get_mut("extensions").filter(|_| !tasks) {
-        extensions.shift_remove(EXTENSION);
+    let mut relayed = asks.relayed(capabilities);
+    let declared = |name: &str| capabilities.get("extensions").and_then(|extensions| extensions.get(name));
+    let mut extensions = Map::new();
+    if tasks && declared(EXTENSION).is_some() {
+        extensions.insert(EXTENSION.to_owned(), json!({}));
     }
-    capabilities
+    if let Some(apps) = declared(APPS) {
+        let kinds = apps.get("mimeTypes").and_then(Value::as_array);
+        let shows = kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == APP));
+        let told = if shows { json!({"mimeTypes": [APP]}) } else { json!({}) };
+        extensions.insert(APPS.to_owned(), told);
+    }
+    if !extensions.is_empty() {
+        relayed.insert("extensions".to_owned(), Value::Object(extensions));
+    }
+    Value::Object(relayed)
 }
 
 /// The session that upstream isolation sees. Stateless requests have none: those of one agent share a connection where
@@ -75,4 +89,37 @@ pub(super) fn param_headers(target: &Target, arguments: &Value) -> Vec<(String, 
             Some((name.clone(), text))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_client_wrote_is_relayed() {
+        let check = |declared: Value, asks: Asks, tasks: bool, expect: Value| {
+            assert_eq!(relayed(&declared, asks, tasks), expect, "{declared}");
+        };
+        let full = json!({
+            "experimental": {"x": "s"},
+            "elicitation": {"form": {"s": 1}, "url": {}, "s": "s"},
+            "sampling": {"tools": {"s": 1}, "context": {}, "s": 1},
+            "roots": {"listChanged": true, "s": 1},
+            "s": "s",
+            "extensions": {EXTENSION: {"s": 1}, APPS: {"mimeTypes": ["s", APP], "s": 1}, "vendor/s": {}},
+        });
+        let modes = json!({"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}});
+        let mut whole = modes.clone();
+        whole["extensions"] = json!({EXTENSION: {}, APPS: {"mimeTypes": [APP]}});
+        check(full.clone(), Asks::ALL, true, whole);
+        let none = Asks { elicitation: false, sampling: false, roots: false };
+        check(full, none, false, json!({"extensions": {APPS: {"mimeTypes": [APP]}}}));
+        check(
+            json!({"elicitation": {}, "sampling": "s", "roots": null}),
+            Asks::ALL,
+            true,
+            json!({"elicitation": {}}),
+        );
+        check(Value::Null, Asks::ALL, true, json!({}));
+    }
 }

@@ -1,88 +1,166 @@
-//! What an upstream says to the client before it answers: in order, to this call's client only, and with the
-//! upstream's name in front of what a person reads.
+//! What an upstream says to the client before it answers, and what the client answers: in order, to this call's client only,
+//! with the upstream's name in front of what a person reads, and under the data rules in both directions.
 
 use super::{
     InForce,
-    asked::{Asked, Sampled, known, prompt_of},
+    asked::{Asked, Sampled, known, prompt_of, sampled},
+    labelled::{self, Renamed},
     parked::{Answering, Seat},
     prepare::Target,
     question::supports_form,
+    spending::{Held, Spending},
 };
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
     model::{RpcError, UpstreamName, code, pointer::Pointer},
-    redaction::{Place, Towards, display_text, is_hidden},
+    redaction::{Place, Towards},
     upstream::{CallRelay, Era},
 };
 use futures::future::{BoxFuture, try_join_all};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// How many questions an upstream may ask in one round.
 const MAX_QUESTIONS: usize = 16;
+/// How many in one call. A record tells of as many.
+const MOST_QUESTIONS: usize = 64;
+/// How long a person may take for one.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-pub(crate) struct Relay {
-    seat: Arc<Seat>,
-    upstream: UpstreamName,
-    target: Target,
-    in_force: Arc<InForce>,
-    redact: Vec<Pointer>,
+/// What a relay is for.
+pub(crate) struct Relaying {
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) target: Target,
+    pub(crate) in_force: Arc<InForce>,
+    /// What policy masks in results.
+    pub(crate) redact: Vec<Pointer>,
     /// Not every method's result may ask.
-    may_ask: bool,
-    /// A strict budget binds the call: nothing may be spent that was not reserved.
-    strict: bool,
+    pub(crate) may_ask: bool,
+    /// How long the client's model may take.
+    pub(crate) timeout: Duration,
+    /// What pays for sampling. Nothing does where a strict budget binds the call, since nothing was reserved for it.
+    pub(crate) sampling: Sampling,
+}
+
+/// What pays for sampling.
+#[derive(Clone)]
+pub(crate) enum Sampling {
+    /// Nothing; why.
+    Refused(&'static str),
+    /// The call, within what its limits leave.
+    Paid(Arc<Spending>),
+    /// Nothing limits it.
+    Free,
+}
+
+/// One call's side of an upstream and a client; cloning it is cheap.
+#[derive(Clone)]
+pub(crate) struct Relay(Arc<Inner>);
+
+struct Inner {
+    is: Relaying,
+    upstream: UpstreamName,
     asked: Arc<Mutex<Asked>>,
+    count: AtomicUsize,
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
     answered: AtomicBool,
 }
 
+/// A question that the client may be asked, as it is put.
+pub(crate) struct Question {
+    name: Option<String>,
+    method: String,
+    params: Value,
+    renamed: Renamed,
+    /// What the agent's model reads, and what is set aside for it.
+    prompt: Option<(String, Option<Held>)>,
+}
+
+/// Of a question that went to a client of 2026-07-28: what its answer has to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    method: String,
+    renamed: Renamed,
+}
+
+/// The questions that went in one result, by their names.
+pub(crate) type AllPassed = BTreeMap<String, Passed>;
+
 impl Relay {
-    pub(crate) fn new(
-        seat: Arc<Seat>,
-        target: Target,
-        in_force: Arc<InForce>,
-        redact: Vec<Pointer>,
-        may_ask: bool,
-        strict: bool,
-    ) -> Self {
-        let upstream = target.upstream().clone();
-        let (asked, sent, answered) = (Arc::default(), AtomicBool::new(false), AtomicBool::new(false));
-        Self { seat, upstream, target, in_force, redact, may_ask, strict, asked, sent, answered }
+    pub(crate) fn new(is: Relaying) -> Self {
+        let upstream = is.target.upstream().clone();
+        Self(Arc::new(Inner {
+            is,
+            upstream,
+            asked: Arc::default(),
+            count: AtomicUsize::new(0),
+            sent: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+        }))
     }
 
     /// The upstream has answered a request of this call: a further round changes nothing of that.
     pub(crate) fn answered(&self) {
-        self.answered.store(true, Ordering::Release);
+        self.0.answered.store(true, Ordering::Release);
     }
 
     /// Whether the upstream may have acted.
     pub(crate) fn was_sent(&self) -> bool {
-        self.sent.load(Ordering::Acquire) || self.answered.load(Ordering::Acquire)
+        self.0.sent.load(Ordering::Acquire) || self.0.answered.load(Ordering::Acquire)
+    }
+
+    /// Whose questions it carries.
+    pub(crate) fn upstream(&self) -> &UpstreamName {
+        &self.0.upstream
     }
 
     /// What was asked so far.
     pub(crate) fn asked(&self) -> Arc<Mutex<Asked>> {
-        self.asked.clone()
+        self.0.asked.clone()
     }
 
     /// What the upstream may ask at all.
     pub(crate) fn asks(&self) -> Asks {
-        self.in_force.config.upstreams.get(&self.upstream).map_or(Asks::ALL, |upstream| upstream.asks)
+        let Relaying { in_force, .. } = &self.0.is;
+        in_force.config.upstreams.get(&self.0.upstream).map_or(Asks::ALL, |upstream| upstream.asks)
+    }
+
+    fn place(&self) -> Place<'_> {
+        let target = &self.0.is.target;
+        Place {
+            upstream: &self.0.upstream,
+            tool: target.full(),
+            labels: target.labels(),
+            sensitive: target.sensitive(),
+        }
+    }
+
+    fn note(&self, method: &str, outcome: &'static str) {
+        self.0.asked.lock().note(method, outcome);
     }
 
     /// Whether a question may be put. The error is the upstream's answer, and what is recorded.
     fn check(&self, method: &str, params: &Value) -> Result<(), RpcError> {
         let refuse = |outcome: &'static str, error: RpcError| {
-            self.asked.lock().note(method, outcome);
+            self.note(method, outcome);
             Err(error)
         };
-        let upstream = &self.upstream;
+        let upstream = &self.0.upstream;
+        if self.0.count.fetch_add(1, Ordering::AcqRel) >= MOST_QUESTIONS {
+            let text = format!("upstream `{upstream}` asks more than {MOST_QUESTIONS} times in one call");
+            return refuse("denied", RpcError::new(code::INTERNAL_ERROR, text));
+        }
         if !self.asks().allows(method) && known(method) != "other" {
             let text = format!("upstream `{upstream}` may not ask for `{}` here", known(method));
             return refuse("denied", RpcError::new(code::METHOD_NOT_FOUND, text));
@@ -90,16 +168,16 @@ impl Relay {
         if !self.supported(method, params) {
             return refuse("unsupported", self.unsupported(method));
         }
-        if self.strict && method == "sampling/createMessage" {
-            let text = format!(
-                "upstream `{upstream}` asks for sampling, for which a strict budget has nothing reserved"
-            );
+        if let Sampling::Refused(why) = self.0.is.sampling
+            && method == "sampling/createMessage"
+        {
+            let text = format!("upstream `{upstream}` asks for sampling, {why}");
             return refuse("denied", RpcError::new(code::METHOD_NOT_FOUND, text));
         }
         let is_form =
             method == "elicitation/create" && params.get("mode").and_then(Value::as_str) != Some("url");
         // MCP 2025-11-25 and later, elicitation: secrets are not asked for in form mode.
-        if is_form && let Some(what) = self.in_force.policies.data.asks_for_secret(params) {
+        if is_form && let Some(what) = self.0.is.in_force.policies.data.asks_for_secret(params) {
             let text =
                 format!("upstream `{upstream}` asks for a secret ({what}) in a form: URL mode is for that");
             return refuse("secret", RpcError::new(code::INVALID_PARAMS, text));
@@ -110,13 +188,8 @@ impl Relay {
     /// What an upstream says on the way is held to the same rules as its result. The error says why it may not pass.
     fn limited(&self, mut params: Value) -> Result<Value, RpcError> {
         strip_reserved(&mut params);
-        let place = Place {
-            upstream: &self.upstream,
-            tool: self.target.full(),
-            labels: self.target.labels(),
-            sensitive: self.target.sensitive(),
-        };
-        match self.in_force.policies.data.inspect_result(&params, &place, &self.redact).towards {
+        let Relaying { in_force, redact, .. } = &self.0.is;
+        match in_force.policies.data.inspect_result(&params, &self.place(), redact).towards {
             Towards::Unchanged => Ok(params),
             Towards::Changed(changed) => Ok(changed),
             Towards::Blocked(reason) => {
@@ -128,163 +201,298 @@ impl Relay {
 
     /// Whether the client declared what this question needs.
     fn supported(&self, method: &str, params: &Value) -> bool {
-        let client = self.seat.client();
+        let client = self.0.is.seat.client();
         let capabilities = client.capabilities();
-        self.may_ask
+        let declared = |name: &str| capabilities.get(name).filter(|given| given.is_object());
+        self.0.is.may_ask
             && match method {
                 "elicitation/create" if params.get("mode").and_then(Value::as_str) == Some("url") => {
-                    capabilities.get("elicitation").is_some_and(|e| e.get("url").is_some())
+                    declared("elicitation").is_some_and(|e| e.get("url").is_some())
                 }
                 "elicitation/create" => supports_form(capabilities),
-                "sampling/createMessage" => capabilities.get("sampling").is_some(),
-                "roots/list" => capabilities.get("roots").is_some(),
+                "sampling/createMessage" => declared("sampling").is_some_and(|sampling| {
+                    let uses_tools = params.get("tools").or(params.get("toolChoice")).is_some();
+                    !uses_tools || sampling.get("tools").is_some()
+                }),
+                "roots/list" => declared("roots").is_some(),
                 _ => false,
             }
     }
 
-    /// Puts the upstream's name in front of an elicitation's message.
-    fn label(&self, method: &str, params: &mut Value) {
-        let Some(map) = params.as_object_mut().filter(|_| method == "elicitation/create") else { return };
-        let message = map.get("message").and_then(Value::as_str).unwrap_or_default();
-        let labelled = format!("[{}] {}", self.upstream, display_text(message, 4000));
-        map.insert("message".into(), Value::String(labelled));
-        if let Some(schema) = map.get_mut("requestedSchema") {
-            show_words(schema);
-        }
-    }
-
     fn unsupported(&self, method: &str) -> RpcError {
         let shown: String = method.chars().take(64).collect();
+        let upstream = &self.0.upstream;
         RpcError::new(
             code::METHOD_NOT_FOUND,
-            format!("upstream `{}` asks for `{shown}`, which this client has not declared", self.upstream),
+            format!("upstream `{upstream}` asks for `{shown}`, which this client has not declared"),
         )
     }
 
-    /// Labels every question of an `InputRequiredResult`; an undeclared one refuses the whole.
-    pub(crate) fn label_all(&self, result: &mut Value) -> Result<(), RpcError> {
-        let Some(Value::Object(requests)) = result.get_mut("inputRequests") else { return Ok(()) };
+    /// Everything that stands between an upstream's question and the client.
+    async fn screen(
+        &self,
+        name: Option<String>,
+        method: String,
+        params: Value,
+    ) -> Result<Question, RpcError> {
+        self.check(&method, &params)?;
+        let params = self.limited(params).inspect_err(|_| self.note(&method, "withheld"))?;
+        let mut prompt = None;
+        if method == "sampling/createMessage" {
+            let text = prompt_of(&params);
+            let held = match &self.0.is.sampling {
+                Sampling::Paid(spending) => {
+                    Some(spending.set_aside(&params, &text).await.map_err(|why| {
+                        self.note(&method, "denied");
+                        let text = format!("upstream `{}` asks for sampling: {why}", self.0.upstream);
+                        RpcError::new(code::INTERNAL_ERROR, text)
+                    })?)
+                }
+                Sampling::Free | Sampling::Refused(_) => None,
+            };
+            prompt = Some((text, held));
+        }
+        let (params, renamed) = labelled::question(&self.0.upstream, &method, params).map_err(|why| {
+            self.note(&method, "malformed");
+            let text = format!("the question of upstream `{}` is not put: {why}", self.0.upstream);
+            RpcError::new(code::INVALID_PARAMS, text)
+        })?;
+        Ok(Question { name, method, params, renamed, prompt })
+    }
+
+    /// The questions of an `InputRequiredResult`, as they are put; one that may not be refuses the whole.
+    async fn screen_all(&self, result: &mut Value) -> Result<Vec<Question>, RpcError> {
+        let Some(requests) = result.get_mut("inputRequests").map(Value::take) else { return Ok(Vec::new()) };
+        let Value::Object(requests) = requests else {
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream's questions are no object"));
+        };
         if requests.len() > MAX_QUESTIONS {
             return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream asks too many questions at once"));
         }
-        for request in requests.values_mut() {
+        let mut questions = Vec::with_capacity(requests.len());
+        for (name, mut request) in requests {
+            if !labelled::may_name(&name) {
+                let text =
+                    "the upstream names its question as Tollgate names its own, or with hidden characters";
+                return Err(RpcError::new(code::INTERNAL_ERROR, text));
+            }
             let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let params = request.get("params").cloned().unwrap_or(Value::Null);
-            self.check(&method, &params)?;
-            if let Some(params) = request.get_mut("params") {
-                *params = self.limited(params.take())?;
-                self.label(&method, params);
+            let params =
+                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
+            questions.push(self.screen(Some(name), method, params).await?);
+        }
+        Ok(questions)
+    }
+
+    /// Puts the questions of a result into it as the client may see them.
+    pub(crate) async fn label_all(&self, result: &mut Value) -> Result<AllPassed, RpcError> {
+        let (requests, passed) = written(self.screen_all(result).await?);
+        if let Some(slot) = result.get_mut("inputRequests") {
+            *slot = Value::Object(requests);
+        }
+        Ok(passed)
+    }
+
+    /// The same where a retry brings the answers. What the agent's model will read is counted now, for the retry does not
+    /// repeat it.
+    pub(crate) async fn pass_all(&self, result: &mut Value) -> Result<AllPassed, RpcError> {
+        let mut questions = self.screen_all(result).await?;
+        self.pass(&mut questions);
+        let (requests, passed) = written(questions);
+        if let Some(slot) = result.get_mut("inputRequests") {
+            *slot = Value::Object(requests);
+        }
+        Ok(passed)
+    }
+
+    fn pass(&self, questions: &mut [Question]) {
+        let mut asked = self.0.asked.lock();
+        for question in questions {
+            asked.note(&question.method, "passed");
+            if let Some((prompt, held)) = question.prompt.take() {
+                asked.sampled.push(Sampled { prompt, ..Sampled::default() });
+                if let Some(held) = held {
+                    held.stays();
+                }
             }
         }
-        Ok(())
+    }
+
+    /// The pages that an upstream wants opened before it does anything (error -32042), as questions to the client.
+    pub(crate) async fn pages(&self, error: &RpcError) -> Result<(Map<String, Value>, Vec<Value>), RpcError> {
+        let listed = error.data.as_ref().and_then(|data| data.get("elicitations")).and_then(Value::as_array);
+        let listed = listed.map(Vec::as_slice).unwrap_or_default();
+        if listed.is_empty() || listed.len() > MAX_QUESTIONS {
+            return Err(RpcError::new(
+                code::INTERNAL_ERROR,
+                "the pages that the upstream names are none, or too many",
+            ));
+        }
+        let mut questions = Vec::with_capacity(listed.len());
+        for (number, params) in listed.iter().enumerate() {
+            if params.get("mode").and_then(Value::as_str) != Some("url") {
+                return Err(RpcError::new(
+                    code::INTERNAL_ERROR,
+                    "the upstream asks for something else than a page",
+                ));
+            }
+            let name = format!("upstream_page_{}", number + 1);
+            questions.push(self.screen(Some(name), "elicitation/create".to_owned(), params.clone()).await?);
+        }
+        self.pass(&mut questions);
+        let pages = questions.iter().map(|question| question.params.clone()).collect();
+        Ok((written(questions).0, pages))
     }
 
     /// Asks the client every question of a modern upstream's `InputRequiredResult`, all at once.
     pub(crate) async fn answer_all(&self, mut result: Value) -> Result<Map<String, Value>, RpcError> {
-        self.label_all(&mut result)?;
-        let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) else {
-            return Ok(Map::new());
-        };
-        let mut names = Vec::with_capacity(requests.len());
-        let mut questions = Vec::with_capacity(requests.len());
-        for (name, mut request) in requests {
-            let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let params =
-                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
-            questions.push((Some(name.clone()), method, params));
-            names.push(name);
-        }
+        let questions = self.screen_all(&mut result).await?;
+        let names: Vec<String> = questions.iter().map(|q| q.name.clone().unwrap_or_default()).collect();
         let answers = try_join_all(self.put(questions)).await?;
         Ok(names.into_iter().zip(answers).collect())
     }
 
     /// Asks in the client's own way: by requests during the call, or in the call's result.
-    fn put(&self, questions: Vec<(Option<String>, String, Value)>) -> Vec<Answering> {
-        let client = self.seat.client();
-        let prompt =
-            |method: &str, params: &Value| (method == "sampling/createMessage").then(|| prompt_of(params));
-        let told: Vec<_> =
-            questions.iter().map(|(_, method, params)| (known(method), prompt(method, params))).collect();
+    fn put(&self, questions: Vec<Question>) -> Vec<Answering> {
+        let client = self.0.is.seat.client();
+        let mut told = Vec::with_capacity(questions.len());
+        let mut put = Vec::with_capacity(questions.len());
+        for Question { name, method, params, renamed, prompt } in questions {
+            told.push((known(&method), renamed, prompt));
+            put.push((name, method, params));
+        }
         let answers: Vec<Answering> = match client.era() {
-            Era::Legacy => {
-                questions.into_iter().map(|(_, method, params)| client.ask(method, params)).collect()
-            }
-            Era::Modern => self.seat.ask(questions),
+            Era::Legacy => put.into_iter().map(|(_, method, params)| client.ask(method, params)).collect(),
+            Era::Modern => self.0.is.seat.ask(put),
         };
-        let noted = answers.into_iter().zip(told).map(|(answer, (method, prompt))| -> Answering {
-            let asked = self.asked.clone();
+        let noted = answers.into_iter().zip(told).map(|(answer, (method, renamed, prompt))| -> Answering {
+            let relay = self.clone();
+            // A person takes their time. A model takes the call's.
+            let patience = if method == "elicitation/create" { PATIENCE } else { relay.0.is.timeout };
             Box::pin(async move {
-                let outcome = answer.await;
-                asked.lock().answered(method, prompt, &outcome);
-                outcome
+                let outcome = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+                    Err(RpcError::new(code::INTERNAL_ERROR, "the client did not answer in time"))
+                });
+                relay.came(method, &renamed, prompt, outcome)
             })
         });
         noted.collect()
     }
 
-    /// Questions go to the client in this call's result; a retry brings the answers. What the agent's model will read is
-    /// counted now, for the retry does not repeat it.
-    pub(crate) fn passed(&self, result: &Value) {
-        let Some(Value::Object(requests)) = result.get("inputRequests") else { return };
-        let mut asked = self.asked.lock();
-        for request in requests.values() {
-            let method = request.get("method").and_then(Value::as_str).unwrap_or_default();
-            asked.note(method, "passed");
-            if method == "sampling/createMessage" {
-                let prompt = prompt_of(request.get("params").unwrap_or(&Value::Null));
-                asked.sampled.push(Sampled { prompt, ..Sampled::default() });
+    /// An answer has come: it is recorded, its price counted, and it goes upstream as far as the rules let it.
+    fn came(
+        &self,
+        method: &'static str,
+        renamed: &Renamed,
+        prompt: Option<(String, Option<Held>)>,
+        outcome: Result<Value, RpcError>,
+    ) -> Result<Value, RpcError> {
+        let mut asked = self.0.asked.lock();
+        asked.answered(method, &outcome);
+        if let (Some((prompt, held)), Ok(answer)) = (prompt, &outcome) {
+            let sampled = Sampled { prompt, ..sampled(answer) };
+            if let Some(held) = held {
+                held.became(&sampled);
+            }
+            asked.sampled.push(sampled);
+        }
+        drop(asked);
+        match outcome {
+            Ok(mut answer) => {
+                renamed.restore(&mut answer);
+                self.outbound(method, answer)
+            }
+            Err(error) => Err(self.outbound_error(method, error)),
+        }
+    }
+
+    /// What a client answers goes where its arguments go, under the same rules.
+    fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
+        if !answer.is_object() {
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is no object"));
+        }
+        // The places that are named are places in the arguments.
+        let place = Place { sensitive: &[], ..self.place() };
+        match self.0.is.in_force.policies.data.inspect_arguments(&answer, &place).towards {
+            Towards::Unchanged => Ok(answer),
+            Towards::Changed(changed) => Ok(changed),
+            Towards::Blocked(reason) => {
+                self.note(method, "withheld");
+                let text = format!("the client's answer was withheld by the data policy: {reason}");
+                Err(RpcError::new(code::INTERNAL_ERROR, text))
             }
         }
+    }
+
+    fn outbound_error(&self, method: &str, error: RpcError) -> RpcError {
+        let told = json!({"code": error.code, "message": error.message, "data": error.data});
+        match self.outbound(method, told) {
+            Ok(told) => RpcError {
+                code: told.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR),
+                message: told.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                data: told.get("data").filter(|data| !data.is_null()).cloned(),
+            },
+            Err(withheld) => withheld,
+        }
+    }
+
+    /// The answers that a retry brings, as they go upstream: those to questions that were asked. One that the rules stop
+    /// stops the retry.
+    pub(crate) fn bring(
+        &self,
+        responses: Map<String, Value>,
+        passed: &AllPassed,
+    ) -> Result<Map<String, Value>, RpcError> {
+        let mut brought = Map::new();
+        for (name, mut answer) in responses {
+            let Some(Passed { method, renamed }) = passed.get(&name) else { continue };
+            self.0.asked.lock().brought(method, &answer);
+            renamed.restore(&mut answer);
+            brought.insert(name, self.outbound(method, answer)?);
+        }
+        Ok(brought)
     }
 }
 
-/// What a form shows of its fields, without characters that nobody sees.
-fn show_words(schema: &mut Value) {
-    match schema {
-        Value::Object(map) => {
-            for (key, value) in map {
-                match value {
-                    Value::String(text)
-                        if matches!(key.as_str(), "title" | "description") && text.chars().any(is_hidden) =>
-                    {
-                        *text = display_text(text, 4000);
-                    }
-                    other => show_words(other),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(show_words),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+/// Questions as a result has them, and what is kept of them for their answers.
+fn written(questions: Vec<Question>) -> (Map<String, Value>, AllPassed) {
+    let mut requests = Map::new();
+    let mut passed = AllPassed::new();
+    for Question { name, method, params, renamed, .. } in questions {
+        let name = name.unwrap_or_default();
+        requests.insert(name.clone(), json!({"method": method, "params": params}));
+        passed.insert(name, Passed { method, renamed });
     }
+    (requests, passed)
 }
 
 impl CallRelay for Relay {
     fn sent(&self, sent: bool) {
-        self.sent.store(sent, Ordering::Release);
+        self.0.sent.store(sent, Ordering::Release);
     }
 
     fn notify(&self, method: &str, params: Value) {
+        let data = &self.0.is.in_force.policies.data;
+        // A name that has something sensitive in it is no name.
+        if !labelled::may_notify(method) || *data.redact_text(method) != *method {
+            return;
+        }
         // What the rules hold back is not told: a notification has no other answer.
-        if let Ok(params) = self.limited(params) {
-            self.seat.client().notify(method, params);
+        if let Ok(params) = self.limited(params)
+            && let Some(params) = labelled::notification(&self.0.upstream, method, params)
+        {
+            self.0.is.seat.client().notify(method, params);
         }
     }
 
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
-        if let Err(error) = self.check(&method, &params) {
-            return Box::pin(async { Err(error) });
-        }
-        let mut params = match self.limited(params) {
-            Ok(params) => params,
-            Err(error) => return Box::pin(async { Err(error) }),
-        };
-        self.label(&method, &mut params);
-        if params.is_null() {
-            params = Value::Object(Map::new());
-        }
-        let answer = self.put(vec![(None, method, params)]).pop();
-        answer.unwrap_or_else(|| {
-            Box::pin(async { Err(RpcError::new(code::INTERNAL_ERROR, "nobody was asked")) })
+        let relay = self.clone();
+        Box::pin(async move {
+            let question = relay.screen(None, method, params).await?;
+            match relay.put(vec![question]).pop() {
+                Some(answer) => answer.await,
+                None => Err(RpcError::new(code::INTERNAL_ERROR, "nobody was asked")),
+            }
         })
     }
 }

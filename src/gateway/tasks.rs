@@ -13,7 +13,7 @@ use super::{
     held::Held,
     parked::Seat,
     prepare::Target,
-    relay::Relay,
+    relay::{AllPassed, Relay, Relaying, Sampling},
 };
 use crate::{
     catalog::naming::strip_reserved,
@@ -66,8 +66,9 @@ pub(crate) struct Made {
     /// What a strict budget reserved for it.
     #[serde(default)]
     pub(crate) reserved_tokens: Option<u64>,
-    /// A strict budget bound the call.
-    pub(crate) strict: bool,
+    /// Something limits what the call may cost. It has been settled, so that no later sampling would count.
+    #[serde(alias = "strict")]
+    pub(crate) no_sampling: bool,
 }
 
 /// Whether a client takes tasks.
@@ -174,23 +175,34 @@ impl Gateway {
         let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
         let (seat, _asked) = Seat::new(request.client.clone());
-        let relay = Relay::new(seat, target.clone(), in_force.clone(), redact.clone(), true, made.strict);
+        let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
+        let relay = Relay::new(Relaying {
+            seat,
+            target: target.clone(),
+            in_force: in_force.clone(),
+            redact: redact.clone(),
+            may_ask: true,
+            timeout: settings.timeout,
+            sampling: match made.no_sampling {
+                true => Sampling::Refused("for which a limit on its call's cost has nothing left"),
+                false => Sampling::Free,
+            },
+        });
         let mut params = Map::new();
         params.insert("taskId".to_owned(), Value::String(made.own.clone()));
         // An answer is to a question that stands: whatever else is brought, the upstream did not ask for.
         let mut brought = false;
         let mut failed = None;
-        if let (TaskVerb::Update, Some(mut responses)) = (request.verb, request.input_responses.clone()) {
+        if let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) {
             let get = self.ask_task(in_force, &request, TaskVerb::Get, &made, &target, params.clone());
             match get.await {
-                Ok(now) => {
+                Ok(mut now) => {
                     let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
-                    let asked = now.get("inputRequests").filter(|_| asks);
-                    responses.retain(|name, _| asked.is_some_and(|asked| asked.get(name).is_some()));
+                    let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
+                    let responses = relay.bring(responses, &asked)?;
                     if responses.is_empty() {
                         return Ok(json!({}));
                     }
-                    relay.asked().lock().brought(&responses);
                     params.insert("inputResponses".to_owned(), Value::Object(responses));
                     brought = true;
                 }
@@ -225,6 +237,7 @@ impl Gateway {
                 match request.verb {
                     TaskVerb::Get => self
                         .shown_task(in_force, &relay, target.upstream(), &place, limits, &mut result)
+                        .await
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
                 }
@@ -232,7 +245,7 @@ impl Gateway {
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
                 self.limit_error(in_force, &mut error, &constraints, &place, reserved);
-                Err(error)
+                Err(without_pages(error))
             }
         };
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
@@ -244,7 +257,7 @@ impl Gateway {
     }
 
     /// Holds a task's state to the rules for results and questions.
-    fn shown_task(
+    async fn shown_task(
         &self,
         in_force: &Arc<InForce>,
         relay: &Relay,
@@ -257,7 +270,7 @@ impl Gateway {
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
         let asks = status == "input_required";
         if asks {
-            relay.label_all(task)?;
+            relay.label_all(task).await?;
         }
         let map = task.as_object_mut().ok_or_else(malformed)?;
         let result = map.shift_remove("result");
@@ -272,7 +285,7 @@ impl Gateway {
             told.data = error.get("data").cloned();
             edits::strip_reserved_error(&mut told);
             self.limit_error(in_force, &mut told, constraints, place, reserved);
-            json!(told)
+            json!(without_pages(told))
         });
         self.limit_result(in_force, task, &Constraints::default(), place, None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
@@ -363,6 +376,14 @@ impl Gateway {
                 Ok(json!({}))
             }
         }
+    }
+}
+
+/// A client that takes tasks is of 2026-07-28, which has no error that opens pages.
+fn without_pages(error: RpcError) -> RpcError {
+    match error.code {
+        code::URL_ELICITATION_REQUIRED => RpcError::new(code::INTERNAL_ERROR, error.message),
+        _ => error,
     }
 }
 

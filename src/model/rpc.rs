@@ -47,6 +47,8 @@ pub mod code {
     pub const REFUSED: i64 = -32010;
     /// The upstream cannot be reached or did not answer in time.
     pub const UPSTREAM_UNAVAILABLE: i64 = -32011;
+    /// A page must be opened first (2025-11-25); never for a client of 2026-07-28.
+    pub const URL_ELICITATION_REQUIRED: i64 = -32042;
     /// Headers and body disagree (2026-07-28).
     pub const HEADER_MISMATCH: i64 = -32020;
     /// The client did not declare a capability that is needed (2026-07-28).

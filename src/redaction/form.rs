@@ -1,7 +1,8 @@
 //! Forms that ask a person for a secret, which a form must not: MCP 2025-11-25 and later have URL mode for that.
 
-use super::{DataRules, detector::Kind};
+use super::{DataRules, detector::Kind, is_hidden};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// How deep a form is looked into. MCP's own are flat.
 const MAX_DEPTH: usize = 8;
@@ -22,8 +23,11 @@ impl DataRules {
         let by_field = properties.and_then(|properties| self.field_of(properties, 0));
         let kind = by_field.or_else(|| {
             let fillable = properties.is_some_and(|all| all.values().any(is_filled_in));
-            let message = params.get("message").and_then(Value::as_str).unwrap_or_default();
-            fillable.then(|| self.sentence_of(message, true)).flatten()
+            let said = ["message", "title", "description"].into_iter().flat_map(|key| {
+                let said = [params.get(key), schema.and_then(|schema| schema.get(key))];
+                said.into_iter().flatten().filter_map(Value::as_str)
+            });
+            fillable.then_some(said)?.find_map(|said| self.sentence_of(&seen(said), true))
         });
         kind.and_then(|kind| self.inner.detectors.get(usize::from(kind.0))).map(|detector| &*detector.name)
     }
@@ -41,10 +45,10 @@ impl DataRules {
                 return Some(Kind::FIELD_PASSWORD);
             }
             let named =
-                |name: &str| self.inner.scanner.fields.kind(name).filter(|kind| self.is_secret(*kind));
+                |name: &str| self.inner.scanner.fields.kind(&seen(name)).filter(|kind| self.is_secret(*kind));
             named(name)
                 .or_else(|| text("title").and_then(named))
-                .or_else(|| text("description").and_then(|said| self.sentence_of(said, false)))
+                .or_else(|| text("description").and_then(|said| self.sentence_of(&seen(said), false)))
         })
     }
 
@@ -70,11 +74,29 @@ impl DataRules {
     }
 }
 
-/// Whether a person writes into it: not a choice, and not a yes or no.
+/// A text as it looks: what nobody sees takes no word apart.
+fn seen(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    // A control may stand where a space does.
+    let shown = text.chars().filter_map(|c| match (is_hidden(c), c.is_ascii_control()) {
+        (true, true) => Some(' '),
+        (true, false) => None,
+        (false, _) => Some(c),
+    });
+    Cow::Owned(shown.collect())
+}
+
+/// Whether a person writes into it: not a choice, not several, and not a yes or no.
 fn is_filled_in(field: &Value) -> bool {
-    let kind = field.get("type").and_then(Value::as_str);
-    let chosen = ["enum", "oneOf", "anyOf", "const"].iter().any(|key| field.get(*key).is_some());
-    !chosen && !matches!(kind, Some("boolean" | "array"))
+    let chosen =
+        |field: &Value| ["enum", "oneOf", "anyOf", "const"].iter().any(|key| field.get(*key).is_some());
+    match field.get("type").and_then(Value::as_str) {
+        Some("boolean") => false,
+        Some("array") => field.get("items").is_some_and(|items| !chosen(items)),
+        Some(_) | None => !chosen(field),
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +125,24 @@ mod tests {
             true,
         );
         check(form("x", json!({"pin": {"type": "integer"}})), true);
+        check(form("x", json!({"pass\u{200b}word": text})), true);
+        check(form("Please enter your pass\u{2060}word", json!({"value": text})), true);
+        check(form("x", json!({"a": {"type": "string", "title": "Access\u{feff} token"}})), true);
+        check(
+            form(
+                "x",
+                json!({"passwords": {"type": "array", "items": {"type": "string"}}, "password": {"type": "array", "items": {"type": "string"}}}),
+            ),
+            true,
+        );
+        check(
+            json!({"message": "x", "requestedSchema": {"title": "Enter your password", "properties": {"a": text}}}),
+            true,
+        );
+        check(
+            form("x", json!({"password": {"type": "array", "items": {"type": "string", "enum": ["a"]}}})),
+            false,
+        );
         check(form("x", json!({"outer": {"type": "object", "properties": {"client_secret": text}}})), true);
         check(form("Please enter your API key", json!({"value": text})), true);
         check(

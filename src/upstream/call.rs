@@ -1,4 +1,4 @@
-//! One call under way: its request, its caller, and the clock that stands still while a person is asked.
+//! One call under way: its request, its caller, and the clock that stands still while a person is asked (elicitation).
 
 use super::{
     slots::Slot,

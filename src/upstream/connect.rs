@@ -59,26 +59,13 @@ pub(super) struct Wiring<'a> {
 /// What Tollgate declares in `initialize` where one connection serves many callers: whatever a caller may be able
 /// to answer, of what the upstream may ask. A question to a caller that cannot is answered with an error.
 pub(super) fn declared_to_all(asks: Asks) -> Value {
-    let mut declared = json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} });
-    asks.limit(&mut declared);
-    declared
+    let all = json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": {} });
+    Value::Object(asks.relayed(&all))
 }
 
 /// Where one caller has a connection of its own, that caller's capabilities, of those that can be relayed.
 pub(super) fn declared_for(asks: Asks, caller: &Value) -> Value {
-    let mut declared = Map::new();
-    for key in ["elicitation", "sampling", "roots"] {
-        if let Some(capability) = caller.get(key) {
-            declared.insert(key.to_owned(), capability.clone());
-        }
-    }
-    // Changes of the caller's roots are not passed on.
-    if let Some(Value::Object(roots)) = declared.get_mut("roots") {
-        roots.remove("listChanged");
-    }
-    let mut declared = Value::Object(declared);
-    asks.limit(&mut declared);
-    declared
+    Value::Object(asks.relayed(caller))
 }
 
 /// The version chosen in an answer to `initialize`.
@@ -429,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_caller_of_its_own_declares_what_it_can_do() {
-        let caller = json!({ "elicitation": { "form": {} }, "roots": { "listChanged": true }, "x": 1 });
+        let caller = json!({ "elicitation": { "form": { "a": "b" }, "c": 1 }, "roots": { "listChanged": true }, "x": 1 });
         assert_eq!(declared_for(Asks::ALL, &caller), json!({ "elicitation": { "form": {} }, "roots": {} }));
         assert_eq!(declared_for(Asks::ALL, &Value::Null), json!({}));
     }

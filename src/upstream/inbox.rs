@@ -2,12 +2,13 @@
 
 use super::{
     call::Call,
+    company::Company,
     deps::Redact,
     limits::{Limits, Noise},
     types::{ResourceUpdate, UpstreamError},
     wire::{self, Message},
 };
-use crate::model::{AgentId, RpcError, UpstreamName, code};
+use crate::model::{RpcError, UpstreamName, code};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -15,6 +16,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::{
     sync::{Notify, Semaphore, broadcast, oneshot, watch},
     task::AbortHandle,
+    time::Instant,
 };
 
 pub(super) type Answer = Result<Value, UpstreamError>;
@@ -117,16 +119,6 @@ pub(super) struct Inbox {
     pub(super) noise: Arc<Noise>,
 }
 
-/// For whom this connection has carried calls. What comes without a name on it may belong to a call that is over.
-#[derive(Debug, Default)]
-struct Company {
-    agent: Option<AgentId>,
-    /// Another one came after it.
-    several: bool,
-    /// A call was given up before its answer: the upstream may still speak about it.
-    given_up: bool,
-}
-
 impl Inbox {
     pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact, limits: Arc<Limits>) -> Self {
         let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
@@ -138,7 +130,7 @@ impl Inbox {
 
     /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
     pub(super) fn anew(&self) {
-        self.company.lock().given_up = false;
+        self.company.lock().renewed();
     }
 
     /// Whether a line about this upstream may be written to the log, and how many lines before it were left out.
@@ -156,15 +148,14 @@ impl Inbox {
     }
 
     fn note(&self, call: &Call) {
-        if !call.from_agent {
-            return;
+        if call.from_agent {
+            self.company.lock().began(&call.request.caller);
         }
-        let mut company = self.company.lock();
-        let agent = &call.request.caller.agent;
-        match &company.agent {
-            None => company.agent = Some(agent.clone()),
-            Some(known) if known == agent => {}
-            Some(_) => company.several = true,
+    }
+
+    fn ended(&self, entry: Option<&Entry>) {
+        if let Some(entry) = entry.filter(|entry| entry.call.from_agent) {
+            self.company.lock().ended(&entry.call.request.caller, Instant::now());
         }
     }
 
@@ -185,20 +176,22 @@ impl Inbox {
     /// A request that is over without an answer to it: the upstream may still speak about it. Whether it was still there.
     pub(super) fn forget(&self, id: u64) -> bool {
         let entry = self.entries.lock().remove(&id);
-        if entry.as_ref().is_some_and(|entry| entry.call.from_agent) {
-            self.company.lock().given_up = true;
+        if let Some(entry) = entry.as_ref().filter(|entry| entry.call.from_agent) {
+            self.company.lock().gave_up(&entry.call.request.caller);
         }
         entry.is_some()
     }
 
     /// A request that was answered, or never came to be one.
     pub(super) fn done(&self, id: u64) {
-        self.entries.lock().remove(&id);
+        let entry = self.entries.lock().remove(&id);
+        self.ended(entry.as_ref());
     }
 
     /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped. Whether somebody waited.
     pub(super) fn deliver(&self, id: u64, answer: Answer) -> bool {
         let entry = self.entries.lock().remove(&id);
+        self.ended(entry.as_ref());
         let reply = entry.and_then(|mut entry| entry.reply.take());
         let answers = reply.is_some_and(|reply| reply.send(answer).is_ok());
         if answers {
@@ -259,21 +252,19 @@ impl Inbox {
                 }
             }
             // One without a name that comes where several agents share may be about another's call that is over.
-            _ if stream.is_none() && self.company.lock().several => {
-                tracing::debug!(upstream = %self.upstream, method, "belongs to no call that can be told");
+            _ if stream.is_none() && self.company.lock().has_several_agents() => {
+                tracing::debug!(upstream = %self.upstream, "a notification belongs to no call that can be told");
             }
-            _ => {
-                if let Ok((_, call)) = self.owner(stream) {
-                    call.relay.notify(method, params);
-                }
-            }
+            _ => match self.owner(stream) {
+                Ok((_, call)) if !self.is_doubtful(&call, stream) => call.relay.notify(method, params),
+                Ok(_) | Err(_) => {}
+            },
         }
     }
 
-    /// Whether a question without a name may be about another agent's call that was given up.
-    fn is_doubtful(&self, stream: Option<u64>) -> bool {
-        let company = self.company.lock();
-        stream.is_none() && company.several && company.given_up
+    /// Whether what came without a name, where this is the only call in flight, may be about another caller's call.
+    fn is_doubtful(&self, call: &Call, stream: Option<u64>) -> bool {
+        stream.is_none() && self.company.lock().is_doubtful(&call.request.caller, Instant::now())
     }
 
     /// The call to which something without a name on it belongs: the one on whose stream it came, else the only
@@ -315,17 +306,21 @@ impl Inbox {
         let refuse = |error: RpcError| reply(Err(error));
         match method.as_str() {
             "ping" => reply(Ok(Value::Object(Map::new()))),
-            "elicitation/create" | "sampling/createMessage" | "roots/list" if self.is_doubtful(stream) => {
-                let text = "calls of several agents were made on this connection, and one was given up: whose question \
-                            this is cannot be told (isolation = \"agent\" or \"session\" keeps them apart)";
-                refuse(RpcError::new(code::INTERNAL_ERROR, text));
-            }
             "elicitation/create" | "sampling/createMessage" | "roots/list" => match self.owner(stream) {
+                Ok((_, call)) if self.is_doubtful(&call, stream) => {
+                    let text = "calls of several sessions were made on this connection, and one that ended lately or was \
+                                given up is not this one's: whose question this is cannot be told (isolation = \"session\" \
+                                keeps them apart)";
+                    refuse(RpcError::new(code::INTERNAL_ERROR, text));
+                }
                 Ok((call_id, call)) => self.ask(link, call_id, &call, id, method, params),
-                Err(0) => refuse(RpcError::new(
-                    code::INTERNAL_ERROR,
-                    "no call is in flight that this question could belong to",
-                )),
+                Err(0) => {
+                    if stream.is_none() && method != "roots/list" {
+                        self.company.lock().asked_late();
+                    }
+                    let text = "no call is in flight that this question could belong to";
+                    refuse(RpcError::new(code::INTERNAL_ERROR, text));
+                }
                 Err(count) => refuse(RpcError::new(
                     code::INTERNAL_ERROR,
                     format!(
@@ -393,7 +388,8 @@ impl Inbox {
             let error = RpcError::new(code::INTERNAL_ERROR, text);
             return self.reply(link, wire::reply(&id, &Err(error)));
         }
-        let asking = call.asking();
+        // A person takes their time. What a model or the client itself answers takes the call's.
+        let asking = (method == "elicitation/create").then(|| call.asking());
         let answer = call.relay.ask(method, params);
         let task = tokio::spawn({
             let (link, id, call) = (link.clone(), id.clone(), call.clone());

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod call;
+mod company;
 mod connect;
 mod deps;
 mod headers;

@@ -32,7 +32,7 @@ pub struct UpstreamRequest {
     /// Passed on as `traceparent`.
     pub trace_id: TraceId,
     /// How long the upstream may take, from when the call has a slot. Human time does not count: the clock stands while
-    /// [`CallRelay::ask`] waits.
+    /// an `elicitation/create` waits in [`CallRelay::ask`].
     pub timeout: Duration,
     /// Whether a repeat is safe.
     pub retry: RetryPlan,
@@ -58,7 +58,7 @@ pub trait CallRelay: Send + Sync {
     /// Whether the upstream may have seen the request; said whenever that changes.
     fn sent(&self, _sent: bool) {}
     /// A notification that belongs to this call, in the order it came: `notifications/progress` (with the
-    /// progress token taken out) or `notifications/message`.
+    /// progress token taken out), `notifications/message`, or whatever else the upstream sent.
     fn notify(&self, method: &str, params: Value);
     /// A request of the upstream to the client: `elicitation/create`, `sampling/createMessage`, `roots/list`.
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;

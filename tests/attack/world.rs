@@ -92,7 +92,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) heard: Heard,
     pub(crate) folder: tempfile::TempDir,
-    url: String,
+    table: String,
     lines: String,
 }
 
@@ -111,6 +111,16 @@ agents:
     model: gpt-4o
     capabilities: [all]
     keys: ["sha256:1111111111111111111111111111111111111111111111111111111111111111"]
+  rival:
+    type: worker
+    role: worker
+    tenant: acme
+    owner: team
+    operator: bob
+    workflow: wf-1
+    model: gpt-4o
+    capabilities: [all]
+    keys: ["sha256:4444444444444444444444444444444444444444444444444444444444444444"]
 people:
   alice: { keys: ["sha256:2222222222222222222222222222222222222222222222222222222222222222"], groups: [leads], roles: [approver] }
   bob: { keys: ["sha256:3333333333333333333333333333333333333333333333333333333333333333"], groups: [security], roles: [approver] }
@@ -119,12 +129,12 @@ workflows:
   wf-2: { owner: team, approval_sla: 15m }
 "#;
 
-fn load(folder: &Path, url: &str, gateway: &str) -> config::Loaded {
+fn load(folder: &Path, table: &str, gateway: &str) -> config::Loaded {
     // More keys of `[gateway]`, where a test writes some.
     let more = std::fs::read_to_string(folder.join("gateway.toml")).unwrap_or_default();
     let servers = format!(
         "[gateway]\nlisten = \"127.0.0.1:0\"\napproval_wait = \"0s\"\n{gateway}\n{more}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [upstreams.up]\nurl = \"{url}\"\nprefix = \"up\"\n"
+         [upstreams.up]\n{table}\nprefix = \"up\"\n"
     );
     let path = folder.join("servers.toml");
     std::fs::write(&path, servers).unwrap();
@@ -146,7 +156,13 @@ impl World {
         policies: &[(&str, &str)],
         script: impl Fn(&str, &Value) -> Result<Value, Value> + Send + Sync + 'static,
     ) -> Self {
-        let lines = gateway.to_owned();
+        let (url, heard) = upstream_that(script).await;
+        Self::over(gateway, policies, &format!("url = \"{url}\""), heard).await
+    }
+
+    /// In front of the upstream that these lines of its table name.
+    pub(crate) async fn over(gateway: &str, policies: &[(&str, &str)], table: &str, heard: Heard) -> Self {
+        let (lines, table) = (gateway.to_owned(), table.to_owned());
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("policies");
         std::fs::create_dir(&bundle).unwrap();
@@ -156,9 +172,7 @@ impl World {
         for (name, text) in policies {
             std::fs::write(bundle.join(name), text).unwrap();
         }
-        let (url, heard) = upstream_that(script).await;
-
-        let config::Loaded { config, policies, .. } = load(folder.path(), &url, &lines);
+        let config::Loaded { config, policies, .. } = load(folder.path(), &table, &lines);
         config::ensure_data_dir(&config).unwrap();
         let system = Arc::new(System::default());
         let store: Arc<dyn Store> = SqliteStore::open(
@@ -168,7 +182,8 @@ impl World {
             system.owner_id(),
         )
         .unwrap();
-        let deps = UpstreamDeps::new(system.clone(), system.clone(), Arc::new(str::to_owned)).unwrap();
+        let mut deps = UpstreamDeps::new(system.clone(), system.clone(), Arc::new(str::to_owned)).unwrap();
+        deps.supervisor = vec![env!("CARGO_BIN_EXE_tollgate").into(), "supervise-child".into()];
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps);
         let gateway = Gateway::start(GatewayParts {
             in_force: InForce { config, policies },
@@ -181,14 +196,14 @@ impl World {
         .await
         .unwrap();
         gateway.ready().await;
-        let world = Self { gateway: Arc::new(gateway), store, heard, folder, url, lines };
+        let world = Self { gateway: Arc::new(gateway), store, heard, folder, table, lines };
         assert!(!world.gateway.catalog().tools.is_empty(), "{:?}", world.gateway.readiness());
         world
     }
 
     /// Reads the files again and puts them in force.
     pub(crate) async fn reload(&self) {
-        let config::Loaded { config, policies, .. } = load(self.folder.path(), &self.url, &self.lines);
+        let config::Loaded { config, policies, .. } = load(self.folder.path(), &self.table, &self.lines);
         self.gateway.reload(InForce { config, policies }).await.unwrap();
     }
 
