@@ -6,6 +6,8 @@ mod approvals;
 #[cfg(test)]
 mod front;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod store;
