@@ -181,6 +181,10 @@ impl Catalog {
 
 /// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
 ///
+/// A name that begins with the prefix of an upstream is that one's alone, whoever lists it, and also while that one is away
+/// or not started. For what no prefix decides, the upstreams that list at the start come in the order of their names,
+/// however fast each of them is; from then on whoever has a name keeps it.
+///
 /// A name belongs to its upstream as long as that lists it, and while that is down. An upstream that is up and lists
 /// without it has given it up, so that what is remembered is never more than what is listed.
 #[derive(Debug, Default)]
@@ -189,6 +193,9 @@ pub struct CatalogBuilder {
     pub data: DataRules,
     owners: HashMap<(Kind, Arc<str>), Owner>,
     claims: Vec<Claim>,
+    /// Every upstream of the configuration has listed or failed once: who has what is not decided anew any more.
+    is_settled: bool,
+    heads: naming::Heads,
     /// Counts the merges.
     merge: u64,
     schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
@@ -233,6 +240,12 @@ impl CatalogBuilder {
     pub fn build(&mut self, config: &Config, states: &[Arc<UpstreamState>]) -> Catalog {
         self.owners.retain(|_, owner| config.upstreams.contains_key(&owner.upstream));
         self.claims.retain(|claim| config.upstreams.contains_key(&claim.upstream));
+        if !self.is_settled {
+            self.owners.clear();
+            self.claims.clear();
+            self.is_settled = states.iter().all(|state| state.health != Health::Starting);
+        }
+        self.heads = naming::Heads::of(config);
         let mut states: Vec<&Arc<UpstreamState>> = states.iter().filter(|s| s.health == Health::Up).collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
         let mut catalog = self.merge(config, &states);
@@ -336,9 +349,9 @@ impl CatalogBuilder {
         };
         let full = naming::full_name(&upstream.prefix, separator, own);
         let why = match (naming::reserved(&full, separator), naming::is_visible(own)) {
-            (true, _) => Some("`tollgate` is reserved"),
-            (false, false) => Some("its name holds characters that nobody sees"),
-            (false, true) => None,
+            (true, _) => Some("`tollgate` is reserved".to_owned()),
+            (false, false) => Some("its name holds characters that nobody sees".to_owned()),
+            (false, true) => self.heads.of_another(&full, upstream),
         };
         if let Some(why) = why {
             let shown = self.told(&full, 80);
@@ -450,6 +463,9 @@ impl CatalogBuilder {
                 let full = naming::full_name(&upstream.prefix, separator, own);
                 if naming::reserved(&full, separator) {
                     return withhold("`tollgate` is reserved");
+                }
+                if let Some(why) = self.heads.of_another(&full, upstream) {
+                    return withhold(&why);
                 }
                 naming::exposed_name(&full)
             }

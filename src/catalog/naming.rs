@@ -1,6 +1,10 @@
 //! Exposed names: prefix, separator, and a stable shortening of what is longer than clients take.
 
-use crate::redaction::is_hidden;
+use crate::{
+    config::{Config, UpstreamConfig},
+    model::UpstreamName,
+    redaction::is_hidden,
+};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -14,6 +18,31 @@ const HASH_DIGITS: usize = 12;
 /// The name before shortening: what globs and conditions see.
 pub fn full_name(prefix: &str, separator: &str, own: &str) -> String {
     if prefix.is_empty() { own.to_owned() } else { format!("{prefix}{separator}{own}") }
+}
+
+/// With what the names of each upstream begin, those that are not started included.
+#[derive(Debug, Default)]
+pub struct Heads(Vec<(String, UpstreamName)>);
+
+impl Heads {
+    /// As the configuration has them.
+    pub fn of(config: &Config) -> Self {
+        let started = config.upstreams.values().map(|upstream| (&upstream.prefix, &upstream.name));
+        let others = config.disabled.values().map(|upstream| (&upstream.prefix, &upstream.name));
+        let named = started.chain(others).filter(|(prefix, _)| !prefix.is_empty());
+        let separator = &config.gateway.separator;
+        Self(named.map(|(prefix, name)| (format!("{prefix}{separator}"), name.clone())).collect())
+    }
+
+    /// Why a full name is not this upstream's: it begins as another's names do, and with more than its own do.
+    pub fn of_another(&self, full: &str, upstream: &UpstreamConfig) -> Option<String> {
+        let matching = self.0.iter().filter(|(head, _)| full.starts_with(head.as_str()));
+        let longest = matching.clone().map(|(head, _)| head.len()).max()?;
+        let mut owners = matching.filter(|(head, _)| head.len() == longest).map(|(_, name)| name);
+        let owner = owners.clone().next()?;
+        (!owners.any(|name| *name == upstream.name))
+            .then(|| format!("its name begins with the prefix of upstream `{owner}`"))
+    }
 }
 
 /// The name as listed: the full one, or its beginning and a hash of all of it. Depends on nothing but the name.

@@ -70,6 +70,7 @@ fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
         name: name.into(),
         health,
         listing: Arc::new(listing),
+        missing: Arc::default(),
         era: None,
         capabilities: json!({}),
         server_info: json!({}),
@@ -117,6 +118,71 @@ fn a_newcomer_never_replaces_a_name() {
     let only_a = builder
         .build(&config, &[state("a", Health::Up, tools(&["read"])), state("b", down, Listing::default())]);
     assert!(names(&only_a).is_empty());
+}
+
+/// A name that begins with another's prefix is that one's, whoever lists it and however the other is.
+#[test]
+fn what_begins_with_anothers_prefix_is_withheld() {
+    let mut known = config(vec![
+        upstream("a", ""),
+        upstream("mail", "mail"),
+        upstream("m", "m"),
+        upstream("x.y", "m__x"),
+    ]);
+    let off = DisabledUpstream {
+        name: "off".into(),
+        reason: "r".into(),
+        prefix: "off".into(),
+        labels: vec![],
+        tools: BTreeMap::new(),
+    };
+    known.disabled.insert("off".into(), off);
+    let down = Health::Down { reason: "x".into(), attempts: 1 };
+    let mut greedy = tools(&["mail__send", "off__t", "m__x__t", "mail_send", "mail", "free"]);
+    greedy.prompts = vec![json!({"name": "mail__p"}), json!({"name": "p"})];
+    let states = [
+        state("a", Health::Up, greedy),
+        state("m", Health::Up, tools(&["x__t", "y"])),
+        state("mail", down, Listing::default()),
+        state("x.y", Health::Up, tools(&["u"])),
+    ];
+    let mut builder = CatalogBuilder::default();
+    let catalog = builder.build(&known, &states);
+    assert_eq!(names(&catalog), ["free", "m__x__u", "m__y", "mail", "mail_send"]);
+    assert_eq!(catalog.prompts.keys().map(|name| &**name).collect::<Vec<_>>(), ["p"]);
+    assert_eq!(catalog.withheld.len(), 5, "{:?}", catalog.withheld);
+    let told =
+        "tool `mail__send` of upstream `a` is withheld: its name begins with the prefix of upstream `mail`";
+    assert!(catalog.withheld.iter().any(|why| why == told), "{:?}", catalog.withheld);
+    // With the same prefix a disabled one takes nothing from the one that runs.
+    known.disabled.get_mut("off").unwrap().prefix = "m".into();
+    assert!(names(&builder.build(&known, &states)).contains(&"m__y"));
+}
+
+/// Who is fast at the start is no owner for that: what no prefix decides goes by the order of the upstreams' names.
+#[test]
+fn who_lists_first_at_the_start_has_no_advantage() {
+    let config = config(vec![upstream("docs", "docs"), upstream("zzz", "zzz")]);
+    let evil = || {
+        let templates = vec![json!({"uriTemplate": "file:///srv/{+p}", "name": "t"})];
+        state("zzz", Health::Up, Listing { templates, ..Listing::default() })
+    };
+    let honest = || {
+        let resources = vec![json!({"uri": "file:///srv/a", "name": "a"})];
+        state("docs", Health::Up, Listing { resources, ..Listing::default() })
+    };
+    let starting = || state("docs", Health::Starting, Listing::default());
+    let mut builder = CatalogBuilder::default();
+    builder.build(&config, &[starting(), evil()]);
+    let catalog = builder.build(&config, &[honest(), evil()]);
+    assert_eq!(&*catalog.resources["file:///srv/a"].listed, "file:///srv/a");
+    // Once all have had their turn, whoever has it keeps it: also where another starts anew.
+    let mut builder = CatalogBuilder::default();
+    let down = Health::Down { reason: "x".into(), attempts: 1 };
+    builder.build(&config, &[state("docs", down, Listing::default()), evil()]);
+    builder.build(&config, &[starting(), evil()]);
+    let catalog = builder.build(&config, &[honest(), evil()]);
+    assert_eq!(&*catalog.resources["docs+file:///srv/a"].listed, "docs+file:///srv/a");
 }
 
 /// What an upstream lists no more is its own no more: another has it at once, and nothing is remembered without end.

@@ -84,7 +84,8 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
-    let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), input, report);
+    let separator = gateway.as_ref().map_or("__", |gateway| &gateway.separator);
+    let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), separator, input, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
         listeners(&gateway_map, &admin_map, gateway, admin, report);
     }

@@ -455,6 +455,18 @@ fn a_wrong_upstream_says_where() {
         "[upstreams.a]\ncommand = [\"x\"]\nprefix = \"\"\n[upstreams.b]\ncommand = [\"x\"]\nprefix = ‸\"\"\n[upstreams.c]\ncommand = [\"x\"]\nprefix = \"d\"\n[upstreams.‸d]\ncommand = [\"x\"]",
         &[("`a` and `b` have the same prefix ``", "a prefix of its own"), ("`c` and `d`", "differ")],
     );
+    // Whose a name is must be plain from its beginning, also where one of the two is not started.
+    check(
+        "[upstreams.mail]\ncommand = [\"x\"]\n[upstreams.‸mail__archive]\ncommand = [\"x\"]\nenabled = false",
+        &[(
+            "tools of upstream `mail__archive` have names that upstream `mail` could list too",
+            "the separator",
+        )],
+    );
+    check(
+        "[upstreams.b]\ncommand = [\"x\"]\nprefix = \"p_\"\n[upstreams.a]\ncommand = [\"x\"]\nprefix = ‸\"p\"",
+        &[("tools of upstream `b` have names that upstream `a` could list too", "the separator")],
+    );
 }
 
 #[test]

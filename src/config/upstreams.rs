@@ -87,11 +87,29 @@ const DAY: Duration = Duration::from_secs(86_400);
 type Upstreams = (BTreeMap<UpstreamName, UpstreamConfig>, BTreeMap<UpstreamName, DisabledUpstream>);
 
 /// Reads every upstream.
-pub(super) fn read(written: &[Entry], input: &Input<'_>, report: &mut Report<'_>) -> Upstreams {
+pub(super) fn read(
+    written: &[Entry],
+    separator: &str,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Upstreams {
     let (mut upstreams, mut disabled) = Upstreams::default();
     let mut prefixes: BTreeMap<String, String> = BTreeMap::new();
+    // Those that are not started too: what is right must not depend on the environment.
+    let mut heads: Vec<(String, String)> = Vec::new();
     for entry in written {
-        let upstream = match upstream(entry, input, report) {
+        let upstream = upstream(entry, input, report);
+        let prefix = match &upstream {
+            Some(Read::Enabled(upstream)) => Some(&upstream.prefix),
+            Some(Read::Disabled(upstream)) => Some(&upstream.prefix),
+            None => None,
+        };
+        if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
+            let head = format!("{prefix}{separator}");
+            nested(entry, prefix, &head, &heads, report);
+            heads.push((head, entry.key.clone()));
+        }
+        let upstream = match upstream {
             Some(Read::Enabled(upstream)) => upstream,
             Some(Read::Disabled(upstream)) => {
                 disabled.insert(upstream.name.clone(), upstream);
@@ -115,6 +133,25 @@ pub(super) fn read(written: &[Entry], input: &Input<'_>, report: &mut Report<'_>
         upstreams.insert(upstream.name.clone(), *upstream);
     }
     (upstreams, disabled)
+}
+
+/// Refuses a prefix within which all names of another upstream lie: whose a name is must be plain from its beginning.
+fn nested(entry: &Entry, prefix: &str, head: &str, heads: &[(String, String)], report: &mut Report<'_>) {
+    let lies_in = |one: &str, other: &str| one != other && one.starts_with(other);
+    let other = heads.iter().find(|(known, _)| lies_in(head, known) || lies_in(known, head));
+    if let Some((known, name)) = other {
+        let at = entry.value.get("prefix").map_or(entry.at, |node| node.start);
+        let (outer, inner) = if lies_in(head, known) { (name, &entry.key) } else { (&entry.key, name) };
+        report.error(
+            at,
+            format!(
+                "prefix `{prefix}`: tools of upstream `{}` have names that upstream `{}` could list too",
+                short(inner),
+                short(outer)
+            ),
+            "prefixes of which none begins with another and the separator",
+        );
+    }
 }
 
 /// One table.

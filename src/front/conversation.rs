@@ -2,10 +2,10 @@
 
 use super::{
     client::{Client, Level},
-    message::{Id, Response, weight},
+    message::{Id, Response},
     watches::Watches,
 };
-use crate::model::{RpcError, code};
+use crate::model::{RpcError, code, weight::weight};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{

@@ -3,6 +3,7 @@
 use crate::model::{
     RpcError, code,
     json::{self, Root},
+    weight,
 };
 use serde::{
     Deserializer as _, Serialize,
@@ -112,24 +113,6 @@ pub(crate) enum Document {
 /// The most values in one document: each costs memory many times its text.
 const MAX_VALUES: usize = 500_000;
 
-/// At least as many as there are values, counted only where there can be too many.
-fn values(bytes: &[u8]) -> usize {
-    if bytes.len() <= MAX_VALUES {
-        return 0;
-    }
-    let (mut count, mut quoted, mut escaped) = (1usize, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            b',' | b'[' | b'{' if !quoted => count += 1,
-            _ => {}
-        }
-    }
-    count
-}
-
 /// Reads one document. The error is what JSON-RPC calls a parse error, or a batch of a wrong size. A request that cannot
 /// be read is malformed where its id can be found, so that whoever made it gets an answer.
 pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
@@ -156,7 +139,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Document, RpcError> {
 }
 
 fn root(bytes: &[u8]) -> Result<Root<6>, RpcError> {
-    if values(bytes) > MAX_VALUES {
+    if weight::has_more_values(bytes, MAX_VALUES) {
         let text = format!("more than {MAX_VALUES} values in one message");
         return Err(RpcError::new(code::INVALID_REQUEST, text));
     }
@@ -320,29 +303,6 @@ pub(crate) fn request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8>
     write(&Asked { jsonrpc: VERSION, id, method, params })
 }
 
-/// About how many bytes of memory a value costs, counted no further than to `limit`.
-pub(crate) fn weight(value: &Value, limit: usize) -> usize {
-    const NODE: usize = 64;
-    match value {
-        Value::Null | Value::Bool(_) => NODE,
-        Value::Number(number) => NODE + number.as_str().len(),
-        Value::String(text) => NODE + text.len(),
-        Value::Array(items) => sum(items.iter().map(|item| (NODE, item)), limit),
-        Value::Object(members) => sum(members.iter().map(|(key, item)| (NODE + key.len(), item)), limit),
-    }
-}
-
-fn sum<'v>(children: impl Iterator<Item = (usize, &'v Value)>, limit: usize) -> usize {
-    let mut sum = 64;
-    for (own, child) in children {
-        if sum > limit {
-            break;
-        }
-        sum += own + weight(child, limit.saturating_sub(sum));
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,11 +390,5 @@ mod tests {
             text(request(&Id::from_u64(9), "m", &json!({}))),
             r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{}}"#
         );
-    }
-
-    #[test]
-    fn weight_stops_at_its_limit() {
-        assert!(weight(&json!(vec![0; 100_000]), 1000) < 1200);
-        assert!(weight(&json!({"a": "x".repeat(5000)}), 1000) > 1000);
     }
 }

@@ -201,8 +201,43 @@ pub(crate) fn tell_change(result: &mut Value, told: Value) {
     }
 }
 
-/// `_meta.cost_usd` of a result, never below zero; what an upstream states more exactly than it is counted is rounded up.
+/// The most that one call is taken to have cost: a billion USD, so that no sum of such amounts wraps round.
+const MOST_REPORTED: MicroUsd = MicroUsd(1_000_000_000_000_000);
+
+/// `_meta.cost_usd` of a result, never below zero; what an upstream states more exactly than it is counted is rounded up,
+/// and what is beyond all counting is the most there is.
 pub(crate) fn reported_cost(result: &Value) -> Option<MicroUsd> {
-    let number = result.get("_meta")?.get("cost_usd")?.as_number()?;
-    MicroUsd::parse_up(&number.to_string()).ok().map(|cost| cost.max(MicroUsd::ZERO))
+    let text = result.get("_meta")?.get("cost_usd")?.as_number()?.to_string();
+    let cost = MicroUsd::parse_up(&text).unwrap_or_else(|_| match text.parse::<f64>() {
+        Ok(amount) if amount <= 0.0 => MicroUsd::ZERO,
+        Ok(amount) if amount < 1e9 => {
+            MicroUsd::parse_up(&format!("{amount:.6}")).map_or(MOST_REPORTED, |cost| cost.plus(MicroUsd(1)))
+        }
+        Ok(_) | Err(_) => MOST_REPORTED,
+    });
+    Some(cost.clamp(MicroUsd::ZERO, MOST_REPORTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reported_cost_saturates() {
+        let check = |cost: &str, expect: Option<i64>| {
+            let result = serde_json::from_str(&format!(r#"{{"_meta":{{"cost_usd":{cost}}}}}"#)).unwrap();
+            assert_eq!(reported_cost(&result).map(|cost| cost.0), expect, "{cost}");
+        };
+        check("0.25", Some(250_000));
+        check("-3", Some(0));
+        check("-7e300", Some(0));
+        check("0.00000000000000000000000000000000000000000000001", Some(1));
+        check("1.00000000000000000000000000000000000000000000001", Some(1_000_001));
+        for much in
+            ["8e18", "3e399", "9223372036854775807", "9223372036854", "123456789012345678901234567890"]
+        {
+            check(much, Some(MOST_REPORTED.0));
+        }
+        check("\"1\"", None);
+    }
 }

@@ -190,7 +190,10 @@ impl Gateway {
         }
         for state in self.upstreams() {
             match &state.health {
-                Health::Up => {}
+                Health::Up => {
+                    let told = |why| format!("upstream `{}`: {why}", state.name);
+                    details.extend(state.missing.iter().map(told));
+                }
                 Health::Starting => details.push(format!("upstream `{}` is starting", state.name)),
                 Health::Down { reason, attempts } => {
                     details.push(format!(

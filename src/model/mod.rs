@@ -13,6 +13,7 @@ mod rpc;
 mod selector;
 pub mod text;
 mod uri;
+pub mod weight;
 mod word;
 
 pub use call::{CallKind, RetryPlan, ToolTraits};

@@ -310,6 +310,23 @@ impl Connection {
         }
     }
 
+    /// What is spoken on it.
+    pub(super) fn era(&self) -> Option<Era> {
+        match self {
+            Self::Stdio(_, dialect) => Some(dialect.era),
+            Self::Http(http) => http.era(),
+            Self::TwoUrls(_) => Some(Era::Legacy),
+        }
+    }
+
+    /// Whether it still speaks the modern era, as far as it says.
+    pub(super) async fn is_still_modern(&self, limit: Duration) -> bool {
+        match tokio::time::timeout(limit, self.request(&discover_call(limit))).await {
+            Ok(answer @ (Ok(_) | Err(UpstreamError::Rpc(_)))) => matches!(judge(answer), Probe::Modern(_)),
+            Ok(Err(_)) | Err(_) => true,
+        }
+    }
+
     /// Sends one request and waits for its answer. Dropping it cancels it over there.
     pub(super) async fn request(&self, call: &Arc<Call>) -> Answer {
         match self {

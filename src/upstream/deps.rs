@@ -63,6 +63,11 @@ pub struct Timing {
     pub tcp_connect: Duration,
     /// How long handshake and listing together may take.
     pub handshake: Duration,
+    /// How long one of the lists may take.
+    pub list: Duration,
+    /// A legacy HTTP session on which nothing was answered for so long is looked for before a call that must not be sent
+    /// twice.
+    pub silence: Duration,
     /// Before the first restart; doubles.
     pub restart_first: Duration,
     /// The longest wait between restarts.
@@ -87,6 +92,8 @@ impl Default for Timing {
             probe: Duration::from_secs(2),
             tcp_connect: Duration::from_secs(5),
             handshake: Duration::from_secs(60),
+            list: Duration::from_secs(20),
+            silence: Duration::from_secs(10),
             restart_first: Duration::from_millis(500),
             restart_max: Duration::from_secs(30),
             debounce: Duration::from_millis(100),

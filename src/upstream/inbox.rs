@@ -205,6 +205,29 @@ impl Inbox {
         self.entries.lock().get(&id).map(|entry| entry.call.largest_answer(max_result))
     }
 
+    /// The same where it may not be known which request it would have answered.
+    pub(super) fn largest_of(&self, id: Option<u64>, max_result: u64) -> u64 {
+        id.and_then(|id| self.largest_answer(id, max_result)).unwrap_or(max_result)
+    }
+
+    /// An event came that is no message.
+    pub(super) fn unread(&self, reason: &str, bytes: usize) {
+        if let Some(left_out) = self.may_log() {
+            tracing::warn!(upstream = %self.upstream, reason, left_out, "an event that is no message");
+        }
+        self.junk(bytes);
+    }
+
+    /// So many bytes came that cannot be read. The call that they answer, where there is one, ends at once instead of
+    /// waiting for more. Whether there was one.
+    pub(super) fn unreadable(&self, answers: Option<u64>, reason: String, bytes: usize) -> bool {
+        let answered = answers.is_some_and(|id| self.deliver(id, Err(UpstreamError::Malformed(reason))));
+        if !answered {
+            self.junk(bytes);
+        }
+        answered
+    }
+
     pub(super) fn fail_all(&self, error: &UpstreamError) {
         let ids: Vec<u64> = self.entries.lock().keys().copied().collect();
         for id in ids {
@@ -215,7 +238,7 @@ impl Inbox {
     /// Everything but answers. `stream`: the request on whose own stream it came.
     pub(super) fn take(&self, link: &Arc<impl Link + 'static>, message: Message, stream: Option<u64>) {
         match message {
-            Message::Response { .. } => {}
+            Message::Response { .. } | Message::Unreadable { .. } => {}
             Message::Request { id, method, params } => {
                 self.asked(link, id, method, params, stream);
             }

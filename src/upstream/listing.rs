@@ -1,15 +1,15 @@
-//! What an upstream has, complete over all pages; one bad item costs itself only.
+//! What an upstream has, complete over all pages; one bad item costs itself only, and one bad list too.
 
 use super::{
     call::Call,
     connect::{Connection, Hello},
-    deps::Redact,
+    deps::{Redact, Timing},
     headers::invalid_annotation,
     limits::LogLimit,
     types::{Era, Listing, UpstreamError},
 };
 use crate::{
-    model::{UpstreamName, code},
+    model::{UpstreamName, code, weight::weight},
     redaction::display_text,
 };
 use serde_json::{Map, Value};
@@ -26,8 +26,12 @@ use std::{
 const PAGES: usize = 1_000;
 /// Items of one kind; what is beyond is left out and said.
 const ITEMS: usize = 10_000;
-/// JSON text of all kinds together, with the cursors; what is beyond is left out and said.
+/// Memory of all kinds together, with the cursors; what is beyond is left out and said.
 const BYTES: usize = 32 << 20;
+/// Memory of one item; what is beyond is left out and said.
+const ITEM: usize = 2 << 20;
+/// The longest sentence about a list that is missing, in characters.
+const LONGEST_REASON: usize = 300;
 
 /// What is left of [`BYTES`].
 struct Room(AtomicUsize);
@@ -38,24 +42,10 @@ impl Room {
         let less = |left: usize| left.checked_sub(bytes);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
-}
 
-/// How long a value is as JSON text.
-fn weight(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
+    fn gives_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
     }
-    let mut count = Count(0);
-    // Counting does not fail.
-    serde_json::to_writer(&mut count, value).ok();
-    count.0
 }
 
 struct Kind {
@@ -77,54 +67,69 @@ const TEMPLATES: Kind = Kind {
     key: "uriTemplate",
 };
 
-/// How often lists are asked for where what they are asked over ends meanwhile.
+/// How often a list is asked for where what it is asked over ends meanwhile.
 const TRIES: usize = 3;
 
-/// Lists all that the upstream declares. An error of the transport, or of `tools/list`, fails the whole.
-///
-/// A session or stream that ended under it has another in its place before the connection counts as closed. Lists change
-/// nothing over there, so they are asked for again.
-pub(super) async fn list(
-    upstream: &UpstreamName,
-    connection: &Connection,
-    hello: &Hello,
-    log: &LogLimit,
-    redact: &Redact,
-) -> Result<Listing, UpstreamError> {
-    let mut tries = 1;
-    loop {
-        match list_once(upstream, connection, hello, log, redact).await {
-            Err(UpstreamError::NotSent(_) | UpstreamError::Lost(_)) if tries < TRIES => tries += 1,
-            listed => return listed,
-        }
-    }
+/// What was listed, and what of it could not be: one sentence each.
+pub(super) struct Listed {
+    pub(super) listing: Listing,
+    pub(super) missing: Vec<String>,
 }
 
-async fn list_once(
-    upstream: &UpstreamName,
-    connection: &Connection,
-    hello: &Hello,
-    log: &LogLimit,
-    redact: &Redact,
-) -> Result<Listing, UpstreamError> {
+/// Whose lists are read.
+pub(super) struct Reading<'a> {
+    pub(super) upstream: &'a UpstreamName,
+    pub(super) connection: &'a Connection,
+    pub(super) hello: &'a Hello,
+    pub(super) log: &'a LogLimit,
+    pub(super) redact: &'a Redact,
+    pub(super) timing: &'a Timing,
+}
+
+/// One list as far as it could be read.
+struct List {
+    items: Vec<Value>,
+    /// Why it is not whole.
+    missing: Option<UpstreamError>,
+}
+
+/// Lists all that the upstream declares. `before` is what it listed before: of that stays what cannot be listed again.
+/// An error of the connection fails the whole, and so does one of `tools/list` where nothing was listed before.
+pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Result<Listed, UpstreamError> {
+    let Reading { upstream, connection, hello, log, redact, .. } = reading;
     let room = &Room(AtomicUsize::new(BYTES));
-    let one = |kind: &'static Kind| async move {
-        if hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
-            return Ok(Vec::new());
+    let (tools, resources, templates, prompts) = futures::join!(
+        reading.list(&TOOLS, room),
+        reading.list(&RESOURCES, room),
+        reading.list(&TEMPLATES, room),
+        reading.list(&PROMPTS, room)
+    );
+    if connection.signals().closed_reason().is_some() {
+        return Err(UpstreamError::Lost("the connection ended while it listed".to_owned()));
+    }
+    let mut missing = Vec::new();
+    let mut whole = |kind: &Kind, list: List, known: Option<&Vec<Value>>| {
+        let Some(error) = list.missing else { return list.items };
+        let error = display_text(&redact(&error.to_string()), LONGEST_REASON);
+        let (method, kept) = (kind.method, known.is_some());
+        if let Some(left_out) = log.admits(error.len()) {
+            tracing::warn!(%upstream, method, error, kept, left_out, "a list could not be read whole");
         }
-        match pages(upstream, connection, kind, room, log).await {
-            Err(UpstreamError::Rpc(error)) if error.code == code::METHOD_NOT_FOUND => Ok(Vec::new()),
-            Err(UpstreamError::Rpc(error)) if kind.method != TOOLS.method => {
-                if let Some(left_out) = log.admits(0) {
-                    tracing::warn!(%upstream, method = kind.method, code = error.code, left_out, "cannot be listed");
-                }
-                Ok(Vec::new())
-            }
-            other => other,
-        }
+        let what = match (known, list.items.len()) {
+            (Some(_), _) => "what it listed before is kept".to_owned(),
+            (None, 0) => "nothing of it is there".to_owned(),
+            (None, items) => format!("the first {items} items are there"),
+        };
+        missing.push(format!("`{method}` could not be read: {error} ({what})"));
+        known.cloned().unwrap_or(list.items)
     };
-    let (mut tools, resources, templates, prompts) =
-        futures::try_join!(one(&TOOLS), one(&RESOURCES), one(&TEMPLATES), one(&PROMPTS))?;
+    let mut tools = match (tools, before) {
+        (List { items, missing: Some(error) }, None) if items.is_empty() => return Err(error),
+        (tools, before) => whole(&TOOLS, tools, before.map(|before| &before.tools)),
+    };
+    let resources = whole(&RESOURCES, resources, before.map(|before| &before.resources));
+    let templates = whole(&TEMPLATES, templates, before.map(|before| &before.templates));
+    let prompts = whole(&PROMPTS, prompts, before.map(|before| &before.prompts));
     if matches!(connection, Connection::Http(_)) && hello.era == Era::Modern {
         tools.retain(|tool| match invalid_annotation(tool) {
             None => true,
@@ -138,61 +143,112 @@ async fn list_once(
             }
         });
     }
-    Ok(Listing { tools, resources, templates, prompts })
+    Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing })
 }
 
-async fn pages(
-    upstream: &UpstreamName,
-    connection: &Connection,
-    kind: &Kind,
-    room: &Room,
-    log: &LogLimit,
-) -> Result<Vec<Value>, UpstreamError> {
-    let mut items: Vec<Value> = Vec::new();
-    let mut names: HashSet<String> = HashSet::new();
-    let mut cursors: HashSet<String> = HashSet::new();
-    let mut cursor: Option<String> = None;
-    let mut bad = 0_usize;
-    loop {
-        let mut params = Map::new();
-        if let Some(cursor) = cursor.take() {
-            params.insert("cursor".to_owned(), Value::String(cursor));
+impl Reading<'_> {
+    /// One list, within its time.
+    ///
+    /// A session or stream that ended under it has another in its place before the connection counts as closed. Lists
+    /// change nothing over there, so they are asked for again.
+    async fn list(&self, kind: &Kind, room: &Room) -> List {
+        if self.hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
+            return List { items: Vec::new(), missing: None };
         }
-        let call = Arc::new(Call::internal(kind.method, params, Duration::MAX));
-        let mut page = connection.request(&call).await?;
-        let Some(Value::Array(found)) = page.get_mut(kind.member).map(Value::take) else {
-            return Err(UpstreamError::Malformed(format!("`{}` without `{}`", kind.method, kind.member)));
+        let mut pages = Pages { taken: 0, items: Vec::new() };
+        let reading = async {
+            let mut tries = 1;
+            loop {
+                match self.pages(kind, room, &mut pages).await {
+                    Err(UpstreamError::NotSent(_) | UpstreamError::Lost(_)) if tries < TRIES => tries += 1,
+                    read => return read,
+                }
+                room.gives_back(std::mem::take(&mut pages.taken));
+                pages.items.clear();
+            }
         };
-        let mut full = false;
-        for item in found {
-            full = full || !room.takes(weight(&item));
-            let name = item.get(kind.key).and_then(Value::as_str).filter(|name| !name.is_empty());
-            let fresh = !full && name.is_some_and(|name| names.insert(name.to_owned()));
-            if fresh && items.len() < ITEMS { items.push(item) } else { bad += 1 }
-        }
-        let next = match page.get_mut("nextCursor").map(Value::take) {
-            Some(Value::String(next)) => next,
-            Some(_) | None => break,
+        let limit = self.timing.list;
+        let read = tokio::time::timeout(limit, reading).await;
+        let missing = match read.unwrap_or(Err(UpstreamError::TimedOut(limit))) {
+            Ok(()) => None,
+            // It has none of these.
+            Err(UpstreamError::Rpc(error))
+                if error.code == code::METHOD_NOT_FOUND && pages.items.is_empty() =>
+            {
+                None
+            }
+            Err(error) => Some(error),
         };
-        full = full || !room.takes(next.len());
-        if full || items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
-            if let Some(left_out) = log.admits(0) {
+        List { items: pages.items, missing }
+    }
+
+    async fn pages(&self, kind: &Kind, room: &Room, pages: &mut Pages) -> Result<(), UpstreamError> {
+        let Reading { upstream, connection, log, .. } = self;
+        let mut names: HashSet<String> = HashSet::new();
+        let mut cursors: HashSet<String> = HashSet::new();
+        let mut cursor: Option<String> = None;
+        let mut bad = 0_usize;
+        let told = |bad: usize| {
+            if bad > 0
+                && let Some(left_out) = log.admits(0)
+            {
                 tracing::warn!(
-                    %upstream, method = kind.method, items = items.len(), left_out,
-                    "the list does not end, or is too large: cut here"
+                    %upstream, method = kind.method, items = bad, left_out,
+                    "items without a name of their own, or beyond the bound, are left out"
                 );
             }
-            break;
+        };
+        loop {
+            let mut params = Map::new();
+            if let Some(cursor) = cursor.take() {
+                params.insert("cursor".to_owned(), Value::String(cursor));
+            }
+            let call = Arc::new(Call::internal(kind.method, params, Duration::MAX));
+            let mut page = connection.request(&call).await.inspect_err(|_| told(bad))?;
+            let Some(Value::Array(found)) = page.get_mut(kind.member).map(Value::take) else {
+                told(bad);
+                return Err(UpstreamError::Malformed(format!("`{}` without `{}`", kind.method, kind.member)));
+            };
+            let mut full = false;
+            for item in found {
+                let cost = weight(&item, ITEM);
+                // What is left out counts too: it was read.
+                full = full || !room.takes(cost);
+                if !full {
+                    pages.taken += cost;
+                }
+                let name = item.get(kind.key).and_then(Value::as_str).filter(|name| !name.is_empty());
+                let good = !full && cost <= ITEM && pages.items.len() < ITEMS;
+                if good && name.is_some_and(|name| names.insert(name.to_owned())) {
+                    pages.items.push(item);
+                } else {
+                    bad += 1;
+                }
+            }
+            let next = match page.get_mut("nextCursor").map(Value::take) {
+                Some(Value::String(next)) => next,
+                Some(_) | None => break,
+            };
+            full = full || !room.takes(next.len());
+            if full || pages.items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
+                if let Some(left_out) = log.admits(0) {
+                    tracing::warn!(
+                        %upstream, method = kind.method, items = pages.items.len(), left_out,
+                        "the list does not end, or is too large: cut here"
+                    );
+                }
+                break;
+            }
+            pages.taken += next.len();
+            cursor = Some(next);
         }
-        cursor = Some(next);
+        told(bad);
+        Ok(())
     }
-    if bad > 0
-        && let Some(left_out) = log.admits(0)
-    {
-        tracing::warn!(
-            %upstream, method = kind.method, items = bad, left_out,
-            "items without a name of their own, or beyond the bound, are left out"
-        );
-    }
-    Ok(items)
+}
+
+/// What the pages up to now brought, and what of the room they took.
+struct Pages {
+    taken: usize,
+    items: Vec<Value>,
 }

@@ -1,6 +1,7 @@
-//! Which call an answer that is too large to be held belongs to.
+//! Which call an answer belongs to that is too large to be held, or cannot be read.
 
-/// Finds the number under the top-level key `id` of a JSON object that is never held whole.
+/// Finds the number under the top-level key `id` of a JSON object that is never held whole. A message with a `method` is
+/// no answer: its id is the upstream's own.
 #[derive(Debug, Default)]
 pub(super) struct IdScan {
     depth: u32,
@@ -11,15 +12,13 @@ pub(super) struct IdScan {
     /// A value follows the key `id`.
     awaits: bool,
     id: Option<Vec<u8>>,
-    done: bool,
+    /// It has a `method`, or two ids.
+    is_other: bool,
 }
 
 impl IdScan {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if self.done {
-                return;
-            }
             self.step(*byte);
         }
     }
@@ -49,6 +48,7 @@ impl IdScan {
             }
             b':' if self.depth == 1 => {
                 self.awaits = self.word == b"id";
+                self.is_other |= self.word == b"method";
                 self.word.clear();
             }
             b',' if self.depth == 1 => self.finish(),
@@ -59,13 +59,14 @@ impl IdScan {
 
     fn finish(&mut self) {
         if std::mem::take(&mut self.awaits) {
-            self.id = Some(std::mem::take(&mut self.word));
-            self.done = true;
+            let word = std::mem::take(&mut self.word);
+            self.is_other |= self.id.replace(word).is_some();
         }
     }
 
     pub(super) fn id(&self) -> Option<u64> {
-        std::str::from_utf8(self.id.as_ref()?).ok()?.parse().ok()
+        let id = self.id.as_ref().filter(|_| !self.is_other)?;
+        std::str::from_utf8(id).ok()?.parse().ok()
     }
 }
 
@@ -86,6 +87,9 @@ mod tests {
         check(r#"{"result":{"id":4,"a":[{"id":9}]},"jsonrpc":"2.0","id":3}"#, Some(3));
         check(r#"{"x":"id","result":{},"id": "12" }"#, Some(12));
         check(r#"{"x":"\",\"id\":1","y":[],"id":8"#, None);
+        check(r#"{"id":4,"result":{"method":1},"x":"method"}"#, Some(4));
+        check(r#"{"id":4,"method":"ping"}"#, None);
+        check(r#"{"id":4,"result":{},"id":5}"#, None);
         check("rubbish", None);
     }
 }

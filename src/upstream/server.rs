@@ -9,7 +9,7 @@ use super::{
     deps::UpstreamDeps,
     http,
     limits::{Limits, ONE_LIST},
-    listing,
+    listing::{self, Listed, Reading},
     pool::Pool,
     slots::Slots,
     types::{
@@ -75,7 +75,7 @@ impl fmt::Debug for Server {
 }
 
 /// What an attempt to connect brought.
-type Attempt = Result<(Arc<Connection>, Hello, Listing), String>;
+type Attempt = Result<(Arc<Connection>, Hello, Listed), String>;
 
 impl Server {
     /// Begins to connect. `generation` is where its listing's counter goes on from.
@@ -95,6 +95,7 @@ impl Server {
             name: config.name.clone(),
             health: Health::Starting,
             listing: Arc::new(Listing::default()),
+            missing: Arc::default(),
             era: None,
             capabilities: Value::Null,
             server_info: Value::Null,
@@ -160,9 +161,9 @@ impl Server {
                 () = self.stop.cancelled() => break,
             };
             let reason = match outcome {
-                Ok((connection, hello, listing)) => {
+                Ok((connection, hello, listed)) => {
                     let began = self.deps.clock.monotonic();
-                    let reason = self.serve(&connection, &hello, listing).await;
+                    let reason = self.serve(&connection, &hello, listed).await;
                     if self.stop.is_cancelled() {
                         break;
                     }
@@ -181,6 +182,7 @@ impl Server {
             self.publish(|state| {
                 state.health = Health::Down { reason, attempts };
                 state.listing = Arc::new(Listing::default());
+                state.missing = Arc::default();
             });
             self.settled.send_replace(true);
             tokio::select! {
@@ -196,6 +198,7 @@ impl Server {
         self.publish(|state| {
             state.health = Health::Down { reason: "shut down".to_owned(), attempts: 0 };
             state.listing = Arc::new(Listing::default());
+            state.missing = Arc::default();
         });
         self.settled.send_replace(true);
         self.ended.send_replace(true);
@@ -222,13 +225,23 @@ impl Server {
         let (connection, hello) = connected.inspect_err(|_| *self.era.lock() = None)?;
         *self.era.lock() = Some(hello.era);
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
-        let listing =
-            listing::list(&self.config.name, &connection, &hello, &self.limits.log, &self.deps.redact).await;
-        let listing = listing.map_err(|error| match connection.signals().closed_reason() {
+        let listed = listing::list(&self.reading(&connection, &hello), None).await;
+        let listed = listed.map_err(|error| match connection.signals().closed_reason() {
             Some(reason) => reason.to_string(),
             None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
         })?;
-        Ok((Arc::new(connection), hello, listing))
+        Ok((Arc::new(connection), hello, listed))
+    }
+
+    fn reading<'a>(&'a self, connection: &'a Connection, hello: &'a Hello) -> Reading<'a> {
+        Reading {
+            upstream: &self.config.name,
+            connection,
+            hello,
+            log: &self.limits.log,
+            redact: &self.deps.redact,
+            timing: &self.deps.timing,
+        }
     }
 
     fn publish(&self, change: impl FnOnce(&mut UpstreamState)) {
@@ -244,13 +257,15 @@ impl Server {
     }
 
     /// Holds a connection until it ends; the reason why it did.
-    async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listing: Listing) -> String {
+    async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listed: Listed) -> String {
+        let Listed { listing, missing } = listed;
         self.breaker.reset();
         self.main.store(Some(connection.clone()));
         tracing::info!(upstream = %self.config.name, era = ?hello.era, tools = listing.tools.len(), "the upstream is up");
         self.publish(|state| {
             state.health = Health::Up;
             state.listing = Arc::new(listing);
+            state.missing = missing.into();
             state.era = Some(hello.era);
             state.capabilities = hello.capabilities.clone();
             state.server_info = hello.server_info.clone();
@@ -261,19 +276,22 @@ impl Server {
         self.watch_again(connection, hello.era).await;
         let signals = connection.signals();
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
+        let mut again = self.deps.timing.restart_max;
         let reason = loop {
+            let is_whole = self.state.borrow().missing.is_empty();
             tokio::select! {
                 reason = signals.closed() => break reason.to_string(),
                 () = self.stop.cancelled() => return String::new(),
                 () = signals.changed.notified() => tokio::select! {
-                    listed = self.list_again(connection, hello) => match listed {
-                        Ok(listing) if *self.state.borrow().listing == listing => {}
-                        Ok(listing) => self.publish(|state| state.listing = Arc::new(listing)),
-                        Err(reason) => break reason,
-                    },
+                    () = self.list_again(connection, hello) => {}
                     reason = signals.closed() => break reason.to_string(),
                     () = self.stop.cancelled() => return String::new(),
                 },
+                // What was missing may be there by now; it is looked for ever more rarely.
+                () = tokio::time::sleep(again), if !is_whole => {
+                    again = again.saturating_mul(2).min(self.deps.timing.idle);
+                    signals.changed.notify_one();
+                }
                 () = signals.renewed.notified() => {
                     self.watch_again(connection, hello.era).await;
                     signals.changed.notify_one();
@@ -294,17 +312,23 @@ impl Server {
         reason
     }
 
-    async fn list_again(&self, connection: &Connection, hello: &Hello) -> Result<Listing, String> {
+    async fn list_again(&self, connection: &Connection, hello: &Hello) {
         // An upstream that says so without end is asked ever more rarely.
         let pause = self.limits.lists.charge(Instant::now(), ONE_LIST);
         tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
-        let listing =
-            listing::list(&self.config.name, connection, hello, &self.limits.log, &self.deps.redact);
-        match tokio::time::timeout(self.deps.timing.handshake, listing).await {
-            Ok(listed) => {
-                listed.map_err(|error| (self.deps.redact)(&format!("it cannot be listed: {error}")))
-            }
-            Err(_) => Err("it did not list again in time".to_owned()),
+        let before = self.state.borrow().listing.clone();
+        // Fails with its connection only, which is seen where this is waited for.
+        let Ok(listed) = listing::list(&self.reading(connection, hello), Some(&before)).await else { return };
+        let Listed { listing, missing } = listed;
+        let is_known = {
+            let state = self.state.borrow();
+            *state.listing == listing && *state.missing == *missing
+        };
+        if !is_known {
+            self.publish(|state| {
+                state.listing = Arc::new(listing);
+                state.missing = missing.into();
+            });
         }
     }
 

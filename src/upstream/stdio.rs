@@ -28,13 +28,15 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, Command},
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Messages waiting to be written.
 const QUEUE: usize = 256;
+/// Bytes of requests waiting to be written: a child that reads no more holds no more than this.
+const BACKLOG: u32 = 16 << 20;
 /// A private key on stderr that does not end is taken to end after so many lines.
 const KEY_LINES: usize = 256;
 /// The longest stderr line that is logged whole.
@@ -55,7 +57,8 @@ const PASSED: &[&str] = &["PATH", "HOME", "USER", "LANG", "TMPDIR"];
 /// A running child.
 pub(super) struct Stdio {
     inbox: Inbox,
-    outgoing: mpsc::Sender<Vec<u8>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    backlog: Arc<Semaphore>,
     next: AtomicU64,
     max_result: u64,
     stop: CancellationToken,
@@ -70,13 +73,16 @@ impl Drop for Stdio {
     }
 }
 
-struct Out(mpsc::Sender<Vec<u8>>);
+/// A message, with its part of the backlog until it is written.
+type Outgoing = (Vec<u8>, Option<OwnedSemaphorePermit>);
+
+struct Out(mpsc::Sender<Outgoing>);
 
 impl Link for Out {
     fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             // A closed queue means the child is gone, which is reported elsewhere.
-            drop(self.0.send(message).await);
+            drop(self.0.send((message, None)).await);
         })
     }
 }
@@ -138,6 +144,7 @@ impl Stdio {
         let stdio = Arc::new(Self {
             inbox: Inbox::new(name.clone(), signals, deps.redact.clone(), Arc::clone(limits)),
             outgoing,
+            backlog: Arc::new(Semaphore::new(usize::try_from(BACKLOG).unwrap_or(usize::MAX))),
             next: AtomicU64::new(1),
             max_result,
             stop: stop.clone(),
@@ -163,15 +170,17 @@ impl Stdio {
     pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> Answer {
         let gone = || UpstreamError::NotSent("the process is gone".to_owned());
         let slot = self.outgoing.reserve().await.map_err(|_| gone())?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = wire::request(id, call, dialect);
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).min(BACKLOG);
+        let room = self.backlog.clone().acquire_many_owned(length).await.map_err(|_| gone())?;
         if self.inbox.signals.closed_reason().is_some() {
             return Err(gone());
         }
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = wire::request(id, call, dialect);
         let answer = self.inbox.expect(id, call);
         let pending = Pending { stdio: self, id, cancellable: call.request.method != "initialize" };
         call.set_sent(true);
-        slot.send(body);
+        slot.send((body, Some(room)));
         let outcome = answer.await;
         drop(pending);
         outcome.unwrap_or_else(|_| Err(UpstreamError::Lost("the process is gone".to_owned())))
@@ -186,7 +195,7 @@ impl Stdio {
 
     pub(super) async fn notify(&self, message: Vec<u8>) {
         // A closed queue means the child is gone, which is reported elsewhere.
-        drop(self.outgoing.send(message).await);
+        drop(self.outgoing.send((message, None)).await);
     }
 
     /// Closes stdin and waits until the child and its supervisor are gone.
@@ -211,59 +220,48 @@ impl Stdio {
                 return self.too_large(scan.id());
             }
         }
-        match wire::parse(line) {
-            Ok(messages) => {
-                let link = Arc::new(Out(self.outgoing.clone()));
-                let mut answers = false;
-                for message in messages {
-                    match message {
-                        Message::Response { id: Some(id), outcome } => {
-                            answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
-                        }
-                        Message::Response { id: None, outcome } => {
-                            let code = outcome.err().map_or(0, |error| error.code);
-                            if let Some(left_out) = self.inbox.may_log() {
-                                tracing::warn!(upstream = %self.inbox.upstream, code, left_out, "an answer without an id");
-                            }
-                        }
-                        Message::Request { .. } if self.modern.load(Ordering::Relaxed) => {
-                            if let Some(left_out) = self.inbox.may_log() {
-                                tracing::warn!(upstream = %self.inbox.upstream, left_out, "a request on stdout, which 2026-07-28 forbids");
-                            }
-                        }
-                        other @ (Message::Request { .. } | Message::Notification { .. }) => {
-                            self.inbox.take(&link, other, None);
-                        }
+        let link = Arc::new(Out(self.outgoing.clone()));
+        let mut answers = false;
+        for message in wire::parse(line, self.max_result) {
+            match message {
+                Message::Response { id: Some(id), outcome } => {
+                    answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
+                }
+                Message::Response { id: None, outcome } => {
+                    let code = outcome.err().map_or(0, |error| error.code);
+                    if let Some(left_out) = self.inbox.may_log() {
+                        tracing::warn!(upstream = %self.inbox.upstream, code, left_out, "an answer without an id");
                     }
                 }
-                answers
-            }
-            Err(reason) => {
-                if let Some(left_out) = self.inbox.may_log() {
-                    // Masked before it is cut: half a secret is not known for one.
-                    let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
-                    let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
-                    tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, left_out, "not a message on stdout");
+                Message::Request { .. } if self.modern.load(Ordering::Relaxed) => {
+                    if let Some(left_out) = self.inbox.may_log() {
+                        tracing::warn!(upstream = %self.inbox.upstream, left_out, "a request on stdout, which 2026-07-28 forbids");
+                    }
                 }
-                // An answer that can be told by its id is one all the same, so that its call does not hang.
-                let mut scan = IdScan::default();
-                scan.push(line);
-                let answers =
-                    scan.id().is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::Malformed(reason))));
-                if !answers {
-                    self.inbox.junk(line.len());
+                Message::Unreadable { answers: id, reason } => {
+                    if let Some(left_out) = self.inbox.may_log() {
+                        // Masked before it is cut: half a secret is not known for one.
+                        let shown = (self.inbox.redact)(&cut(line, STDERR_LINE));
+                        let shown = cut(shown.as_bytes(), GARBAGE_SHOWN);
+                        tracing::warn!(upstream = %self.inbox.upstream, reason, line = shown, left_out, "not a message on stdout");
+                    }
+                    answers |= self.inbox.unreadable(id, reason, line.len());
                 }
-                answers
+                other @ (Message::Request { .. } | Message::Notification { .. }) => {
+                    self.inbox.take(&link, other, None);
+                }
             }
         }
+        answers
     }
 
     /// Whether it would have answered a request.
     fn too_large(&self, id: Option<u64>) -> bool {
+        let limit = self.inbox.largest_of(id, self.max_result);
         if let Some(left_out) = self.inbox.may_log() {
-            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, left_out, "a line on stdout is too large");
+            tracing::warn!(upstream = %self.inbox.upstream, limit, left_out, "a line on stdout is too large");
         }
-        id.is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result))))
+        id.is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::TooLarge(limit))))
     }
 }
 
@@ -279,7 +277,7 @@ impl Drop for Pending<'_> {
         if !self.stdio.inbox.forget(self.id) || !self.cancellable {
             return;
         }
-        let message = wire::cancelled(self.id);
+        let message = (wire::cancelled(self.id), None);
         if let Err(mpsc::error::TrySendError::Full(message)) = self.stdio.outgoing.try_send(message) {
             let outgoing = self.stdio.outgoing.clone();
             tokio::spawn(async move { drop(outgoing.send(message).await) });
@@ -287,7 +285,7 @@ impl Drop for Pending<'_> {
     }
 }
 
-async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
+async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Outgoing>, stop: CancellationToken) {
     let mut batch = Vec::new();
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -297,8 +295,8 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>, stop: 
             () = stop.cancelled() => return,
         }
         bytes.clear();
-        for message in batch.drain(..) {
-            bytes.extend_from_slice(&message);
+        for (message, _) in &batch {
+            bytes.extend_from_slice(message);
             bytes.push(b'\n');
         }
         let written = tokio::select! {
@@ -309,6 +307,7 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Vec<u8>>, stop: 
         if written.is_err() {
             return;
         }
+        batch.clear();
     }
 }
 

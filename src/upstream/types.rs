@@ -142,6 +142,8 @@ pub struct UpstreamState {
     pub health: Health,
     /// What it has; the last known list while it is down is kept out: a dead upstream has none.
     pub listing: Arc<Listing>,
+    /// What of its lists could not be read, and why: one sentence each.
+    pub missing: Arc<[String]>,
     /// The era it speaks, once known; the modern one where it speaks both.
     pub era: Option<Era>,
     /// Its `capabilities`, as it wrote them.

@@ -1,9 +1,9 @@
 //! JSON-RPC on the wire: a request becomes bytes once, and what comes back is read once and moved on.
 
-use super::{call::Call, types::Era};
-use crate::model::{RpcError, code, json};
+use super::{call::Call, scan::IdScan, types::Era};
+use crate::model::{RpcError, code, json, weight};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 use std::sync::Arc;
 
 /// The stateless version that is spoken.
@@ -18,6 +18,10 @@ pub(super) const ENVELOPE: u64 = 512;
 
 /// Messages of one batch.
 const MOST_IN_BATCH: usize = 256;
+/// Values of one message: each costs memory many times its text.
+const MOST_VALUES: usize = 250_000;
+/// Where results may be larger than usual, so many of their bytes are taken for a value.
+const BYTES_OF_A_VALUE: u64 = 8;
 
 const KEY_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const KEY_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
@@ -158,6 +162,13 @@ pub(super) enum Message {
     Request { id: Value, method: String, params: Value },
     /// Something it tells.
     Notification { method: String, params: Value },
+    /// What cannot be read. Where it answers one of our requests, which; what is wrong, without quoting it.
+    Unreadable { answers: Option<u64>, reason: String },
+}
+
+/// How many values a message may hold where results may be so large.
+fn most_values(max_result: u64) -> usize {
+    usize::try_from(max_result / BYTES_OF_A_VALUE).unwrap_or(usize::MAX).max(MOST_VALUES)
 }
 
 #[derive(Deserialize)]
@@ -179,26 +190,52 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D:
     json::foreign(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
 }
 
-/// Reads one message, or a batch of them (2025-03-26). The error says what is wrong without quoting it.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Message>, String> {
+/// Reads one message, or a batch of them (2025-03-26). What cannot be read costs itself only.
+pub(super) fn parse(bytes: &[u8], max_result: u64) -> Vec<Message> {
     let bytes = json::without_mark(bytes);
-    read(bytes).or_else(|wrong| json::as_javascript(bytes).map_or(Err(wrong), |mended| read(&mended)))
+    let most = most_values(max_result);
+    if weight::has_more_values(bytes, most) {
+        return vec![unreadable(bytes, format!("more than {most} values in one message"))];
+    }
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'[') {
+        return vec![one(bytes)];
+    }
+    match serde_json::from_slice::<Vec<&RawValue>>(bytes).map_err(|error| why(&error)) {
+        Ok(messages) if messages.len() > MOST_IN_BATCH => {
+            vec![unreadable(bytes, format!("a batch of more than {MOST_IN_BATCH} messages"))]
+        }
+        Ok(messages) if messages.is_empty() => vec![unreadable(bytes, "an empty batch".to_owned())],
+        Ok(messages) => messages.into_iter().map(|message| one(message.get().as_bytes())).collect(),
+        // Raw values are UTF-8.
+        Err(reason) => match json::as_javascript(bytes) {
+            Some(mended) if std::str::from_utf8(bytes).is_err() => parse(&mended, max_result),
+            Some(_) | None => vec![unreadable(bytes, reason)],
+        },
+    }
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<Message>, String> {
-    let batch = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
-    let unreadable = |e: serde_json::Error| match e.classify() {
-        serde_json::error::Category::Data => format!("not a JSON-RPC message (column {})", e.column()),
-        _ => format!("not JSON (line {}, column {})", e.line(), e.column()),
-    };
-    if batch {
-        let envelopes = serde_json::from_slice::<Vec<Envelope>>(bytes).map_err(unreadable)?;
-        if envelopes.len() > MOST_IN_BATCH {
-            return Err(format!("a batch of more than {MOST_IN_BATCH} messages"));
-        }
-        return envelopes.into_iter().map(message).collect();
+/// The error says what is wrong without quoting it.
+fn why(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => format!("not a JSON-RPC message (column {})", error.column()),
+        _ => format!("not JSON (line {}, column {})", error.line(), error.column()),
     }
-    Ok(vec![message(serde_json::from_slice(bytes).map_err(unreadable)?)?])
+}
+
+fn one(bytes: &[u8]) -> Message {
+    let read = |bytes: &[u8]| {
+        let envelope = serde_json::from_slice(bytes).map_err(|error| why(&error))?;
+        message(envelope)
+    };
+    let message =
+        read(bytes).or_else(|wrong| json::as_javascript(bytes).map_or(Err(wrong), |mended| read(&mended)));
+    message.unwrap_or_else(|reason| unreadable(bytes, reason))
+}
+
+fn unreadable(bytes: &[u8], reason: String) -> Message {
+    let mut scan = IdScan::default();
+    scan.push(bytes);
+    Message::Unreadable { answers: scan.id(), reason }
 }
 
 fn message(envelope: Envelope) -> Result<Message, String> {
@@ -280,7 +317,8 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart_and_big_numbers_survive() {
-        let check = |input: &str, expect: Message| assert_eq!(parse(input.as_bytes()).unwrap(), [expect]);
+        let parse = |bytes: &[u8]| parse(bytes, 1 << 20);
+        let check = |input: &str, expect: Message| assert_eq!(parse(input.as_bytes()), [expect]);
         check(
             r#"{"result":{"n":12345678901234567890123},"id":"4"}"#,
             Message::Response {
@@ -310,16 +348,42 @@ mod tests {
             "\u{feff}{\"id\":2,\"result\":{\"tools\":[{\"description\":\"Draws charts \u{fffd}\"}]}}",
             charts(2),
         );
-        assert_eq!(
-            parse(b"{\"method\":\"\xe9\"}").unwrap(),
-            parse("{\"method\":\"\u{fffd}\"}".as_bytes()).unwrap()
+        assert_eq!(parse(b"{\"method\":\"\xe9\"}"), parse("{\"method\":\"\u{fffd}\"}".as_bytes()));
+        assert_eq!(parse(b"[{\"method\":\"a\"},{\"method\":\"\xe9\"}]").len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_costs_itself_only() {
+        let found = |text: &str, max_result: u64| -> Vec<String> {
+            let told = |message: Message| match message {
+                Message::Response { id, .. } => format!("response {id:?}"),
+                Message::Request { .. } => "request".to_owned(),
+                Message::Notification { .. } => "notification".to_owned(),
+                Message::Unreadable { answers, .. } => format!("unreadable {answers:?}"),
+            };
+            parse(text.as_bytes(), max_result).into_iter().map(told).collect()
+        };
+        let check = |text: &str, expect: &[&str]| assert_eq!(found(text, 1 << 20), expect, "{text:.80}");
+        check(
+            r#"[{"method":"a"},{"method":1},7,{"id":3,"result":{}}]"#,
+            &["notification", "unreadable None", "unreadable None", "response Some(3)"],
         );
-        assert_eq!(parse(br#"[{"method":"a"},{"method":"b"}]"#).unwrap().len(), 2);
-        let batch = |messages: usize| format!("[{}]", vec![r#"{"method":"a"}"#; messages].join(","));
-        assert_eq!(parse(batch(MOST_IN_BATCH).as_bytes()).unwrap().len(), MOST_IN_BATCH);
-        assert!(parse(batch(MOST_IN_BATCH + 1).as_bytes()).is_err());
-        for bad in ["", "hello", "{}", "[1]", "{\"id\":1}", &"[".repeat(5000), "{\"method\":1}"] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        let deep = format!(r#"{{"result":{}{},"id":6}}"#, "[".repeat(200), "]".repeat(200));
+        check(&deep, &["unreadable Some(6)"]);
+        check(&format!(r#"[{deep},{{"id":1,"result":{{}}}}]"#), &["unreadable Some(6)", "response Some(1)"]);
+        check(r#"{"id":8,"result":{"a":tru}}"#, &["unreadable Some(8)"]);
+        // A question of the upstream's has an id of the upstream's.
+        check(r#"{"id":8,"method":"ping","params":{"a":tru}}"#, &["unreadable None"]);
+        check(r#"{"id":1}"#, &["unreadable Some(1)"]);
+        for none in ["", "hello", "{}", "[1]", "[]", "[{", &"[".repeat(5000), "{\"method\":1}"] {
+            check(none, &["unreadable None"]);
         }
+        let batch = |messages: usize| format!("[{}]", vec![r#"{"method":"a"}"#; messages].join(","));
+        assert_eq!(found(&batch(MOST_IN_BATCH), 0).len(), MOST_IN_BATCH);
+        check(&batch(MOST_IN_BATCH + 1), &["unreadable None"]);
+        let many = |values: usize| format!(r#"{{"id":5,"result":{{"a":[{}0]}}}}"#, "0,".repeat(values));
+        check(&many(MOST_VALUES + 10), &["unreadable Some(5)"]);
+        check(&many(MOST_VALUES - 10), &["response Some(5)"]);
+        assert_eq!(found(&many(MOST_VALUES + 10), 16 << 20), ["response Some(5)"]);
     }
 }

@@ -9,6 +9,8 @@ mod binary;
 #[cfg(test)]
 mod front;
 #[cfg(test)]
+mod listing;
+#[cfg(test)]
 mod relay;
 #[cfg(test)]
 mod secrets;

@@ -34,11 +34,11 @@ use tollgate::{
 };
 
 /// No test waits longer than this for anything.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("it did not happen")
 }
 
-fn deps() -> UpstreamDeps {
+pub(crate) fn deps() -> UpstreamDeps {
     let system = Arc::new(System::default());
     let mut deps = UpstreamDeps::new(system.clone(), system, Arc::new(str::to_owned)).unwrap();
     deps.supervisor = vec![env!("CARGO_BIN_EXE_tollgate").into(), "supervise-child".into()];
@@ -64,13 +64,13 @@ fn config(transport: UpstreamTransport) -> UpstreamConfig {
     }
 }
 
-fn http(url: &str) -> UpstreamConfig {
+pub(crate) fn http(url: &str) -> UpstreamConfig {
     let (url, headers) = (url.parse().unwrap(), BTreeMap::new());
     config(UpstreamTransport::Http { url, headers, wire: HttpWire::Auto, oauth: None })
 }
 
 /// A child of the legacy era in `sh`, with what it does at the beginning, for a list, for a call and for our answer.
-fn child(begin: &str, list: &str, call: &str, answer: &str) -> UpstreamConfig {
+pub(crate) fn child(begin: &str, list: &str, call: &str, answer: &str) -> UpstreamConfig {
     const SCRIPT: &str = r#"
 answer() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$1" "$2"; }
 @BEGIN
@@ -94,10 +94,10 @@ done
     config(UpstreamTransport::Stdio { command, env: BTreeMap::new(), cwd: std::env::temp_dir() })
 }
 
-const LISTS: &str = r#"answer "$id" '{"tools":[{"name":"t"}]}'"#;
-const ANSWERS: &str = r#"answer "$id" '{"content":[]}'"#;
+pub(crate) const LISTS: &str = r#"answer "$id" '{"tools":[{"name":"t"}]}'"#;
+pub(crate) const ANSWERS: &str = r#"answer "$id" '{"content":[]}'"#;
 
-async fn up(config: UpstreamConfig) -> (UpstreamSet, Arc<dyn Upstream>) {
+pub(crate) async fn up(config: UpstreamConfig) -> (UpstreamSet, Arc<dyn Upstream>) {
     let set = UpstreamSet::start([config], deps());
     soon(set.settled()).await;
     let upstream = set.get(&"up".into()).unwrap();
@@ -106,7 +106,7 @@ async fn up(config: UpstreamConfig) -> (UpstreamSet, Arc<dyn Upstream>) {
     (set, upstream)
 }
 
-fn request(agent: &str, tool: &str) -> UpstreamRequest {
+pub(crate) fn request(agent: &str, tool: &str) -> UpstreamRequest {
     let Value::Object(params) = json!({"name": tool, "arguments": {}}) else { unreachable!() };
     UpstreamRequest {
         method: "tools/call",
@@ -124,7 +124,7 @@ fn request(agent: &str, tool: &str) -> UpstreamRequest {
 }
 
 /// Asks a person, who takes their time.
-struct Person {
+pub(crate) struct Person {
     asked: mpsc::UnboundedSender<oneshot::Sender<Value>>,
 }
 
@@ -137,19 +137,23 @@ impl CallRelay for Person {
     }
 }
 
-fn person() -> (Arc<Person>, mpsc::UnboundedReceiver<oneshot::Sender<Value>>) {
+pub(crate) fn person() -> (Arc<Person>, mpsc::UnboundedReceiver<oneshot::Sender<Value>>) {
     let (asked, hears) = mpsc::unbounded_channel();
     (Arc::new(Person { asked }), hears)
 }
 
-async fn call(upstream: &Arc<dyn Upstream>, agent: &str, tool: &str) -> Result<Value, UpstreamError> {
+pub(crate) async fn call(
+    upstream: &Arc<dyn Upstream>,
+    agent: &str,
+    tool: &str,
+) -> Result<Value, UpstreamError> {
     soon(upstream.call(request(agent, tool), person().0)).await
 }
 
 /// What a test's HTTP server does for a request: method, and the message.
 type Script = Arc<dyn Fn(Method, Value) -> BoxFuture<'static, axum::response::Response> + Send + Sync>;
 
-async fn serve(
+pub(crate) async fn serve(
     script: impl Fn(Method, Value) -> BoxFuture<'static, axum::response::Response> + Send + Sync + 'static,
 ) -> String {
     async fn handle(State(script): State<Script>, method: Method, body: String) -> axum::response::Response {
@@ -163,12 +167,12 @@ async fn serve(
     url
 }
 
-fn reply(message: &Value, result: &Value) -> axum::response::Response {
+pub(crate) fn reply(message: &Value, result: &Value) -> axum::response::Response {
     axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result})).into_response()
 }
 
 /// What a plain server of the legacy era says.
-fn plain(method: &Method, message: &Value) -> axum::response::Response {
+pub(crate) fn plain(method: &Method, message: &Value) -> axum::response::Response {
     use axum::http::StatusCode;
     if method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();

@@ -98,6 +98,16 @@ async fn a_call_arrives_whole() {
     assert_eq!(seen["responses"], json!({ "q": { "action": "accept" } }));
     assert_eq!(seen["state"], "sealed");
     assert_eq!(seen["wants_progress"], true);
+    // A workflow that is no text, or one of two, is not as if none had been named.
+    let named = |values: &[&[u8]]| {
+        let request = http.modern_request(2, "tools/call", json!({ "name": "seen" }), json!({}));
+        values.iter().fold(request, |request, value| {
+            request.header("x-workflow-id", reqwest::header::HeaderValue::from_bytes(value).unwrap())
+        })
+    };
+    for values in [&[&b"wf-\xe9"[..]][..], &[b"wf-1", b"wf-1"]] {
+        assert_eq!(http.send(named(values)).await.status, 400, "{values:?}");
+    }
 }
 
 /// (2) (3) (4) (5) (6) (19) (20): status and code of everything that is refused.

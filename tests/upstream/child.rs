@@ -153,7 +153,7 @@ fn called(message: &Value, id: &Value, held: &mut Vec<Value>, told: &[Value]) {
             say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params }));
             answer(id, json!({}));
         }
-        "told" => answer(id, json!(told)),
+        "told" => answer(id, json!({ "told": told })),
         "meta" => answer(id, message["params"].clone()),
         "spawn" => {
             let script = "trap '' TERM HUP; while :; do sleep 1000; done";

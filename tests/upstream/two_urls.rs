@@ -22,6 +22,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tollgate::{
     config::{HttpWire, UpstreamConfig, UpstreamTransport},
+    model::RetryPlan,
     upstream::{Era, Health, UpstreamError, UpstreamSet},
 };
 
@@ -279,11 +280,21 @@ async fn a_stream_that_ends_is_opened_anew() {
     until(&upstream, |state| tools(state) == ["echo", "new"]).await;
     assert_eq!(old.opened(), 2);
 
-    // A session that is unknown over there though its stream stands: what was refused was not looked at, so it is sent again.
+    // A session that is unknown over there though its stream stands: what was refused may have been done all the same, so
+    // it is sent again only where that is safe.
+    let sent = || {
+        let calls = old.posted("tools/call").into_iter();
+        calls.filter(|(_, body)| body["params"]["name"] == "forget").count()
+    };
     let error = call(&upstream, "forget").await.unwrap_err();
-    assert!(matches!(error, UpstreamError::NotSent(_)), "{error:?}");
-    let sent = old.posted("tools/call").into_iter().filter(|(_, body)| body["params"]["name"] == "forget");
-    assert_eq!(sent.count(), 2);
+    assert!(matches!(error, UpstreamError::Lost(_)), "{error:?}");
+    assert_eq!(sent(), 1);
+    call(&upstream, "echo").await.unwrap();
+    let mut safe = request("forget", json!({}));
+    safe.retry = RetryPlan::Safe;
+    let error = soon(upstream.call(safe, caller().0)).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::Lost(_)), "{error:?}");
+    assert_eq!(sent(), 3);
     call(&upstream, "echo").await.unwrap();
 }
 

@@ -295,6 +295,7 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
         "state": "disabled",
         "reason": upstream.reason,
         "failed_attempts": 0,
+        "missing": [],
         "era": null,
         "server_info": null,
         "tools": 0,
@@ -308,7 +309,8 @@ fn disabled_upstream(upstream: &DisabledUpstream) -> Value {
 pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &DataRules) -> Value {
     let (health, reason, attempts) = match &state.health {
         Health::Starting => ("starting", None, 0),
-        Health::Up => ("up", None, 0),
+        // The first of what is missing, for those who look at one line.
+        Health::Up => ("up", state.missing.first().map(String::as_str), 0),
         Health::Down { reason, attempts } => ("down", Some(reason.as_str()), *attempts),
     };
     json!({
@@ -327,6 +329,7 @@ pub fn upstream(config: Option<&UpstreamConfig>, state: &UpstreamState, data: &D
         "state": health,
         "reason": reason,
         "failed_attempts": attempts,
+        "missing": *state.missing,
         "era": state.era.map(|era| match era {
             Era::Legacy => "legacy",
             Era::Modern => "modern",

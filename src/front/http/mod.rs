@@ -323,7 +323,9 @@ fn preflight() -> Response {
 }
 
 /// Headers that say one thing, of which two readers could take different ones. Those that mirror a body are held against it.
-const SINGLE: [&str; 3] = [SESSION, "content-type", "x-workflow-id"];
+const SINGLE: [&str; 3] = [SESSION, "content-type", WORKFLOW];
+/// Names the workflow of a request, where its `_meta` names none.
+const WORKFLOW: &str = "x-workflow-id";
 
 /// One of [`SINGLE`] that stands more than once.
 fn ambiguous(headers: &HeaderMap) -> Option<&'static str> {
@@ -354,6 +356,11 @@ impl Front {
         }
         if let Some(name) = ambiguous(request.headers()) {
             let text = format!("header `{name}` stands more than once");
+            return reply::error(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, text);
+        }
+        // What is no text names a workflow that is nobody's, and is not as if none had been named.
+        if request.headers().get(WORKFLOW).is_some_and(|value| value.to_str().is_err()) {
+            let text = format!("header `{WORKFLOW}` has invalid characters");
             return reply::error(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, text);
         }
         let mut given = request.headers().get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
@@ -395,7 +402,7 @@ impl Front {
             principal,
             session: Arc::clone(session),
             traceparent: text(headers, "traceparent"),
-            workflow: text(headers, "x-workflow-id"),
+            workflow: text(headers, WORKFLOW),
         }
     }
 

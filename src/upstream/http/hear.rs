@@ -4,7 +4,10 @@ use super::{
     Http,
     reader::{ReadError, Reader, is_events},
 };
-use crate::upstream::{call::Call, wire};
+use crate::upstream::{
+    call::Call,
+    wire::{self, Message},
+};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use std::{
@@ -106,16 +109,11 @@ fn take(http: &Arc<Http>, data: &[u8]) {
     if data.iter().all(u8::is_ascii_whitespace) {
         return;
     }
-    match wire::parse(data) {
-        Ok(messages) => {
-            for message in messages {
-                http.inbox.take(http, message, None);
-            }
-        }
-        Err(reason) => {
-            http.inbox.junk(data.len());
-            if let Some(left_out) = http.inbox.may_log() {
-                tracing::warn!(upstream = %http.inbox.upstream, reason, left_out, "an event that is no message");
+    for message in wire::parse(data, http.max_result) {
+        match message {
+            Message::Unreadable { reason, .. } => http.inbox.unread(&reason, data.len()),
+            other @ (Message::Response { .. } | Message::Request { .. } | Message::Notification { .. }) => {
+                http.inbox.take(http, other, None);
             }
         }
     }

@@ -6,6 +6,7 @@ mod lean;
 mod pool;
 mod reach;
 mod reader;
+mod session;
 mod two_urls;
 mod within;
 
@@ -13,6 +14,7 @@ pub(super) use self::{hear::listen_filter, reach::Means, two_urls::TwoUrls};
 use self::{
     reach::Reach,
     reader::{ReadError, Reader, is_events, whole},
+    session::{Session, is_session_unknown},
 };
 use super::{
     call::Call,
@@ -23,11 +25,12 @@ use super::{
     types::{Era, UpstreamError},
     wire::{self, Dialect, Message},
 };
+use crate::model::RetryPlan;
 use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -71,13 +74,6 @@ impl Drop for Http {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// What every request of a session carries.
-pub(super) struct Session {
-    dialect: Dialect,
-    id: Option<HeaderValue>,
-    headers: HeaderMap,
 }
 
 pub(super) enum Fault {
@@ -138,6 +134,11 @@ impl Http {
         &self.inbox.signals
     }
 
+    /// What is spoken, once that is known.
+    pub(super) fn era(&self) -> Option<Era> {
+        self.session.load().as_ref().map(|session| session.dialect.era)
+    }
+
     fn session_of(&self, dialect: Dialect, id: Option<HeaderValue>, with_version: bool) -> Arc<Session> {
         // With room for what each request adds, since each begins with a copy.
         let mut headers = HeaderMap::with_capacity(self.reach.headers.len() + 9);
@@ -150,7 +151,7 @@ impl Http {
         if let Some(id) = &id {
             headers.insert(SESSION, id.clone());
         }
-        Arc::new(Session { dialect, id, headers })
+        Arc::new(Session::new(dialect, id, headers))
     }
 
     /// `server/discover`; on success the connection is modern.
@@ -181,19 +182,51 @@ impl Http {
         Ok(result)
     }
 
-    /// Sends one request and waits for its answer. A lost session is renewed once without the caller noticing.
-    /// Dropping it tells the upstream.
+    /// Sends one request and waits for its answer. A lost session is renewed once without the caller noticing, where a
+    /// repeat is safe. Dropping it tells the upstream.
     pub(super) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
-        let Some(session) = self.session.load_full() else {
+        let Some(mut session) = self.session.load_full() else {
             return Err(UpstreamError::NotSent("not connected".to_owned()));
         };
+        if call.request.retry == RetryPlan::Never && session.is_doubtful(self.timing.silence) {
+            session = Box::pin(self.standing(session)).await?;
+        }
         match self.exchange(call, &session).await {
             Ok((value, _)) => Ok(value),
             Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
             Err(Fault::SessionGone) => {
-                call.set_sent(false);
-                let session = Box::pin(self.renew(&session)).await?;
-                self.exchange(call, &session).await.map(|(value, _)| value).map_err(Fault::plain)
+                // That the request was not looked at is the upstream's word alone: from here on it may have acted.
+                call.lose();
+                let gone = || {
+                    UpstreamError::Lost("the session is gone over there (HTTP status 404 or 400)".to_owned())
+                };
+                let renewed = Box::pin(self.renew(&session)).await;
+                let (RetryPlan::Safe, Ok(session)) = (call.request.retry, renewed) else {
+                    return Err(gone());
+                };
+                match self.exchange(call, &session).await {
+                    Ok((value, _)) => Ok(value),
+                    Err(Fault::Failed(UpstreamError::NotSent(_)) | Fault::SessionGone) => Err(gone()),
+                    Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
+                }
+            }
+        }
+    }
+
+    /// A session from which nothing was heard for a while may have ended meanwhile. What must not be sent twice waits
+    /// until that is known: the session that stands, or a new one.
+    async fn standing(self: &Arc<Self>, session: Arc<Session>) -> Result<Arc<Session>, UpstreamError> {
+        let ping = Arc::new(Call::internal("ping", Map::new(), ASIDE));
+        match tokio::time::timeout(ASIDE, self.exchange(&ping, &session)).await {
+            Ok(Err(Fault::SessionGone)) => self.renew(&session).await.map_err(|error| match error {
+                gone @ UpstreamError::NotSent(_) => gone,
+                other => UpstreamError::NotSent(format!("the session is gone over there: {other}")),
+            }),
+            Ok(Err(Fault::Failed(gone @ UpstreamError::NotSent(_)))) => Err(gone),
+            // Whatever else it says to a ping, the session is known; one that does not answer is not asked at every call.
+            Ok(Ok(_) | Err(Fault::Failed(_) | Fault::Refused(_))) | Err(_) => {
+                session.was_heard();
+                Ok(session)
             }
         }
     }
@@ -299,6 +332,9 @@ impl Http {
         let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };
         let outcome = self.answer(id, call, session, headers, body).await;
         pending.waits = false;
+        if outcome.is_ok() && session.id.is_some() {
+            session.was_heard();
+        }
         match &outcome {
             Ok(_) | Err(Fault::Failed(UpstreamError::Rpc(_)) | Fault::Refused(_) | Fault::SessionGone) => {
                 self.inbox.done(id)
@@ -349,37 +385,35 @@ impl Http {
             Err(error) if status.is_success() => return Err(error.into()),
             Err(_) => return Err(refused(status)),
         };
-        match wire::parse(&bytes) {
-            Ok(messages) => {
-                let mut answer = None;
-                for message in messages {
-                    match message {
-                        Message::Response { id: Some(found), outcome } if found == id => {
-                            answer = Some(outcome)
-                        }
-                        Message::Response { id: None, outcome: Err(error) } => {
-                            // TypeScript servers of the legacy era answer so where their session is unknown.
-                            let lost = status == StatusCode::BAD_REQUEST
-                                && session.id.is_some()
-                                && error.message.to_ascii_lowercase().contains("session");
-                            if lost {
-                                return Err(Fault::SessionGone);
-                            }
-                            answer = Some(Err(error));
-                        }
-                        Message::Response { .. } => {}
-                        other => self.aloud(other, id, session.dialect.era),
+        let mut answer = None;
+        let mut wrong = None;
+        for message in wire::parse(&bytes, self.max_result) {
+            match message {
+                Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
+                Message::Response { id: None, outcome: Err(error) } => {
+                    if status == StatusCode::BAD_REQUEST
+                        && session.id.is_some()
+                        && is_session_unknown(&error.message)
+                    {
+                        return Err(Fault::SessionGone);
                     }
+                    answer = Some(Err(error));
                 }
-                match answer {
-                    Some(Ok(value)) if status.is_success() => Ok((value, fresh)),
-                    Some(Err(error)) => Err(UpstreamError::Rpc(error).into()),
-                    Some(Ok(_)) => Err(refused(status)),
-                    None => Err(UpstreamError::Malformed("an answer to something else".to_owned()).into()),
+                Message::Response { .. } => {}
+                Message::Unreadable { reason, .. } => wrong = Some(reason),
+                other @ (Message::Request { .. } | Message::Notification { .. }) => {
+                    self.aloud(other, id, session.dialect.era);
                 }
             }
-            Err(reason) if status.is_success() => Err(UpstreamError::Malformed(reason).into()),
-            Err(_) => Err(refused(status)),
+        }
+        match answer {
+            Some(Ok(value)) if status.is_success() => Ok((value, fresh)),
+            Some(Err(error)) => Err(UpstreamError::Rpc(error).into()),
+            Some(Ok(_)) | None if !status.is_success() => Err(refused(status)),
+            Some(Ok(_)) | None => {
+                let reason = wrong.unwrap_or_else(|| "an answer to something else".to_owned());
+                Err(UpstreamError::Malformed(reason).into())
+            }
         }
     }
 
@@ -434,20 +468,19 @@ impl Http {
             return Ok(None);
         }
         let mut answer = None;
-        match wire::parse(data) {
-            Ok(messages) => {
-                for message in messages {
-                    match message {
-                        Message::Response { id: Some(found), outcome } if found == id => {
-                            answer = Some(outcome)
-                        }
-                        Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
-                        Message::Response { .. } => {}
-                        other => self.aloud(other, id, era),
-                    }
+        for message in wire::parse(data, self.max_result) {
+            match message {
+                Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
+                Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
+                Message::Response { .. } => {}
+                Message::Unreadable { answers: Some(found), reason } if found == id => {
+                    return Err(UpstreamError::Malformed(reason));
+                }
+                Message::Unreadable { reason, .. } => self.inbox.unread(&reason, data.len()),
+                other @ (Message::Request { .. } | Message::Notification { .. }) => {
+                    self.aloud(other, id, era);
                 }
             }
-            Err(reason) => return Err(UpstreamError::Malformed(reason)),
         }
         Ok(answer)
     }

@@ -249,10 +249,11 @@ impl TwoUrls {
                 return Ok(());
             }
             Err(match status {
-                // The session is unknown over there, where it is so for a request that is nobody's, too.
+                // The session is unknown over there, where it is so for a request that is nobody's, too. That this one was
+                // not looked at is the server's word alone: it is lost, and sent again only where a repeat is safe.
                 StatusCode::NOT_FOUND | StatusCode::GONE if !self.is_known(&stream).await => {
                     stream.ended.cancel();
-                    UpstreamError::NotSent(format!("HTTP status {status}"))
+                    UpstreamError::Lost(format!("HTTP status {status}: the session is gone over there"))
                 }
                 _ if status.is_server_error() => UpstreamError::Lost(format!("HTTP status {status}")),
                 _ => UpstreamError::Refused(status.as_u16()),
@@ -298,34 +299,30 @@ impl TwoUrls {
         }
         let mut answers = false;
         let length = u64::try_from(event.data.len()).unwrap_or(u64::MAX);
-        match wire::parse(&event.data) {
-            Ok(messages) => {
-                for message in messages {
-                    match message {
-                        Message::Response { id: Some(id), outcome } => {
-                            let limit = self.inbox.largest_answer(id, self.max_result);
-                            if limit.is_some_and(|limit| length > limit.saturating_add(wire::ENVELOPE)) {
-                                answers |= self.too_large(Some(id));
-                            } else {
-                                answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
-                            }
-                        }
-                        Message::Response { id: None, outcome } => {
-                            let code = outcome.err().map_or(0, |error| error.code);
-                            if let Some(left_out) = self.inbox.may_log() {
-                                tracing::warn!(upstream = %self.inbox.upstream, code, left_out, "an answer without an id");
-                            }
-                        }
-                        other @ (Message::Request { .. } | Message::Notification { .. }) => {
-                            self.inbox.take(self, other, None);
-                        }
+        for message in wire::parse(&event.data, self.max_result) {
+            match message {
+                Message::Response { id: Some(id), outcome } => {
+                    let limit = self.inbox.largest_answer(id, self.max_result);
+                    if limit.is_some_and(|limit| length > limit.saturating_add(wire::ENVELOPE)) {
+                        answers |= self.too_large(Some(id));
+                    } else {
+                        answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));
                     }
                 }
-            }
-            Err(reason) => {
-                self.inbox.junk(event.data.len());
-                if let Some(left_out) = self.inbox.may_log() {
-                    tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is no message");
+                Message::Response { id: None, outcome } => {
+                    let code = outcome.err().map_or(0, |error| error.code);
+                    if let Some(left_out) = self.inbox.may_log() {
+                        tracing::warn!(upstream = %self.inbox.upstream, code, left_out, "an answer without an id");
+                    }
+                }
+                Message::Unreadable { answers: id, reason } => {
+                    if let Some(left_out) = self.inbox.may_log() {
+                        tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is no message");
+                    }
+                    answers |= self.inbox.unreadable(id, reason, event.data.len());
+                }
+                other @ (Message::Request { .. } | Message::Notification { .. }) => {
+                    self.inbox.take(self, other, None);
                 }
             }
         }
@@ -334,10 +331,11 @@ impl TwoUrls {
 
     /// Whether it would have answered a request.
     fn too_large(&self, id: Option<u64>) -> bool {
+        let limit = self.inbox.largest_of(id, self.max_result);
         if let Some(left_out) = self.inbox.may_log() {
-            tracing::warn!(upstream = %self.inbox.upstream, limit = self.max_result, left_out, "an event is too large");
+            tracing::warn!(upstream = %self.inbox.upstream, limit, left_out, "an event is too large");
         }
-        id.is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::TooLarge(self.max_result))))
+        id.is_some_and(|id| self.inbox.deliver(id, Err(UpstreamError::TooLarge(limit))))
     }
 
     /// The stream that was in use has ended.

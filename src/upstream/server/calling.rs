@@ -236,9 +236,10 @@ impl Server {
         let mut rounds = 0;
         loop {
             let result = match connection.request(call).await {
-                Ok(result) => result,
+                Ok(result) if result.is_object() => result,
+                Ok(_) => return Err(UpstreamError::Malformed("a result that is no object".to_owned())),
                 Err(error) => {
-                    self.heed(connection, &error);
+                    Box::pin(self.heed(connection, &error)).await;
                     return Err(error);
                 }
             };
@@ -255,18 +256,23 @@ impl Server {
         }
     }
 
-    /// What an error says of the connection as a whole.
-    fn heed(&self, connection: &Connection, error: &UpstreamError) {
-        if let UpstreamError::Rpc(RpcError { code, .. }) = error {
-            match *code {
-                // The tool's header annotations changed.
-                code::HEADER_MISMATCH => connection.signals().changed.notify_one(),
-                code::UNSUPPORTED_VERSION => {
-                    *self.era.lock() = None;
-                    connection.signals().close("it no longer speaks the version it spoke");
-                }
-                _ => {}
+    /// What an error may say of the connection as a whole. It came for one call, so others do not pay for it: what it
+    /// says is looked into first.
+    async fn heed(&self, connection: &Connection, error: &UpstreamError) {
+        let UpstreamError::Rpc(RpcError { code, .. }) = error else { return };
+        match *code {
+            // The tool's header annotations changed.
+            code::HEADER_MISMATCH if connection.era() == Some(Era::Modern) => {
+                connection.signals().changed.notify_one();
             }
+            code::UNSUPPORTED_VERSION
+                if connection.era() == Some(Era::Modern)
+                    && !connection.is_still_modern(self.deps.timing.probe).await =>
+            {
+                *self.era.lock() = None;
+                connection.signals().close("it no longer speaks the version it spoke");
+            }
+            _ => {}
         }
     }
 }

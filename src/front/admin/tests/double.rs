@@ -344,6 +344,7 @@ impl AdminPort for Scripted {
             name: "crm".into(),
             health: Health::Down { reason: "refused".to_owned(), attempts: 2 },
             listing: Arc::new(Listing::default()),
+            missing: Arc::default(),
             era: None,
             capabilities: Value::Null,
             server_info: Value::Null,
