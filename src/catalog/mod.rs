@@ -475,8 +475,8 @@ impl CatalogBuilder {
         let mut alias = None;
         // What another's template stands for is that one's, too.
         let of_a_template = |name: &str| {
-            let first = self.claims.iter().find(|claim| claim.template.matches(name));
-            kind == Kind::Resource && first.is_some_and(|claim| claim.upstream != upstream.name)
+            let first = || self.claims.iter().find(|claim| claim.template.matches(name));
+            kind == Kind::Resource && first().is_some_and(|claim| claim.upstream != upstream.name)
         };
         let another_has_it = |name: &Arc<str>| match self.owners.get(&(kind, name.clone())) {
             Some(owner) => owner.upstream != upstream.name,

@@ -147,6 +147,14 @@ impl UriTemplate {
 
     /// Whether the canonical URI can be an expansion of it.
     pub(super) fn matches(&self, uri: &str) -> bool {
+        // Most templates are of other URIs: their ends say so.
+        let tail = match self.pieces.last() {
+            Some(Piece::Text(text)) => text,
+            Some(Piece::Expression(_)) | None => "",
+        };
+        if !uri.starts_with(self.head()) || !uri.ends_with(tail) {
+            return false;
+        }
         let bytes = uri.as_bytes();
         // Offsets reachable after each piece: linear space, no backtracking.
         let mut reachable = vec![false; bytes.len() + 1];
@@ -179,6 +187,9 @@ impl UriTemplate {
                         open = (goes_on && !stopped) || (begins && first.is_some());
                     }
                 }
+            }
+            if !next.contains(&true) {
+                return false;
             }
             reachable = next;
         }

@@ -246,8 +246,8 @@ fn wanted(path: &Path, name: &str, problems: &mut Problems) -> bool {
 }
 
 /// Why a file has no text, and the line and column where that shows.
-struct Unreadable {
-    why: String,
+pub(super) struct Unreadable {
+    pub(super) why: String,
     line: usize,
     column: usize,
 }
@@ -267,7 +267,7 @@ impl Unreadable {
 }
 
 /// A file's text, of bounded size.
-fn read_file(path: &Path) -> Result<String, Unreadable> {
+pub(super) fn read_file(path: &Path) -> Result<String, Unreadable> {
     let shown = path.display();
     let file =
         std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;

@@ -745,10 +745,12 @@ fn an_upstream_is_disabled_alone() {
         let told = loaded.lints.0.iter().any(|lint| lint.message.contains("upstream `crm` is disabled"));
         assert_eq!(told, reason.contains("not set"), "{table}: {}", loaded.lints);
     }
-    // A file of variables, and where a child works.
+    // A file of variables, and where a child works. A `$` is no reference: nothing of Tollgate's own environment gets in.
+    const ENV_FILE: &str = "\u{feff}# don't expand\r\nexport A='one two'\nB=\"x\"\r\nC=3 # three\n\
+        D=pa$PATH${PATH}$\nE='$PATH \\$'\nF=\"\\$x$PATH\"\nG=\\\\$PATH\n";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vars.env");
-    std::fs::write(&file, "# for the child\nexport A='one two'\nB=\"x\"\nC=3 # three\n").unwrap();
+    std::fs::write(&file, ENV_FILE).unwrap();
     let table = format!(
         "command = [\"x\"]\nenv = {{ B = \"own\" }}\nenv_file = \"{}\"\ncwd = \"sub\"",
         file.display()
@@ -758,7 +760,18 @@ fn an_upstream_is_disabled_alone() {
         panic!("stdio")
     };
     let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
-    assert_eq!(env, [("A", "one two"), ("B", "own"), ("C", "3")]);
+    assert_eq!(
+        env,
+        [
+            ("A", "one two"),
+            ("B", "own"),
+            ("C", "3"),
+            ("D", "pa$PATH${PATH}$"),
+            ("E", "$PATH \\$"),
+            ("F", "$x$PATH"),
+            ("G", "\\$PATH")
+        ]
+    );
     assert!(cwd.is_absolute() && cwd.ends_with("sub"), "{cwd:?}");
     for (text, fault) in
         [("s3cret line\n", "a line that is not NAME=value"), ("TOLLGATE_KEY=s3cret\n", "`TOLLGATE_KEY`")]

@@ -4,6 +4,7 @@ use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
     UpstreamTransport,
     expand::{Env, expand},
+    load::read_file,
     oauth,
     servers::{Input, expanded, resolve},
 };
@@ -14,7 +15,7 @@ use crate::{
             Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
             texts, word,
         },
-        source::{Entry, Kind, MAX_FILE_BYTES, Node, Report},
+        source::{Entry, Kind, Node, Report},
     },
 };
 use secrecy::SecretString;
@@ -511,7 +512,7 @@ fn secrets(
     good.then_some(read)
 }
 
-/// The variables of `env_file`, as `NAME=value` lines. A file that is not there disables this upstream; what is wrong in
+/// The variables of `env_file`, as `NAME=value` lines. A file that cannot be read disables this upstream; what is wrong in
 /// one is an error that shows no value.
 fn env_file(
     map: &Fields<'_>,
@@ -521,21 +522,18 @@ fn env_file(
     let Some(node) = map.get("env_file") else { return Some(BTreeMap::new()) };
     let path = resolve(input.path, &expanded(map, "env_file", input, report)??);
     let shown = path.display();
-    let Ok(file) = std::fs::File::open(&path) else {
-        input.env.unavailable(
-            node,
-            format!("`{shown}` cannot be read"),
-            "a file of NAME=value lines",
-            report,
-        );
-        return None;
+    let text = match read_file(&path) {
+        Ok(text) => text,
+        Err(unreadable) => {
+            input.env.unavailable(node, unreadable.why, "a file of NAME=value lines", report);
+            return None;
+        }
     };
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
     let mut read = BTreeMap::new();
-    for line in dotenvy::Iter::new(std::io::Read::take(file, limit)) {
+    for line in dotenvy::Iter::new(literal(text.trim_start_matches('\u{feff}')).as_bytes()) {
         let name = match line {
             Ok((name, value)) if env_name(&name).is_ok() && !value.contains('\0') => {
-                read.insert(name, SecretString::from(value));
+                read.insert(name, SecretString::from(value.replace(DOLLAR, "$")));
                 continue;
             }
             Ok((name, _)) => format!("`{}` in `{shown}` cannot be a variable of a child", short(&name)),
@@ -547,6 +545,21 @@ fn env_file(
         return None;
     }
     Some(read)
+}
+
+/// Stands for a `$` while a file of variables is read.
+const DOLLAR: char = '\u{1}';
+
+/// The text with every `$` that is not escaped as [`DOLLAR`]. `dotenvy` would put variables of Tollgate's own environment in
+/// its place, `TOLLGATE_KEY` among them, and a password that has one would reach the child without it.
+fn literal(text: &str) -> String {
+    let mut escaped = false;
+    let one = |c: char| {
+        let literal = c == '$' && !escaped;
+        escaped = c == '\\' && !escaped;
+        if literal { DOLLAR } else { c }
+    };
+    text.chars().map(one).collect()
 }
 
 fn retry(node: &Node, report: &mut Report<'_>) -> Option<RetryConfig> {

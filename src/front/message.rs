@@ -9,7 +9,7 @@ use serde::{
     Deserializer as _, Serialize,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
 /// The longest text that is taken as a request's id.
@@ -156,17 +156,23 @@ fn request_id(bytes: &[u8]) -> Option<Id> {
     let mut found = Found::default();
     // What was found before the error counts.
     drop(serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut found));
-    found.id.filter(|_| found.method && !found.twice).and_then(Id::read)
+    let id = found.id.filter(|_| found.method && !found.twice)?.get();
+    // What is longer is no id, and may hold more values than a message may.
+    let short = id.len() <= LONGEST_ESCAPE * MAX_ID_BYTES + 2;
+    short.then(|| json::parse(id.as_bytes()).ok()).flatten().and_then(Id::read)
 }
 
+/// A byte of a text takes at most so many in JSON: `\u0041`.
+const LONGEST_ESCAPE: usize = 6;
+
 #[derive(Default)]
-struct Found {
-    id: Option<Value>,
+struct Found<'de> {
+    id: Option<&'de RawValue>,
     method: bool,
     twice: bool,
 }
 
-impl<'de> Visitor<'de> for &mut Found {
+impl<'de> Visitor<'de> for &mut Found<'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -344,6 +350,22 @@ mod tests {
             &format!(r#"{{"method":"m","params":{}{},"id":1}}"#, "[".repeat(5_000), "]".repeat(5_000)),
             "malformed true -32700",
         );
+        // What is no id is not read as one, however much it holds.
+        for (id, found) in [
+            (format!("[{}0]", "0,".repeat(MAX_VALUES)), false),
+            (format!("\"{}\"", "x".repeat(MAX_ID_BYTES + 1)), false),
+            (format!("\"{}\"", "\\u0041".repeat(MAX_ID_BYTES)), true),
+            (format!("\"{}\"", "\\u0041".repeat(MAX_ID_BYTES + 1)), false),
+            (r#"{"$serde_json::private::Number":"1"}"#.to_owned(), false),
+            ("1.5".to_owned(), false),
+            ("-7".to_owned(), true),
+        ] {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"m","params":[{}0],"id":{id}}}"#,
+                "0,".repeat(MAX_VALUES)
+            );
+            check(&text, if found { "malformed true -32600" } else { "error -32600" });
+        }
         // Which one is not known, or it may be an answer.
         check(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, "error -32700");
         check(r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#, "error -32700");

@@ -168,7 +168,24 @@ impl Scanner {
 /// What documentation and program code write where a value belongs: `YOUR_API_KEY`, `<token>`, `xxxx`,
 /// `os.environ["KEY"]`, `${KEY}`.
 pub(super) fn is_placeholder(value: &str) -> bool {
+    let value = value.trim();
+    let word = |b: u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b' ' | b'.');
+    let starts = |word: &str| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let blank = value.len() >= 3 && value.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'.'));
+    let named = value.bytes().all(word)
+        && ["your_", "your-", "your ", "my_api_", "insert_", "insert-"].iter().any(|start| starts(start));
+    let slot = value
+        .strip_prefix('<')
+        .and_then(|inside| inside.strip_suffix('>'))
+        .is_some_and(|inside| !inside.is_empty() && inside.bytes().all(word));
+    blank || named || slot || is_reference(value)
+}
+
+/// Whether a value only names where the value is read from. A secret may begin like a reference, so the rest must be a
+/// name; a default behind the name (`${KEY:-secret}`) is a value.
+fn is_reference(value: &str) -> bool {
     const READS: &[&str] = &[
+        "os.environ.get(",
         "os.environ",
         "os.getenv(",
         "process.env.",
@@ -182,17 +199,20 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         "$(",
         "$env:",
     ];
-    let value = value.trim();
-    let word = |b: u8| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b' ' | b'.');
-    let starts = |word: &str| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    let blank = value.len() >= 3 && value.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'-' | b'.'));
-    let named = value.bytes().all(word)
-        && ["your_", "your-", "your ", "my_api_", "insert_", "insert-"].iter().any(|start| starts(start));
-    let slot = value
-        .strip_prefix('<')
-        .and_then(|inside| inside.strip_suffix('>'))
-        .is_some_and(|inside| !inside.is_empty() && inside.bytes().all(word));
-    blank || named || slot || READS.iter().any(|read| value.starts_with(read))
+    let Some(rest) = READS.iter().find_map(|read| value.strip_prefix(read)) else { return false };
+    // In a text the value ends before its closing bracket.
+    let closed = rest.ends_with([')', ']', '}']);
+    let name =
+        rest.trim_start_matches(['[', '"', '\'', ' ']).trim_end_matches([')', ']', '}', '"', '\'', ' ']);
+    let program = closed && value.starts_with("$(");
+    let named = name.bytes().all(|b| {
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'_' | b'.' | b':' | b'-')
+            || (program && matches!(b, b' ' | b'/'))
+    });
+    let has = |kind: fn(&u8) -> bool| name.as_bytes().iter().any(kind);
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase);
+    named && !name.contains(":-") && (closed || !mixed)
 }
 
 fn name_start(bytes: &[u8], end: usize) -> usize {
@@ -283,4 +303,41 @@ fn stands_for_nothing(value: &[u8]) -> bool {
 /// `PWD=/home/user`
 fn plain_path(value: &[u8]) -> bool {
     value.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_no_value_and_a_value_that_begins_like_one_is() {
+        for reference in [
+            "${DB_PASSWORD_2}",
+            "${DB_PASSWORD",
+            "${env:API_KEY}",
+            "${input:api-key}",
+            "{{ secrets.token2 }}",
+            "$(cat /run/secrets/db2)",
+            "$(cat",
+            "$env:API_KEY",
+            "os.environ[\"API_KEY\"]",
+            "os.environ[",
+            "os.environ.get('API_KEY')",
+            "os.getenv(",
+            "process.env.API_KEY",
+        ] {
+            assert!(is_placeholder(reference), "{reference}");
+        }
+        for value in [
+            "${Tr0ub4dor&3",
+            "$(Tr0ub4dor",
+            "{{hunter2",
+            "${KEY:-hunter2}",
+            "${KEY} hunter2",
+            "ENV[hunter2!",
+            "os.environ or 'hunter2'",
+        ] {
+            assert!(!is_placeholder(value), "{value}");
+        }
+    }
 }
