@@ -279,6 +279,9 @@ impl Server {
         let mut again = self.deps.timing.restart_max;
         let reason = loop {
             let is_whole = self.state.borrow().missing.is_empty();
+            if is_whole {
+                again = self.deps.timing.restart_max;
+            }
             tokio::select! {
                 reason = signals.closed() => break reason.to_string(),
                 () = self.stop.cancelled() => return String::new(),
@@ -289,7 +292,8 @@ impl Server {
                 },
                 // What was missing may be there by now; it is looked for ever more rarely.
                 () = tokio::time::sleep(again), if !is_whole => {
-                    again = again.saturating_mul(2).min(self.deps.timing.idle);
+                    // Rarer than the sweep it would never come to its turn.
+                    again = again.saturating_mul(2).min(self.deps.timing.idle / 2);
                     signals.changed.notify_one();
                 }
                 () = signals.renewed.notified() => {

@@ -75,6 +75,39 @@ async fn one_bad_list_costs_itself_only() {
     call(&upstream, "a", "t").await.unwrap();
 }
 
+/// What was missing is looked for again, and is there as soon as the upstream can give it.
+#[tokio::test]
+async fn a_list_that_was_missing_comes_later() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let url = serve(move |method, message| {
+        let count = count.clone();
+        Box::pin(async move {
+            match message["method"].as_str().unwrap_or_default() {
+                "initialize" => with_lists(&message),
+                "prompts/list" if count.fetch_add(1, Ordering::SeqCst) < 2 => {
+                    let error = json!({"code": -32603, "message": "not yet"});
+                    axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "error": error})).into_response()
+                }
+                "prompts/list" => reply(&message, &json!({"prompts": [{"name": "p"}]})),
+                "resources/list" | "resources/templates/list" => {
+                    reply(&message, &json!({"resources": [], "resourceTemplates": []}))
+                }
+                _ => plain(&method, &message),
+            }
+        })
+    })
+    .await;
+    let timing = Timing { restart_max: Duration::from_millis(20), ..Timing::default() };
+    let (_set, upstream) = settled(http(&url), timing).await;
+    let first = upstream.state().borrow().clone();
+    assert!(matches!(&*first.missing, [why] if why.contains("prompts/list")), "{first:?}");
+    let whole = |state: &Arc<tollgate::upstream::UpstreamState>| state.missing.is_empty();
+    let state = soon(upstream.state().wait_for(whole)).await.unwrap().clone();
+    assert_eq!(state.listing.prompts.len(), 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+}
+
 /// A list of several megabytes that nobody needs takes no tools away, and the bound that is told is the one that counts.
 #[tokio::test]
 async fn a_list_beyond_the_bound_is_missing_only() {
