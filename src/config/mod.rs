@@ -4,6 +4,7 @@ mod expand;
 mod jwt;
 mod load;
 mod oauth;
+mod outgoing;
 mod render;
 mod servers;
 mod tree;

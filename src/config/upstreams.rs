@@ -4,8 +4,8 @@ use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
     UpstreamTransport,
     expand::{Env, expand},
-    load::read_file,
     oauth,
+    outgoing::{env_file, env_name, header, secrets},
     servers::{Input, expanded, resolve},
 };
 use crate::{
@@ -18,13 +18,7 @@ use crate::{
         source::{Entry, Kind, Node, Report},
     },
 };
-use secrecy::SecretString;
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 const KEYS: &[&str] = &[
     "enabled",
@@ -64,20 +58,6 @@ const ISOLATION: &[(&str, Isolation)] =
     &[("shared", Isolation::Shared), ("agent", Isolation::Agent), ("session", Isolation::Session)];
 const WIRES: &[(&str, HttpWire)] =
     &[("auto", HttpWire::Auto), ("streamable-http", HttpWire::Streamable), ("sse", HttpWire::Sse)];
-/// Set by the transport itself; another value would break it or the session.
-const OWN_HEADERS: &[&str] = &[
-    "accept",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "last-event-id",
-    "mcp-method",
-    "mcp-name",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "transfer-encoding",
-];
 /// Tollgate's own tools begin so; no upstream may.
 const RESERVED: &str = "tollgate";
 
@@ -422,144 +402,6 @@ fn url(node: &Node, env: Env<'_>, report: &mut Report<'_>) -> Option<url::Url> {
         );
     }
     Some(parsed)
-}
-
-type NameCheck = fn(&str) -> Result<(), &'static str>;
-
-fn env_name(name: &str) -> Result<(), &'static str> {
-    let good = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !good {
-        return Err("a variable's name: letters, digits and _");
-    }
-    if name.starts_with("TOLLGATE_") {
-        return Err("another name: a child never gets TOLLGATE_*");
-    }
-    Ok(())
-}
-
-fn header(name: &str) -> Result<(), &'static str> {
-    if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return Err("an HTTP header's name");
-    }
-    if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err("another header: the transport sets this one");
-    }
-    Ok(())
-}
-
-/// A table of texts that may be secrets: no message shows a value.
-fn secrets(
-    map: &Fields<'_>,
-    key: &str,
-    env: Env<'_>,
-    check: NameCheck,
-    report: &mut Report<'_>,
-) -> Option<BTreeMap<String, SecretString>> {
-    let Some(node) = map.get(key) else { return Some(BTreeMap::new()) };
-    let Kind::Map(written) = &node.kind else {
-        report.error(node.start, format!("`{key}` is not a table"), "{ NAME = \"value\" }");
-        return None;
-    };
-    let mut read = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    let mut good = true;
-    for entry in written {
-        if let Err(expected) = check(&entry.key) {
-            report.error(entry.at, format!("`{}` cannot stand in `{key}`", short(&entry.key)), expected);
-            good = false;
-        }
-        if key == "headers" && !seen.insert(entry.key.to_ascii_lowercase()) {
-            report.error(
-                entry.at,
-                format!("`{}` stands twice in `{key}`", short(&entry.key)),
-                "each header once",
-            );
-            good = false;
-        }
-        let text = match &entry.value.kind {
-            Kind::Bool(value) => Some(value.to_string()),
-            Kind::Null | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => {
-                entry.value.as_text().map(str::to_owned)
-            }
-        };
-        let Some(text) = text else {
-            report.error(
-                entry.value.start,
-                format!("`{}` in `{key}` is not a text", short(&entry.key)),
-                "a text",
-            );
-            good = false;
-            continue;
-        };
-        match expand(&entry.value, &text, env, report) {
-            Some(value) if value.contains(['\0', '\r', '\n']) && key == "headers" || value.contains('\0') => {
-                report.error(
-                    entry.value.start,
-                    format!(
-                        "`{}` in `{key}` holds a control character (the value is not shown)",
-                        short(&entry.key)
-                    ),
-                    "a text on one line",
-                );
-                good = false;
-            }
-            Some(value) => {
-                read.insert(entry.key.clone(), SecretString::from(value));
-            }
-            None => good = false,
-        }
-    }
-    good.then_some(read)
-}
-
-/// The variables of `env_file`, as `NAME=value` lines. A file that cannot be read disables this upstream; what is wrong in
-/// one is an error that shows no value.
-fn env_file(
-    map: &Fields<'_>,
-    input: &Input<'_>,
-    report: &mut Report<'_>,
-) -> Option<BTreeMap<String, SecretString>> {
-    let Some(node) = map.get("env_file") else { return Some(BTreeMap::new()) };
-    let path = resolve(input.path, &expanded(map, "env_file", input, report)??);
-    let shown = path.display();
-    let text = match read_file(&path) {
-        Ok(text) => text,
-        Err(unreadable) => {
-            input.env.unavailable(node, unreadable.why, "a file of NAME=value lines", report);
-            return None;
-        }
-    };
-    let mut read = BTreeMap::new();
-    for line in dotenvy::Iter::new(literal(text.trim_start_matches('\u{feff}')).as_bytes()) {
-        let name = match line {
-            Ok((name, value)) if env_name(&name).is_ok() && !value.contains('\0') => {
-                read.insert(name, SecretString::from(value.replace(DOLLAR, "$")));
-                continue;
-            }
-            Ok((name, _)) => format!("`{}` in `{shown}` cannot be a variable of a child", short(&name)),
-            Err(_) => {
-                format!("`{shown}` has a line that is not NAME=value (not shown: it may hold a secret)")
-            }
-        };
-        report.error(node.start, name, "NAME=value on each line; `#` begins a comment");
-        return None;
-    }
-    Some(read)
-}
-
-/// Stands for a `$` while a file of variables is read.
-const DOLLAR: char = '\u{1}';
-
-/// The text with every `$` that is not escaped as [`DOLLAR`]. `dotenvy` would put variables of Tollgate's own environment in
-/// its place, `TOLLGATE_KEY` among them, and a password that has one would reach the child without it.
-fn literal(text: &str) -> String {
-    let mut escaped = false;
-    let one = |c: char| {
-        let literal = c == '$' && !escaped;
-        escaped = c == '\\' && !escaped;
-        if literal { DOLLAR } else { c }
-    };
-    text.chars().map(one).collect()
 }
 
 fn retry(node: &Node, report: &mut Report<'_>) -> Option<RetryConfig> {

@@ -574,52 +574,6 @@ async fn a_call_that_is_given_up_before_it_is_connected_was_never_sent() {
     assert!(given_up.reason.as_deref().unwrap().contains("before anything was sent"), "{given_up:?}");
 }
 
-/// A name that an upstream lists once and gives up is its true owner's at once; one that it lists it keeps.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_was_given_up_goes_to_who_lists_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let lists = |upstream: &str, tools: &[&str]| {
-        let tools: Vec<_> = tools.iter().map(|name| json!({"name": name})).collect();
-        std::fs::write(folder.path().join(upstream), json!({"tools": tools}).to_string()).unwrap();
-    };
-    let mut servers = String::new();
-    for (upstream, prefix) in [("own", ""), ("squatter", "sq")] {
-        let list = format!("answer \"$id\" \"$(cat {:?})\"", folder.path().join(upstream));
-        let call = format!(
-            r#"printf '{{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}}\n'; answer "$id" '{{"content":[],"by":"{upstream}"}}'"#
-        );
-        let UpstreamTransport::Stdio { command, .. } = child("", &list, &call, ":").transport else {
-            unreachable!()
-        };
-        let script = folder.path().join(format!("{upstream}.sh"));
-        std::fs::write(&script, &command[2]).unwrap();
-        let head = if servers.is_empty() { String::new() } else { format!("[upstreams.{upstream}]\n") };
-        servers +=
-            &format!("{head}command = [\"sh\", {:?}]\nprefix = {prefix:?}\n", script.to_str().unwrap());
-    }
-    lists("own", &["poke-own"]);
-    lists("squatter", &["poke", "pay"]);
-    let world = World::new(&servers).await;
-    let until = async |what: &dyn Fn(&tollgate::catalog::Catalog) -> bool| {
-        soon(async {
-            while !what(&world.gateway.catalog()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-    };
-    let by = async || soon(world.call("one", "sq__pay", json!({}))).await.unwrap()["by"].clone();
-    until(&|catalog| catalog.tools.contains_key("sq__pay")).await;
-    lists("own", &["poke-own", "sq__pay"]);
-    soon(world.call("one", "poke-own", json!({}))).await.unwrap();
-    until(&|catalog| catalog.withheld.iter().any(|why| why.contains("`sq__pay`"))).await;
-    assert_eq!(by().await, "squatter", "a newcomer replaces no name");
-    lists("squatter", &["poke"]);
-    soon(world.call("one", "sq__poke", json!({}))).await.unwrap();
-    until(&|catalog| catalog.withheld.is_empty()).await;
-    assert_eq!(by().await, "own");
-}
-
 /// A server whose slow calls are answered when the test says so.
 async fn gated() -> (String, Arc<Semaphore>, mpsc::UnboundedReceiver<Value>) {
     let (gate, (heard, hears)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
