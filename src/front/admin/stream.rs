@@ -22,7 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// Streams at a time, of all people and of one: nobody's open pages keep another's out.
 const MOST: usize = 64;
-const MOST_OF_ONE: usize = 16;
+const MOST_OF_ONE: usize = 8;
 /// The newest approvals that are watched.
 const WATCHED: usize = 1000;
 /// Between comments on a quiet stream; the person's key is looked at again then too.
