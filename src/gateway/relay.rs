@@ -61,9 +61,14 @@ impl Relay {
         self.answered.store(true, Ordering::Release);
     }
 
+    /// Whether the upstream has answered a request of this call.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
     /// Whether the upstream may have acted.
     pub(crate) fn was_sent(&self) -> bool {
-        self.sent.load(Ordering::Acquire) || self.answered.load(Ordering::Acquire)
+        self.sent.load(Ordering::Acquire) || self.has_answered()
     }
 
     /// What was asked so far.
