@@ -62,6 +62,7 @@ conformance! {
     pending_asks_are_bounded
     rejected_and_unapproved_asks_are_bounded
     a_binding_is_all_of_it_and_a_rejection_is_of_the_call
+    the_last_rejection_of_a_call_is_found
     of_two_deciders_one_is_first
     an_approval_is_consumed_once
     an_unusable_approval_reserves_nothing
@@ -610,6 +611,33 @@ mod checks {
         }
         let use_it = AdmitRequest { approval: Some((second.id, beside)), ..request("planner-01", now) };
         grant(&*store, use_it).await;
+    }
+
+    /// Whatever stands beside the arguments, and in whatever order they were asked about.
+    pub(super) async fn the_last_rejection_of_a_call_is_found(open: Opener<'_>) {
+        let (store, now) = (open(), later(start(), 10_000));
+        let ask = async |beside: &str| {
+            let mut record = pending("d", start());
+            record.binding.digest = beside.into();
+            match store.ask(record, Vec::new(), AskLimits::NONE).await.unwrap() {
+                Asked::Made(record) => record,
+                other => panic!("{other:?}"),
+            }
+        };
+        let asked = [ask("first").await, ask("second").await, ask("third").await];
+        for (number, at) in [(1, 1_000), (0, 2_000), (2, 3_000)] {
+            let mut update = answer(&asked[number], ApprovalStatus::Rejected, "alice");
+            update.answers[0].at = later(start(), at);
+            assert!(store.update_approval(update, Vec::new()).await.unwrap());
+            for record in &asked {
+                let (binding, needed) = (record.binding.clone(), record.requirements.clone());
+                let found = store.approval_for(binding, needed, now).await.unwrap().unwrap();
+                let is_pending = store.approval(record.id.clone()).await.unwrap().unwrap().status
+                    == ApprovalStatus::Pending;
+                let expect = if is_pending { &record.id } else { &asked[number].id };
+                assert_eq!(found.id, *expect);
+            }
+        }
     }
 
     /// R22, R29: whoever is second changes nothing and leaves no event.

@@ -3,6 +3,8 @@
 use crate::model::spell_around;
 use serde_json::{Map, Value};
 
+/// The longest template.
+const LONGEST: usize = 2_048;
 /// Expressions in one template: each costs as much as the URI that is held against it is long.
 const MOST_EXPRESSIONS: usize = 16;
 
@@ -101,7 +103,7 @@ fn expression(text: &str) -> Option<usize> {
 impl UriTemplate {
     /// Reads one; `None` where braces do not match, or it is longer or has more expressions than is sensible.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        if text.len() > 2048 || !is_balanced(text) || text.matches('{').count() > MOST_EXPRESSIONS {
+        if text.len() > LONGEST || !is_balanced(text) || text.matches('{').count() > MOST_EXPRESSIONS {
             return None;
         }
         // What has no canonical spelling matches nothing, and is listed all the same.
@@ -226,6 +228,9 @@ mod tests {
         check("db://t{;a}/x", "db://t;a=1/x", true);
         check("plain://x", "plain://x", true);
         check("plain://x", "plain://xy", false);
+        check("h://{a}/x/{b}/y", "h://1/x/2/y", true);
+        check("h://{a}/x/{b}/y", "h://1/z/2/y", false);
+        check("ab{x}bc", "abc", false);
         // Literals are compared as canonical URIs are spelled.
         check("FILE:///My Docs/{name}", "file:///My%20Docs/a", true);
         check("https://Host.example:443/%61/{x}", "https://host.example/a/1", true);
@@ -236,6 +241,8 @@ mod tests {
         assert_eq!(UriTemplate::parse("a{}"), None);
         assert!(UriTemplate::parse(&"{a}".repeat(MOST_EXPRESSIONS)).is_some());
         assert_eq!(UriTemplate::parse(&"{a}".repeat(MOST_EXPRESSIONS + 1)), None);
+        assert!(UriTemplate::parse(&"a".repeat(LONGEST)).is_some());
+        assert_eq!(UriTemplate::parse(&"a".repeat(LONGEST + 1)), None);
     }
 
     #[test]

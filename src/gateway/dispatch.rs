@@ -416,6 +416,10 @@ impl Gateway {
             let answer = upstream.call(request, relay.clone()).await;
             let mut result = match answer {
                 Ok(result) => result,
+                // The rounds before this one were answered: that nothing was sent is not so.
+                Err(UpstreamError::NotSent(reason)) if relay.has_answered() => {
+                    return failed(UpstreamError::Lost(reason), call.method);
+                }
                 Err(error) => return failed(error, call.method),
             };
             relay.answered();

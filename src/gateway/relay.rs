@@ -115,9 +115,14 @@ impl Relay {
         self.0.answered.store(true, Ordering::Release);
     }
 
+    /// Whether the upstream has answered a request of this call.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.0.answered.load(Ordering::Acquire)
+    }
+
     /// Whether the upstream may have acted.
     pub(crate) fn was_sent(&self) -> bool {
-        self.0.sent.load(Ordering::Acquire) || self.0.answered.load(Ordering::Acquire)
+        self.0.sent.load(Ordering::Acquire) || self.has_answered()
     }
 
     /// Whose questions it carries.

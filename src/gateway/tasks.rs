@@ -192,7 +192,7 @@ impl Gateway {
         params.insert("taskId".to_owned(), Value::String(made.own.clone()));
         // An answer is to a question that stands: whatever else is brought, the upstream did not ask for.
         let mut brought = false;
-        let mut failed = None;
+        let mut ended_here = None;
         if let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) {
             let get = self.ask_task(in_force, &request, TaskVerb::Get, &made, &target, params.clone());
             match get.await {
@@ -201,16 +201,20 @@ impl Gateway {
                     let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
                     let responses = relay.bring(responses, &asked)?;
                     if responses.is_empty() {
-                        return Ok(json!({}));
+                        ended_here = Some(Ok(json!({})));
+                    } else {
+                        relay.asked().lock().brought(&responses);
+                        params.insert("inputResponses".to_owned(), Value::Object(responses));
+                        brought = true;
                     }
-                    params.insert("inputResponses".to_owned(), Value::Object(responses));
-                    brought = true;
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => ended_here = Some(Err(error)),
             }
         }
-        let outcome = match failed {
-            Some(error) => Err(error),
+        // An update without an answer to a question is sent to nobody, and recorded all the same.
+        let unasked = ended_here.as_ref().is_some_and(Result::is_ok);
+        let outcome = match ended_here {
+            Some(outcome) => outcome,
             None => self.ask_task(in_force, &request, request.verb, &made, &target, params).await,
         };
         let place = Place {
@@ -251,7 +255,13 @@ impl Gateway {
         let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
         let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
         if brought || request.verb != TaskVerb::Get || ended.is_some() || reply.is_err() {
-            self.record_task(in_force, &request, &made, &target, &relay, &reply, ended).await;
+            let word = match request.verb {
+                TaskVerb::Get => ended.unwrap_or("asked"),
+                TaskVerb::Update if unasked => "unasked",
+                TaskVerb::Update => "answered",
+                TaskVerb::Cancel => "cancel",
+            };
+            self.record_task(in_force, &request, &made, &target, &relay, &reply, word).await;
         }
         reply
     }
@@ -309,7 +319,7 @@ impl Gateway {
         target: &Target,
         relay: &Relay,
         reply: &CallReply,
-        ended: Option<&str>,
+        word: &str,
     ) {
         let agent = request.principal.agent().cloned();
         let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
@@ -325,7 +335,7 @@ impl Gateway {
         event.outcome = Some(match reply {
             Ok(task) => match task.pointer("/result/isError").and_then(Value::as_bool) {
                 Some(true) => Outcome::Failed,
-                Some(false) | None if ended == Some("failed") => Outcome::Failed,
+                Some(false) | None if word == "failed" => Outcome::Failed,
                 Some(false) | None => Outcome::Succeeded,
             },
             Err(_) => Outcome::Failed,
@@ -336,15 +346,10 @@ impl Gateway {
         let (sampled, _) = self.price_sampled(in_force, model.as_deref(), &asked.sampled);
         let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();
         let tokens = self.0.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
-        if ended == Some("completed") {
+        if word == "completed" {
             let kept_as = target.kept_as(&in_force.policies.data);
             self.0.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
         }
-        let word = match request.verb {
-            TaskVerb::Get => ended.unwrap_or("asked"),
-            TaskVerb::Update => "answered",
-            TaskVerb::Cancel => "cancel",
-        };
         event.detail = Some(json!({
             "task": word,
             "of_call": made.call,

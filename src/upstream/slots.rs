@@ -50,6 +50,8 @@ struct Share {
 #[derive(Debug)]
 struct Waiting {
     number: u64,
+    /// It has been under way already, and is not refused.
+    returning: bool,
     grant: oneshot::Sender<Slot>,
 }
 
@@ -189,21 +191,25 @@ impl State {
         }
         let longest = self.agents.values_mut().max_by_key(|share| share.queue.len());
         // It has others ahead of it, so that it keeps its turn. Dropped, the newest is refused.
-        let Some(share) = longest.filter(|share| share.queue.len() > ahead + 1) else { return false };
+        let refusable = |share: &&mut Share| {
+            share.queue.len() > ahead + 1 && share.queue.back().is_some_and(|newest| !newest.returning)
+        };
+        let Some(share) = longest.filter(refusable) else { return false };
         drop(share.queue.pop_back());
         self.waiting = self.waiting.saturating_sub(1);
         true
     }
 
-    fn enqueue(&mut self, agent: &AgentId, first: bool) -> (u64, oneshot::Receiver<Slot>) {
+    /// A call that returns goes before all others of its agent.
+    fn enqueue(&mut self, agent: &AgentId, returning: bool) -> (u64, oneshot::Receiver<Slot>) {
         let (grant, granted) = oneshot::channel();
         self.numbered = self.numbered.wrapping_add(1);
-        let waiting = Waiting { number: self.numbered, grant };
+        let waiting = Waiting { number: self.numbered, returning, grant };
         let share = self.agents.entry(agent.clone()).or_default();
         if share.queue.is_empty() {
             self.turns.push_back(agent.clone());
         }
-        match first {
+        match returning {
             true => share.queue.push_front(waiting),
             false => share.queue.push_back(waiting),
         }
@@ -424,6 +430,28 @@ mod tests {
         assert_eq!(wide.state.lock().used, 1);
         drop((kept, all));
         assert!(is_idle(&wide), "{wide:?}");
+    }
+
+    /// A call that was refused on its way back would hang: its clock stands until it has a slot again.
+    #[tokio::test]
+    async fn a_call_that_returns_is_not_refused_for_a_newcomer() {
+        let slots = Slots::new(1);
+        let mut asides = Vec::new();
+        for n in 0..MOST_WAITING {
+            let agent = AgentId::from(format!("a{}", n / MOST_ASIDE).as_str());
+            asides.push(slots.acquire(&agent).await.unwrap().aside().unwrap());
+        }
+        let held = slots.acquire(&"x".into()).await.unwrap();
+        let mut returning: Vec<_> = asides.into_iter().map(|aside| aside.back().boxed()).collect();
+        for back in &mut returning {
+            assert!(poll!(back).is_pending());
+        }
+        assert_eq!(slots.acquire(&"late".into()).await.unwrap_err(), NoSlot::Full);
+        for back in &mut returning {
+            assert!(poll!(back).is_pending());
+        }
+        drop((returning, held));
+        assert!(is_idle(&slots), "{slots:?}");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use serde_json::{Value, json};
+use tollgate::model::Outcome;
 
 /// A tool whose upstream asks this before it answers.
 fn asks(upstream: &Scripted, question: Value) {
@@ -148,6 +149,25 @@ budgets:
         assert!(reply.error()["message"].as_str().unwrap().contains("strict budget"), "{:#}", reply.body);
         assert_eq!(told(&world, number + 1).await["questions"][0]["outcome"], "denied");
     }
+}
+
+/// An upstream that asked and is gone before the answer comes may have acted: its call is no call of which nothing was sent.
+#[tokio::test]
+async fn a_question_that_was_asked_is_not_unsent() {
+    let world = world("", "", form("name")).await;
+    let [legacy, _] = clients(&world).await;
+    let params = json!({"name": "crm__ask", "arguments": {}});
+    let accept = json!({"action": "accept", "content": {"name": "Ada"}});
+    let reply = legacy
+        .request_with("tools/call", params, |_| {
+            world.more[0].1.die();
+            Some(accept.clone())
+        })
+        .await;
+    assert!(reply.body.to_string().contains("whether the upstream acted is unknown"), "{:#}", reply.body);
+    let settled = world.until_settled(1).await.pop().unwrap().draft;
+    assert_eq!(settled.outcome, Some(Outcome::Unknown));
+    assert_eq!(settled.cost_usd, None);
 }
 
 /// An answer goes to an upstream that asked, and to no other; an approved call is sent as the person saw it.

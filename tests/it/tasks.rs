@@ -88,8 +88,10 @@ async fn an_upstreams_task_is_governed_to_its_end() {
     assert_eq!(settled.detail.as_ref().unwrap()["task"], "made");
     assert!(settled.detail.as_ref().unwrap()["result_tokens"].as_u64().unwrap() > 0, "charged as reserved");
 
-    // Nothing is asked yet: an answer is sent to nobody.
+    // Nothing is asked yet: an answer is sent to nobody, and recorded.
     assert_eq!(ask(&ada, "update", &id).await.ok()["resultType"], "complete");
+    let unasked = world.until_settled(2).await.pop().unwrap().draft;
+    assert_eq!(unasked.detail.as_ref().unwrap()["task"], "unasked");
     let working = ask(&ada, "get", &id).await;
     assert_eq!((&working.ok()["status"], &working.ok()["taskId"]), (&json!("working"), &json!(id)));
     *state.lock() = json!({"status": "input_required", "inputRequests": {"q": {"method": "elicitation/create",
@@ -141,7 +143,7 @@ async fn an_upstreams_task_is_governed_to_its_end() {
         .filter(|e| e.draft.event_type == EventType::AgentSideEffect)
         .map(|e| e.draft.detail.as_ref().unwrap()["task"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(told, ["made", "asked", "answered", "completed", "completed", "cancel"]);
+    assert_eq!(told, ["made", "unasked", "asked", "answered", "completed", "completed", "cancel"]);
     let trace =
         events.iter().find(|e| e.draft.event_type == EventType::AgentDecision).unwrap().draft.trace_id;
     assert!(

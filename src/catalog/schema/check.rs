@@ -124,16 +124,20 @@ impl<'p> Run<'p> {
     /// What needs no other subschema.
     fn by_itself(&mut self, rules: &Rules, value: &Value) -> Result<bool, Exceeded> {
         Ok(rules.types.is_none_or(|types| types.has(value))
-            && self.leaf_fits(rules, value)?
+            && self.leaves_fit(rules, value)?
             && self.has_required(rules, value)?
             && self.pattern_fits(rules, value)?
             && self.is_unique(rules, value)?)
     }
 
-    pub(super) fn leaf_fits(&mut self, rules: &Rules, value: &Value) -> Result<bool, Exceeded> {
-        let Some(leaf) = &rules.leaf else { return Ok(true) };
-        self.charge(leaf.cost(value))?;
-        Ok(leaf.validator.is_valid(value))
+    fn leaves_fit(&mut self, rules: &Rules, value: &Value) -> Result<bool, Exceeded> {
+        for leaf in &rules.leaves {
+            self.charge(leaf.cost(value))?;
+            if !leaf.validator.is_valid(value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn has_required(&mut self, rules: &Rules, value: &Value) -> Result<bool, Exceeded> {
@@ -426,8 +430,8 @@ impl<'p> Run<'p> {
         }
         for (name, id) in &rules.properties {
             if let (Some(member), Ok(rules)) = (value.get(&**name), self.rules(*id))
-                && rules.leaf.as_ref().is_some_and(|leaf| leaf.is_constant())
-                && !self.leaf_fits(rules, member)?
+                && rules.leaves.iter().any(|leaf| leaf.is_constant())
+                && !self.leaves_fit(rules, member)?
             {
                 return Ok(false);
             }

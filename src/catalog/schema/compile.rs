@@ -66,7 +66,7 @@ pub(super) struct Rules {
     pub(super) shared: bool,
     pub(super) types: Option<Types>,
     pub(super) required: Vec<Box<str>>,
-    pub(super) leaf: Option<Arc<Leaf>>,
+    pub(super) leaves: Vec<Arc<Leaf>>,
     pub(super) pattern: Option<Arc<Pattern>>,
     pub(super) unique: bool,
     pub(super) properties: HashMap<Box<str>, Id>,
@@ -312,10 +312,7 @@ impl<'s> Compiler<'s> {
         for (keyword, value) in map {
             self.keyword(schema, map, keyword, value, &mut rules)?;
         }
-        rules.leaf = match rules.leaf.take() {
-            Some(meta) => Some(meta),
-            None => self.leaf(map, rules.types.is_none())?,
-        };
+        rules.leaves.extend(self.leaf(map, rules.types.is_none())?);
         Ok(Node::Rules(Box::new(rules)))
     }
 
@@ -432,7 +429,7 @@ impl<'s> Compiler<'s> {
                     format: false,
                     meta: true,
                 };
-                rules.leaf = Some(Arc::new(leaf));
+                rules.leaves.push(Arc::new(leaf));
             }
         }
         Ok(())

@@ -71,9 +71,7 @@ impl<'r, 'p> Explanation<'r, 'p> {
             let word = if names.len() == 1 { "type" } else { "types" };
             self.tell("type", format!("value is not of {word} {}", names.join(", ")));
         }
-        if let Some(leaf) = &rules.leaf
-            && !self.run.leaf_fits(rules, value)?
-        {
+        for leaf in &rules.leaves {
             self.run.charge(leaf.cost(value))?;
             // One is enough of a whole meta-schema; of plain keywords there is one each.
             if let Err(error) = leaf.validator.validate(value) {

@@ -293,6 +293,17 @@ fn dialects_are_understood() {
         &[json!({"schema": {"type": "string"}})],
         &[json!({"schema": {"type": 1}})],
     );
+    // What stands beside a reference counts there, too.
+    check(
+        json!({"properties": {"schema": {"$ref": "https://json-schema.org/draft/2020-12/schema",
+            "type": ["object", "integer"], "maxProperties": 1}}}),
+        &[json!({"schema": {"type": "string"}})],
+        &[
+            json!({"schema": {"type": 1}}),
+            json!({"schema": {"type": "string", "title": "t"}}),
+            json!({"schema": true}),
+        ],
+    );
 }
 
 /// The library that checks single keywords knows whole schemas, too: both say the same.

@@ -44,9 +44,19 @@ fn newest(
     now: Timestamp,
     fits: impl Fn(&ApprovalRecord) -> bool,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT record FROM approvals WHERE binding = ?1 AND expires_at > ?2 ORDER BY created_at DESC, n DESC",
-    )?;
+    first(connection, "created_at DESC, n DESC", binding, now, fits)
+}
+
+fn first(
+    connection: &Connection,
+    order: &'static str,
+    binding: &ApprovalBinding,
+    now: Timestamp,
+    fits: impl Fn(&ApprovalRecord) -> bool,
+) -> Result<Option<ApprovalRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT record FROM approvals WHERE binding = ?1 AND expires_at > ?2 ORDER BY {order}"
+    ))?;
     let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
     while let Some(row) = rows.next()? {
         let record = parse(row.get_ref(0)?.as_str().unwrap_or_default())?;
@@ -64,19 +74,22 @@ pub(super) fn find(
     needed: &[Requirement],
     now: Timestamp,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
-    let find = |states: &[ApprovalStatus], exact: bool| {
+    let find = |states: &[ApprovalStatus]| {
         newest(connection, binding, now, |record| {
             states.contains(&record.status)
-                && (!exact || record.binding.digest == binding.digest)
+                && record.binding.digest == binding.digest
                 && record.covers(needed)
         })
     };
-    if let Some(approved) = find(&[ApprovalStatus::Approved], true)? {
+    if let Some(approved) = find(&[ApprovalStatus::Approved])? {
         return Ok(Some(approved));
     }
-    match find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected], true)? {
-        Some(this) => Ok(Some(this)),
-        None => find(&[ApprovalStatus::Rejected], false),
+    match find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected])? {
+        Some(pending) if pending.status == ApprovalStatus::Pending => Ok(Some(pending)),
+        // An earlier rejection of exactly this does not hide a later one of the call with something else beside it.
+        Some(_) | None => first(connection, "rejected_at DESC, n DESC", binding, now, |record| {
+            record.status == ApprovalStatus::Rejected && record.covers(needed)
+        }),
     }
 }
 
