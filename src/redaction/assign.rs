@@ -202,8 +202,9 @@ fn is_reference(value: &str) -> bool {
     let Some(rest) = READS.iter().find_map(|read| value.strip_prefix(read)) else { return false };
     // In a text the value ends before its closing bracket.
     let closed = rest.ends_with([')', ']', '}']);
-    let name =
-        rest.trim_start_matches(['[', '"', '\'', ' ']).trim_end_matches([')', ']', '}', '"', '\'', ' ']);
+    let name = rest
+        .trim_start_matches(['[', '{', '(', '"', '\'', ' '])
+        .trim_end_matches([')', ']', '}', '"', '\'', ' ']);
     let program = closed && value.starts_with("$(");
     let named = name.bytes().all(|b| {
         b.is_ascii_alphanumeric()
@@ -317,6 +318,8 @@ mod tests {
             "${env:API_KEY}",
             "${input:api-key}",
             "{{ secrets.token2 }}",
+            "${{ secrets.API_KEY }}",
+            "${{",
             "$(cat /run/secrets/db2)",
             "$(cat",
             "$env:API_KEY",

@@ -133,10 +133,10 @@ impl Find<'_> {
                     self.buffer.push(u8::try_from((bits >> held) & 0xff).unwrap_or(NO_CHARACTER));
                 }
             }
-            match self.told(start, end) {
-                Told::Whole => break,
-                Told::Part => {}
-                Told::Stop => return false,
+            match self.hand_over(start, end) {
+                HandedOver::Whole => break,
+                HandedOver::Part => {}
+                HandedOver::Stop => return false,
             }
         }
         true
@@ -160,10 +160,10 @@ impl Find<'_> {
                 self.buffer.clear();
                 let (pairs, _) = digits.get(skip..).unwrap_or_default().as_chunks::<2>();
                 self.buffer.extend(pairs.iter().map(|[high, low]| (high << 4) | low));
-                match self.told(from, at) {
-                    Told::Whole => break,
-                    Told::Part => {}
-                    Told::Stop => return false,
+                match self.hand_over(from, at) {
+                    HandedOver::Whole => break,
+                    HandedOver::Part => {}
+                    HandedOver::Stop => return false,
                 }
             }
         }
@@ -185,12 +185,12 @@ impl Find<'_> {
             let joined = joint.len() <= 4
                 && joint.iter().all(|b| is_space(*b) || matches!(b, b':' | b',' | b'-' | b';' | b'.'));
             if !self.buffer.is_empty() && (pair.is_none() || !joined) {
-                let told = if self.buffer.len() < MIN_PAIRS || (self.passed)(start, end) {
-                    Told::Part
+                let handed_over = if self.buffer.len() < MIN_PAIRS || (self.passed)(start, end) {
+                    HandedOver::Part
                 } else {
-                    self.told(start, end)
+                    self.hand_over(start, end)
                 };
-                if matches!(told, Told::Stop) {
+                if matches!(handed_over, HandedOver::Stop) {
                     return false;
                 }
                 self.buffer.clear();
@@ -238,7 +238,7 @@ impl Find<'_> {
             } else if !is_hidden(c) && !is_combining(c) && !self.buffer.is_empty() {
                 if self.buffer.len() >= MIN_PAIRS
                     && !(self.passed)(start, end)
-                    && matches!(self.told(start, end), Told::Stop)
+                    && matches!(self.hand_over(start, end), HandedOver::Stop)
                 {
                     return false;
                 }
@@ -249,7 +249,7 @@ impl Find<'_> {
     }
 
     /// Hands over what the buffer holds of text.
-    fn told(&mut self, start: usize, end: usize) -> Told {
+    fn hand_over(&mut self, start: usize, end: usize) -> HandedOver {
         let zeros = self.buffer.iter().filter(|b| **b == 0).count();
         if zeros > 0 && zeros * 3 >= self.buffer.len() {
             // The letters of UTF-16.
@@ -263,7 +263,7 @@ impl Find<'_> {
         let binary = longest * 4 < total * 3;
         let least = if binary { MIN_STRETCH } else { MIN_WHOLE };
         if longest < least {
-            return Told::Part;
+            return HandedOver::Part;
         }
         let text = if longest == total {
             as_text(self.buffer.clone())
@@ -272,16 +272,16 @@ impl Find<'_> {
             parts.join("\n")
         };
         if !(self.take)(Run { start, end, text, binary }) {
-            Told::Stop
+            HandedOver::Stop
         } else if longest + 3 >= total {
-            Told::Whole
+            HandedOver::Whole
         } else {
-            Told::Part
+            HandedOver::Part
         }
     }
 }
 
-enum Told {
+enum HandedOver {
     /// All of it is text: another reading is none.
     Whole,
     Part,
