@@ -16,7 +16,7 @@ use crate::{
     identity::Principal,
     model::{
         CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, Uri,
-        code,
+        code, weight::weight,
     },
     policy::Remediation,
 };
@@ -25,6 +25,9 @@ use std::sync::Arc;
 
 /// How often a call may be changed by constraints and remediation before that itself is a refusal.
 const MAX_CHANGES: usize = 4;
+
+/// Arguments that weigh more are evaluated on a thread beside.
+const LARGE: usize = 64 << 10;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
 const MAX_LOST: usize = 4;
@@ -126,7 +129,17 @@ impl Gateway {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
                 return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
             }
-            let mut decided = match self.evaluate(&in_force, &request, arguments.clone(), &looks) {
+            let evaluated = match weight(&arguments, LARGE) > LARGE {
+                false => Ok(self.evaluate(&in_force, &request, arguments.clone(), &looks)),
+                true => {
+                    Box::pin(self.evaluate_beside(&in_force, &request, arguments.clone(), &mut looks)).await
+                }
+            };
+            let Ok(evaluated) = evaluated else {
+                let refusal = fit::too_many();
+                return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
+            };
+            let mut decided = match evaluated {
                 Ok(decided) => decided,
                 Err(Stop::Unchecked(look)) => {
                     let taken = looks.take(&self.0.beside, &request.agent, *look);
@@ -236,6 +249,25 @@ impl Gateway {
                 }
             };
         }
+    }
+
+    /// [`Self::evaluate`] of large arguments: to look through them takes longer than a connection's thread can spare.
+    async fn evaluate_beside(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        arguments: Arc<Value>,
+        looks: &mut Looks,
+    ) -> Result<Result<Box<Decided>, Stop>, fit::Busy> {
+        let (gateway, in_force, asked) = (self.clone(), in_force.clone(), request.clone());
+        let known = std::mem::take(looks);
+        let work = move || {
+            let evaluated = gateway.evaluate(&in_force, &asked, arguments, &known);
+            (evaluated, known)
+        };
+        let (evaluated, known) = self.0.beside.run(&request.agent, work).await?;
+        *looks = known;
+        Ok(evaluated)
     }
 
     /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and

@@ -37,13 +37,28 @@ const VOLATILE: &[&str] = &[
     // Codex.
     "callId",
     "threadId",
-    "x-codex-turn-metadata",
+    TURN,
     // ChatGPT.
     "openai/session",
     // OpenCode, Antigravity.
     "ai.opencode/sessionID",
     "antigravity.google/conversation_id",
 ];
+
+/// The longest text under one of [`VOLATILE`]: what W3C allows a `baggage`.
+const LONGEST_VOLATILE: usize = 8192;
+/// The one of them that is an object.
+const TURN: &str = "x-codex-turn-metadata";
+
+/// Whether a member changes with each call and says nothing of what it does: a name or a number, no more.
+fn is_volatile(key: &str, value: &Value) -> bool {
+    let plain = match value {
+        Value::String(text) => text.len() <= LONGEST_VOLATILE,
+        Value::Null | Value::Number(_) => true,
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => key == TURN,
+    };
+    plain && VOLATILE.contains(&key)
+}
 
 /// Whether a member of `_meta` goes to the upstream. What does not is the gateway's own, or the protocol's: the upstream
 /// gets its own version, capabilities and tokens from the connection.
@@ -61,10 +76,10 @@ pub(crate) struct Extras {
 impl Extras {
     /// Of this request: what goes upstream, without the volatile keys.
     pub(super) fn bound(request: &Request, volatile: &[MetaKey]) -> Self {
-        let bound = |key: &str| {
-            goes_on(key) && !VOLATILE.contains(&key) && !volatile.iter().any(|entry| entry.matches(key))
+        let bound = |key: &str, value: &Value| {
+            goes_on(key) && !is_volatile(key, value) && !volatile.iter().any(|entry| entry.matches(key))
         };
-        let meta = request.meta.iter().filter(|(key, _)| bound(key));
+        let meta = request.meta.iter().filter(|(key, value)| bound(key, value));
         Self {
             meta: meta.map(|(key, value)| (key.clone(), value.clone())).collect(),
             params: request.rest.clone(),

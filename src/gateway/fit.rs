@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// A schema whose text is longer is compiled beside.
 const COMPILED_AT_ONCE: usize = 4 << 10;
-/// Looks of one agent that wait for their turn.
-const MOST_WAITING: usize = 16;
+/// Pieces of one agent's work that run or wait for their turn.
+const MOST_WAITING: usize = 64;
 /// Looks that one call may need: its own arguments, and what constraints and remediation make of them.
 const MOST_LOOKS: usize = 8;
 

@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// What stays the same over all evaluations of one call.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) principal: Principal,
     pub(crate) agent: AgentId,

@@ -1,7 +1,6 @@
 //! Whose calls a connection has carried. What an upstream says on a shared connection without naming a call can be about
 //! any of them, also about one that is over: it goes to a caller only where it can be about nobody else.
 
-use super::types::CallerKey;
 use crate::model::AgentId;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,11 +12,12 @@ pub(super) const AFTERMATH: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Company {
     agents: Several<AgentId>,
-    carried: Several<CallerKey>,
+    /// The same since the session over there began.
+    carried: Several<AgentId>,
     /// Whose calls were given up before their answer: the upstream may speak about them at any time.
-    given_up: Several<CallerKey>,
+    given_up: Several<AgentId>,
     /// The caller whose call ended last, and when.
-    last: Option<(CallerKey, Instant)>,
+    last: Option<(AgentId, Instant)>,
     /// When a call of another caller than that ended last.
     before: Option<Instant>,
 }
@@ -60,13 +60,13 @@ impl<T: Clone + PartialEq> Several<T> {
 
 impl Company {
     /// A call begins.
-    pub(super) fn began(&mut self, caller: &CallerKey) {
-        self.agents.add(&caller.agent);
+    pub(super) fn began(&mut self, caller: &AgentId) {
+        self.agents.add(caller);
         self.carried.add(caller);
     }
 
     /// A call was answered, or never sent.
-    pub(super) fn ended(&mut self, caller: &CallerKey, now: Instant) {
+    pub(super) fn ended(&mut self, caller: &AgentId, now: Instant) {
         match &mut self.last {
             Some((last, at)) if last == caller => *at = now,
             Some((_, at)) => {
@@ -78,7 +78,7 @@ impl Company {
     }
 
     /// A call is over without an answer.
-    pub(super) fn gave_up(&mut self, caller: &CallerKey) {
+    pub(super) fn gave_up(&mut self, caller: &AgentId) {
         self.given_up.add(caller);
     }
 
@@ -93,7 +93,7 @@ impl Company {
     }
 
     /// Whether what comes without a name, while only this caller has a call in flight, may be about another caller's call.
-    pub(super) fn is_doubtful(&self, caller: &CallerKey, now: Instant) -> bool {
+    pub(super) fn is_doubtful(&self, caller: &AgentId, now: Instant) -> bool {
         let recent = |at: Instant| now.saturating_duration_since(at) < AFTERMATH;
         let ended = match &self.last {
             Some((last, at)) if last != caller => recent(*at),
@@ -113,13 +113,9 @@ impl Company {
 mod tests {
     use super::*;
 
-    fn caller(agent: &str, session: &str) -> CallerKey {
-        CallerKey { agent: agent.into(), session: session.into() }
-    }
-
     #[test]
     fn a_call_of_another_that_ended_lately_or_was_given_up_leaves_doubt() {
-        let (a, b, a2) = (caller("a", "1"), caller("b", "1"), caller("a", "2"));
+        let (a, b) = (AgentId::from("a"), AgentId::from("b"));
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut company = Company::default();
@@ -128,7 +124,7 @@ mod tests {
             company.ended(one, at(0));
         }
         assert!(!company.is_doubtful(&a, at(1)), "its own calls leave no doubt");
-        assert!(company.is_doubtful(&b, at(1)) && company.is_doubtful(&a2, at(1)), "sessions are apart too");
+        assert!(company.is_doubtful(&b, at(1)));
         assert!(!company.has_several_agents());
         company.began(&b);
         company.ended(&b, at(10));
@@ -145,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_upstream_that_asks_late_is_in_doubt_where_there_are_others() {
-        let (a, b) = (caller("a", "1"), caller("b", "1"));
+        let (a, b) = (AgentId::from("a"), AgentId::from("b"));
         let (mut company, later) = (Company::default(), Instant::now());
         // Before the first call it asks about none.
         company.asked_late();

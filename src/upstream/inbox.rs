@@ -149,13 +149,13 @@ impl Inbox {
 
     fn note(&self, call: &Call) {
         if call.from_agent {
-            self.company.lock().began(&call.request.caller);
+            self.company.lock().began(&call.request.caller.agent);
         }
     }
 
     fn ended(&self, entry: Option<&Entry>) {
         if let Some(entry) = entry.filter(|entry| entry.call.from_agent) {
-            self.company.lock().ended(&entry.call.request.caller, Instant::now());
+            self.company.lock().ended(&entry.call.request.caller.agent, Instant::now());
         }
     }
 
@@ -177,7 +177,7 @@ impl Inbox {
     pub(super) fn forget(&self, id: u64) -> bool {
         let entry = self.entries.lock().remove(&id);
         if let Some(entry) = entry.as_ref().filter(|entry| entry.call.from_agent) {
-            self.company.lock().gave_up(&entry.call.request.caller);
+            self.company.lock().gave_up(&entry.call.request.caller.agent);
         }
         entry.is_some()
     }
@@ -287,7 +287,7 @@ impl Inbox {
 
     /// Whether what came without a name, where this is the only call in flight, may be about another caller's call.
     fn is_doubtful(&self, call: &Call, stream: Option<u64>) -> bool {
-        stream.is_none() && self.company.lock().is_doubtful(&call.request.caller, Instant::now())
+        stream.is_none() && self.company.lock().is_doubtful(&call.request.caller.agent, Instant::now())
     }
 
     /// The call to which something without a name on it belongs: the one on whose stream it came, else the only
@@ -331,9 +331,9 @@ impl Inbox {
             "ping" => reply(Ok(Value::Object(Map::new()))),
             "elicitation/create" | "sampling/createMessage" | "roots/list" => match self.owner(stream) {
                 Ok((_, call)) if self.is_doubtful(&call, stream) => {
-                    let text = "calls of several sessions were made on this connection, and one that ended lately or was \
-                                given up is not this one's: whose question this is cannot be told (isolation = \"session\" \
-                                keeps them apart)";
+                    let text = "calls of several agents were made on this connection, and one that ended lately or was given \
+                                up is not this one's: whose question this is cannot be told (isolation = \"agent\" keeps \
+                                them apart)";
                     refuse(RpcError::new(code::INTERNAL_ERROR, text));
                 }
                 Ok((call_id, call)) => self.ask(link, call_id, &call, id, method, params),

@@ -362,19 +362,19 @@ async fn a_retry_brings_no_more_than_was_asked() {
     assert_eq!(heard[1].1["inputResponses"], json!({"q": answer}));
 }
 
-/// A question about a call that is over is put to nobody else, neither to another agent nor in another session.
+/// A question about a call that is over is put to no other agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_question_reaches_nobody_else() {
     // `act` is answered; the question about it comes when the next call is in flight.
     let call = r#"case "$line" in *'"act"'*) answer "$call" '{"content":[]}' ;; *) form q1 "about the act of before" ;; esac"#;
-    for (agent, session) in [("rival", "s"), ("robot", "t")] {
+    {
         let folder = tempfile::tempdir().unwrap();
         let table = child(folder.path(), call, DONE);
         let world = World::over("", &[], &table, Heard::default()).await;
         let (first, second) = (accepts("first"), accepts("second"));
         world.call(by(&world, "robot", "s", "up__act", &first)).await.unwrap();
-        world.call(by(&world, agent, session, "up__other", &second)).await.unwrap();
-        assert_eq!(*second.asked.lock(), [], "{agent} {session}");
+        world.call(by(&world, "rival", "s", "up__other", &second)).await.unwrap();
+        assert_eq!(*second.asked.lock(), []);
         let log = log(folder.path());
         assert!(log.contains("cannot be told") && !log.contains("second"), "{log}");
     }
@@ -382,8 +382,8 @@ async fn a_late_question_reaches_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::over("", &[], &child(folder.path(), call, DONE), Heard::default()).await;
     let client = accepts("Ada");
-    for tool in ["up__act", "up__other"] {
-        world.call(by(&world, "robot", "s", tool, &client)).await.unwrap();
+    for (tool, session) in [("up__act", "s"), ("up__other", "t")] {
+        world.call(by(&world, "robot", session, tool, &client)).await.unwrap();
     }
     assert_eq!(client.asked.lock().len(), 1);
 }

@@ -228,3 +228,16 @@ async fn hostile_arguments_stop_nobody_else() {
     });
     tokio::time::timeout(Duration::from_secs(120), test).await.expect("it does not end").unwrap();
 }
+
+/// Large arguments are looked through beside the connection's thread: on one thread, a small call that comes after a large
+/// one is upstream before it.
+#[tokio::test]
+async fn large_arguments_hold_up_nobody_else() {
+    let world = World::new(&[], plain).await;
+    let large = json!({"text": "all work and no play ".repeat(40_000)});
+    let (first, second) = tokio::join!(world.tool("up__act", large), world.tool("up__act", json!({"n": 1})));
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    let small: Vec<bool> =
+        world.heard.lock().iter().map(|(_, params)| params["arguments"]["n"] == 1).collect();
+    assert_eq!(small, [true, false]);
+}

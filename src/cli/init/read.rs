@@ -267,6 +267,13 @@ fn server(entry: &Value, standing: &dyn Fn(&str) -> String) -> Result<Server, St
             }
             let text = |name: &str| entry.get(name).and_then(Value::as_str).map(standing);
             let env = pairs(entry, "env")?;
+            if program.trim().is_empty() {
+                return Err("its `command` names no program".to_owned());
+            }
+            let texts = command.iter().chain(env.values());
+            if texts.chain(&text("cwd")).chain(&text("envFile")).any(|text| text.contains('\0')) {
+                return Err("it holds a NUL character, which no program can be given".to_owned());
+            }
             Ok(Server::Command {
                 command: command.iter().map(|word| standing(word)).collect(),
                 env: env.into_iter().map(|(name, value)| (name, standing(&value))).collect(),
@@ -283,8 +290,18 @@ fn server(entry: &Value, standing: &dyn Fn(&str) -> String) -> Result<Server, St
             Err("its `url` holds a user or a password, which belong into an `Authorization` header"
                 .to_owned())
         }
+        (None, Some(Value::String(url))) if !url.contains("${") && url::Url::parse(url).is_err() => {
+            Err("its `url` is no URL".to_owned())
+        }
         (None, Some(Value::String(url))) => {
-            Ok(Server::Url { url: url.clone(), headers: pairs(entry, "headers")?, sse })
+            let headers = pairs(entry, "headers")?;
+            let good = |(name, value): (&String, &String)| {
+                http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !value.contains(['\0', '\r', '\n'])
+            };
+            match headers.iter().all(good) {
+                true => Ok(Server::Url { url: url.clone(), headers, sse }),
+                false => Err("its `headers` hold what no header can".to_owned()),
+            }
         }
         (Some(_), Some(_)) => Err("it has a `command` and a `url`: one of them".to_owned()),
         (Some(_), None) => Err("its `command` is not a text".to_owned()),
@@ -380,6 +397,12 @@ mod tests {
                     sse: false,
                 }),
             )],
+        );
+        // One bad entry costs itself only.
+        check(
+            r#"{"mcpServers": {"e": {"command": " "}, "z": {"command": "a", "args": ["\u0000"]}, "h": {"url": "https://a/", "headers":
+                {"A": "x\r\nB: y"}}, "u": {"url": "https://["}, "good": {"command": "x"}}}"#,
+            &[("e", None), ("z", None), ("h", None), ("u", None), ("good", Some(command(&["x"])))],
         );
         check(
             r#"{"projects": {"/home/me/project": {"mcpServers": {"p": {"command": "p"}}}, "/other": {"mcpServers": {"q": {"command": "q"}}}}}"#,
