@@ -110,8 +110,8 @@ impl ItemEntry {
     }
 }
 
-/// Schemas of one upstream that are compiled with its list, in bytes of their text or a sixteenth of the room they take, so
-/// that what is wrong with them is told at once; others are compiled when they are needed.
+/// New schemas of one upstream that are compiled with its list, by their price or a sixteenth of the room they take, so that
+/// what is wrong with them is told at once; others are compiled when they are needed. A schema that fails counts the same.
 const COMPILED_AT_ONCE: usize = 256 << 10;
 
 /// What is taken over from one catalog to the next.
@@ -370,20 +370,15 @@ impl CatalogBuilder {
         let table = table.unwrap_or(&fallback);
         let input = item.get("inputSchema").cloned().unwrap_or_else(|| json!({"type": "object"}));
         let fingerprint = fingerprint(&upstream.name, item);
-        let schema = match self.schemas.get(&fingerprint) {
-            Some(known) => known.clone(),
-            None => self.compiled.schema(input.clone()),
-        };
-        let compiled = match schema.compiled() {
-            None if schema.bytes() <= kept.at_once => {
-                let compiled = schema.compile();
-                let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
-                kept.at_once = kept.at_once.saturating_sub(schema.bytes().max(room));
-                Some(compiled)
-            }
-            compiled => compiled,
-        };
-        if let Some(Err(error)) = compiled.as_deref() {
+        let known = self.schemas.get(&fingerprint).cloned();
+        let is_new = known.is_none();
+        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone()));
+        if is_new && schema.price() <= kept.at_once {
+            let compiled = schema.compile();
+            let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
+            kept.at_once = kept.at_once.saturating_sub(schema.price().max(room));
+        }
+        if let Some(Err(error)) = schema.compiled().as_deref() {
             let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
             catalog.withheld.push(why);
         }

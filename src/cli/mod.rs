@@ -53,14 +53,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let path = std::path::absolute(&cli.config)
         .map_err(|source| CliError::Io { what: "cannot resolve --config".to_owned(), source })?;
     let done = match cli.command {
-        Command::Serve(args) => runtime()?.block_on(serve::serve(path, args)),
-        Command::Stdio(args) => {
-            let runtime = runtime()?;
-            let ended = runtime.block_on(serve::stdio(path, args));
-            // A thread may still wait for standard input: it must not hold up the end.
-            runtime.shutdown_background();
-            ended
-        }
+        Command::Serve(args) => block(serve::serve(path, args)),
+        Command::Stdio(args) => block(serve::stdio(path, args)),
         Command::Init(args) => init::init(&path, &args),
         Command::Check(flag) => check::check(&path, &flag),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
@@ -80,16 +74,13 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
+fn block(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|source| CliError::Io { what: "cannot start the async runtime".to_owned(), source })
-}
-
-fn block(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    let runtime = runtime()?;
+        .map_err(|source| CliError::Io { what: "cannot start the async runtime".to_owned(), source })?;
     let done = runtime.block_on(work);
+    // A thread may still wait for standard input, or merge a long list: it must not hold up the end.
     runtime.shutdown_background();
     done
 }

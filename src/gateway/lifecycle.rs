@@ -196,7 +196,7 @@ impl Gateway {
         *self.0.rejected_reload.lock() = None;
         self.0.views.clear();
         self.0.upstreams.reconfigure(configs, drain).await;
-        self.rebuild_catalog();
+        self.rebuild_aside().await;
         self.0.generations.send_modify(|g| {
             g.tools += 1;
             g.resources += 1;

@@ -128,6 +128,45 @@ async fn a_list_full_of_patterns_takes_little_memory() {
     assert!(found.is_some(), "{reply}");
 }
 
+/// Patterns that take long to be found too large: few are looked at with the list, none of them twice, and another
+/// upstream's tool is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_full_of_too_large_patterns_holds_up_nobody() {
+    let (good, _) = upstream_that(plain).await;
+    let good = format!("[upstreams.good]\nurl = \"{good}\"\nprefix = \"good\"");
+    let world = World::with_gateway(&good, &[], |method, params| match method {
+        "tools/list" => {
+            let schema = |n: usize| json!({"type": "object", "properties": {"k": {"pattern": format!(r"(\p{{L}}{{1,50}}_){{3,60}}{n}")}}});
+            let tools: Vec<Value> =
+                (0..900).map(|n| json!({"name": format!("t{n:04}"), "inputSchema": schema(n)})).collect();
+            Ok(json!({"tools": tools}))
+        }
+        _ => plain(method, params),
+    })
+    .await;
+    let found = || -> Vec<_> {
+        let catalog = world.gateway.catalog();
+        assert!(catalog.tools.contains_key("good__read"));
+        assert_eq!(catalog.tools.len(), 902);
+        let of_up = catalog.tools.values().filter(|tool| tool.upstream == "up".into());
+        of_up.filter_map(|tool| tool.schema.compiled()).collect()
+    };
+    let first = found();
+    assert!((1..=64).contains(&first.len()), "{} of 900 were compiled with the list", first.len());
+    assert!(first.iter().all(|schema| schema.is_err()));
+    // The same list again costs nothing more.
+    world.reload().await;
+    let again = found();
+    assert_eq!(again.len(), first.len());
+    assert!(first.iter().zip(&again).all(|(first, again)| std::sync::Arc::ptr_eq(first, again)));
+    // The last is looked at when it is called.
+    let reply = world.tool("up__t0899", json!({"k": "v"})).await.unwrap();
+    assert!(said(&reply).contains("is no regular expression, or a too large one"), "{reply}");
+    assert_eq!(found().len(), first.len() + 1);
+    assert_eq!(world.reached(), 0);
+    assert_eq!(decision(&world.tool("good__read", json!({})).await), "allow");
+}
+
 /// The budget is one of steps: the same arguments take the same, whatever else the machine does.
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_are_the_same_each_time() {

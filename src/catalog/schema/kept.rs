@@ -14,6 +14,8 @@ use std::{
 const MOST_WEIGHT: usize = 64 << 20;
 /// What one takes at least.
 const LEAST_WEIGHT: usize = 1 << 10;
+/// What a pattern adds to the price of its schema: few bytes can take long to build, or to be found too large.
+const PATTERN_PRICE: usize = 4 << 10;
 
 type Compiled = Result<ArgumentSchema, SchemaError>;
 
@@ -22,6 +24,7 @@ type Compiled = Result<ArgumentSchema, SchemaError>;
 pub struct ToolSchema {
     schema: Value,
     bytes: usize,
+    price: usize,
     compiled: ArcSwapOption<Compiled>,
     cache: SchemaCache,
 }
@@ -39,13 +42,21 @@ impl ToolSchema {
         }
         let compiled = Arc::new(ArgumentSchema::compile(&self.schema));
         self.compiled.store(Some(compiled.clone()));
-        self.cache.keep(self, compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight));
+        // What is wrong with a schema is one sentence, and stays known: finding it again would take the same time.
+        if let Ok(usable) = compiled.as_ref() {
+            self.cache.keep(self, usable.weight());
+        }
         compiled
     }
 
-    /// The length of its text: compiling takes time in proportion.
+    /// The length of its text.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What compiling takes at most, also where it fails, in bytes of plain text.
+    pub fn price(&self) -> usize {
+        self.price
     }
 
     /// Whether nothing is known against it.
@@ -79,7 +90,8 @@ impl SchemaCache {
     /// A schema that is not compiled yet.
     pub fn schema(&self, schema: Value) -> Arc<ToolSchema> {
         let bytes = serde_json::to_string(&schema).map_or(0, |text| text.len());
-        Arc::new(ToolSchema { schema, bytes, compiled: ArcSwapOption::empty(), cache: self.clone() })
+        let price = bytes.saturating_add(expensive_parts(&schema).saturating_mul(PATTERN_PRICE));
+        Arc::new(ToolSchema { schema, bytes, price, compiled: ArcSwapOption::empty(), cache: self.clone() })
     }
 
     /// What all that are kept take.
@@ -103,10 +115,55 @@ impl SchemaCache {
     }
 }
 
+/// Patterns, and references to whole meta-schemas.
+fn expensive_parts(schema: &Value) -> usize {
+    match schema {
+        Value::Array(items) => items.iter().map(expensive_parts).sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(keyword, value)| {
+                let own = match (keyword.as_str(), value) {
+                    ("pattern", _) => 1,
+                    ("patternProperties", Value::Object(patterns)) => patterns.len(),
+                    ("$ref" | "$dynamicRef", Value::String(target)) => usize::from(!target.starts_with('#')),
+                    _ => 0,
+                };
+                own + expensive_parts(value)
+            })
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_price_counts_what_takes_long() {
+        let cache = SchemaCache::default();
+        let parts = |schema: Value| {
+            let schema = cache.schema(schema);
+            (schema.price() - schema.bytes()) / PATTERN_PRICE
+        };
+        assert_eq!(parts(json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}})), 0);
+        assert_eq!(parts(json!({"anyOf": [{"pattern": "a"}, {"items": {"pattern": "b"}}]})), 2);
+        assert_eq!(parts(json!({"patternProperties": {"a": {}, "b": {"pattern": "c"}}})), 3);
+        assert_eq!(parts(json!({"$ref": "http://json-schema.org/draft-07/schema"})), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_stays_known() {
+        let cache = SchemaCache::of(LEAST_WEIGHT);
+        let wrong = cache.schema(json!({"pattern": "("}));
+        assert!(wrong.compile().is_err());
+        for n in 0..4 {
+            assert!(cache.schema(json!({"minimum": n})).compile().is_ok());
+        }
+        assert!(!wrong.is_usable());
+        assert_eq!(wrong.compiled().map(|found| found.is_err()), Some(true));
+    }
 
     #[test]
     fn what_was_compiled_longest_ago_makes_room() {

@@ -46,7 +46,11 @@ impl Pattern {
         }
         let wrong = || format!("`{}` is no regular expression, or a too large one", shown());
         let translated = jsonschema_regex::to_rust_regex(text).map_err(|()| wrong())?;
-        if let Some(states) = linear_states(&translated) {
+        let states = linear_states(&translated);
+        if states.as_ref().is_err_and(is_too_large) {
+            return Err(wrong());
+        }
+        if let Ok(states) = states {
             let config = meta::Config::new()
                 .nfa_size_limit(Some(SIZE_LIMIT))
                 .hybrid_cache_capacity(256 << 10)
@@ -104,10 +108,15 @@ impl Pattern {
 }
 
 /// The states of an automaton that takes linear time, where there is one.
-fn linear_states(expression: &str) -> Option<usize> {
+fn linear_states(expression: &str) -> Result<usize, thompson::BuildError> {
     let config = thompson::Config::new().nfa_size_limit(Some(SIZE_LIMIT));
     let nfa = thompson::NFA::compiler().configure(config).build(expression);
-    nfa.ok().map(|nfa| nfa.states().len())
+    nfa.map(|nfa| nfa.states().len())
+}
+
+/// There is such an automaton, but not within the limit: no other engine needs to try.
+fn is_too_large(error: &thompson::BuildError) -> bool {
+    error.size_limit().is_some()
 }
 
 /// The states that the parts between lookaround take: those of the same expression without it, twice because there are
@@ -117,8 +126,8 @@ fn states_of_parts(expression: &str) -> usize {
         .iter()
         .fold(expression.to_owned(), |expression, look| expression.replace(look, "(?:"));
     match linear_states(&plain) {
-        Some(states) => states.saturating_mul(2).saturating_add(expression.len()),
-        None => expression.len().saturating_mul(PART_STATES),
+        Ok(states) => states.saturating_mul(2).saturating_add(expression.len()),
+        Err(_) => expression.len().saturating_mul(PART_STATES),
     }
 }
 
