@@ -47,7 +47,8 @@ impl Pattern {
         let wrong = || format!("`{}` is no regular expression, or a too large one", shown());
         let translated = jsonschema_regex::to_rust_regex(text).map_err(|()| wrong())?;
         let states = linear_states(&translated);
-        if states.as_ref().is_err_and(is_too_large) {
+        // No other engine needs to try.
+        if matches!(states, Err(NoAutomaton::TooLarge)) {
             return Err(wrong());
         }
         if let Ok(states) = states {
@@ -107,16 +108,22 @@ impl Pattern {
     }
 }
 
-/// The states of an automaton that takes linear time, where there is one.
-fn linear_states(expression: &str) -> Result<usize, thompson::BuildError> {
-    let config = thompson::Config::new().nfa_size_limit(Some(SIZE_LIMIT));
-    let nfa = thompson::NFA::compiler().configure(config).build(expression);
-    nfa.map(|nfa| nfa.states().len())
+/// Why an expression has no automaton that takes linear time.
+enum NoAutomaton {
+    /// It has one beyond [`SIZE_LIMIT`].
+    TooLarge,
+    /// It needs backtracking, or is wrong.
+    NotLinear,
 }
 
-/// There is such an automaton, but not within the limit: no other engine needs to try.
-fn is_too_large(error: &thompson::BuildError) -> bool {
-    error.size_limit().is_some()
+/// The states of an automaton that takes linear time, where there is one.
+fn linear_states(expression: &str) -> Result<usize, NoAutomaton> {
+    let config = thompson::Config::new().nfa_size_limit(Some(SIZE_LIMIT));
+    let nfa = thompson::NFA::compiler().configure(config).build(expression);
+    nfa.map(|nfa| nfa.states().len()).map_err(|error| match error.size_limit() {
+        Some(_) => NoAutomaton::TooLarge,
+        None => NoAutomaton::NotLinear,
+    })
 }
 
 /// The states that the parts between lookaround take: those of the same expression without it, twice because there are
