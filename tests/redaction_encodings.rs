@@ -114,7 +114,7 @@ fn between_all(text: &str, unseen: &[&str]) -> String {
     let mut unseen = unseen.iter().cycle();
     chars(text, |out, c| {
         out.push(c);
-        out.extend(unseen.next());
+        out.extend(unseen.next().copied());
     })
 }
 
@@ -210,11 +210,14 @@ fn encodings() -> Vec<(&'static str, Encode)> {
                 .collect();
             between_all(text, &all.iter().map(String::as_str).collect::<Vec<_>>())
         }),
-        ("encoded controls", |text| {
-            between_all(
-                text,
-                &["%08", "&#8;", "\\u0008", "%00", "&#0;", "\\x7f", "\\b", "%1b", "&#x1f;", "\\f"],
-            )
+        ("encoded controls", |text| between_all(text, &["%08", "&#8;", "%00", "&#0;", "%1b", "&#x1f;"])),
+        ("escaped controls", |text| {
+            let mut controls = ["\\u0008", "\\x7f", "\\b", "\\f", "\\u0000"].iter().cycle();
+            chars(text, |out, c| {
+                out.extend((c == '\\').then_some('\\'));
+                out.push(c);
+                out.extend(controls.next().copied());
+            })
         }),
         ("no characters", |text| {
             between_all(text, &["\u{2800}", "\u{ffff}", "\u{fdd0}", "\u{fdef}", "\u{1fffe}", "\u{10ffff}"])

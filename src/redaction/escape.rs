@@ -59,18 +59,23 @@ pub(super) fn next(text: &str, from: usize) -> Option<(usize, Escape)> {
     loop {
         let begins = |b: &u8| matches!(b, b'%' | b'&' | b'\\' | b'=' | 0xc2..=0xf4) || is_unseen_control(*b);
         at += bytes.get(at..)?.iter().position(begins)?;
-        let escape = match bytes.get(at)? {
-            b'%' => percent(bytes, at),
-            b'&' => entity(bytes, at),
-            b'\\' => backslash(bytes, at),
-            b'=' => quoted_printable(bytes, at),
-            control if control.is_ascii() => Some(controls(bytes, at)),
-            _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
-        };
-        if let Some(escape) = escape {
+        if let Some(escape) = here(text, at) {
             return Some((at, escape));
         }
         at += 1;
+    }
+}
+
+/// The one that begins here.
+pub(super) fn here(text: &str, at: usize) -> Option<Escape> {
+    let bytes = text.as_bytes();
+    match bytes.get(at)? {
+        b'%' => percent(bytes, at),
+        b'&' => entity(bytes, at),
+        b'\\' => backslash(bytes, at),
+        b'=' => quoted_printable(bytes, at),
+        control if is_unseen_control(*control) => Some(controls(bytes, at)),
+        _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
     }
 }
 
@@ -325,6 +330,9 @@ static COMPATIBILITY: DecomposingNormalizerBorrowed<'static> = DecomposingNormal
 
 /// A character that is not seen, one that only decorates another, or one that is another form of ASCII.
 fn unseen_or_folded(c: char) -> Option<Escape> {
+    if c.is_ascii() {
+        return None;
+    }
     let length = c.len_utf8();
     match u32::from(c) {
         0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),

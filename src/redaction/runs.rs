@@ -1,7 +1,7 @@
 //! Encodings of whole texts: base64, hex, hex in pairs, and characters that carry bytes and are not seen. What a run
 //! decodes to is looked at where it holds text.
 
-use super::escape::{NO_CHARACTER, as_text, hex_digit, is_unseen, is_unseen_control};
+use super::escape::{self, NO_CHARACTER, as_text, hex_digit, is_unseen, is_unseen_control};
 
 /// A run in a text, and the text that it decodes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -223,9 +223,12 @@ impl Find<'_> {
             return true;
         }
         self.buffer.clear();
-        let (mut start, mut end) = (0, 0);
+        let (mut start, mut end, mut passed) = (0, 0, 0);
         let finish = [(text.len(), ' ')];
         for (at, c) in text.char_indices().chain(finish) {
+            if at < passed {
+                continue;
+            }
             if let Some(byte) = byte_of(c) {
                 if self.buffer.is_empty() {
                     start = at;
@@ -233,6 +236,13 @@ impl Find<'_> {
                 self.buffer.push(byte);
                 end = at + c.len_utf8();
             } else if !is_unseen(c) && !self.buffer.is_empty() {
+                // What stands for something unseen is decoded in the next layer, where these characters are gone.
+                if let Some(escape) = escape::here(text, at)
+                    && escape.out().iter().all(|b| is_unseen_control(*b))
+                {
+                    passed = at + escape.length;
+                    continue;
+                }
                 if self.buffer.len() >= MIN_PAIRS
                     && !(self.passed)(start, end)
                     && matches!(self.told(start, end), Told::Stop)
