@@ -109,6 +109,15 @@ fn between(text: &str, unseen: char) -> String {
     chars(text, |out, c| out.extend([c, unseen]))
 }
 
+/// One after another.
+fn between_all(text: &str, unseen: &[&str]) -> String {
+    let mut unseen = unseen.iter().cycle();
+    chars(text, |out, c| {
+        out.push(c);
+        out.extend(unseen.next().copied());
+    })
+}
+
 fn math(text: &str) -> String {
     chars(text, |out, c| {
         let code = match c {
@@ -187,6 +196,32 @@ fn encodings() -> Vec<(&'static str, Encode)> {
         ("variation selectors", |text| between(text, '\u{fe01}')),
         ("tags", |text| between(text, '\u{e0041}')),
         ("combining marks", |text| between(text, '\u{332}')),
+        ("marks of other scripts", |text| {
+            between_all(
+                text,
+                &["\u{488}", "\u{610}", "\u{5b0}", "\u{e31}", "\u{93c}", "\u{1e8d0}", "\u{20dd}"],
+            )
+        }),
+        ("controls", |text| {
+            let all: Vec<String> = (0..=0x1f_u8)
+                .chain([0x7f])
+                .filter(|b| !matches!(b, b'\t' | b'\n' | b'\r'))
+                .map(|b| char::from(b).to_string())
+                .collect();
+            between_all(text, &all.iter().map(String::as_str).collect::<Vec<_>>())
+        }),
+        ("encoded controls", |text| between_all(text, &["%08", "&#8;", "%00", "&#0;", "%1b", "&#x1f;"])),
+        ("escaped controls", |text| {
+            let mut controls = ["\\u0008", "\\x7f", "\\b", "\\f", "\\u0000"].iter().cycle();
+            chars(text, |out, c| {
+                out.extend((c == '\\').then_some('\\'));
+                out.push(c);
+                out.extend(controls.next().copied());
+            })
+        }),
+        ("no characters", |text| {
+            between_all(text, &["\u{2800}", "\u{ffff}", "\u{fdd0}", "\u{fdef}", "\u{1fffe}", "\u{10ffff}"])
+        }),
         // Of ASCII alone.
         ("tag text", |text| match text.is_ascii() {
             true => chars(text, |out, c| out.extend(char::from_u32(0xe0000 + u32::from(c)))),
@@ -350,7 +385,7 @@ fn honest() -> Vec<(&'static str, String)> {
         ("a file", digest(30_000)),
         ("emoji", "👩\u{200d}👩\u{200d}👧 ❤\u{fe0f} 🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f} x² ½ № ㎏ ①②③".to_owned()),
         ("fullwidth", "ＡＢＣ株式会社は１２月に東京で開催します。（詳細：別紙）".to_owned()),
-        ("accents", "e\u{301}te\u{301} nai\u{308}ve \u{5e9}\u{5b8}\u{5dc}\u{5d5}\u{5b9}\u{5dd} नमस्ते".to_owned()),
+        ("accents", "e\u{301}te\u{301} สวัสดีครับ مُحَمَّد nai\u{308}ve \u{5e9}\u{5b8}\u{5dc}\u{5d5}\u{5b9}\u{5dd} नमस्ते".to_owned()),
         ("e-mail", "Content-Transfer-Encoding: quoted-printable\n\nF=C3=BCr die n=C3=A4chste Woche haben wir =E2=82=AC20 eingeplant, und das w=\nird reichen.\n".to_owned()),
         ("query", "https://example.org/a?filter=%7B%22a%22%3A%5B1%2C2%5D%7D&next=%2Fb%3Fc%3D1%2526d&q=100%25".to_owned()),
         ("prose", "Understanding configuration requires\nextraordinary perseverance\nnotwithstanding circumstances, and so on & on; 50% of it. ".repeat(30)),
@@ -387,7 +422,13 @@ fn only_what_is_encoded_is_masked() {
     );
     check("bob\u{200b}@corp.exam\u{ad}ple\u{200b}!", "[redacted:email:18]\u{200b}!");
     check("p%61ssword=hunter2longer", "p%61ssword=[redacted:field_password:13]");
-    let value: Value = json!({"pass\u{200b}word": "hunter2", "api%5Fkey": "k-1"});
+    // A control separates words as well as letters.
+    let key = format!("AKIA{}", "Q3EGRIJ7ZL5XN2WP");
+    check(&format!("token%08{key}%00next"), "token%08[redacted:aws_access_key:20]%00next");
+    check(&format!("token\u{1}{key}\u{1}next"), "token\u{1}[redacted:aws_access_key:20]\u{1}next");
+    let value: Value = json!({
+        "pass\u{200b}word": "hunter2", "api%5Fkey": "k-1", "pass\u{1}word": "hunter3", "pass%08word": "hunter4",
+    });
     let recorded = DataRules::built_in().redact_value(&value).to_string();
-    assert!(!recorded.contains("hunter2") && !recorded.contains("k-1"), "{recorded}");
+    assert!(!recorded.contains("hunter") && !recorded.contains("k-1"), "{recorded}");
 }

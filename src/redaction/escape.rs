@@ -3,6 +3,7 @@
 
 use super::display::is_hidden;
 use icu_normalizer::DecomposingNormalizerBorrowed;
+use icu_properties::{CodePointMapData, CodePointMapDataBorrowed, props::GeneralCategory};
 
 /// What stands in a text for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +24,12 @@ impl Escape {
         Self { length, out: [0; 4], outs: 0, hides: true }
     }
 
-    /// A zero byte counts as nothing: it stands between the letters of UTF-16.
+    /// A control stays one: in the layer where it is decoded it separates words, and in the next one it is nothing.
     fn byte(length: usize, byte: u8) -> Self {
-        Self { length, out: [byte, 0, 0, 0], outs: u8::from(byte != 0), hides: true }
+        Self { length, out: [byte, 0, 0, 0], outs: 1, hides: true }
     }
 
     fn char(length: usize, c: char) -> Self {
-        if c == '\0' {
-            return Self::nothing(length);
-        }
         let mut out = [0; 4];
         let outs = c.encode_utf8(&mut out).len();
         Self { length, out, outs: u8::try_from(outs).unwrap_or(0), hides: true }
@@ -59,19 +57,39 @@ pub(super) fn next(text: &str, from: usize) -> Option<(usize, Escape)> {
     let bytes = text.as_bytes();
     let mut at = from;
     loop {
-        at += bytes.get(at..)?.iter().position(|b| matches!(b, b'%' | b'&' | b'\\' | b'=' | 0xc2..=0xf4))?;
-        let escape = match bytes.get(at)? {
-            b'%' => percent(bytes, at),
-            b'&' => entity(bytes, at),
-            b'\\' => backslash(bytes, at),
-            b'=' => quoted_printable(bytes, at),
-            _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
-        };
-        if let Some(escape) = escape {
+        let begins = |b: &u8| matches!(b, b'%' | b'&' | b'\\' | b'=' | 0xc2..=0xf4) || is_unseen_control(*b);
+        at += bytes.get(at..)?.iter().position(begins)?;
+        if let Some(escape) = here(text, at) {
             return Some((at, escape));
         }
         at += 1;
     }
+}
+
+/// The one that begins here.
+pub(super) fn here(text: &str, at: usize) -> Option<Escape> {
+    let bytes = text.as_bytes();
+    match bytes.get(at)? {
+        b'%' => percent(bytes, at),
+        b'&' => entity(bytes, at),
+        b'\\' => backslash(bytes, at),
+        b'=' => quoted_printable(bytes, at),
+        control if is_unseen_control(*control) => Some(controls(bytes, at)),
+        _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
+    }
+}
+
+/// Whether a byte is a control that no reader sees: all of ASCII but tab and the ends of lines.
+pub(super) const fn is_unseen_control(byte: u8) -> bool {
+    matches!(byte, 0..=0x08 | 0x0b | 0x0c | 0x0e..=0x1f | 0x7f)
+}
+
+/// A run of controls. What only marks bytes that are no character hides nothing.
+fn controls(bytes: &[u8], at: usize) -> Escape {
+    let run = bytes.get(at..).unwrap_or_default().iter().take_while(|b| is_unseen_control(**b));
+    let (length, hides) =
+        run.fold((0, false), |(length, hides), b| (length + 1, hides || *b != NO_CHARACTER));
+    Escape { hides, ..Escape::nothing(length) }
 }
 
 /// A text with what is encoded in it decoded once; `None` where nothing is.
@@ -241,7 +259,8 @@ fn backslash(bytes: &[u8], at: usize) -> Option<Escape> {
         }
         b'n' | b'r' => Some(Escape::plain(2, b'\n')),
         b't' => Some(Escape::plain(2, b'\t')),
-        b'b' | b'f' => Some(Escape::plain(2, b' ')),
+        b'b' => Some(Escape::plain(2, 0x08)),
+        b'f' => Some(Escape::plain(2, 0x0c)),
         b'"' | b'\'' | b'/' | b'`' => Some(Escape::plain(2, next)),
         b'\\' => {
             let run = bytes.get(at..)?.iter().take(MOST_BACKSLASHES).take_while(|b| **b == b'\\').count();
@@ -311,12 +330,14 @@ static COMPATIBILITY: DecomposingNormalizerBorrowed<'static> = DecomposingNormal
 
 /// A character that is not seen, one that only decorates another, or one that is another form of ASCII.
 fn unseen_or_folded(c: char) -> Option<Escape> {
+    if c.is_ascii() {
+        return None;
+    }
     let length = c.len_utf8();
     match u32::from(c) {
         0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),
-        _ if is_combining(c) => Some(Escape::nothing(length)),
         0x2010..=0x2015 | 0x2212 => Some(Escape::byte(length, b'-')),
-        _ if is_hidden(c) => Some(Escape::nothing(length)),
+        _ if is_unseen(c) => Some(Escape::nothing(length)),
         code if may_fold(code) => {
             let mut out = [0_u8; 4];
             let mut outs = 0_usize;
@@ -330,12 +351,16 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
     }
 }
 
-/// Whether a character only decorates the one before it.
-pub(super) fn is_combining(c: char) -> bool {
-    matches!(
-        u32::from(c),
-        0x300..=0x36f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20ff | 0xfe20..=0xfe2f
-    )
+static CATEGORY: CodePointMapDataBorrowed<'static, GeneralCategory> = CodePointMapData::new();
+
+/// Whether a character is not seen, or only decorates the one before it: also an empty pattern of braille, and what is no
+/// character in Unicode.
+pub(super) fn is_unseen(c: char) -> bool {
+    let code = u32::from(c);
+    is_hidden(c)
+        || matches!(code, 0x2800 | 0xfdd0..=0xfdef)
+        || code & 0xfffe == 0xfffe
+        || matches!(CATEGORY.get(c), GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
 }
 
 /// The blocks that hold other forms of ASCII, so that ordinary text is not looked up.
@@ -384,7 +409,11 @@ mod tests {
         check("ＡＫＩＡ 𝐀𝒦𝕀𝖠 ⒜ⅷﬁ", "AKIA AKIA (a)viiifi");
         check("A\u{200b}K\u{ad}I\u{fe0f}A\u{332}\u{e0041}x", "AKIAx");
         check("4111\u{2011}1111\u{a0}1", "4111-1111 1");
-        check("%00A%00K", "AK");
+        check("%00A%00K", "\0A\0K");
+        check("\0A\u{1}\u{8}K\u{7f}I\u{b}A\u{1a}\u{1f}\t\r\n", "AKIA\t\r\n");
+        check("%08\\u0008&#8;\\b\\f", "\u{8}\u{8}\u{8}\u{8}\u{c}");
+        check("A\u{2800}K\u{ffff}I\u{fdd0}A\u{fdef}\u{10fffe}", "AKIA");
+        check("A\u{488}K\u{610}I\u{5b0}A\u{e31}\u{93c}", "AKIA");
         for text in [
             "100% of it",
             "a & b",

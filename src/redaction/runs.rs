@@ -1,10 +1,7 @@
 //! Encodings of whole texts: base64, hex, hex in pairs, and characters that carry bytes and are not seen. What a run
 //! decodes to is looked at where it holds text.
 
-use super::{
-    display::is_hidden,
-    escape::{NO_CHARACTER, as_text, hex_digit, is_combining},
-};
+use super::escape::{self, NO_CHARACTER, as_text, hex_digit, is_unseen, is_unseen_control};
 
 /// A run in a text, and the text that it decodes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -226,16 +223,26 @@ impl Find<'_> {
             return true;
         }
         self.buffer.clear();
-        let (mut start, mut end) = (0, 0);
+        let (mut start, mut end, mut passed) = (0, 0, 0);
         let finish = [(text.len(), ' ')];
         for (at, c) in text.char_indices().chain(finish) {
+            if at < passed {
+                continue;
+            }
             if let Some(byte) = byte_of(c) {
                 if self.buffer.is_empty() {
                     start = at;
                 }
                 self.buffer.push(byte);
                 end = at + c.len_utf8();
-            } else if !is_hidden(c) && !is_combining(c) && !self.buffer.is_empty() {
+            } else if !is_unseen(c) && !self.buffer.is_empty() {
+                // What stands for something unseen is decoded in the next layer, where these characters are gone.
+                if let Some(escape) = escape::here(text, at)
+                    && escape.out().iter().all(|b| is_unseen_control(*b))
+                {
+                    passed = at + escape.length;
+                    continue;
+                }
                 if self.buffer.len() >= MIN_PAIRS
                     && !(self.passed)(start, end)
                     && matches!(self.hand_over(start, end), HandedOver::Stop)
@@ -248,37 +255,52 @@ impl Find<'_> {
         true
     }
 
-    /// Hands over what the buffer holds of text.
+    /// Hands over what the buffer holds of text: as it is, and without the controls, which may stand between letters as
+    /// well as between words. So the letters of UTF-16 are read, too.
     fn hand_over(&mut self, start: usize, end: usize) -> HandedOver {
-        let zeros = self.buffer.iter().filter(|b| **b == 0).count();
-        if zeros > 0 && zeros * 3 >= self.buffer.len() {
-            // The letters of UTF-16.
-            self.buffer.retain(|b| *b != 0);
-        }
         let total = self.buffer.len();
-        let mut longest = 0;
-        for stretch in stretches(&self.buffer) {
-            longest = longest.max(stretch.len());
-        }
-        let binary = longest * 4 < total * 3;
-        let least = if binary { MIN_STRETCH } else { MIN_WHOLE };
-        if longest < least {
-            return HandedOver::Part;
-        }
-        let text = if longest == total {
-            as_text(self.buffer.clone())
-        } else {
-            let parts: Vec<&str> = stretches(&self.buffer).filter(|part| part.len() >= least).collect();
-            parts.join("\n")
-        };
-        if !(self.take)(Run { start, end, text, binary }) {
-            HandedOver::Stop
-        } else if longest + 3 >= total {
+        let first = reading(&self.buffer);
+        self.buffer.retain(|b| !is_unseen_control(*b));
+        let second = if self.buffer.len() < total { reading(&self.buffer) } else { None };
+        let second = second.filter(|second| first.as_ref().is_none_or(|first| first.text != second.text));
+        let handed = if first.as_ref().is_some_and(|first| first.whole) {
             HandedOver::Whole
         } else {
             HandedOver::Part
+        };
+        for Reading { text, binary, .. } in [first, second].into_iter().flatten() {
+            if !(self.take)(Run { start, end, text, binary }) {
+                return HandedOver::Stop;
+            }
         }
+        handed
     }
+}
+
+/// The text in some bytes.
+struct Reading {
+    text: String,
+    /// Most of them are no text.
+    binary: bool,
+    /// All but a few of them are.
+    whole: bool,
+}
+
+fn reading(bytes: &[u8]) -> Option<Reading> {
+    let total = bytes.len();
+    let longest = stretches(bytes).map(str::len).max().unwrap_or_default();
+    let binary = longest * 4 < total * 3;
+    let least = if binary { MIN_STRETCH } else { MIN_WHOLE };
+    if longest < least {
+        return None;
+    }
+    let text = if longest == total {
+        as_text(bytes.to_vec())
+    } else {
+        let parts: Vec<&str> = stretches(bytes).filter(|part| part.len() >= least).collect();
+        parts.join("\n")
+    };
+    Some(Reading { text, binary, whole: longest + 3 >= total })
 }
 
 enum HandedOver {
@@ -290,7 +312,7 @@ enum HandedOver {
 
 /// The pieces without controls and without what is no UTF-8.
 fn stretches(bytes: &[u8]) -> impl Iterator<Item = &str> {
-    let control = |c: char| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r');
+    let control = |c: char| u8::try_from(c).is_ok_and(is_unseen_control);
     bytes.utf8_chunks().flat_map(move |chunk| chunk.valid().split(control))
 }
 

@@ -535,7 +535,10 @@ impl<'r> Walk<'r> {
                 .find_map(|name| scanner.field(name)),
             _ => None,
         };
-        let named = named.or_else(|| decoded_once(key).and_then(|key| scanner.field(&key)));
+        let named = named.or_else(|| {
+            let readings = std::iter::successors(decoded_once(key), |key| decoded_once(key));
+            readings.take(MAX_LAYERS.into()).find_map(|key| scanner.field(&key))
+        });
         if let Some(kind) = scanner.field(key).or(named) {
             inner.push(Active { tokens: &[], mark: Mark::Field(kind) });
         }

@@ -51,7 +51,8 @@ enum Why {
     Dots,
     Separator,
     Empty,
-    Parameter,
+    Dotted,
+    Parameters,
     UserInfo,
     Host,
     Port,
@@ -78,7 +79,8 @@ impl Why {
             Self::Dots => "it has a dot segment in a path that does not begin with a slash",
             Self::Separator => "its path has an encoded separator (`%2F`, `%3F` or `%23`)",
             Self::Empty => "its path has an empty segment",
-            Self::Parameter => "its path has a segment whose name before `;` is empty or consists of dots",
+            Self::Dotted => "its path has a segment whose name before `;` is empty or consists of dots",
+            Self::Parameters => "its path has a segment with `;`, and some servers drop what follows it",
             Self::UserInfo => "it has user information before its host",
             Self::Host => "parsers disagree about its host",
             Self::Port => "its port is no number up to 65535",
@@ -220,6 +222,10 @@ impl Uri {
         if !(bare && path.text == "/") {
             out.push_str(&path.text);
         }
+        doubt = doubt.or(pattern::bare(&out).map(|_| Why::Parameters));
+        let head = out.replacen(&user, "", 1);
+        let head = pattern::bare(&head).unwrap_or(head);
+        let mut tails = String::new();
         for (mark, tail) in [('?', query), ('#', fragment)] {
             // A mark with nothing behind it says nothing.
             let Some(tail) = tail.filter(|tail| !tail.is_empty()) else { continue };
@@ -228,11 +234,12 @@ impl Uri {
             }
             let (tail, twice) = escape::tail(tail)?;
             doubt = doubt.or(twice.then_some(Why::ManyTimes));
-            out.push(mark);
-            out.push_str(&tail);
+            tails.push(mark);
+            tails.push_str(&tail);
         }
+        out.push_str(&tails);
         let doubt = doubt.map(|why| {
-            let form = out.replacen(&user, "", 1);
+            let form = head + &tails;
             UriError { why, form: (form != text).then_some(form) }
         });
         Ok(Self { text: out, doubt })

@@ -41,7 +41,7 @@ pub(super) fn canonical(raw: &str) -> Result<Path, Why> {
             "" if !rooted && names.last().is_some_and(|before| before.ends_with(':')) => names.push(name),
             "" => doubt = doubt.or(Some(Why::Empty)),
             // Some servers drop `;` and what follows it in a segment before they resolve dots.
-            name if matches!(name.split_once(';'), Some(("" | "." | "..", _))) => return Err(Why::Parameter),
+            name if matches!(name.split_once(';'), Some(("" | "." | "..", _))) => return Err(Why::Dotted),
             name => names.push(name),
         }
     }

@@ -96,15 +96,23 @@ impl UriPattern {
     }
 }
 
-/// The paths that servers may see in a canonical URI: some drop `;` and what follows it in each segment.
+/// The paths that servers may see in a canonical URI: some drop `;` and what follows it in each segment. Only what is
+/// listed has any.
 pub fn paths(uri: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let (path, ..) = split_tails(uri);
-    let bare = (path.contains("://") && path.contains(';')).then(|| {
-        let names: Vec<&str> =
-            path.split('/').map(|name| name.split(';').next().unwrap_or_default()).collect();
-        Cow::Owned(names.join("/"))
-    });
-    std::iter::once(Cow::Borrowed(path)).chain(bare)
+    std::iter::once(Cow::Borrowed(path)).chain(bare(path).map(Cow::Owned))
+}
+
+/// A URI without query and fragment, and without the parameters of its segments; `None` where it has no parameters. What
+/// has no slash before its segments (`data:text/plain;base64,`) is no path.
+pub(super) fn bare(path: &str) -> Option<String> {
+    let (scheme, segments) = path.split_at_checked(path.find(":/")?)?;
+    if !segments.contains(';') {
+        return None;
+    }
+    let names: Vec<&str> =
+        segments.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    Some(format!("{scheme}{}", names.join("/")))
 }
 
 /// Whether a text looks like a glob of another kind. What such a glob knows would stand for itself here and match nothing,

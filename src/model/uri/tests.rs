@@ -88,7 +88,8 @@ fn one_form_for_every_spelling() {
         "https://h.example/f?u=https%3A%2F%2Fx.example%2Fa%2520b",
         "https://h.example/f?u=https://x.example/a%2520b",
     );
-    check("https://h.example/a;v=1/b", "https://h.example/a;v=1/b");
+    check("https://h.example/a?b;v=1", "https://h.example/a?b;v=1");
+    check("urn:a;b/c", "urn:a;b/c");
 }
 
 #[test]
@@ -111,6 +112,15 @@ fn what_two_parsers_read_differently_names_its_form_or_is_refused() {
     check("https://h.example/f?q=%2573ecret", "? -");
     check("https://h.example/f?q=a%252Fb", "? -");
     check("memo:a//b", "? memo:a/b");
+    check("https://h.example/a;v=1/b", "? https://h.example/a/b");
+    check("https://h.example/a%3Bv=1/b;w?q;x=1#f;y", "? https://h.example/a/b?q;x=1#f;y");
+    check("file:///srv/secret;v=1/k.pem", "? file:///srv/secret/k.pem");
+    check("file:///srv/a%253Bb", "? file:///srv/a");
+    check("file:///srv//a;b", "? file:///srv/a");
+    check("repo://private;v=1/x", "? repo://private/x");
+    check("sftp://bob;fingerprint=x@h/a", "? sftp://h/a");
+    check("memo:/a;b/c", "? memo:/a/c");
+    check("fetch:https://h.example/a;b/c", "? fetch:https://h.example/a/c");
     check("memo:a%2Fb", "? memo:a/b");
     // Refused.
     for (written, why) in [
@@ -160,10 +170,10 @@ fn what_two_parsers_read_differently_names_its_form_or_is_refused() {
         ("file:///srv/%ed%a0%80", "NotUtf8"),
         ("https://h.example/?q=%ff", "NotUtf8"),
         ("file:///srv/%252525252525252525252e", "ManyTimes"),
-        ("file:///srv/pub/..;/secret", "Parameter"),
-        ("file:///srv/pub/.;x/secret", "Parameter"),
-        ("file:///srv/;x/secret", "Parameter"),
-        ("file:///srv/pub/%2e%2e%3b/secret", "Parameter"),
+        ("file:///srv/pub/..;/secret", "Dotted"),
+        ("file:///srv/pub/.;x/secret", "Dotted"),
+        ("file:///srv/;x/secret", "Dotted"),
+        ("file:///srv/pub/%2e%2e%3b/secret", "Dotted"),
         ("file://evil/srv/a", "FileHost"),
         ("file://127.0.0.1/srv/a", "FileHost"),
         ("crm+file://evil/srv/a", "FileHost"),
