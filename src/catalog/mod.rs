@@ -193,7 +193,7 @@ pub struct CatalogBuilder {
     pub data: DataRules,
     owners: HashMap<(Kind, Arc<str>), Owner>,
     claims: Vec<Claim>,
-    /// Every upstream of the configuration has listed or failed once: who has what is not decided anew any more.
+    /// Every upstream of the configuration has listed or failed once: owners no longer change by order of names.
     is_settled: bool,
     heads: naming::Heads,
     /// Counts the merges.

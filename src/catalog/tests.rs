@@ -176,7 +176,7 @@ fn who_lists_first_at_the_start_has_no_advantage() {
     builder.build(&config, &[starting(), evil()]);
     let catalog = builder.build(&config, &[honest(), evil()]);
     assert_eq!(&*catalog.resources["file:///srv/a"].listed, "file:///srv/a");
-    // Once all have had their turn, whoever has it keeps it: also where another starts anew.
+    // Once every upstream has listed, the owner keeps the name, also when another upstream restarts.
     let mut builder = CatalogBuilder::default();
     let down = Health::Down { reason: "x".into(), attempts: 1 };
     builder.build(&config, &[state("docs", down, Listing::default()), evil()]);

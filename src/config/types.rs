@@ -399,7 +399,7 @@ impl Asks {
         }
     }
 
-    /// What an upstream is told of a client's capabilities: of what it may ask, by the names that MCP has for it. Nothing else
+    /// The client capabilities that an upstream gets: those that it may ask for, under the names of MCP. Nothing else
     /// that the client wrote goes on, for no data rule sees it and no approval binds it. Left out are changes of roots, which
     /// are not passed on, and the context of other servers in sampling, which would be that of other upstreams.
     pub fn relayed(&self, declared: &serde_json::Value) -> serde_json::Map<String, serde_json::Value> {

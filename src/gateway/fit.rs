@@ -102,7 +102,10 @@ pub(crate) fn too_many() -> Refusal {
         EventDecision::Throttle,
         PolicyId::from("schema"),
         None,
-        format!("more than {MOST_WAITING} of this agent's calls wait for their arguments to be checked"),
+        format!(
+            "the arguments cannot be looked at now: {MOST_WAITING} of this agent's calls wait for that, or the gateway has \
+             no thread to spare"
+        ),
     );
     refusal.retry_after_ms = Some(1_000);
     refusal

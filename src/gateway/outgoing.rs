@@ -34,7 +34,7 @@ pub(super) fn params(
 const APPS: &str = "io.modelcontextprotocol/ui";
 const APP: &str = "text/html;profile=mcp-app";
 
-/// What an upstream is told of its client: only that it can do what both know by name. An upstream must not answer with a task
+/// The client capabilities that an upstream gets: only those that both sides know by name. An upstream must not answer with a task
 /// that nobody can follow.
 pub(super) fn relayed(capabilities: &Value, asks: Asks, tasks: bool) -> Value {
     let mut relayed = asks.relayed(capabilities);
