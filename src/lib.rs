@@ -10,6 +10,8 @@ pub mod policy;
 
 pub mod decision;
 
+pub mod admission;
+
 pub mod clock;
 pub mod config;
 pub mod outbound;

@@ -1,18 +1,17 @@
 //! What goes into and comes out of the store.
 
+pub use crate::admission::{
+    ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, LimitRefusal, Requirement,
+};
 use crate::{
     decision::{BudgetLimit, RateLimit},
     model::{
-        AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, EventDecision, EventDraft,
-        EventType, Fingerprint, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, ToolTraits,
-        TraceId, UpstreamName, WorkflowId, json,
+        AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, MicroUsd,
+        Outcome, PolicyId, TraceId, WorkflowId,
     },
-    policy::{Approver, ChannelKind},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::time::Duration;
+use serde::Serialize;
 
 /// Why the store did not do it. Every one of these denies (I2).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -99,19 +98,6 @@ pub enum Admission {
     ApprovalUnusable(String),
 }
 
-/// Which limit stopped a call.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LimitRefusal {
-    /// The budget's or policy's id, or `loop`.
-    pub policy_id: PolicyId,
-    /// What it says: throttle, deny, or pending_approval for a budget that asks.
-    pub decision: EventDecision,
-    /// One plain sentence with figures.
-    pub reason: String,
-    /// When it is worth trying again, where that can be said.
-    pub retry_after_ms: Option<u64>,
-}
-
 /// How a dispatched call ended.
 #[derive(Clone, Debug)]
 pub struct Settlement {
@@ -127,201 +113,6 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// Result tokens to learn from, by exposed tool name.
     pub learned: Option<(String, u64)>,
-}
-
-/// What an approval is bound to (I4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ApprovalBinding {
-    /// The agent.
-    pub agent: AgentId,
-    /// The person the agent acts for.
-    #[serde(default)]
-    pub user: Option<PersonId>,
-    /// The workflow the call runs in.
-    #[serde(default)]
-    pub workflow: Option<WorkflowId>,
-    /// The exposed tool name, the URI, or the prompt's name.
-    pub tool: String,
-    /// The tool's fingerprint; empty for resources and prompts.
-    pub fingerprint: Fingerprint,
-    /// Everything that is sent: arguments, other members of `params`, and `_meta` but for the keys that change with
-    /// each call.
-    pub digest: Digest,
-    /// Target and arguments alone: a person who rejected a call is not asked again because its `_meta` differs. Empty
-    /// in records of before it was kept, which no call matches.
-    #[serde(default = "no_digest")]
-    pub call: Digest,
-    /// The bundle.
-    pub snapshot: SnapshotId,
-}
-
-fn no_digest() -> Digest {
-    Digest::from("")
-}
-
-impl ApprovalBinding {
-    /// Whether both are the same call, whatever is sent beside its arguments.
-    pub fn same_call(&self, other: &Self) -> bool {
-        (&self.agent, &self.user, &self.workflow) == (&other.agent, &other.user, &other.workflow)
-            && (&self.tool, &self.fingerprint) == (&other.tool, &other.fingerprint)
-            && (&self.call, &self.snapshot) == (&other.call, &other.snapshot)
-    }
-}
-
-/// What an approver is shown beside the arguments.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ApprovalContext {
-    /// What is bound of `_meta`, masked; null where nothing is.
-    #[serde(deserialize_with = "json::recorded")]
-    pub meta: Value,
-    /// The other members of `params` that are sent, masked; null where there are none.
-    #[serde(deserialize_with = "json::recorded")]
-    pub params: Value,
-    /// Whether arguments, `_meta` and other members stand in the record uncut.
-    pub complete: bool,
-    /// What the upstream says of the tool.
-    pub description: Option<String>,
-    /// What Tollgate takes the tool to be.
-    pub traits: Option<ToolTraits>,
-    /// The tool's labels.
-    pub labels: Vec<String>,
-}
-
-/// The durable record: the authority for everything about one approval.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApprovalRecord {
-    /// Its id.
-    pub id: ApprovalId,
-    /// Counts up with every change.
-    pub version: u64,
-    /// Where it stands.
-    pub status: ApprovalStatus,
-    /// What it is bound to.
-    pub binding: ApprovalBinding,
-    /// The call that asked first.
-    pub call_id: CallId,
-    /// Its trace.
-    pub trace_id: TraceId,
-    /// Its workflow.
-    pub workflow_id: Option<WorkflowId>,
-    /// What lets the agent call it (R6).
-    #[serde(default)]
-    pub capability_id: Option<CapabilityId>,
-    /// Its upstream.
-    pub upstream: UpstreamName,
-    /// Its action.
-    pub action: String,
-    /// The redacted arguments.
-    #[serde(deserialize_with = "json::recorded")]
-    pub arguments: Value,
-    /// Whether anything in them, or in the context, was masked.
-    pub redacted: bool,
-    /// What is shown beside them.
-    #[serde(default)]
-    pub context: ApprovalContext,
-    /// What decided that a person must.
-    pub policy_id: PolicyId,
-    /// Which rule of it.
-    pub rule_id: Option<RuleId>,
-    /// Why, in one plain sentence.
-    pub reason: String,
-    /// What the call will probably cost.
-    pub cost_estimate_usd: MicroUsd,
-    /// The agent's operator, as it was when asked.
-    pub operator: Option<PersonId>,
-    /// Whether the agent is attended.
-    pub attended: bool,
-    /// Each rule's own requirement; all must be met.
-    pub requirements: Vec<Requirement>,
-    /// When it was asked.
-    pub created_at: Timestamp,
-    /// The earliest expiry of all requirements.
-    pub expires_at: Timestamp,
-    /// What people answered, in order.
-    pub answers: Vec<ApprovalAnswer>,
-}
-
-/// One rule's requirement, resolved.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Requirement {
-    /// Whose.
-    pub policy_id: PolicyId,
-    /// Which rule.
-    pub rule_id: Option<RuleId>,
-    /// Why.
-    pub reason: String,
-    /// Who may decide; empty: everyone with role `approver`.
-    pub approvers: Vec<Approver>,
-    /// How many distinct people.
-    pub quorum: u32,
-    /// Whether an approval needs evidence.
-    pub evidence_required: bool,
-    /// The operator can never decide it.
-    pub separate: bool,
-    /// Through what.
-    pub channels: Vec<ChannelKind>,
-    /// Who else may decide, from when.
-    pub escalation: Option<(Timestamp, Vec<Approver>)>,
-}
-
-impl Requirement {
-    /// Whether both ask the same of people; when and in which words does not matter.
-    fn asks_like(&self, other: &Self) -> bool {
-        self.policy_id == other.policy_id
-            && self.rule_id == other.rule_id
-            && self.approvers == other.approvers
-            && self.quorum == other.quorum
-            && self.evidence_required == other.evidence_required
-            && self.separate == other.separate
-            && self.channels == other.channels
-    }
-}
-
-impl ApprovalRecord {
-    /// Whether this record asks for all that these requirements do. Which rules ask depends on more than the binding
-    /// (the workflow, the time, a budget): a record that asks for less stands for another question (I4).
-    pub fn covers(&self, needed: &[Requirement]) -> bool {
-        needed.iter().all(|need| self.requirements.iter().any(|own| own.asks_like(need)))
-    }
-}
-
-/// One person's answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApprovalAnswer {
-    /// Who.
-    pub person: PersonId,
-    /// Yes or no.
-    pub approve: bool,
-    /// When.
-    pub at: Timestamp,
-    /// Through what.
-    pub channel: ChannelKind,
-    /// What they said.
-    pub comment: Option<String>,
-    /// What they showed.
-    pub evidence: Option<String>,
-    /// The bundle in force when they decided (R29).
-    pub snapshot: SnapshotId,
-}
-
-/// How often one agent may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AskLimits {
-    /// Its asks that may be pending at a time.
-    pub pending: usize,
-    /// Its asks that people may reject within the window; one more throttles it.
-    pub rejected: usize,
-    /// Its asks within the window that nobody has approved.
-    pub unapproved: usize,
-    /// The window.
-    pub window: Duration,
-}
-
-impl AskLimits {
-    /// No limit.
-    pub const NONE: Self =
-        Self { pending: usize::MAX, rejected: usize::MAX, unapproved: usize::MAX, window: Duration::ZERO };
 }
 
 /// What `ask` found or made.

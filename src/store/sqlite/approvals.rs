@@ -1,11 +1,8 @@
 //! Approval records: made, found, changed by compare-and-swap, used once.
 
-use super::{
-    entries::Entry,
-    ledger::repeat_key,
-    writer::{Tx, unwritable},
-};
+use super::writer::{Tx, unwritable};
 use crate::{
+    admission::{Entry, repeat_key},
     model::{AgentId, ApprovalId, ApprovalStatus, EventDecision, EventDraft, PolicyId},
     store::{
         ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate, AskLimits, Asked,

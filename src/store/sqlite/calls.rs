@@ -1,14 +1,12 @@
 //! Admission and settlement, inside the writing transaction.
 
 use super::{
-    approvals,
-    entries::{Entry, Grant},
-    events,
-    limits::{self, ALERTS, Checks, Slot, amount, money},
-    window::Usage,
+    approvals, events,
+    limits::{self, ALERTS, Checks, Slot},
     writer::Tx,
 };
 use crate::{
+    admission::{Entry, Grant, Usage, amount, money},
     model::{ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome},
     store::{Admission, AdmitRequest, ApprovalRecord, EventQuery, Settlement, StoreError},
 };

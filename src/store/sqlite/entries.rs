@@ -1,44 +1,6 @@
 //! What one transaction did to the counters, as the ledger keeps it: one row of entries for all calls of a group.
 
-use super::window::Usage;
-
-/// A granted call, and where it was counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Grant {
-    /// Of its decision; it names the call in later entries.
-    pub(super) seq: i64,
-    /// The process that dispatches it.
-    pub(super) owner: i64,
-    pub(super) at: i64,
-    pub(super) tokens: i64,
-    pub(super) cost: i64,
-    /// By what identical calls are known, where they are counted.
-    pub(super) repeat: Option<i64>,
-    /// The rolling counters.
-    pub(super) rolling: Vec<i64>,
-    /// The calendar windows.
-    pub(super) windows: Vec<(i64, i64)>,
-}
-
-impl Grant {
-    /// What it reserved.
-    pub(super) fn usage(&self) -> Usage {
-        Usage { calls: 1, tokens: self.tokens, cost: self.cost }
-    }
-}
-
-/// One entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// A call was granted and is open from now on.
-    Granted(Grant),
-    /// It is open still, and its first entry is about to be taken out: nothing is counted again.
-    Carried(Grant),
-    /// It is open no more; its reservation changes by so much.
-    Closed { seq: i64, change: Usage },
-    /// A call was asked about, which counts as a repeat of it.
-    Asked { at: i64, repeat: i64 },
-}
+use crate::admission::{Entry, Grant, Usage};
 
 const GRANTED: i64 = 1;
 const CARRIED: i64 = 2;

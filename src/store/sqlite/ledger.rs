@@ -1,15 +1,13 @@
 //! The writer's image of every counter. It is a fold over tables that any process may append to, and holds
 //! while nobody else has committed; after that the new part is read, inside the writing transaction.
 
-use super::{
-    entries::{self, Entry, Grant},
-    limits::Slot,
-    window::{Hand, MINUTE, Moved, Rolling, Usage},
+use super::{entries, limits::Slot};
+use crate::{
+    admission::{Entry, Grant, Hand, MINUTE, Repeats, Rolling, Usage},
+    store::{StoreError, chain},
 };
-use crate::store::{StoreError, chain};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
-use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 /// Calendar counters are forgotten (and read again when needed) beyond so many.
 const MAX_CACHED: usize = 100_000;
@@ -60,58 +58,6 @@ pub(super) struct Ledger {
     hand: Hand,
     pruned_at: i64,
     old_windows_dropped: bool,
-}
-
-/// How often each identical call was made in the last 60 s.
-#[derive(Debug, Default)]
-struct Repeats {
-    queue: VecDeque<(i64, i64)>,
-    counts: HashMap<i64, u32>,
-    hand: Hand,
-}
-
-impl Repeats {
-    fn advance(&mut self, now: i64) -> i64 {
-        match self.hand.to(now) {
-            Moved::On => {}
-            Moved::Back => {
-                self.queue.retain(|(at, _)| *at < now.saturating_add(MINUTE));
-                self.counts.clear();
-                for (_, key) in &self.queue {
-                    *self.counts.entry(*key).or_default() += 1;
-                }
-            }
-        }
-        while let Some((at, key)) = self.queue.front().copied() {
-            if at.saturating_add(MINUTE) > self.hand.reached {
-                break;
-            }
-            self.queue.pop_front();
-            if let Some(count) = self.counts.get_mut(&key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&key);
-                }
-            }
-        }
-        self.hand.reached
-    }
-
-    fn push(&mut self, at: i64, key: i64) {
-        self.hand.reached = self.hand.reached.max(at);
-        self.queue.push_back((at, key));
-        *self.counts.entry(key).or_default() += 1;
-    }
-}
-
-/// By what identical calls of one agent are known.
-pub(super) fn repeat_key(agent: &str, digest: &str) -> i64 {
-    let mut hasher = Sha256::new();
-    hasher.update(agent);
-    hasher.update([0]);
-    hasher.update(digest);
-    let hash: [u8; 32] = hasher.finalize().into();
-    hash.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
 impl Ledger {
@@ -277,15 +223,12 @@ impl Ledger {
     /// How often, and when the first of them was made.
     pub(super) fn repeats(&mut self, key: i64, now: i64) -> (u32, i64) {
         let now = self.repeats.advance(now);
-        (self.repeats.counts.get(&key).copied().unwrap_or(0), now)
+        (self.repeats.count(key), now)
     }
 
     /// When at most `keep` of these remain.
     pub(super) fn repeats_room_at(&self, key: i64, keep: u32) -> Option<i64> {
-        let count = self.repeats.counts.get(&key).copied().unwrap_or(0);
-        let leaving = usize::try_from(count.checked_sub(keep)?.checked_sub(1)?).ok()?;
-        let (at, _) = self.repeats.queue.iter().filter(|(_, k)| *k == key).nth(leaving)?;
-        Some(at.saturating_add(MINUTE))
+        self.repeats.room_at(key, keep)
     }
 
     /// Writes the windows that changed, and this transaction's row where something happened in it; now and then takes

@@ -1,11 +1,8 @@
 //! The limits of one admission: what each counter stands at, which is full, and what the record says of it.
 
-use super::{
-    ledger::repeat_key,
-    window::{self, Caps, Unit, Usage},
-    writer::Tx,
-};
+use super::writer::Tx;
 use crate::{
+    admission::{Caps, MINUTE, Unit, Usage, amount, money, repeat_key, window},
     cost::{BudgetAction, BudgetWindow},
     model::{
         EventDecision, MicroUsd, PolicyId,
@@ -15,19 +12,6 @@ use crate::{
     store::{AdmitRequest, LimitRefusal, StoreError},
 };
 use serde_json::Value;
-
-/// Nothing real is larger, and sums of it do not overflow soon.
-const MOST: i64 = 1 << 53;
-
-/// An amount from outside as a counter takes it.
-pub(super) fn amount(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(MOST).min(MOST)
-}
-
-/// Money as a counter takes it: never below zero.
-pub(super) fn money(value: MicroUsd) -> i64 {
-    value.0.clamp(0, MOST)
-}
 
 /// Where a limit counts.
 #[derive(Clone, Copy, Debug)]
@@ -345,7 +329,7 @@ impl Check<'_> {
     pub(super) fn alert(&self, need: Usage, now: i64) -> Option<String> {
         let percent = self.alert_at?;
         let again = match self.slot {
-            Slot::Rolling(_) => now.saturating_sub(self.alerted) < window::MINUTE && self.alerted != 0,
+            Slot::Rolling(_) => now.saturating_sub(self.alerted) < MINUTE && self.alerted != 0,
             Slot::Window(..) => self.alerted != 0,
         };
         if again {

@@ -19,7 +19,6 @@ mod readers;
 mod schema;
 mod usage;
 mod watch;
-mod window;
 mod writer;
 
 use super::{

@@ -1,28 +1,16 @@
 //! Where the counters stand, for people to read.
 
-use super::{
-    ledger::Ledger,
-    window::{Usage, start_of},
-};
+use super::ledger::Ledger;
 use crate::{
-    cost::BudgetWindow,
+    admission::{
+        Usage,
+        window::{self, start_of, window_of},
+    },
     model::{MicroUsd, PolicyId},
     store::{BudgetUsage, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
-
-/// The kinds of counters: the window's word, or `rate` for a rulebook policy's minute.
-fn window_of(kind: &str) -> Option<BudgetWindow> {
-    match kind {
-        "rate" | "minute" => Some(BudgetWindow::Minute),
-        "hour" => Some(BudgetWindow::Hour),
-        "day" => Some(BudgetWindow::Day),
-        "month" => Some(BudgetWindow::Month),
-        "ever" => Some(BudgetWindow::Ever),
-        _ => None,
-    }
-}
 
 /// Every counter that has counted something in the window that holds `now`.
 pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
@@ -56,7 +44,7 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<Budget
         found.push(BudgetUsage {
             id: PolicyId::from(policy),
             key: row.get(3)?,
-            window: super::window::word(window).to_owned(),
+            window: window::word(window).to_owned(),
             window_start: start.and_then(|s| Timestamp::from_microsecond(s).ok()),
             calls: u64::try_from(usage.calls).unwrap_or(0),
             tokens: u64::try_from(usage.tokens).unwrap_or(0),

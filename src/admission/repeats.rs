@@ -1,0 +1,68 @@
+//! Identical calls of an agent in the last 60 s: more of them than a bundle lets through are a loop.
+
+use super::rolling::{Hand, MINUTE, Moved};
+use sha2::{Digest as _, Sha256};
+use std::collections::{HashMap, VecDeque};
+
+/// How often each identical call was made in the last 60 s.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    queue: VecDeque<(i64, i64)>,
+    counts: HashMap<i64, u32>,
+    hand: Hand,
+}
+
+impl Repeats {
+    pub fn advance(&mut self, now: i64) -> i64 {
+        match self.hand.to(now) {
+            Moved::On => {}
+            Moved::Back => {
+                self.queue.retain(|(at, _)| *at < now.saturating_add(MINUTE));
+                self.counts.clear();
+                for (_, key) in &self.queue {
+                    *self.counts.entry(*key).or_default() += 1;
+                }
+            }
+        }
+        while let Some((at, key)) = self.queue.front().copied() {
+            if at.saturating_add(MINUTE) > self.hand.reached {
+                break;
+            }
+            self.queue.pop_front();
+            if let Some(count) = self.counts.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&key);
+                }
+            }
+        }
+        self.hand.reached
+    }
+
+    pub fn push(&mut self, at: i64, key: i64) {
+        self.hand.reached = self.hand.reached.max(at);
+        self.queue.push_back((at, key));
+        *self.counts.entry(key).or_default() += 1;
+    }
+
+    pub fn count(&self, key: i64) -> u32 {
+        self.counts.get(&key).copied().unwrap_or(0)
+    }
+
+    /// When at most `keep` of these remain.
+    pub fn room_at(&self, key: i64, keep: u32) -> Option<i64> {
+        let leaving = usize::try_from(self.count(key).checked_sub(keep)?.checked_sub(1)?).ok()?;
+        let (at, _) = self.queue.iter().filter(|(_, k)| *k == key).nth(leaving)?;
+        Some(at.saturating_add(MINUTE))
+    }
+}
+
+/// By what identical calls of one agent are known.
+pub fn repeat_key(agent: &str, digest: &str) -> i64 {
+    let mut hasher = Sha256::new();
+    hasher.update(agent);
+    hasher.update([0]);
+    hasher.update(digest);
+    let hash: [u8; 32] = hasher.finalize().into();
+    hash.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+}
