@@ -1,4 +1,4 @@
-//! Approvals as admission knows them: the record, what it is bound to, and how often an agent may ask.
+//! Approvals as admission knows them: the record, what it is bound to, and when a call may use it.
 
 use crate::{
     model::{
@@ -10,7 +10,6 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::time::Duration;
 
 /// What an approval is bound to (I4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -167,6 +166,57 @@ impl ApprovalRecord {
     pub fn covers(&self, needed: &[Requirement]) -> bool {
         needed.iter().all(|need| self.requirements.iter().any(|own| own.asks_like(need)))
     }
+
+    /// Whether it stands for exactly this call, and asks for all that these requirements do.
+    pub fn is_about(&self, binding: &ApprovalBinding, needed: &[Requirement]) -> bool {
+        self.binding.digest == binding.digest && self.covers(needed)
+    }
+
+    /// When a person rejected it, in microseconds.
+    pub fn rejected_at(&self) -> Option<i64> {
+        let answers = self.answers.iter().filter(|answer| !answer.approve);
+        let at = answers.map(|answer| answer.at.as_microsecond()).max();
+        at.filter(|_| self.status == ApprovalStatus::Rejected)
+    }
+
+    /// The record once its call has used it.
+    pub fn consumed(&self) -> Self {
+        Self { status: ApprovalStatus::Consumed, version: self.version.saturating_add(1), ..self.clone() }
+    }
+}
+
+/// The approval that a call names.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'r> {
+    /// Its id.
+    pub id: &'r ApprovalId,
+    /// What it must be bound to.
+    pub binding: &'r ApprovalBinding,
+    /// The record under that id as it stands; none where there is none.
+    pub found: Option<&'r ApprovalRecord>,
+}
+
+impl<'r> Named<'r> {
+    /// The record, where a call at `now` may use it, or why it may not (I4).
+    pub fn usable(self, now: i64) -> Result<&'r ApprovalRecord, String> {
+        let Self { id, binding, found } = self;
+        let Some(record) = found else {
+            return Err(format!("there is no approval `{id}`"));
+        };
+        let reason = match record.status {
+            ApprovalStatus::Approved if record.binding != *binding => {
+                "is for another call: agent, user, workflow, tool, arguments, `_meta` and policies must be the approved ones"
+            }
+            ApprovalStatus::Approved if record.expires_at.as_microsecond() <= now => "has expired",
+            ApprovalStatus::Approved => return Ok(record),
+            ApprovalStatus::Pending => "has not been decided",
+            ApprovalStatus::Rejected => "was rejected",
+            ApprovalStatus::Expired => "has expired",
+            ApprovalStatus::Cancelled => "was withdrawn",
+            ApprovalStatus::Consumed => "was used already, and counts once",
+        };
+        Err(format!("approval `{id}` {reason}"))
+    }
 }
 
 /// One person's answer.
@@ -186,23 +236,4 @@ pub struct ApprovalAnswer {
     pub evidence: Option<String>,
     /// The bundle in force when they decided (R29).
     pub snapshot: SnapshotId,
-}
-
-/// How often one agent may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AskLimits {
-    /// Its asks that may be pending at a time.
-    pub pending: usize,
-    /// Its asks that people may reject within the window; one more throttles it.
-    pub rejected: usize,
-    /// Its asks within the window that nobody has approved.
-    pub unapproved: usize,
-    /// The window.
-    pub window: Duration,
-}
-
-impl AskLimits {
-    /// No limit.
-    pub const NONE: Self =
-        Self { pending: usize::MAX, rejected: usize::MAX, unapproved: usize::MAX, window: Duration::ZERO };
 }

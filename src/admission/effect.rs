@@ -1,23 +1,30 @@
-//! What an admission or a settlement changes: it is written, and it is what [`super::State`] is a fold over.
+//! What an admission, a question or a settlement changes: it is written, and it is what [`super::State`] is a fold over.
 
-use super::usage::Usage;
+use super::{approval::ApprovalRecord, usage::Usage};
+use crate::model::PolicyId;
+
+/// A calendar window of a counter: the counter's number, and the window's start in microseconds.
+pub type Window = (i64, i64);
 
 /// A granted call, and where it was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Of its decision; it names the call in later entries.
+    /// Of its decision; it names the call in later effects.
     pub seq: i64,
     /// The process that dispatches it.
     pub owner: i64,
+    /// When it counts, in microseconds: the latest time that any of its counters has reached.
     pub at: i64,
+    /// Tokens reserved.
     pub tokens: i64,
+    /// Money reserved.
     pub cost: i64,
     /// By what identical calls are known, where they are counted.
     pub repeat: Option<i64>,
     /// The rolling counters.
     pub rolling: Vec<i64>,
     /// The calendar windows.
-    pub windows: Vec<(i64, i64)>,
+    pub windows: Vec<Window>,
 }
 
 impl Grant {
@@ -27,15 +34,53 @@ impl Grant {
     }
 }
 
-/// One entry.
+/// A budget's alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub struct Alert {
+    /// The window that it is the alert of.
+    pub window: Window,
+    /// When, in microseconds; never 0.
+    pub at: i64,
+    /// The budget.
+    pub policy_id: PolicyId,
+    /// What it says, as one plain sentence.
+    pub sentence: String,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
     /// A call was granted and is open from now on.
     Granted(Grant),
-    /// It is open still, and its first entry is about to be taken out: nothing is counted again.
+    /// It is open still, and its first effect is about to be taken out of the record: nothing is counted again.
     Carried(Grant),
     /// It is open no more; its reservation changes by so much.
-    Closed { seq: i64, change: Usage },
+    Closed {
+        /// Of its decision.
+        seq: i64,
+        /// What is added to its counters.
+        change: Usage,
+    },
     /// A call was asked about, which counts as a repeat of it.
-    Asked { at: i64, repeat: i64 },
+    Asked {
+        /// When it counts, in microseconds.
+        at: i64,
+        /// By what identical calls are known.
+        repeat: i64,
+    },
+    /// A budget alerted.
+    Alerted(Alert),
+    /// An approval was used: its record from now on.
+    Consumed(Box<ApprovalRecord>),
+}
+
+impl Effect {
+    /// When it counts, in microseconds, where that need not be when it is written.
+    pub fn at(&self) -> Option<i64> {
+        match self {
+            Self::Granted(grant) => Some(grant.at),
+            Self::Asked { at, .. } => Some(*at),
+            Self::Carried(_) | Self::Closed { .. } | Self::Alerted(_) | Self::Consumed(_) => None,
+        }
+    }
 }

@@ -1,18 +1,34 @@
-//! The rules of admission. Pure: time and what is stored are arguments.
+//! The rules of admission, which every store runs: may this call be made now, what does it reserve, and what becomes of
+//! that. Pure: time and what is stored are arguments.
+//!
+//! [`State`] is a fold over [`Effect`]s. [`admit`], [`settle`] and [`State::asked`] say which effects follow from a state;
+//! the store writes them in the same transaction, and applies them to the state that it remembers. A process that has
+//! read the same effects judges the same.
 
+mod admit;
 mod approval;
+mod asks;
 mod effect;
+mod limits;
 mod refusal;
 mod repeats;
 mod rolling;
+mod seen;
+mod settle;
+mod state;
+#[cfg(test)]
+mod tests;
 mod usage;
 pub mod window;
 
-pub use approval::{
-    ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Requirement,
-};
-pub use effect::{Entry, Grant};
+pub use admit::{Outcome, Ruling, admit};
+pub use approval::{ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, Named, Requirement};
+pub use asks::{AskHistory, AskLimits};
+pub use effect::{Alert, Effect, Grant, Window};
+pub use limits::Limit;
 pub use refusal::LimitRefusal;
-pub use repeats::{Repeats, repeat_key};
-pub use rolling::{Hand, MINUTE, Moved, Rolling};
-pub use usage::{Caps, Unit, Usage, amount, money};
+pub use repeats::repeat_key;
+pub use rolling::{Hand, MINUTE, Moved};
+pub use settle::{End, settle};
+pub use state::{RepeatLimit, Request, Standing, State};
+pub use usage::{Usage, amount, money};

@@ -5,15 +5,15 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, VecDeque};
 
 /// How often each identical call was made in the last 60 s.
-#[derive(Debug, Default)]
-pub struct Repeats {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Repeats {
     queue: VecDeque<(i64, i64)>,
     counts: HashMap<i64, u32>,
     hand: Hand,
 }
 
 impl Repeats {
-    pub fn advance(&mut self, now: i64) -> i64 {
+    pub(super) fn advance(&mut self, now: i64) -> i64 {
         match self.hand.to(now) {
             Moved::On => {}
             Moved::Back => {
@@ -39,18 +39,23 @@ impl Repeats {
         self.hand.reached
     }
 
-    pub fn push(&mut self, at: i64, key: i64) {
+    pub(super) fn push(&mut self, at: i64, key: i64) {
         self.hand.reached = self.hand.reached.max(at);
         self.queue.push_back((at, key));
         *self.counts.entry(key).or_default() += 1;
     }
 
-    pub fn count(&self, key: i64) -> u32 {
+    pub(super) fn count(&self, key: i64) -> u32 {
         self.counts.get(&key).copied().unwrap_or(0)
     }
 
+    /// At what time they stand.
+    pub(super) fn reached(&self) -> i64 {
+        self.hand.reached
+    }
+
     /// When at most `keep` of these remain.
-    pub fn room_at(&self, key: i64, keep: u32) -> Option<i64> {
+    pub(super) fn room_at(&self, key: i64, keep: u32) -> Option<i64> {
         let leaving = usize::try_from(self.count(key).checked_sub(keep)?.checked_sub(1)?).ok()?;
         let (at, _) = self.queue.iter().filter(|(_, k)| *k == key).nth(leaving)?;
         Some(at.saturating_add(MINUTE))

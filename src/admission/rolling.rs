@@ -18,8 +18,9 @@ struct Entry {
 /// The time a counter has reached. It does not go back: a caller whose clock reading is a little old cannot
 /// bring back what has left. One old reading may also be a call that waited long, and counts at the time
 /// reached; only a second one, a second later with no newer one between, shows that the clock was set back.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Hand {
+    /// That time, in microseconds.
     pub reached: i64,
     behind: Option<i64>,
 }
@@ -34,6 +35,7 @@ pub enum Moved {
 }
 
 impl Hand {
+    /// Takes a clock reading.
     pub fn to(&mut self, now: i64) -> Moved {
         if now.saturating_add(MINUTE) >= self.reached {
             self.reached = self.reached.max(now);
@@ -56,8 +58,8 @@ impl Hand {
 }
 
 /// The last 60 s of one counter, exactly. An entry made at `t` counts until, and not at, `t` + 60 s.
-#[derive(Debug, Default)]
-pub struct Rolling {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rolling {
     entries: VecDeque<Entry>,
     sum: Usage,
     hand: Hand,
@@ -65,7 +67,7 @@ pub struct Rolling {
 
 impl Rolling {
     /// Moves to `now`, and says at what time the counter stands.
-    pub fn advance(&mut self, now: i64) -> i64 {
+    pub(super) fn advance(&mut self, now: i64) -> i64 {
         match self.hand.to(now) {
             Moved::On => {}
             Moved::Back => {
@@ -83,19 +85,29 @@ impl Rolling {
         self.hand.reached
     }
 
-    pub fn used(&mut self, now: i64) -> Usage {
+    /// What is in it, as far as it was moved.
+    pub(super) fn sum(&self) -> Usage {
+        self.sum
+    }
+
+    /// At what time it stands.
+    pub(super) fn reached(&self) -> i64 {
+        self.hand.reached
+    }
+
+    pub(super) fn used(&mut self, now: i64) -> Usage {
         self.advance(now);
         self.sum
     }
 
-    pub fn push(&mut self, n: i64, at: i64, usage: Usage) {
+    pub(super) fn push(&mut self, n: i64, at: i64, usage: Usage) {
         self.hand.reached = self.hand.reached.max(at);
         self.sum = self.sum.plus(usage);
         self.entries.push_back(Entry { n, at, usage });
     }
 
     /// Corrects the entry `n`, where it has not left yet.
-    pub fn amend(&mut self, n: i64, difference: Usage) {
+    pub(super) fn amend(&mut self, n: i64, difference: Usage) {
         if let Ok(index) = self.entries.binary_search_by_key(&n, |e| e.n)
             && let Some(entry) = self.entries.get_mut(index)
         {
@@ -104,12 +116,12 @@ impl Rolling {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// When `need` fits, if nothing else happens; `None` where it never does.
-    pub fn room_at(&self, caps: &Caps, need: Usage) -> Option<i64> {
+    pub(super) fn room_at(&self, caps: &Caps, need: Usage) -> Option<i64> {
         let mut left = self.sum;
         for entry in &self.entries {
             left = left.minus(entry.usage);

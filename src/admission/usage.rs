@@ -18,12 +18,16 @@ pub fn money(value: MicroUsd) -> i64 {
 /// What a counter has counted. Amounts saturate: a cap is never passed because a sum wrapped round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Dispatched calls.
     pub calls: i64,
+    /// Tokens.
     pub tokens: i64,
+    /// Money, in millionths of a USD.
     pub cost: i64,
 }
 
 impl Usage {
+    /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self {
             calls: self.calls.saturating_add(other.calls),
@@ -32,6 +36,7 @@ impl Usage {
         }
     }
 
+    /// Without the other.
     pub fn minus(self, other: Self) -> Self {
         Self {
             calls: self.calls.saturating_sub(other.calls),
@@ -43,15 +48,15 @@ impl Usage {
 
 /// The caps of one limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Caps {
-    pub calls: Option<i64>,
-    pub tokens: Option<i64>,
-    pub cost: Option<i64>,
+pub(super) struct Caps {
+    pub(super) calls: Option<i64>,
+    pub(super) tokens: Option<i64>,
+    pub(super) cost: Option<i64>,
 }
 
 /// Which cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(super) enum Unit {
     Calls,
     Tokens,
     Cost,
@@ -59,7 +64,7 @@ pub enum Unit {
 
 impl Caps {
     /// The first cap that `need` on top of `used` would pass.
-    pub fn passed(&self, used: Usage, need: Usage) -> Option<Unit> {
+    pub(super) fn passed(&self, used: Usage, need: Usage) -> Option<Unit> {
         let after = used.plus(need);
         let over = |cap: Option<i64>, value: i64| cap.is_some_and(|cap| value > cap);
         if over(self.calls, after.calls) {

@@ -47,10 +47,13 @@ pub fn word(window: BudgetWindow) -> &'static str {
     }
 }
 
-/// The kinds of counters: the window's word, or `rate` for a rulebook policy's minute.
+/// The kind of a counter that is a rulebook policy's minute; a budget's is its window's word.
+pub const RATE: &str = "rate";
+
+/// The window of a kind of counters.
 pub fn window_of(kind: &str) -> Option<BudgetWindow> {
     match kind {
-        "rate" | "minute" => Some(BudgetWindow::Minute),
+        RATE | "minute" => Some(BudgetWindow::Minute),
         "hour" => Some(BudgetWindow::Hour),
         "day" => Some(BudgetWindow::Day),
         "month" => Some(BudgetWindow::Month),

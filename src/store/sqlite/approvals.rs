@@ -2,11 +2,11 @@
 
 use super::writer::{Tx, unwritable};
 use crate::{
-    admission::{Entry, repeat_key},
-    model::{AgentId, ApprovalId, ApprovalStatus, EventDecision, EventDraft, PolicyId},
+    admission::{AskHistory, repeat_key},
+    model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
     store::{
         ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate, AskLimits, Asked,
-        LimitRefusal, Requirement, StoreError,
+        Requirement, StoreError,
     },
 };
 use jiff::Timestamp;
@@ -73,9 +73,7 @@ pub(super) fn find(
 ) -> Result<Option<ApprovalRecord>, StoreError> {
     let find = |states: &[ApprovalStatus]| {
         newest(connection, binding, now, |record| {
-            states.contains(&record.status)
-                && record.binding.digest == binding.digest
-                && record.covers(needed)
+            states.contains(&record.status) && record.is_about(binding, needed)
         })
     };
     if let Some(approved) = find(&[ApprovalStatus::Approved])? {
@@ -169,42 +167,10 @@ pub(super) fn write(tx: &mut Tx<'_>, record: &ApprovalRecord) -> Result<(), Stor
             record.created_at.as_microsecond(),
             record.expires_at.as_microsecond(),
             text,
-            rejected_at(record),
+            record.rejected_at(),
         ))?;
     tx.approvals_changed = true;
     Ok(())
-}
-
-/// When a person rejected it.
-fn rejected_at(record: &ApprovalRecord) -> Option<i64> {
-    let answers = record.answers.iter().filter(|answer| !answer.approve);
-    let at = answers.map(|answer| answer.at.as_microsecond()).max();
-    at.filter(|_| record.status == ApprovalStatus::Rejected)
-}
-
-/// The record a call may use, or why it may not (I4).
-pub(super) fn usable(
-    tx: &Tx<'_>,
-    id: &ApprovalId,
-    binding: &ApprovalBinding,
-    now: i64,
-) -> Result<Result<ApprovalRecord, String>, StoreError> {
-    let Some(record) = get(tx.connection, id)? else {
-        return Ok(Err(format!("there is no approval `{id}`")));
-    };
-    let reason = match record.status {
-        ApprovalStatus::Approved if record.binding != *binding => {
-            "is for another call: agent, user, workflow, tool, arguments, `_meta` and policies must be the approved ones"
-        }
-        ApprovalStatus::Approved if record.expires_at.as_microsecond() <= now => "has expired",
-        ApprovalStatus::Approved => return Ok(Ok(record)),
-        ApprovalStatus::Pending => "has not been decided",
-        ApprovalStatus::Rejected => "was rejected",
-        ApprovalStatus::Expired => "has expired",
-        ApprovalStatus::Cancelled => "was withdrawn",
-        ApprovalStatus::Consumed => "was used already, and counts once",
-    };
-    Ok(Err(format!("approval `{id}` {reason}")))
 }
 
 /// Makes a record, or finds the one that is pending; either way the ask counts as a repeat of the call.
@@ -216,17 +182,16 @@ pub(super) fn ask(
 ) -> Result<Asked, StoreError> {
     let now = tx.saw(new.created_at);
     let repeat = repeat_key(&new.binding.agent, &new.binding.call);
-    let at = tx.ledger.repeats(repeat, now).1;
-    tx.ledger.append(at, Entry::Asked { at, repeat });
+    let counted = tx.ledger.state_mut().asked(repeat, now);
+    tx.ledger.put(tx.connection, now, counted)?;
     let same = |record: &ApprovalRecord| {
-        record.status == ApprovalStatus::Pending
-            && record.binding.digest == new.binding.digest
-            && record.covers(&new.requirements)
+        record.status == ApprovalStatus::Pending && record.is_about(&new.binding, &new.requirements)
     };
     if let Some(record) = newest(tx.connection, &new.binding, new.created_at, same)? {
         return Ok(Asked::Reused(record));
     }
-    if let Some(refusal) = too_often(tx.connection, &new.binding.agent, new.created_at, limits)? {
+    let mut history = History { connection: tx.connection, agent: &new.binding.agent };
+    if let Some(refusal) = limits.refusal(now, &mut history)? {
         return Ok(Asked::Refused(refusal));
     }
     if get(tx.connection, &new.id)?.is_some() {
@@ -239,62 +204,46 @@ pub(super) fn ask(
     Ok(Asked::Made(new.clone()))
 }
 
-/// When an agent with too many pending asks may try again.
-const PENDING_WAIT: u64 = 60_000;
+/// What an agent asked before.
+struct History<'h> {
+    connection: &'h Connection,
+    agent: &'h AgentId,
+}
 
-/// Why this agent may not ask now.
-fn too_often(
-    connection: &Connection,
-    agent: &AgentId,
-    now: Timestamp,
-    limits: &AskLimits,
-) -> Result<Option<LimitRefusal>, StoreError> {
-    let now = now.as_microsecond();
-    let refusal = |reason: String, retry_after_ms: u64| LimitRefusal {
-        policy_id: PolicyId::from("approvals"),
-        decision: EventDecision::Throttle,
-        reason,
-        retry_after_ms: Some(retry_after_ms),
-    };
-    let pending: i64 = connection
-        .prepare_cached(
-            "SELECT COUNT(*) FROM approvals WHERE status = 'pending' AND agent = ?1 AND expires_at > ?2",
-        )?
-        .query_row((agent.as_str(), now), |row| row.get(0))?;
-    if usize::try_from(pending).unwrap_or(usize::MAX) >= limits.pending {
-        let most = limits.pending;
-        let reason = format!("{most} calls of this agent wait for approval already: no more are asked for");
-        return Ok(Some(refusal(reason, PENDING_WAIT)));
-    }
-    let window = i64::try_from(limits.window.as_micros()).unwrap_or(i64::MAX);
-    // The time of the newest but `most - 1` in the window: until it has left, there are `most` of them.
-    let leaving = |sql: &str, most: usize| -> Result<Option<u64>, StoreError> {
-        let Ok(offset) = i64::try_from(most.saturating_sub(1)) else { return Ok(None) };
-        let at: Option<i64> = connection
+impl History<'_> {
+    fn nth(&self, sql: &str, after: i64, nth: usize) -> Result<Option<i64>, StoreError> {
+        // Nobody has so many.
+        let Ok(nth) = i64::try_from(nth) else { return Ok(None) };
+        Ok(self
+            .connection
             .prepare_cached(sql)?
-            .query_row((agent.as_str(), now.saturating_sub(window), offset), |row| row.get(0))
-            .optional()?;
-        let left = at.map(|at| at.saturating_add(window).saturating_sub(now).max(0));
-        Ok(left.map(|left| u64::try_from(left).unwrap_or_default().div_ceil(1_000)))
-    };
-    let span = humantime::format_duration(limits.window);
-    let rejected = "SELECT rejected_at FROM approvals WHERE agent = ?1 AND rejected_at > ?2
-                    ORDER BY rejected_at DESC LIMIT 1 OFFSET ?3";
-    if let Some(wait) = leaving(rejected, limits.rejected)? {
-        let most = limits.rejected;
-        let reason =
-            format!("people rejected {most} calls of this agent within {span}: no more are asked for");
-        return Ok(Some(refusal(reason, wait)));
+            .query_row((self.agent.as_str(), after, nth), |row| row.get(0))
+            .optional()?)
     }
-    let unapproved = "SELECT created_at FROM approvals WHERE agent = ?1 AND created_at > ?2
-                      AND status NOT IN ('approved', 'consumed') ORDER BY created_at DESC LIMIT 1 OFFSET ?3";
-    let most = limits.unapproved;
-    Ok(leaving(unapproved, most)?.map(|wait| {
-        let reason = format!(
-            "{most} calls of this agent were asked about within {span} and not approved: no more are asked for"
-        );
-        refusal(reason, wait)
-    }))
+}
+
+impl AskHistory for History<'_> {
+    type Error = StoreError;
+
+    fn pending(&mut self, now: i64) -> Result<usize, StoreError> {
+        let sql =
+            "SELECT COUNT(*) FROM approvals WHERE status = 'pending' AND agent = ?1 AND expires_at > ?2";
+        let pending: i64 =
+            self.connection.prepare_cached(sql)?.query_row((self.agent.as_str(), now), |row| row.get(0))?;
+        Ok(usize::try_from(pending).unwrap_or(usize::MAX))
+    }
+
+    fn rejected(&mut self, after: i64, nth: usize) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT rejected_at FROM approvals WHERE agent = ?1 AND rejected_at > ?2
+                   ORDER BY rejected_at DESC LIMIT 1 OFFSET ?3";
+        self.nth(sql, after, nth)
+    }
+
+    fn unapproved(&mut self, after: i64, nth: usize) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT created_at FROM approvals WHERE agent = ?1 AND created_at > ?2
+                   AND status NOT IN ('approved', 'consumed') ORDER BY created_at DESC LIMIT 1 OFFSET ?3";
+        self.nth(sql, after, nth)
+    }
 }
 
 /// Compare-and-swap by version.

@@ -1,14 +1,12 @@
-//! Admission and settlement, inside the writing transaction.
+//! Admission and settlement, inside the writing transaction: what the rules say is written.
 
-use super::{
-    approvals, events,
-    limits::{self, ALERTS, Checks, Slot},
-    writer::Tx,
-};
+use super::{approvals, events, writer::Tx};
 use crate::{
-    admission::{Entry, Grant, Usage, amount, money},
-    model::{ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome},
-    store::{Admission, AdmitRequest, ApprovalRecord, EventQuery, Settlement, StoreError},
+    admission::{
+        self, Alert, Effect, End, Named, Outcome, RepeatLimit, Request, Usage, amount, money, repeat_key,
+    },
+    model::{CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome as CallOutcome},
+    store::{Admission, AdmitRequest, EventQuery, Settlement, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
@@ -28,128 +26,83 @@ pub(super) fn admit(
     if tx.open.contains_key(&call_id) {
         return Err(StoreError::Failed(format!("call `{call_id}` is open already")));
     }
-    let approval = match &request.approval {
+    let found = match &request.approval {
+        Some((id, _)) => approvals::get(tx.connection, id)?,
         None => None,
-        Some((id, binding)) => match approvals::usable(tx, id, binding, now)? {
-            Ok(record) => Some(record),
-            Err(reason) => {
-                append_start(tx, request)?;
-                let mut event = request.event.clone();
-                event.decision = Some(EventDecision::Deny);
-                event.reason = Some(reason.as_str().into());
-                event.approval_id = Some(id.clone());
-                tx.append(&event)?;
-                return Ok(Some(Admission::ApprovalUnusable(reason)));
-            }
-        },
     };
-    let need = Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) };
-    let checks = limits::read(tx, request, now)?;
-    let excused: Vec<_> = match &approval {
-        Some(record) => record.requirements.iter().map(|r| r.policy_id.clone()).collect(),
-        None => Vec::new(),
+    let agent = request.event.agent_id.as_deref().unwrap_or_default();
+    let asked = Request {
+        now,
+        owner: tx.owner,
+        seq: tx.next_seq() + i64::from(request.start.is_some()),
+        agent,
+        limits: tx.ledger.limits(tx.connection, request, agent, now)?,
+        repeats: request.max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, &request.digest), max }),
+        need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
+        approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
     };
-    let refusal = checks.refusal(tx, need, now, approval.is_some(), &excused);
-    if refusal.is_some() && !last && checks.others_hold_it(tx, need, &excused) {
+    let ruling = tx.ledger.admit(&asked);
+    if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
         return Ok(None);
     }
-    append_start(tx, request)?;
-    if let Some(refusal) = refusal {
-        let mut event = request.event.clone();
-        event.decision = Some(refusal.decision);
-        event.policy_id = Some(refusal.policy_id.clone());
-        event.rule_id = None;
-        event.reason = Some(refusal.reason.as_str().into());
-        append_decision(tx, &event, &checks)?;
-        return Ok(Some(Admission::Refused(refusal)));
+    if let Some(start) = &request.start {
+        tx.append(start)?;
     }
-    let seq = append_decision(tx, &request.event, &checks)?;
-    if let Some(record) = approval {
-        consume(tx, record)?;
-    }
-    reserve(tx, &checks, need, seq, now)?;
-    tx.open.insert(call_id, seq);
-    alert(tx, &checks, need, now, request)?;
-    Ok(Some(Admission::Granted))
-}
-
-fn append_start(tx: &mut Tx<'_>, request: &AdmitRequest) -> Result<(), StoreError> {
-    match &request.start {
-        Some(start) => tx.append(start).map(drop),
-        None => Ok(()),
-    }
-}
-
-fn append_decision(tx: &mut Tx<'_>, event: &EventDraft, checks: &Checks<'_>) -> Result<i64, StoreError> {
-    let recorded = checks.record(event.limits.as_ref());
-    tx.append_with_limits(event, recorded.as_deref())
-}
-
-fn consume(tx: &mut Tx<'_>, mut record: ApprovalRecord) -> Result<(), StoreError> {
-    record.status = ApprovalStatus::Consumed;
-    record.version += 1;
-    approvals::write(tx, &record)
-}
-
-fn reserve(tx: &mut Tx<'_>, checks: &Checks<'_>, need: Usage, seq: i64, now: i64) -> Result<(), StoreError> {
-    let mut grant = Grant {
-        seq,
-        owner: tx.owner,
-        at: now,
-        tokens: need.tokens,
-        cost: need.cost,
-        repeat: checks.repeat,
-        ..Grant::default()
-    };
-    for check in &checks.all {
-        match check.slot {
-            Slot::Rolling(counter) => {
-                grant.at = grant.at.max(tx.ledger.rolling(counter).advance(now));
-                grant.rolling.push(counter);
+    let recorded = ruling.record(request.event.limits.as_ref());
+    Ok(Some(match ruling.outcome {
+        Outcome::Granted(effects) => {
+            let seq = tx.append_with_limits(&request.event, recorded.as_deref())?;
+            for effect in effects {
+                perform(tx, effect, request)?;
             }
-            Slot::Window(counter, start) => {
-                tx.ledger.change(tx.connection, (counter, start), |s| s.usage = s.usage.plus(need))?;
-                grant.windows.push((counter, start));
-            }
+            tx.open.insert(call_id, seq);
+            Admission::Granted
         }
-    }
-    if let Some(key) = checks.repeat {
-        grant.at = grant.at.max(tx.ledger.repeats(key, now).1);
-    }
-    tx.ledger.append(grant.at, Entry::Granted(grant));
-    Ok(())
+        Outcome::Refused { refusal, .. } => {
+            let mut event = request.event.clone();
+            event.decision = Some(refusal.decision);
+            event.policy_id = Some(refusal.policy_id.clone());
+            event.rule_id = None;
+            event.reason = Some(refusal.reason.as_str().into());
+            tx.append_with_limits(&event, recorded.as_deref())?;
+            Admission::Refused(refusal)
+        }
+        Outcome::Unusable(reason) => {
+            let mut event = request.event.clone();
+            event.decision = Some(EventDecision::Deny);
+            event.reason = Some(reason.as_str().into());
+            event.approval_id = request.approval.as_ref().map(|(id, _)| id.clone());
+            tx.append(&event)?;
+            Admission::ApprovalUnusable(reason)
+        }
+    }))
 }
 
-/// One alert per counter and window.
-fn alert(
-    tx: &mut Tx<'_>,
-    checks: &Checks<'_>,
-    need: Usage,
-    now: i64,
-    request: &AdmitRequest,
-) -> Result<(), StoreError> {
-    for check in &checks.all {
-        let Some(sentence) = check.alert(need, now) else { continue };
-        let window = match check.slot {
-            Slot::Rolling(counter) => (counter, ALERTS),
-            Slot::Window(counter, start) => (counter, start),
-        };
-        tx.ledger.change(tx.connection, window, |s| s.alerted = now.max(1))?;
-        let call = &request.event;
-        let mut event = EventDraft::system(EventType::Alert, request.now);
-        event.trace_id = call.trace_id;
-        event.workflow_id.clone_from(&call.workflow_id);
-        event.agent_id.clone_from(&call.agent_id);
-        event.action = Some("budget_alert".into());
-        event.policy_id = Some(check.policy_id().clone());
-        event.call_id.clone_from(&call.call_id);
-        event.tool.clone_from(&call.tool);
-        event.upstream.clone_from(&call.upstream);
-        event.policy_snapshot.clone_from(&call.policy_snapshot);
-        event.reason = Some(sentence.into());
-        tx.append(&event)?;
+/// Writes what an admission changes.
+fn perform(tx: &mut Tx<'_>, effect: Effect, request: &AdmitRequest) -> Result<(), StoreError> {
+    match &effect {
+        Effect::Consumed(record) => approvals::write(tx, record)?,
+        Effect::Alerted(found) => alert(tx, found, request)?,
+        Effect::Granted(_) | Effect::Carried(_) | Effect::Closed { .. } | Effect::Asked { .. } => {}
     }
-    Ok(())
+    tx.ledger.put(tx.connection, request.now.as_microsecond(), effect)
+}
+
+/// The event of an alert.
+fn alert(tx: &mut Tx<'_>, alert: &Alert, request: &AdmitRequest) -> Result<(), StoreError> {
+    let call = &request.event;
+    let mut event = EventDraft::system(EventType::Alert, request.now);
+    event.trace_id = call.trace_id;
+    event.workflow_id.clone_from(&call.workflow_id);
+    event.agent_id.clone_from(&call.agent_id);
+    event.action = Some("budget_alert".into());
+    event.policy_id = Some(alert.policy_id.clone());
+    event.call_id.clone_from(&call.call_id);
+    event.tool.clone_from(&call.tool);
+    event.upstream.clone_from(&call.upstream);
+    event.policy_snapshot.clone_from(&call.policy_snapshot);
+    event.reason = Some(alert.sentence.as_str().into());
+    tx.append(&event).map(drop)
 }
 
 /// Closes a call; a second time changes nothing.
@@ -173,13 +126,8 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         event.outcome = Some(settlement.outcome);
         tx.append(&event)?;
     }
-    let real = |real: Option<i64>, reserved: i64| real.map_or(0, |real| real.saturating_sub(reserved));
-    let (tokens, cost) = (settlement.tokens.map(amount), settlement.cost.map(money));
-    close(tx, seq, settlement.event.timestamp.as_microsecond(), |grant| Usage {
-        calls: 0,
-        tokens: real(tokens, grant.tokens),
-        cost: real(cost, grant.cost),
-    })?;
+    let end = End::Settled { tokens: settlement.tokens, cost: settlement.cost };
+    close(tx, seq, settlement.event.timestamp, end)?;
     tx.open.remove(&settlement.call_id);
     if let Some((tool, tokens)) = &settlement.learned {
         tx.learned.learn(tx.connection, tool, amount(*tokens))?;
@@ -191,11 +139,11 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
 fn open_seq(tx: &Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
     if let Some(seq) = tx.open.get(call_id) {
         // What is remembered may have been settled by another process; the ledger knows.
-        return Ok(tx.ledger.open(*seq).map(|grant| grant.seq));
+        return Ok(tx.ledger.state().open(*seq).map(|grant| grant.seq));
     }
     // Not this process's, or forgotten in a failure: the decisions say whose they are.
     let mut body = tx.connection.prepare_cached("SELECT body FROM events WHERE seq = ?1")?;
-    for seq in tx.ledger.open_seqs(None) {
+    for seq in tx.ledger.state().open_seqs(None) {
         let body: Option<String> = body.query_row([seq], |row| row.get(0)).optional()?;
         let decided = body.and_then(|body| EventDraft::from_body(&body).ok());
         if decided.is_some_and(|decided| decided.call_id.as_ref() == Some(call_id)) {
@@ -205,17 +153,12 @@ fn open_seq(tx: &Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
     Ok(None)
 }
 
-/// Closes an open call, and brings each of its counters from what was reserved to what was real.
-fn close(tx: &mut Tx<'_>, seq: i64, at: i64, change: impl FnOnce(&Grant) -> Usage) -> Result<(), StoreError> {
-    let Some(grant) = tx.ledger.open(seq) else { return Ok(()) };
-    let change = change(grant);
-    if change != Usage::default() {
-        for window in grant.windows.clone() {
-            tx.ledger.change(tx.connection, window, |s| s.usage = s.usage.plus(change))?;
-        }
+/// Closes an open call, and brings each of its counters from what was reserved to what is known of it.
+fn close(tx: &mut Tx<'_>, seq: i64, at: Timestamp, end: End) -> Result<(), StoreError> {
+    match admission::settle(tx.ledger.state(), seq, end) {
+        Some(effect) => tx.ledger.put(tx.connection, at.as_microsecond(), effect),
+        None => Ok(()),
     }
-    tx.ledger.append(at, Entry::Closed { seq, change });
-    Ok(())
 }
 
 /// The side effect of a call about which its own process cannot speak, with the fields of its decision.
@@ -223,7 +166,7 @@ fn side_effect(
     tx: &Tx<'_>,
     seq: i64,
     at: Option<Timestamp>,
-    outcome: Outcome,
+    outcome: CallOutcome,
     reason: &str,
 ) -> Result<EventDraft, StoreError> {
     let body: String = tx
@@ -250,14 +193,10 @@ fn side_effect(
 pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreError> {
     let Some(seq) = open_seq(tx, call_id)? else { return Ok(()) };
     let reason = "never dispatched: the caller left while the call was being admitted";
-    let mut event = side_effect(tx, seq, None, Outcome::Failed, reason)?;
+    let mut event = side_effect(tx, seq, None, CallOutcome::Failed, reason)?;
     event.cost_usd = Some(MicroUsd::ZERO);
     tx.append(&event)?;
-    close(tx, seq, event.timestamp.as_microsecond(), |grant| Usage {
-        calls: 0,
-        tokens: -grant.tokens,
-        cost: -grant.cost,
-    })?;
+    close(tx, seq, event.timestamp, End::NeverDispatched)?;
     tx.open.remove(call_id);
     Ok(())
 }
@@ -274,10 +213,10 @@ pub(super) fn settle_owner(tx: &mut Tx<'_>, owner: &str, now: Timestamp) -> Resu
     let reason =
         "the process that made the call ended before it was settled: whether the upstream acted is unknown";
     let mut settled = 0;
-    for seq in tx.ledger.open_seqs(Some(id)) {
-        let event = side_effect(tx, seq, Some(now), Outcome::Unknown, reason)?;
+    for seq in tx.ledger.state().open_seqs(Some(id)) {
+        let event = side_effect(tx, seq, Some(now), CallOutcome::Unknown, reason)?;
         tx.append(&event)?;
-        close(tx, seq, now.as_microsecond(), |_| Usage::default())?;
+        close(tx, seq, now, End::Unknown)?;
         settled += 1;
     }
     tx.connection.execute("DELETE FROM owners WHERE id = ?1", [id])?;
@@ -286,5 +225,5 @@ pub(super) fn settle_owner(tx: &mut Tx<'_>, owner: &str, now: Timestamp) -> Resu
 
 /// Whether this process has a call open.
 pub(super) fn has_open(tx: &Tx<'_>) -> bool {
-    !tx.ledger.open_seqs(Some(tx.owner)).is_empty()
+    !tx.ledger.state().open_seqs(Some(tx.owner)).is_empty()
 }

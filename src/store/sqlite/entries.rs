@@ -1,6 +1,6 @@
 //! What one transaction did to the counters, as the ledger keeps it: one row of entries for all calls of a group.
 
-use crate::admission::{Entry, Grant, Usage};
+use crate::admission::{Effect, Grant, Usage};
 
 const GRANTED: i64 = 1;
 const CARRIED: i64 = 2;
@@ -76,43 +76,44 @@ fn take_grant(bytes: &mut &[u8]) -> Option<Grant> {
     Some(grant)
 }
 
-/// Writes an entry behind the others.
-pub(super) fn write(out: &mut Vec<u8>, entry: &Entry) {
-    match entry {
-        Entry::Granted(grant) => {
+/// Writes an effect behind the others. Alerts and approvals have tables of their own.
+pub(super) fn write(out: &mut Vec<u8>, effect: &Effect) {
+    match effect {
+        Effect::Granted(grant) => {
             put(out, GRANTED);
             put_grant(out, grant);
         }
-        Entry::Carried(grant) => {
+        Effect::Carried(grant) => {
             put(out, CARRIED);
             put_grant(out, grant);
         }
-        Entry::Closed { seq, change } => {
+        Effect::Closed { seq, change } => {
             for number in [CLOSED, *seq, change.calls, change.tokens, change.cost] {
                 put(out, number);
             }
         }
-        Entry::Asked { at, repeat } => {
+        Effect::Asked { at, repeat } => {
             for number in [ASKED, *at, *repeat] {
                 put(out, number);
             }
         }
+        Effect::Alerted(_) | Effect::Consumed(_) => {}
     }
 }
 
 /// Reads the entries of a row; `None` where it is damaged.
-pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Entry>> {
+pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Effect>> {
     let bytes = &mut bytes;
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         entries.push(match take(bytes)? {
-            GRANTED => Entry::Granted(take_grant(bytes)?),
-            CARRIED => Entry::Carried(take_grant(bytes)?),
-            CLOSED => Entry::Closed {
+            GRANTED => Effect::Granted(take_grant(bytes)?),
+            CARRIED => Effect::Carried(take_grant(bytes)?),
+            CLOSED => Effect::Closed {
                 seq: take(bytes)?,
                 change: Usage { calls: take(bytes)?, tokens: take(bytes)?, cost: take(bytes)? },
             },
-            ASKED => Entry::Asked { at: take(bytes)?, repeat: take(bytes)? },
+            ASKED => Effect::Asked { at: take(bytes)?, repeat: take(bytes)? },
             _ => return None,
         });
     }
@@ -136,10 +137,10 @@ mod tests {
             windows: vec![(3, 0), (4, -1)],
         };
         let entries = [
-            Entry::Granted(grant.clone()),
-            Entry::Carried(Grant { repeat: None, ..grant }),
-            Entry::Closed { seq: 7, change: Usage { calls: 0, tokens: -5, cost: 9 } },
-            Entry::Asked { at: -1, repeat: 0 },
+            Effect::Granted(grant.clone()),
+            Effect::Carried(Grant { repeat: None, ..grant }),
+            Effect::Closed { seq: 7, change: Usage { calls: 0, tokens: -5, cost: 9 } },
+            Effect::Asked { at: -1, repeat: 0 },
         ];
         let mut bytes = Vec::new();
         entries.iter().for_each(|entry| write(&mut bytes, entry));
@@ -153,7 +154,7 @@ mod tests {
             assert_eq!(read(bad), None, "{bad:?}");
         }
         let mut bytes = Vec::new();
-        write(&mut bytes, &Entry::Granted(Grant { rolling: vec![1, 2, 3], ..Grant::default() }));
+        write(&mut bytes, &Effect::Granted(Grant { rolling: vec![1, 2, 3], ..Grant::default() }));
         for end in 1..bytes.len() {
             assert_eq!(read(&bytes[..end]), None, "{end}");
         }

@@ -1,30 +1,20 @@
-//! The writer's image of every counter. It is a fold over tables that any process may append to, and holds
-//! while nobody else has committed; after that the new part is read, inside the writing transaction.
+//! The tables under the writer's [`State`]: `ledger`, whose rows any process may append and the state is a fold over, and
+//! `usage`, the calendar windows. What is in memory holds while nobody else has committed; after that the new part is
+//! read, inside the writing transaction.
 
-use super::{entries, limits::Slot};
+use super::entries;
 use crate::{
-    admission::{Entry, Grant, Hand, MINUTE, Repeats, Rolling, Usage},
-    store::{StoreError, chain},
+    admission::{self, Effect, Hand, Limit, MINUTE, Request, Ruling, Standing, State, Usage, Window, window},
+    store::{AdmitRequest, StoreError, chain},
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 /// Calendar counters are forgotten (and read again when needed) beyond so many.
 const MAX_CACHED: usize = 100_000;
 
 /// Ledger rows are kept for twice the window, so that a caller with an old clock reading finds them.
 const KEPT: i64 = 2 * MINUTE;
-
-/// A calendar window of a counter.
-pub(super) type Window = (i64, i64);
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Standing {
-    pub(super) usage: Usage,
-    /// When the alert of this window was written; 0: not yet.
-    pub(super) alerted: i64,
-    dirty: bool,
-}
 
 /// The end of the chain.
 #[derive(Clone, Copy, Debug)]
@@ -35,24 +25,14 @@ pub(super) struct Head {
     pub(super) moved: bool,
 }
 
-/// An open call of any process, and the row that says so.
-#[derive(Clone, Debug)]
-struct Open {
-    row: i64,
-    grant: Grant,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     ids: HashMap<Box<str>, i64>,
-    windows: HashMap<Window, Standing>,
-    dirty: Vec<Window>,
-    rolling: HashMap<i64, Rolling>,
-    repeats: Repeats,
-    /// By the `seq` of their decisions.
-    open: BTreeMap<i64, Open>,
+    state: State,
+    /// The calendar windows that this transaction changed.
+    dirty: HashSet<Window>,
     last_n: i64,
-    /// The entries of this transaction, and the latest time in them.
+    /// The effects of this transaction, and the latest time in them.
     written: Vec<u8>,
     latest: Option<i64>,
     hand: Hand,
@@ -61,89 +41,90 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Reads what other processes have appended.
+    /// Reads what other processes have appended. The calendar windows are read from their table when they are needed.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        self.windows.clear();
         self.dirty.clear();
         // Rows that were taken out before they were read here may have closed calls.
         let first: Option<i64> =
             connection.prepare_cached("SELECT min(n) FROM ledger")?.query_row([], |row| row.get(0))?;
         if first.is_some_and(|first| first > self.last_n + 1) {
-            self.rolling.clear();
-            self.repeats = Repeats::default();
-            self.open.clear();
+            self.state = State::default();
         }
         let mut statement =
             connection.prepare_cached("SELECT n, entries FROM ledger WHERE n > ?1 ORDER BY n")?;
         let mut rows = statement.query([self.last_n])?;
         while let Some(row) = rows.next()? {
             let n: i64 = row.get(0)?;
-            let entries = entries::read(row.get_ref(1)?.as_blob().unwrap_or_default())
+            let effects = entries::read(row.get_ref(1)?.as_blob().unwrap_or_default())
                 .ok_or_else(|| StoreError::Damaged(format!("row {n} of the ledger cannot be read")))?;
-            entries.into_iter().for_each(|entry| self.apply(n, entry));
+            effects.into_iter().for_each(|effect| self.state.apply(n, effect));
             self.last_n = n;
         }
+        self.state.forget_windows();
         Ok(())
     }
 
-    fn apply(&mut self, row: i64, entry: Entry) {
-        match entry {
-            Entry::Granted(grant) => {
-                for counter in &grant.rolling {
-                    self.rolling.entry(*counter).or_default().push(grant.seq, grant.at, grant.usage());
-                }
-                if let Some(key) = grant.repeat {
-                    self.repeats.push(grant.at, key);
-                }
-                self.open.insert(grant.seq, Open { row, grant });
-            }
-            Entry::Carried(grant) => {
-                self.open.insert(grant.seq, Open { row, grant });
-            }
-            Entry::Closed { seq, change } => {
-                let Some(Open { grant, .. }) = self.open.remove(&seq) else { return };
-                if change != Usage::default() {
-                    for counter in &grant.rolling {
-                        self.rolling.entry(*counter).or_default().amend(seq, change);
-                    }
-                }
-            }
-            Entry::Asked { at, repeat } => self.repeats.push(at, repeat),
+    /// What the counters and open calls are, as far as they are in memory.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The same, to be brought to a time.
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// The limits of an admission, with what they are judged by in memory.
+    pub(super) fn limits<'r>(
+        &mut self,
+        connection: &Connection,
+        request: &'r AdmitRequest,
+        agent: &'r str,
+        now: i64,
+    ) -> Result<Vec<Limit<'r>>, StoreError> {
+        let mut limits = Vec::with_capacity(request.rates.len() + request.budgets.len());
+        for rate in &request.rates {
+            let counter = self.counter(connection, window::RATE, &rate.policy_id, agent)?;
+            limits.push(Limit::rate(rate, agent, counter));
         }
+        for budget in &request.budgets {
+            let counter = self.counter(connection, window::word(budget.window), &budget.id, &budget.key)?;
+            limits.push(Limit::budget(budget, counter, now));
+        }
+        for limit in &limits {
+            if let Some(window) = limit.window() {
+                self.read_window(connection, window)?;
+            }
+        }
+        Ok(limits)
     }
 
-    /// Puts an entry into this transaction's row.
-    pub(super) fn append(&mut self, at: i64, entry: Entry) {
-        entries::write(&mut self.written, &entry);
+    /// Judges a request whose limits come from [`Self::limits`].
+    pub(super) fn admit<'q>(&mut self, request: &'q Request<'_>) -> Ruling<'q> {
+        self.state.advance(request);
+        admission::admit(&self.state, request)
+    }
+
+    /// Puts an effect into this transaction: into its row of the ledger, and into the calendar windows that it touches,
+    /// which are written once, at the end. `now`: where it counts at no other time.
+    pub(super) fn put(
+        &mut self,
+        connection: &Connection,
+        now: i64,
+        effect: Effect,
+    ) -> Result<(), StoreError> {
+        for window in self.state.touched(&effect).iter() {
+            self.read_window(connection, *window)?;
+            self.dirty.insert(*window);
+        }
+        self.append(effect.at().unwrap_or(now), effect);
+        Ok(())
+    }
+
+    fn append(&mut self, at: i64, effect: Effect) {
+        entries::write(&mut self.written, &effect);
         self.latest = self.latest.max(Some(at));
-        self.apply(self.last_n + 1, entry);
-    }
-
-    /// An open call, of whichever process.
-    pub(super) fn open(&self, seq: i64) -> Option<&Grant> {
-        self.open.get(&seq).map(|open| &open.grant)
-    }
-
-    /// The decisions of all open calls, or of one process's.
-    pub(super) fn open_seqs(&self, owner: Option<i64>) -> Vec<i64> {
-        let of = |open: &&Open| owner.is_none_or(|owner| open.grant.owner == owner);
-        self.open.values().filter(of).map(|open| open.grant.seq).collect()
-    }
-
-    /// How many calls are open, in all processes.
-    pub(super) fn open_count(&self) -> usize {
-        self.open.len()
-    }
-
-    /// Whether open calls of other processes than `owner` have reserved something here.
-    pub(super) fn reserved_by_others(&self, owner: i64, slot: Slot) -> bool {
-        self.open.values().map(|open| &open.grant).any(|grant| {
-            grant.owner != owner
-                && match slot {
-                    Slot::Rolling(counter) => grant.rolling.contains(&counter),
-                    Slot::Window(counter, start) => grant.windows.contains(&(counter, start)),
-                }
-        })
+        self.state.apply(self.last_n + 1, effect);
     }
 
     /// The number of a counter, which never changes.
@@ -180,10 +161,10 @@ impl Ledger {
         Ok(id)
     }
 
-    /// Where a calendar window stands.
-    pub(super) fn window(&mut self, connection: &Connection, window: Window) -> Result<Standing, StoreError> {
-        if let Some(standing) = self.windows.get(&window) {
-            return Ok(*standing);
+    /// Has a calendar window in memory as its table has it.
+    fn read_window(&mut self, connection: &Connection, window: Window) -> Result<(), StoreError> {
+        if self.state.standing(window).is_some() {
+            return Ok(());
         }
         let standing = connection
             .prepare_cached(
@@ -191,44 +172,12 @@ impl Ledger {
             )?
             .query_row(window, |row| {
                 let usage = Usage { calls: row.get(0)?, tokens: row.get(1)?, cost: row.get(2)? };
-                Ok(Standing { usage, alerted: row.get(3)?, dirty: false })
+                Ok(Standing { usage, alerted: row.get(3)? })
             })
             .optional()?
             .unwrap_or_default();
-        self.windows.insert(window, standing);
-        Ok(standing)
-    }
-
-    /// Changes a calendar window; it is written once, at the end of the transaction.
-    pub(super) fn change(
-        &mut self,
-        connection: &Connection,
-        window: Window,
-        change: impl FnOnce(&mut Standing),
-    ) -> Result<(), StoreError> {
-        let mut standing = self.window(connection, window)?;
-        change(&mut standing);
-        if !standing.dirty {
-            standing.dirty = true;
-            self.dirty.push(window);
-        }
-        self.windows.insert(window, standing);
+        self.state.tell(window, standing);
         Ok(())
-    }
-
-    pub(super) fn rolling(&mut self, counter: i64) -> &mut Rolling {
-        self.rolling.entry(counter).or_default()
-    }
-
-    /// How often, and when the first of them was made.
-    pub(super) fn repeats(&mut self, key: i64, now: i64) -> (u32, i64) {
-        let now = self.repeats.advance(now);
-        (self.repeats.count(key), now)
-    }
-
-    /// When at most `keep` of these remain.
-    pub(super) fn repeats_room_at(&self, key: i64, keep: u32) -> Option<i64> {
-        self.repeats.room_at(key, keep)
     }
 
     /// Writes the windows that changed, and this transaction's row where something happened in it; now and then takes
@@ -246,23 +195,14 @@ impl Ledger {
                  ON CONFLICT (counter, start) DO UPDATE SET
                    calls = excluded.calls, tokens = excluded.tokens, cost = excluded.cost, alerted = excluded.alerted",
             )?;
-            for window in self.dirty.drain(..) {
-                if let Some(standing) = self.windows.get_mut(&window) {
-                    standing.dirty = false;
-                    let usage = standing.usage;
-                    upsert.execute((
-                        window.0,
-                        window.1,
-                        usage.calls,
-                        usage.tokens,
-                        usage.cost,
-                        standing.alerted,
-                    ))?;
+            for window in self.dirty.drain() {
+                if let Some(Standing { usage, alerted }) = self.state.standing(window) {
+                    upsert.execute((window.0, window.1, usage.calls, usage.tokens, usage.cost, alerted))?;
                 }
             }
         }
-        if self.windows.len() > MAX_CACHED {
-            self.windows.clear();
+        if self.state.known_windows() > MAX_CACHED {
+            self.state.forget_windows();
         }
         let mut before = None;
         if let Some(now) = now {
@@ -287,11 +227,7 @@ impl Ledger {
     /// Forgets what has left every window, and says before which row nothing is needed: calls that were granted there
     /// and are still open are carried into this transaction's row.
     fn prune(&mut self, connection: &Connection, now: i64) -> Result<Option<i64>, StoreError> {
-        self.repeats.advance(now);
-        self.rolling.retain(|_, rolling| {
-            rolling.advance(now);
-            !rolling.is_empty()
-        });
+        self.state.forget(now);
         if !self.old_windows_dropped {
             self.old_windows_dropped = true;
             // By an earlier row's time too: a clock that is far ahead must not wipe the counters of today.
@@ -315,10 +251,8 @@ impl Ledger {
         if first.is_none_or(|first| first >= before) {
             return Ok(None);
         }
-        let carried: Vec<Grant> =
-            self.open.values().filter(|open| open.row < before).map(|open| open.grant.clone()).collect();
-        for grant in carried {
-            self.append(now, Entry::Carried(grant));
+        for grant in self.state.open_before(before) {
+            self.append(now, Effect::Carried(grant));
         }
         Ok(Some(before))
     }

@@ -12,7 +12,6 @@ mod index;
 mod job;
 mod learned;
 mod ledger;
-mod limits;
 mod owners;
 mod queue;
 mod readers;

@@ -35,7 +35,7 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<Budget
                 })
                 .optional()?
                 .unwrap_or_default(),
-            None => ledger.rolling(id).used(now),
+            None => ledger.state_mut().last_minute(id, now),
         };
         if usage == Usage::default() {
             continue;

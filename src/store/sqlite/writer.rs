@@ -178,6 +178,11 @@ impl<'c> Tx<'c> {
         now
     }
 
+    /// The `seq` of the event that is appended next.
+    pub(super) fn next_seq(&self) -> i64 {
+        self.head.seq + 1
+    }
+
     /// Puts an event at the end of the chain.
     pub(super) fn append(&mut self, draft: &EventDraft) -> Result<i64, StoreError> {
         self.append_with_limits(draft, None)
@@ -520,7 +525,7 @@ pub(super) fn run(desk: &Desk, queue: &Arc<Queue>) {
         if !jobs.is_empty() {
             writer.group(&mut jobs, false, queue);
         }
-        open = writer.memory.ledger.open_count();
+        open = writer.memory.ledger.state().open_count();
         drop(place);
         if queue.is_finished() {
             return;

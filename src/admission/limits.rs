@@ -1,0 +1,208 @@
+//! One limit: where it counts, what it stands at, and what it says when it is full.
+
+use super::{
+    effect::{Alert, Window},
+    rolling::MINUTE,
+    state::{Request, Standing, State},
+    usage::{Caps, Unit, Usage, amount, money},
+    window,
+};
+use crate::{
+    cost::{BudgetAction, BudgetWindow},
+    decision::{BudgetLimit, RateLimit},
+    model::{EventDecision, MicroUsd, PolicyId},
+    policy::Violation,
+};
+
+/// The `start` under which a rolling counter keeps when it last alerted.
+const ALERTS: i64 = -1;
+
+/// Where a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// In the last minute of a counter.
+    Rolling(i64),
+    /// In a calendar window.
+    Window(Window),
+}
+
+/// What happens above a limit, strictest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Above {
+    Deny,
+    Throttle,
+    Ask,
+}
+
+impl Above {
+    pub(super) fn decision(self) -> EventDecision {
+        match self {
+            Self::Deny => EventDecision::Deny,
+            Self::Throttle => EventDecision::Throttle,
+            Self::Ask => EventDecision::PendingApproval,
+        }
+    }
+}
+
+/// One limit of a request.
+#[derive(Clone, Debug)]
+pub struct Limit<'r> {
+    pub(super) id: &'r PolicyId,
+    pub(super) key: &'r str,
+    pub(super) window: BudgetWindow,
+    pub(super) caps: Caps,
+    pub(super) above: Above,
+    pub(super) slot: Slot,
+    alert_at: Option<u8>,
+    budget: bool,
+}
+
+impl<'r> Limit<'r> {
+    /// A rulebook policy's minute of an agent, which counts under the number `counter`.
+    pub fn rate(rate: &'r RateLimit, agent: &'r str, counter: i64) -> Self {
+        Self {
+            id: &rate.policy_id,
+            key: agent,
+            window: BudgetWindow::Minute,
+            caps: Caps { calls: rate.max_calls.map(amount), tokens: None, cost: rate.max_cost.map(money) },
+            above: match rate.on_violation {
+                Violation::Throttle => Above::Throttle,
+                Violation::Deny => Above::Deny,
+            },
+            slot: Slot::Rolling(counter),
+            alert_at: None,
+            budget: false,
+        }
+    }
+
+    /// A budget's counter at `now`, which counts under the number `counter`.
+    pub fn budget(budget: &'r BudgetLimit, counter: i64, now: i64) -> Self {
+        Self {
+            id: &budget.id,
+            key: &budget.key,
+            window: budget.window,
+            caps: Caps {
+                calls: budget.max_calls.map(amount),
+                tokens: budget.max_tokens.map(amount),
+                cost: budget.max_cost.map(money),
+            },
+            above: match budget.on_exceed {
+                BudgetAction::Throttle => Above::Throttle,
+                BudgetAction::Deny => Above::Deny,
+                BudgetAction::RequireApproval => Above::Ask,
+            },
+            slot: match window::start_of(budget.window, now) {
+                Some(start) => Slot::Window((counter, start)),
+                None => Slot::Rolling(counter),
+            },
+            alert_at: budget.alert_at,
+            budget: true,
+        }
+    }
+
+    /// The calendar window that it is judged by. A rolling counter keeps only its alert among them.
+    pub fn window(&self) -> Option<Window> {
+        match self.slot {
+            Slot::Window(window) => Some(window),
+            Slot::Rolling(counter) => self.alert_at.map(|_| (counter, ALERTS)),
+        }
+    }
+
+    /// When a request that this limit throttles is worth making again, if nothing else happens.
+    pub(super) fn frees_at(&self, state: &State, request: &Request<'_>) -> Option<i64> {
+        let fits_alone = self.caps.passed(Usage::default(), request.need).is_none();
+        match (self.above, self.slot) {
+            (Above::Throttle, _) if !fits_alone => None,
+            (Above::Throttle, Slot::Rolling(counter)) => state.room_at(counter, &self.caps, request.need),
+            (Above::Throttle, Slot::Window(_)) => window::end_of(self.window, request.now),
+            (Above::Deny | Above::Ask, _) => None,
+        }
+    }
+}
+
+/// A limit with what it stands at.
+#[derive(Clone, Debug)]
+pub(super) struct Check<'r> {
+    pub(super) limit: &'r Limit<'r>,
+    pub(super) standing: Standing,
+}
+
+/// Whole milliseconds until `at`, rounded up, so that a retry after them finds room.
+pub(super) fn wait(now: i64, at: i64) -> u64 {
+    u64::try_from(at.saturating_sub(now).max(0)).unwrap_or(0).div_ceil(1_000)
+}
+
+impl Check<'_> {
+    /// Why this limit stops a call, with figures.
+    pub(super) fn sentence(&self, unit: Unit, need: Usage) -> String {
+        let (limit, used) = (self.limit, self.standing.usage);
+        let what = if limit.budget { "budget" } else { "policy" };
+        let (id, key, span) = (limit.id, limit.key, span(limit.window));
+        let cap = |cap: Option<i64>| cap.unwrap_or_default();
+        match unit {
+            Unit::Calls => format!(
+                "{what} `{id}` allows `{key}` {} calls {span}, and {} are used",
+                cap(limit.caps.calls),
+                used.calls
+            ),
+            Unit::Tokens => format!(
+                "{what} `{id}` allows `{key}` {} tokens {span}, {} are used, and this call may take {}",
+                cap(limit.caps.tokens),
+                used.tokens,
+                need.tokens
+            ),
+            Unit::Cost => format!(
+                "{what} `{id}` allows `{key}` {} USD {span}, {} are used, and this call may cost {}",
+                MicroUsd(cap(limit.caps.cost)),
+                MicroUsd(used.cost),
+                MicroUsd(need.cost)
+            ),
+        }
+    }
+
+    /// The alert that is due once `need` has been added.
+    pub(super) fn alert(&self, need: Usage, now: i64) -> Option<Alert> {
+        let limit = self.limit;
+        let percent = limit.alert_at?;
+        let alerted = self.standing.alerted;
+        // One per counter and window.
+        let again = match limit.slot {
+            Slot::Rolling(_) => now.saturating_sub(alerted) < MINUTE && alerted != 0,
+            Slot::Window(_) => alerted != 0,
+        };
+        if again {
+            return None;
+        }
+        let after = self.standing.usage.plus(need);
+        let reached = |cap: Option<i64>, value: i64| {
+            cap.is_some_and(|cap| i128::from(value) * 100 >= i128::from(cap) * i128::from(percent))
+        };
+        let text = if reached(limit.caps.calls, after.calls) {
+            format!("{} of {} calls", after.calls, limit.caps.calls.unwrap_or_default())
+        } else if reached(limit.caps.tokens, after.tokens) {
+            format!("{} of {} tokens", after.tokens, limit.caps.tokens.unwrap_or_default())
+        } else if reached(limit.caps.cost, after.cost) {
+            let cap = MicroUsd(limit.caps.cost.unwrap_or_default());
+            format!("{} of {cap} USD", MicroUsd(after.cost))
+        } else {
+            return None;
+        };
+        let (id, key, span) = (limit.id, limit.key, span(limit.window));
+        Some(Alert {
+            window: limit.window()?,
+            at: now.max(1),
+            policy_id: id.clone(),
+            sentence: format!("budget `{id}` of `{key}` has reached {percent} %: {text} {span}"),
+        })
+    }
+}
+
+fn span(window: BudgetWindow) -> &'static str {
+    match window {
+        BudgetWindow::Minute => "in 60 s",
+        BudgetWindow::Hour => "this hour",
+        BudgetWindow::Day => "this day",
+        BudgetWindow::Month => "this month",
+        BudgetWindow::Ever => "in all",
+    }
+}

@@ -1,0 +1,245 @@
+//! Where every counter stands, and which calls are open: a fold over [`Effect`]s, the same in every process that reads the
+//! same ones.
+
+use super::{
+    approval::Named,
+    effect::{Effect, Grant, Window},
+    limits::{Limit, Slot},
+    repeats::Repeats,
+    rolling::Rolling,
+    usage::{Caps, Usage},
+};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
+
+/// Where a calendar window stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What was reserved and settled in it.
+    pub usage: Usage,
+    /// When its alert was given, in microseconds; 0: not yet.
+    pub alerted: i64,
+}
+
+/// An open call, and the place of the effect that says so.
+#[derive(Clone, Debug)]
+struct Open {
+    place: i64,
+    grant: Grant,
+}
+
+/// What admission judges by.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    windows: HashMap<Window, Standing>,
+    rolling: HashMap<i64, Rolling>,
+    repeats: Repeats,
+    /// By the `seq` of their decisions.
+    open: BTreeMap<i64, Open>,
+}
+
+/// What a caller asks for, with what its store knows of it.
+#[derive(Clone, Debug)]
+pub struct Request<'r> {
+    /// When, in microseconds.
+    pub now: i64,
+    /// The process that would dispatch the call.
+    pub owner: i64,
+    /// The `seq` that the decision will have; it names the call in later effects.
+    pub seq: i64,
+    /// Who calls.
+    pub agent: &'r str,
+    /// What is checked, counted and reserved.
+    pub limits: Vec<Limit<'r>>,
+    /// How often the same call may be made in 60 s.
+    pub repeats: Option<RepeatLimit>,
+    /// What the call may take.
+    pub need: Usage,
+    /// The approval that it uses.
+    pub approval: Option<Named<'r>>,
+}
+
+/// More identical calls in 60 s than this are a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepeatLimit {
+    /// By what identical calls are known ([`super::repeat_key`]).
+    pub key: i64,
+    /// So many are let through.
+    pub max: u32,
+}
+
+impl State {
+    /// Takes in an effect that stands at `place` in the record.
+    pub fn apply(&mut self, place: i64, effect: Effect) {
+        match effect {
+            Effect::Granted(grant) => {
+                for counter in &grant.rolling {
+                    self.rolling.entry(*counter).or_default().push(grant.seq, grant.at, grant.usage());
+                }
+                for window in &grant.windows {
+                    self.add(*window, grant.usage());
+                }
+                if let Some(key) = grant.repeat {
+                    self.repeats.push(grant.at, key);
+                }
+                self.open.insert(grant.seq, Open { place, grant });
+            }
+            Effect::Carried(grant) => {
+                self.open.insert(grant.seq, Open { place, grant });
+            }
+            Effect::Closed { seq, change } => {
+                let Some(Open { grant, .. }) = self.open.remove(&seq) else { return };
+                if change != Usage::default() {
+                    for counter in &grant.rolling {
+                        self.rolling.entry(*counter).or_default().amend(seq, change);
+                    }
+                    for window in &grant.windows {
+                        self.add(*window, change);
+                    }
+                }
+            }
+            Effect::Asked { at, repeat } => self.repeats.push(at, repeat),
+            Effect::Alerted(alert) => self.windows.entry(alert.window).or_default().alerted = alert.at,
+            // Approvals are named with each request.
+            Effect::Consumed(_) => {}
+        }
+    }
+
+    fn add(&mut self, window: Window, change: Usage) {
+        let standing = self.windows.entry(window).or_default();
+        standing.usage = standing.usage.plus(change);
+    }
+
+    /// The calendar windows that an effect will change.
+    pub fn touched<'e>(&self, effect: &'e Effect) -> Cow<'e, [Window]> {
+        match effect {
+            Effect::Granted(grant) => Cow::Borrowed(&grant.windows),
+            Effect::Closed { seq, change } if *change != Usage::default() => {
+                Cow::Owned(self.open(*seq).map(|grant| grant.windows.clone()).unwrap_or_default())
+            }
+            Effect::Alerted(alert) => Cow::Borrowed(std::slice::from_ref(&alert.window)),
+            Effect::Closed { .. } | Effect::Carried(_) | Effect::Asked { .. } | Effect::Consumed(_) => {
+                Cow::Borrowed(&[])
+            }
+        }
+    }
+
+    /// Where a calendar window stands, as far as is known.
+    pub fn standing(&self, window: Window) -> Option<Standing> {
+        self.windows.get(&window).copied()
+    }
+
+    /// For a store that keeps the calendar windows in a table of its own: tells what stands there. A window that such a
+    /// store has not told counts as empty, so it tells all that a request checks and all that an effect touches.
+    pub fn tell(&mut self, window: Window, standing: Standing) {
+        self.windows.insert(window, standing);
+    }
+
+    /// The same store's table may have changed: what was told holds no more.
+    pub fn forget_windows(&mut self) {
+        self.windows.clear();
+    }
+
+    /// How many calendar windows are known.
+    pub fn known_windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Brings what a request is judged by to its time: what has left the last minute counts no more. Without it too much
+    /// counts, never too little.
+    pub fn advance(&mut self, request: &Request<'_>) {
+        for limit in &request.limits {
+            if let Slot::Rolling(counter) = limit.slot {
+                self.rolling.entry(counter).or_default().advance(request.now);
+            }
+        }
+        if request.repeats.is_some() {
+            self.repeats.advance(request.now);
+        }
+    }
+
+    /// That a call is asked about, which counts as a repeat of it.
+    pub fn asked(&mut self, repeat: i64, now: i64) -> Effect {
+        Effect::Asked { at: self.repeats.advance(now), repeat }
+    }
+
+    /// Forgets what has left the last minute of every counter.
+    pub fn forget(&mut self, now: i64) {
+        self.repeats.advance(now);
+        self.rolling.retain(|_, rolling| {
+            rolling.advance(now);
+            !rolling.is_empty()
+        });
+    }
+
+    /// What a rolling counter stands at, once it is at `now`.
+    pub fn last_minute(&mut self, counter: i64, now: i64) -> Usage {
+        self.rolling.get_mut(&counter).map(|rolling| rolling.used(now)).unwrap_or_default()
+    }
+
+    /// How often a call was made in the last minute, once that is at `now`.
+    pub fn repeated(&mut self, key: i64, now: i64) -> u32 {
+        self.repeats.advance(now);
+        self.repeats.count(key)
+    }
+
+    /// Where a limit's counter stands.
+    pub(super) fn of(&self, limit: &Limit<'_>) -> Standing {
+        let window = limit.window().and_then(|window| self.standing(window)).unwrap_or_default();
+        match limit.slot {
+            Slot::Window(_) => window,
+            Slot::Rolling(counter) => {
+                let usage = self.rolling.get(&counter).map(Rolling::sum).unwrap_or_default();
+                Standing { usage, alerted: window.alerted }
+            }
+        }
+    }
+
+    pub(super) fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
+    /// At what time a rolling counter stands; one that has counted nothing has none.
+    pub(super) fn reached(&self, counter: i64) -> i64 {
+        self.rolling.get(&counter).map_or(i64::MIN, Rolling::reached)
+    }
+
+    /// When a rolling counter has room, if nothing else happens.
+    pub(super) fn room_at(&self, counter: i64, caps: &Caps, need: Usage) -> Option<i64> {
+        self.rolling.get(&counter)?.room_at(caps, need)
+    }
+
+    /// An open call, of whichever process.
+    pub fn open(&self, seq: i64) -> Option<&Grant> {
+        self.open.get(&seq).map(|open| &open.grant)
+    }
+
+    /// The decisions of all open calls, or of one process's.
+    pub fn open_seqs(&self, owner: Option<i64>) -> Vec<i64> {
+        let of = |open: &&Open| owner.is_none_or(|owner| open.grant.owner == owner);
+        self.open.values().filter(of).map(|open| open.grant.seq).collect()
+    }
+
+    /// How many calls are open, in all processes.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The open calls that are known only from effects before `place`.
+    pub fn open_before(&self, place: i64) -> Vec<Grant> {
+        self.open.values().filter(|open| open.place < place).map(|open| open.grant.clone()).collect()
+    }
+
+    /// Whether open calls of other processes than `owner` have reserved something here.
+    pub(super) fn reserved_by_others(&self, owner: i64, slot: Slot) -> bool {
+        self.open.values().map(|open| &open.grant).any(|grant| {
+            grant.owner != owner
+                && match slot {
+                    Slot::Rolling(counter) => grant.rolling.contains(&counter),
+                    Slot::Window(window) => grant.windows.contains(&window),
+                }
+        })
+    }
+}
