@@ -263,7 +263,7 @@ fn dispatch(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
     }
 }
 
-/// I6: floors 0 to 3 hold no async, tokio, file, environment, clock or randomness.
+/// I6: floors 0 to 4 hold no async, tokio, file, environment, clock or randomness.
 fn pure(place: &Place<'_>, code: &[Token], written: &[Path], tell: Tell<'_>) {
     if floor(place.room).is_none_or(|own| own > PURE) {
         return;

@@ -1,0 +1,80 @@
+//! The SQLite store: two handles on one file, as two processes have them.
+
+use crate::{ASKS, Counters, Subject, counter, store};
+use jiff::Timestamp;
+use std::sync::Arc;
+use tollgate::{
+    model::{ApprovalStatus, EventDraft, EventType, PersonId, SnapshotId},
+    policy::ChannelKind,
+    store::{
+        Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, ApprovalUpdate, Asked, Store as _,
+        sqlite::SqliteStore,
+    },
+};
+
+pub(crate) struct Stored {
+    stores: [Arc<SqliteStore>; 2],
+    dir: tempfile::TempDir,
+}
+
+impl Stored {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { stores: [store::open(dir.path()), store::open(dir.path())], dir }
+    }
+}
+
+impl Subject for Stored {
+    async fn admit(&mut self, process: usize, request: AdmitRequest) -> Admission {
+        self.stores[process].admit(request).await.unwrap()
+    }
+
+    async fn settle(&mut self, process: usize, request: &AdmitRequest, took: Option<(u64, i64)>) {
+        let settlement =
+            store::settlement(request, took.map(|(tokens, _)| tokens), took.map(|(_, cost)| cost));
+        self.stores[process].settle(settlement).await.unwrap();
+    }
+
+    async fn ask(&mut self, process: usize, record: ApprovalRecord) -> Asked {
+        let event = EventDraft::system(EventType::ApprovalRequested, record.created_at);
+        self.stores[process].ask(record, vec![event], ASKS).await.unwrap()
+    }
+
+    async fn decide(&mut self, process: usize, record: &ApprovalRecord, approve: bool, now: Timestamp) {
+        let update = ApprovalUpdate {
+            id: record.id.clone(),
+            expected_version: record.version,
+            status: if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected },
+            answers: vec![ApprovalAnswer {
+                person: PersonId::from("alice"),
+                approve,
+                at: now,
+                channel: ChannelKind::Cli,
+                comment: None,
+                evidence: None,
+                snapshot: SnapshotId::from("snapshot"),
+            }],
+        };
+        assert!(self.stores[process].update_approval(update, Vec::new()).await.unwrap());
+    }
+
+    async fn crash(&mut self, process: usize) {
+        self.stores[process] = store::open(self.dir.path());
+    }
+
+    async fn settle_dead(&mut self, process: usize, now: Timestamp) -> u64 {
+        self.stores[process].settle_dead_owners(now).await.unwrap()
+    }
+
+    async fn counters(&mut self, process: usize, now: Timestamp) -> Counters {
+        let usage = self.stores[process].budget_usage(now).await.unwrap();
+        usage
+            .into_iter()
+            .map(|u| (counter(&u.id, &u.key, &u.window), (u.calls, u.tokens, u.cost_usd.0)))
+            .collect()
+    }
+
+    async fn check(&mut self, _: Timestamp) {
+        assert_eq!(self.stores[0].verify().await.unwrap().bad, None);
+    }
+}
