@@ -62,11 +62,6 @@ pub trait CallRelay: Send + Sync {
     fn notify(&self, method: &str, params: Value);
     /// A request of the upstream to the client: `elicitation/create`, `sampling/createMessage`, `roots/list`.
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;
-    /// Whether `input_required` results of a modern upstream are to be answered here, by [`CallRelay::ask`] and a
-    /// further round, rather than returned: true for a caller of the legacy era.
-    fn answers_input(&self) -> bool {
-        false
-    }
 }
 
 /// A resource that its upstream says has changed.

@@ -72,16 +72,11 @@ pub(super) fn request(id: u64, call: &Call, dialect: &Dialect) -> Vec<u8> {
     put(&mut out, call.request.method);
     out.extend_from_slice(b",\"params\":{");
     let mut first = true;
-    let round = call.round.lock();
     for (key, value) in call.request.params.iter() {
-        if key != "_meta" && !round.contains_key(key) {
+        if key != "_meta" {
             member(&mut out, &mut first, key, value);
         }
     }
-    for (key, value) in round.iter() {
-        member(&mut out, &mut first, key, value);
-    }
-    drop(round);
     if !first {
         out.push(b',');
     }

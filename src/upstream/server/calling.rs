@@ -1,4 +1,4 @@
-//! One call: its slot, its time limit, its attempts, and the questions on the way to its answer.
+//! One call: its slot, its time limit, its attempts, and the connection on which it is made.
 
 use super::{LONGEST_REASON, Server};
 use crate::{
@@ -15,8 +15,6 @@ use crate::{
         types::{Era, UpstreamError},
     },
 };
-use futures::future::try_join_all;
-use serde_json::{Map, Value};
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -25,8 +23,6 @@ use std::{
 
 /// How long a fresh session's own stream is waited for.
 const STREAM_WAIT: Duration = Duration::from_secs(1);
-/// Rounds of questions (`input_required`) in one call.
-const ROUNDS: usize = 16;
 
 impl Server {
     /// The whole of one call. Its time limit begins when it has a slot.
@@ -149,7 +145,7 @@ impl Server {
         let era = self.era_for(call);
         let outcome = match (self.config.isolation, era) {
             (Isolation::Shared, None) => match self.main.load_full() {
-                Some(connection) => self.rounds(&connection, call).await,
+                Some(connection) => self.request(&connection, call).await,
                 None => return (Err(self.not_connected()), None),
             },
             (Isolation::Shared | Isolation::Agent | Isolation::Session, _) => {
@@ -166,7 +162,7 @@ impl Server {
                     tokio::spawn(async move { slot.close().await });
                 }
                 match Box::pin(self.own_connection(&lease.slot, call)).await {
-                    Ok(connection) => self.rounds(&connection, call).await,
+                    Ok(connection) => self.request(&connection, call).await,
                     // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
                     Err(reason) if era.is_some() => {
                         self.warn(&reason, "the other era is refused");
@@ -231,28 +227,15 @@ impl Server {
         Ok(connection)
     }
 
-    /// A request, and as many more as its questions take where they are answered here.
-    async fn rounds(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
-        let mut rounds = 0;
-        loop {
-            let result = match connection.request(call).await {
-                Ok(result) if result.is_object() => result,
-                Ok(_) => return Err(UpstreamError::Malformed("a result that is no object".to_owned())),
-                Err(error) => {
-                    Box::pin(self.heed(connection, &error)).await;
-                    return Err(error);
-                }
-            };
-            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
-            if !asks || !call.relay.answers_input() {
-                return Ok(result);
+    /// Makes the request on a connection; an error may be about the connection as a whole.
+    async fn request(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
+        match connection.request(call).await {
+            Ok(result) if result.is_object() => Ok(result),
+            Ok(_) => Err(UpstreamError::Malformed("a result that is no object".to_owned())),
+            Err(error) => {
+                Box::pin(self.heed(connection, &error)).await;
+                Err(error)
             }
-            rounds += 1;
-            if rounds > ROUNDS {
-                return Err(UpstreamError::Malformed(format!("it asked {ROUNDS} times without an end")));
-            }
-            let next = Box::pin(answers(call, result)).await.map_err(UpstreamError::Rpc)?;
-            *call.round.lock() = next;
         }
     }
 
@@ -275,26 +258,4 @@ impl Server {
             _ => {}
         }
     }
-}
-
-/// Asks the caller what a modern upstream wants to know; the params of the next round.
-async fn answers(call: &Arc<Call>, mut result: Value) -> Result<Map<String, Value>, RpcError> {
-    let asking = call.asking();
-    let mut next = Map::new();
-    if let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) {
-        let asked = requests.into_iter().map(|(key, mut request)| async move {
-            let params =
-                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
-            let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            call.relay.ask(method, params).await.map(|answer| (key, answer))
-        });
-        let responses: Map<String, Value> = try_join_all(asked).await?.into_iter().collect();
-        next.insert("inputResponses".to_owned(), Value::Object(responses));
-    }
-    if let Some(state) = result.get_mut("requestState").map(Value::take) {
-        next.insert("requestState".to_owned(), state);
-    }
-    drop(asking);
-    call.may_go_on().await;
-    Ok(next)
 }
