@@ -67,10 +67,12 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let ours = match &error {
         UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
         UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
+        UpstreamError::Refused(refusal) => {
+            Some(format!("the upstream answered with HTTP status {}", refusal.status))
+        }
         UpstreamError::NotSent(_)
         | UpstreamError::TimedOut(_)
         | UpstreamError::TooLarge(_)
-        | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => None,
     };
     let reply = match error {

@@ -2,15 +2,17 @@
 
 use super::{
     Fault, Http, RESUMES, SESSION, hear, lean,
-    reader::{ReadError, Reader, is_events, whole},
+    reader::{ReadError, Reader, body_of_refusal, is_events, is_of_kind, whole},
     session::{Session, is_session_unknown},
 };
+use crate::model::RpcError;
 use crate::upstream::{
     call::Call,
+    sse::Kind,
     types::{Era, UpstreamError},
     wire::{self, Message},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -29,42 +31,25 @@ impl Http {
         if status == StatusCode::NOT_FOUND && session.id.is_some() {
             return Err(Fault::SessionGone);
         }
-        if status.is_redirection() {
-            return Err(UpstreamError::Malformed(format!(
-                "HTTP status {status}: redirects are not followed"
-            ))
-            .into());
+        if !status.is_success() {
+            return Err(self.refused(id, limit, call, session, response).await);
         }
         let fresh = response.headers().get(SESSION).cloned();
-        let kind =
-            response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if status.is_success() && kind.starts_with("text/event-stream") {
-            let value = Box::pin(self.stream(id, limit, session, response.into_body())).await?;
+        if is_events(&response) {
+            let opens = matches!(call.request.method, "server/discover" | "initialize");
+            let value = Box::pin(self.stream(id, limit, session, response.into_body(), opens)).await?;
             return Ok((value, fresh));
         }
-        let is_json = kind.starts_with("application/json");
-        if status.is_success() && !is_json {
+        if !is_of_kind(response.headers(), "application/json") {
             return Err(UpstreamError::Malformed(format!("HTTP status {status} with no JSON")).into());
         }
-        let bytes = match whole(response.into_body(), limit).await {
-            Ok(bytes) => bytes,
-            Err(error) if status.is_success() => return Err(error.into()),
-            Err(_) => return Err(refused(status)),
-        };
+        let bytes = whole(response.into_body(), limit).await?;
         let mut answer = None;
         let mut wrong = None;
         for message in wire::parse(&bytes, self.max_result) {
             match message {
                 Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
-                Message::Response { id: None, outcome: Err(error) } => {
-                    if status == StatusCode::BAD_REQUEST
-                        && session.id.is_some()
-                        && is_session_unknown(&error.message)
-                    {
-                        return Err(Fault::SessionGone);
-                    }
-                    answer = Some(Err(error));
-                }
+                Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
                 Message::Response { .. } => {}
                 Message::Unreadable { reason, .. } => wrong = Some(reason),
                 other @ (Message::Request { .. } | Message::Notification { .. }) => {
@@ -73,14 +58,51 @@ impl Http {
             }
         }
         match answer {
-            Some(Ok(value)) if status.is_success() => Ok((value, fresh)),
+            Some(Ok(value)) => Ok((value, fresh)),
             Some(Err(error)) => Err(UpstreamError::Rpc(error).into()),
-            Some(Ok(_)) | None if !status.is_success() => Err(refused(status)),
-            Some(Ok(_)) | None => {
+            None => {
                 let reason = wrong.unwrap_or_else(|| "an answer to something else".to_owned());
                 Err(UpstreamError::Malformed(reason).into())
             }
         }
+    }
+
+    /// What a status that is no success comes to. It is heard before the body: many a body that is no MCP looks like it.
+    async fn refused(
+        &self,
+        id: u64,
+        limit: u64,
+        call: &Call,
+        session: &Session,
+        response: Response<lean::Answer>,
+    ) -> Fault {
+        let (head, body) = response.into_parts();
+        let bytes = body_of_refusal(body, limit).await;
+        let refusal = self.reach.refusal(&head, &bytes);
+        let RpcErrors { named, unnamed } = RpcErrors::of(id, &bytes, self.max_result);
+        if let Some(error) = named
+            && !refusal.is_about_the_caller()
+        {
+            return UpstreamError::Rpc(error).into();
+        }
+        if let Some(error) = unnamed
+            && !refusal.is_about_the_caller()
+            && head.status.is_client_error()
+            && !matches!(head.status, StatusCode::FORBIDDEN | StatusCode::REQUEST_TIMEOUT)
+        {
+            let of_session = head.status == StatusCode::BAD_REQUEST && session.id.is_some();
+            return match of_session && is_session_unknown(&error.message) {
+                true => Fault::SessionGone,
+                false => Fault::Unnamed(refusal, error),
+            };
+        }
+        // Its connections and lists say so elsewhere.
+        if call.from_agent
+            && let Some(left_out) = self.inbox.may_log()
+        {
+            tracing::warn!(upstream = %self.inbox.upstream, method = call.request.method, %refusal, left_out, "a request was refused");
+        }
+        UpstreamError::Refused(refusal).into()
     }
 
     /// Reads the stream of one request up to its answer, resuming it where the server allows.
@@ -90,23 +112,32 @@ impl Http {
         limit: u64,
         session: &Arc<Session>,
         body: lean::Answer,
-    ) -> Result<Value, UpstreamError> {
+        opens: bool,
+    ) -> Result<Value, Fault> {
         let mut reader = Reader::new(body, limit, &self.inbox.noise);
         let mut last: Option<String> = None;
         let mut idle = 0;
+        let mut first = true;
         loop {
             match reader.next().await {
-                Ok(Some(event)) => {
+                Ok(Some(mut event)) => {
                     idle = 0;
-                    last = event.id.or(last);
-                    if let Some(answer) = self.event(&event.data, id, session.dialect.era)? {
+                    last = event.id.take().or(last);
+                    if opens && event.kind == Kind::Endpoint && std::mem::take(&mut first) {
+                        return Err(Fault::OlderTransport);
+                    }
+                    let message = event.message();
+                    first = first && message.is_none();
+                    let answer =
+                        message.map_or(Ok(None), |data| self.event(data, id, session.dialect.era))?;
+                    if let Some(answer) = answer {
                         reader.finish();
-                        return answer.map_err(UpstreamError::Rpc);
+                        return answer.map_err(|error| UpstreamError::Rpc(error).into());
                     }
                     self.inbox.noise.heard(event.data.len()).await;
                     continue;
                 }
-                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(limit)),
+                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(limit).into()),
                 Ok(None) | Err(ReadError::Broken) => {}
             }
             let lost = || UpstreamError::Lost("the stream ended before the answer".to_owned());
@@ -117,22 +148,19 @@ impl Http {
             tokio::time::sleep(hear::pause(self.timing.stream_retry, reader.retry(), idle)).await;
             let response = self.get(session, Some(last_id)).await.map_err(|_| lost())?;
             if !is_events(&response) {
-                return Err(lost());
+                return Err(lost().into());
             }
             reader = Reader::new(response.into_body(), limit, &self.inbox.noise);
         }
     }
 
-    /// One event of a request's stream; its answer, if it is that.
+    /// One message of a request's stream; its answer, if it is that.
     fn event(
         self: &Arc<Self>,
         data: &[u8],
         id: u64,
         era: Era,
-    ) -> Result<Option<Result<Value, crate::model::RpcError>>, UpstreamError> {
-        if data.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
+    ) -> Result<Option<Result<Value, RpcError>>, UpstreamError> {
         let mut answer = None;
         for message in wire::parse(data, self.max_result) {
             match message {
@@ -163,10 +191,32 @@ impl Http {
     }
 }
 
-fn refused(status: StatusCode) -> Fault {
-    if status.is_server_error() {
-        Fault::Failed(UpstreamError::Lost(format!("HTTP status {status}")))
-    } else {
-        Fault::Refused(status)
+/// The JSON-RPC errors in the body of a status that is no success.
+#[derive(Default)]
+pub(super) struct RpcErrors {
+    /// One that answers the request.
+    pub(super) named: Option<RpcError>,
+    /// One that names no request of ours.
+    pub(super) unnamed: Option<RpcError>,
+}
+
+impl RpcErrors {
+    pub(super) fn of(id: u64, bytes: &[u8], max_result: u64) -> Self {
+        let mut found = Self::default();
+        for message in wire::parse(bytes, max_result) {
+            match message {
+                Message::Response { id: Some(answers), outcome: Err(error) } if answers == id => {
+                    found.named = Some(error);
+                }
+                Message::Response { id: None, outcome: Err(error) } if wire::is_json_rpc(bytes) => {
+                    found.unnamed = Some(error);
+                }
+                Message::Response { .. }
+                | Message::Request { .. }
+                | Message::Notification { .. }
+                | Message::Unreadable { .. } => {}
+            }
+        }
+        found
     }
 }

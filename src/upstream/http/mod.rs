@@ -19,10 +19,11 @@ use super::{
     deps::Timing,
     headers::value_as_header,
     inbox::{Answer, Inbox, Link, Signals},
+    refusal::{Failure, HttpRefusal},
     types::{Era, UpstreamError},
     wire::{self, Dialect},
 };
-use crate::model::RetryPlan;
+use crate::model::{RetryPlan, RpcError};
 use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -76,8 +77,10 @@ impl Drop for Http {
 pub(super) enum Fault {
     /// The session is unknown over there; the request was not looked at.
     SessionGone,
-    /// A status that says the request was not understood, and nothing else.
-    Refused(StatusCode),
+    /// An error that names no request of ours, under a status that says the request was not understood.
+    Unnamed(HttpRefusal, RpcError),
+    /// The event stream of HTTP+SSE, which begins with an endpoint, in place of an answer.
+    OlderTransport,
     Failed(UpstreamError),
 }
 
@@ -85,9 +88,40 @@ impl Fault {
     /// What it is to a caller.
     pub(super) fn plain(self) -> UpstreamError {
         match self {
-            Self::SessionGone => UpstreamError::Refused(StatusCode::NOT_FOUND.as_u16()),
-            Self::Refused(status) => UpstreamError::Refused(status.as_u16()),
+            Self::SessionGone => UpstreamError::Refused(HttpRefusal::bare(StatusCode::NOT_FOUND.as_u16())),
+            Self::Unnamed(_, error) => UpstreamError::Rpc(error),
+            Self::OlderTransport => {
+                UpstreamError::Malformed("the event stream of HTTP+SSE (`transport = \"sse\"`)".to_owned())
+            }
             Self::Failed(error) => error,
+        }
+    }
+
+    /// What it is to those who look for the reason.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Unnamed(refusal, _) => UpstreamError::Refused(refusal).into(),
+            other => other.plain().into(),
+        }
+    }
+
+    /// Whether a server that knows no POST at this URL, since it speaks HTTP+SSE there, may have answered so. One that
+    /// answered the request itself does not, and neither does one that asks who we are or to wait.
+    pub(super) fn may_be_older(&self) -> bool {
+        match self {
+            Self::OlderTransport | Self::Unnamed(..) => true,
+            Self::Failed(UpstreamError::Refused(refusal)) => {
+                (400..500).contains(&refusal.status) && !matches!(refusal.status, 401 | 407 | 408 | 429)
+            }
+            Self::SessionGone | Self::Failed(_) => false,
+        }
+    }
+
+    /// Which version of the sessions' era to offer instead, where this is about the one that was offered.
+    fn version_instead(&self) -> Option<&'static str> {
+        match self {
+            Self::Unnamed(_, error) | Self::Failed(UpstreamError::Rpc(error)) => wire::version_instead(error),
+            Self::SessionGone | Self::OlderTransport | Self::Failed(_) => None,
         }
     }
 }
@@ -152,11 +186,10 @@ impl Http {
     }
 
     /// `server/discover`; on success the connection is modern.
-    pub(super) async fn discover(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+    pub(super) async fn discover(self: &Arc<Self>, call: &Arc<Call>) -> Result<Value, Fault> {
         let [_, modern] = &self.dialects;
         let session = self.session_of(modern.clone(), None, true);
-        let result = self.exchange(call, &session).await;
-        let (value, _) = result.map_err(Fault::plain)?;
+        let (value, _) = self.exchange(call, &session).await?;
         if value.get("supportedVersions").and_then(Value::as_array).is_some() {
             self.session.store(Some(session));
         }
@@ -167,8 +200,17 @@ impl Http {
     pub(super) async fn initialize(self: &Arc<Self>, timeout: Duration) -> Result<Value, Fault> {
         let [legacy, _] = &self.dialects;
         let opening = self.session_of(legacy.clone(), None, false);
-        let call = Arc::new(Call::initialize(&self.declared, legacy, timeout));
-        let (result, id) = self.exchange(&call, &opening).await?;
+        let offer = async |dialect: &Dialect| {
+            let call = Arc::new(Call::initialize(&self.declared, dialect, timeout));
+            self.exchange(&call, &opening).await
+        };
+        let (result, id) = match offer(legacy).await {
+            Err(fault) => match fault.version_instead() {
+                Some(version) => offer(&Dialect { version: version.into(), ..legacy.clone() }).await?,
+                None => return Err(fault),
+            },
+            Ok(opened) => opened,
+        };
         let version = super::connect::legacy_version(&result).map_err(UpstreamError::Malformed)?;
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
@@ -190,7 +232,9 @@ impl Http {
         }
         match self.exchange(call, &session).await {
             Ok((value, _)) => Ok(value),
-            Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
+            Err(fault @ (Fault::Failed(_) | Fault::Unnamed(..) | Fault::OlderTransport)) => {
+                Err(fault.plain())
+            }
             Err(Fault::SessionGone) => {
                 // That the request was not looked at is the upstream's word alone: from here on it may have acted.
                 call.lose();
@@ -204,7 +248,9 @@ impl Http {
                 match self.exchange(call, &session).await {
                     Ok((value, _)) => Ok(value),
                     Err(Fault::Failed(UpstreamError::NotSent(_)) | Fault::SessionGone) => Err(gone()),
-                    Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
+                    Err(fault @ (Fault::Failed(_) | Fault::Unnamed(..) | Fault::OlderTransport)) => {
+                        Err(fault.plain())
+                    }
                 }
             }
         }
@@ -221,7 +267,7 @@ impl Http {
             }),
             Ok(Err(Fault::Failed(gone @ UpstreamError::NotSent(_)))) => Err(gone),
             // Whatever else it says to a ping, the session is known; one that does not answer is not asked at every call.
-            Ok(Ok(_) | Err(Fault::Failed(_) | Fault::Refused(_))) | Err(_) => {
+            Ok(Ok(_) | Err(Fault::Failed(_) | Fault::Unnamed(..) | Fault::OlderTransport)) | Err(_) => {
                 session.was_heard();
                 Ok(session)
             }
@@ -237,7 +283,7 @@ impl Http {
         }
         // One caller's requests may be what is answered so: that is no reason to open sessions without end.
         if !self.inbox.noise.may_renew() {
-            return Err(UpstreamError::Refused(StatusCode::NOT_FOUND.as_u16()));
+            return Err(Fault::SessionGone.plain());
         }
         if let Some(left_out) = self.inbox.may_log() {
             tracing::info!(upstream = %self.inbox.upstream, left_out, "the session is gone over there: a new one");
@@ -246,13 +292,14 @@ impl Http {
             tokio::time::timeout(self.timing.handshake, self.initialize(self.timing.handshake)).await;
         let failed = match started {
             Ok(Ok(_)) => None,
-            Ok(Err(fault)) => Some(fault.plain().to_string()),
+            Ok(Err(fault)) => Some(fault.failure().reason),
             Err(_) => Some("no answer to `initialize`".to_owned()),
         };
         if let Some(reason) = failed {
             let reason = format!("the session cannot be renewed: {}", (self.inbox.redact)(&reason));
             self.inbox.signals.close(&reason);
-            return Err(UpstreamError::NotSent(reason));
+            // Why is for those who run it: the upstream's words may be about anybody.
+            return Err(UpstreamError::NotSent("the session cannot be renewed".to_owned()));
         }
         self.inbox.signals.renewed.notify_one();
         self.session.load_full().ok_or_else(|| UpstreamError::NotSent("not connected".to_owned()))
@@ -333,8 +380,15 @@ impl Http {
             session.was_heard();
         }
         match &outcome {
-            Ok(_) | Err(Fault::Failed(UpstreamError::Rpc(_)) | Fault::Refused(_) | Fault::SessionGone) => {
-                self.inbox.done(id)
+            Ok(_)
+            | Err(
+                Fault::Failed(UpstreamError::Rpc(_))
+                | Fault::Unnamed(..)
+                | Fault::OlderTransport
+                | Fault::SessionGone,
+            ) => self.inbox.done(id),
+            Err(Fault::Failed(UpstreamError::Refused(refusal))) if !refusal.is_failure() => {
+                self.inbox.done(id);
             }
             Err(Fault::Failed(UpstreamError::NotSent(_))) => {
                 self.inbox.done(id);

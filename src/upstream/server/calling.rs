@@ -11,6 +11,7 @@ use crate::{
         connect::{self, Connection},
         inbox::Answer,
         pool,
+        refusal::Failure,
         slots::{NoSlot, Slot},
         types::{Era, UpstreamError},
     },
@@ -23,6 +24,8 @@ use std::{
 
 /// How long a fresh session's own stream is waited for.
 const STREAM_WAIT: Duration = Duration::from_secs(1);
+/// The longest `Retry-After` that is waited for within a call.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Server {
     /// The whole of one call. Its time limit begins when it has a slot.
@@ -44,28 +47,37 @@ impl Server {
             let again = match &outcome {
                 Err(UpstreamError::NotSent(_)) => true,
                 Err(UpstreamError::Lost(_)) => call.request.retry == RetryPlan::Safe,
+                Err(UpstreamError::Refused(refusal)) => {
+                    call.request.retry == RetryPlan::Safe && refusal.is_for_now()
+                }
                 Ok(_)
                 | Err(
                     UpstreamError::Rpc(_)
                     | UpstreamError::TimedOut(_)
                     | UpstreamError::TooLarge(_)
-                    | UpstreamError::Refused(_)
                     | UpstreamError::Malformed(_),
                 ) => false,
+            };
+            let asked = match &outcome {
+                Err(UpstreamError::Refused(refusal)) => refusal.retry_after.unwrap_or_default(),
+                Ok(_) | Err(_) => Duration::ZERO,
             };
             let outcome = match (outcome, lost.take()) {
                 (Err(UpstreamError::NotSent(_)), Some(before)) => Err(before),
                 (outcome, _) => outcome,
             };
+            // Longer than that the caller does not wait here with its slot: it is told.
+            let again = again && asked <= LONGEST_RETRY_AFTER;
             if !again || attempt >= self.config.retry.attempts || self.stop.is_cancelled() {
                 return outcome;
             }
-            if let Err(error @ UpstreamError::Lost(_)) = &outcome {
+            if let Err(error @ (UpstreamError::Lost(_) | UpstreamError::Refused(_))) = &outcome {
                 call.lose();
                 lost = Some(error.clone());
             }
+            let backoff = self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16));
             tokio::select! {
-                () = tokio::time::sleep(self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16))) => {}
+                () = tokio::time::sleep(backoff.max(asked)) => {}
                 () = &mut expired => return outcome,
             }
             attempt += 1;
@@ -164,14 +176,14 @@ impl Server {
                 match Box::pin(self.own_connection(&lease.slot, call)).await {
                     Ok(connection) => self.request(&connection, call).await,
                     // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
-                    Err(reason) if era.is_some() => {
-                        self.warn(&reason, "the other era is refused");
+                    Err(failure) if era.is_some() => {
+                        self.warn(&failure.reason, "the other era is refused");
                         self.speaks_both.store(false, Ordering::Relaxed);
                         drop(lease);
                         return Box::pin(self.once(call)).await;
                     }
-                    Err(reason) => {
-                        self.warn(&reason, "a connection of a caller's own cannot be made");
+                    Err(failure) => {
+                        self.warn(&failure.reason, "a connection of a caller's own cannot be made");
                         let reason = format!("`{}` cannot be connected", self.config.name);
                         return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
                     }
@@ -204,7 +216,7 @@ impl Server {
         mirrored.then_some(Era::Legacy)
     }
 
-    async fn own_connection(&self, slot: &pool::Slot, call: &Call) -> Result<Arc<Connection>, String> {
+    async fn own_connection(&self, slot: &pool::Slot, call: &Call) -> Result<Arc<Connection>, Failure> {
         let mut place = slot.connection.lock().await;
         if let Some(connection) = place.as_ref().filter(|c| c.signals().closed_reason().is_none()) {
             return Ok(connection.clone());
