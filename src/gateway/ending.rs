@@ -97,3 +97,27 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     };
     Ending { reply, outcome, sent, reason: Some(reason), ours }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::HttpRefusal;
+
+    /// What an upstream says beside its status is for whoever called, and no part of what is ours.
+    #[test]
+    fn a_status_is_ours_and_its_words_are_not() {
+        let mut refusal = HttpRefusal::bare(429);
+        refusal.said = "it says: too many calls with pin 4711".into();
+        let ending = failed(UpstreamError::Refused(refusal), "tools/call");
+        assert_eq!((ending.outcome, ending.sent), (Outcome::Unknown, true));
+        assert_eq!(ending.ours.as_deref(), Some("the upstream answered with HTTP status 429"));
+        assert!(ending.reason.unwrap().contains("pin 4711"));
+        let reply = ending.reply.unwrap();
+        assert!(
+            reply["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains("429 Too Many Requests; it says: too many")
+        );
+    }
+}

@@ -131,13 +131,17 @@ impl Showing<'_> {
         display_text(&(self.redact)(&text), LONGEST)
     }
 
-    /// A URL without what may be secret in it.
+    /// A URL without what may be secret in it; of our own origin the path alone.
     fn url(&self, text: &str) -> Option<String> {
         let url = self.url.join(text.trim()).ok()?;
         let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"))?;
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let path: Vec<&str> = url.path().split('/').map(plain_segment).collect();
-        Some(self.show(&format!("{}://{host}{port}{}", url.scheme(), path.join("/"))))
+        let path = path.join("/");
+        if url.origin() == self.url.origin() {
+            return Some(format!("{} on its own origin", self.show(&path)));
+        }
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(self.show(&format!("{}://{host}{port}{path}", url.scheme())))
     }
 }
 
@@ -317,8 +321,8 @@ mod tests {
             place("https://u:p@new.example:8443/mcp/?token=abc#x"),
             to("https://new.example:8443/mcp/")
         );
-        assert_eq!(place("/s/mcp/"), to("https://old.example/s/mcp/"));
-        assert_eq!(place("/s/0123456789abcdef/mcp"), to("https://old.example/s/…/mcp"));
+        assert_eq!(place("/s/mcp/"), to("/s/mcp/ on its own origin"));
+        assert_eq!(place("/s/0123456789abcdef/mcp"), to("/s/…/mcp on its own origin"));
         for odd in ["javascript:alert(1)", "http://[", "data:,x"] {
             assert_eq!(place(odd), "HTTP status 308 Permanent Redirect; redirects are not followed", "{odd}");
         }

@@ -161,7 +161,7 @@ async fn a_refused_call_says_why_and_costs_itself() {
     assert!(matches!(&error, UpstreamError::Rpc(error) if error.code == -32050), "{error:?}");
     assert_eq!(refused("endless").await, HttpRefusal::bare(409));
     let gone = refused("gone").await;
-    assert!(gone.said.contains(&format!("http://{}/elsewhere", server.address)), "{gone}");
+    assert!(gone.said.starts_with("it redirects to /elsewhere on its own origin"), "{gone}");
     let odd = refused("odd").await;
     assert_eq!((odd.status, &*odd.said), (400, "it says: odd"));
     assert!(call(&upstream, "t").await.is_ok());
