@@ -217,7 +217,9 @@ fn challenges(headers: &HeaderMap, showing: &Showing<'_>) -> String {
             shown.push_str(scheme);
         }
         let Some((name, value)) = parameter.split_once('=') else { continue };
-        let value = value.trim().trim_matches('"').replace("\\\"", "'");
+        let value = value.trim();
+        let bare = value.strip_prefix('"').map_or(value, |inner| inner.strip_suffix('"').unwrap_or(inner));
+        let value = bare.replace("\\\"", "'");
         let name = name.trim().to_ascii_lowercase();
         let value = match name.as_str() {
             "realm" | "error" | "error_description" | "scope" => Some(showing.show(&value)),
