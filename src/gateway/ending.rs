@@ -67,10 +67,12 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let ours = match &error {
         UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
         UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
+        UpstreamError::Refused(refusal) => {
+            Some(format!("the upstream answered with HTTP status {}", refusal.status))
+        }
         UpstreamError::NotSent(_)
         | UpstreamError::TimedOut(_)
         | UpstreamError::TooLarge(_)
-        | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => None,
     };
     let reply = match error {
@@ -94,4 +96,28 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         }
     };
     Ending { reply, outcome, sent, reason: Some(reason), ours }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::HttpRefusal;
+
+    /// What an upstream says beside its status is for whoever called, and no part of what is ours.
+    #[test]
+    fn a_status_is_ours_and_its_words_are_not() {
+        let mut refusal = HttpRefusal::bare(429);
+        refusal.said = "it says: too many calls with pin 4711".into();
+        let ending = failed(UpstreamError::Refused(refusal), "tools/call");
+        assert_eq!((ending.outcome, ending.sent), (Outcome::Unknown, true));
+        assert_eq!(ending.ours.as_deref(), Some("the upstream answered with HTTP status 429"));
+        assert!(ending.reason.unwrap().contains("pin 4711"));
+        let reply = ending.reply.unwrap();
+        assert!(
+            reply["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains("429 Too Many Requests; it says: too many")
+        );
+    }
 }
