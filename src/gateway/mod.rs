@@ -16,6 +16,7 @@ mod extras;
 mod finding;
 mod fit;
 mod held;
+mod inline;
 mod labelled;
 mod lifecycle;
 mod news;
