@@ -4,11 +4,10 @@
 use super::{
     Gateway, InForce,
     api::CallReply,
-    asking::{Asking, Opened, QUESTION, bound_to},
+    asking::{Asking, Opened},
     call::Decided,
     extras,
     prepare::{Prepared, Request, draft},
-    question,
     refusal::Refusal,
 };
 use crate::{
@@ -19,7 +18,6 @@ use crate::{
         ApprovalBinding, ApprovalFilter, ApprovalRecord, AskLimits, Asked, LimitRefusal, Requirement,
         StoreError,
     },
-    upstream::Era,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -79,17 +77,21 @@ impl Gateway {
     ) -> Result<Step, StoreError> {
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
-        if let Some(Opened::Approval(id, _)) = &asking.opened {
+        if let Some(Opened::Approval(id, ..)) = &asking.opened {
             let known = self.0.approvals.get(id).await.map_err(store_error)?;
             if let Some(known) = known.filter(|known| known.binding.same_call(&binding)) {
                 if known.binding.digest != binding.digest {
                     return Ok(self.other_extras(in_force, request, decided, &known, asking).await);
                 }
                 match known.status {
-                    ApprovalStatus::Rejected | ApprovalStatus::Cancelled | ApprovalStatus::Expired => {
+                    ApprovalStatus::Rejected | ApprovalStatus::Expired => {
                         return self.ended(in_force, request, decided, &known, asking).await;
                     }
-                    ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Consumed => {}
+                    // What was cancelled was asked for under other policies: these ask anew.
+                    ApprovalStatus::Pending
+                    | ApprovalStatus::Approved
+                    | ApprovalStatus::Consumed
+                    | ApprovalStatus::Cancelled => {}
                 }
             }
         }
@@ -121,38 +123,7 @@ impl Gateway {
             let events = self.pending_events(in_force, request, decided, &record, asking.start());
             self.0.store.record(events).await?;
         }
-        if let Some(answer) = asking.answer_to(&record) {
-            return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
-        }
-        let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
-        let most = in_force.config.gateway.rejected_asks;
-        if operator.is_none()
-            || std::mem::replace(&mut asking.asked, true)
-            || !self.0.prompts.show(&request.agent, &record.id, most, self.0.clock.monotonic())
-        {
-            return self.wait_elsewhere(in_force, request, decided, asking, record).await;
-        }
-        let question = question::question(
-            in_force,
-            decided.original.is_some(),
-            &record,
-            remaining(&record, self.0.clock.now()),
-        );
-        match asking.client.era() {
-            Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
-            Era::Modern => {
-                let left = remaining(&record, self.0.clock.now());
-                let state = serde_json::to_string(&Opened::Approval(record.id.clone(), request.trace_id))
-                    .unwrap_or_default();
-                let sealed = self.0.seal.seal(&state, &bound_to(request, decided), left);
-                let sealed = sealed.map_err(StoreError::Failed)?;
-                Ok(Step::Reply(Ok(json!({
-                    "resultType": "input_required",
-                    "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
-                    "requestState": sealed,
-                }))))
-            }
-        }
+        self.ask_person(in_force, request, decided, asking, record).await
     }
 
     /// What the rules that ask now ask for.
@@ -302,7 +273,7 @@ impl Gateway {
         now: jiff::Timestamp,
     ) -> Result<Option<EventDraft>, StoreError> {
         let filter = ApprovalFilter {
-            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
+            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved, ApprovalStatus::Cancelled],
             call: Some(new.binding.clone()),
             ..ApprovalFilter::default()
         };
@@ -393,12 +364,14 @@ impl Gateway {
         tokio::pin!(patience);
         loop {
             // First looked at, then waited for: what changed before the subscription wakes nobody.
-            if !self.still_valid(&request.principal) {
+            if !self.still_valid(&request.principal) || self.moved_on(in_force, asking) {
                 return Ok(Step::Again);
             }
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
+                // Another process has other policies in force, and this one soon: the call is decided anew then.
+                Some(now) if now.status == ApprovalStatus::Cancelled && !patience.is_elapsed() => {}
                 Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
                 None => return Err(StoreError::Damaged("an approval has vanished".into())),
             }
@@ -406,11 +379,25 @@ impl Gateway {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
                 _ = generations.changed() => {}
                 () = &mut patience => {
+                    let now = self.0.store.approval(record.id.clone()).await?;
+                    if now.is_some_and(|now| now.status == ApprovalStatus::Cancelled) {
+                        continue;
+                    }
                     // The pending decision is recorded already.
                     return Ok(Step::Reply(pending().reply(request.kind, &request.name, request.trace_id, &in_force.policies)));
                 }
             }
         }
+    }
+
+    /// Whether other policies have come into force since the call was decided: then it is decided anew, and its client may
+    /// be asked about it again.
+    pub(super) fn moved_on(&self, in_force: &Arc<InForce>, asking: &mut Asking) -> bool {
+        let moved = self.in_force().policies.snapshot != in_force.policies.snapshot;
+        if moved {
+            asking.begin_again();
+        }
+        moved
     }
 
     /// A record that is pending no more.
@@ -440,6 +427,9 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
             let comment = record.answers.iter().rev().find(|a| !a.approve).and_then(|a| a.comment.as_deref());
             let said = match comment.filter(|c| !c.trim().is_empty()) {
                 Some(comment) => format!("a person rejected it: {}", display_text(comment, 300)),
+                None if record.status == ApprovalStatus::Cancelled => {
+                    "the policies have changed since a person was asked: call again".to_owned()
+                }
                 None => "a person rejected it".to_owned(),
             };
             // What is sent beside the arguments does not make another call of it.

@@ -1,7 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, parked::Parking, repeats::Repeats,
+    Gateway, InForce, Inner, ListGenerations, StateSeal, approve::store_error, digest::DigestKey,
+    parked::Parking, repeats::Repeats,
 };
 use crate::{
     approval::Approvals,
@@ -91,7 +92,7 @@ impl Gateway {
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        gateway.record_activation().await?;
+        gateway.activated().await?;
         gateway.spawn_tasks();
         Ok(gateway)
     }
@@ -203,7 +204,7 @@ impl Gateway {
             g.prompts += 1;
             g.authority += 1;
         });
-        self.record_activation().await
+        self.activated().await
     }
 
     /// Records that a changed configuration or bundle was refused; the old one stays in force.
@@ -221,9 +222,17 @@ impl Gateway {
         }
     }
 
-    /// One `policy_activated` event per change of bundle: a restart with the same one is none.
-    async fn record_activation(&self) -> Result<(), StoreError> {
+    /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
+    /// leaves the second to the next.
+    async fn activated(&self) -> Result<(), StoreError> {
         let in_force = self.in_force();
+        self.record_activation(&in_force).await?;
+        let cancelled = self.0.approvals.cancel_outdated(&in_force.policies.snapshot).await;
+        cancelled.map_err(store_error)
+    }
+
+    /// One `policy_activated` event per change of bundle: a restart with the same one is none.
+    async fn record_activation(&self, in_force: &InForce) -> Result<(), StoreError> {
         let query = EventQuery {
             event_type: Some(EventType::PolicyActivated),
             newest_first: true,
