@@ -36,6 +36,7 @@ mod tasks;
 
 pub use api::*;
 pub use lifecycle::{GatewayParts, StartError};
+pub use notify::tell_webhook;
 pub(crate) use prepare::named_workflow;
 pub(crate) use question::taken_as;
 pub(crate) use tasks::{takes_tasks, tasks_not_declared};
