@@ -6,7 +6,10 @@ pub use rules::{DecideError, Standing, apply, eligible, standing};
 
 use crate::{
     clock::Clock,
-    model::{Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, Sensitivity},
+    model::{
+        Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, Sensitivity,
+        SnapshotId,
+    },
     policy::{Approver, ChannelKind, PolicySet, Role},
     store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, Store},
 };
@@ -161,10 +164,19 @@ impl Approvals {
                     ..EventQuery::default()
                 })
                 .await?;
-            let kind = |event: &EventDraft| event.detail.as_ref().and_then(|d| d.get("alert")).cloned();
-            let known: Vec<_> = told.iter().map(|event| kind(&event.draft)).collect();
-            let fresh: Vec<EventDraft> =
-                due.into_iter().filter(|event| !known.contains(&kind(event))).collect();
+            // Each escalation is one of its own: of whom, and from when.
+            let subject = |event: &EventDraft| {
+                let member = |name: &str| event.detail.as_ref().and_then(|detail| detail.get(name)).cloned();
+                (member("alert"), member("approval"))
+            };
+            let mut known: Vec<_> = told.iter().map(|event| subject(&event.draft)).collect();
+            let mut fresh = due;
+            fresh.retain(|event| {
+                let subject = subject(event);
+                let is_new = !known.contains(&subject);
+                known.push(subject);
+                is_new
+            });
             if fresh.is_empty() {
                 continue;
             }
@@ -176,6 +188,42 @@ impl Approvals {
             };
             // Where somebody was first, the next look tells whether there is still something to tell.
             self.store.update_approval(update, fresh).await?;
+        }
+        Ok(())
+    }
+
+    /// Cancels what was asked for under other policies than those that have come into force: no answer to it could let
+    /// anything through, and what was approved cannot be used. Each is recorded once, whichever process does it.
+    pub async fn cancel_outdated(&self, in_force: &SnapshotId) -> Result<(), DecideError> {
+        let filter = ApprovalFilter {
+            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
+            ..ApprovalFilter::default()
+        };
+        for record in self.store.approvals(filter).await? {
+            let mut record = self.expire_if_due(record).await?;
+            while matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved)
+                && record.binding.snapshot != *in_force
+            {
+                let mut event = about(&record, EventType::ApprovalCancelled, self.clock.now());
+                event.reason = Some("snapshot_mismatch".into());
+                event.detail = Some(json!({
+                    "status": record.status,
+                    "asked_under": record.binding.snapshot,
+                    "in_force": in_force,
+                }));
+                let update = ApprovalUpdate {
+                    id: record.id.clone(),
+                    expected_version: record.version,
+                    status: ApprovalStatus::Cancelled,
+                    answers: record.answers.clone(),
+                };
+                if self.store.update_approval(update, vec![event]).await? {
+                    break;
+                }
+                // Somebody was first: what they wrote is looked at.
+                let Some(now) = self.store.approval(record.id.clone()).await? else { break };
+                record = now;
+            }
         }
         Ok(())
     }
@@ -212,8 +260,10 @@ fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -
         let reason = format!("nobody has decided within its workflow's approval SLA of {shown}");
         tell("approval_sla", reason, json!({"waiting_since": record.created_at}));
     }
-    for requirement in &record.requirements {
-        if let Some((at, to)) = requirement.escalation.as_ref().filter(|(at, _)| now >= *at) {
+    let met = standing(&policies.authority, record, &record.answers).met;
+    for (requirement, (have, need)) in record.requirements.iter().zip(met) {
+        let escalation = requirement.escalation.as_ref().filter(|(at, _)| now >= *at && have < need);
+        if let Some((at, to)) = escalation {
             let names: Vec<&str> = to.iter().map(Approver::name).collect();
             let reason = format!("nobody has decided: {} may decide now too", names.join(", "));
             tell("approval_escalated", reason, json!({"since": at, "to": names}));

@@ -32,6 +32,8 @@ pub(crate) struct Asking {
     pub(crate) also: Vec<ApprovalRequirement>,
     /// The client was asked, or it answered with something that decides nothing: it is not asked again.
     pub(super) asked: bool,
+    /// The client has approved without the evidence that is needed, and was told so: once.
+    pub(super) reminded: bool,
     /// The pending decision stands in the audit already.
     pub(super) recorded: bool,
     /// The call's start stands in the audit already.
@@ -57,8 +59,8 @@ impl Waiter {
 /// What a modern client handed back.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) enum Opened {
-    /// Our own question about this approval, asked in this trace.
-    Approval(ApprovalId, TraceId),
+    /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
+    Approval(ApprovalId, TraceId, #[serde(default)] bool),
     /// An upstream's questions, with its own state.
     Upstream(Continuing),
     /// A call that is still in flight.
@@ -97,6 +99,7 @@ impl Asking {
             opened: None,
             also: Vec::new(),
             asked: false,
+            reminded: false,
             recorded: false,
             started: false,
         }
@@ -126,6 +129,12 @@ impl Asking {
             self.held = is_held.await.unwrap_or(false);
         }
         self.held
+    }
+
+    /// Forgets what was asked under policies that are in force no more.
+    pub(super) fn begin_again(&mut self) {
+        (self.asked, self.reminded, self.recorded) = (false, false, false);
+        self.also.clear();
     }
 
     /// Whether the call's start is still to be recorded; true once.
@@ -163,7 +172,7 @@ impl Asking {
     /// The trace in which the approval was asked for that a retry answers.
     pub(crate) fn trace(&self) -> Option<TraceId> {
         match &self.opened {
-            Some(Opened::Approval(_, trace)) => Some(*trace),
+            Some(Opened::Approval(_, trace, _)) => Some(*trace),
             Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
     }
@@ -201,7 +210,8 @@ impl Asking {
     /// The client's answer to our question about this very record, taken once.
     pub(super) fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
         match &self.opened {
-            Some(Opened::Approval(id, _)) if *id == record.id => {
+            Some(Opened::Approval(id, _, reminded)) if *id == record.id => {
+                self.reminded |= *reminded;
                 self.opened = None;
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)

@@ -188,6 +188,15 @@ impl Gateway {
                     verdict.reason = asks.reason.clone();
                 }
                 decided.verdict.decision = Decision::RequireApproval;
+                // The step that stopped it stands with the policies' own.
+                decided.verdict.trace.steps.extend(asking.also.iter().map(|asks| crate::decision::Step {
+                    policy_id: asks.policy_id.clone(),
+                    rule_id: asks.rule_id.clone(),
+                    decision: Decision::RequireApproval,
+                    reason: asks.reason.clone(),
+                    shadow: false,
+                    error: false,
+                }));
                 keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
             }
             let approval = match decided.verdict.decision {
@@ -223,6 +232,7 @@ impl Gateway {
             return match self.admit_and_dispatch(&in_force, &request, decided, approval, &mut asking).await {
                 Ok(reply) => reply,
                 Err(AdmitError::AskAbout(requirement, returned)) => {
+                    asking.also.retain(|known| known.policy_id != requirement.policy_id);
                     asking.also.push(*requirement);
                     arguments = kept.unwrap_or(returned);
                     continue;

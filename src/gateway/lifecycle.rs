@@ -1,7 +1,7 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, approve::store_error, digest::DigestKey,
     parked::Parking, repeats::Repeats,
 };
 use crate::{
@@ -111,7 +111,7 @@ impl Gateway {
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        gateway.record_activation(None, &gateway.in_force(), origin).await?;
+        gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.spawn_tasks();
         Ok(gateway)
     }
@@ -227,9 +227,17 @@ impl Gateway {
     pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
         let (config, policies, origin) = keyed(files, self.0.hash_key);
         match self.replace_aside(Some((config, policies))).await {
-            Some(Replaced { old, new }) => Ok(self.record_activation(Some(&old), &new, origin).await?),
+            Some(Replaced { old, new }) => Ok(self.activated(Some(&old), &new, origin).await?),
             None => Err(ReloadError::NotBuilt),
         }
+    }
+
+    /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
+    /// leaves the second to the next.
+    async fn activated(&self, old: Option<&InForce>, new: &InForce, origin: Origin) -> Result<(), StoreError> {
+        self.record_activation(old, new, origin).await?;
+        let cancelled = self.0.approvals.cancel_outdated(&new.policies.snapshot).await;
+        cancelled.map_err(store_error)
     }
 
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays

@@ -25,6 +25,8 @@ pub enum EventType {
     ApprovalDecided,
     /// Nobody answered in time.
     ApprovalExpired,
+    /// The policies changed before the call was made.
+    ApprovalCancelled,
     /// Somebody should look.
     Alert,
     /// A policy bundle came into force.
@@ -44,6 +46,7 @@ impl EventType {
         Self::ApprovalRequested,
         Self::ApprovalDecided,
         Self::ApprovalExpired,
+        Self::ApprovalCancelled,
         Self::Alert,
         Self::PolicyActivated,
         Self::PolicyRejected,
@@ -59,6 +62,7 @@ impl EventType {
             Self::ApprovalRequested => "approval_requested",
             Self::ApprovalDecided => "approval_decided",
             Self::ApprovalExpired => "approval_expired",
+            Self::ApprovalCancelled => "approval_cancelled",
             Self::Alert => "alert",
             Self::PolicyActivated => "policy_activated",
             Self::PolicyRejected => "policy_rejected",

@@ -30,8 +30,10 @@ pub(super) const DECISIONS: &[(&str, Decision)] = &[
 const CHANNELS: &[(&str, ChannelKind)] = &[
     ("elicitation", ChannelKind::Elicitation),
     ("inbox", ChannelKind::Inbox),
+    ("mcp", ChannelKind::Mcp),
     ("cli", ChannelKind::Cli),
     ("api", ChannelKind::Api),
+    ("link", ChannelKind::Link),
 ];
 
 /// The keys of an approval requirement, beside `decision: REQUIRE_APPROVAL` or `requires_approval`.
@@ -131,7 +133,7 @@ pub(super) fn approval(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'
     }
     let channels = map.read("channels", report, |node, key, report| {
         if node.items().is_empty() {
-            mismatch(node, key, "at least one of elicitation, inbox, cli, api", report);
+            mismatch(node, key, "at least one of elicitation, inbox, mcp, cli, api, link", report);
         }
         list_of(node, key, report, word(CHANNELS))
     });

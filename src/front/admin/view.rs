@@ -2,7 +2,7 @@
 //! through here (I5).
 
 use crate::{
-    approval::{eligible, standing},
+    approval::{DecideError, eligible, standing},
     audit::ApprovalReport,
     catalog::{Catalog, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
@@ -93,7 +93,9 @@ pub fn approval_for(
 ) -> Value {
     let mut form = approval(record, policies);
     let why_not = match policies.authority.people.get(person) {
+        _ if record.status == ApprovalStatus::Cancelled => Some(DecideError::SnapshotMismatch.to_string()),
         _ if record.status != ApprovalStatus::Pending => Some(format!("it is {}", record.status)),
+        _ if record.binding.snapshot != policies.snapshot => Some(DecideError::SnapshotMismatch.to_string()),
         _ if record.answers.iter().any(|answer| answer.person == *person) => {
             Some("you have answered already, and others must".to_owned())
         }
