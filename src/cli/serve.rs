@@ -4,7 +4,7 @@ use super::{
     args::{LogFormat, RunArgs, ServeArgs, StdioArgs},
     failure::CliError,
     follow::{self, Follower, Sink},
-    log, reload,
+    log, names, reload,
     setup::{load, load_to_serve},
     wiring::{self, Loaded},
 };
@@ -36,6 +36,7 @@ struct Running {
     sinks: Vec<JoinHandle<()>>,
     sinks_end: CancellationToken,
     reloader: JoinHandle<()>,
+    names: JoinHandle<()>,
 }
 
 impl Running {
@@ -67,6 +68,8 @@ impl Running {
         let drain = config.gateway.drain;
         let in_force = InForce { config, policies };
         let gateway = wiring::start_gateway(in_force, Arc::clone(&store), system).await?;
+        let told = lints.0.iter().map(ToString::to_string).collect();
+        let names = tokio::spawn(names::watch(path.to_owned(), Arc::clone(&gateway), told));
         let watched = (path.to_owned(), Arc::clone(&gateway));
         let reloader = tokio::spawn(async move {
             let (path, gateway) = watched;
@@ -74,12 +77,13 @@ impl Running {
                 tracing::error!(error = %error, "reload.stopped");
             }
         });
-        Ok(Self { gateway, store, drain, sinks, sinks_end, reloader })
+        Ok(Self { gateway, store, drain, sinks, sinks_end, reloader, names })
     }
 
     /// Calls in flight first, then the upstreams, then the record of it all.
     async fn end(self) {
         self.reloader.abort();
+        self.names.abort();
         wiring::shutdown(&self.gateway).await;
         self.sinks_end.cancel();
         for sink in self.sinks {

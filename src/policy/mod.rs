@@ -8,7 +8,7 @@ mod data;
 mod facts;
 mod gates;
 pub mod index;
-mod names;
+pub mod names;
 mod outcome;
 mod prices;
 pub mod read;
@@ -19,7 +19,9 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{CompileInput, KnownNames, SourceFile, authority_names, compile, is_bundle_file};
+pub use bundle::{
+    CompileInput, KnownNames, KnownUpstream, SourceFile, authority_names, compile, is_bundle_file,
+};
 pub use facts::*;
 pub use names::Names;
 pub use prices::built_in_prices;
