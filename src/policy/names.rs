@@ -348,7 +348,7 @@ impl Scope<'_> {
         let defaults: Option<Vec<Approver>> = defaults.map(|words| words.iter().map(approver).collect());
         let deciders = names.most_deciders(defaults.as_deref(), separate);
         // That nobody decides at all is said once, and not of each rule.
-        if deciders > 0 || separate {
+        if defaults.is_some() || names.people.values().any(|decides| *decides) {
             too_few(deciders, quorum, at, report);
         }
     }
@@ -359,7 +359,7 @@ fn too_few(deciders: usize, quorum: u32, at: usize, report: &mut Report<'_>) {
         report.doubt(
             at,
             format!("`{deciders}` of them may decide, and the quorum is `{quorum}`: nobody can approve"),
-            "as many people with role `approver` as the quorum asks",
+            "as many people with role `approver` as the quorum asks; an agent's operator only where the rule names them",
         );
     }
 }

@@ -637,6 +637,14 @@ fn a_rule_that_nobody_can_approve_is_a_lint() {
     nobody("    approvers: ‸[alice]\n    separate: true\n");
     nobody("    approvers: ‸[operator]\n    quorum: 2\n");
     nobody("    quorum: 7\n");
+    // The only one who decides is the operator, who must be named for that.
+    let alone = AUTHORITY.replace("roles: [approver, auditor]", "roles: [auditor]");
+    let gate = gate("").replace('‸', "");
+    let (_, problems) = compile(&bundle(&[("authority.yaml", &alone), ("gate.yaml", &gate)]), &input());
+    assert_eq!(of(&problems, Severity::Lint).iter().filter(|p| p.strict).count(), 1, "{problems}");
+    let named = gate.replace("REQUIRE_APPROVAL\n", "REQUIRE_APPROVAL\n    approvers: [operator]\n");
+    let (_, problems) = compile(&bundle(&[("authority.yaml", &alone), ("gate.yaml", &named)]), &input());
+    assert!(problems.0.iter().all(|p| !p.strict), "{problems}");
 }
 
 /// What an unpriced model is charged as; a date after the name is no other model.
