@@ -78,8 +78,13 @@ Examples:
     /// Check servers.toml and policies/: all errors at once, and advice
     #[command(long_about = "\
 Reads servers.toml and the whole bundle and prints every error and every lint, with file, line and column. \
-Exit code 1 if there is any error. Nothing is started and nothing is written.")]
-    Check(JsonFlag),
+Exit code 1 if there is any error. Nothing is written.
+
+Names of tools and prompts are held against what the MCP servers list. What they listed when they last ran is \
+remembered, so that nothing is started for it. --strict starts those whose lists are not known, and takes a name that \
+fits nothing, or a rule that nobody can approve, for an error. --smoke starts all of them, and one that does not answer \
+is an error.")]
+    Check(CheckArgs),
     /// See and decide what waits for a person
     #[command(
         subcommand,
@@ -157,6 +162,19 @@ pub(crate) struct JsonFlag {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A name that fits nothing, and a rule that nobody can approve, are errors
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Start every MCP server and look at what it lists
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
 /// `tollgate audit verify`.

@@ -17,6 +17,7 @@ use rmcp::{
     tool, tool_handler, tool_router,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 const SCHEME: &str = "note://";
@@ -248,6 +249,15 @@ impl DemoUpstream {
     /// A server with the seed notes.
     pub fn new() -> Self {
         Self { state: Arc::new(Mutex::new(State::seeded())) }
+    }
+
+    /// Its tools and its prompts, as it lists them.
+    pub(super) fn lists() -> (Vec<Value>, Vec<Value>) {
+        let items = |listed| match listed {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        (items(json!(Self::tool_router().list_all())), items(json!(Self::prompt_router().list_all())))
     }
 
     #[tool(

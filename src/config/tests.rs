@@ -745,6 +745,14 @@ fn an_upstream_is_disabled_alone() {
         let told = loaded.lints.0.iter().any(|lint| lint.message.contains("upstream `crm` is disabled"));
         assert_eq!(told, reason.contains("not set"), "{table}: {}", loaded.lints);
     }
+    // What is passed on only where it is set.
+    let passed = "env = { P = \"${P:-}\", Q = \"${P:-}x\", R = \"\", S = \"${P:-y}\" }";
+    let loaded = load(&format!("[upstreams.crm]\ncommand = [\"x\"]\n{passed}")).unwrap();
+    let UpstreamTransport::Stdio { env, .. } = &loaded.config.upstreams["crm"].transport else {
+        panic!("stdio")
+    };
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+    assert_eq!(env, [("Q", "x"), ("R", ""), ("S", "y")]);
     // A file of variables, and where a child works. A `$` is no reference: nothing of Tollgate's own environment gets in.
     const ENV_FILE: &str = "\u{feff}# don't expand\r\nexport A='one two'\nB=\"x\"\r\nC=3 # three\n\
         D=pa$PATH${PATH}$\nE='$PATH \\$'\nF=\"\\$x$PATH\"\nG=\\\\$PATH\n";

@@ -7,6 +7,7 @@ use super::{
     approve::binding,
     asking::Asking,
     call::{Decided, store_policy},
+    call_log::granted,
     parked::{Seat, Waiting, Work},
     prepare::{Request, draft},
     refusal::Refusal,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     decision::{ApprovalRequirement, Step, Trace},
-    model::{Decision, EventDecision, EventDraft, EventType, text::Object},
+    model::{EventDecision, EventDraft, EventType, text::Object},
     policy::{ApprovalRule, ChannelKind},
     store::{Admission, AdmitRequest, ApprovalRecord},
     upstream::Upstream,
@@ -125,21 +126,7 @@ impl Gateway {
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
         let verdict = &decided.verdict;
-        event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
-            (Some(_), _, _) => EventDecision::Approved,
-            (None, Some(_), _) => EventDecision::Remediate,
-            (None, None, Decision::AllowWithConstraints) => EventDecision::AllowWithConstraints,
-            (
-                None,
-                None,
-                Decision::Allow
-                | Decision::RequireApproval
-                | Decision::Remediate
-                | Decision::Suggest
-                | Decision::Throttle
-                | Decision::Deny,
-            ) => EventDecision::Allow,
-        });
+        event.decision = Some(granted(verdict, approval.is_some(), decided.applied.is_some()));
         let (policy, rule, reason) = decided.says();
         event.policy_id = Some(policy.clone());
         event.rule_id = rule.cloned();

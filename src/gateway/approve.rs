@@ -329,6 +329,7 @@ impl Gateway {
         event.approval_id = Some(record.id.clone());
         let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
         event.told.detail = Some(super::admit::detail(decided, beside.as_ref()));
+        self.log_call(request, &event);
         start.into_iter().chain([event]).collect()
     }
 

@@ -97,6 +97,7 @@ impl Gateway {
             trace_id,
             traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
+            began: self.0.clock.monotonic(),
             name: call.name,
         };
         let mut given = call.arguments;
@@ -255,6 +256,10 @@ impl Gateway {
                 }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.
+                    let mut event =
+                        draft(EventType::AgentDecision, &request, None, &in_force, self.0.clock.now());
+                    mark(&mut event, &refusal);
+                    self.log_call(&request, &event);
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
             };
@@ -377,12 +382,19 @@ impl Gateway {
         if asking.start() {
             events.push(draft(EventType::AgentStart, request, prepared, in_force, self.0.clock.now()));
         }
-        events.push(self.refusal_event(request, prepared, in_force, &refusal));
+        let event = self.refusal_event(request, prepared, in_force, &refusal);
+        self.log_call(request, &event);
+        events.push(event);
         if let Err(error) = self.0.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
             refusal = Refusal::deny("store", error.refusal());
         }
         refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
+    }
+
+    /// One line of the log about a call that is not dispatched.
+    pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
+        self.0.call_log.note(event, None, self.0.clock.monotonic().saturating_sub(request.began));
     }
 
     pub(crate) fn refusal_event(
@@ -438,6 +450,7 @@ impl Gateway {
         );
         let start = draft(EventType::AgentStart, request, None, in_force, self.0.clock.now());
         let event = self.refusal_event(request, None, in_force, &refusal);
+        self.log_call(request, &event);
         if let Err(error) = self.0.store.record(vec![start, event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
         }

@@ -8,6 +8,7 @@ use super::{
     asked::{Asked, told_of_questions},
     asking::{Asking, Continuing},
     call::Decided,
+    call_log::granted,
     complete, edits,
     ending::{Ending, failed, given_up, withheld},
     news::ResourceWatch,
@@ -51,6 +52,7 @@ pub(crate) struct Outgoing {
     /// What an upstream that asked gets back.
     continuation: Option<(Continuing, Map<String, Value>)>,
     pub(crate) bound: Arc<[u8]>,
+    began: Duration,
 }
 
 impl Gateway {
@@ -86,6 +88,7 @@ impl Gateway {
             side_effect,
             continuation: asking.upstream_continuation(decided.verdict.decision == Decision::RequireApproval),
             bound: Self::state_binding(request, decided),
+            began: request.began,
         })
     }
 
@@ -100,7 +103,8 @@ impl Gateway {
         let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
         let trace_id = outgoing.trace_id;
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
-        let Decided { prepared, verdict, .. } = *decided;
+        let Decided { prepared, verdict, applied, .. } = *decided;
+        let word = granted(&verdict, verdict.decision == Decision::RequireApproval, applied.is_some());
         let constraints = verdict.constraints;
         let was_changed = changed.is_some();
         let started = self.0.clock.monotonic();
@@ -118,6 +122,7 @@ impl Gateway {
             mut side_effect,
             continuation,
             bound,
+            began,
         } = *outgoing;
         let Prepared {
             target,
@@ -341,6 +346,7 @@ impl Gateway {
         side_effect.told.detail = Some(
             format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}{asked}}}"#).into(),
         );
+        self.0.call_log.note(&side_effect, Some(word), self.0.clock.monotonic().saturating_sub(began));
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };

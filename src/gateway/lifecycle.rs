@@ -106,6 +106,8 @@ impl Gateway {
             seal,
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
+            lints: Mutex::default(),
+            call_log: super::call_log::CallLog::default(),
             parking: Parking::default(),
             held: super::held::HeldCalls::default(),
             in_flight: TaskTracker::new(),
@@ -134,6 +136,8 @@ impl Gateway {
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
+        let logger = self.clone();
+        self.spawn_until_stop(async move { logger.0.call_log.run().await });
         let sweeper = self.clone();
         self.spawn_until_stop(async move {
             let mut tick = tokio::time::interval(SWEEP);
@@ -253,6 +257,7 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         in_force.upstreams.shutdown(drain).await;
+        self.0.call_log.write().await;
     }
 }
 

@@ -8,6 +8,7 @@ mod approve;
 mod asked;
 mod asking;
 mod call;
+mod call_log;
 mod complete;
 mod digest;
 mod dispatch;
@@ -108,6 +109,8 @@ pub(crate) struct Inner {
     seal: Arc<dyn StateSeal>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
+    lints: Mutex<Vec<String>>,
+    call_log: call_log::CallLog,
     parking: parked::Parking,
     held: held::HeldCalls,
     in_flight: TaskTracker,
@@ -178,11 +181,17 @@ impl Gateway {
             }
         }
         details.extend(self.0.in_force.load().catalog.withheld.iter().cloned());
+        details.extend(self.0.lints.lock().iter().cloned());
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {
             details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));
         }
         Readiness { ready, details, rejected_reload }
+    }
+
+    /// What somebody should look at in the files in force, now that it is known what the upstreams list.
+    pub fn set_lints(&self, lints: Vec<String>) {
+        *self.0.lints.lock() = lints;
     }
 
     /// `serverInfo`.

@@ -23,7 +23,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What stays the same over all evaluations of one call.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ pub(crate) struct Request {
     /// The trace is the caller's own, not made here.
     pub(crate) traced: bool,
     pub(crate) call_id: CallId,
+    /// When it came, on the clock that never goes back.
+    pub(crate) began: Duration,
 }
 
 impl Request {
