@@ -9,7 +9,7 @@ use super::{
     asking::{Asking, Continuing},
     call::Decided,
     complete, edits,
-    ending::{Ending, failed, given_up, withheld},
+    ending::{Ending, code_of, failed, given_up, withheld},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
@@ -50,6 +50,8 @@ pub(crate) struct Outgoing {
     side_effect: EventDraft,
     /// What an upstream that asked gets back.
     continuation: Option<(Continuing, Map<String, Value>)>,
+    /// Answers that came before anybody asked.
+    unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
 }
 
@@ -72,6 +74,7 @@ impl Gateway {
             Some(changed) => changed.clone(),
             None => (request.meta.clone(), request.rest.clone()),
         };
+        let approved = decided.verdict.decision == Decision::RequireApproval;
         Box::new(Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
@@ -84,7 +87,8 @@ impl Gateway {
             },
             trace_id: request.trace_id,
             side_effect,
-            continuation: asking.upstream_continuation(decided.verdict.decision == Decision::RequireApproval),
+            continuation: asking.upstream_continuation(approved),
+            unasked: asking.unasked(approved),
             bound: Self::state_binding(request, decided),
         })
     }
@@ -117,6 +121,7 @@ impl Gateway {
             trace_id: _,
             mut side_effect,
             continuation,
+            unasked,
             bound,
         } = *outgoing;
         let Prepared {
@@ -199,7 +204,7 @@ impl Gateway {
                     Box::pin(begin_watch(&upstream, &target, &uri, timeout, slot)).await
                 }
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, &relay, &bound).await
+                    self.converse(&upstream, call, (continuation, unasked), &client, &relay, &bound).await
                 }
             }
         };
@@ -360,7 +365,7 @@ impl Gateway {
         target: &Target,
         params: Map<String, Value>,
     ) -> CallReply {
-        let gone = || RpcError::new(code::INTERNAL_ERROR, "the task's upstream is gone");
+        let gone = || RpcError::new(code::UPSTREAM_UNAVAILABLE, "the task's upstream is gone");
         let upstream = self.0.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let client = request.client.as_ref();
@@ -385,7 +390,7 @@ impl Gateway {
         };
         upstream.call(asked, Arc::new(Mute)).await.map_err(|error| match error {
             UpstreamError::Rpc(error) => error,
-            other => RpcError::new(code::INTERNAL_ERROR, other.to_string()),
+            other => RpcError::new(code_of(&other), other.to_string()),
         })
     }
 
@@ -394,7 +399,7 @@ impl Gateway {
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        continuation: Option<(Continuing, Map<String, Value>)>,
+        (continuation, unasked): (Option<(Continuing, Map<String, Value>)>, Option<Map<String, Value>>),
         client: &Arc<dyn ClientPort>,
         relay: &Arc<Relay>,
         bound: &[u8],
@@ -405,6 +410,12 @@ impl Gateway {
             state = continuing.state;
             match relay.bring(brought, &continuing.asked) {
                 Ok(brought) => responses = (!brought.is_empty()).then_some(brought),
+                Err(error) => return withheld(error),
+            }
+        }
+        if let Some(answers) = unasked.filter(|_| modern) {
+            match relay.bring_unasked(answers) {
+                Ok(answers) => responses = (!answers.is_empty()).then_some(answers),
                 Err(error) => return withheld(error),
             }
         }

@@ -53,6 +53,19 @@ pub(super) fn withheld(error: RpcError) -> Ending {
     Ending { reply: Err(error), outcome: Outcome::Failed, sent: false, reason, ours: None }
 }
 
+/// The code of an error that says that there is no result.
+pub(super) fn code_of(error: &UpstreamError) -> i64 {
+    match error {
+        UpstreamError::TimedOut(_) => code::UPSTREAM_TIMEOUT,
+        UpstreamError::Rpc(error) => error.code,
+        UpstreamError::NotSent(_)
+        | UpstreamError::Lost(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Refused(_)
+        | UpstreamError::Malformed(_) => code::UPSTREAM_UNAVAILABLE,
+    }
+}
+
 /// A call to which its upstream gave no result.
 pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {
@@ -73,6 +86,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
         | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => None,
     };
+    let no_result = code_of(&error);
     let reply = match error {
         UpstreamError::Rpc(rpc) => Err(rpc),
         UpstreamError::NotSent(_)
@@ -89,7 +103,7 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
             let sentence = format!("The upstream gave no result: {reason} ({what}).");
             match method {
                 "tools/call" => Ok(json!({"content": [{"type": "text", "text": sentence}], "isError": true})),
-                _ => Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, sentence)),
+                _ => Err(RpcError::new(no_result, sentence)),
             }
         }
     };
