@@ -49,11 +49,14 @@ pub(crate) struct Outgoing {
     trace_id: TraceId,
     side_effect: EventDraft,
     /// What an upstream that asked gets back.
-    continuation: Option<(Continuing, Map<String, Value>)>,
+    continuation: Continuation,
     /// Answers that came before anybody asked.
     unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
 }
+
+/// An upstream's own state, and the answers to what it asked.
+type Continuation = Option<(Continuing, Map<String, Value>)>;
 
 impl Gateway {
     /// Takes what dispatch needs out of the request.
@@ -399,7 +402,7 @@ impl Gateway {
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        (continuation, unasked): (Option<(Continuing, Map<String, Value>)>, Option<Map<String, Value>>),
+        (continuation, unasked): (Continuation, Option<Map<String, Value>>),
         client: &Arc<dyn ClientPort>,
         relay: &Arc<Relay>,
         bound: &[u8],

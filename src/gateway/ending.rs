@@ -109,3 +109,28 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     };
     Ending { reply, outcome, sent, reason: Some(reason), ours }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// R100, SPEC 4: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
+    /// as they are. Of tools all but those are results.
+    #[test]
+    fn an_upstream_without_a_result_has_its_code() {
+        let check = |error: UpstreamError, code: i64| {
+            let told = failed(error.clone(), "resources/read").reply.unwrap_err();
+            assert_eq!(told.code, code, "{told:?}");
+            let is_own = matches!(error, UpstreamError::Rpc(_));
+            assert_eq!(failed(error, "tools/call").reply.is_err(), is_own);
+        };
+        check(UpstreamError::NotSent("the breaker is open".into()), 502);
+        check(UpstreamError::Lost("it hung up".into()), 502);
+        check(UpstreamError::TooLarge(7), 502);
+        check(UpstreamError::Refused(503), 502);
+        check(UpstreamError::Malformed("HTML".into()), 502);
+        check(UpstreamError::TimedOut(Duration::from_secs(3)), 504);
+        check(UpstreamError::Rpc(RpcError::new(-32010, "its own")), -32010);
+    }
+}

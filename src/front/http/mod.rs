@@ -14,13 +14,14 @@ mod post;
 mod reply;
 mod resume;
 mod serve;
+mod shelf;
 mod standing;
 
 pub(super) use doors::is_of_another_site;
 pub use lanes::Lanes;
 pub use places::Visit;
-pub use resume::Replay;
 pub use serve::{Site, serve, serve_on};
+pub use shelf::Replay;
 
 use self::{
     doors::Doors,

@@ -7,6 +7,7 @@
 
 use super::{
     Front, Limits,
+    shelf::{Kept, Log, Replay},
     standing::{Session, Standing},
 };
 use crate::{
@@ -22,15 +23,11 @@ use futures::stream::Stream;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, Waker, ready},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -40,79 +37,15 @@ use tokio::{
 
 /// Names the last event that a client has seen.
 const LAST_EVENT: &str = "last-event-id";
+/// What is kept of a session's own stream.
+const OWN_BYTES: usize = 64 << 10;
+const OWN_EVENTS: usize = 64;
 /// How long a client is asked to wait before it connects again.
-pub(super) const RETRY: &str = "retry: 1000\n";
-/// What an event costs beside its bytes.
-const OVERHEAD: usize = 128;
-
-/// How much is kept of streams.
-#[derive(Clone, Debug)]
-pub struct Replay {
-    /// Bytes of one stream. A larger answer is replaced by an error that says so.
-    pub stream_bytes: usize,
-    /// Events of one stream.
-    pub stream_events: usize,
-    /// Bytes of one session's streams.
-    pub session_bytes: usize,
-    /// Bytes of one principal's streams.
-    pub principal_bytes: usize,
-    /// Bytes of everybody's streams.
-    pub total_bytes: usize,
-    /// Streams of one principal that have ended.
-    pub ended_streams: usize,
-    /// How long a stream that has ended is kept, and how long a request goes on while its client is away.
-    pub time: Duration,
-}
-
-impl Default for Replay {
-    fn default() -> Self {
-        Self {
-            stream_bytes: 4 << 20,
-            stream_events: 512,
-            session_bytes: 8 << 20,
-            principal_bytes: 16 << 20,
-            total_bytes: 128 << 20,
-            ended_streams: 256,
-            time: Duration::from_secs(5 * 60),
-        }
-    }
-}
-
-/// One event that was sent, or would have been.
-#[derive(Debug)]
-struct Kept {
-    number: u64,
-    frame: Bytes,
-    /// A notification: the first to go where there is no room.
-    news: bool,
-}
-
-impl Kept {
-    fn cost(&self) -> usize {
-        self.frame.len().saturating_add(OVERHEAD)
-    }
-}
-
-/// What is kept of one stream.
-#[derive(Debug)]
-struct Log {
-    session: Arc<str>,
-    events: VecDeque<Kept>,
-    bytes: usize,
-    /// The number of the last event.
-    last: u64,
-    /// When it ended, in milliseconds of the clock.
-    ended: Option<u64>,
-    /// Which of those who took it up reads it now.
-    reader: u64,
-    waker: Option<Waker>,
-    /// The request whose stream it is; none of a session's own stream.
-    request: Option<Request>,
-}
+const RETRY: &str = "retry: 1000\n";
 
 /// A request on a stream that can be taken up.
 #[derive(Clone)]
-struct Request {
+pub(super) struct Request {
     /// Knows whether the client is there.
     outbox: Arc<Outbox>,
     /// What the stream's connection drives; empty where it has ended, or goes on by itself.
@@ -133,112 +66,6 @@ impl Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Request")
-    }
-}
-
-/// What is kept of one principal's streams.
-#[derive(Debug, Default)]
-pub(super) struct Shelf {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    /// The number of the last stream.
-    last: u64,
-    logs: BTreeMap<u64, Log>,
-    bytes: usize,
-    by_session: HashMap<Arc<str>, usize>,
-    ended: usize,
-}
-
-impl Inner {
-    fn charge(&mut self, session: &Arc<str>, cost: usize, total: &AtomicUsize) {
-        self.bytes = self.bytes.saturating_add(cost);
-        let of_session = self.by_session.entry(Arc::clone(session)).or_default();
-        *of_session = of_session.saturating_add(cost);
-        total.fetch_add(cost, Ordering::Relaxed);
-    }
-
-    fn refund(&mut self, session: &Arc<str>, cost: usize, total: &AtomicUsize) {
-        self.bytes = self.bytes.saturating_sub(cost);
-        if let Some(of_session) = self.by_session.get_mut(session) {
-            *of_session = of_session.saturating_sub(cost);
-            if *of_session == 0 {
-                self.by_session.remove(session);
-            }
-        }
-        total.fetch_sub(cost, Ordering::Relaxed);
-    }
-
-    fn remove(&mut self, number: u64, total: &AtomicUsize) {
-        let Some(log) = self.logs.remove(&number) else { return };
-        self.ended -= usize::from(log.ended.is_some());
-        self.refund(&log.session, log.bytes, total);
-        if let Some(waker) = log.waker {
-            waker.wake();
-        }
-    }
-
-    /// The oldest stream that has ended and that a condition holds for.
-    fn oldest_ended(&self, of: impl Fn(&Log) -> bool) -> Option<u64> {
-        self.logs.iter().find(|(_, log)| log.ended.is_some() && of(log)).map(|(number, _)| *number)
-    }
-
-    /// Takes the oldest notification of a stream out. Whether there was one.
-    fn drop_news(&mut self, number: u64, total: &AtomicUsize) -> bool {
-        let Some(log) = self.logs.get_mut(&number) else { return false };
-        let at = log.events.iter().position(|event| event.news);
-        let Some(dropped) = at.and_then(|at| log.events.remove(at)) else { return false };
-        let (cost, session) = (dropped.cost(), Arc::clone(&log.session));
-        log.bytes = log.bytes.saturating_sub(cost);
-        self.refund(&session, cost, total);
-        true
-    }
-
-    /// Makes room for so many bytes more on a stream: streams that have ended go first, then its own notifications.
-    fn make_room(&mut self, number: u64, cost: usize, most: &Replay, total: &AtomicUsize) -> bool {
-        loop {
-            let Some(log) = self.logs.get(&number) else { return false };
-            let fits =
-                log.bytes.saturating_add(cost) <= most.stream_bytes && log.events.len() < most.stream_events;
-            if !fits {
-                if !self.drop_news(number, total) {
-                    return false;
-                }
-                continue;
-            }
-            let session = Arc::clone(&log.session);
-            let of_session = self.by_session.get(&session).copied().unwrap_or_default();
-            let victim = if of_session.saturating_add(cost) > most.session_bytes {
-                self.oldest_ended(|log| log.session == session)
-            } else if self.bytes.saturating_add(cost) > most.principal_bytes {
-                self.oldest_ended(|_| true)
-            } else {
-                return true;
-            };
-            match victim {
-                Some(victim) => self.remove(victim, total),
-                None if self.drop_news(number, total) => {}
-                None => return false,
-            }
-        }
-    }
-
-    fn keep(&mut self, number: u64, event: Kept, most: &Replay, total: &AtomicUsize) -> bool {
-        let cost = event.cost();
-        if !self.make_room(number, cost, most, total) {
-            return false;
-        }
-        let Some(log) = self.logs.get_mut(&number) else { return false };
-        log.bytes = log.bytes.saturating_add(cost);
-        log.events.push_back(event);
-        let session = Arc::clone(&log.session);
-        if let Some(waker) = log.waker.take() {
-            waker.wake();
-        }
-        self.charge(&session, cost, total);
-        true
     }
 }
 
@@ -282,16 +109,7 @@ impl Line {
             }
             inner.last += 1;
             let number = inner.last;
-            let log = Log {
-                session: Arc::clone(&session.conversation.id),
-                events: VecDeque::new(),
-                bytes: 0,
-                last: 0,
-                ended: None,
-                reader: 0,
-                waker: None,
-                request,
-            };
+            let log = Log::new(Arc::clone(&session.conversation.id), request);
             inner.logs.insert(number, log);
             number
         };
@@ -397,42 +215,6 @@ fn too_large(message: &[u8]) -> Option<Vec<u8>> {
         message.len()
     );
     Some(message::failure(Some(&id), &RpcError::new(code::INTERNAL_ERROR, text)))
-}
-
-impl Shelf {
-    /// What is kept, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.inner.lock().bytes
-    }
-
-    /// A session has ended, and its streams with it.
-    pub(super) fn forget(&self, session: &Arc<str>, total: &AtomicUsize) {
-        let mut inner = self.inner.lock();
-        let of_session = |(number, log): (&u64, &Log)| (log.session == *session).then_some(*number);
-        let numbers: Vec<u64> = inner.logs.iter().filter_map(of_session).collect();
-        for number in numbers {
-            inner.remove(number, total);
-        }
-    }
-
-    /// Forgets what ended long enough ago. Whether anything that has ended is left.
-    pub(super) fn forget_old(&self, now: u64, most: &Replay, total: &AtomicUsize) -> bool {
-        let time = u64::try_from(most.time.as_millis()).unwrap_or(u64::MAX);
-        let mut inner = self.inner.lock();
-        let old = |log: &Log| log.ended.is_some_and(|ended| now.saturating_sub(ended) >= time);
-        while let Some(number) = inner.oldest_ended(old) {
-            inner.remove(number, total);
-        }
-        inner.ended > 0
-    }
-
-    /// Forgets the oldest stream that has ended. Whether there was one.
-    pub(super) fn forget_one(&self, total: &AtomicUsize) -> bool {
-        let mut inner = self.inner.lock();
-        let Some(oldest) = inner.oldest_ended(|_| true) else { return false };
-        inner.remove(oldest, total);
-        true
-    }
 }
 
 /// A request on the stream that carries its answer, driven by the connection that reads it.
@@ -621,7 +403,11 @@ impl Own {
     ) -> Self {
         let open = || Line::open(front, standing, session, None, limits).number;
         let number = *session.own.get_or_init(open);
-        Self(Line::at(front, standing, session, number, limits))
+        let mut line = Line::at(front, standing, session, number, limits);
+        // It lasts as long as its session, and there are many of them.
+        line.most.stream_bytes = line.most.stream_bytes.min(OWN_BYTES);
+        line.most.stream_events = line.most.stream_events.min(OWN_EVENTS);
+        Self(line)
     }
 
     /// A notification, kept.

@@ -3,7 +3,7 @@
 
 use super::{
     Limits,
-    resume::{Replay, Shelf},
+    shelf::{Replay, Shelf},
 };
 use crate::{
     clock::{Clock, IdSource},
