@@ -1,6 +1,8 @@
 //! What all upstreams have, merged into one deterministic catalog, named, and scoped per agent.
 
+mod links;
 pub mod naming;
+mod pages;
 mod schema;
 pub mod search;
 mod template;
@@ -20,6 +22,7 @@ use crate::{
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -70,7 +73,7 @@ pub struct ItemEntry {
     /// What agents write: a prompt's exposed name; a URI or template as the upstream wrote it, but where another upstream
     /// had it first.
     pub listed: Arc<str>,
-    /// What stands in front of such a URI: `UPSTREAM+`.
+    /// What stands in front of such a URI: `UPSTREAM+` ([`naming::aliased`]).
     pub alias: Option<Arc<str>>,
     /// As the upstream wrote it, but for a prompt's name and a URI that another upstream had first.
     pub item: Value,
@@ -102,11 +105,12 @@ impl ItemEntry {
 
     /// What its upstream is asked for where the canonical URI was matched: what is listed as it is written there, and
     /// what a template stands for in its canonical form.
-    pub fn own_uri<'u>(&'u self, uri: &'u str) -> &'u str {
+    pub fn own_uri<'u>(&'u self, uri: &'u str) -> Cow<'u, str> {
         if !self.is_template() {
-            return &self.own_name;
+            return Cow::Borrowed(&self.own_name);
         }
-        self.alias.as_deref().and_then(|alias| uri.strip_prefix(alias)).unwrap_or(uri)
+        let alias = self.alias.as_deref();
+        alias.and_then(|alias| naming::unaliased(alias, uri)).unwrap_or(Cow::Borrowed(uri))
     }
 }
 
@@ -154,29 +158,6 @@ struct Claim {
     template: UriTemplate,
     /// The merge in which it was listed last.
     listed: u64,
-}
-
-impl Catalog {
-    /// Puts the URIs that agents know into a result that names resources of its upstream: links, and contents.
-    pub fn alias_links(&self, upstream: &UpstreamName, result: &mut Value) {
-        let Some(aliases) = self.aliases.get(upstream) else { return };
-        for member in ["content", "contents"] {
-            let Some(Value::Array(blocks)) = result.get_mut(member) else { continue };
-            for block in blocks {
-                let linked = match block.get("type").and_then(Value::as_str) {
-                    Some("resource") => {
-                        block.get_mut("resource").and_then(|resource| resource.get_mut("uri"))
-                    }
-                    Some("resource_link") | None => block.get_mut("uri"),
-                    Some(_) => None,
-                };
-                let Some(Value::String(uri)) = linked else { continue };
-                if let Some(alias) = Uri::parse(uri).ok().and_then(|own| aliases.get(own.as_str())) {
-                    uri.insert_str(0, alias);
-                }
-            }
-        }
-    }
 }
 
 /// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
@@ -257,6 +238,7 @@ impl CatalogBuilder {
             catalog = self.merge(config, &states);
         }
         catalog.claims = self.claims.clone().into();
+        catalog.tell_lost_pages(|text, most| self.told(text, most));
         catalog
     }
 
@@ -484,7 +466,7 @@ impl CatalogBuilder {
                 let aliases = catalog.aliases.entry(upstream.name.clone()).or_default();
                 aliases.insert(own.into_string(), prefix.clone());
             }
-            listed = format!("{prefix}{listed}");
+            listed = naming::aliased(&prefix, &listed);
             name = seen_by_globs(kind, &listed);
             alias = Some(prefix);
         }

@@ -27,6 +27,8 @@ pub(crate) struct Asking {
     pub(crate) client: Arc<dyn ClientPort>,
     pub(super) responses: Option<Map<String, Value>>,
     pub(super) sealed: Option<String>,
+    /// No retry: it brought no `requestState`.
+    is_first: bool,
     pub(super) opened: Option<Opened>,
     /// Requirements of budgets that ask.
     pub(crate) also: Vec<ApprovalRequirement>,
@@ -95,6 +97,7 @@ impl Asking {
             held: false,
             client,
             responses,
+            is_first: sealed.is_none(),
             sealed,
             opened: None,
             also: Vec::new(),
@@ -177,8 +180,7 @@ impl Asking {
         }
     }
 
-    /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. Answers without
-    /// a state that says that it asked are nobody's. The questions of a call that a person approved are answered within
+    /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. The questions of a call that a person approved are answered within
     /// it: such a call is sent as the person saw it.
     pub(super) fn upstream_continuation(
         &mut self,
@@ -194,6 +196,17 @@ impl Asking {
                 None
             }
         }
+    }
+
+    /// Answers that came with the first request of a call, before anybody asked: a client of 2026-07-28 may know what its
+    /// upstream will ask. A call that a person approved is sent as the person saw it, and never with them.
+    pub(super) fn unasked(&mut self, approved: bool) -> Option<Map<String, Value>> {
+        if !self.is_first || self.asked || approved {
+            return None;
+        }
+        let mut answers = self.responses.take()?;
+        answers.shift_remove(QUESTION);
+        Some(answers).filter(|answers| !answers.is_empty())
     }
 
     /// The parked call that a retry wants to go on with, and the answers it brings.

@@ -227,6 +227,11 @@ impl Gateway {
                     return Box::pin(refused).await;
                 }
             };
+            // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
+            if let Some(back) = asking.client.until_present() {
+                back.await;
+                continue;
+            }
             // The arguments go with the call: only where it was changed is the agent's own version kept.
             let kept = decided.original.is_some().then(|| arguments.clone());
             drop(std::mem::take(&mut arguments));

@@ -10,7 +10,7 @@ use super::{
     call::Decided,
     call_log::granted,
     complete, edits,
-    ending::{Ending, failed, given_up, withheld},
+    ending::{Ending, code_of, failed, given_up, withheld},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
@@ -50,10 +50,15 @@ pub(crate) struct Outgoing {
     trace_id: TraceId,
     side_effect: EventDraft,
     /// What an upstream that asked gets back.
-    continuation: Option<(Continuing, Map<String, Value>)>,
+    continuation: Continuation,
+    /// Answers that came before anybody asked.
+    unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
     began: Duration,
 }
+
+/// An upstream's own state, and the answers to what it asked.
+type Continuation = Option<(Continuing, Map<String, Value>)>;
 
 impl Gateway {
     /// Takes what dispatch needs out of the request.
@@ -74,6 +79,7 @@ impl Gateway {
             Some(changed) => changed.clone(),
             None => (request.meta.clone(), request.rest.clone()),
         };
+        let approved = decided.verdict.decision == Decision::RequireApproval;
         Box::new(Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
@@ -86,7 +92,8 @@ impl Gateway {
             },
             trace_id: request.trace_id,
             side_effect,
-            continuation: asking.upstream_continuation(decided.verdict.decision == Decision::RequireApproval),
+            continuation: asking.upstream_continuation(approved),
+            unasked: asking.unasked(approved),
             bound: Self::state_binding(request, decided),
             began: request.began,
         })
@@ -121,6 +128,7 @@ impl Gateway {
             trace_id: _,
             mut side_effect,
             continuation,
+            unasked,
             bound,
             began,
         } = *outgoing;
@@ -204,7 +212,7 @@ impl Gateway {
                     Box::pin(begin_watch(&upstream, &target, &uri, timeout, slot)).await
                 }
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, &relay, &bound).await
+                    self.converse(&upstream, call, (continuation, unasked), &client, &relay, &bound).await
                 }
             }
         };
@@ -366,7 +374,7 @@ impl Gateway {
         target: &Target,
         params: Map<String, Value>,
     ) -> CallReply {
-        let gone = || RpcError::new(code::INTERNAL_ERROR, "the task's upstream is gone");
+        let gone = || RpcError::new(code::UPSTREAM_UNAVAILABLE, "the task's upstream is gone");
         let upstream = in_force.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let client = request.client.as_ref();
@@ -391,7 +399,7 @@ impl Gateway {
         };
         upstream.call(asked, Arc::new(Mute)).await.map_err(|error| match error {
             UpstreamError::Rpc(error) => error,
-            other => RpcError::new(code::INTERNAL_ERROR, other.to_string()),
+            other => RpcError::new(code_of(&other), other.to_string()),
         })
     }
 
@@ -400,7 +408,7 @@ impl Gateway {
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        continuation: Option<(Continuing, Map<String, Value>)>,
+        (continuation, unasked): (Continuation, Option<Map<String, Value>>),
         client: &Arc<dyn ClientPort>,
         relay: &Arc<Relay>,
         bound: &[u8],
@@ -411,6 +419,12 @@ impl Gateway {
             state = continuing.state;
             match relay.bring(brought, &continuing.asked) {
                 Ok(brought) => responses = (!brought.is_empty()).then_some(brought),
+                Err(error) => return withheld(error),
+            }
+        }
+        if let Some(answers) = unasked.filter(|_| modern) {
+            match relay.bring_unasked(answers) {
+                Ok(answers) => responses = (!answers.is_empty()).then_some(answers),
                 Err(error) => return withheld(error),
             }
         }

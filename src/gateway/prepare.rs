@@ -128,9 +128,9 @@ impl Target {
         }
     }
     /// What the upstream is asked for where the canonical URI was matched.
-    pub(crate) fn own_uri<'u>(&'u self, uri: &'u str) -> &'u str {
+    pub(crate) fn own_uri<'u>(&'u self, uri: &'u str) -> Cow<'u, str> {
         match self {
-            Self::Tool(_) => uri,
+            Self::Tool(_) => Cow::Borrowed(uri),
             Self::Item(item, _) => item.own_uri(uri),
         }
     }

@@ -8,7 +8,7 @@ use super::{
     connect::{self, Connection, Hello, Wiring},
     deps::UpstreamDeps,
     http,
-    limits::{Limits, ONE_LIST},
+    limits::Limits,
     listing::{self, Listed, Reading},
     pool::Pool,
     refusal::Failure,
@@ -336,11 +336,12 @@ impl Server {
 
     async fn list_again(&self, connection: &Connection, hello: &Hello) {
         // An upstream that says so without end is asked ever more rarely.
-        let pause = self.limits.lists.charge(Instant::now(), ONE_LIST);
+        let pause = self.limits.before_list(Instant::now());
         tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
         let before = self.state.borrow().listing.clone();
         // Fails with its connection only, which is seen where this is waited for.
         let Ok(listed) = listing::list(&self.reading(connection, hello), Some(&before)).await else { return };
+        self.limits.was_listed(Instant::now());
         let Listed { listing, missing, .. } = listed;
         let is_known = {
             let state = self.state.borrow();

@@ -1010,3 +1010,37 @@ async fn an_operator_is_not_asked_without_end() {
     pending(&world.modern("ada").call("up__write", json!({"n": 0})).await);
     assert_eq!(world.up.count(), 0);
 }
+
+/// I3: a call whose stream broke while it waited is not made before its client is back, however it was decided meanwhile;
+/// then it is made, once. An approval that it did not use is left to whoever makes the same call.
+#[tokio::test]
+async fn an_approved_call_waits_for_its_client() {
+    let world = World::of(&ask("approvers: [leads]")).await;
+    let client = world.bare("bot").session().await;
+    let waits = async |n: u32| client.call_and_break("up__write", json!({"n": n})).await;
+    let asked = async || {
+        soon(async {
+            loop {
+                let approvals = world.approvals().await;
+                if let Some(record) = approvals.iter().find(|a| a.status == ApprovalStatus::Pending) {
+                    return record.id.to_string();
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    };
+    let event = waits(1).await;
+    let id = asked().await;
+    assert_eq!(world.decide("alice", &id, "approve").await, 200);
+    let answer = client.resume(&event).await;
+    assert_eq!(answer["result"]["isError"], Value::Null, "{answer:#}");
+    assert_eq!(world.up.count(), 1);
+    assert_eq!(client.resume(&event).await, answer, "the same answer, and no second call");
+    // Nobody comes back for this one: the approval is there for the next.
+    waits(2).await;
+    let id = asked().await;
+    assert_eq!(world.decide("alice", &id, "approve").await, 200);
+    client.call("up__write", json!({"n": 2})).await.ok();
+    assert_eq!(world.up.count(), 2);
+}

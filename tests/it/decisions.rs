@@ -637,7 +637,7 @@ async fn required_metadata_is_required() {
     }
 }
 
-/// SPEC 4: a refusal for resources and prompts is the JSON-RPC error -32010 with the decision.
+/// SPEC 4: a refusal for resources and prompts is a JSON-RPC error with the decision, and SEP-2643's shape of it.
 #[tokio::test]
 async fn resources_and_prompts_are_governed() {
     let world = World::of(
@@ -660,6 +660,12 @@ rules: [{ id: never, decision: DENY }]
         ] {
             let reply = client.request(method, params).await;
             assert_eq!((reply.word(), reply.decision()["rule_id"].as_str()), ("deny", Some("never")));
+            let (error, decision) = (&reply.body["error"], reply.decision());
+            assert_eq!(error["code"], 403);
+            let authorization = &error["data"]["authorization"];
+            assert_eq!(authorization["reason"], decision["reason"]);
+            assert_eq!(authorization["authorizationContextId"], decision["trace_id"]);
+            assert!(authorization["remediationHints"][0]["description"].is_string(), "{authorization}");
         }
     }
     assert_eq!(world.up.count(), 4);
