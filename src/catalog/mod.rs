@@ -7,12 +7,13 @@ mod template;
 mod view;
 
 pub use schema::{
-    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, Violation, param_headers,
+    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
+    param_headers,
 };
 pub use view::{Covered, Digests, View, digest};
 
 use crate::{
-    config::{Config, ToolConfig, UpstreamConfig},
+    config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, json, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
@@ -282,7 +283,7 @@ impl CatalogBuilder {
             let separator = &config.gateway.separator;
             kept.at_once = COMPILED_AT_ONCE;
             for item in &state.listing.tools {
-                self.add_tool(&mut catalog, upstream, separator, item, &mut kept);
+                self.add_tool(&mut catalog, upstream, &config.gateway, item, &mut kept);
             }
             let listing = &state.listing;
             for (kind, items) in [
@@ -337,10 +338,11 @@ impl CatalogBuilder {
         &mut self,
         catalog: &mut Catalog,
         upstream: &UpstreamConfig,
-        separator: &str,
+        config: &GatewayConfig,
         item: &Value,
         kept: &mut Kept,
     ) {
+        let separator = &*config.separator;
         let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
             catalog
                 .withheld
@@ -368,18 +370,21 @@ impl CatalogBuilder {
         let table = upstream.tools.get(own);
         let fallback = ToolConfig::default();
         let table = table.unwrap_or(&fallback);
-        let input = item.get("inputSchema").cloned().unwrap_or_else(|| json!({"type": "object"}));
+        let input = item.get("inputSchema").filter(|schema| !schema.is_null()).cloned();
+        let input = input.unwrap_or_else(|| json!({"type": "object"}));
         let fingerprint = fingerprint(&upstream.name, item);
-        let known = self.schemas.get(&fingerprint).cloned();
+        let asserts = config.formats == Formats::Assert;
+        let known =
+            self.schemas.get(&fingerprint).filter(|known| known.asserts_formats() == asserts).cloned();
         let is_new = known.is_none();
-        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone()));
+        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone(), asserts));
         if is_new && schema.price() <= kept.at_once {
             let compiled = schema.compile();
             let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
             kept.at_once = kept.at_once.saturating_sub(schema.price().max(room));
         }
         if let Some(Err(error)) = schema.compiled().as_deref() {
-            let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
+            let why = self.told(&format!("the arguments of tool `{exposed}`: {error}"), 500);
             catalog.withheld.push(why);
         }
         kept.schemas.insert(fingerprint.clone(), schema.clone());
@@ -390,6 +395,7 @@ impl CatalogBuilder {
         if let Some(name) = shown.get_mut("name") {
             *name = Value::String(exposed.to_string());
         }
+        declare_objects(&mut shown);
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
@@ -540,6 +546,24 @@ impl CatalogBuilder {
             Kind::Template => catalog.templates.insert(name, entry),
             Kind::Prompt | Kind::Tool => catalog.prompts.insert(name, entry),
         };
+    }
+}
+
+/// Clients read a list whole or not at all, and the protocol has each argument schema say `"type": "object"`: where one does
+/// not, or there is none, it is said for it. Arguments are an object in any case. An `outputSchema` of null is none.
+fn declare_objects(item: &mut Value) {
+    let Some(map) = item.as_object_mut() else { return };
+    if map.get("outputSchema").is_some_and(Value::is_null) {
+        map.shift_remove("outputSchema");
+    }
+    match map.get_mut("inputSchema") {
+        Some(Value::Object(schema)) => {
+            if schema.get("type").and_then(Value::as_str) != Some("object") {
+                schema.insert("type".into(), json!("object"));
+            }
+        }
+        // `false` takes nothing, and is refused when it is called.
+        _ => drop(map.insert("inputSchema".into(), json!({"type": "object"}))),
     }
 }
 

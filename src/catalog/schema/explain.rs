@@ -78,6 +78,9 @@ impl<'r, 'p> Explanation<'r, 'p> {
                 self.tell(error.kind().keyword(), error.masked().to_string());
             }
         }
+        if let Some(keyword) = self.run.other_constants(rules, value)? {
+            self.tell(keyword, "value is none of those that are allowed");
+        }
         if let Value::Object(map) = value {
             let missing: Vec<&str> =
                 rules.required.iter().map(|name| &**name).filter(|name| !map.contains_key(*name)).collect();

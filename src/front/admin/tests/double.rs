@@ -122,6 +122,7 @@ pub(super) fn in_force() -> InForce {
             instructions: None,
             catalog: CatalogMode::Full,
             unchecked_arguments: crate::config::Unchecked::Refuse,
+            formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
         },
