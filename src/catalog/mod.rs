@@ -51,6 +51,8 @@ pub struct ToolEntry {
     pub sensitive: Arc<[Pointer]>,
     /// Its argument schema.
     pub schema: Arc<ToolSchema>,
+    /// What its results are declared to be, where agents are told.
+    pub output: Option<Arc<ToolSchema>>,
     /// Arguments mirrored into headers.
     pub param_headers: Vec<(String, Pointer)>,
     /// Its own price.
@@ -119,8 +121,20 @@ const COMPILED_AT_ONCE: usize = 256 << 10;
 #[derive(Debug, Default)]
 struct Kept {
     schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
+    outputs: HashMap<Fingerprint, Arc<ToolSchema>>,
     /// What is left of [`COMPILED_AT_ONCE`].
     at_once: usize,
+}
+
+impl Kept {
+    /// Compiles a new schema with the list, while there is room for that.
+    fn compile(&mut self, schema: &Arc<ToolSchema>) {
+        if schema.price() <= self.at_once {
+            let compiled = schema.compile();
+            let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
+            self.at_once = self.at_once.saturating_sub(schema.price().max(room));
+        }
+    }
 }
 
 /// Templates of one upstream: every URI is held against all of them.
@@ -200,6 +214,7 @@ pub struct CatalogBuilder {
     /// Counts the merges.
     merge: u64,
     schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
+    outputs: HashMap<Fingerprint, Arc<ToolSchema>>,
     compiled: SchemaCache,
 }
 
@@ -302,6 +317,7 @@ impl CatalogBuilder {
             }
         }
         self.schemas = kept.schemas;
+        self.outputs = kept.outputs;
         catalog
     }
 
@@ -378,16 +394,26 @@ impl CatalogBuilder {
             self.schemas.get(&fingerprint).filter(|known| known.asserts_formats() == asserts).cloned();
         let is_new = known.is_none();
         let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone(), asserts));
-        if is_new && schema.price() <= kept.at_once {
-            let compiled = schema.compile();
-            let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
-            kept.at_once = kept.at_once.saturating_sub(schema.price().max(room));
+        if is_new {
+            kept.compile(&schema);
         }
         if let Some(Err(error)) = schema.compiled().as_deref() {
-            let why = self.told(&format!("the arguments of tool `{exposed}`: {error}"), 500);
+            let why = self.told(&format!("the inputSchema of tool `{exposed}`: {error}"), 500);
             catalog.withheld.push(why);
         }
         kept.schemas.insert(fingerprint.clone(), schema.clone());
+        let output = item.get("outputSchema").filter(|schema| schema.is_object());
+        let output = output.map(|output| {
+            let known = self.outputs.get(&fingerprint).cloned();
+            let schema = known.unwrap_or_else(|| {
+                // Clients assert formats.
+                let schema = self.compiled.schema(output.clone(), true);
+                kept.compile(&schema);
+                schema
+            });
+            kept.outputs.insert(fingerprint.clone(), schema.clone());
+            schema
+        });
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
         let mut shown = item.clone();
@@ -396,6 +422,19 @@ impl CatalogBuilder {
             *name = Value::String(exposed.to_string());
         }
         declare_objects(&mut shown);
+        let output = output.filter(|schema| match fault_of(schema) {
+            None => true,
+            Some(fault) => {
+                let told = format!("the outputSchema of tool `{exposed}` is not declared: {fault}");
+                catalog.withheld.push(self.told(&told, 500));
+                false
+            }
+        });
+        if output.is_none()
+            && let Some(map) = shown.as_object_mut()
+        {
+            map.shift_remove("outputSchema");
+        }
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
@@ -406,6 +445,7 @@ impl CatalogBuilder {
             fingerprint,
             sensitive: sensitive.into(),
             schema,
+            output,
             param_headers: param_headers(&input)
                 .into_iter()
                 .filter_map(|(name, path)| Some((name, Pointer::parse(&path).ok()?)))
@@ -549,13 +589,18 @@ impl CatalogBuilder {
     }
 }
 
+/// What is known against an outputSchema: a client that cannot read it may lose its whole list over it.
+fn fault_of(schema: &ToolSchema) -> Option<String> {
+    match schema.compiled()?.as_ref() {
+        Err(error) => Some(error.to_string()),
+        Ok(compiled) => compiled.unchecked().first().map(|one| format!("`{}`: {}", one.at, one.why)),
+    }
+}
+
 /// Clients read a list whole or not at all, and the protocol has each argument schema say `"type": "object"`: where one does
-/// not, or there is none, it is said for it. Arguments are an object in any case. An `outputSchema` of null is none.
+/// not, or there is none, it is said for it. Arguments are an object in any case.
 fn declare_objects(item: &mut Value) {
     let Some(map) = item.as_object_mut() else { return };
-    if map.get("outputSchema").is_some_and(Value::is_null) {
-        map.shift_remove("outputSchema");
-    }
     match map.get_mut("inputSchema") {
         Some(Value::Object(schema)) => {
             if schema.get("type").and_then(Value::as_str) != Some("object") {

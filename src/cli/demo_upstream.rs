@@ -95,6 +95,18 @@ const SEED: &[(&str, &str)] = &[
     ("/scratch/todo.md", "- [ ] try a write that needs nobody"),
 ];
 
+/// Takes away the formats of Rust's numbers: JSON Schema has none of that name, and clients warn of each.
+fn plain_numbers(schema: &mut schemars::Schema) {
+    schemars::transform::transform_subschemas(&mut plain_numbers, schema);
+    if schema
+        .get("format")
+        .and_then(|format| format.as_str())
+        .is_some_and(|format| format.starts_with("uint"))
+    {
+        schema.remove("format");
+    }
+}
+
 /// A folder of notes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +136,7 @@ struct WriteNote {
 /// A search.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct SearchFor {
     /// Words to look for; case does not matter.
     query: String,
@@ -158,6 +171,7 @@ enum ReportFormat {
 /// A report.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct ReportOn {
     /// Rows to report on; 1000 where it is absent.
     #[schemars(range(min = 1, max = 20000))]
@@ -170,6 +184,7 @@ struct ReportOn {
 /// Something to say later.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct SlowEcho {
     /// Comes back unchanged.
     text: String,
@@ -186,6 +201,7 @@ struct Summarise {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct NoteInfo {
     path: String,
     bytes: u64,
@@ -198,6 +214,7 @@ struct NoteList {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct NoteText {
     path: String,
     text: String,
@@ -205,6 +222,7 @@ struct NoteText {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Written {
     path: String,
     bytes: u64,
@@ -218,6 +236,7 @@ struct Moved {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Deleted {
     path: String,
     remaining: u64,
@@ -230,12 +249,14 @@ struct Hit {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Hits {
     limit: u32,
     hits: Vec<Hit>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Queued {
     message_id: String,
     to: String,

@@ -7,7 +7,13 @@ use super::{
     setup::Setup,
     wiring,
 };
-use crate::{catalog::CatalogBuilder, front::admin::view, model::UpstreamName, upstream::Health};
+use crate::{
+    catalog::{Catalog, CatalogBuilder, UncheckedKeyword},
+    front::admin::view,
+    model::UpstreamName,
+    redaction::{DataRules, display_text},
+    upstream::Health,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -64,6 +70,7 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
             let data = &setup.loaded.policies.data;
             let catalog = CatalogBuilder::default().build(&config, &states);
+            let warnings = warnings(&catalog, data);
             let tools = view::tools(&catalog, &setup.loaded.policies);
             let Some(state) = states.first() else {
                 return Err(CliError::Told(format!("`{name}` did not start")));
@@ -71,7 +78,12 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             let form = view::upstream(config.upstreams.get(&name), state, data);
             if json.json {
                 let capabilities = data.redact_value(&state.capabilities);
-                return screen.json(&json!({"server": form, "tools": tools, "capabilities": capabilities}));
+                return screen.json(&json!({
+                    "server": form,
+                    "tools": tools,
+                    "capabilities": capabilities,
+                    "warnings": warnings,
+                }));
             }
             if let Health::Down { reason, .. } = &state.health {
                 return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
@@ -89,7 +101,24 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                     vec![word(tool, "name"), word(tool, "action"), marks.join(" "), word(tool, "description")]
                 })
                 .collect();
-            screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")
+            screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
+            warnings.iter().try_for_each(|warning| screen.field("warning", warning))
         }
     }
+}
+
+/// What of the upstream's list is withheld or not checked: one sentence each.
+fn warnings(catalog: &Catalog, data: &DataRules) -> Vec<String> {
+    let mut warnings = catalog.withheld.clone();
+    for tool in catalog.tools.values() {
+        for keyword in tool.schema.unchecked() {
+            let UncheckedKeyword { at, why } = keyword;
+            let told = match at.as_str() {
+                "" => format!("`{}`: arguments are not checked against its inputSchema: {why}", tool.exposed),
+                at => format!("`{}`: `{at}` of its inputSchema is not checked: {why}", tool.exposed),
+            };
+            warnings.push(display_text(&data.redact_text(&told), 600));
+        }
+    }
+    warnings
 }

@@ -8,6 +8,7 @@ mod asked;
 mod asking;
 mod call;
 mod complete;
+mod declared;
 mod digest;
 mod dispatch;
 mod edits;

@@ -33,6 +33,11 @@ impl Budget {
     /// What a connection's thread can spare: well under a millisecond.
     pub const SMALL: Self = Self { steps: 5_000, depth: 100 };
 
+    /// So many steps on a connection's thread.
+    pub fn of(steps: u64) -> Self {
+        Self { steps, ..Self::SMALL }
+    }
+
     /// All that arguments of so many bytes may take, on a thread with [`Self::STACK`].
     pub fn whole(bytes: u64) -> Self {
         Self { steps: bytes.saturating_mul(2).saturating_add(250_000), depth: u32::MAX }
@@ -57,7 +62,7 @@ pub struct ArgumentSchema {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// Too large or too deep.
-    #[error("its inputSchema is larger than 20000 nodes or deeper than 64 levels, and cannot be checked")]
+    #[error("it is larger than 20000 nodes or deeper than 64 levels, and cannot be checked")]
     TooLarge,
 }
 
