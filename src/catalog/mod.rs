@@ -4,27 +4,29 @@ pub mod naming;
 mod schema;
 pub mod search;
 mod template;
+mod tool;
 mod view;
 
 pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
     param_headers,
 };
+pub use tool::fingerprint;
 pub use view::{Covered, Digests, View, digest};
 
 use crate::{
     config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, json, pointer::Pointer},
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 use template::UriTemplate;
+use tool::{COMPILED_AT_ONCE, Kept, declare_objects, fault_of, traits};
 
 /// One tool of one upstream.
 #[derive(Debug)]
@@ -110,30 +112,6 @@ impl ItemEntry {
             return &self.own_name;
         }
         self.alias.as_deref().and_then(|alias| uri.strip_prefix(alias)).unwrap_or(uri)
-    }
-}
-
-/// New schemas of one upstream that are compiled with its list, by their price or a sixteenth of the room they take, so that
-/// what is wrong with them is told at once; others are compiled when they are needed. A schema that fails counts the same.
-const COMPILED_AT_ONCE: usize = 256 << 10;
-
-/// What is taken over from one catalog to the next.
-#[derive(Debug, Default)]
-struct Kept {
-    schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
-    outputs: HashMap<Fingerprint, Arc<ToolSchema>>,
-    /// What is left of [`COMPILED_AT_ONCE`].
-    at_once: usize,
-}
-
-impl Kept {
-    /// Compiles a new schema with the list, while there is room for that.
-    fn compile(&mut self, schema: &Arc<ToolSchema>) {
-        if schema.price() <= self.at_once {
-            let compiled = schema.compile();
-            let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
-            self.at_once = self.at_once.saturating_sub(schema.price().max(room));
-        }
     }
 }
 
@@ -589,66 +567,11 @@ impl CatalogBuilder {
     }
 }
 
-/// What is known against an outputSchema: a client that cannot read it may lose its whole list over it.
-fn fault_of(schema: &ToolSchema) -> Option<String> {
-    match schema.compiled()?.as_ref() {
-        Err(error) => Some(error.to_string()),
-        Ok(compiled) => compiled.unchecked().first().map(|one| format!("`{}`: {}", one.at, one.why)),
-    }
-}
-
-/// Clients read a list whole or not at all, and the protocol has each argument schema say `"type": "object"`: where one does
-/// not, or there is none, it is said for it. Arguments are an object in any case.
-fn declare_objects(item: &mut Value) {
-    let Some(map) = item.as_object_mut() else { return };
-    match map.get_mut("inputSchema") {
-        Some(Value::Object(schema)) => {
-            if schema.get("type").and_then(Value::as_str) != Some("object") {
-                schema.insert("type".into(), json!("object"));
-            }
-        }
-        // `false` takes nothing, and is refused when it is called.
-        _ => drop(map.insert("inputSchema".into(), json!({"type": "object"}))),
-    }
-}
-
 /// What globs match of an item.
 fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
     match kind {
         Kind::Resource => Uri::parse(listed).map_or_else(|_| listed.into(), |uri| uri.as_str().into()),
         Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
-    }
-}
-
-/// SHA-256 over upstream, name, description, schemas and annotations (SPEC 7).
-pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
-    let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
-    let material = json!({
-        "upstream": upstream,
-        "name": pick("name"),
-        "description": pick("description"),
-        "inputSchema": pick("inputSchema"),
-        "outputSchema": pick("outputSchema"),
-        "annotations": pick("annotations"),
-    });
-    let mut bytes = Vec::new();
-    json::canonical(&material, &mut bytes);
-    Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
-}
-
-/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value (I8).
-fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value) -> ToolTraits {
-    let hint = |name: &str| -> Option<bool> {
-        upstream.trust_annotations.then(|| item.get("annotations")?.get(name)?.as_bool()).flatten()
-    };
-    let cautious = ToolTraits::UNTRUSTED;
-    let read_only = table.read_only.or_else(|| hint("readOnlyHint")).unwrap_or(cautious.read_only);
-    ToolTraits {
-        read_only,
-        // What only reads destroys nothing, and repeating it changes nothing.
-        destructive: table.destructive.or_else(|| hint("destructiveHint")).unwrap_or(!read_only),
-        idempotent: table.idempotent.or_else(|| hint("idempotentHint")).unwrap_or(read_only),
-        open_world: table.open_world.or_else(|| hint("openWorldHint")).unwrap_or(cautious.open_world),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     check::Exceeded,
-    ecma::{Anchor, Part, Set},
+    part::{Anchor, Part, Set},
 };
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Holds a value against a compiled schema, within a budget of steps. What a subschema said of a value is remembered where
 //! it can be asked again, so that recursive alternatives take time in proportion to schema times value.
 
-use super::compile::{Dependency, Id, Node, Program, Rules};
+use super::program::{Dependency, Id, Node, Program, Rules};
 use crate::model::json::canonical;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};

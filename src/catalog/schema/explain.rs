@@ -3,7 +3,7 @@
 use super::{
     MAX_VIOLATIONS, Violation,
     check::{Exceeded, Run},
-    compile::{Dependency, Id, Rules},
+    program::{Dependency, Id, Rules},
 };
 use crate::model::pointer::escape;
 use serde_json::{Map, Value};

@@ -7,14 +7,17 @@ mod documents;
 mod ecma;
 mod explain;
 mod kept;
+mod part;
 mod pattern;
+mod program;
 
 pub use kept::{SchemaCache, ToolSchema};
 
 use crate::model::pointer::escape;
 use check::{Exceeded, Run};
-use compile::{MAX_DEPTH, Program};
+use compile::MAX_DEPTH;
 use explain::Explanation;
+use program::Program;
 use serde_json::Value;
 
 /// How many violations are told at once.
