@@ -6,27 +6,30 @@ mod pages;
 mod schema;
 pub mod search;
 mod template;
+mod tool;
 mod view;
 
 pub use schema::{
-    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, Violation, param_headers,
+    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
+    param_headers,
 };
+pub use tool::fingerprint;
 pub use view::{Covered, Digests, View, digest};
 
 use crate::{
-    config::{Config, ToolConfig, UpstreamConfig},
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, json, pointer::Pointer},
+    config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 use template::UriTemplate;
+use tool::{COMPILED_AT_ONCE, Kept, declare_objects, fault_of, traits};
 
 /// One tool of one upstream.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct ToolEntry {
     pub sensitive: Arc<[Pointer]>,
     /// Its argument schema.
     pub schema: Arc<ToolSchema>,
+    /// What its results are declared to be, where agents are told.
+    pub output: Option<Arc<ToolSchema>>,
     /// Arguments mirrored into headers.
     pub param_headers: Vec<(String, Pointer)>,
     /// Its own price.
@@ -114,18 +119,6 @@ impl ItemEntry {
     }
 }
 
-/// New schemas of one upstream that are compiled with its list, by their price or a sixteenth of the room they take, so that
-/// what is wrong with them is told at once; others are compiled when they are needed. A schema that fails counts the same.
-const COMPILED_AT_ONCE: usize = 256 << 10;
-
-/// What is taken over from one catalog to the next.
-#[derive(Debug, Default)]
-struct Kept {
-    schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
-    /// What is left of [`COMPILED_AT_ONCE`].
-    at_once: usize,
-}
-
 /// Templates of one upstream: every URI is held against all of them.
 const MOST_TEMPLATES: usize = 1_000;
 /// Sentences about what is withheld of one upstream; the rest is counted.
@@ -180,6 +173,7 @@ pub struct CatalogBuilder {
     /// Counts the merges.
     merge: u64,
     schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
+    outputs: HashMap<Fingerprint, Arc<ToolSchema>>,
     compiled: SchemaCache,
 }
 
@@ -264,7 +258,7 @@ impl CatalogBuilder {
             let separator = &config.gateway.separator;
             kept.at_once = COMPILED_AT_ONCE;
             for item in &state.listing.tools {
-                self.add_tool(&mut catalog, upstream, separator, item, &mut kept);
+                self.add_tool(&mut catalog, upstream, &config.gateway, item, &mut kept);
             }
             let listing = &state.listing;
             for (kind, items) in [
@@ -283,6 +277,7 @@ impl CatalogBuilder {
             }
         }
         self.schemas = kept.schemas;
+        self.outputs = kept.outputs;
         catalog
     }
 
@@ -319,10 +314,11 @@ impl CatalogBuilder {
         &mut self,
         catalog: &mut Catalog,
         upstream: &UpstreamConfig,
-        separator: &str,
+        config: &GatewayConfig,
         item: &Value,
         kept: &mut Kept,
     ) {
+        let separator = &*config.separator;
         let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
             catalog
                 .withheld
@@ -350,27 +346,54 @@ impl CatalogBuilder {
         let table = upstream.tools.get(own);
         let fallback = ToolConfig::default();
         let table = table.unwrap_or(&fallback);
-        let input = item.get("inputSchema").cloned().unwrap_or_else(|| json!({"type": "object"}));
+        let input = item.get("inputSchema").filter(|schema| !schema.is_null()).cloned();
+        let input = input.unwrap_or_else(|| json!({"type": "object"}));
         let fingerprint = fingerprint(&upstream.name, item);
-        let known = self.schemas.get(&fingerprint).cloned();
+        let asserts = config.formats == Formats::Assert;
+        let known =
+            self.schemas.get(&fingerprint).filter(|known| known.asserts_formats() == asserts).cloned();
         let is_new = known.is_none();
-        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone()));
-        if is_new && schema.price() <= kept.at_once {
-            let compiled = schema.compile();
-            let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
-            kept.at_once = kept.at_once.saturating_sub(schema.price().max(room));
+        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone(), asserts));
+        if is_new {
+            kept.compile(&schema);
         }
         if let Some(Err(error)) = schema.compiled().as_deref() {
-            let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
+            let why = self.told(&format!("the inputSchema of tool `{exposed}`: {error}"), 500);
             catalog.withheld.push(why);
         }
         kept.schemas.insert(fingerprint.clone(), schema.clone());
+        let output = item.get("outputSchema").filter(|schema| schema.is_object());
+        let output = output.map(|output| {
+            let known = self.outputs.get(&fingerprint).cloned();
+            let schema = known.unwrap_or_else(|| {
+                // Clients assert formats.
+                let schema = self.compiled.schema(output.clone(), true);
+                kept.compile(&schema);
+                schema
+            });
+            kept.outputs.insert(fingerprint.clone(), schema.clone());
+            schema
+        });
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
         let mut shown = item.clone();
         naming::strip_reserved(&mut shown);
         if let Some(name) = shown.get_mut("name") {
             *name = Value::String(exposed.to_string());
+        }
+        declare_objects(&mut shown);
+        let output = output.filter(|schema| match fault_of(schema) {
+            None => true,
+            Some(fault) => {
+                let told = format!("the outputSchema of tool `{exposed}` is not declared: {fault}");
+                catalog.withheld.push(self.told(&told, 500));
+                false
+            }
+        });
+        if output.is_none()
+            && let Some(map) = shown.as_object_mut()
+        {
+            map.shift_remove("outputSchema");
         }
         let entry = ToolEntry {
             full: full.into(),
@@ -382,6 +405,7 @@ impl CatalogBuilder {
             fingerprint,
             sensitive: sensitive.into(),
             schema,
+            output,
             param_headers: param_headers(&input)
                 .into_iter()
                 .filter_map(|(name, path)| Some((name, Pointer::parse(&path).ok()?)))
@@ -530,38 +554,6 @@ fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
     match kind {
         Kind::Resource => Uri::parse(listed).map_or_else(|_| listed.into(), |uri| uri.as_str().into()),
         Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
-    }
-}
-
-/// SHA-256 over upstream, name, description, schemas and annotations (SPEC 7).
-pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
-    let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
-    let material = json!({
-        "upstream": upstream,
-        "name": pick("name"),
-        "description": pick("description"),
-        "inputSchema": pick("inputSchema"),
-        "outputSchema": pick("outputSchema"),
-        "annotations": pick("annotations"),
-    });
-    let mut bytes = Vec::new();
-    json::canonical(&material, &mut bytes);
-    Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
-}
-
-/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value (I8).
-fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value) -> ToolTraits {
-    let hint = |name: &str| -> Option<bool> {
-        upstream.trust_annotations.then(|| item.get("annotations")?.get(name)?.as_bool()).flatten()
-    };
-    let cautious = ToolTraits::UNTRUSTED;
-    let read_only = table.read_only.or_else(|| hint("readOnlyHint")).unwrap_or(cautious.read_only);
-    ToolTraits {
-        read_only,
-        // What only reads destroys nothing, and repeating it changes nothing.
-        destructive: table.destructive.or_else(|| hint("destructiveHint")).unwrap_or(!read_only),
-        idempotent: table.idempotent.or_else(|| hint("idempotentHint")).unwrap_or(read_only),
-        open_world: table.open_world.or_else(|| hint("openWorldHint")).unwrap_or(cautious.open_world),
     }
 }
 

@@ -53,6 +53,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             instructions: None,
             catalog: CatalogMode::Full,
             unchecked_arguments: crate::config::Unchecked::Refuse,
+            formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
         },

@@ -96,6 +96,18 @@ const SEED: &[(&str, &str)] = &[
     ("/scratch/todo.md", "- [ ] try a write that needs nobody"),
 ];
 
+/// Takes away the formats of Rust's numbers: JSON Schema has none of that name, and clients warn of each.
+fn plain_numbers(schema: &mut schemars::Schema) {
+    schemars::transform::transform_subschemas(&mut plain_numbers, schema);
+    if schema
+        .get("format")
+        .and_then(|format| format.as_str())
+        .is_some_and(|format| format.starts_with("uint"))
+    {
+        schema.remove("format");
+    }
+}
+
 /// A folder of notes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +137,7 @@ struct WriteNote {
 /// A search.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct SearchFor {
     /// Words to look for; case does not matter.
     query: String,
@@ -159,6 +172,7 @@ enum ReportFormat {
 /// A report.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct ReportOn {
     /// Rows to report on; 1000 where it is absent.
     #[schemars(range(min = 1, max = 20000))]
@@ -171,6 +185,7 @@ struct ReportOn {
 /// Something to say later.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct SlowEcho {
     /// Comes back unchanged.
     text: String,
@@ -187,6 +202,7 @@ struct Summarise {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct NoteInfo {
     path: String,
     bytes: u64,
@@ -199,6 +215,7 @@ struct NoteList {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct NoteText {
     path: String,
     text: String,
@@ -206,6 +223,7 @@ struct NoteText {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Written {
     path: String,
     bytes: u64,
@@ -219,6 +237,7 @@ struct Moved {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Deleted {
     path: String,
     remaining: u64,
@@ -231,12 +250,14 @@ struct Hit {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Hits {
     limit: u32,
     hits: Vec<Hit>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Queued {
     message_id: String,
     to: String,

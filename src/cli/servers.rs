@@ -9,10 +9,11 @@ use super::{
     wiring,
 };
 use crate::{
-    catalog::CatalogBuilder,
+    catalog::{Catalog, CatalogBuilder, UncheckedKeyword},
     config::Config,
     front::admin::view,
     model::UpstreamName,
+    redaction::{DataRules, display_text},
     upstream::{Health, UpstreamState},
 };
 use serde_json::{Value, json};
@@ -79,6 +80,7 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
             let data = &setup.loaded.policies.data;
             let catalog = CatalogBuilder::default().build(&config, &states);
+            let warnings = warnings(&catalog, data);
             let tools = view::tools(&catalog, &setup.loaded.policies);
             let doubts = doubts(&setup, &config, &states, Some(&name));
             let Some(state) = states.first() else {
@@ -87,9 +89,13 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             let form = view::upstream(config.upstreams.get(&name), state, data);
             if json.json {
                 let capabilities = data.redact_value(&state.capabilities);
-                let told =
-                    json!({"server": form, "tools": tools, "capabilities": capabilities, "lints": doubts});
-                return screen.json(&told);
+                return screen.json(&json!({
+                    "server": form,
+                    "tools": tools,
+                    "capabilities": capabilities,
+                    "lints": doubts,
+                    "warnings": warnings,
+                }));
             }
             match &state.health {
                 Health::Up => {}
@@ -112,6 +118,7 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                 })
                 .collect();
             screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
+            warnings.iter().try_for_each(|warning| screen.field("warning", warning))?;
             doubts.iter().for_each(|doubt| note(doubt));
             Ok(())
         }
@@ -145,4 +152,20 @@ fn doubts(
     };
     let doubts = loaded.lints.0.iter().filter(|lint| lint.strict && about(&lint.message));
     doubts.map(ToString::to_string).collect()
+}
+
+/// What of the upstream's list is withheld or not checked: one sentence each.
+fn warnings(catalog: &Catalog, data: &DataRules) -> Vec<String> {
+    let mut warnings = catalog.withheld.clone();
+    for tool in catalog.tools.values() {
+        for keyword in tool.schema.unchecked() {
+            let UncheckedKeyword { at, why } = keyword;
+            let told = match at.as_str() {
+                "" => format!("`{}`: arguments are not checked against its inputSchema: {why}", tool.exposed),
+                at => format!("`{}`: `{at}` of its inputSchema is not checked: {why}", tool.exposed),
+            };
+            warnings.push(display_text(&data.redact_text(&told), 600));
+        }
+    }
+    warnings
 }

@@ -35,6 +35,7 @@ drain = "1m"
 instructions = "Be careful"
 catalog = "full"
 unchecked_arguments = "pass"
+formats = "assert"
 behind_tls_proxy = true
 
 [admin]
@@ -295,6 +296,7 @@ fn a_wrong_gateway_says_where() {
     gateway("catalog = ‸\"some\"", "`some`", "search");
     gateway("catalog = ‸\"some\"", "`some`", "one of full");
     gateway("unchecked_arguments = ‸\"allow\"", "`allow`", "refuse");
+    gateway("formats = ‸\"check\"", "`check`", "annotate");
     gateway("separator = ‸\"/\"", "`/`", "1 to 8 letters");
     gateway("approval_wait = ‸60", "`60`", "a duration like");
     gateway("approval_wait = ‸\"2h\"", "`2h`", "from 0ms to 1h");

@@ -260,7 +260,8 @@ impl Gateway {
             if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
                 strip_modern(result);
             }
-            cut = self.limit_result(&in_force, result, &constraints, &place, reserved);
+            let place = (&place, target.declared());
+            cut = self.limit_result(&in_force, result, &constraints, place, reserved);
             if let Some(changed) = changed {
                 tell_change(result, changed);
             }

@@ -10,6 +10,7 @@ mod asking;
 mod call;
 mod call_log;
 mod complete;
+mod declared;
 mod digest;
 mod dispatch;
 mod edits;

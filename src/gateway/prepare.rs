@@ -9,7 +9,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    catalog::{ItemEntry, ToolEntry, View},
+    catalog::{ItemEntry, ToolEntry, ToolSchema, View},
     cost::{Estimate, Tokenizer},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     identity::Principal,
@@ -112,6 +112,13 @@ impl Target {
         match self {
             Self::Tool(tool) => &tool.upstream,
             Self::Item(item, _) => &item.upstream,
+        }
+    }
+    /// What its results are declared to be.
+    pub(crate) fn declared(&self) -> Option<&Arc<ToolSchema>> {
+        match self {
+            Self::Tool(tool) => tool.output.as_ref(),
+            Self::Item(..) => None,
         }
     }
     pub(crate) fn own_name(&self) -> &Arc<str> {

@@ -239,7 +239,7 @@ impl Gateway {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, target.upstream(), &place, limits, &mut result)
+                        .shown_task(in_force, &relay, &target, &place, limits, &mut result)
                         .await
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
@@ -270,7 +270,7 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         relay: &Relay,
-        upstream: &UpstreamName,
+        target: &Target,
         place: &Place<'_>,
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
@@ -296,12 +296,12 @@ impl Gateway {
             self.limit_error(in_force, &mut told, constraints, place, reserved);
             json!(without_pages(told))
         });
-        self.limit_result(in_force, task, &Constraints::default(), place, None);
+        self.limit_result(in_force, task, &Constraints::default(), (place, None), None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
-            in_force.catalog.alias_links(upstream, &mut result);
-            self.limit_result(in_force, &mut result, constraints, place, reserved);
+            in_force.catalog.alias_links(target.upstream(), &mut result);
+            self.limit_result(in_force, &mut result, constraints, (place, target.declared()), reserved);
             map.insert("result".to_owned(), result);
         }
         map.extend(error.map(|error| ("error".to_owned(), error)));

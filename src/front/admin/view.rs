@@ -364,6 +364,14 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         None => tool.action.to_string(),
     };
     let agents: Vec<&str> = map.agents.values().filter(covers).map(|agent| agent.id.as_str()).collect();
+    // Nothing is compiled for a listing: what is not known yet is not told.
+    let compiled = tool.schema.compiled();
+    let known = compiled.as_deref().and_then(|compiled| compiled.as_ref().ok());
+    let unchecked: Vec<Value> = known
+        .into_iter()
+        .flat_map(|schema| schema.unchecked())
+        .map(|keyword| json!({"at": shown(&keyword.at), "why": shown(&keyword.why)}))
+        .collect();
     json!({
         "name": shown(&tool.exposed),
         "full_name": shown(&tool.full),
@@ -380,6 +388,7 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         "cost_usd": tool.cost,
         "fingerprint": tool.fingerprint,
         "usable": tool.schema.is_usable(),
+        "unchecked": unchecked,
         "agents": agents,
     })
 }

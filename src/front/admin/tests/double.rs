@@ -123,6 +123,7 @@ fn files() -> CheckedFiles {
             instructions: None,
             catalog: CatalogMode::Full,
             unchecked_arguments: crate::config::Unchecked::Refuse,
+            formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
         },
