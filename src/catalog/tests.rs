@@ -83,7 +83,7 @@ fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
 fn tools(names: &[&str]) -> Listing {
     let tools = names
         .iter()
-        .map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}}))
+        .map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}, "inputSchema": {"type": "object"}}))
         .collect();
     Listing { tools, ..Listing::default() }
 }
@@ -97,7 +97,9 @@ fn everything_is_kept_but_the_name() {
     let config = config(vec![upstream("files", "files")]);
     let catalog = CatalogBuilder::default().build(&config, &[state("files", Health::Up, tools(&["b", "a"]))]);
     assert_eq!(names(&catalog), ["files__a", "files__b"]);
-    let expected = json!({"name": "files__a", "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}});
+    let expected = json!({
+        "name": "files__a", "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}, "inputSchema": {"type": "object"},
+    });
     assert_eq!(catalog.tools["files__a"].item, expected);
     assert_eq!(&*catalog.tools["files__a"].action, "files:a");
 }

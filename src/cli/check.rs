@@ -95,7 +95,7 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
             };
             silent.extend(reason.map(|reason| (state.name.clone(), reason)));
         }
-        listings.extend(known::listed_now(&states));
+        listings.extend(known::listed_now(&states, &setup.loaded.policies.data));
         setup.loaded = load_knowing(path, &|_: &Config| listings.clone())?;
     }
     for name in setup.loaded.config.upstreams.keys().filter(|name| !listings.contains_key(name.as_str())) {

@@ -5,6 +5,7 @@ use super::demo_upstream::DemoUpstream;
 use crate::{
     config::{Config, Listed, Listings, UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
+    redaction::DataRules,
     upstream::{Health, Listing, UpstreamState},
 };
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,13 @@ pub(crate) fn remembered(config: &Config) -> Listings {
     config.upstreams.values().filter_map(known).collect()
 }
 
-/// The upstreams that list now and could be read whole.
-pub(crate) fn listed_now(states: &[Arc<UpstreamState>]) -> Listings {
+/// The upstreams that list now and could be read whole. Names are an upstream's text, and are kept and told: one that has a
+/// secret in a name is left out.
+pub(crate) fn listed_now(states: &[Arc<UpstreamState>], data: &DataRules) -> Listings {
     let whole = |state: &&Arc<UpstreamState>| state.health == Health::Up && state.missing.is_empty();
-    states.iter().filter(whole).map(|state| (state.name.clone(), names_of(&state.listing))).collect()
+    let listings = states.iter().filter(whole).map(|state| (state.name.clone(), names_of(&state.listing)));
+    let is_clean = |listed: &Listed| all_names(listed).all(|name| data.redact_text(name) == *name);
+    listings.filter(|(_, listed)| is_clean(listed)).collect()
 }
 
 /// Keeps what upstreams list now; what is known of others stays, as long as servers.toml has them.
@@ -84,6 +88,11 @@ pub(crate) fn keep(config: &Config, now: &Listings) -> io::Result<()> {
     file.write_all(&text)?;
     file.persist(folder.join(FILE))?;
     Ok(())
+}
+
+fn all_names(listed: &Listed) -> impl Iterator<Item = &String> {
+    let arguments = listed.tools.values().flatten().flatten();
+    listed.tools.keys().chain(arguments).chain(&listed.prompts)
 }
 
 /// A file that is missing, too large or not ours: nothing is known.

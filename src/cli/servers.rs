@@ -133,7 +133,7 @@ fn doubts(
     of: Option<&UpstreamName>,
 ) -> Vec<String> {
     let mut listings = known::remembered(&setup.loaded.config);
-    let now = known::listed_now(states);
+    let now = known::listed_now(states, &setup.loaded.policies.data);
     if config.gateway.data_dir.is_dir()
         && let Err(error) = known::keep(&setup.loaded.config, &now)
     {

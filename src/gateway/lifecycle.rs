@@ -1,8 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, approve::store_error, digest::DigestKey,
-    parked::Parking, repeats::Repeats,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, approve::store_error,
+    digest::DigestKey, parked::Parking, repeats::Repeats,
 };
 use crate::{
     approval::Approvals,
@@ -238,7 +238,12 @@ impl Gateway {
 
     /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
     /// leaves the second to the next.
-    async fn activated(&self, old: Option<&InForce>, new: &InForce, origin: Origin) -> Result<(), StoreError> {
+    async fn activated(
+        &self,
+        old: Option<&InForce>,
+        new: &InForce,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
         let cancelled = self.0.approvals.cancel_outdated(&new.policies.snapshot).await;
         cancelled.map_err(store_error)

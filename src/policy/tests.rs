@@ -358,7 +358,11 @@ fn a_gate_that_is_wrong_says_where() {
     rule("{ decision: REQUIRE_APPROVAL, approvers: ‸[] }", "`approvers` is empty", "at least one");
     rule("{ decision: REQUIRE_APPROVAL, quorum: ‸0 }", "`0`", "from 1 to 100");
     rule("{ decision: REQUIRE_APPROVAL, expires_in: ‸0s }", "`0s`", "from 1s");
-    rule("{ decision: REQUIRE_APPROVAL, channels: [‸slack] }", "`slack`", "elicitation, inbox, mcp, cli, api, link");
+    rule(
+        "{ decision: REQUIRE_APPROVAL, channels: [‸slack] }",
+        "`slack`",
+        "elicitation, inbox, mcp, cli, api, link",
+    );
     rule(
         "{ decision: REQUIRE_APPROVAL, escalate: { after: ‸20m, to: [bob] } }",
         "`20m`",
