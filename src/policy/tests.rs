@@ -674,7 +674,7 @@ fn lints_name_what_somebody_should_look_at() {
         "‸‸name: g\nrules:\n  - decision: DENY\n  - ‸decision: ALLOW\n",
         &["concerns every call", "no rationale", "never reached"],
     );
-    // R66: a policy has a rationale. R18: one policy for everything.
+    // R65, R66: a policy has a rationale. R18: one policy for everything.
     check_lints(
         "gate.yaml",
         "‸name: g\non: [{ tool: files__x }]\nrules: [{ decision: DENY }]\n",

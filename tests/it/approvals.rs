@@ -774,7 +774,7 @@ async fn a_rejection_stands_for_a_while() {
     assert_eq!(world.up.count(), 0);
 }
 
-/// R: escalation and SLA are told, each once, whichever process looks.
+/// R27, R50: escalation and SLA are told, each once, whichever process looks.
 #[tokio::test]
 async fn what_waits_too_long_is_told_once() {
     let clock = Fake::at("2026-11-01T10:00:00Z".parse().unwrap());

@@ -45,7 +45,7 @@ async fn events(world: &World) -> Vec<Map<String, Value>> {
     world.events().await.into_iter().map(value).collect()
 }
 
-/// R44, R45: every event has every field; every call a start and a decision, and what went out a side effect.
+/// R17, R44, R45: every event has every field; every call a start and a decision, and what went out a side effect.
 #[tokio::test]
 async fn every_call_is_recorded_whole() {
     let gate = "=== gate.yaml

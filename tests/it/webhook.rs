@@ -66,7 +66,7 @@ fn told(seen: &(HeaderMap, Bytes)) -> Value {
     serde_json::from_slice(body).unwrap()
 }
 
-/// Asked, decided: each told once, with a link and without an argument; what comes back decides nothing.
+/// R26. Asked, decided: each told once, with a link and without an argument; what comes back decides nothing.
 #[tokio::test]
 async fn asks_and_decisions_are_told() {
     let (hook, url) = Hook::start(&[]).await;
