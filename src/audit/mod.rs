@@ -4,7 +4,6 @@
 mod export;
 mod questions;
 mod render;
-mod sink;
 mod verify;
 
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
@@ -12,7 +11,6 @@ pub use questions::{
     ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator, TraceReport, questions,
 };
 pub use render::render;
-pub use sink::{EventSinks, SinkTarget};
 pub use verify::{Coverage, ExportReport, verify_export};
 
 #[cfg(test)]

@@ -280,7 +280,7 @@ mod tests {
         );
     }
 
-    /// R100: every refusal, of every kind: tools get results, the others errors whose code says what kind of refusal it is
+    /// R93, R100: every refusal, of every kind: tools get results, the others errors whose code says what kind of refusal it is
     /// and lies where nobody else's does. Both carry SEP-2643's shape with the decision's own content.
     #[test]
     fn a_refusal_has_its_code_and_its_structure() {

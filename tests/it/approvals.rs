@@ -613,7 +613,7 @@ async fn the_operator_decides_only_where_the_rule_says_so() {
     assert_eq!(world.up.count(), 1);
 }
 
-/// I8: text that claims approval approves nothing, wherever it stands.
+/// I8, R7: text that claims approval approves nothing, wherever it stands.
 #[tokio::test]
 async fn claimed_approval_is_no_approval() {
     let world = World::of(ASK).await;
