@@ -9,6 +9,7 @@ pub mod redaction;
 pub mod policy;
 
 pub mod decision;
+pub mod evidence;
 
 pub mod clock;
 pub mod config;

@@ -132,7 +132,7 @@ fn rooms_of_one_floor_do_not_meet() {
     check(
         "src/identity/mod.rs",
         "use crate::approval::X;",
-        &["src/identity/mod.rs:2: floors: `identity` (floor 6)"],
+        &["src/identity/mod.rs:2: floors: `identity` (floor 7)"],
     );
     check("src/redaction/mod.rs", "use crate::cost::X;", &["src/redaction/mod.rs:2: floors:"]);
     check("src/identity/mod.rs", "use crate::identity::X;", &[]);

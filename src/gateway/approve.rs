@@ -7,15 +7,14 @@ use super::{
     asking::{Asking, Opened, QUESTION, bound_to},
     call::Decided,
     extras,
-    prepare::{Prepared, Request, draft},
+    prepare::{Prepared, Request, subject},
     question::{self, read_answer, supports_form},
     refusal::Refusal,
 };
 use crate::{
     approval::{DecideError, about, eligible},
-    model::{
-        Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId, code,
-    },
+    evidence::{Explained, Ruling},
+    model::{ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId, code},
     policy::ChannelKind,
     redaction::display_text,
     store::{
@@ -263,9 +262,8 @@ impl Gateway {
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
         };
-        let mut event = about(&record, EventType::ApprovalRequested, now);
-        let role = prepared.facts.agent.role.clone();
-        event.actor = Actor { kind: "agent".into(), role: Some(role).filter(|r| !r.is_empty()) };
+        let role = &prepared.facts.agent.role;
+        let mut event = about(&record).of_agent(EventType::ApprovalRequested, now, role);
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(record.reason.as_str().into());
         event.sensitivity_level = prepared.level;
@@ -315,7 +313,7 @@ impl Gateway {
         };
         let old = self.0.store.approvals(filter).await?.into_iter().find(same);
         Ok(old.map(|old| {
-            let mut event = about(&old, EventType::Alert, now);
+            let mut event = about(&old).event(EventType::Alert, now);
             if old.binding.snapshot != new.binding.snapshot {
                 let reason = "the policies have changed since this was asked for: the call is asked about again";
                 event.reason = Some(reason.into());
@@ -350,18 +348,19 @@ impl Gateway {
         start: bool,
     ) -> Vec<EventDraft> {
         let now = self.0.clock.now();
-        let start =
-            start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
-        let mut event = draft(EventType::AgentDecision, request, Some(&decided.prepared), in_force, now);
+        let subject = subject(request, Some(&decided.prepared), in_force);
         let verdict = &decided.verdict;
-        event.decision = Some(EventDecision::PendingApproval);
-        event.policy_id = Some(verdict.policy_id.clone());
-        event.rule_id = verdict.rule_id.clone();
-        event.reason = Some(verdict.reason.clone());
-        event.approval_id = Some(record.id.clone());
+        let ruling = Ruling {
+            decision: EventDecision::PendingApproval,
+            policy_id: &verdict.policy_id,
+            rule_id: verdict.rule_id.as_ref(),
+            reason: verdict.reason.clone(),
+            approval_id: Some(&record.id),
+        };
         let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
-        event.told.detail = Some(super::admit::detail(decided, beside.as_ref()));
-        start.into_iter().chain([event]).collect()
+        let explained = Explained { beside: beside.as_ref(), ..decided.explained() };
+        let event = subject.explained(now, &ruling, &explained);
+        start.then(|| subject.start(now)).into_iter().chain([event]).collect()
     }
 
     /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show

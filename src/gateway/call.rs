@@ -2,21 +2,22 @@
 
 use super::{
     Gateway, InForce,
-    admit::{AdmitError, steps},
+    admit::AdmitError,
     api::{CallReply, IncomingCall},
     approve::Step,
     asking::{Asking, Waiter},
     edits, finding,
     fit::{self, Looks},
-    prepare::{Prepared, Request, Stop, Version, arguments_of, draft, mark, named_workflow, unknown_policy},
+    prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
+    evidence::{CallSubject, Explained},
     identity::Principal,
     model::{
-        CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, Uri,
-        code, weight::weight,
+        CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, RuleId, TraceId, Uri, code,
+        weight::weight,
     },
     policy::Remediation,
 };
@@ -51,6 +52,18 @@ pub(crate) struct Applied {
 }
 
 impl Decided {
+    /// What explains the decision: both versions of the call where rules changed it, and every policy's say.
+    pub(crate) fn explained(&self) -> Explained<'_> {
+        let Self { prepared, verdict, original, .. } = self;
+        let explained = Explained {
+            arguments: Some(&prepared.recorded),
+            trace: Some(&verdict.trace),
+            unchecked: prepared.unchecked,
+            ..Explained::default()
+        };
+        explained.original(&prepared.shown, original.as_ref())
+    }
+
     /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
     /// remediation.
     pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
@@ -363,42 +376,17 @@ impl Gateway {
         if let Some(prepared) = prepared {
             refusal.cost_estimate.get_or_insert(prepared.estimate.cost);
         }
+        let subject = subject(request, prepared, in_force);
         let mut events = Vec::with_capacity(2);
         if asking.start() {
-            events.push(draft(EventType::AgentStart, request, prepared, in_force, self.0.clock.now()));
+            events.push(subject.start(self.0.clock.now()));
         }
-        events.push(self.refusal_event(request, prepared, in_force, &refusal));
+        events.push(refusal_event(&subject, request, prepared, &refusal, self.0.clock.now()));
         if let Err(error) = self.0.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
             refusal = Refusal::deny("store", error.refusal());
         }
         refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
-    }
-
-    pub(crate) fn refusal_event(
-        &self,
-        request: &Request,
-        prepared: Option<&Prepared>,
-        in_force: &Arc<InForce>,
-        refusal: &Refusal,
-    ) -> EventDraft {
-        let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
-        mark(&mut event, refusal);
-        let mut detail = Map::new();
-        if let Some(method) = request.method() {
-            detail.insert("method".into(), json!(method));
-        }
-        if let Some(prepared) = prepared {
-            detail.insert("arguments".into(), Value::clone(&prepared.recorded));
-        }
-        if let Some(remediation) = &refusal.remediation {
-            detail.insert("remediation".into(), remediation.clone());
-        }
-        if !refusal.steps.is_null() {
-            detail.insert("steps".into(), refusal.steps.clone());
-        }
-        event.detail = Some(Value::Object(detail));
-        event
     }
 
     /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
@@ -426,13 +414,32 @@ impl Gateway {
             None,
             "not in this agent's scope, or not there",
         );
-        let start = draft(EventType::AgentStart, request, None, in_force, self.0.clock.now());
-        let event = self.refusal_event(request, None, in_force, &refusal);
+        let subject = subject(request, None, in_force);
+        let start = subject.start(self.0.clock.now());
+        let event = refusal_event(&subject, request, None, &refusal, self.0.clock.now());
         if let Err(error) = self.0.store.record(vec![start, event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
         }
         Err(unknown(request.kind, &request.name))
     }
+}
+
+/// The decision of a call that is refused.
+fn refusal_event(
+    subject: &CallSubject<'_>,
+    request: &Request,
+    prepared: Option<&Prepared>,
+    refusal: &Refusal,
+    now: jiff::Timestamp,
+) -> EventDraft {
+    let explained = Explained {
+        method: request.method(),
+        arguments: prepared.map(|prepared| &*prepared.recorded),
+        remediation: refusal.remediation.as_ref(),
+        trace: refusal.trace.as_ref(),
+        ..Explained::default()
+    };
+    subject.explained(now, &refusal.ruling(), &explained)
 }
 
 fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {
@@ -497,7 +504,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
         verdict.rule_id.clone(),
         verdict.reason.to_string(),
     );
-    refusal.steps = steps(&verdict.trace);
+    refusal.trace = Some(verdict.trace.clone());
     refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
     if verdict.decision == Decision::Suggest {

@@ -13,7 +13,7 @@ use super::{
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
-    prepare::{Prepared, Request, Target, draft},
+    prepare::{Prepared, Request, Target, subject},
     relay::{Mute, Relay, Relaying, Sampling},
     spending::Spending,
     tasks::{Made, is_task, takes_tasks},
@@ -21,12 +21,9 @@ use super::{
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
+    evidence::{Settled, limits, settled_detail},
     identity::Principal,
-    model::{
-        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
-        text::{self, Object},
-    },
-    policy::Constraints,
+    model::{CallKind, Decision, EventDraft, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code, text},
     redaction::Place,
     store::Settlement,
     upstream::{CallRelay as _, CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
@@ -62,12 +59,14 @@ impl Gateway {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Box<Outgoing> {
-        let mut side_effect =
-            draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
         let (policy, rule, _) = decided.says();
-        side_effect.policy_id = Some(policy.clone());
-        side_effect.rule_id = rule.cloned();
-        side_effect.capability_id = decided.verdict.capability.clone();
+        let capability = decided.verdict.capability.as_ref();
+        let side_effect = subject(request, Some(&decided.prepared), in_force).side_effect(
+            self.0.clock.now(),
+            policy,
+            rule,
+            capability,
+        );
         let (meta, rest) = match &decided.prepared.beside {
             Some(changed) => changed.clone(),
             None => (request.meta.clone(), request.rest.clone()),
@@ -328,19 +327,19 @@ impl Gateway {
                     (kept_as.to_string(), result_tokens)
                 });
         let took = self.0.clock.monotonic().saturating_sub(started);
-        side_effect.timestamp = self.0.clock.now();
-        side_effect.outcome = Some(ending.outcome);
-        side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        side_effect.cost_usd = cost;
-        side_effect.reason = ending.told(&in_force.policies, redacted);
-        side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
         let mut asked = told_of_questions(&questions, sampled_tokens);
         if became_task {
             asked.push_str(r#","task":"made""#);
         }
-        side_effect.told.detail = Some(
-            format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}{asked}}}"#).into(),
-        );
+        let settled = Settled {
+            outcome: ending.outcome,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            cost,
+            reason: ending.told(&in_force.policies, redacted),
+            limits: limits(&constraints, timeout, was_changed),
+            detail: settled_detail(size, result_tokens, cut, &asked),
+        };
+        settled.complete(&mut side_effect, self.0.clock.now());
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
@@ -528,28 +527,4 @@ async fn begin_watch(
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
-}
-
-/// The limits under which a call ran, as JSON text.
-fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Box<str> {
-    let mut out = Vec::with_capacity(256);
-    let mut limits = Object::new(&mut out);
-    limits.natural("timeout_ms", Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
-    limits.money("max_cost_usd", constraints.max_cost);
-    limits.natural("max_result_tokens", constraints.max_result_tokens);
-    limits.natural("max_result_bytes", constraints.max_result_bytes);
-    limits.flag("read_only", constraints.read_only);
-    limits.flag("arguments_changed", changed);
-    let redacted = limits.member("redacted");
-    redacted.push(b'[');
-    for (index, pointer) in constraints.redact.iter().enumerate() {
-        if index > 0 {
-            redacted.push(b',');
-        }
-        text::string(redacted, pointer.as_str());
-    }
-    redacted.push(b']');
-    limits.end();
-    // Everything in it came from text.
-    String::from_utf8(out).unwrap_or_default().into()
 }

@@ -45,8 +45,9 @@ use crate::{
     clock::{Clock, IdSource},
     config::Config,
     cost::{LearnedSizes, TokenCounter},
+    evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{AgentId, CapabilityId, EventType},
+    model::{AgentId, CapabilityId},
     policy::PolicySet,
     store::Store,
     upstream::{Health, UpstreamSet, UpstreamState},
@@ -272,19 +273,15 @@ impl Gateway {
     pub fn session_opened(&self, principal: &Principal, client_info: &Value) {
         let Some(agent) = principal.agent() else { return };
         let in_force = self.0.in_force.load();
-        let mut event = crate::model::EventDraft::system(EventType::AgentStart, self.0.clock.now());
-        event.agent_id = Some(agent.clone());
-        event.actor.kind = "agent".into();
-        let role = in_force.policies.authority.agents.get(agent).map(|a| a.role.clone());
-        event.actor.role = role.filter(|r| !r.is_empty());
-        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.action = Some("session".into());
         let text = |name: &str| {
             // Masked before it is cut: half a secret is not known for one.
             let given = client_info.get(name).and_then(Value::as_str).unwrap_or_default();
             in_force.policies.data.redact_text(given).chars().take(100).collect::<String>()
         };
-        event.detail = Some(json!({"client": {"name": text("name"), "version": text("version")}}));
+        let detail = json!({"client": {"name": text("name"), "version": text("version")}});
+        let policies = &in_force.policies;
+        let role = policies.authority.agents.get(agent).map(|agent| &agent.role);
+        let event = session_started(agent, role, &policies.snapshot, self.0.clock.now(), detail);
         let store = self.0.store.clone();
         self.0.in_flight.spawn(async move {
             if let Err(error) = store.record(vec![event]).await {

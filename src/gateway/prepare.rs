@@ -12,16 +12,15 @@ use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
+    evidence::{CallSubject, TargetSubject},
     identity::Principal,
     model::{
-        Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
-        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, UriError, WorkflowId,
-        pointer::Pointer, text,
+        AgentId, CallId, CallKind, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId, PolicyId,
+        Sensitivity, ToolTraits, TraceId, UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
     },
     policy::{Agent, PolicySet, Workflow},
     redaction::{DataRules, Place, Towards, display_text},
 };
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -521,51 +520,42 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
         .collect()
 }
 
-/// An event about a call, with everything that is known of it.
-pub(crate) fn draft(
-    event_type: EventType,
-    request: &Request,
-    prepared: Option<&Prepared>,
-    in_force: &Arc<InForce>,
-    now: Timestamp,
-) -> EventDraft {
-    let mut event = EventDraft::system(event_type, now);
+/// A call as its records name it, with everything that is known of it.
+pub(crate) fn subject<'c>(
+    request: &'c Request,
+    prepared: Option<&'c Prepared>,
+    in_force: &'c InForce,
+) -> CallSubject<'c> {
+    let agent = in_force.policies.authority.agents.get(&request.agent);
     let role = match prepared {
-        Some(prepared) => Some(prepared.facts.agent.role.clone()),
-        None => in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.clone()),
+        Some(prepared) => Some(&prepared.facts.agent.role),
+        None => agent.map(|agent| &agent.role),
     };
-    event.actor = Actor { kind: "agent".into(), role: role.filter(|r| !r.is_empty()) };
-    event.trace_id = Some(request.trace_id);
-    event.agent_id = Some(request.agent.clone());
-    event.call_id = Some(request.call_id.clone());
-    event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-    match prepared {
-        Some(prepared) => {
-            event.workflow_id = prepared.workflow.clone();
-            event.action = Some(prepared.shown_action.clone());
-            event.cost_estimate_usd = Some(prepared.estimate.cost);
-            event.sensitivity_level = prepared.level;
-            event.redacted = prepared.redacted;
-            event.tool = Some(prepared.shown.clone());
-            event.upstream = Some(prepared.target.upstream().clone());
-            event.capability_id = prepared.facts.capabilities.first().cloned();
-        }
+    let tool = match prepared {
+        Some(prepared) => prepared.shown.clone(),
         None => {
             // Masked before it is cut: half a secret is one no detector knows.
             let masked = in_force.policies.data.redact_text(cut(&request.name, 8 * LONGEST_NAME));
-            event.tool = Some(masked.chars().take(128).collect::<String>().into());
+            masked.chars().take(128).collect::<String>().into()
         }
+    };
+    CallSubject {
+        trace_id: request.trace_id,
+        call_id: &request.call_id,
+        agent: &request.agent,
+        role,
+        snapshot: &in_force.policies.snapshot,
+        tool,
+        target: prepared.map(|prepared| TargetSubject {
+            workflow: prepared.workflow.as_ref(),
+            action: &prepared.shown_action,
+            cost: prepared.estimate.cost,
+            level: prepared.level,
+            redacted: prepared.redacted,
+            upstream: prepared.target.upstream(),
+            capability: prepared.facts.capabilities.first(),
+        }),
     }
-    event
-}
-
-/// A refusal's mark on an event.
-pub(crate) fn mark(event: &mut EventDraft, refusal: &Refusal) {
-    event.policy_id = Some(refusal.policy_id.clone());
-    event.rule_id = refusal.rule_id.clone();
-    event.decision = Some(refusal.decision);
-    event.reason = Some(refusal.reason.as_str().into());
-    event.approval_id = refusal.approval_id.clone();
 }
 
 /// The policy id under which a refusal for an unknown target is recorded.

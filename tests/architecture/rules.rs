@@ -8,6 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["redaction", "cost"],
     &["policy"],
     &["decision"],
+    &["evidence"],
     &["clock", "config", "outbound"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "audit"],
@@ -17,8 +18,8 @@ const FLOORS: &[&[&str]] = &[
     &["main"],
 ];
 
-/// Floors 0 to 3 are pure.
-const PURE: usize = 3;
+/// Floors 0 to 4 are pure.
+const PURE: usize = 4;
 
 /// The most lines of a file.
 pub(crate) const MAX_LINES: usize = 600;
