@@ -96,6 +96,14 @@ pub fn value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// What shows itself as text that needs no escape.
+pub fn shown(out: &mut Vec<u8>, shown: &dyn std::fmt::Display) {
+    out.push(b'"');
+    // Writing into memory cannot fail.
+    write!(out, "{shown}").ok();
+    out.push(b'"');
+}
+
 /// Any JSON value, as a text of its own.
 pub fn of(value: &Value) -> String {
     let mut out = Vec::with_capacity(256);
@@ -146,12 +154,7 @@ impl<'o> Object<'o> {
     pub fn shown(&mut self, key: &'static str, shown: Option<&dyn std::fmt::Display>) {
         let out = self.member(key);
         match shown {
-            Some(shown) => {
-                out.push(b'"');
-                // Writing into memory cannot fail.
-                write!(out, "{shown}").ok();
-                out.push(b'"');
-            }
+            Some(shown) => self::shown(out, shown),
             None => out.extend_from_slice(b"null"),
         }
     }
