@@ -75,6 +75,7 @@ fn set(count: usize) -> PolicySet {
     );
     PolicySet {
         snapshot: "snapshot".into(),
+        parts: Default::default(),
         environment: "production".into(),
         bundle: BundleInfo {
             version: "1".into(),

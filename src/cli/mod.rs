@@ -15,6 +15,7 @@ mod follow;
 mod init;
 mod keys;
 mod log;
+mod origin;
 mod people;
 mod reload;
 mod screen;

@@ -2,12 +2,13 @@
 
 use super::{
     failure::CliError,
+    origin,
     setup::{exposed, load},
     wiring::{self, Loaded},
 };
 use crate::{
     config::Config,
-    gateway::{Gateway, InForce},
+    gateway::{CheckedFiles, Gateway},
 };
 use notify_debouncer_full::{
     DebounceEventResult, Debouncer, RecommendedCache, new_debouncer,
@@ -50,7 +51,7 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
             continue;
         }
         last = now;
-        once(&path, &gateway).await;
+        once(&path, &gateway, if forced { "SIGHUP" } else { "file change" }).await;
         let newer = gateway.in_force().config.gateway.policies.clone();
         if newer != policies {
             policies = newer;
@@ -61,7 +62,7 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
 }
 
 /// Reads the files and puts them in force, or says why not.
-async fn once(path: &Path, gateway: &Gateway) {
+async fn once(path: &Path, gateway: &Gateway, reason: &str) {
     let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || load(&owned)).await;
     let read = read.map(|read| {
@@ -82,8 +83,10 @@ async fn once(path: &Path, gateway: &Gateway) {
                 tracing::info!(lint = %lint, "reload.lint");
             }
             let snapshot = policies.snapshot.clone();
-            wiring::reload(gateway, InForce { config, policies }).await;
-            tracing::info!(policy.snapshot = %snapshot, "reload.activated");
+            let origin = origin::of(&config.gateway.policies, reason).await;
+            if wiring::reload(gateway, CheckedFiles { config, policies, origin }).await {
+                tracing::info!(policy.snapshot = %snapshot, "reload.activated");
+            }
         }
         Ok(Err(CliError::Files { problems, .. })) => {
             wiring::reload_rejected(gateway, problems).await;

@@ -4,13 +4,13 @@ use super::{
     args::{LogFormat, RunArgs, ServeArgs, StdioArgs},
     failure::CliError,
     follow::{self, Follower, Sink},
-    log, reload,
+    log, origin, reload,
     setup::{load, load_to_serve},
     wiring::{self, Loaded},
 };
 use crate::{
     clock::{IdSource as _, System},
-    gateway::{Gateway, InForce},
+    gateway::{CheckedFiles, Gateway},
     store::{EventQuery, Store},
 };
 use std::{
@@ -65,8 +65,9 @@ impl Running {
             }
         }
         let drain = config.gateway.drain;
-        let in_force = InForce { config, policies };
-        let gateway = wiring::start_gateway(in_force, Arc::clone(&store), system).await?;
+        let origin = origin::of(&config.gateway.policies, "start").await;
+        let files = CheckedFiles { config, policies, origin };
+        let gateway = wiring::start_gateway(files, Arc::clone(&store), system).await?;
         let watched = (path.to_owned(), Arc::clone(&gateway));
         let reloader = tokio::spawn(async move {
             let (path, gateway) = watched;

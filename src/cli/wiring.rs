@@ -7,7 +7,7 @@ use crate::{
     config,
     config::Config,
     front,
-    gateway::{Gateway, GatewayParts, InForce},
+    gateway::{CheckedFiles, Gateway, GatewayParts},
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, OwnerId, Problems},
     policy::PolicySet,
@@ -66,24 +66,28 @@ fn start_upstreams(
 
 /// Starts the upstreams and the gateway over them.
 pub(crate) async fn start_gateway(
-    in_force: InForce,
+    files: CheckedFiles,
     store: Arc<dyn Store>,
     system: Arc<System>,
 ) -> Result<Arc<Gateway>, CliError> {
     use crate::clock::IdSource as _;
     let key = store.secret("request-state", system.random()).await?;
     let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
-    let upstreams = start_upstreams(&in_force.config, &in_force.policies, &system)?;
+    let upstreams = start_upstreams(&files.config, &files.policies, &system)?;
     let clock = system.clone();
-    let parts = GatewayParts { in_force, store, upstreams, clock, ids: system, seal };
+    let parts = GatewayParts { files, store, upstreams, clock, ids: system, seal };
     let gateway = Gateway::start(parts).await.map_err(|error| CliError::Told(error.to_string()))?;
     Ok(Arc::new(gateway))
 }
 
-/// Puts another bundle and servers.toml in force.
-pub(crate) async fn reload(gateway: &Gateway, in_force: InForce) {
-    if let Err(error) = gateway.reload(in_force).await {
-        tracing::error!(error = %error, "the new bundle is in force, and could not be recorded");
+/// Puts another bundle and servers.toml in force. Whether they are.
+pub(crate) async fn reload(gateway: &Gateway, files: CheckedFiles) -> bool {
+    match gateway.reload(files).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(error = %error, "reload.failed");
+            error.is_in_force()
+        }
     }
 }
 

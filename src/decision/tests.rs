@@ -101,6 +101,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
     authority.capabilities.insert("all".into(), capability("all", None, None));
     PolicySet {
         snapshot: "s1".into(),
+        parts: Default::default(),
         environment: "production".into(),
         bundle: BundleInfo {
             version: "1".into(),

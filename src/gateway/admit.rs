@@ -59,7 +59,7 @@ pub(crate) enum AdmitError {
     AskAbout(Box<ApprovalRequirement>, Arc<Value>),
     /// Another call used the approval first, and the record says so; the arguments come back unused.
     AskAnew(Arc<Value>),
-    /// Another bundle or configuration is in force by now: the call is decided under that one.
+    /// Another snapshot is in force by now: the call is decided under that one.
     Replaced(Arc<Value>),
     /// A limit is full, or the store does not answer.
     Refused(Box<Refusal>),
@@ -77,13 +77,10 @@ impl Gateway {
         approval: Option<ApprovalRecord>,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
-        // Taken before the look at what is in force: a reload replaces that first, so this is the upstream that was
-        // decided on.
-        let upstream = self.0.upstreams.get(decided.prepared.target.upstream());
         if !Arc::ptr_eq(in_force, &self.0.in_force.load()) {
             return Err(AdmitError::Replaced(decided.prepared.arguments));
         }
-        let Some(upstream) = upstream else {
+        let Some(upstream) = in_force.upstreams.get(decided.prepared.target.upstream()) else {
             return Err(AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone"))));
         };
         let gone = CancellationToken::new();

@@ -242,7 +242,7 @@ impl Gateway {
                 let view = self.view_in(&in_force, &principal, workflow.as_ref().map(|id| id.as_str()));
                 complete::scope_values(view.as_deref(), &target, argument, known, result);
             }
-            self.0.catalog.load().alias_links(target.upstream(), result);
+            in_force.catalog.alias_links(target.upstream(), result);
             if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
                 strip_modern(result);
             }
@@ -360,7 +360,7 @@ impl Gateway {
         params: Map<String, Value>,
     ) -> CallReply {
         let gone = || RpcError::new(code::INTERNAL_ERROR, "the task's upstream is gone");
-        let upstream = self.0.upstreams.get(target.upstream()).ok_or_else(gone)?;
+        let upstream = in_force.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let client = request.client.as_ref();
         let (method, retry) = match verb {

@@ -1,22 +1,23 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    Gateway, InForce, Inner, ListGenerations, StateSeal, digest::DigestKey, parked::Parking, repeats::Repeats,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
+    parked::Parking, repeats::Repeats,
 };
 use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
+    config::Config,
     cost::{LearnedSizes, TokenCounter},
     identity::Doorkeeper,
-    model::{EventDraft, EventType},
-    store::{EventQuery, Store, StoreError},
+    policy::PolicySet,
+    store::{Store, StoreError},
     upstream::UpstreamSet,
 };
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,7 +28,7 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// What a gateway is made of.
 pub struct GatewayParts {
     /// servers.toml and the bundle.
-    pub in_force: InForce,
+    pub files: CheckedFiles,
     /// The store, opened.
     pub store: Arc<dyn Store>,
     /// The upstreams, starting.
@@ -48,10 +49,31 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
+/// Why a reload did not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The next snapshot could not be built; the old one stays in force.
+    #[error("the next snapshot could not be built; the old one stays in force")]
+    NotBuilt,
+    /// The new snapshot is in force, and the record does not say so.
+    #[error("the new snapshot is in force, and could not be recorded: {0}")]
+    NotRecorded(#[from] StoreError),
+}
+
+impl ReloadError {
+    /// Whether the new files are in force all the same.
+    pub fn is_in_force(&self) -> bool {
+        match self {
+            Self::NotBuilt => false,
+            Self::NotRecorded(_) => true,
+        }
+    }
+}
+
 impl Gateway {
     /// Starts: settles dead owners' calls, records the bundle in force, and begins to watch the upstreams.
     pub async fn start(parts: GatewayParts) -> Result<Self, StartError> {
-        let GatewayParts { in_force, store, upstreams, clock, ids, seal } = parts;
+        let GatewayParts { files, store, upstreams, clock, ids, seal } = parts;
         let settled = store.settle_dead_owners(clock.now()).await?;
         if settled > 0 {
             tracing::warn!(calls = settled, "calls of processes that are gone were settled as unknown");
@@ -62,18 +84,16 @@ impl Gateway {
         for (tool, tokens) in store.learned_result_tokens().await? {
             learned.seed(&tool, tokens);
         }
+        let (config, policies, origin) = keyed(files, hash_key);
+        let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
             doorkeeper: Doorkeeper::new(clock.clone()),
-            in_force: ArcSwap::from_pointee(in_force.keyed(hash_key)),
+            in_force: ArcSwap::from_pointee(in_force),
             store,
-            upstreams,
             clock,
             ids,
-            catalog: ArcSwap::from_pointee(Catalog::default()),
             builder: Mutex::new(CatalogBuilder::default()),
-            views: DashMap::new(),
-            narrow_views: DashMap::new(),
             generations: watch::Sender::new(ListGenerations::default()),
             tokens: TokenCounter::load(),
             learned,
@@ -91,7 +111,7 @@ impl Gateway {
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        gateway.record_activation().await?;
+        gateway.record_activation(None, &gateway.in_force(), origin).await?;
         gateway.spawn_tasks();
         Ok(gateway)
     }
@@ -99,9 +119,9 @@ impl Gateway {
     fn spawn_tasks(&self) {
         let watcher = self.clone();
         self.spawn_until_stop(async move {
-            let mut changes = watcher.0.upstreams.changes();
+            let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                watcher.rebuild_aside().await;
+                drop(watcher.replace_aside(None).await);
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -109,8 +129,8 @@ impl Gateway {
         });
         let first = self.clone();
         self.spawn_until_stop(async move {
-            drop(tokio::time::timeout(super::FIRST_LISTS, first.0.upstreams.settled()).await);
-            first.rebuild_aside().await;
+            drop(tokio::time::timeout(super::FIRST_LISTS, first.in_force().upstreams.settled()).await);
+            drop(first.replace_aside(None).await);
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
@@ -148,107 +168,75 @@ impl Gateway {
         });
     }
 
-    /// The same on a thread of its own: long lists take their time, in which calls go on.
-    async fn rebuild_aside(&self) {
+    /// Builds the next snapshot on a thread of its own: long lists take their time, in which calls go on.
+    async fn replace_aside(&self, files: Option<(Arc<Config>, Arc<PolicySet>)>) -> Option<Replaced> {
         let gateway = self.clone();
-        if tokio::task::spawn_blocking(move || gateway.rebuild_catalog()).await.is_err() {
-            tracing::error!("the catalog could not be built");
-        }
+        let replaced = tokio::task::spawn_blocking(move || gateway.replace(files)).await;
+        replaced
+            .inspect_err(|_| tracing::error!("the next snapshot could not be built; the old one stays"))
+            .ok()
     }
 
-    /// Merges what the upstreams list now, and tells the fronts which lists changed.
-    fn rebuild_catalog(&self) {
+    /// Builds what is in force from the files, or from those that are in force already, and from what the upstreams list
+    /// now; swaps it; and only then tells the fronts which lists changed. It waits for no upstream.
+    fn replace(&self, files: Option<(Arc<Config>, Arc<PolicySet>)>) -> Replaced {
         let mut builder = self.0.builder.lock();
-        let in_force = self.in_force();
-        builder.data = in_force.policies.data.clone();
-        let new = builder.build(&in_force.config, &self.upstreams());
-        let old = self.0.catalog.load_full();
-        for why in new.withheld.iter().filter(|why| !old.withheld.contains(why)) {
+        let old = self.in_force();
+        let is_reload = files.is_some();
+        let (config, policies) = files.unwrap_or_else(|| (old.config.clone(), old.policies.clone()));
+        let promoted = old.upstreams.promoted();
+        let (mut upstreams, promoted) = match promoted {
+            Some((upstreams, retired)) => (upstreams, Some(retired)),
+            None => (old.upstreams.clone(), None),
+        };
+        let mut replaced = None;
+        if is_reload {
+            let (next, retired) = upstreams.reconfigured(config.upstreams.values().cloned());
+            (upstreams, replaced) = (next, Some(retired));
+        }
+        builder.data = policies.data.clone();
+        let states: Vec<_> = upstreams.states().iter().map(|state| state.borrow().clone()).collect();
+        let catalog = builder.build(&config, &states);
+        for why in catalog.withheld.iter().filter(|why| !old.catalog.withheld.contains(why)) {
             tracing::warn!("{why}");
         }
-        fn items<K: Ord, T>(
-            map: &BTreeMap<K, Arc<T>>,
-            item: fn(&T) -> &serde_json::Value,
-        ) -> Vec<&serde_json::Value> {
-            map.values().map(|entry| item(entry)).collect()
-        }
-        let tools = items(&old.tools, |t| &t.item) != items(&new.tools, |t| &t.item);
-        let prompts = items(&old.prompts, |t| &t.item) != items(&new.prompts, |t| &t.item);
-        let resources = items(&old.resources, |t| &t.item) != items(&new.resources, |t| &t.item)
-            || items(&old.templates, |t| &t.item) != items(&new.templates, |t| &t.item);
-        self.0.catalog.store(Arc::new(new));
+        let changed = Changed::between(&old.catalog, &catalog);
+        let drain = config.gateway.drain;
+        let new = Arc::new(InForce::new(config, policies, Arc::new(catalog), upstreams));
+        self.0.in_force.store(new.clone());
         drop(builder);
-        if tools || prompts || resources {
+        for retired in promoted.into_iter().chain(replaced) {
+            retired.end_after(drain);
+        }
+        if is_reload {
+            *self.0.rejected_reload.lock() = None;
+        }
+        if is_reload || changed.any() {
             self.0.generations.send_modify(|g| {
-                g.tools += u64::from(tools);
-                g.prompts += u64::from(prompts);
-                g.resources += u64::from(resources);
+                g.tools += u64::from(is_reload || changed.tools);
+                g.prompts += u64::from(is_reload || changed.prompts);
+                g.resources += u64::from(is_reload || changed.resources);
+                g.authority += u64::from(is_reload);
             });
         }
+        Replaced { old, new }
     }
 
     /// Puts a checked configuration and bundle in force: from the next message on for live sessions, subscriptions and
     /// waiting calls.
-    pub async fn reload(&self, new: InForce) -> Result<(), StoreError> {
-        let configs: Vec<_> = new.config.upstreams.values().cloned().collect();
-        let drain = new.config.gateway.drain;
-        self.0.in_force.store(Arc::new(new.keyed(self.0.hash_key)));
-        *self.0.rejected_reload.lock() = None;
-        self.0.views.clear();
-        self.0.upstreams.reconfigure(configs, drain).await;
-        self.rebuild_aside().await;
-        self.0.generations.send_modify(|g| {
-            g.tools += 1;
-            g.resources += 1;
-            g.prompts += 1;
-            g.authority += 1;
-        });
-        self.record_activation().await
-    }
-
-    /// Records that a changed configuration or bundle was refused; the old one stays in force.
-    pub async fn reload_rejected(&self, problems: String) {
-        let in_force = self.in_force();
-        let clean = in_force.policies.data.redact_text(&problems);
-        tracing::error!("the reload was refused, the old bundle stays in force:\n{clean}");
-        let clean: String = clean.chars().take(4000).collect();
-        *self.0.rejected_reload.lock() = Some(clean.clone());
-        let mut event = EventDraft::system(EventType::PolicyRejected, self.0.clock.now());
-        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.reason = Some(clean.into());
-        if let Err(error) = self.0.store.record(vec![event]).await {
-            tracing::error!(error = %error, "the refused reload could not be recorded");
+    pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
+        let (config, policies, origin) = keyed(files, self.0.hash_key);
+        match self.replace_aside(Some((config, policies))).await {
+            Some(Replaced { old, new }) => Ok(self.record_activation(Some(&old), &new, origin).await?),
+            None => Err(ReloadError::NotBuilt),
         }
-    }
-
-    /// One `policy_activated` event per change of bundle: a restart with the same one is none.
-    async fn record_activation(&self) -> Result<(), StoreError> {
-        let in_force = self.in_force();
-        let query = EventQuery {
-            event_type: Some(EventType::PolicyActivated),
-            newest_first: true,
-            limit: 1,
-            ..EventQuery::default()
-        };
-        let last = self.0.store.events(query).await?;
-        let snapshot = Some(in_force.policies.snapshot.clone());
-        if last.first().is_some_and(|event| event.draft.policy_snapshot == snapshot) {
-            return Ok(());
-        }
-        let mut event = EventDraft::system(EventType::PolicyActivated, self.0.clock.now());
-        event.policy_snapshot = snapshot;
-        event.detail = Some(json!({
-            "version": in_force.policies.bundle.version,
-            "owner": in_force.policies.bundle.owner,
-            "policies": in_force.policies.policies.len(),
-        }));
-        self.0.store.record(vec![event]).await
     }
 
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays
     /// open: whoever opened it closes it, after the last reader.
     pub async fn shutdown(&self) {
-        let drain = self.0.in_force.load().config.gateway.drain;
+        let in_force = self.in_force();
+        let drain = in_force.config.gateway.drain;
         self.0.stop.cancel();
         self.0.parking.clear();
         self.0.held.clear();
@@ -256,6 +244,45 @@ impl Gateway {
         if tokio::time::timeout(drain, self.0.in_flight.wait()).await.is_err() {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
-        self.0.upstreams.shutdown(drain).await;
+        in_force.upstreams.shutdown(drain).await;
+    }
+}
+
+/// With the store's key for `hash` in data.yaml.
+fn keyed(files: CheckedFiles, key: [u8; 32]) -> (Arc<Config>, Arc<PolicySet>, Origin) {
+    let CheckedFiles { config, mut policies, origin } = files;
+    policies.data = policies.data.with_key(key);
+    (Arc::new(config), Arc::new(policies), origin)
+}
+
+/// What was in force, and what is now.
+struct Replaced {
+    old: Arc<InForce>,
+    new: Arc<InForce>,
+}
+
+/// Which lists differ between two catalogs.
+#[derive(Clone, Copy)]
+struct Changed {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+}
+
+impl Changed {
+    fn between(old: &Catalog, new: &Catalog) -> Self {
+        fn items<K: Ord, T>(map: &BTreeMap<K, Arc<T>>, item: fn(&T) -> &Value) -> Vec<&Value> {
+            map.values().map(|entry| item(entry)).collect()
+        }
+        Self {
+            tools: items(&old.tools, |t| &t.item) != items(&new.tools, |t| &t.item),
+            prompts: items(&old.prompts, |t| &t.item) != items(&new.prompts, |t| &t.item),
+            resources: items(&old.resources, |t| &t.item) != items(&new.resources, |t| &t.item)
+                || items(&old.templates, |t| &t.item) != items(&new.templates, |t| &t.item),
+        }
+    }
+
+    fn any(self) -> bool {
+        self.tools || self.prompts || self.resources
     }
 }

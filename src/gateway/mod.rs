@@ -1,5 +1,6 @@
 //! The whole path of a call on one page (`call.rs`), and everything the fronts need of it.
 
+mod activation;
 mod admit;
 mod answer;
 mod api;
@@ -16,6 +17,7 @@ mod extras;
 mod finding;
 mod fit;
 mod held;
+mod in_force;
 mod labelled;
 mod lifecycle;
 mod news;
@@ -33,8 +35,10 @@ mod review;
 mod spending;
 mod tasks;
 
+pub use activation::Origin;
 pub use api::*;
-pub use lifecycle::{GatewayParts, StartError};
+pub use in_force::{CheckedFiles, InForce};
+pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub(crate) use prepare::named_workflow;
 pub(crate) use question::taken_as;
 pub(crate) use tasks::{takes_tasks, tasks_not_declared};
@@ -43,17 +47,14 @@ use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder, View},
     clock::{Clock, IdSource},
-    config::Config,
     cost::{LearnedSizes, TokenCounter},
     evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{AgentId, CapabilityId},
-    policy::PolicySet,
+    model::CapabilityId,
     store::Store,
-    upstream::{Health, UpstreamSet, UpstreamState},
+    upstream::{Health, UpstreamState},
 };
 use arc_swap::ArcSwap;
-use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -62,8 +63,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long the first lists are waited for (SPEC 12).
 const FIRST_LISTS: Duration = Duration::from_secs(10);
-/// Views of agents whose tokens grant a part of what they have.
-const MOST_NARROW_VIEWS: usize = 1_000;
 
 /// The gateway; cloning it is cheap.
 #[derive(Clone)]
@@ -72,23 +71,6 @@ pub struct Gateway(pub(crate) Arc<Inner>);
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Gateway")
-    }
-}
-
-/// What is in force: replaced whole by a reload.
-#[derive(Debug)]
-pub struct InForce {
-    /// servers.toml.
-    pub config: Config,
-    /// The bundle.
-    pub policies: PolicySet,
-}
-
-impl InForce {
-    /// With the store's key for `hash` in data.yaml.
-    fn keyed(mut self, key: [u8; 32]) -> Self {
-        self.policies.data = self.policies.data.with_key(key);
-        self
     }
 }
 
@@ -107,14 +89,11 @@ pub(crate) struct Inner {
     in_force: ArcSwap<InForce>,
     store: Arc<dyn Store>,
     approvals: Approvals,
-    upstreams: UpstreamSet,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     doorkeeper: Doorkeeper,
-    catalog: ArcSwap<Catalog>,
+    /// Held while the next one in force is built.
     builder: Mutex<CatalogBuilder>,
-    views: DashMap<AgentId, CachedView>,
-    narrow_views: DashMap<(AgentId, Arc<[CapabilityId]>), CachedView>,
     generations: watch::Sender<ListGenerations>,
     tokens: TokenCounter,
     learned: LearnedSizes,
@@ -132,13 +111,6 @@ pub(crate) struct Inner {
     held: held::HeldCalls,
     in_flight: TaskTracker,
     stop: CancellationToken,
-}
-
-/// A view, with what it was computed from: it holds as long as both are still in force.
-struct CachedView {
-    in_force: Arc<InForce>,
-    catalog: Arc<Catalog>,
-    view: Arc<View>,
 }
 
 impl Gateway {
@@ -204,7 +176,7 @@ impl Gateway {
                 }
             }
         }
-        details.extend(self.0.catalog.load().withheld.iter().cloned());
+        details.extend(self.0.in_force.load().catalog.withheld.iter().cloned());
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {
             details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));
@@ -312,20 +284,20 @@ impl Gateway {
 
     /// Every upstream's state.
     pub fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
-        self.0.upstreams.states().iter().map(|state| state.borrow().clone()).collect()
+        self.0.in_force.load().upstream_states()
     }
 
     /// The merged catalog.
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.0.catalog.load_full()
+        self.0.in_force.load().catalog.clone()
     }
 
     /// What one agent sees now.
     pub fn view(&self, in_force: &Arc<InForce>, principal: &Principal) -> Option<Arc<View>> {
         let agent = principal.agent()?;
         match principal.grants() {
-            None => self.whole_view(in_force, agent),
-            Some(grants) => self.narrow_view(in_force, agent, grants),
+            None => in_force.whole_view(agent),
+            Some(grants) => in_force.narrow_view(agent, grants),
         }
     }
 
@@ -348,55 +320,8 @@ impl Gateway {
                 let granted =
                     |id: &&CapabilityId| principal.grants().is_none_or(|granted| granted.contains(*id));
                 let kept: Arc<[CapabilityId]> = narrow.iter().filter(granted).cloned().collect();
-                self.narrow_view(in_force, &agent.id, &kept)
+                in_force.narrow_view(&agent.id, &kept)
             }
         }
-    }
-
-    /// What its token or its workflow grants of it. There is one for each set of capabilities that they grant, of which
-    /// an issuer could make many: those of another bundle or catalog go first, then all.
-    fn narrow_view(
-        &self,
-        in_force: &Arc<InForce>,
-        agent: &AgentId,
-        grants: &Arc<[CapabilityId]>,
-    ) -> Option<Arc<View>> {
-        let catalog = self.0.catalog.load_full();
-        let key = (agent.clone(), grants.clone());
-        let stands = |cached: &CachedView| {
-            Arc::ptr_eq(&cached.in_force, in_force) && Arc::ptr_eq(&cached.catalog, &catalog)
-        };
-        if let Some(cached) = self.0.narrow_views.get(&key).filter(|cached| stands(cached)) {
-            return Some(cached.view.clone());
-        }
-        let mut known = in_force.policies.authority.agents.get(agent)?.clone();
-        known.capabilities.retain(|id| grants.contains(id));
-        let view = Arc::new(View::new(&catalog, &in_force.policies.authority, &known));
-        if self.0.narrow_views.len() >= MOST_NARROW_VIEWS {
-            self.0.narrow_views.retain(|_, cached| stands(cached));
-        }
-        if self.0.narrow_views.len() >= MOST_NARROW_VIEWS {
-            self.0.narrow_views.clear();
-        }
-        self.0
-            .narrow_views
-            .insert(key, CachedView { in_force: in_force.clone(), catalog, view: view.clone() });
-        Some(view)
-    }
-
-    fn whole_view(&self, in_force: &Arc<InForce>, agent: &AgentId) -> Option<Arc<View>> {
-        let catalog = self.0.catalog.load();
-        if let Some(cached) = self.0.views.get(agent)
-            && Arc::ptr_eq(&cached.in_force, in_force)
-            && Arc::ptr_eq(&cached.catalog, &catalog)
-        {
-            return Some(cached.view.clone());
-        }
-        let catalog = arc_swap::Guard::into_inner(catalog);
-        let known = in_force.policies.authority.agents.get(agent)?;
-        let view = Arc::new(View::new(&catalog, &in_force.policies.authority, known));
-        let cached = CachedView { in_force: in_force.clone(), catalog, view: view.clone() };
-        self.0.views.insert(agent.clone(), cached);
-        Some(view)
     }
 }

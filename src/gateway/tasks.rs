@@ -299,7 +299,7 @@ impl Gateway {
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
-            self.0.catalog.load().alias_links(upstream, &mut result);
+            in_force.catalog.alias_links(upstream, &mut result);
             self.limit_result(in_force, &mut result, constraints, place, reserved);
             map.insert("result".to_owned(), result);
         }

@@ -1,9 +1,10 @@
 //! A bundle's files → a [`PolicySet`] or everything that is wrong with them.
 
 use super::{
-    ApprovalRule, Authority, BundleInfo, Policy, PolicyBody, PolicySet, RuleOutcome, authority, budgets,
-    data, gates,
+    ApprovalRule, Authority, BundleInfo, BundleParts, Policy, PolicyBody, PolicySet, RuleOutcome, authority,
+    budgets, data, gates,
     index::PolicyIndex,
+    meaning,
     names::{Names, Scope},
     outcome::DECISIONS,
     prices,
@@ -72,7 +73,6 @@ pub fn is_bundle_file(name: &str) -> bool {
 pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>, Problems) {
     let mut sorted: Vec<&SourceFile> = files.iter().filter(|f| is_bundle_file(&f.name)).collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let snapshot = snapshot(&sorted, input);
 
     let mut problems = Problems::default();
     let mut parsed: Vec<Parsed<'_>> = Vec::new();
@@ -80,6 +80,11 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         let mut report = Report::new(&file.name, &file.text);
         let root = parse_yaml(&mut report);
         parsed.push(Parsed { name: &file.name, report, root });
+    }
+    let snapshot = snapshot(&parsed, input);
+    let mut contents = BundleParts::default();
+    for file in &parsed {
+        file.root.iter().for_each(|root| contents.add(file.name, root));
     }
     for pair in sorted.windows(2) {
         if let [first, second] = pair
@@ -118,6 +123,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
     let index = PolicyIndex::build(&parts.policies);
     let set = PolicySet {
         snapshot,
+        parts: contents,
         environment: input.environment.clone(),
         bundle,
         authority: parts.authority,
@@ -262,20 +268,22 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
     Some((info, max_repeats.and_then(|n| u32::try_from(n).ok()).unwrap_or(MAX_REPEATS)))
 }
 
-/// Hashes every byte of every file, comments too, and what servers.toml resolves to. Lengths go
-/// before what they measure, so that no two bundles give the same bytes.
-fn snapshot(files: &[&SourceFile], input: &CompileInput) -> SnapshotId {
+/// Hashes what every file says, and what servers.toml resolves to. The names of files count, since the order of policies
+/// follows them. Lengths go before what they measure, so that no two bundles give the same bytes.
+fn snapshot(files: &[Parsed<'_>], input: &CompileInput) -> SnapshotId {
     let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
+    let part = |hash: &mut Sha256, bytes: &[u8]| {
         hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(bytes);
     };
-    part(b"tollgate bundle 1");
-    part(input.environment.as_bytes());
-    part(&input.servers_digest_material);
+    part(&mut hash, b"tollgate bundle 2");
+    part(&mut hash, input.environment.as_bytes());
+    part(&mut hash, &input.servers_digest_material);
     for file in files {
-        part(file.name.as_bytes());
-        part(file.text.as_bytes());
+        part(&mut hash, file.name.as_bytes());
+        if let Some(root) = &file.root {
+            meaning::write(root, &mut hash);
+        }
     }
     SnapshotId::from(hex::encode(hash.finalize()))
 }

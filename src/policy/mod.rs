@@ -8,6 +8,7 @@ mod data;
 mod facts;
 mod gates;
 pub mod index;
+mod meaning;
 mod names;
 mod outcome;
 mod prices;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use bundle::{CompileInput, KnownNames, SourceFile, authority_names, compile, is_bundle_file};
 pub use facts::*;
+pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;
 pub use prices::built_in_prices;
 pub use types::*;

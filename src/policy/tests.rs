@@ -623,15 +623,30 @@ fn an_approval_that_nobody_can_give_is_a_lint() {
     check("version: 1\ndefault_decision: REQUIRE_APPROVAL\n", "name: g\nrules: [{ decision: DENY }]\n", true);
 }
 
+/// What a bundle says counts for its snapshot; how it is written does not.
 #[test]
-fn every_byte_counts_for_the_snapshot() {
-    let base = set(&[]).snapshot;
+fn a_snapshot_is_of_what_the_files_say() {
+    let of = |changes: &[(&str, &str)]| set(changes).snapshot;
+    let base = of(&[]);
     assert_eq!(base.len(), 64);
-    assert_eq!(set(&[]).snapshot, base);
-    let commented = format!("{BUNDLE}# a comment\n");
-    assert_ne!(set(&[("bundle.yaml", &commented)]).snapshot, base);
-    assert_ne!(set(&[("prices.yaml", "")]).snapshot, base);
-    assert_eq!(set(&[("tests/t.yaml", "x: 1")]).snapshot, base);
+    assert_eq!(of(&[("tests/t.yaml", "x: 1")]), base);
+    let gate = "name: g\ndescription: d\nrules:\n  - { id: a, condition: \"env == 'x'\", decision: DENY }\n  - { id: b, decision: SUGGEST }\n";
+    let written = of(&[("g.yaml", gate)]);
+    let same = |text: &str| assert_eq!(of(&[("g.yaml", text)]), written, "{text}");
+    let other = |text: &str| assert_ne!(of(&[("g.yaml", text)]), written, "{text}");
+    same(&format!("# a comment\n\n{gate}"));
+    same(
+        "rules: [{ decision: 'DENY', id: a, condition: \"env == 'x'\" }, { decision: SUGGEST, id: b }]\ndescription: \"d\"\nname: g\n",
+    );
+    other(&gate.replace("SUGGEST", "DENY"));
+    other(&gate.replace("== 'x'", "!= 'x'"));
+    other(&gate.replace("id: b", "id: c"));
+    other(&gate.replace("description: d", "description: D"));
+    // The order of rules counts, and so does the name of a file: policies come in the order of both.
+    other(
+        "name: g\ndescription: d\nrules:\n  - { id: b, decision: SUGGEST }\n  - { id: a, condition: \"env == 'x'\", decision: DENY }\n",
+    );
+    assert_ne!(of(&[("h.yaml", gate)]), written);
     let mut reversed = bundle(&[]);
     reversed.reverse();
     assert_eq!(compile(&reversed, &input()).0.unwrap().snapshot, base);
@@ -641,6 +656,26 @@ fn every_byte_counts_for_the_snapshot() {
     let mut other = input();
     other.environment = Arc::from("production");
     assert_ne!(compile(&bundle(&[]), &other).0.unwrap().snapshot, base);
+}
+
+#[test]
+fn the_parts_of_a_bundle_are_told_apart() {
+    let book = "version: \"2\"\npolicies:\n  - { id: p1, description: d, conditions: { max_cost_usd: 1 } }\n  - { id: p2, description: d, conditions: { max_cost_usd: 2 } }\n";
+    let of = |gate: &str, book: &str| set(&[("g.yaml", gate), ("r.yaml", book)]).parts;
+    let gate = "name: g\ndescription: d\nrules: [{ decision: DENY }]\n";
+    let before = of(gate, book);
+    let ids: Vec<&str> = before.policies.keys().map(|id| &**id).collect();
+    assert!(["g", "p1", "p2"].iter().all(|id| ids.contains(id)), "{ids:?}");
+    assert!(before.files.contains_key("authority.yaml") && before.files.contains_key("bundle.yaml"));
+    let after = of(&gate.replace("DENY", "SUGGEST"), &book.replace("max_cost_usd: 2", "max_cost_usd: 3"));
+    let changed: Vec<&str> = before
+        .policies
+        .iter()
+        .filter(|(id, part)| after.policies.get(*id) != Some(part))
+        .map(|(id, _)| &**id)
+        .collect();
+    assert_eq!(changed, ["g", "p2"]);
+    assert_eq!(before.files, after.files);
 }
 
 /// A key pasted where its digest belongs is in no message (I5).

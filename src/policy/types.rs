@@ -19,8 +19,10 @@ use std::{
 /// A whole bundle in force. Immutable; a reload makes another.
 #[derive(Debug)]
 pub struct PolicySet {
-    /// The hash of the bundle and of what servers.toml resolves to.
+    /// The hash of what the bundle says, however it is written, and of what servers.toml resolves to.
     pub snapshot: SnapshotId,
+    /// The same by its parts, so that two bundles can be compared.
+    pub parts: super::BundleParts,
     /// `env` in conditions: `[gateway] environment`.
     pub environment: Arc<str>,
     /// bundle.yaml.

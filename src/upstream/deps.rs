@@ -82,8 +82,6 @@ pub struct Timing {
     pub max_connections: usize,
     /// How long a call may wait for a slot.
     pub slot_wait: Duration,
-    /// How long a changed upstream may take to list before it replaces the old one all the same.
-    pub replace: Duration,
 }
 
 impl Default for Timing {
@@ -101,7 +99,6 @@ impl Default for Timing {
             stream_retry: Duration::from_secs(1),
             max_connections: 256,
             slot_wait: Duration::from_secs(60),
-            replace: Duration::from_secs(10),
         }
     }
 }

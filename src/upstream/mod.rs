@@ -27,5 +27,5 @@ mod wire;
 
 pub use deps::{Redact, Timing, UpstreamDeps};
 pub use headers::value_as_header;
-pub use set::UpstreamSet;
+pub use set::{Retired, UpstreamSet};
 pub use types::*;

@@ -136,6 +136,11 @@ impl Server {
         drop(settled.wait_for(|settled| *settled).await);
     }
 
+    /// Whether it has listed or failed for the first time.
+    pub(super) fn has_settled(&self) -> bool {
+        *self.settled.borrow()
+    }
+
     /// Begins to close it, with no regard to its calls.
     pub(super) fn abandon(&self) {
         self.stop.cancel();
@@ -184,7 +189,7 @@ impl Server {
                 state.listing = Arc::new(Listing::default());
                 state.missing = Arc::default();
             });
-            self.settled.send_replace(true);
+            self.settle();
             tokio::select! {
                 () = tokio::time::sleep(self.backoff(attempts)) => {}
                 () = self.stop.cancelled() => break,
@@ -200,7 +205,7 @@ impl Server {
             state.listing = Arc::new(Listing::default());
             state.missing = Arc::default();
         });
-        self.settled.send_replace(true);
+        self.settle();
         self.ended.send_replace(true);
     }
 
@@ -256,6 +261,13 @@ impl Server {
         self.ticks.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
     }
 
+    /// It has listed or failed: whoever waits to put it in its place is told.
+    fn settle(&self) {
+        if !self.settled.send_replace(true) {
+            self.ticks.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+        }
+    }
+
     /// Holds a connection until it ends; the reason why it did.
     async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listed: Listed) -> String {
         let Listed { listing, missing } = listed;
@@ -271,7 +283,7 @@ impl Server {
             state.server_info = hello.server_info.clone();
             state.instructions = hello.instructions.clone();
         });
-        self.settled.send_replace(true);
+        self.settle();
         drop(connection.listen(hello, self.watching.uris()));
         self.watch_again(connection, hello.era).await;
         let signals = connection.signals();

@@ -1,4 +1,4 @@
-//! All upstreams of one configuration, started side by side and exchanged one by one at a reload.
+//! All upstreams of one configuration, started side by side, as an immutable value that a reload replaces.
 
 use super::{
     deps::UpstreamDeps,
@@ -9,113 +9,189 @@ use crate::{
     config::{OauthConfig, UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
 };
-use arc_swap::ArcSwap;
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// The upstreams in force.
+/// The upstreams of one configuration: a value. A reload makes another one, which shares the servers that stay, so that
+/// whoever decided by this one still calls the servers that it means.
+///
+/// A server ends when the last set that has it is dropped, or when it is retired.
+#[derive(Clone)]
 pub struct UpstreamSet {
+    source: Arc<Source>,
+    servers: BTreeMap<UpstreamName, Place>,
+}
+
+/// What servers are made with, and who is notified of their changes.
+struct Source {
     deps: UpstreamDeps,
-    servers: ArcSwap<BTreeMap<UpstreamName, Arc<Server>>>,
     ticks: Arc<watch::Sender<u64>>,
-    reconfiguring: tokio::sync::Mutex<()>,
+}
+
+/// One upstream's place in a set.
+#[derive(Clone)]
+struct Place {
+    /// Takes the calls.
+    serving: Arc<Running>,
+    /// Takes its place once it has listed or failed: the same upstream, reached or treated in another way.
+    successor: Option<Arc<Running>>,
+}
+
+/// A server that ends when nobody has it any more.
+struct Running(Arc<Server>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// Servers that a newer set does not have. Dropping it closes them with no regard to their calls.
+#[must_use]
+pub struct Retired(Vec<Arc<Running>>);
+
+impl Retired {
+    /// Lets their calls end, at most for `drain`, then closes them. Does not wait for it.
+    pub fn end_after(self, drain: Duration) {
+        for running in self.0 {
+            tokio::spawn(async move { running.0.retire(drain).await });
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Debug for UpstreamSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("UpstreamSet").field(&self.servers.load().keys().collect::<Vec<_>>()).finish()
+        f.debug_tuple("UpstreamSet").field(&self.servers.keys().collect::<Vec<_>>()).finish()
     }
 }
 
-impl Drop for UpstreamSet {
-    fn drop(&mut self) {
-        for server in self.servers.load().values() {
-            server.abandon();
-        }
+impl fmt::Debug for Retired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Retired").field(&self.0.len()).finish()
+    }
+}
+
+impl Source {
+    fn start(&self, config: UpstreamConfig, generation: u64) -> Arc<Running> {
+        Arc::new(Running(Server::start(config, self.deps.clone(), self.ticks.clone(), generation)))
+    }
+}
+
+impl Place {
+    fn all(&self) -> impl Iterator<Item = &Arc<Running>> {
+        [&self.serving].into_iter().chain(&self.successor)
     }
 }
 
 impl UpstreamSet {
     /// Begins to connect all of them, side by side. Must be called inside a tokio runtime.
     pub fn start(configs: impl IntoIterator<Item = UpstreamConfig>, deps: UpstreamDeps) -> Self {
-        let ticks = Arc::new(watch::Sender::new(0));
+        let source = Arc::new(Source { deps, ticks: Arc::new(watch::Sender::new(0)) });
         let servers = configs
             .into_iter()
-            .map(|config| (config.name.clone(), Server::start(config, deps.clone(), ticks.clone(), 0)))
+            .map(|config| {
+                let name = config.name.clone();
+                (name, Place { serving: source.start(config, 0), successor: None })
+            })
             .collect();
-        Self {
-            deps,
-            servers: ArcSwap::from_pointee(servers),
-            ticks,
-            reconfiguring: tokio::sync::Mutex::new(()),
-        }
+        Self { source, servers }
     }
 
     /// One of them.
     pub fn get(&self, name: &UpstreamName) -> Option<Arc<dyn Upstream>> {
-        self.servers.load().get(name).map(|server| server.clone() as Arc<dyn Upstream>)
+        self.servers.get(name).map(|place| place.serving.0.clone() as Arc<dyn Upstream>)
     }
 
-    /// The state of each, by name. A reload makes new ones: ask again when [`Self::changes`] ticks.
+    /// The state of each, by name. Another set has other ones: ask again when [`Self::changes`] ticks.
     pub fn states(&self) -> Vec<watch::Receiver<Arc<UpstreamState>>> {
-        self.servers.load().values().map(|server| server.state()).collect()
+        self.servers.values().map(|place| place.serving.0.state()).collect()
     }
 
-    /// Ticks on every change of any state, and when the set itself changes.
+    /// Ticks on every change of any state, in this set and in all that follow it.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.ticks.subscribe()
+        self.source.ticks.subscribe()
     }
 
     /// Ends when every upstream has listed or failed its first attempt.
     pub async fn settled(&self) {
-        let servers = self.servers.load_full();
-        join_all(servers.values().map(|server| server.settled())).await;
+        join_all(self.servers.values().flat_map(Place::all).map(|running| running.0.settled())).await;
     }
 
-    /// Takes up a new configuration. What did not change keeps its connections; what changed is replaced as soon as
-    /// its successor has listed or failed; what is gone ends after its calls, at most after `drain`.
-    pub async fn reconfigure(&self, configs: impl IntoIterator<Item = UpstreamConfig>, drain: Duration) {
-        let _turn = self.reconfiguring.lock().await;
-        let old = self.servers.load_full();
-        let mut next = BTreeMap::new();
-        let mut fresh = Vec::new();
-        for config in configs {
-            let name = config.name.clone();
-            let server = match old.get(&name) {
-                Some(server) if same(&server.config, &config) => server.clone(),
-                before => {
-                    let generation = before.map_or(0, |s| s.state().borrow().generation.saturating_add(1));
-                    let server = Server::start(config, self.deps.clone(), self.ticks.clone(), generation);
-                    fresh.push(server.clone());
-                    server
-                }
+    /// The set of another configuration, without waiting for anything. What did not change is shared. Another upstream under
+    /// a known name (another command, another URL) replaces the old one at once: calls that are decided by the new
+    /// configuration never reach the old one. The same upstream that is reached or treated in another way goes on as it was
+    /// until its successor has listed or failed ([`Self::promoted`]).
+    pub fn reconfigured(&self, configs: impl IntoIterator<Item = UpstreamConfig>) -> (Self, Retired) {
+        let place = |config: UpstreamConfig| {
+            let Some(old) = self.servers.get(&config.name) else {
+                return Place { serving: self.source.start(config, 0), successor: None };
             };
-            next.insert(name, server);
+            if let Some(same) = old.all().find(|running| same(&running.0.config, &config)) {
+                // A successor that is still wanted keeps waiting; one that is not is retired with the others.
+                let waits = !Arc::ptr_eq(same, &old.serving) && same_upstream(&old.serving.0.config, &config);
+                let (serving, successor) =
+                    if waits { (&old.serving, Some(same.clone())) } else { (same, None) };
+                return Place { serving: serving.clone(), successor };
+            }
+            let generation = old.serving.0.state().borrow().generation.saturating_add(1);
+            let continues = same_upstream(&old.serving.0.config, &config);
+            let fresh = self.source.start(config, generation);
+            if continues {
+                Place { serving: old.serving.clone(), successor: Some(fresh) }
+            } else {
+                Place { serving: fresh, successor: None }
+            }
+        };
+        let servers = configs.into_iter().map(|config| (config.name.clone(), place(config))).collect();
+        self.followed_by(servers)
+    }
+
+    /// The set in which successors that have listed or failed have taken their places; none where there is none.
+    pub fn promoted(&self) -> Option<(Self, Retired)> {
+        let ready = |place: &Place| place.successor.as_ref().is_some_and(|next| next.0.has_settled());
+        if !self.servers.values().any(ready) {
+            return None;
         }
-        let all_settled = join_all(fresh.iter().map(|server| server.settled()));
-        // One that takes long is taken up all the same; it says `Starting`.
-        drop(tokio::time::timeout(self.deps.timing.replace, all_settled).await);
-        let gone: Vec<Arc<Server>> = old
-            .iter()
-            .filter(|(name, server)| {
-                next.get(*name).is_none_or(|kept: &Arc<Server>| !Arc::ptr_eq(kept, server))
-            })
-            .map(|(_, server)| server.clone())
-            .collect();
-        self.servers.store(Arc::new(next));
-        self.ticks.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
-        for server in gone {
-            tokio::spawn(async move { server.retire(drain).await });
-        }
+        let promote = |place: &Place| match &place.successor {
+            Some(next) if next.0.has_settled() => Place { serving: next.clone(), successor: None },
+            Some(_) | None => place.clone(),
+        };
+        let servers = self.servers.iter().map(|(name, place)| (name.clone(), promote(place))).collect();
+        Some(self.followed_by(servers))
+    }
+
+    fn followed_by(&self, servers: BTreeMap<UpstreamName, Place>) -> (Self, Retired) {
+        let stays = |running: &Arc<Running>| {
+            servers.values().flat_map(Place::all).any(|other| Arc::ptr_eq(other, running))
+        };
+        let gone =
+            self.servers.values().flat_map(Place::all).filter(|running| !stays(running)).cloned().collect();
+        (Self { source: self.source.clone(), servers }, Retired(gone))
     }
 
     /// Lets calls end, at most for `drain`, then closes everything.
     pub async fn shutdown(&self, drain: Duration) {
-        let _turn = self.reconfiguring.lock().await;
-        let servers = self.servers.load_full();
-        join_all(servers.values().map(|server| server.retire(drain))).await;
+        join_all(self.servers.values().flat_map(Place::all).map(|running| running.0.retire(drain))).await;
+    }
+}
+
+/// Whether two configurations mean one and the same upstream, however it is reached and treated.
+fn same_upstream(a: &UpstreamConfig, b: &UpstreamConfig) -> bool {
+    match (&a.transport, &b.transport) {
+        (
+            UpstreamTransport::Stdio { command: a, cwd: in_a, env: _ },
+            UpstreamTransport::Stdio { command: b, cwd: in_b, env: _ },
+        ) => a == b && in_a == in_b,
+        (UpstreamTransport::Http { url: a, .. }, UpstreamTransport::Http { url: b, .. }) => a == b,
+        (UpstreamTransport::Stdio { .. }, UpstreamTransport::Http { .. })
+        | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => false,
     }
 }
 

@@ -11,7 +11,7 @@ use tollgate::{
         admin,
         http::{Endpoint, HttpOptions, serve},
     },
-    gateway::InForce,
+    gateway::{CheckedFiles, Origin},
 };
 
 /// The key is `open sesame`.
@@ -48,7 +48,7 @@ async fn gate(lines: &str) -> Gate {
     std::fs::write(&path, format!("{text}\n{lines}")).unwrap();
     let config::Loaded { config, policies, .. } =
         config::load(&path, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
-    world.gateway.reload(InForce { config, policies }).await.unwrap();
+    world.gateway.reload(CheckedFiles { config, policies, origin: Origin::default() }).await.unwrap();
     let system = Arc::new(System::default());
     let stop = CancellationToken::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -23,7 +23,7 @@ use tollgate::{
         self, Asks, BreakerConfig, HttpWire, Isolation, RetryConfig, UpstreamConfig, UpstreamTransport,
     },
     front::state::SealedState,
-    gateway::{CallReply, Gateway, GatewayParts, InForce, IncomingCall, Purpose},
+    gateway::{CallReply, CheckedFiles, Gateway, GatewayParts, IncomingCall, Origin, Purpose},
     identity::{AgentPrincipal, Principal, Proof},
     model::{CallKind, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId},
     store::{EventQuery, Store, sqlite::SqliteStore},
@@ -495,7 +495,7 @@ impl World {
             SqliteStore::open(path, &config.gateway.data_dir, durability, system.owner_id()).unwrap();
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps());
         let parts = GatewayParts {
-            in_force: InForce { config, policies },
+            files: CheckedFiles { config, policies, origin: Origin::default() },
             store: store.clone(),
             upstreams,
             clock: system.clone(),

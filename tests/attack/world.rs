@@ -11,7 +11,7 @@ use tollgate::{
     clock::{IdSource as _, System},
     config,
     front::state::SealedState,
-    gateway::{CallReply, ClientPort, Gateway, GatewayParts, InForce, IncomingCall, Purpose},
+    gateway::{CallReply, CheckedFiles, ClientPort, Gateway, GatewayParts, IncomingCall, Origin, Purpose},
     identity::{AgentPrincipal, Principal, Proof},
     model::{ApprovalId, CallKind, PersonId, RpcError},
     policy::ChannelKind,
@@ -186,7 +186,7 @@ impl World {
         deps.supervisor = vec![env!("CARGO_BIN_EXE_tollgate").into(), "supervise-child".into()];
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps);
         let gateway = Gateway::start(GatewayParts {
-            in_force: InForce { config, policies },
+            files: CheckedFiles { config, policies, origin: Origin::default() },
             store: store.clone(),
             upstreams,
             clock: system.clone(),
@@ -204,7 +204,7 @@ impl World {
     /// Reads the files again and puts them in force.
     pub(crate) async fn reload(&self) {
         let config::Loaded { config, policies, .. } = load(self.folder.path(), &self.table, &self.lines);
-        self.gateway.reload(InForce { config, policies }).await.unwrap();
+        self.gateway.reload(CheckedFiles { config, policies, origin: Origin::default() }).await.unwrap();
     }
 
     pub(crate) fn principal(&self) -> Principal {

@@ -25,6 +25,7 @@ mod questions;
 mod records;
 mod review;
 mod secrets;
+mod snapshot;
 mod tasks;
 mod tokens;
 mod webhook;

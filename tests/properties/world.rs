@@ -360,6 +360,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
     );
     PolicySet {
         snapshot: "s".into(),
+        parts: Default::default(),
         environment: if world.production { "production" } else { "staging" }.into(),
         bundle: BundleInfo {
             version: "1".into(),

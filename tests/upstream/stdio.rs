@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tollgate::{
     config::{Isolation, UpstreamTransport},
     model::{RetryPlan, RpcError},
-    upstream::{CallRelay, Era, Health, UpstreamError, UpstreamSet, UpstreamState},
+    upstream::{CallRelay, Era, Health, Retired, UpstreamError, UpstreamSet, UpstreamState},
 };
 
 #[tokio::test]
@@ -413,6 +413,21 @@ async fn isolation_gives_each_agent_its_own_child() {
     }
 }
 
+/// Waits for the successors, and gives the set in which they have taken their places.
+async fn promoted(set: &UpstreamSet) -> (UpstreamSet, Retired) {
+    let mut changes = set.changes();
+    soon(async {
+        loop {
+            changes.borrow_and_update();
+            if let Some(promoted) = set.promoted() {
+                return promoted;
+            }
+            changes.changed().await.unwrap();
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_reload_keeps_what_did_not_change() {
     let set = UpstreamSet::start(
@@ -421,26 +436,63 @@ async fn a_reload_keeps_what_did_not_change() {
     );
     soon(set.settled()).await;
     let same = set.get(&name("same")).unwrap();
+    let before = set.get(&name("changed")).unwrap();
     let gone = set.get(&name("gone")).unwrap();
     let mut pinned = stdio("same", "plain");
     pinned.labels = vec!["new".into()];
     let mut changed = stdio("changed", "plain");
     changed.timeout = Duration::from_secs(1);
+    let (next, retired) = set.reconfigured([pinned, changed.clone(), stdio("new", "plain")]);
+    drop(set);
+    // A call on a server that is retired ends as it would have.
     let held = gone.call(request("any", json!({})), caller().0);
-    let (held, ()) = soon(async {
-        tokio::join!(held, set.reconfigure([pinned, changed, stdio("new", "plain")], Duration::from_secs(5)))
-    })
-    .await;
-    assert!(held.is_ok(), "{held:?}");
-    assert!(Arc::ptr_eq(&same, &set.get(&name("same")).unwrap()));
-    assert_eq!(set.states().len(), 3);
-    for state in set.states() {
+    retired.end_after(Duration::from_secs(5));
+    assert!(soon(held).await.is_ok());
+    assert!(next.get(&name("gone")).is_none());
+    assert!(Arc::ptr_eq(&same, &next.get(&name("same")).unwrap()));
+    // It is the same upstream, only treated in another way: it serves until its successor has listed.
+    assert!(Arc::ptr_eq(&before, &next.get(&name("changed")).unwrap()));
+    let (again, none) = next.reconfigured([stdio("same", "plain"), changed, stdio("new", "plain")]);
+    assert!(none.is_empty(), "the successor that waits already is the one that is wanted");
+    let (next, retired) = promoted(&again).await;
+    retired.end_after(Duration::from_secs(5));
+    soon(next.settled()).await;
+    assert_eq!(next.states().len(), 3);
+    for state in next.states() {
         assert_eq!(state.borrow().health, Health::Up, "{state:?}");
     }
-    assert!(set.get(&name("changed")).unwrap().state().borrow().generation > 1);
-    assert!(set.get(&name("gone")).is_none());
-    until(&gone, |s| matches!(&s.health, Health::Down { reason, .. } if reason == "shut down")).await;
-    assert!(matches!(call(&gone, "any").await, Err(UpstreamError::NotSent(_))));
+    let after = next.get(&name("changed")).unwrap();
+    assert!(!Arc::ptr_eq(&before, &after));
+    assert!(after.state().borrow().generation > 1);
+    for gone in [&gone, &before] {
+        until(gone, |s| matches!(&s.health, Health::Down { reason, .. } if reason == "shut down")).await;
+        assert!(matches!(call(gone, "any").await, Err(UpstreamError::NotSent(_))));
+    }
+}
+
+/// Another command under a known name is another upstream: what is decided for it never reaches the old one.
+#[tokio::test]
+async fn another_upstream_under_a_known_name_replaces_it_at_once() {
+    let set = UpstreamSet::start([stdio("s", "plain")], deps().0);
+    soon(set.settled()).await;
+    let before = set.get(&name("s")).unwrap();
+    let mut other = stdio("s", "plain");
+    if let UpstreamTransport::Stdio { command, .. } = &mut other.transport {
+        command.push("--test-threads=1".to_owned());
+    }
+    let (next, retired) = set.reconfigured([other]);
+    assert!(!retired.is_empty());
+    let after = next.get(&name("s")).unwrap();
+    assert!(!Arc::ptr_eq(&before, &after));
+    assert_eq!(after.state().borrow().health, Health::Starting);
+    assert!(next.promoted().is_none());
+    // One that is changed back before it has listed leaves nothing behind.
+    let (back, other) = next.reconfigured([stdio("s", "plain")]);
+    drop((set, next, retired));
+    drop(other);
+    until(&after, |s| matches!(&s.health, Health::Down { .. })).await;
+    soon(back.settled()).await;
+    assert_eq!(back.get(&name("s")).unwrap().state().borrow().health, Health::Up);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tollgate::{
     clock::{Clock, Fake, IdSource, System},
     config,
     front::{self, http::HttpOptions},
-    gateway::{Gateway, GatewayParts, InForce},
+    gateway::{CheckedFiles, Gateway, GatewayParts, Origin},
     model::{Event, EventType},
     store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
     upstream::{Timing, UpstreamDeps, UpstreamSet},
@@ -172,8 +172,9 @@ impl World {
     pub(crate) async fn reload(&self, files: &str) {
         bundle::rewrite(&self.dir, files);
         let loaded = config::load(&self.dir.join("servers.toml"), &|_| None).unwrap();
-        let in_force = InForce { config: loaded.config, policies: loaded.policies };
-        self.gate.gateway.reload(in_force).await.unwrap();
+        let files =
+            CheckedFiles { config: loaded.config, policies: loaded.policies, origin: Origin::default() };
+        self.gate.gateway.reload(files).await.unwrap();
     }
 
     /// The newest decision of the newest call.
@@ -269,9 +270,10 @@ impl Gate {
         let upstreams = UpstreamSet::start(settings.upstreams.values().cloned(), deps);
         let key = store.secret("request-state", ids.random()).await.unwrap();
         let seal = Arc::new(front::state::SealedState::new(&key).unwrap());
-        let in_force = InForce { config: loaded.config, policies: loaded.policies };
+        let files =
+            CheckedFiles { config: loaded.config, policies: loaded.policies, origin: Origin::default() };
         let parts = GatewayParts {
-            in_force,
+            files,
             store: store.clone(),
             upstreams,
             clock: clock.clone(),

@@ -5,17 +5,17 @@ use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
     clock::Clock as _,
-    clock::Fake,
+    clock::{Fake, System},
     config::{
         AdminConfig, AuthConfig, BreakerConfig, CatalogMode, Config, Durability, GatewayConfig, Isolation,
         RetryConfig, StoreConfig, UpstreamConfig, UpstreamTransport,
     },
-    gateway::{InForce, Readiness},
+    gateway::{CheckedFiles, InForce, Origin, Readiness},
     identity::{AuthError, Doorkeeper, Principal, key_digest},
     model::*,
     policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, Person, PolicySet, Role},
     store::{self, *},
-    upstream::{Health, Listing, UpstreamState},
+    upstream::{Health, Listing, UpstreamDeps, UpstreamSet, UpstreamState},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
@@ -61,9 +61,10 @@ pub(super) fn authority() -> Authority {
     authority
 }
 
-pub(super) fn in_force() -> InForce {
+fn files() -> CheckedFiles {
     let policies = PolicySet {
         snapshot: "s1".into(),
+        parts: Default::default(),
         environment: "staging".into(),
         bundle: BundleInfo {
             version: "1".into(),
@@ -142,7 +143,15 @@ pub(super) fn in_force() -> InForce {
         )]
         .into(),
     };
-    InForce { config, policies }
+    CheckedFiles { config, policies, origin: Origin::default() }
+}
+
+/// Over no upstream: the port has states of its own.
+fn in_force(files: CheckedFiles) -> InForce {
+    let system = Arc::new(System::default());
+    let deps = UpstreamDeps::new(system.clone(), system, Arc::new(str::to_owned)).unwrap();
+    let CheckedFiles { config, policies, .. } = files;
+    InForce::new(Arc::new(config), Arc::new(policies), Arc::default(), UpstreamSet::start([], deps))
 }
 
 #[derive(Debug)]
@@ -299,9 +308,9 @@ pub(in crate::front::admin) struct Scripted {
 impl Scripted {
     /// As a reload would.
     pub(super) fn change(&self, change: impl FnOnce(&mut Authority)) {
-        let mut next = in_force();
+        let mut next = files();
         change(&mut next.policies.authority);
-        *self.in_force.lock() = Arc::new(next);
+        *self.in_force.lock() = Arc::new(in_force(next));
     }
 }
 
@@ -360,7 +369,7 @@ pub(in crate::front::admin) fn scripted() -> Arc<Scripted> {
     let store: Arc<dyn Store> = memory.clone();
     Arc::new(Scripted {
         door: Doorkeeper::new(clock.clone()),
-        in_force: Mutex::new(Arc::new(in_force())),
+        in_force: Mutex::new(Arc::new(in_force(files()))),
         approvals: Approvals::new(Arc::clone(&store), clock.clone()),
         clock,
         memory,

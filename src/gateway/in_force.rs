@@ -1,0 +1,94 @@
+//! One snapshot in force: configuration, bundle, catalog and the servers that they mean, as one immutable value.
+//!
+//! A call reads it once per evaluation, so that it is never decided by new policies over an old tool table, and goes to the
+//! server that it was decided for. A reload, or a change of what an upstream lists, builds the next one whole and swaps it.
+
+use super::Origin;
+use crate::{
+    catalog::{Catalog, View},
+    config::Config,
+    model::{AgentId, CapabilityId},
+    policy::PolicySet,
+    upstream::{UpstreamSet, UpstreamState},
+};
+use dashmap::DashMap;
+use std::sync::Arc;
+
+/// Views of agents whose tokens or workflows grant a part of what they have. There is one for each set of capabilities that
+/// they grant, of which an issuer could make many.
+const MOST_NARROW_VIEWS: usize = 1_000;
+
+/// What the files say, checked: what a reload brings.
+#[derive(Debug)]
+pub struct CheckedFiles {
+    /// servers.toml.
+    pub config: Config,
+    /// The bundle.
+    pub policies: PolicySet,
+    /// Who or what brings them.
+    pub origin: Origin,
+}
+
+/// What is in force: replaced whole.
+#[derive(Debug)]
+pub struct InForce {
+    /// servers.toml.
+    pub config: Arc<Config>,
+    /// The bundle.
+    pub policies: Arc<PolicySet>,
+    /// What the upstreams list, named and labelled as the configuration says.
+    pub catalog: Arc<Catalog>,
+    pub(super) upstreams: UpstreamSet,
+    views: Views,
+}
+
+/// What agents see of it, made when somebody asks.
+#[derive(Debug, Default)]
+struct Views {
+    whole: DashMap<AgentId, Arc<View>>,
+    narrow: DashMap<(AgentId, Arc<[CapabilityId]>), Arc<View>>,
+}
+
+impl InForce {
+    /// Of parts that belong together.
+    pub fn new(
+        config: Arc<Config>,
+        policies: Arc<PolicySet>,
+        catalog: Arc<Catalog>,
+        upstreams: UpstreamSet,
+    ) -> Self {
+        Self { config, policies, catalog, upstreams, views: Views::default() }
+    }
+
+    /// How each upstream stands.
+    pub(super) fn upstream_states(&self) -> Vec<Arc<UpstreamState>> {
+        self.upstreams.states().iter().map(|state| state.borrow().clone()).collect()
+    }
+
+    /// What an agent sees; nothing where it is unknown.
+    pub(super) fn whole_view(&self, agent: &AgentId) -> Option<Arc<View>> {
+        if let Some(view) = self.views.whole.get(agent) {
+            return Some(view.clone());
+        }
+        let known = self.policies.authority.agents.get(agent)?;
+        let view = Arc::new(View::new(&self.catalog, &self.policies.authority, known));
+        self.views.whole.insert(agent.clone(), view.clone());
+        Some(view)
+    }
+
+    /// What an agent sees where its token or its workflow grants a part of its capabilities.
+    pub(super) fn narrow_view(&self, agent: &AgentId, granted: &Arc<[CapabilityId]>) -> Option<Arc<View>> {
+        let key = (agent.clone(), granted.clone());
+        if let Some(view) = self.views.narrow.get(&key) {
+            return Some(view.clone());
+        }
+        let mut known = self.policies.authority.agents.get(agent)?.clone();
+        known.capabilities.retain(|id| granted.contains(id));
+        let view = Arc::new(View::new(&self.catalog, &self.policies.authority, &known));
+        if self.views.narrow.len() >= MOST_NARROW_VIEWS {
+            self.views.narrow.clear();
+        }
+        self.views.narrow.insert(key, view.clone());
+        Some(view)
+    }
+}
