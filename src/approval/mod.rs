@@ -239,6 +239,8 @@ pub fn about(record: &ApprovalRecord) -> ApprovalSubject<'_> {
         redacted: record.redacted,
         tool: &record.binding.tool,
         upstream: &record.upstream,
+        operator: record.operator.as_ref(),
+        user: record.binding.user.as_ref(),
         snapshot: &record.binding.snapshot,
     }
 }

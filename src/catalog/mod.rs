@@ -1,6 +1,7 @@
 //! What all upstreams have, merged into one deterministic catalog, named, and scoped per agent.
 
 pub mod naming;
+mod resolved;
 mod schema;
 pub mod search;
 mod template;
@@ -13,10 +14,12 @@ pub use view::{Covered, Digests, View, digest};
 
 use crate::{
     config::{Config, ToolConfig, UpstreamConfig},
+    evidence::ResolvedTool,
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, json, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
+use resolved::{resolved, traits};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -46,6 +49,8 @@ pub struct ToolEntry {
     pub labels: Arc<[Arc<str>]>,
     /// What an approval is bound to.
     pub fingerprint: Fingerprint,
+    /// What decisions read of it, as it is kept.
+    pub resolved: Arc<ResolvedTool>,
     /// Places in the arguments that are sensitive: from its table and from marks in its schema.
     pub sensitive: Arc<[Pointer]>,
     /// Its argument schema.
@@ -390,14 +395,20 @@ impl CatalogBuilder {
         if let Some(name) = shown.get_mut("name") {
             *name = Value::String(exposed.to_string());
         }
+        let traits = traits(upstream, table, item);
+        let action = table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into());
+        let labels: Arc<[_]> = upstream.labels.iter().chain(&table.labels).cloned().collect();
+        let names = (&*full, &*action);
+        let resolved = resolved(&self.data, upstream, names, &labels, traits, &fingerprint);
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
             own_name: own.into(),
-            traits: traits(upstream, table, item),
-            action: table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into()),
-            labels: upstream.labels.iter().chain(&table.labels).cloned().collect(),
+            traits,
+            action,
+            labels,
             fingerprint,
+            resolved: Arc::new(resolved),
             sensitive: sensitive.into(),
             schema,
             param_headers: param_headers(&input)
@@ -565,22 +576,6 @@ pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
     let mut bytes = Vec::new();
     json::canonical(&material, &mut bytes);
     Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
-}
-
-/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value (I8).
-fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value) -> ToolTraits {
-    let hint = |name: &str| -> Option<bool> {
-        upstream.trust_annotations.then(|| item.get("annotations")?.get(name)?.as_bool()).flatten()
-    };
-    let cautious = ToolTraits::UNTRUSTED;
-    let read_only = table.read_only.or_else(|| hint("readOnlyHint")).unwrap_or(cautious.read_only);
-    ToolTraits {
-        read_only,
-        // What only reads destroys nothing, and repeating it changes nothing.
-        destructive: table.destructive.or_else(|| hint("destructiveHint")).unwrap_or(!read_only),
-        idempotent: table.idempotent.or_else(|| hint("idempotentHint")).unwrap_or(read_only),
-        open_world: table.open_world.or_else(|| hint("openWorldHint")).unwrap_or(cautious.open_world),
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Loaded, digest_material, known_names, load, store_place};
+pub use load::{Loaded, digest_material, known_names, load, store_place, without_secrets};
 pub use render::render;
 pub use types::*;
 

@@ -1,8 +1,8 @@
 //! The records of an approval, with what joins them to the call that asked.
 
 use crate::model::{
-    Actor, AgentId, ApprovalId, CallId, CapabilityId, EventDraft, EventType, MicroUsd, PolicyId, RuleId,
-    Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
+    Actor, AgentId, ApprovalId, CallId, CapabilityId, EventDraft, EventType, MicroUsd, PersonId, PolicyId,
+    RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -36,6 +36,10 @@ pub struct ApprovalSubject<'a> {
     pub tool: &'a str,
     /// Whose.
     pub upstream: &'a UpstreamName,
+    /// The agent's operator, as it was when asked.
+    pub operator: Option<&'a PersonId>,
+    /// The person the agent acts for.
+    pub user: Option<&'a PersonId>,
     /// The bundle that asked.
     pub snapshot: &'a SnapshotId,
 }
@@ -59,6 +63,8 @@ impl ApprovalSubject<'_> {
         event.upstream = Some(self.upstream.clone());
         event.policy_snapshot = Some(self.snapshot.clone());
         event.approval_id = Some(self.id.clone());
+        event.operator = self.operator.cloned();
+        event.user = self.user.cloned();
         event
     }
 

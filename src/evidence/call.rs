@@ -2,12 +2,15 @@
 
 use super::detail::Explained;
 use crate::model::{
-    Actor, AgentId, ApprovalId, CallId, CapabilityId, EventDecision, EventDraft, EventType, MicroUsd,
-    Outcome, PolicyId, RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
+    Actor, AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, EventDraft, EventType, MicroUsd,
+    Outcome, PersonId, PolicyId, RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
+
+/// The program that decides, as decisions name it.
+pub const EVALUATOR: &str = concat!("tollgate/", env!("CARGO_PKG_VERSION"));
 
 /// A call as its records name it.
 #[derive(Clone, Debug)]
@@ -20,6 +23,14 @@ pub struct CallSubject<'c> {
     pub agent: &'c AgentId,
     /// The agent's role, where it has one.
     pub role: Option<&'c Arc<str>>,
+    /// The agent's tenant, where it has one.
+    pub tenant: Option<&'c Arc<str>>,
+    /// The person at the agent's client.
+    pub operator: Option<&'c PersonId>,
+    /// The person the agent acts for.
+    pub user: Option<&'c PersonId>,
+    /// `[gateway] environment`.
+    pub environment: &'c Arc<str>,
     /// The bundle in force.
     pub snapshot: &'c SnapshotId,
     /// What was named, masked and of bounded length.
@@ -45,6 +56,8 @@ pub struct TargetSubject<'c> {
     pub upstream: &'c UpstreamName,
     /// The first capability that covers it.
     pub capability: Option<&'c CapabilityId>,
+    /// The labels of the data in it.
+    pub labels: &'c [Arc<str>],
 }
 
 /// What was decided of a call, and by what.
@@ -73,6 +86,8 @@ pub struct Settled {
     pub cost: Option<MicroUsd>,
     /// Why it failed, masked.
     pub reason: Option<Arc<str>>,
+    /// The keyed digest of the result as the agent got it; none where the upstream gave none.
+    pub result_digest: Option<Digest>,
     /// [`super::limits`].
     pub limits: Box<str>,
     /// [`super::settled_detail`].
@@ -89,6 +104,10 @@ impl CallSubject<'_> {
         event.call_id = Some(self.call_id.clone());
         event.policy_snapshot = Some(self.snapshot.clone());
         event.tool = Some(self.tool.clone());
+        event.tenant = self.tenant.filter(|tenant| !tenant.is_empty()).cloned();
+        event.environment = Some(self.environment.clone());
+        event.operator = self.operator.cloned();
+        event.user = self.user.cloned();
         if let Some(target) = &self.target {
             event.workflow_id = target.workflow.cloned();
             event.action = Some(target.action.clone());
@@ -108,17 +127,24 @@ impl CallSubject<'_> {
 
     /// `agent_decision`, with what explains it as a value.
     pub fn decision(&self, now: Timestamp, ruling: &Ruling<'_>, detail: Value) -> EventDraft {
-        let mut event = self.event(EventType::AgentDecision, now);
-        ruling.mark(&mut event);
+        let mut event = self.decided(now, ruling);
         event.detail = Some(detail);
         event
     }
 
     /// `agent_decision` of a call about which policies were asked.
     pub fn explained(&self, now: Timestamp, ruling: &Ruling<'_>, explained: &Explained<'_>) -> EventDraft {
+        let mut event = self.decided(now, ruling);
+        event.told.facts = explained.judged.map(|judged| judged.facts.clone());
+        event.told.detail = Some(explained.text());
+        event
+    }
+
+    fn decided(&self, now: Timestamp, ruling: &Ruling<'_>) -> EventDraft {
         let mut event = self.event(EventType::AgentDecision, now);
         ruling.mark(&mut event);
-        event.told.detail = Some(explained.text());
+        event.evaluator = Some(EVALUATOR.into());
+        event.labels = self.target.as_ref().map(|target| target.labels.to_vec());
         event
     }
 
@@ -151,12 +177,13 @@ impl Ruling<'_> {
 impl Settled {
     /// Says in a side effect how the call ended.
     pub fn complete(self, event: &mut EventDraft, now: Timestamp) {
-        let Self { outcome, duration_ms, cost, reason, limits, detail } = self;
+        let Self { outcome, duration_ms, cost, reason, result_digest, limits, detail } = self;
         event.timestamp = now;
         event.outcome = Some(outcome);
         event.duration_ms = Some(duration_ms);
         event.cost_usd = cost;
         event.reason = reason;
+        event.result_digest = result_digest;
         event.told.limits = Some(limits);
         event.told.detail = Some(detail);
     }

@@ -1,5 +1,6 @@
 //! What explains a record: JSON text that is written once, without a value in between.
 
+use super::Judged;
 use crate::{
     decision::{Step, Trace},
     model::text::{self, Object},
@@ -21,6 +22,8 @@ pub struct Explained<'e> {
     pub original_arguments: Option<&'e Value>,
     /// The safer call that is proposed.
     pub remediation: Option<&'e Value>,
+    /// What was decided on, and what came of it; none where policies were not asked.
+    pub judged: Option<&'e Judged>,
     /// Every policy's say.
     pub trace: Option<&'e Trace>,
     /// Nobody knows whether the arguments fit their schema.
@@ -55,6 +58,9 @@ impl<'e> Explained<'e> {
         }
         if let Some(remediation) = self.remediation {
             detail.value("remediation", Some(remediation));
+        }
+        if let Some(judged) = self.judged {
+            detail.member("verdict").extend_from_slice(judged.verdict.as_bytes());
         }
         if let Some(trace) = self.trace {
             write_steps(detail.member("steps"), trace);

@@ -41,6 +41,10 @@ pub fn alert_of_call(
     event.call_id.clone_from(&decision.call_id);
     event.tool.clone_from(&decision.tool);
     event.upstream.clone_from(&decision.upstream);
+    event.tenant.clone_from(&decision.tenant);
+    event.environment.clone_from(&decision.environment);
+    event.operator.clone_from(&decision.operator);
+    event.user.clone_from(&decision.user);
     event.policy_snapshot.clone_from(&decision.policy_snapshot);
     event.reason = Some(sentence.into());
     event
@@ -72,7 +76,10 @@ pub fn orphaned(
     event.reason = Some(reason.into());
     event.duration_ms = None;
     event.cost_usd = None;
+    event.evaluator = None;
+    event.labels = None;
     event.limits = None;
+    event.facts = None;
     event.detail = None;
     event
 }

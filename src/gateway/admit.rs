@@ -135,22 +135,22 @@ impl Gateway {
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
-        let admission = self
-            .0
-            .store
-            .admit(AdmitRequest {
-                now: self.0.clock.now(),
-                start,
-                event,
-                rates: limits.rates,
-                budgets: limits.budgets,
-                max_repeats: limits.max_repeats,
-                digest: prepared.call_digest.clone(),
-                tokens: prepared.estimate.tokens(),
-                cost: prepared.estimate.cost,
-                approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
-            })
-            .await;
+        let request = AdmitRequest {
+            now: self.0.clock.now(),
+            start,
+            event,
+            rates: limits.rates,
+            budgets: limits.budgets,
+            max_repeats: limits.max_repeats,
+            digest: prepared.call_digest.clone(),
+            tokens: prepared.estimate.tokens(),
+            cost: prepared.estimate.cost,
+            approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
+        };
+        let admission = match self.keep_tools(prepared).await {
+            Ok(()) => self.0.store.admit(request).await,
+            Err(error) => Err(error),
+        };
         let refused = |refusal: Refusal| {
             let mut refusal = refusal;
             refusal.cost_estimate = Some(prepared.estimate.cost);

@@ -79,6 +79,7 @@ impl Gateway {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Result<Step, StoreError> {
+        self.keep_tools(&decided.prepared).await?;
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
         if let Some(Opened::Approval(id, _)) = &asking.opened {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
-    evidence::{CallSubject, Explained},
+    evidence::{self, CallSubject, Explained, Judged, ResolvedTool},
     identity::Principal,
     model::{
         CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, RuleId, TraceId, Uri, code,
@@ -57,6 +57,7 @@ impl Decided {
         let Self { prepared, verdict, original, .. } = self;
         let explained = Explained {
             arguments: Some(&prepared.recorded),
+            judged: prepared.judged.as_ref(),
             trace: Some(&verdict.trace),
             unchecked: prepared.unchecked,
             ..Explained::default()
@@ -298,10 +299,11 @@ impl Gateway {
         let mut earlier: Option<Verdict> = None;
         let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
+        let mut told = EarlierTold::default();
         for _ in 0..MAX_CHANGES {
             let version =
                 Version { name: &name, arguments: arguments.clone(), remediated: applied.is_some() };
-            let prepared = match self.0.prepare(in_force, &view, request, version, looks) {
+            let mut prepared = match self.0.prepare(in_force, &view, request, version, looks) {
                 // The agent's own tool is there: what is not is the rule's.
                 Err(Stop::Unknown) if name != request.name => {
                     let reason = "the changed call is not in this agent's scope";
@@ -337,12 +339,16 @@ impl Gateway {
                 // Nothing will be dispatched: there is nothing to change.
                 change = Ok(None);
             }
+            if !matches!(change, Ok(Some(_))) {
+                prepared.judged = Some(told.judged(&prepared, &verdict));
+            }
             match change {
                 Err(reason) => {
                     let refusal = Refusal::deny(&verdict.policy_id, reason);
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(Some(mut changed)) => {
+                    told.note(&prepared);
                     original.get_or_insert_with(|| (prepared.shown.clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
@@ -382,7 +388,11 @@ impl Gateway {
             events.push(subject.start(self.0.clock.now()));
         }
         events.push(refusal_event(&subject, request, prepared, &refusal, self.0.clock.now()));
-        if let Err(error) = self.0.store.record(events).await {
+        let kept = match prepared {
+            Some(prepared) => self.keep_tools(prepared).await,
+            None => Ok(()),
+        };
+        if let Err(error) = kept.and(self.0.store.record(events).await) {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
             refusal = Refusal::deny("store", error.refusal());
         }
@@ -424,6 +434,28 @@ impl Gateway {
     }
 }
 
+/// The evaluations after which rules changed a call, for the record of the last.
+#[derive(Default)]
+struct EarlierTold {
+    facts: Vec<Box<str>>,
+    tools: Vec<Arc<ResolvedTool>>,
+}
+
+impl EarlierTold {
+    fn note(&mut self, prepared: &Prepared) {
+        self.facts.push(prepared.evaluated().earlier(self.facts.is_empty()));
+        self.tools.extend(prepared.resolved().cloned());
+    }
+
+    fn judged(&mut self, prepared: &Prepared, verdict: &Verdict) -> Judged {
+        let mut tools = std::mem::take(&mut self.tools);
+        tools.extend(prepared.resolved().cloned());
+        let facts = prepared.evaluated().text(&self.facts);
+        let verdict = evidence::verdict(verdict, prepared.target.full(), &prepared.shown);
+        Judged { facts, verdict, tools }
+    }
+}
+
 /// The decision of a call that is refused.
 fn refusal_event(
     subject: &CallSubject<'_>,
@@ -435,6 +467,7 @@ fn refusal_event(
     let explained = Explained {
         method: request.method(),
         arguments: prepared.map(|prepared| &*prepared.recorded),
+        judged: prepared.and_then(|prepared| prepared.judged.as_ref()),
         remediation: refusal.remediation.as_ref(),
         trace: refusal.trace.as_ref(),
         ..Explained::default()

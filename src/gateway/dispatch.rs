@@ -214,6 +214,7 @@ impl Gateway {
             let can_retry = matches!(purpose, Purpose::Use) && upstream.era() != Some(Era::Modern);
             ending.reply = Box::pin(self.pass_pages(error, &relay, client.era(), can_retry, &bound)).await;
         }
+        let answered = ending.answered();
         let place = Place {
             upstream: target.upstream(),
             tool: target.full(),
@@ -278,17 +279,25 @@ impl Gateway {
                 };
             }
         }
+        let mut result_digest = None;
         let result_tokens = match &ending.reply {
             // What it will be is not known: it costs what was reserved for it.
             Ok(_) if became_task => estimate.result_tokens,
             Ok(result) => {
                 let text = text::of(result);
+                // What stands there in place of an answer is our own.
+                result_digest = answered.then(|| self.0.digest_key.of_result("result", &text));
                 size = text.len();
                 self.0.tokens.count_for(tokenizer, &text)
             }
             Err(error) if ending.sent => {
                 let data = error.data.as_ref().map(text::of).unwrap_or_default();
                 size = error.message.len() + data.len();
+                result_digest = answered.then(|| {
+                    let text =
+                        text::of(&json!({"code": error.code, "message": error.message, "data": error.data}));
+                    self.0.digest_key.of_result("error", &text)
+                });
                 let count = |text: &str| self.0.tokens.count_for(tokenizer, text);
                 count(&error.message).saturating_add(count(&data))
             }
@@ -336,6 +345,7 @@ impl Gateway {
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             cost,
             reason: ending.told(&in_force.policies, redacted),
+            result_digest,
             limits: limits(&constraints, timeout, was_changed),
             detail: settled_detail(size, result_tokens, cut, &asked),
         };

@@ -18,6 +18,7 @@ mod finding;
 mod fit;
 mod held;
 mod in_force;
+mod keep;
 mod labelled;
 mod lifecycle;
 mod news;
@@ -97,6 +98,7 @@ pub(crate) struct Inner {
     generations: watch::Sender<ListGenerations>,
     tokens: TokenCounter,
     learned: LearnedSizes,
+    kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
     prompts: prompts::Prompts,
     beside: fit::Beside,

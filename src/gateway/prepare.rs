@@ -12,7 +12,7 @@ use crate::{
     catalog::{ItemEntry, ToolEntry, View},
     cost::{Estimate, Tokenizer},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
-    evidence::{CallSubject, TargetSubject},
+    evidence::{CallSubject, Evaluated, ITEM_TRAITS, Judged, ResolvedTool, TargetSubject},
     identity::Principal,
     model::{
         AgentId, CallId, CallKind, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId, PolicyId,
@@ -165,10 +165,7 @@ impl Target {
     pub(crate) fn traits(&self) -> ToolTraits {
         match self {
             Self::Tool(tool) => tool.traits,
-            // Reading a resource or a prompt is a read by the protocol's own words.
-            Self::Item(..) => {
-                ToolTraits { read_only: true, destructive: false, idempotent: true, open_world: true }
-            }
+            Self::Item(..) => ITEM_TRAITS,
         }
     }
     fn cost(&self) -> MicroUsd {
@@ -226,6 +223,29 @@ pub(crate) struct Prepared {
     pub(crate) attended: bool,
     /// Nobody knows whether the arguments fit their schema.
     pub(crate) unchecked: bool,
+    /// What policies said of it, and on what; none before they are asked.
+    pub(crate) judged: Option<Judged>,
+}
+
+impl Prepared {
+    /// What is kept of its tool; none for resources and prompts.
+    pub(crate) fn resolved(&self) -> Option<&Arc<ResolvedTool>> {
+        match &self.target {
+            Target::Tool(tool) => Some(&tool.resolved),
+            Target::Item(..) => None,
+        }
+    }
+
+    /// For the record of what is decided on it.
+    pub(crate) fn evaluated(&self) -> Evaluated<'_> {
+        Evaluated {
+            facts: &self.facts,
+            recorded: &self.recorded,
+            names: (self.target.full(), &self.shown),
+            actions: (self.target.action(), &self.shown_action),
+            tool: self.resolved().map(|tool| &*tool.hash),
+        }
+    }
 }
 
 /// Why a call went no further than its preparation.
@@ -295,16 +315,7 @@ impl Inner {
         let operator = agent.operator.clone();
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
         let facts = Facts {
-            agent: AgentFacts {
-                id: agent.id.clone(),
-                agent_type: agent.agent_type.clone(),
-                role: agent.role.clone(),
-                tenant: agent.tenant.clone(),
-                owner: agent.owner.clone(),
-                operator: operator.clone(),
-                autonomy: agent.autonomy,
-                attended: agent.attended,
-            },
+            agent: AgentFacts::of(agent),
             user: operator.clone(),
             workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
             tool: ToolFacts {
@@ -371,6 +382,7 @@ impl Inner {
         };
         let blocked = blocked.or(blocked_beside);
         let prepared = Prepared {
+            judged: None,
             redacted: inspected.redacted,
             level: facts.data.level,
             recorded,
@@ -544,6 +556,13 @@ pub(crate) fn subject<'c>(
         call_id: &request.call_id,
         agent: &request.agent,
         role,
+        tenant: agent.map(|agent| &agent.tenant),
+        operator: agent.and_then(|agent| agent.operator.as_ref()),
+        user: match prepared {
+            Some(prepared) => prepared.facts.user.as_ref(),
+            None => agent.and_then(|agent| agent.operator.as_ref()),
+        },
+        environment: &in_force.policies.environment,
         snapshot: &in_force.policies.snapshot,
         tool,
         target: prepared.map(|prepared| TargetSubject {
@@ -554,6 +573,7 @@ pub(crate) fn subject<'c>(
             redacted: prepared.redacted,
             upstream: prepared.target.upstream(),
             capability: prepared.facts.capabilities.first(),
+            labels: &prepared.facts.data.labels,
         }),
     }
 }

@@ -1,8 +1,8 @@
 //! One JSON object per event (SPEC 8). Every field is always present, null where it has nothing to say.
 
 use super::{
-    AgentId, ApprovalId, CallId, CapabilityId, EventDecision, MicroUsd, PolicyId, RuleId, Sensitivity,
-    SnapshotId, TraceId, UpstreamName, WorkflowId, json,
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, MicroUsd, PersonId, PolicyId, RuleId,
+    Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId, json,
     text::{self, Object},
 };
 use jiff::Timestamp;
@@ -314,16 +314,34 @@ event! {
         policy_snapshot: SnapshotId,
         /// The approval that was asked or used.
         approval_id: ApprovalId,
+        /// The agent's tenant.
+        tenant: Arc<str>,
+        /// `[gateway] environment`.
+        environment: Arc<str>,
+        /// The person at the agent's client.
+        operator: PersonId,
+        /// The person the agent acts for.
+        user: PersonId,
+        /// On a decision: the program that decided, as `tollgate/VERSION`.
+        evaluator: Cow<'static, str>,
+        /// On a decision: the labels of the data in the call.
+        labels: Vec<Arc<str>>,
+        /// The standing grant that was used.
+        grant_id: Arc<str>,
         /// On a side effect: what came of it.
         outcome: Outcome,
         /// On a side effect: how long the upstream took.
         duration_ms: u64,
         /// On a side effect: what it cost.
         cost_usd: MicroUsd,
+        /// On a side effect: an HMAC-SHA-256 of the result as the agent got it.
+        result_digest: Digest,
     }
     told {
         /// The limits and counters that were in force.
         limits,
+        /// On a decision: what rules could read of the call and other fields, the snapshot and the tool do not tell.
+        facts,
         /// What explains the rest: redacted arguments, all reasons, the trace of the decision, who decided.
         detail,
     }
@@ -360,8 +378,20 @@ texts!(
     RuleId,
     SnapshotId,
     ApprovalId,
-    Arc<str>
+    Arc<str>,
+    PersonId,
+    Digest,
+    Cow<'static, str>
 );
+
+impl Field for Vec<Arc<str>> {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::strings(out, self);
+    }
+    fn plain(&self) -> String {
+        self.join(" ")
+    }
+}
 
 impl Field for TraceId {
     fn write(&self, out: &mut Vec<u8>) {

@@ -96,6 +96,18 @@ pub fn value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// A list of texts.
+pub fn strings(out: &mut Vec<u8>, texts: &[impl AsRef<str>]) {
+    out.push(b'[');
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(out, text.as_ref());
+    }
+    out.push(b']');
+}
+
 /// What shows itself as text that needs no escape.
 pub fn shown(out: &mut Vec<u8>, shown: &dyn std::fmt::Display) {
     out.push(b'"');
@@ -175,6 +187,11 @@ impl<'o> Object<'o> {
             Some(number) => natural(out, number),
             None => out.extend_from_slice(b"null"),
         }
+    }
+
+    /// A list of texts.
+    pub fn strings(&mut self, key: &'static str, texts: &[impl AsRef<str>]) {
+        strings(self.member(key), texts);
     }
 
     /// A flag.
