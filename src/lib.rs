@@ -11,6 +11,8 @@ pub mod policy;
 pub mod decision;
 pub mod evidence;
 
+pub mod replay;
+
 pub mod clock;
 pub mod config;
 pub mod outbound;

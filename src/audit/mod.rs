@@ -4,6 +4,7 @@
 mod export;
 mod questions;
 mod render;
+mod replay;
 mod sink;
 mod verify;
 
@@ -12,6 +13,7 @@ pub use questions::{
     ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator, TraceReport, questions,
 };
 pub use render::render;
+pub use replay::{RecordedDifference, ReplayReport, kept_bundle, replay_recorded};
 pub use sink::{EventSinks, SinkTarget};
 pub use verify::{Coverage, ExportReport, verify_export};
 

@@ -17,6 +17,7 @@ mod keys;
 mod log;
 mod origin;
 mod people;
+mod policy;
 mod reload;
 mod screen;
 mod serve;
@@ -63,6 +64,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
+        }
+        Command::Policy(command) => {
+            let (store, system) = record(&path)?;
+            block(policy::policy(store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),

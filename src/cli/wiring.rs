@@ -26,6 +26,15 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Problems> {
     config::load(path, &|name| std::env::var(name).ok())
 }
 
+/// Decides recorded decisions again.
+pub(crate) async fn replay(
+    store: &dyn Store,
+    query: EventQuery,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::ReplayReport, CliError> {
+    Ok(audit::replay_recorded(store, query, progress).await?)
+}
+
 /// Problems for people, each with its line.
 pub(crate) fn render(problems: &Problems) -> String {
     config::render(problems, &|name| std::fs::read_to_string(name).ok())
