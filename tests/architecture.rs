@@ -225,6 +225,15 @@ fn only_dispatch_calls_an_upstream() {
 }
 
 #[test]
+fn only_evidence_builds_records() {
+    let make = "fn f(now: T) -> EventDraft { EventDraft::system(EventType::Alert, now) }";
+    check("src/evidence/other.rs", make, &[]);
+    check("src/gateway/activation.rs", make, &[]);
+    check("src/gateway/parked.rs", make, &["src/gateway/parked.rs:2: records:"]);
+    check("src/store/sqlite/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
+}
+
+#[test]
 fn the_core_is_pure() {
     let check = |text: &str, expect: &[&str]| check("src/decision/decide.rs", text, expect);
     check("async fn f() {}", &["src/decision/decide.rs:2: pure:"]);
