@@ -9,6 +9,9 @@ pub mod redaction;
 pub mod policy;
 
 pub mod decision;
+pub mod evidence;
+
+pub mod replay;
 
 pub mod clock;
 pub mod config;

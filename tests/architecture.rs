@@ -193,7 +193,7 @@ fn rooms_of_one_floor_do_not_meet() {
     check(
         "src/identity/mod.rs",
         "use crate::approval::X;",
-        &["src/identity/mod.rs:2: floors: `identity` (floor 6)"],
+        &["src/identity/mod.rs:2: floors: `identity` (floor 7)"],
     );
     check("src/redaction/mod.rs", "use crate::cost::X;", &["src/redaction/mod.rs:2: floors:"]);
     check("src/identity/mod.rs", "use crate::identity::X;", &[]);
@@ -283,6 +283,15 @@ fn only_dispatch_calls_an_upstream() {
         &["src/front/mod.rs:2: dispatch:"],
     );
     check("src/upstream/stdio.rs", "fn f(r: UpstreamRequest) {}", &[]);
+}
+
+#[test]
+fn only_evidence_builds_records() {
+    let make = "fn f(now: T) -> EventDraft { EventDraft::system(EventType::Alert, now) }";
+    check("src/evidence/other.rs", make, &[]);
+    check("src/gateway/activation.rs", make, &[]);
+    check("src/gateway/parked.rs", make, &["src/gateway/parked.rs:2: records:"]);
+    check("src/store/sqlite/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn help_teaches_and_lists_what_is_built() {
         "init",
         "approvals",
         "audit",
+        "policy",
         "agents",
         "people",
         "servers",
@@ -44,7 +45,7 @@ fn help_teaches_and_lists_what_is_built() {
         assert!(own.out.contains("--config"), "{command} takes --config: {}", own.out);
     }
     assert!(said.out.contains("First steps") && said.out.contains("TOLLGATE_KEY"));
-    for hidden in ["supervise-child", "freeze", "policy "] {
+    for hidden in ["supervise-child", "freeze"] {
         assert!(!said.out.contains(&format!("\n  {hidden}")), "{hidden} is not for anybody yet");
     }
     assert_eq!(tollgate(here(), &["--version"]).out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));

@@ -7,6 +7,8 @@
 mod conditions;
 #[path = "properties/reference.rs"]
 mod reference;
+#[path = "properties/replay.rs"]
+mod replay;
 #[path = "properties/world.rs"]
 mod world;
 

@@ -6,10 +6,8 @@ pub use rules::{DecideError, Standing, apply, eligible, standing};
 
 use crate::{
     clock::Clock,
-    model::{
-        Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, Sensitivity,
-        SnapshotId,
-    },
+    evidence::ApprovalSubject,
+    model::{ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, SnapshotId},
     policy::{Approver, ChannelKind, PolicySet, Role},
     store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, Store},
 };
@@ -129,7 +127,7 @@ impl Approvals {
             | ApprovalStatus::Cancelled
             | ApprovalStatus::Consumed => "it was approved, and not used in time",
         };
-        let mut event = about(&record, EventType::ApprovalExpired, self.clock.now());
+        let mut event = about(&record).event(EventType::ApprovalExpired, self.clock.now());
         event.decision = Some(EventDecision::Expired);
         event.reason = Some(reason.into());
         let update = ApprovalUpdate {
@@ -204,7 +202,7 @@ impl Approvals {
             while matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved)
                 && record.binding.snapshot != *in_force
             {
-                let mut event = about(&record, EventType::ApprovalCancelled, self.clock.now());
+                let mut event = about(&record).event(EventType::ApprovalCancelled, self.clock.now());
                 event.reason = Some("snapshot_mismatch".into());
                 event.detail = Some(json!({
                     "status": record.status,
@@ -246,7 +244,7 @@ impl Approvals {
 fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -> Vec<EventDraft> {
     let mut due = Vec::new();
     let mut tell = |kind: &str, reason: String, more: serde_json::Value| {
-        let mut event = about(record, EventType::Alert, now);
+        let mut event = about(record).event(EventType::Alert, now);
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(reason.into());
         event.detail = Some(json!({"alert": kind, "approval": more}));
@@ -272,30 +270,31 @@ fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -
     due
 }
 
-/// An event about an approval, with what joins it to its call.
-pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestamp) -> EventDraft {
-    let mut event = EventDraft::system(event_type, now);
-    event.trace_id = Some(record.trace_id);
-    event.workflow_id = record.workflow_id.clone();
-    event.agent_id = Some(record.binding.agent.clone());
-    event.capability_id = record.capability_id.clone();
-    event.action = Some(record.action.as_str().into());
-    event.policy_id = Some(record.policy_id.clone());
-    event.rule_id = record.rule_id.clone();
-    event.cost_estimate_usd = Some(record.cost_estimate_usd);
-    event.redacted = record.redacted;
-    event.sensitivity_level = Sensitivity::Internal;
-    event.call_id = Some(record.call_id.clone());
-    event.tool = Some(record.binding.tool.as_str().into());
-    event.upstream = Some(record.upstream.clone());
-    event.policy_snapshot = Some(record.binding.snapshot.clone());
-    event.approval_id = Some(record.id.clone());
-    event
+/// The approval as its records name it.
+pub fn about(record: &ApprovalRecord) -> ApprovalSubject<'_> {
+    ApprovalSubject {
+        id: &record.id,
+        trace_id: record.trace_id,
+        call_id: &record.call_id,
+        workflow: record.workflow_id.as_ref(),
+        agent: &record.binding.agent,
+        capability: record.capability_id.as_ref(),
+        action: &record.action,
+        policy_id: &record.policy_id,
+        rule_id: record.rule_id.as_ref(),
+        cost: record.cost_estimate_usd,
+        redacted: record.redacted,
+        tool: &record.binding.tool,
+        upstream: &record.upstream,
+        operator: record.operator.as_ref(),
+        user: record.binding.user.as_ref(),
+        snapshot: &record.binding.snapshot,
+    }
 }
 
 fn decided_event(record: &ApprovalRecord, answer: &ApprovalAnswer, status: ApprovalStatus) -> EventDraft {
-    let mut event = about(record, EventType::ApprovalDecided, answer.at);
-    event.actor = Actor { kind: "person".into(), role: Some(Role::Approver.as_str().into()) };
+    let role = Role::Approver.as_str();
+    let mut event = about(record).of_person(EventType::ApprovalDecided, answer.at, role);
     event.decision = Some(match status {
         ApprovalStatus::Approved | ApprovalStatus::Consumed => EventDecision::Approved,
         ApprovalStatus::Rejected | ApprovalStatus::Cancelled => EventDecision::Rejected,

@@ -4,6 +4,7 @@
 mod export;
 mod questions;
 mod render;
+mod replay;
 mod verify;
 
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
@@ -11,6 +12,7 @@ pub use questions::{
     ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator, TraceReport, questions,
 };
 pub use render::render;
+pub use replay::{RecordedDifference, ReplayReport, kept_bundle, replay_recorded};
 pub use verify::{Coverage, ExportReport, verify_export};
 
 #[cfg(test)]

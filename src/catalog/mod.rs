@@ -3,6 +3,7 @@
 mod links;
 pub mod naming;
 mod pages;
+mod resolved;
 mod schema;
 pub mod search;
 mod template;
@@ -18,10 +19,12 @@ pub use view::{Covered, Digests, View, digest};
 
 use crate::{
     config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
+    evidence::ResolvedTool,
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
+use resolved::resolved;
 use serde_json::{Map, Value, json};
 use std::{
     borrow::Cow,
@@ -52,6 +55,8 @@ pub struct ToolEntry {
     pub labels: Arc<[Arc<str>]>,
     /// What an approval is bound to.
     pub fingerprint: Fingerprint,
+    /// What decisions read of it, as it is kept.
+    pub resolved: Arc<ResolvedTool>,
     /// Places in the arguments that are sensitive: from its table and from marks in its schema.
     pub sensitive: Arc<[Pointer]>,
     /// Its argument schema.
@@ -395,14 +400,20 @@ impl CatalogBuilder {
         {
             map.shift_remove("outputSchema");
         }
+        let traits = traits(upstream, table, item);
+        let action = table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into());
+        let labels: Arc<[_]> = upstream.labels.iter().chain(&table.labels).cloned().collect();
+        let names = (&*full, &*action);
+        let resolved = resolved(&self.data, upstream, names, &labels, traits, &fingerprint);
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
             own_name: own.into(),
-            traits: traits(upstream, table, item),
-            action: table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into()),
-            labels: upstream.labels.iter().chain(&table.labels).cloned().collect(),
+            traits,
+            action,
+            labels,
             fingerprint,
+            resolved: Arc::new(resolved),
             sensitive: sensitive.into(),
             schema,
             output,

@@ -110,6 +110,15 @@ Examples:
   tollgate audit tail --json | jq .tool"
     )]
     Audit(AuditCommand),
+    /// Decide recorded calls again
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate policy replay --since 24h
+  tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
+    )]
+    Policy(super::policy::PolicyCommand),
     /// The agents of policies/authority.yaml, and new keys for them
     #[command(
         subcommand,
@@ -385,6 +394,19 @@ pub(crate) enum Moment {
     Ago(Duration),
 }
 
+impl Moment {
+    /// When that is.
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => jiff::SignedDuration::try_from(ago)
+                .ok()
+                .and_then(|ago| now.checked_sub(ago).ok())
+                .unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
 /// `agents …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsCommand {
@@ -558,7 +580,7 @@ fn role(text: &str) -> Result<Role, String> {
     known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
 }
 
-fn trace(text: &str) -> Result<TraceId, String> {
+pub(super) fn trace(text: &str) -> Result<TraceId, String> {
     let zeros = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     TraceId::parse(text).ok_or_else(|| match zeros {
         true => {
@@ -568,7 +590,7 @@ fn trace(text: &str) -> Result<TraceId, String> {
     })
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
     let day = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(Moment::At(at));

@@ -1,7 +1,7 @@
 //! `tollgate audit …`: the record of what happened, asked, verified and exported.
 
 use super::{
-    args::{AuditCommand, EventFilter, ExportFormat, Moment, VerifyArgs},
+    args::{AuditCommand, EventFilter, ExportFormat, VerifyArgs},
     failure::CliError,
     follow::{Follower, head},
     screen::{self, Screen, or_dash, time},
@@ -100,13 +100,6 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
 }
 
 fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
-    let at = |moment: Moment| match moment {
-        Moment::At(at) => at,
-        Moment::Ago(ago) => jiff::SignedDuration::try_from(ago)
-            .ok()
-            .and_then(|ago| now.checked_sub(ago).ok())
-            .unwrap_or(Timestamp::MIN),
-    };
     EventQuery {
         event_type: filter.event_type,
         trace_id: filter.trace,
@@ -115,8 +108,8 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
         policy_id: filter.policy.map(Into::into),
         tool: filter.tool,
         decision: filter.decision,
-        since: filter.since.map(at),
-        until: filter.until.map(at),
+        since: filter.since.map(|moment| moment.at(now)),
+        until: filter.until.map(|moment| moment.at(now)),
         ..EventQuery::default()
     }
 }

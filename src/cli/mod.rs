@@ -19,6 +19,7 @@ mod log;
 mod names;
 mod origin;
 mod people;
+mod policy;
 mod reload;
 mod screen;
 mod serve;
@@ -67,6 +68,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
+        }
+        Command::Policy(command) => {
+            let (store, system) = record(&path)?;
+            block(policy::policy(store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),

@@ -31,6 +31,15 @@ pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) 
     config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
 }
 
+/// Decides recorded decisions again.
+pub(crate) async fn replay(
+    store: &dyn Store,
+    query: EventQuery,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::ReplayReport, CliError> {
+    Ok(audit::replay_recorded(store, query, progress).await?)
+}
+
 /// Problems for people, each with its line.
 pub(crate) fn render(problems: &Problems) -> String {
     config::render(problems, &|name| std::fs::read_to_string(name).ok())

@@ -1,7 +1,7 @@
 //! Reads servers.toml and the bundle it names; whatever is wrong in any of them comes together.
 
 use super::{
-    Config, StoreConfig, UpstreamTransport,
+    Config, StoreConfig, ToolConfig, UpstreamTransport,
     expand::Env,
     listed::{self, Listings},
     servers, tree,
@@ -13,7 +13,7 @@ use crate::{
         source::{MAX_FILE_BYTES, Report},
     },
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -163,6 +163,48 @@ pub fn digest_material(config: &Config) -> Vec<u8> {
         })
         .collect();
     json!([config.gateway.environment, config.gateway.separator, upstreams]).to_string().into_bytes()
+}
+
+/// What servers.toml resolves to where decisions read it, without what may hold a secret: commands, URLs, variables and
+/// headers. For the record.
+pub fn without_secrets(config: &Config) -> Value {
+    let upstreams: Map<String, Value> = config
+        .upstreams
+        .values()
+        .map(|upstream| {
+            let transport = match &upstream.transport {
+                UpstreamTransport::Stdio { .. } => "stdio",
+                UpstreamTransport::Http { .. } => "http",
+            };
+            let tools: Map<String, Value> =
+                upstream.tools.iter().map(|(name, tool)| (name.clone(), tool_table(tool))).collect();
+            let told = json!({
+                "transport": transport,
+                "prefix": upstream.prefix,
+                "labels": upstream.labels,
+                "trust_annotations": upstream.trust_annotations,
+                "trust_cost": upstream.trust_cost,
+                "tools": tools,
+            });
+            (upstream.name.to_string(), told)
+        })
+        .collect();
+    json!({"separator": config.gateway.separator, "upstreams": upstreams})
+}
+
+fn tool_table(tool: &ToolConfig) -> Value {
+    let sensitive: Vec<_> = tool.sensitive.iter().map(|pointer| pointer.as_str()).collect();
+    json!({
+        "action": tool.action,
+        "labels": tool.labels,
+        "read_only": tool.read_only,
+        "idempotent": tool.idempotent,
+        "destructive": tool.destructive,
+        "open_world": tool.open_world,
+        "cost_usd": tool.cost_usd,
+        "expected_result_tokens": tool.expected_result_tokens,
+        "sensitive": sensitive,
+    })
 }
 
 /// What is in the bundle's folder, in order.

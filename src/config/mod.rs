@@ -16,7 +16,7 @@ mod upstreams;
 mod tests;
 
 pub use listed::{Listed, Listings};
-pub use load::{Loaded, digest_material, load, load_knowing, store_place};
+pub use load::{Loaded, digest_material, load, load_knowing, store_place, without_secrets};
 pub use render::render;
 pub use types::*;
 

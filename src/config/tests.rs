@@ -551,6 +551,12 @@ fn secrets_are_nowhere() {
         "[upstreams.x]\ncommand = [\"x\", \"--token=${CRM_TOKEN}\"]\n[upstreams.y]\nurl = \"https://h/${CRM_TOKEN}\"\n",
     );
     assert!(!format!("{args:?}").contains("s3cret"));
+    // What is kept with a bundle names what decisions read, and neither commands nor URLs.
+    let kept = without_secrets(&args.config).to_string();
+    assert!(!kept.contains("s3cret") && !kept.contains("https://h"), "{kept}");
+    let kept = without_secrets(&loaded.config).to_string();
+    assert!(kept.contains("files:write") && kept.contains("0.25"), "{kept}");
+    assert!(!kept.contains("s3cret"), "{kept}");
 }
 
 #[test]

@@ -7,12 +7,13 @@ use super::{
     asking::{Asking, Opened},
     call::Decided,
     extras,
-    prepare::{Prepared, Request, draft},
+    prepare::{Prepared, Request, subject},
     refusal::Refusal,
 };
 use crate::{
     approval::{DecideError, about},
-    model::{Actor, ApprovalStatus, EventDecision, EventDraft, EventType, RpcError, SnapshotId, code},
+    evidence::{Explained, Ruling},
+    model::{ApprovalStatus, EventDecision, EventDraft, EventType, RpcError, SnapshotId, code},
     redaction::display_text,
     store::{
         ApprovalBinding, ApprovalFilter, ApprovalRecord, AskLimits, Asked, LimitRefusal, Requirement,
@@ -75,6 +76,7 @@ impl Gateway {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Result<Step, StoreError> {
+        self.keep_tools(&decided.prepared).await?;
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
         if let Some(Opened::Approval(id, ..)) = &asking.opened {
@@ -231,9 +233,8 @@ impl Gateway {
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
         };
-        let mut event = about(&record, EventType::ApprovalRequested, now);
-        let role = prepared.facts.agent.role.clone();
-        event.actor = Actor { kind: "agent".into(), role: Some(role).filter(|r| !r.is_empty()) };
+        let role = &prepared.facts.agent.role;
+        let mut event = about(&record).of_agent(EventType::ApprovalRequested, now, role);
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(record.reason.as_str().into());
         event.sensitivity_level = prepared.level;
@@ -283,7 +284,7 @@ impl Gateway {
         };
         let old = self.0.store.approvals(filter).await?.into_iter().find(same);
         Ok(old.map(|old| {
-            let mut event = about(&old, EventType::Alert, now);
+            let mut event = about(&old).event(EventType::Alert, now);
             if old.binding.snapshot != new.binding.snapshot {
                 let reason = "the policies have changed since this was asked for: the call is asked about again";
                 event.reason = Some(reason.into());
@@ -318,19 +319,20 @@ impl Gateway {
         start: bool,
     ) -> Vec<EventDraft> {
         let now = self.0.clock.now();
-        let start =
-            start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
-        let mut event = draft(EventType::AgentDecision, request, Some(&decided.prepared), in_force, now);
+        let subject = subject(request, Some(&decided.prepared), in_force);
         let verdict = &decided.verdict;
-        event.decision = Some(EventDecision::PendingApproval);
-        event.policy_id = Some(verdict.policy_id.clone());
-        event.rule_id = verdict.rule_id.clone();
-        event.reason = Some(verdict.reason.clone());
-        event.approval_id = Some(record.id.clone());
+        let ruling = Ruling {
+            decision: EventDecision::PendingApproval,
+            policy_id: &verdict.policy_id,
+            rule_id: verdict.rule_id.as_ref(),
+            reason: verdict.reason.clone(),
+            approval_id: Some(&record.id),
+        };
         let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
-        event.told.detail = Some(super::admit::detail(decided, beside.as_ref()));
+        let explained = Explained { beside: beside.as_ref(), ..decided.explained() };
+        let event = subject.explained(now, &ruling, &explained);
         self.log_call(request, &event);
-        start.into_iter().chain([event]).collect()
+        start.then(|| subject.start(now)).into_iter().chain([event]).collect()
     }
 
     /// Waits for an answer given elsewhere, at most `approval_wait`.

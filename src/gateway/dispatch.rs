@@ -14,7 +14,7 @@ use super::{
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
-    prepare::{Prepared, Request, Target, draft},
+    prepare::{Prepared, Request, Target, subject},
     relay::{Mute, Relay, Relaying, Sampling},
     spending::Spending,
     tasks::{Made, is_task, takes_tasks},
@@ -22,12 +22,9 @@ use super::{
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
+    evidence::{Settled, limits, settled_detail},
     identity::Principal,
-    model::{
-        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
-        text::{self, Object},
-    },
-    policy::Constraints,
+    model::{CallKind, Decision, EventDraft, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code, text},
     redaction::Place,
     store::Settlement,
     upstream::{CallRelay as _, CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
@@ -69,12 +66,14 @@ impl Gateway {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Box<Outgoing> {
-        let mut side_effect =
-            draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
         let (policy, rule, _) = decided.says();
-        side_effect.policy_id = Some(policy.clone());
-        side_effect.rule_id = rule.cloned();
-        side_effect.capability_id = decided.verdict.capability.clone();
+        let capability = decided.verdict.capability.as_ref();
+        let side_effect = subject(request, Some(&decided.prepared), in_force).side_effect(
+            self.0.clock.now(),
+            policy,
+            rule,
+            capability,
+        );
         let (meta, rest) = match &decided.prepared.beside {
             Some(changed) => changed.clone(),
             None => (request.meta.clone(), request.rest.clone()),
@@ -228,6 +227,7 @@ impl Gateway {
             let can_retry = matches!(purpose, Purpose::Use) && upstream.era() != Some(Era::Modern);
             ending.reply = Box::pin(self.pass_pages(error, &relay, client.era(), can_retry, &bound)).await;
         }
+        let answered = ending.answered();
         let place = Place {
             upstream: target.upstream(),
             tool: target.full(),
@@ -293,17 +293,25 @@ impl Gateway {
                 };
             }
         }
+        let mut result_digest = None;
         let result_tokens = match &ending.reply {
             // What it will be is not known: it costs what was reserved for it.
             Ok(_) if became_task => estimate.result_tokens,
             Ok(result) => {
                 let text = text::of(result);
+                // What stands there in place of an answer is our own.
+                result_digest = answered.then(|| self.0.digest_key.of_result("result", &text));
                 size = text.len();
                 self.0.tokens.count_for(tokenizer, &text)
             }
             Err(error) if ending.sent => {
                 let data = error.data.as_ref().map(text::of).unwrap_or_default();
                 size = error.message.len() + data.len();
+                result_digest = answered.then(|| {
+                    let text =
+                        text::of(&json!({"code": error.code, "message": error.message, "data": error.data}));
+                    self.0.digest_key.of_result("error", &text)
+                });
                 let count = |text: &str| self.0.tokens.count_for(tokenizer, text);
                 count(&error.message).saturating_add(count(&data))
             }
@@ -342,19 +350,20 @@ impl Gateway {
                     (kept_as.to_string(), result_tokens)
                 });
         let took = self.0.clock.monotonic().saturating_sub(started);
-        side_effect.timestamp = self.0.clock.now();
-        side_effect.outcome = Some(ending.outcome);
-        side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        side_effect.cost_usd = cost;
-        side_effect.reason = ending.told(&in_force.policies, redacted);
-        side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
         let mut asked = told_of_questions(&questions, sampled_tokens);
         if became_task {
             asked.push_str(r#","task":"made""#);
         }
-        side_effect.told.detail = Some(
-            format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}{asked}}}"#).into(),
-        );
+        let settled = Settled {
+            outcome: ending.outcome,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            cost,
+            reason: ending.told(&in_force.policies, redacted),
+            result_digest,
+            limits: limits(&constraints, timeout, was_changed),
+            detail: settled_detail(size, result_tokens, cut, &asked),
+        };
+        settled.complete(&mut side_effect, self.0.clock.now());
         self.0.call_log.note(&side_effect, Some(word), self.0.clock.monotonic().saturating_sub(began));
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
@@ -549,28 +558,4 @@ async fn begin_watch(
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
-}
-
-/// The limits under which a call ran, as JSON text.
-fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Box<str> {
-    let mut out = Vec::with_capacity(256);
-    let mut limits = Object::new(&mut out);
-    limits.natural("timeout_ms", Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
-    limits.money("max_cost_usd", constraints.max_cost);
-    limits.natural("max_result_tokens", constraints.max_result_tokens);
-    limits.natural("max_result_bytes", constraints.max_result_bytes);
-    limits.flag("read_only", constraints.read_only);
-    limits.flag("arguments_changed", changed);
-    let redacted = limits.member("redacted");
-    redacted.push(b'[');
-    for (index, pointer) in constraints.redact.iter().enumerate() {
-        if index > 0 {
-            redacted.push(b',');
-        }
-        text::string(redacted, pointer.as_str());
-    }
-    redacted.push(b']');
-    limits.end();
-    // Everything in it came from text.
-    String::from_utf8(out).unwrap_or_default().into()
 }

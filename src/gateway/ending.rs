@@ -25,6 +25,16 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Whether the reply is what the upstream answered: where something else is told in its place, there is a reason, and
+    /// of the upstream's own error alone it stands beside its words.
+    pub(super) fn answered(&self) -> bool {
+        self.sent
+            && match &self.reply {
+                Ok(_) => self.reason.is_none(),
+                Err(_) => self.outcome == Outcome::Failed && self.ours.is_some(),
+            }
+    }
+
     /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
     pub(super) fn told(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
         Some(match (&self.ours, self.reason.as_ref()?) {

@@ -97,6 +97,7 @@ impl Gateway {
             generations: watch::Sender::new(ListGenerations::default()),
             tokens: TokenCounter::load(),
             learned,
+            kept_tools: super::keep::KeptTools::default(),
             repeats: Repeats::default(),
             prompts: super::prompts::Prompts::default(),
             beside: super::fit::Beside::default(),
@@ -230,6 +231,7 @@ impl Gateway {
     /// waiting calls.
     pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
         let (config, policies, origin) = keyed(files, self.0.hash_key);
+        self.keep_coming(&config, &policies);
         match self.replace_aside(Some((config, policies))).await {
             Some(Replaced { old, new }) => Ok(self.activated(Some(&old), &new, origin).await?),
             None => Err(ReloadError::NotBuilt),

@@ -21,6 +21,7 @@ mod fit;
 mod held;
 mod in_force;
 mod inline;
+mod keep;
 mod labelled;
 mod lifecycle;
 mod news;
@@ -52,8 +53,9 @@ use crate::{
     catalog::{Catalog, CatalogBuilder, View},
     clock::{Clock, IdSource},
     cost::{LearnedSizes, TokenCounter},
+    evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{CapabilityId, EventType},
+    model::CapabilityId,
     store::Store,
     upstream::{Health, UpstreamState},
 };
@@ -100,6 +102,7 @@ pub(crate) struct Inner {
     generations: watch::Sender<ListGenerations>,
     tokens: TokenCounter,
     learned: LearnedSizes,
+    kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
     prompts: prompts::Prompts,
     beside: fit::Beside,
@@ -256,19 +259,15 @@ impl Gateway {
     pub fn session_opened(&self, principal: &Principal, client_info: &Value) {
         let Some(agent) = principal.agent() else { return };
         let in_force = self.0.in_force.load();
-        let mut event = crate::model::EventDraft::system(EventType::AgentStart, self.0.clock.now());
-        event.agent_id = Some(agent.clone());
-        event.actor.kind = "agent".into();
-        let role = in_force.policies.authority.agents.get(agent).map(|a| a.role.clone());
-        event.actor.role = role.filter(|r| !r.is_empty());
-        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.action = Some("session".into());
         let text = |name: &str| {
             // Masked before it is cut: half a secret is not known for one.
             let given = client_info.get(name).and_then(Value::as_str).unwrap_or_default();
             in_force.policies.data.redact_text(given).chars().take(100).collect::<String>()
         };
-        event.detail = Some(json!({"client": {"name": text("name"), "version": text("version")}}));
+        let detail = json!({"client": {"name": text("name"), "version": text("version")}});
+        let policies = &in_force.policies;
+        let role = policies.authority.agents.get(agent).map(|agent| &agent.role);
+        let event = session_started(agent, role, &policies.snapshot, self.0.clock.now(), detail);
         let store = self.0.store.clone();
         self.0.in_flight.spawn(async move {
             if let Err(error) = store.record(vec![event]).await {

@@ -3,6 +3,8 @@
 
 use super::api::CallReply;
 use crate::{
+    decision::Trace,
+    evidence::Ruling,
     model::{
         ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
     },
@@ -25,8 +27,8 @@ pub(crate) struct Refusal {
     pub(crate) cost_estimate: Option<MicroUsd>,
     /// What would work instead, where the policy's own advice would not.
     pub(crate) advice: Option<&'static str>,
-    /// Every policy's say, for the record; null where none was asked.
-    pub(crate) steps: Value,
+    /// Every policy's say, for the record; none where none was asked.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Refusal {
@@ -50,7 +52,18 @@ impl Refusal {
             remediation: None,
             cost_estimate: None,
             advice: None,
-            steps: Value::Null,
+            trace: None,
+        }
+    }
+
+    /// What its record says.
+    pub(crate) fn ruling(&self) -> Ruling<'_> {
+        Ruling {
+            decision: self.decision,
+            policy_id: &self.policy_id,
+            rule_id: self.rule_id.as_ref(),
+            reason: self.reason.as_str().into(),
+            approval_id: self.approval_id.as_ref(),
         }
     }
 

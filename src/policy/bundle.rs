@@ -32,7 +32,7 @@ const DATA: &str = "data.yaml";
 const MAX_REPEATS: u32 = 20;
 
 /// One file of a bundle. Its name is relative to the bundle's folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SourceFile {
     /// Like `bundle.yaml`.
     pub name: String,
@@ -147,6 +147,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         data: parts.data,
         policies: parts.policies,
         max_repeats,
+        files: sorted.into_iter().cloned().collect(),
         index,
     };
     (Some(set), problems)

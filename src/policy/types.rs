@@ -39,6 +39,8 @@ pub struct PolicySet {
     pub policies: Vec<Policy>,
     /// More identical calls of one agent in 60 s than this are a loop.
     pub max_repeats: u32,
+    /// The files as they were loaded.
+    pub files: Arc<[super::SourceFile]>,
     /// Which policies can concern a call; made from `policies`.
     pub index: super::index::PolicyIndex,
 }

@@ -9,6 +9,7 @@ use super::{
     writer::Tx,
 };
 use crate::{
+    evidence,
     model::{ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome},
     store::{Admission, AdmitRequest, ApprovalRecord, EventQuery, Settlement, StoreError},
 };
@@ -137,18 +138,7 @@ fn alert(
             Slot::Window(counter, start) => (counter, start),
         };
         tx.ledger.change(tx.connection, window, |s| s.alerted = now.max(1))?;
-        let call = &request.event;
-        let mut event = EventDraft::system(EventType::Alert, request.now);
-        event.trace_id = call.trace_id;
-        event.workflow_id.clone_from(&call.workflow_id);
-        event.agent_id.clone_from(&call.agent_id);
-        event.action = Some("budget_alert".into());
-        event.policy_id = Some(check.policy_id().clone());
-        event.call_id.clone_from(&call.call_id);
-        event.tool.clone_from(&call.tool);
-        event.upstream.clone_from(&call.upstream);
-        event.policy_snapshot.clone_from(&call.policy_snapshot);
-        event.reason = Some(sentence.into());
+        let event = evidence::alert_of_call(&request.event, check.policy_id(), &sentence, request.now);
         tx.append(&event)?;
     }
     Ok(())
@@ -233,19 +223,10 @@ fn side_effect(
         .prepare_cached("SELECT body FROM events WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
     // A decision that somebody damaged keeps nobody from starting: what is known of the call is its place.
-    let mut event = EventDraft::from_body(&body).unwrap_or_else(|error| {
-        tracing::error!(seq, %error, "store.decision_unreadable");
-        EventDraft::system(EventType::AgentSideEffect, Timestamp::UNIX_EPOCH)
-    });
-    event.event_type = EventType::AgentSideEffect;
-    event.timestamp = at.unwrap_or(event.timestamp);
-    event.outcome = Some(outcome);
-    event.reason = Some(reason.into());
-    event.duration_ms = None;
-    event.cost_usd = None;
-    event.limits = None;
-    event.detail = None;
-    Ok(event)
+    let decision = EventDraft::from_body(&body)
+        .inspect_err(|error| tracing::error!(seq, %error, "store.decision_unreadable"))
+        .ok();
+    Ok(evidence::orphaned(decision, at, outcome, reason))
 }
 
 /// A call that was granted to a caller who had left already: it was never dispatched, and costs nothing.
