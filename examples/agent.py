@@ -4,6 +4,7 @@
     tollgate serve                          # in one terminal, in the repository's folder
     pip install mcp==2.3.0
     python examples/agent.py                # in another; --legacy speaks the initialize-based protocol
+    python examples/agent.py --ask          # one call that nobody at this client answers: it waits for you
 
 The agent's operator, alice, sits at this client: she answers the approval that it is asked for. The searches are
 counted per minute: run it twice within one, and the second run is throttled sooner.
@@ -81,19 +82,26 @@ async def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8787/mcp")
     parser.add_argument("--key", default=DEMO_KEY)
     parser.add_argument("--legacy", action="store_true", help="speak the initialize-based protocol")
+    parser.add_argument("--ask", action="store_true", help="make one call that waits for a person elsewhere")
     args = parser.parse_args()
     headers = {"Authorization": f"Bearer {args.key}"}
     async with create_mcp_http_client(headers=headers) as http:
         transport = streamable_http_client(args.url, http_client=http)
         mode = "legacy" if args.legacy else "auto"
         steps = Steps()
-        async with Client(transport, mode=mode, elicitation_callback=steps.approve) as client:
+        # A client that cannot ask its person leaves the approval to whoever decides elsewhere.
+        asks = None if args.ask else steps.approve
+        async with Client(transport, mode=mode, elicitation_callback=asks) as client:
+            steps.client = client
+            if args.ask:
+                await steps.call("A write that a person agrees to first", "demo__note_write",
+                                 {"path": "/notes/plan.md", "text": "# Plan\nShip it on Monday."})
+                return
             tools = (await client.list_tools()).tools
             print(f"MCP {client.protocol_version}; this agent sees {len(tools)} tools:")
             for tool in tools:
                 print(f"    {tool.name:20} {tool.description}")
 
-            steps.client = client
             await steps.call("Allowed: a read", "demo__notes_read", {"path": "/notes/welcome.md"})
             await steps.call("Allowed: a write to the scratch folder", "demo__note_write",
                              {"path": "/scratch/todo.md", "text": "- [x] a write that needs nobody"})

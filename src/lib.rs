@@ -11,6 +11,9 @@ pub mod policy;
 pub mod decision;
 
 pub mod admission;
+pub mod evidence;
+
+pub mod replay;
 
 pub mod clock;
 pub mod config;

@@ -61,6 +61,7 @@ fn policies() -> PolicySet {
 
 fn record(quorum: u32, evidence: bool) -> ApprovalRecord {
     let mut record = pending("d", start());
+    record.binding.snapshot = policies().snapshot;
     for requirement in &mut record.requirements {
         requirement.approvers = vec![Approver::Group("leads".into())];
         requirement.quorum = quorum;

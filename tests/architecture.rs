@@ -92,6 +92,67 @@ fn the_limits_have_their_tests() {
     }
 }
 
+/// The numbers of requirements in a line of a test: `R2`, `R31 to R34`.
+fn cited(line: &str) -> Vec<u32> {
+    let words: Vec<&str> =
+        line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    let number = |word: &str| word.strip_prefix('R').filter(|n| n.len() <= 3)?.parse::<u32>().ok();
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let Some(first) = number(word) else { continue };
+        let range = words.get(at + 1).is_some_and(|word| *word == "to");
+        let last = words.get(at + 2).and_then(|word| number(word)).filter(|_| range);
+        found.extend(first..=last.unwrap_or(first));
+    }
+    found
+}
+
+/// Each requirement in docs/requirements.md is cited by a test or says what is missing, and nothing else is cited.
+#[test]
+fn the_requirements_have_their_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/requirements.md")).unwrap();
+    let mut tests: Vec<(String, String)> = sources();
+    tests.retain_mut(|(name, text)| {
+        let from = if name.contains("tests") { Some(0) } else { text.find("#[cfg(test)]") };
+        *text = from.map(|from| text.split_off(from)).unwrap_or_default();
+        from.is_some()
+    });
+    let mut paths = Vec::new();
+    files(&root.join("tests"), &mut paths);
+    let texts = paths.iter().filter(|path| !path.ends_with("architecture.rs")).map(|path| {
+        (path.strip_prefix(root).unwrap().display().to_string(), std::fs::read_to_string(path).unwrap())
+    });
+    tests.extend(texts);
+    let mut by_number = std::collections::BTreeMap::<u32, String>::new();
+    for (name, text) in &tests {
+        for line in text.lines() {
+            by_number.extend(cited(line).into_iter().map(|number| (number, name.clone())));
+        }
+    }
+    let mut wrong = Vec::new();
+    let mut rows = 0;
+    for row in page.lines().filter(|line| line.starts_with("| R")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 3, "number, requirement, not yet: {row}");
+        let number: u32 = cells[0].trim_start_matches("R").parse().unwrap();
+        rows += 1;
+        match (by_number.remove(&number), cells[2].trim_end_matches('|').trim()) {
+            (None, "") => wrong.push(format!("R{number}: no test cites it, and its row has no excuse")),
+            (Some(test), excuse) if !excuse.is_empty() => {
+                wrong.push(format!("R{number}: {test} cites it, so its excuse goes: {excuse}"));
+            }
+            (Some(_), _) | (None, _) => {}
+        }
+    }
+    assert!(rows >= 100, "the table was not found");
+    wrong.extend(
+        by_number.iter().map(|(number, test)| format!("R{number}: cited by {test}, and not in the table")),
+    );
+    assert!(wrong.is_empty(), "docs/requirements.md:\n{}", wrong.join("\n"));
+    assert_eq!(cited("/// R2, I7, R31 to R33: R1x, R, SR5"), [2, 31, 32, 33]);
+}
+
 /// Checks one invented file; `expect` is the start of each message, in order.
 fn check(file: &str, text: &str, expect: &[&str]) {
     let text = format!("//! Says why.\n{text}");
@@ -222,6 +283,15 @@ fn only_dispatch_calls_an_upstream() {
         &["src/front/mod.rs:2: dispatch:"],
     );
     check("src/upstream/stdio.rs", "fn f(r: UpstreamRequest) {}", &[]);
+}
+
+#[test]
+fn only_evidence_builds_records() {
+    let make = "fn f(now: T) -> EventDraft { EventDraft::system(EventType::Alert, now) }";
+    check("src/evidence/other.rs", make, &[]);
+    check("src/gateway/activation.rs", make, &[]);
+    check("src/gateway/parked.rs", make, &["src/gateway/parked.rs:2: records:"]);
+    check("src/store/sqlite/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
 }
 
 #[test]

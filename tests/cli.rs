@@ -30,6 +30,7 @@ fn help_teaches_and_lists_what_is_built() {
         "init",
         "approvals",
         "audit",
+        "policy",
         "agents",
         "people",
         "servers",
@@ -44,7 +45,7 @@ fn help_teaches_and_lists_what_is_built() {
         assert!(own.out.contains("--config"), "{command} takes --config: {}", own.out);
     }
     assert!(said.out.contains("First steps") && said.out.contains("TOLLGATE_KEY"));
-    for hidden in ["supervise-child", "freeze", "policy "] {
+    for hidden in ["supervise-child", "freeze"] {
         assert!(!said.out.contains(&format!("\n  {hidden}")), "{hidden} is not for anybody yet");
     }
     assert_eq!(tollgate(here(), &["--version"]).out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));
@@ -467,4 +468,204 @@ fn a_json_log_is_json_throughout() {
     let (code, _, log) = serving.end();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(code == 0 && lines.iter().any(|line| line["mcp"] == mcp.as_str()), "{log}");
+}
+
+/// A table or a rule for a tool that is not there protects nothing: the slip is told with its place, before the gateway has ever
+/// run, and `--strict` refuses it.
+#[test]
+fn check_knows_which_tools_there_are() {
+    let folder = shipped();
+    let strict = tollgate(folder.path(), &["check", "--strict"]);
+    assert_eq!(strict.code, 0, "{}", strict.err);
+    let replace = |file: &str, from: &str, to: &str| {
+        let path = folder.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+    replace("servers.toml", "[upstreams.demo.tools.note_delete]", "[upstreams.demo.tools.note_delte]");
+    replace("servers.toml", "sensitive = [\"/body\"]", "sensitive = [\"/bdoy\"]");
+    replace("policies/authority.yaml", "demo__send_mail", "demo__sendmail");
+    replace("policies/budgets.yaml", "match: { tool: demo__search }", "match: { tool: demo__serach }");
+    replace("policies/reports.yaml", "reports:read", "reports:raed");
+    let expected = [
+        ("servers.toml", "lists no tool `note_delte`; did you mean `note_delete`?"),
+        ("servers.toml", "takes no argument `bdoy`; did you mean `body`?"),
+        ("authority.yaml", "did you mean `demo__send_mail`?"),
+        ("budgets.yaml", "did you mean `demo__search`?"),
+        ("reports.yaml", "did you mean `reports:read`?"),
+    ];
+    let advice = tollgate(folder.path(), &["check", "--json"]);
+    assert_eq!(advice.code, 0, "{}", advice.err);
+    let told: Value = serde_json::from_str(&advice.out).unwrap();
+    for (file, part) in expected {
+        let lints = told["lints"].as_array().unwrap();
+        let fits = |lint: &&Value| {
+            lint["file"].as_str().unwrap().ends_with(file)
+                && lint["message"].as_str().unwrap().contains(part)
+                && lint["line"].as_u64().unwrap() > 0
+        };
+        assert_eq!(lints.iter().filter(fits).count(), 1, "{file}: {part}: {told}");
+    }
+    let strict = tollgate(folder.path(), &["check", "--strict", "--json"]);
+    assert_eq!(strict.code, 1);
+    let told: Value = serde_json::from_str(&strict.out).unwrap();
+    assert_eq!((&told["ok"], told["errors"].as_array().unwrap().len()), (&Value::Bool(false), 5), "{told}");
+    assert!(!folder.path().join(".tollgate").exists(), "nothing is written");
+}
+
+/// An upstream that is known only once it has listed: what it listed is remembered, until it is reached otherwise.
+#[test]
+fn check_remembers_what_a_server_listed() {
+    let folder = shipped();
+    let server = folder.path().join("server.sh");
+    std::fs::write(&server, format!("exec {} demo-upstream\n", env!("CARGO_BIN_EXE_tollgate"))).unwrap();
+    let path = folder.path().join("servers.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text
+        .replace("command = [\"tollgate\", \"demo-upstream\"]", "command = [\"sh\", \"server.sh\"]")
+        .replace("tools.report]", "tools.raport]");
+    std::fs::write(&path, &text).unwrap();
+    let lint = "upstream `demo` lists no tool `raport`; did you mean `report`?";
+    let unknown = tollgate(folder.path(), &["check"]);
+    assert!(unknown.code == 0 && !unknown.out.contains(lint), "{}", unknown.out);
+    assert!(unknown.err.contains("what `demo` lists is not known yet"), "{}", unknown.err);
+
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.text.contains(lint));
+    let (code, _, log) = serving.end();
+    assert!(code == 0 && log.contains(lint), "{log}");
+    assert!(tollgate(folder.path(), &["check"]).out.contains(lint));
+    let listed = tollgate(folder.path(), &["servers", "inspect", "demo", "--json"]);
+    let told: Value = serde_json::from_str(&listed.out).unwrap();
+    assert!(told["lints"][0].as_str().unwrap().contains(lint), "{told}");
+
+    std::fs::write(&path, text.replace("\"server.sh\"", "\"./server.sh\"")).unwrap();
+    let other = tollgate(folder.path(), &["check"]);
+    assert!(!other.out.contains(lint), "another command is another server: {}", other.out);
+    let strict = tollgate(folder.path(), &["check", "--strict"]);
+    assert!(strict.code == 1 && strict.err.contains(lint), "{}", strict.err);
+
+    std::fs::write(&path, text.replace("\"server.sh\"", "\"gone.sh\"")).unwrap();
+    let smoke = tollgate(folder.path(), &["check", "--smoke"]);
+    assert_eq!(smoke.code, 1);
+    assert!(
+        smoke.err.contains("upstream `demo` does not answer") && smoke.err.contains("gone.sh"),
+        "{}",
+        smoke.err
+    );
+}
+
+/// One line of the log for each call, with what was decided and without what was sent.
+#[test]
+fn the_log_tells_each_call() {
+    let folder = shipped();
+    let serving = binary::Serving::start(folder.path(), &["--log-format", "json"]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let call = |tool: &str, arguments: Value| serving.call("demo-agent-key", tool, &arguments);
+    call("demo__note_write", serde_json::json!({"path": "/scratch/a.md", "text": "hush-hush"}));
+    call("demo__note_delete", serde_json::json!({"path": "/notes/agenda.md"}));
+    call("demo__note_write", serde_json::json!({"path": "/notes/b.md", "text": "hush-hush"}));
+    call("demo__nothing", serde_json::json!({}));
+    for _ in 0..6 {
+        call("demo__search", serde_json::json!({"query": "hush-hush"}));
+    }
+    let (code, _, log) = serving.end();
+    assert!(code == 0 && !log.contains("hush-hush"), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let calls: Vec<&Value> = lines.iter().filter(|line| line["message"] == "call.decided").collect();
+    let told: Vec<String> = calls
+        .iter()
+        .map(|line| {
+            assert_eq!((&line["agent.id"], &line["level"]), (&"demo-agent".into(), &"INFO".into()), "{line}");
+            assert_eq!(line["trace.id"].as_str().map(str::len), Some(32), "{line}");
+            assert!(line["duration_ms"].is_u64(), "{line}");
+            let word = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {}", word("tool"), word("decision"), word("policy.id"), word("outcome"))
+        })
+        .collect();
+    let search = "demo__search allow_with_constraints search succeeded";
+    assert_eq!(
+        told,
+        [
+            "demo__note_write allow writes succeeded",
+            "demo__note_delete deny deletes -",
+            "demo__note_write pending_approval writes -",
+            "demo__nothing deny scope -",
+            search,
+            search,
+            search,
+            search,
+            search,
+            "demo__search throttle search-burst -",
+        ],
+        "{log}"
+    );
+    let quiet = tollgate(folder.path(), &["audit", "query", "--json"]);
+    let events: Value = serde_json::from_str(&quiet.out).unwrap();
+    let traces: Vec<&str> =
+        events["events"].as_array().unwrap().iter().filter_map(|event| event["trace_id"].as_str()).collect();
+    assert!(
+        calls.iter().all(|line| traces.contains(&line["trace.id"].as_str().unwrap())),
+        "each is on record"
+    );
+}
+
+/// The way out of a network is written where it is set, by name and not by value; a child gets what is set when it starts.
+#[test]
+fn init_passes_on_proxies_and_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join(".mcp.json"),
+        r#"{"mcpServers": {"a": {"command": "x", "env": {"NO_PROXY": "own.example"}}, "b": {"url": "https://b.example/mcp"}}}"#,
+    )
+    .unwrap();
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("init")
+        .current_dir(dir.path())
+        .env_clear()
+        .env("HOME", dir.path().join("home"))
+        .env("https_proxy", "http://me:s3cretpw@proxy.example:3128")
+        .env("NO_PROXY", "localhost")
+        .env("NODE_EXTRA_CA_CERTS", "/etc/ca.pem")
+        .env("REQUESTS_CA_BUNDLE", "")
+        .output()
+        .unwrap();
+    let out = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success() && out.contains("NO_PROXY, https_proxy, NODE_EXTRA_CA_CERTS"), "{out}");
+    let servers = std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
+    assert!(!servers.contains("s3cretpw") && !out.contains("s3cretpw"), "{servers}");
+    let read: toml::Table = servers.parse().unwrap();
+    let env = read["upstreams"]["a"]["env"].as_table().unwrap();
+    assert_eq!(
+        env.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect::<Vec<_>>(),
+        [
+            ("NODE_EXTRA_CA_CERTS", "${NODE_EXTRA_CA_CERTS:-}"),
+            ("NO_PROXY", "own.example"),
+            ("https_proxy", "${https_proxy:-}"),
+        ]
+    );
+    assert!(read["upstreams"]["b"].get("env").is_none());
+}
+
+/// After `init` a person is asked about what a server does not mark as only reading, and about nothing else.
+#[test]
+fn after_init_reads_are_not_asked_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = init(dir.path(), &["--json"]);
+    assert!(done.status.success(), "{done:?}");
+    let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let key = told["agent"]["key"].as_str().unwrap();
+    let path = dir.path().join("servers.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("127.0.0.1:8787", "127.0.0.1:0").replace("127.0.0.1:8788", "127.0.0.1:0");
+    std::fs::write(&path, text.replace("approval_wait = \"60s\"", "approval_wait = \"1s\"")).unwrap();
+    let serving = binary::Serving::start(dir.path(), &[]);
+    let person = told["person"]["key"].as_str().unwrap();
+    serving.admin_until_as(person, "/readyz", |answer| answer.status == 200);
+    let read = serving.call(key, "demo__notes_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    assert_ne!(read["isError"], true, "{read}");
+    let write =
+        serving.call(key, "demo__note_write", &serde_json::json!({"path": "/scratch/a.md", "text": "x"}));
+    assert_eq!(write["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{write}");
 }

@@ -7,6 +7,8 @@
 mod conditions;
 #[path = "properties/reference.rs"]
 mod reference;
+#[path = "properties/replay.rs"]
+mod replay;
 #[path = "properties/world.rs"]
 mod world;
 
@@ -59,6 +61,7 @@ proptest! {
         prop_assert_eq!(decided(&world).decision, reference(&world));
     }
 
+    /// R13.
     #[test]
     fn the_order_of_policies_does_not_matter((world, shuffled) in world().prop_flat_map(|world| {
         let shuffled = Just(world.policies.clone()).prop_shuffle();

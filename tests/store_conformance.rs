@@ -18,6 +18,7 @@ use store::*;
 use tollgate::{
     cost::{BudgetAction, BudgetWindow},
     decision::BudgetLimit,
+    evidence::content_hash,
     model::{
         AgentId, ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, PersonId,
         PolicyId, SnapshotId, TraceId, WorkflowId,
@@ -25,7 +26,7 @@ use tollgate::{
     policy::{ChannelKind, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, EventQuery, LimitRefusal, Store, StoreError,
+        ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Store, StoreError,
     },
 };
 
@@ -75,6 +76,7 @@ conformance! {
     a_caller_who_left_leaves_nothing_reserved
     results_are_learned
     secrets_are_the_same_everywhere
+    what_is_kept_stays
     a_closed_store_refuses
     the_chain_verifies
 }
@@ -133,6 +135,25 @@ fn using(record: &ApprovalRecord, now: jiff::Timestamp) -> AdmitRequest {
 
 mod checks {
     use super::*;
+
+    /// I11: what records refer to is kept once, and seen by every process.
+    pub(super) async fn what_is_kept_stays(open: Opener<'_>) {
+        let (one, other) = (open(), open());
+        let kept = |name: &str, body: &str| Kept {
+            kind: KeptKind::Bundle,
+            name: name.to_owned(),
+            hash: content_hash(body),
+            body: body.to_owned(),
+        };
+        let first = kept("s-1", "{\"a\":1}");
+        one.keep(first.clone()).await.unwrap();
+        let found = async |name: &str| other.kept(KeptKind::Bundle, name.to_owned()).await.unwrap();
+        assert_eq!(found("s-1").await, Some(first.clone()));
+        other.keep(kept("s-1", "{\"a\":2}")).await.unwrap();
+        assert_eq!(found("s-1").await, Some(first));
+        assert_eq!(found("s-2").await, None);
+        assert_eq!(other.kept(KeptKind::Tool, "s-1".to_owned()).await.unwrap(), None);
+    }
 
     /// R36: never more than N, whoever asks at once.
     pub(super) async fn a_cap_holds_under_64_tasks(open: Opener<'_>) {

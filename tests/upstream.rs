@@ -17,6 +17,8 @@ mod fixture;
 mod http;
 #[path = "upstream/oauth.rs"]
 mod oauth;
+#[path = "upstream/statuses.rs"]
+mod statuses;
 #[path = "upstream/stdio.rs"]
 mod stdio;
 #[path = "upstream/support.rs"]

@@ -13,7 +13,7 @@ pub(crate) fn run(data: &[u8]) {
     let (Ok(schema), Ok(value)) = (json::parse(schema.as_bytes()), json::parse(arguments.as_bytes())) else {
         return;
     };
-    let Ok(schema) = ArgumentSchema::compile(&schema) else { return };
+    let Ok(schema) = ArgumentSchema::compile(&schema, true) else { return };
     let answers = [Budget::SMALL, Budget::whole(arguments.len() as u64)].map(|budget| {
         let (found, steps) = schema.measured(&value, budget);
         assert!(steps <= budget.most_steps(), "{steps} steps with {budget:?}");

@@ -6,7 +6,8 @@ pub use rules::{DecideError, Standing, apply, eligible, standing};
 
 use crate::{
     clock::Clock,
-    model::{Actor, ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, Sensitivity},
+    evidence::ApprovalSubject,
+    model::{ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, SnapshotId},
     policy::{Approver, ChannelKind, PolicySet, Role},
     store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, Store},
 };
@@ -126,7 +127,7 @@ impl Approvals {
             | ApprovalStatus::Cancelled
             | ApprovalStatus::Consumed => "it was approved, and not used in time",
         };
-        let mut event = about(&record, EventType::ApprovalExpired, self.clock.now());
+        let mut event = about(&record).event(EventType::ApprovalExpired, self.clock.now());
         event.decision = Some(EventDecision::Expired);
         event.reason = Some(reason.into());
         let update = ApprovalUpdate {
@@ -161,10 +162,19 @@ impl Approvals {
                     ..EventQuery::default()
                 })
                 .await?;
-            let kind = |event: &EventDraft| event.detail.as_ref().and_then(|d| d.get("alert")).cloned();
-            let known: Vec<_> = told.iter().map(|event| kind(&event.draft)).collect();
-            let fresh: Vec<EventDraft> =
-                due.into_iter().filter(|event| !known.contains(&kind(event))).collect();
+            // Each escalation is one of its own: of whom, and from when.
+            let subject = |event: &EventDraft| {
+                let member = |name: &str| event.detail.as_ref().and_then(|detail| detail.get(name)).cloned();
+                (member("alert"), member("approval"))
+            };
+            let mut known: Vec<_> = told.iter().map(|event| subject(&event.draft)).collect();
+            let mut fresh = due;
+            fresh.retain(|event| {
+                let subject = subject(event);
+                let is_new = !known.contains(&subject);
+                known.push(subject);
+                is_new
+            });
             if fresh.is_empty() {
                 continue;
             }
@@ -176,6 +186,42 @@ impl Approvals {
             };
             // Where somebody was first, the next look tells whether there is still something to tell.
             self.store.update_approval(update, fresh).await?;
+        }
+        Ok(())
+    }
+
+    /// Cancels what was asked for under other policies than those that have come into force: no answer to it could let
+    /// anything through, and what was approved cannot be used. Each is recorded once, whichever process does it.
+    pub async fn cancel_outdated(&self, in_force: &SnapshotId) -> Result<(), DecideError> {
+        let filter = ApprovalFilter {
+            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
+            ..ApprovalFilter::default()
+        };
+        for record in self.store.approvals(filter).await? {
+            let mut record = self.expire_if_due(record).await?;
+            while matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved)
+                && record.binding.snapshot != *in_force
+            {
+                let mut event = about(&record).event(EventType::ApprovalCancelled, self.clock.now());
+                event.reason = Some("snapshot_mismatch".into());
+                event.detail = Some(json!({
+                    "status": record.status,
+                    "asked_under": record.binding.snapshot,
+                    "in_force": in_force,
+                }));
+                let update = ApprovalUpdate {
+                    id: record.id.clone(),
+                    expected_version: record.version,
+                    status: ApprovalStatus::Cancelled,
+                    answers: record.answers.clone(),
+                };
+                if self.store.update_approval(update, vec![event]).await? {
+                    break;
+                }
+                // Somebody was first: what they wrote is looked at.
+                let Some(now) = self.store.approval(record.id.clone()).await? else { break };
+                record = now;
+            }
         }
         Ok(())
     }
@@ -198,7 +244,7 @@ impl Approvals {
 fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -> Vec<EventDraft> {
     let mut due = Vec::new();
     let mut tell = |kind: &str, reason: String, more: serde_json::Value| {
-        let mut event = about(record, EventType::Alert, now);
+        let mut event = about(record).event(EventType::Alert, now);
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(reason.into());
         event.detail = Some(json!({"alert": kind, "approval": more}));
@@ -212,8 +258,10 @@ fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -
         let reason = format!("nobody has decided within its workflow's approval SLA of {shown}");
         tell("approval_sla", reason, json!({"waiting_since": record.created_at}));
     }
-    for requirement in &record.requirements {
-        if let Some((at, to)) = requirement.escalation.as_ref().filter(|(at, _)| now >= *at) {
+    let met = standing(&policies.authority, record, &record.answers).met;
+    for (requirement, (have, need)) in record.requirements.iter().zip(met) {
+        let escalation = requirement.escalation.as_ref().filter(|(at, _)| now >= *at && have < need);
+        if let Some((at, to)) = escalation {
             let names: Vec<&str> = to.iter().map(Approver::name).collect();
             let reason = format!("nobody has decided: {} may decide now too", names.join(", "));
             tell("approval_escalated", reason, json!({"since": at, "to": names}));
@@ -222,30 +270,31 @@ fn alerts(policies: &PolicySet, record: &ApprovalRecord, now: jiff::Timestamp) -
     due
 }
 
-/// An event about an approval, with what joins it to its call.
-pub fn about(record: &ApprovalRecord, event_type: EventType, now: jiff::Timestamp) -> EventDraft {
-    let mut event = EventDraft::system(event_type, now);
-    event.trace_id = Some(record.trace_id);
-    event.workflow_id = record.workflow_id.clone();
-    event.agent_id = Some(record.binding.agent.clone());
-    event.capability_id = record.capability_id.clone();
-    event.action = Some(record.action.as_str().into());
-    event.policy_id = Some(record.policy_id.clone());
-    event.rule_id = record.rule_id.clone();
-    event.cost_estimate_usd = Some(record.cost_estimate_usd);
-    event.redacted = record.redacted;
-    event.sensitivity_level = Sensitivity::Internal;
-    event.call_id = Some(record.call_id.clone());
-    event.tool = Some(record.binding.tool.as_str().into());
-    event.upstream = Some(record.upstream.clone());
-    event.policy_snapshot = Some(record.binding.snapshot.clone());
-    event.approval_id = Some(record.id.clone());
-    event
+/// The approval as its records name it.
+pub fn about(record: &ApprovalRecord) -> ApprovalSubject<'_> {
+    ApprovalSubject {
+        id: &record.id,
+        trace_id: record.trace_id,
+        call_id: &record.call_id,
+        workflow: record.workflow_id.as_ref(),
+        agent: &record.binding.agent,
+        capability: record.capability_id.as_ref(),
+        action: &record.action,
+        policy_id: &record.policy_id,
+        rule_id: record.rule_id.as_ref(),
+        cost: record.cost_estimate_usd,
+        redacted: record.redacted,
+        tool: &record.binding.tool,
+        upstream: &record.upstream,
+        operator: record.operator.as_ref(),
+        user: record.binding.user.as_ref(),
+        snapshot: &record.binding.snapshot,
+    }
 }
 
 fn decided_event(record: &ApprovalRecord, answer: &ApprovalAnswer, status: ApprovalStatus) -> EventDraft {
-    let mut event = about(record, EventType::ApprovalDecided, answer.at);
-    event.actor = Actor { kind: "person".into(), role: Some(Role::Approver.as_str().into()) };
+    let role = Role::Approver.as_str();
+    let mut event = about(record).of_person(EventType::ApprovalDecided, answer.at, role);
     event.decision = Some(match status {
         ApprovalStatus::Approved | ApprovalStatus::Consumed => EventDecision::Approved,
         ApprovalStatus::Rejected | ApprovalStatus::Cancelled => EventDecision::Rejected,

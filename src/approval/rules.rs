@@ -19,6 +19,9 @@ pub enum DecideError {
     /// It is not pending any more.
     #[error("this approval is already {0}")]
     AlreadyDecided(ApprovalStatus),
+    /// It was asked for under other policies than are in force: whatever is answered lets nothing through.
+    #[error("the policies have changed since this was asked for: the call has to be made again")]
+    SnapshotMismatch,
     /// The same person has answered already, and a quorum counts people.
     #[error("you have already approved this; {0} more must")]
     AlreadyAnswered(usize),
@@ -60,7 +63,7 @@ pub fn eligible(
     if !person.roles.contains(&Role::Approver) {
         return Err("it takes the role `approver`".to_owned());
     }
-    if !requirement.channels.contains(&channel) {
+    if !channel.is_taken(&requirement.channels) {
         return Err("its rule does not take answers through this channel".to_owned());
     }
     let is_operator = record.operator.as_ref() == Some(&person.id);
@@ -154,11 +157,21 @@ pub fn apply(
 ) -> Result<ApprovalStatus, DecideError> {
     let counted = counts_for(authority, record, &answer.person, answer.channel, now)
         .map_err(DecideError::NotApprover)?;
-    if record.status != ApprovalStatus::Pending {
-        return Err(DecideError::AlreadyDecided(record.status));
+    match record.status {
+        ApprovalStatus::Pending => {}
+        // Nothing else cancels one.
+        ApprovalStatus::Cancelled => return Err(DecideError::SnapshotMismatch),
+        ApprovalStatus::Approved
+        | ApprovalStatus::Rejected
+        | ApprovalStatus::Expired
+        | ApprovalStatus::Consumed => return Err(DecideError::AlreadyDecided(record.status)),
     }
     if now >= record.expires_at {
         return Err(DecideError::AlreadyDecided(ApprovalStatus::Expired));
+    }
+    // It may not be cancelled yet.
+    if record.binding.snapshot != answer.snapshot {
+        return Err(DecideError::SnapshotMismatch);
     }
     if !answer.approve {
         return Ok(ApprovalStatus::Rejected);

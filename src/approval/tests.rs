@@ -101,6 +101,7 @@ fn outcome(record: &ApprovalRecord, answer: &ApprovalAnswer) -> Result<ApprovalS
         DecideError::NotFound => "not found".into(),
         DecideError::NotApprover(_) => "not approver".into(),
         DecideError::AlreadyDecided(status) => format!("already {status}"),
+        DecideError::SnapshotMismatch => "snapshot mismatch".into(),
         DecideError::AlreadyAnswered(_) => "already answered".into(),
         DecideError::EvidenceMissing => "evidence".into(),
         DecideError::Store(error) => error.to_string(),
@@ -182,12 +183,47 @@ fn one_no_rejects_and_time_ends_it() {
 #[test]
 fn channels_and_escalation_are_kept() {
     let mut needed = requirement(vec![group("platform")]);
-    needed.channels = vec![ChannelKind::Api];
+    needed.channels = vec![ChannelKind::Mcp];
     needed.escalation = Some((at(10), vec![group("security")]));
     let record = record(vec![needed]);
-    let by_cli = ApprovalAnswer { channel: ChannelKind::Cli, ..answer("alice", true) };
-    assert_eq!(outcome(&record, &by_cli), Err("not approver".into()));
+    let inline = ApprovalAnswer { channel: ChannelKind::Elicitation, ..answer("alice", true) };
+    assert_eq!(outcome(&record, &inline), Err("not approver".into()));
     assert_eq!(outcome(&record, &answer("bob", true)), Err("not approver".into()));
     let later = ApprovalAnswer { at: at(10), ..answer("bob", true) };
     assert_eq!(outcome(&record, &later), Ok(ApprovalStatus::Approved));
+}
+
+/// SPEC 6: `channels` says how sure a rule wants to be of the person: what takes a key or a sign-in is worth the same, and the
+/// agent's own client counts only where it is listed.
+#[test]
+fn channels_that_prove_the_person_are_worth_the_same() {
+    let person = authority().people.remove(&PersonId::from("bob")).unwrap();
+    for listed in ChannelKind::ALL {
+        for used in ChannelKind::ALL {
+            let mut needed = requirement(vec![group("security")]);
+            needed.channels = vec![*listed];
+            let taken = eligible(&record(vec![]), &needed, &person, *used, at(1)).is_ok();
+            let expect = listed == used || (listed.proves_the_person() && used.proves_the_person());
+            assert_eq!(taken, expect, "{listed:?} {used:?}");
+        }
+    }
+    let mut both = requirement(vec![group("security")]);
+    both.channels = vec![ChannelKind::Elicitation, ChannelKind::Link];
+    for used in ChannelKind::ALL {
+        assert_eq!(eligible(&record(vec![]), &both, &person, *used, at(1)), Ok(()), "{used:?}");
+    }
+}
+
+/// SPEC 6: an answer to what was asked for under other policies never counts, and an outsider is not told why.
+#[test]
+fn an_ask_of_other_policies_is_dead() {
+    let mut record = record(vec![requirement(vec![group("security")])]);
+    record.binding.snapshot = "before".into();
+    for approve in [true, false] {
+        assert_eq!(outcome(&record, &answer("bob", approve)), Err("snapshot mismatch".into()));
+    }
+    assert_eq!(outcome(&record, &answer("alice", true)), Err("not approver".into()));
+    record.status = ApprovalStatus::Cancelled;
+    record.binding.snapshot = "s".into();
+    assert_eq!(outcome(&record, &answer("bob", true)), Err("snapshot mismatch".into()));
 }

@@ -1,7 +1,7 @@
 //! Exports: JSON lines that can be verified offline, and CSV for spreadsheets.
 
 use crate::{
-    model::{Event, EventDraft},
+    model::Event,
     redaction::{visible, visible_json},
     store::{EventQuery, Store, StoreError},
 };
@@ -98,7 +98,16 @@ pub const CSV_COLUMNS: &[&str] = &[
     "call_id",
     "approval_id",
     "policy_snapshot",
+    "tenant",
+    "environment",
+    "operator",
+    "user",
+    "evaluator",
+    "labels",
+    "grant_id",
+    "result_digest",
     "limits",
+    "facts",
     "detail",
     "prev_hash",
     "hash",
@@ -117,7 +126,8 @@ pub async fn export_csv(
     while let Some(query) = pages.next() {
         let events = store.events(query).await?;
         for event in &events {
-            writer.write_record(row(event).iter().map(|cell| safe(&visible(cell)).into_owned()))?;
+            let row = CSV_COLUMNS.iter().map(|column| cell(event, column));
+            writer.write_record(row.map(|cell| safe(&visible(&cell)).into_owned()))?;
             written += 1;
         }
         pages.took(events.len(), events.last().map(|e| e.seq));
@@ -126,69 +136,13 @@ pub async fn export_csv(
     Ok(written)
 }
 
-fn row(event: &Event) -> [String; 29] {
-    fn text<T: ToString>(value: &Option<T>) -> String {
-        value.as_ref().map(T::to_string).unwrap_or_default()
+fn cell(event: &Event, column: &str) -> String {
+    match column {
+        "seq" => event.seq.to_string(),
+        "prev_hash" => event.prev_hash.clone(),
+        "hash" => event.hash.clone(),
+        field => event.draft.cell(field).unwrap_or_default(),
     }
-    let EventDraft {
-        event_type,
-        timestamp,
-        trace_id,
-        workflow_id,
-        agent_id,
-        action,
-        policy_id,
-        decision,
-        cost_estimate_usd,
-        actor,
-        sensitivity_level,
-        redacted,
-        call_id,
-        tool,
-        upstream,
-        capability_id,
-        rule_id,
-        reason,
-        policy_snapshot,
-        approval_id,
-        outcome,
-        duration_ms,
-        cost_usd,
-        limits,
-        detail,
-        told: _,
-    } = &event.draft;
-    [
-        event.seq.to_string(),
-        timestamp.to_string(),
-        event_type.to_string(),
-        text(trace_id),
-        text(workflow_id),
-        text(agent_id),
-        actor.kind.to_string(),
-        text(&actor.role),
-        text(action),
-        text(tool),
-        text(upstream),
-        text(capability_id),
-        text(decision),
-        text(policy_id),
-        text(rule_id),
-        text(reason),
-        text(cost_estimate_usd),
-        text(cost_usd),
-        outcome.map(|o| o.as_str().to_owned()).unwrap_or_default(),
-        text(duration_ms),
-        sensitivity_level.to_string(),
-        redacted.to_string(),
-        text(call_id),
-        text(approval_id),
-        text(policy_snapshot),
-        text(limits),
-        text(detail),
-        event.prev_hash.clone(),
-        event.hash.clone(),
-    ]
 }
 
 /// A spreadsheet takes a cell that begins so for a formula; a quote before it makes it text.

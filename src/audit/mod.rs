@@ -4,7 +4,7 @@
 mod export;
 mod questions;
 mod render;
-mod sink;
+mod replay;
 mod verify;
 
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
@@ -12,7 +12,7 @@ pub use questions::{
     ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator, TraceReport, questions,
 };
 pub use render::render;
-pub use sink::{EventSinks, SinkTarget};
+pub use replay::{RecordedDifference, ReplayReport, kept_bundle, replay_recorded};
 pub use verify::{Coverage, ExportReport, verify_export};
 
 #[cfg(test)]

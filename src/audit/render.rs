@@ -126,14 +126,8 @@ fn write_approval(out: &mut String, approval: &ApprovalReport) -> fmt::Result {
 }
 
 fn write_answer(out: &mut String, answer: &ApprovalAnswer) -> fmt::Result {
-    use crate::policy::ChannelKind;
     let word = if answer.approve { "approved" } else { "rejected" };
-    let channel = match answer.channel {
-        ChannelKind::Elicitation => "elicitation",
-        ChannelKind::Inbox => "inbox",
-        ChannelKind::Cli => "cli",
-        ChannelKind::Api => "api",
-    };
+    let channel = answer.channel.as_str();
     write!(out, "    {word} by {} at {} through {channel}", shown(&answer.person), answer.at)?;
     if let Some(comment) = &answer.comment {
         write!(out, ", comment: {}", shown(comment))?;

@@ -11,7 +11,6 @@ use crate::{
     store::{ApprovalAnswer, ApprovalBinding, ApprovalRecord},
 };
 use jiff::Timestamp;
-use std::sync::Arc;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_778_502_896 + second).unwrap()
@@ -187,38 +186,4 @@ fn events_read_back_as_they_were_written() {
         assert_eq!(EventDraft::from_body(&body).unwrap(), event.draft);
         assert_eq!(EventDraft::from_body(&body).unwrap().body(), body);
     }
-}
-
-#[test]
-fn sinks_write_lines_and_count_what_they_lose() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("events.jsonl");
-    let (sender, receiver) = tokio::sync::broadcast::channel(4);
-    let mut sinks = EventSinks::new(vec![SinkTarget::File(path.clone())]);
-    sinks.start(&receiver).unwrap();
-    let events = trace();
-    sender.send(Arc::new(events[0].clone())).unwrap();
-    drop(sender);
-    sinks.join();
-    let text = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(serde_json::from_str::<Event>(text.trim()).unwrap(), events[0]);
-
-    let mut broken = EventSinks::new(vec![SinkTarget::File(dir.path().to_owned())]);
-    assert!(broken.start(&receiver).unwrap_err().to_string().contains("`"));
-    assert_eq!(broken.dropped(), 0);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_loses_events_of_the_sink_alone() {
-    let (sender, receiver) = tokio::sync::broadcast::channel(64);
-    let mut sinks = EventSinks::new(vec![SinkTarget::File("/dev/full".into())]);
-    sinks.start(&receiver).unwrap();
-    for event in trace() {
-        sender.send(Arc::new(event)).unwrap();
-    }
-    drop(sender);
-    let dropped = sinks.targets();
-    sinks.join();
-    assert!(dropped[0].load(std::sync::atomic::Ordering::Relaxed) > 0);
 }

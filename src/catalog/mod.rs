@@ -1,29 +1,38 @@
 //! What all upstreams have, merged into one deterministic catalog, named, and scoped per agent.
 
+mod links;
 pub mod naming;
+mod pages;
+mod resolved;
 mod schema;
 pub mod search;
 mod template;
+mod tool;
 mod view;
 
 pub use schema::{
-    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, Violation, param_headers,
+    ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
+    param_headers,
 };
+pub use tool::fingerprint;
 pub use view::{Covered, Digests, View, digest};
 
 use crate::{
-    config::{Config, ToolConfig, UpstreamConfig},
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, json, pointer::Pointer},
+    config::{Config, Formats, GatewayConfig, ToolConfig, UpstreamConfig},
+    evidence::ResolvedTool,
+    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, Uri, pointer::Pointer},
     redaction::{DataRules, SchemaMarks, display_text},
     upstream::{Health, UpstreamState},
 };
+use resolved::resolved;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 use template::UriTemplate;
+use tool::{COMPILED_AT_ONCE, Kept, declare_objects, fault_of, traits};
 
 /// One tool of one upstream.
 #[derive(Debug)]
@@ -46,10 +55,14 @@ pub struct ToolEntry {
     pub labels: Arc<[Arc<str>]>,
     /// What an approval is bound to.
     pub fingerprint: Fingerprint,
+    /// What decisions read of it, as it is kept.
+    pub resolved: Arc<ResolvedTool>,
     /// Places in the arguments that are sensitive: from its table and from marks in its schema.
     pub sensitive: Arc<[Pointer]>,
     /// Its argument schema.
     pub schema: Arc<ToolSchema>,
+    /// What its results are declared to be, where agents are told.
+    pub output: Option<Arc<ToolSchema>>,
     /// Arguments mirrored into headers.
     pub param_headers: Vec<(String, Pointer)>,
     /// Its own price.
@@ -70,7 +83,7 @@ pub struct ItemEntry {
     /// What agents write: a prompt's exposed name; a URI or template as the upstream wrote it, but where another upstream
     /// had it first.
     pub listed: Arc<str>,
-    /// What stands in front of such a URI: `UPSTREAM+`.
+    /// What stands in front of such a URI: `UPSTREAM+` ([`naming::aliased`]).
     pub alias: Option<Arc<str>>,
     /// As the upstream wrote it, but for a prompt's name and a URI that another upstream had first.
     pub item: Value,
@@ -102,24 +115,13 @@ impl ItemEntry {
 
     /// What its upstream is asked for where the canonical URI was matched: what is listed as it is written there, and
     /// what a template stands for in its canonical form.
-    pub fn own_uri<'u>(&'u self, uri: &'u str) -> &'u str {
+    pub fn own_uri<'u>(&'u self, uri: &'u str) -> Cow<'u, str> {
         if !self.is_template() {
-            return &self.own_name;
+            return Cow::Borrowed(&self.own_name);
         }
-        self.alias.as_deref().and_then(|alias| uri.strip_prefix(alias)).unwrap_or(uri)
+        let alias = self.alias.as_deref();
+        alias.and_then(|alias| naming::unaliased(alias, uri)).unwrap_or(Cow::Borrowed(uri))
     }
-}
-
-/// New schemas of one upstream that are compiled with its list, by their price or a sixteenth of the room they take, so that
-/// what is wrong with them is told at once; others are compiled when they are needed. A schema that fails counts the same.
-const COMPILED_AT_ONCE: usize = 256 << 10;
-
-/// What is taken over from one catalog to the next.
-#[derive(Debug, Default)]
-struct Kept {
-    schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
-    /// What is left of [`COMPILED_AT_ONCE`].
-    at_once: usize,
 }
 
 /// Templates of one upstream: every URI is held against all of them.
@@ -156,29 +158,6 @@ struct Claim {
     listed: u64,
 }
 
-impl Catalog {
-    /// Puts the URIs that agents know into a result that names resources of its upstream: links, and contents.
-    pub fn alias_links(&self, upstream: &UpstreamName, result: &mut Value) {
-        let Some(aliases) = self.aliases.get(upstream) else { return };
-        for member in ["content", "contents"] {
-            let Some(Value::Array(blocks)) = result.get_mut(member) else { continue };
-            for block in blocks {
-                let linked = match block.get("type").and_then(Value::as_str) {
-                    Some("resource") => {
-                        block.get_mut("resource").and_then(|resource| resource.get_mut("uri"))
-                    }
-                    Some("resource_link") | None => block.get_mut("uri"),
-                    Some(_) => None,
-                };
-                let Some(Value::String(uri)) = linked else { continue };
-                if let Some(alias) = Uri::parse(uri).ok().and_then(|own| aliases.get(own.as_str())) {
-                    uri.insert_str(0, alias);
-                }
-            }
-        }
-    }
-}
-
 /// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
 ///
 /// A name that begins with the prefix of an upstream is that one's alone, whoever lists it, and also while that one is away
@@ -199,6 +178,7 @@ pub struct CatalogBuilder {
     /// Counts the merges.
     merge: u64,
     schemas: HashMap<Fingerprint, Arc<ToolSchema>>,
+    outputs: HashMap<Fingerprint, Arc<ToolSchema>>,
     compiled: SchemaCache,
 }
 
@@ -257,6 +237,7 @@ impl CatalogBuilder {
             catalog = self.merge(config, &states);
         }
         catalog.claims = self.claims.clone().into();
+        catalog.tell_lost_pages(|text, most| self.told(text, most));
         catalog
     }
 
@@ -282,7 +263,7 @@ impl CatalogBuilder {
             let separator = &config.gateway.separator;
             kept.at_once = COMPILED_AT_ONCE;
             for item in &state.listing.tools {
-                self.add_tool(&mut catalog, upstream, separator, item, &mut kept);
+                self.add_tool(&mut catalog, upstream, &config.gateway, item, &mut kept);
             }
             let listing = &state.listing;
             for (kind, items) in [
@@ -301,6 +282,7 @@ impl CatalogBuilder {
             }
         }
         self.schemas = kept.schemas;
+        self.outputs = kept.outputs;
         catalog
     }
 
@@ -337,10 +319,11 @@ impl CatalogBuilder {
         &mut self,
         catalog: &mut Catalog,
         upstream: &UpstreamConfig,
-        separator: &str,
+        config: &GatewayConfig,
         item: &Value,
         kept: &mut Kept,
     ) {
+        let separator = &*config.separator;
         let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
             catalog
                 .withheld
@@ -368,21 +351,34 @@ impl CatalogBuilder {
         let table = upstream.tools.get(own);
         let fallback = ToolConfig::default();
         let table = table.unwrap_or(&fallback);
-        let input = item.get("inputSchema").cloned().unwrap_or_else(|| json!({"type": "object"}));
+        let input = item.get("inputSchema").filter(|schema| !schema.is_null()).cloned();
+        let input = input.unwrap_or_else(|| json!({"type": "object"}));
         let fingerprint = fingerprint(&upstream.name, item);
-        let known = self.schemas.get(&fingerprint).cloned();
+        let asserts = config.formats == Formats::Assert;
+        let known =
+            self.schemas.get(&fingerprint).filter(|known| known.asserts_formats() == asserts).cloned();
         let is_new = known.is_none();
-        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone()));
-        if is_new && schema.price() <= kept.at_once {
-            let compiled = schema.compile();
-            let room = compiled.as_ref().as_ref().map_or(0, ArgumentSchema::weight) / 16;
-            kept.at_once = kept.at_once.saturating_sub(schema.price().max(room));
+        let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone(), asserts));
+        if is_new {
+            kept.compile(&schema);
         }
         if let Some(Err(error)) = schema.compiled().as_deref() {
-            let why = self.told(&format!("tool `{exposed}` cannot be called: {error}"), 500);
+            let why = self.told(&format!("the inputSchema of tool `{exposed}`: {error}"), 500);
             catalog.withheld.push(why);
         }
         kept.schemas.insert(fingerprint.clone(), schema.clone());
+        let output = item.get("outputSchema").filter(|schema| schema.is_object());
+        let output = output.map(|output| {
+            let known = self.outputs.get(&fingerprint).cloned();
+            let schema = known.unwrap_or_else(|| {
+                // Clients assert formats.
+                let schema = self.compiled.schema(output.clone(), true);
+                kept.compile(&schema);
+                schema
+            });
+            kept.outputs.insert(fingerprint.clone(), schema.clone());
+            schema
+        });
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
         let mut shown = item.clone();
@@ -390,16 +386,37 @@ impl CatalogBuilder {
         if let Some(name) = shown.get_mut("name") {
             *name = Value::String(exposed.to_string());
         }
+        declare_objects(&mut shown);
+        let output = output.filter(|schema| match fault_of(schema) {
+            None => true,
+            Some(fault) => {
+                let told = format!("the outputSchema of tool `{exposed}` is not declared: {fault}");
+                catalog.withheld.push(self.told(&told, 500));
+                false
+            }
+        });
+        if output.is_none()
+            && let Some(map) = shown.as_object_mut()
+        {
+            map.shift_remove("outputSchema");
+        }
+        let traits = traits(upstream, table, item);
+        let action = table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into());
+        let labels: Arc<[_]> = upstream.labels.iter().chain(&table.labels).cloned().collect();
+        let names = (&*full, &*action);
+        let resolved = resolved(&self.data, upstream, names, &labels, traits, &fingerprint);
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
             own_name: own.into(),
-            traits: traits(upstream, table, item),
-            action: table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into()),
-            labels: upstream.labels.iter().chain(&table.labels).cloned().collect(),
+            traits,
+            action,
+            labels,
             fingerprint,
+            resolved: Arc::new(resolved),
             sensitive: sensitive.into(),
             schema,
+            output,
             param_headers: param_headers(&input)
                 .into_iter()
                 .filter_map(|(name, path)| Some((name, Pointer::parse(&path).ok()?)))
@@ -484,7 +501,7 @@ impl CatalogBuilder {
                 let aliases = catalog.aliases.entry(upstream.name.clone()).or_default();
                 aliases.insert(own.into_string(), prefix.clone());
             }
-            listed = format!("{prefix}{listed}");
+            listed = naming::aliased(&prefix, &listed);
             name = seen_by_globs(kind, &listed);
             alias = Some(prefix);
         }
@@ -548,38 +565,6 @@ fn seen_by_globs(kind: Kind, listed: &str) -> Arc<str> {
     match kind {
         Kind::Resource => Uri::parse(listed).map_or_else(|_| listed.into(), |uri| uri.as_str().into()),
         Kind::Template | Kind::Prompt | Kind::Tool => listed.into(),
-    }
-}
-
-/// SHA-256 over upstream, name, description, schemas and annotations (SPEC 7).
-pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
-    let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
-    let material = json!({
-        "upstream": upstream,
-        "name": pick("name"),
-        "description": pick("description"),
-        "inputSchema": pick("inputSchema"),
-        "outputSchema": pick("outputSchema"),
-        "annotations": pick("annotations"),
-    });
-    let mut bytes = Vec::new();
-    json::canonical(&material, &mut bytes);
-    Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
-}
-
-/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value (I8).
-fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value) -> ToolTraits {
-    let hint = |name: &str| -> Option<bool> {
-        upstream.trust_annotations.then(|| item.get("annotations")?.get(name)?.as_bool()).flatten()
-    };
-    let cautious = ToolTraits::UNTRUSTED;
-    let read_only = table.read_only.or_else(|| hint("readOnlyHint")).unwrap_or(cautious.read_only);
-    ToolTraits {
-        read_only,
-        // What only reads destroys nothing, and repeating it changes nothing.
-        destructive: table.destructive.or_else(|| hint("destructiveHint")).unwrap_or(!read_only),
-        idempotent: table.idempotent.or_else(|| hint("idempotentHint")).unwrap_or(read_only),
-        open_world: table.open_world.or_else(|| hint("openWorldHint")).unwrap_or(cautious.open_world),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// The longest tool name that the large model APIs take.
 pub const MAX_NAME: usize = 64;
@@ -99,7 +99,7 @@ pub fn strip_reserved(value: &mut Value) {
 }
 
 /// What stands in front of a URI that another upstream had first: with it the URI's scheme is another one (RFC 3986,
-/// section 3.1), `crm+file:///a` for `file:///a` of the upstream `crm`.
+/// section 3.1), `crm+file:///a` for `file:///a` of the upstream `crm`; but for `ui://`, see [`aliased`].
 pub fn alias(upstream: &str) -> Arc<str> {
     let mut alias = String::with_capacity(upstream.len() + 2);
     if !upstream.starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -109,6 +109,29 @@ pub fn alias(upstream: &str) -> Arc<str> {
     alias.extend(upstream.chars().map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' }));
     alias.push('+');
     alias.into()
+}
+
+/// The scheme of MCP Apps' pages: clients open no other, so that it stays in front.
+const PAGE: &str = "ui://";
+
+fn after_page(uri: &str) -> Option<(&str, &str)> {
+    uri.split_at_checked(PAGE.len()).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(PAGE))
+}
+
+/// A URI, or a template, with an alias in front.
+pub fn aliased(alias: &str, uri: &str) -> String {
+    match after_page(uri) {
+        Some((scheme, rest)) => format!("{scheme}{alias}{rest}"),
+        None => format!("{alias}{uri}"),
+    }
+}
+
+/// A URI without the alias in front; none where it has none.
+pub fn unaliased<'u>(alias: &str, uri: &'u str) -> Option<Cow<'u, str>> {
+    match after_page(uri) {
+        Some((scheme, rest)) => rest.strip_prefix(alias).map(|rest| Cow::Owned(format!("{scheme}{rest}"))),
+        None => uri.strip_prefix(alias).map(Cow::Borrowed),
+    }
 }
 
 #[cfg(test)]

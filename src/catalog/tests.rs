@@ -53,6 +53,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             instructions: None,
             catalog: CatalogMode::Full,
             unchecked_arguments: crate::config::Unchecked::Refuse,
+            formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
         },
@@ -82,7 +83,7 @@ fn state(name: &str, health: Health, listing: Listing) -> Arc<UpstreamState> {
 fn tools(names: &[&str]) -> Listing {
     let tools = names
         .iter()
-        .map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}}))
+        .map(|n| json!({"name": n, "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}, "inputSchema": {"type": "object"}}))
         .collect();
     Listing { tools, ..Listing::default() }
 }
@@ -96,7 +97,9 @@ fn everything_is_kept_but_the_name() {
     let config = config(vec![upstream("files", "files")]);
     let catalog = CatalogBuilder::default().build(&config, &[state("files", Health::Up, tools(&["b", "a"]))]);
     assert_eq!(names(&catalog), ["files__a", "files__b"]);
-    let expected = json!({"name": "files__a", "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}});
+    let expected = json!({
+        "name": "files__a", "title": "T", "icons": [{"src": "x"}], "_meta": {"a": 1}, "inputSchema": {"type": "object"},
+    });
     assert_eq!(catalog.tools["files__a"].item, expected);
     assert_eq!(&*catalog.tools["files__a"].action, "files:a");
 }
@@ -459,4 +462,100 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
     assert!(view.tool("f__read_a", Some(&narrow)).is_some());
     assert!(view.tool("f__read_b", Some(&narrow)).is_none());
     assert!(view.resource("file:///srv/docs/a", Some(&narrow)).unwrap().is_none());
+}
+
+/// SPEC 10, MCP Apps: two upstreams with one page; each tool's link leads to its own upstream's, in both spellings of the
+/// link, where the page is listed and where a template stands for it; and nowhere where it has none, or the agent may not
+/// read it.
+#[test]
+fn a_page_is_its_own_upstreams() {
+    let config = config(vec![upstream("a", "a"), upstream("b", "b"), upstream("c", "c")]);
+    let shows = |name: &str, page: &str| {
+        let mut item = json!({"name": name, "inputSchema": {"type": "object"}});
+        item["_meta"] = json!({"ui": {"resourceUri": page, "visibility": ["model"]}, "ui/resourceUri": page});
+        item
+    };
+    let page = |uri: &str| json!({"uri": uri, "name": uri, "mimeType": "text/html;profile=mcp-app"});
+    let template = |text: &str| json!({"uriTemplate": text, "name": text});
+    let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+    let tools = vec![shows("board", "ui://app/board"), shows("item", "UI://app/items/7"), tool("plain")];
+    let listing = |resources: Vec<Value>, templates: Vec<Value>| Listing {
+        tools: tools.clone(),
+        resources,
+        templates,
+        ..Listing::default()
+    };
+    let full = || listing(vec![page("ui://app/board")], vec![template("ui://app/items/{id}")]);
+    let catalog = CatalogBuilder::default().build(
+        &config,
+        &[
+            state("a", Health::Up, full()),
+            state("b", Health::Up, full()),
+            state("c", Health::Up, listing(vec![], vec![])),
+        ],
+    );
+    let links = |resources: &str| -> Vec<(String, Value, Value)> {
+        let capabilities = BTreeMap::from([capability("all", &["*"], &[resources], &[])]);
+        let authority = Authority { capabilities, ..Authority::default() };
+        let view = View::new(&catalog, &authority, &agent(&["all"]));
+        let list = view.tool_list.iter().filter(|tool| tool.get("_meta").is_some());
+        list.map(|tool| {
+            let meta = &tool["_meta"];
+            assert_eq!(meta["ui"]["visibility"], json!(["model"]));
+            assert_eq!(meta["ui"]["resourceUri"], meta["ui/resourceUri"]);
+            let link = meta["ui"]["resourceUri"].clone();
+            let owner = link.as_str().map_or(Value::Null, |link| {
+                let (covered, uri) = view.resource(link, None).unwrap().unwrap();
+                json!([covered.entry.upstream, covered.entry.own_uri(&uri)])
+            });
+            (tool["name"].as_str().unwrap().to_owned(), link, owner)
+        })
+        .collect()
+    };
+    let row = |name: &str, link: Value, owner: Value| (name.to_owned(), link, owner);
+    let of_a = [
+        row("a__board", json!("ui://app/board"), json!(["a", "ui://app/board"])),
+        row("a__item", json!("ui://app/items/7"), json!(["a", "ui://app/items/7"])),
+    ];
+    let of_b = [
+        row("b__board", json!("ui://b+app/board"), json!(["b", "ui://app/board"])),
+        row("b__item", json!("ui://b+app/items/7"), json!(["b", "ui://app/items/7"])),
+    ];
+    let none = |name: &str| row(name, Value::Null, Value::Null);
+    let of_c = [none("c__board"), none("c__item")];
+    assert_eq!(links("ui://**"), [&of_a[..], &of_b, &of_c].concat());
+    // The link is withheld with its page.
+    let without_a = [none("a__board"), none("a__item")];
+    assert_eq!(links("ui://b+app/**"), [&without_a[..], &of_b, &of_c].concat());
+    assert_eq!(links("file:///**"), [&without_a[..], &[none("b__board"), none("b__item")], &of_c].concat());
+    let told: Vec<&String> =
+        catalog.withheld.iter().filter(|told| told.contains("without its page")).collect();
+    assert_eq!(told.len(), 2, "{:?}", catalog.withheld);
+    assert!(told[0].contains("`c__board`") && told[0].contains("`ui://app/board`"), "{told:?}");
+    // What a result names is its upstream's too.
+    let result = || {
+        json!({
+            "content": [{"type": "resource", "resource": {"uri": "ui://app/board"}},
+                {"type": "resource_link", "uri": "ui://app/items/9"}],
+            "contents": [{"uri": "ui://app/items/9"}],
+            "messages": [{"role": "user", "content": {"type": "resource_link", "uri": "ui://app/board"}}],
+            "_meta": {"ui": {"resourceUri": "ui://app/board"}, "ui/resourceUri": "ui://app/items/9"},
+        })
+    };
+    let mut of_b = result();
+    catalog.alias_links(&"b".into(), &mut of_b);
+    let expected = json!({
+        "content": [{"type": "resource", "resource": {"uri": "ui://b+app/board"}},
+            {"type": "resource_link", "uri": "ui://b+app/items/9"}],
+        "contents": [{"uri": "ui://b+app/items/9"}],
+        "messages": [{"role": "user", "content": {"type": "resource_link", "uri": "ui://b+app/board"}}],
+        "_meta": {"ui": {"resourceUri": "ui://b+app/board"}, "ui/resourceUri": "ui://b+app/items/9"},
+    });
+    assert_eq!(of_b, expected);
+    let mut of_a = result();
+    catalog.alias_links(&"a".into(), &mut of_a);
+    assert_eq!(of_a, result());
+    let mut of_c = result();
+    catalog.alias_links(&"c".into(), &mut of_c);
+    assert_eq!(of_c["_meta"]["ui"], json!({}), "another's page is no page of this one");
 }

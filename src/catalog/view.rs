@@ -1,8 +1,8 @@
 //! What one agent sees (I7): computed once per catalog, bundle and agent, then looked up by name.
 
-use super::{Catalog, Claim, ItemEntry, ToolEntry, search::Index};
+use super::{Catalog, Claim, ItemEntry, ToolEntry, pages, search::Index};
 use crate::{
-    model::{CapabilityId, Glob, Uri, UriError, UriPattern, spell_around},
+    model::{CapabilityId, Glob, UpstreamName, Uri, UriError, UriPattern, spell_around},
     policy::{Agent, Authority, Capability},
 };
 use serde_json::{Map, Value};
@@ -83,7 +83,7 @@ impl View {
                 view.tools.insert(name.clone(), Covered { entry: entry.clone(), capabilities: ids });
             }
         }
-        view.tool_list = Arc::new(std::mem::take(&mut list));
+        let mut tools = std::mem::take(&mut list);
         for (name, entry) in &catalog.prompts {
             if let Some(ids) = covering(|c| &c.prompts, name) {
                 list.push(entry.item.clone());
@@ -111,7 +111,25 @@ impl View {
         view.template_list = Arc::new(list);
         view.capabilities = capabilities;
         view.claims = catalog.claims.clone();
+        for (tool, entry) in
+            tools.iter_mut().zip(catalog.tools.values().filter(|e| view.tools.contains_key(&e.exposed)))
+        {
+            pages::relink(tool, |page| view.page(&entry.upstream, page));
+        }
+        view.tool_list = Arc::new(tools);
         view
+    }
+
+    /// What a tool's link to its page is for this agent: to its own upstream's resource, and none where that is out of scope.
+    fn page(&self, upstream: &UpstreamName, page: &str) -> Option<String> {
+        let shown = pages::candidates(upstream, page).find_map(|uri| {
+            let found = self.resource(uri.as_str(), None).ok()??;
+            (found.0.entry.upstream == *upstream).then_some(found)
+        });
+        shown.map(|(covered, uri)| match covered.entry.is_template() {
+            true => uri,
+            false => covered.entry.listed.to_string(),
+        })
     }
 
     /// What its lists hold, computed once.

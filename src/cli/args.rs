@@ -78,8 +78,13 @@ Examples:
     /// Check servers.toml and policies/: all errors at once, and advice
     #[command(long_about = "\
 Reads servers.toml and the whole bundle and prints every error and every lint, with file, line and column. \
-Exit code 1 if there is any error. Nothing is started and nothing is written.")]
-    Check(JsonFlag),
+Exit code 1 if there is any error. Nothing is written.
+
+Names of tools and prompts are held against what the MCP servers list. What they listed when they last ran is \
+remembered, so that nothing is started for it. --strict starts those whose lists are not known, and takes a name that \
+fits nothing, or a rule that nobody can approve, for an error. --smoke starts all of them, and one that does not answer \
+is an error.")]
+    Check(CheckArgs),
     /// See and decide what waits for a person
     #[command(
         subcommand,
@@ -105,6 +110,15 @@ Examples:
   tollgate audit tail --json | jq .tool"
     )]
     Audit(AuditCommand),
+    /// Decide recorded calls again
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate policy replay --since 24h
+  tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
+    )]
+    Policy(super::policy::PolicyCommand),
     /// The agents of policies/authority.yaml, and new keys for them
     #[command(
         subcommand,
@@ -157,6 +171,19 @@ pub(crate) struct JsonFlag {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A name that fits nothing, and a rule that nobody can approve, are errors
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Start every MCP server and look at what it lists
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
 /// `tollgate audit verify`.
@@ -367,6 +394,19 @@ pub(crate) enum Moment {
     Ago(Duration),
 }
 
+impl Moment {
+    /// When that is.
+    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => jiff::SignedDuration::try_from(ago)
+                .ok()
+                .and_then(|ago| now.checked_sub(ago).ok())
+                .unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
 /// `agents …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsCommand {
@@ -540,7 +580,7 @@ fn role(text: &str) -> Result<Role, String> {
     known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
 }
 
-fn trace(text: &str) -> Result<TraceId, String> {
+pub(super) fn trace(text: &str) -> Result<TraceId, String> {
     let zeros = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     TraceId::parse(text).ok_or_else(|| match zeros {
         true => {
@@ -550,7 +590,7 @@ fn trace(text: &str) -> Result<TraceId, String> {
     })
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
     let day = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(Moment::At(at));

@@ -1,7 +1,7 @@
 //! `tollgate audit …`: the record of what happened, asked, verified and exported.
 
 use super::{
-    args::{AuditCommand, EventFilter, ExportFormat, Moment, VerifyArgs},
+    args::{AuditCommand, EventFilter, ExportFormat, VerifyArgs},
     failure::CliError,
     follow::{Follower, head},
     screen::{self, Screen, or_dash, time},
@@ -100,13 +100,6 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
 }
 
 fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
-    let at = |moment: Moment| match moment {
-        Moment::At(at) => at,
-        Moment::Ago(ago) => jiff::SignedDuration::try_from(ago)
-            .ok()
-            .and_then(|ago| now.checked_sub(ago).ok())
-            .unwrap_or(Timestamp::MIN),
-    };
     EventQuery {
         event_type: filter.event_type,
         trace_id: filter.trace,
@@ -115,8 +108,8 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
         policy_id: filter.policy.map(Into::into),
         tool: filter.tool,
         decision: filter.decision,
-        since: filter.since.map(at),
-        until: filter.until.map(at),
+        since: filter.since.map(|moment| moment.at(now)),
+        until: filter.until.map(|moment| moment.at(now)),
         ..EventQuery::default()
     }
 }
@@ -141,7 +134,7 @@ async fn list(
 ) -> Result<(), CliError> {
     let mut first = None;
     let (mut shown, mut truncated) = (0, false);
-    let mut rows = Vec::new();
+    let (mut rows, mut widths) = (Vec::new(), HEADER.map(str::len));
     let mut backwards = EventQuery { newest_first: true, ..query.clone() };
     while !truncated && shown < limit {
         backwards.limit = PAGE.min(limit - shown) + 1;
@@ -152,7 +145,12 @@ async fn list(
         first = page.last().map(|event| event.seq).or(first);
         backwards.until_seq = first.map(|seq| seq - 1);
         if !json {
-            rows.extend(page.iter().map(row));
+            for row in page.iter().map(row) {
+                screen::widen(&mut widths, &row);
+                if shown <= PAGE {
+                    rows.push(row);
+                }
+            }
         }
         if !more {
             break;
@@ -162,24 +160,13 @@ async fn list(
     let next = first.filter(|_| truncated);
     if json {
         screen.raw("{\"events\": [")?;
-        if let Some(first) = first {
-            let mut forwards =
-                EventQuery { newest_first: false, limit: PAGE, after_seq: Some(first - 1), ..query };
-            let mut separator = "\n";
-            loop {
-                let page = store.events(forwards.clone()).await?;
-                for event in page.iter().take(shown) {
-                    screen.raw(separator)?;
-                    screen.json_part(event)?;
-                    separator = ",\n";
-                }
-                shown = shown.saturating_sub(page.len());
-                forwards.after_seq = page.last().map(|event| event.seq);
-                if shown == 0 || page.is_empty() {
-                    break;
-                }
-            }
-        }
+        let mut separator = "\n";
+        let put = |event: &Event| {
+            screen.raw(separator)?;
+            separator = ",\n";
+            screen.json_part(event)
+        };
+        forwards(store, query, first, shown, put).await?;
         return screen.raw(&format!("],\n\"truncated\": {truncated}, \"next\": {}}}\n", json!(next)));
     }
     if let Some(next) = next {
@@ -187,8 +174,34 @@ async fn list(
             "the newest {shown} are shown, and there are more: `--limit` shows more, `--before {next}` the ones before"
         ));
     }
+    if shown > PAGE {
+        // A table holds all of its rows.
+        screen.columns(&HEADER.map(str::to_uppercase), &widths)?;
+        forwards(store, query, first, shown, |event| screen.columns(&row(event), &widths)).await?;
+        return screen.raw("");
+    }
     rows.reverse();
     screen.table(&HEADER, &rows, "no event fits")
+}
+
+/// So many events from the first on, a page at a time.
+async fn forwards(
+    store: &Arc<dyn Store>,
+    query: EventQuery,
+    first: Option<i64>,
+    mut count: usize,
+    mut put: impl FnMut(&Event) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let Some(first) = first else { return Ok(()) };
+    let mut page = EventQuery { newest_first: false, limit: PAGE, after_seq: Some(first - 1), ..query };
+    while count > 0 {
+        let events = store.events(page.clone()).await?;
+        events.iter().take(count).try_for_each(&mut put)?;
+        count = count.saturating_sub(events.len());
+        let Some(last) = events.last() else { break };
+        page.after_seq = Some(last.seq);
+    }
+    Ok(())
 }
 
 /// Events in one read.

@@ -1,25 +1,34 @@
 //! `tollgate check`: everything that is wrong in the files, at once.
 
 use super::{
-    args::JsonFlag,
+    args::CheckArgs,
     failure::CliError,
-    screen::Screen,
-    setup::{Setup, certified, exposed},
+    known,
+    screen::{Screen, note},
+    setup::{Setup, certified, exposed, load_knowing},
     wiring,
 };
-use crate::model::{Problem, Problems, Severity};
+use crate::{
+    config::Config,
+    model::{Place, Problem, Problems, Severity},
+    upstream::Health,
+};
 use serde_json::json;
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+/// How long upstreams may take to connect and list.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads all files; errors are exit code 1, lints are advice.
-pub(super) fn check(path: &Path, flag: &JsonFlag) -> Result<(), CliError> {
+pub(super) async fn check(path: &Path, args: &CheckArgs) -> Result<(), CliError> {
+    let checked = match read(path) {
+        Ok(setup) => looked_at(path, setup, args).await,
+        Err(wrong) => Err(wrong),
+    };
     let mut screen = Screen::new();
-    let checked = Setup::load(path)
-        .and_then(|setup| exposed(path, &setup.loaded).map(|()| setup))
-        .and_then(|setup| certified(path, &setup.loaded).map(|()| setup));
     let setup = match checked {
         Ok(setup) => setup,
-        Err(CliError::Files { path, problems, .. }) if flag.json => {
+        Err(CliError::Files { path, problems, .. }) if args.json.json => {
             screen.json(&json!({
                 "ok": false,
                 "errors": of(&problems, Severity::Error),
@@ -32,7 +41,7 @@ pub(super) fn check(path: &Path, flag: &JsonFlag) -> Result<(), CliError> {
         Err(other) => return Err(other),
     };
     let loaded = &setup.loaded;
-    if flag.json {
+    if args.json.json {
         return screen.json(&json!({
             "ok": true,
             "errors": [],
@@ -54,6 +63,76 @@ pub(super) fn check(path: &Path, flag: &JsonFlag) -> Result<(), CliError> {
         loaded.policies.environment,
         loaded.policies.snapshot,
     ))
+}
+
+/// What the files say by themselves.
+fn read(path: &Path) -> Result<Setup, CliError> {
+    let setup = Setup::load(path)?;
+    exposed(path, &setup.loaded)?;
+    certified(path, &setup.loaded)?;
+    Ok(setup)
+}
+
+/// The files held against what upstreams list, those started that must be.
+async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Setup, CliError> {
+    let config = &setup.loaded.config;
+    let mut listings = known::remembered(config);
+    let mut silent = Vec::new();
+    if args.smoke || args.strict {
+        let mut asked: Config = config.clone();
+        asked.upstreams.retain(|name, _| args.smoke || !listings.contains_key(name));
+        let states = match asked.upstreams.is_empty() {
+            true => Vec::new(),
+            false => {
+                wiring::inspect_upstreams(&asked, &setup.loaded.policies, &setup.system, PATIENCE).await?
+            }
+        };
+        for state in &states {
+            let reason = match &state.health {
+                Health::Up => state.missing.first().cloned(),
+                Health::Starting => Some("it did not answer in time".to_owned()),
+                Health::Down { reason, .. } => Some(reason.clone()),
+            };
+            silent.extend(reason.map(|reason| (state.name.clone(), reason)));
+        }
+        listings.extend(known::listed_now(&states, &setup.loaded.policies.data));
+        setup.loaded = load_knowing(path, &|_: &Config| listings.clone())?;
+    }
+    for name in setup.loaded.config.upstreams.keys().filter(|name| !listings.contains_key(name.as_str())) {
+        if !silent.iter().any(|(known, _)| known == name) {
+            note(&format!(
+                "what `{name}` lists is not known yet, so names of its tools were not looked at: --strict starts it"
+            ));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (name, reason) in silent {
+        match args.smoke {
+            true => wrong.push(Problem {
+                place: Place { file: path.display().to_string(), line: 0, column: 0 },
+                severity: Severity::Error,
+                message: format!("upstream `{name}` does not answer: {reason}"),
+                expected: "a server that starts and lists what it has".to_owned(),
+                strict: false,
+            }),
+            false => note(&format!(
+                "names of tools of `{name}` were not looked at, for it does not answer: {reason}"
+            )),
+        }
+    }
+    let doubted = setup.loaded.lints.0.iter().any(|lint| lint.strict);
+    if wrong.is_empty() && !(args.strict && doubted) {
+        return Ok(setup);
+    }
+    let lints = setup.loaded.lints.0.into_iter().map(|mut lint| {
+        if args.strict && lint.strict {
+            lint.severity = Severity::Error;
+        }
+        lint
+    });
+    let mut problems = Problems(lints.chain(wrong).collect());
+    problems.sort();
+    Err(CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems })
 }
 
 fn of(problems: &Problems, severity: Severity) -> Vec<&Problem> {

@@ -17,6 +17,7 @@ use rmcp::{
     tool, tool_handler, tool_router,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 const SCHEME: &str = "note://";
@@ -95,6 +96,18 @@ const SEED: &[(&str, &str)] = &[
     ("/scratch/todo.md", "- [ ] try a write that needs nobody"),
 ];
 
+/// Takes away the formats of Rust's numbers: JSON Schema has none of that name, and clients warn of each.
+fn plain_numbers(schema: &mut schemars::Schema) {
+    schemars::transform::transform_subschemas(&mut plain_numbers, schema);
+    if schema
+        .get("format")
+        .and_then(|format| format.as_str())
+        .is_some_and(|format| format.starts_with("uint"))
+    {
+        schema.remove("format");
+    }
+}
+
 /// A folder of notes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +137,7 @@ struct WriteNote {
 /// A search.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct SearchFor {
     /// Words to look for; case does not matter.
     query: String,
@@ -158,6 +172,7 @@ enum ReportFormat {
 /// A report.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct ReportOn {
     /// Rows to report on; 1000 where it is absent.
     #[schemars(range(min = 1, max = 20000))]
@@ -170,6 +185,7 @@ struct ReportOn {
 /// Something to say later.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = plain_numbers)]
 struct SlowEcho {
     /// Comes back unchanged.
     text: String,
@@ -186,6 +202,7 @@ struct Summarise {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct NoteInfo {
     path: String,
     bytes: u64,
@@ -198,6 +215,7 @@ struct NoteList {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct NoteText {
     path: String,
     text: String,
@@ -205,6 +223,7 @@ struct NoteText {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Written {
     path: String,
     bytes: u64,
@@ -218,6 +237,7 @@ struct Moved {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Deleted {
     path: String,
     remaining: u64,
@@ -230,12 +250,14 @@ struct Hit {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Hits {
     limit: u32,
     hits: Vec<Hit>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(transform = plain_numbers)]
 struct Queued {
     message_id: String,
     to: String,
@@ -248,6 +270,15 @@ impl DemoUpstream {
     /// A server with the seed notes.
     pub fn new() -> Self {
         Self { state: Arc::new(Mutex::new(State::seeded())) }
+    }
+
+    /// Its tools and its prompts, as it lists them.
+    pub(super) fn lists() -> (Vec<Value>, Vec<Value>) {
+        let items = |listed| match listed {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        (items(json!(Self::tool_router().list_all())), items(json!(Self::prompt_router().list_all())))
     }
 
     #[tool(

@@ -31,6 +31,7 @@ pub(super) fn check(loaded: &Loaded) -> Problems {
                 expected: "a key of its own (`tollgate agents rotate NAME`), or listeners on loopback without \
                            behind_tls_proxy"
                     .to_owned(),
+                strict: false,
             }
         }).collect::<Vec<_>>()
     });
@@ -45,6 +46,7 @@ pub(super) fn check(loaded: &Loaded) -> Problems {
         ),
         expected: "no anonymous_agent, or a restart with a loopback address without behind_tls_proxy"
             .to_owned(),
+        strict: false,
     });
     Problems(problems.chain(anonymous).collect())
 }

@@ -14,9 +14,12 @@ mod failure;
 mod follow;
 mod init;
 mod keys;
+mod known;
 mod log;
+mod names;
 mod origin;
 mod people;
+mod policy;
 mod reload;
 mod screen;
 mod serve;
@@ -40,7 +43,9 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(cli) {
+    let done = dispatch(cli);
+    log::flush();
+    match done {
         Ok(code) => code,
         Err(error) if error.reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,12 +62,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Serve(args) => block(serve::serve(path, args)),
         Command::Stdio(args) => block(serve::stdio(path, args)),
         Command::Init(args) => init::init(&path, &args),
-        Command::Check(flag) => check::check(&path, &flag),
+        Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
+        }
+        Command::Policy(command) => {
+            let (store, system) = record(&path)?;
+            block(policy::policy(store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),

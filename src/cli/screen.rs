@@ -55,6 +55,13 @@ impl Screen {
         self.raw(&format!("{}\n", visible_json(&text)))
     }
 
+    /// One row of a table that is too long to be held: each cell as wide as its column.
+    pub(super) fn columns(&mut self, cells: &[String], widths: &[usize]) -> Result<(), CliError> {
+        let padded: Vec<String> =
+            cells.iter().zip(widths).map(|(cell, width)| format!("{:width$}", visible(cell))).collect();
+        Ok(writeln!(self.0, " {}", padded.join("  ").trim_end())?)
+    }
+
     /// A table; `none` is said where it has no row.
     pub(super) fn table(
         &mut self,
@@ -75,6 +82,13 @@ impl Screen {
             writeln!(self.0, "{}", line.trim_end())?;
         }
         Ok(self.0.flush()?)
+    }
+}
+
+/// Makes columns as wide as a row needs them.
+pub(super) fn widen<const N: usize>(widths: &mut [usize; N], row: &[String]) {
+    for (width, cell) in widths.iter_mut().zip(row) {
+        *width = visible(cell).chars().count().max(*width);
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     args::{LogFormat, RunArgs, ServeArgs, StdioArgs},
     failure::CliError,
     follow::{self, Follower, Sink},
-    log, origin, reload,
+    log, names, origin, reload,
     setup::{load, load_to_serve},
     wiring::{self, Loaded},
 };
@@ -36,6 +36,7 @@ struct Running {
     sinks: Vec<JoinHandle<()>>,
     sinks_end: CancellationToken,
     reloader: JoinHandle<()>,
+    names: JoinHandle<()>,
 }
 
 impl Running {
@@ -68,6 +69,8 @@ impl Running {
         let origin = origin::of(&config.gateway.policies, "start").await;
         let files = CheckedFiles { config, policies, origin };
         let gateway = wiring::start_gateway(files, Arc::clone(&store), system).await?;
+        let told = lints.0.iter().map(ToString::to_string).collect();
+        let names = tokio::spawn(names::watch(path.to_owned(), Arc::clone(&gateway), told));
         let watched = (path.to_owned(), Arc::clone(&gateway));
         let reloader = tokio::spawn(async move {
             let (path, gateway) = watched;
@@ -75,12 +78,13 @@ impl Running {
                 tracing::error!(error = %error, "reload.stopped");
             }
         });
-        Ok(Self { gateway, store, drain, sinks, sinks_end, reloader })
+        Ok(Self { gateway, store, drain, sinks, sinks_end, reloader, names })
     }
 
     /// Calls in flight first, then the upstreams, then the record of it all.
     async fn end(self) {
         self.reloader.abort();
+        self.names.abort();
         wiring::shutdown(&self.gateway).await;
         self.sinks_end.cancel();
         for sink in self.sinks {

@@ -3,16 +3,28 @@
 use super::{
     args::ServersCommand,
     failure::CliError,
-    screen::{Screen, or_dash},
-    setup::Setup,
+    known,
+    screen::{Screen, note, or_dash},
+    setup::{Setup, load_knowing},
     wiring,
 };
-use crate::{catalog::CatalogBuilder, front::admin::view, model::UpstreamName, upstream::Health};
+use crate::{
+    catalog::{Catalog, CatalogBuilder, UncheckedKeyword},
+    config::Config,
+    front::admin::view,
+    model::UpstreamName,
+    redaction::{DataRules, display_text},
+    upstream::{Health, UpstreamState},
+};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long an upstream may take to connect and list.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is said of one that takes longer.
+const SILENT: &str =
+    "has not answered within 10 s; the log of a running gateway shows what it writes to standard error";
 
 /// Runs one of them.
 pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(), CliError> {
@@ -23,8 +35,9 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
             let states =
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
             let servers = view::upstreams(&config, &states, &setup.loaded.policies.data);
+            let doubts = doubts(&setup, &config, &states, None);
             if flag.json {
-                return screen.json(&json!({"servers": servers}));
+                return screen.json(&json!({"servers": servers, "lints": doubts}));
             }
             let rows: Vec<Vec<String>> = servers
                 .iter()
@@ -33,6 +46,7 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                     let count = |member: &str| server.get(member).unwrap_or(&Value::Null).to_string();
                     let state = match server.get("reason").and_then(Value::as_str) {
                         Some(reason) => format!("{}: {reason}", word("state")),
+                        None if word("state") == "starting" => format!("starting: it {SILENT}"),
                         None => word("state"),
                     };
                     vec![
@@ -47,7 +61,9 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                 })
                 .collect();
             let header = ["server", "transport", "era", "tools", "resources", "prompts", "state"];
-            screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")
+            screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")?;
+            doubts.iter().for_each(|doubt| note(doubt));
+            Ok(())
         }
         ServersCommand::Inspect { name, json } => {
             let name = UpstreamName::from(name);
@@ -64,17 +80,29 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                 wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
             let data = &setup.loaded.policies.data;
             let catalog = CatalogBuilder::default().build(&config, &states);
+            let warnings = warnings(&catalog, data);
             let tools = view::tools(&catalog, &setup.loaded.policies);
+            let doubts = doubts(&setup, &config, &states, Some(&name));
             let Some(state) = states.first() else {
                 return Err(CliError::Told(format!("`{name}` did not start")));
             };
             let form = view::upstream(config.upstreams.get(&name), state, data);
             if json.json {
                 let capabilities = data.redact_value(&state.capabilities);
-                return screen.json(&json!({"server": form, "tools": tools, "capabilities": capabilities}));
+                return screen.json(&json!({
+                    "server": form,
+                    "tools": tools,
+                    "capabilities": capabilities,
+                    "lints": doubts,
+                    "warnings": warnings,
+                }));
             }
-            if let Health::Down { reason, .. } = &state.health {
-                return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
+            match &state.health {
+                Health::Up => {}
+                Health::Starting => return Err(CliError::Told(format!("`{name}` {SILENT}"))),
+                Health::Down { reason, .. } => {
+                    return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
+                }
             }
             screen.field("server", &name)?;
             screen.field("calls itself", &data.redact_value(&state.server_info).to_string())?;
@@ -89,7 +117,55 @@ pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(),
                     vec![word(tool, "name"), word(tool, "action"), marks.join(" "), word(tool, "description")]
                 })
                 .collect();
-            screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")
+            screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
+            warnings.iter().try_for_each(|warning| screen.field("warning", warning))?;
+            doubts.iter().for_each(|doubt| note(doubt));
+            Ok(())
         }
     }
+}
+
+/// Names in the files that fit nothing of what upstreams list now; of one upstream, those that name it.
+fn doubts(
+    setup: &Setup,
+    config: &Config,
+    states: &[Arc<UpstreamState>],
+    of: Option<&UpstreamName>,
+) -> Vec<String> {
+    let mut listings = known::remembered(&setup.loaded.config);
+    let now = known::listed_now(states, &setup.loaded.policies.data);
+    if config.gateway.data_dir.is_dir()
+        && let Err(error) = known::keep(&setup.loaded.config, &now)
+    {
+        note(&format!("what the servers list could not be kept for `tollgate check`: {error}"));
+    }
+    listings.extend(now);
+    // The files were right a moment ago; what is wrong with them now, `tollgate check` tells.
+    let Ok(loaded) = load_knowing(&setup.path, &|_: &Config| listings.clone()) else { return Vec::new() };
+    let prefix = of.and_then(|name| Some(config.upstreams.get(name)?.prefix.clone()));
+    let about = |text: &str| match (of, &prefix) {
+        (Some(name), Some(prefix)) => {
+            text.contains(&format!("upstream `{name}`"))
+                || (!prefix.is_empty() && text.contains(&format!("`{prefix}{}", config.gateway.separator)))
+        }
+        _ => true,
+    };
+    let doubts = loaded.lints.0.iter().filter(|lint| lint.strict && about(&lint.message));
+    doubts.map(ToString::to_string).collect()
+}
+
+/// What of the upstream's list is withheld or not checked: one sentence each.
+fn warnings(catalog: &Catalog, data: &DataRules) -> Vec<String> {
+    let mut warnings = catalog.withheld.clone();
+    for tool in catalog.tools.values() {
+        for keyword in tool.schema.unchecked() {
+            let UncheckedKeyword { at, why } = keyword;
+            let told = match at.as_str() {
+                "" => format!("`{}`: arguments are not checked against its inputSchema: {why}", tool.exposed),
+                at => format!("`{}`: `{at}` of its inputSchema is not checked: {why}", tool.exposed),
+            };
+            warnings.push(display_text(&data.redact_text(&told), 600));
+        }
+    }
+    warnings
 }

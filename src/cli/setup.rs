@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     clock::{Clock as _, IdSource as _, System},
+    config::{Config, Listings},
     identity::person_by_key,
     model::{PersonId, Place, Problem, Problems, Severity},
     policy::Role,
@@ -107,6 +108,11 @@ pub(super) fn load(path: &Path) -> Result<Loaded, CliError> {
     wiring::load(path).map_err(|problems| refused(path, problems))
 }
 
+/// The same, with what upstreams are known to list.
+pub(super) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) -> Result<Loaded, CliError> {
+    wiring::load_knowing(path, listings).map_err(|problems| refused(path, problems))
+}
+
 /// The same for a listener, which not everybody may be let in by.
 pub(super) fn load_to_serve(path: &Path) -> Result<Loaded, CliError> {
     let loaded = load(path)?;
@@ -128,7 +134,7 @@ pub(super) fn certified(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
     let (line, column) = exposure::place(&text, "tls");
     let place = Place { file: path.display().to_string(), line, column };
     let expected = "a PEM certificate chain and its private key".to_owned();
-    let problem = Problem { place, severity: Severity::Error, message, expected };
+    let problem = Problem { place, severity: Severity::Error, message, expected, strict: false };
     Err(refused(path, Problems(vec![problem])))
 }
 

@@ -1,11 +1,11 @@
 //! Every place where the composition root takes hold of another room, so that a change of its signature is met here.
 
-use super::failure::CliError;
+use super::{failure::CliError, known};
 use crate::{
     audit,
     clock::System,
     config,
-    config::Config,
+    config::{Config, Listings},
     front,
     gateway::{CheckedFiles, Gateway, GatewayParts},
     identity::{AgentPrincipal, Principal, Proof},
@@ -23,7 +23,21 @@ pub(crate) use config::Loaded;
 
 /// Reads servers.toml and the bundle.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Problems> {
-    config::load(path, &|name| std::env::var(name).ok())
+    load_knowing(path, &known::remembered)
+}
+
+/// The same, with what upstreams are known to list.
+pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) -> Result<Loaded, Problems> {
+    config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
+}
+
+/// Decides recorded decisions again.
+pub(crate) async fn replay(
+    store: &dyn Store,
+    query: EventQuery,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::ReplayReport, CliError> {
+    Ok(audit::replay_recorded(store, query, progress).await?)
 }
 
 /// Problems for people, each with its line.

@@ -1,6 +1,11 @@
 //! Reads servers.toml and the bundle it names; whatever is wrong in any of them comes together.
 
-use super::{Config, StoreConfig, UpstreamTransport, expand::Env, servers, tree};
+use super::{
+    Config, StoreConfig, ToolConfig, UpstreamTransport,
+    expand::Env,
+    listed::{self, Listings},
+    servers, tree,
+};
 use crate::{
     model::{Place, Problem, Problems, Severity},
     policy::{
@@ -8,7 +13,7 @@ use crate::{
         source::{MAX_FILE_BYTES, Report},
     },
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -29,6 +34,15 @@ pub struct Loaded {
 
 /// Loads servers.toml at `path` and its bundle. `env` answers for the environment.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    load_knowing(path, env, &|_| Listings::default())
+}
+
+/// The same, with what upstreams are known to list: names that fit nothing of it are lints.
+pub fn load_knowing(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    listings: &dyn Fn(&Config) -> Listings,
+) -> Result<Loaded, Problems> {
     let shown = path.display().to_string();
     let text = read_file(path).map_err(|unreadable| {
         let expected = match path.try_exists() {
@@ -56,9 +70,11 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 
     let config =
         if tree.whole { read_config(&tree.root, path, env, files.as_deref(), &mut report) } else { None };
+    let listings = config.as_ref().map(listings).unwrap_or_default();
+    listed::tables(&tree.root, &listings, &mut report);
     problems.0.extend(report.into_problems().0);
     let compiled = files.and_then(|files| {
-        let (set, found) = policy::compile(&files, &input(config.as_ref()));
+        let (set, found) = policy::compile(&files, &input(config.as_ref(), &listings));
         problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
         set
     });
@@ -90,12 +106,12 @@ fn read_config(
 }
 
 /// What the bundle is compiled with.
-fn input(config: Option<&Config>) -> CompileInput {
+fn input(config: Option<&Config>, listings: &Listings) -> CompileInput {
     match config {
         Some(config) => CompileInput {
             environment: config.gateway.environment.clone(),
             servers_digest_material: digest_material(config),
-            known: known_names(config),
+            known: listed::known_names(config, listings),
         },
         None => CompileInput {
             environment: std::sync::Arc::from(""),
@@ -103,30 +119,6 @@ fn input(config: Option<&Config>) -> CompileInput {
             known: KnownNames::default(),
         },
     }
-}
-
-/// Actions, labels and names that policies may speak of.
-pub fn known_names(config: &Config) -> KnownNames {
-    let mut known = KnownNames::default();
-    let enabled = config.upstreams.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
-    let disabled = config.disabled.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
-    for (name, prefix, labels, tools) in enabled.chain(disabled) {
-        known.upstreams.insert(name.to_string());
-        known.labels.extend(labels.iter().map(|label| label.to_string()));
-        let prefix = match prefix.as_str() {
-            "" => String::new(),
-            prefix => format!("{prefix}{}", config.gateway.separator),
-        };
-        for (tool, table) in tools {
-            let action =
-                table.action.as_ref().map_or_else(|| format!("{name}:{tool}"), |action| action.to_string());
-            known.actions.insert(action);
-            known.labels.extend(table.labels.iter().map(|label| label.to_string()));
-            known.tools.insert(format!("{prefix}{tool}"));
-        }
-        known.tool_prefixes.insert(prefix);
-    }
-    known
 }
 
 /// What servers.toml resolves to where it bears on decisions, in one canonical form. Variables and
@@ -171,6 +163,48 @@ pub fn digest_material(config: &Config) -> Vec<u8> {
         })
         .collect();
     json!([config.gateway.environment, config.gateway.separator, upstreams]).to_string().into_bytes()
+}
+
+/// What servers.toml resolves to where decisions read it, without what may hold a secret: commands, URLs, variables and
+/// headers. For the record.
+pub fn without_secrets(config: &Config) -> Value {
+    let upstreams: Map<String, Value> = config
+        .upstreams
+        .values()
+        .map(|upstream| {
+            let transport = match &upstream.transport {
+                UpstreamTransport::Stdio { .. } => "stdio",
+                UpstreamTransport::Http { .. } => "http",
+            };
+            let tools: Map<String, Value> =
+                upstream.tools.iter().map(|(name, tool)| (name.clone(), tool_table(tool))).collect();
+            let told = json!({
+                "transport": transport,
+                "prefix": upstream.prefix,
+                "labels": upstream.labels,
+                "trust_annotations": upstream.trust_annotations,
+                "trust_cost": upstream.trust_cost,
+                "tools": tools,
+            });
+            (upstream.name.to_string(), told)
+        })
+        .collect();
+    json!({"separator": config.gateway.separator, "upstreams": upstreams})
+}
+
+fn tool_table(tool: &ToolConfig) -> Value {
+    let sensitive: Vec<_> = tool.sensitive.iter().map(|pointer| pointer.as_str()).collect();
+    json!({
+        "action": tool.action,
+        "labels": tool.labels,
+        "read_only": tool.read_only,
+        "idempotent": tool.idempotent,
+        "destructive": tool.destructive,
+        "open_world": tool.open_world,
+        "cost_usd": tool.cost_usd,
+        "expected_result_tokens": tool.expected_result_tokens,
+        "sensitive": sensitive,
+    })
 }
 
 /// What is in the bundle's folder, in order.
@@ -303,5 +337,6 @@ fn whole_file(file: &str, message: impl Into<String>, expected: &str) -> Problem
         severity: Severity::Error,
         message: message.into(),
         expected: expected.to_owned(),
+        strict: false,
     }
 }

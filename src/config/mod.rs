@@ -2,6 +2,7 @@
 
 mod expand;
 mod jwt;
+mod listed;
 mod load;
 mod oauth;
 mod outgoing;
@@ -14,7 +15,8 @@ mod upstreams;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Loaded, digest_material, known_names, load, store_place};
+pub use listed::{Listed, Listings};
+pub use load::{Loaded, digest_material, load, load_knowing, store_place, without_secrets};
 pub use render::render;
 pub use types::*;
 

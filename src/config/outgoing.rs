@@ -105,6 +105,8 @@ pub(super) fn secrets(
                 );
                 good = false;
             }
+            // `${NAME:-}` of a variable that is not set: a child that finds it empty may take that for a setting.
+            Some(value) if key == "env" && value.is_empty() && text.ends_with(":-}") => {}
             Some(value) => {
                 read.insert(entry.key.clone(), SecretString::from(value));
             }

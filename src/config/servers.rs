@@ -1,7 +1,7 @@
 //! servers.toml → [`Config`]: defaults filled in, paths resolved, keys checked against each other.
 
 use super::{
-    AdminConfig, AuthConfig, CatalogMode, Config, Durability, GatewayConfig, MetaKey, RejectedAsks,
+    AdminConfig, AuthConfig, CatalogMode, Config, Durability, Formats, GatewayConfig, MetaKey, RejectedAsks,
     SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
     jwt, upstreams,
@@ -45,6 +45,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "instructions",
     "catalog",
     "unchecked_arguments",
+    "formats",
     "tls",
     "behind_tls_proxy",
 ];
@@ -184,6 +185,8 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
     let unchecked = const { &[("refuse", Unchecked::Refuse), ("pass", Unchecked::Pass)] };
     let unchecked_arguments =
         map.read("unchecked_arguments", report, word(unchecked)).unwrap_or(Unchecked::Refuse);
+    let formats = const { &[("annotate", Formats::Annotate), ("assert", Formats::Assert)] };
+    let formats = map.read("formats", report, word(formats)).unwrap_or(Formats::Annotate);
     let tls = map.get("tls").and_then(|node| tls(node, input, report));
     Some(GatewayConfig {
         listen: listen?,
@@ -211,6 +214,7 @@ fn gateway(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Opti
         instructions: map.read("instructions", report, text).map(|text| text.to_string()),
         catalog,
         unchecked_arguments,
+        formats,
         tls,
         behind_tls_proxy: map.read("behind_tls_proxy", report, boolean).unwrap_or(false),
     })

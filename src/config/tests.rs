@@ -35,6 +35,7 @@ drain = "1m"
 instructions = "Be careful"
 catalog = "full"
 unchecked_arguments = "pass"
+formats = "assert"
 behind_tls_proxy = true
 
 [admin]
@@ -295,6 +296,7 @@ fn a_wrong_gateway_says_where() {
     gateway("catalog = ‸\"some\"", "`some`", "search");
     gateway("catalog = ‸\"some\"", "`some`", "one of full");
     gateway("unchecked_arguments = ‸\"allow\"", "`allow`", "refuse");
+    gateway("formats = ‸\"check\"", "`check`", "annotate");
     gateway("separator = ‸\"/\"", "`/`", "1 to 8 letters");
     gateway("approval_wait = ‸60", "`60`", "a duration like");
     gateway("approval_wait = ‸\"2h\"", "`2h`", "from 0ms to 1h");
@@ -549,6 +551,12 @@ fn secrets_are_nowhere() {
         "[upstreams.x]\ncommand = [\"x\", \"--token=${CRM_TOKEN}\"]\n[upstreams.y]\nurl = \"https://h/${CRM_TOKEN}\"\n",
     );
     assert!(!format!("{args:?}").contains("s3cret"));
+    // What is kept with a bundle names what decisions read, and neither commands nor URLs.
+    let kept = without_secrets(&args.config).to_string();
+    assert!(!kept.contains("s3cret") && !kept.contains("https://h"), "{kept}");
+    let kept = without_secrets(&loaded.config).to_string();
+    assert!(kept.contains("files:write") && kept.contains("0.25"), "{kept}");
+    assert!(!kept.contains("s3cret"), "{kept}");
 }
 
 #[test]
@@ -745,6 +753,14 @@ fn an_upstream_is_disabled_alone() {
         let told = loaded.lints.0.iter().any(|lint| lint.message.contains("upstream `crm` is disabled"));
         assert_eq!(told, reason.contains("not set"), "{table}: {}", loaded.lints);
     }
+    // What is passed on only where it is set.
+    let passed = "env = { P = \"${P:-}\", Q = \"${P:-}x\", R = \"\", S = \"${P:-y}\" }";
+    let loaded = load(&format!("[upstreams.crm]\ncommand = [\"x\"]\n{passed}")).unwrap();
+    let UpstreamTransport::Stdio { env, .. } = &loaded.config.upstreams["crm"].transport else {
+        panic!("stdio")
+    };
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+    assert_eq!(env, [("Q", "x"), ("R", ""), ("S", "y")]);
     // A file of variables, and where a child works. A `$` is no reference: nothing of Tollgate's own environment gets in.
     const ENV_FILE: &str = "\u{feff}# don't expand\r\nexport A='one two'\nB=\"x\"\r\nC=3 # three\n\
         D=pa$PATH${PATH}$\nE='$PATH \\$'\nF=\"\\$x$PATH\"\nG=\\\\$PATH\n";

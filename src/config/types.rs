@@ -94,6 +94,8 @@ pub struct GatewayConfig {
     pub catalog: CatalogMode,
     /// What becomes of arguments that cannot be checked within the budget.
     pub unchecked_arguments: Unchecked,
+    /// What `format` in an argument schema means.
+    pub formats: Formats,
     /// For both listeners.
     pub tls: Option<TlsConfig>,
     /// Something in front ends TLS.
@@ -164,6 +166,15 @@ pub enum Unchecked {
     Refuse,
     /// The call goes on, and its record says that nobody knows whether they fit.
     Pass,
+}
+
+/// `formats`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formats {
+    /// They say what a value means, and refuse none.
+    Annotate,
+    /// What is not of its format is refused.
+    Assert,
 }
 
 /// `tls`

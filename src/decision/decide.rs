@@ -8,6 +8,7 @@ use crate::{
     policy::{
         ApprovalRule, ChannelKind, Constraints, Facts, Mode, Policy, PolicyBody, PolicySet, Remediation,
         Rule, RuleOutcome, Rulebook,
+        condition::{Condition, EvalError},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -17,16 +18,28 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(60);
 /// How long an approval that no rule describes can be answered.
 const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
 
+/// The answer to a condition of a call.
+type Ask<'q> = &'q dyn Fn(&Condition) -> Result<bool, EvalError>;
+
 /// Decides a call. Cannot fail: an error inside is a deny that says so (I2).
 pub fn decide(set: &PolicySet, facts: &Facts) -> Verdict {
+    decide_by(set, facts, &|condition| condition.evaluate(facts, &set.environment))
+}
+
+/// The same with the answers to conditions from elsewhere: of recorded facts not every condition has one.
+pub fn decide_by(
+    set: &PolicySet,
+    facts: &Facts,
+    ask: &dyn Fn(&Condition) -> Result<bool, EvalError>,
+) -> Verdict {
     let selected = selected(facts);
     let mut said = Said::default();
-    said.authority(set, facts);
+    said.authority(set, facts, ask);
     for position in set.index.candidates(&selected) {
         if let Some(policy) = set.policies.get(position)
             && concerns(policy, &selected)
         {
-            said.policy(set, facts, policy);
+            said.policy(set, facts, policy, ask);
         }
     }
     said.merge();
@@ -110,7 +123,7 @@ impl<'s> Said<'s> {
     }
 
     /// What stands before all policies: required metadata, the workflow, the capability.
-    fn authority(&mut self, set: &PolicySet, facts: &Facts) {
+    fn authority(&mut self, set: &PolicySet, facts: &Facts, ask: Ask<'_>) {
         if !facts.missing_metadata.is_empty() {
             let names: Vec<String> =
                 facts.missing_metadata.iter().map(|name| format!("`{}`", sentence::plain(name))).collect();
@@ -125,13 +138,13 @@ impl<'s> Said<'s> {
             );
             self.step("workflow", Decision::Deny, reason, false);
         }
-        self.capability(set, facts);
+        self.capability(set, facts, ask);
         if facts.agent.autonomy == Autonomy::SuggestOnly {
             self.suggest_only = Some(format!("{} may only suggest", facts.agent.id));
         }
     }
 
-    fn capability(&mut self, set: &PolicySet, facts: &Facts) {
+    fn capability(&mut self, set: &PolicySet, facts: &Facts, ask: Ask<'_>) {
         let mut refused: Vec<(&CapabilityId, String, bool)> = Vec::new();
         let mut passing = None;
         for id in &facts.capabilities {
@@ -143,7 +156,7 @@ impl<'s> Said<'s> {
                 passing = Some(capability);
                 break;
             };
-            match condition.evaluate(facts, &set.environment) {
+            match ask(condition) {
                 Ok(true) => {
                     passing = Some(capability);
                     break;
@@ -185,14 +198,14 @@ impl<'s> Said<'s> {
         }
     }
 
-    fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy) {
+    fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy, ask: Ask<'_>) {
         let outcome = match &policy.body {
-            PolicyBody::Gate(rules) => gate(set, facts, policy, rules),
+            PolicyBody::Gate(rules) => gate(set, facts, policy, rules, ask),
             PolicyBody::Rulebook(rulebook) => {
                 if !applies_to(rulebook, facts) {
                     return;
                 }
-                let (outcome, applies) = judge(set, facts, rulebook, policy);
+                let (outcome, applies) = judge(set, facts, rulebook, policy, ask);
                 if applies && policy.mode == Mode::Enforce {
                     self.limits.rates.extend(rates(policy, rulebook));
                 }
@@ -323,10 +336,16 @@ impl<'s> Said<'s> {
 }
 
 /// The first rule whose condition is true; a condition without an answer denies (I2).
-fn gate<'s>(set: &PolicySet, facts: &Facts, policy: &Policy, rules: &'s [Rule]) -> Option<Outcome<'s>> {
+fn gate<'s>(
+    set: &PolicySet,
+    facts: &Facts,
+    policy: &Policy,
+    rules: &'s [Rule],
+    ask: Ask<'_>,
+) -> Option<Outcome<'s>> {
     for rule in rules {
         let Some(condition) = &rule.condition else { return Some(outcome(set, facts, policy, rules, rule)) };
-        match condition.evaluate(facts, &set.environment) {
+        match ask(condition) {
             Ok(true) => return Some(outcome(set, facts, policy, rules, rule)),
             Ok(false) => {}
             Err(error) => {
@@ -418,12 +437,13 @@ fn judge<'s>(
     facts: &Facts,
     rulebook: &'s Rulebook,
     policy: &Policy,
+    ask: Ask<'_>,
 ) -> (Option<Outcome<'s>>, bool) {
     let make = |decision, reason: String, error, effect| {
         Some(Outcome { rule_id: None, decision, reason: reason.into(), error, effect })
     };
     if let Some(condition) = &rulebook.condition {
-        match condition.evaluate(facts, &set.environment) {
+        match ask(condition) {
             Ok(true) => {}
             Ok(false) => return (None, false),
             Err(error) => {

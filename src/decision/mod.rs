@@ -12,7 +12,7 @@ mod verdict;
 mod tests;
 
 pub use crate::policy::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts};
-pub use decide::{decide, selected};
+pub use decide::{decide, decide_by, selected};
 pub use explain::explain;
 pub use stricter::stricter;
 pub use verdict::*;

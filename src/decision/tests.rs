@@ -117,6 +117,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        files: [].into(),
     }
 }
 

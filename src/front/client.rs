@@ -13,12 +13,14 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
+    pin::pin,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
 };
+use tokio::sync::Notify;
 
 /// Notifications beyond these are dropped: a client that reads too slowly loses progress, not the result.
 const MAX_QUEUED: usize = 256;
@@ -89,6 +91,9 @@ impl Level {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<Queue>,
+    /// Nobody reads the request's stream just now; who did can come back.
+    away: AtomicBool,
+    moved: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +107,31 @@ struct Queue {
 impl Outbox {
     /// Open, or closed from the start where the client takes nothing but the answer.
     pub(crate) fn new(open: bool) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(Queue { closed: !open, ..Queue::default() }) })
+        let state = Mutex::new(Queue { closed: !open, ..Queue::default() });
+        Arc::new(Self { state, away: AtomicBool::new(false), moved: Notify::new() })
+    }
+
+    /// The reader of the request's stream has gone, or is back.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// Waits until the reader has gone, or is back.
+    pub(crate) async fn until_away(&self, away: bool) {
+        let mut moved = pin!(self.moved.notified());
+        loop {
+            moved.as_mut().enable();
+            if self.is_away() == away {
+                return;
+            }
+            moved.as_mut().await;
+            moved.set(self.moved.notified());
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -279,6 +308,13 @@ impl ClientPort for Client {
         self.level().map(|level| level.as_str().to_owned())
     }
 
+    fn until_present(&self) -> Option<BoxFuture<'static, ()>> {
+        let outbox = Arc::clone(&self.outbox);
+        self.outbox
+            .is_away()
+            .then(|| -> BoxFuture<'static, ()> { Box::pin(async move { outbox.until_away(false).await }) })
+    }
+
     fn notify(&self, method: &str, params: Value) {
         let mut last = self.progress.lock();
         if self.done.load(Ordering::Acquire) {
@@ -339,7 +375,11 @@ impl ClientPort for Client {
                 ));
             }
             match answer.await {
-                Ok(outcome) => outcome,
+                Ok(outcome) => {
+                    // I3: what is answered while nobody reads the request's stream counts once somebody does.
+                    question.outbox.until_away(false).await;
+                    outcome
+                }
                 Err(_) => Err(RpcError::new(code::INTERNAL_ERROR, "the client went away before it answered")),
             }
         })

@@ -43,6 +43,11 @@ impl Exchange {
         Self { outbox, work: State::Working(work) }
     }
 
+    /// What comes before the answer.
+    pub(crate) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
     /// The next event. Not to be polled after the end.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if let Some(message) = self.outbox.take() {

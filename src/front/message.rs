@@ -248,6 +248,23 @@ fn malformed(id: Option<Id>, text: &'static str) -> Malformed {
     Malformed { id, error: Box::new(RpcError::new(code::INVALID_REQUEST, text)) }
 }
 
+/// Whether a message that was written here is a notification.
+pub(crate) fn is_notification(message: &[u8]) -> bool {
+    message.starts_with(br#"{"jsonrpc":"2.0","method":"#)
+}
+
+/// The id in an answer that was written here.
+pub(crate) fn answered_id(message: &[u8]) -> Option<Id> {
+    #[derive(serde::Deserialize)]
+    struct Answered {
+        id: Value,
+        /// A question has one, and an answer has none.
+        method: Option<IgnoredAny>,
+    }
+    let answered = serde_json::from_slice::<Answered>(message).ok();
+    answered.filter(|answered| answered.method.is_none()).and_then(|answered| Id::read(answered.id))
+}
+
 #[derive(Serialize)]
 struct Success<'a, T> {
     jsonrpc: &'static str,
@@ -408,6 +425,17 @@ mod tests {
             text(notification("n", &json!({"a":1}))),
             r#"{"jsonrpc":"2.0","method":"n","params":{"a":1}}"#
         );
+        for (written, notification, answered) in [
+            (success(&id, &json!({"method": "x"})), false, Some(&id)),
+            (failure(Some(&id), &error), false, Some(&id)),
+            (failure(None, &error), false, None),
+            (super::notification("n", &json!({"id": 1})), true, None),
+            (request(&Id::from_u64(9), "m", &json!({})), false, None),
+            (b"[]".to_vec(), false, None),
+        ] {
+            assert_eq!(is_notification(&written), notification);
+            assert_eq!(answered_id(&written).as_ref(), answered);
+        }
         assert_eq!(
             text(request(&Id::from_u64(9), "m", &json!({}))),
             r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{}}"#

@@ -25,6 +25,8 @@ pub use service::Service;
 pub const MODERN_VERSION: &str = "2026-07-28";
 /// The initialize-based protocol versions, newest first.
 pub const LEGACY_VERSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+/// The only version whose clients know events without a message (SEP-1699).
+const PRIMING_VERSION: &str = "2025-11-25";
 /// The only version with JSON-RPC batches.
 const BATCH_VERSION: &str = "2025-03-26";
 

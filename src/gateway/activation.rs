@@ -46,7 +46,10 @@ impl Gateway {
         let last = last.first().map(|event| &event.draft);
         let snapshot = Some(new.policies.snapshot.clone());
         let from = last.and_then(|event| event.policy_snapshot.clone());
-        if from == snapshot {
+        let kept = self.keep_bundle(&new.config, &new.policies).await?;
+        // An activation of before bundles were kept names none, and is recorded once more.
+        let named = last.and_then(|event| event.detail.as_ref()?.get("bundle")?.as_str());
+        if from == snapshot && named == Some(&kept) {
             return Ok(());
         }
         let mut changed = Map::new();
@@ -63,6 +66,7 @@ impl Gateway {
         }
         let bundle = &new.policies.bundle;
         let mut detail = json!({
+            "bundle": kept,
             "version": bundle.version,
             "owner": bundle.owner,
             "policies": new.policies.policies.len(),

@@ -7,19 +7,21 @@ use super::{
     approve::binding,
     asking::Asking,
     call::{Decided, store_policy},
+    call_log::granted,
     parked::{Seat, Waiting, Work},
-    prepare::{Request, draft},
+    prepare::{Request, subject},
     refusal::Refusal,
     spending::Cap,
 };
 use crate::{
-    decision::{ApprovalRequirement, Step, Trace},
-    model::{Decision, EventDecision, EventDraft, EventType, text::Object},
+    decision::ApprovalRequirement,
+    evidence::{Explained, Ruling},
+    model::{EventDecision, EventDraft},
     policy::{ApprovalRule, ChannelKind},
     store::{Admission, AdmitRequest, ApprovalRecord},
     upstream::Upstream,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -88,11 +90,21 @@ impl Gateway {
         let in_force = in_force.clone();
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
         // Drafted in the order of the records, so that their times keep to it too.
-        let drafted = |kind| draft(kind, request, Some(&decided.prepared), &in_force, self.0.clock.now());
-        let start = asking.start().then(|| drafted(EventType::AgentStart));
-        let mut event = drafted(EventType::AgentDecision);
-        // Completed by admission, which knows the rest.
-        event.detail = request.method().map(|method| json!({"method": method}));
+        let mut subject = subject(request, Some(&decided.prepared), &in_force);
+        let start = asking.start().then(|| subject.start(self.0.clock.now()));
+        if let Some(target) = &mut subject.target {
+            target.capability = decided.verdict.capability.as_ref();
+        }
+        let (policy_id, rule_id, reason) = decided.says();
+        let ruling = Ruling {
+            decision: granted(&decided.verdict, approval.is_some(), decided.applied.is_some()),
+            policy_id,
+            rule_id,
+            reason: reason.clone(),
+            approval_id: approval.as_ref().map(|approval| &approval.id),
+        };
+        let explained = Explained { method: request.method(), ..decided.explained() };
+        let event = subject.explained(self.0.clock.now(), &ruling, &explained);
         let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
         let (seat, questions) = Seat::new(asking.client.clone());
         let seated = seat.clone();
@@ -112,7 +124,7 @@ impl Gateway {
         mut decided: Box<Decided>,
         approval: Option<ApprovalRecord>,
         start: Option<EventDraft>,
-        mut event: EventDraft,
+        event: EventDraft,
     ) -> Result<Permit, AdmitError> {
         let mut limits = std::mem::take(&mut decided.verdict.limits);
         for budget in &mut limits.budgets {
@@ -124,46 +136,22 @@ impl Gateway {
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
-        let verdict = &decided.verdict;
-        event.decision = Some(match (&approval, &decided.applied, verdict.decision) {
-            (Some(_), _, _) => EventDecision::Approved,
-            (None, Some(_), _) => EventDecision::Remediate,
-            (None, None, Decision::AllowWithConstraints) => EventDecision::AllowWithConstraints,
-            (
-                None,
-                None,
-                Decision::Allow
-                | Decision::RequireApproval
-                | Decision::Remediate
-                | Decision::Suggest
-                | Decision::Throttle
-                | Decision::Deny,
-            ) => EventDecision::Allow,
-        });
-        let (policy, rule, reason) = decided.says();
-        event.policy_id = Some(policy.clone());
-        event.rule_id = rule.cloned();
-        event.reason = Some(reason.clone());
-        event.approval_id = approval.as_ref().map(|a| a.id.clone());
-        event.capability_id = verdict.capability.clone();
-        let method = event.detail.take();
-        event.told.detail = Some(detail(&decided, method.as_ref()));
-        let admission = self
-            .0
-            .store
-            .admit(AdmitRequest {
-                now: self.0.clock.now(),
-                start,
-                event,
-                rates: limits.rates,
-                budgets: limits.budgets,
-                max_repeats: limits.max_repeats,
-                digest: prepared.call_digest.clone(),
-                tokens: prepared.estimate.tokens(),
-                cost: prepared.estimate.cost,
-                approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
-            })
-            .await;
+        let request = AdmitRequest {
+            now: self.0.clock.now(),
+            start,
+            event,
+            rates: limits.rates,
+            budgets: limits.budgets,
+            max_repeats: limits.max_repeats,
+            digest: prepared.call_digest.clone(),
+            tokens: prepared.estimate.tokens(),
+            cost: prepared.estimate.cost,
+            approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
+        };
+        let admission = match self.keep_tools(prepared).await {
+            Ok(()) => self.0.store.admit(request).await,
+            Err(error) => Err(error),
+        };
         let refused = |refusal: Refusal| {
             let mut refusal = refusal;
             refusal.cost_estimate = Some(prepared.estimate.cost);
@@ -207,65 +195,4 @@ fn budget_approval() -> ApprovalRule {
         channels: ChannelKind::ALL.to_vec(),
         separate: false,
     }
-}
-
-/// What explains a decision later, as JSON text: the redacted arguments (both versions where they were changed), every
-/// say, and what else is known.
-pub(crate) fn detail(decided: &Decided, more: Option<&Value>) -> Box<str> {
-    let mut out = Vec::with_capacity(512);
-    let mut detail = Object::new(&mut out);
-    detail.value("arguments", Some(&decided.prepared.recorded));
-    if let Some((tool, arguments)) = &decided.original {
-        if *tool != decided.prepared.shown {
-            detail.text("original_tool", Some(tool));
-        }
-        detail.value("original_arguments", Some(arguments));
-    }
-    write_steps(detail.member("steps"), &decided.verdict.trace);
-    if decided.prepared.unchecked {
-        detail.text("schema", Some("unchecked"));
-    }
-    for name in ["method", "meta", "params"] {
-        if let Some(value) = more.and_then(|more| more.get(name)) {
-            detail.value(name, Some(value));
-        }
-    }
-    detail.end();
-    // Everything in it came from text.
-    String::from_utf8(out).unwrap_or_default().into()
-}
-
-fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
-    out.push(b'[');
-    for (index, step) in trace.steps.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        let Step { policy_id, rule_id, decision, reason, shadow, error } = step;
-        let word = decision.event_word().as_str();
-        let mut step = Object::new(out);
-        step.text("policy_id", Some(policy_id));
-        step.text("rule_id", rule_id.as_deref());
-        if *shadow {
-            step.text("decision", Some(&format!("would_{word}")));
-        } else {
-            step.text("decision", Some(word));
-        }
-        step.text("reason", Some(reason));
-        if *shadow {
-            step.flag("shadow", true);
-        }
-        if *error {
-            step.flag("error", true);
-        }
-        step.end();
-    }
-    out.push(b']');
-}
-
-/// Every policy's say, in the words of events; what a shadow policy said is a `would_*`.
-pub(crate) fn steps(trace: &Trace) -> Value {
-    let mut out = Vec::new();
-    write_steps(&mut out, trace);
-    serde_json::from_slice(&out).unwrap_or_default()
 }

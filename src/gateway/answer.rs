@@ -1,8 +1,9 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{Gateway, InForce, call::Decided, edits};
+use super::{Gateway, InForce, call::Decided, declared::hold, edits, edits::Cut};
 use crate::{
+    catalog::ToolSchema,
     cost::{Encoding, Tokenizer},
     model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
     policy::Constraints,
@@ -12,21 +13,32 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl Gateway {
-    /// Redacts and cuts a result as data.yaml and the constraints say. True where something was cut.
+    /// Redacts and cuts a result as data.yaml and the constraints say. It stays what its tool declares. True where something
+    /// was cut.
     pub(crate) fn limit_result(
         &self,
         in_force: &Arc<InForce>,
         result: &mut Value,
         constraints: &Constraints,
-        place: &Place<'_>,
+        (place, declared): (&Place<'_>, Option<&Arc<ToolSchema>>),
         reserved: Option<Reserved>,
     ) -> bool {
         let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
         // Our own seal: it looks like a secret, and is none.
         let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
-        match in_force.policies.data.inspect_result(result, place, &constraints.redact).towards {
+        let data = &in_force.policies.data;
+        let inspected = match declared {
+            Some(_) => data.inspect_declared_result(result, place, &constraints.redact),
+            None => data.inspect_result(result, place, &constraints.redact),
+        };
+        match inspected.towards {
             Towards::Unchanged => {}
-            Towards::Changed(changed) => *result = changed,
+            Towards::Changed(changed) => {
+                let original = std::mem::replace(result, changed);
+                if let Some(schema) = declared {
+                    hold(schema, &original, result);
+                }
+            }
             Towards::Blocked(reason) => {
                 let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
@@ -47,37 +59,43 @@ impl Gateway {
             }
             return false;
         }
-        let mut cut = false;
+        let mut is_cut = false;
+        let mut cut = Cut::of(declared.is_some());
         if let Some(bytes) = constraints.max_result_bytes {
-            cut |= edits::cut_result(result, bytes);
+            is_cut |= edits::cut_result(result, bytes, &mut cut);
         }
         for limit in token_limits(constraints, reserved) {
-            cut |= self.cut_to_tokens(result, limit);
+            is_cut |= self.cut_to_tokens(result, limit, &mut cut);
         }
-        cut
+        is_cut
     }
 
     /// A token is at least a byte: a result of so many bytes is within the limit for certain; a longer one is counted.
-    fn cut_to_tokens(&self, result: &mut Value, Reserved { tokenizer, tokens }: Reserved) -> bool {
+    fn cut_to_tokens(
+        &self,
+        result: &mut Value,
+        Reserved { tokenizer, tokens }: Reserved,
+        cut: &mut Cut,
+    ) -> bool {
         let count = |value: &Value| {
             let text = serde_json::to_string(value).unwrap_or_default();
             (self.0.tokens.count_for(tokenizer, &text), text.len() as u64)
         };
         let (mut have, mut bytes) = count(result);
-        let mut cut = false;
+        let mut is_cut = false;
         for _ in 0..4 {
             if have <= tokens {
-                return cut;
+                return is_cut;
             }
             let aim = bytes.saturating_mul(tokens) / have.max(1);
-            cut |= edits::cut_result(result, aim.min(bytes.saturating_sub(1)));
+            is_cut |= edits::cut_result(result, aim.min(bytes.saturating_sub(1)), cut);
             (have, bytes) = count(result);
         }
         if have > tokens {
             let bytes = tokens.saturating_mul(1000) / u64::from(tokenizer.multiplier_milli.max(1000));
-            cut |= edits::cut_result(result, bytes);
+            is_cut |= edits::cut_result(result, bytes, cut);
         }
-        cut
+        is_cut
     }
 }
 
@@ -124,12 +142,13 @@ impl Gateway {
             return false;
         }
         error.data = None;
+        let mut cut = Cut::default();
         let mut carrier = json!({"content": [{"type": "text", "text": error.message}]});
         if let Some(bytes) = constraints.max_result_bytes {
-            edits::cut_result(&mut carrier, bytes);
+            edits::cut_result(&mut carrier, bytes, &mut cut);
         }
         for limit in token_limits(constraints, reserved) {
-            self.cut_to_tokens(&mut carrier, limit);
+            self.cut_to_tokens(&mut carrier, limit, &mut cut);
         }
         let parts = carrier.pointer("/content").and_then(Value::as_array).into_iter().flatten();
         let kept: Vec<&str> = parts.filter_map(|part| part.get("text")).filter_map(Value::as_str).collect();

@@ -19,6 +19,11 @@ pub trait ClientPort: Send + Sync {
     fn wants_progress(&self) -> bool;
     /// The log level it asked for, if any.
     fn log_level(&self) -> Option<String>;
+    /// Where its connection has broken and it can come back to this request: waits until it is back. None where it is
+    /// there.
+    fn until_present(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
     /// Sends a notification that belongs to this request. `notifications/progress` comes without its token,
     /// which the front fills in; what the client did not ask for is dropped by the front.
     fn notify(&self, method: &str, params: Value);

@@ -3,28 +3,24 @@
 
 use super::{
     Gateway, InForce,
-    api::{CallReply, ClientPort},
-    asking::{Asking, Opened, QUESTION, bound_to},
+    api::CallReply,
+    asking::{Asking, Opened},
     call::Decided,
     extras,
-    prepare::{Prepared, Request, draft},
-    question::{self, read_answer, supports_form},
+    prepare::{Prepared, Request, subject},
     refusal::Refusal,
 };
 use crate::{
-    approval::{DecideError, about, eligible},
-    model::{
-        Actor, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, RpcError, SnapshotId, code,
-    },
-    policy::ChannelKind,
+    approval::{DecideError, about},
+    evidence::{Explained, Ruling},
+    model::{ApprovalStatus, EventDecision, EventDraft, EventType, RpcError, SnapshotId, code},
     redaction::display_text,
     store::{
         ApprovalBinding, ApprovalFilter, ApprovalRecord, AskLimits, Asked, LimitRefusal, Requirement,
         StoreError,
     },
-    upstream::Era,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 /// The most bytes of arguments of a call that is held while its client asks for it as a task.
@@ -80,19 +76,24 @@ impl Gateway {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Result<Step, StoreError> {
+        self.keep_tools(&decided.prepared).await?;
         let binding = binding(&in_force.policies.snapshot, &decided.prepared);
         // A retry speaks of the record it was asked about: where that was rejected meanwhile, it stays so.
-        if let Some(Opened::Approval(id, _)) = &asking.opened {
+        if let Some(Opened::Approval(id, ..)) = &asking.opened {
             let known = self.0.approvals.get(id).await.map_err(store_error)?;
             if let Some(known) = known.filter(|known| known.binding.same_call(&binding)) {
                 if known.binding.digest != binding.digest {
                     return Ok(self.other_extras(in_force, request, decided, &known, asking).await);
                 }
                 match known.status {
-                    ApprovalStatus::Rejected | ApprovalStatus::Cancelled | ApprovalStatus::Expired => {
+                    ApprovalStatus::Rejected | ApprovalStatus::Expired => {
                         return self.ended(in_force, request, decided, &known, asking).await;
                     }
-                    ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Consumed => {}
+                    // What was cancelled was asked for under other policies: these ask anew.
+                    ApprovalStatus::Pending
+                    | ApprovalStatus::Approved
+                    | ApprovalStatus::Consumed
+                    | ApprovalStatus::Cancelled => {}
                 }
             }
         }
@@ -124,38 +125,7 @@ impl Gateway {
             let events = self.pending_events(in_force, request, decided, &record, asking.start());
             self.0.store.record(events).await?;
         }
-        if let Some(answer) = asking.answer_to(&record) {
-            return self.take_answer(in_force, request, decided, asking, record, Ok(answer)).await;
-        }
-        let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
-        let most = in_force.config.gateway.rejected_asks;
-        if operator.is_none()
-            || std::mem::replace(&mut asking.asked, true)
-            || !self.0.prompts.show(&request.agent, &record.id, most, self.0.clock.monotonic())
-        {
-            return self.wait_elsewhere(in_force, request, decided, asking, record).await;
-        }
-        let question = question::question(
-            in_force,
-            decided.original.is_some(),
-            &record,
-            remaining(&record, self.0.clock.now()),
-        );
-        match asking.client.era() {
-            Era::Legacy => self.elicit(in_force, request, decided, asking, record, question).await,
-            Era::Modern => {
-                let left = remaining(&record, self.0.clock.now());
-                let state = serde_json::to_string(&Opened::Approval(record.id.clone(), request.trace_id))
-                    .unwrap_or_default();
-                let sealed = self.0.seal.seal(&state, &bound_to(request, decided), left);
-                let sealed = sealed.map_err(StoreError::Failed)?;
-                Ok(Step::Reply(Ok(json!({
-                    "resultType": "input_required",
-                    "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
-                    "requestState": sealed,
-                }))))
-            }
-        }
+        self.ask_person(in_force, request, decided, asking, record).await
     }
 
     /// What the rules that ask now ask for.
@@ -263,9 +233,8 @@ impl Gateway {
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
         };
-        let mut event = about(&record, EventType::ApprovalRequested, now);
-        let role = prepared.facts.agent.role.clone();
-        event.actor = Actor { kind: "agent".into(), role: Some(role).filter(|r| !r.is_empty()) };
+        let role = &prepared.facts.agent.role;
+        let mut event = about(&record).of_agent(EventType::ApprovalRequested, now, role);
         event.decision = Some(EventDecision::PendingApproval);
         event.reason = Some(record.reason.as_str().into());
         event.sensitivity_level = prepared.level;
@@ -305,7 +274,7 @@ impl Gateway {
         now: jiff::Timestamp,
     ) -> Result<Option<EventDraft>, StoreError> {
         let filter = ApprovalFilter {
-            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
+            status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved, ApprovalStatus::Cancelled],
             call: Some(new.binding.clone()),
             ..ApprovalFilter::default()
         };
@@ -315,7 +284,7 @@ impl Gateway {
         };
         let old = self.0.store.approvals(filter).await?.into_iter().find(same);
         Ok(old.map(|old| {
-            let mut event = about(&old, EventType::Alert, now);
+            let mut event = about(&old).event(EventType::Alert, now);
             if old.binding.snapshot != new.binding.snapshot {
                 let reason = "the policies have changed since this was asked for: the call is asked about again";
                 event.reason = Some(reason.into());
@@ -350,120 +319,24 @@ impl Gateway {
         start: bool,
     ) -> Vec<EventDraft> {
         let now = self.0.clock.now();
-        let start =
-            start.then(|| draft(EventType::AgentStart, request, Some(&decided.prepared), in_force, now));
-        let mut event = draft(EventType::AgentDecision, request, Some(&decided.prepared), in_force, now);
+        let subject = subject(request, Some(&decided.prepared), in_force);
         let verdict = &decided.verdict;
-        event.decision = Some(EventDecision::PendingApproval);
-        event.policy_id = Some(verdict.policy_id.clone());
-        event.rule_id = verdict.rule_id.clone();
-        event.reason = Some(verdict.reason.clone());
-        event.approval_id = Some(record.id.clone());
-        let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
-        event.told.detail = Some(super::admit::detail(decided, beside.as_ref()));
-        start.into_iter().chain([event]).collect()
-    }
-
-    /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show
-    /// a form.
-    fn inline_operator(
-        &self,
-        in_force: &Arc<InForce>,
-        decided: &Decided,
-        record: &ApprovalRecord,
-        client: &dyn ClientPort,
-    ) -> Option<PersonId> {
-        let operator = decided.prepared.operator.as_ref().filter(|_| decided.prepared.attended)?;
-        let person = in_force.policies.authority.people.get(operator)?;
-        let now = self.0.clock.now();
-        let entitled = record
-            .requirements
-            .iter()
-            .any(|r| eligible(record, r, person, ChannelKind::Elicitation, now).is_ok());
-        let fresh = !record.answers.iter().any(|a| a.person == *operator);
-        (entitled && fresh && supports_form(client.capabilities())).then(|| operator.clone())
-    }
-
-    /// Asks a legacy client during the call, until it answers, somebody else decides, or the approval expires.
-    async fn elicit(
-        &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
-        asking: &mut Asking,
-        record: ApprovalRecord,
-        question: Value,
-    ) -> Result<Step, StoreError> {
-        let mut answer = asking.client.ask("elicitation/create".to_owned(), question);
-        let mut changes = self.0.store.approval_changes();
-        let mut generations = self.generations();
-        let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
-        tokio::pin!(expiry);
-        loop {
-            // First looked at, then waited for: what changed before the subscription wakes nobody.
-            if !self.still_valid(&request.principal) {
-                return Ok(Step::Again);
-            }
-            match self.0.store.approval(record.id.clone()).await? {
-                Some(now) if now.status == ApprovalStatus::Pending => {}
-                Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
-                None => return Err(StoreError::Damaged("an approval has vanished".into())),
-            }
-            tokio::select! {
-                answer = &mut answer => {
-                    return self.take_answer(in_force, request, decided, asking, record, answer).await;
-                }
-                changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
-                _ = generations.changed() => {}
-                () = &mut expiry => {
-                    let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
-                    return self.ended(in_force, request, decided, &expired, asking).await;
-                }
-            }
-        }
-    }
-
-    /// What the agent's client answered. Only its attended operator's accept or decline decides anything.
-    async fn take_answer(
-        &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
-        asking: &mut Asking,
-        record: ApprovalRecord,
-        answer: Result<Value, RpcError>,
-    ) -> Result<Step, StoreError> {
-        let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
-        let given = answer.ok().and_then(|value| read_answer(&value));
-        let (Some(operator), Some(given)) = (operator, given) else {
-            return self.wait_elsewhere(in_force, request, decided, asking, record).await;
+        let ruling = Ruling {
+            decision: EventDecision::PendingApproval,
+            policy_id: &verdict.policy_id,
+            rule_id: verdict.rule_id.as_ref(),
+            reason: verdict.reason.clone(),
+            approval_id: Some(&record.id),
         };
-        let outcome = self
-            .0
-            .approvals
-            .decide(&in_force.policies, &operator, &record.id, ChannelKind::Elicitation, given)
-            .await;
-        if outcome.is_ok() {
-            self.0.prompts.decided(&request.agent, &record.id);
-        }
-        match outcome {
-            Ok(now) if now.status == ApprovalStatus::Pending => {
-                self.wait_elsewhere(in_force, request, decided, asking, now).await
-            }
-            Ok(now) => self.ended(in_force, request, decided, &now, asking).await,
-            Err(DecideError::Store(error)) => Err(error),
-            Err(
-                DecideError::NotFound
-                | DecideError::NotApprover(_)
-                | DecideError::AlreadyDecided(_)
-                | DecideError::AlreadyAnswered(_)
-                | DecideError::EvidenceMissing,
-            ) => self.wait_elsewhere(in_force, request, decided, asking, record).await,
-        }
+        let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
+        let explained = Explained { beside: beside.as_ref(), ..decided.explained() };
+        let event = subject.explained(now, &ruling, &explained);
+        self.log_call(request, &event);
+        start.then(|| subject.start(now)).into_iter().chain([event]).collect()
     }
 
     /// Waits for an answer given elsewhere, at most `approval_wait`.
-    async fn wait_elsewhere(
+    pub(super) async fn wait_elsewhere(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -494,12 +367,14 @@ impl Gateway {
         tokio::pin!(patience);
         loop {
             // First looked at, then waited for: what changed before the subscription wakes nobody.
-            if !self.still_valid(&request.principal) {
+            if !self.still_valid(&request.principal) || self.moved_on(in_force, asking) {
                 return Ok(Step::Again);
             }
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
+                // Another process has other policies in force, and this one soon: the call is decided anew then.
+                Some(now) if now.status == ApprovalStatus::Cancelled && !patience.is_elapsed() => {}
                 Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
                 None => return Err(StoreError::Damaged("an approval has vanished".into())),
             }
@@ -507,6 +382,10 @@ impl Gateway {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
                 _ = generations.changed() => {}
                 () = &mut patience => {
+                    let now = self.0.store.approval(record.id.clone()).await?;
+                    if now.is_some_and(|now| now.status == ApprovalStatus::Cancelled) {
+                        continue;
+                    }
                     // The pending decision is recorded already.
                     return Ok(Step::Reply(pending().reply(request.kind, &request.name, request.trace_id, &in_force.policies)));
                 }
@@ -514,8 +393,18 @@ impl Gateway {
         }
     }
 
+    /// Whether other policies have come into force since the call was decided: then it is decided anew, and its client may
+    /// be asked about it again.
+    pub(super) fn moved_on(&self, in_force: &Arc<InForce>, asking: &mut Asking) -> bool {
+        let moved = self.in_force().policies.snapshot != in_force.policies.snapshot;
+        if moved {
+            asking.begin_again();
+        }
+        moved
+    }
+
     /// A record that is pending no more.
-    async fn ended(
+    pub(super) async fn ended(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -541,6 +430,9 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
             let comment = record.answers.iter().rev().find(|a| !a.approve).and_then(|a| a.comment.as_deref());
             let said = match comment.filter(|c| !c.trim().is_empty()) {
                 Some(comment) => format!("a person rejected it: {}", display_text(comment, 300)),
+                None if record.status == ApprovalStatus::Cancelled => {
+                    "the policies have changed since a person was asked: call again".to_owned()
+                }
                 None => "a person rejected it".to_owned(),
             };
             // What is sent beside the arguments does not make another call of it.
@@ -565,13 +457,13 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
     refusal
 }
 
-fn store_error(error: DecideError) -> StoreError {
+pub(super) fn store_error(error: DecideError) -> StoreError {
     match error {
         DecideError::Store(error) => error,
         other => StoreError::Failed(other.to_string()),
     }
 }
 
-fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
+pub(super) fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
     Duration::try_from(record.expires_at.duration_since(now)).unwrap_or(Duration::ZERO)
 }

@@ -27,11 +27,15 @@ pub(crate) struct Asking {
     pub(crate) client: Arc<dyn ClientPort>,
     pub(super) responses: Option<Map<String, Value>>,
     pub(super) sealed: Option<String>,
+    /// No retry: it brought no `requestState`.
+    is_first: bool,
     pub(super) opened: Option<Opened>,
     /// Requirements of budgets that ask.
     pub(crate) also: Vec<ApprovalRequirement>,
     /// The client was asked, or it answered with something that decides nothing: it is not asked again.
     pub(super) asked: bool,
+    /// The client has approved without the evidence that is needed, and was told so: once.
+    pub(super) reminded: bool,
     /// The pending decision stands in the audit already.
     pub(super) recorded: bool,
     /// The call's start stands in the audit already.
@@ -57,8 +61,8 @@ impl Waiter {
 /// What a modern client handed back.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) enum Opened {
-    /// Our own question about this approval, asked in this trace.
-    Approval(ApprovalId, TraceId),
+    /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
+    Approval(ApprovalId, TraceId, #[serde(default)] bool),
     /// An upstream's questions, with its own state.
     Upstream(Continuing),
     /// A call that is still in flight.
@@ -93,10 +97,12 @@ impl Asking {
             held: false,
             client,
             responses,
+            is_first: sealed.is_none(),
             sealed,
             opened: None,
             also: Vec::new(),
             asked: false,
+            reminded: false,
             recorded: false,
             started: false,
         }
@@ -126,6 +132,12 @@ impl Asking {
             self.held = is_held.await.unwrap_or(false);
         }
         self.held
+    }
+
+    /// Forgets what was asked under policies that are in force no more.
+    pub(super) fn begin_again(&mut self) {
+        (self.asked, self.reminded, self.recorded) = (false, false, false);
+        self.also.clear();
     }
 
     /// Whether the call's start is still to be recorded; true once.
@@ -163,13 +175,12 @@ impl Asking {
     /// The trace in which the approval was asked for that a retry answers.
     pub(crate) fn trace(&self) -> Option<TraceId> {
         match &self.opened {
-            Some(Opened::Approval(_, trace)) => Some(*trace),
+            Some(Opened::Approval(_, trace, _)) => Some(*trace),
             Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
     }
 
-    /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. Answers without
-    /// a state that says that it asked are nobody's. The questions of a call that a person approved are answered within
+    /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. The questions of a call that a person approved are answered within
     /// it: such a call is sent as the person saw it.
     pub(super) fn upstream_continuation(
         &mut self,
@@ -187,6 +198,17 @@ impl Asking {
         }
     }
 
+    /// Answers that came with the first request of a call, before anybody asked: a client of 2026-07-28 may know what its
+    /// upstream will ask. A call that a person approved is sent as the person saw it, and never with them.
+    pub(super) fn unasked(&mut self, approved: bool) -> Option<Map<String, Value>> {
+        if !self.is_first || self.asked || approved {
+            return None;
+        }
+        let mut answers = self.responses.take()?;
+        answers.shift_remove(QUESTION);
+        Some(answers).filter(|answers| !answers.is_empty())
+    }
+
     /// The parked call that a retry wants to go on with, and the answers it brings.
     pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
         match self.opened.take() {
@@ -201,7 +223,8 @@ impl Asking {
     /// The client's answer to our question about this very record, taken once.
     pub(super) fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
         match &self.opened {
-            Some(Opened::Approval(id, _)) if *id == record.id => {
+            Some(Opened::Approval(id, _, reminded)) if *id == record.id => {
+                self.reminded |= *reminded;
                 self.opened = None;
                 self.asked = true;
                 self.responses.as_mut()?.shift_remove(QUESTION)

@@ -2,21 +2,22 @@
 
 use super::{
     Gateway, InForce,
-    admit::{AdmitError, steps},
+    admit::AdmitError,
     api::{CallReply, IncomingCall},
     approve::Step,
     asking::{Asking, Waiter},
     edits, finding,
     fit::{self, Looks},
-    prepare::{Prepared, Request, Stop, Version, arguments_of, draft, mark, named_workflow, unknown_policy},
+    prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
+    evidence::{self, CallSubject, Explained, Judged, ResolvedTool},
     identity::Principal,
     model::{
-        CallKind, Decision, EventDecision, EventDraft, EventType, PolicyId, RpcError, RuleId, TraceId, Uri,
-        code, weight::weight,
+        CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, RuleId, TraceId, Uri, code,
+        weight::weight,
     },
     policy::Remediation,
 };
@@ -51,6 +52,19 @@ pub(crate) struct Applied {
 }
 
 impl Decided {
+    /// What explains the decision: both versions of the call where rules changed it, and every policy's say.
+    pub(crate) fn explained(&self) -> Explained<'_> {
+        let Self { prepared, verdict, original, .. } = self;
+        let explained = Explained {
+            arguments: Some(&prepared.recorded),
+            judged: prepared.judged.as_ref(),
+            trace: Some(&verdict.trace),
+            unchecked: prepared.unchecked,
+            ..Explained::default()
+        };
+        explained.original(&prepared.shown, original.as_ref())
+    }
+
     /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
     /// remediation.
     pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
@@ -97,6 +111,7 @@ impl Gateway {
             trace_id,
             traced: traced.is_some(),
             call_id: self.0.ids.call_id(),
+            began: self.0.clock.monotonic(),
             name: call.name,
         };
         let mut given = call.arguments;
@@ -188,6 +203,15 @@ impl Gateway {
                     verdict.reason = asks.reason.clone();
                 }
                 decided.verdict.decision = Decision::RequireApproval;
+                // The step that stopped it stands with the policies' own.
+                decided.verdict.trace.steps.extend(asking.also.iter().map(|asks| crate::decision::Step {
+                    policy_id: asks.policy_id.clone(),
+                    rule_id: asks.rule_id.clone(),
+                    decision: Decision::RequireApproval,
+                    reason: asks.reason.clone(),
+                    shadow: false,
+                    error: false,
+                }));
                 keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
             }
             let approval = match decided.verdict.decision {
@@ -217,12 +241,18 @@ impl Gateway {
                     return Box::pin(refused).await;
                 }
             };
+            // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
+            if let Some(back) = asking.client.until_present() {
+                back.await;
+                continue;
+            }
             // The arguments go with the call: only where it was changed is the agent's own version kept.
             let kept = decided.original.is_some().then(|| arguments.clone());
             drop(std::mem::take(&mut arguments));
             return match self.admit_and_dispatch(&in_force, &request, decided, approval, &mut asking).await {
                 Ok(reply) => reply,
                 Err(AdmitError::AskAbout(requirement, returned)) => {
+                    asking.also.retain(|known| known.policy_id != requirement.policy_id);
                     asking.also.push(*requirement);
                     arguments = kept.unwrap_or(returned);
                     continue;
@@ -245,6 +275,9 @@ impl Gateway {
                 }
                 Err(AdmitError::Refused(refusal)) => {
                     // The store has recorded it in the same transaction that refused it.
+                    let subject = subject(&request, None, &in_force);
+                    let event = refusal_event(&subject, &request, None, &refusal, self.0.clock.now());
+                    self.log_call(&request, &event);
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
             };
@@ -285,10 +318,11 @@ impl Gateway {
         let mut earlier: Option<Verdict> = None;
         let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
+        let mut told = EarlierTold::default();
         for _ in 0..MAX_CHANGES {
             let version =
                 Version { name: &name, arguments: arguments.clone(), remediated: applied.is_some() };
-            let prepared = match self.0.prepare(in_force, &view, request, version, looks) {
+            let mut prepared = match self.0.prepare(in_force, &view, request, version, looks) {
                 // The agent's own tool is there: what is not is the rule's.
                 Err(Stop::Unknown) if name != request.name => {
                     let reason = "the changed call is not in this agent's scope";
@@ -324,12 +358,16 @@ impl Gateway {
                 // Nothing will be dispatched: there is nothing to change.
                 change = Ok(None);
             }
+            if !matches!(change, Ok(Some(_))) {
+                prepared.judged = Some(told.judged(&prepared, &verdict));
+            }
             match change {
                 Err(reason) => {
                     let refusal = Refusal::deny(&verdict.policy_id, reason);
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(Some(mut changed)) => {
+                    told.note(&prepared);
                     original.get_or_insert_with(|| (prepared.shown.clone(), prepared.recorded));
                     earlier = Some(verdict);
                     if let Some(tool) = other_tool {
@@ -363,42 +401,28 @@ impl Gateway {
         if let Some(prepared) = prepared {
             refusal.cost_estimate.get_or_insert(prepared.estimate.cost);
         }
+        let subject = subject(request, prepared, in_force);
         let mut events = Vec::with_capacity(2);
         if asking.start() {
-            events.push(draft(EventType::AgentStart, request, prepared, in_force, self.0.clock.now()));
+            events.push(subject.start(self.0.clock.now()));
         }
-        events.push(self.refusal_event(request, prepared, in_force, &refusal));
-        if let Err(error) = self.0.store.record(events).await {
+        let event = refusal_event(&subject, request, prepared, &refusal, self.0.clock.now());
+        self.log_call(request, &event);
+        events.push(event);
+        let kept = match prepared {
+            Some(prepared) => self.keep_tools(prepared).await,
+            None => Ok(()),
+        };
+        if let Err(error) = kept.and(self.0.store.record(events).await) {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
             refusal = Refusal::deny("store", error.refusal());
         }
         refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
     }
 
-    pub(crate) fn refusal_event(
-        &self,
-        request: &Request,
-        prepared: Option<&Prepared>,
-        in_force: &Arc<InForce>,
-        refusal: &Refusal,
-    ) -> EventDraft {
-        let mut event = draft(EventType::AgentDecision, request, prepared, in_force, self.0.clock.now());
-        mark(&mut event, refusal);
-        let mut detail = Map::new();
-        if let Some(method) = request.method() {
-            detail.insert("method".into(), json!(method));
-        }
-        if let Some(prepared) = prepared {
-            detail.insert("arguments".into(), Value::clone(&prepared.recorded));
-        }
-        if let Some(remediation) = &refusal.remediation {
-            detail.insert("remediation".into(), remediation.clone());
-        }
-        if !refusal.steps.is_null() {
-            detail.insert("steps".into(), refusal.steps.clone());
-        }
-        event.detail = Some(Value::Object(detail));
-        event
+    /// One line of the log about a call that is not dispatched.
+    pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
+        self.0.call_log.note(event, None, self.0.clock.monotonic().saturating_sub(request.began));
     }
 
     /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
@@ -426,13 +450,56 @@ impl Gateway {
             None,
             "not in this agent's scope, or not there",
         );
-        let start = draft(EventType::AgentStart, request, None, in_force, self.0.clock.now());
-        let event = self.refusal_event(request, None, in_force, &refusal);
+        let subject = subject(request, None, in_force);
+        let start = subject.start(self.0.clock.now());
+        let event = refusal_event(&subject, request, None, &refusal, self.0.clock.now());
+        self.log_call(request, &event);
         if let Err(error) = self.0.store.record(vec![start, event]).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
         }
         Err(unknown(request.kind, &request.name))
     }
+}
+
+/// The evaluations after which rules changed a call, for the record of the last.
+#[derive(Default)]
+struct EarlierTold {
+    facts: Vec<Box<str>>,
+    tools: Vec<Arc<ResolvedTool>>,
+}
+
+impl EarlierTold {
+    fn note(&mut self, prepared: &Prepared) {
+        self.facts.push(prepared.evaluated().earlier(self.facts.is_empty()));
+        self.tools.extend(prepared.resolved().cloned());
+    }
+
+    fn judged(&mut self, prepared: &Prepared, verdict: &Verdict) -> Judged {
+        let mut tools = std::mem::take(&mut self.tools);
+        tools.extend(prepared.resolved().cloned());
+        let facts = prepared.evaluated().text(&self.facts);
+        let verdict = evidence::verdict(verdict, prepared.target.full(), &prepared.shown);
+        Judged { facts, verdict, tools }
+    }
+}
+
+/// The decision of a call that is refused.
+fn refusal_event(
+    subject: &CallSubject<'_>,
+    request: &Request,
+    prepared: Option<&Prepared>,
+    refusal: &Refusal,
+    now: jiff::Timestamp,
+) -> EventDraft {
+    let explained = Explained {
+        method: request.method(),
+        arguments: prepared.map(|prepared| &*prepared.recorded),
+        judged: prepared.and_then(|prepared| prepared.judged.as_ref()),
+        remediation: refusal.remediation.as_ref(),
+        trace: refusal.trace.as_ref(),
+        ..Explained::default()
+    };
+    subject.explained(now, &refusal.ruling(), &explained)
 }
 
 fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {
@@ -497,7 +564,7 @@ fn refusal_of(decided: &Decided) -> Refusal {
         verdict.rule_id.clone(),
         verdict.reason.to_string(),
     );
-    refusal.steps = steps(&verdict.trace);
+    refusal.trace = Some(verdict.trace.clone());
     refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
     if verdict.decision == Decision::Suggest {

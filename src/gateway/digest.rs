@@ -39,8 +39,20 @@ impl DigestKey {
             bytes.push(0);
             json::canonical(&Value::Object(part.clone()), &mut bytes);
         }
+        self.of(&[&bytes])
+    }
+
+    /// Over what the agent got: the JSON text of a result, or of an error. Keyed like the others, so that what is easily
+    /// guessed is not confirmed by it.
+    pub(crate) fn of_result(&self, kind: &'static str, text: &str) -> Digest {
+        self.of(&[kind.as_bytes(), &[0], text.as_bytes()])
+    }
+
+    fn of(&self, parts: &[&[u8]]) -> Digest {
         let mut mac = self.0.clone();
-        mac.update(&bytes);
+        for part in parts {
+            mac.update(part);
+        }
         let mut text = [0u8; 64];
         // 32 bytes always make 64 digits, and digits are text.
         hex::encode_to_slice(mac.finalize().into_bytes(), &mut text).unwrap_or_default();

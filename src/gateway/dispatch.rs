@@ -8,12 +8,13 @@ use super::{
     asked::{Asked, told_of_questions},
     asking::{Asking, Continuing},
     call::Decided,
+    call_log::granted,
     complete, edits,
-    ending::{Ending, failed, given_up, withheld},
+    ending::{Ending, code_of, failed, given_up, withheld},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
-    prepare::{Prepared, Request, Target, draft},
+    prepare::{Prepared, Request, Target, subject},
     relay::{Mute, Relay, Relaying, Sampling},
     spending::Spending,
     tasks::{Made, is_task, takes_tasks},
@@ -21,12 +22,9 @@ use super::{
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
+    evidence::{Settled, limits, settled_detail},
     identity::Principal,
-    model::{
-        CallKind, Decision, EventDraft, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code,
-        text::{self, Object},
-    },
-    policy::Constraints,
+    model::{CallKind, Decision, EventDraft, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code, text},
     redaction::Place,
     store::Settlement,
     upstream::{CallRelay as _, CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
@@ -49,9 +47,15 @@ pub(crate) struct Outgoing {
     trace_id: TraceId,
     side_effect: EventDraft,
     /// What an upstream that asked gets back.
-    continuation: Option<(Continuing, Map<String, Value>)>,
+    continuation: Continuation,
+    /// Answers that came before anybody asked.
+    unasked: Option<Map<String, Value>>,
     pub(crate) bound: Arc<[u8]>,
+    began: Duration,
 }
+
+/// An upstream's own state, and the answers to what it asked.
+type Continuation = Option<(Continuing, Map<String, Value>)>;
 
 impl Gateway {
     /// Takes what dispatch needs out of the request.
@@ -62,16 +66,19 @@ impl Gateway {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Box<Outgoing> {
-        let mut side_effect =
-            draft(EventType::AgentSideEffect, request, Some(&decided.prepared), in_force, self.0.clock.now());
         let (policy, rule, _) = decided.says();
-        side_effect.policy_id = Some(policy.clone());
-        side_effect.rule_id = rule.cloned();
-        side_effect.capability_id = decided.verdict.capability.clone();
+        let capability = decided.verdict.capability.as_ref();
+        let side_effect = subject(request, Some(&decided.prepared), in_force).side_effect(
+            self.0.clock.now(),
+            policy,
+            rule,
+            capability,
+        );
         let (meta, rest) = match &decided.prepared.beside {
             Some(changed) => changed.clone(),
             None => (request.meta.clone(), request.rest.clone()),
         };
+        let approved = decided.verdict.decision == Decision::RequireApproval;
         Box::new(Outgoing {
             kind: request.kind,
             purpose: request.purpose.clone(),
@@ -84,8 +91,10 @@ impl Gateway {
             },
             trace_id: request.trace_id,
             side_effect,
-            continuation: asking.upstream_continuation(decided.verdict.decision == Decision::RequireApproval),
+            continuation: asking.upstream_continuation(approved),
+            unasked: asking.unasked(approved),
             bound: Self::state_binding(request, decided),
+            began: request.began,
         })
     }
 
@@ -100,7 +109,8 @@ impl Gateway {
         let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
         let trace_id = outgoing.trace_id;
         let changed = decided.original.is_some().then(|| change_told(&decided, trace_id, &in_force));
-        let Decided { prepared, verdict, .. } = *decided;
+        let Decided { prepared, verdict, applied, .. } = *decided;
+        let word = granted(&verdict, verdict.decision == Decision::RequireApproval, applied.is_some());
         let constraints = verdict.constraints;
         let was_changed = changed.is_some();
         let started = self.0.clock.monotonic();
@@ -117,7 +127,9 @@ impl Gateway {
             trace_id: _,
             mut side_effect,
             continuation,
+            unasked,
             bound,
+            began,
         } = *outgoing;
         let Prepared {
             target,
@@ -199,7 +211,7 @@ impl Gateway {
                     Box::pin(begin_watch(&upstream, &target, &uri, timeout, slot)).await
                 }
                 Purpose::Use | Purpose::Complete { .. } => {
-                    self.converse(&upstream, call, continuation, &client, &relay, &bound).await
+                    self.converse(&upstream, call, (continuation, unasked), &client, &relay, &bound).await
                 }
             }
         };
@@ -215,6 +227,7 @@ impl Gateway {
             let can_retry = matches!(purpose, Purpose::Use) && upstream.era() != Some(Era::Modern);
             ending.reply = Box::pin(self.pass_pages(error, &relay, client.era(), can_retry, &bound)).await;
         }
+        let answered = ending.answered();
         let place = Place {
             upstream: target.upstream(),
             tool: target.full(),
@@ -247,7 +260,8 @@ impl Gateway {
             if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
                 strip_modern(result);
             }
-            cut = self.limit_result(&in_force, result, &constraints, &place, reserved);
+            let place = (&place, target.declared());
+            cut = self.limit_result(&in_force, result, &constraints, place, reserved);
             if let Some(changed) = changed {
                 tell_change(result, changed);
             }
@@ -279,17 +293,25 @@ impl Gateway {
                 };
             }
         }
+        let mut result_digest = None;
         let result_tokens = match &ending.reply {
             // What it will be is not known: it costs what was reserved for it.
             Ok(_) if became_task => estimate.result_tokens,
             Ok(result) => {
                 let text = text::of(result);
+                // What stands there in place of an answer is our own.
+                result_digest = answered.then(|| self.0.digest_key.of_result("result", &text));
                 size = text.len();
                 self.0.tokens.count_for(tokenizer, &text)
             }
             Err(error) if ending.sent => {
                 let data = error.data.as_ref().map(text::of).unwrap_or_default();
                 size = error.message.len() + data.len();
+                result_digest = answered.then(|| {
+                    let text =
+                        text::of(&json!({"code": error.code, "message": error.message, "data": error.data}));
+                    self.0.digest_key.of_result("error", &text)
+                });
                 let count = |text: &str| self.0.tokens.count_for(tokenizer, text);
                 count(&error.message).saturating_add(count(&data))
             }
@@ -328,19 +350,21 @@ impl Gateway {
                     (kept_as.to_string(), result_tokens)
                 });
         let took = self.0.clock.monotonic().saturating_sub(started);
-        side_effect.timestamp = self.0.clock.now();
-        side_effect.outcome = Some(ending.outcome);
-        side_effect.duration_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        side_effect.cost_usd = cost;
-        side_effect.reason = ending.told(&in_force.policies, redacted);
-        side_effect.told.limits = Some(limits(&constraints, timeout, was_changed));
         let mut asked = told_of_questions(&questions, sampled_tokens);
         if became_task {
             asked.push_str(r#","task":"made""#);
         }
-        side_effect.told.detail = Some(
-            format!(r#"{{"result_bytes":{size},"result_tokens":{result_tokens},"cut":{cut}{asked}}}"#).into(),
-        );
+        let settled = Settled {
+            outcome: ending.outcome,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            cost,
+            reason: ending.told(&in_force.policies, redacted),
+            result_digest,
+            limits: limits(&constraints, timeout, was_changed),
+            detail: settled_detail(size, result_tokens, cut, &asked),
+        };
+        settled.complete(&mut side_effect, self.0.clock.now());
+        self.0.call_log.note(&side_effect, Some(word), self.0.clock.monotonic().saturating_sub(began));
         let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.0.ids.call_id());
         let settlement =
             Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
@@ -360,7 +384,7 @@ impl Gateway {
         target: &Target,
         params: Map<String, Value>,
     ) -> CallReply {
-        let gone = || RpcError::new(code::INTERNAL_ERROR, "the task's upstream is gone");
+        let gone = || RpcError::new(code::UPSTREAM_UNAVAILABLE, "the task's upstream is gone");
         let upstream = in_force.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let settings = in_force.config.upstreams.get(target.upstream()).ok_or_else(gone)?;
         let client = request.client.as_ref();
@@ -385,7 +409,7 @@ impl Gateway {
         };
         upstream.call(asked, Arc::new(Mute)).await.map_err(|error| match error {
             UpstreamError::Rpc(error) => error,
-            other => RpcError::new(code::INTERNAL_ERROR, other.to_string()),
+            other => RpcError::new(code_of(&other), other.to_string()),
         })
     }
 
@@ -394,7 +418,7 @@ impl Gateway {
         &self,
         upstream: &Arc<dyn Upstream>,
         mut call: Call,
-        continuation: Option<(Continuing, Map<String, Value>)>,
+        (continuation, unasked): (Continuation, Option<Map<String, Value>>),
         client: &Arc<dyn ClientPort>,
         relay: &Arc<Relay>,
         bound: &[u8],
@@ -405,6 +429,12 @@ impl Gateway {
             state = continuing.state;
             match relay.bring(brought, &continuing.asked) {
                 Ok(brought) => responses = (!brought.is_empty()).then_some(brought),
+                Err(error) => return withheld(error),
+            }
+        }
+        if let Some(answers) = unasked.filter(|_| modern) {
+            match relay.bring_unasked(answers) {
+                Ok(answers) => responses = (!answers.is_empty()).then_some(answers),
                 Err(error) => return withheld(error),
             }
         }
@@ -528,28 +558,4 @@ async fn begin_watch(
         }
         Err(error) => failed(error, "resources/subscribe"),
     }
-}
-
-/// The limits under which a call ran, as JSON text.
-fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Box<str> {
-    let mut out = Vec::with_capacity(256);
-    let mut limits = Object::new(&mut out);
-    limits.natural("timeout_ms", Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
-    limits.money("max_cost_usd", constraints.max_cost);
-    limits.natural("max_result_tokens", constraints.max_result_tokens);
-    limits.natural("max_result_bytes", constraints.max_result_bytes);
-    limits.flag("read_only", constraints.read_only);
-    limits.flag("arguments_changed", changed);
-    let redacted = limits.member("redacted");
-    redacted.push(b'[');
-    for (index, pointer) in constraints.redact.iter().enumerate() {
-        if index > 0 {
-            redacted.push(b',');
-        }
-        text::string(redacted, pointer.as_str());
-    }
-    redacted.push(b']');
-    limits.end();
-    // Everything in it came from text.
-    String::from_utf8(out).unwrap_or_default().into()
 }

@@ -63,9 +63,25 @@ fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     a.to_string().parse::<f64>().ok()?.partial_cmp(&b.to_string().parse::<f64>().ok()?)
 }
 
+/// What one result needs to be told of its cuts, however many are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cut {
+    /// The tool declares its structured content: a result without it can only be an error.
+    declared: bool,
+    /// The cut made an error of a call that succeeded, which has to be said.
+    is_made_error: bool,
+}
+
+impl Cut {
+    /// Of a result whose structured content is declared, or not.
+    pub(crate) fn of(declared: bool) -> Self {
+        Self { declared, is_made_error: false }
+    }
+}
+
 /// Cuts a result so that its text is at most `max_bytes` long, and says so. Text is cut at characters; structured
 /// content and embedded data that do not fit are dropped whole, since half of them would be wrong.
-pub(crate) fn cut_result(result: &mut Value, max_bytes: u64) -> bool {
+pub(crate) fn cut_result(result: &mut Value, max_bytes: u64, cut: &mut Cut) -> bool {
     let size = |value: &Value| serde_json::to_vec(value).map_or(u64::MAX, |bytes| bytes.len() as u64);
     if size(result) <= max_bytes {
         return false;
@@ -73,14 +89,20 @@ pub(crate) fn cut_result(result: &mut Value, max_bytes: u64) -> bool {
     let mut budget = max_bytes;
     if let Some(structured) = result.get("structuredContent") {
         let needs = size(structured);
-        if needs > budget / 2
+        let room = if cut.declared { budget.saturating_sub(FRAME) } else { budget / 2 };
+        if needs > room
             && let Some(map) = result.as_object_mut()
         {
             map.shift_remove("structuredContent");
+            if cut.declared && map.get("isError") != Some(&Value::Bool(true)) {
+                map.insert("isError".into(), Value::Bool(true));
+                cut.is_made_error = true;
+            }
         } else {
             budget = budget.saturating_sub(needs);
         }
     }
+    let made = if cut.is_made_error { MADE } else { "" };
     let mut dropped = 0u64;
     for member in ["content", "contents", "messages"] {
         let Some(Value::Array(items)) = result.get_mut(member) else { continue };
@@ -106,25 +128,31 @@ pub(crate) fn cut_result(result: &mut Value, max_bytes: u64) -> bool {
                 Some(_) | None => dropped += needs,
             }
         }
-        if dropped > 0 && member == "content" {
-            kept.push(json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out]")}));
+        if (dropped > 0 || !made.is_empty()) && member == "content" {
+            kept.push(
+                json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out{made}]")}),
+            );
         }
         *items = kept;
     }
     // What stands elsewhere (another member, `_meta`, thousands of empty items) cannot be cut in part.
     let have = size(result);
     if have > max_bytes.saturating_add(NOTE) {
-        *result = left_out(result, have);
+        *result = left_out(result, have, made);
     }
     true
 }
 
 /// What the note about a cut may take beyond the limit.
 const NOTE: u64 = 150;
+/// What a result takes beside its structured content and its text.
+const FRAME: u64 = 120;
+/// Said where a cut makes an error of a call that succeeded.
+const MADE: &str = "; the call was made and succeeded: do not repeat it";
 
 /// A result of the same kind without anything the upstream wrote.
-fn left_out(result: &Value, bytes: u64) -> Value {
-    let note = format!("[cut by policy: {bytes} bytes left out]");
+fn left_out(result: &Value, bytes: u64, made: &str) -> Value {
+    let note = format!("[cut by policy: {bytes} bytes left out{made}]");
     let mut rest = if let Some(Value::Array(_)) = result.get("contents") {
         json!({"contents": []})
     } else if result.get("completion").is_some() {
@@ -185,11 +213,39 @@ mod tests {
     #[test]
     fn results_are_cut_and_say_so() {
         let mut result = json!({"content": [{"type": "text", "text": "é".repeat(1000)}], "structuredContent": {"x": "y".repeat(900)}});
-        assert!(cut_result(&mut result, 500));
+        assert!(cut_result(&mut result, 500, &mut Cut::of(false)));
         assert!(serde_json::to_vec(&result).unwrap().len() < 700);
         assert!(result.get("structuredContent").is_none());
         assert!(result["content"][1]["text"].as_str().unwrap().starts_with("[cut by policy"));
         let mut small = json!({"content": []});
-        assert!(!cut_result(&mut small, 500));
+        assert!(!cut_result(&mut small, 500, &mut Cut::of(true)));
+    }
+    /// A cut that takes away what is declared says at each size that the call was made, and an error stays what it was.
+    #[test]
+    fn a_cut_never_contradicts_what_is_declared() {
+        let rows: Vec<String> = (0..50).map(|n| format!("row {n}")).collect();
+        let whole = json!({"content": [{"type": "text", "text": "t".repeat(900)}], "structuredContent": {"rows": rows}});
+        for sizes in [vec![400], vec![400, 200], vec![400, 200, 90], vec![1]] {
+            let (mut result, mut cut) = (whole.clone(), Cut::of(true));
+            for size in &sizes {
+                assert!(cut_result(&mut result, *size, &mut cut));
+            }
+            assert!(result.get("structuredContent").is_none() && result["isError"] == true, "{result}");
+            let told = result["content"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap();
+            assert!(told.starts_with("[cut by policy") && told.contains("do not repeat it"), "{told}");
+            assert!(result.to_string().len() as u64 <= sizes.last().unwrap() + 250, "{result}");
+        }
+        // What is declared goes before the text.
+        let mut result = whole.clone();
+        assert!(cut_result(&mut result, 900, &mut Cut::of(true)));
+        assert_eq!(result["structuredContent"], whole["structuredContent"]);
+        assert!(result.get("isError").is_none() && result.to_string().len() < 1_050, "{result}");
+        let mut failed = whole;
+        failed["isError"] = json!(true);
+        assert!(cut_result(&mut failed, 300, &mut Cut::of(true)));
+        assert!(
+            failed.get("structuredContent").is_none() && !failed.to_string().contains("succeeded"),
+            "{failed}"
+        );
     }
 }

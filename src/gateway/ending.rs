@@ -25,6 +25,16 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Whether the reply is what the upstream answered: where something else is told in its place, there is a reason, and
+    /// of the upstream's own error alone it stands beside its words.
+    pub(super) fn answered(&self) -> bool {
+        self.sent
+            && match &self.reply {
+                Ok(_) => self.reason.is_none(),
+                Err(_) => self.outcome == Outcome::Failed && self.ours.is_some(),
+            }
+    }
+
     /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
     pub(super) fn told(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
         Some(match (&self.ours, self.reason.as_ref()?) {
@@ -53,6 +63,19 @@ pub(super) fn withheld(error: RpcError) -> Ending {
     Ending { reply: Err(error), outcome: Outcome::Failed, sent: false, reason, ours: None }
 }
 
+/// The code of an error that says that there is no result.
+pub(super) fn code_of(error: &UpstreamError) -> i64 {
+    match error {
+        UpstreamError::TimedOut(_) => code::UPSTREAM_TIMEOUT,
+        UpstreamError::Rpc(error) => error.code,
+        UpstreamError::NotSent(_)
+        | UpstreamError::Lost(_)
+        | UpstreamError::TooLarge(_)
+        | UpstreamError::Refused(_)
+        | UpstreamError::Malformed(_) => code::UPSTREAM_UNAVAILABLE,
+    }
+}
+
 /// A call to which its upstream gave no result.
 pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let (outcome, sent) = match &error {
@@ -67,12 +90,15 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
     let ours = match &error {
         UpstreamError::Rpc(error) => Some(format!("the upstream answered with error {}", error.code)),
         UpstreamError::Lost(_) => Some("the connection was lost".to_owned()),
+        UpstreamError::Refused(refusal) => {
+            Some(format!("the upstream answered with HTTP status {}", refusal.status))
+        }
         UpstreamError::NotSent(_)
         | UpstreamError::TimedOut(_)
         | UpstreamError::TooLarge(_)
-        | UpstreamError::Refused(_)
         | UpstreamError::Malformed(_) => None,
     };
+    let no_result = code_of(&error);
     let reply = match error {
         UpstreamError::Rpc(rpc) => Err(rpc),
         UpstreamError::NotSent(_)
@@ -89,9 +115,53 @@ pub(super) fn failed(error: UpstreamError, method: &str) -> Ending {
             let sentence = format!("The upstream gave no result: {reason} ({what}).");
             match method {
                 "tools/call" => Ok(json!({"content": [{"type": "text", "text": sentence}], "isError": true})),
-                _ => Err(RpcError::new(code::UPSTREAM_UNAVAILABLE, sentence)),
+                _ => Err(RpcError::new(no_result, sentence)),
             }
         }
     };
     Ending { reply, outcome, sent, reason: Some(reason), ours }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::HttpRefusal;
+    use std::time::Duration;
+
+    /// What an upstream says beside its status is for whoever called, and no part of what is ours.
+    #[test]
+    fn a_status_is_ours_and_its_words_are_not() {
+        let mut refusal = HttpRefusal::bare(429);
+        refusal.said = "it says: too many calls with pin 4711".into();
+        let ending = failed(UpstreamError::Refused(refusal), "tools/call");
+        assert_eq!((ending.outcome, ending.sent), (Outcome::Unknown, true));
+        assert_eq!(ending.ours.as_deref(), Some("the upstream answered with HTTP status 429"));
+        assert!(ending.reason.unwrap().contains("pin 4711"));
+        let reply = ending.reply.unwrap();
+        assert!(
+            reply["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .contains("429 Too Many Requests; it says: too many")
+        );
+    }
+
+    /// R100, SPEC 4: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
+    /// as they are. Of tools all but those are results.
+    #[test]
+    fn an_upstream_without_a_result_has_its_code() {
+        let check = |error: UpstreamError, code: i64| {
+            let told = failed(error.clone(), "resources/read").reply.unwrap_err();
+            assert_eq!(told.code, code, "{told:?}");
+            let is_own = matches!(error, UpstreamError::Rpc(_));
+            assert_eq!(failed(error, "tools/call").reply.is_err(), is_own);
+        };
+        check(UpstreamError::NotSent("the breaker is open".into()), 502);
+        check(UpstreamError::Lost("it hung up".into()), 502);
+        check(UpstreamError::TooLarge(7), 502);
+        check(UpstreamError::Refused(HttpRefusal::bare(503)), 502);
+        check(UpstreamError::Malformed("HTML".into()), 502);
+        check(UpstreamError::TimedOut(Duration::from_secs(3)), 504);
+        check(UpstreamError::Rpc(RpcError::new(-32010, "its own")), -32010);
+    }
 }

@@ -6,14 +6,15 @@ use super::{
     api::CallReply,
     asking::Asking,
     fit,
-    prepare::{Request, draft},
+    prepare::{Request, subject},
     refusal::Refusal,
 };
 use crate::{
     catalog::{View, search::Index},
     config::CatalogMode,
     cost::Tokenizer,
-    model::{EventDecision, EventType, PolicyId, text},
+    evidence::Ruling,
+    model::{EventDecision, PolicyId, text},
 };
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, LazyLock};
@@ -186,20 +187,26 @@ impl Gateway {
         let saved = i128::from(full) - i128::from(listed);
         let tokens =
             json!({"full": full, "listed": listed, "saved": i64::try_from(saved).unwrap_or(i64::MAX)});
-        let mut event = draft(EventType::AgentDecision, request, None, in_force, self.0.clock.now());
-        event.decision = Some(EventDecision::Allow);
-        event.policy_id = Some(PolicyId::from("catalog"));
-        event.action = Some("tollgate:find_tools".into());
-        event.reason =
-            Some(format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len()).into());
-        event.detail = Some(json!({
+        let subject = subject(request, None, in_force);
+        let policy_id = PolicyId::from("catalog");
+        let reason = format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len());
+        let ruling = Ruling {
+            decision: EventDecision::Allow,
+            policy_id: &policy_id,
+            rule_id: None,
+            reason: reason.into(),
+            approval_id: None,
+        };
+        let detail = json!({
             "arguments": {"query": in_force.policies.data.redact_text(query), "limit": limit},
             "found": found.iter().filter_map(|tool| tool.get("name")).collect::<Vec<_>>(),
             "tokens": tokens,
-        }));
+        });
+        let mut event = subject.decision(self.0.clock.now(), &ruling, detail);
+        event.action = Some("tollgate:find_tools".into());
         let mut events = Vec::with_capacity(2);
         if asking.start() {
-            events.push(draft(EventType::AgentStart, request, None, in_force, self.0.clock.now()));
+            events.push(subject.start(self.0.clock.now()));
         }
         events.push(event);
         if let Err(error) = self.0.store.record(events).await {

@@ -41,23 +41,22 @@ impl Fit {
     fn of(found: &Result<(), Fault>, setting: Unchecked) -> Self {
         match found {
             Ok(()) => Self::Fits,
-            Err(Fault::Schema(error)) => Self::Refused {
-                reason: error.to_string(),
-                advice: Some(
-                    "The tool's schema is at fault, not the arguments: tell whoever runs the upstream.",
-                ),
+            Err(Fault::Never) => Self::Refused {
+                reason: "the tool's schema is `false`: it takes no arguments at all".to_owned(),
+                advice: Some(AT_FAULT),
             },
-            Err(Fault::Arguments(Misfit::Exceeded)) => match setting {
-                Unchecked::Pass => Self::Unchecked,
-                Unchecked::Refuse => Self::Refused {
-                    reason:
-                        "whether the arguments fit the tool's schema could not be found out within its budget"
-                            .to_owned(),
-                    advice: Some(
-                        "Smaller arguments may pass. The tool's schema takes too many steps to check: tell whoever \
+            Err(Fault::Schema(_) | Fault::Arguments(Misfit::Exceeded)) if setting == Unchecked::Pass => {
+                Self::Unchecked
+            }
+            Err(Fault::Schema(error)) => Self::Refused { reason: error.to_string(), advice: Some(AT_FAULT) },
+            Err(Fault::Arguments(Misfit::Exceeded)) => Self::Refused {
+                reason:
+                    "whether the arguments fit the tool's schema could not be found out within its budget"
+                        .to_owned(),
+                advice: Some(
+                    "Smaller arguments may pass. The tool's schema takes too many steps to check: tell whoever \
                          runs the upstream.",
-                    ),
-                },
+                ),
             },
             Err(Fault::Arguments(Misfit::Breaks(found))) => {
                 let told: Vec<String> = found
@@ -74,9 +73,14 @@ impl Fit {
     }
 }
 
+/// What is told where better arguments would not help.
+const AT_FAULT: &str = "The tool's schema is at fault, not the arguments: tell whoever runs the upstream.";
+
 /// Why arguments were not found to fit.
 #[derive(Clone, Debug)]
 enum Fault {
+    /// No arguments do.
+    Never,
     Schema(SchemaError),
     Arguments(Misfit),
 }
@@ -166,6 +170,9 @@ fn held_against(
     budget: Budget,
 ) -> Result<(), Fault> {
     let schema = schema.as_ref().map_err(|error| Fault::Schema(error.clone()))?;
+    if schema.fits_nothing() {
+        return Err(Fault::Never);
+    }
     schema.check(arguments, budget).map_err(Fault::Arguments)
 }
 

@@ -1,8 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
-    parked::Parking, repeats::Repeats,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, approve::store_error,
+    digest::DigestKey, parked::Parking, repeats::Repeats,
 };
 use crate::{
     approval::Approvals,
@@ -97,6 +97,7 @@ impl Gateway {
             generations: watch::Sender::new(ListGenerations::default()),
             tokens: TokenCounter::load(),
             learned,
+            kept_tools: super::keep::KeptTools::default(),
             repeats: Repeats::default(),
             prompts: super::prompts::Prompts::default(),
             beside: super::fit::Beside::default(),
@@ -106,12 +107,14 @@ impl Gateway {
             seal,
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
+            lints: Mutex::default(),
+            call_log: super::call_log::CallLog::default(),
             parking: Parking::default(),
             held: super::held::HeldCalls::default(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        gateway.record_activation(None, &gateway.in_force(), origin).await?;
+        gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.spawn_tasks();
         Ok(gateway)
     }
@@ -134,6 +137,8 @@ impl Gateway {
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
+        let logger = self.clone();
+        self.spawn_until_stop(async move { logger.0.call_log.run().await });
         let sweeper = self.clone();
         self.spawn_until_stop(async move {
             let mut tick = tokio::time::interval(SWEEP);
@@ -226,10 +231,24 @@ impl Gateway {
     /// waiting calls.
     pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
         let (config, policies, origin) = keyed(files, self.0.hash_key);
+        self.keep_coming(&config, &policies);
         match self.replace_aside(Some((config, policies))).await {
-            Some(Replaced { old, new }) => Ok(self.record_activation(Some(&old), &new, origin).await?),
+            Some(Replaced { old, new }) => Ok(self.activated(Some(&old), &new, origin).await?),
             None => Err(ReloadError::NotBuilt),
         }
+    }
+
+    /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
+    /// leaves the second to the next.
+    async fn activated(
+        &self,
+        old: Option<&InForce>,
+        new: &InForce,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
+        self.record_activation(old, new, origin).await?;
+        let cancelled = self.0.approvals.cancel_outdated(&new.policies.snapshot).await;
+        cancelled.map_err(store_error)
     }
 
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays
@@ -245,6 +264,7 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         in_force.upstreams.shutdown(drain).await;
+        self.0.call_log.write().await;
     }
 }
 

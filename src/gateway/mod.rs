@@ -8,7 +8,9 @@ mod approve;
 mod asked;
 mod asking;
 mod call;
+mod call_log;
 mod complete;
+mod declared;
 mod digest;
 mod dispatch;
 mod edits;
@@ -18,6 +20,8 @@ mod finding;
 mod fit;
 mod held;
 mod in_force;
+mod inline;
+mod keep;
 mod labelled;
 mod lifecycle;
 mod news;
@@ -39,6 +43,7 @@ pub use activation::Origin;
 pub use api::*;
 pub use in_force::{CheckedFiles, InForce};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
+pub use notify::tell_webhook;
 pub(crate) use prepare::named_workflow;
 pub(crate) use question::taken_as;
 pub(crate) use tasks::{takes_tasks, tasks_not_declared};
@@ -48,8 +53,9 @@ use crate::{
     catalog::{Catalog, CatalogBuilder, View},
     clock::{Clock, IdSource},
     cost::{LearnedSizes, TokenCounter},
+    evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::{CapabilityId, EventType},
+    model::CapabilityId,
     store::Store,
     upstream::{Health, UpstreamState},
 };
@@ -96,6 +102,7 @@ pub(crate) struct Inner {
     generations: watch::Sender<ListGenerations>,
     tokens: TokenCounter,
     learned: LearnedSizes,
+    kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
     prompts: prompts::Prompts,
     beside: fit::Beside,
@@ -106,6 +113,8 @@ pub(crate) struct Inner {
     seal: Arc<dyn StateSeal>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
+    lints: Mutex<Vec<String>>,
+    call_log: call_log::CallLog,
     parking: parked::Parking,
     held: held::HeldCalls,
     in_flight: TaskTracker,
@@ -176,11 +185,17 @@ impl Gateway {
             }
         }
         details.extend(self.0.in_force.load().catalog.withheld.iter().cloned());
+        details.extend(self.0.lints.lock().iter().cloned());
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {
             details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));
         }
         Readiness { ready, details, rejected_reload }
+    }
+
+    /// What somebody should look at in the files in force, now that it is known what the upstreams list.
+    pub fn set_lints(&self, lints: Vec<String>) {
+        *self.0.lints.lock() = lints;
     }
 
     /// `serverInfo`.
@@ -244,19 +259,15 @@ impl Gateway {
     pub fn session_opened(&self, principal: &Principal, client_info: &Value) {
         let Some(agent) = principal.agent() else { return };
         let in_force = self.0.in_force.load();
-        let mut event = crate::model::EventDraft::system(EventType::AgentStart, self.0.clock.now());
-        event.agent_id = Some(agent.clone());
-        event.actor.kind = "agent".into();
-        let role = in_force.policies.authority.agents.get(agent).map(|a| a.role.clone());
-        event.actor.role = role.filter(|r| !r.is_empty());
-        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.action = Some("session".into());
         let text = |name: &str| {
             // Masked before it is cut: half a secret is not known for one.
             let given = client_info.get(name).and_then(Value::as_str).unwrap_or_default();
             in_force.policies.data.redact_text(given).chars().take(100).collect::<String>()
         };
-        event.detail = Some(json!({"client": {"name": text("name"), "version": text("version")}}));
+        let detail = json!({"client": {"name": text("name"), "version": text("version")}});
+        let policies = &in_force.policies;
+        let role = policies.authority.agents.get(agent).map(|agent| &agent.role);
+        let event = session_started(agent, role, &policies.snapshot, self.0.clock.now(), detail);
         let store = self.0.store.clone();
         self.0.in_flight.spawn(async move {
             if let Err(error) = store.record(vec![event]).await {

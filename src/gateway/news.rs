@@ -7,7 +7,7 @@ use super::{
     prepare::named_workflow,
 };
 use crate::{
-    catalog::digest,
+    catalog::{digest, naming},
     identity::Principal,
     model::{RpcError, Uri, WorkflowId, code},
     upstream::{ResourceUpdate, Upstream, UpstreamError},
@@ -115,7 +115,7 @@ impl Gateway {
                 let told = match (changed, &watch.alias) {
                     // The client's own spelling of what it asked for.
                     (Changed::Itself, _) => asked.clone(),
-                    (Changed::Below(uri), Some(alias)) => format!("{alias}{uri}"),
+                    (Changed::Below(uri), Some(alias)) => naming::aliased(alias, &uri),
                     (Changed::Below(uri), None) => uri.to_string(),
                 };
                 if gateway.sees_resource(&principal, workflow.as_deref(), &told) {

@@ -2,11 +2,12 @@
 //! no argument of a call leaves through it, and nothing that it answers decides anything.
 //!
 //! Deliveries are signed as Standard Webhooks has it (`webhook-id`, `webhook-timestamp`, `webhook-signature: v1,…` over
-//! `id.timestamp.body`), and tried again where they fail. Each process tells of the events that it commits itself; what it has
-//! not delivered when it ends is not told.
+//! `id.timestamp.body`), and tried again where they fail. Each process tells of the events that it commits itself, the command
+//! line too ([`tell_webhook`]); what it has not delivered when it ends is not told.
 
 use super::Gateway;
 use crate::{
+    clock::{Clock, IdSource},
     config::{Config, WebhookConfig},
     model::{Event, EventType},
     outbound::Outbound,
@@ -26,6 +27,8 @@ use tokio::sync::{Semaphore, broadcast::error::RecvError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often one delivery is tried.
 const ATTEMPTS: u32 = 8;
+/// The same for a command, which somebody waits for.
+const ATTEMPTS_OF_A_COMMAND: u32 = 3;
 /// Before the second attempt; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -42,10 +45,13 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
         EventType::ApprovalRequested
             | EventType::ApprovalDecided
             | EventType::ApprovalExpired
+            | EventType::ApprovalCancelled
             | EventType::Alert
     );
     let id = draft.approval_id.as_ref().filter(|_| wanted)?;
     let kind = draft.detail.as_ref().and_then(|detail| detail.get("alert"));
+    // Whom an escalation names.
+    let to = draft.detail.as_ref().and_then(|detail| detail.pointer("/approval/to"));
     let base = config.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
         let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", config.admin.listen)
@@ -53,6 +59,7 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
     Some(json!({
         "type": draft.event_type,
         "alert": kind,
+        "escalated_to": to,
         "timestamp": draft.timestamp,
         "approval_id": id,
         "decision": draft.decision,
@@ -128,7 +135,7 @@ impl Gateway {
         for attempt in 1..=ATTEMPTS {
             // A reload may have changed where it goes, or ended it.
             let Some(webhook) = self.in_force().config.webhook.clone() else { return };
-            match self.send(outbound, &webhook, &id, &body).await {
+            match send(outbound, &webhook, &*self.0.clock, &id, &body).await {
                 Ok(()) => return,
                 Err(Refused::ForGood(why)) => {
                     tracing::error!(reason = why, "the webhook refuses a notification");
@@ -145,36 +152,62 @@ impl Gateway {
             }
         }
     }
+}
 
-    async fn send(
-        &self,
-        outbound: &Outbound,
-        webhook: &WebhookConfig,
-        id: &str,
-        body: &str,
-    ) -> Result<(), Refused> {
-        // Each attempt has its own time, so that a receiver may refuse what is old.
-        let timestamp = self.0.clock.now().as_second();
-        let signed = signature(webhook.secret.expose_secret().as_bytes(), id, timestamp, body.as_bytes());
-        let signed = signed.ok_or_else(|| Refused::ForGood("it cannot be signed".to_owned()))?;
-        let request = Request::post(webhook.url.as_str())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp.to_string())
-            .header("webhook-signature", signed)
-            .body(Full::new(Bytes::from(body.to_owned())))
-            .map_err(|_| Refused::ForGood("its URL cannot be requested".to_owned()))?;
-        let reply = outbound.send(request, MOST_BYTES, PATIENCE).await;
-        let status = reply.map_err(|error| Refused::ForNow(error.to_string()))?.status;
-        match status.as_u16() {
-            200..=299 => Ok(()),
-            // What is wrong with it will be wrong again; 408, 425 and 429 ask for another attempt.
-            400..=499 if ![408, 425, 429].contains(&status.as_u16()) => {
-                Err(Refused::ForGood(format!("HTTP status {status}")))
+/// Tells the webhook of what a process without a gateway has committed, and says what could not be told.
+pub async fn tell_webhook(
+    config: &Config,
+    clock: &dyn Clock,
+    ids: &dyn IdSource,
+    event: &Event,
+) -> Result<(), String> {
+    let Some(webhook) = &config.webhook else { return Ok(()) };
+    let Some(told) = told(event, config) else { return Ok(()) };
+    let outbound = Outbound::default();
+    let id = format!("msg_{}", ids.uuid());
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1..=ATTEMPTS_OF_A_COMMAND {
+        match send(&outbound, webhook, clock, &id, &told.to_string()).await {
+            Ok(()) => break,
+            Err(Refused::ForGood(why)) => return Err(why),
+            Err(Refused::ForNow(why)) if attempt == ATTEMPTS_OF_A_COMMAND => return Err(why),
+            Err(Refused::ForNow(_)) => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
             }
-            _ => Err(Refused::ForNow(format!("HTTP status {status}"))),
         }
+    }
+    Ok(())
+}
+
+async fn send(
+    outbound: &Outbound,
+    webhook: &WebhookConfig,
+    clock: &dyn Clock,
+    id: &str,
+    body: &str,
+) -> Result<(), Refused> {
+    // Each attempt has its own time, so that a receiver may refuse what is old.
+    let timestamp = clock.now().as_second();
+    let signed = signature(webhook.secret.expose_secret().as_bytes(), id, timestamp, body.as_bytes());
+    let signed = signed.ok_or_else(|| Refused::ForGood("it cannot be signed".to_owned()))?;
+    let request = Request::post(webhook.url.as_str())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+        .header("webhook-id", id)
+        .header("webhook-timestamp", timestamp.to_string())
+        .header("webhook-signature", signed)
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .map_err(|_| Refused::ForGood("its URL cannot be requested".to_owned()))?;
+    let reply = outbound.send(request, MOST_BYTES, PATIENCE).await;
+    let status = reply.map_err(|error| Refused::ForNow(error.to_string()))?.status;
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        // What is wrong with it will be wrong again; 408, 425 and 429 ask for another attempt.
+        400..=499 if ![408, 425, 429].contains(&status.as_u16()) => {
+            Err(Refused::ForGood(format!("HTTP status {status}")))
+        }
+        _ => Err(Refused::ForNow(format!("HTTP status {status}"))),
     }
 }
 

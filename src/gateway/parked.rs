@@ -12,7 +12,8 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    model::{AgentId, CallId, EventDraft, EventType, Outcome, RpcError, code},
+    evidence::lost,
+    model::{AgentId, CallId, Outcome, RpcError, code},
     store::Settlement,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -309,11 +310,7 @@ impl Gateway {
 
     /// Settles a call whose work failed; where it was never admitted there is nothing to settle, and the store says so.
     async fn settle_lost(&self, agent: AgentId, call_id: CallId) {
-        let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
-        event.agent_id = Some(agent);
-        event.call_id = Some(call_id.clone());
-        event.outcome = Some(Outcome::Unknown);
-        event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".into());
+        let event = lost(&agent, &call_id, self.0.clock.now());
         let outcome = Outcome::Unknown;
         let settlement = Settlement { call_id, event, tokens: None, cost: None, outcome, learned: None };
         // Queued at once; where the database fails it is tried again, and the agent does not wait for that.

@@ -9,21 +9,20 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    catalog::{ItemEntry, ToolEntry, View},
+    catalog::{ItemEntry, ToolEntry, ToolSchema, View},
     cost::{Estimate, Tokenizer},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
+    evidence::{CallSubject, Evaluated, ITEM_TRAITS, Judged, ResolvedTool, TargetSubject},
     identity::Principal,
     model::{
-        Actor, AgentId, CallId, CallKind, CapabilityId, Digest, EventDraft, EventType, Fingerprint, MicroUsd,
-        PersonId, PolicyId, Sensitivity, ToolTraits, TraceId, UpstreamName, UriError, WorkflowId,
-        pointer::Pointer, text,
+        AgentId, CallId, CallKind, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId, PolicyId,
+        Sensitivity, ToolTraits, TraceId, UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
     },
     policy::{Agent, PolicySet, Workflow},
     redaction::{DataRules, Place, Towards, display_text},
 };
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What stays the same over all evaluations of one call.
 #[derive(Clone)]
@@ -43,6 +42,8 @@ pub(crate) struct Request {
     /// The trace is the caller's own, not made here.
     pub(crate) traced: bool,
     pub(crate) call_id: CallId,
+    /// When it came, on the clock that never goes back.
+    pub(crate) began: Duration,
 }
 
 impl Request {
@@ -112,6 +113,13 @@ impl Target {
             Self::Item(item, _) => &item.upstream,
         }
     }
+    /// What its results are declared to be.
+    pub(crate) fn declared(&self) -> Option<&Arc<ToolSchema>> {
+        match self {
+            Self::Tool(tool) => tool.output.as_ref(),
+            Self::Item(..) => None,
+        }
+    }
     pub(crate) fn own_name(&self) -> &Arc<str> {
         match self {
             Self::Tool(tool) => &tool.own_name,
@@ -126,9 +134,9 @@ impl Target {
         }
     }
     /// What the upstream is asked for where the canonical URI was matched.
-    pub(crate) fn own_uri<'u>(&'u self, uri: &'u str) -> &'u str {
+    pub(crate) fn own_uri<'u>(&'u self, uri: &'u str) -> Cow<'u, str> {
         match self {
-            Self::Tool(_) => uri,
+            Self::Tool(_) => Cow::Borrowed(uri),
             Self::Item(item, _) => item.own_uri(uri),
         }
     }
@@ -166,10 +174,7 @@ impl Target {
     pub(crate) fn traits(&self) -> ToolTraits {
         match self {
             Self::Tool(tool) => tool.traits,
-            // Reading a resource or a prompt is a read by the protocol's own words.
-            Self::Item(..) => {
-                ToolTraits { read_only: true, destructive: false, idempotent: true, open_world: true }
-            }
+            Self::Item(..) => ITEM_TRAITS,
         }
     }
     fn cost(&self) -> MicroUsd {
@@ -227,6 +232,29 @@ pub(crate) struct Prepared {
     pub(crate) attended: bool,
     /// Nobody knows whether the arguments fit their schema.
     pub(crate) unchecked: bool,
+    /// What policies said of it, and on what; none before they are asked.
+    pub(crate) judged: Option<Judged>,
+}
+
+impl Prepared {
+    /// What is kept of its tool; none for resources and prompts.
+    pub(crate) fn resolved(&self) -> Option<&Arc<ResolvedTool>> {
+        match &self.target {
+            Target::Tool(tool) => Some(&tool.resolved),
+            Target::Item(..) => None,
+        }
+    }
+
+    /// For the record of what is decided on it.
+    pub(crate) fn evaluated(&self) -> Evaluated<'_> {
+        Evaluated {
+            facts: &self.facts,
+            recorded: &self.recorded,
+            names: (self.target.full(), &self.shown),
+            actions: (self.target.action(), &self.shown_action),
+            tool: self.resolved().map(|tool| &*tool.hash),
+        }
+    }
 }
 
 /// Why a call went no further than its preparation.
@@ -296,16 +324,7 @@ impl Inner {
         let operator = agent.operator.clone();
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
         let facts = Facts {
-            agent: AgentFacts {
-                id: agent.id.clone(),
-                agent_type: agent.agent_type.clone(),
-                role: agent.role.clone(),
-                tenant: agent.tenant.clone(),
-                owner: agent.owner.clone(),
-                operator: operator.clone(),
-                autonomy: agent.autonomy,
-                attended: agent.attended,
-            },
+            agent: AgentFacts::of(agent),
             user: operator.clone(),
             workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
             tool: ToolFacts {
@@ -372,6 +391,7 @@ impl Inner {
         };
         let blocked = blocked.or(blocked_beside);
         let prepared = Prepared {
+            judged: None,
             redacted: inspected.redacted,
             level: facts.data.level,
             recorded,
@@ -521,51 +541,50 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
         .collect()
 }
 
-/// An event about a call, with everything that is known of it.
-pub(crate) fn draft(
-    event_type: EventType,
-    request: &Request,
-    prepared: Option<&Prepared>,
-    in_force: &Arc<InForce>,
-    now: Timestamp,
-) -> EventDraft {
-    let mut event = EventDraft::system(event_type, now);
+/// A call as its records name it, with everything that is known of it.
+pub(crate) fn subject<'c>(
+    request: &'c Request,
+    prepared: Option<&'c Prepared>,
+    in_force: &'c InForce,
+) -> CallSubject<'c> {
+    let agent = in_force.policies.authority.agents.get(&request.agent);
     let role = match prepared {
-        Some(prepared) => Some(prepared.facts.agent.role.clone()),
-        None => in_force.policies.authority.agents.get(&request.agent).map(|a| a.role.clone()),
+        Some(prepared) => Some(&prepared.facts.agent.role),
+        None => agent.map(|agent| &agent.role),
     };
-    event.actor = Actor { kind: "agent".into(), role: role.filter(|r| !r.is_empty()) };
-    event.trace_id = Some(request.trace_id);
-    event.agent_id = Some(request.agent.clone());
-    event.call_id = Some(request.call_id.clone());
-    event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-    match prepared {
-        Some(prepared) => {
-            event.workflow_id = prepared.workflow.clone();
-            event.action = Some(prepared.shown_action.clone());
-            event.cost_estimate_usd = Some(prepared.estimate.cost);
-            event.sensitivity_level = prepared.level;
-            event.redacted = prepared.redacted;
-            event.tool = Some(prepared.shown.clone());
-            event.upstream = Some(prepared.target.upstream().clone());
-            event.capability_id = prepared.facts.capabilities.first().cloned();
-        }
+    let tool = match prepared {
+        Some(prepared) => prepared.shown.clone(),
         None => {
             // Masked before it is cut: half a secret is one no detector knows.
             let masked = in_force.policies.data.redact_text(cut(&request.name, 8 * LONGEST_NAME));
-            event.tool = Some(masked.chars().take(128).collect::<String>().into());
+            masked.chars().take(128).collect::<String>().into()
         }
+    };
+    CallSubject {
+        trace_id: request.trace_id,
+        call_id: &request.call_id,
+        agent: &request.agent,
+        role,
+        tenant: agent.map(|agent| &agent.tenant),
+        operator: agent.and_then(|agent| agent.operator.as_ref()),
+        user: match prepared {
+            Some(prepared) => prepared.facts.user.as_ref(),
+            None => agent.and_then(|agent| agent.operator.as_ref()),
+        },
+        environment: &in_force.policies.environment,
+        snapshot: &in_force.policies.snapshot,
+        tool,
+        target: prepared.map(|prepared| TargetSubject {
+            workflow: prepared.workflow.as_ref(),
+            action: &prepared.shown_action,
+            cost: prepared.estimate.cost,
+            level: prepared.level,
+            redacted: prepared.redacted,
+            upstream: prepared.target.upstream(),
+            capability: prepared.facts.capabilities.first(),
+            labels: &prepared.facts.data.labels,
+        }),
     }
-    event
-}
-
-/// A refusal's mark on an event.
-pub(crate) fn mark(event: &mut EventDraft, refusal: &Refusal) {
-    event.policy_id = Some(refusal.policy_id.clone());
-    event.rule_id = refusal.rule_id.clone();
-    event.decision = Some(refusal.decision);
-    event.reason = Some(refusal.reason.as_str().into());
-    event.approval_id = refusal.approval_id.clone();
 }
 
 /// The policy id under which a refusal for an unknown target is recorded.

@@ -1,7 +1,10 @@
-//! How a refusal reaches the agent: one plain sentence and `tollgate/decision` (SPEC 4).
+//! How a refusal reaches the agent: one plain sentence, `tollgate/decision`, and the same in the shape of MCP's SEP-2643
+//! (SPEC 4).
 
 use super::api::CallReply;
 use crate::{
+    decision::Trace,
+    evidence::Ruling,
     model::{
         ApprovalId, CallKind, EventDecision, MicroUsd, PolicyId, RpcError, RuleId, SnapshotId, TraceId, code,
     },
@@ -24,8 +27,8 @@ pub(crate) struct Refusal {
     pub(crate) cost_estimate: Option<MicroUsd>,
     /// What would work instead, where the policy's own advice would not.
     pub(crate) advice: Option<&'static str>,
-    /// Every policy's say, for the record; null where none was asked.
-    pub(crate) steps: Value,
+    /// Every policy's say, for the record; none where none was asked.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Refusal {
@@ -49,7 +52,18 @@ impl Refusal {
             remediation: None,
             cost_estimate: None,
             advice: None,
-            steps: Value::Null,
+            trace: None,
+        }
+    }
+
+    /// What its record says.
+    pub(crate) fn ruling(&self) -> Ruling<'_> {
+        Ruling {
+            decision: self.decision,
+            policy_id: &self.policy_id,
+            rule_id: self.rule_id.as_ref(),
+            reason: self.reason.as_str().into(),
+            approval_id: self.approval_id.as_ref(),
         }
     }
 
@@ -75,6 +89,38 @@ impl Refusal {
             object.insert("cost_estimate_usd".into(), json!(cost));
         }
         Value::Object(object)
+    }
+
+    /// The same in the shape of SEP-2643: why, what a retry is known by, and what would work instead.
+    fn authorization(&self, trace: TraceId, policies: &PolicySet) -> Value {
+        let context = self.approval_id.as_ref().map_or_else(|| json!(trace), |id| json!(id));
+        let advice = self.then(policies);
+        let hint = if let Some(remediation) = &self.remediation {
+            json!({"type": "tollgate/remediation", "description": advice, "remediation": remediation})
+        } else if self.decision == EventDecision::PendingApproval {
+            json!({"type": "tollgate/approval", "description": advice, "approvalId": self.approval_id})
+        } else if let Some(ms) = self.retry_after_ms {
+            json!({"type": "tollgate/retry", "description": advice, "retryAfterMs": ms})
+        } else {
+            json!({"type": "tollgate/advice", "description": advice})
+        };
+        json!({"reason": self.reason, "authorizationContextId": context, "remediationHints": [hint]})
+    }
+
+    /// The code where a refusal is a JSON-RPC error.
+    fn code(&self) -> i64 {
+        match self.decision {
+            EventDecision::PendingApproval => code::PENDING_APPROVAL,
+            EventDecision::Throttle => code::THROTTLED,
+            EventDecision::Deny
+            | EventDecision::Remediate
+            | EventDecision::Suggest
+            | EventDecision::Rejected
+            | EventDecision::Expired
+            | EventDecision::Allow
+            | EventDecision::AllowWithConstraints
+            | EventDecision::Approved => code::REFUSED,
+        }
     }
 
     /// One plain sentence of what, which policy and rule, and why; and one of what would work.
@@ -148,7 +194,7 @@ impl Refusal {
         }
     }
 
-    /// The reply: a tool result with `isError`, or for resources and prompts the error -32010.
+    /// The reply: a tool result with `isError`, or for resources and prompts an error with [`Self::code`].
     pub(crate) fn reply(
         &self,
         kind: CallKind,
@@ -158,14 +204,16 @@ impl Refusal {
     ) -> CallReply {
         let sentence = self.sentence(&display_text(what, 200), policies);
         let decision = self.decision_object(trace, &policies.snapshot);
+        let authorization = self.authorization(trace, policies);
         match kind {
             CallKind::Tool => Ok(json!({
                 "content": [{"type": "text", "text": sentence}],
                 "isError": true,
-                "_meta": {"tollgate/decision": decision},
+                "_meta": {"tollgate/decision": decision, "tollgate/authorization": authorization},
             })),
             CallKind::Resource | CallKind::Prompt => {
-                Err(RpcError::new(code::REFUSED, sentence).with_data(json!({"tollgate/decision": decision})))
+                let data = json!({"tollgate/decision": decision, "authorization": authorization});
+                Err(RpcError::new(self.code(), sentence).with_data(data))
             }
         }
     }
@@ -243,5 +291,58 @@ mod tests {
             "`t` was not approved in time; the approval was required by policy `deletes`, rule `never`: \
              nobody approved it in time. The same call made again asks anew.",
         );
+    }
+
+    /// R93, R100: every refusal, of every kind: tools get results, the others errors whose code says what kind of refusal it is
+    /// and lies where nobody else's does. Both carry SEP-2643's shape with the decision's own content.
+    #[test]
+    fn a_refusal_has_its_code_and_its_structure() {
+        use EventDecision as D;
+        let policies = policies();
+        let trace =
+            TraceId::from_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        let check = |decision: D, code: i64, hint: &str| {
+            for kind in [CallKind::Tool, CallKind::Resource, CallKind::Prompt] {
+                let mut refusal = Refusal::new(decision, "deletes".into(), None, "because");
+                match decision {
+                    D::PendingApproval => refusal.approval_id = Some("a-7".into()),
+                    D::Throttle => refusal.retry_after_ms = Some(1500),
+                    D::Remediate => refusal.remediation = Some(json!({"mode": "suggest", "tool": "t2"})),
+                    _ => {}
+                }
+                let (decision, authorization) = match (kind, refusal.reply(kind, "t", trace, &policies)) {
+                    (CallKind::Tool, Ok(result)) => {
+                        assert_eq!(result["isError"], true);
+                        let meta = &result["_meta"];
+                        (meta["tollgate/decision"].clone(), meta["tollgate/authorization"].clone())
+                    }
+                    (_, Err(error)) => {
+                        assert_eq!(error.code, code);
+                        assert!(!(-32768..=-32000).contains(&error.code));
+                        let data = error.data.unwrap();
+                        (data["tollgate/decision"].clone(), data["authorization"].clone())
+                    }
+                    (kind, reply) => panic!("{kind:?} {reply:?}"),
+                };
+                assert_eq!(authorization["reason"], decision["reason"]);
+                let context = decision.get("approval_id").unwrap_or(&decision["trace_id"]);
+                assert_eq!(&authorization["authorizationContextId"], context);
+                let [only] = authorization["remediationHints"].as_array().unwrap().as_slice() else {
+                    panic!()
+                };
+                assert_eq!(only["type"], hint);
+                assert!(only["description"].as_str().is_some_and(|text| text.ends_with('.')));
+                assert_eq!(only.get("remediation"), decision.get("remediation"));
+                assert_eq!(only.get("retryAfterMs"), decision.get("retry_after_ms"));
+                assert_eq!(only.get("approvalId"), decision.get("approval_id"));
+            }
+        };
+        check(D::Deny, 403, "tollgate/advice");
+        check(D::Suggest, 403, "tollgate/advice");
+        check(D::Remediate, 403, "tollgate/remediation");
+        check(D::Rejected, 403, "tollgate/advice");
+        check(D::Expired, 403, "tollgate/advice");
+        check(D::PendingApproval, 428, "tollgate/approval");
+        check(D::Throttle, 429, "tollgate/retry");
     }
 }

@@ -284,9 +284,26 @@ impl Relay {
             let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
             let params =
                 request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
+            self.declared(&method, &params)?;
             questions.push(self.screen(Some(name), method, params).await?);
         }
         Ok(questions)
+    }
+
+    /// A client of 2026-07-28 is told which capability its call needs, where the upstream's question needs one that the
+    /// client has not declared. To earlier ones, and to upstreams that ask by a request, it is a method that there is not.
+    fn declared(&self, method: &str, params: &Value) -> Result<(), RpcError> {
+        let is_told = self.0.is.may_ask && self.0.is.seat.client().era() == Era::Modern;
+        if !is_told || !self.asks().allows(method) || self.supported(method, params) {
+            return Ok(());
+        }
+        let Some(needed) = needed(method, params) else { return Ok(()) };
+        self.note(method, "unsupported");
+        let upstream = &self.0.upstream;
+        let text =
+            format!("upstream `{upstream}` asks for `{}`, which this client has not declared", known(method));
+        let data = json!({ "requiredCapabilities": needed });
+        Err(RpcError::new(code::MISSING_CLIENT_CAPABILITY, text).with_data(data))
     }
 
     /// Puts the questions of a result into it as the client may see them.
@@ -457,6 +474,44 @@ impl Relay {
         }
         Ok(brought)
     }
+
+    /// Answers that came before anybody asked, as they go upstream: under the rules for arguments, and nowhere where the
+    /// upstream may not ask.
+    pub(crate) fn bring_unasked(&self, answers: Map<String, Value>) -> Result<Map<String, Value>, RpcError> {
+        let Asks { elicitation, sampling, roots } = self.asks();
+        if !self.0.is.may_ask || !(elicitation || sampling || roots) {
+            return Ok(Map::new());
+        }
+        if answers.len() > MAX_QUESTIONS {
+            let text = format!("`params.inputResponses` has more than {MAX_QUESTIONS} members");
+            return Err(RpcError::new(code::INVALID_PARAMS, text));
+        }
+        if answers.values().any(|answer| !answer.is_object()) {
+            let text = "each member of `params.inputResponses` must be an object";
+            return Err(RpcError::new(code::INVALID_PARAMS, text));
+        }
+        let answers = Value::Object(answers);
+        match self.outbound("inputResponses", answers)? {
+            Value::Object(answers) => Ok(answers),
+            _ => Ok(Map::new()),
+        }
+    }
+}
+
+/// The client capabilities that a question needs, as a client declares them.
+fn needed(method: &str, params: &Value) -> Option<Value> {
+    Some(match method {
+        "elicitation/create" if params.get("mode").and_then(Value::as_str) == Some("url") => {
+            json!({"elicitation": {"url": {}}})
+        }
+        "elicitation/create" => json!({"elicitation": {"form": {}}}),
+        "sampling/createMessage" if params.get("tools").or(params.get("toolChoice")).is_some() => {
+            json!({"sampling": {"tools": {}}})
+        }
+        "sampling/createMessage" => json!({"sampling": {}}),
+        "roots/list" => json!({"roots": {}}),
+        _ => return None,
+    })
 }
 
 /// Questions as a result has them, and what is kept of them for their answers.

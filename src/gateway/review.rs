@@ -8,7 +8,7 @@ use super::{
     Gateway, InForce,
     api::{CallReply, ClientPort, IncomingCall},
     call::unknown,
-    question::{self, read_answer, supports_form},
+    question::{self, Put, read_answer, supports_form},
 };
 use crate::{
     approval::{DecideError, eligible},
@@ -38,6 +38,9 @@ struct Review {
     shown: Vec<ApprovalId>,
     /// Not to be shown again.
     seen: Vec<ApprovalId>,
+    /// Approved without the evidence that is needed, and shown once more for that.
+    #[serde(default)]
+    reminded: Vec<ApprovalId>,
     told: Vec<String>,
     decided: Vec<(ApprovalId, String)>,
 }
@@ -102,7 +105,9 @@ impl Gateway {
         let now = self.0.clock.now();
         let may = |record: &ApprovalRecord| {
             let fresh = !record.answers.iter().any(|answer| answer.person == person.id);
-            let counts = |r| eligible(record, r, known, ChannelKind::Inbox, now).is_ok();
+            let counts = |r| eligible(record, r, known, ChannelKind::Mcp, now).is_ok();
+            // What was asked for under other policies is about to be cancelled.
+            let fresh = fresh && record.binding.snapshot == in_force.policies.snapshot;
             fresh && !review.seen.contains(&record.id) && record.requirements.iter().any(counts)
         };
         let mut found: Vec<_> = self.0.approvals.list(filter).await?.into_iter().filter(may).collect();
@@ -110,9 +115,10 @@ impl Gateway {
         Ok(found)
     }
 
-    fn question_about(&self, in_force: &InForce, record: &ApprovalRecord) -> Value {
+    fn question_about(&self, in_force: &InForce, record: &ApprovalRecord, again: bool) -> Value {
         let left = record.expires_at.duration_since(self.0.clock.now());
-        question::question(in_force, false, record, Duration::try_from(left).unwrap_or_default())
+        let left = Duration::try_from(left).unwrap_or_default();
+        question::question(in_force, record, Put { changed: false, left, again })
     }
 
     /// A legacy client is asked during the call.
@@ -135,9 +141,14 @@ impl Gateway {
                 return self.cannot_ask(&in_force, person, &review).await;
             }
             review.seen.push(record.id.clone());
-            let question = self.question_about(&in_force, &record);
-            let answer = client.ask("elicitation/create".to_owned(), question).await;
-            self.take_review(person, &record.id, answer.ok().as_ref(), &mut review).await?;
+            // At most once more: what was reminded of is not reminded of again.
+            for again in [false, true] {
+                let question = self.question_about(&in_force, &record, again);
+                let answer = client.ask("elicitation/create".to_owned(), question).await;
+                if !self.take_review(person, &record.id, answer.ok().as_ref(), &mut review).await? {
+                    break;
+                }
+            }
         }
         self.reviewed(person, review).await
     }
@@ -160,11 +171,15 @@ impl Gateway {
             review = opened;
         }
         let mut answers = call.input_responses.unwrap_or_default();
+        let mut again = Vec::new();
         for id in std::mem::take(&mut review.shown) {
             let answer = answers.shift_remove(id.as_str());
-            self.take_review(person, &id, answer.as_ref(), &mut review).await?;
+            if self.take_review(person, &id, answer.as_ref(), &mut review).await? {
+                again.push(id);
+            }
         }
         let in_force = self.in_force();
+        review.seen.retain(|id| !again.contains(id));
         let mut next = self.reviewable(&in_force, person, &review).await?;
         next.truncate(AT_A_TIME);
         if next.is_empty() || review.seen.len() >= MOST {
@@ -175,7 +190,7 @@ impl Gateway {
         }
         let mut questions = Map::new();
         for record in next {
-            let params = self.question_about(&in_force, &record);
+            let params = self.question_about(&in_force, &record, again.contains(&record.id));
             questions
                 .insert(record.id.to_string(), json!({"method": "elicitation/create", "params": params}));
             review.seen.push(record.id.clone());
@@ -194,21 +209,29 @@ impl Gateway {
         })
     }
 
-    /// One answer; whatever decides nothing is told and leaves the approval as it is.
+    /// One answer; whatever decides nothing is told and leaves the approval as it is. True: it is to be shown once more,
+    /// because it lacks the evidence that is needed.
     async fn take_review(
         &self,
         person: &PersonPrincipal,
         id: &ApprovalId,
         answer: Option<&Value>,
         review: &mut Review,
-    ) -> Result<(), DecideError> {
+    ) -> Result<bool, DecideError> {
         let principal = Principal::Person(person.clone());
         let Some(given) = answer.and_then(read_answer).filter(|_| self.still_valid(&principal)) else {
-            return Ok(());
+            return Ok(false);
         };
         let policies = self.in_force();
+        if given.approve
+            && let Some(record) = self.0.approvals.get(id).await?
+            && !question::is_whole(&policies, &record)
+        {
+            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(&record)));
+            return Ok(false);
+        }
         let decided =
-            self.0.approvals.decide(&policies.policies, &person.id, id, ChannelKind::Inbox, given).await;
+            self.0.approvals.decide(&policies.policies, &person.id, id, ChannelKind::Mcp, given).await;
         match decided {
             Ok(record) => {
                 let what = format!(
@@ -225,9 +248,13 @@ impl Gateway {
                 review.decided.push((id.clone(), record.status.to_string()));
             }
             Err(DecideError::Store(error)) => return Err(error.into()),
+            Err(DecideError::EvidenceMissing) if !review.reminded.contains(id) => {
+                review.reminded.push(id.clone());
+                return Ok(true);
+            }
             Err(other) => review.told.push(format!("approval {id}: {other}")),
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn cannot_ask(

@@ -17,10 +17,9 @@ use super::{
 };
 use crate::{
     catalog::naming::strip_reserved,
+    evidence::{TaskEnd, task_ended},
     identity::Principal,
-    model::{
-        CallId, EventDraft, EventType, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text,
-    },
+    model::{CallId, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text},
     policy::Constraints,
     redaction::Place,
     upstream::Era,
@@ -239,7 +238,7 @@ impl Gateway {
                 strip_reserved(&mut result);
                 match request.verb {
                     TaskVerb::Get => self
-                        .shown_task(in_force, &relay, target.upstream(), &place, limits, &mut result)
+                        .shown_task(in_force, &relay, &target, &place, limits, &mut result)
                         .await
                         .map(|()| with_id(result, shown)),
                     TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
@@ -270,7 +269,7 @@ impl Gateway {
         &self,
         in_force: &Arc<InForce>,
         relay: &Relay,
-        upstream: &UpstreamName,
+        target: &Target,
         place: &Place<'_>,
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
@@ -296,12 +295,12 @@ impl Gateway {
             self.limit_error(in_force, &mut told, constraints, place, reserved);
             json!(without_pages(told))
         });
-        self.limit_result(in_force, task, &Constraints::default(), place, None);
+        self.limit_result(in_force, task, &Constraints::default(), (place, None), None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
-            in_force.catalog.alias_links(upstream, &mut result);
-            self.limit_result(in_force, &mut result, constraints, place, reserved);
+            in_force.catalog.alias_links(target.upstream(), &mut result);
+            self.limit_result(in_force, &mut result, constraints, (place, target.declared()), reserved);
             map.insert("result".to_owned(), result);
         }
         map.extend(error.map(|error| ("error".to_owned(), error)));
@@ -321,26 +320,16 @@ impl Gateway {
         word: &str,
     ) {
         let agent = request.principal.agent().cloned();
-        let mut event = EventDraft::system(EventType::AgentSideEffect, self.0.clock.now());
-        event.actor.kind = "agent".into();
-        event.trace_id = Some(made.trace);
-        event.policy_snapshot = Some(in_force.policies.snapshot.clone());
-        event.tool = Some(target.shown(&in_force.policies.data));
-        event.upstream = Some(made.upstream.clone());
-        event.action = Some(target.shown_action(&in_force.policies.data));
         let known = agent.as_ref().and_then(|agent| in_force.policies.authority.agents.get(agent));
         let model = known.and_then(|agent| agent.model.clone());
-        event.agent_id = agent;
-        event.outcome = Some(match reply {
+        let outcome = match reply {
             Ok(task) => match task.pointer("/result/isError").and_then(Value::as_bool) {
                 Some(true) => Outcome::Failed,
                 Some(false) | None if word == "failed" => Outcome::Failed,
                 Some(false) | None => Outcome::Succeeded,
             },
             Err(_) => Outcome::Failed,
-        });
-        // Its words may repeat what was masked in the call.
-        event.reason = reply.as_ref().err().map(|error| format!("it ended with error {}", error.code).into());
+        };
         let asked = std::mem::take(&mut *relay.asked().lock());
         let (sampled, _) = self.price_sampled(in_force, model.as_deref(), &asked.sampled);
         let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();
@@ -349,13 +338,25 @@ impl Gateway {
             let kept_as = target.kept_as(&in_force.policies.data);
             self.0.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
         }
-        event.detail = Some(json!({
-            "task": word,
-            "of_call": made.call,
-            "result_bytes": text.len(),
-            "result_tokens": tokens,
-            "sampled_tokens": sampled,
-        }));
+        let ended = TaskEnd {
+            trace_id: made.trace,
+            agent,
+            snapshot: &in_force.policies.snapshot,
+            tool: target.shown(&in_force.policies.data),
+            action: target.shown_action(&in_force.policies.data),
+            upstream: &made.upstream,
+            outcome,
+            // Its words may repeat what was masked in the call.
+            reason: reply.as_ref().err().map(|error| format!("it ended with error {}", error.code).into()),
+            detail: json!({
+                "task": word,
+                "of_call": made.call,
+                "result_bytes": text.len(),
+                "result_tokens": tokens,
+                "sampled_tokens": sampled,
+            }),
+        };
+        let event = task_ended(ended, self.0.clock.now());
         if let Err(error) = self.0.store.record(vec![event]).await {
             tracing::error!(error = %error, trace.id = %made.trace, "a task's end could not be recorded");
         }

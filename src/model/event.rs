@@ -1,11 +1,12 @@
 //! One JSON object per event (SPEC 8). Every field is always present, null where it has nothing to say.
 
 use super::{
-    AgentId, ApprovalId, CallId, CapabilityId, EventDecision, MicroUsd, PolicyId, RuleId, Sensitivity,
-    SnapshotId, TraceId, UpstreamName, WorkflowId, json, text::Object,
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, MicroUsd, PersonId, PolicyId, RuleId,
+    Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId, json,
+    text::{self, Object},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, ser::SerializeStruct as _};
 use serde_json::Value;
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -25,6 +26,8 @@ pub enum EventType {
     ApprovalDecided,
     /// Nobody answered in time.
     ApprovalExpired,
+    /// The policies changed before the call was made.
+    ApprovalCancelled,
     /// Somebody should look.
     Alert,
     /// A policy bundle came into force.
@@ -44,6 +47,7 @@ impl EventType {
         Self::ApprovalRequested,
         Self::ApprovalDecided,
         Self::ApprovalExpired,
+        Self::ApprovalCancelled,
         Self::Alert,
         Self::PolicyActivated,
         Self::PolicyRejected,
@@ -59,6 +63,7 @@ impl EventType {
             Self::ApprovalRequested => "approval_requested",
             Self::ApprovalDecided => "approval_decided",
             Self::ApprovalExpired => "approval_expired",
+            Self::ApprovalCancelled => "approval_cancelled",
             Self::Alert => "alert",
             Self::PolicyActivated => "policy_activated",
             Self::PolicyRejected => "policy_rejected",
@@ -111,115 +116,346 @@ pub struct Actor {
     pub role: Option<Arc<str>>,
 }
 
-/// An event before the store gives it its place in the chain. Everything in it is redacted already (I5).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventDraft {
-    /// What kind.
-    pub event_type: EventType,
-    /// When.
-    pub timestamp: Timestamp,
-    /// Joins services; null where no call is concerned.
-    pub trace_id: Option<TraceId>,
-    /// The workflow the call ran in.
-    pub workflow_id: Option<WorkflowId>,
-    /// The agent that called.
-    pub agent_id: Option<AgentId>,
-    /// The tool's action; for other events what was done.
-    pub action: Option<Arc<str>>,
-    /// What decided.
-    pub policy_id: Option<PolicyId>,
-    /// The decision.
-    pub decision: Option<EventDecision>,
-    /// Estimated before the call.
-    pub cost_estimate_usd: Option<MicroUsd>,
-    /// Who acted.
-    pub actor: Actor,
-    /// The label of the arguments.
-    pub sensitivity_level: Sensitivity,
-    /// Whether anything was masked for this record.
-    pub redacted: bool,
-    /// Joins decision and side effect.
-    pub call_id: Option<CallId>,
-    /// The tool as the agent sees it; the URI of a resource; the name of a prompt.
-    pub tool: Option<Arc<str>>,
-    /// Which upstream.
-    pub upstream: Option<UpstreamName>,
-    /// What let the agent call it.
-    pub capability_id: Option<CapabilityId>,
-    /// Which rule of the policy.
-    pub rule_id: Option<RuleId>,
-    /// One plain sentence.
-    pub reason: Option<Arc<str>>,
-    /// The bundle that decided.
-    pub policy_snapshot: Option<SnapshotId>,
-    /// The approval that was asked or used.
-    pub approval_id: Option<ApprovalId>,
-    /// On a side effect: what came of it.
-    pub outcome: Option<Outcome>,
-    /// On a side effect: how long the upstream took.
-    pub duration_ms: Option<u64>,
-    /// On a side effect: what it cost.
-    pub cost_usd: Option<MicroUsd>,
-    /// The limits and counters that were in force.
-    pub limits: Option<Value>,
-    /// What explains the rest: redacted arguments, all reasons, the trace of the decision, who decided.
-    pub detail: Option<Value>,
-    /// `limits` and `detail` where they are text already.
-    #[serde(skip)]
-    pub told: Told,
-}
-
-/// JSON texts that stand in the places of `limits` and `detail`: what is written with every call is written once, without
-/// a value in between.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
-    /// In place of [`EventDraft::limits`].
-    pub limits: Option<Box<str>>,
-    /// In place of [`EventDraft::detail`].
-    pub detail: Option<Box<str>>,
-}
-
-impl EventDraft {
-    /// An event of the system itself, with everything else null.
-    pub fn system(event_type: EventType, timestamp: Timestamp) -> Self {
-        Self {
-            event_type,
-            timestamp,
-            trace_id: None,
-            workflow_id: None,
-            agent_id: None,
-            action: None,
-            policy_id: None,
-            decision: None,
-            cost_estimate_usd: None,
-            actor: Actor { kind: "system".into(), role: None },
-            sensitivity_level: Sensitivity::Internal,
-            redacted: false,
-            call_id: None,
-            tool: None,
-            upstream: None,
-            capability_id: None,
-            rule_id: None,
-            reason: None,
-            policy_snapshot: None,
-            approval_id: None,
-            outcome: None,
-            duration_ms: None,
-            cost_usd: None,
-            limits: None,
-            detail: None,
-            told: Told::default(),
+macro_rules! event {
+    (
+        first { $($(#[$first_doc:meta])* $first:ident: $first_type:ty,)* }
+        rest { $($(#[$rest_doc:meta])* $rest:ident: $rest_type:ty,)* }
+        told { $($(#[$told_doc:meta])* $told:ident,)* }
+    ) => {
+        /// An event before the store gives it its place in the chain. Everything in it is redacted already (I5).
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct EventDraft {
+            /// What kind.
+            pub event_type: EventType,
+            /// When.
+            pub timestamp: Timestamp,
+            /// Who acted.
+            pub actor: Actor,
+            /// The label of the arguments.
+            pub sensitivity_level: Sensitivity,
+            /// Whether anything was masked for this record.
+            pub redacted: bool,
+            $($(#[$first_doc])* pub $first: Option<$first_type>,)*
+            $($(#[$rest_doc])* pub $rest: Option<$rest_type>,)*
+            $($(#[$told_doc])* pub $told: Option<Value>,)*
+            /// The last of these where they are text already.
+            pub told: Told,
         }
-    }
 
-    /// With `limits` and `detail` as values, whatever they were before.
-    #[must_use]
-    pub fn with_values(mut self) -> Self {
-        let read = |text: Box<str>| json::parse_inner(text.as_bytes()).ok();
-        let Told { limits, detail } = std::mem::take(&mut self.told);
-        self.limits = limits.and_then(read).or(self.limits);
-        self.detail = detail.and_then(read).or(self.detail);
-        self
+        /// JSON texts that stand in the places of values: what is written with every call is written once, without a value in
+        /// between.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Told {
+            $(#[doc = concat!("In place of [`EventDraft::", stringify!($told), "`].")] pub $told: Option<Box<str>>,)*
+        }
+
+        /// The public form as it is read back.
+        #[derive(Deserialize)]
+        struct Stored {
+            event_type: EventType,
+            timestamp: Timestamp,
+            $($first: Option<$first_type>,)*
+            actor: Actor,
+            metadata: Metadata,
+            seq: Option<i64>,
+            prev_hash: Option<String>,
+            hash: Option<String>,
+            $($rest: Option<$rest_type>,)*
+            $(#[serde(default, deserialize_with = "json::recorded_option")] $told: Option<Value>,)*
+        }
+
+        impl EventDraft {
+            /// An event of the system itself, with everything else null.
+            pub fn system(event_type: EventType, timestamp: Timestamp) -> Self {
+                Self {
+                    event_type,
+                    timestamp,
+                    actor: Actor { kind: "system".into(), role: None },
+                    sensitivity_level: Sensitivity::Internal,
+                    redacted: false,
+                    $($first: None,)*
+                    $($rest: None,)*
+                    $($told: None,)*
+                    told: Told::default(),
+                }
+            }
+
+            /// With texts as values, whatever they were before.
+            #[must_use]
+            pub fn with_values(mut self) -> Self {
+                let read = |text: Box<str>| json::parse_inner(text.as_bytes()).ok();
+                let told = std::mem::take(&mut self.told);
+                $(self.$told = told.$told.and_then(read).or(self.$told);)*
+                self
+            }
+
+            /// Writes [`EventDraft::body`], with other `limits`, as JSON text, in place of the draft's own where there are
+            /// any.
+            pub fn write_body(&self, out: &mut Vec<u8>, limits: Option<&str>) {
+                let mut body = Object::new(out);
+                body.text("event_type", Some(self.event_type.as_str()));
+                body.shown("timestamp", Some(&self.timestamp));
+                $(member(&mut body, stringify!($first), self.$first.as_ref());)*
+                let mut actor = Object::new(body.member("actor"));
+                actor.text("type", Some(&self.actor.kind));
+                actor.text("role", self.actor.role.as_deref());
+                actor.end();
+                let mut metadata = Object::new(body.member("metadata"));
+                metadata.text("sensitivity_level", Some(self.sensitivity_level.as_str()));
+                metadata.flag("redacted", self.redacted);
+                metadata.end();
+                $(member(&mut body, stringify!($rest), self.$rest.as_ref());)*
+                $(
+                    let instead = limits.filter(|_| stringify!($told) == "limits");
+                    match instead.or(self.told.$told.as_deref()) {
+                        Some(text) => body.member(stringify!($told)).extend_from_slice(text.as_bytes()),
+                        None => body.value(stringify!($told), self.$told.as_ref()),
+                    }
+                )*
+                body.end();
+            }
+
+            /// A field by its name in the public form, as plain text; empty where it is null. `None`: there is no such field.
+            pub fn cell(&self, field: &str) -> Option<String> {
+                fn plain<T: Field>(value: &Option<T>) -> String {
+                    value.as_ref().map(Field::plain).unwrap_or_default()
+                }
+                Some(match field {
+                    "event_type" => self.event_type.to_string(),
+                    "timestamp" => self.timestamp.to_string(),
+                    "actor_type" => self.actor.kind.to_string(),
+                    "actor_role" => self.actor.role.as_deref().unwrap_or_default().to_owned(),
+                    "sensitivity_level" => self.sensitivity_level.to_string(),
+                    "redacted" => self.redacted.to_string(),
+                    $(stringify!($first) => plain(&self.$first),)*
+                    $(stringify!($rest) => plain(&self.$rest),)*
+                    $(stringify!($told) => plain(&self.$told),)*
+                    _ => return None,
+                })
+            }
+
+            /// The names of all fields that may be null, in the order of the public form.
+            pub const NULLABLE: &[&str] =
+                &[$(stringify!($first),)* $(stringify!($rest),)* $(stringify!($told),)*];
+        }
+
+        impl Stored {
+            fn split(self) -> (EventDraft, Option<(i64, String, String)>) {
+                let chain = match (self.seq, self.prev_hash, self.hash) {
+                    (Some(seq), Some(prev_hash), Some(hash)) => Some((seq, prev_hash, hash)),
+                    _ => None,
+                };
+                let draft = EventDraft {
+                    event_type: self.event_type,
+                    timestamp: self.timestamp,
+                    actor: self.actor,
+                    sensitivity_level: self.metadata.sensitivity_level,
+                    redacted: self.metadata.redacted,
+                    $($first: self.$first,)*
+                    $($rest: self.$rest,)*
+                    $($told: self.$told,)*
+                    told: Told::default(),
+                };
+                (draft, chain)
+            }
+        }
+
+        impl Serialize for Event {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let draft = &self.draft;
+                // The others: type, time, actor, metadata, and three of the chain.
+                let mut event = serializer.serialize_struct("Event", EventDraft::NULLABLE.len() + 7)?;
+                event.serialize_field("event_type", &draft.event_type)?;
+                event.serialize_field("timestamp", &draft.timestamp)?;
+                $(event.serialize_field(stringify!($first), &draft.$first)?;)*
+                event.serialize_field("actor", &draft.actor)?;
+                let metadata =
+                    Metadata { sensitivity_level: draft.sensitivity_level, redacted: draft.redacted };
+                event.serialize_field("metadata", &metadata)?;
+                event.serialize_field("seq", &self.seq)?;
+                event.serialize_field("prev_hash", &self.prev_hash)?;
+                event.serialize_field("hash", &self.hash)?;
+                $(event.serialize_field(stringify!($rest), &draft.$rest)?;)*
+                $(event.serialize_field(stringify!($told), &draft.$told)?;)*
+                event.end()
+            }
+        }
+    };
+}
+
+// The one list of an event's fields, in the order of the public form.
+event! {
+    first {
+        /// Joins services; null where no call is concerned.
+        trace_id: TraceId,
+        /// The workflow the call ran in.
+        workflow_id: WorkflowId,
+        /// The agent that called.
+        agent_id: AgentId,
+        /// The tool's action; for other events what was done.
+        action: Arc<str>,
+        /// What decided.
+        policy_id: PolicyId,
+        /// The decision.
+        decision: EventDecision,
+        /// Estimated before the call.
+        cost_estimate_usd: MicroUsd,
+    }
+    rest {
+        /// Joins decision and side effect.
+        call_id: CallId,
+        /// The tool as the agent sees it; the URI of a resource; the name of a prompt.
+        tool: Arc<str>,
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// What let the agent call it.
+        capability_id: CapabilityId,
+        /// Which rule of the policy.
+        rule_id: RuleId,
+        /// One plain sentence.
+        reason: Arc<str>,
+        /// The bundle that decided.
+        policy_snapshot: SnapshotId,
+        /// The approval that was asked or used.
+        approval_id: ApprovalId,
+        /// The agent's tenant.
+        tenant: Arc<str>,
+        /// `[gateway] environment`.
+        environment: Arc<str>,
+        /// The person at the agent's client.
+        operator: PersonId,
+        /// The person the agent acts for.
+        user: PersonId,
+        /// On a decision: the program that decided, as `tollgate/VERSION`.
+        evaluator: Cow<'static, str>,
+        /// On a decision: the labels of the data in the call.
+        labels: Vec<Arc<str>>,
+        /// The standing grant that was used.
+        grant_id: Arc<str>,
+        /// On a side effect: what came of it.
+        outcome: Outcome,
+        /// On a side effect: how long the upstream took.
+        duration_ms: u64,
+        /// On a side effect: what it cost.
+        cost_usd: MicroUsd,
+        /// On a side effect: an HMAC-SHA-256 of the result as the agent got it.
+        result_digest: Digest,
+    }
+    told {
+        /// The limits and counters that were in force.
+        limits,
+        /// On a decision: what rules could read of the call and other fields, the snapshot and the tool do not tell.
+        facts,
+        /// What explains the rest: redacted arguments, all reasons, the trace of the decision, who decided.
+        detail,
+    }
+}
+
+/// A value of an event's field.
+trait Field {
+    /// As JSON.
+    fn write(&self, out: &mut Vec<u8>);
+    /// For a table.
+    fn plain(&self) -> String;
+}
+
+macro_rules! texts {
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                text::string(out, self);
+            }
+            fn plain(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+texts!(
+    WorkflowId,
+    AgentId,
+    PolicyId,
+    CallId,
+    UpstreamName,
+    CapabilityId,
+    RuleId,
+    SnapshotId,
+    ApprovalId,
+    Arc<str>,
+    PersonId,
+    Digest,
+    Cow<'static, str>
+);
+
+impl Field for Vec<Arc<str>> {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::strings(out, self);
+    }
+    fn plain(&self) -> String {
+        self.join(" ")
+    }
+}
+
+impl Field for TraceId {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::shown(out, self);
+    }
+    fn plain(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Field for EventDecision {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::string(out, self.as_str());
+    }
+    fn plain(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Field for Outcome {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::string(out, self.as_str());
+    }
+    fn plain(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Field for MicroUsd {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::money(out, *self);
+    }
+    fn plain(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Field for u64 {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::natural(out, *self);
+    }
+    fn plain(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Field for Value {
+    fn write(&self, out: &mut Vec<u8>) {
+        text::value(out, self);
+    }
+    fn plain(&self) -> String {
+        self.to_string()
+    }
+}
+
+fn member<T: Field>(body: &mut Object<'_>, name: &'static str, value: Option<&T>) {
+    let out = body.member(name);
+    match value {
+        Some(value) => value.write(out),
+        None => out.extend_from_slice(b"null"),
     }
 }
 
@@ -236,38 +472,6 @@ pub struct Event {
     pub draft: EventDraft,
 }
 
-/// The order and names of fields in the public JSON form.
-#[derive(Serialize)]
-struct Public<'e> {
-    event_type: EventType,
-    timestamp: &'e Timestamp,
-    trace_id: &'e Option<TraceId>,
-    workflow_id: &'e Option<WorkflowId>,
-    agent_id: &'e Option<AgentId>,
-    action: &'e Option<Arc<str>>,
-    policy_id: &'e Option<PolicyId>,
-    decision: &'e Option<EventDecision>,
-    cost_estimate_usd: &'e Option<MicroUsd>,
-    actor: &'e Actor,
-    metadata: Metadata,
-    seq: i64,
-    prev_hash: &'e str,
-    hash: &'e str,
-    call_id: &'e Option<CallId>,
-    tool: &'e Option<Arc<str>>,
-    upstream: &'e Option<UpstreamName>,
-    capability_id: &'e Option<CapabilityId>,
-    rule_id: &'e Option<RuleId>,
-    reason: &'e Option<Arc<str>>,
-    policy_snapshot: &'e Option<SnapshotId>,
-    approval_id: &'e Option<ApprovalId>,
-    outcome: &'e Option<Outcome>,
-    duration_ms: &'e Option<u64>,
-    cost_usd: &'e Option<MicroUsd>,
-    limits: &'e Option<Value>,
-    detail: &'e Option<Value>,
-}
-
 #[derive(Serialize, Deserialize, Clone, Copy)]
 struct Metadata {
     sensitivity_level: Sensitivity,
@@ -275,38 +479,6 @@ struct Metadata {
 }
 
 impl EventDraft {
-    fn public<'e>(&'e self, seq: i64, prev_hash: &'e str, hash: &'e str) -> Public<'e> {
-        Public {
-            event_type: self.event_type,
-            timestamp: &self.timestamp,
-            trace_id: &self.trace_id,
-            workflow_id: &self.workflow_id,
-            agent_id: &self.agent_id,
-            action: &self.action,
-            policy_id: &self.policy_id,
-            decision: &self.decision,
-            cost_estimate_usd: &self.cost_estimate_usd,
-            actor: &self.actor,
-            metadata: Metadata { sensitivity_level: self.sensitivity_level, redacted: self.redacted },
-            seq,
-            prev_hash,
-            hash,
-            call_id: &self.call_id,
-            tool: &self.tool,
-            upstream: &self.upstream,
-            capability_id: &self.capability_id,
-            rule_id: &self.rule_id,
-            reason: &self.reason,
-            policy_snapshot: &self.policy_snapshot,
-            approval_id: &self.approval_id,
-            outcome: &self.outcome,
-            duration_ms: &self.duration_ms,
-            cost_usd: &self.cost_usd,
-            limits: &self.limits,
-            detail: &self.detail,
-        }
-    }
-
     /// The JSON that the chain hashes and the store keeps: the public form without `seq`,
     /// `prev_hash` and `hash`.
     pub fn body(&self) -> String {
@@ -316,130 +488,10 @@ impl EventDraft {
         String::from_utf8(out).unwrap_or_default()
     }
 
-    /// Writes the same, with other `limits`, as JSON text, in place of the draft's own where there are any.
-    pub fn write_body(&self, out: &mut Vec<u8>, limits: Option<&str>) {
-        let mut body = Object::new(out);
-        body.text("event_type", Some(self.event_type.as_str()));
-        body.shown("timestamp", Some(&self.timestamp));
-        body.shown("trace_id", self.trace_id.as_ref().map(|id| id as _));
-        body.text("workflow_id", self.workflow_id.as_deref());
-        body.text("agent_id", self.agent_id.as_deref());
-        body.text("action", self.action.as_deref());
-        body.text("policy_id", self.policy_id.as_deref());
-        body.text("decision", self.decision.map(EventDecision::as_str));
-        body.money("cost_estimate_usd", self.cost_estimate_usd);
-        let mut actor = Object::new(body.member("actor"));
-        actor.text("type", Some(&self.actor.kind));
-        actor.text("role", self.actor.role.as_deref());
-        actor.end();
-        let mut metadata = Object::new(body.member("metadata"));
-        metadata.text("sensitivity_level", Some(self.sensitivity_level.as_str()));
-        metadata.flag("redacted", self.redacted);
-        metadata.end();
-        body.text("call_id", self.call_id.as_deref());
-        body.text("tool", self.tool.as_deref());
-        body.text("upstream", self.upstream.as_deref());
-        body.text("capability_id", self.capability_id.as_deref());
-        body.text("rule_id", self.rule_id.as_deref());
-        body.text("reason", self.reason.as_deref());
-        body.text("policy_snapshot", self.policy_snapshot.as_deref());
-        body.text("approval_id", self.approval_id.as_deref());
-        body.text("outcome", self.outcome.map(Outcome::as_str));
-        body.natural("duration_ms", self.duration_ms);
-        body.money("cost_usd", self.cost_usd);
-        match limits.or(self.told.limits.as_deref()) {
-            Some(text) => body.member("limits").extend_from_slice(text.as_bytes()),
-            None => body.value("limits", self.limits.as_ref()),
-        }
-        match self.told.detail.as_deref() {
-            Some(text) => body.member("detail").extend_from_slice(text.as_bytes()),
-            None => body.value("detail", self.detail.as_ref()),
-        }
-        body.end();
-    }
-
     /// Reads what [`EventDraft::body`] wrote. Members that this version does not know are passed over,
     /// members that an older version did not write are null.
     pub fn from_body(body: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str::<Stored>(body).map(|stored| stored.split().0)
-    }
-}
-
-/// The public form as it is read back.
-#[derive(Deserialize)]
-struct Stored {
-    event_type: EventType,
-    timestamp: Timestamp,
-    trace_id: Option<TraceId>,
-    workflow_id: Option<WorkflowId>,
-    agent_id: Option<AgentId>,
-    action: Option<Arc<str>>,
-    policy_id: Option<PolicyId>,
-    decision: Option<EventDecision>,
-    cost_estimate_usd: Option<MicroUsd>,
-    actor: Actor,
-    metadata: Metadata,
-    seq: Option<i64>,
-    prev_hash: Option<String>,
-    hash: Option<String>,
-    call_id: Option<CallId>,
-    tool: Option<Arc<str>>,
-    upstream: Option<UpstreamName>,
-    capability_id: Option<CapabilityId>,
-    rule_id: Option<RuleId>,
-    reason: Option<Arc<str>>,
-    policy_snapshot: Option<SnapshotId>,
-    approval_id: Option<ApprovalId>,
-    outcome: Option<Outcome>,
-    duration_ms: Option<u64>,
-    cost_usd: Option<MicroUsd>,
-    #[serde(default, deserialize_with = "json::recorded_option")]
-    limits: Option<Value>,
-    #[serde(default, deserialize_with = "json::recorded_option")]
-    detail: Option<Value>,
-}
-
-impl Stored {
-    fn split(self) -> (EventDraft, Option<(i64, String, String)>) {
-        let chain = match (self.seq, self.prev_hash, self.hash) {
-            (Some(seq), Some(prev_hash), Some(hash)) => Some((seq, prev_hash, hash)),
-            _ => None,
-        };
-        let draft = EventDraft {
-            event_type: self.event_type,
-            timestamp: self.timestamp,
-            trace_id: self.trace_id,
-            workflow_id: self.workflow_id,
-            agent_id: self.agent_id,
-            action: self.action,
-            policy_id: self.policy_id,
-            decision: self.decision,
-            cost_estimate_usd: self.cost_estimate_usd,
-            actor: self.actor,
-            sensitivity_level: self.metadata.sensitivity_level,
-            redacted: self.metadata.redacted,
-            call_id: self.call_id,
-            tool: self.tool,
-            upstream: self.upstream,
-            capability_id: self.capability_id,
-            rule_id: self.rule_id,
-            reason: self.reason,
-            policy_snapshot: self.policy_snapshot,
-            approval_id: self.approval_id,
-            outcome: self.outcome,
-            duration_ms: self.duration_ms,
-            cost_usd: self.cost_usd,
-            limits: self.limits,
-            detail: self.detail,
-            told: Told::default(),
-        };
-        (draft, chain)
-    }
-}
-
-impl Serialize for Event {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.draft.public(self.seq, &self.prev_hash, &self.hash).serialize(serializer)
     }
 }
 

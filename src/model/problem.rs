@@ -36,6 +36,9 @@ pub struct Problem {
     pub message: String,
     /// What would have been right.
     pub expected: String,
+    /// A lint that `check --strict` takes for an error: what is meant by the file does not apply.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 impl fmt::Display for Problem {

@@ -29,8 +29,21 @@ impl RpcError {
     }
 }
 
-/// JSON-RPC and MCP error codes.
+/// JSON-RPC and MCP error codes, and Tollgate's own.
+///
+/// JSON-RPC reserves -32768 to -32000, and MCP 2026-07-28 asks that nobody else makes codes there. So Tollgate's own are the
+/// numbers of the HTTP statuses that mean the same.
 pub mod code {
+    /// Tollgate refused a resource or a prompt; `data["tollgate/decision"]` says why (SPEC 4).
+    pub const REFUSED: i64 = 403;
+    /// The same, until somebody approves it.
+    pub const PENDING_APPROVAL: i64 = 428;
+    /// The same, for a while; or too much was asked at a time.
+    pub const THROTTLED: i64 = 429;
+    /// The upstream cannot be reached, or gave nothing that can be passed on.
+    pub const UPSTREAM_UNAVAILABLE: i64 = 502;
+    /// The upstream did not answer in time.
+    pub const UPSTREAM_TIMEOUT: i64 = 504;
     /// Not JSON.
     pub const PARSE_ERROR: i64 = -32700;
     /// Not a JSON-RPC request.
@@ -43,10 +56,6 @@ pub mod code {
     pub const INTERNAL_ERROR: i64 = -32603;
     /// Resource not found, up to 2025-11-25.
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
-    /// Tollgate refused a resource or a prompt; `data["tollgate/decision"]` says why (SPEC 4).
-    pub const REFUSED: i64 = -32010;
-    /// The upstream cannot be reached or did not answer in time.
-    pub const UPSTREAM_UNAVAILABLE: i64 = -32011;
     /// A page must be opened first (2025-11-25); never for a client of 2026-07-28.
     pub const URL_ELICITATION_REQUIRED: i64 = -32042;
     /// Headers and body disagree (2026-07-28).
@@ -55,4 +64,29 @@ pub mod code {
     pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
     /// The protocol version is not spoken here (2026-07-28).
     pub const UNSUPPORTED_VERSION: i64 = -32022;
+}
+
+#[cfg(test)]
+mod tests {
+    /// R100: what lies in the range that JSON-RPC and MCP reserve is theirs, with their meaning; our own lies outside.
+    #[test]
+    fn no_code_of_ours_is_reserved() {
+        let standard = [
+            -32700, -32600, -32601, -32602, -32603, // JSON-RPC
+            -32002, -32042, // MCP up to 2025-11-25
+            -32020, -32021, -32022, // MCP 2026-07-28
+        ];
+        let mut own = Vec::new();
+        let source = include_str!("rpc.rs");
+        let constants = source.lines().filter_map(|line| line.trim().strip_prefix("pub const "));
+        for constant in constants {
+            let (name, value) = constant.split_once(": i64 = ").unwrap();
+            let value: i64 = value.trim_end_matches(';').parse().unwrap();
+            if !standard.contains(&value) {
+                assert!(!(-32768..=-32000).contains(&value), "`{name}` is {value}");
+                own.push(value);
+            }
+        }
+        assert_eq!(own, [403, 428, 429, 502, 504]);
+    }
 }

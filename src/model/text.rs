@@ -96,6 +96,26 @@ pub fn value(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// A list of texts.
+pub fn strings(out: &mut Vec<u8>, texts: &[impl AsRef<str>]) {
+    out.push(b'[');
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(out, text.as_ref());
+    }
+    out.push(b']');
+}
+
+/// What shows itself as text that needs no escape.
+pub fn shown(out: &mut Vec<u8>, shown: &dyn std::fmt::Display) {
+    out.push(b'"');
+    // Writing into memory cannot fail.
+    write!(out, "{shown}").ok();
+    out.push(b'"');
+}
+
 /// Any JSON value, as a text of its own.
 pub fn of(value: &Value) -> String {
     let mut out = Vec::with_capacity(256);
@@ -146,12 +166,7 @@ impl<'o> Object<'o> {
     pub fn shown(&mut self, key: &'static str, shown: Option<&dyn std::fmt::Display>) {
         let out = self.member(key);
         match shown {
-            Some(shown) => {
-                out.push(b'"');
-                // Writing into memory cannot fail.
-                write!(out, "{shown}").ok();
-                out.push(b'"');
-            }
+            Some(shown) => self::shown(out, shown),
             None => out.extend_from_slice(b"null"),
         }
     }
@@ -172,6 +187,11 @@ impl<'o> Object<'o> {
             Some(number) => natural(out, number),
             None => out.extend_from_slice(b"null"),
         }
+    }
+
+    /// A list of texts.
+    pub fn strings(&mut self, key: &'static str, texts: &[impl AsRef<str>]) {
+        strings(self.member(key), texts);
     }
 
     /// A flag.

@@ -84,7 +84,7 @@ words! {
         Rejected = "rejected",
         /// Nobody decided in time, or nobody used it in time.
         Expired = "expired",
-        /// Withdrawn.
+        /// The policies changed before it was used.
         Cancelled = "cancelled",
         /// Used by its one call.
         Consumed = "consumed",

@@ -11,10 +11,12 @@ use super::{
     },
     source::{Entry, Kind, Node, Report},
 };
-use crate::model::{AgentId, Autonomy, CapabilityId, Glob, PersonId, WorkflowId};
+use crate::{
+    cost::{ModelMatch, PriceTable},
+    model::{AgentId, Autonomy, CapabilityId, Glob, PersonId, WorkflowId},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -83,10 +85,11 @@ fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Optio
                 "globs that name what is meant",
             );
         }
-        if key == "tools" {
-            for (glob, node) in tools.iter().zip(nodes) {
-                scope.known_glob(glob, node.start, "tool", scope.tool_possible(glob), report);
-            }
+    }
+    for (what, key, globs) in [("tool", "tools", &tools), ("prompt", "prompts", &prompts)] {
+        let Some(nodes) = map.get(key).map(Node::items) else { continue };
+        for (glob, node) in globs.iter().zip(nodes) {
+            scope.known_glob(glob, node.start, what, report);
         }
     }
     if ["tools", "resources", "prompts"].iter().all(|key| map.get(key).is_none_or(|n| n.items().is_empty())) {
@@ -292,21 +295,24 @@ fn lint(map: &Fields<'_>, authority: &Authority, report: &mut Report<'_>) {
     }
 }
 
-/// The models agents name that have no price: their tokens cost nothing.
-pub(super) fn lint_models(
-    root: &Node,
-    priced: &BTreeMap<Arc<str>, crate::cost::ModelPrice>,
-    report: &mut Report<'_>,
-) {
+/// The models agents name that have no price: what their tokens are charged as.
+pub(super) fn lint_models(root: &Node, prices: &PriceTable, report: &mut Report<'_>) {
     let Some(agents) = root.get("agents") else { return };
     for agent in agents.entries() {
         if let Some(node) = agent.value.get("model")
             && let Some(model) = node.as_text()
-            && !priced.contains_key(model)
+            && let ModelMatch::Unpriced(dearest) = prices.model(Some(model))
         {
+            let charged = match dearest {
+                Some(dearest) => format!(
+                    "its tokens are charged as the dearest of the table: {} USD per million read, {} written",
+                    dearest.input_usd_per_mtok, dearest.output_usd_per_mtok
+                ),
+                None => "the table has no model, so its tokens cost nothing".to_owned(),
+            };
             report.lint(
                 node.start,
-                format!("model `{}` has no price: its tokens cost nothing", short(model)),
+                format!("model `{}` has no price: {charged}", short(model)),
                 "an entry in prices.yaml",
             );
         }

@@ -17,7 +17,10 @@ use crate::{
     redaction::DataRules,
 };
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 const BUNDLE: &str = "bundle.yaml";
 const AUTHORITY: &str = "authority.yaml";
@@ -29,7 +32,7 @@ const DATA: &str = "data.yaml";
 const MAX_REPEATS: u32 = 20;
 
 /// One file of a bundle. Its name is relative to the bundle's folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SourceFile {
     /// Like `bundle.yaml`.
     pub name: String,
@@ -48,20 +51,31 @@ pub struct CompileInput {
     pub known: KnownNames,
 }
 
-/// Names from servers.toml; what a policy names beside them is a lint. Where there is no upstream,
-/// nothing is held against them.
+/// Names from servers.toml and of what upstreams are known to list; what a policy names beside them is a lint. Where
+/// there is no upstream, nothing is held against them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownNames {
     /// The upstreams.
-    pub upstreams: BTreeSet<String>,
-    /// The actions stated in tools' tables.
+    pub upstreams: BTreeMap<String, KnownUpstream>,
+    /// The actions of tools and prompts that are listed; of an upstream that is not known to list, those of tables.
     pub actions: BTreeSet<String>,
     /// The labels of upstreams and tools.
     pub labels: BTreeSet<String>,
-    /// The exposed names of tools that have a table.
+    /// The exposed names of tools, like `actions`.
     pub tools: BTreeSet<String>,
-    /// How exposed names begin: prefix and separator of each upstream; empty where one has no prefix.
-    pub tool_prefixes: BTreeSet<String>,
+    /// The exposed names of prompts that are listed.
+    pub prompts: BTreeSet<String>,
+}
+
+/// One upstream, as far as names of what it has can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownUpstream {
+    /// How its exposed names begin: prefix and separator; empty where it has no prefix.
+    pub prefix: String,
+    /// What it lists is known: a name that is not there fits nothing.
+    pub is_listed: bool,
+    /// It may have resources.
+    pub has_resources: bool,
 }
 
 /// Whether a file of the bundle's folder belongs to it. Fixtures of `policy test` do not.
@@ -102,7 +116,8 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         }
     }
 
-    let names = parsed.iter().find(|p| p.name == AUTHORITY).and_then(|p| p.root.as_ref()).map(Names::collect);
+    let root = |name: &str| parsed.iter().find(|p| p.name == name).and_then(|p| p.root.as_ref());
+    let names = root(AUTHORITY).map(|authority| Names::collect(authority).with_defaults(root(BUNDLE)));
     let scope = Scope { names: names.as_ref(), known: &input.known };
     let parts = Parts::read(&mut parsed, scope);
     for file in parsed {
@@ -132,6 +147,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         data: parts.data,
         policies: parts.policies,
         max_repeats,
+        files: sorted.into_iter().cloned().collect(),
         index,
     };
     (Some(set), problems)
@@ -184,11 +200,11 @@ impl Parts {
         }
         if let Some(Parsed { report, root: Some(root), .. }) = files.iter_mut().find(|f| f.name == AUTHORITY)
         {
-            authority::lint_models(root, &parts.prices.models, report);
+            authority::lint_models(root, &parts.prices, report);
             if parts.asks_everyone()
                 && !scope.names.is_some_and(|names| names.people.values().any(|decides| *decides))
             {
-                report.lint(
+                report.doubt(
                     root.get("people").map_or(root.start, |people| people.start),
                     "approvals are asked of everyone with role `approver`, and nobody has it: none can be given",
                     "a person with roles: [approver]",
@@ -253,6 +269,9 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
     });
     let default_approvers =
         map.read("default_approvers", report, |node, key, report| scope.approvers(node, key, report));
+    if let (Some(approvers), Some(node)) = (&default_approvers, map.get("default_approvers")) {
+        scope.somebody(approvers, 1, false, node.start, report);
+    }
     let required = map.read("required", report, texts).unwrap_or_default();
     let max_repeats = map.get("loop").and_then(|node| {
         let map = fields(node, "loop", &["max_repeats"], report)?;
@@ -294,5 +313,6 @@ fn whole_file(file: &str, message: &str, expected: &str) -> Problem {
         severity: Severity::Error,
         message: message.to_owned(),
         expected: expected.to_owned(),
+        strict: false,
     }
 }

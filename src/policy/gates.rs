@@ -186,7 +186,7 @@ fn book_policy(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report
     }
 
     let requires = conditions.and_then(|c| c.read("requires_approval", report, boolean)).unwrap_or(false);
-    let approval = approval(&map, scope, report);
+    let approval = approval(&map, requires, scope, report);
     for entry in APPROVAL_KEYS.iter().filter_map(|key| map.entry(key)).filter(|_| !requires) {
         report.error(
             entry.at,
@@ -206,7 +206,15 @@ fn book_policy(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report
         if matches!(&node.kind, super::source::Kind::List(items) if items.is_empty()) {
             mismatch(node, key, "at least one", report);
         }
-        texts(node, key, report)
+        let read = texts(node, key, report)?;
+        for (word, item) in read.iter().zip(node.items()) {
+            let Ok(glob) = Glob::parse(word) else { continue };
+            match key {
+                "agent_types" => scope.held_by_an_agent(&glob, item.start, "type", |n| &n.types, report),
+                _ => scope.held_by_an_agent(&glob, item.start, "role", |n| &n.roles, report),
+            }
+        }
+        Some(read)
     };
     let book = Rulebook {
         allowed_roles: nonempty("allowed_roles", report),
@@ -300,19 +308,22 @@ pub(super) fn selector(
         prompt: read("prompt", report),
     };
     let at = |key: &str| map.get(key).map_or(node.start, |n| n.start);
-    let known = scope.known;
-    let any = |names: &BTreeSet<String>, glob: &Glob| names.iter().any(|name| glob.matches(name));
-    if let Some(glob) = &selector.action {
-        scope.known_glob(glob, at("action"), "action", scope.action_possible(glob), report);
+    for (what, glob) in [
+        ("action", &selector.action),
+        ("tool", &selector.tool),
+        ("label", &selector.label),
+        ("upstream", &selector.upstream),
+        ("prompt", &selector.prompt),
+    ] {
+        if let Some(glob) = glob {
+            scope.known_glob(glob, at(what), what, report);
+        }
     }
-    if let Some(glob) = &selector.tool {
-        scope.known_glob(glob, at("tool"), "tool", scope.tool_possible(glob), report);
+    if let Some(glob) = &selector.role {
+        scope.held_by_an_agent(glob, at("role"), "role", |names| &names.roles, report);
     }
-    if let Some(glob) = &selector.label {
-        scope.known_glob(glob, at("label"), "label", any(&known.labels, glob), report);
-    }
-    if let Some(glob) = &selector.upstream {
-        scope.known_glob(glob, at("upstream"), "upstream", any(&known.upstreams, glob), report);
+    if let Some(glob) = &selector.agent_type {
+        scope.held_by_an_agent(glob, at("agent_type"), "type", |names| &names.types, report);
     }
     if let Some(glob) = &selector.agent {
         scope.authority_glob(glob, at("agent"), "agent", |names| &names.agents, report);

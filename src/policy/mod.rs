@@ -9,7 +9,7 @@ mod facts;
 mod gates;
 pub mod index;
 mod meaning;
-mod names;
+pub mod names;
 mod outcome;
 mod prices;
 pub mod read;
@@ -20,7 +20,9 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{CompileInput, KnownNames, SourceFile, authority_names, compile, is_bundle_file};
+pub use bundle::{
+    CompileInput, KnownNames, KnownUpstream, SourceFile, authority_names, compile, is_bundle_file,
+};
 pub use facts::*;
 pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;

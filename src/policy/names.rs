@@ -1,8 +1,8 @@
 //! The names of the authority map, known before anything that refers to them is read.
 
 use super::{
-    Approver, KnownNames,
-    read::{list_of, mismatch, short},
+    Approver, KnownNames, KnownUpstream,
+    read::{list_of, mismatch, short, similar},
     source::{Kind, Node, Report},
 };
 use crate::model::{Glob, PersonId};
@@ -27,6 +27,13 @@ pub struct Names {
     pub(super) people: BTreeMap<String, bool>,
     /// Each group: the people in it who may decide.
     pub(super) groups: BTreeMap<String, BTreeSet<String>>,
+    /// Of each agent.
+    operators: Vec<Option<String>>,
+    /// What agents have for `role` and `type`.
+    pub(super) roles: BTreeSet<String>,
+    pub(super) types: BTreeSet<String>,
+    /// `default_approvers` of bundle.yaml.
+    default_approvers: Option<Vec<String>>,
 }
 
 impl Names {
@@ -62,27 +69,59 @@ impl Names {
                 }
             }
         }
+        for agent in root.get("agents").map(Node::entries).unwrap_or_default() {
+            let word = |key: &str| agent.value.get(key).and_then(Node::as_text).map(str::to_owned);
+            names.operators.push(word("operator"));
+            names.roles.extend(word("role"));
+            names.types.extend(word("type"));
+        }
         names
     }
 
-    /// The people among these who may decide; `None` where the calling agent's operator counts too.
-    pub(super) fn deciders(&self, approvers: &[Approver]) -> Option<BTreeSet<&str>> {
-        let mut found = BTreeSet::new();
-        for approver in approvers {
+    /// With those who are asked where a rule names nobody.
+    pub(super) fn with_defaults(mut self, bundle: Option<&Node>) -> Self {
+        let written = bundle.and_then(|bundle| bundle.get("default_approvers"));
+        self.default_approvers = written
+            .map(|node| node.items().iter().filter_map(Node::as_text).map(str::to_owned).collect::<Vec<_>>());
+        self
+    }
+
+    /// How many people may decide a call, for the agent of which most may. Without `approvers`, everyone who decides.
+    fn most_deciders(&self, approvers: Option<&[Approver]>, separate: bool) -> usize {
+        let decides = |person: &str| self.people.get(person) == Some(&true);
+        let open = approvers.is_none();
+        let mut named: BTreeSet<&str> = BTreeSet::new();
+        let mut operator_named = false;
+        for approver in approvers.unwrap_or_default() {
             match approver {
-                Approver::Operator => return None,
-                Approver::Person(person) => {
-                    found.extend(
-                        self.people.get_key_value(person.as_str()).filter(|p| *p.1).map(|p| p.0.as_str()),
-                    );
+                Approver::Operator => operator_named = true,
+                Approver::Person(person) if decides(person.as_str()) => {
+                    named.insert(person.as_str());
                 }
+                Approver::Person(_) => {}
                 Approver::Group(group) => {
-                    found.extend(self.groups.get(&**group).into_iter().flatten().map(String::as_str));
+                    named.extend(self.groups.get(&**group).into_iter().flatten().map(String::as_str));
                 }
             }
         }
-        Some(found)
+        if open {
+            named.extend(self.people.iter().filter(|(_, decides)| **decides).map(|(name, _)| name.as_str()));
+        }
+        let of = |operator: Option<&str>| {
+            let others = named.iter().filter(|person| Some(**person) != operator).count();
+            let own = operator.is_some_and(|own| {
+                !separate && decides(own) && (operator_named || (!open && named.contains(own)))
+            });
+            others + usize::from(own)
+        };
+        self.operators.iter().map(|operator| of(operator.as_deref())).max().unwrap_or_else(|| of(None))
     }
+}
+
+/// `; did you mean …?`, where one of the names differs by one slip of the hand.
+pub fn did_you_mean<'n>(written: &str, mut names: impl Iterator<Item = &'n str>) -> String {
+    let near = names.find(|name| similar(name, written));
+    near.map(|name| format!("; did you mean `{}`?", short(name))).unwrap_or_default()
 }
 
 /// Everything a file of the bundle may refer to.
@@ -195,7 +234,7 @@ impl Scope<'_> {
         } else if let Some(names) = self.names
             && !of(names).iter().any(|name| glob.matches(name))
         {
-            report.lint(
+            report.doubt(
                 at,
                 format!("`{glob}` matches no {what}"),
                 format!("{} of authority.yaml", one(what)),
@@ -203,33 +242,135 @@ impl Scope<'_> {
         }
     }
 
-    /// A glob over actions, tools, labels or upstreams that can match nothing servers.toml tells of is a lint.
-    pub(super) fn known_glob(self, glob: &Glob, at: usize, what: &str, known: bool, report: &mut Report<'_>) {
-        if !known && !self.known.upstreams.is_empty() {
-            report.lint(
+    /// A role or type that no agent has. Neither is declared anywhere else, so that this is a slip as a rule.
+    pub(super) fn held_by_an_agent(
+        self,
+        glob: &Glob,
+        at: usize,
+        what: &str,
+        of: impl Fn(&Names) -> &BTreeSet<String>,
+        report: &mut Report<'_>,
+    ) {
+        let Some(names) = self.names.filter(|names| !names.agents.is_empty()) else { return };
+        let held = of(names);
+        if glob.as_str() != "*" && !held.iter().any(|name| glob.matches(name)) {
+            let near = did_you_mean(glob.as_str(), held.iter().map(String::as_str));
+            report.doubt(
                 at,
-                format!("`{glob}` matches no {what} known from servers.toml"),
-                format!("a known {what}"),
+                format!("no agent has the {what} `{glob}`{near}"),
+                format!("the {what} of an agent of authority.yaml{}", some(held)),
             );
         }
     }
 
-    /// Whether a glob over exposed tool names can match anything.
-    pub(super) fn tool_possible(self, glob: &Glob) -> bool {
-        let head = glob.as_str().split('*').next().unwrap_or_default();
-        self.known.tools.iter().any(|tool| glob.matches(tool))
-            || self.known.tool_prefixes.iter().any(|p| head.starts_with(p.as_str()) || p.starts_with(head))
-            || glob.as_str() == "*"
+    /// A glob over actions, tools, prompts, labels or upstreams that can match nothing known is a lint: what stands beside
+    /// it applies to nothing.
+    pub(super) fn known_glob(self, glob: &Glob, at: usize, what: &str, report: &mut Report<'_>) {
+        let known = self.known;
+        if known.upstreams.is_empty() {
+            return;
+        }
+        let any = |names: &BTreeSet<String>| names.iter().any(|name| glob.matches(name));
+        let upstreams: BTreeSet<String> = known.upstreams.keys().cloned().collect();
+        let (names, fits) = match what {
+            "action" => (&known.actions, any(&known.actions) || self.action_possible(glob)),
+            "prompt" => (&known.prompts, any(&known.prompts) || self.name_possible(glob)),
+            "label" => (&known.labels, any(&known.labels)),
+            "upstream" => (&upstreams, any(&upstreams)),
+            _ => (&known.tools, any(&known.tools) || self.name_possible(glob)),
+        };
+        if !fits {
+            // Of a glob, what stands before its first `*`.
+            let head = glob.as_str().split('*').next().unwrap_or_default();
+            let part = |name: &str| name.chars().take(head.chars().count()).collect::<String>();
+            let near = match glob.literal() {
+                Some(literal) => did_you_mean(literal, names.iter().map(String::as_str)),
+                None => {
+                    let near = names.iter().find(|name| similar(&part(name), head));
+                    near.map(|name| format!("; did you mean `{}`?", short(name))).unwrap_or_default()
+                }
+            };
+            report.doubt(at, format!("`{glob}` matches no {what} that is known{near}"), known_one(what));
+        }
     }
 
-    /// Whether a glob over actions can match anything: those stated, and `<upstream>:<tool>`.
-    pub(super) fn action_possible(self, glob: &Glob) -> bool {
+    /// Whether a glob over exposed names means all of an upstream, or may match what an upstream lists that is not known to
+    /// list.
+    fn name_possible(self, glob: &Glob) -> bool {
         let head = glob.as_str().split('*').next().unwrap_or_default();
-        self.known.actions.iter().any(|action| glob.matches(action))
-            || self.known.upstreams.iter().any(|upstream| {
-                let prefix = format!("{upstream}:");
-                head.starts_with(&prefix) || prefix.starts_with(head) && glob.literal().is_none()
+        matches!(glob.as_str(), "*" | "**")
+            || self.known.upstreams.values().any(|KnownUpstream { prefix, is_listed, .. }| match is_listed {
+                true => !prefix.is_empty() && glob.matches(prefix),
+                false => head.starts_with(prefix.as_str()) || prefix.starts_with(head),
             })
+    }
+
+    /// The same for actions, which are `<upstream>:<own name>` where nothing else is stated.
+    fn action_possible(self, glob: &Glob) -> bool {
+        let head = glob.as_str().split('*').next().unwrap_or_default();
+        matches!(glob.as_str(), "*" | "**")
+            || self.known.upstreams.iter().any(|(upstream, known)| {
+                let prefix = format!("{upstream}:");
+                // A resource's own name is its URI.
+                let uri = head.strip_prefix(prefix.as_str()).is_some_and(|own| own.contains(':'));
+                match known.is_listed {
+                    true => glob.matches(&prefix) || (known.has_resources && uri),
+                    false => {
+                        head.starts_with(&prefix) || prefix.starts_with(head) && glob.literal().is_none()
+                    }
+                }
+            })
+    }
+
+    /// Lints an approval that nobody can give. `approvers` are the rule's own.
+    pub(super) fn somebody(
+        self,
+        approvers: &[Approver],
+        quorum: u32,
+        separate: bool,
+        at: usize,
+        report: &mut Report<'_>,
+    ) {
+        let Some(names) = self.names else { return };
+        let deciders = names.most_deciders(Some(approvers), separate);
+        too_few(deciders, quorum, at, report);
+    }
+
+    /// The same for a rule that names nobody: `default_approvers` are asked, or everyone who decides.
+    pub(super) fn somebody_by_default(self, quorum: u32, separate: bool, at: usize, report: &mut Report<'_>) {
+        let Some(names) = self.names else { return };
+        let approver = |word: &String| match word.as_str() {
+            OPERATOR => Approver::Operator,
+            group if names.groups.contains_key(group) => Approver::Group(Arc::from(group)),
+            person => Approver::Person(PersonId::from(person)),
+        };
+        let defaults = names.default_approvers.as_ref();
+        let defaults: Option<Vec<Approver>> = defaults.map(|words| words.iter().map(approver).collect());
+        let deciders = names.most_deciders(defaults.as_deref(), separate);
+        // That nobody decides at all is said once, and not of each rule.
+        if defaults.is_some() || names.people.values().any(|decides| *decides) {
+            too_few(deciders, quorum, at, report);
+        }
+    }
+}
+
+fn too_few(deciders: usize, quorum: u32, at: usize, report: &mut Report<'_>) {
+    if deciders < usize::try_from(quorum).unwrap_or(usize::MAX) {
+        report.doubt(
+            at,
+            format!("`{deciders}` of them may decide, and the quorum is `{quorum}`: nobody can approve"),
+            "as many people with role `approver` as the quorum asks; an agent's operator only where the rule names them",
+        );
+    }
+}
+
+fn known_one(what: &str) -> String {
+    match what {
+        "tool" | "prompt" => format!("{} that an upstream lists: `tollgate servers inspect NAME`", one(what)),
+        "action" => {
+            "`action` of a tool's table in servers.toml, or UPSTREAM:TOOL of a tool that is listed".to_owned()
+        }
+        _ => format!("{} of servers.toml", one(what)),
     }
 }
 

@@ -30,8 +30,10 @@ pub(super) const DECISIONS: &[(&str, Decision)] = &[
 const CHANNELS: &[(&str, ChannelKind)] = &[
     ("elicitation", ChannelKind::Elicitation),
     ("inbox", ChannelKind::Inbox),
+    ("mcp", ChannelKind::Mcp),
     ("cli", ChannelKind::Cli),
     ("api", ChannelKind::Api),
+    ("link", ChannelKind::Link),
 ];
 
 /// The keys of an approval requirement, beside `decision: REQUIRE_APPROVAL` or `requires_approval`.
@@ -94,7 +96,7 @@ pub(super) fn outcome(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_
             let wait = map.read("retry_after", report, duration(Duration::from_millis(1), DAYS_366));
             Some(RuleOutcome::Throttle(wait.unwrap_or(DEFAULT_RETRY)))
         }
-        Decision::RequireApproval => Some(RuleOutcome::RequireApproval(approval(map, scope, report))),
+        Decision::RequireApproval => Some(RuleOutcome::RequireApproval(approval(map, true, scope, report))),
         Decision::AllowWithConstraints => map
             .required("constraints", "the limits that apply, like { timeout: 300s }", report)
             .and_then(|node| constraints(node, report))
@@ -107,31 +109,29 @@ pub(super) fn outcome(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_
 }
 
 /// The approval requirement stated by these keys.
-pub(super) fn approval(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_>) -> ApprovalRule {
+pub(super) fn approval(
+    map: &Fields<'_>,
+    is_asked: bool,
+    scope: Scope<'_>,
+    report: &mut Report<'_>,
+) -> ApprovalRule {
     let approvers = map.read("approvers", report, |node, key, report| scope.approvers(node, key, report));
     let quorum = map.read("quorum", report, count(1, 100)).and_then(|q| u32::try_from(q).ok()).unwrap_or(1);
     let expires_in = map.read("expires_in", report, duration(SECOND, DAYS_366)).unwrap_or(DEFAULT_EXPIRY);
     let escalate = map.get("escalate").and_then(|node| escalation(node, expires_in, scope, report));
-    if let (Some(approvers), Some(node)) = (&approvers, map.get("approvers")) {
-        let mut all = approvers.clone();
-        all.extend(escalate.iter().flat_map(|e| e.to.iter().cloned()));
-        if let Some(deciders) = scope.names.and_then(|names| names.deciders(&all)) {
-            let needed = usize::try_from(quorum).unwrap_or(usize::MAX);
-            if deciders.len() < needed && !all.is_empty() {
-                report.lint(
-                    node.start,
-                    format!(
-                        "`{}` of them may decide, and the quorum is `{quorum}`: nobody can approve",
-                        deciders.len()
-                    ),
-                    "as many people with role `approver` as the quorum asks",
-                );
-            }
+    let separate = map.read("separate", report, boolean).unwrap_or(false);
+    match (&approvers, map.get("approvers")) {
+        (Some(approvers), Some(node)) if !approvers.is_empty() => {
+            let later = escalate.iter().flat_map(|e| e.to.iter().cloned());
+            let all: Vec<_> = approvers.iter().cloned().chain(later).collect();
+            scope.somebody(&all, quorum, separate, node.start, report);
         }
+        (None, None) if is_asked => scope.somebody_by_default(quorum, separate, map.at, report),
+        (Some(_) | None, Some(_) | None) => {}
     }
     let channels = map.read("channels", report, |node, key, report| {
         if node.items().is_empty() {
-            mismatch(node, key, "at least one of elicitation, inbox, cli, api", report);
+            mismatch(node, key, "at least one of elicitation, inbox, mcp, cli, api, link", report);
         }
         list_of(node, key, report, word(CHANNELS))
     });
@@ -142,7 +142,7 @@ pub(super) fn approval(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'
         escalate,
         evidence_required: map.read("evidence_required", report, boolean).unwrap_or(false),
         channels: channels.unwrap_or_else(|| ChannelKind::ALL.to_vec()),
-        separate: map.read("separate", report, boolean).unwrap_or(false),
+        separate,
     }
 }
 
@@ -252,7 +252,7 @@ fn remediation(node: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option
         if glob.literal().is_none() {
             mismatch(node, "tool", "one exposed tool name, without `*`", report);
         } else {
-            scope.known_glob(&glob, node.start, "tool", scope.tool_possible(&glob), report);
+            scope.known_glob(&glob, node.start, "tool", report);
         }
     }
     if ["set", "remove", "tool"].iter().all(|key| map.get(key).is_none()) {

@@ -75,7 +75,7 @@ pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Pr
     for entry in map.get("tools").and_then(|node| entries(node, "tools", report)).unwrap_or(&[]) {
         let glob = glob_text(&entry.key, entry.at, report);
         if let Some(glob) = &glob {
-            scope.known_glob(glob, entry.at, "tool", scope.tool_possible(glob), report);
+            scope.known_glob(glob, entry.at, "tool", report);
         }
         table.tools.extend(glob.zip(money(&entry.value, &entry.key, report)));
     }

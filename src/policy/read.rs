@@ -474,7 +474,7 @@ fn printable(c: char) -> Vec<char> {
 }
 
 /// Whether two words differ by one slip of the hand.
-fn similar(a: &str, b: &str) -> bool {
+pub(super) fn similar(a: &str, b: &str) -> bool {
     let fold = |s: &str| s.replace(['-', '_'], "").to_ascii_lowercase();
     let (a, b): (Vec<char>, Vec<char>) = (fold(a).chars().collect(), fold(b).chars().collect());
     if a == b {

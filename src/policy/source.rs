@@ -154,21 +154,26 @@ impl<'t> Report<'t> {
 
     /// The files cannot be used.
     pub fn error(&mut self, at: usize, message: impl Into<String>, expected: impl Into<String>) {
-        self.add(Severity::Error, at, message.into(), expected.into());
+        self.add(Severity::Error, false, at, message.into(), expected.into());
     }
 
     /// The files can be used; somebody should look.
     pub fn lint(&mut self, at: usize, message: impl Into<String>, expected: impl Into<String>) {
-        self.add(Severity::Lint, at, message.into(), expected.into());
+        self.add(Severity::Lint, false, at, message.into(), expected.into());
     }
 
-    fn add(&mut self, severity: Severity, at: usize, message: String, expected: String) {
+    /// A lint that `check --strict` takes for an error: what stands here does not do what it says.
+    pub fn doubt(&mut self, at: usize, message: impl Into<String>, expected: impl Into<String>) {
+        self.add(Severity::Lint, true, at, message.into(), expected.into());
+    }
+
+    fn add(&mut self, severity: Severity, strict: bool, at: usize, message: String, expected: String) {
         // Errors are dropped only where there are errors, so that what is wrong stays wrong.
         if self.problems.iter().filter(|p| p.severity == severity).count() >= MAX_PROBLEMS {
             return;
         }
         let place = self.place(at);
-        self.problems.push(Problem { place, severity, message, expected });
+        self.problems.push(Problem { place, severity, message, expected, strict });
     }
 
     /// Line and column of a byte.

@@ -107,15 +107,21 @@ fn check_errors(name: &str, marked: &str, expect: &[(&str, &str)]) {
 }
 
 fn check_lints(name: &str, marked: &str, expect: &[&str]) {
+    check_lints_of(false, name, marked, expect);
+}
+
+/// `is_listed`: what the upstream lists is known.
+fn check_lints_of(is_listed: bool, name: &str, marked: &str, expect: &[&str]) {
     let (text, places) = unmark(marked);
     let mut input = input();
     let known = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
+    let files = KnownUpstream { prefix: "files__".to_owned(), is_listed, has_resources: true };
     input.known = KnownNames {
-        upstreams: known(&["files"]),
+        upstreams: [("files".to_owned(), files)].into(),
         actions: known(&["files:write"]),
         labels: known(&["write"]),
         tools: known(&["files__write_file"]),
-        tool_prefixes: known(&["files__"]),
+        prompts: known(&["files__outline"]),
     };
     let (set, problems) = compile(&bundle(&[(name, &text)]), &input);
     assert!(set.is_some(), "{problems}");
@@ -352,7 +358,11 @@ fn a_gate_that_is_wrong_says_where() {
     rule("{ decision: REQUIRE_APPROVAL, approvers: ‸[] }", "`approvers` is empty", "at least one");
     rule("{ decision: REQUIRE_APPROVAL, quorum: ‸0 }", "`0`", "from 1 to 100");
     rule("{ decision: REQUIRE_APPROVAL, expires_in: ‸0s }", "`0s`", "from 1s");
-    rule("{ decision: REQUIRE_APPROVAL, channels: [‸slack] }", "`slack`", "elicitation, inbox, cli, api");
+    rule(
+        "{ decision: REQUIRE_APPROVAL, channels: [‸slack] }",
+        "`slack`",
+        "elicitation, inbox, mcp, cli, api, link",
+    );
     rule(
         "{ decision: REQUIRE_APPROVAL, escalate: { after: ‸20m, to: [bob] } }",
         "`20m`",
@@ -559,6 +569,104 @@ fn a_broken_authority_map_does_not_make_every_name_dangle() {
     assert_eq!(of(&problems, Severity::Error).len(), 1, "{problems}");
 }
 
+/// What a rule, capability or budget names and no upstream lists protects nothing: the slip is told, with what was meant.
+#[test]
+fn names_that_fit_nothing_listed_are_lints() {
+    let gate = |on: &str| format!("name: g\ndescription: d\non:\n{on}rules: [{{ decision: DENY }}]\n");
+    let listed = |on: &str, expect: &[&str]| check_lints_of(true, "gate.yaml", &gate(on), expect);
+    listed("  - { tool: ‸files__wriet_file }\n", &["did you mean `files__write_file`?"]);
+    listed("  - { tool: ‸\"files__wrte_*\" }\n", &["`files__wrte_*` matches no tool that is known"]);
+    listed("  - { tool: ‸\"*_wirte_*\" }\n", &["matches no tool"]);
+    listed("  - { action: ‸\"files:wirte\" }\n", &["did you mean `files:write`?"]);
+    listed("  - { prompt: ‸files__outlin }\n", &["did you mean `files__outline`?"]);
+    listed(
+        "  - { role: ‸plannr, agent_type: ‸critc }\n",
+        &["the role `plannr`; did you mean `planner`?", "the type"],
+    );
+    for fine in [
+        "{ tool: \"files__*\" }",
+        "{ tool: \"*\" }",
+        "{ tool: \"*__write_*\" }",
+        "{ action: \"files:*\" }",
+        "{ action: \"files:file:///srv/**\" }",
+        "{ prompt: \"files__*\" }",
+        "{ role: \"plan*\" }",
+    ] {
+        listed(&format!("  - {fine}\n"), &[]);
+        check_lints("gate.yaml", &gate(&format!("  - {fine}\n")), &[]);
+    }
+    // What is not known cannot be missing.
+    check_lints("gate.yaml", &gate("  - { tool: files__wriet_file, prompt: files__outlin }\n"), &[]);
+    check_lints_of(
+        true,
+        "budgets.yaml",
+        "budgets:\n  - { id: b, scope: agent, window: day, max_calls: 1, match: { tool: ‸files__write_fiel } }\n",
+        &["did you mean `files__write_file`?"],
+    );
+    check_lints_of(
+        true,
+        "book.yaml",
+        "version: 1\npolicies:\n  - id: p\n    description: d\n    on: [{ tool: files__write_file }]\n    conditions: { allowed_roles: [planner, ‸writr], agent_types: [‸plan] }\n",
+        &["the role `writr`", "the type `plan`"],
+    );
+    check_lints_of(
+        true,
+        "authority.yaml",
+        &AUTHORITY
+            .replace("\"files__read_*\"", "‸\"files__raed_*\"")
+            .replace("prompts: [\"*\"]", "prompts: [‸\"files__outlien\"]"),
+        &["`files__raed_*`", "did you mean `files__outline`?"],
+    );
+    check_lints_of(true, "prices.yaml", "tools: { ‸files__wirte_file: 1 }\n", &["did you mean"]);
+}
+
+/// R29: a rule that nobody can approve stops every call for good.
+#[test]
+fn a_rule_that_nobody_can_approve_is_a_lint() {
+    let gate = |keys: &str| {
+        format!(
+            "name: g\ndescription: d\non: [{{ tool: files__x }}]\nrules:\n  - ‸decision: REQUIRE_APPROVAL\n{keys}"
+        )
+    };
+    // alice is the only agent's operator; alice and bob decide.
+    let fine = |keys: &str| check_lints("gate.yaml", &gate(keys).replace('‸', ""), &[]);
+    let nobody = |keys: &str| {
+        let marked = if keys.contains('‸') { gate(keys).replacen('‸', "", 1) } else { gate(keys) };
+        check_lints("gate.yaml", &marked, &["nobody can approve"]);
+    };
+    fine("    approvers: [operator]\n");
+    fine("    approvers: [operator, bob]\n    quorum: 2\n");
+    fine("");
+    nobody("    approvers: ‸[operator]\n    separate: true\n");
+    nobody("    approvers: ‸[alice]\n    separate: true\n");
+    nobody("    approvers: ‸[operator]\n    quorum: 2\n");
+    nobody("    quorum: 7\n");
+    // The only one who decides is the operator, who must be named for that.
+    let alone = AUTHORITY.replace("roles: [approver, auditor]", "roles: [auditor]");
+    let gate = gate("").replace('‸', "");
+    let (_, problems) = compile(&bundle(&[("authority.yaml", &alone), ("gate.yaml", &gate)]), &input());
+    assert_eq!(of(&problems, Severity::Lint).iter().filter(|p| p.strict).count(), 1, "{problems}");
+    let named = gate.replace("REQUIRE_APPROVAL\n", "REQUIRE_APPROVAL\n    approvers: [operator]\n");
+    let (_, problems) = compile(&bundle(&[("authority.yaml", &alone), ("gate.yaml", &named)]), &input());
+    assert!(problems.0.iter().all(|p| !p.strict), "{problems}");
+}
+
+/// What an unpriced model is charged as; a date after the name is no other model.
+#[test]
+fn a_model_without_a_price_is_said_to_cost_what_it_costs() {
+    let agent = |model: &str| {
+        format!(
+            "capabilities:\n  c: {{ tools: [\"files__*\"] }}\nagents:\n  a: {{ capabilities: [c], keys: [\"{HEX_A}\"], model: {model} }}\n"
+        )
+    };
+    check_lints(
+        "authority.yaml",
+        &agent("‸acme-9"),
+        &["charged as the dearest of the table: 15 USD per million read, 75 written"],
+    );
+    check_lints("authority.yaml", &agent("gpt-4o-2024-11-20"), &[]);
+}
+
 #[test]
 fn lints_name_what_somebody_should_look_at() {
     check_lints(
@@ -566,7 +674,7 @@ fn lints_name_what_somebody_should_look_at() {
         "‸‸name: g\nrules:\n  - decision: DENY\n  - ‸decision: ALLOW\n",
         &["concerns every call", "no rationale", "never reached"],
     );
-    // R66: a policy has a rationale. R18: one policy for everything.
+    // R65, R66: a policy has a rationale. R18: one policy for everything.
     check_lints(
         "gate.yaml",
         "‸name: g\non: [{ tool: files__x }]\nrules: [{ decision: DENY }]\n",

@@ -39,6 +39,8 @@ pub struct PolicySet {
     pub policies: Vec<Policy>,
     /// More identical calls of one agent in 60 s than this are a loop.
     pub max_repeats: u32,
+    /// The files as they were loaded.
+    pub files: Arc<[super::SourceFile]>,
     /// Which policies can concern a call; made from `policies`.
     pub index: super::index::PolicyIndex,
 }
@@ -363,17 +365,49 @@ impl Approver {
 pub enum ChannelKind {
     /// In the calling agent's own client.
     Elicitation,
-    /// The inbox page and the approver's own MCP client.
+    /// The inbox page.
     Inbox,
+    /// The approver's own MCP client.
+    Mcp,
     /// The command line.
     Cli,
     /// The API.
     Api,
+    /// A link that leads to a sign-in.
+    Link,
 }
 
 impl ChannelKind {
     /// Every channel: the default.
-    pub const ALL: &[Self] = &[Self::Elicitation, Self::Inbox, Self::Cli, Self::Api];
+    pub const ALL: &[Self] = &[Self::Elicitation, Self::Inbox, Self::Mcp, Self::Cli, Self::Api, Self::Link];
+
+    /// Its word in a file, a record and an event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Elicitation => "elicitation",
+            Self::Inbox => "inbox",
+            Self::Mcp => "mcp",
+            Self::Cli => "cli",
+            Self::Api => "api",
+            Self::Link => "link",
+        }
+    }
+
+    /// Whether an answer through it proves who gives it: by a person's key or sign-in. The agent's own client proves
+    /// nothing of the kind.
+    pub fn proves_the_person(self) -> bool {
+        match self {
+            Self::Elicitation => false,
+            Self::Inbox | Self::Mcp | Self::Cli | Self::Api | Self::Link => true,
+        }
+    }
+
+    /// Whether a rule that lists `channels` takes an answer through this one. What is listed is how sure the rule wants to
+    /// be of the person: all channels that prove them are worth the same.
+    pub fn is_taken(self, channels: &[Self]) -> bool {
+        channels.contains(&self)
+            || (self.proves_the_person() && channels.iter().any(|listed| listed.proves_the_person()))
+    }
 }
 
 /// Limits that are enforced at dispatch and on the result. `None` and empty mean: no limit.

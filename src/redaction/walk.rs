@@ -129,6 +129,10 @@ struct Walk<'r> {
     binary: u64,
     nested: usize,
     spans: Vec<Span>,
+    /// Structured content is declared.
+    declared: bool,
+    /// Inside such content: masks keep the type.
+    typed: bool,
 }
 
 impl DataRules {
@@ -153,6 +157,21 @@ impl DataRules {
         redact: &[Pointer],
     ) -> Inspected<'v> {
         self.inspect(result, place, Direction::Results, redact)
+    }
+
+    /// The same of a tool that declares its structured content: what is masked there keeps its type, so that a number is a
+    /// number. A masked list or object is an empty one.
+    pub fn inspect_declared_result<'v>(
+        &self,
+        result: &'v Value,
+        place: &Place<'_>,
+        redact: &[Pointer],
+    ) -> Inspected<'v> {
+        let mut walk = Walk::new(self, *place, Direction::Results, redact);
+        walk.declared = true;
+        let active = walk.pointers.clone();
+        let change = walk.node(result, &active, 0, true);
+        walk.finish(result, change)
     }
 
     /// Any value as it may be recorded and shown.
@@ -237,6 +256,8 @@ impl<'r> Walk<'r> {
             binary: 0,
             nested: 0,
             spans: Vec::new(),
+            declared: false,
+            typed: false,
         }
     }
 
@@ -400,9 +421,10 @@ impl<'r> Walk<'r> {
         let recorded = Some(masked());
         let towards = match strictest {
             (Action::Keep, _, _) => inside.towards,
-            (Action::Hash, kind, _) => Some(To::Value(Value::String(self.hash(kind, &text)))),
+            (Action::Hash, kind, _) => Some(To::Value(self.instead_of(value, self.hash(kind, &text)))),
             (Action::Mask | Action::Tokenize, kind, _) => {
-                Some(To::Value(Value::String(mask(self.name(kind), text.chars().count()))))
+                let masked = mask(self.name(kind), text.chars().count());
+                Some(To::Value(self.instead_of(value, masked)))
             }
             (Action::Drop, _, _) => Some(To::Dropped),
             (Action::Block, kind, rule) => {
@@ -411,6 +433,17 @@ impl<'r> Walk<'r> {
             }
         };
         Change { recorded, towards }
+    }
+
+    /// What stands for a masked value.
+    fn instead_of(&self, value: &Value, mask: String) -> Value {
+        match value {
+            Value::Number(_) if self.typed => Value::from(0),
+            Value::Bool(_) if self.typed => Value::Bool(false),
+            Value::Array(_) if self.typed => Value::Array(Vec::new()),
+            Value::Object(_) if self.typed => Value::Object(Map::new()),
+            _ => Value::String(mask),
+        }
     }
 
     fn hash(&self, kind: Kind, value: &str) -> String {
@@ -423,7 +456,14 @@ impl<'r> Walk<'r> {
 
     fn number(&mut self, number: &serde_json::Number, active: &[Active<'r>]) -> Change {
         let text = number.as_str();
-        if text.len() < 9 { Change::default() } else { self.plain_text(text, active) }
+        if text.len() < 9 {
+            return Change::default();
+        }
+        let mut change = self.plain_text(text, active);
+        if self.typed && matches!(change.towards, Some(To::Value(_))) {
+            change.towards = Some(To::Value(Value::from(0)));
+        }
+        change
     }
 
     fn array(&mut self, items: &[Value], active: &[Active<'r>], depth: usize) -> Change {
@@ -544,6 +584,10 @@ impl<'r> Walk<'r> {
         }
         if root && key == "structuredContent" {
             inner.extend(self.pointers.iter().copied());
+            self.typed = self.declared;
+            let change = self.node(value, &inner, depth + 1, false);
+            self.typed = false;
+            return change;
         }
         self.node(value, &inner, depth + 1, false)
     }

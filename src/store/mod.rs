@@ -85,7 +85,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// A named secret key of this store (32 random bytes, made on first use from `fresh`), the same in every process.
     fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Answer<'_, [u8; 32]>;
 
-    /// Recomputes the chain from every stored column.
+    /// Keeps what records are about to refer to. Where something is kept under the name already, nothing is changed.
+    fn keep(&self, kept: Kept) -> Answer<'_, ()>;
+
+    /// What is kept under a name. Its body is held against its hash.
+    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>>;
+
+    /// Recomputes the chain from every stored column, and holds what is kept against its hashes.
     fn verify(&self) -> Answer<'_, ChainReport>;
 
     /// Whether the store can write: answered within a second, however many ask.

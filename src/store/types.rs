@@ -202,6 +202,38 @@ pub struct EventQuery {
     pub most_bytes: usize,
 }
 
+/// What kind of thing is kept by the hash of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeptKind {
+    /// A bundle as it was loaded, under its snapshot.
+    Bundle,
+    /// A tool as it was resolved, under its hash.
+    Tool,
+}
+
+impl KeptKind {
+    /// Its word in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// What records refer to, kept once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is.
+    pub kind: KeptKind,
+    /// Under what it is found.
+    pub name: String,
+    /// SHA-256 of the body, in hex.
+    pub hash: String,
+    /// The content.
+    pub body: String,
+}
+
 /// One event as an export writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventLine {

@@ -76,9 +76,12 @@ impl Health {
     pub(super) fn of(outcome: &Answer) -> Self {
         match outcome {
             Ok(_) | Err(UpstreamError::Rpc(_) | UpstreamError::TooLarge(_)) => Self::Answered,
-            // What it says of one request is no reason to ask nothing else; that it knows us no more, or has too much to
-            // do, is one.
-            Err(UpstreamError::Refused(status)) if !matches!(status, 401 | 403 | 407 | 408 | 429) => {
+            // What it says of one request is no reason to ask nothing else; that it knows us no more, has moved, has too
+            // much to do or fails is one.
+            Err(UpstreamError::Refused(refusal))
+                if !matches!(refusal.status, 300..=399 | 401 | 407 | 408 | 429 | 500..)
+                    && refusal.retry_after.is_none() =>
+            {
                 Self::Answered
             }
             Err(

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::model::{RetryPlan, RpcError, TraceId, code};
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{
     sync::{
@@ -27,8 +26,6 @@ pub(super) struct Call {
     pub(super) relay: Arc<dyn CallRelay>,
     /// W3C `traceparent`; our own requests have none.
     pub(super) traceparent: Option<String>,
-    /// Params that a further round adds: `inputResponses`, `requestState`.
-    pub(super) round: Mutex<Map<String, Value>>,
     /// Whether an agent waits behind it.
     pub(super) from_agent: bool,
     sent: AtomicBool,
@@ -84,7 +81,6 @@ impl Call {
             request,
             relay,
             traceparent,
-            round: Mutex::new(Map::new()),
             from_agent,
             sent: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),

@@ -9,6 +9,7 @@ use super::{
     http::{Fault, Http, Means, TwoUrls, listen_filter},
     inbox::{Answer, Signals},
     limits::Limits,
+    refusal::Failure,
     stdio::Stdio,
     types::{Era, ResourceUpdate, UpstreamError},
     wire::{self, Dialect},
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     config::{Asks, HttpWire, UpstreamConfig, UpstreamTransport},
     model::{RpcError, code},
+    redaction::display_text,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
@@ -75,7 +77,9 @@ pub(super) fn legacy_version(result: &Value) -> Result<&'static str, String> {
         return Err("the answer to `initialize` names no `protocolVersion`".to_owned());
     };
     let known = wire::LEGACY_ACCEPTED.iter().find(|known| **known == version);
-    known.copied().ok_or_else(|| "it speaks a protocol version that is not known here".to_owned())
+    known.copied().ok_or_else(|| {
+        format!("it speaks the protocol version `{}`, which is not known here", display_text(version, 40))
+    })
 }
 
 enum Probe {
@@ -147,7 +151,7 @@ fn discover_call(timeout: Duration) -> Arc<Call> {
 }
 
 /// Connects and shakes hands. `hint` is what was found out before. The error is redacted.
-pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connection, Hello), String> {
+pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connection, Hello), Failure> {
     let connected = match &wiring.config.transport {
         UpstreamTransport::Stdio { .. } => match connect_stdio(wiring, hint == Some(Era::Legacy)).await {
             Err(Refusal::DiedOfProbe) => connect_stdio(wiring, true).await,
@@ -156,20 +160,20 @@ pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(C
         UpstreamTransport::Http { .. } => connect_http(wiring, hint).await,
     };
     connected.map_err(|refusal| match refusal {
-        Refusal::DiedOfProbe => "the process ended".to_owned(),
-        Refusal::Because(reason) => (wiring.deps.redact)(&reason),
+        Refusal::DiedOfProbe => "the process ended".to_owned().into(),
+        Refusal::Because(failure) => failure.told(|reason| (wiring.deps.redact)(&reason)),
     })
 }
 
 enum Refusal {
     /// The child ended when it was probed, as some legacy servers do.
     DiedOfProbe,
-    Because(String),
+    Because(Failure),
 }
 
-impl From<String> for Refusal {
-    fn from(reason: String) -> Self {
-        Self::Because(reason)
+impl<T: Into<Failure>> From<T> for Refusal {
+    fn from(reason: T) -> Self {
+        Self::Because(reason.into())
     }
 }
 
@@ -187,7 +191,7 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
     let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
     shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => Refusal::DiedOfProbe,
-        Refusal::Because(reason) => Refusal::Because(why(reason)),
+        Refusal::Because(failure) => Refusal::Because(failure.told(why)),
     })
 }
 
@@ -209,8 +213,7 @@ async fn shake_hands(
         Ok((connection, hello(Era::Legacy, result)))
     };
     if legacy {
-        let result = initialize_stdio(wiring, stdio).await.map_err(|error| error.to_string())?;
-        return as_legacy(result);
+        return as_legacy(initialize_stdio(wiring, stdio).await?);
     }
     let call = discover_call(deps.timing.handshake);
     let discover = stdio.request(&call, &modern);
@@ -220,9 +223,7 @@ async fn shake_hands(
         Ok(answer) => match judge(answer) {
             Probe::Modern(result) => Ok(as_modern(result)),
             Probe::Neither(reason) => Err(reason.into()),
-            Probe::Legacy => {
-                as_legacy(initialize_stdio(wiring, stdio).await.map_err(|error| error.to_string())?)
-            }
+            Probe::Legacy => as_legacy(initialize_stdio(wiring, stdio).await?),
         },
         // Silent, or only slow to start: whichever of the two it answers well, that it speaks.
         Err(_) => {
@@ -232,16 +233,16 @@ async fn shake_hands(
                 answer = &mut discover => match judge(answer) {
                     Probe::Modern(result) => Ok(as_modern(result)),
                     Probe::Neither(reason) => Err(reason.into()),
-                    Probe::Legacy => as_legacy(initialize.await.map_err(|error| error.to_string())?),
+                    Probe::Legacy => as_legacy(initialize.await?),
                 },
                 answer = &mut initialize => match answer {
                     Ok(result) => as_legacy(result),
                     Err(UpstreamError::Rpc(error)) => match judge(discover.await) {
                         Probe::Modern(result) => Ok(as_modern(result)),
                         Probe::Neither(reason) => Err(reason.into()),
-                        Probe::Legacy => Err(UpstreamError::Rpc(error).to_string().into()),
+                        Probe::Legacy => Err(UpstreamError::Rpc(error).into()),
                     },
-                    Err(error) => Err(error.to_string().into()),
+                    Err(error) => Err(error.into()),
                 },
             }
         }
@@ -251,8 +252,17 @@ async fn shake_hands(
 async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> Answer {
     let deps = wiring.deps;
     let dialect = Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version);
-    let call = Arc::new(Call::initialize(&wiring.declared, &dialect, deps.timing.handshake));
-    let result = stdio.request(&call, &dialect).await?;
+    let offer = async |dialect: &Dialect| {
+        let call = Arc::new(Call::initialize(&wiring.declared, dialect, deps.timing.handshake));
+        stdio.request(&call, dialect).await
+    };
+    let result = match offer(&dialect).await {
+        Err(UpstreamError::Rpc(error)) => match wire::version_instead(&error) {
+            Some(version) => offer(&Dialect { version: version.into(), ..dialect.clone() }).await?,
+            None => return Err(UpstreamError::Rpc(error)),
+        },
+        answered => answered?,
+    };
     stdio.notify(wire::notification("notifications/initialized", &json!({}))).await;
     Ok(result)
 }
@@ -262,7 +272,7 @@ async fn connect_http(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connect
         return Err("no URL".to_owned().into());
     };
     if *wire == HttpWire::Sse {
-        return connect_two_urls(wiring, url, headers).await.map_err(Refusal::Because);
+        return Ok(connect_two_urls(wiring, url, headers).await?);
     }
     let timing = &wiring.deps.timing;
     let http = Http::new(wiring, url, headers, signals(wiring))?;
@@ -270,33 +280,49 @@ async fn connect_http(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(Connect
         let call = discover_call(timing.handshake);
         // A silent server is a legacy one; the longer wait is for the network.
         let answer = tokio::time::timeout(timing.probe.saturating_mul(3), http.discover(&call)).await;
-        if let Ok(Err(UpstreamError::NotSent(reason))) = answer {
-            return Err(reason.into());
-        }
-        match answer.map_or(Probe::Legacy, judge) {
-            Probe::Modern(result) => return Ok((Connection::Http(http), hello(Era::Modern, result))),
-            Probe::Neither(reason) => return Err(reason.into()),
-            Probe::Legacy => {}
+        match answer {
+            // It says itself what it is.
+            Ok(Err(fault @ Fault::OlderTransport)) => return older(wiring, fault).await,
+            Ok(Err(Fault::Failed(UpstreamError::NotSent(reason)))) => return Err(reason.into()),
+            // Another request would only be one too many.
+            Ok(Err(Fault::Failed(UpstreamError::Refused(refusal)))) if refusal.retry_after.is_some() => {
+                return Err(UpstreamError::Refused(refusal).into());
+            }
+            Ok(answer) => match judge(answer.map_err(Fault::plain)) {
+                Probe::Modern(result) => return Ok((Connection::Http(http), hello(Era::Modern, result))),
+                Probe::Neither(reason) => return Err(reason.into()),
+                Probe::Legacy => {}
+            },
+            Err(_) => {}
         }
     }
     match http.initialize(timing.handshake).await {
         Ok(result) => Ok((Connection::Http(http), hello(Era::Legacy, result))),
-        // 2025-03-26, "Backwards Compatibility": a server of before does not know the POST.
-        Err(Fault::Refused(status)) if *wire == HttpWire::Auto => {
-            let older = connect_two_urls(wiring, url, headers).await;
-            older.map_err(|why| {
-                format!("HTTP status {status} to `initialize`; and not HTTP+SSE either: {why}").into()
-            })
-        }
-        Err(fault) => Err(fault.plain().to_string().into()),
+        Err(fault) => older(wiring, fault).await,
     }
+}
+
+/// The transport of 2024-11-05, where a server that does not know the POST may speak that (2025-03-26, "Backwards
+/// Compatibility"). Whether it does, its event stream says: it begins with an endpoint, as no other does.
+async fn older(wiring: &Wiring<'_>, fault: Fault) -> Result<(Connection, Hello), Refusal> {
+    let UpstreamTransport::Http { url, headers, wire, .. } = &wiring.config.transport else {
+        return Err("no URL".to_owned().into());
+    };
+    if *wire != HttpWire::Auto || !fault.may_be_older() {
+        return Err(fault.failure().into());
+    }
+    let first = fault.failure().reason;
+    let connected = connect_two_urls(wiring, url, headers).await;
+    Ok(connected.map_err(|failure| {
+        failure.told(|why| format!("{first} (to a POST); and not HTTP+SSE either: {why}"))
+    })?)
 }
 
 async fn connect_two_urls(
     wiring: &Wiring<'_>,
     url: &url::Url,
     headers: &BTreeMap<String, SecretString>,
-) -> Result<(Connection, Hello), String> {
+) -> Result<(Connection, Hello), Failure> {
     let (connection, result) = TwoUrls::open(wiring, url, headers, signals(wiring)).await?;
     Ok((Connection::TwoUrls(connection), hello(Era::Legacy, result)))
 }

@@ -65,6 +65,8 @@ pub struct Timing {
     pub handshake: Duration,
     /// How long one of the lists may take.
     pub list: Duration,
+    /// How long the tools of an upstream that just came wait for its other lists, once they are listed.
+    pub other_lists: Duration,
     /// A legacy HTTP session on which nothing was answered for so long is looked for before a call that must not be sent
     /// twice.
     pub silence: Duration,
@@ -72,6 +74,8 @@ pub struct Timing {
     pub restart_first: Duration,
     /// The longest wait between restarts.
     pub restart_max: Duration,
+    /// The longest that an upstream which cannot be connected is left alone because it asks for that (`Retry-After`).
+    pub retry_after: Duration,
     /// How long list changes are gathered before the list is read again.
     pub debounce: Duration,
     /// How long a connection of one agent or session stays open unused.
@@ -91,9 +95,11 @@ impl Default for Timing {
             tcp_connect: Duration::from_secs(5),
             handshake: Duration::from_secs(60),
             list: Duration::from_secs(20),
+            other_lists: Duration::from_secs(5),
             silence: Duration::from_secs(10),
             restart_first: Duration::from_millis(500),
             restart_max: Duration::from_secs(30),
+            retry_after: Duration::from_secs(300),
             debounce: Duration::from_millis(100),
             idle: Duration::from_secs(600),
             stream_retry: Duration::from_secs(1),

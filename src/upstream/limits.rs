@@ -103,12 +103,17 @@ pub(super) struct Limits {
     /// Lines about what it does otherwise.
     pub(super) log: LogLimit,
     noise: Allowance,
-    /// Reads of its lists.
-    pub(super) lists: Allowance,
+    lists: Allowance,
+    /// When its lists were last read.
+    listed: Mutex<Option<Instant>>,
 }
 
 /// What one read of the lists takes of its allowance: five at once, and then one every five seconds.
-pub(super) const ONE_LIST: u64 = 5;
+const ONE_LIST: u64 = 5;
+/// What it takes where the upstream has been quiet for [`QUIET`] since the last one: who changes a list now and then is not
+/// made to wait for it.
+const ONE_LIST_NOW_AND_THEN: u64 = 2;
+const QUIET: Duration = Duration::from_millis(500);
 /// What a message costs beside its bytes.
 const MESSAGE: u64 = 1024;
 
@@ -119,7 +124,20 @@ impl Limits {
             log: LogLimit::new(),
             noise: Allowance::new(32 << 20, 8 << 20),
             lists: Allowance::new(5 * ONE_LIST, 1),
+            listed: Mutex::new(None),
         })
+    }
+
+    /// The lists have changed: how long to wait before they are read.
+    pub(super) fn before_list(&self, now: Instant) -> Duration {
+        let listed = *self.listed.lock();
+        let was_quiet = listed.is_some_and(|listed| now.saturating_duration_since(listed) >= QUIET);
+        self.lists.charge(now, if was_quiet { ONE_LIST_NOW_AND_THEN } else { ONE_LIST })
+    }
+
+    /// The lists were read.
+    pub(super) fn was_listed(&self, now: Instant) {
+        *self.listed.lock() = Some(now);
     }
 }
 
@@ -172,6 +190,33 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Changes without end are read ever more rarely; changes now and then are read at once, ten of them in five seconds.
+    #[test]
+    fn changes_of_lists_are_read_at_their_pace() {
+        let begun = Instant::now();
+        let pauses = |every: u64, count: u64| -> Vec<Duration> {
+            let limits = Limits::new();
+            limits.was_listed(begun);
+            let times = (1..=count).map(|n| begun + Duration::from_millis(n * every));
+            times
+                .map(|now| {
+                    let pause = limits.before_list(now);
+                    limits.was_listed(now + pause);
+                    pause
+                })
+                .collect()
+        };
+        let at_once = pauses(1, 7);
+        assert!(at_once[..5].iter().all(Duration::is_zero), "{at_once:?}");
+        assert!(at_once[6] > Duration::from_secs(9), "{at_once:?}");
+        assert!(pauses(500, 10).iter().all(Duration::is_zero));
+        assert!(
+            pauses(2000, 1000).iter().all(Duration::is_zero),
+            "and for ever where they are two seconds apart"
+        );
+        assert!(pauses(1000, 100).iter().any(|pause| !pause.is_zero()));
+    }
 
     #[test]
     fn an_allowance_is_spent_and_comes_back() {

@@ -21,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// More pages than this are a loop.
 const PAGES: usize = 1_000;
@@ -74,6 +75,8 @@ const TRIES: usize = 3;
 pub(super) struct Listed {
     pub(super) listing: Listing,
     pub(super) missing: Vec<String>,
+    /// Something is missing because the tools did not wait for it any longer.
+    pub(super) was_hurried: bool,
 }
 
 /// Whose lists are read.
@@ -91,19 +94,30 @@ struct List {
     items: Vec<Value>,
     /// Why it is not whole.
     missing: Option<UpstreamError>,
+    was_hurried: bool,
 }
 
 /// Lists all that the upstream declares. `before` is what it listed before: of that stays what cannot be listed again.
-/// An error of the connection fails the whole, and so does one of `tools/list` where nothing was listed before.
+/// An error of the connection fails the whole, and so does one of `tools/list` where there is nothing else to serve.
 pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Result<Listed, UpstreamError> {
     let Reading { upstream, connection, hello, log, redact, .. } = reading;
     let room = &Room(AtomicUsize::new(BYTES));
+    let (tools_are_there, hurry) = watch::channel(false);
+    let hurry = before.is_none().then_some(&hurry);
+    let tools = async {
+        let tools = reading.list(&TOOLS, room, None).await;
+        tools_are_there.send_replace(true);
+        tools
+    };
     let (tools, resources, templates, prompts) = futures::join!(
-        reading.list(&TOOLS, room),
-        reading.list(&RESOURCES, room),
-        reading.list(&TEMPLATES, room),
-        reading.list(&PROMPTS, room)
+        tools,
+        reading.list(&RESOURCES, room, hurry),
+        reading.list(&TEMPLATES, room, hurry),
+        reading.list(&PROMPTS, room, hurry)
     );
+    let others = [&resources, &templates, &prompts];
+    let was_hurried = others.iter().any(|list| list.was_hurried);
+    let nothing_else = others.iter().all(|list| list.items.is_empty());
     if connection.signals().closed_reason().is_some() {
         return Err(UpstreamError::Lost("the connection ended while it listed".to_owned()));
     }
@@ -124,7 +138,9 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
         known.cloned().unwrap_or(list.items)
     };
     let mut tools = match (tools, before) {
-        (List { items, missing: Some(error) }, None) if items.is_empty() => return Err(error),
+        (List { items, missing: Some(error), .. }, None) if items.is_empty() && nothing_else => {
+            return Err(error);
+        }
         (tools, before) => whole(&TOOLS, tools, before.map(|before| &before.tools)),
     };
     let resources = whole(&RESOURCES, resources, before.map(|before| &before.resources));
@@ -143,17 +159,17 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
             }
         });
     }
-    Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing })
+    Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing, was_hurried })
 }
 
 impl Reading<'_> {
-    /// One list, within its time.
+    /// One list, within its time; within less, once what it must not hold up is there.
     ///
     /// A session or stream that ended under it has another in its place before the connection counts as closed. Lists
     /// change nothing over there, so they are asked for again.
-    async fn list(&self, kind: &Kind, room: &Room) -> List {
+    async fn list(&self, kind: &Kind, room: &Room, hurry: Option<&watch::Receiver<bool>>) -> List {
         if self.hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
-            return List { items: Vec::new(), missing: None };
+            return List { items: Vec::new(), missing: None, was_hurried: false };
         }
         let mut pages = Pages { taken: 0, items: Vec::new() };
         let reading = async {
@@ -168,8 +184,14 @@ impl Reading<'_> {
             }
         };
         let limit = self.timing.list;
-        let read = tokio::time::timeout(limit, reading).await;
-        let missing = match read.unwrap_or(Err(UpstreamError::TimedOut(limit))) {
+        let (read, was_hurried) = tokio::select! {
+            biased;
+            read = tokio::time::timeout(limit, reading) => {
+                (read.unwrap_or(Err(UpstreamError::TimedOut(limit))), false)
+            }
+            patience = self.hurried(hurry) => (Err(UpstreamError::TimedOut(patience)), true),
+        };
+        let missing = match read {
             Ok(()) => None,
             // It has none of these.
             Err(UpstreamError::Rpc(error))
@@ -179,7 +201,17 @@ impl Reading<'_> {
             }
             Err(error) => Some(error),
         };
-        List { items: pages.items, missing }
+        List { items: pages.items, missing, was_hurried }
+    }
+
+    /// Ends some time after the tools are there; how long that is.
+    async fn hurried(&self, tools_are_there: Option<&watch::Receiver<bool>>) -> Duration {
+        let patience = self.timing.other_lists;
+        let Some(tools_are_there) = tools_are_there else { return std::future::pending().await };
+        // Whoever says so waits for this.
+        drop(tools_are_there.clone().wait_for(|there| *there).await);
+        tokio::time::sleep(patience).await;
+        patience
     }
 
     async fn pages(&self, kind: &Kind, room: &Room, pages: &mut Pages) -> Result<(), UpstreamError> {
@@ -205,9 +237,15 @@ impl Reading<'_> {
             }
             let call = Arc::new(Call::internal(kind.method, params, Duration::MAX));
             let mut page = connection.request(&call).await.inspect_err(|_| told(bad))?;
-            let Some(Value::Array(found)) = page.get_mut(kind.member).map(Value::take) else {
-                told(bad);
-                return Err(UpstreamError::Malformed(format!("`{}` without `{}`", kind.method, kind.member)));
+            let found = match page.get_mut(kind.member).map(Value::take) {
+                Some(Value::Array(found)) => found,
+                // So some languages write an empty list.
+                Some(Value::Null) => Vec::new(),
+                Some(_) | None => {
+                    told(bad);
+                    let (method, member) = (kind.method, kind.member);
+                    return Err(UpstreamError::Malformed(format!("`{method}` without `{member}`")));
+                }
             };
             let mut full = false;
             for item in found {
@@ -226,6 +264,8 @@ impl Reading<'_> {
                 }
             }
             let next = match page.get_mut("nextCursor").map(Value::take) {
+                // So some write that there is no more.
+                Some(Value::String(next)) if next.is_empty() => break,
                 Some(Value::String(next)) => next,
                 Some(_) | None => break,
             };

@@ -1,4 +1,4 @@
-//! The upstream port and its two implementations (stdio children, Streamable HTTP in both eras), with the pool
+//! The upstream port and its implementations (stdio children, Streamable HTTP in both eras, HTTP+SSE), with the pool
 //! that starts, watches and restarts them.
 //!
 //! Messages are JSON values, not rmcp's typed model: that one loses members it does not know.
@@ -11,9 +11,11 @@ mod deps;
 mod headers;
 mod http;
 mod inbox;
+mod last_words;
 mod limits;
 mod listing;
 mod pool;
+mod refusal;
 mod scan;
 mod server;
 mod set;
@@ -27,5 +29,6 @@ mod wire;
 
 pub use deps::{Redact, Timing, UpstreamDeps};
 pub use headers::value_as_header;
+pub use refusal::HttpRefusal;
 pub use set::{Retired, UpstreamSet};
 pub use types::*;

@@ -8,9 +8,10 @@ use super::{
     connect::{self, Connection, Hello, Wiring},
     deps::UpstreamDeps,
     http,
-    limits::{Limits, ONE_LIST},
+    limits::Limits,
     listing::{self, Listed, Reading},
     pool::Pool,
+    refusal::Failure,
     slots::Slots,
     types::{
         CallRelay, Era, Health, Listing, ResourceUpdate, Upstream, UpstreamError, UpstreamRequest,
@@ -75,7 +76,7 @@ impl fmt::Debug for Server {
 }
 
 /// What an attempt to connect brought.
-type Attempt = Result<(Arc<Connection>, Hello, Listed), String>;
+type Attempt = Result<(Arc<Connection>, Hello, Listed), Failure>;
 
 impl Server {
     /// Begins to connect. `generation` is where its listing's counter goes on from.
@@ -161,11 +162,11 @@ impl Server {
             let limit = self.deps.timing.handshake;
             let outcome = tokio::select! {
                 outcome = tokio::time::timeout(limit, self.attempt()) => outcome.unwrap_or_else(|_| {
-                    Err(format!("it did not connect and list within {}", humantime::format_duration(limit)))
+                    Err(format!("it did not connect and list within {}", humantime::format_duration(limit)).into())
                 }),
                 () = self.stop.cancelled() => break,
             };
-            let reason = match outcome {
+            let Failure { reason, retry_after } = match outcome {
                 Ok((connection, hello, listed)) => {
                     let began = self.deps.clock.monotonic();
                     let reason = self.serve(&connection, &hello, listed).await;
@@ -176,9 +177,9 @@ impl Server {
                     if self.deps.clock.monotonic().saturating_sub(began) >= self.deps.timing.restart_max {
                         attempts = 0;
                     }
-                    reason
+                    reason.into()
                 }
-                Err(reason) => reason,
+                Err(failure) => failure,
             };
             attempts = attempts.saturating_add(1);
             // The upstream's own words may be in it.
@@ -190,8 +191,9 @@ impl Server {
                 state.missing = Arc::default();
             });
             self.settle();
+            let asked = retry_after.unwrap_or_default().min(self.deps.timing.retry_after);
             tokio::select! {
-                () = tokio::time::sleep(self.backoff(attempts)) => {}
+                () = tokio::time::sleep(self.backoff(attempts).max(asked)) => {}
                 () = self.stop.cancelled() => break,
             }
         }
@@ -232,8 +234,9 @@ impl Server {
         self.speaks_both.store(hello.speaks_both, Ordering::Relaxed);
         let listed = listing::list(&self.reading(&connection, &hello), None).await;
         let listed = listed.map_err(|error| match connection.signals().closed_reason() {
-            Some(reason) => reason.to_string(),
-            None => (self.deps.redact)(&format!("it cannot be listed: {error}")),
+            Some(reason) => reason.to_string().into(),
+            None => Failure::from(error)
+                .told(|error| (self.deps.redact)(&format!("it cannot be listed: {error}"))),
         })?;
         Ok((Arc::new(connection), hello, listed))
     }
@@ -270,7 +273,7 @@ impl Server {
 
     /// Holds a connection until it ends; the reason why it did.
     async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listed: Listed) -> String {
-        let Listed { listing, missing } = listed;
+        let Listed { listing, missing, was_hurried } = listed;
         self.breaker.reset();
         self.main.store(Some(connection.clone()));
         tracing::info!(upstream = %self.config.name, era = ?hello.era, tools = listing.tools.len(), "the upstream is up");
@@ -287,6 +290,9 @@ impl Server {
         drop(connection.listen(hello, self.watching.uris()));
         self.watch_again(connection, hello.era).await;
         let signals = connection.signals();
+        if was_hurried {
+            signals.changed.notify_one();
+        }
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
         let mut again = self.deps.timing.restart_max;
         let reason = loop {
@@ -330,12 +336,13 @@ impl Server {
 
     async fn list_again(&self, connection: &Connection, hello: &Hello) {
         // An upstream that says so without end is asked ever more rarely.
-        let pause = self.limits.lists.charge(Instant::now(), ONE_LIST);
+        let pause = self.limits.before_list(Instant::now());
         tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
         let before = self.state.borrow().listing.clone();
         // Fails with its connection only, which is seen where this is waited for.
         let Ok(listed) = listing::list(&self.reading(connection, hello), Some(&before)).await else { return };
-        let Listed { listing, missing } = listed;
+        self.limits.was_listed(Instant::now());
+        let Listed { listing, missing, .. } = listed;
         let is_known = {
             let state = self.state.borrow();
             *state.listing == listing && *state.missing == *missing

@@ -3,15 +3,44 @@
 use super::scan::IdScan;
 use std::time::Duration;
 
+/// What an event is by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Without a name, or `message`.
+    #[default]
+    Message,
+    /// `endpoint` (2024-11-05).
+    Endpoint,
+    /// `ping`, `keepalive` and whatever else: no message, whatever its data looks like.
+    Other,
+}
+
+impl Kind {
+    fn named(name: &[u8]) -> Self {
+        match name {
+            b"" | b"message" => Self::Message,
+            b"endpoint" => Self::Endpoint,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// One event with its last id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) data: Vec<u8>,
     pub(super) id: Option<String>,
-    /// It was called `endpoint` (2024-11-05).
-    pub(super) is_endpoint: bool,
+    pub(super) kind: Kind,
     /// It was beyond the bound and is not here; whom it would have answered, where that can be told.
     pub(super) skipped: Option<Option<u64>>,
+}
+
+impl Event {
+    /// What of it is to be read as a message; nothing where it is none.
+    pub(super) fn message(&self) -> Option<&[u8]> {
+        let is_message = self.kind == Kind::Message && !self.data.iter().all(u8::is_ascii_whitespace);
+        is_message.then_some(self.data.as_slice())
+    }
 }
 
 /// One event grew beyond the bound. Who reads on skips it, and is told of it again at its end.
@@ -29,7 +58,7 @@ pub(super) struct Parser {
     scanned: usize,
     data: Vec<u8>,
     has_data: bool,
-    is_endpoint: bool,
+    kind: Kind,
     /// An event beyond the bound is read away.
     skipping: Option<IdScan>,
     /// Of the line that is being skipped the beginning is gone.
@@ -50,7 +79,7 @@ impl Parser {
             scanned: 0,
             data: Vec::new(),
             has_data: false,
-            is_endpoint: false,
+            kind: Kind::default(),
             skipping: None,
             cut: false,
             id: None,
@@ -108,6 +137,9 @@ impl Parser {
                     continue;
                 }
                 let skipped = self.skipping.take().map(|scan| scan.id());
+                if std::mem::take(&mut self.kind) == Kind::Other {
+                    continue;
+                }
                 return Ok(Some(Event { skipped, ..Event::default() }));
             }
             if line.is_empty() {
@@ -126,14 +158,15 @@ impl Parser {
                         let mut scan = IdScan::default();
                         scan.push(&std::mem::take(&mut self.data));
                         scan.push(value);
-                        return Err(self.skip(scan));
+                        self.skip(scan)?;
+                        continue;
                     }
                     if std::mem::replace(&mut self.has_data, true) {
                         self.data.push(b'\n');
                     }
                     self.data.extend_from_slice(value);
                 }
-                b"event" => self.is_endpoint = value == b"endpoint",
+                b"event" => self.kind = Kind::named(value),
                 b"id" if value.len() <= 1024 && !value.contains(&0) => {
                     self.id = String::from_utf8(value.to_vec()).ok();
                 }
@@ -163,21 +196,26 @@ impl Parser {
         scan.push(rest);
         self.pending.drain(..end);
         (self.start, self.scanned) = (0, 0);
-        let too_long = self.skip(scan);
-        if begins { Err(too_long) } else { Ok(None) }
+        if begins {
+            self.skip(scan)?;
+        } else {
+            self.skipping = Some(scan);
+        }
+        Ok(None)
     }
 
-    fn skip(&mut self, scan: IdScan) -> TooLong {
+    /// Begins to read an event away. What is no message by its name would have answered nobody, and is no error.
+    fn skip(&mut self, scan: IdScan) -> Result<(), TooLong> {
         self.skipping = Some(scan);
-        (self.has_data, self.is_endpoint) = (false, false);
-        TooLong
+        self.has_data = false;
+        if self.kind == Kind::Other { Ok(()) } else { Err(TooLong) }
     }
 
     fn dispatch(&mut self) -> Option<Event> {
         let data = std::mem::take(&mut self.data);
         let has_data = std::mem::take(&mut self.has_data);
-        let is_endpoint = std::mem::take(&mut self.is_endpoint);
-        let event = || Event { data, id: self.id.clone(), is_endpoint, skipped: None };
+        let kind = std::mem::take(&mut self.kind);
+        let event = || Event { data, id: self.id.clone(), kind, skipped: None };
         (has_data || self.id.is_some()).then(event)
     }
 
@@ -275,12 +313,38 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_told_from_a_message() {
+    fn only_unnamed_events_and_messages_are_messages() {
         let mut parser = Parser::new(100);
         parser.push(b"event: endpoint\ndata: /m?s=1\n\nevent: message\ndata: {}\n\ndata: {}\n\n");
-        let kinds: Vec<bool> =
-            std::iter::from_fn(|| parser.next().unwrap()).map(|event| event.is_endpoint).collect();
-        assert_eq!(kinds, [true, false, false]);
+        parser.push(b"event: Message\ndata: {}\n\ndata: {}\nevent: keep-alive\n\nevent\ndata: {}\n\n");
+        parser.push(b"event: ping\n\ndata: {}\n\n");
+        let kinds: Vec<Kind> =
+            std::iter::from_fn(|| parser.next().unwrap()).map(|event| event.kind).collect();
+        let (message, other) = (Kind::Message, Kind::Other);
+        assert_eq!(kinds, [Kind::Endpoint, message, message, other, other, message, message]);
+    }
+
+    /// However large and however cut: what is no message is read away, and answers nobody.
+    #[test]
+    fn a_large_event_of_another_name_is_no_error() {
+        let large = "x".repeat(400);
+        let lines = "data: 0123456789012345678901234567890123456789\n".repeat(5);
+        for text in [
+            format!("event: ping\ndata: {{\"id\":5,\"result\":\"{large}\"}}\n\ndata: after\n\n"),
+            format!("event: keepalive\n{lines}\ndata: after\n\n"),
+        ] {
+            for size in [1, 7, 64, text.len()] {
+                let mut parser = Parser::new(100);
+                let mut found = Vec::new();
+                for chunk in text.as_bytes().chunks(size) {
+                    parser.push(chunk);
+                    while let Some(event) = parser.next().unwrap() {
+                        found.push((event.kind, event.skipped, event.data));
+                    }
+                }
+                assert_eq!(found, [(Kind::Message, None, b"after".to_vec())], "{size} {text}");
+            }
+        }
     }
 
     #[test]

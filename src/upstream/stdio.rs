@@ -5,6 +5,7 @@ use super::{
     connect::Wiring,
     deps::Redact,
     inbox::{Answer, Inbox, Link, Signals},
+    last_words::LastWords,
     limits::{Allowance, Limits},
     scan::IdScan,
     types::UpstreamError,
@@ -12,7 +13,6 @@ use super::{
 };
 use crate::{model::UpstreamName, redaction::visible};
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::BTreeMap,
@@ -140,7 +140,7 @@ impl Stdio {
         let (outgoing, queue) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let (ended, ended_seen) = watch::channel(false);
-        let last_words = Arc::new(Mutex::new(String::new()));
+        let last_words = Arc::new(LastWords::default());
         let stdio = Arc::new(Self {
             inbox: Inbox::new(name.clone(), signals, deps.redact.clone(), Arc::clone(limits)),
             outgoing,
@@ -316,7 +316,7 @@ async fn read(
     stdout: impl AsyncRead + Unpin,
     mut child: Child,
     errors: tokio::task::JoinHandle<()>,
-    last_words: Arc<Mutex<String>>,
+    last_words: Arc<LastWords>,
     ended: watch::Sender<bool>,
 ) {
     let max = stdio.upgrade().map_or(0, |s| s.max_result).max(LARGEST_PAGE);
@@ -359,8 +359,7 @@ async fn read(
         Ok(Err(_)) | Err(_) => "the process closed its output".to_owned(),
     };
     // For those who run it, not for agents: what it wrote may be about anybody.
-    let words = last_words.lock().clone();
-    let reason = if words.is_empty() { told.clone() } else { format!("{told}; it said last: `{words}`") };
+    let reason = last_words.cause().map_or_else(|| told.clone(), |words| format!("{told}; {words}"));
     if let Some(stdio) = stdio.upgrade() {
         stdio.inbox.signals.close(&reason);
         stdio.inbox.fail_all(&UpstreamError::Lost(told));
@@ -383,7 +382,7 @@ impl Told {
     }
 }
 
-async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<Mutex<String>>) {
+async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<LastWords>) {
     let Told { upstream, redact, limits } = &told;
     let reading = Allowance::new(STDERR_BURST, STDERR_RATE);
     let mut lines = Lines::new(stderr, STDERR_LINE);
@@ -399,7 +398,7 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<
                     Some(left_out) => {
                         told.left_out(left_out);
                         let text = redact(String::from_utf8_lossy(line).trim_end());
-                        keep_words(&last_words, &text);
+                        last_words.hear(&text);
                         tracing::info!(%upstream, "{}", visible(&text));
                     }
                     None => unseen.extend_from_slice(line),
@@ -415,7 +414,7 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<
                 0
             }
             Line::End => {
-                keep_words(&last_words, &redact(String::from_utf8_lossy(&unseen).trim_end()));
+                last_words.hear(&redact(String::from_utf8_lossy(&unseen).trim_end()));
                 return told.left_out(limits.stderr.left_out());
             }
         };
@@ -424,12 +423,6 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-    }
-}
-
-fn keep_words(last_words: &Mutex<String>, text: &str) {
-    if !text.trim().is_empty() {
-        *last_words.lock() = cut(text.as_bytes(), 300);
     }
 }
 
@@ -447,7 +440,7 @@ fn inside_key(line: &[u8], left: &mut usize) -> bool {
 }
 
 /// At most so many bytes of a text, cut between characters.
-fn cut(bytes: &[u8], most: usize) -> String {
+pub(super) fn cut(bytes: &[u8], most: usize) -> String {
     let mut text = String::from_utf8_lossy(bytes.get(..most).unwrap_or(bytes)).into_owned();
     if bytes.len() > most {
         text.push('…');

@@ -1,6 +1,7 @@
 //! What is said to an upstream and what comes back. Results stay JSON values, so that what Tollgate
 //! does not know passes unchanged.
 
+use super::refusal::HttpRefusal;
 use crate::model::{RetryPlan, RpcError, TraceId, UpstreamName};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -9,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 /// Which generation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Era {
-    /// initialize-based, with sessions: 2025-03-26, 2025-06-18, 2025-11-25.
+    /// initialize-based, with sessions: 2024-10-07 to 2025-11-25.
     Legacy,
     /// Stateless: 2026-07-28.
     Modern,
@@ -62,11 +63,6 @@ pub trait CallRelay: Send + Sync {
     fn notify(&self, method: &str, params: Value);
     /// A request of the upstream to the client: `elicitation/create`, `sampling/createMessage`, `roots/list`.
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>>;
-    /// Whether `input_required` results of a modern upstream are to be answered here, by [`CallRelay::ask`] and a
-    /// further round, rather than returned: true for a caller of the legacy era.
-    fn answers_input(&self) -> bool {
-        false
-    }
 }
 
 /// A resource that its upstream says has changed.
@@ -96,9 +92,9 @@ pub enum UpstreamError {
     /// The answer is larger than `max_result_bytes`. The upstream acted.
     #[error("the result is larger than {0} bytes")]
     TooLarge(u64),
-    /// HTTP status of a request that was not taken, with nothing that explains it. Whether the upstream acted is unknown.
-    #[error("the upstream answered with HTTP status {0}")]
-    Refused(u16),
+    /// An HTTP status in place of an answer. Whether the upstream acted is unknown.
+    #[error("the upstream answered with {0}")]
+    Refused(HttpRefusal),
     /// What came back is not what the protocol allows. The upstream acted, probably.
     #[error("the upstream answered with something that is not MCP: {0}")]
     Malformed(String),

@@ -42,6 +42,7 @@ impl Told {
     fn by(outcome: &Result<(), UpstreamError>) -> Self {
         match outcome {
             Ok(()) => Self::Yes,
+            Err(UpstreamError::Refused(refusal)) if refusal.is_failure() => Self::Perhaps,
             Err(UpstreamError::Rpc(_) | UpstreamError::NotSent(_) | UpstreamError::Refused(_)) => Self::No,
             Err(
                 UpstreamError::Lost(_)
@@ -131,6 +132,7 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::HttpRefusal;
     use tokio::sync::{Notify, Semaphore};
 
     /// What the upstream was asked, in order.
@@ -170,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_everybodys() {
         let watching = Watching::new();
-        let refuse = async |_: String, _: bool| Err(UpstreamError::Refused(404));
+        let refuse = async |_: String, _: bool| Err(UpstreamError::Refused(HttpRefusal::bare(404)));
         assert!(watching.change("a", true, refuse).await.is_err());
         assert!(watching.change("a", true, refuse).await.is_err());
         // Nothing was subscribed, so there is nothing to end.

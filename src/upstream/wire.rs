@@ -10,9 +10,11 @@ use std::sync::Arc;
 pub(super) const MODERN: &str = "2026-07-28";
 /// The version offered in `initialize`.
 pub(super) const LEGACY: &str = "2025-11-25";
-/// What an upstream may answer in `initialize`. 2024-11-05 has the same messages; only its HTTP transport
-/// differs, and that one is not spoken.
-pub(super) const LEGACY_ACCEPTED: &[&str] = &["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// What an upstream may answer in `initialize`, the newest first. The messages of the older ones are the same.
+pub(super) const LEGACY_ACCEPTED: &[&str] =
+    &["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05", "2024-10-07"];
+/// What is offered to a server that refuses [`LEGACY`] and does not say which versions it speaks.
+const OLDER: &str = "2024-11-05";
 /// What an envelope adds to a result.
 pub(super) const ENVELOPE: u64 = 512;
 
@@ -72,16 +74,11 @@ pub(super) fn request(id: u64, call: &Call, dialect: &Dialect) -> Vec<u8> {
     put(&mut out, call.request.method);
     out.extend_from_slice(b",\"params\":{");
     let mut first = true;
-    let round = call.round.lock();
     for (key, value) in call.request.params.iter() {
-        if key != "_meta" && !round.contains_key(key) {
+        if key != "_meta" {
             member(&mut out, &mut first, key, value);
         }
     }
-    for (key, value) in round.iter() {
-        member(&mut out, &mut first, key, value);
-    }
-    drop(round);
     if !first {
         out.push(b',');
     }
@@ -247,6 +244,9 @@ fn message(envelope: Envelope) -> Result<Message, String> {
         Envelope { method: Some(method), params: p, .. } => {
             Ok(Message::Notification { method, params: params(p) })
         }
+        Envelope { id: None, error: Some(error), .. } if !error.is_object() => {
+            Err("an error that is no object".to_owned())
+        }
         Envelope { id, error: Some(error), .. } => {
             Ok(Message::Response { id: own_id(id.as_ref()), outcome: Err(rpc_error(error)) })
         }
@@ -267,8 +267,12 @@ pub(super) fn own_id(id: Option<&Value>) -> Option<u64> {
 }
 
 fn rpc_error(error: Value) -> RpcError {
-    let Value::Object(mut members) = error else {
-        return RpcError::new(code::INTERNAL_ERROR, "the upstream gave an error that is not an object");
+    let mut members = match error {
+        Value::Object(members) => members,
+        Value::String(text) => return RpcError::new(code::INTERNAL_ERROR, text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            return RpcError::new(code::INTERNAL_ERROR, "the upstream gave an error that is not an object");
+        }
     };
     let code = members.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR);
     let message = match members.remove("message") {
@@ -276,6 +280,35 @@ fn rpc_error(error: Value) -> RpcError {
         Some(_) | None => "the upstream gave no message".to_owned(),
     };
     RpcError { code, message, data: members.remove("data") }
+}
+
+/// Whether a text says of itself that it is JSON-RPC: many a framework's error looks like an answer without an id.
+pub(super) fn is_json_rpc(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Claim<'a> {
+        #[serde(borrow)]
+        jsonrpc: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_slice::<Claim<'_>>(json::without_mark(bytes)).is_ok_and(|claim| claim.jsonrpc == "2.0")
+}
+
+/// Which version to offer a server that refused [`LEGACY`]: the newest of those that it names, or an old one where it
+/// only says that it is about the version.
+pub(super) fn version_instead(error: &RpcError) -> Option<&'static str> {
+    let named = error.data.as_ref().and_then(|data| data.get("supported")).and_then(Value::as_array);
+    let version = match named {
+        Some(named) => {
+            let speaks = |known: &&&str| named.iter().any(|version| version.as_str() == Some(**known));
+            LEGACY_ACCEPTED.iter().find(speaks).copied()
+        }
+        None => {
+            let message = error.message.to_ascii_lowercase();
+            let about_it =
+                ["protocol version", "protocolversion"].iter().any(|words| message.contains(words));
+            about_it.then_some(OLDER)
+        }
+    };
+    version.filter(|version| *version != LEGACY)
 }
 
 #[cfg(test)]

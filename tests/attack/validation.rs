@@ -25,6 +25,10 @@ fn patterns_of_members() -> Value {
     json!({"type": "object", "patternProperties": patterns})
 }
 
+fn deep() -> Value {
+    (0..36).fold(json!({"type": "object"}), |inner, _| json!({"type": "object", "properties": {"a": inner}}))
+}
+
 fn lists(depth: usize) -> Value {
     json!({"of": (0..depth).fold(json!(false), |inner, _| json!([inner]))})
 }
@@ -38,7 +42,10 @@ fn hostile(method: &str, params: &Value) -> Result<Value, Value> {
         "tools/list" => Ok(json!({"tools": [
             {"name": "lists", "inputSchema": kinds_of_lists()},
             {"name": "members", "inputSchema": patterns_of_members()},
-            {"name": "wrong", "inputSchema": {"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}},
+            {"name": "wrong", "inputSchema": {"type": "object", "properties": {
+                "a": {"$ref": "#/$defs/none"}, "b": {"type": "integer"}}}},
+            {"name": "deep", "inputSchema": deep()},
+            {"name": "none", "inputSchema": false},
             {"name": "read", "inputSchema": {"type": "object"}},
         ]})),
         _ => plain(method, params),
@@ -63,10 +70,16 @@ async fn what_cannot_be_checked_is_refused_and_told() {
     assert_eq!(reply["_meta"]["tollgate/decision"]["policy_id"], "schema");
     // The schema is at fault.
     assert!(!said(&reply).contains("Correct the arguments"), "{reply}");
-    let reply = world.tool("up__wrong", json!({"a": 1})).await.unwrap();
-    assert!(said(&reply).contains("names nothing in it"), "{reply}");
-    assert!(!said(&reply).contains("Correct the arguments"), "{reply}");
+    for (tool, why) in [("up__deep", "deeper than 64 levels"), ("up__none", "takes no arguments at all")] {
+        let reply = world.tool(tool, json!({"a": 1})).await.unwrap();
+        assert!(said(&reply).contains(why), "{reply}");
+        assert!(said(&reply).contains("The tool's schema is at fault"), "{reply}");
+        assert!(!said(&reply).contains("Correct the arguments"), "{reply}");
+    }
     assert_eq!(world.reached(), 0);
+    // A keyword that names nothing costs itself, and not what stands beside it.
+    assert_eq!(decision(&world.tool("up__wrong", json!({"a": "b"})).await), "allow");
+    assert_eq!(decision(&world.tool("up__wrong", json!({"b": "a"})).await), "deny");
     // Fewer members are within it.
     assert_eq!(decision(&world.tool("up__members", json!({"kl1": "v"})).await), "allow");
     assert_eq!(decision(&world.tool("up__members", json!({"kl1": 1})).await), "deny");
@@ -89,11 +102,59 @@ async fn what_cannot_be_checked_passes_where_the_setting_says_so() {
         .filter(|event| event.to_string().contains("\"schema\":\"unchecked\""))
         .collect();
     assert_eq!(unchecked.len(), 1, "{told}");
-    // What is known to be wrong does not pass, nor a call of a tool whose schema is none.
+    // A schema that is too large is no other case.
+    assert_eq!(decision(&world.tool("up__deep", json!({"a": 1})).await), "allow");
+    // What is known to be wrong does not pass.
     assert_eq!(decision(&world.tool("up__lists", lists(40)).await), "deny");
     assert_eq!(decision(&world.tool("up__members", json!({"kl1": 1})).await), "deny");
-    assert_eq!(decision(&world.tool("up__wrong", json!({})).await), "deny");
-    assert_eq!(world.reached(), 1);
+    assert_eq!(decision(&world.tool("up__none", json!({})).await), "deny");
+    assert_eq!(world.reached(), 2);
+}
+
+/// R100: a list is read as people write it: one tool without a schema, one with null, one with no type. Each is listed with
+/// an object, as clients need it, and can be called; an outputSchema that no client can read is not declared.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tool_is_listed_as_clients_can_read_it() {
+    let world = World::new(&[], |method, params| match method {
+        "tools/list" => Ok(json!({"tools": [
+            {"name": "absent"},
+            {"name": "null", "inputSchema": null, "outputSchema": null},
+            {"name": "untyped", "inputSchema": {"properties": {"a": {"type": "string", "nullable": true}}}},
+            {"name": "any", "inputSchema": {"type": "any"}, "outputSchema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+            {"name": "far", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object", "properties": {"a": {"$ref": "https://no.example/s"}}}},
+            {"name": "formats", "inputSchema": {"type": "object", "properties": {"u": {"type": "string", "format": "uri"}}}},
+        ]})),
+        _ => plain(method, params),
+    })
+    .await;
+    let catalog = world.gateway.catalog();
+    for tool in catalog.tools.values() {
+        assert_eq!(tool.item["inputSchema"]["type"], "object", "{}", tool.item);
+        let declares = tool.item.get("outputSchema").is_some();
+        assert_eq!(declares, &*tool.own_name == "any", "{}", tool.item);
+        assert_eq!(declares, tool.output.is_some());
+    }
+    let told = catalog.withheld.join("\n");
+    assert!(
+        told.contains("the outputSchema of tool `up__far` is not declared: `/properties/a/$ref`"),
+        "{told}"
+    );
+    for (tool, arguments, expect) in [
+        ("up__absent", json!({"a": 1}), "allow"),
+        ("up__null", json!({}), "allow"),
+        ("up__untyped", json!({"a": null}), "allow"),
+        ("up__untyped", json!({"a": 1}), "deny"),
+        ("up__any", json!({"b": []}), "allow"),
+        ("up__far", json!({}), "allow"),
+        ("up__formats", json!({"u": "https://pl.wikipedia.org/wiki/Łódź"}), "allow"),
+    ] {
+        assert_eq!(decision(&world.tool(tool, arguments.clone()).await), expect, "{tool} {arguments}");
+    }
+    std::fs::write(world.folder.path().join("gateway.toml"), "formats = \"assert\"\n").unwrap();
+    world.reload().await;
+    let wrong = json!({"u": "https://pl.wikipedia.org/wiki/Łódź"});
+    assert_eq!(decision(&world.tool("up__formats", wrong).await), "deny");
+    assert_eq!(decision(&world.tool("up__formats", json!({"u": "https://a.example/"})).await), "allow");
 }
 
 /// Two megabytes of patterns: nothing is compiled before it is called, and what is compiled is bounded.
@@ -117,9 +178,11 @@ async fn a_list_full_of_patterns_takes_little_memory() {
     assert_eq!(catalog.tools.len(), 601);
     let compiled = catalog.tools.values().filter(|tool| tool.schema.compiled().is_some()).count();
     assert!((1..400).contains(&compiled), "{compiled} of 601 were compiled with the list");
-    // Only that one cannot be called, for a plain reason.
-    let reply = world.tool("up__all", json!({})).await.unwrap();
-    assert!(said(&reply).contains("patterns"), "{reply}");
+    // Of that one, a part is checked.
+    assert_eq!(decision(&world.tool("up__all", json!({"p5": "wrong"})).await), "deny");
+    assert_eq!(decision(&world.tool("up__all", json!({"p2999": "whatever"})).await), "allow");
+    let told = catalog.tools["up__all"].schema.unchecked();
+    assert!(told.iter().any(|one| one.why.contains("patterns are more than")), "{told:?}");
     // The last is compiled when it is called.
     let last = &catalog.tools["up__t0599"].schema;
     assert!(last.compiled().is_none());
@@ -128,8 +191,8 @@ async fn a_list_full_of_patterns_takes_little_memory() {
     assert!(found.is_some(), "{reply}");
 }
 
-/// Patterns that take long to be found too large: few are looked at with the list, none of them twice, and another
-/// upstream's tool is there.
+/// Patterns whose automata are too large: few are looked at with the list, none of them twice, and another upstream's tool
+/// is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_full_of_too_large_patterns_holds_up_nobody() {
     let (good, _) = upstream_that(plain).await;
@@ -153,7 +216,9 @@ async fn a_list_full_of_too_large_patterns_holds_up_nobody() {
     };
     let first = found();
     assert!((1..=64).contains(&first.len()), "{} of 900 were compiled with the list", first.len());
-    assert!(first.iter().all(|schema| schema.is_err()));
+    assert!(
+        first.iter().all(|schema| schema.as_ref().as_ref().is_ok_and(|schema| schema.unchecked().is_empty()))
+    );
     // The same list again costs nothing more.
     world.reload().await;
     let again = found();
@@ -161,9 +226,11 @@ async fn a_list_full_of_too_large_patterns_holds_up_nobody() {
     assert!(first.iter().zip(&again).all(|(first, again)| std::sync::Arc::ptr_eq(first, again)));
     // The last is looked at when it is called.
     let reply = world.tool("up__t0899", json!({"k": "v"})).await.unwrap();
-    assert!(said(&reply).contains("is no regular expression, or a too large one"), "{reply}");
+    assert!(said(&reply).contains("/k breaks `pattern`"), "{reply}");
     assert_eq!(found().len(), first.len() + 1);
     assert_eq!(world.reached(), 0);
+    let right = json!({"k": "straße_und_weg_899"});
+    assert_eq!(decision(&world.tool("up__t0899", right).await), "allow");
     assert_eq!(decision(&world.tool("good__read", json!({})).await), "allow");
 }
 

@@ -16,6 +16,8 @@ mod pressure;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod resume;
+#[cfg(test)]
 mod script;
 #[cfg(test)]
 mod sdk;

@@ -160,6 +160,15 @@ impl Script {
                 on_drop.1 = false;
                 Ok(text("released"))
             }
+            "steps" => {
+                let mut on_drop = OnDrop(&self.dropped, true);
+                client.notify("notifications/progress", json!({ "progress": 1 }));
+                self.entered.add();
+                self.release.subscribe().wait_for(|go| *go).await.unwrap();
+                client.notify("notifications/progress", json!({ "progress": 2 }));
+                on_drop.1 = false;
+                Ok(text("stepped"))
+            }
             "input" => match (&call.input_responses, &call.request_state) {
                 (None, None) => Ok(json!({
                     "resultType": "input_required",

@@ -143,6 +143,23 @@ impl Http {
         request.body(body)
     }
 
+    /// A request that would rather have a stream.
+    pub(crate) fn streamed(&self, body: &Value) -> reqwest::RequestBuilder {
+        let mut request = self.client.post(&self.url).bearer_auth(&self.key);
+        request = request.header("accept", "text/event-stream, application/json");
+        if let Some(session) = &self.session {
+            request = request.header("mcp-session-id", session);
+        }
+        request.json(body)
+    }
+
+    /// A stream of this session, after an event.
+    pub(crate) fn after(&self, event: &str) -> reqwest::RequestBuilder {
+        let request = self.client.get(&self.url).bearer_auth(&self.key).header("accept", "text/event-stream");
+        let request = request.header("last-event-id", event);
+        request.header("mcp-session-id", self.session.clone().unwrap_or_default())
+    }
+
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         let response = tokio::time::timeout(Duration::from_secs(20), request.send()).await.unwrap().unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -204,7 +221,7 @@ impl Http {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Events { response, buffer: String::new(), comments: 0 }
+        Events { response, buffer: String::new(), comments: 0, last: String::new() }
     }
 
     pub(crate) async fn get_stream(&self) -> Events {
@@ -220,15 +237,36 @@ pub(crate) struct Events {
     response: reqwest::Response,
     buffer: String,
     pub(crate) comments: usize,
+    /// The id of the last event.
+    pub(crate) last: String,
 }
 
 impl Events {
+    /// The id of the next event, which has no message.
+    pub(crate) async fn primed(&mut self) -> String {
+        while !self.buffer.contains("\n\n") {
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk()).await.unwrap();
+            self.buffer.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+        }
+        let (event, rest) = self.buffer.split_once("\n\n").unwrap();
+        let mut lines: Vec<&str> = event.lines().collect();
+        lines.sort_unstable();
+        let [data, id, retry] = lines[..] else { panic!("{event}") };
+        assert_eq!((data, retry), ("data:", "retry: 1000"));
+        let id = id.strip_prefix("id: ").unwrap().to_owned();
+        self.buffer = rest.to_owned();
+        id
+    }
+
     /// The next message; none at the end.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
                 let event = event.to_owned();
                 self.buffer = rest.to_owned();
+                if let Some(id) = event.lines().find_map(|line| line.strip_prefix("id: ")) {
+                    id.clone_into(&mut self.last);
+                }
                 match event.lines().find_map(|line| line.strip_prefix("data: ")) {
                     Some(data) => return Some(serde_json::from_str(data).unwrap()),
                     None => self.comments += 1,

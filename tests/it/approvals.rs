@@ -375,11 +375,209 @@ async fn evidence_is_needed() {
         })
         .await;
     assert_eq!(reply.word(), "pending_approval");
-    assert_eq!(required, json!(["decision", "evidence"]));
+    assert_eq!(required, json!(["decision"]));
     let mut with = form("approve");
     with["content"]["evidence"] = "CHG-18".into();
     legacy.call_answering("up__write", json!({"n": 2}), with).await.ok();
     assert_eq!(world.up.count(), 2);
+}
+
+/// SPEC 6: a rejection needs no evidence; an approval without it is asked about once more, in both eras, and no oftener.
+#[tokio::test]
+async fn missing_evidence_is_asked_for_once_more() {
+    let world = World::of(&ask("approvers: [operator, leads], evidence_required: true")).await;
+    let shown = || json!({"action": "accept", "content": {"decision": "approve", "evidence": "INC-204"}});
+    let legacy = world.legacy("ada").await;
+    let asked = async |n: u32, answers: Vec<Value>| {
+        let mut questions = Vec::new();
+        let mut answers = answers.into_iter();
+        let params = json!({"name": "up__write", "arguments": {"n": n}});
+        let reply = legacy
+            .request_with("tools/call", params, |question| {
+                questions.push(question["params"]["message"].as_str().unwrap().to_owned());
+                answers.next()
+            })
+            .await;
+        (reply, questions)
+    };
+    let (reply, questions) = asked(1, vec![form("approve"), shown()]).await;
+    assert_eq!(reply.echoed(), json!({"n": 1}));
+    assert!(
+        !questions[0].contains("none was given")
+            && questions[1].starts_with("An approval of this needs evidence")
+    );
+    let (reply, questions) = asked(2, vec![form("approve"), form("approve"), shown()]).await;
+    assert_eq!((reply.word(), questions.len()), ("pending_approval", 2));
+    let (reply, questions) = asked(3, vec![form("approve"), form("reject")]).await;
+    assert_eq!((reply.word(), questions.len()), ("rejected", 2));
+    assert_eq!(asked(4, vec![form("reject")]).await.0.word(), "rejected");
+    // The stateless era carries the one reminder in its state.
+    let ada = world.modern("ada");
+    for (n, second, expect) in [(5, shown(), None), (6, form("approve"), Some("pending_approval"))] {
+        let arguments = json!({ "n": n });
+        let first = ada.call("up__write", arguments.clone()).await;
+        let again = ada.retry("up__write", arguments.clone(), first.question().1, form("approve")).await;
+        let (question, state) = again.question();
+        assert!(question["message"].as_str().unwrap().starts_with("An approval of this needs evidence"));
+        let done = ada.retry("up__write", arguments.clone(), state, second).await;
+        match expect {
+            None => assert_eq!(done.echoed(), arguments),
+            Some(word) => assert_eq!(done.word(), word, "{:#}", done.body),
+        }
+    }
+    let bare = world.bare("bot");
+    let id = pending(&bare.call("up__write", json!({"n": 7})).await);
+    assert_eq!(world.decide("carol", &id, "reject").await, 200);
+    assert_eq!(world.up.count(), 2);
+}
+
+/// SPEC 6: what a prompt cannot show whole it offers to reject only, and says where it can be read; an approval that comes all
+/// the same decides nothing.
+#[tokio::test]
+async fn a_cut_prompt_cannot_be_approved() {
+    let world = World::of(ASK).await;
+    let ada = world.modern("ada");
+    // What fits is shown to its last character.
+    let fits = json!({"text": format!("{}end of it", "w".repeat(9_000))});
+    let asked = ada.call("up__write", fits.clone()).await;
+    let (question, state) = asked.question();
+    assert!(question["message"].as_str().unwrap().contains("end of it"));
+    assert_eq!(ada.retry("up__write", fits.clone(), state, form("approve")).await.echoed(), fits);
+    for (n, arguments) in [
+        json!({"text": "w".repeat(17_000)}),
+        json!({"rows": vec![json!({"a": 1}); 4_000]}),
+        // Its layout takes more room than it does.
+        (0..50).fold(json!({"rows": vec![1; 3_000]}), |inner, _| json!({ "in": inner })),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = world.up.count();
+        let asked = ada.call("up__write", arguments.clone()).await;
+        let (question, state) = asked.question();
+        assert_eq!(question["requestedSchema"]["properties"]["decision"]["enum"], json!(["reject"]), "{n}");
+        let message = question["message"].as_str().unwrap();
+        let waits = |r: &tollgate::store::ApprovalRecord| r.status == ApprovalStatus::Pending;
+        let id = world.until_approval(waits).await.id;
+        assert!(message.contains(&format!("tollgate approvals approve {id}")), "{n}: {message}");
+        let refused = ada.retry("up__write", arguments.clone(), state, form("approve")).await;
+        assert_eq!((refused.word(), world.up.count()), ("pending_approval", before), "{n}");
+        // Whoever reads it whole may approve it.
+        assert_eq!(world.decide("alice", id.as_str(), "approve").await, 200);
+        ada.call("up__write", arguments).await.ok();
+    }
+    // A legacy client during the call, which may decline all the same.
+    let legacy = world.legacy("ada").await;
+    let long = |n: u32| json!({"n": n, "text": "v".repeat(16_100)});
+    let approved = legacy.call_answering("up__write", long(1), form("approve")).await;
+    assert_eq!(approved.word(), "pending_approval");
+    let declined = legacy.call_answering("up__write", long(2), json!({"action": "decline"})).await;
+    assert_eq!(declined.word(), "rejected");
+    // Nowhere else: it says so.
+    world.reload(&ask("approvers: [operator], channels: [elicitation]")).await;
+    let asked = ada.call("up__write", long(3)).await;
+    let message = asked.question().0["message"].as_str().unwrap();
+    assert!(message.contains("lists no other channel") && !message.contains("approvals show"), "{message}");
+}
+
+/// SPEC 6: when another snapshot comes into force, asks of the old one are cancelled and recorded, answering one is 409
+/// `snapshot_mismatch`, and a call that waits is decided anew.
+#[tokio::test]
+async fn asks_of_old_policies_are_cancelled() {
+    let setup =
+        Setup { files: ASK.to_owned(), gateway: "approval_wait = \"60s\"".to_owned(), ..Setup::default() };
+    let world = World::start(setup).await;
+    let (bot, eve) = (world.bare("bot"), world.bare("eve"));
+    let waits = |n: u32| move |r: &tollgate::store::ApprovalRecord| r.arguments == json!({ "n": n });
+    let changed = ASK.replace("each write", "any write");
+    let people = async {
+        let first = world.until_approval(waits(1)).await;
+        let second = world.until_approval(waits(2)).await;
+        let third = world.until_approval(waits(3)).await;
+        world.reload(&changed).await;
+        let (status, body) = world
+            .api("carol", &format!("approvals/{}/decision", first.id), Some(json!({"decision": "approve"})))
+            .await;
+        assert_eq!((status, &body["error"]["code"]), (409, &json!("snapshot_mismatch")), "{body:#}");
+        let (_, seen) = world.api("carol", &format!("approvals/{}", second.id), None).await;
+        assert_eq!((&seen["status"], &seen["may_decide"]), (&json!("cancelled"), &json!(false)));
+        assert!(seen["why_not"].as_str().unwrap().contains("policies have changed"), "{seen:#}");
+        // They wait again, under what is in force now.
+        for old in [&first, &second, &third] {
+            let n = old.arguments.clone();
+            let anew = world.until_approval(|r| r.arguments == n && r.id != old.id).await;
+            assert_ne!(anew.binding.snapshot, old.binding.snapshot);
+            assert_eq!(world.decide("carol", anew.id.as_str(), "approve").await, 200);
+        }
+    };
+    let (one, two, three, ()) = tokio::join!(
+        bot.call("up__write", json!({"n": 1})),
+        eve.call("up__write", json!({"n": 2})),
+        bot.call("up__write", json!({"n": 3})),
+        people
+    );
+    for reply in [one, two, three] {
+        reply.ok();
+    }
+    assert_eq!(world.up.count(), 3);
+    let events = world.events().await;
+    let cancelled: Vec<_> =
+        events.iter().filter(|e| e.draft.event_type == EventType::ApprovalCancelled).collect();
+    assert_eq!(cancelled.len(), 3);
+    for event in cancelled {
+        assert_eq!(event.draft.reason.as_deref(), Some("snapshot_mismatch"));
+        let detail = event.draft.detail.as_ref().unwrap();
+        assert_ne!(detail["asked_under"], detail["in_force"]);
+    }
+}
+
+/// The same for what was approved already, for an answer in the agent's own client, and for a review by its approver.
+#[tokio::test]
+async fn no_channel_answers_an_ask_of_old_policies() {
+    let world = World::of(ASK).await;
+    let (bot, ada) = (world.bare("bot"), world.modern("ada"));
+    let approved = pending(&bot.call("up__write", json!({"n": 1})).await);
+    assert_eq!(world.decide("carol", &approved, "approve").await, 200);
+    let reviewed = pending(&bot.call("up__write", json!({"n": 2})).await);
+    let review = json!({"name": "tollgate__review_approvals", "arguments": {}});
+    let carol = world.modern("carol");
+    let shown = carol.request("tools/call", review.clone()).await;
+    let inline = ada.call("up__write", json!({"n": 3})).await;
+    world.reload(&ASK.replace("each write", "one more write")).await;
+    let status =
+        async |id: &str| world.api("carol", &format!("approvals/{id}"), None).await.1["status"].clone();
+    assert_eq!(status(&approved).await, "cancelled");
+    let mut answer = review;
+    answer["requestState"] = shown.body["result"]["requestState"].clone();
+    answer["inputResponses"] = json!({reviewed.as_str(): form("approve")});
+    let told = carol.request("tools/call", answer).await;
+    let told = told.body.to_string();
+    assert!(told.contains("policies have changed"), "{told}");
+    assert_eq!(status(&reviewed).await, "cancelled");
+    // The agent's client is asked again, about the new ask, and that one counts.
+    let again = ada.retry("up__write", json!({"n": 3}), inline.question().1, form("approve")).await;
+    let state = again.question().1.to_owned();
+    assert_eq!(world.up.count(), 0);
+    ada.retry("up__write", json!({"n": 3}), &state, form("approve")).await.ok();
+    assert_eq!(world.up.count(), 1);
+    // A legacy client's question is withdrawn, and put anew.
+    let legacy = world.legacy("ada").await;
+    let mut questions = 0;
+    let changed = tokio::sync::Notify::new();
+    let params = json!({"name": "up__write", "arguments": {"n": 4}});
+    let call = legacy.request_with("tools/call", params, |_| {
+        questions += 1;
+        changed.notify_one();
+        (questions > 1).then(|| form("approve"))
+    });
+    let reload = async {
+        soon(changed.notified()).await;
+        world.reload(&ASK.replace("each write", "another write")).await;
+    };
+    let (reply, ()) = tokio::join!(call, reload);
+    reply.ok();
+    assert!(reply.before.iter().any(|m| m["method"] == "notifications/cancelled"), "{:#?}", reply.before);
+    assert_eq!((questions, world.up.count()), (2, 2));
 }
 
 /// SPEC 6: who may decide: the operator only where named, never where `separate`, and no unattended client.
@@ -415,7 +613,7 @@ async fn the_operator_decides_only_where_the_rule_says_so() {
     assert_eq!(world.up.count(), 1);
 }
 
-/// I8: text that claims approval approves nothing, wherever it stands.
+/// I8, R7: text that claims approval approves nothing, wherever it stands.
 #[tokio::test]
 async fn claimed_approval_is_no_approval() {
     let world = World::of(ASK).await;
@@ -576,7 +774,7 @@ async fn a_rejection_stands_for_a_while() {
     assert_eq!(world.up.count(), 0);
 }
 
-/// R: escalation and SLA are told, each once, whichever process looks.
+/// R27, R50: escalation and SLA are told, each once, whichever process looks.
 #[tokio::test]
 async fn what_waits_too_long_is_told_once() {
     let clock = Fake::at("2026-11-01T10:00:00Z".parse().unwrap());
@@ -616,6 +814,48 @@ async fn what_waits_too_long_is_told_once() {
     // The record is as good as before.
     assert_eq!(world.decide("bob", &slow, "approve").await, 200);
     world.bare("ada").call("up__write", json!({})).await.ok();
+}
+
+/// Each escalation is told at its time and once, whichever process looks, also where a record has several of them; where a
+/// rule has what it asks for, nobody else is called.
+#[tokio::test]
+async fn every_escalation_is_told() {
+    let clock = Fake::at("2026-11-01T10:00:00Z".parse().unwrap());
+    let rule = |name: &str, approvers: &str, after: &str, to: &str| {
+        format!(
+            "=== {name}.yaml\nname: {name}\ndescription: d\non: [{{ tool: up__write }}]\nrules: [{{ id: r, decision: REQUIRE_APPROVAL, \
+             approvers: [{approvers}], expires_in: 2h, escalate: {{ after: {after}, to: [{to}] }} }}]\n"
+        )
+    };
+    let files = [
+        rule("a", "security", "10m", "carol"),
+        rule("b", "security", "25m", "alice"),
+        rule("c", "leads", "25m", "bob"),
+    ]
+    .concat();
+    let world = World::start(Setup { files, clock: Some(clock.clone()), ..Setup::default() }).await;
+    let id = pending(&world.bare("bot").call("up__write", json!({})).await);
+    let told = async || {
+        for _ in 0..2 {
+            let policies = world.gate.gateway.in_force();
+            let looks = (0..2).map(|_| world.gate.gateway.approvals().alert_due(&policies.policies));
+            for look in futures::future::join_all(looks).await {
+                look.unwrap();
+            }
+        }
+        let alerts = world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::Alert);
+        let mut to: Vec<String> =
+            alerts.map(|e| e.draft.detail.unwrap()["approval"]["to"].to_string()).collect();
+        to.sort();
+        to
+    };
+    assert!(told().await.is_empty());
+    clock.advance(Duration::from_secs(660));
+    assert_eq!(told().await, [r#"["carol"]"#]);
+    // Carol is called in for the first, and answers the third with it: that one calls nobody any more.
+    assert_eq!(world.decide("carol", &id, "approve").await, 200);
+    clock.advance(Duration::from_secs(960));
+    assert_eq!(told().await, [r#"["alice"]"#, r#"["carol"]"#]);
 }
 
 /// `tollgate approvals watch` is another process: it is told of what waits, and of each ask and decision as it comes.
@@ -769,4 +1009,38 @@ async fn an_operator_is_not_asked_without_end() {
     // Nor through another client of the same agent.
     pending(&world.modern("ada").call("up__write", json!({"n": 0})).await);
     assert_eq!(world.up.count(), 0);
+}
+
+/// I3: a call whose stream broke while it waited is not made before its client is back, however it was decided meanwhile;
+/// then it is made, once. An approval that it did not use is left to whoever makes the same call.
+#[tokio::test]
+async fn an_approved_call_waits_for_its_client() {
+    let world = World::of(&ask("approvers: [leads]")).await;
+    let client = world.bare("bot").session().await;
+    let waits = async |n: u32| client.call_and_break("up__write", json!({"n": n})).await;
+    let asked = async || {
+        soon(async {
+            loop {
+                let approvals = world.approvals().await;
+                if let Some(record) = approvals.iter().find(|a| a.status == ApprovalStatus::Pending) {
+                    return record.id.to_string();
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    };
+    let event = waits(1).await;
+    let id = asked().await;
+    assert_eq!(world.decide("alice", &id, "approve").await, 200);
+    let answer = client.resume(&event).await;
+    assert_eq!(answer["result"]["isError"], Value::Null, "{answer:#}");
+    assert_eq!(world.up.count(), 1);
+    assert_eq!(client.resume(&event).await, answer, "the same answer, and no second call");
+    // Nobody comes back for this one: the approval is there for the next.
+    waits(2).await;
+    let id = asked().await;
+    assert_eq!(world.decide("alice", &id, "approve").await, 200);
+    client.call("up__write", json!({"n": 2})).await.ok();
+    assert_eq!(world.up.count(), 2);
 }

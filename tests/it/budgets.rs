@@ -204,10 +204,48 @@ async fn a_budget_may_ask_a_person() {
     let reply = client.call("up__echo", json!({"n": 2})).await;
     let id = pending(&reply);
     assert_eq!(world.up.count(), 1);
+    // What stopped it is a step of its own: which budget, its limit, and what is used.
+    let (_, asked) = world.api("carol", &format!("approvals/{id}"), None).await;
+    let said = asked["requirements"][0]["reason"].as_str().unwrap();
+    assert!(said.contains("allows `bot` 1 calls") && said.contains("1 are used"), "{said}");
+    assert_eq!(
+        (&asked["reason"], &asked["policy_id"]),
+        (&json!(said), &asked["requirements"][0]["policy_id"])
+    );
+    let detail = world.last_decision().await.draft.detail.unwrap();
+    let steps = detail["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["policy_id"] == asked["policy_id"]).unwrap();
+    assert_eq!((&step["decision"], &step["reason"]), (&json!("pending_approval"), &json!(said)));
     assert_eq!(world.decide("carol", &id, "approve").await, 200);
     client.call("up__echo", json!({"n": 2})).await.ok();
     assert_ne!(pending(&client.call("up__echo", json!({"n": 2})).await), id);
     assert_eq!(world.up.count(), 2);
+}
+
+/// Where a rule asks beside the budget, the person reads both.
+#[tokio::test]
+async fn a_budget_that_asks_beside_a_rule_is_shown() {
+    let files = format!(
+        "{}=== ask.yaml\nname: ask\ndescription: d\non: [{{ tool: up__write }}]\nrules: [{{ id: r, decision: REQUIRE_APPROVAL, approvers: [operator] }}]\n",
+        budget("scope: global, window: day, max_calls: 1, on_exceed: require_approval")
+    );
+    let world = World::of(&files).await;
+    world.bare("bot").call("up__echo", json!({})).await.ok();
+    let bot = world.bare("bot");
+    let first = pending(&bot.call("up__write", json!({"n": 1})).await);
+    assert_eq!(world.decide("alice", &first, "approve").await, 200);
+    // The person who approved of it saw the rule alone: the budget is asked about with it.
+    let both = pending(&bot.call("up__write", json!({"n": 1})).await);
+    assert_ne!(both, first);
+    let (_, asked) = world.api("alice", &format!("approvals/{both}"), None).await;
+    let reasons = asked["requirements"].to_string();
+    assert!(reasons.contains("\"r\"") && reasons.contains("1 are used"), "{asked:#}");
+    let review = json!({"name": "tollgate__review_approvals", "arguments": {}});
+    let shown = world.modern("alice").request("tools/call", review).await;
+    let message = &shown.body["result"]["inputRequests"][&both]["params"]["message"];
+    let message = message.as_str().unwrap();
+    assert!(message.contains("Policy: `ask`, rule `r`"), "{message}");
+    assert!(message.contains("Also asked for by: `") && message.contains("1 are used"), "{message}");
 }
 
 /// I1: a waiting call holds no budget; a refused one neither.

@@ -543,9 +543,10 @@ async fn a_schema_violation_names_path_and_rule_without_values() {
         assert!(!shown.contains("5551234") && !shown.contains("secret-looking-value"), "{shown}");
     }
     let before = world.up.count();
-    let reply = client.call("up__strange", json!({"x": 1})).await;
-    assert_eq!(reply.decision()["policy_id"], "schema", "{:#}", reply.body);
-    assert_eq!(world.up.count(), before);
+    // A reference to elsewhere is never fetched: what it asks for is not checked, the rest is.
+    client.call("up__strange", json!({"x": 1})).await.ok();
+    assert_eq!(world.up.count(), before + 1);
+    assert_eq!(client.call("up__strange", json!([1])).await.body["error"]["code"], -32602);
 }
 
 /// SPEC 7: duplicate keys are refused: what is checked is what is sent.
@@ -637,7 +638,7 @@ async fn required_metadata_is_required() {
     }
 }
 
-/// SPEC 4: a refusal for resources and prompts is the JSON-RPC error -32010 with the decision.
+/// SPEC 4: a refusal for resources and prompts is a JSON-RPC error with the decision, and SEP-2643's shape of it.
 #[tokio::test]
 async fn resources_and_prompts_are_governed() {
     let world = World::of(
@@ -660,6 +661,12 @@ rules: [{ id: never, decision: DENY }]
         ] {
             let reply = client.request(method, params).await;
             assert_eq!((reply.word(), reply.decision()["rule_id"].as_str()), ("deny", Some("never")));
+            let (error, decision) = (&reply.body["error"], reply.decision());
+            assert_eq!(error["code"], 403);
+            let authorization = &error["data"]["authorization"];
+            assert_eq!(authorization["reason"], decision["reason"]);
+            assert_eq!(authorization["authorizationContextId"], decision["trace_id"]);
+            assert!(authorization["remediationHints"][0]["description"].is_string(), "{authorization}");
         }
     }
     assert_eq!(world.up.count(), 4);

@@ -384,6 +384,7 @@ mod failing {
             ask(new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Asked;
             update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
             settle_dead_owners(now: Timestamp) -> u64;
+            keep(kept: Kept) -> ();
         }
         through! { ALL;
             approval(id: ApprovalId) -> Option<ApprovalRecord>;
@@ -395,6 +396,7 @@ mod failing {
             budget_usage(now: Timestamp) -> Vec<BudgetUsage>;
             learned_result_tokens() -> Vec<(String, u64)>;
             secret(name: &'static str, fresh: [u8; 32]) -> [u8; 32];
+            kept(kind: KeptKind, name: String) -> Option<Kept>;
             verify() -> ChainReport;
             ping() -> ();
         }

@@ -170,9 +170,10 @@ async fn a_question_that_was_asked_is_not_unsent() {
     assert_eq!(settled.cost_usd, None);
 }
 
-/// An answer goes to an upstream that asked, and to no other; an approved call is sent as the person saw it.
+/// SEP-2322: a client that knows what its upstream will ask may answer in the first request, and what the upstream does not
+/// know of it changes nothing. Such answers go under the rules for arguments. An approved call is sent as the person saw it.
 #[tokio::test]
-async fn an_answer_without_a_question_goes_nowhere() {
+async fn an_answer_before_the_question_is_governed() {
     let ask = "=== ask.yaml
 name: writes
 description: A person agrees to each
@@ -183,20 +184,68 @@ rules: [{ id: ask, condition: \"has(args.n)\", decision: REQUIRE_APPROVAL, appro
     let [_, modern] = clients(&world).await;
     let forged = json!({"q": {"action": "accept", "content": {"name": "Mallory"}}});
     let with = |arguments: Value| json!({"name": "crm__ask", "arguments": arguments, "inputResponses": forged.clone()});
-    let reply = modern.request("tools/call", with(json!({}))).await;
-    let (_, state) = question_of(&reply);
-    assert!(state.is_string(), "it is asked all the same");
+    let mut early = with(json!({}));
+    early["inputResponses"]["tollgate_approval"] =
+        json!({"action": "accept", "content": {"decision": "approve"}});
+    early["inputResponses"]["other"] = json!({"action": "decline"});
+    let reply = modern.request("tools/call", early).await;
+    assert!(reply.text().contains("Mallory"), "{:#}", reply.body);
+    let sent = world.more[0].1.calls()[0].body["params"]["inputResponses"].clone();
+    let mut passed = forged.clone();
+    passed["other"] = json!({"action": "decline"});
+    assert_eq!(sent, passed, "and nobody's answer to a question of Tollgate's");
+    let mut many = with(json!({}));
+    many["inputResponses"] =
+        (0..17).map(|n| (n.to_string(), json!({}))).collect::<serde_json::Map<_, _>>().into();
+    let mut wrong = with(json!({}));
+    wrong["inputResponses"]["q"] = json!(12345);
+    for bad in [many, wrong] {
+        assert_eq!(modern.request("tools/call", bad).await.error()["code"], -32602);
+    }
     let id = pending(&modern.request("tools/call", with(json!({"n": 1}))).await);
     assert_eq!(world.decide("bob", &id, "approve").await, 200);
     let reply = modern.request("tools/call", with(json!({"n": 1}))).await;
     question_of(&reply);
     let calls = world.more[0].1.calls();
     assert_eq!(calls.len(), 2);
-    assert!(calls.iter().all(|seen| seen.body["params"].get("inputResponses").is_none()), "{calls:#?}");
+    assert!(calls[1].body["params"].get("inputResponses").is_none(), "{calls:#?}");
     // The answer to the question that was asked comes to the upstream, whatever the client writes into `_meta`.
     let mut retry = with(json!({"n": 1}));
     retry["requestState"] = question_of(&reply).1.clone();
     retry["_meta"] = json!({"vendor/turn": 2});
     let done = modern.request("tools/call", retry).await;
     assert!(done.text().contains("Mallory"), "{:#}", done.body);
+}
+
+/// R100: a question that needs a capability which the client has not declared is -32021 and HTTP 400, with what is needed, as
+/// a client would declare it.
+#[tokio::test]
+async fn an_undeclared_capability_is_named() {
+    let mut page = form("name");
+    page["params"] =
+        json!({"message": "Open it", "mode": "url", "url": "https://crm.example/x", "elicitationId": "e"});
+    let mut tools = sampling();
+    tools["params"]["tools"] = json!([]);
+    let roots = json!({"method": "roots/list", "params": {}});
+    let none = json!({});
+    let half = json!({"elicitation": {"form": {}}, "sampling": {}});
+    for (question, declared, needed) in [
+        (form("name"), &none, json!({"elicitation": {"form": {}}})),
+        (page, &half, json!({"elicitation": {"url": {}}})),
+        (sampling(), &none, json!({"sampling": {}})),
+        (tools, &half, json!({"sampling": {"tools": {}}})),
+        (roots, &half, json!({"roots": {}})),
+    ] {
+        let world = world("", "", question.clone()).await;
+        let client = Client::modern(&world.http, &world.gate.mcp, "ada", declared.clone());
+        let body = client.body("tools/call", json!({"name": "crm__ask", "arguments": {}}));
+        let response = soon(client.post(&body).send()).await.unwrap();
+        assert_eq!(response.status(), 400, "{question}");
+        let error = soon(response.json::<Value>()).await.unwrap()["error"].clone();
+        assert_eq!(
+            (&error["code"], &error["data"]["requiredCapabilities"]),
+            (&json!(-32021), &needed),
+            "{error}"
+        );
+    }
 }

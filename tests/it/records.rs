@@ -8,7 +8,7 @@ use tollgate::{gateway::ListKind, model::EventType};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 35] = [
     "event_type",
     "timestamp",
     "trace_id",
@@ -35,6 +35,15 @@ const FIELDS: [&str; 26] = [
     "duration_ms",
     "cost_usd",
     "limits",
+    "tenant",
+    "environment",
+    "operator",
+    "user",
+    "evaluator",
+    "labels",
+    "grant_id",
+    "result_digest",
+    "facts",
 ];
 
 async fn events(world: &World) -> Vec<Map<String, Value>> {
@@ -45,7 +54,7 @@ async fn events(world: &World) -> Vec<Map<String, Value>> {
     world.events().await.into_iter().map(value).collect()
 }
 
-/// R44, R45: every event has every field; every call a start and a decision, and what went out a side effect.
+/// R17, R44, R45: every event has every field; every call a start and a decision, and what went out a side effect.
 #[tokio::test]
 async fn every_call_is_recorded_whole() {
     let gate = "=== gate.yaml

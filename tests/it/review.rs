@@ -62,7 +62,7 @@ async fn a_legacy_client_is_asked_one_by_one() {
         [status(&world, &ids[0]).await, status(&world, &ids[1]).await, status(&world, &ids[2]).await];
     assert_eq!(statuses, [ApprovalStatus::Approved, ApprovalStatus::Rejected, ApprovalStatus::Pending]);
     let record = world.approvals().await.into_iter().find(|r| r.id.as_str() == ids[0]).unwrap();
-    assert_eq!((record.answers[0].person.as_str(), record.answers[0].channel), ("carol", ChannelKind::Inbox));
+    assert_eq!((record.answers[0].person.as_str(), record.answers[0].channel), ("carol", ChannelKind::Mcp));
     world.bare("bot").call("up__write", json!({"n": 1})).await.ok();
     assert_eq!(world.up.count(), 1);
 }
@@ -121,12 +121,19 @@ async fn what_cannot_be_decided_is_told() {
     let shown = carol.call(TOOL, json!({})).await;
     let state = &shown.body["result"]["requestState"];
     let form = &shown.body["result"]["inputRequests"][&id]["params"]["requestedSchema"];
-    assert_eq!(form["required"], json!(["decision", "evidence"]));
-    let answer = |content: Value| {
+    assert_eq!(form["required"], json!(["decision"]));
+    let with = |state: &Value, content: Value| {
         json!({"name": TOOL, "arguments": {}, "requestState": state,
             "inputResponses": {id.as_str(): {"action": "accept", "content": content}}})
     };
-    let without = carol.request("tools/call", answer(json!({"decision": "approve"}))).await;
+    let answer = |content: Value| with(state, content);
+    // Once more, and then it is told.
+    let again = carol.request("tools/call", answer(json!({"decision": "approve"}))).await;
+    let result = &again.body["result"];
+    let message = result["inputRequests"][&id]["params"]["message"].as_str().unwrap();
+    assert!(message.starts_with("An approval of this needs evidence"), "{message}");
+    let without = with(&result["requestState"], json!({"decision": "approve", "evidence": " "}));
+    let without = carol.request("tools/call", without).await;
     assert!(without.text().contains("needs evidence"), "{}", without.text());
     assert_eq!(world.decide("alice", &id, "reject").await, 200);
     let late = carol.request("tools/call", answer(json!({"decision": "approve", "evidence": "T-1"}))).await;

@@ -87,7 +87,7 @@ async fn a_removed_key_ends_while_an_upstream_of_an_earlier_reload_is_slow() {
     assert_eq!(soon(ada.post(&body).send()).await.unwrap().status(), 401);
 }
 
-/// Another URL under a known name is another upstream: nothing that is decided for it reaches the old one.
+/// R8. Another URL under a known name is another upstream: nothing that is decided for it reaches the old one.
 #[tokio::test]
 async fn another_upstream_under_a_known_name_gets_the_calls_that_are_decided_for_it() {
     let before = Scripted::start().await;

@@ -66,7 +66,7 @@ fn told(seen: &(HeaderMap, Bytes)) -> Value {
     serde_json::from_slice(body).unwrap()
 }
 
-/// Asked, decided: each told once, with a link and without an argument; what comes back decides nothing.
+/// R26. Asked, decided: each told once, with a link and without an argument; what comes back decides nothing.
 #[tokio::test]
 async fn asks_and_decisions_are_told() {
     let (hook, url) = Hook::start(&[]).await;
@@ -107,4 +107,52 @@ async fn a_failed_delivery_is_tried_again() {
     hook.until(4).await;
     let third = pending(&world.bare("bot").call("up__write", json!({"n": 3})).await);
     assert_eq!(told(&hook.until(5).await[4])["approval_id"], third);
+}
+
+/// What the command line decides, and what it finds expired, is told like everything else, once; the page's stream has it too,
+/// and an ask that other policies cancelled.
+#[tokio::test]
+async fn decisions_of_the_command_line_are_told() {
+    let (hook, url) = Hook::start(&[503]).await;
+    let servers = format!("[webhook]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n");
+    let files = Files::of(Setup { files: GATE.to_owned(), servers, ..Setup::default() }).await;
+    let gateway = files.serve().await;
+    let stream = files.http.get(format!("{}/api/v1/stream", gateway.admin)).bearer_auth("key-carol");
+    let mut stream = soon(stream.send()).await.unwrap();
+    let bot = files.client(&gateway, "bot");
+    let id = pending(&bot.call("up__write", json!({"n": 1})).await);
+    // Refused for now, and told again.
+    assert_eq!(told(&hook.until(2).await[1])["type"], "approval_requested");
+    hook.refuses.lock().push(503);
+    let (mut approving, lines) = files.command_of(Some("carol"), &["approvals", "approve", &id]);
+    lines.until(|line| line.starts_with("approved")).await;
+    assert!(soon(approving.wait()).await.unwrap().success());
+    let seen = hook.until(4).await;
+    assert_eq!(seen[2].0["webhook-id"], seen[3].0["webhook-id"]);
+    let decided = told(&seen[3]);
+    assert_eq!((&decided["type"], &decided["decision"]), (&json!("approval_decided"), &json!("approved")));
+    assert_eq!(decided["approval_id"], id);
+    let mut text = String::new();
+    while !(text.contains("event: approval\n")
+        && text.contains("\"status\":\"approved\"")
+        && text.contains("\"cli\""))
+    {
+        let chunk = soon(stream.chunk()).await.unwrap().expect("the stream goes on");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    // Nothing is told twice: the next is the next ask.
+    bot.call("up__write", json!({"n": 1})).await.ok();
+    let second = pending(&bot.call("up__write", json!({"n": 2})).await);
+    assert_eq!(told(&hook.until(5).await[4])["approval_id"], second);
+    let policy = files.dir.join("policies/ask.yaml");
+    let changed = std::fs::read_to_string(&policy).unwrap().replace("description: d", "description: e");
+    std::fs::write(&policy, changed).unwrap();
+    let cancelled = told(&hook.until(6).await[5]);
+    assert_eq!(
+        (&cancelled["type"], &cancelled["approval_id"]),
+        (&json!("approval_cancelled"), &json!(second))
+    );
+    // The command line is told so, too.
+    let (mut late, _) = files.command_of(Some("carol"), &["approvals", "approve", &second]);
+    assert!(!soon(late.wait()).await.unwrap().success());
 }

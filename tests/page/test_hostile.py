@@ -224,6 +224,17 @@ def test_what_is_long_is_opened_before_it_is_approved(gateway, open_page, shot):
     expect(page.locator("#detail h2 .chip")).to_have_text("approved")
 
 
+def test_what_lies_deep_stands_open(gateway, open_page):
+    """SPEC 6: no depth is hidden from an approver."""
+    page = open_page("carol")
+    value = {"deepest": "rm -rf /srv"}
+    for name in ["six", "five", "four", "three", "two"]:
+        value = [{"harmless": 1, name: value}]
+    asked(gateway, {"one": value})
+    expect(page.locator("#detail .sent").get_by_text("rm -rf /srv")).to_be_visible()
+    expect(approve(page)).to_be_enabled()
+
+
 def test_nothing_takes_the_place_of_what_somebody_looks_at(gateway, open_page):
     page = open_page("carol")
     harmless = asked(gateway, {"read": "a"})
@@ -234,6 +245,8 @@ def test_nothing_takes_the_place_of_what_somebody_looks_at(gateway, open_page):
     status, listed = gateway.api("approvals?status=pending", "key-carol")
     kept = json.dumps({"approvals": [one for one in listed["approvals"] if one["id"] == harmful]})
     page.route("**/api/v1/approvals?status=pending*", lambda route: route.fulfill(status=200, body=kept))
+    gone = json.dumps({"error": {"code": "not_found", "message": "there is no such approval"}})
+    page.route(f"**/api/v1/approvals/{harmless}", lambda route: route.fulfill(status=404, body=gone))
     page.evaluate("loadPending()")
     expect(page.locator("#list li")).to_have_count(1)
     expect(page.locator("#detail")).to_contain_text("has ended, or has left this list")

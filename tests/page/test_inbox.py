@@ -246,6 +246,139 @@ def test_the_keyboard_is_enough(gateway, open_page):
     assert rejected["reason"] == "by keyboard: j k a"
 
 
+class Held:
+    """Answers of the API that come when the test says so."""
+
+    def __init__(self, page: Page, glob: str):
+        self.page, self.glob, self.routes = page, glob, []
+        page.route(glob, lambda route: self.routes.append(route))
+
+    def release(self) -> None:
+        for route in self.routes:
+            route.continue_()
+        self.page.unroute(self.glob)
+
+
+def note(gateway, text: str) -> Call:
+    return Call(gateway, "demo__note_write", {"path": "/scratch/note.md", "text": text})
+
+
+def decisions(gateway) -> list:
+    return [(event["decision"], event["reason"]) for event in gateway.events(event_type="approval_decided")]
+
+
+def test_what_comes_late_takes_nothing_from_the_keyboard(gateway, open_page):
+    """A field that lost its focus would turn what is typed on into commands, and a space on a button decides."""
+    page = sign_in(open_page(), "carol")
+    calls = []
+    for count, text in enumerate(["one", "two"], 1):
+        calls.append(note(gateway, text))
+        expect(page.locator("#list li")).to_have_count(count)
+    tree, comment = page.locator("#detail .tree").first, page.locator("#detail").get_by_label("Comment")
+    # The trace comes while somebody types.
+    trace = Held(page, "**/traces/*")
+    with page.expect_request("**/traces/*"):
+        page.keyboard.press("j")
+    page.keyboard.press("c")
+    page.keyboard.type("by keyboard: j")
+    trace.release()
+    expect(page.locator("#trace")).to_be_attached()
+    page.keyboard.type(" k a r ")
+    assert comment.input_value() == "by keyboard: j k a r "
+    expect(comment).to_be_focused()
+    expect(tree).to_contain_text('"two"')
+    assert decisions(gateway) == []
+    # The answer to a decision comes after its maker has gone on.
+    decision = Held(page, "**/decision")
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    with page.expect_request("**/decision"):
+        page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_be_focused()
+    page.keyboard.press("k")
+    expect(tree).to_contain_text('"one"')
+    decision.release()
+    assert calls[1].ended().is_error
+    expect(page.locator("#list .chip", has_text="rejected")).to_have_count(1)
+    expect(tree).to_contain_text('"one"')
+    # What is new in the list takes neither the focus nor a click that has begun.
+    button = page.locator('#list [aria-current="true"]')
+    expect(button).to_be_focused()
+    calls.append(note(gateway, "three"))
+    expect(page.locator("#list li")).to_have_count(3)
+    expect(button).to_be_focused()
+    box = page.locator("#list button", has_text="rejected").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.evaluate("render()")
+    page.mouse.up()
+    expect(tree).to_contain_text('"two"')
+    assert decisions(gateway) == [("rejected", "by keyboard: j k a r")]
+    for text in ["one", "three"]:
+        page.locator("#list button", has_text="yours to decide").first.click()
+        expect(tree).to_contain_text(f'"{text}"')
+        page.keyboard.press("r")
+        page.keyboard.press("Enter")
+        expect(page.locator("#detail h2 .chip")).to_have_text("rejected")
+    assert calls[0].ended().is_error and calls[2].ended().is_error
+
+
+def test_a_broken_stream_takes_nothing_from_whoever_types(gateway, open_page):
+    """What somebody looks at is decided elsewhere while nothing comes live: it stays, and typed text is no command."""
+    page = open_page()
+    # A stream that ends at once: the page reads the lists again and again.
+    page.route("**/api/v1/stream", lambda route: route.fulfill(content_type="text/event-stream", body=": none\n\n"))
+    page.get_by_label("Your key").fill("key-carol")
+    page.get_by_role("button", name="Sign in").click()
+    calls = []
+    for count, text in enumerate(["looked at", "next"], 1):
+        calls.append(note(gateway, text))
+        expect(page.locator("#list li")).to_have_count(count, timeout=30_000)
+    detail = page.locator("#detail")
+    expect(page.locator("#trace")).to_be_attached()
+    page.keyboard.press("c")
+    page.keyboard.type("so fa")
+    chosen = page.evaluate("state.chosen")
+    url = f"{gateway.admin}/api/v1/approvals/{chosen}/decision"
+    answer = page.request.post(url, headers={"Authorization": "Bearer key-dave"}, data={"decision": "reject"})
+    assert answer.ok
+    expect(detail.locator("h2 .chip")).to_have_text("rejected", timeout=30_000)
+    page.keyboard.type("r j a ")
+    assert detail.get_by_label("Comment").input_value() == "so far j a "
+    expect(detail.locator(".tree").first).to_contain_text("looked at")
+    assert calls[0].ended().is_error
+    # A field that has to go leaves what is typed after it without effect, until something is done on purpose.
+    page.evaluate("forget(state.chosen); render()")
+    expect(detail).to_contain_text("Choose another")
+    page.keyboard.type("j a ")
+    expect(detail).to_contain_text("Choose another")
+    assert len(decisions(gateway)) == 1
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(detail.locator(".tree").first).to_contain_text("next")
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    assert calls[1].ended().is_error
+
+
+def test_an_older_answer_does_not_replace_a_newer(gateway, open_page):
+    page = sign_in(open_page(), "carol")
+    calls = []
+    for word in ["Approve", "Reject"]:
+        calls.append(note(gateway, word))
+        page.locator("#list button", has_text="yours to decide").click()
+        page.locator("#detail").get_by_role("button", name=word).click()
+        calls[-1].ended()
+    all_that_ended = Held(page, "**/approvals?status=approved*")
+    with page.expect_request("**/approvals?status=approved*"):
+        page.keyboard.press("h")
+    page.get_by_label("Status").select_option("rejected")
+    expect(page.locator("#list li")).to_have_count(1)
+    with page.expect_response("**/approvals?status=approved*"):
+        all_that_ended.release()
+    expect(page.locator("#list .chip")).to_have_text(["rejected"])
+
+
 def test_history_is_filtered(gateway, open_page, shot):
     page = sign_in(open_page(), "carol")
     for number, word in enumerate(["Approve", "Reject"]):

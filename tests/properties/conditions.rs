@@ -4,7 +4,10 @@ use crate::world::facts_with;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tollgate::policy::condition::Condition;
+use tollgate::{
+    model::pointer::Pointer,
+    policy::condition::{Condition, Hidden},
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
@@ -23,6 +26,57 @@ proptest! {
     #[test]
     fn no_expression_makes_evaluating_panic(source in expression()) {
         check_any(&source);
+    }
+}
+
+/// Values that a mask may stand for.
+fn secret() -> impl Strategy<Value = Value> {
+    proptest::sample::select(vec![
+        json!(5),
+        json!(2.5),
+        json!("abc"),
+        json!("a"),
+        json!(""),
+        json!("[redacted:secret:3]"),
+        json!(true),
+        json!([1, "a", null]),
+        json!([]),
+        json!({"n": 5}),
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    /// I11: an answer that is given of masked arguments is the answer, whatever the masks stand for.
+    #[test]
+    fn what_is_certain_of_masked_arguments_is_so(
+        source in expression(),
+        places in proptest::sample::subsequence(vec!["/n", "/text", "/list", "/list/1", "/f"], 1..3),
+        secrets in proptest::collection::vec(secret(), 3),
+    ) {
+        let Ok(condition) = Condition::compile(&source) else { return Ok(()) };
+        let raw = json!({"n": 5, "text": "abc", "list": [1, "a", null], "f": -0.5});
+        let places: Vec<Pointer> = places.iter().map(|place| Pointer::parse(place).unwrap()).collect();
+        let with = |secrets: &[Value]| {
+            let mut args = raw.clone();
+            for (place, secret) in places.iter().zip(secrets) {
+                if place.get(&args).is_some() {
+                    place.set(&mut args, secret.clone());
+                }
+            }
+            args
+        };
+        let masks = vec![json!("[redacted:secret:3]"); places.len()];
+        let recorded = facts_with(with(&masks));
+        let hidden = Hidden::of(&recorded.args, &places);
+        let certain = condition.evaluate_hidden(&recorded, "production", &hidden);
+        if let Some(answer) = certain {
+            for args in [raw.clone(), with(&secrets), with(&secrets[1..])] {
+                let real = condition.evaluate(&facts_with(args.clone()), "production");
+                prop_assert_eq!(&answer, &real, "{} of {}", &source, args);
+            }
+        }
     }
 }
 

@@ -274,7 +274,10 @@ def test_evidence_is_asked_for_and_needed(connect):
         async with connect(bare) as client:
             refused = await client.call_tool("demo__note_write", {"path": path, "text": "one"})
         assert decision(refused)["decision"] != "approved"
-        assert "evidence" in bare.asked[0].requested_schema["required"]
+        # A rejection needs none, so the form does not require it; an approval without it is asked once more.
+        schema = bare.asked[0].requested_schema
+        assert "evidence" in schema["properties"] and schema["required"] == ["decision"]
+        assert len(bare.asked) == 2
         async with connect(User.approves(evidence="TICKET-1")) as client:
             written = await client.call_tool("demo__note_write", {"path": path, "text": "two"})
         assert not written.is_error

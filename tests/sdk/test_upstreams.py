@@ -323,3 +323,26 @@ def test_a_server_of_2024_11_05_lists_answers_asks_and_reports(gateway, era):
         assert len(steps) >= 3, steps
         assert len(user.asked) == 1 and user.asked[0].message.startswith("[old] ")
     run(body)
+
+
+def test_a_python_server_of_2024_11_05_is_found_behind_its_frameworks_answers(binary):
+    """R100: its URL answers a POST with a framework's JSON error, or with the event stream itself."""
+    ports = {mode: free_port() for mode in ("refuses", "opens")}
+    program = Path(__file__).with_name("old_server.py")
+    servers = [subprocess.Popen([sys.executable, str(program), mode, str(port)]) for mode, port in ports.items()]
+    try:
+        tables = [f'[upstreams.{mode}]\nurl = "http://127.0.0.1:{port}/sse"\n' for mode, port in ports.items()]
+        with Gateway(binary, "\n".join(tables), POLICIES, ready_within=60) as gateway:
+            async def body():
+                async with over_http(gateway.url, "key-tester", ERAS[0]) as client:
+                    for mode in ports:
+                        name = f"{mode}__greet"
+                        # A server that was slower to start than the gateway is there soon after.
+                        while name not in {tool.name for tool in (await client.list_tools()).tools}:
+                            await asyncio.sleep(0.1)
+                        assert said(await client.call_tool(name, {"name": "Ada"})) == "good day, Ada"
+            run(body)
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait(10)

@@ -12,10 +12,11 @@ use tollgate::{
     config::Durability,
     cost::BudgetWindow,
     decision::BudgetLimit,
-    model::{ApprovalStatus, EventType, MicroUsd, Outcome, OwnerId},
+    evidence::content_hash,
+    model::{ApprovalStatus, EventDraft, EventType, MicroUsd, Outcome, OwnerId},
     store::{
-        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Store as _,
-        StoreError, sqlite::SqliteStore,
+        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Kept, KeptKind,
+        Store as _, StoreError, sqlite::SqliteStore,
     },
 };
 
@@ -119,6 +120,43 @@ async fn tampering_with_the_index_is_named() {
     check("UPDATE blocks SET last_at = last_at + 1 WHERE block = 0", 1..=1, "`timestamp`").await;
     check("UPDATE blocks SET first_at = first_at - 1 WHERE block = 1", 65..=65, "`timestamp`").await;
     check("DELETE FROM blocks WHERE block = 1", 65..=65, "nothing").await;
+}
+
+/// I9, I11: what a record refers to by a hash is verified with it, and what nothing refers to as well.
+#[tokio::test]
+async fn tampering_with_what_is_kept_is_named() {
+    let check = async |sql: &str, seq: i64, word: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let keep = async |kind: KeptKind, name: Option<&str>, body: &str| {
+            let hash = content_hash(body);
+            let name = name.unwrap_or(&hash).to_owned();
+            store.keep(Kept { kind, name, hash: hash.clone(), body: body.to_owned() }).await.unwrap();
+            hash
+        };
+        let bundle = keep(KeptKind::Bundle, Some("s-1"), "{\"files\":[]}").await;
+        let tool = keep(KeptKind::Tool, None, "{\"name\":\"t\"}").await;
+        keep(KeptKind::Tool, None, "{\"name\":\"unused\"}").await;
+        let mut activated = EventDraft::system(EventType::PolicyActivated, start());
+        activated.policy_snapshot = Some("s-1".into());
+        activated.detail = Some(json!({"bundle": bundle}));
+        let mut decided = decision("a", start());
+        decided.told.facts = Some(format!(r#"{{"version":1,"kind":"tool","tool":"{tool}"}}"#).into());
+        store.record(vec![decision("a", start()), activated, decided]).await.unwrap();
+        assert_eq!(store.verify().await.unwrap().bad, None);
+        assert!(raw(dir.path()).execute(sql, []).unwrap() > 0, "{sql}");
+        let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("not found: {sql}"));
+        assert_eq!(bad.seq, seq, "{sql}: {}", bad.problem);
+        assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
+    };
+    check("UPDATE kept SET body = '{}' WHERE name = 's-1'", 2, "bundle").await;
+    check("DELETE FROM kept WHERE name = 's-1'", 2, "bundle").await;
+    check("UPDATE kept SET hash = name WHERE name = 's-1'", 2, "bundle").await;
+    check("UPDATE kept SET body = replace(body, '\"t\"', '\"u\"')", 3, "tool").await;
+    check("DELETE FROM kept WHERE kind = 'tool'", 3, "tool").await;
+    check("UPDATE kept SET kind = 'bundle' WHERE kind = 'tool'", 3, "tool").await;
+    check("UPDATE kept SET body = '{}' WHERE body LIKE '%unused%'", 0, "its hash is not that of its content")
+        .await;
 }
 
 /// R47: what the index says is found, whichever process wrote it and wherever the block ends.
@@ -720,7 +758,7 @@ async fn a_database_of_the_version_before_is_brought_up_to_date() {
     database
         .execute_batch(
             "DROP INDEX approvals_rejected; DROP INDEX approvals_agent;
-             ALTER TABLE approvals DROP COLUMN rejected_at; PRAGMA user_version = 2;",
+             ALTER TABLE approvals DROP COLUMN rejected_at; DROP TABLE kept; PRAGMA user_version = 2;",
         )
         .unwrap();
     let changed = database.execute(

@@ -69,6 +69,18 @@ fn scripted(role: &str) {
                 ),
             },
             Some("initialize") => {
+                let offered = message["params"]["protocolVersion"].as_str().unwrap_or_default();
+                if let Some(version) = role.strip_prefix("strict:").filter(|version| *version != offered) {
+                    let error =
+                        json!({ "code": -32602, "message": format!("Only protocol version {version}") });
+                    let error = if version == "2024-11-05" {
+                        error
+                    } else {
+                        json!({ "code": -32000, "message": "no", "data": { "supported": [version] } })
+                    };
+                    say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+                    continue;
+                }
                 if role == "late" {
                     // A modern server that was slow to start.
                     let error = json!({ "code": -32601, "message": "no initialize here" });
@@ -78,7 +90,7 @@ fn scripted(role: &str) {
                     answer(&probed, found);
                     continue;
                 }
-                let version = message["params"]["protocolVersion"].clone();
+                let version = role.split_once(':').map_or(offered, |(_, version)| version);
                 let result = json!({ "protocolVersion": version, "capabilities": { "tools": {} },
                     "serverInfo": { "name": role, "version": "1", "unknown": true } });
                 answer(&id, result);

@@ -52,9 +52,12 @@ async fn both_eras_of_rmcp_list_answer_ask_and_report_progress() {
         assert!(hears.recv().await.is_none());
 
         let (relay, mut hears) = caller();
-        let result = soon(upstream.call(request("ask", json!({})), relay)).await.unwrap();
+        let mut result = soon(upstream.call(request("ask", json!({})), relay)).await.unwrap();
+        match era {
+            Era::Modern => result = soon(upstream.call(answering(&result), caller().0)).await.unwrap(),
+            Era::Legacy => assert_eq!(hears.recv().await.unwrap().0, "elicitation/create"),
+        }
         assert_eq!(text(&result), "\"Ada\"", "{era:?}");
-        assert_eq!(hears.recv().await.unwrap().0, "elicitation/create");
         soon(set.shutdown(Duration::ZERO)).await;
     }
 }
@@ -281,18 +284,18 @@ async fn answers_that_are_none_have_their_own_errors() {
         UpstreamError::Lost(_) => "lost",
         UpstreamError::TimedOut(_) => "timed out",
         UpstreamError::TooLarge(_) => "too large",
-        UpstreamError::Refused(403) => "refused",
-        UpstreamError::Refused(_) => "otherwise refused",
+        UpstreamError::Refused(refusal) if refusal.is_failure() => "failed",
+        UpstreamError::Refused(_) => "refused",
         UpstreamError::Malformed(_) => "malformed",
     };
     let expect = [
         ("big", "too large"),
         ("big-stream", "too large"),
         ("html", "malformed"),
-        ("moved", "malformed"),
+        ("moved", "refused"),
         ("refused", "refused"),
         ("rpc", "rpc"),
-        ("down", "lost"),
+        ("down", "failed"),
         ("cut", "lost"),
     ];
     for (tool, expect) in expect {
@@ -353,7 +356,8 @@ async fn only_safe_calls_are_repeated_and_each_with_a_new_id() {
     for (retry, times) in [(RetryPlan::Never, 1), (RetryPlan::Safe, 2)] {
         let mut down = request("down", json!({}));
         down.retry = retry;
-        assert!(matches!(soon(upstream.call(down, caller().0)).await, Err(UpstreamError::Lost(_))));
+        let error = soon(upstream.call(down, caller().0)).await.unwrap_err();
+        assert!(matches!(&error, UpstreamError::Refused(refusal) if refusal.status == 503), "{error:?}");
         let mut ids = Vec::new();
         while let Ok(one) = seen.try_recv() {
             if one.rpc() == "tools/call" {
@@ -382,7 +386,7 @@ async fn the_breaker_opens_and_lets_one_call_try() {
     soon(set.settled()).await;
     let upstream = set.get(&name("h")).unwrap();
     for _ in 0..2 {
-        assert!(matches!(call(&upstream, "t").await, Err(UpstreamError::Lost(_))));
+        assert!(matches!(call(&upstream, "t").await, Err(UpstreamError::Refused(_))));
     }
     let error = call(&upstream, "t").await.unwrap_err();
     assert!(matches!(&error, UpstreamError::NotSent(why) if why.contains("keeps failing")), "{error:?}");
@@ -422,14 +426,15 @@ async fn endless_lists_and_unreachable_servers_end() {
 /// A stream that could not be had for a while is heard again, and what changed meanwhile is listed.
 #[tokio::test]
 async fn a_long_outage_of_the_stream_ends() {
-    for modern in [false, true] {
+    let away = [503_u16, 401, 403, 408, 409, 425, 429];
+    for (modern, away) in [false, true].into_iter().flat_map(|modern| away.map(|away| (modern, away))) {
         let tries = Arc::new(AtomicUsize::new(0));
         let count = tries.clone();
         let (server, _seen) = web::scripted(modern, None, move |seen| {
             let listens = seen.method == Method::GET || seen.rpc() == "subscriptions/listen";
             if listens {
                 let tried = count.fetch_add(1, Ordering::SeqCst);
-                return now(if tried < 10 { status(503) } else { events(Vec::new(), true) });
+                return now(if tried < 3 { status(away) } else { events(Vec::new(), true) });
             }
             let capabilities = json!({ "tools": { "listChanged": true } });
             match seen.rpc() {
@@ -438,7 +443,7 @@ async fn a_long_outage_of_the_stream_ends() {
                     json!({ "supportedVersions": ["2026-07-28"], "capabilities": capabilities }),
                 )),
                 "tools/list" => {
-                    let name = if count.load(Ordering::SeqCst) > 10 { "new" } else { "old" };
+                    let name = if count.load(Ordering::SeqCst) > 3 { "new" } else { "old" };
                     now(json_answer(seen, json!({ "tools": [{ "name": name }] })))
                 }
                 _ => None,
@@ -447,7 +452,7 @@ async fn a_long_outage_of_the_stream_ends() {
         .await;
         let (_set, upstream) = up(http("h", server.url())).await;
         until(&upstream, |s| tools(s) == ["new"]).await;
-        assert_eq!(tries.load(Ordering::SeqCst), 11);
+        assert_eq!(tries.load(Ordering::SeqCst), 4, "{modern} {away}");
     }
 }
 
@@ -521,7 +526,9 @@ async fn a_callers_own_failures_open_no_breaker() {
     config.breaker = BreakerConfig { failures: 2, cooldown: Duration::from_secs(30) };
     let (_set, upstream) = up(config).await;
     for _ in 0..3 {
-        assert!(matches!(call(&upstream, "odd").await, Err(UpstreamError::Refused(400))));
+        assert!(
+            matches!(call(&upstream, "odd").await, Err(UpstreamError::Refused(refusal)) if refusal.status == 400)
+        );
         let mut slow = request("slow", json!({}));
         slow.timeout = Duration::from_millis(1);
         let error = soon(upstream.call(slow, caller().0)).await.unwrap_err();
@@ -638,5 +645,49 @@ async fn watched_resources_are_told_of_in_both_eras() {
         assert_eq!((&*update.upstream, &*update.uri), ("h", "file:///a"));
         let subscribe = if modern { "subscriptions/listen" } else { "resources/subscribe" };
         while soon(seen.recv()).await.unwrap().rpc() != subscribe {}
+    }
+}
+
+/// R100: what is called `ping` or `keepalive` is no message, whatever its data is: on the stream of an answer, on the
+/// stream of a session and on that of a subscription.
+#[tokio::test]
+async fn events_of_other_names_are_no_messages() {
+    for modern in [true, false] {
+        let (server, _seen) = web::scripted(modern, None, move |seen| {
+            let id = &seen.body["id"];
+            let updated = |uri: &str| {
+                json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri } })
+            };
+            let answer = |n: u8| json!({ "jsonrpc": "2.0", "id": id, "result": { "n": n } });
+            let listens = seen.method == Method::GET || seen.rpc() == "subscriptions/listen";
+            match seen.rpc() {
+                _ if listens => now(events(
+                    vec![
+                        format!("event: ping\ndata: {}\n\nevent: keepalive\ndata: now\n\n", updated("file:///no")),
+                        format!("event: message\ndata: {}\n\n", updated("file:///yes")),
+                    ],
+                    true,
+                )),
+                "resources/subscribe" => now(json_answer(seen, json!({}))),
+                "tools/call" => now(events(
+                    vec![
+                        format!("event: ping\ndata: {}\n\nevent: keepalive\ndata: {{}}\n\n", answer(1)),
+                        "event: error\ndata: {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":1}}\n\n".to_owned(),
+                        format!("event: endpoint\ndata: /elsewhere\n\nevent: ping\ndata: {}\n\n", "x".repeat(300_000)),
+                        format!("event: message\ndata: {}\n\n", answer(2)),
+                    ],
+                    true,
+                )),
+                _ => None,
+            }
+        })
+        .await;
+        let set = UpstreamSet::start([http("h", server.url())], deps().0);
+        let upstream = set.get(&name("h")).unwrap();
+        let mut updates = upstream.updates();
+        soon(set.settled()).await;
+        assert_eq!(call(&upstream, "t").await.unwrap()["n"], 2, "{modern}");
+        soon(upstream.watch_resource("file:///yes", true)).await.unwrap();
+        assert_eq!(&*soon(updates.recv()).await.unwrap().uri, "file:///yes", "{modern}");
     }
 }

@@ -118,11 +118,20 @@ pub(crate) fn request(tool: &str, arguments: Value) -> UpstreamRequest {
     }
 }
 
+/// The request after one that was answered with a question of the tool `ask`.
+pub(crate) fn answering(question: &Value) -> UpstreamRequest {
+    let mut next = request("ask", json!({}));
+    let params = Arc::make_mut(&mut next.params);
+    let answer = json!({ "who": { "action": "accept", "content": { "name": "Ada" } } });
+    params.insert("inputResponses".to_owned(), answer);
+    params.insert("requestState".to_owned(), question["requestState"].clone());
+    next
+}
+
 /// A caller that records what it is told and answers every question alike.
 pub(crate) struct Caller {
     pub(crate) told: mpsc::UnboundedSender<(String, Value)>,
     pub(crate) answer: Mutex<Option<BoxFuture<'static, Result<Value, RpcError>>>>,
-    pub(crate) answers_input: bool,
 }
 
 impl CallRelay for Caller {
@@ -136,14 +145,11 @@ impl CallRelay for Caller {
             None => Box::pin(async { Ok(json!({ "action": "accept", "content": { "name": "Ada" } })) }),
         }
     }
-    fn answers_input(&self) -> bool {
-        self.answers_input
-    }
 }
 
 pub(crate) fn caller() -> (Arc<Caller>, mpsc::UnboundedReceiver<(String, Value)>) {
     let (told, hears) = mpsc::unbounded_channel();
-    (Arc::new(Caller { told, answer: Mutex::new(None), answers_input: true }), hears)
+    (Arc::new(Caller { told, answer: Mutex::new(None) }), hears)
 }
 
 pub(crate) async fn call(upstream: &Arc<dyn Upstream>, tool: &str) -> Result<Value, UpstreamError> {

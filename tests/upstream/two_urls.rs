@@ -42,6 +42,9 @@ struct Inner {
     refuses_streams: Mutex<bool>,
     /// The session of so many requests for lists is forgotten as they come.
     forgets_lists: Mutex<u32>,
+    /// What a POST to the stream's URL is answered with; `None`: with a stream.
+    to_post: Mutex<Option<(u16, &'static str, &'static str)>>,
+    version: Mutex<&'static str>,
 }
 
 const TOOLS: [&str; 8] = ["echo", "ask", "wait", "huge", "die", "forget", "garbage", "status"];
@@ -57,11 +60,14 @@ impl Old {
             tools: Mutex::new(TOOLS.to_vec()),
             refuses_streams: Mutex::new(false),
             forgets_lists: Mutex::new(0),
+            to_post: Mutex::new(Some((405, "text/plain", ""))),
+            version: Mutex::new("2024-11-05"),
         }))
     }
 
     async fn serve(&self, at: Option<std::net::SocketAddr>) -> Web {
-        let routes = Router::new().route("/mcp", get(open)).route("/message", axum::routing::post(take));
+        let routes =
+            Router::new().route("/mcp", get(open).post(posted)).route("/message", axum::routing::post(take));
         web::serve(routes.with_state(self.clone()), at).await
     }
 
@@ -109,6 +115,17 @@ async fn open(State(old): State<Old>) -> Response {
     ([("content-type", "text/event-stream; charset=utf-8")], Body::from_stream(body)).into_response()
 }
 
+/// A POST to the URL of the stream.
+async fn posted(State(old): State<Old>) -> Response {
+    let answer = *old.0.to_post.lock();
+    match answer {
+        Some((status, kind, body)) => {
+            (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], body).into_response()
+        }
+        None => open(State(old)).await,
+    }
+}
+
 async fn take(
     State(old): State<Old>,
     Query(query): Query<BTreeMap<String, u64>>,
@@ -124,8 +141,10 @@ async fn take(
     let answer =
         |result: Value| old.say(session, &json!({"jsonrpc": "2.0", "id": message["id"], "result": result}));
     match message["method"].as_str().unwrap_or_default() {
-        "initialize" => answer(json!({"protocolVersion": "2024-11-05", "capabilities": {"tools": {}},
-            "serverInfo": {"name": "old", "version": "1"}})),
+        "initialize" => {
+            answer(json!({"protocolVersion": *old.0.version.lock(), "capabilities": {"tools": {}},
+            "serverInfo": {"name": "old", "version": "1"}}))
+        }
         "tools/list" => {
             let mut forgets = old.0.forgets_lists.lock();
             if *forgets > 0 {
@@ -153,10 +172,23 @@ async fn take(
                 "die" => old.end(session),
                 "garbage" => {
                     let stream = old.0.sessions.lock()[&session].clone();
-                    drop(stream.send(Some("data: {not json\n\n: comment\n\n".to_owned())));
+                    drop(stream.send(Some(format!(
+                        "data: {{not json\n\n: comment\n\nevent: ping\ndata: {}\n\n",
+                        json!({
+                        "jsonrpc": "2.0", "id": message["id"], "result": {"content": []}})
+                    ))));
                     text("fine".to_owned());
                 }
                 "status" => return StatusCode::BAD_REQUEST.into_response(),
+                "busy" => {
+                    let headers = [("retry-after", "9"), ("content-type", "application/json")];
+                    return (StatusCode::SERVICE_UNAVAILABLE, headers, r#"{"error":"busy"}"#).into_response();
+                }
+                "own" => {
+                    let error = json!({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32055, "message": "no"}});
+                    let headers = [("content-type", "application/json")];
+                    return (StatusCode::BAD_REQUEST, headers, error.to_string()).into_response();
+                }
                 "none" => return StatusCode::NOT_FOUND.into_response(),
                 "forget" => {
                     // Unknown from now on, though the stream stands.
@@ -230,9 +262,17 @@ async fn many_calls_share_one_stream() {
     let error = soon(upstream.call(wait, caller().0)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::TimedOut(_)), "{error:?}");
     soon(old.0.cancelled.subscribe().wait_for(|count| *count == 1)).await.unwrap();
-    call(&upstream, "garbage").await.unwrap();
+    assert_eq!(text(&call(&upstream, "garbage").await.unwrap()), "fine");
     let error = call(&upstream, "status").await.unwrap_err();
-    assert!(matches!(&error, UpstreamError::Refused(400)), "{error:?}");
+    assert!(matches!(&error, UpstreamError::Refused(refusal) if refusal.status == 400), "{error:?}");
+    let error = call(&upstream, "busy").await.unwrap_err();
+    let expected = "HTTP status 503 Service Unavailable; Retry-After: 9s; it says: busy";
+    assert!(
+        matches!(&error, UpstreamError::Refused(refusal) if refusal.to_string() == expected),
+        "{error:?}"
+    );
+    let error = call(&upstream, "own").await.unwrap_err();
+    assert!(matches!(&error, UpstreamError::Rpc(error) if error.code == -32055), "{error:?}");
     assert_eq!(old.opened(), 1);
 }
 
@@ -313,7 +353,7 @@ async fn a_refusal_to_one_caller_costs_the_others_nothing() {
     let refusals = async {
         for (tool, status) in [("none", 404), ("status", 400), ("none", 404), ("none", 404)] {
             let error = call(&upstream, tool).await.unwrap_err();
-            assert!(matches!(&error, UpstreamError::Refused(found) if *found == status), "{error:?}");
+            assert!(matches!(&error, UpstreamError::Refused(found) if found.status == status), "{error:?}");
         }
     };
     tokio::select! {
@@ -417,4 +457,96 @@ async fn the_older_transport_is_tried_where_the_newer_is_not_known() {
     let state = until(&upstream, |state| matches!(state.health, Health::Down { .. })).await;
     let Health::Down { reason, .. } = &state.health else { unreachable!() };
     assert!(reason.contains("404") && reason.contains("not HTTP+SSE either"), "{reason}");
+}
+
+/// The ways in which a server of before says that it knows no POST to this URL, each framework its own.
+const REFUSALS: [(u16, &str, &str); 6] = [
+    (
+        405,
+        "application/json",
+        r#"{"timestamp":"2026-02-03","status":405,"error":"Method Not Allowed","path":"/mcp"}"#,
+    ),
+    (404, "application/json", r#"{"statusCode":404,"message":"Cannot POST /mcp","error":"Not Found"}"#),
+    (404, "application/json; charset=utf-8", r#"{"error":"No such route"}"#),
+    (
+        405,
+        "application/json",
+        r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Method not allowed."},"id":null}"#,
+    ),
+    (400, "application/problem+json", r#"{"title":"Bad Request","status":400}"#),
+    (404, "text/html", "<pre>Cannot POST /mcp</pre>"),
+];
+
+/// R100: the older transport is found whatever the refusal looks like, and where the stream itself is the answer.
+#[tokio::test]
+async fn the_older_transport_is_found_behind_every_refusal() {
+    for to_post in REFUSALS.map(Some).into_iter().chain([None]) {
+        for version in ["2024-11-05", "2024-10-07"] {
+            let old = Old::new();
+            *old.0.to_post.lock() = to_post;
+            *old.0.version.lock() = version;
+            let web = old.serve(None).await;
+            let (_set, upstream) = up(config(&web, HttpWire::Auto)).await;
+            call(&upstream, "echo").await.unwrap();
+            assert_eq!(old.posted("tools/call").len(), 1, "{to_post:?}");
+        }
+    }
+}
+
+/// Where it is tried, the origin counts as ever; where the server answered itself or asks who we are, it is not tried.
+#[tokio::test]
+async fn the_older_transport_is_tried_with_care() {
+    let (elsewhere, mut requests) = web::scripted(false, None, |_| None).await;
+    let down = async |config: UpstreamConfig| {
+        let set = UpstreamSet::start([config.clone()], deps().0);
+        soon(set.settled()).await;
+        let state = set.get(&config.name).unwrap().state().borrow().clone();
+        let Health::Down { reason, .. } = &state.health else { panic!("{state:?}") };
+        reason.clone()
+    };
+    for to_post in [Some(REFUSALS[0]), None] {
+        let old = Old::new();
+        *old.0.to_post.lock() = to_post;
+        let foreign = format!("event: endpoint\ndata: http://{}/message?session=1\n\n", elsewhere.address);
+        *old.0.first.lock() = Some(foreign);
+        let web = old.serve(None).await;
+        let reason = down(config(&web, HttpWire::Auto)).await;
+        assert!(reason.contains("another origin"), "{reason}");
+        let reason = down(config(&web, HttpWire::Streamable)).await;
+        assert!(!reason.contains("another origin"), "{reason}");
+    }
+    assert!(requests.try_recv().is_err());
+    for (status, named) in [(401, false), (429, false), (503, false), (400, true), (404, true)] {
+        let (server, mut requests) = web::scripted(false, None, move |seen| {
+            let error = json!({"code": -32600, "message": "not like that"});
+            let mut body = json!({"jsonrpc": "2.0", "id": seen.body["id"], "error": error});
+            if !named {
+                body["id"] = Value::Null;
+            }
+            let json = [("content-type", "application/json")];
+            let answer = (StatusCode::from_u16(status).unwrap(), json, body.to_string()).into_response();
+            Some(Box::pin(async move { answer }))
+        })
+        .await;
+        let reason = down(http("h", server.url())).await;
+        assert!(reason.contains("not like that") && !reason.contains("HTTP+SSE"), "{reason}");
+        while let Ok(one) = requests.try_recv() {
+            assert_eq!(one.method, axum::http::Method::POST, "{status}");
+        }
+    }
+    // A server of the sessions' era that only does not know the question about the other one.
+    let (server, mut requests) = web::scripted(false, None, |seen| {
+        let error = json!({"code": -32000, "message": "Bad Request: no such method"});
+        let body = json!({"jsonrpc": "2.0", "id": null, "error": error}).to_string();
+        let json = [("content-type", "application/json")];
+        (seen.rpc() == "server/discover").then(|| {
+            let answer = (StatusCode::NOT_FOUND, json, body).into_response();
+            Box::pin(async move { answer }) as futures::future::BoxFuture<'static, Response>
+        })
+    })
+    .await;
+    let (_set, upstream) = up(http("h", server.url())).await;
+    call(&upstream, "t").await.unwrap();
+    assert_eq!(soon(requests.recv()).await.unwrap().rpc(), "server/discover");
+    assert_eq!(soon(requests.recv()).await.unwrap().rpc(), "initialize");
 }

@@ -1,7 +1,7 @@
 //! Holds a value against a compiled schema, within a budget of steps. What a subschema said of a value is remembered where
 //! it can be asked again, so that recursive alternatives take time in proportion to schema times value.
 
-use super::compile::{Dependency, Id, Node, Program, Rules};
+use super::program::{Dependency, Id, Node, Program, Rules};
 use crate::model::json::canonical;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -125,6 +125,7 @@ impl<'p> Run<'p> {
     fn by_itself(&mut self, rules: &Rules, value: &Value) -> Result<bool, Exceeded> {
         Ok(rules.types.is_none_or(|types| types.has(value))
             && self.leaves_fit(rules, value)?
+            && self.other_constants(rules, value)?.is_none()
             && self.has_required(rules, value)?
             && self.pattern_fits(rules, value)?
             && self.is_unique(rules, value)?)
@@ -138,6 +139,22 @@ impl<'p> Run<'p> {
             }
         }
         Ok(true)
+    }
+
+    /// The keyword that names other values only.
+    pub(super) fn other_constants(
+        &mut self,
+        rules: &Rules,
+        value: &Value,
+    ) -> Result<Option<&'static str>, Exceeded> {
+        if rules.constants.is_empty() {
+            return Ok(None);
+        }
+        let mut form = Vec::new();
+        canonical(value, &mut form);
+        self.charge(1 + form.len() as u64 / 16)?;
+        let others = rules.constants.iter().find(|constants| !constants.values.contains(&form));
+        Ok(others.map(|constants| constants.keyword))
     }
 
     fn has_required(&mut self, rules: &Rules, value: &Value) -> Result<bool, Exceeded> {
@@ -430,8 +447,7 @@ impl<'p> Run<'p> {
         }
         for (name, id) in &rules.properties {
             if let (Some(member), Ok(rules)) = (value.get(&**name), self.rules(*id))
-                && rules.leaves.iter().any(|leaf| leaf.is_constant())
-                && !self.leaves_fit(rules, member)?
+                && self.other_constants(rules, member)?.is_some()
             {
                 return Ok(false);
             }

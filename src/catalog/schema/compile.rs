@@ -2,13 +2,19 @@
 //! reference the node that it names, so that a schema takes as much room as its text does.
 
 use super::{
-    SchemaError,
-    documents::{Documents, Target, address, draft_of},
-    pattern::{LONGEST, MOST_PATTERNS, MOST_STATES, Pattern},
+    SchemaError, UncheckedKeyword,
+    documents::{Documents, Target, address, dialect},
+    pattern::{MOST_PATTERNS, MOST_STATES, Pattern},
+    program::{
+        Condition, Constants, Contains, Dependency, Id, Leaf, Node, Program, Rules, TYPES, Types, applied,
+        loosen,
+    },
 };
+use crate::model::{json::canonical, pointer::escape};
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
@@ -19,10 +25,8 @@ const MAX_NODES: usize = 20_000;
 pub(super) const MAX_DEPTH: usize = 64;
 /// How many subschemas may apply to one value because one names the next (`$ref`, `allOf` and the like).
 const MAX_APPLIED: usize = 128;
-/// Keywords that look at the value itself and need no other subschema.
-const LEAVES: [&str; 16] = [
-    "enum",
-    "const",
+/// Keywords that look at the value itself and need no other subschema, as the library checks them.
+const LEAVES: [&str; 11] = [
     "minimum",
     "maximum",
     "exclusiveMinimum",
@@ -34,201 +38,38 @@ const LEAVES: [&str; 16] = [
     "maxItems",
     "minProperties",
     "maxProperties",
-    "format",
-    "contentEncoding",
-    "contentMediaType",
 ];
+/// Keywords that say what a text means: annotations, unless they are to be asserted.
+const MEANINGS: [&str; 3] = ["format", "contentEncoding", "contentMediaType"];
+/// So many keywords that are not checked are told; the others are counted.
+const MOST_TOLD: usize = 20;
 
-/// A subschema's place in the program.
-pub(super) type Id = usize;
-
-/// A compiled schema.
-#[derive(Debug)]
-pub(super) struct Program {
-    pub(super) nodes: Vec<Node>,
-    pub(super) root: Id,
-    /// What it takes in memory, roughly, in bytes.
-    pub(super) weight: usize,
-}
-
-/// A subschema.
-#[derive(Debug)]
-pub(super) enum Node {
-    /// Everything fits, or nothing.
-    Always(bool),
-    Rules(Box<Rules>),
-}
-
-/// What one subschema asks for.
-#[derive(Debug, Default)]
-pub(super) struct Rules {
-    /// More than one subschema names it, so that it can come to look at one value again and again.
-    pub(super) shared: bool,
-    pub(super) types: Option<Types>,
-    pub(super) required: Vec<Box<str>>,
-    pub(super) leaves: Vec<Arc<Leaf>>,
-    pub(super) pattern: Option<Arc<Pattern>>,
-    pub(super) unique: bool,
-    pub(super) properties: HashMap<Box<str>, Id>,
-    pub(super) pattern_properties: Vec<(Arc<Pattern>, Id)>,
-    pub(super) additional_properties: Option<Id>,
-    pub(super) property_names: Option<Id>,
-    pub(super) prefix_items: Vec<Id>,
-    pub(super) items: Option<Id>,
-    pub(super) contains: Option<Contains>,
-    pub(super) dependent: Vec<(Box<str>, Dependency)>,
-    pub(super) all_of: Vec<Id>,
-    pub(super) any_of: Vec<Id>,
-    pub(super) one_of: Vec<Id>,
-    pub(super) not: Option<Id>,
-    pub(super) condition: Option<Condition>,
-    pub(super) references: Vec<Id>,
-    pub(super) unevaluated_properties: Option<Id>,
-    pub(super) unevaluated_items: Option<Id>,
-}
-
-impl Rules {
-    /// The subschemas that apply to the same value.
-    fn applied(&self) -> impl Iterator<Item = Id> {
-        let condition = self.condition.iter().flat_map(|c| [Some(c.if_), c.then, c.otherwise]).flatten();
-        let dependent = self.dependent.iter().filter_map(|(_, dependency)| match dependency {
-            Dependency::Schema(id) => Some(*id),
-            Dependency::Names(_) => None,
-        });
-        let lists = [&self.all_of, &self.any_of, &self.one_of, &self.references];
-        lists.into_iter().flatten().copied().chain(self.not).chain(condition).chain(dependent)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Contains {
-    pub(super) item: Id,
-    pub(super) least: u64,
-    pub(super) most: Option<u64>,
-}
-
-#[derive(Debug)]
-pub(super) enum Dependency {
-    Names(Vec<Box<str>>),
-    Schema(Id),
-}
-
-#[derive(Debug)]
-pub(super) struct Condition {
-    pub(super) if_: Id,
-    pub(super) then: Option<Id>,
-    pub(super) otherwise: Option<Id>,
-}
-
-/// The types that a value may have; `integer` is left to the library.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Types(u8);
-
-const TYPES: [&str; 6] = ["null", "boolean", "number", "string", "array", "object"];
-
-impl Types {
-    fn of(names: &Value) -> Option<Self> {
-        let mut types = Self::default();
-        for name in names.as_array().map_or(std::slice::from_ref(names), Vec::as_slice) {
-            types.0 |= 1 << TYPES.iter().position(|known| name == *known)?;
-        }
-        Some(types)
-    }
-
-    pub(super) fn has(self, value: &Value) -> bool {
-        let place = match value {
-            Value::Null => 0,
-            Value::Bool(_) => 1,
-            Value::Number(_) => 2,
-            Value::String(_) => 3,
-            Value::Array(_) => 4,
-            Value::Object(_) => 5,
-        };
-        self.0 & (1 << place) != 0
-    }
-
-    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
-        TYPES
-            .into_iter()
-            .enumerate()
-            .filter(move |(place, _)| self.0 & (1 << place) != 0)
-            .map(|(_, name)| name)
-    }
-}
-
-/// Keywords that the library checks: none of them leads to another subschema.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    pub(super) validator: Validator,
-    /// Nodes of JSON that a value may be compared with.
-    compared: u64,
-    format: bool,
-    /// A whole meta-schema.
-    meta: bool,
-}
-
-impl Leaf {
-    /// It names the values that fit.
-    pub(super) fn is_constant(&self) -> bool {
-        self.compared > 0
-    }
-
-    /// Steps that one look at the value takes at most.
-    pub(super) fn cost(&self, value: &Value) -> u64 {
-        let length = match value {
-            Value::String(text) => text.len() as u64,
-            Value::Number(number) => number.as_str().len() as u64,
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => 0,
-        };
-        let mut cost = 1 + self.compared / 8 + length / 64;
-        if self.format {
-            cost = cost.saturating_add(length / 16 + length.saturating_mul(length) / (1 << 16));
-        }
-        if self.meta {
-            cost = cost.saturating_add(nodes_in(value).saturating_mul(64));
-        }
-        cost
-    }
-}
-
-fn nodes_in(value: &Value) -> u64 {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(nodes_in).sum::<u64>(),
-        Value::Object(map) => 1 + map.values().map(nodes_in).sum::<u64>(),
-        Value::String(text) => 1 + text.len() as u64 / 64,
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-    }
-}
-
-/// Compiles a schema.
-pub(super) fn compile(schema: &Value) -> Result<Program, SchemaError> {
+/// Compiles a schema. What is wrong with a keyword, or more than can be checked, costs that keyword; `asserts` says whether
+/// `format` and the like are more than annotations.
+pub(super) fn compile(schema: &Value, asserts: bool) -> Result<Program, SchemaError> {
     let mut nodes = 0;
     measure(schema, 0, &mut nodes)?;
-    let draft = draft_of(schema)?;
-    let checked = match draft {
-        Draft::Draft4 => jsonschema::draft4::meta::validate(schema),
-        Draft::Draft6 => jsonschema::draft6::meta::validate(schema),
-        Draft::Draft7 => jsonschema::draft7::meta::validate(schema),
-        Draft::Draft201909 => jsonschema::draft201909::meta::validate(schema),
-        _ => jsonschema::draft202012::meta::validate(schema),
-    };
-    checked.map_err(|error| invalid(error.masked().to_string()))?;
-    let documents = Documents::of(schema, draft)?;
     let mut compiler = Compiler {
-        draft,
-        documents,
+        documents: Documents::of(schema),
+        asserts,
         ids: HashMap::new(),
         queue: VecDeque::new(),
         named: Vec::new(),
+        origins: Vec::new(),
+        current: 0,
         patterns: HashMap::new(),
         states: 0,
         leaves: HashMap::new(),
         evaluates: false,
+        unchecked: Vec::new(),
+        inexact: HashSet::new(),
     };
-    let root = compiler.id(schema)?;
+    compiler.look_at_dialect(schema);
+    let root = compiler.id(schema, "", None);
     let mut compiled = Vec::new();
     while let Some(next) = compiler.queue.pop_front() {
-        compiled.push(compiler.node(next)?);
+        compiler.current = compiled.len();
+        compiled.push(compiler.node(next));
     }
     for (node, named) in compiled.iter_mut().zip(&compiler.named) {
         if let Node::Rules(rules) = node {
@@ -236,13 +77,12 @@ pub(super) fn compile(schema: &Value) -> Result<Program, SchemaError> {
             rules.shared = *named > 1 || compiler.evaluates;
         }
     }
-    applied_levels(&compiled)?;
-    let weight = compiled.len() * 512 + compiler.leaves.len() * 2_048 + compiler.states * 64 + nodes * 16;
-    Ok(Program { nodes: compiled, root, weight })
-}
-
-pub(super) fn invalid(why: impl AsRef<str>) -> SchemaError {
-    SchemaError::Invalid(why.as_ref().chars().take(300).collect())
+    compiler.end_circles(&mut compiled);
+    loosen(&mut compiled, &compiler.inexact);
+    let constants: usize = compiled.iter().map(Node::weight).sum();
+    let weight =
+        compiled.len() * 512 + compiler.leaves.len() * 2_048 + compiler.states * 64 + constants + nodes * 16;
+    Ok(Program { nodes: compiled, root, unchecked: compiler.unchecked, weight })
 }
 
 fn measure(value: &Value, depth: usize, nodes: &mut usize) -> Result<(), SchemaError> {
@@ -252,106 +92,160 @@ fn measure(value: &Value, depth: usize, nodes: &mut usize) -> Result<(), SchemaE
     }
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| measure(item, depth + 1, nodes)),
-        Value::Object(map) => map.iter().try_for_each(|(key, item)| {
-            // Before anything reads it.
-            let long = |text: &str| text.len() > LONGEST;
-            let patterns = item.as_object().filter(|_| key == "patternProperties");
-            if key == "pattern" && item.as_str().is_some_and(long)
-                || patterns.is_some_and(|patterns| patterns.keys().any(|text| long(text)))
-            {
-                return Err(invalid(format!("a pattern has more than {LONGEST} bytes")));
-            }
-            measure(item, depth + 1, nodes)
-        }),
+        Value::Object(map) => map.values().try_for_each(|item| measure(item, depth + 1, nodes)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
 
+/// Where a subschema was first named: by which other one, and where in that.
+struct Origin<'s> {
+    by: Id,
+    keyword: &'s str,
+    part: Option<Cow<'s, str>>,
+}
+
 struct Compiler<'s> {
-    draft: Draft,
     documents: Documents<'s>,
+    asserts: bool,
     ids: HashMap<usize, Id>,
     queue: VecDeque<&'s Value>,
     /// How many subschemas name each.
     named: Vec<u32>,
-    patterns: HashMap<&'s str, Arc<Pattern>>,
+    origins: Vec<Origin<'s>>,
+    /// The subschema that is being compiled.
+    current: Id,
+    patterns: HashMap<&'s str, Result<Arc<Pattern>, String>>,
     states: usize,
-    leaves: HashMap<String, Arc<Leaf>>,
+    leaves: HashMap<(Draft, String), Option<Arc<Leaf>>>,
     evaluates: bool,
+    unchecked: Vec<UncheckedKeyword>,
+    /// Subschemas with a keyword that is not checked.
+    inexact: HashSet<Id>,
 }
 
 impl<'s> Compiler<'s> {
     /// The place of a subschema; it is compiled when its turn comes.
-    fn id(&mut self, schema: &'s Value) -> Result<Id, SchemaError> {
+    fn id(&mut self, schema: &'s Value, keyword: &'s str, part: Option<Cow<'s, str>>) -> Id {
         if let Some(id) = self.ids.get(&address(schema)) {
             if let Some(named) = self.named.get_mut(*id) {
                 *named += 1;
             }
-            return Ok(*id);
-        }
-        if !schema.is_object() && !schema.is_boolean() {
-            return Err(invalid("a subschema is neither an object nor a boolean"));
+            return *id;
         }
         let id = self.named.len();
         self.ids.insert(address(schema), id);
         self.named.push(1);
+        self.origins.push(Origin { by: self.current, keyword, part });
         self.queue.push_back(schema);
-        Ok(id)
+        id
     }
 
-    fn node(&mut self, schema: &'s Value) -> Result<Node, SchemaError> {
-        let Value::Object(map) = schema else { return Ok(Node::Always(schema == &Value::Bool(true))) };
+    /// The way to a subschema, as the keywords name it: a JSON pointer where no reference lies on it.
+    fn way(&self, mut id: Id) -> String {
+        let mut steps = Vec::new();
+        while let Some(origin) = self.origins.get(id).filter(|_| id > 0 && steps.len() < 2 * MAX_DEPTH) {
+            steps.extend(origin.part.as_deref().map(escape));
+            steps.push(escape(origin.keyword));
+            id = origin.by;
+        }
+        steps.iter().rev().fold(String::new(), |way, step| way + "/" + step)
+    }
+
+    /// A keyword of the subschema that is being compiled is not checked.
+    fn skip(&mut self, keyword: &str, why: impl Into<String>) {
+        self.inexact.insert(self.current);
+        self.tell(self.current, keyword, why);
+    }
+
+    fn tell(&mut self, id: Id, keyword: &str, why: impl Into<String>) {
+        if self.unchecked.len() < MOST_TOLD {
+            let mut at = self.way(id);
+            if !keyword.is_empty() {
+                at = at + "/" + &escape(keyword);
+            }
+            let short = |text: &str, most| text.chars().take(most).collect();
+            self.unchecked.push(UncheckedKeyword { at: short(&at, 400), why: short(&why.into(), 300) });
+        } else if self.unchecked.len() == MOST_TOLD {
+            self.unchecked.push(UncheckedKeyword { at: String::new(), why: "and more keywords".to_owned() });
+        }
+    }
+
+    fn look_at_dialect(&mut self, schema: &Value) {
+        let Some(named) = schema.get("$schema") else { return };
+        if named.as_str().and_then(dialect).is_none() {
+            let shown: String = named.to_string().chars().take(120).collect();
+            self.tell(0, "$schema", format!("{shown} is no known dialect: it is read as 2020-12"));
+        }
+    }
+
+    fn node(&mut self, schema: &'s Value) -> Node {
+        let map = match schema {
+            Value::Object(map) => map,
+            Value::Bool(fits) => return Node::Always(*fits),
+            Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                self.skip("", "a subschema is an object or a boolean");
+                return Node::Always(true);
+            }
+        };
+        let draft = self.documents.draft(schema);
         let mut rules = Rules::default();
-        let reference = map.get("$ref").and_then(Value::as_str);
-        if let Some(reference) = reference {
-            self.refer(schema, reference, &mut rules)?;
-            if self.draft <= Draft::Draft7 {
-                return Ok(Node::Rules(Box::new(rules)));
+        if let Some(reference) = map.get("$ref") {
+            match reference.as_str() {
+                Some(reference) => self.refer(schema, "$ref", reference, &mut rules),
+                None => self.skip("$ref", "a reference is a text"),
+            }
+            if draft <= Draft::Draft7 {
+                return Node::Rules(Box::new(rules));
             }
         }
         for (keyword, value) in map {
-            self.keyword(schema, map, keyword, value, &mut rules)?;
+            self.keyword(schema, map, keyword, value, &mut rules);
         }
-        rules.leaves.extend(self.leaf(map, rules.types.is_none())?);
-        Ok(Node::Rules(Box::new(rules)))
+        self.leaves(map, draft, &mut rules);
+        Node::Rules(Box::new(rules))
     }
 
     fn keyword(
         &mut self,
         schema: &'s Value,
         map: &'s Map<String, Value>,
-        keyword: &str,
+        keyword: &'s str,
         value: &'s Value,
         rules: &mut Rules,
-    ) -> Result<(), SchemaError> {
-        let draft = self.draft;
+    ) {
+        let draft = self.documents.draft(schema);
         let since = |first: Draft| draft >= first;
         match keyword {
-            "type" => rules.types = Types::of(value),
-            "required" => rules.required = names(value),
-            "pattern" => rules.pattern = value.as_str().map(|text| self.pattern(text)).transpose()?,
+            "type" => self.types(map, value, draft, rules),
+            "required" => rules.required = self.names(keyword, value),
+            "enum" | "const" if keyword == "enum" || since(Draft::Draft6) => {
+                self.constants(keyword, value, rules);
+            }
+            "pattern" => match value.as_str() {
+                Some(text) => rules.pattern = self.pattern(keyword, text),
+                None => self.skip(keyword, "a pattern is a text"),
+            },
             "uniqueItems" => rules.unique = value == &Value::Bool(true),
             "properties" => {
-                for (name, schema) in value.as_object().into_iter().flatten() {
-                    let id = self.id(schema)?;
+                for (name, schema) in self.members(keyword, value) {
+                    let id = self.id(schema, keyword, Some(name.into()));
                     rules.properties.insert(name.as_str().into(), id);
                 }
             }
-            "patternProperties" => {
-                for (text, schema) in value.as_object().into_iter().flatten() {
-                    let pattern = self.pattern(text)?;
-                    rules.pattern_properties.push((pattern, self.id(schema)?));
-                }
+            "patternProperties" => self.pattern_properties(keyword, value, rules),
+            "additionalProperties" => rules.additional_properties = Some(self.id(value, keyword, None)),
+            "propertyNames" if since(Draft::Draft6) => {
+                rules.property_names = Some(self.id(value, keyword, None));
             }
-            "additionalProperties" => rules.additional_properties = Some(self.id(value)?),
-            "propertyNames" if since(Draft::Draft6) => rules.property_names = Some(self.id(value)?),
-            "prefixItems" if since(Draft::Draft202012) => rules.prefix_items = self.list(value)?,
+            "prefixItems" if since(Draft::Draft202012) => rules.prefix_items = self.list(keyword, value),
             "items" => match value {
-                Value::Array(_) if !since(Draft::Draft202012) => {
-                    rules.prefix_items = self.list(value)?;
-                    rules.items = map.get("additionalItems").map(|rest| self.id(rest)).transpose()?;
+                // What the older dialects say so is said so in the newer one, too.
+                Value::Array(_) if !since(Draft::Draft202012) || !map.contains_key("prefixItems") => {
+                    rules.prefix_items = self.list(keyword, value);
+                    rules.items =
+                        map.get("additionalItems").map(|rest| self.id(rest, "additionalItems", None));
                 }
-                schema => rules.items = Some(self.id(schema)?),
+                schema => rules.items = Some(self.id(schema, keyword, None)),
             },
             "contains" if since(Draft::Draft6) => {
                 let bound = |name: &str| {
@@ -361,61 +255,136 @@ impl<'s> Compiler<'s> {
                         .map(|n| n as u64)
                 };
                 let (least, most) = (bound("minContains").unwrap_or(1), bound("maxContains"));
-                rules.contains = Some(Contains { item: self.id(value)?, least, most });
+                rules.contains = Some(Contains { item: self.id(value, keyword, None), least, most });
             }
             "dependencies" | "dependentRequired" | "dependentSchemas"
                 if keyword == "dependencies" || since(Draft::Draft201909) =>
             {
-                for (name, needs) in value.as_object().into_iter().flatten() {
-                    let needs = match needs {
-                        Value::Array(_) => Dependency::Names(names(needs)),
-                        schema => Dependency::Schema(self.id(schema)?),
-                    };
-                    rules.dependent.push((name.as_str().into(), needs));
-                }
+                self.dependencies(keyword, value, rules);
             }
-            "allOf" => rules.all_of = self.list(value)?,
-            "anyOf" => rules.any_of = self.list(value)?,
-            "oneOf" => rules.one_of = self.list(value)?,
-            "not" => rules.not = Some(self.id(value)?),
+            "allOf" => rules.all_of = self.list(keyword, value),
+            "anyOf" => rules.any_of = self.list(keyword, value),
+            "oneOf" => rules.one_of = self.list(keyword, value),
+            "not" => rules.not = Some(self.id(value, keyword, None)),
             "if" if since(Draft::Draft7) => {
-                rules.condition = Some(Condition {
-                    if_: self.id(value)?,
-                    then: map.get("then").map(|then| self.id(then)).transpose()?,
-                    otherwise: map.get("else").map(|otherwise| self.id(otherwise)).transpose()?,
-                });
+                let mut branch = |name: &'static str| map.get(name).map(|branch| self.id(branch, name, None));
+                let (then, otherwise) = (branch("then"), branch("else"));
+                rules.condition = Some(Condition { if_: self.id(value, keyword, None), then, otherwise });
             }
             "unevaluatedProperties" if since(Draft::Draft201909) => {
                 self.evaluates = true;
-                rules.unevaluated_properties = Some(self.id(value)?);
+                rules.unevaluated_properties = Some(self.id(value, keyword, None));
             }
             "unevaluatedItems" if since(Draft::Draft201909) => {
                 self.evaluates = true;
-                rules.unevaluated_items = Some(self.id(value)?);
+                rules.unevaluated_items = Some(self.id(value, keyword, None));
             }
             "$dynamicRef" if since(Draft::Draft202012) => {
-                if let Some(reference) = value.as_str() {
-                    let name = reference.rsplit_once('#').map_or("", |(_, name)| name);
-                    self.documents.dynamic(name)?;
-                    self.refer(schema, reference, rules)?;
-                }
+                let reference = value.as_str().unwrap_or("#");
+                let name = reference.rsplit_once('#').map_or("", |(_, name)| name);
+                self.dynamic(schema, keyword, name, reference, rules);
             }
-            "$recursiveRef" if draft == Draft::Draft201909 => {
-                self.documents.dynamic("")?;
-                self.refer(schema, "#", rules)?;
-            }
+            "$recursiveRef" if draft == Draft::Draft201909 => self.dynamic(schema, keyword, "", "#", rules),
             _ => {}
         }
-        Ok(())
     }
 
-    fn refer(&mut self, from: &Value, reference: &str, rules: &mut Rules) -> Result<(), SchemaError> {
-        match self.documents.resolve(from, reference)? {
-            Target::Schema(schema) => {
-                let id = self.id(schema)?;
+    fn types(&mut self, map: &Map<String, Value>, value: &Value, draft: Draft, rules: &mut Rules) {
+        let written = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let mut names: Vec<&str> = written.iter().filter_map(Value::as_str).collect();
+        let known = |name: &&str| TYPES.contains(name) || *name == "integer";
+        if names.is_empty() || names.len() < written.len() || !names.iter().all(known) {
+            let shown: String = value.to_string().chars().take(80).collect();
+            self.skip("type", format!("{shown} is no type"));
+            return;
+        }
+        // As OpenAPI 3.0 says it.
+        if map.get("nullable") == Some(&Value::Bool(true)) {
+            names.push("null");
+        }
+        match Types::of(&names) {
+            Some(types) => rules.types = Some(types),
+            // What an integer is, the library knows.
+            None => {
+                let leaf = self.leaf(draft, json!({"type": names}));
+                rules.leaves.extend(leaf);
+            }
+        }
+    }
+
+    fn names(&mut self, keyword: &str, value: &Value) -> Vec<Box<str>> {
+        let names = value.as_array().map(Vec::as_slice);
+        let read: Vec<Box<str>> =
+            names.into_iter().flatten().filter_map(Value::as_str).map(Box::from).collect();
+        if names.is_none_or(|names| names.len() > read.len()) {
+            self.skip(keyword, "it is a list of names");
+        }
+        read
+    }
+
+    fn constants(&mut self, keyword: &str, value: &Value, rules: &mut Rules) {
+        let (keyword, values) = match (keyword, value) {
+            ("const", value) => ("const", std::slice::from_ref(value)),
+            (_, Value::Array(values)) => ("enum", values.as_slice()),
+            (_, _) => return self.skip(keyword, "it is a list of values"),
+        };
+        let canonical_form = |value| {
+            let mut form = Vec::new();
+            canonical(value, &mut form);
+            form
+        };
+        let values = values.iter().map(canonical_form).collect();
+        rules.constants.push(Constants { keyword, values });
+    }
+
+    fn members(
+        &mut self,
+        keyword: &str,
+        value: &'s Value,
+    ) -> impl Iterator<Item = (&'s String, &'s Value)> + use<'s> {
+        if !value.is_object() {
+            self.skip(keyword, "it is an object");
+        }
+        value.as_object().into_iter().flatten()
+    }
+
+    fn pattern_properties(&mut self, keyword: &'s str, value: &'s Value, rules: &mut Rules) {
+        for (text, schema) in self.members(keyword, value) {
+            match self.pattern(keyword, text) {
+                Some(pattern) => {
+                    let id = self.id(schema, keyword, Some(text.into()));
+                    rules.pattern_properties.push((pattern, id));
+                }
+                None => rules.names_unknown = true,
+            }
+        }
+    }
+
+    fn dependencies(&mut self, keyword: &'s str, value: &'s Value, rules: &mut Rules) {
+        for (name, needs) in self.members(keyword, value) {
+            let needs = match needs {
+                Value::Array(_) => Dependency::Names(self.names(keyword, needs)),
+                schema => Dependency::Schema(self.id(schema, keyword, Some(name.into()))),
+            };
+            rules.dependent.push((name.as_str().into(), needs));
+        }
+    }
+
+    fn dynamic(&mut self, from: &Value, keyword: &'s str, name: &str, reference: &str, rules: &mut Rules) {
+        match self.documents.dynamic(name) {
+            Ok(()) => self.refer(from, keyword, reference, rules),
+            Err(why) => self.skip(keyword, why),
+        }
+    }
+
+    fn refer(&mut self, from: &Value, keyword: &'s str, reference: &str, rules: &mut Rules) {
+        match self.documents.resolve(from, reference) {
+            Err(why) => self.skip(keyword, why),
+            Ok(Target::Schema(schema)) => {
+                let id = self.id(schema, keyword, None);
                 rules.references.push(id);
             }
-            Target::Meta(draft) => {
+            Ok(Target::Meta(draft)) => {
                 let uri = match draft {
                     Draft::Draft4 => "http://json-schema.org/draft-04/schema",
                     Draft::Draft6 => "http://json-schema.org/draft-06/schema",
@@ -423,115 +392,137 @@ impl<'s> Compiler<'s> {
                     Draft::Draft201909 => "https://json-schema.org/draft/2019-09/schema",
                     _ => "https://json-schema.org/draft/2020-12/schema",
                 };
-                let leaf = Leaf {
-                    validator: library(&json!({"$ref": uri}), draft)?,
-                    compared: 0,
-                    format: false,
-                    meta: true,
-                };
-                rules.leaves.push(Arc::new(leaf));
+                match library(&json!({"$ref": uri}), draft, self.asserts) {
+                    Some(validator) => {
+                        rules.leaves.push(Arc::new(Leaf { validator, meaning: false, meta: true }));
+                    }
+                    None => self.skip(keyword, "this meta-schema is not at hand"),
+                }
             }
         }
-        Ok(())
     }
 
-    fn list(&mut self, value: &'s Value) -> Result<Vec<Id>, SchemaError> {
-        value.as_array().into_iter().flatten().map(|schema| self.id(schema)).collect()
+    fn list(&mut self, keyword: &'s str, value: &'s Value) -> Vec<Id> {
+        if !value.is_array() {
+            self.skip(keyword, "it is a list of subschemas");
+        }
+        let schemas = value.as_array().into_iter().flatten().enumerate();
+        schemas.map(|(at, schema)| self.id(schema, keyword, Some(at.to_string().into()))).collect()
     }
 
-    fn pattern(&mut self, text: &'s str) -> Result<Arc<Pattern>, SchemaError> {
-        if let Some(known) = self.patterns.get(text) {
-            return Ok(known.clone());
+    fn pattern(&mut self, keyword: &str, text: &'s str) -> Option<Arc<Pattern>> {
+        if !self.patterns.contains_key(text) {
+            let full = self.patterns.len() >= MOST_PATTERNS || self.states >= MOST_STATES;
+            let compiled = match full {
+                true => Err(format!(
+                    "the schema's patterns are more than {MOST_PATTERNS}, or need more than {MOST_STATES} states"
+                )),
+                false => Pattern::compile(text).map(Arc::new),
+            };
+            if full {
+                self.skip(keyword, compiled.err().unwrap_or_default());
+                return None;
+            }
+            self.states += compiled.as_ref().map_or(0, |pattern| pattern.states());
+            self.patterns.insert(text, compiled);
         }
-        let too_much = || {
-            invalid(format!(
-                "its patterns are more than {MOST_PATTERNS}, or need more than {MOST_STATES} states"
-            ))
-        };
-        if self.patterns.len() >= MOST_PATTERNS {
-            return Err(too_much());
+        match self.patterns.get(text).cloned()? {
+            Ok(pattern) => Some(pattern),
+            Err(why) => {
+                let shown: String = text.chars().take(80).collect();
+                self.skip(keyword, format!("the pattern `{shown}` cannot be checked: {why}"));
+                None
+            }
         }
-        let pattern = Arc::new(Pattern::compile(text).map_err(invalid)?);
-        self.states += pattern.states();
-        if self.states > MOST_STATES {
-            return Err(too_much());
-        }
-        self.patterns.insert(text, pattern.clone());
-        Ok(pattern)
     }
 
     /// What the library checks of a subschema.
-    fn leaf(&mut self, map: &Map<String, Value>, with_type: bool) -> Result<Option<Arc<Leaf>>, SchemaError> {
-        let mut own = Map::new();
-        for (keyword, value) in map {
-            if LEAVES.contains(&keyword.as_str()) || keyword == "type" && with_type {
-                own.insert(keyword.clone(), value.clone());
-            }
-        }
+    fn leaves(&mut self, map: &Map<String, Value>, draft: Draft, rules: &mut Rules) {
+        let asserted = |keyword: &str| self.asserts && MEANINGS.contains(&keyword);
+        let own: Map<String, Value> = map
+            .iter()
+            .filter(|(keyword, _)| LEAVES.contains(&keyword.as_str()) || asserted(keyword))
+            .map(|(keyword, value)| (keyword.clone(), value.clone()))
+            .collect();
         if own.is_empty() {
-            return Ok(None);
+            return;
         }
-        let compared = ["enum", "const"].iter().filter_map(|keyword| own.get(*keyword)).map(nodes_in).sum();
-        let format = ["format", "contentMediaType"].iter().any(|keyword| own.contains_key(*keyword));
-        let own = Value::Object(own);
-        if let Some(known) = self.leaves.get(&own.to_string()) {
-            return Ok(Some(known.clone()));
+        if let Some(leaf) = self.leaf(draft, Value::Object(own.clone())) {
+            rules.leaves.push(leaf);
+            return;
         }
-        let leaf = Leaf { validator: library(&own, self.draft)?, compared, format, meta: false };
-        let leaf = Arc::new(leaf);
-        self.leaves.insert(own.to_string(), leaf.clone());
-        Ok(Some(leaf))
-    }
-}
-
-fn names(value: &Value) -> Vec<Box<str>> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(Box::from).collect()
-}
-
-fn library(schema: &Value, draft: Draft) -> Result<Validator, SchemaError> {
-    let built = jsonschema::options().with_draft(draft).offline().build(schema);
-    built.map_err(|error| invalid(error.masked().to_string()))
-}
-
-/// Subschemas that apply to one value must come to an end: a circle never would, and a long way takes stack.
-fn applied_levels(nodes: &[Node]) -> Result<(), SchemaError> {
-    let children = |id: Id| match nodes.get(id) {
-        Some(Node::Rules(rules)) => rules.applied().collect(),
-        Some(Node::Always(_)) | None => Vec::new(),
-    };
-    // 0 for those that are being looked at.
-    let mut levels: HashMap<Id, usize> = HashMap::new();
-    for start in 0..nodes.len() {
-        let mut open = vec![(start, children(start))];
-        let mut on_the_way = HashSet::from([start]);
-        if levels.contains_key(&start) {
-            continue;
-        }
-        while let Some((id, below)) = open.last_mut() {
-            let id = *id;
-            match below.pop() {
-                Some(next) if on_the_way.contains(&next) => {
-                    return Err(invalid("a subschema refers to itself without end"));
-                }
-                Some(next) if levels.contains_key(&next) => {}
-                Some(next) => {
-                    on_the_way.insert(next);
-                    open.push((next, children(next)));
-                }
+        for (keyword, value) in own {
+            match self.leaf(draft, json!({&keyword: &value})) {
+                Some(leaf) => rules.leaves.push(leaf),
                 None => {
-                    let deepest = children(id).iter().filter_map(|child| levels.get(child)).max();
-                    let level = deepest.map_or(0, |level| level + 1);
-                    if level > MAX_APPLIED {
-                        return Err(invalid(format!(
-                            "more than {MAX_APPLIED} subschemas refer to each other"
-                        )));
-                    }
-                    levels.insert(id, level);
-                    on_the_way.remove(&id);
-                    open.pop();
+                    let shown: String = value.to_string().chars().take(80).collect();
+                    self.skip(&keyword, format!("{shown} is no value of it"));
                 }
             }
         }
     }
-    Ok(())
+
+    fn leaf(&mut self, draft: Draft, own: Value) -> Option<Arc<Leaf>> {
+        let meaning = MEANINGS.iter().any(|keyword| own.get(keyword).is_some());
+        let (asserts, text) = (self.asserts, own.to_string());
+        let leaf = self.leaves.entry((draft, text)).or_insert_with(|| {
+            let validator = library(&own, draft, asserts)?;
+            Some(Arc::new(Leaf { validator, meaning, meta: false }))
+        });
+        leaf.clone()
+    }
+
+    /// Subschemas that apply to one value must come to an end: a circle never would, and a long way takes stack. What
+    /// closes the circle is not checked.
+    fn end_circles(&mut self, nodes: &mut [Node]) {
+        // 0 for those that are being looked at.
+        let mut levels: HashMap<Id, usize> = HashMap::new();
+        for start in 0..nodes.len() {
+            if levels.contains_key(&start) {
+                continue;
+            }
+            let mut open = vec![(start, applied(nodes, start))];
+            let mut on_the_way = HashSet::from([start]);
+            while let Some((id, below)) = open.last_mut() {
+                let id = *id;
+                match below.pop() {
+                    Some(next) if on_the_way.contains(&next) => {
+                        self.cut_off(nodes, id, "it refers to itself without end");
+                        below.clear();
+                    }
+                    Some(next) if levels.contains_key(&next) => {}
+                    Some(next) => {
+                        on_the_way.insert(next);
+                        open.push((next, applied(nodes, next)));
+                    }
+                    None => {
+                        let children = applied(nodes, id);
+                        let deepest = children.iter().filter_map(|child| levels.get(child)).max();
+                        let mut level = deepest.map_or(0, |level| level + 1);
+                        if level > MAX_APPLIED {
+                            let why = format!("more than {MAX_APPLIED} subschemas refer to each other");
+                            self.cut_off(nodes, id, why);
+                            level = 0;
+                        }
+                        levels.insert(id, level);
+                        on_the_way.remove(&id);
+                        open.pop();
+                    }
+                }
+            }
+        }
+    }
+
+    fn cut_off(&mut self, nodes: &mut [Node], id: Id, why: impl Into<String>) {
+        if let Some(Node::Rules(rules)) = nodes.get_mut(id) {
+            rules.apply_nothing();
+        }
+        self.inexact.insert(id);
+        self.tell(id, "", why);
+    }
+}
+
+fn library(schema: &Value, draft: Draft, asserts: bool) -> Option<Validator> {
+    let options = jsonschema::options().with_draft(draft).should_validate_formats(asserts);
+    options.offline().build(schema).ok()
 }

@@ -3,7 +3,7 @@
 use super::{
     MAX_VIOLATIONS, Violation,
     check::{Exceeded, Run},
-    compile::{Dependency, Id, Rules},
+    program::{Dependency, Id, Rules},
 };
 use crate::model::pointer::escape;
 use serde_json::{Map, Value};
@@ -77,6 +77,9 @@ impl<'r, 'p> Explanation<'r, 'p> {
             if let Err(error) = leaf.validator.validate(value) {
                 self.tell(error.kind().keyword(), error.masked().to_string());
             }
+        }
+        if let Some(keyword) = self.run.other_constants(rules, value)? {
+            self.tell(keyword, "value is none of those that are allowed");
         }
         if let Value::Object(map) = value {
             let missing: Vec<&str> =

@@ -1,7 +1,7 @@
 //! Compiled schemas, kept as long as there is room for all of them: a schema is compiled when it is first needed, and
 //! those that were compiled longest ago go first.
 
-use super::{ArgumentSchema, SchemaError};
+use super::{ArgumentSchema, SchemaError, UncheckedKeyword};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -23,6 +23,7 @@ type Compiled = Result<ArgumentSchema, SchemaError>;
 #[derive(Debug)]
 pub struct ToolSchema {
     schema: Value,
+    asserts_formats: bool,
     bytes: usize,
     price: usize,
     compiled: ArcSwapOption<Compiled>,
@@ -40,7 +41,7 @@ impl ToolSchema {
         if let Some(compiled) = self.compiled() {
             return compiled;
         }
-        let compiled = Arc::new(ArgumentSchema::compile(&self.schema));
+        let compiled = Arc::new(ArgumentSchema::compile(&self.schema, self.asserts_formats));
         self.compiled.store(Some(compiled.clone()));
         // What is wrong with a schema is one sentence, and stays known: finding it again would take the same time.
         if let Ok(usable) = compiled.as_ref() {
@@ -57,6 +58,24 @@ impl ToolSchema {
     /// What compiling takes at most, also where it fails, in bytes of plain text.
     pub fn price(&self) -> usize {
         self.price
+    }
+
+    /// What of it is not checked, compiled now if it was not.
+    pub fn unchecked(self: &Arc<Self>) -> Vec<UncheckedKeyword> {
+        match self.compile().as_ref() {
+            Ok(compiled) => compiled.unchecked().to_vec(),
+            Err(error) => vec![UncheckedKeyword { at: String::new(), why: error.to_string() }],
+        }
+    }
+
+    /// Whether it asserts formats.
+    pub fn asserts_formats(&self) -> bool {
+        self.asserts_formats
+    }
+
+    /// As it is written.
+    pub fn written(&self) -> &Value {
+        &self.schema
     }
 
     /// Whether nothing is known against it.
@@ -88,10 +107,17 @@ impl SchemaCache {
     }
 
     /// A schema that is not compiled yet.
-    pub fn schema(&self, schema: Value) -> Arc<ToolSchema> {
+    pub fn schema(&self, schema: Value, asserts_formats: bool) -> Arc<ToolSchema> {
         let bytes = serde_json::to_string(&schema).map_or(0, |text| text.len());
         let price = bytes.saturating_add(expensive_parts(&schema).saturating_mul(PATTERN_PRICE));
-        Arc::new(ToolSchema { schema, bytes, price, compiled: ArcSwapOption::empty(), cache: self.clone() })
+        Arc::new(ToolSchema {
+            schema,
+            asserts_formats,
+            bytes,
+            price,
+            compiled: ArcSwapOption::empty(),
+            cache: self.clone(),
+        })
     }
 
     /// What all that are kept take.
@@ -144,7 +170,7 @@ mod tests {
     fn the_price_counts_what_takes_long() {
         let cache = SchemaCache::default();
         let parts = |schema: Value| {
-            let schema = cache.schema(schema);
+            let schema = cache.schema(schema, false);
             (schema.price() - schema.bytes()) / PATTERN_PRICE
         };
         assert_eq!(parts(json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}})), 0);
@@ -156,10 +182,11 @@ mod tests {
     #[test]
     fn what_is_wrong_stays_known() {
         let cache = SchemaCache::of(LEAST_WEIGHT);
-        let wrong = cache.schema(json!({"pattern": "("}));
+        let deep = (0..100).fold(json!({}), |inner, _| json!({"not": inner}));
+        let wrong = cache.schema(deep, false);
         assert!(wrong.compile().is_err());
         for n in 0..4 {
-            assert!(cache.schema(json!({"minimum": n})).compile().is_ok());
+            assert!(cache.schema(json!({"minimum": n}), false).compile().is_ok());
         }
         assert!(!wrong.is_usable());
         assert_eq!(wrong.compiled().map(|found| found.is_err()), Some(true));
@@ -172,7 +199,7 @@ mod tests {
         let large = |n: usize| {
             let patterns: serde_json::Map<String, Value> =
                 (0..4).map(|m| (format!("^{n}x{m}.{{1,20}}$"), json!({}))).collect();
-            cache.schema(json!({"patternProperties": patterns}))
+            cache.schema(json!({"patternProperties": patterns}), false)
         };
         let first = large(0);
         assert!(first.is_usable() && first.compiled().is_none(), "nothing is compiled before it is needed");

@@ -1,18 +1,23 @@
 //! Argument schemas: compiled once per tool fingerprint, bounded, and never fetched from anywhere.
 
+mod backtrack;
 mod check;
 mod compile;
 mod documents;
+mod ecma;
 mod explain;
 mod kept;
+mod part;
 mod pattern;
+mod program;
 
 pub use kept::{SchemaCache, ToolSchema};
 
 use crate::model::pointer::escape;
 use check::{Exceeded, Run};
-use compile::{MAX_DEPTH, Program};
+use compile::MAX_DEPTH;
 use explain::Explanation;
+use program::Program;
 use serde_json::Value;
 
 /// How many violations are told at once.
@@ -30,6 +35,11 @@ pub struct Budget {
 impl Budget {
     /// What a connection's thread can spare: well under a millisecond.
     pub const SMALL: Self = Self { steps: 5_000, depth: 100 };
+
+    /// So many steps on a connection's thread.
+    pub fn of(steps: u64) -> Self {
+        Self { steps, ..Self::SMALL }
+    }
 
     /// All that arguments of so many bytes may take, on a thread with [`Self::STACK`].
     pub fn whole(bytes: u64) -> Self {
@@ -51,15 +61,21 @@ pub struct ArgumentSchema {
     program: Program,
 }
 
-/// Why a schema cannot be used. The tool stays listed; calling it is refused with this reason.
+/// Why a schema cannot be used at all. What is wrong with single keywords is no reason ([`UncheckedKeyword`]).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// Not an object or a boolean, or no valid schema of its dialect, or it refers outside itself.
-    #[error("its inputSchema cannot be used: {0}")]
-    Invalid(String),
     /// Too large or too deep.
-    #[error("its inputSchema is larger than 20000 nodes or deeper than 64 levels")]
+    #[error("it is larger than 20000 nodes or deeper than 64 levels, and cannot be checked")]
     TooLarge,
+}
+
+/// A keyword that is not checked, because it is wrong or more than can be checked: the upstream has to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncheckedKeyword {
+    /// The way to it, as keywords name it; empty for the whole, and for those that are counted only.
+    pub at: String,
+    /// One sentence.
+    pub why: String,
 }
 
 /// Why arguments were not found to fit.
@@ -83,9 +99,20 @@ pub struct Violation {
 }
 
 impl ArgumentSchema {
-    /// Compiles one. The dialect is `$schema`'s, else 2020-12.
-    pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        compile::compile(schema).map(|program| Self { program })
+    /// Compiles one. The dialect is `$schema`'s, else 2020-12; `asserts_formats` says whether `format` is more than an
+    /// annotation.
+    pub fn compile(schema: &Value, asserts_formats: bool) -> Result<Self, SchemaError> {
+        compile::compile(schema, asserts_formats).map(|program| Self { program })
+    }
+
+    /// What of it is not checked.
+    pub fn unchecked(&self) -> &[UncheckedKeyword] {
+        &self.program.unchecked
+    }
+
+    /// No arguments can fit, whatever they are.
+    pub fn fits_nothing(&self) -> bool {
+        self.program.fits_nothing()
     }
 
     /// What it takes in memory, roughly, in bytes.

@@ -1,25 +1,18 @@
 //! Regular expressions of schemas, with a cost that is known before one runs: ECMA's syntax, on an engine that takes linear
-//! time where the expression allows it, else on one that gives up after so many steps.
+//! time where there is a small automaton, else on one that goes back and counts its steps.
 
-use super::check::Exceeded;
+use super::{backtrack::Backtracking, check::Exceeded, ecma};
 use regex_automata::{meta, nfa::thompson};
-use std::sync::OnceLock;
 
-/// A longer expression is refused.
+/// A longer expression is not read.
 pub(super) const LONGEST: usize = 4_096;
 /// All expressions of one schema, in states of the automata.
 pub(super) const MOST_STATES: usize = 100_000;
 /// All expressions of one schema.
 pub(super) const MOST_PATTERNS: usize = 1_000;
-/// The parts of an expression that needs backtracking are automata of their own, each of them this large at most; where it
-/// cannot be told what they take together, so many states are counted for each byte of the expression.
-const PART_LIMIT: usize = 256 << 10;
-const PART_STATES: usize = 256;
-/// The largest automaton of one expression, in bytes.
+/// The largest automaton of one expression: by its states as they are estimated, and in bytes.
+const MOST_ESTIMATED: u64 = 12_000;
 const SIZE_LIMIT: usize = 1 << 20;
-/// Steps back that most matches need at most, and that no match gets more of.
-const FEW: usize = 64;
-const MANY: usize = 10_000;
 /// So many states times bytes are one step of the budget.
 const PER_STEP: u64 = 64;
 
@@ -28,55 +21,43 @@ const PER_STEP: u64 = 64;
 pub(super) enum Pattern {
     /// Time is linear in the text.
     Linear { regex: meta::Regex, states: usize },
-    /// With lookaround or references back.
-    Backtracking {
-        text: Box<str>,
-        states: usize,
-        quick: Box<fancy_regex::Regex>,
-        thorough: OnceLock<Option<fancy_regex::Regex>>,
-    },
+    /// With lookaround, references back, or more states than an automaton may have.
+    Backtracking(Backtracking),
 }
 
 impl Pattern {
     /// Reads one as ECMA-262 writes it.
     pub(super) fn compile(text: &str) -> Result<Self, String> {
-        let shown = || text.chars().take(80).collect::<String>();
         if text.len() > LONGEST {
-            return Err(format!("the pattern `{}…` has more than {LONGEST} bytes", shown()));
+            return Err(format!("it has more than {LONGEST} bytes"));
         }
-        let wrong = || format!("`{}` is no regular expression, or a too large one", shown());
-        let translated = jsonschema_regex::to_rust_regex(text).map_err(|()| wrong())?;
-        let states = linear_states(&translated);
-        // No other engine needs to try.
-        if matches!(states, Err(NoAutomaton::TooLarge)) {
-            return Err(wrong());
+        let (part, groups) = ecma::parse(text)?;
+        if part.states() <= MOST_ESTIMATED
+            && let Some(linear) = part.to_hir().and_then(|hir| Self::linear(&hir))
+        {
+            return Ok(linear);
         }
-        if let Ok(states) = states {
-            let config = meta::Config::new()
-                .nfa_size_limit(Some(SIZE_LIMIT))
-                .hybrid_cache_capacity(256 << 10)
-                .onepass(false)
-                .dfa(false);
-            let regex = meta::Regex::builder().configure(config).build(&translated).map_err(|_| wrong())?;
-            return Ok(Self::Linear { regex, states });
-        }
-        let states = states_of_parts(&translated);
-        if states > MOST_STATES {
-            return Err(format!("the pattern `{}…` needs more than {MOST_STATES} states", shown()));
-        }
-        let quick = backtracking(&translated, FEW).ok_or_else(wrong)?;
-        Ok(Self::Backtracking {
-            text: translated.into_owned().into(),
-            states,
-            quick: Box::new(quick),
-            thorough: OnceLock::new(),
-        })
+        let program = Backtracking::compile(&part, groups);
+        program.map(Self::Backtracking).ok_or_else(|| "its repetitions are too many to be checked".to_owned())
+    }
+
+    fn linear(hir: &regex_syntax::hir::Hir) -> Option<Self> {
+        let config = thompson::Config::new().nfa_size_limit(Some(SIZE_LIMIT));
+        let states = thompson::NFA::compiler().configure(config).build_from_hir(hir).ok()?.states().len();
+        let config = meta::Config::new()
+            .nfa_size_limit(Some(SIZE_LIMIT))
+            .hybrid_cache_capacity(256 << 10)
+            .onepass(false)
+            .dfa(false);
+        let regex = meta::Regex::builder().configure(config).build_from_hir(hir).ok()?;
+        Some(Self::Linear { regex, states })
     }
 
     /// What it takes to hold it, in states.
     pub(super) fn states(&self) -> usize {
         match self {
-            Self::Linear { states, .. } | Self::Backtracking { states, .. } => *states,
+            Self::Linear { states, .. } => *states,
+            Self::Backtracking(program) => program.states(),
         }
     }
 
@@ -86,63 +67,120 @@ impl Pattern {
         text: &str,
         mut charge: impl FnMut(u64) -> Result<(), Exceeded>,
     ) -> Result<bool, Exceeded> {
-        let bytes = text.len() as u64;
         match self {
             Self::Linear { regex, states } => {
-                charge(1 + bytes.saturating_mul(*states as u64) / PER_STEP)?;
+                charge(1 + (text.len() as u64).saturating_mul(*states as u64) / PER_STEP)?;
                 Ok(regex.is_match(text))
             }
-            Self::Backtracking { text: expression, quick, thorough, .. } => {
-                // Each step back can look at all that is left of the text.
-                let cost = |steps: usize| (steps as u64).saturating_mul(16 + bytes / 4) / PER_STEP;
-                charge(1 + cost(FEW))?;
-                if let Ok(matches) = quick.is_match(text) {
-                    return Ok(matches);
-                }
-                charge(cost(MANY))?;
-                let thorough = thorough.get_or_init(|| backtracking(expression, MANY));
-                let thorough = thorough.as_ref().ok_or(Exceeded)?;
-                thorough.is_match(text).map_err(|_| Exceeded)
-            }
+            Self::Backtracking(program) => program.is_match(text, &mut charge),
         }
     }
 }
 
-/// Why an expression has no automaton that takes linear time.
-enum NoAutomaton {
-    /// It has one beyond [`SIZE_LIMIT`].
-    TooLarge,
-    /// It needs backtracking, or is wrong.
-    NotLinear,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The states of an automaton that takes linear time, where there is one.
-fn linear_states(expression: &str) -> Result<usize, NoAutomaton> {
-    let config = thompson::Config::new().nfa_size_limit(Some(SIZE_LIMIT));
-    let nfa = thompson::NFA::compiler().configure(config).build(expression);
-    nfa.map(|nfa| nfa.states().len()).map_err(|error| match error.size_limit() {
-        Some(_) => NoAutomaton::TooLarge,
-        None => NoAutomaton::NotLinear,
-    })
-}
-
-/// The states that the parts between lookaround take: those of the same expression without it, twice because there are
-/// two of each.
-fn states_of_parts(expression: &str) -> usize {
-    let plain = ["(?=", "(?!", "(?<=", "(?<!", "(?>"]
-        .iter()
-        .fold(expression.to_owned(), |expression, look| expression.replace(look, "(?:"));
-    match linear_states(&plain) {
-        Ok(states) => states.saturating_mul(2).saturating_add(expression.len()),
-        Err(_) => expression.len().saturating_mul(PART_STATES),
+    fn matches(pattern: &str, text: &str) -> bool {
+        let compiled = Pattern::compile(pattern).unwrap_or_else(|why| panic!("{pattern}: {why}"));
+        compiled.is_match(text, |_| Ok(())).unwrap()
     }
-}
 
-fn backtracking(expression: &str, steps: usize) -> Option<fancy_regex::Regex> {
-    fancy_regex::RegexBuilder::new(expression)
-        .backtrack_limit(steps)
-        .delegate_size_limit(PART_LIMIT)
-        .delegate_dfa_size_limit(PART_LIMIT)
-        .build()
-        .ok()
+    /// R100: what people write in schemas, each with what JavaScript says of it.
+    #[test]
+    fn ecma_is_read_as_it_is_meant() {
+        let long = |c: &str, n: usize| c.repeat(n);
+        for (pattern, fits, not) in [
+            (r"^[\p{L}\p{M}'’\-. ]{2,80}$", long("é", 80), long("é", 81)),
+            (r"^[\p{L}\p{N}_ ]{1,400}$", long("Ж7", 200), "a+b".to_owned()),
+            (r"^\S{3,900}$", long("ß", 900), "a b c".to_owned()),
+            (r"^[^{}]{0,1500}$", String::new(), long("x", 1_501)),
+            (r"^.{0,2048}$", long("…", 2_048), "a\rb".to_owned()),
+            (r"^[\s\S]{1,4000}$", long("\n", 4_000), String::new()),
+            (r"^[^]{3}$", "a\n\u{2028}".to_owned(), "ab".to_owned()),
+            (r"^a[]?$", "a".to_owned(), "b".to_owned()),
+            (r"^\d+$", "08".to_owned(), "٣".to_owned()),
+            (r"^\w\W$", "aé".to_owned(), "éa".to_owned()),
+            (r"^\s$", "\u{feff}".to_owned(), "\u{85}".to_owned()),
+            (r"^[\w.-]+\/[\w\-]+\@\_$", "a.b/c-d@_".to_owned(), "a/b@".to_owned()),
+            (r"^[\w-.]+$", "a-.b".to_owned(), "a,b".to_owned()),
+            (r"^\u{1F600}\u0041\x42\cJ\0$", "😀AB\n\0".to_owned(), "AB".to_owned()),
+            (r"^\uD83D\uDE00$", "😀".to_owned(), "😁".to_owned()),
+            (r"^[\u{1F600}-\u{1F64F}]$", "😃".to_owned(), "a".to_owned()),
+            (r"^(?<y>\d{4})-(?<m>\d\d)-\k<m>$", "2026-11-11".to_owned(), "2026-11-12".to_owned()),
+            (r"^(?:(a)|b)*\1c$", "abc".to_owned(), "abac".to_owned()),
+            (r"^(['\x22])(?:(?!\1).)*\1$", "'it\"s'".to_owned(), "'it's'".to_owned()),
+            (r"^(?=.*[A-Z])(?!.*\s).{4,}$", "passWord".to_owned(), "pass Word".to_owned()),
+            (r"(?<=\$)\d+(?!\d|\.)", "for $42".to_owned(), "for $42.".to_owned()),
+            (r"(?<!\\)\*$", "a*".to_owned(), r"a\*".to_owned()),
+            (r"\bcat\b", "a cat.".to_owned(), "concat".to_owned()),
+            (r"^\Bé", "é".to_owned(), "a".to_owned()),
+            (r"^{\d+}]$", "{1}]".to_owned(), "1".to_owned()),
+            (r"^[a&&b~~[]+$", "a&b~[".to_owned(), "c".to_owned()),
+            (r"^(?i:ab)c$", "ABc".to_owned(), "abC".to_owned()),
+            (r"(?i)^straße$", "STRAßE".to_owned(), "strase".to_owned()),
+            (r"(?m:^b$)", "a\rb".to_owned(), "ab".to_owned()),
+            (r"(?s:a.b)", "a\nb".to_owned(), "ab".to_owned()),
+            (r"^\p{Script=Greek}+\P{Lu}\p{Emoji}$", "αΩa😀".to_owned(), "αA😀".to_owned()),
+            (r"^(?:a*)*$", "aaa".to_owned(), "b".to_owned()),
+            (r"^(?:a?){30}a{30}$", long("a", 30), long("a", 29)),
+            (r"^(?:[\p{L}]{1,60}\s){2,40}$", "wort und ".to_owned(), "wort".to_owned()),
+            ("", String::new(), "\u{0}nothing is refused".to_owned()),
+        ] {
+            assert!(matches(pattern, &fits), "{pattern} {fits}");
+            if !pattern.is_empty() {
+                assert!(!matches(pattern, &not), "{pattern} {not}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_says_why() {
+        for pattern in [
+            "(",
+            ")",
+            "[a",
+            "a**",
+            "*a",
+            "^*",
+            "a{2,1}",
+            r"\p{Nonsense}",
+            r"\p",
+            r"\k<a>",
+            r"(a)\2",
+            r"\Z",
+            r"a\",
+            r"\u12",
+            r"\uD800",
+            "[z-a]",
+            "(?>a)",
+            "(?P=n)",
+            "a{,5}",
+            "(?<>a)",
+            r"((a{1,999}b){1,999}c){1,999}",
+        ] {
+            assert!(Pattern::compile(pattern).is_err(), "{pattern}");
+        }
+        let deep = format!("{}a{}", "(".repeat(1_000), ")".repeat(1_000));
+        assert!(Pattern::compile(&deep).is_err());
+        assert!(Pattern::compile(&"a".repeat(LONGEST + 1)).is_err());
+    }
+
+    #[test]
+    fn steps_are_asked_for_before_they_are_taken() {
+        for (pattern, text) in [
+            (r"^(?:(?=b)b+)+$", format!("{}?", "b".repeat(4_000))),
+            (r"^(.*)\1(.*)\2$", "ab".repeat(50_000)),
+            (r"(?<=a.*)b", "c".repeat(100_000)),
+            (r"^((?!x)[\s\S])*$", "y".repeat(2 << 20)),
+        ] {
+            let pattern = Pattern::compile(pattern).unwrap();
+            let mut left = 500_000;
+            let charge = |steps: u64| {
+                left = u64::checked_sub(left, steps).ok_or(Exceeded)?;
+                Ok(())
+            };
+            assert_eq!(pattern.is_match(&text, charge), Err(Exceeded));
+        }
+    }
 }

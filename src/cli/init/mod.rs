@@ -15,6 +15,9 @@ use std::{
 };
 use write::Upstream;
 
+/// What stands in where no server is found.
+const BUILT_IN: [&str; 2] = ["tollgate", "demo-upstream"];
+
 /// The person that is made.
 const PERSON: &str = "admin";
 
@@ -32,17 +35,23 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
             }
         }
     }
-    let Gathered { upstreams, skipped, inputs } = gather(args)?;
+    let Gathered { upstreams, skipped, inputs, .. } = gather(args)?;
     let system = System::default();
     let (agent_key, person_key) = (keys::fresh(&system), keys::fresh(&system));
-    let (servers, variables) = write::servers("staging", &upstreams, &inputs);
+    // What is built in goes nowhere.
+    let goes_out =
+        |server: &Server| matches!(server, Server::Command { command, .. } if *command != BUILT_IN);
+    let started = upstreams.iter().any(|upstream| goes_out(&upstream.server));
+    let is_set = |name: &str| started && std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let passed = write::network(is_set);
+    let (servers, variables) = write::servers("staging", &upstreams, &inputs, &passed);
     let bundle = write::policies(&upstreams, (&args.agent, &agent_key.digest), (PERSON, &person_key.digest));
     if !args.dry_run {
         put(servers_toml, &policies, &servers, &bundle, args.force)?;
     }
     let mut screen = Screen::new();
     if args.json {
-        let mut told = write::told(&upstreams, &variables);
+        let mut told = write::told(&upstreams, &variables, &passed);
         if let Some(told) = told.as_object_mut() {
             let skipped: Vec<_> = skipped
                 .iter()
@@ -74,6 +83,16 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
     screen.field("agent key", &format!("{}   (of `{}`)", *agent_key.key, args.agent))?;
     screen.field("person's key", &format!("{}   (of `{PERSON}`, for TOLLGATE_KEY)", *person_key.key))?;
     screen.line("These are shown once: the files hold only their SHA-256.")?;
+    if !passed.is_empty() {
+        screen.line(&format!(
+            "\nPassed on to the servers, as they are set where Tollgate runs: {}",
+            passed.join(", ")
+        ))?;
+    }
+    screen.line(
+        "\nNobody is asked about tools that their server marks as only reading; a person is asked about every other.\n\
+         A server whose marks you do not believe: trust_annotations = false in its table of servers.toml.",
+    )?;
     if !variables.needed.is_empty() {
         screen
             .line("\nSet these where Tollgate runs; the values that looked like secrets were not copied:")?;
@@ -99,6 +118,8 @@ struct Gathered {
     upstreams: Vec<Upstream>,
     skipped: Skipped,
     inputs: BTreeMap<String, Input>,
+    /// Servers of this project's .mcp.json that another file switches off.
+    off: Vec<String>,
 }
 
 /// Reads the clients' files. One that cannot be used costs itself only, unless it was asked for by name. Without any
@@ -111,8 +132,9 @@ fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
     let files =
         if args.from.is_empty() { read::usual_places(&here, home.as_deref()) } else { args.from.clone() };
     let mut gathered = Gathered::default();
+    let mut of_project = BTreeMap::new();
     for file in files {
-        let Read { found, inputs } = match read::file(&file, folders) {
+        let Read { found, inputs, off_in_project } = match read::file(&file, folders) {
             Ok(read) => read,
             Err(why) if args.from.is_empty() => {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -122,6 +144,7 @@ fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
             Err(why) => return Err(CliError::Told(why)),
         };
         gathered.inputs.extend(inputs);
+        gathered.off.extend(off_in_project);
         for Found { name, file, server, enabled } in found {
             match server {
                 // The same server in several clients.
@@ -130,19 +153,30 @@ fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
                     let taken: Vec<String> =
                         gathered.upstreams.iter().map(|known| known.name.clone()).collect();
                     let from = format!("`{}` of {}", one_line(&name), file.display());
-                    let name = write::name(&name, &taken);
-                    gathered.upstreams.push(Upstream { name, from, server, enabled });
+                    let own = write::name(&name, &taken);
+                    if file == here.join(".mcp.json") {
+                        of_project.insert(name, own.clone());
+                    }
+                    gathered.upstreams.push(Upstream { name: own, from, server, enabled });
                 }
                 Err(why) => gathered.skipped.push((one_line(&name), file.display().to_string(), why)),
             }
         }
+    }
+    // Claude Code keeps elsewhere which servers of a project's own file it does not start.
+    for own in gathered.off.iter().filter_map(|name| of_project.get(name)) {
+        gathered
+            .upstreams
+            .iter_mut()
+            .filter(|known| known.name == *own)
+            .for_each(|known| known.enabled = false);
     }
     if gathered.upstreams.is_empty() {
         gathered.upstreams.push(Upstream {
             name: "demo".to_owned(),
             from: "no server was found: a small one that is built in, to try".to_owned(),
             server: Server::Command {
-                command: vec!["tollgate".to_owned(), "demo-upstream".to_owned()],
+                command: BUILT_IN.map(str::to_owned).to_vec(),
                 env: Default::default(),
                 cwd: None,
                 env_file: None,

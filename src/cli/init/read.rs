@@ -30,6 +30,8 @@ pub(super) struct Read {
     pub(super) found: Vec<Found>,
     /// What its client asks a person for (`inputs` of VS Code), by id: the default, and what can be picked.
     pub(super) inputs: BTreeMap<String, Input>,
+    /// Servers of the working folder's .mcp.json that this file switches off.
+    pub(super) off_in_project: Vec<String>,
 }
 
 /// One thing that a client asks a person for.
@@ -119,7 +121,14 @@ pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
         (root.get("servers"), own),
         (project.and_then(|project| project.get("mcpServers")), folders.here),
     ];
-    let mut read = Read { found: Vec::new(), inputs: inputs(root.get("inputs")) };
+    let off_in_project =
+        project.and_then(|project| project.get("disabledMcpjsonServers")).and_then(Value::as_array);
+    let off_in_project = off_in_project.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let mut read = Read {
+        found: Vec::new(),
+        inputs: inputs(root.get("inputs")),
+        off_in_project: off_in_project.collect(),
+    };
     let mut seen = root.contains_key("projects");
     for (servers, workspace) in places {
         let Some(servers) = servers else { continue };
@@ -132,7 +141,9 @@ pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
             name: name.clone(),
             file: path.to_owned(),
             server: server(entry, &stands_for),
-            enabled: entry.get("disabled") != Some(&Value::Bool(true)) && !off(name),
+            enabled: entry.get("disabled") != Some(&Value::Bool(true))
+                && entry.get("enabled") != Some(&Value::Bool(false))
+                && !off(name),
         }));
     }
     match seen {

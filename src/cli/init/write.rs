@@ -185,16 +185,44 @@ fn key(name: &str) -> String {
     if bare { name.to_owned() } else { quoted(name) }
 }
 
+/// What programs must know of the network they are in: the way out, and whose certificates to trust.
+const NETWORK: &[&str] = &[
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+];
+
+/// Those of them that are set here.
+pub(super) fn network(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    NETWORK.iter().copied().filter(|name| is_set(name)).collect()
+}
+
 /// `[upstreams.NAME]` of all of them, and what must be set for them.
 pub(super) fn servers(
     environment: &str,
     upstreams: &[Upstream],
     inputs: &BTreeMap<String, Input>,
+    passed: &[&str],
 ) -> (String, Variables) {
     let rules = DataRules::built_in();
     let mut variables = Variables { inputs: inputs.clone(), ..Variables::default() };
     let mut out = format!(
         "# The gateway and the MCP servers behind it. `tollgate check` reads it all; a running gateway takes changes over.
+# A server that is started gets PATH, HOME, USER, LANG, LC_* and TMPDIR, and of all else what its `env` lists. Behind a proxy,
+# or with certificates of your own: env = {{ HTTPS_PROXY = \"${{HTTPS_PROXY:-}}\" }}, and so NO_PROXY, SSL_CERT_FILE,
+# NODE_EXTRA_CA_CERTS, REQUESTS_CA_BUNDLE. One that is not set is left out.
 
 [gateway]
 listen = \"127.0.0.1:8787\"        # MCP for agents at /mcp
@@ -239,7 +267,7 @@ url = \"sqlite:.tollgate/tollgate.db\"
                         let _written = writeln!(out, "{key} = {path}");
                     }
                 }
-                table(&mut out, "env", env, name, &rules, &mut variables);
+                table(&mut out, "env", env, passed, name, &rules, &mut variables);
             }
             Server::Url { url, headers, sse } => {
                 let _written =
@@ -247,11 +275,13 @@ url = \"sqlite:.tollgate/tollgate.db\"
                 if *sse {
                     out.push_str("transport = \"sse\"\n");
                 }
-                table(&mut out, "headers", headers, name, &rules, &mut variables);
+                table(&mut out, "headers", headers, &[], name, &rules, &mut variables);
             }
         }
         out.push_str(
-            "trust_annotations = false        # true: believe its own word on which tools only read\n",
+            "# Its own word on which tools only read is believed: nobody is asked about those. With false a person is asked about\n\
+             # each tool that has no table with `read_only = true` here.\n\
+             trust_annotations = true\n",
         );
     }
     (out, variables)
@@ -261,14 +291,18 @@ fn table(
     out: &mut String,
     what: &str,
     pairs: &BTreeMap<String, String>,
+    passed: &[&str],
     upstream: &str,
     rules: &DataRules,
     variables: &mut Variables,
 ) {
-    if pairs.is_empty() {
-        return;
-    }
-    let mut members = Vec::new();
+    // As they are set where Tollgate runs; what its client says counts.
+    let own = |name: &&&str| !pairs.contains_key(**name);
+    let mut members: Vec<String> = passed
+        .iter()
+        .filter(own)
+        .map(|name| format!("{name} = {}", quoted(&format!("${{{name}:-}}"))))
+        .collect();
     for (name, value) in pairs {
         let passes =
             name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with("TOLLGATE_");
@@ -357,8 +391,9 @@ on:
   - resource: \"*\"
   - prompt: \"*\"
 rules:
-  - id: reads                    # resources and prompts are read; a tool where it is trusted to only read, or its table
-    condition: \"tool.read_only || call.kind != 'tool'\"      # in servers.toml has `read_only = true`
+  - id: reads                    # resources and prompts are read; a tool where its server says that it only reads and
+                                 # `trust_annotations` is true, or its table in servers.toml has `read_only = true`
+    condition: \"tool.read_only || call.kind != 'tool'\"
     decision: ALLOW
   - id: ask
     decision: REQUIRE_APPROVAL
@@ -391,8 +426,9 @@ pub(super) fn name(wanted: &str, taken: &[String]) -> String {
 }
 
 /// What was written, for machines.
-pub(super) fn told(upstreams: &[Upstream], variables: &Variables) -> Value {
+pub(super) fn told(upstreams: &[Upstream], variables: &Variables, passed: &[&str]) -> Value {
     json!({
+        "passed": passed,
         "upstreams": upstreams.iter().map(|u| json!({"name": u.name, "from": u.from})).collect::<Vec<_>>(),
         "variables": variables.needed,
     })
@@ -465,7 +501,7 @@ mod tests {
                 enabled: true,
             },
         ];
-        let (text, variables) = servers("staging", &upstreams, &BTreeMap::new());
+        let (text, variables) = servers("staging", &upstreams, &BTreeMap::new(), &[]);
         assert!(!text.contains(&token) && !text.contains("short"), "{text}");
         assert!(text.contains("\"Bearer ${WEB_AUTHORIZATION}\""), "{text}");
         let needed: Vec<&str> = variables.needed.keys().map(String::as_str).collect();
@@ -497,7 +533,7 @@ mod tests {
         };
         let web = Server::Url { url: format!("https://a.example/{evil}"), headers: pairs, sse: true };
         for server in [child, web] {
-            let (text, _) = servers(evil, &[both(server)], &BTreeMap::new());
+            let (text, _) = servers(evil, &[both(server)], &BTreeMap::new(), &[]);
             let read: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(read.keys().collect::<Vec<_>>(), ["admin", "gateway", "store", "upstreams"], "{text}");
             assert_eq!(read["upstreams"].as_table().unwrap().len(), 1, "{text}");
@@ -535,7 +571,7 @@ mod tests {
             enabled: true,
         };
         // Two servers, two secrets of one name; a third has the first's.
-        let (text, _) = servers("staging", &[env(&one), env(&two), env(&one)], &BTreeMap::new());
+        let (text, _) = servers("staging", &[env(&one), env(&two), env(&one)], &BTreeMap::new(), &[]);
         assert_eq!(text.matches("\"${TOKEN}\"").count(), 2, "{text}");
         assert_eq!(text.matches("\"${TOKEN_2}\"").count(), 1, "{text}");
     }

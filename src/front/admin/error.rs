@@ -33,6 +33,9 @@ pub(super) enum ApiError {
     /// 409
     #[error("{0}")]
     Conflict(String),
+    /// 409
+    #[error("{0}")]
+    SnapshotMismatch(String),
     /// 408
     #[error("the body did not come within {} s", .0.as_secs())]
     TooSlow(Duration),
@@ -61,6 +64,7 @@ impl ApiError {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::SnapshotMismatch(_) => (StatusCode::CONFLICT, "snapshot_mismatch"),
             Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
@@ -96,6 +100,7 @@ impl From<DecideError> for ApiError {
             DecideError::AlreadyDecided(_) | DecideError::AlreadyAnswered(_) => {
                 Self::Conflict(error.to_string())
             }
+            DecideError::SnapshotMismatch => Self::SnapshotMismatch(error.to_string()),
             DecideError::EvidenceMissing => Self::EvidenceMissing(error.to_string()),
             DecideError::Store(store) => store.into(),
         }

@@ -2,7 +2,7 @@
 //! through here (I5).
 
 use crate::{
-    approval::{eligible, standing},
+    approval::{DecideError, eligible, standing},
     audit::ApprovalReport,
     catalog::{Catalog, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
@@ -93,7 +93,9 @@ pub fn approval_for(
 ) -> Value {
     let mut form = approval(record, policies);
     let why_not = match policies.authority.people.get(person) {
+        _ if record.status == ApprovalStatus::Cancelled => Some(DecideError::SnapshotMismatch.to_string()),
         _ if record.status != ApprovalStatus::Pending => Some(format!("it is {}", record.status)),
+        _ if record.binding.snapshot != policies.snapshot => Some(DecideError::SnapshotMismatch.to_string()),
         _ if record.answers.iter().any(|answer| answer.person == *person) => {
             Some("you have answered already, and others must".to_owned())
         }
@@ -362,6 +364,14 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         None => tool.action.to_string(),
     };
     let agents: Vec<&str> = map.agents.values().filter(covers).map(|agent| agent.id.as_str()).collect();
+    // Nothing is compiled for a listing: what is not known yet is not told.
+    let compiled = tool.schema.compiled();
+    let known = compiled.as_deref().and_then(|compiled| compiled.as_ref().ok());
+    let unchecked: Vec<Value> = known
+        .into_iter()
+        .flat_map(|schema| schema.unchecked())
+        .map(|keyword| json!({"at": shown(&keyword.at), "why": shown(&keyword.why)}))
+        .collect();
     json!({
         "name": shown(&tool.exposed),
         "full_name": shown(&tool.full),
@@ -378,6 +388,7 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         "cost_usd": tool.cost,
         "fingerprint": tool.fingerprint,
         "usable": tool.schema.is_usable(),
+        "unchecked": unchecked,
         "agents": agents,
     })
 }

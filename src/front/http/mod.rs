@@ -2,8 +2,8 @@
 //! a request stateless.
 //!
 //! There is no middleware: every check stands in the order it is made, cheapest first, and nothing of a body is read
-//! before its sender is known. Streams are not resumable: a client whose connection breaks has cancelled its request,
-//! because what nobody can receive any more must not happen unseen (I3).
+//! before its sender is known. A connection that breaks cancels its request, because what nobody can receive any more must
+//! not happen unseen (I3); unless it was a stream of a session, which can be taken up again (`resume.rs`).
 
 mod body;
 mod doors;
@@ -12,18 +12,22 @@ mod metadata;
 mod places;
 mod post;
 mod reply;
+mod resume;
 mod serve;
+mod shelf;
 mod standing;
 
 pub(super) use doors::is_of_another_site;
 pub use lanes::Lanes;
 pub use places::Visit;
 pub use serve::{Site, serve, serve_on};
+pub use shelf::Replay;
 
 use self::{
     doors::Doors,
     metadata::Protected,
     reply::Accepts,
+    resume::{Own, Resumed},
     standing::{Standing, Standings},
 };
 use super::{
@@ -44,7 +48,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, stream::StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body;
 use serde_json::{Map, Value};
@@ -59,6 +63,8 @@ use tokio_util::sync::CancellationToken;
 /// Where agents reach the endpoint.
 const PATH: &str = "/mcp";
 const SESSION: &str = "mcp-session-id";
+/// The comment tells the client at once that a stream stands.
+const FIRST: Bytes = Bytes::from_static(b":\n\nretry: 1000\n\n");
 
 /// How much of everything there may be.
 #[derive(Clone, Debug)]
@@ -87,6 +93,8 @@ pub struct Limits {
     pub first_keep_alive: Duration,
     /// Between comments on a quiet stream.
     pub keep_alive: Duration,
+    /// What is kept of streams, so that they can be taken up again.
+    pub replay: Replay,
 }
 
 impl Default for Limits {
@@ -104,6 +112,7 @@ impl Default for Limits {
             session_idle: Duration::from_secs(30 * 60),
             first_keep_alive: Duration::from_secs(5),
             keep_alive: Duration::from_secs(15),
+            replay: Replay::default(),
         }
     }
 }
@@ -262,7 +271,8 @@ impl Endpoint {
         B: Body<Data = Bytes> + Send + Unpin,
     {
         let path = request.uri().path();
-        if path == PATH {
+        // Clients that join paths write a slash behind it.
+        if path.strip_suffix('/').unwrap_or(path) == PATH {
             enter(&self.0, peer, visit, request).await
         } else if metadata::is_at(path) {
             metadata::show(&self.0, &request)
@@ -429,10 +439,30 @@ impl Front {
             let text = "a GET stream needs `Accept: text/event-stream`";
             return reply::error(StatusCode::NOT_ACCEPTABLE, code::INVALID_REQUEST, text);
         }
+        let after = match resume::resume(self, standing, &busy.session, headers, limits) {
+            Resumed::No => None,
+            Resumed::Own(event) => Some(event),
+            Resumed::Of(stream) => {
+                let stream = stream.map(move |event| {
+                    // A session that is read does not grow idle.
+                    let _busy = &busy;
+                    event
+                });
+                return reply::events(stream, Some(FIRST), limits.keep_alive);
+            }
+            Resumed::Unknown => {
+                let text = "no such event in this session, or what came after it is no longer kept";
+                return reply::error(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, text);
+            }
+        };
         let core = Arc::clone(&self.core);
         let shutdown = self.shutdown.clone();
         let ended = busy.session.take_stream();
+        let own = Own::of(self, standing, &busy.session, limits);
         let news = async_stream::stream! {
+            for event in after.map(|after| own.told_after(after)).unwrap_or_default() {
+                yield event;
+            }
             let told = *busy.session.told.lock();
             let mut watcher = Watcher::new(core, principal, None, Some(told));
             loop {
@@ -446,20 +476,19 @@ impl Front {
                     Watched::Changes(methods) => {
                         *busy.session.told.lock() = watcher.seen();
                         for method in methods {
-                            yield message::notification(method, &Value::Object(Map::new()));
+                            yield own.news(&message::notification(method, &Value::Object(Map::new())));
                         }
                     }
                     Watched::Resources(uris) => {
                         for uri in uris {
-                            yield message::notification(UPDATED, &serde_json::json!({ "uri": uri }));
+                            yield own.news(&message::notification(UPDATED, &serde_json::json!({ "uri": uri })));
                         }
                     }
                     Watched::Ended => break,
                 }
             }
         };
-        // The comment tells the client at once that the stream stands.
-        reply::events(news, Some(bytes::Bytes::from_static(b":\n\n")), limits.keep_alive)
+        reply::events(news, Some(FIRST), limits.keep_alive)
     }
 
     fn delete(&self, limits: &Limits, standing: &Standing, headers: &HeaderMap) -> Response {
@@ -519,7 +548,7 @@ fn unauthenticated(error: AuthError, protected: Option<&Protected>, host: Option
 }
 
 fn busy(text: &str) -> Response {
-    let mut response = reply::error(StatusCode::TOO_MANY_REQUESTS, code::INTERNAL_ERROR, text);
+    let mut response = reply::error(StatusCode::TOO_MANY_REQUESTS, code::THROTTLED, text);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

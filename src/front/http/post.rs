@@ -5,11 +5,12 @@ use super::{
     body::{Unread, Weight},
     busy,
     reply::{self, Accepts},
-    standing::{Busy, Slot, Standing},
+    resume::Opening,
+    standing::{Busy, Session, Slot, Standing},
 };
 use crate::{
     front::{
-        BATCH_VERSION, LEGACY_VERSIONS, MODERN_VERSION,
+        BATCH_VERSION, LEGACY_VERSIONS, MODERN_VERSION, PRIMING_VERSION,
         client::Outbox,
         conversation::{Conversation, Hello},
         exchange::{self, Exchange},
@@ -207,6 +208,7 @@ impl Post<'_> {
             Err(response) => return *response,
         };
         let conversation = Arc::clone(&busy.session.conversation);
+        let opening = self.opening(&busy.session);
         let caller = Front::caller(self.principal, &conversation.id, self.headers);
         let outbox = Outbox::new(self.accepts.events);
         let core = Arc::clone(&self.front.core);
@@ -215,7 +217,17 @@ impl Post<'_> {
             let _held = (held, busy);
             exchange::legacy(core, conversation, caller, to, None, request).await.map(Answer::ok)
         });
-        reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits).await
+        reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits, opening).await
+    }
+
+    /// What the stream of a request needs, where there will be one.
+    fn opening(&self, session: &Arc<Session>) -> Option<Opening> {
+        self.accepts.events.then(|| Opening {
+            front: Arc::clone(self.front),
+            standing: Arc::clone(self.standing),
+            session: Arc::clone(session),
+            primes: session.conversation.version == PRIMING_VERSION,
+        })
     }
 
     async fn modern(self, mut request: Request) -> Response {
@@ -246,7 +258,7 @@ impl Post<'_> {
             let _held = held;
             Some(core.modern(method, caller, client, id, params).await)
         });
-        reply::exchange(Exchange::new(outbox, work), self.accepts, limits).await
+        reply::exchange(Exchange::new(outbox, work), self.accepts, limits, None).await
     }
 
     fn accept_modern(&self, request: &mut Request) -> Result<(Method, Declared), Refusal> {
@@ -279,11 +291,14 @@ impl Post<'_> {
             Ok(stream) => {
                 let stream = stream.map(move |message| {
                     let _slot = &slot;
-                    message
+                    reply::event(&message)
                 });
                 reply::events(stream, None, self.limits.keep_alive)
             }
-            Err(error) => reply::refusal(Some(&id), &Refusal { status: StatusCode::OK, error }),
+            Err(error) => {
+                let refusal = Refusal { status: modern::status_of(&error), error };
+                reply::refusal(Some(&id), &refusal)
+            }
         }
     }
 
@@ -297,6 +312,7 @@ impl Post<'_> {
             let text = format!("batches belong to {BATCH_VERSION} and not to this session's version");
             return reply::error(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, text);
         }
+        let opening = self.opening(&busy.session);
         let outbox = Outbox::new(self.accepts.events);
         let caller = Front::caller(self.principal, &conversation.id, self.headers);
         let Some(work) = exchange::batch(&self.front.core, &conversation, &caller, &outbox, &None, messages)
@@ -308,6 +324,6 @@ impl Post<'_> {
             let _held = held;
             work.await
         });
-        reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits).await
+        reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits, opening).await
     }
 }

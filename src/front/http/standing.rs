@@ -1,7 +1,10 @@
 //! What one principal holds of the front at a time: requests, large bodies, sessions. Every part is bounded, so that
 //! one key cannot starve the others.
 
-use super::Limits;
+use super::{
+    Limits,
+    shelf::{Replay, Shelf},
+};
 use crate::{
     clock::{Clock, IdSource},
     front::conversation::Conversation,
@@ -14,7 +17,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -52,6 +55,8 @@ pub(super) struct Standing {
     requests: Arc<AtomicUsize>,
     streams: Arc<AtomicUsize>,
     sessions: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    /// What is kept of its streams.
+    pub(super) shelf: Shelf,
 }
 
 /// A place among a principal's requests or streams.
@@ -107,6 +112,10 @@ pub(super) struct Session {
     pub(super) conversation: Arc<Conversation>,
     /// What its client was told of the lists.
     pub(super) told: Mutex<Listed>,
+    /// What the ids of its events begin with: random, so that an id counts in this session only.
+    pub(super) tag: Arc<str>,
+    /// The number of its own stream, once there was one.
+    pub(super) own: OnceLock<u64>,
     /// Ends with the session.
     pub(super) closed: CancellationToken,
     stream: Mutex<CancellationToken>,
@@ -121,11 +130,6 @@ impl Session {
         stream.cancel();
         *stream = self.closed.child_token();
         stream.clone()
-    }
-
-    fn end(&self) {
-        self.closed.cancel();
-        self.conversation.end();
     }
 }
 
@@ -156,6 +160,10 @@ pub(super) struct Standings {
     standings: DashMap<Holder, Arc<Standing>>,
     sessions: AtomicUsize,
     swept: AtomicU64,
+    /// Bytes that are kept of everybody's streams.
+    pub(super) replayed: AtomicUsize,
+    /// Somebody forgets the streams that ended long ago.
+    pub(super) sweeping: AtomicBool,
 }
 
 impl Standings {
@@ -163,7 +171,45 @@ impl Standings {
     pub(super) fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
         let swept = AtomicU64::new(millis(clock.monotonic()));
         let (standings, sessions) = (DashMap::new(), AtomicUsize::new(0));
-        Self { clock, ids, standings, sessions, swept }
+        let (replayed, sweeping) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { clock, ids, standings, sessions, swept, replayed, sweeping }
+    }
+
+    /// The time, for what is kept of streams.
+    pub(super) fn millis(&self) -> u64 {
+        millis(self.clock.monotonic())
+    }
+
+    fn all(&self) -> Vec<Arc<Standing>> {
+        self.standings.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// Forgets the streams that ended long enough ago. Whether any are left.
+    pub(super) fn forget_old(&self, most: &Replay) -> bool {
+        let now = self.millis();
+        let left =
+            self.all().into_iter().map(|standing| standing.shelf.forget_old(now, most, &self.replayed));
+        // Each is looked at.
+        left.fold(false, |any, left| any | left)
+    }
+
+    /// Forgets streams that have ended until so many bytes are left, beginning with the principal that has most.
+    pub(super) fn relieve(&self, most: usize) {
+        let mut all = self.all();
+        while self.replayed.load(Ordering::Relaxed) > most {
+            let Some(at) = (0..all.len()).max_by_key(|at| all.get(*at).map(|s| s.shelf.bytes())) else {
+                return;
+            };
+            if all.get(at).is_none_or(|standing| !standing.shelf.forget_one(&self.replayed)) {
+                all.swap_remove(at);
+            }
+        }
+    }
+
+    fn ends(&self, standing: &Standing, session: &Session) {
+        session.closed.cancel();
+        session.conversation.end();
+        standing.shelf.forget(&session.conversation.id, &self.replayed);
     }
 
     /// A principal's share. There are never more than the bundle names principals.
@@ -180,6 +226,7 @@ impl Standings {
             requests: Arc::default(),
             streams: Arc::default(),
             sessions: Mutex::new(HashMap::new()),
+            shelf: Shelf::default(),
         };
         Arc::clone(&self.standings.entry(holder).or_insert_with(|| Arc::new(standing())))
     }
@@ -203,6 +250,8 @@ impl Standings {
         let session = Arc::new(Session {
             conversation,
             told: Mutex::new(told),
+            tag: Arc::from(hex::encode(self.ids.random().get(..8).unwrap_or_default())),
+            own: OnceLock::new(),
             closed: CancellationToken::new(),
             stream: Mutex::new(CancellationToken::new()),
             seen: AtomicU64::new(millis(self.clock.monotonic())),
@@ -219,7 +268,7 @@ impl Standings {
             sessions.insert(id, session);
             over
         };
-        over.iter().for_each(|session| session.end());
+        over.iter().for_each(|session| self.ends(standing, session));
         let total = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
         let total = total.saturating_sub(over.len());
         self.sessions.fetch_sub(over.len(), Ordering::Relaxed);
@@ -241,7 +290,7 @@ impl Standings {
         };
         if let Some(over) = over {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
-            over.end();
+            self.ends(&standing, &over);
         }
     }
 
@@ -261,7 +310,7 @@ impl Standings {
     pub(super) fn close(&self, standing: &Standing, id: &str) -> bool {
         let Some(session) = standing.sessions.lock().remove(id) else { return false };
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-        session.end();
+        self.ends(standing, &session);
         true
     }
 
@@ -279,8 +328,7 @@ impl Standings {
         if !due {
             return;
         }
-        let all: Vec<_> = self.standings.iter().map(|entry| Arc::clone(entry.value())).collect();
-        for standing in all {
+        for standing in self.all() {
             let mut idle = Vec::new();
             standing.sessions.lock().retain(|_, session| {
                 let goes = self.is_idle(session, most_idle);
@@ -290,7 +338,7 @@ impl Standings {
                 !goes
             });
             self.sessions.fetch_sub(idle.len(), Ordering::Relaxed);
-            idle.iter().for_each(|session| session.end());
+            idle.iter().for_each(|session| self.ends(&standing, session));
         }
     }
 }

@@ -3,13 +3,15 @@
 //! so that an error beside a `false &&` or a `true ||` does not matter.
 
 use super::{
-    EvalError,
+    EvalError, Hidden,
+    function::Function,
     node::{Arithmetic, Fact, Loop, LoopParts, Node, Op, Relation},
     time,
     token::At,
     value::{Kind, List, Value},
 };
 use crate::policy::Facts;
+use serde_json::Value as Json;
 use std::{borrow::Cow, cell::Cell, cmp::Ordering};
 
 /// Steps before a condition is given up; a usual one takes about ten.
@@ -29,6 +31,8 @@ pub(super) enum What {
     Calculation,
     TooLong,
     TooCostly,
+    /// The record has a mask in place of it.
+    Masked,
 }
 
 /// What went wrong, and where in the condition.
@@ -53,6 +57,7 @@ impl Fault {
             What::Range => format!("`{text}` is out of range"),
             What::Calculation => format!("`{text}` cannot be calculated"),
             What::TooLong => format!("`{text}` has more than {MAX_ITEMS} elements"),
+            What::Masked => format!("`{text}` is masked in the record"),
             What::TooCostly => "the condition takes too many steps on this call".to_owned(),
         };
         EvalError { message }
@@ -63,18 +68,67 @@ impl Fault {
 pub(super) struct Evaluation<'a> {
     pub(super) facts: &'a Facts,
     pub(super) env: &'a str,
+    /// Of recorded facts, what is masked.
+    pub(super) hidden: Option<&'a Hidden<'a>>,
     steps: Cell<u32>,
 }
 
 impl<'a> Evaluation<'a> {
     pub(super) fn new(facts: &'a Facts, env: &'a str) -> Self {
-        Self { facts, env, steps: Cell::new(MAX_STEPS) }
+        Self { facts, env, hidden: None, steps: Cell::new(MAX_STEPS) }
+    }
+
+    /// Of recorded facts, of which a part is masked.
+    pub(super) fn of_recorded(facts: &'a Facts, env: &'a str, hidden: &'a Hidden<'a>) -> Self {
+        Self { hidden: Some(hidden), ..Self::new(facts, env) }
     }
 
     fn spend(&self, steps: usize, at: At) -> Result<(), Fault> {
         let rest = u32::try_from(steps).ok().and_then(|steps| self.steps.get().checked_sub(steps));
         self.steps.set(rest.unwrap_or(0));
         rest.map(drop).ok_or(Fault { at, what: What::TooCostly })
+    }
+
+    /// A part of the arguments.
+    fn json(&self, json: &'a Json) -> Result<Value<'a>, What> {
+        match self.hidden {
+            Some(hidden) if hidden.is_masked(json) => Err(What::Masked),
+            Some(_) | None => Value::json(json),
+        }
+    }
+
+    fn element(&self, list: &List<'a>, index: usize) -> Option<Result<Value<'a>, What>> {
+        match list {
+            List::Json(items) => items.get(index).map(|item| self.json(item)),
+            List::Names(_) | List::Made(_) => list.get(index),
+        }
+    }
+
+    /// Where a value is compared or measured as a whole, nothing in it may be masked.
+    fn open(&self, value: &Value<'a>) -> Result<(), What> {
+        let Some(hidden) = self.hidden else { return Ok(()) };
+        let masked = match value {
+            Value::Map(map) => hidden.is_around(std::ptr::from_ref(*map).addr()),
+            Value::List(List::Json(items)) => hidden.is_around(items.as_ptr().addr()),
+            Value::List(List::Made(values)) => return values.iter().try_for_each(|value| self.open(value)),
+            Value::Null
+            | Value::Absent
+            | Value::Present
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Time(_)
+            | Value::Span(_)
+            | Value::List(List::Names(_))
+            | Value::Kind(_) => false,
+        };
+        if masked { Err(What::Masked) } else { Ok(()) }
+    }
+
+    /// Both sides of a comparison.
+    fn both_open(&self, left: &Value<'a>, right: &Value<'a>) -> Result<(), What> {
+        self.open(left).and_then(|()| self.open(right))
     }
 
     /// The truth of an expression.
@@ -91,10 +145,12 @@ impl<'a> Evaluation<'a> {
         match &node.op {
             Op::Const(constant) => Ok(constant.value()),
             Op::Fact(fact) => self.fact(*fact).map_err(fault),
-            Op::Args => Value::json(&self.facts.args).map_err(fault),
+            Op::Args => self.json(&self.facts.args).map_err(fault),
             Op::Item => item.cloned().ok_or(fault(What::Missing)),
             Op::Member(of, name) => match self.value(of, item)? {
-                Value::Map(map) => map.get(&**name).ok_or(What::Missing).and_then(Value::json).map_err(fault),
+                Value::Map(map) => {
+                    map.get(&**name).ok_or(What::Missing).and_then(|json| self.json(json)).map_err(fault)
+                }
                 other => Err(Fault { at: of.at, what: What::Needs("an object", other.kind()) }),
             },
             Op::Index(of, index) => self.index(node, of, index, item),
@@ -120,6 +176,7 @@ impl<'a> Evaluation<'a> {
             Op::NotNull(of) => self.value(of, item).map(|value| Value::Bool(value.kind() != Kind::Null)),
             Op::Order(relation, left, right) => {
                 let (left, right) = (self.value(left, item)?, self.value(right, item)?);
+                self.both_open(&left, &right).map_err(fault)?;
                 self.spend(left.lighter(&right), node.at)?;
                 let order = left.order(&right).map_err(fault)?;
                 Ok(Value::Bool(match relation {
@@ -133,7 +190,7 @@ impl<'a> Evaluation<'a> {
                 let needle = self.value(needle, item)?;
                 match self.value(haystack, item)? {
                     Value::List(list) => {
-                        let all = (0..list.len()).filter_map(|i| list.get(i));
+                        let all = (0..list.len()).filter_map(|i| self.element(&list, i));
                         self.found(node, &needle, all.map(|v| v.map_err(fault)))
                     }
                     Value::Map(map) => match &needle {
@@ -154,6 +211,7 @@ impl<'a> Evaluation<'a> {
             }
             Op::Calculate(operation, left, right) => {
                 let (left, right) = (self.value(left, item)?, self.value(right, item)?);
+                self.both_open(&left, &right).map_err(fault)?;
                 self.spend(left.weight().saturating_add(right.weight()), node.at)?;
                 calculate(*operation, left, right).map_err(fault)
             }
@@ -169,6 +227,10 @@ impl<'a> Evaluation<'a> {
             Op::Call(function, arguments) => {
                 let values = arguments.iter().map(|argument| self.value(argument, item));
                 let values = values.collect::<Result<Vec<_>, _>>()?;
+                // These look at no member and no element.
+                if !matches!(function, Function::Size | Function::TypeOf | Function::Dyn) {
+                    values.iter().try_for_each(|value| self.open(value)).map_err(fault)?;
+                }
                 self.spend(function.weight(&values), node.at)?;
                 function.call(&values).map_err(|(position, what)| Fault {
                     at: arguments.get(position).map_or(node.at, |argument| argument.at),
@@ -177,6 +239,7 @@ impl<'a> Evaluation<'a> {
             }
             Op::Matches(of, regex) => {
                 let value = self.value(of, item)?;
+                self.open(&value).map_err(fault)?;
                 self.spend(value.weight().saturating_mul(4), node.at)?;
                 match &value {
                     Value::Text(text) => Ok(Value::Bool(regex.is_match(text.as_bytes()))),
@@ -185,6 +248,7 @@ impl<'a> Evaluation<'a> {
             }
             Op::Glob(of, glob) => {
                 let value = self.value(of, item)?;
+                self.open(&value).map_err(fault)?;
                 self.spend(value.weight().saturating_mul(8), node.at)?;
                 match &value {
                     Value::Text(text) => Ok(Value::Bool(glob.matches(text))),
@@ -208,6 +272,8 @@ impl<'a> Evaluation<'a> {
             Ok(_) => self.truth(right, item).map(Value::Bool),
             Err(fault) => match self.truth(right, item) {
                 Ok(truth) if truth == stop => Ok(Value::Bool(stop)),
+                // It might have been what stops.
+                Err(masked) if masked.what == What::Masked => Err(masked),
                 Ok(_) | Err(_) => Err(fault),
             },
         }
@@ -221,6 +287,7 @@ impl<'a> Evaluation<'a> {
         item: Option<&Value<'a>>,
     ) -> Result<bool, Fault> {
         let (left, right) = (self.value(left, item)?, self.value(right, item)?);
+        self.both_open(&left, &right).map_err(|what| Fault { at: node.at, what })?;
         self.spend(left.lighter(&right), node.at)?;
         left.same(&right).map_err(|what| Fault { at: node.at, what })
     }
@@ -235,6 +302,7 @@ impl<'a> Evaluation<'a> {
         let mut trouble = None;
         for candidate in candidates {
             let same = candidate.and_then(|candidate| {
+                self.both_open(needle, &candidate).map_err(|what| Fault { at: node.at, what })?;
                 self.spend(1 + needle.lighter(&candidate), node.at)?;
                 needle.same(&candidate).map_err(|what| Fault { at: node.at, what })
             });
@@ -242,7 +310,7 @@ impl<'a> Evaluation<'a> {
                 Ok(true) => return Ok(Value::Bool(true)),
                 Ok(false) => {}
                 Err(fault) if fault.what == What::TooCostly => return Err(fault),
-                Err(fault) => trouble = trouble.or(Some(fault)),
+                Err(fault) => trouble = Some(graver(trouble, fault)),
             }
         }
         trouble.map_or(Ok(Value::Bool(false)), Err)
@@ -260,7 +328,7 @@ impl<'a> Evaluation<'a> {
         match (self.value(of, item)?, self.value(index, item)?) {
             (Value::Map(map), Value::Text(key)) => {
                 self.spend(key.len() / 32, node.at)?;
-                map.get(&*key).ok_or(What::Missing).and_then(Value::json).map_err(fault)
+                map.get(&*key).ok_or(What::Missing).and_then(|json| self.json(json)).map_err(fault)
             }
             (Value::Map(_), other) => Err(wrong("text", other.kind())),
             (Value::List(list), Value::Number(number)) => {
@@ -268,7 +336,7 @@ impl<'a> Evaluation<'a> {
                     super::number::Number::Whole(whole) => usize::try_from(whole).ok(),
                     super::number::Number::Decimal { .. } | super::number::Number::Wide(_) => None,
                 };
-                let found = number.and_then(|index| list.get(index));
+                let found = number.and_then(|index| self.element(&list, index));
                 found.ok_or(What::Missing).flatten().map_err(fault)
             }
             (Value::List(_), other) => Err(wrong("a number", other.kind())),
@@ -295,10 +363,13 @@ impl<'a> Evaluation<'a> {
         if list.len() > MAX_ITEMS {
             return Err(fault(What::TooLong));
         }
+        if let Some(hidden) = self.hidden {
+            hidden.run_loop();
+        }
         let mut trouble: Option<Fault> = None;
         let mut hits: usize = 0;
         let mut made = Vec::new();
-        for element in (0..list.len()).filter_map(|index| list.get(index)) {
+        for element in (0..list.len()).filter_map(|index| self.element(&list, index)) {
             self.spend(1, node.at)?;
             let element = element.map_err(fault)?;
             let wanted = match (&parts.filter, kind) {
@@ -310,7 +381,7 @@ impl<'a> Evaluation<'a> {
                     Ok(truth) if truth == (kind == Loop::Exists) => return Ok(Value::Bool(truth)),
                     Ok(_) => {}
                     Err(fault) if fault.what == What::TooCostly => return Err(fault),
-                    Err(fault) => trouble = trouble.or(Some(fault)),
+                    Err(fault) => trouble = Some(graver(trouble, fault)),
                 },
                 Loop::ExistsOne => hits += usize::from(self.truth(&parts.body, Some(&element))?),
                 Loop::Map if wanted => made.push(self.value(&parts.body, Some(&element))?),
@@ -371,6 +442,14 @@ impl<'a> Evaluation<'a> {
             Fact::SessionLabels => Value::List(List::Names(&facts.session_labels)),
             Fact::Now => Value::Time(facts.now),
         })
+    }
+}
+
+/// Of several elements' troubles the first is told; one that is masked might have been none.
+fn graver(trouble: Option<Fault>, fault: Fault) -> Fault {
+    match trouble {
+        Some(first) if fault.what != What::Masked => first,
+        Some(_) | None => fault,
     }
 }
 

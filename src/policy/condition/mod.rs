@@ -17,6 +17,7 @@ mod compile;
 mod error;
 mod eval;
 mod function;
+mod hidden;
 mod loops;
 mod node;
 mod number;
@@ -31,6 +32,7 @@ mod tests;
 
 use super::Facts;
 pub use error::{ConditionError, EvalError};
+pub use hidden::Hidden;
 use std::{fmt, sync::Arc};
 
 /// A compiled condition.
@@ -61,6 +63,21 @@ impl Condition {
         eval::Evaluation::new(facts, env)
             .truth(&self.0.root, None)
             .map_err(|fault| fault.told(&self.0.source))
+    }
+
+    /// The same of recorded facts, some of whose arguments are masked. `None`: the answer may depend on what is masked.
+    pub fn evaluate_hidden(
+        &self,
+        facts: &Facts,
+        env: &str,
+        hidden: &Hidden<'_>,
+    ) -> Option<Result<bool, EvalError>> {
+        hidden.begin();
+        let evaluation = eval::Evaluation::of_recorded(facts, env, hidden);
+        let truth = evaluation.truth(&self.0.root, None);
+        let open =
+            matches!(&truth, Err(fault) if matches!(fault.what, eval::What::Masked | eval::What::TooCostly));
+        (!open && hidden.knows(facts.call.size)).then(|| truth.map_err(|fault| fault.told(&self.0.source)))
     }
 
     /// What it says in a sentence: "env is production" for `env == 'production'`.

@@ -5,6 +5,7 @@ use crate::{
     admission::{
         self, Alert, Effect, End, Named, Outcome, RepeatLimit, Request, Usage, amount, money, repeat_key,
     },
+    evidence,
     model::{CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome as CallOutcome},
     store::{Admission, AdmitRequest, EventQuery, Settlement, StoreError},
 };
@@ -82,27 +83,12 @@ pub(super) fn admit(
 fn perform(tx: &mut Tx<'_>, effect: Effect, request: &AdmitRequest) -> Result<(), StoreError> {
     match &effect {
         Effect::Consumed(record) => approvals::write(tx, record)?,
-        Effect::Alerted(found) => alert(tx, found, request)?,
+        Effect::Alerted(Alert { policy_id, sentence, .. }) => {
+            tx.append(&evidence::alert_of_call(&request.event, policy_id, sentence, request.now))?;
+        }
         Effect::Granted(_) | Effect::Carried(_) | Effect::Closed { .. } | Effect::Asked { .. } => {}
     }
     tx.ledger.put(tx.connection, request.now.as_microsecond(), effect)
-}
-
-/// The event of an alert.
-fn alert(tx: &mut Tx<'_>, alert: &Alert, request: &AdmitRequest) -> Result<(), StoreError> {
-    let call = &request.event;
-    let mut event = EventDraft::system(EventType::Alert, request.now);
-    event.trace_id = call.trace_id;
-    event.workflow_id.clone_from(&call.workflow_id);
-    event.agent_id.clone_from(&call.agent_id);
-    event.action = Some("budget_alert".into());
-    event.policy_id = Some(alert.policy_id.clone());
-    event.call_id.clone_from(&call.call_id);
-    event.tool.clone_from(&call.tool);
-    event.upstream.clone_from(&call.upstream);
-    event.policy_snapshot.clone_from(&call.policy_snapshot);
-    event.reason = Some(alert.sentence.as_str().into());
-    tx.append(&event).map(drop)
 }
 
 /// Closes a call; a second time changes nothing.
@@ -174,19 +160,10 @@ fn side_effect(
         .prepare_cached("SELECT body FROM events WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
     // A decision that somebody damaged keeps nobody from starting: what is known of the call is its place.
-    let mut event = EventDraft::from_body(&body).unwrap_or_else(|error| {
-        tracing::error!(seq, %error, "store.decision_unreadable");
-        EventDraft::system(EventType::AgentSideEffect, Timestamp::UNIX_EPOCH)
-    });
-    event.event_type = EventType::AgentSideEffect;
-    event.timestamp = at.unwrap_or(event.timestamp);
-    event.outcome = Some(outcome);
-    event.reason = Some(reason.into());
-    event.duration_ms = None;
-    event.cost_usd = None;
-    event.limits = None;
-    event.detail = None;
-    Ok(event)
+    let decision = EventDraft::from_body(&body)
+        .inspect_err(|error| tracing::error!(seq, %error, "store.decision_unreadable"))
+        .ok();
+    Ok(evidence::orphaned(decision, at, outcome, reason))
 }
 
 /// A call that was granted to a caller who had left already: it was never dispatched, and costs nothing.

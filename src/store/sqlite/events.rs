@@ -1,6 +1,9 @@
 //! Reading the chain: queries, the lines of an export, and verification.
 
-use super::index::{self, BLOCK, Contents, Members, Wanted};
+use super::{
+    index::{self, BLOCK, Contents, Members, Wanted},
+    kept::Inventory,
+};
 use crate::{
     model::{Event, EventDraft},
     store::{BadRecord, ChainReport, EventLine, EventQuery, StoreError, chain},
@@ -156,8 +159,16 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError>
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
         .query_row([], |row| row.get(0))?;
     // The head may have moved on between the two reads, and then `last` is the newer one.
-    let mut check =
-        Check { connection, last, at: (0, chain::GENESIS), records: 0, contents: Contents::default() };
+    // Read after the last record that is looked at: what it refers to was kept before it.
+    let kept = Inventory::read(connection)?;
+    let mut check = Check {
+        connection,
+        last,
+        at: (0, chain::GENESIS),
+        records: 0,
+        contents: Contents::default(),
+        kept: &kept,
+    };
     let mut bad = None;
     while bad.is_none() {
         let before = check.at.0;
@@ -177,7 +188,9 @@ pub(super) fn verify(connection: &Connection) -> Result<ChainReport, StoreError>
         }
         Some(_) | None => None,
     });
-    Ok(ChainReport { records: check.records, head: chain::to_hex(&hash), bad })
+    let records = check.records;
+    let bad = bad.or_else(|| kept.damaged().map(|problem| BadRecord { seq: 0, problem }));
+    Ok(ChainReport { records, head: chain::to_hex(&hash), bad })
 }
 
 fn missing(seq: i64) -> BadRecord {
@@ -192,6 +205,8 @@ struct Check<'c> {
     records: u64,
     /// Of the block that is being read.
     contents: Contents,
+    /// What records refer to.
+    kept: &'c Inventory,
 }
 
 impl Check<'_> {
@@ -239,9 +254,14 @@ impl Check<'_> {
         if row.get_ref(2)?.as_blob().unwrap_or_default() != hash {
             return Ok(Err("its hash is not that of its body".to_owned()));
         }
-        Ok(Members::read(body).map(|members| {
-            self.contents.add(seq, &members.terms());
-            hash
-        }))
+        let members = match Members::read(body) {
+            Ok(members) => members,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        if let Some(problem) = self.kept.problem(members.event_type(), body) {
+            return Ok(Err(problem));
+        }
+        self.contents.add(seq, &members.terms());
+        Ok(Ok(hash))
     }
 }

@@ -54,6 +54,11 @@ impl<'b> Members<'b> {
         serde_json::from_str(body).map_err(|error| format!("its body is not an event: {error}"))
     }
 
+    /// Its type's word.
+    pub(super) fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
     /// Whether a query asks for it.
     pub(super) fn fit(&self, query: &EventQuery) -> bool {
         let same = |wanted: Option<&str>, own: Option<&str>| wanted.is_none_or(|wanted| own == Some(wanted));

@@ -10,6 +10,7 @@ mod entries;
 mod events;
 mod index;
 mod job;
+mod kept;
 mod learned;
 mod ledger;
 mod owners;
@@ -22,8 +23,8 @@ mod writer;
 
 use super::{
     Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-    ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Requirement,
-    Settlement, Store, StoreError,
+    ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
+    Requirement, Settlement, Store, StoreError,
 };
 use crate::{
     config::Durability,
@@ -500,6 +501,14 @@ impl Store for SqliteStore {
             let found = "SELECT value FROM secrets WHERE name = ?1";
             Ok(tx.connection.query_row(found, [name], |row| row.get(0))?)
         })
+    }
+
+    fn keep(&self, kept: Kept) -> Answer<'_, ()> {
+        in_time(self.write(move |tx| kept::keep(tx.connection, &kept))).boxed()
+    }
+
+    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>> {
+        self.read(move |connection| kept::get(connection, kind, &name))
     }
 
     fn verify(&self) -> Answer<'_, ChainReport> {

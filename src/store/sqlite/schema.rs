@@ -14,7 +14,7 @@ const APPLICATION_ID: i32 = 0x546f_6c6c;
 const OLDEST: i64 = 2;
 
 /// The first step makes [`OLDEST`], each further one the next version.
-const MIGRATIONS: &[&str] = &[V2, V3];
+const MIGRATIONS: &[&str] = &[V2, V3, V4];
 
 /// Chosen by measurement: a commit costs what it touches of pages, and appends at the end of a b-tree touch fewest. Hence
 /// no index on `events` (`blocks` is it), and one row of `ledger` for all that one transaction did.
@@ -106,6 +106,18 @@ const V3: &str = "
 ALTER TABLE approvals ADD COLUMN rejected_at INTEGER;
 CREATE INDEX approvals_rejected ON approvals(agent, rejected_at) WHERE rejected_at IS NOT NULL;
 CREATE INDEX approvals_agent ON approvals(agent, created_at);
+";
+
+/// What decisions refer to by a hash: bundles and resolved tools.
+const V4: &str = "
+CREATE TABLE kept (
+  n INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  body TEXT NOT NULL,
+  UNIQUE (kind, name)
+) STRICT;
 ";
 
 /// How long an operation asks for a lock that another process holds, before it fails.

@@ -119,6 +119,11 @@ impl Bearer {
         true
     }
 
+    /// The token as it was sent, where there is one.
+    pub(super) fn sent(&self) -> Option<HeaderValue> {
+        self.held.lock().as_ref().map(|token| token.header.clone())
+    }
+
     fn request(&self) -> Result<Request<Full<Bytes>>, String> {
         let config = &*self.config;
         let mut form = Serializer::new(String::new());

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::upstream::{
     call::Call,
+    sse::Event,
     wire::{self, Message},
 };
 use http::{HeaderValue, Method, StatusCode};
@@ -39,12 +40,18 @@ pub(super) fn pause(first: Duration, asked: Option<Duration>, failures: u32) -> 
     }
 }
 
-/// Whether it may have a stream for us later.
+/// Whether it may have a stream for us later: it is away or busy, takes the one that broke for open, or knows us no more
+/// for a while.
 fn is_away(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
             status,
-            StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::CONFLICT
+                | StatusCode::TOO_EARLY
+                | StatusCode::TOO_MANY_REQUESTS
         )
 }
 
@@ -71,11 +78,11 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
                 drop(http);
                 let begun = Instant::now();
                 let mut heard = false;
-                while let Ok(Some(event)) = reader.next().await {
+                while let Ok(Some(mut event)) = reader.next().await {
                     heard = true;
-                    last = event.id.and_then(|id| HeaderValue::try_from(id).ok()).or(last);
+                    last = event.id.take().and_then(|id| HeaderValue::try_from(id).ok()).or(last);
                     let Some(http) = weak.upgrade() else { return };
-                    hear(http, &event.data).await;
+                    hear(http, &event).await;
                 }
                 failures = if heard || begun.elapsed() >= STOOD { 0 } else { failures.saturating_add(1) };
                 asked = reader.retry();
@@ -86,8 +93,10 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
                     return;
                 }
             }
-            // It is away for a while; 409: the stream that broke is still taken for open over there.
-            Ok(response) if is_away(response.status()) => failures = failures.saturating_add(1),
+            Ok(response) if is_away(response.status()) => {
+                failures = failures.saturating_add(1);
+                asked = http.reach.retry_after(response.headers());
+            }
             // 405 and the like: no such stream is offered.
             Ok(_) => return,
             Err(_) if http.inbox.signals.closed_reason().is_none() => failures = failures.saturating_add(1),
@@ -97,18 +106,17 @@ pub(super) async fn hear_legacy(weak: Weak<Http>, standing: oneshot::Sender<()>)
     }
 }
 
-async fn hear(http: Arc<Http>, data: &[u8]) {
+async fn hear(http: Arc<Http>, event: &Event) {
     let noise = http.inbox.noise.clone();
-    take(&http, data);
+    if let Some(data) = event.message() {
+        take(&http, data);
+    }
     // A connection that nobody else holds any more ends, however long this waits.
     drop(http);
-    noise.heard(data.len()).await;
+    noise.heard(event.data.len()).await;
 }
 
 fn take(http: &Arc<Http>, data: &[u8]) {
-    if data.iter().all(u8::is_ascii_whitespace) {
-        return;
-    }
     for message in wire::parse(data, http.max_result) {
         match message {
             Message::Unreadable { reason, .. } => http.inbox.unread(&reason, data.len()),
@@ -202,7 +210,7 @@ pub(super) async fn hear_modern(
                             Ok(Some(event)) => {
                                 heard = true;
                                 let Some(http) = weak.upgrade() else { return };
-                                hear(http, &event.data).await;
+                                hear(http, &event).await;
                             }
                             Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break true,
                         },
@@ -226,6 +234,7 @@ pub(super) async fn hear_modern(
             }
             Ok(response) if is_away(response.status()) => {
                 failures = failures.saturating_add(1);
+                asked = http.reach.retry_after(response.headers());
                 // It may allow one stream at a time.
                 if matches!(response.status(), StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS) {
                     old = None;
@@ -264,9 +273,9 @@ pub(super) async fn hear_modern(
 }
 
 /// The next event of a stream that is still read; never, where there is none. Nothing: it has ended.
-async fn next_of(reader: &mut Option<Reader>) -> Option<Vec<u8>> {
+async fn next_of(reader: &mut Option<Reader>) -> Option<Event> {
     match reader {
-        Some(reader) => reader.next().await.ok().flatten().map(|event| event.data),
+        Some(reader) => reader.next().await.ok().flatten(),
         None => std::future::pending().await,
     }
 }

@@ -1,5 +1,6 @@
 //! One upstream over Streamable HTTP, in either era: legacy sessions, or stateless requests with their headers.
 
+mod answer;
 mod bearer;
 mod hear;
 mod lean;
@@ -11,21 +12,18 @@ mod two_urls;
 mod within;
 
 pub(super) use self::{hear::listen_filter, reach::Means, two_urls::TwoUrls};
-use self::{
-    reach::Reach,
-    reader::{ReadError, Reader, is_events, whole},
-    session::{Session, is_session_unknown},
-};
+use self::{reach::Reach, session::Session};
 use super::{
     call::Call,
     connect::Wiring,
     deps::Timing,
     headers::value_as_header,
     inbox::{Answer, Inbox, Link, Signals},
+    refusal::{Failure, HttpRefusal},
     types::{Era, UpstreamError},
-    wire::{self, Dialect, Message},
+    wire::{self, Dialect},
 };
-use crate::model::RetryPlan;
+use crate::model::{RetryPlan, RpcError};
 use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -79,8 +77,10 @@ impl Drop for Http {
 pub(super) enum Fault {
     /// The session is unknown over there; the request was not looked at.
     SessionGone,
-    /// A status that says the request was not understood, and nothing else.
-    Refused(StatusCode),
+    /// An error that names no request of ours, under a status that says the request was not understood.
+    Unnamed(HttpRefusal, RpcError),
+    /// The event stream of HTTP+SSE, which begins with an endpoint, in place of an answer.
+    OlderTransport,
     Failed(UpstreamError),
 }
 
@@ -88,9 +88,40 @@ impl Fault {
     /// What it is to a caller.
     pub(super) fn plain(self) -> UpstreamError {
         match self {
-            Self::SessionGone => UpstreamError::Refused(StatusCode::NOT_FOUND.as_u16()),
-            Self::Refused(status) => UpstreamError::Refused(status.as_u16()),
+            Self::SessionGone => UpstreamError::Refused(HttpRefusal::bare(StatusCode::NOT_FOUND.as_u16())),
+            Self::Unnamed(_, error) => UpstreamError::Rpc(error),
+            Self::OlderTransport => {
+                UpstreamError::Malformed("the event stream of HTTP+SSE (`transport = \"sse\"`)".to_owned())
+            }
             Self::Failed(error) => error,
+        }
+    }
+
+    /// What it is to those who look for the reason.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Unnamed(refusal, _) => UpstreamError::Refused(refusal).into(),
+            other => other.plain().into(),
+        }
+    }
+
+    /// Whether a server that knows no POST at this URL, since it speaks HTTP+SSE there, may have answered so. One that
+    /// answered the request itself does not, and neither does one that asks who we are or to wait.
+    pub(super) fn may_be_older(&self) -> bool {
+        match self {
+            Self::OlderTransport | Self::Unnamed(..) => true,
+            Self::Failed(UpstreamError::Refused(refusal)) => {
+                (400..500).contains(&refusal.status) && !matches!(refusal.status, 401 | 407 | 408 | 429)
+            }
+            Self::SessionGone | Self::Failed(_) => false,
+        }
+    }
+
+    /// Which version of the sessions' era to offer instead, where this is about the one that was offered.
+    fn version_instead(&self) -> Option<&'static str> {
+        match self {
+            Self::Unnamed(_, error) | Self::Failed(UpstreamError::Rpc(error)) => wire::version_instead(error),
+            Self::SessionGone | Self::OlderTransport | Self::Failed(_) => None,
         }
     }
 }
@@ -155,11 +186,10 @@ impl Http {
     }
 
     /// `server/discover`; on success the connection is modern.
-    pub(super) async fn discover(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+    pub(super) async fn discover(self: &Arc<Self>, call: &Arc<Call>) -> Result<Value, Fault> {
         let [_, modern] = &self.dialects;
         let session = self.session_of(modern.clone(), None, true);
-        let result = self.exchange(call, &session).await;
-        let (value, _) = result.map_err(Fault::plain)?;
+        let (value, _) = self.exchange(call, &session).await?;
         if value.get("supportedVersions").and_then(Value::as_array).is_some() {
             self.session.store(Some(session));
         }
@@ -170,8 +200,17 @@ impl Http {
     pub(super) async fn initialize(self: &Arc<Self>, timeout: Duration) -> Result<Value, Fault> {
         let [legacy, _] = &self.dialects;
         let opening = self.session_of(legacy.clone(), None, false);
-        let call = Arc::new(Call::initialize(&self.declared, legacy, timeout));
-        let (result, id) = self.exchange(&call, &opening).await?;
+        let offer = async |dialect: &Dialect| {
+            let call = Arc::new(Call::initialize(&self.declared, dialect, timeout));
+            self.exchange(&call, &opening).await
+        };
+        let (result, id) = match offer(legacy).await {
+            Err(fault) => match fault.version_instead() {
+                Some(version) => offer(&Dialect { version: version.into(), ..legacy.clone() }).await?,
+                None => return Err(fault),
+            },
+            Ok(opened) => opened,
+        };
         let version = super::connect::legacy_version(&result).map_err(UpstreamError::Malformed)?;
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
@@ -193,7 +232,9 @@ impl Http {
         }
         match self.exchange(call, &session).await {
             Ok((value, _)) => Ok(value),
-            Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
+            Err(fault @ (Fault::Failed(_) | Fault::Unnamed(..) | Fault::OlderTransport)) => {
+                Err(fault.plain())
+            }
             Err(Fault::SessionGone) => {
                 // That the request was not looked at is the upstream's word alone: from here on it may have acted.
                 call.lose();
@@ -207,7 +248,9 @@ impl Http {
                 match self.exchange(call, &session).await {
                     Ok((value, _)) => Ok(value),
                     Err(Fault::Failed(UpstreamError::NotSent(_)) | Fault::SessionGone) => Err(gone()),
-                    Err(fault @ (Fault::Failed(_) | Fault::Refused(_))) => Err(fault.plain()),
+                    Err(fault @ (Fault::Failed(_) | Fault::Unnamed(..) | Fault::OlderTransport)) => {
+                        Err(fault.plain())
+                    }
                 }
             }
         }
@@ -224,7 +267,7 @@ impl Http {
             }),
             Ok(Err(Fault::Failed(gone @ UpstreamError::NotSent(_)))) => Err(gone),
             // Whatever else it says to a ping, the session is known; one that does not answer is not asked at every call.
-            Ok(Ok(_) | Err(Fault::Failed(_) | Fault::Refused(_))) | Err(_) => {
+            Ok(Ok(_) | Err(Fault::Failed(_) | Fault::Unnamed(..) | Fault::OlderTransport)) | Err(_) => {
                 session.was_heard();
                 Ok(session)
             }
@@ -240,7 +283,7 @@ impl Http {
         }
         // One caller's requests may be what is answered so: that is no reason to open sessions without end.
         if !self.inbox.noise.may_renew() {
-            return Err(UpstreamError::Refused(StatusCode::NOT_FOUND.as_u16()));
+            return Err(Fault::SessionGone.plain());
         }
         if let Some(left_out) = self.inbox.may_log() {
             tracing::info!(upstream = %self.inbox.upstream, left_out, "the session is gone over there: a new one");
@@ -249,13 +292,14 @@ impl Http {
             tokio::time::timeout(self.timing.handshake, self.initialize(self.timing.handshake)).await;
         let failed = match started {
             Ok(Ok(_)) => None,
-            Ok(Err(fault)) => Some(fault.plain().to_string()),
+            Ok(Err(fault)) => Some(fault.failure().reason),
             Err(_) => Some("no answer to `initialize`".to_owned()),
         };
         if let Some(reason) = failed {
             let reason = format!("the session cannot be renewed: {}", (self.inbox.redact)(&reason));
             self.inbox.signals.close(&reason);
-            return Err(UpstreamError::NotSent(reason));
+            // Why is for those who run it: the upstream's words may be about anybody.
+            return Err(UpstreamError::NotSent("the session cannot be renewed".to_owned()));
         }
         self.inbox.signals.renewed.notify_one();
         self.session.load_full().ok_or_else(|| UpstreamError::NotSent("not connected".to_owned()))
@@ -336,8 +380,15 @@ impl Http {
             session.was_heard();
         }
         match &outcome {
-            Ok(_) | Err(Fault::Failed(UpstreamError::Rpc(_)) | Fault::Refused(_) | Fault::SessionGone) => {
-                self.inbox.done(id)
+            Ok(_)
+            | Err(
+                Fault::Failed(UpstreamError::Rpc(_))
+                | Fault::Unnamed(..)
+                | Fault::OlderTransport
+                | Fault::SessionGone,
+            ) => self.inbox.done(id),
+            Err(Fault::Failed(UpstreamError::Refused(refusal))) if !refusal.is_failure() => {
+                self.inbox.done(id);
             }
             Err(Fault::Failed(UpstreamError::NotSent(_))) => {
                 self.inbox.done(id);
@@ -347,153 +398,6 @@ impl Http {
             Err(Fault::Failed(_)) => {}
         }
         outcome
-    }
-
-    async fn answer(
-        self: &Arc<Self>,
-        id: u64,
-        call: &Arc<Call>,
-        session: &Arc<Session>,
-        headers: HeaderMap,
-        body: Vec<u8>,
-    ) -> Result<(Value, Option<HeaderValue>), Fault> {
-        let limit = call.largest_answer(self.max_result);
-        let response = self.send(Method::POST, headers, body, Some(call)).await?;
-        let status = response.status();
-        if status == StatusCode::NOT_FOUND && session.id.is_some() {
-            return Err(Fault::SessionGone);
-        }
-        if status.is_redirection() {
-            return Err(UpstreamError::Malformed(format!(
-                "HTTP status {status}: redirects are not followed"
-            ))
-            .into());
-        }
-        let fresh = response.headers().get(SESSION).cloned();
-        let kind =
-            response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if status.is_success() && kind.starts_with("text/event-stream") {
-            let value = Box::pin(self.stream(id, limit, session, response.into_body())).await?;
-            return Ok((value, fresh));
-        }
-        let is_json = kind.starts_with("application/json");
-        if status.is_success() && !is_json {
-            return Err(UpstreamError::Malformed(format!("HTTP status {status} with no JSON")).into());
-        }
-        let bytes = match whole(response.into_body(), limit).await {
-            Ok(bytes) => bytes,
-            Err(error) if status.is_success() => return Err(error.into()),
-            Err(_) => return Err(refused(status)),
-        };
-        let mut answer = None;
-        let mut wrong = None;
-        for message in wire::parse(&bytes, self.max_result) {
-            match message {
-                Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
-                Message::Response { id: None, outcome: Err(error) } => {
-                    if status == StatusCode::BAD_REQUEST
-                        && session.id.is_some()
-                        && is_session_unknown(&error.message)
-                    {
-                        return Err(Fault::SessionGone);
-                    }
-                    answer = Some(Err(error));
-                }
-                Message::Response { .. } => {}
-                Message::Unreadable { reason, .. } => wrong = Some(reason),
-                other @ (Message::Request { .. } | Message::Notification { .. }) => {
-                    self.aloud(other, id, session.dialect.era);
-                }
-            }
-        }
-        match answer {
-            Some(Ok(value)) if status.is_success() => Ok((value, fresh)),
-            Some(Err(error)) => Err(UpstreamError::Rpc(error).into()),
-            Some(Ok(_)) | None if !status.is_success() => Err(refused(status)),
-            Some(Ok(_)) | None => {
-                let reason = wrong.unwrap_or_else(|| "an answer to something else".to_owned());
-                Err(UpstreamError::Malformed(reason).into())
-            }
-        }
-    }
-
-    /// Reads the stream of one request up to its answer, resuming it where the server allows.
-    async fn stream(
-        self: &Arc<Self>,
-        id: u64,
-        limit: u64,
-        session: &Arc<Session>,
-        body: lean::Answer,
-    ) -> Result<Value, UpstreamError> {
-        let mut reader = Reader::new(body, limit, &self.inbox.noise);
-        let mut last: Option<String> = None;
-        let mut idle = 0;
-        loop {
-            match reader.next().await {
-                Ok(Some(event)) => {
-                    idle = 0;
-                    last = event.id.or(last);
-                    if let Some(answer) = self.event(&event.data, id, session.dialect.era)? {
-                        reader.finish();
-                        return answer.map_err(UpstreamError::Rpc);
-                    }
-                    self.inbox.noise.heard(event.data.len()).await;
-                    continue;
-                }
-                Err(ReadError::TooLong) => return Err(UpstreamError::TooLarge(limit)),
-                Ok(None) | Err(ReadError::Broken) => {}
-            }
-            let lost = || UpstreamError::Lost("the stream ended before the answer".to_owned());
-            let resumable = session.dialect.era == Era::Legacy;
-            let last_id = last.as_deref().filter(|_| resumable && idle < RESUMES);
-            let last_id = last_id.and_then(|id| HeaderValue::from_str(id).ok()).ok_or_else(lost)?;
-            idle += 1;
-            tokio::time::sleep(hear::pause(self.timing.stream_retry, reader.retry(), idle)).await;
-            let response = self.get(session, Some(last_id)).await.map_err(|_| lost())?;
-            if !is_events(&response) {
-                return Err(lost());
-            }
-            reader = Reader::new(response.into_body(), limit, &self.inbox.noise);
-        }
-    }
-
-    /// One event of a request's stream; its answer, if it is that.
-    fn event(
-        self: &Arc<Self>,
-        data: &[u8],
-        id: u64,
-        era: Era,
-    ) -> Result<Option<Result<Value, crate::model::RpcError>>, UpstreamError> {
-        if data.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        let mut answer = None;
-        for message in wire::parse(data, self.max_result) {
-            match message {
-                Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
-                Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
-                Message::Response { .. } => {}
-                Message::Unreadable { answers: Some(found), reason } if found == id => {
-                    return Err(UpstreamError::Malformed(reason));
-                }
-                Message::Unreadable { reason, .. } => self.inbox.unread(&reason, data.len()),
-                other @ (Message::Request { .. } | Message::Notification { .. }) => {
-                    self.aloud(other, id, era);
-                }
-            }
-        }
-        Ok(answer)
-    }
-
-    /// What came on a request's own stream beside its answer.
-    fn aloud(self: &Arc<Self>, message: Message, id: u64, era: Era) {
-        if era == Era::Modern && matches!(message, Message::Request { .. }) {
-            if let Some(left_out) = self.inbox.may_log() {
-                tracing::warn!(upstream = %self.inbox.upstream, left_out, "a request on a stream, which 2026-07-28 forbids");
-            }
-        } else {
-            self.inbox.take(self, message, Some(id));
-        }
     }
 
     async fn get(
@@ -576,13 +480,5 @@ impl Drop for Pending<'_> {
                 (self.http.clone(), self.session.clone(), wire::cancelled(self.id));
             self.http.inbox.aside(async move { http.aside(Method::POST, &session, message).await });
         }
-    }
-}
-
-fn refused(status: StatusCode) -> Fault {
-    if status.is_server_error() {
-        Fault::Failed(UpstreamError::Lost(format!("HTTP status {status}")))
-    } else {
-        Fault::Refused(status)
     }
 }

@@ -6,22 +6,26 @@ use super::{
     pool::{Pool, pool},
 };
 use crate::{
+    clock::Clock,
     config::OauthConfig,
     outbound::because,
     upstream::{
         call::Call,
         connect::Wiring,
         deps::{Redact, UpstreamDeps},
+        refusal::{self, HttpRefusal, Showing},
         types::UpstreamError,
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, response,
+};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What the connections of one upstream share.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ impl Means {
 /// One URL.
 pub(super) struct Reach {
     pool: Pool,
+    /// Without user and fragment.
+    url: url::Url,
     uri: Uri,
     /// Of a request in origin form.
     path: Uri,
@@ -53,6 +59,7 @@ pub(super) struct Reach {
     /// Where it wants an access token.
     bearer: Option<Arc<Bearer>>,
     redact: Redact,
+    clock: Arc<dyn Clock>,
 }
 
 impl Reach {
@@ -90,7 +97,8 @@ impl Reach {
         let host =
             HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
         headers.entry(header::HOST).or_insert(host);
-        Ok(Self { pool, uri, path, headers, bearer, redact: wiring.deps.redact.clone() })
+        let (redact, clock) = (wiring.deps.redact.clone(), wiring.deps.clock.clone());
+        Ok(Self { pool, url: bare, uri, path, headers, bearer, redact, clock })
     }
 
     /// Another URL of the same origin, reached in the same way.
@@ -102,9 +110,30 @@ impl Reach {
         }
         bare.set_fragment(None);
         let (uri, path) = parts(&bare)?;
-        let Self { pool, headers, bearer, redact, .. } = self;
-        let (pool, headers, bearer, redact) = (pool.clone(), headers.clone(), bearer.clone(), redact.clone());
-        Ok(Self { pool, uri, path, headers, bearer, redact })
+        let Self { pool, headers, bearer, redact, clock, .. } = self;
+        let (pool, headers, bearer) = (pool.clone(), headers.clone(), bearer.clone());
+        let (redact, clock) = (redact.clone(), clock.clone());
+        Ok(Self { pool, url: bare, uri, path, headers, bearer, redact, clock })
+    }
+
+    /// What a status that is no success says, with as much of its body as was read.
+    pub(super) fn refusal(&self, head: &response::Parts, body: &[u8]) -> HttpRefusal {
+        let sent = self.bearer.as_ref().and_then(|bearer| bearer.sent());
+        let secret = self.headers.values().filter(|value| value.is_sensitive()).chain(&sent);
+        let mut own: Vec<String> = secret
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| [value, value.split_once(' ').map_or("", |(_, credentials)| credentials)])
+            .map(str::to_owned)
+            .collect();
+        // The whole before its part.
+        own.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let showing = Showing { redact: &self.redact, own, url: &self.url, now: self.clock.now() };
+        refusal::read(head.status, &head.headers, body, &showing)
+    }
+
+    /// How long the upstream asks to be left alone.
+    pub(super) fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        refusal::retry_after(headers, self.clock.now())
     }
 
     /// Sends one request and waits for the head of its answer. The reason of an error is redacted. A call is told when the

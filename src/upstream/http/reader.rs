@@ -7,20 +7,33 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{Response, header};
+use http::{HeaderMap, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::{sync::Arc, time::Duration};
 
 /// How long a stream may stay open after its answer before it is closed from here.
 const FINISH: Duration = Duration::from_secs(1);
+/// How long the body of a status that is no success is waited for.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// Bytes that belong to no event are counted as noise in portions of so many.
 const IDLE: usize = 64 << 10;
 
 /// Whether a response is a stream of events.
 pub(super) fn is_events(response: &Response<Answer>) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    response.status().is_success() && kind.starts_with("text/event-stream")
+    response.status().is_success() && is_of_kind(response.headers(), "text/event-stream")
+}
+
+/// Whether the body is of a media type, parameters aside.
+pub(super) fn is_of_kind(headers: &HeaderMap, kind: &str) -> bool {
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    found.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
+}
+
+/// The body of a status that is no success. It says less than the status: where it cannot be had soon, there is none.
+pub(super) async fn body_of_refusal(body: Answer, most: u64) -> Bytes {
+    let read = tokio::time::timeout(REFUSAL, whole(body, most)).await;
+    read.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 pub(super) enum ReadError {

@@ -6,20 +6,23 @@
 
 use super::{
     ASIDE, BOTH, EVENTS, JSON, TRACEPARENT, VERSION,
+    answer::RpcErrors,
+    lean,
     reach::Reach,
-    reader::{ReadError, Reader, is_events, whole},
+    reader::{ReadError, Reader, body_of_refusal, is_events, whole},
 };
 use crate::upstream::{
     call::{Call, LARGEST_PAGE},
     connect::{Wiring, legacy_version},
     deps::Timing,
     inbox::{Answer, Inbox, Link, Signals},
-    sse::Event,
+    refusal::Failure,
+    sse::{Event, Kind},
     types::{Era, UpstreamError},
     wire::{self, Dialect, Message},
 };
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::{
@@ -79,7 +82,7 @@ impl TwoUrls {
         url: &url::Url,
         headers: &BTreeMap<String, SecretString>,
         signals: Signals,
-    ) -> Result<(Arc<Self>, Value), String> {
+    ) -> Result<(Arc<Self>, Value), Failure> {
         let deps = wiring.deps;
         let two = Arc::new(Self {
             inbox: Inbox::new(
@@ -107,15 +110,15 @@ impl TwoUrls {
     }
 
     /// Opens a stream, learns the endpoint, and shakes hands over both.
-    async fn begin(self: &Arc<Self>) -> Result<Value, String> {
+    async fn begin(self: &Arc<Self>) -> Result<Value, Failure> {
         let limit = self.timing.handshake;
         let shaken = tokio::time::timeout(limit, async {
             let mut headers = self.reach.headers.clone();
             headers.insert(header::ACCEPT, EVENTS);
             let response = self.reach.send(Method::GET, headers, Vec::new(), None).await;
-            let response = response.map_err(|error| error.to_string())?;
+            let response = response?;
             if !is_events(&response) {
-                return Err(format!("HTTP status {} and no event stream", response.status()));
+                return Err(self.no_stream(response).await);
             }
             let most = self.max_result.max(LARGEST_PAGE);
             let mut reader = Reader::new(response.into_body(), most, &self.inbox.noise);
@@ -132,8 +135,20 @@ impl TwoUrls {
             self.shake_hands(Arc::new(opening)).await
         });
         shaken.await.unwrap_or_else(|_| {
-            Err(format!("no event stream and handshake within {}", humantime::format_duration(limit)))
+            Err(format!("no event stream and handshake within {}", humantime::format_duration(limit)).into())
         })
+    }
+
+    /// What came in place of an event stream.
+    async fn no_stream(&self, response: Response<lean::Answer>) -> Failure {
+        let (head, body) = response.into_parts();
+        let status = head.status;
+        if status.is_success() {
+            return format!("HTTP status {status} and no event stream").into();
+        }
+        let body = body_of_refusal(body, ACKNOWLEDGEMENT).await;
+        let refused = Failure::from(UpstreamError::Refused(self.reach.refusal(&head, &body)));
+        refused.told(|why| format!("no event stream: {why}"))
     }
 
     /// The URL that the first event names: on the origin that the configuration names, and nowhere else, for what is sent
@@ -141,8 +156,12 @@ impl TwoUrls {
     async fn endpoint(&self, reader: &mut Reader) -> Result<Reach, String> {
         let first = loop {
             match reader.next().await {
-                Ok(Some(event)) if event.is_endpoint => break event.data,
-                Ok(Some(event)) if event.data.is_empty() && event.skipped.is_none() => {}
+                Ok(Some(event)) if event.kind == Kind::Endpoint && event.skipped.is_none() => {
+                    break event.data;
+                }
+                Ok(Some(event)) if event.message().is_none() && event.skipped.is_none() => {
+                    self.inbox.noise.heard(event.data.len()).await;
+                }
                 Ok(Some(_)) | Err(ReadError::TooLong) => {
                     return Err("its first event is not `endpoint`".to_owned());
                 }
@@ -160,9 +179,18 @@ impl TwoUrls {
         self.reach.beside(&url)
     }
 
-    async fn shake_hands(self: &Arc<Self>, opening: Arc<Stream>) -> Result<Value, String> {
-        let call = Arc::new(Call::initialize(&self.declared, &self.dialect, self.timing.handshake));
-        let result = self.exchange(&call, &opening).await.map_err(|error| error.to_string())?;
+    async fn shake_hands(self: &Arc<Self>, opening: Arc<Stream>) -> Result<Value, Failure> {
+        let offer = async |dialect: &Dialect| {
+            let call = Arc::new(Call::initialize(&self.declared, dialect, self.timing.handshake));
+            self.exchange(&call, &opening).await
+        };
+        let result = match offer(&self.dialect).await {
+            Err(UpstreamError::Rpc(error)) => match wire::version_instead(&error) {
+                Some(version) => offer(&Dialect { version: version.into(), ..self.dialect.clone() }).await?,
+                None => return Err(UpstreamError::Rpc(error).into()),
+            },
+            answered => answered?,
+        };
         let version = legacy_version(&result)?;
         let mut stream = Stream::clone(&opening);
         stream.dialect.version = version.into();
@@ -175,7 +203,7 @@ impl TwoUrls {
         self.stream.send_replace(Some(Arc::new(stream)));
         // Had it ended before, nobody would have seen it in use.
         if opening.ended.is_cancelled() {
-            return Err("the event stream ended at once".to_owned());
+            return Err("the event stream ended at once".to_owned().into());
         }
         Ok(result)
     }
@@ -242,12 +270,15 @@ impl TwoUrls {
     ) {
         let posting = async {
             let response = stream.post.send(Method::POST, headers, body, None).await?;
-            let status = response.status();
-            // Read to its end, so that the connection can serve again.
-            drop(whole(response.into_body(), ACKNOWLEDGEMENT).await);
+            let (head, body) = response.into_parts();
+            let status = head.status;
             if status.is_success() {
+                // Read to its end, so that the connection can serve again.
+                drop(whole(body, ACKNOWLEDGEMENT).await);
                 return Ok(());
             }
+            let body = body_of_refusal(body, ACKNOWLEDGEMENT).await;
+            let refusal = stream.post.refusal(&head, &body);
             Err(match status {
                 // The session is unknown over there, where it is so for a request that is nobody's, too. That this one was
                 // not looked at is the server's word alone: it is lost, and sent again only where a repeat is safe.
@@ -255,8 +286,10 @@ impl TwoUrls {
                     stream.ended.cancel();
                     UpstreamError::Lost(format!("HTTP status {status}: the session is gone over there"))
                 }
-                _ if status.is_server_error() => UpstreamError::Lost(format!("HTTP status {status}")),
-                _ => UpstreamError::Refused(status.as_u16()),
+                _ => match RpcErrors::of(id, &body, self.max_result).named {
+                    Some(error) if !refusal.is_about_the_caller() => UpstreamError::Rpc(error),
+                    Some(_) | None => UpstreamError::Refused(refusal),
+                },
             })
         };
         let outcome = tokio::select! {
@@ -264,6 +297,11 @@ impl TwoUrls {
             () = self.stop.cancelled() => return,
         };
         if let Ok(Err(error)) = outcome {
+            if let UpstreamError::Refused(refusal) = &error
+                && let Some(left_out) = self.inbox.may_log()
+            {
+                tracing::warn!(upstream = %self.inbox.upstream, %refusal, left_out, "a request was refused");
+            }
             self.inbox.deliver(id, Err(error));
         }
     }
@@ -294,12 +332,10 @@ impl TwoUrls {
         if let Some(id) = event.skipped {
             return self.too_large(id);
         }
-        if event.is_endpoint || event.data.iter().all(u8::is_ascii_whitespace) {
-            return false;
-        }
+        let Some(data) = event.message() else { return false };
         let mut answers = false;
-        let length = u64::try_from(event.data.len()).unwrap_or(u64::MAX);
-        for message in wire::parse(&event.data, self.max_result) {
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        for message in wire::parse(data, self.max_result) {
             match message {
                 Message::Response { id: Some(id), outcome } => {
                     let limit = self.inbox.largest_answer(id, self.max_result);
@@ -319,7 +355,7 @@ impl TwoUrls {
                     if let Some(left_out) = self.inbox.may_log() {
                         tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is no message");
                     }
-                    answers |= self.inbox.unreadable(id, reason, event.data.len());
+                    answers |= self.inbox.unreadable(id, reason, data.len());
                 }
                 other @ (Message::Request { .. } | Message::Notification { .. }) => {
                     self.inbox.take(self, other, None);
@@ -353,7 +389,7 @@ impl TwoUrls {
             };
             match begun {
                 Ok(_) => self.inbox.signals.renewed.notify_one(),
-                Err(reason) => {
+                Err(Failure { reason, .. }) => {
                     let reason = (self.inbox.redact)(&reason);
                     let reason = format!("the event stream ended and cannot be opened again: {reason}");
                     self.inbox.signals.close(&reason);

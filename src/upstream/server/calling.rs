@@ -1,4 +1,4 @@
-//! One call: its slot, its time limit, its attempts, and the questions on the way to its answer.
+//! One call: its slot, its time limit, its attempts, and the connection on which it is made.
 
 use super::{LONGEST_REASON, Server};
 use crate::{
@@ -11,12 +11,11 @@ use crate::{
         connect::{self, Connection},
         inbox::Answer,
         pool,
+        refusal::Failure,
         slots::{NoSlot, Slot},
         types::{Era, UpstreamError},
     },
 };
-use futures::future::try_join_all;
-use serde_json::{Map, Value};
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -25,8 +24,8 @@ use std::{
 
 /// How long a fresh session's own stream is waited for.
 const STREAM_WAIT: Duration = Duration::from_secs(1);
-/// Rounds of questions (`input_required`) in one call.
-const ROUNDS: usize = 16;
+/// The longest `Retry-After` that is waited for within a call.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Server {
     /// The whole of one call. Its time limit begins when it has a slot.
@@ -48,28 +47,37 @@ impl Server {
             let again = match &outcome {
                 Err(UpstreamError::NotSent(_)) => true,
                 Err(UpstreamError::Lost(_)) => call.request.retry == RetryPlan::Safe,
+                Err(UpstreamError::Refused(refusal)) => {
+                    call.request.retry == RetryPlan::Safe && refusal.is_for_now()
+                }
                 Ok(_)
                 | Err(
                     UpstreamError::Rpc(_)
                     | UpstreamError::TimedOut(_)
                     | UpstreamError::TooLarge(_)
-                    | UpstreamError::Refused(_)
                     | UpstreamError::Malformed(_),
                 ) => false,
+            };
+            let asked = match &outcome {
+                Err(UpstreamError::Refused(refusal)) => refusal.retry_after.unwrap_or_default(),
+                Ok(_) | Err(_) => Duration::ZERO,
             };
             let outcome = match (outcome, lost.take()) {
                 (Err(UpstreamError::NotSent(_)), Some(before)) => Err(before),
                 (outcome, _) => outcome,
             };
+            // Longer than that the caller does not wait here with its slot: it is told.
+            let again = again && asked <= LONGEST_RETRY_AFTER;
             if !again || attempt >= self.config.retry.attempts || self.stop.is_cancelled() {
                 return outcome;
             }
-            if let Err(error @ UpstreamError::Lost(_)) = &outcome {
+            if let Err(error @ (UpstreamError::Lost(_) | UpstreamError::Refused(_))) = &outcome {
                 call.lose();
                 lost = Some(error.clone());
             }
+            let backoff = self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16));
             tokio::select! {
-                () = tokio::time::sleep(self.config.retry.backoff.saturating_mul(1 << (attempt - 1).min(16))) => {}
+                () = tokio::time::sleep(backoff.max(asked)) => {}
                 () = &mut expired => return outcome,
             }
             attempt += 1;
@@ -149,7 +157,7 @@ impl Server {
         let era = self.era_for(call);
         let outcome = match (self.config.isolation, era) {
             (Isolation::Shared, None) => match self.main.load_full() {
-                Some(connection) => self.rounds(&connection, call).await,
+                Some(connection) => self.request(&connection, call).await,
                 None => return (Err(self.not_connected()), None),
             },
             (Isolation::Shared | Isolation::Agent | Isolation::Session, _) => {
@@ -166,16 +174,16 @@ impl Server {
                     tokio::spawn(async move { slot.close().await });
                 }
                 match Box::pin(self.own_connection(&lease.slot, call)).await {
-                    Ok(connection) => self.rounds(&connection, call).await,
+                    Ok(connection) => self.request(&connection, call).await,
                     // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
-                    Err(reason) if era.is_some() => {
-                        self.warn(&reason, "the other era is refused");
+                    Err(failure) if era.is_some() => {
+                        self.warn(&failure.reason, "the other era is refused");
                         self.speaks_both.store(false, Ordering::Relaxed);
                         drop(lease);
                         return Box::pin(self.once(call)).await;
                     }
-                    Err(reason) => {
-                        self.warn(&reason, "a connection of a caller's own cannot be made");
+                    Err(failure) => {
+                        self.warn(&failure.reason, "a connection of a caller's own cannot be made");
                         let reason = format!("`{}` cannot be connected", self.config.name);
                         return (Err(UpstreamError::NotSent(reason)), Some(breaker::Health::Failed));
                     }
@@ -208,7 +216,7 @@ impl Server {
         mirrored.then_some(Era::Legacy)
     }
 
-    async fn own_connection(&self, slot: &pool::Slot, call: &Call) -> Result<Arc<Connection>, String> {
+    async fn own_connection(&self, slot: &pool::Slot, call: &Call) -> Result<Arc<Connection>, Failure> {
         let mut place = slot.connection.lock().await;
         if let Some(connection) = place.as_ref().filter(|c| c.signals().closed_reason().is_none()) {
             return Ok(connection.clone());
@@ -231,28 +239,15 @@ impl Server {
         Ok(connection)
     }
 
-    /// A request, and as many more as its questions take where they are answered here.
-    async fn rounds(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
-        let mut rounds = 0;
-        loop {
-            let result = match connection.request(call).await {
-                Ok(result) if result.is_object() => result,
-                Ok(_) => return Err(UpstreamError::Malformed("a result that is no object".to_owned())),
-                Err(error) => {
-                    Box::pin(self.heed(connection, &error)).await;
-                    return Err(error);
-                }
-            };
-            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
-            if !asks || !call.relay.answers_input() {
-                return Ok(result);
+    /// Makes the request on a connection; an error may be about the connection as a whole.
+    async fn request(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
+        match connection.request(call).await {
+            Ok(result) if result.is_object() => Ok(result),
+            Ok(_) => Err(UpstreamError::Malformed("a result that is no object".to_owned())),
+            Err(error) => {
+                Box::pin(self.heed(connection, &error)).await;
+                Err(error)
             }
-            rounds += 1;
-            if rounds > ROUNDS {
-                return Err(UpstreamError::Malformed(format!("it asked {ROUNDS} times without an end")));
-            }
-            let next = Box::pin(answers(call, result)).await.map_err(UpstreamError::Rpc)?;
-            *call.round.lock() = next;
         }
     }
 
@@ -275,26 +270,4 @@ impl Server {
             _ => {}
         }
     }
-}
-
-/// Asks the caller what a modern upstream wants to know; the params of the next round.
-async fn answers(call: &Arc<Call>, mut result: Value) -> Result<Map<String, Value>, RpcError> {
-    let asking = call.asking();
-    let mut next = Map::new();
-    if let Some(Value::Object(requests)) = result.get_mut("inputRequests").map(Value::take) {
-        let asked = requests.into_iter().map(|(key, mut request)| async move {
-            let params =
-                request.get_mut("params").map(Value::take).unwrap_or_else(|| Value::Object(Map::new()));
-            let method = request.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-            call.relay.ask(method, params).await.map(|answer| (key, answer))
-        });
-        let responses: Map<String, Value> = try_join_all(asked).await?.into_iter().collect();
-        next.insert("inputResponses".to_owned(), Value::Object(responses));
-    }
-    if let Some(state) = result.get_mut("requestState").map(Value::take) {
-        next.insert("requestState".to_owned(), state);
-    }
-    drop(asking);
-    call.may_go_on().await;
-    Ok(next)
 }

@@ -51,7 +51,12 @@ impl Reply {
                 &result["_meta"]["tollgate/decision"]
             }
             false => {
-                assert_eq!(error["code"], json!(-32010), "{:#}", self.body);
+                let code = match error["data"]["tollgate/decision"]["decision"].as_str() {
+                    Some("pending_approval") => 428,
+                    Some("throttle") => 429,
+                    Some(_) | None => 403,
+                };
+                assert_eq!(error["code"], code, "{:#}", self.body);
                 &error["data"]["tollgate/decision"]
             }
         };
@@ -167,6 +172,26 @@ impl Client {
             }
         }
         self.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+
+    /// A session's call on a stream from the start: the id of its first event, and then its connection is broken.
+    pub(crate) async fn call_and_break(&self, tool: &str, arguments: Value) -> String {
+        let body = self.body("tools/call", json!({"name": tool, "arguments": arguments}));
+        let mut request = self.post(&body).build().unwrap();
+        request.headers_mut().insert("accept", "text/event-stream, application/json".parse().unwrap());
+        let response = soon(self.http.execute(request)).await.unwrap();
+        let first = soon(response.bytes_stream().next()).await.unwrap().unwrap();
+        let first = String::from_utf8(first.to_vec()).unwrap();
+        first.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned()
+    }
+
+    /// What comes first after an event of this session.
+    pub(crate) async fn resume(&self, event: &str) -> Value {
+        let request = self.http.get(&self.url).bearer_auth(&self.key).header("accept", "text/event-stream");
+        let request = request.header("mcp-session-id", self.session.clone().unwrap());
+        let response = soon(request.header("last-event-id", event).send()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        soon(Stream::new(response).next()).await.expect("the stream ended")
     }
 
     pub(crate) async fn notify(&self, method: &str, params: Value) {

@@ -13,12 +13,17 @@ pub(crate) use process::{Files, Process};
 pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, text_result, tool};
 
 use serde_json::{Value, json};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate::{
+    audit::{ReplayReport, replay_recorded},
     clock::{Clock, Fake, IdSource, System},
-    config,
+    config::{self, Durability},
     front::{self, http::HttpOptions},
     gateway::{CheckedFiles, Gateway, GatewayParts, Origin},
     model::{Event, EventType},
@@ -75,7 +80,42 @@ pub(crate) struct World {
     pub(crate) more: Vec<(&'static str, Scripted)>,
     pub(crate) gate: Gate,
     pub(crate) http: reqwest::Client,
+    replayed: Replayed,
     _folder: tempfile::TempDir,
+}
+
+/// At the end of a world, every decision of its record is decided again: none may differ (I11).
+struct Replayed(PathBuf, std::sync::atomic::AtomicBool);
+
+impl Drop for Replayed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let dir = self.0.clone();
+        // A test's own runtime cannot be waited on here.
+        let replayed = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(replay(&dir))
+        });
+        if let Some(report) = replayed.join().unwrap() {
+            let differs = report.differs > 0;
+            assert_eq!(differs, self.1.load(Ordering::SeqCst), "{:#?}", report.differences);
+        }
+    }
+}
+
+/// Decides again what the store of a folder has recorded. None where a test has left no store that can be read.
+async fn replay(dir: &std::path::Path) -> Option<ReplayReport> {
+    let path = dir.join("data/tollgate.db");
+    if !path.is_file() {
+        return None;
+    }
+    let owner = System::default().owner_id();
+    let store = SqliteStore::open(&path, &dir.join("data"), Durability::Commit, owner).ok()?;
+    let report = replay_recorded(&*store, EventQuery::default(), &mut |_| {}).await.ok();
+    store.close().await;
+    report
 }
 
 /// One gateway with its listeners; dropped, it stops listening.
@@ -126,7 +166,13 @@ impl World {
         urls.push(("up", up.url()));
         bundle::write(&dir, &setup, &urls);
         let gate = Gate::start(&dir, setup.clock, setup.wrap).await;
-        Self { dir, up, more: setup.more, gate, http: http_client(), _folder: folder }
+        let replayed = Replayed(dir.clone(), false.into());
+        Self { dir, up, more: setup.more, gate, http: http_client(), replayed, _folder: folder }
+    }
+
+    /// A test has written a decision that its facts do not give.
+    pub(crate) fn expect_differences(&self) {
+        self.replayed.1.store(true, Ordering::SeqCst);
     }
 
     /// Another gateway on the same store and files.

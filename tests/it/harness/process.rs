@@ -46,7 +46,13 @@ impl Files {
 
     /// Another command on the same files; dropped, it is killed.
     pub(crate) fn command(&self, arguments: &[&str]) -> (Child, Lines) {
+        self.command_of(None, arguments)
+    }
+
+    /// The same with a person's key.
+    pub(crate) fn command_of(&self, person: Option<&str>, arguments: &[&str]) -> (Child, Lines) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .envs(person.map(|person| ("TOLLGATE_KEY", format!("key-{person}"))))
             .arg("--config")
             .arg(self.dir.join("servers.toml"))
             .args(arguments)

@@ -16,9 +16,12 @@ const state = {
   forms: new Map(),
   sent: new Map(),
   more: new Map(),
+  items: new Map(),
   agents: new Map(),
   policies: new Map(),
   stream: null,
+  // A field has gone while somebody typed in it: what they go on typing is no command.
+  cut: false,
 };
 
 // --- making elements -------------------------------------------------------------------------------------------------
@@ -33,6 +36,26 @@ function el(tag, attributes, ...children) {
   }
   node.append(...children.filter((child) => child !== null && child !== undefined));
   return node;
+}
+
+const FIELDS = "input, textarea, select";
+
+// Makes these nodes the children of an element. What is there already is not moved: it keeps focus, caret and selection,
+// and a click that began on it ends on it.
+function place(parent, nodes) {
+  const kept = new Set(nodes);
+  const gone = [...parent.childNodes].filter((child) => !kept.has(child));
+  const focused = gone.some((child) => child.contains(document.activeElement)) ? document.activeElement : null;
+  for (const child of gone) child.remove();
+  let next = parent.firstChild;
+  for (const node of nodes) {
+    if (node === next) next = next.nextSibling;
+    else parent.insertBefore(node, next);
+  }
+  if (!focused) return;
+  // The keyboard stays where its user was.
+  state.cut ||= focused.matches(FIELDS);
+  $("detail").focus({ preventScroll: true });
 }
 
 // Numbers keep their digits: an approver agrees to what is sent, and a double cannot hold every number that JSON can write.
@@ -241,6 +264,8 @@ async function follow() {
   try {
     const id = decodeURIComponent(link);
     const one = await api(`approvals/${encodeURIComponent(id)}`);
+    // Another link was followed meanwhile.
+    if (location.hash.slice(1) !== link) return;
     one.here = one.status !== "pending";
     state.approvals.set(id, one);
     state.view = "pending";
@@ -256,8 +281,7 @@ function leave(why) {
   sessionStorage.removeItem(KEY);
   if (state.stream) state.stream.abort();
   Object.assign(state, { key: null, me: null, chosen: null, history: [], stream: null });
-  state.approvals.clear();
-  for (const kept of [state.forms, state.sent, state.more]) kept.clear();
+  for (const kept of [state.approvals, state.forms, state.sent, state.more, state.items]) kept.clear();
   for (const id of ["environment", "nav", "who", "inbox"]) $(id).hidden = true;
   $("list").replaceChildren();
   $("detail").replaceChildren();
@@ -295,27 +319,45 @@ async function loadPending() {
   const found = await api("approvals?status=pending&limit=1000");
   const ids = new Set(found.approvals.map((record) => record.id));
   for (const [id, record] of state.approvals) {
-    if (record.status === "pending" && !ids.has(id)) forget(id);
+    if (record.status !== "pending" || ids.has(id)) continue;
+    if (id !== state.chosen) {
+      forget(id);
+      continue;
+    }
+    // What somebody looks at stays, with what has become of it.
+    try {
+      take(await api(`approvals/${encodeURIComponent(id)}`));
+    } catch (error) {
+      if (error.status === 404) forget(id);
+    }
   }
-  for (const record of found.approvals) state.approvals.set(record.id, record);
+  found.approvals.forEach(take);
   render();
 }
+
+// How often the history was asked for and answered: an answer to an earlier question says nothing new.
+let asked = 0;
+let answered = 0;
 
 async function loadHistory() {
   const query = new URLSearchParams({ status: $("f-status").value, limit: "500" });
   const agent = $("f-agent").value.trim();
   if (agent) query.set("agent_id", agent);
-  try {
-    state.history = (await api(`approvals?${query}`)).approvals;
-    notice("");
-  } catch (error) {
-    notice(error.message);
-  }
+  const mine = ++asked;
+  let said = "";
+  const found = await api(`approvals?${query}`).catch((error) => {
+    said = error.message;
+    return null;
+  });
+  if (mine !== asked || !state.me) return;
+  answered = mine;
+  if (found) state.history = found.approvals;
+  notice(said);
   render();
 }
 
 function forget(id) {
-  for (const kept of [state.approvals, state.forms, state.sent, state.more]) kept.delete(id);
+  for (const kept of [state.approvals, state.forms, state.sent, state.more, state.items]) kept.delete(id);
 }
 
 function pending() {
@@ -341,29 +383,37 @@ function render() {
   $("show-history").setAttribute("aria-pressed", String(state.view === "history"));
   $("filters").hidden = state.view !== "history";
   $("empty").hidden = all.length > 0;
-  $("empty").textContent =
-    state.view === "pending" ? "Nothing waits for approval." : "No approval fits these filters.";
+  const none = asked === answered ? "No approval fits these filters." : "Reading the history…";
+  $("empty").textContent = state.view === "pending" ? "Nothing waits for approval." : none;
   if (!all.some((one) => one.id === state.chosen)) {
     state.chosen = state.chosen === null ? (all.length ? all[0].id : null) : "";
   }
-  $("list").replaceChildren(...all.map(item));
+  const items = all.map(item);
+  const listedIds = new Set(all.map((one) => one.id));
+  for (const id of state.items.keys()) if (!listedIds.has(id)) state.items.delete(id);
+  place($("list"), items);
   renderDetail();
 }
 
+// The line of an approval is made once, and filled again where its record has changed.
 function item(one) {
+  let line = state.items.get(one.id);
+  if (!line) {
+    const button = el("button", { type: "button", "data-id": one.id, onclick: () => choose(one.id) });
+    line = { node: el("li", {}, button), button, one: null };
+    state.items.set(one.id, line);
+  }
+  line.button.setAttribute("aria-current", String(one.id === state.chosen));
+  if (line.one === one) return line.node;
+  line.one = one;
   const side =
     one.status === "pending" ? countdown(one.expires_at) : el("span", {}, when(decidedAt(one) || one.created_at));
-  return el(
-    "li",
-    {},
-    el(
-      "button",
-      { type: "button", "data-id": one.id, "aria-current": String(one.id === state.chosen), onclick: () => choose(one.id) },
-      el("span", { class: "tool" }, shown(one.tool)),
-      el("span", { class: "row" }, el("span", {}, shown(one.agent_id)), side),
-      el("span", { class: "row" }, chip(one.status), one.may_decide ? el("strong", {}, "yours to decide") : ""),
-    ),
+  line.button.replaceChildren(
+    el("span", { class: "tool" }, shown(one.tool)),
+    el("span", { class: "row" }, el("span", {}, shown(one.agent_id)), side),
+    el("span", { class: "row" }, chip(one.status), one.may_decide ? el("strong", {}, "yours to decide") : ""),
   );
+  return line.node;
 }
 
 const decidedAt = (one) => (one.decisions.length ? one.decisions[one.decisions.length - 1].at : null);
@@ -390,14 +440,27 @@ function step(by) {
 
 // --- one approval ----------------------------------------------------------------------------------------------------
 
+// What was drawn of the record in front, so that it is drawn again only where the record has changed.
+let drawn = { one: null, head: [], end: null };
+
 function renderDetail() {
   const one = state.chosen && record(state.chosen);
   if (!one) {
     const gone = "What you looked at has ended, or has left this list. Choose another.";
     const text = state.chosen === "" ? gone : "Choose an approval to see it whole.";
-    $("detail").replaceChildren(el("p", { class: "soft" }, text));
+    drawn = { one: null, head: [], end: null };
+    place($("detail"), [el("p", { class: "soft" }, text)]);
     return;
   }
+  if (drawn.one !== one) drawn = { one, head: headOf(one), end: decisions(one) };
+  const sent = sentBy(one);
+  const [who, why] = drawn.head;
+  const parts = [...who, sent, ...why, drawn.end, formOf(one), ...moreOf(one)];
+  place($("detail"), parts.filter(Boolean));
+}
+
+// Before and after what is sent.
+function headOf(one) {
   const agent = state.agents.get(one.agent_id);
   const policy = state.policies.get(one.policy_id);
   const changes = one.action.startsWith(`${one.upstream}:`) ? one.tool : `${one.tool}, as ${one.action}`;
@@ -405,9 +468,9 @@ function renderDetail() {
     const who = need.approvers.length ? need.approvers.join(", ") : "any approver";
     const evidence = need.evidence_required ? ", with evidence" : "";
     const later = need.escalate ? `; from ${when(need.escalate.at)} also ${need.escalate.to.join(", ")}` : "";
-    return el("li", {}, shown(`${need.approved_by} of ${need.quorum} by ${who}${evidence} (policy ${need.policy_id})${later}`));
+    return el("li", {}, shown(`${need.approved_by} of ${need.quorum} by ${who}${evidence}${later} (policy ${need.policy_id}: ${need.reason})`));
   });
-  const parts = [
+  const who = [
     el("h2", {}, shown(one.tool), " ", chip(one.status)),
     el("h3", {}, "Who"),
     facts([
@@ -426,7 +489,8 @@ function renderDetail() {
       ["It is taken as", one.traits && takenAs(one.traits)],
       ["Labels", one.labels.join(", ")],
     ]),
-    sentBy(one),
+  ];
+  const why = [
     el("h3", {}, "Why it was stopped"),
     facts([
       ["Policy", one.policy_id],
@@ -443,11 +507,8 @@ function renderDetail() {
     ]),
     el("h3", {}, "Needs"),
     el("ul", {}, ...needs),
-    decisions(one),
-    formOf(one),
-    ...moreOf(one),
   ];
-  $("detail").replaceChildren(...parts.filter(Boolean));
+  return [who, why];
 }
 
 function takenAs(traits) {
@@ -555,6 +616,8 @@ function formOf(one) {
   const parts = unseen(one);
   form.approve.disabled = !open || parts > 0;
   form.reject.disabled = !open;
+  // What is sent already is not changed by what is typed after it.
+  for (const field of [form.comment, form.evidence]) field.readOnly = form.busy;
   form.hint.hidden = !open || parts === 0;
   form.hint.textContent = `To approve it, open what is not shown yet: ${parts === 1 ? "1 part" : `${parts} parts`}.`;
   if (!one.may_decide && !form.busy && one.why_not) say(form, `You cannot decide it: ${one.why_not}.`);
@@ -578,6 +641,9 @@ async function decide(id, decision) {
   }
   form.busy = true;
   say(form, "");
+  // A button that cannot be pressed keeps no focus, and keys that are pressed on it may be lost.
+  const pressed = form.node.contains(document.activeElement) ? document.activeElement : null;
+  if (pressed && !pressed.matches(FIELDS)) $("detail").focus({ preventScroll: true });
   renderDetail();
   try {
     const body = { decision };
@@ -587,7 +653,7 @@ async function decide(id, decision) {
     form.busy = false;
     if (done.status !== "pending") state.forms.delete(id);
     take(done);
-    refresh();
+    render();
   } catch (error) {
     form.busy = false;
     if (!state.me) return;
@@ -595,10 +661,11 @@ async function decide(id, decision) {
     if (error.status === 409) {
       const fresh = await api(`approvals/${encodeURIComponent(id)}`).catch(() => null);
       if (fresh) take(fresh);
-      refresh();
+      render();
     }
     renderDetail();
     say(form, error.message);
+    if (pressed && state.chosen === id && document.activeElement === $("detail")) pressed.focus();
   }
 }
 
@@ -607,14 +674,18 @@ function moreOf(one) {
   const more = state.more.get(one.id);
   if (more) return more.parts;
   const parts = [el("p", { class: "soft" }, "Reading the trace…")];
-  state.more.set(one.id, { parts });
+  const mine = { parts };
+  state.more.set(one.id, mine);
+  // An answer that comes after the record has changed is of what was before.
+  const isMine = () => state.more.get(one.id) === mine;
   readMore(one).then(
     (read) => {
-      state.more.set(one.id, { parts: read });
+      if (!isMine()) return;
+      mine.parts = read;
       if (state.chosen === one.id) renderDetail();
     },
     (error) => {
-      state.more.delete(one.id);
+      if (isMine()) state.more.delete(one.id);
       parts[0].textContent = `The trace cannot be read: ${error.message}`;
     },
   );
@@ -677,18 +748,10 @@ function take(one) {
   state.approvals.set(one.id, one);
   const at = state.history.findIndex((other) => other.id === one.id);
   if (at >= 0) state.history[at] = one;
-  state.more.delete(one.id);
+  if (!before || rank(before) !== rank(one) || before.decisions.length !== one.decisions.length) state.more.delete(one.id);
   // A tab that stays open for a week keeps the newest.
   const over = [...state.approvals.values()].filter((other) => other.status !== "pending" && other.id !== state.chosen);
   for (const other of over.slice(0, Math.max(over.length - MOST_ENDED, 0))) forget(other.id);
-}
-
-// Whoever types goes on typing.
-function refresh() {
-  const typing = document.activeElement;
-  const kept = typing && typing.closest && typing.closest("form.decide") ? typing : null;
-  render();
-  if (kept && document.contains(kept) && document.activeElement !== kept) kept.focus();
 }
 
 // However many changes come, the page is drawn a few times a second.
@@ -696,7 +759,7 @@ let due = null;
 function refreshSoon() {
   due ??= setTimeout(() => {
     due = null;
-    if (state.me) refresh();
+    if (state.me) render();
   }, 100);
 }
 
@@ -766,8 +829,12 @@ function show(view) {
   for (const [id, one] of state.approvals) {
     if (one.here && view !== "pending") state.approvals.delete(id);
   }
-  if (view === "history") loadHistory();
-  else render();
+  if (view === "history") {
+    state.history = [];
+    loadHistory();
+  }
+  // A view shows at once, whenever its answer comes.
+  render();
 }
 
 $("show-pending").addEventListener("click", () => show("pending"));
@@ -778,11 +845,22 @@ $("f-agent").addEventListener("change", loadHistory);
 $("f-tool").addEventListener("input", render);
 $("keys").addEventListener("click", () => $("help").showModal());
 
+// What somebody does on purpose ends it.
+for (const kind of ["pointerdown", "focusin"]) {
+  document.addEventListener(kind, (event) => {
+    if (event.target !== $("detail")) state.cut = false;
+  });
+}
+
 document.addEventListener("keydown", (event) => {
   if (!state.me || event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
-  const typing = event.target.closest("input, textarea, select");
-  if (event.key === "Escape" && typing) return typing.blur();
-  if (typing) return;
+  const typing = event.target.closest(FIELDS);
+  if (event.key === "Escape") {
+    state.cut = false;
+    if (typing) typing.blur();
+    return;
+  }
+  if (typing || state.cut) return;
   const form = state.forms.get(state.chosen);
   const does = {
     j: () => step(1),

@@ -79,6 +79,7 @@ fn files() -> CheckedFiles {
         data: Default::default(),
         policies: Vec::new(),
         max_repeats: 20,
+        files: [].into(),
         index: Default::default(),
     };
     let crm = UpstreamConfig {
@@ -123,6 +124,7 @@ fn files() -> CheckedFiles {
             instructions: None,
             catalog: CatalogMode::Full,
             unchecked_arguments: crate::config::Unchecked::Refuse,
+            formats: crate::config::Formats::Annotate,
             tls: None,
             behind_tls_proxy: false,
         },
@@ -282,6 +284,12 @@ impl Store for Memory {
     }
     fn secret(&self, _: &'static str, fresh: [u8; 32]) -> store::Answer<'_, [u8; 32]> {
         self.answer(fresh)
+    }
+    fn keep(&self, _: store::Kept) -> store::Answer<'_, ()> {
+        self.answer(())
+    }
+    fn kept(&self, _: store::KeptKind, _: String) -> store::Answer<'_, Option<store::Kept>> {
+        self.answer(None)
     }
     fn verify(&self) -> store::Answer<'_, ChainReport> {
         self.answer(ChainReport { records: 0, head: String::new(), bad: None })

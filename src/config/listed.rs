@@ -1,0 +1,116 @@
+//! What upstreams are known to list, so that a name in servers.toml or in a policy that fits none of it is noticed: a table or a
+//! rule for a tool that is not there protects nothing.
+
+use super::{Config, ToolConfig};
+use crate::{
+    model::UpstreamName,
+    policy::{
+        KnownNames, KnownUpstream,
+        names::did_you_mean,
+        read::short,
+        source::{Node, Report},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What each upstream lists, as far as that is known.
+pub type Listings = BTreeMap<UpstreamName, Listed>;
+
+/// What one upstream lists, under its own names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its tools, each with the names of its arguments; `None` where it takes others too.
+    pub tools: BTreeMap<String, Option<BTreeSet<String>>>,
+    /// Its prompts.
+    pub prompts: BTreeSet<String>,
+    /// It has resources or templates, whose actions hold URIs.
+    pub resources: bool,
+}
+
+/// Actions, labels and names that policies may speak of.
+pub(super) fn known_names(config: &Config, listings: &Listings) -> KnownNames {
+    let mut known = KnownNames::default();
+    let enabled = config.upstreams.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
+    let disabled = config.disabled.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
+    for (name, prefix, labels, tables) in enabled.chain(disabled) {
+        known.labels.extend(labels.iter().map(|label| label.to_string()));
+        known.labels.extend(tables.values().flat_map(|table| &table.labels).map(|label| label.to_string()));
+        let prefix = match prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}{}", config.gateway.separator),
+        };
+        let action = |own: &str, table: Option<&ToolConfig>| {
+            let stated: Option<&Arc<str>> = table.and_then(|table| table.action.as_ref());
+            stated.map_or_else(|| format!("{name}:{own}"), |action| action.to_string())
+        };
+        let listed = listings.get(name);
+        match listed {
+            Some(listed) => {
+                for own in listed.tools.keys() {
+                    known.actions.insert(action(own, tables.get(own)));
+                    known.tools.insert(format!("{prefix}{own}"));
+                }
+                known.actions.extend(listed.prompts.iter().map(|own| format!("{name}:{own}")));
+                known.prompts.extend(listed.prompts.iter().map(|own| format!("{prefix}{own}")));
+            }
+            None => {
+                for (own, table) in tables {
+                    known.actions.insert(action(own, Some(table)));
+                    known.tools.insert(format!("{prefix}{own}"));
+                }
+            }
+        }
+        let resources = listed.is_none_or(|listed| listed.resources);
+        let upstream = KnownUpstream { prefix, is_listed: listed.is_some(), has_resources: resources };
+        known.upstreams.insert(name.to_string(), upstream);
+    }
+    known
+}
+
+/// Looks through the tables of tools.
+pub(super) fn tables(root: &Node, listings: &Listings, report: &mut Report<'_>) {
+    for upstream in root.get("upstreams").map(Node::entries).unwrap_or_default() {
+        let Some(listed) = listings.get(upstream.key.as_str()) else { continue };
+        let shown = short(&upstream.key);
+        for table in upstream.value.get("tools").map(Node::entries).unwrap_or_default() {
+            let tool = short(&table.key);
+            let Some(arguments) = listed.tools.get(&table.key) else {
+                let names = listed.tools.keys().map(String::as_str);
+                report.doubt(
+                    table.at,
+                    format!(
+                        "upstream `{shown}` lists no tool `{tool}`{}: nothing in this table applies",
+                        did_you_mean(&table.key, names)
+                    ),
+                    format!("a tool that `tollgate servers inspect {shown}` lists"),
+                );
+                continue;
+            };
+            let Some(arguments) = arguments else { continue };
+            for pointer in table.value.get("sensitive").map(Node::items).unwrap_or_default() {
+                let Some(first) = pointer.as_text().and_then(first_member) else { continue };
+                if !arguments.contains(&first) {
+                    report.doubt(
+                        pointer.start,
+                        format!(
+                            "tool `{tool}` takes no argument `{}`{}: nothing is masked by this",
+                            short(&first),
+                            did_you_mean(&first, arguments.iter().map(String::as_str))
+                        ),
+                        "a pointer to an argument of the tool",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The member of the arguments in which a pointer lies.
+fn first_member(pointer: &str) -> Option<String> {
+    let first = pointer.strip_prefix('/').unwrap_or(pointer).split('/').next()?;
+    (!first.is_empty() && !first.contains('*')).then(|| first.replace("~1", "/").replace("~0", "~"))
+}

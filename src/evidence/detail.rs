@@ -1,0 +1,150 @@
+//! What explains a record: JSON text that is written once, without a value in between.
+
+use super::Judged;
+use crate::{
+    decision::{Step, Trace},
+    model::text::{self, Object},
+    policy::Constraints,
+};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// What explains a decision later. Everything in it is masked already.
+#[derive(Clone, Debug, Default)]
+pub struct Explained<'e> {
+    /// The method, of what is no plain use.
+    pub method: Option<&'static str>,
+    /// The arguments that would be dispatched.
+    pub arguments: Option<&'e Value>,
+    /// The tool as the agent named it, where rules chose another.
+    pub original_tool: Option<&'e str>,
+    /// The arguments as the agent sent them, where rules changed them.
+    pub original_arguments: Option<&'e Value>,
+    /// The safer call that is proposed.
+    pub remediation: Option<&'e Value>,
+    /// What was decided on, and what came of it; none where policies were not asked.
+    pub judged: Option<&'e Judged>,
+    /// Every policy's say.
+    pub trace: Option<&'e Trace>,
+    /// Nobody knows whether the arguments fit their schema.
+    pub unchecked: bool,
+    /// What is sent beside the arguments: an object with `meta` and `params`.
+    pub beside: Option<&'e Value>,
+}
+
+impl<'e> Explained<'e> {
+    /// With what the agent sent, where rules changed it: its tool where that is not `tool`, and its arguments.
+    #[must_use]
+    pub fn original(mut self, tool: &str, original: Option<&'e (Arc<str>, Arc<Value>)>) -> Self {
+        if let Some((sent, arguments)) = original {
+            self.original_tool = Some(&**sent).filter(|sent| *sent != tool);
+            self.original_arguments = Some(arguments);
+        }
+        self
+    }
+
+    /// As it is recorded.
+    pub fn text(&self) -> Box<str> {
+        let mut out = Vec::with_capacity(512);
+        let mut detail = Object::new(&mut out);
+        if let Some(arguments) = self.arguments {
+            detail.value("arguments", Some(arguments));
+        }
+        if let Some(tool) = self.original_tool {
+            detail.text("original_tool", Some(tool));
+        }
+        if let Some(arguments) = self.original_arguments {
+            detail.value("original_arguments", Some(arguments));
+        }
+        if let Some(remediation) = self.remediation {
+            detail.value("remediation", Some(remediation));
+        }
+        if let Some(judged) = self.judged {
+            detail.member("verdict").extend_from_slice(judged.verdict.as_bytes());
+        }
+        if let Some(trace) = self.trace {
+            write_steps(detail.member("steps"), trace);
+        }
+        if self.unchecked {
+            detail.text("schema", Some("unchecked"));
+        }
+        if let Some(method) = self.method {
+            detail.text("method", Some(method));
+        }
+        for name in ["meta", "params"] {
+            if let Some(value) = self.beside.and_then(|beside| beside.get(name)) {
+                detail.value(name, Some(value));
+            }
+        }
+        detail.end();
+        text_of(out)
+    }
+}
+
+/// The objects above are written from text alone, so that this is always text.
+pub(super) fn text_of(out: Vec<u8>) -> Box<str> {
+    String::from_utf8(out).unwrap_or_default().into()
+}
+
+fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
+    out.push(b'[');
+    for (index, step) in trace.steps.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let Step { policy_id, rule_id, decision, reason, shadow, error } = step;
+        let word = decision.event_word().as_str();
+        let mut step = Object::new(out);
+        step.text("policy_id", Some(policy_id));
+        step.text("rule_id", rule_id.as_deref());
+        if *shadow {
+            step.text("decision", Some(&format!("would_{word}")));
+        } else {
+            step.text("decision", Some(word));
+        }
+        step.text("reason", Some(reason));
+        if *shadow {
+            step.flag("shadow", true);
+        }
+        if *error {
+            step.flag("error", true);
+        }
+        step.end();
+    }
+    out.push(b']');
+}
+
+/// Every policy's say, in the words of events; what a shadow policy said is a `would_*`.
+pub fn steps(trace: &Trace) -> Value {
+    let mut out = Vec::new();
+    write_steps(&mut out, trace);
+    serde_json::from_slice(&out).unwrap_or_default()
+}
+
+/// The limits under which a call ran.
+pub fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Box<str> {
+    let mut out = Vec::with_capacity(256);
+    let mut limits = Object::new(&mut out);
+    limits.natural("timeout_ms", Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
+    limits.money("max_cost_usd", constraints.max_cost);
+    limits.natural("max_result_tokens", constraints.max_result_tokens);
+    limits.natural("max_result_bytes", constraints.max_result_bytes);
+    limits.flag("read_only", constraints.read_only);
+    limits.flag("arguments_changed", changed);
+    let redacted = limits.member("redacted");
+    redacted.push(b'[');
+    for (index, pointer) in constraints.redact.iter().enumerate() {
+        if index > 0 {
+            redacted.push(b',');
+        }
+        text::string(redacted, pointer.as_str());
+    }
+    redacted.push(b']');
+    limits.end();
+    text_of(out)
+}
+
+/// What is recorded of a result beside its outcome; `more` are further members as JSON text, each after its comma.
+pub fn settled_detail(bytes: usize, tokens: u64, cut: bool, more: &str) -> Box<str> {
+    format!(r#"{{"result_bytes":{bytes},"result_tokens":{tokens},"cut":{cut}{more}}}"#).into()
+}

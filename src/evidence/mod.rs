@@ -1,0 +1,19 @@
+//! Every record of a call is built here and nowhere else, so that what a record says does not depend on which part of the
+//! gateway wrote it. Pure: times and ids are arguments.
+
+mod approval;
+mod call;
+mod detail;
+mod facts;
+mod masked;
+mod other;
+mod tool;
+mod verdict;
+
+pub use approval::ApprovalSubject;
+pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
+pub use detail::{Explained, limits, settled_detail, steps};
+pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
+pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended};
+pub use tool::{ResolvedTool, content_hash};
+pub use verdict::{Judged, verdict};

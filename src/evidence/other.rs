@@ -1,0 +1,124 @@
+//! The records around a call: a session's start, an alert about a call, the end of a task, and what is said of a call
+//! about which its own process cannot speak.
+
+use crate::model::{
+    Actor, AgentId, CallId, EventDraft, EventType, Outcome, PolicyId, SnapshotId, TraceId, UpstreamName,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// `agent_start` of a session.
+pub fn session_started(
+    agent: &AgentId,
+    role: Option<&Arc<str>>,
+    snapshot: &SnapshotId,
+    now: Timestamp,
+    detail: Value,
+) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AgentStart, now);
+    event.agent_id = Some(agent.clone());
+    event.actor = Actor { kind: "agent".into(), role: role.filter(|role| !role.is_empty()).cloned() };
+    event.policy_snapshot = Some(snapshot.clone());
+    event.action = Some("session".into());
+    event.detail = Some(detail);
+    event
+}
+
+/// An alert of a budget about the call of this decision.
+pub fn alert_of_call(
+    decision: &EventDraft,
+    policy_id: &PolicyId,
+    sentence: &str,
+    now: Timestamp,
+) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.trace_id = decision.trace_id;
+    event.workflow_id.clone_from(&decision.workflow_id);
+    event.agent_id.clone_from(&decision.agent_id);
+    event.action = Some("budget_alert".into());
+    event.policy_id = Some(policy_id.clone());
+    event.call_id.clone_from(&decision.call_id);
+    event.tool.clone_from(&decision.tool);
+    event.upstream.clone_from(&decision.upstream);
+    event.tenant.clone_from(&decision.tenant);
+    event.environment.clone_from(&decision.environment);
+    event.operator.clone_from(&decision.operator);
+    event.user.clone_from(&decision.user);
+    event.policy_snapshot.clone_from(&decision.policy_snapshot);
+    event.reason = Some(sentence.into());
+    event
+}
+
+/// The side effect of a call whose work failed inside the gateway.
+pub fn lost(agent: &AgentId, call_id: &CallId, now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AgentSideEffect, now);
+    event.agent_id = Some(agent.clone());
+    event.call_id = Some(call_id.clone());
+    event.outcome = Some(Outcome::Unknown);
+    event.reason = Some("the gateway failed inside; whether the upstream acted is unknown".into());
+    event
+}
+
+/// The side effect of a call about which its own process cannot speak: the fields of its decision, and what is known. None:
+/// somebody damaged the decision.
+pub fn orphaned(
+    decision: Option<EventDraft>,
+    at: Option<Timestamp>,
+    outcome: Outcome,
+    reason: &str,
+) -> EventDraft {
+    let mut event =
+        decision.unwrap_or_else(|| EventDraft::system(EventType::AgentSideEffect, Timestamp::UNIX_EPOCH));
+    event.event_type = EventType::AgentSideEffect;
+    event.timestamp = at.unwrap_or(event.timestamp);
+    event.outcome = Some(outcome);
+    event.reason = Some(reason.into());
+    event.duration_ms = None;
+    event.cost_usd = None;
+    event.evaluator = None;
+    event.labels = None;
+    event.limits = None;
+    event.facts = None;
+    event.detail = None;
+    event
+}
+
+/// The end of a task that a call became.
+#[derive(Debug)]
+pub struct TaskEnd<'t> {
+    /// The trace of the call.
+    pub trace_id: TraceId,
+    /// Whose task it is.
+    pub agent: Option<AgentId>,
+    /// The bundle in force.
+    pub snapshot: &'t SnapshotId,
+    /// The tool, masked.
+    pub tool: Arc<str>,
+    /// Its action, masked.
+    pub action: Arc<str>,
+    /// Whose.
+    pub upstream: &'t UpstreamName,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why it failed.
+    pub reason: Option<Arc<str>>,
+    /// What explains it.
+    pub detail: Value,
+}
+
+/// `agent_side_effect` of a task's end.
+pub fn task_ended(task: TaskEnd<'_>, now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AgentSideEffect, now);
+    event.actor.kind = "agent".into();
+    event.trace_id = Some(task.trace_id);
+    event.policy_snapshot = Some(task.snapshot.clone());
+    event.tool = Some(task.tool);
+    event.upstream = Some(task.upstream.clone());
+    event.action = Some(task.action);
+    event.agent_id = task.agent;
+    event.outcome = Some(task.outcome);
+    event.reason = task.reason;
+    event.detail = Some(task.detail);
+    event
+}

@@ -1,0 +1,78 @@
+//! What decisions refer to by a hash is kept in the store before the first record that names it: bundles as they were
+//! loaded, and tools as they were resolved (I11).
+
+use super::{Gateway, prepare::Prepared};
+use crate::{
+    config::{Config, without_secrets},
+    evidence::{ResolvedTool, content_hash},
+    policy::PolicySet,
+    store::{Kept, KeptKind, StoreError},
+};
+use dashmap::DashMap;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Tools that are remembered as kept. Beyond that each is kept once more, which changes nothing.
+const MOST_REMEMBERED: usize = 50_000;
+
+/// Which tools this process has kept.
+#[derive(Debug, Default)]
+pub(super) struct KeptTools(DashMap<Arc<str>, ()>);
+
+impl Gateway {
+    /// Keeps the tools that the record of this call names.
+    pub(super) async fn keep_tools(&self, prepared: &Prepared) -> Result<(), StoreError> {
+        let judged = prepared.judged.as_ref();
+        for tool in judged.into_iter().flat_map(|judged| &judged.tools) {
+            if !self.0.kept_tools.0.contains_key(&tool.hash) {
+                Box::pin(self.keep_tool(tool)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_tool(&self, tool: &Arc<ResolvedTool>) -> Result<(), StoreError> {
+        let kept = Kept {
+            kind: KeptKind::Tool,
+            name: tool.hash.to_string(),
+            hash: tool.hash.to_string(),
+            body: tool.body.to_string(),
+        };
+        self.0.store.keep(kept).await?;
+        if self.0.kept_tools.0.len() >= MOST_REMEMBERED {
+            self.0.kept_tools.0.clear();
+        }
+        self.0.kept_tools.0.insert(tool.hash.clone(), ());
+        Ok(())
+    }
+
+    /// Keeps a bundle under its snapshot, and gives the hash of what is kept. A bundle that says the same in other words has
+    /// the same snapshot: the first one stays.
+    pub(super) async fn keep_bundle(
+        &self,
+        config: &Config,
+        policies: &PolicySet,
+    ) -> Result<String, StoreError> {
+        let kept = bundle(config, policies);
+        let (name, hash) = (kept.name.clone(), kept.hash.clone());
+        self.0.store.keep(kept).await?;
+        Ok(self.0.store.kept(KeptKind::Bundle, name).await?.map_or(hash, |kept| kept.hash))
+    }
+
+    /// The same for a bundle that is about to come into force: it is queued before every decision under it, and what it
+    /// revokes waits for no store.
+    pub(super) fn keep_coming(&self, config: &Config, policies: &PolicySet) {
+        drop(self.0.store.keep(bundle(config, policies)));
+    }
+}
+
+fn bundle(config: &Config, policies: &PolicySet) -> Kept {
+    let body = json!({
+        "environment": policies.environment,
+        "servers": without_secrets(config),
+        "files": *policies.files,
+    })
+    .to_string();
+    let hash = content_hash(&body);
+    Kept { kind: KeptKind::Bundle, name: policies.snapshot.to_string(), hash, body }
+}

@@ -1,0 +1,244 @@
+//! Deciding again: recorded facts under a bundle, held against what was decided then (I11). Pure.
+//!
+//! A condition that meets a masked value has no certain answer. Both answers and an error are tried, for each such condition
+//! in turn: where the verdict is the same whatever they are, it is certain.
+
+use crate::{
+    decision::{Verdict, decide_by, stricter},
+    evidence::{Recalled, Unreadable, recall, steps, verdict},
+    model::{Decision, EventDecision, EventDraft},
+    policy::{
+        PolicySet, ToolFacts,
+        condition::{Condition, EvalError, Hidden},
+    },
+};
+use serde_json::Value;
+use std::cell::Cell;
+
+/// Evaluations of one call before it is given up: each condition without a certain answer has three.
+const MOST_RUNS: usize = 243;
+
+/// What came of deciding a recorded decision again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// The verdict and its limits are what they were.
+    Same,
+    /// They are not.
+    Differs(Difference),
+    /// It cannot be told.
+    Unjudgeable(Why),
+    /// No rule was asked: an unknown tool, arguments that do not fit, a credential that is gone.
+    NotByRules,
+}
+
+/// Why a decision cannot be judged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// The facts are not there, or not readable.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The verdict that was recorded is not there.
+    #[error("its verdict is not recorded")]
+    NoVerdict,
+    /// The name of the target is masked: no selector can be held against it.
+    #[error("the name of its target is masked in the record")]
+    TargetMasked,
+    /// A masked value mattered, or may have.
+    #[error("it depends on a value that is masked in the record")]
+    Masked,
+}
+
+impl Why {
+    /// The same without names, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreadable(Unreadable::None) => "recorded without facts, by a version before they were",
+            Self::Unreadable(Unreadable::Version(_)) => "facts of another version",
+            Self::Unreadable(Unreadable::Damaged(_)) | Self::NoVerdict => "facts that cannot be read",
+            Self::Unreadable(Unreadable::NoTool(_)) => "the resolved tool is not kept",
+            Self::Unreadable(Unreadable::NoAgent(_) | Unreadable::NoWorkflow(_)) => {
+                "the bundle does not have the agent or workflow"
+            }
+            Self::TargetMasked => "the name of the target is masked",
+            Self::Masked => "a masked value may have mattered",
+        }
+    }
+}
+
+/// Both verdicts of a decision that differs, as records tell them.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Difference {
+    /// What was decided then.
+    pub recorded: Value,
+    /// What is decided now; of a call with masked values, one of what may be.
+    pub now: Value,
+    /// What is not the same, in words.
+    pub what: String,
+}
+
+/// Every verdict that a recorded call can have under a bundle: one, unless a masked value matters. `None`: there are more
+/// than can be looked at.
+pub fn verdicts(set: &PolicySet, evaluations: &[Recalled]) -> Option<Vec<Verdict>> {
+    let mut found: Vec<Verdict> = Vec::new();
+    let mut paths: Vec<Vec<Answer>> = vec![Vec::new()];
+    let mut runs = 0;
+    while let Some(path) = paths.pop() {
+        runs += 1;
+        if runs > MOST_RUNS {
+            return None;
+        }
+        let assumed = Assumed { path: &path, asked: Cell::new(0) };
+        let verdict = once(set, evaluations, &assumed)?;
+        if assumed.asked.get() > path.len() {
+            for answer in [Answer::Yes, Answer::No, Answer::Error] {
+                paths.push(path.iter().copied().chain([answer]).collect());
+            }
+        } else {
+            found.push(verdict);
+        }
+    }
+    Some(found)
+}
+
+/// What is assumed of a condition that has no certain answer.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Yes,
+    No,
+    Error,
+}
+
+/// The answers to the conditions without a certain one, in the order in which they are asked.
+struct Assumed<'p> {
+    path: &'p [Answer],
+    asked: Cell<usize>,
+}
+
+impl Assumed<'_> {
+    fn next(&self) -> Result<bool, EvalError> {
+        let place = self.asked.get();
+        self.asked.set(place + 1);
+        match self.path.get(place) {
+            Some(Answer::Yes) => Ok(true),
+            // One that nothing is assumed of yet only has to end the evaluation.
+            Some(Answer::No) | None => Ok(false),
+            Some(Answer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
+        }
+    }
+}
+
+/// One evaluation of the whole call: as it came, and as rules changed it. `None`: there is none.
+fn once(set: &PolicySet, evaluations: &[Recalled], assumed: &Assumed<'_>) -> Option<Verdict> {
+    let mut last: Option<Verdict> = None;
+    for Recalled { facts, masked, .. } in evaluations {
+        let hidden = (!masked.is_empty()).then(|| Hidden::of(&facts.args, masked));
+        let ask = |condition: &Condition| match &hidden {
+            None => condition.evaluate(facts, &set.environment),
+            Some(hidden) => {
+                condition.evaluate_hidden(facts, &set.environment, hidden).unwrap_or_else(|| assumed.next())
+            }
+        };
+        let verdict = decide_by(set, facts, &ask);
+        last = Some(match last {
+            Some(first) => stricter(first, verdict, facts),
+            None => verdict,
+        });
+    }
+    last
+}
+
+/// Decides a recorded decision again, under the bundle of its snapshot.
+pub fn replay(event: &EventDraft, set: &PolicySet, tool: &dyn Fn(&str) -> Option<ToolFacts>) -> Finding {
+    if event.facts.is_none() && event.evaluator.is_some() {
+        return Finding::NotByRules;
+    }
+    judge(event, set, tool).unwrap_or_else(Finding::Unjudgeable)
+}
+
+fn judge(
+    event: &EventDraft,
+    set: &PolicySet,
+    tool: &dyn Fn(&str) -> Option<ToolFacts>,
+) -> Result<Finding, Why> {
+    let evaluations = recall(event, set, tool)?;
+    let detail = |name: &str| event.detail.as_ref().and_then(|detail| detail.get(name));
+    let recorded = detail("verdict").ok_or(Why::NoVerdict)?;
+    if let Some(what) = contradiction(event, recorded) {
+        let now = Value::Null;
+        return Ok(Finding::Differs(Difference { recorded: recorded.clone(), now, what }));
+    }
+    if evaluations.iter().any(|evaluation| evaluation.target_masked) {
+        return Err(Why::TargetMasked);
+    }
+    let all = verdicts(set, &evaluations).ok_or(Why::Masked)?;
+    let told: Vec<Value> =
+        all.iter().map(|found| serde_json::from_str(&verdict(found, "", "")).unwrap_or_default()).collect();
+    let same = told.iter().filter(|now| *now == recorded).count();
+    if same == 0 {
+        let now = told.into_iter().next().unwrap_or_default();
+        let what = names(recorded, &now);
+        return Ok(Finding::Differs(Difference { recorded: recorded.clone(), now, what }));
+    }
+    if same < told.len() {
+        return Err(Why::Masked);
+    }
+    // What each policy said is certain only where nothing was assumed.
+    if let ([only], Some(then)) = (all.as_slice(), detail("steps")) {
+        let now = steps(&only.trace);
+        if sayings(then) != sayings(&now) {
+            let what = "what single policies said".to_owned();
+            return Ok(Finding::Differs(Difference { recorded: then.clone(), now, what }));
+        }
+    }
+    Ok(Finding::Same)
+}
+
+/// Whether a decision was recorded that its verdict does not allow. Limits and people may stop what policies let through,
+/// and nothing lets through what they stopped.
+fn contradiction(event: &EventDraft, recorded: &Value) -> Option<String> {
+    let word = recorded.get("decision").and_then(Value::as_str);
+    let verdict = Decision::ALL.iter().find(|decision| Some(decision.event_word().as_str()) == word)?;
+    let told = event.decision?;
+    let fits = match told {
+        EventDecision::Allow | EventDecision::AllowWithConstraints => *verdict < Decision::RequireApproval,
+        // An applied remediation may be asked about, and a budget may ask about what is allowed.
+        EventDecision::Remediate => {
+            matches!(verdict, Decision::Allow | Decision::AllowWithConstraints | Decision::Remediate)
+        }
+        EventDecision::Approved
+        | EventDecision::PendingApproval
+        | EventDecision::Rejected
+        | EventDecision::Expired => *verdict <= Decision::RequireApproval,
+        EventDecision::Suggest => *verdict == Decision::Suggest,
+        EventDecision::Throttle | EventDecision::Deny => true,
+    };
+    (!fits)
+        .then(|| format!("`{told}` was recorded of a call on which policies said `{}`", verdict.event_word()))
+}
+
+/// The members that are not the same.
+fn names(recorded: &Value, now: &Value) -> String {
+    let keys = |value: &Value| -> Vec<String> {
+        value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    };
+    let mut all = keys(recorded);
+    all.extend(keys(now));
+    let mut differ: Vec<String> = Vec::new();
+    for key in all {
+        if recorded.get(&key) != now.get(&key) && !differ.contains(&key) {
+            differ.push(key);
+        }
+    }
+    differ.join(", ")
+}
+
+/// What policies said, without the words in which they said it.
+fn sayings(steps: &Value) -> Vec<[Option<&Value>; 5]> {
+    let steps = steps.as_array().into_iter().flatten();
+    steps
+        .map(|step| ["policy_id", "rule_id", "decision", "shadow", "error"].map(|name| step.get(name)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
