@@ -97,14 +97,14 @@ fn cited(line: &str) -> Vec<u32> {
     let words: Vec<&str> =
         line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let number = |word: &str| word.strip_prefix('R').filter(|n| n.len() <= 3)?.parse::<u32>().ok();
-    let mut found = Vec::new();
+    let mut found = std::collections::BTreeSet::new();
     for (at, word) in words.iter().enumerate() {
         let Some(first) = number(word) else { continue };
         let range = words.get(at + 1).is_some_and(|word| *word == "to");
         let last = words.get(at + 2).and_then(|word| number(word)).filter(|_| range);
         found.extend(first..=last.unwrap_or(first));
     }
-    found
+    found.into_iter().collect()
 }
 
 /// Each requirement in docs/requirements.md is cited by a test or says what is missing, and nothing else is cited.

@@ -1,5 +1,9 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
+mod audit;
+
+pub(crate) use audit::*;
+
 use crate::{
     model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId},
     policy::Role,
@@ -282,129 +286,6 @@ pub(crate) struct DecideArgs {
     pub(crate) evidence: Option<String>,
     #[command(flatten)]
     pub(crate) json: JsonFlag,
-}
-
-/// `audit …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// List events, the newest last
-    Query {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// At most so many, the newest
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        limit: u32,
-        /// Only events with a lower seq: the next page of a listing that stopped at its limit
-        #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
-        before: Option<i64>,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Answer the five questions about one trace, call by call
-    #[command(long_about = "\
-Answers, from Tollgate's own records and call by call: who initiated it; what was decided and why; whether an \
-approval was required and who gave it; what executed, where, with what limits; and where the immutable evidence is.")]
-    Show {
-        /// The trace id: 32 hex digits, or the UUID form. The id of an approval or of a call shows the trace it is of
-        #[arg(value_name = "TRACE_ID", value_parser = trace)]
-        trace: TraceId,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-    /// Recompute the whole chain of records; exit code 1 at the first bad one
-    #[command(long_about = "\
-Recomputes the hash of every record from what is stored, and prints how many there are and the hash of the last \
-one. A changed, moved or missing record is named by its seq, with exit code 1.
-
-What it cannot see: records cut off at the chain's end, and a chain rewritten as a whole. Keep the head that it \
-prints somewhere else to compare with.
-
-With --file it checks an export (`tollgate audit export`) and needs neither the store nor servers.toml.")]
-    Verify(VerifyArgs),
-    /// Write events to standard output, in chain order
-    Export {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// At most so many
-        #[arg(long)]
-        limit: Option<u64>,
-        /// The form
-        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
-        format: ExportFormat,
-    },
-    /// Print events as they come, from every process on the store, until Ctrl-C
-    Tail {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// First print so many of the newest
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-        limit: u32,
-        #[command(flatten)]
-        json: JsonFlag,
-    },
-}
-
-/// `--format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// One JSON object per line
-    Jsonl,
-    /// Comma-separated, with a header
-    Csv,
-}
-
-/// Which events.
-#[derive(Debug, Args)]
-pub(crate) struct EventFilter {
-    /// Of this trace (32 hex digits, or the UUID form)
-    #[arg(long, value_name = "TRACE_ID", value_parser = trace)]
-    pub(crate) trace: Option<TraceId>,
-    /// Of this workflow
-    #[arg(long, value_name = "NAME")]
-    pub(crate) workflow: Option<String>,
-    /// Of this agent
-    #[arg(long, value_name = "NAME")]
-    pub(crate) agent: Option<String>,
-    /// Decided by this policy
-    #[arg(long, value_name = "ID")]
-    pub(crate) policy: Option<String>,
-    /// Of this tool, as the agent sees it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tool: Option<String>,
-    /// With this decision, like `deny` or `pending_approval`
-    #[arg(long, value_parser = decision)]
-    pub(crate) decision: Option<EventDecision>,
-    /// Of this type, like `agent_decision`
-    #[arg(long, value_name = "TYPE", value_parser = event_type)]
-    pub(crate) event_type: Option<EventType>,
-    /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) since: Option<Moment>,
-    /// Before: the same forms
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) until: Option<Moment>,
-}
-
-/// A time as it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// At this time.
-    At(Timestamp),
-    /// So long before now.
-    Ago(Duration),
-}
-
-impl Moment {
-    /// When that is.
-    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(at) => at,
-            Self::Ago(ago) => jiff::SignedDuration::try_from(ago)
-                .ok()
-                .and_then(|ago| now.checked_sub(ago).ok())
-                .unwrap_or(Timestamp::MIN),
-        }
-    }
 }
 
 /// `agents …`

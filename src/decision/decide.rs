@@ -119,6 +119,7 @@ impl<'s> Said<'s> {
             reason: reason.into(),
             shadow: false,
             error,
+            limit: false,
         });
     }
 
@@ -220,6 +221,7 @@ impl<'s> Said<'s> {
             reason: outcome.reason.clone(),
             shadow: policy.mode == Mode::Shadow,
             error: outcome.error,
+            limit: false,
         });
         if policy.mode == Mode::Shadow {
             return;

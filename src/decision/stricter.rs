@@ -58,6 +58,7 @@ pub fn stricter(first: Verdict, second: Verdict, facts: &Facts) -> Verdict {
             reason: reason.as_str().into(),
             shadow: false,
             error: false,
+            limit: false,
         });
         (result.decision, result.policy_id, result.rule_id, result.reason) =
             (Decision::Deny, first.policy_id, None, reason.into());

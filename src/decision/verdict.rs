@@ -121,4 +121,7 @@ pub struct Step {
     /// The condition could not be evaluated; hence a deny (I2).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub error: bool,
+    /// A limit that admission holds, not a policy: deciding again does not say it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limit: bool,
 }

@@ -92,7 +92,7 @@ fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
         if index > 0 {
             out.push(b',');
         }
-        let Step { policy_id, rule_id, decision, reason, shadow, error } = step;
+        let Step { policy_id, rule_id, decision, reason, shadow, error, limit } = step;
         let word = decision.event_word().as_str();
         let mut step = Object::new(out);
         step.text("policy_id", Some(policy_id));
@@ -108,6 +108,9 @@ fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
         }
         if *error {
             step.flag("error", true);
+        }
+        if *limit {
+            step.flag("limit", true);
         }
         step.end();
     }

@@ -1,5 +1,7 @@
 //! The whole path of a call: scope → schema → redaction → estimate → decide → approval → admit → dispatch → settle → reply.
 
+pub(crate) use super::decided::{Applied, Decided};
+
 use super::{
     Gateway, InForce,
     admit::AdmitError,
@@ -16,8 +18,7 @@ use crate::{
     evidence::{self, CallSubject, Explained, Judged, ResolvedTool},
     identity::Principal,
     model::{
-        CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, RuleId, TraceId, Uri, code,
-        weight::weight,
+        CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, TraceId, Uri, code, weight::weight,
     },
     policy::Remediation,
 };
@@ -32,50 +33,6 @@ const LARGE: usize = 64 << 10;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
 const MAX_LOST: usize = 4;
-
-/// A call that has been decided, with everything that earlier evaluations of it left standing.
-pub(crate) struct Decided {
-    pub(crate) prepared: Prepared,
-    pub(crate) verdict: Verdict,
-    /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
-    pub(crate) original: Option<(Arc<str>, Arc<Value>)>,
-    /// The remediation that was applied.
-    pub(crate) applied: Option<Applied>,
-}
-
-/// A remediation that changed the call, and who said so.
-pub(crate) struct Applied {
-    pub(crate) remediation: Arc<Remediation>,
-    policy_id: PolicyId,
-    rule_id: Option<RuleId>,
-    reason: Arc<str>,
-}
-
-impl Decided {
-    /// What explains the decision: both versions of the call where rules changed it, and every policy's say.
-    pub(crate) fn explained(&self) -> Explained<'_> {
-        let Self { prepared, verdict, original, .. } = self;
-        let explained = Explained {
-            arguments: Some(&prepared.recorded),
-            judged: prepared.judged.as_ref(),
-            trace: Some(&verdict.trace),
-            unchecked: prepared.unchecked,
-            ..Explained::default()
-        };
-        explained.original(&prepared.shown, original.as_ref())
-    }
-
-    /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
-    /// remediation.
-    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
-        match &self.applied {
-            Some(applied) if self.verdict.decision < Decision::RequireApproval => {
-                (&applied.policy_id, applied.rule_id.as_ref(), &applied.reason)
-            }
-            Some(_) | None => (&self.verdict.policy_id, self.verdict.rule_id.as_ref(), &self.verdict.reason),
-        }
-    }
-}
 
 impl Gateway {
     /// A call: the whole path. Dropping the future cancels it; what was dispatched is settled all the same.
@@ -211,6 +168,7 @@ impl Gateway {
                     reason: asks.reason.clone(),
                     shadow: false,
                     error: false,
+                    limit: true,
                 }));
                 keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
             }

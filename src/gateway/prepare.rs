@@ -1,5 +1,7 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
+pub(crate) use super::request::Request;
+
 use super::{
     InForce, Inner,
     api::Purpose,
@@ -13,58 +15,15 @@ use crate::{
     cost::{Estimate, Tokenizer},
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     evidence::{CallSubject, Evaluated, ITEM_TRAITS, Judged, ResolvedTool, TargetSubject},
-    identity::Principal,
     model::{
-        AgentId, CallId, CallKind, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId, PolicyId,
-        Sensitivity, ToolTraits, TraceId, UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
+        CallKind, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId, PolicyId, Sensitivity, ToolTraits,
+        UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
     },
     policy::{Agent, PolicySet, Workflow},
     redaction::{DataRules, Place, Towards, display_text},
 };
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
-
-/// What stays the same over all evaluations of one call.
-#[derive(Clone)]
-pub(crate) struct Request {
-    pub(crate) principal: Principal,
-    pub(crate) agent: AgentId,
-    pub(crate) kind: CallKind,
-    pub(crate) purpose: Purpose,
-    /// As the agent wrote it.
-    pub(crate) name: String,
-    pub(crate) meta: Map<String, Value>,
-    /// The other members of `params`, which go upstream as they are.
-    pub(crate) rest: Map<String, Value>,
-    pub(crate) session: Arc<str>,
-    pub(crate) workflow: Option<String>,
-    pub(crate) trace_id: TraceId,
-    /// The trace is the caller's own, not made here.
-    pub(crate) traced: bool,
-    pub(crate) call_id: CallId,
-    /// When it came, on the clock that never goes back.
-    pub(crate) began: Duration,
-}
-
-impl Request {
-    /// What distinguishes it in digests, beside target and arguments.
-    fn word(&self) -> &'static str {
-        match &self.purpose {
-            Purpose::Use => self.kind.as_str(),
-            Purpose::Complete { .. } => "complete",
-            Purpose::Watch(_) => "watch",
-        }
-    }
-
-    /// The method, in records of what is no plain use.
-    pub(crate) fn method(&self) -> Option<&'static str> {
-        match &self.purpose {
-            Purpose::Use => None,
-            Purpose::Complete { .. } => Some("completion/complete"),
-            Purpose::Watch(_) => Some("resources/subscribe"),
-        }
-    }
-}
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// A target in scope.
 #[derive(Clone)]

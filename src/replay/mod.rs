@@ -232,10 +232,11 @@ fn names(recorded: &Value, now: &Value) -> String {
     differ.join(", ")
 }
 
-/// What policies said, without the words in which they said it.
+/// What policies said, without the words in which they said it, and without what limits said beside them.
 fn sayings(steps: &Value) -> Vec<[Option<&Value>; 5]> {
     let steps = steps.as_array().into_iter().flatten();
     steps
+        .filter(|step| step.get("limit").is_none())
         .map(|step| ["policy_id", "rule_id", "decision", "shadow", "error"].map(|name| step.get(name)))
         .collect()
 }

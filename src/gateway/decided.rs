@@ -1,0 +1,55 @@
+//! A call that has been decided: what every later part of its path knows.
+
+use super::prepare::Prepared;
+use crate::{
+    decision::Verdict,
+    evidence::Explained,
+    model::{Decision, PolicyId, RuleId},
+    policy::Remediation,
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A call that has been decided, with everything that earlier evaluations of it left standing.
+pub(crate) struct Decided {
+    pub(crate) prepared: Prepared,
+    pub(crate) verdict: Verdict,
+    /// The tool and the arguments as the agent sent them, redacted, where a constraint or remediation changed them.
+    pub(crate) original: Option<(Arc<str>, Arc<Value>)>,
+    /// The remediation that was applied.
+    pub(crate) applied: Option<Applied>,
+}
+
+/// A remediation that changed the call, and who said so.
+pub(crate) struct Applied {
+    pub(crate) remediation: Arc<Remediation>,
+    pub(super) policy_id: PolicyId,
+    pub(super) rule_id: Option<RuleId>,
+    pub(super) reason: Arc<str>,
+}
+
+impl Decided {
+    /// What explains the decision: both versions of the call where rules changed it, and every policy's say.
+    pub(crate) fn explained(&self) -> Explained<'_> {
+        let Self { prepared, verdict, original, .. } = self;
+        let explained = Explained {
+            arguments: Some(&prepared.recorded),
+            judged: prepared.judged.as_ref(),
+            trace: Some(&verdict.trace),
+            unchecked: prepared.unchecked,
+            ..Explained::default()
+        };
+        explained.original(&prepared.shown, original.as_ref())
+    }
+
+    /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
+    /// remediation.
+    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
+        match &self.applied {
+            Some(applied) if self.verdict.decision < Decision::RequireApproval => {
+                (&applied.policy_id, applied.rule_id.as_ref(), &applied.reason)
+            }
+            Some(_) | None => (&self.verdict.policy_id, self.verdict.rule_id.as_ref(), &self.verdict.reason),
+        }
+    }
+}
