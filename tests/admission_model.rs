@@ -77,7 +77,7 @@ fn act() -> impl Strategy<Value = Act> {
     let limits = any::<u8>();
     let took = prop::option::weighted(0.8, (0..60_u64, 0..60_i64));
     prop_oneof![
-        14 => (0..2_usize, 0..3_u8, limits.clone(), 0..40_u64, 0..40_i64)
+        14 => (0..2_usize, 0..3_u8, limits, 0..40_u64, 0..40_i64)
             .prop_map(|(agent, digest, limits, tokens, cost)| Act::Admit { agent, digest, limits, tokens, cost }),
         3 => (0..8_usize, limits, prop::bool::weighted(0.15))
             .prop_map(|(which, limits, changed)| Act::Use { which, limits, changed }),

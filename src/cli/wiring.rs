@@ -107,7 +107,8 @@ pub(crate) async fn reload(gateway: &Gateway, files: CheckedFiles) -> bool {
 
 /// Tells the gateway that a reload was refused.
 pub(crate) async fn reload_rejected(gateway: &Gateway, problems: Problems) {
-    gateway.reload_rejected(problems.to_string()).await;
+    // Lints refuse nothing, and there may be more of them than can be told.
+    gateway.reload_rejected(problems.errors().to_string()).await;
 }
 
 /// Ends the gateway: calls in flight may finish within `drain`, upstreams are closed.

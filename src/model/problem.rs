@@ -65,6 +65,12 @@ impl Problems {
         self.0.iter().any(|p| p.severity == Severity::Error)
     }
 
+    /// Those that forbid it.
+    pub fn errors(mut self) -> Self {
+        self.0.retain(|problem| problem.severity == Severity::Error);
+        self
+    }
+
     /// In the order of files and lines, each once.
     pub fn sort(&mut self) {
         self.0.sort();

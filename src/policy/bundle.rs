@@ -5,7 +5,7 @@ use super::{
     budgets, data, gates,
     index::PolicyIndex,
     meaning,
-    names::{Names, Scope},
+    names::{Deciding, Names, Scope},
     outcome::DECISIONS,
     prices,
     read::{count, fields, mismatch, text, texts, word},
@@ -270,7 +270,7 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
     let default_approvers =
         map.read("default_approvers", report, |node, key, report| scope.approvers(node, key, report));
     if let (Some(approvers), Some(node)) = (&default_approvers, map.get("default_approvers")) {
-        scope.somebody(approvers, 1, false, node.start, report);
+        scope.somebody(approvers, 1, Deciding::default(), node.start, report);
     }
     let required = map.read("required", report, texts).unwrap_or_default();
     let max_repeats = map.get("loop").and_then(|node| {

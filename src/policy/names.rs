@@ -27,8 +27,8 @@ pub struct Names {
     pub(super) people: BTreeMap<String, bool>,
     /// Each group: the people in it who may decide.
     pub(super) groups: BTreeMap<String, BTreeSet<String>>,
-    /// Of each agent.
-    operators: Vec<Option<String>>,
+    /// Of each agent: its operator, and whether that one sits at its client.
+    operators: Vec<(Option<String>, bool)>,
     /// What agents have for `role` and `type`.
     pub(super) roles: BTreeSet<String>,
     pub(super) types: BTreeSet<String>,
@@ -71,7 +71,8 @@ impl Names {
         }
         for agent in root.get("agents").map(Node::entries).unwrap_or_default() {
             let word = |key: &str| agent.value.get(key).and_then(Node::as_text).map(str::to_owned);
-            names.operators.push(word("operator"));
+            let attended = agent.value.get("attended").is_some_and(|node| node.kind == Kind::Bool(true));
+            names.operators.push((word("operator"), attended));
             names.roles.extend(word("role"));
             names.types.extend(word("type"));
         }
@@ -86,8 +87,10 @@ impl Names {
         self
     }
 
-    /// How many people may decide a call, for the agent of which most may. Without `approvers`, everyone who decides.
-    fn most_deciders(&self, approvers: Option<&[Approver]>, separate: bool) -> usize {
+    /// How many people may decide a call, for the agent of which most may. Without `approvers`, everyone who decides. Where
+    /// only the agent's own client counts, its operator there alone.
+    fn most_deciders(&self, approvers: Option<&[Approver]>, by: Deciding) -> usize {
+        let Deciding { separate, own_client_only } = by;
         let decides = |person: &str| self.people.get(person) == Some(&true);
         let open = approvers.is_none();
         let mut named: BTreeSet<&str> = BTreeSet::new();
@@ -107,15 +110,29 @@ impl Names {
         if open {
             named.extend(self.people.iter().filter(|(_, decides)| **decides).map(|(name, _)| name.as_str()));
         }
-        let of = |operator: Option<&str>| {
+        let of = |operator: Option<&str>, attended: bool| {
             let others = named.iter().filter(|person| Some(**person) != operator).count();
+            let others = if own_client_only { 0 } else { others };
             let own = operator.is_some_and(|own| {
-                !separate && decides(own) && (operator_named || (!open && named.contains(own)))
+                !separate
+                    && decides(own)
+                    && (operator_named || (!open && named.contains(own)))
+                    && (attended || !own_client_only)
             });
             others + usize::from(own)
         };
-        self.operators.iter().map(|operator| of(operator.as_deref())).max().unwrap_or_else(|| of(None))
+        let agents = self.operators.iter().map(|(operator, attended)| of(operator.as_deref(), *attended));
+        agents.max().unwrap_or_else(|| of(None, false))
     }
+}
+
+/// How an approval may be given, as far as it says who can.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Deciding {
+    /// Never by the agent's operator.
+    pub(super) separate: bool,
+    /// By elicitation alone: in the agent's own client.
+    pub(super) own_client_only: bool,
 }
 
 /// `; did you mean …?`, where one of the names differs by one slip of the hand.
@@ -327,17 +344,17 @@ impl Scope<'_> {
         self,
         approvers: &[Approver],
         quorum: u32,
-        separate: bool,
+        by: Deciding,
         at: usize,
         report: &mut Report<'_>,
     ) {
         let Some(names) = self.names else { return };
-        let deciders = names.most_deciders(Some(approvers), separate);
+        let deciders = names.most_deciders(Some(approvers), by);
         too_few(deciders, quorum, at, report);
     }
 
     /// The same for a rule that names nobody: `default_approvers` are asked, or everyone who decides.
-    pub(super) fn somebody_by_default(self, quorum: u32, separate: bool, at: usize, report: &mut Report<'_>) {
+    pub(super) fn somebody_by_default(self, quorum: u32, by: Deciding, at: usize, report: &mut Report<'_>) {
         let Some(names) = self.names else { return };
         let approver = |word: &String| match word.as_str() {
             OPERATOR => Approver::Operator,
@@ -346,7 +363,7 @@ impl Scope<'_> {
         };
         let defaults = names.default_approvers.as_ref();
         let defaults: Option<Vec<Approver>> = defaults.map(|words| words.iter().map(approver).collect());
-        let deciders = names.most_deciders(defaults.as_deref(), separate);
+        let deciders = names.most_deciders(defaults.as_deref(), by);
         // That nobody decides at all is said once, and not of each rule.
         if defaults.is_some() || names.people.values().any(|decides| *decides) {
             too_few(deciders, quorum, at, report);
@@ -359,7 +376,8 @@ fn too_few(deciders: usize, quorum: u32, at: usize, report: &mut Report<'_>) {
         report.doubt(
             at,
             format!("`{deciders}` of them may decide, and the quorum is `{quorum}`: nobody can approve"),
-            "as many people with role `approver` as the quorum asks; an agent's operator only where the rule names them",
+            "as many people with role `approver` as the quorum asks; an agent's operator only where the rule names them, and \
+             with `channels: [elicitation]` nobody else",
         );
     }
 }

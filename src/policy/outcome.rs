@@ -3,7 +3,7 @@
 use super::{
     ApprovalRule, ArgumentEdit, ChannelKind, Constraints, Escalation, Remediation, RuleOutcome,
     condition::Condition,
-    names::Scope,
+    names::{Deciding, Scope},
     read::{
         DAYS_366, Fields, boolean, count, duration, entries, fields, json, list_of, mismatch, money, number,
         pointer, pointers, text, word,
@@ -120,21 +120,24 @@ pub(super) fn approval(
     let expires_in = map.read("expires_in", report, duration(SECOND, DAYS_366)).unwrap_or(DEFAULT_EXPIRY);
     let escalate = map.get("escalate").and_then(|node| escalation(node, expires_in, scope, report));
     let separate = map.read("separate", report, boolean).unwrap_or(false);
-    match (&approvers, map.get("approvers")) {
-        (Some(approvers), Some(node)) if !approvers.is_empty() => {
-            let later = escalate.iter().flat_map(|e| e.to.iter().cloned());
-            let all: Vec<_> = approvers.iter().cloned().chain(later).collect();
-            scope.somebody(&all, quorum, separate, node.start, report);
-        }
-        (None, None) if is_asked => scope.somebody_by_default(quorum, separate, map.at, report),
-        (Some(_) | None, Some(_) | None) => {}
-    }
     let channels = map.read("channels", report, |node, key, report| {
         if node.items().is_empty() {
             mismatch(node, key, "at least one of elicitation, inbox, mcp, cli, api, link", report);
         }
         list_of(node, key, report, word(CHANNELS))
     });
+    let own_client_only =
+        channels.as_ref().is_some_and(|all| all.iter().all(|channel| *channel == ChannelKind::Elicitation));
+    let by = Deciding { separate, own_client_only };
+    match (&approvers, map.get("approvers")) {
+        (Some(approvers), Some(node)) if !approvers.is_empty() => {
+            let later = escalate.iter().flat_map(|e| e.to.iter().cloned());
+            let all: Vec<_> = approvers.iter().cloned().chain(later).collect();
+            scope.somebody(&all, quorum, by, node.start, report);
+        }
+        (None, None) if is_asked => scope.somebody_by_default(quorum, by, map.at, report),
+        (Some(_) | None, Some(_) | None) => {}
+    }
     ApprovalRule {
         approvers,
         quorum,

@@ -641,6 +641,14 @@ fn a_rule_that_nobody_can_approve_is_a_lint() {
     nobody("    approvers: ‸[alice]\n    separate: true\n");
     nobody("    approvers: ‸[operator]\n    quorum: 2\n");
     nobody("    quorum: 7\n");
+    // In the agent's own client only its attended operator's answer counts.
+    fine("    approvers: [operator]\n    channels: [elicitation]\n");
+    fine("    approvers: [bob]\n    channels: [elicitation, cli]\n");
+    nobody("    approvers: ‸[bob]\n    channels: [elicitation]\n");
+    let own = gate("    approvers: [operator]\n    channels: [elicitation]\n").replace('‸', "");
+    let away = AUTHORITY.replace("attended: true", "attended: false");
+    let (_, problems) = compile(&bundle(&[("authority.yaml", &away), ("gate.yaml", &own)]), &input());
+    assert!(problems.0.iter().any(|p| p.strict && p.message.contains("nobody can approve")), "{problems}");
     // The only one who decides is the operator, who must be named for that.
     let alone = AUTHORITY.replace("roles: [approver, auditor]", "roles: [auditor]");
     let gate = gate("").replace('‸', "");
