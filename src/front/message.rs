@@ -156,10 +156,76 @@ fn request_id(bytes: &[u8]) -> Option<Id> {
     let mut found = Found::default();
     // What was found before the error counts.
     drop(serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut found));
-    let id = found.id.filter(|_| found.method && !found.twice)?.get();
+    let id = match found.id {
+        Some(_) if found.twice => return None,
+        Some(id) if found.method => id.get(),
+        Some(_) | None => id_by_places(bytes)?,
+    };
     // What is longer is no id, and may hold more values than a message may.
     let short = id.len() <= LONGEST_ESCAPE * MAX_ID_BYTES + 2;
     short.then(|| json::parse(id.as_bytes()).ok()).flatten().and_then(Id::read)
+}
+
+/// The id of a request that cannot be read up to it, as it is written: found by quotes and braces alone.
+fn id_by_places(bytes: &[u8]) -> Option<&str> {
+    let (mut depth, mut at) = (0_usize, 0);
+    let (mut id, mut has_method) = (None, false);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                let end = end_of_text(bytes, at)?;
+                let colon = after_spaces(bytes, end);
+                if depth == 1 && bytes.get(colon) == Some(&b':') {
+                    match bytes.get(at..end)? {
+                        b"\"method\"" => has_method = true,
+                        b"\"id\"" => {
+                            let value = scalar(bytes, after_spaces(bytes, colon + 1))?;
+                            if id.replace(value).is_some() {
+                                return None;
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                at = end;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        at += 1;
+    }
+    std::str::from_utf8(id.filter(|_| has_method)?).ok()
+}
+
+/// One past the closing quote of the text that begins here.
+fn end_of_text(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+fn after_spaces(bytes: &[u8], start: usize) -> usize {
+    let rest = bytes.get(start..).unwrap_or_default();
+    start + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+}
+
+/// A text or a number that begins here.
+fn scalar(bytes: &[u8], start: usize) -> Option<&[u8]> {
+    let end = match bytes.get(start)? {
+        b'"' => end_of_text(bytes, start)?,
+        _ => {
+            let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+            start + bytes.get(start..)?.iter().take_while(is_part).count()
+        }
+    };
+    bytes.get(start..end)
 }
 
 /// A byte of a text takes at most so many in JSON: `\u0041`.
@@ -440,5 +506,23 @@ mod tests {
             text(request(&Id::from_u64(9), "m", &json!({}))),
             r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{}}"#
         );
+    }
+
+    /// R100: whoever asks gets an answer: the id is found behind what cannot be read too, and nobody else's is taken for it.
+    #[test]
+    fn the_id_behind_a_fault_is_found() {
+        let check = |text: &str, expect: Option<&str>| {
+            let found = request_id(text.as_bytes()).map(|id| serde_json::to_string(&id).unwrap());
+            assert_eq!(found.as_deref(), expect, "{text}");
+        };
+        check(r#"{"method":"tools/call","params":{"x":NaN},"id":412}"#, Some("412"));
+        check(r#"{"method":"tools/call","params":{"x":"\x41"} , "id" : "q-7" }"#, Some("\"q-7\""));
+        check(r#"{"params":{"id":5,"x":Infinity},"method":"ping","id":6}"#, Some("6"));
+        check(r#"{"method":"ping","params":{"x":NaN},"id":1,"id":2}"#, None);
+        check(r#"{"params":{"x":NaN},"id":2,"result":{}}"#, None);
+        check(r#"{"method":"ping","params":{"x":NaN,"id":2}}"#, None);
+        check(r#"{"method":"ping","params":{"x":NaN},"id":{"a":1}}"#, None);
+        check(r#"{"method":"ping","params":[NaN}]],"id":9}"#, None);
+        check(r#"{"method":"ping","params":{"x":NaN},"id":"open"#, None);
     }
 }

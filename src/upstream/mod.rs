@@ -14,6 +14,7 @@ mod inbox;
 mod last_words;
 mod limits;
 mod listing;
+mod own;
 mod pool;
 mod refusal;
 mod scan;

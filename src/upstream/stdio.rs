@@ -7,6 +7,7 @@ use super::{
     inbox::{Answer, Inbox, Link, Signals},
     last_words::LastWords,
     limits::{Allowance, Limits},
+    own::OwnSecrets,
     scan::IdScan,
     types::UpstreamError,
     wire::{self, Dialect, Message},
@@ -61,6 +62,7 @@ pub(super) struct Stdio {
     backlog: Arc<Semaphore>,
     next: AtomicU64,
     max_result: u64,
+    own: OwnSecrets,
     stop: CancellationToken,
     ended: watch::Receiver<bool>,
     /// A modern child may not ask anything, and may not be answered.
@@ -141,18 +143,21 @@ impl Stdio {
         let stop = CancellationToken::new();
         let (ended, ended_seen) = watch::channel(false);
         let last_words = Arc::new(LastWords::default());
+        let own = OwnSecrets::among(env.iter().map(|(name, value)| (name.as_str(), value.expose_secret())));
+        let redact = own.redacting(deps.redact.clone());
         let stdio = Arc::new(Self {
-            inbox: Inbox::new(name.clone(), signals, deps.redact.clone(), Arc::clone(limits)),
+            inbox: Inbox::new(name.clone(), signals, redact.clone(), Arc::clone(limits)),
             outgoing,
             backlog: Arc::new(Semaphore::new(usize::try_from(BACKLOG).unwrap_or(usize::MAX))),
             next: AtomicU64::new(1),
             max_result,
+            own,
             stop: stop.clone(),
             ended: ended_seen,
             modern: AtomicBool::new(false),
         });
         tokio::spawn(write(stdin, queue, stop));
-        let told = Told { upstream: name.clone(), redact: deps.redact.clone(), limits: Arc::clone(limits) };
+        let told = Told { upstream: name.clone(), redact, limits: Arc::clone(limits) };
         let errors = tokio::spawn(log_errors(stderr, told, last_words.clone()));
         tokio::spawn(read(Arc::downgrade(&stdio), stdout, child, errors, last_words, ended));
         Ok(stdio)
@@ -222,7 +227,7 @@ impl Stdio {
         }
         let link = Arc::new(Out(self.outgoing.clone()));
         let mut answers = false;
-        for message in wire::parse(line, self.max_result) {
+        for message in self.own.read(line, self.max_result) {
             match message {
                 Message::Response { id: Some(id), outcome } => {
                     answers |= self.inbox.deliver(id, outcome.map_err(UpstreamError::Rpc));

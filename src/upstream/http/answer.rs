@@ -8,6 +8,7 @@ use super::{
 use crate::model::RpcError;
 use crate::upstream::{
     call::Call,
+    own::OwnSecrets,
     sse::Kind,
     types::{Era, UpstreamError},
     wire::{self, Message},
@@ -46,7 +47,7 @@ impl Http {
         let bytes = whole(response.into_body(), limit).await?;
         let mut answer = None;
         let mut wrong = None;
-        for message in wire::parse(&bytes, self.max_result) {
+        for message in self.reach.own().read(&bytes, self.max_result) {
             match message {
                 Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
                 Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
@@ -79,7 +80,7 @@ impl Http {
         let (head, body) = response.into_parts();
         let bytes = body_of_refusal(body, limit).await;
         let refusal = self.reach.refusal(&head, &bytes);
-        let RpcErrors { named, unnamed } = RpcErrors::of(id, &bytes, self.max_result);
+        let RpcErrors { named, unnamed } = RpcErrors::of(id, &bytes, self.max_result, &self.reach.own());
         if let Some(error) = named
             && !refusal.is_about_the_caller()
         {
@@ -162,7 +163,7 @@ impl Http {
         era: Era,
     ) -> Result<Option<Result<Value, RpcError>>, UpstreamError> {
         let mut answer = None;
-        for message in wire::parse(data, self.max_result) {
+        for message in self.reach.own().read(data, self.max_result) {
             match message {
                 Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
                 Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
@@ -201,9 +202,9 @@ pub(super) struct RpcErrors {
 }
 
 impl RpcErrors {
-    pub(super) fn of(id: u64, bytes: &[u8], max_result: u64) -> Self {
+    pub(super) fn of(id: u64, bytes: &[u8], max_result: u64, own: &OwnSecrets) -> Self {
         let mut found = Self::default();
-        for message in wire::parse(bytes, max_result) {
+        for message in own.read(bytes, max_result) {
             match message {
                 Message::Response { id: Some(answers), outcome: Err(error) } if answers == id => {
                     found.named = Some(error);

@@ -117,7 +117,7 @@ async fn hear(http: Arc<Http>, event: &Event) {
 }
 
 fn take(http: &Arc<Http>, data: &[u8]) {
-    for message in wire::parse(data, http.max_result) {
+    for message in http.reach.own().read(data, http.max_result) {
         match message {
             Message::Unreadable { reason, .. } => http.inbox.unread(&reason, data.len()),
             other @ (Message::Response { .. } | Message::Request { .. } | Message::Notification { .. }) => {

@@ -13,6 +13,7 @@ use crate::{
         call::Call,
         connect::Wiring,
         deps::{Redact, UpstreamDeps},
+        own::OwnSecrets,
         refusal::{self, HttpRefusal, Showing},
         types::UpstreamError,
     },
@@ -25,7 +26,7 @@ use http::{
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What the connections of one upstream share.
 #[derive(Clone)]
@@ -58,6 +59,7 @@ pub(super) struct Reach {
     pub(super) headers: HeaderMap,
     /// Where it wants an access token.
     bearer: Option<Arc<Bearer>>,
+    own: OwnSecrets,
     redact: Redact,
     clock: Arc<dyn Clock>,
 }
@@ -98,7 +100,23 @@ impl Reach {
             HeaderValue::try_from(authority).map_err(|_| "the URL's host cannot be sent".to_owned())?;
         headers.entry(header::HOST).or_insert(host);
         let (redact, clock) = (wiring.deps.redact.clone(), wiring.deps.clock.clone());
-        Ok(Self { pool, url: bare, uri, path, headers, bearer, redact, clock })
+        let named = headers.iter().filter(|(_, value)| value.is_sensitive());
+        let own =
+            OwnSecrets::among(named.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))));
+        Ok(Self { pool, url: bare, uri, path, headers, bearer, own, redact, clock })
+    }
+
+    /// Our own credentials, as they are sent now.
+    pub(super) fn own(&self) -> Cow<'_, OwnSecrets> {
+        let sent = self.bearer.as_ref().and_then(|bearer| bearer.sent());
+        match sent.as_ref().and_then(|value| value.to_str().ok()) {
+            None => Cow::Borrowed(&self.own),
+            Some(token) => {
+                let mut own = self.own.clone();
+                own.add(token);
+                Cow::Owned(own)
+            }
+        }
     }
 
     /// Another URL of the same origin, reached in the same way.
@@ -110,10 +128,11 @@ impl Reach {
         }
         bare.set_fragment(None);
         let (uri, path) = parts(&bare)?;
-        let Self { pool, headers, bearer, redact, clock, .. } = self;
+        let Self { pool, headers, bearer, own, redact, clock, .. } = self;
+        let own = own.clone();
         let (pool, headers, bearer) = (pool.clone(), headers.clone(), bearer.clone());
         let (redact, clock) = (redact.clone(), clock.clone());
-        Ok(Self { pool, url: bare, uri, path, headers, bearer, redact, clock })
+        Ok(Self { pool, url: bare, uri, path, headers, bearer, own, redact, clock })
     }
 
     /// What a status that is no success says, with as much of its body as was read.

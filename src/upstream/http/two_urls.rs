@@ -286,7 +286,7 @@ impl TwoUrls {
                     stream.ended.cancel();
                     UpstreamError::Lost(format!("HTTP status {status}: the session is gone over there"))
                 }
-                _ => match RpcErrors::of(id, &body, self.max_result).named {
+                _ => match RpcErrors::of(id, &body, self.max_result, &self.reach.own()).named {
                     Some(error) if !refusal.is_about_the_caller() => UpstreamError::Rpc(error),
                     Some(_) | None => UpstreamError::Refused(refusal),
                 },
@@ -335,7 +335,7 @@ impl TwoUrls {
         let Some(data) = event.message() else { return false };
         let mut answers = false;
         let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        for message in wire::parse(data, self.max_result) {
+        for message in self.reach.own().read(data, self.max_result) {
             match message {
                 Message::Response { id: Some(id), outcome } => {
                     let limit = self.inbox.largest_answer(id, self.max_result);
