@@ -28,13 +28,13 @@ impl std::fmt::Debug for OwnSecrets {
 
 impl OwnSecrets {
     /// Those of named values (headers, variables) that are secrets by their name or by their form.
-    pub(super) fn among<'v>(values: impl Iterator<Item = (&'v str, &'v str)>) -> Self {
+    pub(super) fn among<'v>(values: impl Iterator<Item = (Cow<'v, str>, Cow<'v, str>)>) -> Self {
         let rules = DataRules::default();
         let is_secret = |name: &str, value: &str| {
             rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
         };
         let mut own = Self::default();
-        values.filter(|(name, value)| is_secret(name, value)).for_each(|(_, value)| own.add(value));
+        values.filter(|(name, value)| is_secret(name, value)).for_each(|(_, value)| own.add(&value));
         own
     }
 
@@ -139,6 +139,7 @@ mod tests {
                 ("Accept", "application/json"),
                 ("X-Password", "short"),
             ]
+            .map(|(name, value): (&str, &str)| (name.into(), value.into()))
             .into_iter(),
         );
         let read = |text: &str| format!("{:?}", own.read(text.as_bytes(), 1 << 20));

@@ -143,7 +143,9 @@ impl Stdio {
         let stop = CancellationToken::new();
         let (ended, ended_seen) = watch::channel(false);
         let last_words = Arc::new(LastWords::default());
-        let own = OwnSecrets::among(env.iter().map(|(name, value)| (name.as_str(), value.expose_secret())));
+        let own = OwnSecrets::among(
+            env.iter().map(|(name, value)| (name.as_str().into(), value.expose_secret().into())),
+        );
         let redact = own.redacting(deps.redact.clone());
         let stdio = Arc::new(Self {
             inbox: Inbox::new(name.clone(), signals, redact.clone(), Arc::clone(limits)),

@@ -101,8 +101,14 @@ impl Reach {
         headers.entry(header::HOST).or_insert(host);
         let (redact, clock) = (wiring.deps.redact.clone(), wiring.deps.clock.clone());
         let named = headers.iter().filter(|(_, value)| value.is_sensitive());
-        let own =
-            OwnSecrets::among(named.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))));
+        let named =
+            named.filter_map(|(name, value)| Some((name.as_str().into(), value.to_str().ok()?.into())));
+        // In a query `key` is an API key.
+        let in_url = bare.query_pairs().map(|(name, value)| match &*name {
+            "key" => (Cow::Borrowed("api_key"), value),
+            _ => (name, value),
+        });
+        let own = OwnSecrets::among(named.chain(in_url));
         Ok(Self { pool, url: bare, uri, path, headers, bearer, own, redact, clock })
     }
 
