@@ -128,6 +128,93 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     }
 }
 
+/// R55: an approval that is used in another trace than the one that asked: its id shows both, each trace names the other
+/// call, and nobody is told that nothing came of it. SPEC 6: `approvals show` has the escalation and each channel.
+#[test]
+fn an_approval_shows_all_its_traces() {
+    let folder = shipped();
+    let rule = "name: walk\ndescription: d\nowner: tests\non: [{ tool: demo__note_write }]\nrules: [{ id: r, decision: REQUIRE_APPROVAL, \
+                approvers: [alice], expires_in: 2h, escalate: { after: 1h, to: [bob, security-team] } }]\n";
+    std::fs::write(folder.path().join("policies/walk.yaml"), rule).unwrap();
+    let serving = Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let write = json!({"path": "/notes/two.md", "text": "two traces"});
+    let traces = ["1f2e3d4c5b6a79880123456789abcdef", "fedcba98765432100987a6b5c4d3e2f1"];
+    let call = |trace: &str| {
+        let meta = json!({"traceparent": format!("00-{trace}-00f067aa0ba902b7-01")});
+        serving.call_with("demo-agent-key", "demo__note_write", &write, &meta)
+    };
+    let asked = call(traces[0]);
+    let id = asked["_meta"]["tollgate/decision"]["approval_id"].as_str().unwrap().to_owned();
+    let shown = || tollgate(folder.path(), &["approvals", "show", &id]).out;
+    let waits = shown();
+    assert!(
+        waits.contains("0 of 1 by alice; from ") && waits.contains(" also bob, security-team"),
+        "{waits}"
+    );
+    let listed = tollgate(folder.path(), &["approvals", "list"]).out;
+    assert!(listed.contains(" also bob, security-team"), "{listed}");
+    let before = tollgate(folder.path(), &["audit", "show", traces[0]]).out;
+    assert!(before.contains("nothing is recorded as executed") && !before.contains("used by"), "{before}");
+    let said = tollgate_with_key(folder.path(), "demo-alice-key", &["approvals", "approve", &id]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(shown().contains("approved by alice by cli at "), "{}", shown());
+    let done = call(traces[1]);
+    assert!(!done["isError"].as_bool().unwrap_or(false), "{done}");
+
+    let report = |of: &str| {
+        let shown = tollgate(folder.path(), &["audit", "show", of, "--json"]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        serde_json::from_str::<Value>(&shown.out).unwrap()
+    };
+    let whole = report(&id);
+    assert_eq!((&whole["trace_id"], &whole["traces"]), (&json!(traces[0]), &json!(traces)));
+    let calls = whole["calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 2, "{whole}");
+    assert_eq!((&calls[0]["trace_id"], &calls[0]["executed"]), (&json!(traces[0]), &Value::Null));
+    assert_eq!(
+        (&calls[1]["trace_id"], &calls[1]["executed"]["outcome"]),
+        (&json!(traces[1]), &json!("succeeded"))
+    );
+    for (at, trace) in traces.iter().enumerate() {
+        let one = report(trace);
+        assert_eq!(one["calls"].as_array().unwrap().len(), 1, "{one}");
+        let approval = &one["calls"][0]["approvals"][0];
+        assert_eq!(approval["asked_by"]["trace_id"], traces[0], "{at}");
+        assert_eq!(approval["used_by"]["trace_id"], traces[1], "{at}");
+        assert_eq!(approval["used_by"]["call_id"], calls[1]["call_id"], "{at}");
+        // The API tells the same.
+        let served = serving.admin(BOB, "GET", &format!("/api/v1/traces/{trace}"), "").json();
+        assert_eq!(served["calls"], one["calls"]);
+    }
+    let text = tollgate(folder.path(), &["audit", "show", &id]);
+    assert!(text.err.contains(&format!("is of traces {}, {}", traces[0], traces[1])), "{}", text.err);
+    let used = format!("used by call {} in trace {}", calls[1]["call_id"].as_str().unwrap(), traces[1]);
+    let asking = tollgate(folder.path(), &["audit", "show", traces[0]]).out;
+    for shown in [&text.out, &asking] {
+        assert!(shown.contains(&used) && !shown.contains("nothing is recorded as executed"), "{shown}");
+    }
+    assert!(text.out.contains("succeeded: demo__note_write on demo"), "{}", text.out);
+    let using = tollgate(folder.path(), &["audit", "show", traces[1]]).out;
+    assert!(
+        using.contains(&format!("in trace {} at ", traces[0])) && using.contains("used by this call at "),
+        "{using}"
+    );
+
+    // What is no export is told as what it is, and no broken chain.
+    let csv = folder.path().join("events.csv");
+    let exported = tollgate(folder.path(), &["audit", "export", "--format", "csv"]).out;
+    std::fs::write(&csv, exported).unwrap();
+    let verified = tollgate(folder.path(), &["audit", "verify", "--file", csv.to_str().unwrap()]);
+    assert!(verified.code == 1 && verified.err.contains("it is a CSV export"), "{}", verified.err);
+    assert!(!verified.err.contains("chain"), "{}", verified.err);
+    let marked = folder.path().join("marked.jsonl");
+    std::fs::write(&marked, format!("\u{feff}{}", tollgate(folder.path(), &["audit", "export"]).out))
+        .unwrap();
+    let verified = tollgate(folder.path(), &["audit", "verify", "--file", marked.to_str().unwrap()]);
+    assert!(verified.code == 0 && verified.out.contains("the export is whole"), "{}", verified.err);
+}
+
 #[test]
 fn a_broken_file_changes_nothing_and_a_good_one_counts_at_once() {
     let folder = shipped();

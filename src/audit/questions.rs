@@ -10,13 +10,15 @@ use crate::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// One trace, grouped by call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TraceReport {
     /// The trace, where the events agree on one.
     pub trace_id: Option<TraceId>,
+    /// All traces of the events, in the order of their first records.
+    pub traces: Vec<TraceId>,
     /// Its calls, in the order of their first records.
     pub calls: Vec<CallReport>,
     /// Records that belong to no call.
@@ -28,6 +30,8 @@ pub struct TraceReport {
 pub struct CallReport {
     /// The call.
     pub call_id: CallId,
+    /// Its trace.
+    pub trace_id: Option<TraceId>,
     /// What was called: the exposed tool name, the URI, or the prompt's name.
     pub tool: Option<Arc<str>>,
     /// Who initiated?
@@ -97,6 +101,30 @@ pub struct ApprovalReport {
     pub expires_at: Option<Timestamp>,
     /// Who said what, in order.
     pub answers: Vec<ApprovalAnswer>,
+    /// The call that asked; null where only events speak of the approval.
+    pub asked_by: Option<ApprovalCall>,
+    /// The call that used it; null where none did.
+    pub used_by: Option<ApprovalCall>,
+}
+
+/// A call as an approval names it: the one that uses an approval need not be the one that asked, nor of its trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApprovalCall {
+    /// The call.
+    pub call_id: CallId,
+    /// Its trace.
+    pub trace_id: Option<TraceId>,
+    /// When it asked, or was let through.
+    pub at: Timestamp,
+}
+
+/// The approvals that events name, and what became of them.
+#[derive(Clone, Debug, Default)]
+pub struct NamedApprovals {
+    /// Their records, as far as there are any.
+    pub records: Vec<ApprovalRecord>,
+    /// The decisions by which calls of any trace used them.
+    pub uses: Vec<Event>,
 }
 
 /// What a call did.
@@ -146,9 +174,9 @@ impl Evidence {
     }
 }
 
-/// Groups the events of a trace by call and answers the five questions for each. `approvals` are the
-/// records that the events name; one that is missing is answered from the events alone.
-pub fn questions(events: &[Event], approvals: &[ApprovalRecord]) -> TraceReport {
+/// Groups the events of a trace, or of several, by call and answers the five questions for each. `approvals` are those
+/// that the events name; one whose record is missing is answered from the events alone.
+pub fn questions(events: &[Event], approvals: &NamedApprovals) -> TraceReport {
     let mut ordered: Vec<&Event> = events.iter().collect();
     ordered.sort_by_key(|e| e.seq);
     let mut calls: Vec<(CallId, Vec<&Event>)> = Vec::new();
@@ -156,7 +184,7 @@ pub fn questions(events: &[Event], approvals: &[ApprovalRecord]) -> TraceReport 
     for event in &ordered {
         let of_approval = || {
             let id = event.draft.approval_id.as_ref()?;
-            approvals.iter().find(|a| a.id == *id).map(|a| a.call_id.clone())
+            approvals.records.iter().find(|a| a.id == *id).map(|a| a.call_id.clone())
         };
         match event.draft.call_id.clone().or_else(of_approval) {
             Some(id) => match calls.iter_mut().find(|(known, _)| *known == id) {
@@ -166,18 +194,18 @@ pub fn questions(events: &[Event], approvals: &[ApprovalRecord]) -> TraceReport 
             None => other.push(Evidence::of(event)),
         }
     }
-    let mut traces: Vec<TraceId> = ordered.iter().filter_map(|e| e.draft.trace_id).collect();
-    traces.sort_unstable();
-    traces.dedup();
+    let mut seen = HashSet::new();
+    let traces: Vec<TraceId> =
+        ordered.iter().filter_map(|e| e.draft.trace_id).filter(|trace| seen.insert(*trace)).collect();
     let trace_id = match traces.as_slice() {
         [only] => Some(*only),
         _ => None,
     };
     let calls = calls.into_iter().filter_map(|(id, events)| call(id, &events, approvals)).collect();
-    TraceReport { trace_id, calls, other }
+    TraceReport { trace_id, traces, calls, other }
 }
 
-fn call(call_id: CallId, events: &[&Event], approvals: &[ApprovalRecord]) -> Option<CallReport> {
+fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Option<CallReport> {
     let is = |kind: EventType| move |e: &&&Event| e.draft.event_type == kind;
     let first = events.iter().find(is(EventType::AgentDecision)).or_else(|| events.first())?;
     let detail = |name: &str| events.iter().find_map(|e| e.draft.detail.as_ref()?.get(name).cloned());
@@ -216,6 +244,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &[ApprovalRecord]) -> Opt
         reason: event.draft.reason.clone(),
     });
     Some(CallReport {
+        trace_id: first.draft.trace_id,
         tool: events.iter().find_map(|e| e.draft.tool.clone()),
         initiated,
         approvals: approvals_of(events, approvals),
@@ -226,14 +255,23 @@ fn call(call_id: CallId, events: &[&Event], approvals: &[ApprovalRecord]) -> Opt
     })
 }
 
-fn approvals_of(events: &[&Event], records: &[ApprovalRecord]) -> Vec<ApprovalReport> {
+fn approvals_of(events: &[&Event], approvals: &NamedApprovals) -> Vec<ApprovalReport> {
     let mut reports: Vec<ApprovalReport> = Vec::new();
     for event in events {
         let Some(id) = &event.draft.approval_id else { continue };
         if reports.iter().any(|r| r.id == *id) {
             continue;
         }
-        reports.push(match records.iter().find(|record| record.id == *id) {
+        let used = approvals.uses.iter().find(|used| used.draft.approval_id.as_ref() == Some(id));
+        let used_by = used.and_then(|used| {
+            let draft = &used.draft;
+            Some(ApprovalCall {
+                call_id: draft.call_id.clone()?,
+                trace_id: draft.trace_id,
+                at: draft.timestamp,
+            })
+        });
+        reports.push(match approvals.records.iter().find(|record| record.id == *id) {
             Some(record) => ApprovalReport {
                 id: id.clone(),
                 status: Some(record.status),
@@ -241,6 +279,12 @@ fn approvals_of(events: &[&Event], records: &[ApprovalRecord]) -> Vec<ApprovalRe
                 created_at: Some(record.created_at),
                 expires_at: Some(record.expires_at),
                 answers: record.answers.clone(),
+                asked_by: Some(ApprovalCall {
+                    call_id: record.call_id.clone(),
+                    trace_id: Some(record.trace_id),
+                    at: record.created_at,
+                }),
+                used_by,
             },
             None => ApprovalReport {
                 id: id.clone(),
@@ -249,6 +293,8 @@ fn approvals_of(events: &[&Event], records: &[ApprovalRecord]) -> Vec<ApprovalRe
                 created_at: None,
                 expires_at: None,
                 answers: Vec::new(),
+                asked_by: None,
+                used_by,
             },
         });
     }

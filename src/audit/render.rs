@@ -1,6 +1,6 @@
 //! A trace's report as one screen of text.
 
-use super::{ApprovalReport, CallReport, DecisionReport, Evidence, Execution, TraceReport};
+use super::{ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, TraceReport};
 use crate::{model::MicroUsd, store::ApprovalAnswer};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
@@ -47,12 +47,16 @@ fn text<T: AsRef<str>>(value: &Option<T>) -> String {
 fn write_report(out: &mut String, report: &TraceReport) -> fmt::Result {
     let count = report.calls.len();
     let calls = if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
-    match report.trace_id {
-        Some(trace) => writeln!(out, "trace {trace}, {calls}")?,
-        None => writeln!(out, "{calls}")?,
+    let traces: Vec<String> = report.traces.iter().map(ToString::to_string).collect();
+    match traces.as_slice() {
+        [] => writeln!(out, "{calls}")?,
+        [only] => writeln!(out, "trace {only}, {calls}")?,
+        several => writeln!(out, "traces {}, {calls}", several.join(", "))?,
     }
     for (index, call) in report.calls.iter().enumerate() {
-        writeln!(out, "\n[{}] {}  (call {})", index + 1, text(&call.tool), shown(&call.call_id))?;
+        let trace = call.trace_id.filter(|_| traces.len() > 1);
+        let trace = trace.map(|trace| format!(", trace {trace}")).unwrap_or_default();
+        writeln!(out, "\n[{}] {}  (call {}{trace})", index + 1, text(&call.tool), shown(&call.call_id))?;
         write_call(out, call)?;
     }
     if !report.other.is_empty() {
@@ -91,12 +95,17 @@ fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
         writeln!(out, "    not required")?;
     }
     for approval in &call.approvals {
-        write_approval(out, approval)?;
+        write_approval(out, call, approval)?;
     }
     writeln!(out, "  what executed, where, with what limits?")?;
     match &call.executed {
         Some(execution) => write_execution(out, execution)?,
-        None => writeln!(out, "    nothing is recorded as executed")?,
+        None => match call.approvals.iter().find_map(|approval| elsewhere(call, approval.used_by.as_ref())) {
+            Some(used) => {
+                writeln!(out, "    nothing by this call: its approval was used by {}", named(call, used))?;
+            }
+            None => writeln!(out, "    nothing is recorded as executed")?,
+        },
     }
     writeln!(out, "  where is the immutable evidence?")?;
     for evidence in &call.evidence {
@@ -116,13 +125,32 @@ fn write_decision(out: &mut String, decision: &DecisionReport) -> fmt::Result {
     writeln!(out, ", policies {}", text(&decision.policy_snapshot))
 }
 
-fn write_approval(out: &mut String, approval: &ApprovalReport) -> fmt::Result {
+/// The call that an approval names, where it is another one.
+fn elsewhere<'a>(call: &CallReport, named: Option<&'a ApprovalCall>) -> Option<&'a ApprovalCall> {
+    named.filter(|named| named.call_id != call.call_id)
+}
+
+/// Another call, and its trace where that is another one too.
+fn named(call: &CallReport, other: &ApprovalCall) -> String {
+    let trace = other.trace_id.filter(|trace| call.trace_id != Some(*trace));
+    let trace = trace.map(|trace| format!(" in trace {trace}")).unwrap_or_default();
+    format!("call {}{trace}", shown(&other.call_id))
+}
+
+fn write_approval(out: &mut String, call: &CallReport, approval: &ApprovalReport) -> fmt::Result {
     let status = approval.status.map_or("recorded", |s| s.as_str());
     writeln!(out, "    required, {status}: {} (approval {})", text(&approval.reason), shown(&approval.id))?;
+    if let Some(asked) = elsewhere(call, approval.asked_by.as_ref()) {
+        writeln!(out, "    asked for by {} at {}", named(call, asked), asked.at)?;
+    }
     for answer in &approval.answers {
         write_answer(out, answer)?;
     }
-    Ok(())
+    match &approval.used_by {
+        Some(used) if used.call_id == call.call_id => writeln!(out, "    used by this call at {}", used.at),
+        Some(used) => writeln!(out, "    used by {} at {}", named(call, used), used.at),
+        None => Ok(()),
+    }
 }
 
 fn write_answer(out: &mut String, answer: &ApprovalAnswer) -> fmt::Result {

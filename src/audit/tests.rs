@@ -115,10 +115,79 @@ fn trace() -> Vec<Event> {
     ]
 }
 
+/// The approval of [`trace`], used by the call that asked.
+fn named() -> NamedApprovals {
+    let used = trace().into_iter().find(|e| e.draft.decision == Some(EventDecision::Approved));
+    NamedApprovals { records: vec![approval()], uses: used.into_iter().collect() }
+}
+
+/// R55: where another call used the approval, under a trace of its own, the call that asked names it and does not say that
+/// nothing came of it; with both traces the report has both calls.
+#[test]
+fn the_call_that_used_an_approval_is_named() {
+    let other = TraceId::parse("b3c1f0de00000000000000000000beef").unwrap();
+    let asked: Vec<Event> = trace().into_iter().filter(|e| e.seq <= 3).collect();
+    let mut allowed = decided(8, "call-9", EventDecision::Approved, "alice approved");
+    allowed.draft.trace_id = Some(other);
+    allowed.draft.approval_id = Some(ApprovalId::from("approval-1"));
+    let mut effect = event(9, EventType::AgentSideEffect, Some("call-9"));
+    effect.draft.trace_id = Some(other);
+    effect.draft.outcome = Some(Outcome::Failed);
+    let named = NamedApprovals { records: vec![approval()], uses: vec![allowed.clone()] };
+
+    let report = questions(&asked, &named);
+    let used = report.calls[0].approvals[0].used_by.clone().unwrap();
+    assert_eq!((&*used.call_id, used.trace_id, used.at), ("call-9", Some(other), at(8)));
+    let text = render(&report);
+    for line in [
+        "used by call call-9 in trace b3c1f0de00000000000000000000beef at 2026-05-11T12:35:04Z",
+        "nothing by this call: its approval was used by call call-9 in trace b3c1f0de00000000000000000000beef",
+    ] {
+        assert!(text.contains(line), "{line}\n\n{text}");
+    }
+    assert!(!text.contains("nothing is recorded as executed"), "{text}");
+
+    let using = questions(&[allowed.clone(), effect.clone()], &named);
+    assert_eq!(using.trace_id, Some(other));
+    let text = render(&using);
+    for line in [
+        "asked for by call call-1 in trace 0af7651916cd43dd8448eb211c80319c at 2026-05-11T12:34:58Z",
+        "used by this call at 2026-05-11T12:35:04Z",
+        "failed: files__write_file on files",
+    ] {
+        assert!(text.contains(line), "{line}\n\n{text}");
+    }
+
+    let all: Vec<Event> = asked.into_iter().chain([allowed, effect]).collect();
+    let report = questions(&all, &named);
+    assert_eq!((report.trace_id, report.traces.len(), report.calls.len()), (None, 2, 2));
+    let text = render(&report);
+    let head = "traces 0af7651916cd43dd8448eb211c80319c, b3c1f0de00000000000000000000beef, 2 calls\n";
+    assert!(text.starts_with(head), "{text}");
+    assert!(text.contains("(call call-9, trace b3c1f0de00000000000000000000beef)"), "{text}");
+}
+
+/// A file that is plainly something else is no broken chain; a byte order mark is none either.
+#[test]
+fn what_is_no_export_is_told_as_what_it_is() {
+    let check = |bytes: &[u8], expect: &str| {
+        let error = verify_export(bytes, Coverage::Whole).unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check(b"\xFF\xFE{\0", "UTF-16");
+    check(b"\xEF\xBB\xBFseq,timestamp,event_type\n1,x,y\n", "a CSV export");
+    check(b"\n  [{\"seq\": 1}]\n", "a JSON array");
+    check(b"{\"events\": [\n{}]}", "audit query --json");
+    check(b"\x1F\x8B\x08\x00", "gzip");
+    // What could be a damaged export is told as one.
+    let report = verify_export(&b"\xEF\xBB\xBFgarbage\n"[..], Coverage::Whole).unwrap();
+    assert_eq!(report.bad.unwrap().seq, 1);
+}
+
 /// R52 to R56.
 #[test]
 fn the_five_questions_are_answered_per_call() {
-    let report = questions(&trace(), &[approval()]);
+    let report = questions(&trace(), &named());
     assert_eq!(report.calls.len(), 2);
     let call = &report.calls[0];
     assert_eq!(call.initiated.agent_id.as_deref(), Some("planner-01"));
@@ -137,7 +206,7 @@ fn the_five_questions_are_answered_per_call() {
 
 #[test]
 fn the_report_fits_a_screen_and_shows_no_hidden_characters() {
-    let text = render(&questions(&trace(), &[approval()]));
+    let text = render(&questions(&trace(), &named()));
     let expected = [
         "trace 0af7651916cd43dd8448eb211c80319c, 2 calls",
         "agent planner-01 (planner), workflow wf-123",
@@ -145,6 +214,7 @@ fn the_report_fits_a_screen_and_shows_no_hidden_characters() {
         "estimate 1.25 USD, policies abc123",
         "required, consumed: production changes need a person (approval approval-1)",
         "approved by alice at 2026-05-11T12:34:59Z through inbox, comment: fine\\u{202e}, evidence: CHG-7",
+        "used by this call at 2026-05-11T12:35:00Z",
         "succeeded: files__write_file on files, 12 ms, 0.9 USD",
         "limit timeout 30s",
         "limit daily of planner-01 per day: 3 of 10 calls used before",
@@ -160,7 +230,7 @@ fn the_report_fits_a_screen_and_shows_no_hidden_characters() {
 
 #[test]
 fn an_empty_trace_says_so() {
-    let report = questions(&[], &[]);
+    let report = questions(&[], &NamedApprovals::default());
     assert_eq!((report.calls.len(), report.trace_id), (0, None));
     assert_eq!(render(&report), "0 calls\n");
 }

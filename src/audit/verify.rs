@@ -44,7 +44,8 @@ pub struct ExportReport {
     pub bad: Option<BadRecord>,
 }
 
-/// Checks an export of JSON lines, with constant memory.
+/// Checks an export of JSON lines, with constant memory. Where the file is plainly something else, that is an error and no
+/// broken chain.
 pub fn verify_export(reader: impl BufRead, coverage: Coverage) -> io::Result<ExportReport> {
     let mut reader = reader;
     let mut report = ExportReport {
@@ -62,7 +63,17 @@ pub fn verify_export(reader: impl BufRead, coverage: Coverage) -> io::Result<Exp
         if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        let text = line.trim_ascii();
+        let mut text = line.trim_ascii();
+        if report.records == 0 {
+            // Some editors and shells put one before the first line: it is of the file, not of the record.
+            text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text).trim_ascii();
+            if let Some(kind) = other_kind(text) {
+                let told = format!(
+                    "it is {kind}; what is verified is what `tollgate audit export` writes as JSON lines"
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+            }
+        }
         if text.is_empty() {
             continue;
         }
@@ -87,6 +98,20 @@ pub fn verify_export(reader: impl BufRead, coverage: Coverage) -> io::Result<Exp
         report.bad = Some(BadRecord { seq: 1, problem: "there is no record at all".to_owned() });
     }
     Ok(report)
+}
+
+/// What a file is that begins so, where it cannot be an export of JSON lines.
+fn other_kind(first: &[u8]) -> Option<&'static str> {
+    let begins: [(&[u8], &str); 7] = [
+        (b"\xFF\xFE", "text in UTF-16, as some shells write it"),
+        (b"\xFE\xFF", "text in UTF-16, as some shells write it"),
+        (b"\x1F\x8B", "a gzip file, to be unpacked first"),
+        (b"PK\x03\x04", "a zip file, to be unpacked first"),
+        (b"seq,", "a CSV export, which has no hashed bodies"),
+        (b"[", "a JSON array"),
+        (b"{\"events\": [", "a listing, as `tollgate audit query --json` prints it"),
+    ];
+    begins.into_iter().find(|(begin, _)| first.starts_with(begin)).map(|(_, kind)| kind)
 }
 
 fn check(text: &[u8], at: (i64, chain::Hash), coverage: Coverage) -> Result<(i64, chain::Hash), BadRecord> {

@@ -12,9 +12,9 @@ use crate::{
     front::admin::view,
     gateway::{taken_as, tell_webhook},
     model::{ApprovalId, ApprovalStatus, Event},
-    policy::{ChannelKind, PolicySet},
+    policy::{Approver, ChannelKind, PolicySet},
     redaction::display_text,
-    store::{ApprovalFilter, ApprovalRecord, Store},
+    store::{ApprovalFilter, ApprovalRecord, Requirement, Store},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -194,9 +194,32 @@ fn row(record: &ApprovalRecord) -> Vec<String> {
     ]
 }
 
+/// Who may decide, and whom an escalation adds.
 fn who(record: &ApprovalRecord) -> String {
     let all = view::all_approvers(record);
-    if all.is_empty() { "any approver".to_owned() } else { all.join(", ") }
+    let named = if all.is_empty() { "any approver".to_owned() } else { all.join(", ") };
+    let later: Vec<String> = record.requirements.iter().filter_map(escalated).collect();
+    std::iter::once(named).chain(later).collect::<Vec<_>>().join("; ")
+}
+
+/// Who may decide for one requirement, and from when.
+fn whom(requirement: &Requirement) -> String {
+    let names: Vec<&str> = requirement.approvers.iter().map(Approver::name).collect();
+    let mut whom = if names.is_empty() { "any approver".to_owned() } else { names.join(", ") };
+    if requirement.evidence_required {
+        whom.push_str(", with evidence");
+    }
+    if let Some(later) = escalated(requirement) {
+        whom.push_str(&format!("; {later}"));
+    }
+    whom
+}
+
+/// Whom an escalation adds, and from when.
+fn escalated(requirement: &Requirement) -> Option<String> {
+    let (from, to) = requirement.escalation.as_ref()?;
+    let names: Vec<&str> = to.iter().map(Approver::name).collect();
+    Some(format!("from {} also {}", time(*from), names.join(", ")))
 }
 
 async fn decide(
@@ -283,16 +306,11 @@ fn show(
     screen.field("estimated cost", &format!("{} USD", record.cost_estimate_usd))?;
     let standing = standing(&policies.authority, record, &record.answers);
     for (requirement, (have, need)) in record.requirements.iter().zip(&standing.met) {
-        let names: Vec<String> = view::all_approvers(&ApprovalRecord {
-            requirements: vec![requirement.clone()],
-            ..record.clone()
-        });
-        let names = if names.is_empty() { "any approver".to_owned() } else { names.join(", ") };
-        let evidence = if requirement.evidence_required { ", with evidence" } else { "" };
         screen.field(
             "needs",
             &format!(
-                "{have} of {need} by {names}{evidence} (policy `{}`: {})",
+                "{have} of {need} by {} (policy `{}`: {})",
+                whom(requirement),
                 requirement.policy_id,
                 display_text(&requirement.reason, requirement.reason.len())
             ),
@@ -310,7 +328,12 @@ fn show(
         let evidence = text("evidence").map(|e| format!(" [evidence: {e}]")).unwrap_or_default();
         screen.field(
             "decision",
-            &format!("{word} by {} at {}{comment}{evidence}", answer.person, time(answer.at)),
+            &format!(
+                "{word} by {} by {} at {}{comment}{evidence}",
+                answer.person,
+                answer.channel.as_str(),
+                time(answer.at)
+            ),
         )?;
     }
     Ok(())

@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     clock::{Clock as _, System},
-    front::admin::{named_approvals, trace_report},
+    front::admin::{approval_use, named_approvals, trace_report},
     model::{ApprovalId, CallId, Event, TraceId},
     store::{EventQuery, Store},
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Runs one of them.
 pub(super) async fn audit(
@@ -31,7 +31,10 @@ pub(super) async fn audit(
 /// Checks an export, without the store.
 pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
     let Some(path) = &args.file else { return Ok(()) };
-    let cannot = |source| CliError::Io { what: format!("cannot read `{}`", path.display()), source };
+    let cannot = |source: std::io::Error| {
+        let verb = if source.kind() == std::io::ErrorKind::InvalidData { "verify" } else { "read" };
+        CliError::Io { what: format!("cannot {verb} `{}`", path.display()), source }
+    };
     let report = if path.as_os_str() == "-" {
         wiring::verify_export(std::io::stdin().lock(), args.part)
     } else {
@@ -206,6 +209,8 @@ async fn forwards(
 
 /// Events in one read.
 const PAGE: usize = 1_000;
+/// The most traces of one approval that are shown: an agent may ask for it in a new one each time.
+const MOST_TRACES: usize = 100;
 
 const HEADER: [&str; 9] = ["seq", "time", "event", "agent", "tool", "decision", "policy", "outcome", "trace"];
 
@@ -239,39 +244,69 @@ async fn show(
     json: bool,
 ) -> Result<(), CliError> {
     let of = |trace| EventQuery { trace_id: Some(trace), ..EventQuery::default() };
+    let mut shown = trace;
     let mut events = store.events(of(trace)).await?;
-    if events.is_empty()
-        && let Some(meant) = trace_of(store, trace).await?
-    {
-        screen::note(&format!("`{}` is of trace {meant}", uuid(trace)));
-        events = store.events(of(meant)).await?;
+    if events.is_empty() {
+        let meant = traces_of(store, trace).await?;
+        if let [one, ..] = meant.as_slice() {
+            shown = *one;
+            let names: Vec<String> = meant.iter().map(ToString::to_string).collect();
+            let of_what = if names.len() == 1 { "trace" } else { "traces" };
+            screen::note(&format!("`{}` is of {of_what} {}", uuid(trace), names.join(", ")));
+        }
+        for one in meant {
+            events.extend(store.events(of(one)).await?);
+        }
+        events.sort_by_key(|event| event.seq);
     }
     if events.is_empty() {
         let hint =
             "nor of an approval or a call with this id; `tollgate audit query` lists the newest".to_owned();
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
     }
-    let trace = events.first().and_then(|event| event.draft.trace_id).unwrap_or(trace);
     let approvals = named_approvals(&**store, &events).await?;
     if json {
-        return screen.json(&trace_report(trace, &events, &approvals));
+        return screen.json(&trace_report(shown, &events, &approvals));
     }
     screen.line(&wiring::trace_text(&events, &approvals))
 }
 
-/// The trace of the approval or the call whose id this is: all three look alike.
-async fn trace_of(store: &Arc<dyn Store>, id: TraceId) -> Result<Option<TraceId>, CliError> {
+/// The traces of the approval or the call whose id this is: all three look alike. Of an approval that is the trace that
+/// asked, then the one that used it, then those that asked for it too.
+async fn traces_of(store: &Arc<dyn Store>, id: TraceId) -> Result<Vec<TraceId>, CliError> {
     let id = uuid(id);
-    for query in [
-        EventQuery { approval_id: Some(ApprovalId::from(id.as_str())), ..EventQuery::default() },
-        EventQuery { call_id: Some(CallId::from(id.as_str())), ..EventQuery::default() },
-    ] {
-        let found = store.events(EventQuery { limit: 1, ..query }).await?;
-        if let Some(trace) = found.first().and_then(|event| event.draft.trace_id) {
-            return Ok(Some(trace));
-        }
+    let approval = ApprovalId::from(id.as_str());
+    let mut query = EventQuery { approval_id: Some(approval.clone()), limit: PAGE, ..EventQuery::default() };
+    let mut page = store.events(query.clone()).await?;
+    if page.is_empty() {
+        let of_call =
+            EventQuery { call_id: Some(CallId::from(id.as_str())), limit: 1, ..EventQuery::default() };
+        let found = store.events(of_call).await?;
+        return Ok(found.first().and_then(|event| event.draft.trace_id).into_iter().collect());
     }
-    Ok(None)
+    let asked = page.first().and_then(|event| event.draft.trace_id);
+    let used = approval_use(&**store, &approval).await?.and_then(|event| event.draft.trace_id);
+    let mut traces = Vec::new();
+    let mut left_out = HashSet::new();
+    let mut note = |trace: TraceId| {
+        if traces.len() < MOST_TRACES && !traces.contains(&trace) {
+            traces.push(trace);
+        } else if !traces.contains(&trace) {
+            left_out.insert(trace);
+        }
+    };
+    asked.into_iter().chain(used).for_each(&mut note);
+    while let Some(last) = page.last() {
+        query.after_seq = Some(last.seq);
+        page.iter().filter_map(|event| event.draft.trace_id).for_each(&mut note);
+        page = store.events(query.clone()).await?;
+    }
+    if !left_out.is_empty() {
+        let shown = traces.len();
+        let more = left_out.len();
+        screen::note(&format!("the first {shown} traces of it are shown, and {more} more asked for it too"));
+    }
+    Ok(traces)
 }
 
 /// An id in the form that approvals and calls have.

@@ -11,7 +11,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, OwnerId, Problems},
     policy::PolicySet,
-    store::{ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
+    store::{EventQuery, Store, sqlite::SqliteStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -218,8 +218,8 @@ pub(crate) async fn inspect_upstreams(
     Ok(states)
 }
 
-/// The five answers about one trace, for people.
-pub(crate) fn trace_text(events: &[Event], approvals: &[ApprovalRecord]) -> String {
+/// The five answers about one trace or several, for people.
+pub(crate) fn trace_text(events: &[Event], approvals: &audit::NamedApprovals) -> String {
     audit::render(&audit::questions(events, approvals))
 }
 

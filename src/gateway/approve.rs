@@ -113,7 +113,12 @@ impl Gateway {
                 return self.ended(in_force, request, decided, &record, asking).await;
             }
             Some(_) | None => {
-                match self.ask(in_force, request, decided, binding, requirements, asking).await? {
+                let record = self.new_record(in_force, request, decided, binding, requirements);
+                if let Some(refusal) = self.unanswerable(in_force, decided, &record, asking.client.as_ref()) {
+                    let prepared = Some(&decided.prepared);
+                    return Ok(Step::Reply(self.refuse(request, prepared, in_force, refusal, asking).await));
+                }
+                match self.ask(in_force, request, decided, record, asking).await? {
                     Asked::Made(record) | Asked::Reused(record) => record,
                     Asked::Refused(limit) => {
                         return Ok(self.too_often(in_force, request, decided, limit, asking).await);
@@ -193,22 +198,21 @@ impl Gateway {
         Step::Reply(Err(RpcError::new(code::INVALID_PARAMS, text)))
     }
 
-    /// Makes the record, or finds that an identical ask is pending, or that the agent asks too often.
-    async fn ask(
+    /// What a person would be asked.
+    fn new_record(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
         decided: &Decided,
         binding: ApprovalBinding,
         requirements: Vec<Requirement>,
-        asking: &mut Asking,
-    ) -> Result<Asked, StoreError> {
+    ) -> ApprovalRecord {
         let prepared = &decided.prepared;
         let (arguments, context, redacted) = extras::shown(in_force, prepared);
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
-        let record = ApprovalRecord {
+        ApprovalRecord {
             id: self.0.ids.approval_id(),
             version: 0,
             status: ApprovalStatus::Pending,
@@ -232,7 +236,20 @@ impl Gateway {
             created_at: now,
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
-        };
+        }
+    }
+
+    /// Makes the record, or finds that an identical ask is pending, or that the agent asks too often.
+    async fn ask(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: &Decided,
+        record: ApprovalRecord,
+        asking: &mut Asking,
+    ) -> Result<Asked, StoreError> {
+        let prepared = &decided.prepared;
+        let now = record.created_at;
         let role = &prepared.facts.agent.role;
         let mut event = about(&record).of_agent(EventType::ApprovalRequested, now, role);
         event.decision = Some(EventDecision::PendingApproval);

@@ -8,12 +8,13 @@ use super::{
     call::Decided,
     prepare::Request,
     question::{self, Put, read_answer, supports_form},
+    refusal::Refusal,
 };
 use crate::{
     approval::{DecideError, eligible},
-    model::{ApprovalStatus, PersonId, RpcError},
+    model::{ApprovalStatus, EventDecision, PersonId, RpcError},
     policy::ChannelKind,
-    store::{ApprovalRecord, StoreError},
+    store::{ApprovalRecord, Requirement, StoreError},
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -94,6 +95,31 @@ impl Gateway {
             .any(|r| eligible(record, r, person, ChannelKind::Elicitation, now).is_ok());
         let fresh = !record.answers.iter().any(|a| a.person == *operator);
         (entitled && fresh && supports_form(client.capabilities())).then(|| operator.clone())
+    }
+
+    /// The refusal of a call whose approval nobody could ever give: a rule takes it from the agent's own client only, and
+    /// that cannot be shown all of it, or at all. To wait for such a one would be to wait in vain.
+    pub(super) fn unanswerable(
+        &self,
+        in_force: &InForce,
+        decided: &Decided,
+        record: &ApprovalRecord,
+        client: &dyn ClientPort,
+    ) -> Option<Refusal> {
+        let (asks, why) = record.requirements.iter().find_map(|requirement| {
+            let elsewhere = requirement.channels.iter().any(|channel| channel.proves_the_person());
+            let why = (!elsewhere).then(|| why_not_inline(in_force, decided, record, requirement, client))?;
+            Some((requirement, why?))
+        })?;
+        let reason = format!(
+            "policy `{}` asks for an approval that can only be given in the agent's own client (`channels: [elicitation]`), \
+             and there nobody can give it: {why}",
+            asks.policy_id
+        );
+        let mut refusal =
+            Refusal::new(EventDecision::Deny, asks.policy_id.clone(), asks.rule_id.clone(), reason);
+        refusal.trace = Some(decided.verdict.trace.clone());
+        Some(refusal)
     }
 
     /// Asks a legacy client during the call, until it answers, somebody else decides, the policies change, or the approval
@@ -194,4 +220,34 @@ impl Gateway {
         };
         Ok(Taken::Step(step))
     }
+}
+
+/// Why no answer in the agent's own client could meet a requirement; none where one could.
+fn why_not_inline(
+    in_force: &InForce,
+    decided: &Decided,
+    record: &ApprovalRecord,
+    requirement: &Requirement,
+    client: &dyn ClientPort,
+) -> Option<String> {
+    let prepared = &decided.prepared;
+    if !prepared.attended {
+        return Some("the agent is not attended".to_owned());
+    }
+    let Some(operator) = &prepared.operator else { return Some("the agent has no operator".to_owned()) };
+    let Some(person) = in_force.policies.authority.people.get(operator) else {
+        return Some("the agent's operator is not in authority.yaml".to_owned());
+    };
+    // The last that an escalation can add is added by then.
+    if let Err(why) = eligible(record, requirement, person, ChannelKind::Elicitation, record.expires_at) {
+        return Some(format!("the agent's operator may not decide it: {why}"));
+    }
+    if requirement.quorum > 1 {
+        return Some(format!("it takes {} people, and one is there", requirement.quorum));
+    }
+    if !supports_form(client.capabilities()) {
+        return Some("the client shows no forms: it does not declare `elicitation`".to_owned());
+    }
+    let whole = question::is_whole(in_force, record);
+    (!whole).then(|| "the call is too long to be shown whole in a prompt; ask for less at a time".to_owned())
 }

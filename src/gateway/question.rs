@@ -4,14 +4,14 @@ use super::InForce;
 use crate::{
     approval::Answer,
     model::{PolicyId, RuleId, ToolTraits},
-    policy::ChannelKind,
     redaction::{cut_value, display_text},
-    store::{ApprovalRecord, Requirement},
+    store::ApprovalRecord,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// How much of the arguments, of `_meta` and of other params a prompt shows, in characters each.
+/// How much of the arguments, of `_meta` and of other params a prompt shows, in bytes of JSON each; where they take more,
+/// each text among them is cut to what [`cut_value`] gives one.
 const SHOWN: usize = 16_000;
 /// How much of any other text of agents and upstreams.
 const SHOWN_TEXT: usize = 4_000;
@@ -94,21 +94,13 @@ pub(crate) fn is_whole(in_force: &InForce, record: &ApprovalRecord) -> bool {
     subject(in_force, false, record).1
 }
 
-/// What is said where a prompt does not show all of it.
+/// What is said where a prompt does not show all of it. Where no rule took an answer elsewhere, nobody was asked.
 pub(crate) fn told_cut(record: &ApprovalRecord) -> String {
-    let elsewhere = ChannelKind::ALL.iter().filter(|channel| channel.proves_the_person());
-    let takes = |r: &Requirement| elsewhere.clone().any(|channel| channel.is_taken(&r.channels));
-    if record.requirements.iter().all(takes) {
-        let id = &record.id;
-        format!(
-            "It is too long for a prompt: some is cut, so it can be rejected here and not approved. Read it whole on the inbox \
-             page or with `tollgate approvals show {id}`, and approve it there or with `tollgate approvals approve {id}`."
-        )
-    } else {
-        "It is too long for a prompt: some is cut, so it can be rejected here and not approved. Its rule lists no other channel: \
-         an admin has to list one, or the agent has to ask for less at a time."
-            .to_owned()
-    }
+    let id = &record.id;
+    format!(
+        "It is too long for a prompt: some is cut, so it can be rejected here and not approved. Read it whole on the inbox \
+         page or with `tollgate approvals show {id}`, and approve it there or with `tollgate approvals approve {id}`."
+    )
 }
 
 /// The elicitation's parameters: what a person reads, and the form.

@@ -182,6 +182,11 @@ impl Serving {
 
     /// A call of a tool by an agent in a session of its own: the result.
     pub(crate) fn call(&self, key: &str, tool: &str, arguments: &Value) -> Value {
+        self.call_with(key, tool, arguments, &json!({}))
+    }
+
+    /// The same with this `_meta`.
+    pub(crate) fn call_with(&self, key: &str, tool: &str, arguments: &Value, meta: &Value) -> Value {
         let post = |session: &str, body: Value| {
             let headers = format!(
                 "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n{session}"
@@ -199,7 +204,7 @@ impl Serving {
             opened.header("mcp-session-id").map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
         let session = format!("{session}MCP-Protocol-Version: 2025-11-25\r\n");
         post(&session, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        let params = json!({"name": tool, "arguments": arguments});
+        let params = json!({"name": tool, "arguments": arguments, "_meta": meta});
         let answer =
             post(&session, json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}));
         // One message, plain or as the last event of a stream.

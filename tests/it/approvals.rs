@@ -473,11 +473,71 @@ async fn a_cut_prompt_cannot_be_approved() {
     assert_eq!(approved.word(), "pending_approval");
     let declined = legacy.call_answering("up__write", long(2), json!({"action": "decline"})).await;
     assert_eq!(declined.word(), "rejected");
-    // Nowhere else: it says so.
-    world.reload(&ask("approvers: [operator], channels: [elicitation]")).await;
-    let asked = ada.call("up__write", long(3)).await;
-    let message = asked.question().0["message"].as_str().unwrap();
-    assert!(message.contains("lists no other channel") && !message.contains("approvals show"), "{message}");
+}
+
+/// SPEC 6: an approval that can only be given in the agent's own client, where nobody can give it there, is refused at once
+/// and asked of nobody.
+#[tokio::test]
+async fn what_nobody_could_approve_is_refused_at_once() {
+    let only = |keys: &str| ask(&format!("approvers: [operator], channels: [elicitation]{keys}"));
+    let world = World::of(&only("")).await;
+    let refused = async |reply: Reply, why: &str| {
+        let text = reply.text();
+        assert_eq!(reply.word(), "deny", "{text}");
+        for part in ["`writes`", "rule `ask`", "channels: [elicitation]", why] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("once approval"), "{text}");
+        let decided = world.last_decision().await.draft;
+        assert_eq!(decided.decision, Some(EventDecision::Deny));
+        assert_eq!((decided.policy_id.as_deref(), decided.rule_id.as_deref()), (Some("writes"), Some("ask")));
+        assert!(decided.reason.unwrap().contains(why));
+    };
+    let small = json!({"path": "/b"});
+    refused(world.modern("bot").call("up__write", small.clone()).await, "the agent is not attended").await;
+    refused(world.legacy("bot").await.call("up__write", small.clone()).await, "the agent is not attended")
+        .await;
+    refused(world.bare("ada").call("up__write", small.clone()).await, "does not declare `elicitation`").await;
+    let long = json!({"n": 3, "text": "v".repeat(16_100)});
+    refused(world.modern("ada").call("up__write", long.clone()).await, "too long to be shown whole").await;
+    refused(world.legacy("ada").await.call("up__write", long).await, "too long to be shown whole").await;
+    // Where the client can show it, it is asked as ever.
+    let ada = world.modern("ada");
+    let asked = ada.call("up__write", small.clone()).await;
+    ada.retry("up__write", small.clone(), asked.question().1, form("approve")).await.ok();
+    assert_eq!((world.up.count(), world.approvals().await.len()), (1, 1));
+    for (keys, why) in
+        [(", quorum: 2", "it takes 2 people"), (", separate: true", "keeps the agent's own operator out")]
+    {
+        world.reload(&only(keys)).await;
+        refused(ada.call("up__write", json!({"other": why})).await, why).await;
+    }
+    world.reload(&ask("approvers: [bob], channels: [elicitation]")).await;
+    refused(ada.call("up__write", json!({})).await, "operator may").await;
+    // Whom an escalation adds can answer in time.
+    let later = "approvers: [bob], channels: [elicitation], escalate: { after: 1s, to: [operator] }";
+    world.reload(&ask(later)).await;
+    pending(&ada.call("up__write", json!({})).await);
+    // One channel more, and it waits.
+    world.reload(&ask("approvers: [operator], channels: [elicitation, inbox]")).await;
+    pending(&world.bare("ada").call("up__write", small).await);
+    assert_eq!(world.up.count(), 1);
+}
+
+/// SPEC 6: what is decided already is 409 to everybody who may decide it, whatever channel its rule takes.
+#[tokio::test]
+async fn a_decided_elicitation_is_a_conflict() {
+    let world = World::of(&ask("approvers: [operator], channels: [elicitation]")).await;
+    let ada = world.modern("ada");
+    let asked = ada.call("up__write", json!({"n": 7})).await;
+    let id = world.approvals().await[0].id.to_string();
+    assert_eq!(world.decide("alice", &id, "approve").await, 403, "not through this channel");
+    assert_eq!(
+        ada.retry("up__write", json!({"n": 7}), asked.question().1, form("reject")).await.word(),
+        "rejected"
+    );
+    assert_eq!(world.decide("alice", &id, "approve").await, 409);
+    assert_eq!(world.decide("carol", &id, "approve").await, 403, "never hers");
 }
 
 /// SPEC 6: when another snapshot comes into force, asks of the old one are cancelled and recorded, answering one is 409

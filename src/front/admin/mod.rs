@@ -25,7 +25,7 @@ use axum::{
     middleware,
     routing::{MethodRouter, get, post},
 };
-pub use read::{named_approvals, trace_report};
+pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
 use jiff::Timestamp;

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     approval::DecideError,
-    audit,
-    model::{ApprovalId, ApprovalStatus, Event, TraceId},
-    store::{ApprovalRecord, EventQuery, Store, StoreError},
+    audit::{self, NamedApprovals},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, TraceId},
+    store::{EventQuery, Store, StoreError},
 };
 use axum::{
     Json,
@@ -165,19 +165,33 @@ pub(super) async fn trace(
     Ok(Json(report))
 }
 
-/// The records of the approvals that events name.
-pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<Vec<ApprovalRecord>, StoreError> {
+/// The approvals that events name, with the decisions of the calls that used them.
+pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<NamedApprovals, StoreError> {
     let ids: BTreeSet<&ApprovalId> =
         events.iter().filter_map(|event| event.draft.approval_id.as_ref()).collect();
-    let mut found = Vec::new();
+    let mut named = NamedApprovals::default();
     for id in ids {
-        found.extend(store.approval(id.clone()).await?);
+        named.records.extend(store.approval(id.clone()).await?);
+        named.uses.extend(approval_use(store, id).await?);
     }
-    Ok(found)
+    Ok(named)
 }
 
-/// The five answers about a trace, call by call, and the events that prove them.
-pub fn trace_report(trace: TraceId, events: &[Event], approvals: &[ApprovalRecord]) -> Value {
+/// The decision of the call that used an approval: there is one at most.
+pub async fn approval_use(store: &dyn Store, id: &ApprovalId) -> Result<Option<Event>, StoreError> {
+    let query = EventQuery {
+        event_type: Some(EventType::AgentDecision),
+        decision: Some(EventDecision::Approved),
+        approval_id: Some(id.clone()),
+        limit: 1,
+        ..EventQuery::default()
+    };
+    Ok(store.events(query).await?.pop())
+}
+
+/// The five answers about a trace, call by call, and the events that prove them. `events` may be of other traces too,
+/// where these name one approval: `trace` is the one that asked for it.
+pub fn trace_report(trace: TraceId, events: &[Event], approvals: &NamedApprovals) -> Value {
     let report = audit::questions(events, approvals);
     let calls: Vec<Value> = report
         .calls
@@ -191,7 +205,7 @@ pub fn trace_report(trace: TraceId, events: &[Event], approvals: &[ApprovalRecor
             form
         })
         .collect();
-    json!({"trace_id": trace, "calls": calls, "other": report.other, "events": events})
+    json!({"trace_id": trace, "traces": report.traces, "calls": calls, "other": report.other, "events": events})
 }
 
 /// The published authority map.

@@ -148,6 +148,8 @@ pub(super) fn asked(report: &ApprovalReport) -> Value {
         "created_at": report.created_at,
         "expires_at": report.expires_at,
         "decisions": report.answers.iter().map(decision).collect::<Vec<_>>(),
+        "asked_by": report.asked_by,
+        "used_by": report.used_by,
     })
 }
 
