@@ -432,6 +432,70 @@ fn init_imports_the_servers_of_mcp_clients() {
     assert!(authority.contains("my-ide:") && !authority.contains(told["agent"]["key"].as_str().unwrap()));
 }
 
+/// A secret that is an argument of its own is known by the flag before it; the same server of two clients is one, and is on
+/// where one of them has it on.
+#[test]
+fn init_copies_no_secret_argument_and_merges_what_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        ".mcp.json",
+        r#"{"mcpServers": {"db": {"command": "db-mcp", "args": ["--password", "Aut0mn77", "--header", "Authorization: Basic Zq3", "-e",
+            "APP_TOKEN=ww8", "--dsn=kk5", "${SOME_TOKEN:-jj6}", "--port", "5432"]}, "both": {"command": "both"}, "none": {"command": "none"}}}"#,
+    );
+    write(".vscode/mcp.json", r#"{"servers": {}}"#);
+    write(
+        "home/.cursor/mcp.json",
+        r#"{"mcpServers": {"both": {"command": "one", "disabled": true}, "twin": {"command": "both"},
+            "none": {"command": "none", "disabled": true}}}"#,
+    );
+    let here = dir.path().canonicalize().unwrap();
+    let off = serde_json::json!({"projects": {(here.to_str().unwrap()): {"disabledMcpjsonServers": ["both", "none"]}}});
+    write("home/.claude.json", &off.to_string());
+    let done = init(dir.path(), &["--json"]);
+    assert!(done.status.success(), "{done:?}");
+    let text = std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
+    for secret in ["Aut0mn77", "Zq3", "ww8", "kk5", "jj6"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    let read: toml::Table = text.parse().unwrap();
+    let command: Vec<&str> =
+        read["upstreams"]["db"]["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    assert_eq!(
+        command,
+        [
+            "db-mcp",
+            "--password",
+            "${DB_ARG_2}",
+            "--header",
+            "Authorization: Basic ${DB_ARG_4}",
+            "-e",
+            "APP_TOKEN=${DB_ARG_6}",
+            "--dsn=${DB_ARG_7}",
+            "${SOME_TOKEN}",
+            "--port",
+            "5432",
+        ]
+    );
+    assert!(read["upstreams"]["both"].get("enabled").is_none(), "{text}");
+    assert_eq!(read["upstreams"]["none"]["enabled"].as_bool(), Some(false), "{text}");
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let from = told["upstreams"][1]["from"].as_str().unwrap();
+    for part in [".cursor/mcp.json (on there)", "`twin`", "off as `both`", "/.mcp.json"] {
+        assert!(from.contains(part), "{part}: {from}");
+    }
+    let skipped = told["skipped"].as_array().unwrap();
+    assert!(
+        skipped.iter().any(|one| one["reason"] == "it names no server"
+            && one["name"].as_str().unwrap().ends_with(".vscode/mcp.json")),
+        "{told}"
+    );
+}
+
 /// A file that cannot be read costs itself only, and is named with its place; one that was asked for stops everything.
 #[test]
 fn init_names_what_is_wrong() {

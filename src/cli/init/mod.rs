@@ -1,12 +1,13 @@
 //! `tollgate init`: a first servers.toml and policies/, with the servers that this machine's MCP clients have already. All
 //! of it is written, or nothing.
 
+mod argument;
 mod read;
 mod write;
 
 use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
 use crate::{clock::System, config};
-use read::{Folders, Found, Input, Read, Server};
+use read::{Folders, Found, Input, Server};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,7 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
             }
         }
     }
-    let Gathered { upstreams, skipped, inputs, .. } = gather(args)?;
+    let Gathered { upstreams, skipped, inputs } = gather(args)?;
     let system = System::default();
     let (agent_key, person_key) = (keys::fresh(&system), keys::fresh(&system));
     // What is built in goes nowhere.
@@ -94,10 +95,13 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
          A server whose marks you do not believe: trust_annotations = false in its table of servers.toml.",
     )?;
     if !variables.needed.is_empty() {
-        screen
-            .line("\nSet these where Tollgate runs; the values that looked like secrets were not copied:")?;
+        screen.line("\nSet these where Tollgate runs:")?;
         for (name, what) in &variables.needed {
             screen.field(name, what)?;
+        }
+        if variables.stand_for_values() {
+            screen
+                .line("Values that looked like secrets were not copied: the list says where each stood.")?;
         }
     }
     screen.line(&format!(
@@ -118,8 +122,6 @@ struct Gathered {
     upstreams: Vec<Upstream>,
     skipped: Skipped,
     inputs: BTreeMap<String, Input>,
-    /// Servers of this project's .mcp.json that another file switches off.
-    off: Vec<String>,
 }
 
 /// Reads the clients' files. One that cannot be used costs itself only, unless it was asked for by name. Without any
@@ -132,44 +134,26 @@ fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
     let files =
         if args.from.is_empty() { read::usual_places(&here, home.as_deref()) } else { args.from.clone() };
     let mut gathered = Gathered::default();
-    let mut of_project = BTreeMap::new();
+    // Claude Code keeps elsewhere which servers of a project's own file it does not start.
+    let mut off = Vec::new();
+    let mut all = Vec::new();
     for file in files {
-        let Read { found, inputs, off_in_project } = match read::file(&file, folders) {
-            Ok(read) => read,
-            Err(why) if args.from.is_empty() => {
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                gathered.skipped.push((one_line(&name), file.display().to_string(), why));
-                continue;
-            }
-            Err(why) => return Err(CliError::Told(why)),
-        };
-        gathered.inputs.extend(inputs);
-        gathered.off.extend(off_in_project);
-        for Found { name, file, server, enabled } in found {
-            match server {
-                // The same server in several clients.
-                Ok(server) if gathered.upstreams.iter().any(|known| known.server == server) => {}
-                Ok(server) => {
-                    let taken: Vec<String> =
-                        gathered.upstreams.iter().map(|known| known.name.clone()).collect();
-                    let from = format!("`{}` of {}", one_line(&name), file.display());
-                    let own = write::name(&name, &taken);
-                    if file == here.join(".mcp.json") {
-                        of_project.insert(name, own.clone());
-                    }
-                    gathered.upstreams.push(Upstream { name: own, from, server, enabled });
+        match read::file(&file, folders) {
+            Ok(read) => {
+                if read.found.is_empty() && read.off_in_project.is_empty() {
+                    gathered.skip(&file.display().to_string(), &file, "it names no server".to_owned());
                 }
-                Err(why) => gathered.skipped.push((one_line(&name), file.display().to_string(), why)),
+                gathered.inputs.extend(read.inputs);
+                off.extend(read.off_in_project);
+                all.extend(read.found);
             }
+            Err(why) if args.from.is_empty() => gathered.skip(&file.display().to_string(), &file, why),
+            Err(why) => return Err(CliError::Told(why)),
         }
     }
-    // Claude Code keeps elsewhere which servers of a project's own file it does not start.
-    for own in gathered.off.iter().filter_map(|name| of_project.get(name)) {
-        gathered
-            .upstreams
-            .iter_mut()
-            .filter(|known| known.name == *own)
-            .for_each(|known| known.enabled = false);
+    for mut found in all {
+        found.enabled &= found.file != here.join(".mcp.json") || !off.contains(&found.name);
+        gathered.add(found);
     }
     if gathered.upstreams.is_empty() {
         gathered.upstreams.push(Upstream {
@@ -187,8 +171,34 @@ fn gather(args: &InitArgs) -> Result<Gathered, CliError> {
     Ok(gathered)
 }
 
-fn one_line(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
+impl Gathered {
+    fn skip(&mut self, name: &str, file: &Path, why: String) {
+        self.skipped.push((one_line(name, 300), file.display().to_string(), why));
+    }
+
+    /// The same server of several clients is one, which is on where any of them has it on.
+    fn add(&mut self, Found { name, file, server, enabled }: Found) {
+        let server = match server {
+            Ok(server) => server,
+            Err(why) => return self.skip(&one_line(&name, 80), &file, why),
+        };
+        let from = format!("`{}` of {}", one_line(&name, 80), file.display());
+        if let Some(known) = self.upstreams.iter_mut().find(|known| known.server == server) {
+            match (known.enabled, enabled) {
+                (false, true) => known.from = format!("{from} (on there), off as {}", known.from),
+                (true, false) => known.from.push_str(&format!("; off as {from}")),
+                (true, true) | (false, false) => known.from.push_str(&format!("; also {from}")),
+            }
+            known.enabled |= enabled;
+            return;
+        }
+        let taken: Vec<String> = self.upstreams.iter().map(|known| known.name.clone()).collect();
+        self.upstreams.push(Upstream { name: write::name(&name, &taken), from, server, enabled });
+    }
+}
+
+fn one_line(name: &str, most: usize) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
 }
 
 /// Writes everything beside its place, reads it as the gateway would, and only then moves it there.

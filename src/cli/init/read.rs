@@ -104,6 +104,9 @@ pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
     if text.trim().is_empty() {
         return Err(told("the file is empty"));
     }
+    if path.extension().is_some_and(|end| end == "toml") {
+        return Err(told("TOML is not read here: expected JSON with `mcpServers` or `servers`"));
+    }
     let value = json::parse(plain(text).as_bytes()).map_err(|error| {
         format!("{}:{}:{}: {}", path.display(), error.line(), error.column(), words(&error))
     })?;
@@ -119,6 +122,9 @@ pub(super) fn file(path: &Path, folders: Folders<'_>) -> Result<Read, String> {
     let places = [
         (root.get("mcpServers"), own),
         (root.get("servers"), own),
+        // VS Code's settings.json, in both spellings.
+        (root.get("mcp").and_then(|mcp| mcp.get("servers")), own),
+        (root.get("mcp.servers"), own),
         (project.and_then(|project| project.get("mcpServers")), folders.here),
     ];
     let off_in_project =
@@ -479,6 +485,11 @@ mod tests {
         check("[]", "expected an object");
         check("{\"mcp\": {}}", "it has no servers");
         check("{\"mcpServers\": []}", "must be an object");
+        let settings =
+            r#"{"mcp": {"servers": {"s": {"command": "s"}}}, "mcp.servers": {"t": {"command": "t"}}}"#;
+        assert_eq!(read(settings).unwrap().len(), 2);
+        let error = read_at("config.toml", "[mcp_servers.a]\ncommand = 'a'\n").unwrap_err();
+        assert!(error.contains("expected JSON"), "{error}");
         check(" \n", "the file is empty");
     }
 }

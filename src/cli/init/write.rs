@@ -1,7 +1,10 @@
 //! The first servers.toml and policies/: what was imported, and a bundle that asks a person about whatever is not known to
 //! only read.
 
-use super::read::{Input, Server};
+use super::{
+    argument,
+    read::{Input, Server},
+};
 use crate::redaction::{DataRules, Place, display_text};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -27,6 +30,11 @@ pub(super) struct Variables {
 }
 
 impl Variables {
+    /// Whether any stands for a value that was not copied.
+    pub(super) fn stand_for_values(&self) -> bool {
+        !self.values.is_empty()
+    }
+
     /// The variable for what a client asks a person for.
     fn input(&mut self, id: &str, upstream: &str) -> String {
         let name = variable(&[id]);
@@ -91,14 +99,19 @@ fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
         let named = name.strip_prefix("env:").unwrap_or(name);
         match (name.strip_prefix("input:"), default) {
             (Some(input), _) => out.push_str(&variables.input(input, upstream)),
-            (None, Some(default)) if is_name(named) && !named.starts_with("TOLLGATE_") => {
+            // A default is a value as any other.
+            (None, Some(default))
+                if is_name(named)
+                    && !named.starts_with("TOLLGATE_")
+                    && !is_secret(&DataRules::built_in(), named, default) =>
+            {
                 let _written = write!(out, "${{{named}:-{default}}}");
             }
             // A child never gets what is Tollgate's own, by whatever name.
             (None, _) if named.starts_with("TOLLGATE_") => {
                 let _written = write!(out, "$${{{reference}}}");
             }
-            (None, None) if is_name(named) => {
+            (None, _) if is_name(named) => {
                 out.push_str(&variables.need(named.to_owned(), format!("used by `{upstream}`")));
             }
             (None, _) => {
@@ -112,7 +125,7 @@ fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
 }
 
 /// Whether a value looks like something that belongs in no file, by what it is or what it is called.
-fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
+pub(super) fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
     // A reference is no secret; what stands beside it may be one by its form.
     let (name, value) = match value.contains("${") {
         true => ("part", Cow::Owned(without_references(value))),
@@ -177,7 +190,7 @@ fn quoted(text: &str) -> String {
 
 /// A text inside a comment.
 fn comment(text: &str) -> String {
-    display_text(text, 200)
+    display_text(text, 400)
 }
 
 fn key(name: &str) -> String {
@@ -249,16 +262,23 @@ url = \"sqlite:.tollgate/tollgate.db\"
             Server::Command { command, env, cwd, env_file } => {
                 let mut words = Vec::new();
                 for (place, word) in command.iter().enumerate() {
-                    let secret = place > 0 && is_secret(&rules, "argument", word);
-                    words.push(quoted(&if secret {
-                        variables.stand_for(
-                            word,
-                            variable(&[name, "ARG", &place.to_string()]),
-                            format!("an argument of `{name}`"),
-                        )
-                    } else {
-                        references(word, name, &mut variables)
-                    }));
+                    let before = place.checked_sub(1).filter(|before| *before > 0);
+                    let before = before.and_then(|before| command.get(before)).map(String::as_str);
+                    let from = if place > 0 { argument::secret(&rules, before, word) } else { None };
+                    let (kept, secret) = word.split_at(from.unwrap_or(word.len()));
+                    let mut text = references(kept, name, &mut variables);
+                    if from.is_some() {
+                        let own = variable(&[name, "ARG", &place.to_string()]);
+                        let what = match (kept.is_empty(), before) {
+                            (false, _) => format!("what follows `{kept}` in an argument of `{name}`"),
+                            (true, Some(flag)) if flag.starts_with('-') => {
+                                format!("the argument of `{name}` after `{flag}`")
+                            }
+                            (true, _) => format!("an argument of `{name}`"),
+                        };
+                        text.push_str(&variables.stand_for(secret, own, what));
+                    }
+                    words.push(quoted(&text));
                 }
                 let _written = writeln!(out, "command = [{}]", words.join(", "));
                 for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
