@@ -19,6 +19,11 @@ const SETTINGS: &[&str] = &["true", "false", "none", "yes", "no", "on", "off"];
 /// Where the secret of an argument begins, which goes on to its end. `before` is the argument before it.
 pub(super) fn secret(rules: &DataRules, before: Option<&str>, word: &str) -> Option<usize> {
     let flag = before.filter(|before| !before.contains('=') && !is_flag(word)).and_then(name_of);
+    if let (Some("H" | "header" | "headers"), Some((_, sent))) = (flag, word.split_once(':')) {
+        // The name of a header says what it holds; of another one the value may say it.
+        let by_form = || is_secret(rules, "argument", sent).then_some(word.len() - sent.trim_start().len());
+        return flag.and_then(|flag| value(rules, flag, word)).or_else(by_form);
+    }
     let from = match flag {
         Some(flag) => value(rules, flag, word),
         None => named(rules, word),
@@ -26,7 +31,13 @@ pub(super) fn secret(rules: &DataRules, before: Option<&str>, word: &str) -> Opt
     let whole = || is_secret(rules, "argument", word).then_some(0);
     match from {
         // What stands before it may be one too: the user and the password of a URL.
-        Some(from) if word.get(..from).is_some_and(|kept| is_secret(rules, "argument", kept)) => Some(0),
+        Some(from)
+            if word
+                .get(..from)
+                .is_some_and(|kept| kept.contains("://") && is_secret(rules, "argument", kept)) =>
+        {
+            Some(0)
+        }
         Some(from) => Some(from),
         None => whole(),
     }

@@ -467,7 +467,9 @@ mod tests {
         };
         check("plain $HOME", "plain $HOME", &[]);
         check("${env:TOKEN}", "${TOKEN}", &["TOKEN"]);
-        check("${TOKEN:-x}", "${TOKEN:-x}", &[]);
+        check("${LEVEL:-info}", "${LEVEL:-info}", &[]);
+        // A default that is a secret is not copied.
+        check("${TOKEN:-x}", "${TOKEN}", &["TOKEN"]);
         check("Bearer ${input:api-key}", "Bearer ${API_KEY}", &["API_KEY"]);
         check("${a b} ${", "$${a b} $${", &[]);
         let pick = |default: Option<&str>| Input {
