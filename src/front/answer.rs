@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     gateway::{
-        CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb, named_workflow,
+        CallReply, ClientPort, IncomingCall, ListKind, Purpose, TaskRequest, TaskVerb, for_sessions,
+        named_workflow,
     },
     identity::Principal,
     model::{CallKind, RpcError, code},
@@ -253,7 +254,10 @@ impl Core {
                 self.subscribe(false, conversation, params, caller, client).await
             }
             Some(Governed::List(kind)) => match self.list(&caller, kind, &params).await {
-                Ok(items) => return message::success(&id, &List { kind, items: &items }),
+                Ok(items) => {
+                    let items = if kind == ListKind::Tools { for_sessions(items) } else { items };
+                    return message::success(&id, &List { kind, items: &items });
+                }
                 Err(error) => Err(error),
             },
             None => ungoverned(conversation, &method, &params),

@@ -1,13 +1,14 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{Gateway, InForce, call::Decided, declared::hold, edits, edits::Cut};
+use super::{Gateway, InForce, call::Decided, declared::hold, edits, edits::Cut, shape};
 use crate::{
     catalog::ToolSchema,
     cost::{Encoding, Tokenizer},
     model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
     policy::Constraints,
     redaction::{Place, Towards},
+    upstream::Era,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,12 +21,13 @@ impl Gateway {
         in_force: &Arc<InForce>,
         result: &mut Value,
         constraints: &Constraints,
-        (place, declared): (&Place<'_>, Option<&Arc<ToolSchema>>),
+        (place, declared, era): (&Place<'_>, Option<&Arc<ToolSchema>>, Era),
         reserved: Option<Reserved>,
     ) -> bool {
         let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
         // Our own seal: it looks like a secret, and is none.
         let sealed = result.as_object_mut().filter(|_| asks).and_then(|map| map.shift_remove("requestState"));
+        let declared = shape::declared_to(era, declared);
         let data = &in_force.policies.data;
         let inspected = match declared {
             Some(_) => data.inspect_declared_result(result, place, &constraints.redact),
@@ -59,6 +61,7 @@ impl Gateway {
             }
             return false;
         }
+        shape::show_structured(era, declared, result);
         let mut is_cut = false;
         let mut cut = Cut::of(declared.is_some());
         if let Some(bytes) = constraints.max_result_bytes {
@@ -81,22 +84,48 @@ impl Gateway {
             let text = serde_json::to_string(value).unwrap_or_default();
             (self.0.tokens.count_for(tokenizer, &text), text.len() as u64)
         };
-        let (mut have, mut bytes) = count(result);
-        let mut is_cut = false;
-        for _ in 0..4 {
-            if have <= tokens {
-                return is_cut;
+        let (have, bytes) = count(result);
+        if have <= tokens {
+            return false;
+        }
+        // Each try begins with the whole, so that what is left is as much as fits.
+        let (mut least, mut most) = (0, bytes);
+        let mut aim = proportion(bytes, tokens, have);
+        let mut best = None;
+        for _ in 0..TRIES {
+            aim = aim.min(most.saturating_sub(1));
+            if aim <= least {
+                break;
             }
-            let aim = bytes.saturating_mul(tokens) / have.max(1);
-            is_cut |= edits::cut_result(result, aim.min(bytes.saturating_sub(1)), cut);
-            (have, bytes) = count(result);
+            let (mut tried, mut told) = (result.clone(), *cut);
+            edits::cut_result(&mut tried, aim, &mut told);
+            let (have, _) = count(&tried);
+            if have > tokens {
+                most = aim;
+                aim = proportion(aim, tokens, have).max(least.saturating_add(most.saturating_sub(least) / 2));
+            } else {
+                best = Some((tried, told));
+                if have >= tokens.saturating_sub(tokens / 16) {
+                    break;
+                }
+                least = aim;
+                aim = proportion(aim, tokens, have);
+            }
         }
-        if have > tokens {
-            let bytes = tokens.saturating_mul(1000) / u64::from(tokenizer.multiplier_milli.max(1000));
-            is_cut |= edits::cut_result(result, bytes, cut);
+        if let Some((fits, told)) = best {
+            (*result, *cut) = (fits, told);
+            return true;
         }
-        is_cut
+        let bytes = tokens.saturating_mul(1000) / u64::from(tokenizer.multiplier_milli.max(1000));
+        edits::cut_result(result, bytes, cut)
     }
+}
+
+/// How often a cut is tried for what fits best.
+const TRIES: usize = 8;
+
+fn proportion(bytes: u64, tokens: u64, have: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(tokens) / u128::from(have.max(1))).unwrap_or(u64::MAX)
 }
 
 /// So many tokens, as this tokenizer counts them.

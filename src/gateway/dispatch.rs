@@ -16,6 +16,7 @@ use super::{
     parked::Seat,
     prepare::{Prepared, Request, Target, subject},
     relay::{Mute, Relay, Relaying, Sampling},
+    shape,
     spending::Spending,
     tasks::{Made, is_task, takes_tasks},
 };
@@ -256,11 +257,14 @@ impl Gateway {
                 let view = self.view_in(&in_force, &principal, workflow.as_ref().map(|id| id.as_str()));
                 complete::scope_values(view.as_deref(), &target, argument, known, result);
             }
+            if matches!(purpose, Purpose::Use) {
+                shape::list_content(kind, result);
+            }
             in_force.catalog.alias_links(target.upstream(), result);
             if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
                 strip_modern(result);
             }
-            let place = (&place, target.declared());
+            let place = (&place, target.declared(), client.era());
             cut = self.limit_result(&in_force, result, &constraints, place, reserved);
             if let Some(changed) = changed {
                 tell_change(result, changed);

@@ -5,7 +5,7 @@ use crate::{
     model::{RpcError, pointer::Pointer},
     policy::ArgumentEdit,
 };
-use serde_json::{Number, Value, json};
+use serde_json::{Map, Number, Value, json};
 use std::cmp::Ordering;
 
 /// Applies the edits in order. An edit that cannot be made is an error: a limit that is not enforced is none (I2).
@@ -70,97 +70,204 @@ pub(crate) struct Cut {
     declared: bool,
     /// The cut made an error of a call that succeeded, which has to be said.
     is_made_error: bool,
+    /// Bytes that all cuts so far left out.
+    dropped: u64,
+    /// The list whose last item is the note about them.
+    noted: Option<&'static str>,
 }
 
 impl Cut {
     /// Of a result whose structured content is declared, or not.
     pub(crate) fn of(declared: bool) -> Self {
-        Self { declared, is_made_error: false }
+        Self { declared, ..Self::default() }
+    }
+
+    fn note(&self, dropped: u64) -> Value {
+        let made = if self.is_made_error { MADE } else { "" };
+        json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out{made}]")})
+    }
+
+    /// Takes the note of an earlier cut away, since this one writes its own.
+    fn take_note(&mut self, result: &mut Value) {
+        if let Some(Value::Array(items)) = self.noted.take().and_then(|member| result.get_mut(member)) {
+            items.pop();
+        }
+    }
+
+    fn put_note(&mut self, result: &mut Value) {
+        let Some(map) = result.as_object_mut() else { return };
+        let (member, note) = match map.contains_key("messages") {
+            true => ("messages", json!({"role": "user", "content": self.note(self.dropped)})),
+            // These have no place for it.
+            false if map.contains_key("contents") || map.contains_key("completion") => return,
+            false => ("content", self.note(self.dropped)),
+        };
+        if let Value::Array(items) = map.entry(member).or_insert_with(|| json!([])) {
+            items.push(note);
+            self.noted = Some(member);
+        }
     }
 }
 
-/// Cuts a result so that its text is at most `max_bytes` long, and says so. Text is cut at characters; structured
-/// content and embedded data that do not fit are dropped whole, since half of them would be wrong.
-pub(crate) fn cut_result(result: &mut Value, max_bytes: u64, cut: &mut Cut) -> bool {
-    let size = |value: &Value| serde_json::to_vec(value).map_or(u64::MAX, |bytes| bytes.len() as u64);
-    if size(result) <= max_bytes {
-        return false;
-    }
-    let mut budget = max_bytes;
-    if let Some(structured) = result.get("structuredContent") {
-        let needs = size(structured);
-        let room = if cut.declared { budget.saturating_sub(FRAME) } else { budget / 2 };
-        if needs > room
-            && let Some(map) = result.as_object_mut()
-        {
-            map.shift_remove("structuredContent");
-            if cut.declared && map.get("isError") != Some(&Value::Bool(true)) {
-                map.insert("isError".into(), Value::Bool(true));
-                cut.is_made_error = true;
-            }
-        } else {
-            budget = budget.saturating_sub(needs);
-        }
-    }
-    let made = if cut.is_made_error { MADE } else { "" };
-    let mut dropped = 0u64;
-    for member in ["content", "contents", "messages"] {
-        let Some(Value::Array(items)) = result.get_mut(member) else { continue };
-        let mut kept = Vec::new();
-        for mut item in std::mem::take(items) {
-            let needs = size(&item);
-            if needs <= budget {
-                budget -= needs;
-                kept.push(item);
-                continue;
-            }
-            match item.get_mut("text") {
-                Some(Value::String(text)) if budget > 80 => {
-                    let mut keep = usize::try_from(budget - 64).unwrap_or(usize::MAX).min(text.len());
-                    while !text.is_char_boundary(keep) {
-                        keep -= 1;
-                    }
-                    dropped += (text.len() - keep) as u64;
-                    text.truncate(keep);
-                    budget = 0;
-                    kept.push(item);
-                }
-                Some(_) | None => dropped += needs,
-            }
-        }
-        if (dropped > 0 || !made.is_empty()) && member == "content" {
-            kept.push(
-                json!({"type": "text", "text": format!("[cut by policy: {dropped} bytes left out{made}]")}),
-            );
-        }
-        *items = kept;
-    }
-    // What stands elsewhere (another member, `_meta`, thousands of empty items) cannot be cut in part.
-    let have = size(result);
-    if have > max_bytes.saturating_add(NOTE) {
-        *result = left_out(result, have, made);
-    }
-    true
-}
-
-/// What the note about a cut may take beyond the limit.
+/// The lists of a result.
+const LISTS: [&str; 3] = ["content", "contents", "messages"];
+/// Members that are not left out for being beside the point.
+const KEPT: [&str; 7] =
+    ["content", "contents", "messages", "completion", "structuredContent", "isError", "resultType"];
+/// What the note about a cut may take beyond the limit, where the limit is too small for it.
 const NOTE: u64 = 150;
+/// What a plain text's item takes beside its text.
+const PLAIN: u64 = 64;
 /// What a result takes beside its structured content and its text.
 const FRAME: u64 = 120;
 /// Said where a cut makes an error of a call that succeeded.
 const MADE: &str = "; the call was made and succeeded: do not repeat it";
 
+/// Cuts a result so that it is at most `max_bytes` long as it is written in JSON, and says so. Text is cut at characters;
+/// structured content and embedded data that do not fit are dropped whole, since half of them would be wrong.
+pub(crate) fn cut_result(result: &mut Value, max_bytes: u64, cut: &mut Cut) -> bool {
+    if size(result) <= max_bytes {
+        return false;
+    }
+    cut.take_note(result);
+    let whole = weight_of_result(result);
+    if let Some(map) = result.as_object_mut() {
+        drop_members(map, max_bytes, cut);
+        let mut lists = Vec::new();
+        for member in LISTS {
+            if let Some(Value::Array(items)) = map.get_mut(member) {
+                lists.push((member, std::mem::take(items)));
+            }
+        }
+        // The note's number is at most this one.
+        let note = size(&cut.note(cut.dropped.saturating_add(whole))).saturating_add(1);
+        let mut budget = max_bytes.saturating_sub(size(&*map)).saturating_sub(note);
+        for (member, items) in lists {
+            let kept: Vec<Value> =
+                items.into_iter().filter_map(|item| fitted(item, &mut budget, &mut cut.dropped)).collect();
+            map.insert(member.to_owned(), Value::Array(kept));
+        }
+    }
+    let rest = weight_of_result(result);
+    if cut.dropped > 0 || cut.is_made_error {
+        cut.put_note(result);
+    }
+    // What stands elsewhere (another member, thousands of empty items) cannot be cut in part.
+    if size(result) > max_bytes.saturating_add(NOTE) {
+        cut.dropped = cut.dropped.saturating_add(rest);
+        *result = bare(result);
+        cut.put_note(result);
+    }
+    true
+}
+
+fn size(value: &(impl serde::Serialize + ?Sized)) -> u64 {
+    serde_json::to_vec(value).map_or(u64::MAX, |bytes| bytes.len() as u64)
+}
+
+/// What is told of an item that is left out: its text, or all of it where it is no plain text.
+fn weight(item: &Value) -> u64 {
+    let all = size(item);
+    match item.get("text").or_else(|| item.pointer("/content/text")) {
+        Some(Value::String(text)) if !text.is_empty() && all.saturating_sub(size(text)) <= PLAIN => {
+            text.len() as u64
+        }
+        Some(_) | None => all,
+    }
+}
+
+fn weight_of_result(result: &Value) -> u64 {
+    let Some(map) = result.as_object() else { return size(result) };
+    map.iter().fold(0, |sum, (name, value)| {
+        sum.saturating_add(match (name.as_str(), value) {
+            ("isError" | "resultType", _) => 0,
+            (name, Value::Array(items)) if LISTS.contains(&name) => {
+                items.iter().map(weight).fold(0, u64::saturating_add)
+            }
+            (_, value) => size(value),
+        })
+    })
+}
+
+/// Leaves out structured content that has no room, and what else takes the room of the content.
+fn drop_members(map: &mut Map<String, Value>, max_bytes: u64, cut: &mut Cut) {
+    if let Some(needs) = map.get("structuredContent").map(size) {
+        let room = if cut.declared { max_bytes.saturating_sub(FRAME) } else { max_bytes / 2 };
+        if needs > room {
+            map.shift_remove("structuredContent");
+            cut.dropped = cut.dropped.saturating_add(needs);
+            if cut.declared && map.get("isError") != Some(&Value::Bool(true)) {
+                map.insert("isError".into(), Value::Bool(true));
+                cut.is_made_error = true;
+            }
+        }
+    }
+    map.retain(|name, value| {
+        let needs = if KEPT.contains(&name.as_str()) { 0 } else { size(value) };
+        let stays = needs <= max_bytes / 4;
+        if !stays {
+            cut.dropped = cut.dropped.saturating_add(needs);
+        }
+        stays
+    });
+}
+
+/// As much of an item as there is room for.
+fn fitted(mut item: Value, budget: &mut u64, dropped: &mut u64) -> Option<Value> {
+    let needs = size(&item).saturating_add(1);
+    if needs <= *budget {
+        *budget -= needs;
+        return Some(item);
+    }
+    let slot = if item.get("text").is_some() { "/text" } else { "/content/text" };
+    let keep = match item.pointer(slot) {
+        Some(Value::String(text)) => {
+            let frame = needs.saturating_sub(size(text)).saturating_add(2);
+            prefix(text, budget.saturating_sub(frame))
+        }
+        Some(_) | None => 0,
+    };
+    match item.pointer_mut(slot) {
+        Some(Value::String(text)) if keep > 0 => {
+            *dropped = dropped.saturating_add(text.len().saturating_sub(keep) as u64);
+            text.truncate(keep);
+            *budget = budget.saturating_sub(size(&item).saturating_add(1));
+            Some(item)
+        }
+        Some(_) | None => {
+            *dropped = dropped.saturating_add(weight(&item));
+            None
+        }
+    }
+}
+
+/// The longest beginning of a text that takes at most so many bytes in JSON, where quotes and controls take more.
+fn prefix(text: &str, room: u64) -> usize {
+    let mut left = room;
+    for (at, character) in text.char_indices() {
+        let needs = match character {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+            '\0'..='\u{1f}' => 6,
+            other => other.len_utf8() as u64,
+        };
+        match left.checked_sub(needs) {
+            Some(rest) => left = rest,
+            None => return at,
+        }
+    }
+    text.len()
+}
+
 /// A result of the same kind without anything the upstream wrote.
-fn left_out(result: &Value, bytes: u64, made: &str) -> Value {
-    let note = format!("[cut by policy: {bytes} bytes left out{made}]");
+fn bare(result: &Value) -> Value {
     let mut rest = if let Some(Value::Array(_)) = result.get("contents") {
         json!({"contents": []})
     } else if result.get("completion").is_some() {
         json!({"completion": {"values": []}})
     } else if let Some(Value::Array(_)) = result.get("messages") {
-        json!({"messages": [{"role": "user", "content": {"type": "text", "text": note}}]})
+        json!({"messages": []})
     } else {
-        json!({"content": [{"type": "text", "text": note}]})
+        json!({"content": []})
     };
     if let (Some(Value::Bool(failed)), Some(map)) = (result.get("isError"), rest.as_object_mut()) {
         map.insert("isError".into(), Value::Bool(*failed));
@@ -247,5 +354,42 @@ mod tests {
             failed.get("structuredContent").is_none() && !failed.to_string().contains("succeeded"),
             "{failed}"
         );
+    }
+
+    /// What is left and what is told to be left out are the whole, however many cuts are made, and the room is used.
+    #[test]
+    fn a_cut_keeps_what_fits_and_tells_the_truth() {
+        let told = |note: &str| -> usize {
+            note.trim_start_matches("[cut by policy: ").split(' ').next().unwrap().parse().unwrap()
+        };
+        let rows: Vec<Value> =
+            (0..90).map(|n| json!({"city": "Łódź", "n": n, "says": "a \"b\" \\ c"})).collect();
+        for (text, widest) in
+            [(json!(rows).to_string(), 3), ("\u{1}\n\"".repeat(900), 6), ("plain ".repeat(700), 1)]
+        {
+            for sizes in [vec![1_500], vec![1_500, 1_100, 640], vec![2_000, 333]] {
+                let mut result =
+                    json!({"content": [{"type": "text", "text": text}, {"type": "text", "text": "end"}]});
+                let mut cut = Cut::of(false);
+                for size in &sizes {
+                    assert!(cut_result(&mut result, *size, &mut cut));
+                }
+                let (size, most) = (size(&result), *sizes.last().unwrap());
+                assert!(size <= most && size + widest + 8 >= most, "{size} of {most}: {result}");
+                let items = result["content"].as_array().unwrap();
+                let (kept, note) =
+                    (items[0]["text"].as_str().unwrap(), items[items.len() - 1]["text"].as_str().unwrap());
+                assert!(text.starts_with(kept) && items.len() == 2, "{result}");
+                assert_eq!(kept.len() + told(note), text.len() + 3, "{note}");
+            }
+        }
+        let mut asked = json!({"messages": [{"role": "user", "content": {"type": "text", "text": "\"x\" ".repeat(300)}}]});
+        assert!(cut_result(&mut asked, 400, &mut Cut::default()));
+        let kept = asked["messages"][0]["content"]["text"].as_str().unwrap().len();
+        assert_eq!(kept + told(asked["messages"][1]["content"]["text"].as_str().unwrap()), 1_200, "{asked}");
+        let mut heavy =
+            json!({"content": [{"type": "text", "text": "kept"}], "_meta": {"trace": "t".repeat(5_000)}});
+        assert!(cut_result(&mut heavy, 600, &mut Cut::default()));
+        assert!(heavy["content"][0]["text"] == "kept" && heavy.get("_meta").is_none(), "{heavy}");
     }
 }

@@ -38,6 +38,7 @@ mod relay;
 mod repeats;
 mod request;
 mod review;
+mod shape;
 mod spending;
 mod tasks;
 
@@ -48,6 +49,7 @@ pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
 pub(crate) use prepare::named_workflow;
 pub(crate) use question::taken_as;
+pub(crate) use shape::for_sessions;
 pub(crate) use tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{

@@ -14,12 +14,13 @@ use super::{
     parked::Seat,
     prepare::Target,
     relay::{AllPassed, Relay, Relaying, Sampling},
+    shape,
 };
 use crate::{
     catalog::naming::strip_reserved,
     evidence::{TaskEnd, task_ended},
     identity::Principal,
-    model::{CallId, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text},
+    model::{CallId, CallKind, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text},
     policy::Constraints,
     redaction::Place,
     upstream::Era,
@@ -295,12 +296,14 @@ impl Gateway {
             self.limit_error(in_force, &mut told, constraints, place, reserved);
             json!(without_pages(told))
         });
-        self.limit_result(in_force, task, &Constraints::default(), (place, None), None);
+        self.limit_result(in_force, task, &Constraints::default(), (place, None, Era::Modern), None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
+            shape::list_content(CallKind::Tool, &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
-            self.limit_result(in_force, &mut result, constraints, (place, target.declared()), reserved);
+            let place = (place, target.declared(), Era::Modern);
+            self.limit_result(in_force, &mut result, constraints, place, reserved);
             map.insert("result".to_owned(), result);
         }
         map.extend(error.map(|error| ("error".to_owned(), error)));

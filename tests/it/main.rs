@@ -26,6 +26,7 @@ mod records;
 mod replay;
 mod review;
 mod secrets;
+mod shapes;
 mod snapshot;
 mod tasks;
 mod tokens;
