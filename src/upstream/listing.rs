@@ -5,6 +5,7 @@ use super::{
     connect::{Connection, Hello},
     deps::{Redact, Timing},
     headers::invalid_annotation,
+    items::{self, LeftOut, Members},
     limits::LogLimit,
     types::{Era, Listing, UpstreamError},
 };
@@ -55,17 +56,31 @@ struct Kind {
     member: &'static str,
     /// What names an item.
     key: &'static str,
+    members: Members,
 }
 
-const TOOLS: Kind = Kind { method: "tools/list", capability: "tools", member: "tools", key: "name" };
-const PROMPTS: Kind = Kind { method: "prompts/list", capability: "prompts", member: "prompts", key: "name" };
-const RESOURCES: Kind =
-    Kind { method: "resources/list", capability: "resources", member: "resources", key: "uri" };
+const TOOLS: Kind =
+    Kind { method: "tools/list", capability: "tools", member: "tools", key: "name", members: items::TOOL };
+const PROMPTS: Kind = Kind {
+    method: "prompts/list",
+    capability: "prompts",
+    member: "prompts",
+    key: "name",
+    members: items::PROMPT,
+};
+const RESOURCES: Kind = Kind {
+    method: "resources/list",
+    capability: "resources",
+    member: "resources",
+    key: "uri",
+    members: items::RESOURCE,
+};
 const TEMPLATES: Kind = Kind {
     method: "resources/templates/list",
     capability: "resources",
     member: "resourceTemplates",
     key: "uriTemplate",
+    members: items::TEMPLATE,
 };
 
 /// How often a list is asked for where what it is asked over ends meanwhile.
@@ -75,6 +90,8 @@ const TRIES: usize = 3;
 pub(super) struct Listed {
     pub(super) listing: Listing,
     pub(super) missing: Vec<String>,
+    /// Nothing is missing that may be there when it is asked for again: an item that is wrong stays wrong.
+    pub(super) is_whole: bool,
     /// Something is missing because the tools did not wait for it any longer.
     pub(super) was_hurried: bool,
 }
@@ -94,6 +111,7 @@ struct List {
     items: Vec<Value>,
     /// Why it is not whole.
     missing: Option<UpstreamError>,
+    left_out: LeftOut,
     was_hurried: bool,
 }
 
@@ -122,8 +140,19 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
         return Err(UpstreamError::Lost("the connection ended while it listed".to_owned()));
     }
     let mut missing = Vec::new();
+    let mut is_whole = true;
     let mut whole = |kind: &Kind, list: List, known: Option<&Vec<Value>>| {
+        if list.missing.is_none() || known.is_none() {
+            for lost in list.left_out.told(kind.method) {
+                let lost = display_text(&redact(&lost), LONGEST_REASON);
+                if let Some(left_out) = log.admits(lost.len()) {
+                    tracing::warn!(%upstream, lost, left_out, "something of a list is left out");
+                }
+                missing.push(lost);
+            }
+        }
         let Some(error) = list.missing else { return list.items };
+        is_whole = false;
         let error = display_text(&redact(&error.to_string()), LONGEST_REASON);
         let (method, kept) = (kind.method, known.is_some());
         if let Some(left_out) = log.admits(error.len()) {
@@ -147,10 +176,12 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
     let templates = whole(&TEMPLATES, templates, before.map(|before| &before.templates));
     let prompts = whole(&PROMPTS, prompts, before.map(|before| &before.prompts));
     if matches!(connection, Connection::Http(_)) && hello.era == Era::Modern {
+        let mut refused = LeftOut::default();
         tools.retain(|tool| match invalid_annotation(tool) {
             None => true,
             Some(reason) => {
                 let tool = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+                refused.item(Some(tool), &format!("cannot be offered: {reason}"));
                 let tool = display_text(&redact(tool), 120);
                 if let Some(left_out) = log.admits(tool.len() + reason.len()) {
                     tracing::warn!(%upstream, tool, reason, left_out, "a tool is left out");
@@ -158,8 +189,10 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
                 false
             }
         });
+        let refused = refused.told(TOOLS.method);
+        missing.extend(refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)));
     }
-    Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing, was_hurried })
+    Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing, is_whole, was_hurried })
 }
 
 impl Reading<'_> {
@@ -168,10 +201,16 @@ impl Reading<'_> {
     /// A session or stream that ended under it has another in its place before the connection counts as closed. Lists
     /// change nothing over there, so they are asked for again.
     async fn list(&self, kind: &Kind, room: &Room, hurry: Option<&watch::Receiver<bool>>) -> List {
-        if self.hello.capabilities.get(kind.capability).is_none_or(Value::is_null) {
-            return List { items: Vec::new(), missing: None, was_hurried: false };
+        let declared = match &self.hello.capabilities {
+            Value::Object(capabilities) => capabilities.get(kind.capability),
+            null => Some(null),
+        };
+        // Null says neither that it has tools nor that it has none. Many a server has them all the same.
+        let is_unsaid = declared.is_some_and(Value::is_null) && kind.method == TOOLS.method;
+        let mut pages = Pages::default();
+        if declared.is_none_or(Value::is_null) && !is_unsaid {
+            return List { items: pages.items, missing: None, left_out: pages.left_out, was_hurried: false };
         }
-        let mut pages = Pages { taken: 0, items: Vec::new() };
         let reading = async {
             let mut tries = 1;
             loop {
@@ -181,6 +220,7 @@ impl Reading<'_> {
                 }
                 room.gives_back(std::mem::take(&mut pages.taken));
                 pages.items.clear();
+                pages.left_out = LeftOut::default();
             }
         };
         let limit = self.timing.list;
@@ -199,9 +239,10 @@ impl Reading<'_> {
             {
                 None
             }
+            Err(_) if is_unsaid && pages.items.is_empty() => None,
             Err(error) => Some(error),
         };
-        List { items: pages.items, missing, was_hurried }
+        List { items: pages.items, missing, left_out: pages.left_out, was_hurried }
     }
 
     /// Ends some time after the tools are there; how long that is.
@@ -215,52 +256,48 @@ impl Reading<'_> {
     }
 
     async fn pages(&self, kind: &Kind, room: &Room, pages: &mut Pages) -> Result<(), UpstreamError> {
-        let Reading { upstream, connection, log, .. } = self;
         let mut names: HashSet<String> = HashSet::new();
         let mut cursors: HashSet<String> = HashSet::new();
         let mut cursor: Option<String> = None;
-        let mut bad = 0_usize;
-        let told = |bad: usize| {
-            if bad > 0
-                && let Some(left_out) = log.admits(0)
-            {
-                tracing::warn!(
-                    %upstream, method = kind.method, items = bad, left_out,
-                    "items without a name of their own, or beyond the bound, are left out"
-                );
-            }
-        };
         loop {
             let mut params = Map::new();
             if let Some(cursor) = cursor.take() {
                 params.insert("cursor".to_owned(), Value::String(cursor));
             }
             let call = Arc::new(Call::internal(kind.method, params, Duration::MAX));
-            let mut page = connection.request(&call).await.inspect_err(|_| told(bad))?;
+            let mut page = self.connection.request(&call).await?;
             let found = match page.get_mut(kind.member).map(Value::take) {
                 Some(Value::Array(found)) => found,
                 // So some languages write an empty list.
                 Some(Value::Null) => Vec::new(),
                 Some(_) | None => {
-                    told(bad);
                     let (method, member) = (kind.method, kind.member);
                     return Err(UpstreamError::Malformed(format!("`{method}` without `{member}`")));
                 }
             };
             let mut full = false;
-            for item in found {
+            for mut item in found {
                 let cost = weight(&item, ITEM);
                 // What is left out counts too: it was read.
                 full = full || !room.takes(cost);
                 if !full {
                     pages.taken += cost;
                 }
-                let name = item.get(kind.key).and_then(Value::as_str).filter(|name| !name.is_empty());
-                let good = !full && cost <= ITEM && pages.items.len() < ITEMS;
-                if good && name.is_some_and(|name| names.insert(name.to_owned())) {
-                    pages.items.push(item);
+                let name = |item: &Value| item.get(kind.key).and_then(Value::as_str).map(str::to_owned);
+                let fault = if full || pages.items.len() >= ITEMS {
+                    Some("is beyond what is taken of one upstream".to_owned())
+                } else if cost > ITEM {
+                    Some(format!("takes more than {ITEM} bytes of memory"))
                 } else {
-                    bad += 1;
+                    items::mend(&mut item, kind.key, kind.members, &mut pages.left_out).err()
+                };
+                let fault = fault.or_else(|| {
+                    let is_first = name(&item).is_some_and(|name| names.insert(name));
+                    (!is_first).then(|| format!("is not the first with this `{}`", kind.key))
+                });
+                match fault {
+                    None => pages.items.push(item),
+                    Some(why) => pages.left_out.item(name(&item).as_deref(), &why),
                 }
             }
             let next = match page.get_mut("nextCursor").map(Value::take) {
@@ -271,24 +308,20 @@ impl Reading<'_> {
             };
             full = full || !room.takes(next.len());
             if full || pages.items.len() >= ITEMS || cursors.len() >= PAGES || !cursors.insert(next.clone()) {
-                if let Some(left_out) = log.admits(0) {
-                    tracing::warn!(
-                        %upstream, method = kind.method, items = pages.items.len(), left_out,
-                        "the list does not end, or is too large: cut here"
-                    );
-                }
+                pages.left_out.cut(pages.items.len());
                 break;
             }
             pages.taken += next.len();
             cursor = Some(next);
         }
-        told(bad);
         Ok(())
     }
 }
 
 /// What the pages up to now brought, and what of the room they took.
+#[derive(Default)]
 struct Pages {
     taken: usize,
     items: Vec<Value>,
+    left_out: LeftOut,
 }

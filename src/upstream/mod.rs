@@ -11,6 +11,7 @@ mod deps;
 mod headers;
 mod http;
 mod inbox;
+mod items;
 mod last_words;
 mod limits;
 mod listing;

@@ -273,7 +273,7 @@ impl Server {
 
     /// Holds a connection until it ends; the reason why it did.
     async fn serve(&self, connection: &Arc<Connection>, hello: &Hello, listed: Listed) -> String {
-        let Listed { listing, missing, was_hurried } = listed;
+        let Listed { listing, missing, mut is_whole, was_hurried } = listed;
         self.breaker.reset();
         self.main.store(Some(connection.clone()));
         tracing::info!(upstream = %self.config.name, era = ?hello.era, tools = listing.tools.len(), "the upstream is up");
@@ -296,7 +296,6 @@ impl Server {
         let mut sweep = tokio::time::interval(self.deps.timing.idle.max(Duration::from_millis(10)));
         let mut again = self.deps.timing.restart_max;
         let reason = loop {
-            let is_whole = self.state.borrow().missing.is_empty();
             if is_whole {
                 again = self.deps.timing.restart_max;
             }
@@ -304,7 +303,7 @@ impl Server {
                 reason = signals.closed() => break reason.to_string(),
                 () = self.stop.cancelled() => return String::new(),
                 () = signals.changed.notified() => tokio::select! {
-                    () = self.list_again(connection, hello) => {}
+                    whole = self.list_again(connection, hello) => is_whole = whole.unwrap_or(is_whole),
                     reason = signals.closed() => break reason.to_string(),
                     () = self.stop.cancelled() => return String::new(),
                 },
@@ -334,15 +333,16 @@ impl Server {
         reason
     }
 
-    async fn list_again(&self, connection: &Connection, hello: &Hello) {
+    /// Whether its lists are whole now; none where its connection ended.
+    async fn list_again(&self, connection: &Connection, hello: &Hello) -> Option<bool> {
         // An upstream that says so without end is asked ever more rarely.
         let pause = self.limits.before_list(Instant::now());
         tokio::time::sleep(pause.max(self.deps.timing.debounce)).await;
         let before = self.state.borrow().listing.clone();
         // Fails with its connection only, which is seen where this is waited for.
-        let Ok(listed) = listing::list(&self.reading(connection, hello), Some(&before)).await else { return };
+        let listed = listing::list(&self.reading(connection, hello), Some(&before)).await.ok()?;
         self.limits.was_listed(Instant::now());
-        let Listed { listing, missing, .. } = listed;
+        let Listed { listing, missing, is_whole, .. } = listed;
         let is_known = {
             let state = self.state.borrow();
             *state.listing == listing && *state.missing == *missing
@@ -353,6 +353,7 @@ impl Server {
                 state.missing = missing.into();
             });
         }
+        Some(is_whole)
     }
 
     async fn watch_again(&self, connection: &Connection, era: Era) {

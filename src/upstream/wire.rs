@@ -22,6 +22,8 @@ pub(super) const ENVELOPE: u64 = 512;
 const MOST_IN_BATCH: usize = 256;
 /// Values of one message: each costs memory many times its text.
 const MOST_VALUES: usize = 250_000;
+/// Arrays and objects within each other, the message included: the JSON library's own limit.
+const MOST_LEVELS: usize = 127;
 /// Where results may be larger than usual, so many of their bytes are taken for a value.
 const BYTES_OF_A_VALUE: u64 = 8;
 
@@ -213,6 +215,14 @@ pub(super) fn parse(bytes: &[u8], max_result: u64) -> Vec<Message> {
 
 /// The error says what is wrong without quoting it.
 fn why(error: &serde_json::Error) -> String {
+    // The library has no other sign of it.
+    if error.to_string().starts_with("recursion limit exceeded") {
+        return format!(
+            "nested deeper than {MOST_LEVELS} levels (line {}, column {})",
+            error.line(),
+            error.column()
+        );
+    }
     match error.classify() {
         serde_json::error::Category::Data => format!("not a JSON-RPC message (column {})", error.column()),
         _ => format!("not JSON (line {}, column {})", error.line(), error.column()),
@@ -319,6 +329,19 @@ mod tests {
     fn call(params: Value) -> Call {
         let Value::Object(params) = params else { panic!("params are an object") };
         Call::internal("tools/call", params, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_said_to_be() {
+        let deep = |levels| format!(r#"{{"id":3,"result":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let read = |levels| parse(deep(levels).as_bytes(), 1 << 20).remove(0);
+        assert!(matches!(read(MOST_LEVELS - 1), Message::Response { id: Some(3), .. }));
+        match read(MOST_LEVELS) {
+            Message::Unreadable { answers: Some(3), reason } => {
+                assert!(reason.starts_with("nested deeper than 127 levels"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

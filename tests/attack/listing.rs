@@ -75,6 +75,79 @@ async fn one_bad_list_costs_itself_only() {
     call(&upstream, "a", "t").await.unwrap();
 }
 
+/// One bad item of each list, or a bad member of one, costs itself only, and is told (SPEC 10).
+#[tokio::test]
+async fn one_bad_item_costs_itself_only() {
+    let url = serve(|method, message| {
+        Box::pin(async move {
+            let result = match message["method"].as_str().unwrap_or_default() {
+                "initialize" => return with_lists(&message),
+                "tools/list" => json!({"tools": [
+                    {"name": "t", "annotations": [], "description": {"en": "d"}},
+                    {"name": false}, {"name": "u", "title": null}, {"name": "u"}
+                ]}),
+                "prompts/list" => json!({"prompts": [{"name": "p", "arguments": 7}, "p2"]}),
+                "resources/list" => json!({"resources": [{"uri": "x://r"}, {"name": "no"}]}),
+                "resources/templates/list" => {
+                    json!({"resourceTemplates": [{"uriTemplate": "x://{z}", "name": "z", "icons": "i"}]})
+                }
+                _ => return plain(&method, &message),
+            };
+            reply(&message, &result)
+        })
+    })
+    .await;
+    let (_set, upstream) = up(http(&url)).await;
+    let state = upstream.state().borrow().clone();
+    let listing = &state.listing;
+    assert_eq!(listing.tools, [json!({"name": "t"}), json!({"name": "u"})]);
+    assert_eq!(listing.prompts, [json!({"name": "p"})]);
+    assert_eq!(listing.resources, [json!({"uri": "x://r", "name": "x://r"})]);
+    assert_eq!(listing.templates, [json!({"uriTemplate": "x://{z}", "name": "z"})]);
+    for told in [
+        "`tools/list`: items left out: 2,",
+        "`tools/list`: members of items left out, because they have a wrong type: 2,",
+        "`prompts/list`: items left out: 1,",
+        "`prompts/list`: members of items left out, because they have a wrong type: 1, the first is `arguments` of `p`",
+        "`resources/list`: items left out: 1,",
+        "`resources/templates/list`: members of items left out, because they have a wrong type: 1,",
+    ] {
+        let count = state.missing.iter().filter(|why| why.starts_with(told)).count();
+        assert_eq!(count, 1, "{told}: {:?}", state.missing);
+    }
+    assert_eq!(state.missing.len(), 6, "{:?}", state.missing);
+}
+
+/// Null in the place of a capability is no word about tools: they are asked for, and an error means that there are none.
+#[tokio::test]
+async fn capabilities_of_null_do_not_hide_the_tools() {
+    for (capabilities, has_tools) in
+        [(json!(null), true), (json!({"tools": null}), true), (json!(null), false), (json!({}), false)]
+    {
+        let declared = capabilities.clone();
+        let url = serve(move |method, message| {
+            let capabilities = declared.clone();
+            Box::pin(async move {
+                match message["method"].as_str().unwrap_or_default() {
+                    "initialize" => {
+                        let info = json!({"protocolVersion": "2025-11-25", "serverInfo": {}, "capabilities": capabilities});
+                        reply(&message, &info)
+                    }
+                    "tools/list" if !has_tools => {
+                        let error = json!({"code": -32603, "message": "what tools?"});
+                        axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "error": error})).into_response()
+                    }
+                    _ => plain(&method, &message),
+                }
+            })
+        })
+        .await;
+        let (_set, upstream) = up(http(&url)).await;
+        assert_eq!(!names(&upstream).is_empty(), has_tools, "{capabilities}");
+        assert!(upstream.state().borrow().missing.is_empty(), "{capabilities}");
+    }
+}
+
 /// What was missing is looked for again, and is there as soon as the upstream can give it.
 #[tokio::test]
 async fn a_list_that_was_missing_comes_later() {
@@ -89,7 +162,8 @@ async fn a_list_that_was_missing_comes_later() {
                     let error = json!({"code": -32603, "message": "not yet"});
                     axum::Json(json!({"jsonrpc": "2.0", "id": message["id"], "error": error})).into_response()
                 }
-                "prompts/list" => reply(&message, &json!({"prompts": [{"name": "p"}]})),
+                // What is wrong with an item is not looked for again.
+                "prompts/list" => reply(&message, &json!({"prompts": [{"name": "p"}, {"name": 1}]})),
                 "resources/list" | "resources/templates/list" => {
                     reply(&message, &json!({"resources": [], "resourceTemplates": []}))
                 }
@@ -102,9 +176,10 @@ async fn a_list_that_was_missing_comes_later() {
     let (_set, upstream) = settled(http(&url), timing).await;
     let first = upstream.state().borrow().clone();
     assert!(matches!(&*first.missing, [why] if why.contains("prompts/list")), "{first:?}");
-    let whole = |state: &Arc<tollgate::upstream::UpstreamState>| state.missing.is_empty();
+    let whole = |state: &Arc<tollgate::upstream::UpstreamState>| !state.listing.prompts.is_empty();
     let state = soon(upstream.state().wait_for(whole)).await.unwrap().clone();
     assert_eq!(state.listing.prompts.len(), 1);
+    assert!(matches!(&*state.missing, [why] if why.contains("items left out: 1")), "{state:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 

@@ -559,6 +559,8 @@ async fn a_list_without_bounds_is_cut() {
     let listed: Vec<String> = (0..31).map(|page| format!("t{page}")).collect();
     assert_eq!(tools(&upstream.state().borrow()), listed);
     assert_eq!(pages.load(Ordering::SeqCst), 32);
+    let missing = upstream.state().borrow().missing.clone();
+    assert!(missing.iter().any(|why| why.contains("cut after 31 items")), "{missing:?}");
 }
 
 /// Over HTTP too: a question that comes without a name may be about another agent's call that was given up.
