@@ -185,10 +185,11 @@ pub(super) fn mend(
         Some(Value::String(own)) if !own.is_empty() => own.clone(),
         Some(_) | None => return Err(format!("has no text as its `{key}`")),
     };
-    if key != "name" && !map.get("name").is_some_and(Value::is_string) {
-        if map.insert("name".to_owned(), Value::String(own.clone())).is_some_and(|name| !name.is_null()) {
-            told.member(&own, "name");
-        }
+    if key != "name"
+        && !map.get("name").is_some_and(Value::is_string)
+        && map.insert("name".to_owned(), Value::String(own.clone())).is_some_and(|name| !name.is_null())
+    {
+        told.member(&own, "name");
     }
     if members(map, known, &mut |member| told.member(&own, member)) {
         Ok(())
