@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// A decision with what it was decided on: two JSON texts, written once.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// [`super::facts`].
+    /// `facts.rs`.
     pub facts: Box<str>,
     /// [`verdict`].
     pub verdict: Box<str>,
