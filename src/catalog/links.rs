@@ -73,7 +73,7 @@ impl Catalog {
         })
     }
 
-    /// What is told of tools whose pages are not their upstream's: they are listed without.
+    /// Warnings about tools whose pages are not of their own upstream: they are listed without the link.
     pub(super) fn tell_lost_pages(&mut self, told: impl Fn(&str, usize) -> String) {
         let mut sentences = Vec::new();
         for tool in self.tools.values() {

@@ -89,7 +89,7 @@ impl Gateway {
                     ApprovalStatus::Rejected | ApprovalStatus::Expired => {
                         return self.ended(in_force, request, decided, &known, asking).await;
                     }
-                    // What was cancelled was asked for under other policies: these ask anew.
+                    // What was cancelled was asked for under other policies: these create a new approval request.
                     ApprovalStatus::Pending
                     | ApprovalStatus::Approved
                     | ApprovalStatus::Consumed

@@ -198,7 +198,7 @@ fn sweep(front: &Arc<Front>, most: &Replay) {
             sleep(most.time.max(Duration::from_secs(1))).await;
             let Some(front) = front.upgrade() else { return };
             let sweeping = &front.standings.sweeping;
-            // Whoever ends a stream from here on begins anew.
+            // A stream that ends after this point starts a sweep of its own.
             sweeping.store(false, Ordering::Release);
             if !front.standings.forget_old(&most) || sweeping.swap(true, Ordering::AcqRel) {
                 return;
