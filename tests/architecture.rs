@@ -236,7 +236,7 @@ fn libraries_stay_in_their_rooms() {
     check("src/cli/demo_upstream.rs", "use rmcp::ServerHandler;", &[]);
     check("src/cli/serve.rs", "use ::rmcp::ServerHandler;", &["src/cli/serve.rs:2: rmcp:"]);
     check("src/audit/mod.rs", "use rusqlite::Connection;", &["src/audit/mod.rs:2: sql:"]);
-    check("src/store/sqlite/mod.rs", "use rusqlite::Connection;", &[]);
+    check("src/store/embedded/mod.rs", "use rusqlite::Connection;", &[]);
     check("src/audit/mod.rs", "const Q: &str = \"SELECT seq FROM events\";", &["src/audit/mod.rs:2: sql:"]);
     check("src/audit/mod.rs", "const Q: &str = \"Select a model\";", &[]);
     check("src/cli/serve.rs", "fn f(r: axum::Router) {}", &["src/cli/serve.rs:2: axum:"]);
@@ -291,7 +291,7 @@ fn only_evidence_builds_records() {
     check("src/evidence/other.rs", make, &[]);
     check("src/gateway/activation.rs", make, &[]);
     check("src/gateway/parked.rs", make, &["src/gateway/parked.rs:2: records:"]);
-    check("src/store/sqlite/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
+    check("src/store/embedded/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn the_core_is_pure() {
 }
 
 fn super_pure() {
-    check("src/store/sqlite/mod.rs", "use std::fs; async fn f() {}", &[]);
+    check("src/store/embedded/mod.rs", "use std::fs; async fn f() {}", &[]);
     check("src/policy/tests.rs", "use std::fs;", &[]);
     check("src/policy/condition/tests/x.rs", "use std::fs;", &[]);
 }

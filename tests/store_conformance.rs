@@ -9,8 +9,8 @@
     reason = "a test file"
 )]
 
-#[path = "store/sqlite.rs"]
-mod sqlite;
+#[path = "store/embedded.rs"]
+mod embedded;
 mod store;
 
 use std::{collections::BTreeSet, sync::Arc};

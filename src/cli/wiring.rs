@@ -11,7 +11,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, OwnerId, Problems},
     policy::PolicySet,
-    store::{EventQuery, Store, sqlite::SqliteStore},
+    store::{EventQuery, Store, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -49,7 +49,7 @@ pub(crate) fn render(problems: &Problems) -> String {
 pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
     let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
     store.path.try_exists().is_ok_and(|there| there).then(|| {
-        let opened = SqliteStore::open(&store.path, &data_dir, store.durability, owner)?;
+        let opened = EmbeddedStore::open(&store.path, &data_dir, store.durability, owner)?;
         Ok(opened as Arc<dyn Store>)
     })
 }
@@ -61,7 +61,7 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 
 /// Opens the store, making it where it is missing.
 pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
-    Ok(SqliteStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+    Ok(EmbeddedStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
 }
 
 /// The upstreams of a configuration, starting.

@@ -1,8 +1,7 @@
 //! The store port: everything that must be durable or exact across processes. Each method is one
 //! transaction; nothing of SQLite leaks through it.
 
-pub mod chain;
-pub mod sqlite;
+pub mod embedded;
 mod types;
 
 pub use types::*;

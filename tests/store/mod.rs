@@ -23,7 +23,8 @@ use tollgate::{
     },
     policy::Violation,
     store::{
-        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, sqlite::SqliteStore,
+        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store,
+        embedded::EmbeddedStore,
     },
 };
 
@@ -35,9 +36,9 @@ pub(crate) fn unique() -> String {
 }
 
 /// Opens one more "process" on the folder's database.
-pub(crate) fn open(dir: &Path) -> Arc<SqliteStore> {
+pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
     let owner = OwnerId::from(format!("owner-{}", unique()));
-    SqliteStore::open(&database(dir), dir, Durability::Commit, owner).unwrap()
+    EmbeddedStore::open(&database(dir), dir, Durability::Commit, owner).unwrap()
 }
 
 pub(crate) fn database(dir: &Path) -> PathBuf {

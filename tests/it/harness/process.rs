@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
     sync::watch,
 };
-use tollgate::{clock::IdSource as _, clock::System, config, store::Store, store::sqlite::SqliteStore};
+use tollgate::{clock::IdSource as _, clock::System, config, store::Store, store::embedded::EmbeddedStore};
 
 /// servers.toml and a bundle on disk, over one scripted upstream of this process.
 pub(crate) struct Files {
@@ -41,7 +41,7 @@ impl Files {
         let loaded = config::load(&self.dir.join("servers.toml"), &|_| None).unwrap();
         let settings = &loaded.config;
         let (path, data) = (&settings.store.path, &settings.gateway.data_dir);
-        SqliteStore::open(path, data, settings.store.durability, System::default().owner_id()).unwrap()
+        EmbeddedStore::open(path, data, settings.store.durability, System::default().owner_id()).unwrap()
     }
 
     /// Another command on the same files; dropped, it is killed.

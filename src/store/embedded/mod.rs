@@ -112,7 +112,7 @@ impl Shared {
 
 /// The store in one SQLite file.
 #[derive(Debug)]
-pub struct SqliteStore {
+pub struct EmbeddedStore {
     path: PathBuf,
     data_dir: PathBuf,
     owner: OwnerId,
@@ -155,7 +155,7 @@ impl Drop for Delivery {
     }
 }
 
-impl SqliteStore {
+impl EmbeddedStore {
     /// Opens the database at `path`, making it where it is missing, and takes this process's lock below
     /// `data_dir`. Blocks for as long as another process holds the file (at most some seconds).
     pub fn open(
@@ -390,7 +390,7 @@ impl SqliteStore {
     }
 }
 
-impl Drop for SqliteStore {
+impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
         self.queue.close();
@@ -398,7 +398,7 @@ impl Drop for SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
+impl Store for EmbeddedStore {
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
         let request = Arc::new(request);
         let first = self.submit(&request, false);

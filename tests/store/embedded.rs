@@ -16,7 +16,7 @@ use tollgate::{
     model::{ApprovalStatus, EventDraft, EventType, MicroUsd, Outcome, OwnerId},
     store::{
         Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Kept, KeptKind,
-        Store as _, StoreError, sqlite::SqliteStore,
+        Store as _, StoreError, embedded::EmbeddedStore,
     },
 };
 
@@ -228,7 +228,7 @@ async fn a_recomputed_tail_is_found_by_the_noted_head() {
         .query_row("SELECT body, prev_hash FROM events", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
     let body = body.replace("let through", "not let through");
-    let hash = tollgate::store::chain::link(&prev, 1, &body);
+    let hash = tollgate::journal::chain::link(&prev, 1, &body);
     connection.execute("UPDATE events SET body = ?1, hash = ?2", (body, hash)).unwrap();
     assert_eq!(store.verify().await.unwrap().bad.unwrap().seq, 1);
 }
@@ -296,8 +296,8 @@ async fn calls_of_a_dead_process_are_settled_and_of_a_live_one_are_not() {
     let store = open(dir.path());
     let own = request("own", start());
     assert_eq!(store.admit(own.clone()).await.unwrap(), Admission::Granted);
-    let mut dead = Peer::spawn("sqlite::peer_that_holds_calls", dir.path());
-    let mut alive = Peer::spawn("sqlite::peer_that_holds_calls", dir.path());
+    let mut dead = Peer::spawn("embedded::peer_that_holds_calls", dir.path());
+    let mut alive = Peer::spawn("embedded::peer_that_holds_calls", dir.path());
     assert_eq!(dead.says().as_deref(), Some("ready"));
     assert_eq!(alive.says().as_deref(), Some("ready"));
     assert_eq!(store.settle_dead_owners(start()).await.unwrap(), 0);
@@ -595,7 +595,7 @@ async fn rotten_pages_are_errors() {
             rotten[page * 4096 + offset..][..64].fill(0xa5);
             std::fs::write(database(dir.path()), rotten).unwrap();
             let owner = OwnerId::from(unique());
-            let opened = SqliteStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner);
+            let opened = EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner);
             let Ok(store) = opened else {
                 refused += 1;
                 continue;
@@ -626,7 +626,7 @@ async fn a_truncated_database_refuses() {
     let file = std::fs::OpenOptions::new().write(true).open(database(dir.path())).unwrap();
     file.set_len(8192).unwrap();
     let owner = OwnerId::from(unique());
-    match SqliteStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner) {
+    match EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Commit, owner) {
         Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
         Ok(store) => assert!(store.admit(request("a", start())).await.is_err()),
     }
@@ -700,7 +700,8 @@ async fn peer_that_spends() {
 #[tokio::test]
 async fn a_cap_holds_over_processes() {
     let dir = tempfile::tempdir().unwrap();
-    let mut peers: Vec<Peer> = (0..3).map(|_| Peer::spawn("sqlite::peer_that_spends", dir.path())).collect();
+    let mut peers: Vec<Peer> =
+        (0..3).map(|_| Peer::spawn("embedded::peer_that_spends", dir.path())).collect();
     for peer in &mut peers {
         assert_eq!(peer.says().as_deref(), Some("ready"));
     }
@@ -720,7 +721,7 @@ fn what_cannot_be_opened_says_why() {
         let dir = tempfile::tempdir().unwrap();
         make(dir.path());
         let owner = OwnerId::from("owner");
-        match SqliteStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner) {
+        match EmbeddedStore::open(&database(dir.path()), dir.path(), Durability::Fsync, owner) {
             Err(StoreError::Failed(message)) => assert!(message.contains(expect), "{message}"),
             other => panic!("{other:?}"),
         }
@@ -878,7 +879,7 @@ async fn replay(acts: Vec<Act>) {
         ..calls(&format!("b{n}"), windows[n], 4)
     };
     let dir = tempfile::tempdir().unwrap();
-    let mut stores: Vec<Arc<SqliteStore>> = vec![open(dir.path()), open(dir.path())];
+    let mut stores: Vec<Arc<EmbeddedStore>> = vec![open(dir.path()), open(dir.path())];
     let mut now = time("2026-05-11T12:59:00Z");
     let mut accounts: HashMap<usize, Vec<Granted>> = HashMap::new();
     let mut in_flight: Vec<(AdmitRequest, usize, usize)> = Vec::new();

@@ -5,8 +5,9 @@ use super::{
     kept::Inventory,
 };
 use crate::{
+    journal::chain,
     model::{Event, EventDraft},
-    store::{BadRecord, ChainReport, EventLine, EventQuery, StoreError, chain},
+    store::{BadRecord, ChainReport, EventLine, EventQuery, StoreError},
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row};
 

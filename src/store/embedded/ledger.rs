@@ -5,7 +5,8 @@
 use super::entries;
 use crate::{
     admission::{self, Effect, Hand, Limit, MINUTE, Request, Ruling, Standing, State, Usage, Window, window},
-    store::{AdmitRequest, StoreError, chain},
+    journal::chain,
+    store::{AdmitRequest, StoreError},
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use std::collections::{HashMap, HashSet};

@@ -11,8 +11,9 @@ use super::{
     schema,
 };
 use crate::{
+    journal::chain,
     model::{CallId, Event, EventDraft, json},
-    store::{StoreError, chain},
+    store::StoreError,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;

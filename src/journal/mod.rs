@@ -1,0 +1,3 @@
+//! The append-only record on disk.
+
+pub mod chain;
