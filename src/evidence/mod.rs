@@ -10,10 +10,10 @@ mod other;
 mod tool;
 mod verdict;
 
-pub use approval::ApprovalSubject;
+pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
-pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended};
+pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended, torn_tail};
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};

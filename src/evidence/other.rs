@@ -5,7 +5,7 @@ use crate::model::{
     Actor, AgentId, CallId, EventDraft, EventType, Outcome, PolicyId, SnapshotId, TraceId, UpstreamName,
 };
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `agent_start` of a session.
@@ -47,6 +47,18 @@ pub fn alert_of_call(
     event.user.clone_from(&decision.user);
     event.policy_snapshot.clone_from(&decision.policy_snapshot);
     event.reason = Some(sentence.into());
+    event
+}
+
+/// Bytes that a process was writing to the journal as it ended, which nobody was told of, were cut off.
+pub fn torn_tail(now: Timestamp, segment: i64, offset: u64, bytes: u64) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("torn_tail_cut".into());
+    event.reason = Some(
+        format!("{bytes} bytes at the journal's end were not written to their end and were cut off: a process ended as it wrote them")
+            .into(),
+    );
+    event.detail = Some(json!({"alert": "integrity", "segment": segment, "offset": offset, "bytes": bytes}));
     event
 }
 

@@ -1,17 +1,25 @@
-//! Approval records: made, found, changed by compare-and-swap, used once.
+//! Approvals: made, found, changed by compare-and-swap, used once. What one says is read from its records in the journal;
+//! the projection says only where they are, and by what an approval is found.
 
-use super::writer::{Tx, unwritable};
+use super::{fold::Row, writer::Tx};
 use crate::{
     admission::{AskHistory, repeat_key},
+    evidence,
+    journal::{
+        Place, Range, Reader,
+        index::{Field, Pattern, Wanted},
+    },
     model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
     store::{
-        ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate, AskLimits, Asked,
-        Requirement, StoreError,
+        ApprovalAnswer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, ApprovalUpdate,
+        AskLimits, Asked, Requirement, StoreError,
     },
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::ops::ControlFlow;
 
 /// The key under which the approvals of one call are found, whatever is sent beside its arguments, and under whatever
 /// policies.
@@ -21,79 +29,247 @@ fn key(binding: &ApprovalBinding) -> Result<[u8; 32], StoreError> {
     Ok(Sha256::digest(text.map_err(unwritable)?).into())
 }
 
-fn parse(text: &str) -> Result<ApprovalRecord, StoreError> {
-    serde_json::from_str(text).map_err(|e| StoreError::Damaged(format!("an approval cannot be read: {e}")))
+fn unwritable(error: serde_json::Error) -> StoreError {
+    StoreError::Failed(format!("the record cannot be written as JSON: {error}"))
 }
 
-/// One approval.
-pub(super) fn get(connection: &Connection, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
-    let text: Option<String> = connection
-        .prepare_cached("SELECT record FROM approvals WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()?;
-    text.as_deref().map(parse).transpose()
+/// What a later record says of an approval.
+#[derive(Debug, Serialize, Deserialize)]
+struct Change {
+    version: u64,
+    status: ApprovalStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answers: Option<Vec<ApprovalAnswer>>,
 }
 
-/// The newest of this call that fits and has not expired.
-fn newest(
-    connection: &Connection,
-    binding: &ApprovalBinding,
-    now: Timestamp,
-    fits: impl Fn(&ApprovalRecord) -> bool,
+/// What an event makes of its approval, as it stood before; `None` where it says nothing of one.
+pub(super) fn changed(
+    event: &EventDraft,
+    before: impl FnOnce(&ApprovalId) -> Result<Option<ApprovalRecord>, StoreError>,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
-    first(connection, "created_at DESC, n DESC", binding, now, fits)
+    let Some((id, told)) = evidence::approval_of(event) else { return Ok(None) };
+    let damaged = |problem: String| {
+        StoreError::Damaged(format!("a record of approval `{id}` cannot be read: {problem}"))
+    };
+    let text = told.to_string();
+    if told.get("binding").is_some() {
+        let record: ApprovalRecord =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        return match record.id == *id {
+            true => Ok(Some(record)),
+            false => Err(damaged(format!("it is of `{}`", record.id))),
+        };
+    }
+    let change: Change = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let Some(mut record) = before(id)? else {
+        return Err(damaged("it changes an approval that was never made".to_owned()));
+    };
+    if change.version != record.version + 1 {
+        return Err(damaged(format!("it makes version {} of version {}", change.version, record.version)));
+    }
+    record.version = change.version;
+    record.status = change.status;
+    if let Some(answers) = change.answers {
+        record.answers = answers;
+    }
+    Ok(Some(record))
 }
 
-fn first(
-    connection: &Connection,
-    order: &'static str,
-    binding: &ApprovalBinding,
-    now: Timestamp,
-    fits: impl Fn(&ApprovalRecord) -> bool,
-) -> Result<Option<ApprovalRecord>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT record FROM approvals WHERE binding = ?1 AND expires_at > ?2 ORDER BY {order}"
-    ))?;
-    let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
-    while let Some(row) = rows.next()? {
-        let record = parse(row.get_ref(0)?.as_str().unwrap_or_default())?;
-        if record.binding.same_call(binding) && fits(&record) {
-            return Ok(Some(record));
+/// A record's place in the chain, its segment, and its offset there.
+type Told = (i64, i64, u64);
+
+/// What the projection says of one approval.
+struct Listed {
+    version: u64,
+    status: String,
+    told: Vec<Told>,
+}
+
+/// Approvals as they stand: the projection finds them, the journal says what they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Book<'b> {
+    pub(super) connection: &'b Connection,
+    pub(super) journal: &'b Reader,
+}
+
+impl Book<'_> {
+    fn listed(&self, id: &ApprovalId) -> Result<Option<Listed>, StoreError> {
+        let sql = "SELECT version, status, records FROM approvals WHERE id = ?1";
+        let row: Option<(i64, String, String)> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((version, status, records)) = row else { return Ok(None) };
+        let told = serde_json::from_str(&records).map_err(|_| differs(id, "where its records are"))?;
+        Ok(Some(Listed { version: u64::try_from(version).unwrap_or(0), status, told }))
+    }
+
+    /// One approval, read from the records that the projection names and held against what it says.
+    pub(super) fn get(&self, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+        match self.listed(id)? {
+            Some(listed) => self.read(id, &listed).map(Some),
+            None => Ok(None),
         }
     }
-    Ok(None)
+
+    fn read(&self, id: &ApprovalId, listed: &Listed) -> Result<ApprovalRecord, StoreError> {
+        let mut record: Option<ApprovalRecord> = None;
+        for (seq, segment, offset) in &listed.told {
+            let place = Place { segment: *segment, offset: *offset };
+            let entry = self.journal.record_at(place, *seq)?;
+            let event = EventDraft::from_body(&entry.body)
+                .map_err(|error| StoreError::Damaged(format!("record {seq} cannot be read: {error}")))?;
+            if event.approval_id.as_ref() != Some(id) {
+                return Err(differs(id, "its records"));
+            }
+            let before = record.take();
+            record = changed(&event, |_| Ok(before))?;
+        }
+        let record = record.ok_or_else(|| differs(id, "its records"))?;
+        if record.version != listed.version || record.status.as_str() != listed.status {
+            return Err(differs(id, "its status"));
+        }
+        Ok(record)
+    }
+
+    /// Whether everything by which an approval is found is what its records say.
+    pub(super) fn check(&self, id: &ApprovalId) -> Result<bool, StoreError> {
+        let Some(record) = self.get(id)? else { return Ok(false) };
+        let sql = "SELECT 1 FROM approvals WHERE id = ?1 AND agent = ?2 AND binding = ?3 AND created_at = ?4
+                   AND expires_at = ?5 AND rejected_at IS ?6";
+        let times = (record.created_at.as_microsecond(), record.expires_at.as_microsecond());
+        let row = (
+            id.as_str(),
+            record.binding.agent.as_str(),
+            key(&record.binding)?,
+            times.0,
+            times.1,
+            record.rejected_at(),
+        );
+        Ok(self.connection.prepare_cached(sql)?.exists(row)?)
+    }
+
+    /// Reads what a query of ids has found, in its order.
+    fn all(&self, ids: Vec<String>) -> Result<Vec<ApprovalRecord>, StoreError> {
+        let mut records = Vec::with_capacity(ids.len());
+        for id in ids {
+            records.extend(self.get(&ApprovalId::from(id))?);
+        }
+        Ok(records)
+    }
+
+    /// The newest of this call that fits and has not expired.
+    fn newest(
+        &self,
+        binding: &ApprovalBinding,
+        now: Timestamp,
+        fits: impl Fn(&ApprovalRecord) -> bool,
+    ) -> Result<Option<ApprovalRecord>, StoreError> {
+        self.first("created_at DESC, n DESC", binding, now, fits)
+    }
+
+    fn first(
+        &self,
+        order: &'static str,
+        binding: &ApprovalBinding,
+        now: Timestamp,
+        fits: impl Fn(&ApprovalRecord) -> bool,
+    ) -> Result<Option<ApprovalRecord>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT id FROM approvals WHERE binding = ?1 AND expires_at > ?2 ORDER BY {order}"
+        ))?;
+        let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
+        while let Some(row) = rows.next()? {
+            let id = ApprovalId::from(row.get::<_, String>(0)?);
+            let Some(record) = self.get(&id)? else { continue };
+            if record.binding.same_call(binding) && fits(&record) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The one that a call with this binding has to heed.
+    pub(super) fn find(
+        &self,
+        binding: &ApprovalBinding,
+        needed: &[Requirement],
+        now: Timestamp,
+    ) -> Result<Option<ApprovalRecord>, StoreError> {
+        let find = |states: &[ApprovalStatus]| {
+            self.newest(binding, now, |record| {
+                states.contains(&record.status) && record.is_about(binding, needed)
+            })
+        };
+        if let Some(approved) = find(&[ApprovalStatus::Approved])? {
+            return Ok(Some(approved));
+        }
+        match find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected])? {
+            Some(pending) if pending.status == ApprovalStatus::Pending => Ok(Some(pending)),
+            // An earlier rejection of exactly this does not hide a later one of the call with something else beside it.
+            Some(_) | None => self.first("rejected_at DESC, n DESC", binding, now, |record| {
+                record.status == ApprovalStatus::Rejected && record.covers(needed)
+            }),
+        }
+    }
 }
 
-/// The one that a call with this binding has to heed.
-pub(super) fn find(
-    connection: &Connection,
-    binding: &ApprovalBinding,
-    needed: &[Requirement],
-    now: Timestamp,
+fn differs(id: &ApprovalId, what: &str) -> StoreError {
+    StoreError::Damaged(format!(
+        "the index says something else of approval `{id}` than the record does ({what}): somebody edited it; \
+         `tollgate audit verify` names what differs, and a restart takes the record"
+    ))
+}
+
+/// What a call may use: the approval that the projection names, held against `chained`, which is all that the chain says of
+/// it as of a moment ago. An edit of the projection can neither bring an answer nor take a use away.
+pub(super) fn held(
+    found: Option<ApprovalRecord>,
+    chained: Option<&ApprovalRecord>,
+    id: &ApprovalId,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
-    let find = |states: &[ApprovalStatus]| {
-        newest(connection, binding, now, |record| {
-            states.contains(&record.status) && record.is_about(binding, needed)
-        })
+    match (found, chained) {
+        (found, None) => match found {
+            // It was made since: its one record is of the chain.
+            Some(record) if record.version > 1 => Err(differs(id, "its records")),
+            found => Ok(found),
+        },
+        (Some(found), Some(chained)) if found == *chained || found.version > chained.version => {
+            Ok(Some(found))
+        }
+        (Some(_) | None, Some(_)) => Err(differs(id, "its records")),
+    }
+}
+
+/// One approval, by everything that the chain says of it.
+pub(super) fn chained(journal: &Reader, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+    let wanted = Wanted {
+        terms: vec![(Field::Approval, Pattern::Exact(id.as_str().to_owned()))],
+        ..Wanted::default()
     };
-    if let Some(approved) = find(&[ApprovalStatus::Approved])? {
-        return Ok(Some(approved));
-    }
-    match find(&[ApprovalStatus::Pending, ApprovalStatus::Rejected])? {
-        Some(pending) if pending.status == ApprovalStatus::Pending => Ok(Some(pending)),
-        // An earlier rejection of exactly this does not hide a later one of the call with something else beside it.
-        Some(_) | None => first(connection, "rejected_at DESC, n DESC", binding, now, |record| {
-            record.status == ApprovalStatus::Rejected && record.covers(needed)
-        }),
-    }
+    let range = Range { first: 1, last: i64::MAX, newest_first: false };
+    let (mut record, mut failed) = (None, Ok(()));
+    journal.find(&wanted, range, &mut |entry| {
+        let before = record.take();
+        let made = EventDraft::from_body(&entry.body)
+            .map_err(|error| StoreError::Damaged(format!("record {} cannot be read: {error}", entry.seq)))
+            .and_then(|event| {
+                let kept = before.clone();
+                Ok(changed(&event, |_| Ok(kept))?.or(before))
+            });
+        match made {
+            Ok(made) => record = made,
+            Err(error) => failed = Err(error),
+        }
+        Ok(if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    failed.map(|()| record)
 }
 
 /// Newest first.
-pub(super) fn list(
-    connection: &Connection,
-    filter: &ApprovalFilter,
-) -> Result<Vec<ApprovalRecord>, StoreError> {
-    let mut sql = "SELECT record FROM approvals WHERE 1".to_owned();
+pub(super) fn list(book: Book<'_>, filter: &ApprovalFilter) -> Result<Vec<ApprovalRecord>, StoreError> {
+    let mut sql = "SELECT id FROM approvals WHERE 1".to_owned();
     let mut values: Vec<Value> = Vec::new();
     if !filter.status.is_empty() {
         sql.push_str(" AND status IN (");
@@ -120,13 +296,19 @@ pub(super) fn list(
         sql.push_str(" LIMIT ?");
         values.push(Value::from(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
     }
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        records.push(parse(row.get_ref(0)?.as_str().unwrap_or_default())?);
-    }
-    Ok(records)
+    let mut statement = book.connection.prepare_cached(&sql)?;
+    let ids = statement.query_map(params_from_iter(values), |row| row.get(0))?;
+    let ids = ids.collect::<Result<Vec<String>, _>>()?;
+    book.all(ids)
+}
+
+/// The newest.
+pub(super) fn newest_ids(connection: &Connection, limit: usize) -> Result<Vec<ApprovalId>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM approvals ORDER BY created_at DESC, n DESC LIMIT ?1")?;
+    let ids =
+        statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get::<_, String>(0))?;
+    Ok(ids.map(|id| id.map(ApprovalId::from)).collect::<Result<_, _>>()?)
 }
 
 /// How the newest stand.
@@ -148,15 +330,33 @@ pub(super) fn heads(connection: &Connection, limit: usize) -> Result<Vec<Approva
     Ok(heads)
 }
 
-/// Writes a record over the one with its id.
-pub(super) fn write(tx: &mut Tx<'_>, record: &ApprovalRecord) -> Result<(), StoreError> {
-    let text = serde_json::to_string(record).map_err(unwritable)?;
-    tx.connection
+/// Writes what the projection says of an approval: how it stands, and where its newest record is.
+pub(super) fn write(
+    connection: &Connection,
+    record: &ApprovalRecord,
+    seq: i64,
+    place: Place,
+) -> Result<(), StoreError> {
+    let known: Option<String> = connection
+        .prepare_cached("SELECT records FROM approvals WHERE id = ?1")?
+        .query_row([record.id.as_str()], |row| row.get(0))
+        .optional()?;
+    let mut told: Vec<Told> = match known {
+        Some(known) => {
+            serde_json::from_str(&known).map_err(|_| differs(&record.id, "where its records are"))?
+        }
+        None => Vec::new(),
+    };
+    // A frame that is followed twice adds nothing.
+    if told.iter().all(|(known, ..)| *known != seq) {
+        told.push((seq, place.segment, place.offset));
+    }
+    connection
         .prepare_cached(
-            "INSERT INTO approvals (id, version, status, agent, binding, created_at, expires_at, record, rejected_at)
+            "INSERT INTO approvals (id, version, status, agent, binding, created_at, expires_at, rejected_at, records)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, status = excluded.status,
-               record = excluded.record, rejected_at = excluded.rejected_at",
+               rejected_at = excluded.rejected_at, records = excluded.records",
         )?
         .execute((
             record.id.as_str(),
@@ -166,10 +366,51 @@ pub(super) fn write(tx: &mut Tx<'_>, record: &ApprovalRecord) -> Result<(), Stor
             key(&record.binding)?,
             record.created_at.as_microsecond(),
             record.expires_at.as_microsecond(),
-            text,
             record.rejected_at(),
+            serde_json::to_string(&told).map_err(unwritable)?,
         ))?;
-    tx.approvals_changed = true;
+    Ok(())
+}
+
+/// Appends the events of a change, one of which says what became of the approval, so that the chain does.
+fn append(
+    tx: &mut Tx<'_>,
+    record: &ApprovalRecord,
+    told: &str,
+    mut events: Vec<EventDraft>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    if events.is_empty() {
+        events.push(evidence::approval_changed(at));
+    }
+    let of_it = |event: &EventDraft| event.approval_id.as_ref() == Some(&record.id);
+    let telling = events.iter().position(of_it).unwrap_or(0);
+    for (n, mut event) in events.into_iter().enumerate() {
+        if n == telling {
+            evidence::put_approval(&mut event, &record.id, told);
+        }
+        let (seq, place) = tx.append(&event)?;
+        if n == telling {
+            tx.row(Row::Approval { record: Box::new(record.clone()), seq, place });
+        }
+    }
+    Ok(())
+}
+
+/// The first record of an approval says all of it.
+fn whole(record: &ApprovalRecord) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(unwritable)
+}
+
+fn change(record: &ApprovalRecord, answers: bool) -> Result<String, StoreError> {
+    let ApprovalRecord { version, status, answers: all, .. } = record;
+    let change = Change { version: *version, status: *status, answers: answers.then(|| all.clone()) };
+    serde_json::to_string(&change).map_err(unwritable)
+}
+
+/// The use of an approval, said by the decision of the call that uses it.
+pub(super) fn used(decision: &mut EventDraft, record: &ApprovalRecord) -> Result<(), StoreError> {
+    evidence::put_approval(decision, &record.id, &change(record, false)?);
     Ok(())
 }
 
@@ -180,27 +421,25 @@ pub(super) fn ask(
     events: &[EventDraft],
     limits: &AskLimits,
 ) -> Result<Asked, StoreError> {
+    if tx.approvals().get(&new.id)?.is_some() {
+        return Err(StoreError::Failed(format!("there is an approval `{}` already", new.id)));
+    }
+    let told = whole(new)?;
     let now = tx.saw(new.created_at);
     let repeat = repeat_key(&new.binding.agent, &new.binding.call);
-    let counted = tx.ledger.state_mut().asked(repeat, now);
-    tx.ledger.put(tx.connection, now, counted)?;
+    let counted = tx.counted().asked(repeat, now);
+    tx.put(counted)?;
     let same = |record: &ApprovalRecord| {
         record.status == ApprovalStatus::Pending && record.is_about(&new.binding, &new.requirements)
     };
-    if let Some(record) = newest(tx.connection, &new.binding, new.created_at, same)? {
+    if let Some(record) = tx.approvals().newest(&new.binding, new.created_at, same)? {
         return Ok(Asked::Reused(record));
     }
     let mut history = History { connection: tx.connection, agent: &new.binding.agent };
     if let Some(refusal) = limits.refusal(now, &mut history)? {
         return Ok(Asked::Refused(refusal));
     }
-    if get(tx.connection, &new.id)?.is_some() {
-        return Err(StoreError::Failed(format!("there is an approval `{}` already", new.id)));
-    }
-    write(tx, new)?;
-    for event in events {
-        tx.append(event)?;
-    }
+    append(tx, new, &told, events.to_vec(), new.created_at)?;
     Ok(Asked::Made(new.clone()))
 }
 
@@ -252,23 +491,15 @@ pub(super) fn update(
     update: &ApprovalUpdate,
     events: &[EventDraft],
 ) -> Result<bool, StoreError> {
-    let Some(mut record) = get(tx.connection, &update.id)? else { return Ok(false) };
+    let Some(mut record) = tx.approvals().get(&update.id)? else { return Ok(false) };
     if record.version != update.expected_version {
         return Ok(false);
     }
     record.version += 1;
     record.status = update.status;
     record.answers.clone_from(&update.answers);
-    write(tx, &record)?;
-    for event in events {
-        tx.append(event)?;
-    }
+    let at = events.first().map_or(record.created_at, |event| event.timestamp);
+    let told = change(&record, true)?;
+    append(tx, &record, &told, events.to_vec(), at)?;
     Ok(true)
-}
-
-/// Counts up with every transaction that changed an approval, in any process.
-pub(super) fn generation(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection
-        .prepare_cached("SELECT generation FROM approvals_generation")?
-        .query_row([], |row| row.get(0))?)
 }

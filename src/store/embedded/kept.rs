@@ -1,5 +1,6 @@
 //! What records refer to by a hash: written once, and held against its hash wherever it is read.
 
+use super::{fold::Row, notes::Note, writer::Tx};
 use crate::{
     model::{EventDraft, EventType},
     store::{Kept, KeptKind, StoreError},
@@ -9,10 +10,33 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// Keeps something; what is there under its name stays.
-pub(super) fn keep(connection: &Connection, kept: &Kept) -> Result<(), StoreError> {
+pub(super) fn keep(tx: &mut Tx<'_>, kept: &Kept) -> Result<(), StoreError> {
+    let known = tx
+        .connection
+        .prepare_cached("SELECT 1 FROM kept WHERE kind = ?1 AND name = ?2")?
+        .query_row((kept.kind.as_str(), &kept.name), |_| Ok(()))
+        .optional()?;
+    if known.is_some() {
+        return Ok(());
+    }
+    let (kind, name) = (kept.kind.as_str().to_owned(), kept.name.clone());
+    let (hash, body) = (kept.hash.clone(), kept.body.clone());
+    tx.note(Note::Kept { kind: kind.clone(), name: name.clone(), hash: hash.clone(), body: body.clone() });
+    tx.row(Row::Kept { kind, name, hash, body });
+    Ok(())
+}
+
+/// Writes it into the projection.
+pub(super) fn write(
+    connection: &Connection,
+    kind: &str,
+    name: &str,
+    hash: &str,
+    body: &str,
+) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO kept (kind, name, hash, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((kept.kind.as_str(), &kept.name, &kept.hash, &kept.body))?;
+        .execute((kind, name, hash, body))?;
     Ok(())
 }
 
@@ -56,7 +80,7 @@ impl Inventory {
     pub(super) fn read(connection: &Connection) -> Result<Self, StoreError> {
         let mut found = Self { bundles: HashMap::new(), tools: HashSet::new(), damaged: None };
         let mut statement =
-            connection.prepare_cached("SELECT kind, name, hash, body FROM kept ORDER BY n")?;
+            connection.prepare_cached("SELECT kind, name, hash, body FROM kept ORDER BY kind, name")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let text =

@@ -1,5 +1,6 @@
 //! Result sizes per tool, a moving average, written once for all that a transaction learned.
 
+use super::notes::{self, Note};
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension as _};
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ impl Learned {
     pub(super) fn learn(
         &mut self,
         connection: &Connection,
+        notes: &mut Vec<u8>,
         tool: &str,
         tokens: i64,
     ) -> Result<(), StoreError> {
@@ -39,6 +41,7 @@ impl Learned {
         }
         let next = known.map_or(seen, |known| known.saturating_add(seen.saturating_sub(known) / 8));
         if known != Some(next) {
+            notes::write(notes, &Note::Learned { tool: tool.to_owned(), milli: next });
             self.unwritten.insert(tool.to_owned());
             self.known.insert(tool.to_owned(), next);
         } else if !self.known.contains_key(tool) {
@@ -47,19 +50,30 @@ impl Learned {
         Ok(())
     }
 
-    /// Another process may have written newer figures.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
-        self.unwritten.clear();
+    /// Takes in what another process learned.
+    pub(super) fn take_in(&mut self, note: &Note) {
+        if let Note::Learned { tool, milli } = note {
+            self.known.insert(tool.clone(), *milli);
+            self.unwritten.insert(tool.clone());
+        }
     }
 
-    /// Writes what changed. Whatever names upstreams invent, there is an end to the rows.
-    pub(super) fn write(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    /// The projection has taken everything.
+    pub(super) fn projected(&mut self) {
+        self.unwritten.clear();
+        if self.known.len() > 2 * MOST {
+            self.known.clear();
+        }
+    }
+
+    /// Writes what changed, in the projection's open transaction. Whatever names upstreams invent, there is an end to the
+    /// rows.
+    pub(super) fn project(&mut self, connection: &Connection) -> Result<(), StoreError> {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        for tool in self.unwritten.drain() {
-            if let Some(milli) = self.known.get(&tool) {
+        for tool in &self.unwritten {
+            if let Some(milli) = self.known.get(tool) {
                 connection
                     .prepare_cached(
                         "INSERT INTO learned (tool, milli_tokens) VALUES (?1, ?2)
@@ -109,10 +123,11 @@ mod tests {
         let mut learned = Learned::default();
         for round in 0..60 {
             for n in 0..1_000 {
-                learned.learn(&connection, &format!("a-{round}-{n}"), 7).unwrap();
+                learned.learn(&connection, &mut Vec::new(), &format!("a-{round}-{n}"), 7).unwrap();
             }
-            learned.learn(&connection, "b-used", 7).unwrap();
-            learned.write(&connection).unwrap();
+            learned.learn(&connection, &mut Vec::new(), "b-used", 7).unwrap();
+            learned.project(&connection).unwrap();
+            learned.projected();
             let rows: i64 =
                 connection.query_row("SELECT count(*) FROM learned", [], |row| row.get(0)).unwrap();
             assert!(usize::try_from(rows).unwrap() <= 2 * MOST + 2 * COUNTED_AFTER, "{rows}");

@@ -1,70 +1,75 @@
-//! The tables under the writer's [`State`]: `ledger`, whose rows any process may append and the state is a fold over, and
-//! `usage`, the calendar windows. What is in memory holds while nobody else has committed; after that the new part is
-//! read, inside the writing transaction.
+//! What this process remembers of the journal: counters, open calls, owners. It follows every frame, its own and those of
+//! other processes. Calendar windows that did not change lately are only in the projection, and are read when a request needs
+//! them.
 
-use super::entries;
+use super::notes::{self, Note};
 use crate::{
     admission::{self, Effect, Hand, Limit, MINUTE, Request, Ruling, Standing, State, Usage, Window, window},
-    journal::chain,
+    journal::Place,
     store::{AdmitRequest, StoreError},
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
-use std::collections::{HashMap, HashSet};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-/// Calendar counters are forgotten (and read again when needed) beyond so many.
-const MAX_CACHED: usize = 100_000;
+/// Windows and names that are remembered beyond those that the projection has still to take.
+const MOST: usize = 100_000;
 
-/// Ledger rows are kept for twice the window, so that a caller with an old clock reading finds them.
+/// Frames of twice the rolling window are read again at a start, so that a caller with an old clock finds what it needs.
 const KEPT: i64 = 2 * MINUTE;
 
-/// The end of the chain.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
-    pub(super) seq: i64,
-    pub(super) hash: chain::Hash,
-    /// Whether this transaction moved it.
-    pub(super) moved: bool,
+/// Times of frames are noted no closer than this.
+const MARKED: i64 = 1_000_000;
+
+/// What a counter's number stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counter {
+    pub(super) kind: String,
+    pub(super) policy_id: String,
+    pub(super) key: String,
+}
+
+/// A process that may have calls open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    pub(super) lock: String,
+}
+
+/// What has changed since the projection last took it.
+#[derive(Debug, Default)]
+pub(super) struct Unprojected {
+    windows: HashSet<Window>,
+    counters: HashSet<i64>,
+    pub(super) owners: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    ids: HashMap<Box<str>, i64>,
+    names: HashMap<i64, Counter>,
     state: State,
-    /// The calendar windows that this transaction changed.
-    dirty: HashSet<Window>,
-    last_n: i64,
-    /// The effects of this transaction, and the latest time in them.
-    written: Vec<u8>,
-    latest: Option<i64>,
+    owners: BTreeMap<i64, Owner>,
+    pub(super) unprojected: Unprojected,
+    /// Where frames begin that name these times or later ones.
+    marks: VecDeque<(i64, Place)>,
     hand: Hand,
-    pruned_at: i64,
-    old_windows_dropped: bool,
+    forgot_at: i64,
+}
+
+/// A counter is known by the hash of its name, so that every process and every rebuilt projection gives it one number.
+fn number(kind: &str, policy_id: &str, key: &str) -> i64 {
+    let hash = Sha256::new()
+        .chain_update(kind)
+        .chain_update([0])
+        .chain_update(policy_id)
+        .chain_update([0])
+        .chain_update(key)
+        .finalize();
+    hash.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
 impl Ledger {
-    /// Reads what other processes have appended. The calendar windows are read from their table when they are needed.
-    pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        self.dirty.clear();
-        // Rows that were taken out before they were read here may have closed calls.
-        let first: Option<i64> =
-            connection.prepare_cached("SELECT min(n) FROM ledger")?.query_row([], |row| row.get(0))?;
-        if first.is_some_and(|first| first > self.last_n + 1) {
-            self.state = State::default();
-        }
-        let mut statement =
-            connection.prepare_cached("SELECT n, entries FROM ledger WHERE n > ?1 ORDER BY n")?;
-        let mut rows = statement.query([self.last_n])?;
-        while let Some(row) = rows.next()? {
-            let n: i64 = row.get(0)?;
-            let effects = entries::read(row.get_ref(1)?.as_blob().unwrap_or_default())
-                .ok_or_else(|| StoreError::Damaged(format!("row {n} of the ledger cannot be read")))?;
-            effects.into_iter().for_each(|effect| self.state.apply(n, effect));
-            self.last_n = n;
-        }
-        self.state.forget_windows();
-        Ok(())
-    }
-
     /// What the counters and open calls are, as far as they are in memory.
     pub(super) fn state(&self) -> &State {
         &self.state
@@ -75,21 +80,145 @@ impl Ledger {
         &mut self.state
     }
 
+    /// The processes that may have calls open.
+    pub(super) fn owners(&self) -> &BTreeMap<i64, Owner> {
+        &self.owners
+    }
+
+    /// Takes owners and open calls as they stand in the projection; what was counted before came with the frames.
+    pub(super) fn begin(&mut self, connection: &Connection, open: &[u8]) -> Result<(), StoreError> {
+        self.state.forget_windows();
+        let carried = notes::read(open)
+            .ok_or_else(|| StoreError::Damaged("the open calls cannot be read".to_owned()))?;
+        for note in carried {
+            if let Note::Effect(effect) = note {
+                self.state.apply(effect);
+            }
+        }
+        let mut statement = connection.prepare_cached("SELECT id, owner, lock_path FROM owners")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.owners.insert(row.get(0)?, Owner { name: row.get(1)?, lock: row.get(2)? });
+        }
+        Ok(())
+    }
+
+    /// Takes in what a frame did that was projected already: rolling counters and open calls are in memory alone.
+    pub(super) fn recall(&mut self, place: Place, at: i64, notes: Vec<Note>) {
+        for note in notes {
+            if let Note::Effect(effect) = note {
+                self.state.apply(effect);
+            }
+        }
+        self.mark(place, at);
+    }
+
+    /// Takes in a frame of another process. `followed`: up to where the projection in the file has come; windows that are
+    /// not in memory are right there for all frames before it.
+    pub(super) fn take_in(
+        &mut self,
+        connection: &Connection,
+        followed: Option<Place>,
+        place: Place,
+        at: i64,
+        notes: Vec<Note>,
+    ) -> Result<(), StoreError> {
+        let projected = followed.is_some_and(|followed| place < followed);
+        for note in notes {
+            match note {
+                Note::Effect(effect) => {
+                    let mut elsewhere = Vec::new();
+                    for window in self.state.touched(&effect).iter() {
+                        if self.state.standing(*window).is_some() {
+                            self.unprojected.windows.insert(*window);
+                        } else if projected {
+                            elsewhere.push(*window);
+                        } else {
+                            self.read_window(connection, *window)?;
+                            self.unprojected.windows.insert(*window);
+                        }
+                    }
+                    self.state.apply(effect);
+                    elsewhere.into_iter().for_each(|window| self.state.forget_window(window));
+                }
+                other => self.note(other),
+            }
+        }
+        self.mark(place, at);
+        Ok(())
+    }
+
+    /// What is no effect. The same twice changes nothing.
+    pub(super) fn note(&mut self, note: Note) {
+        match note {
+            Note::Stands(window, standing) => {
+                self.state.tell(window, standing);
+                self.unprojected.windows.insert(window);
+            }
+            Note::Counter { id, kind, policy_id, key } => {
+                self.names.insert(id, Counter { kind, policy_id, key });
+                self.unprojected.counters.insert(id);
+            }
+            Note::Owner { id, name, lock } => {
+                self.owners.insert(id, Owner { name, lock });
+                self.unprojected.owners = true;
+            }
+            Note::Gone { id } => {
+                self.owners.remove(&id);
+                self.unprojected.owners = true;
+            }
+            // Theirs to remember who keep them.
+            Note::Effect(_) | Note::Learned { .. } | Note::Kept { .. } => {}
+        }
+    }
+
+    /// Notes where frames of a time begin.
+    pub(super) fn mark(&mut self, place: Place, at: i64) {
+        if at == 0 {
+            return;
+        }
+        let newest = self.marks.back().map_or(i64::MIN, |(at, _)| *at);
+        if at >= newest.saturating_add(MARKED) {
+            self.marks.push_back((at, place));
+        }
+        // What has two younger ones that are old enough is not needed; a clock far ahead makes no gap that stays.
+        while self.marks.get(1).is_some_and(|(second, _)| *second < at.saturating_sub(KEPT)) {
+            self.marks.pop_front();
+        }
+        if at.saturating_add(KEPT) < newest {
+            self.marks.clear();
+            self.marks.push_back((at, place));
+        }
+    }
+
+    /// From where on frames must be read to know the last minutes, if they end at `end`.
+    pub(super) fn base(&self, end: Place) -> Place {
+        self.marks.front().map_or(end, |(_, place)| *place)
+    }
+
+    /// The latest time that is known.
+    pub(super) fn reached(&self) -> Timestamp {
+        let marked = self.marks.back().map_or(0, |(at, _)| *at);
+        Timestamp::from_microsecond(marked.max(self.hand.reached)).unwrap_or_default()
+    }
+
     /// The limits of an admission, with what they are judged by in memory.
     pub(super) fn limits<'r>(
         &mut self,
         connection: &Connection,
+        notes: &mut Vec<u8>,
         request: &'r AdmitRequest,
         agent: &'r str,
         now: i64,
     ) -> Result<Vec<Limit<'r>>, StoreError> {
         let mut limits = Vec::with_capacity(request.rates.len() + request.budgets.len());
         for rate in &request.rates {
-            let counter = self.counter(connection, window::RATE, &rate.policy_id, agent)?;
+            let counter = self.counter(connection, notes, window::RATE, &rate.policy_id, agent)?;
             limits.push(Limit::rate(rate, agent, counter));
         }
         for budget in &request.budgets {
-            let counter = self.counter(connection, window::word(budget.window), &budget.id, &budget.key)?;
+            let counter =
+                self.counter(connection, notes, window::word(budget.window), &budget.id, &budget.key)?;
             limits.push(Limit::budget(budget, counter, now));
         }
         for limit in &limits {
@@ -106,63 +235,50 @@ impl Ledger {
         admission::admit(&self.state, request)
     }
 
-    /// Puts an effect into this transaction: into its row of the ledger, and into the calendar windows that it touches,
-    /// which are written once, at the end. `now`: where it counts at no other time.
+    /// Takes in an effect of this process, and writes it into the notes of its frame.
     pub(super) fn put(
         &mut self,
         connection: &Connection,
-        now: i64,
+        notes: &mut Vec<u8>,
         effect: Effect,
     ) -> Result<(), StoreError> {
         for window in self.state.touched(&effect).iter() {
             self.read_window(connection, *window)?;
-            self.dirty.insert(*window);
+            self.unprojected.windows.insert(*window);
         }
-        self.append(effect.at().unwrap_or(now), effect);
+        notes::write_effect(notes, &effect);
+        self.state.apply(effect);
         Ok(())
     }
 
-    fn append(&mut self, at: i64, effect: Effect) {
-        entries::write(&mut self.written, &effect);
-        self.latest = self.latest.max(Some(at));
-        self.state.apply(self.last_n + 1, effect);
-    }
-
-    /// The number of a counter, which never changes.
-    pub(super) fn counter(
+    /// The number of a counter, whose meaning stands in the journal before it is used.
+    fn counter(
         &mut self,
         connection: &Connection,
+        notes: &mut Vec<u8>,
         kind: &'static str,
         policy_id: &str,
         key: &str,
     ) -> Result<i64, StoreError> {
-        let mut name = String::with_capacity(kind.len() + policy_id.len() + key.len() + 2);
-        name.push_str(kind);
-        name.push('\0');
-        name.push_str(policy_id);
-        name.push('\0');
-        name.push_str(key);
-        if let Some(id) = self.ids.get(name.as_str()) {
-            return Ok(*id);
+        let id = number(kind, policy_id, key);
+        if self.names.contains_key(&id) {
+            return Ok(id);
         }
-        let found: Option<i64> = connection
-            .prepare_cached("SELECT id FROM counters WHERE kind = ?1 AND policy_id = ?2 AND key = ?3")?
-            .query_row((kind, policy_id, key), |row| row.get(0))
+        let counter = Counter { kind: kind.to_owned(), policy_id: policy_id.to_owned(), key: key.to_owned() };
+        let known = connection
+            .prepare_cached("SELECT 1 FROM counters WHERE id = ?1")?
+            .query_row([id], |_| Ok(()))
             .optional()?;
-        let id = match found {
-            Some(id) => id,
-            None => connection
-                .prepare_cached("INSERT INTO counters (kind, policy_id, key) VALUES (?1, ?2, ?3)")?
-                .insert((kind, policy_id, key))?,
-        };
-        if self.ids.len() >= MAX_CACHED {
-            self.ids.clear();
+        if known.is_none() {
+            let Counter { kind, policy_id, key } = counter.clone();
+            notes::write(notes, &Note::Counter { id, kind, policy_id, key });
+            self.unprojected.counters.insert(id);
         }
-        self.ids.insert(name.into_boxed_str(), id);
+        self.names.insert(id, counter);
         Ok(id)
     }
 
-    /// Has a calendar window in memory as its table has it.
+    /// Has a calendar window in memory as the projection has it: one that is not in memory did not change since then.
     fn read_window(&mut self, connection: &Connection, window: Window) -> Result<(), StoreError> {
         if self.state.standing(window).is_some() {
             return Ok(());
@@ -181,80 +297,72 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes the windows that changed, and this transaction's row where something happened in it; now and then takes
-    /// out what no window needs any more. The row holds the head of the chain as it is after this transaction.
-    pub(super) fn flush(
-        &mut self,
-        connection: &Connection,
-        insert: &mut CachedStatement<'_>,
-        now: Option<i64>,
-        head: &Head,
-    ) -> Result<(), StoreError> {
-        if !self.dirty.is_empty() {
-            let mut upsert = connection.prepare_cached(
-                "INSERT INTO usage (counter, start, calls, tokens, cost, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT (counter, start) DO UPDATE SET
-                   calls = excluded.calls, tokens = excluded.tokens, cost = excluded.cost, alerted = excluded.alerted",
-            )?;
-            for window in self.dirty.drain() {
-                if let Some(Standing { usage, alerted }) = self.state.standing(window) {
-                    upsert.execute((window.0, window.1, usage.calls, usage.tokens, usage.cost, alerted))?;
-                }
-            }
-        }
-        if self.state.known_windows() > MAX_CACHED {
-            self.state.forget_windows();
-        }
-        let mut before = None;
+    /// Forgets what has left the last minutes, now and then, and what the projection has where that grows too large.
+    pub(super) fn tidy(&mut self, now: Option<i64>) {
         if let Some(now) = now {
             self.hand.to(now);
-            if self.pruned_at.abs_diff(self.hand.reached) > 1_000_000 {
-                self.pruned_at = self.hand.reached;
-                before = self.prune(connection, self.hand.reached)?;
+            if self.forgot_at.abs_diff(self.hand.reached) > 1_000_000 {
+                self.forgot_at = self.hand.reached;
+                self.state.forget(self.hand.reached);
             }
         }
-        if head.moved || !self.written.is_empty() {
-            self.last_n += 1;
-            let at = self.latest.take().or(now).unwrap_or_default();
-            insert.execute((self.last_n, at, head.seq, head.hash, self.written.as_slice()))?;
-            self.written.clear();
+        let Unprojected { windows, counters, .. } = &self.unprojected;
+        if self.state.known_windows() > MOST {
+            self.state.keep_windows(|window| windows.contains(window));
         }
-        if let Some(before) = before {
-            connection.prepare_cached("DELETE FROM ledger WHERE n < ?1")?.execute([before])?;
+        if self.names.len() > MOST {
+            self.names.retain(|id, _| counters.contains(id));
+        }
+    }
+
+    /// Whether so much is only here that the projection should take it.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.unprojected.windows.len() + self.unprojected.counters.len() > MOST / 2
+    }
+
+    /// The open calls as notes.
+    pub(super) fn open(&self) -> Vec<u8> {
+        let mut open = Vec::new();
+        self.state
+            .open_calls()
+            .for_each(|grant| notes::write_effect(&mut open, &Effect::Carried(grant.clone())));
+        open
+    }
+
+    /// Writes what changed into the projection, in its open transaction. Call [`Self::projected`] once that is committed.
+    pub(super) fn project(&self, connection: &Connection) -> Result<(), StoreError> {
+        let Unprojected { windows, counters, owners } = &self.unprojected;
+        let mut upsert = connection.prepare_cached(
+            "INSERT INTO usage (counter, start, calls, tokens, cost, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (counter, start) DO UPDATE SET
+               calls = excluded.calls, tokens = excluded.tokens, cost = excluded.cost, alerted = excluded.alerted",
+        )?;
+        for window in windows {
+            if let Some(Standing { usage, alerted }) = self.state.standing(*window) {
+                upsert.execute((window.0, window.1, usage.calls, usage.tokens, usage.cost, alerted))?;
+            }
+        }
+        let mut insert = connection.prepare_cached(
+            "INSERT OR IGNORE INTO counters (id, kind, policy_id, key) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for id in counters {
+            if let Some(Counter { kind, policy_id, key }) = self.names.get(id) {
+                insert.execute((id, kind, policy_id, key))?;
+            }
+        }
+        if *owners {
+            connection.prepare_cached("DELETE FROM owners")?.execute([])?;
+            let mut insert =
+                connection.prepare_cached("INSERT INTO owners (id, owner, lock_path) VALUES (?1, ?2, ?3)")?;
+            for (id, Owner { name, lock }) in &self.owners {
+                insert.execute((id, name, lock))?;
+            }
         }
         Ok(())
     }
 
-    /// Forgets what has left every window, and says before which row nothing is needed: calls that were granted there
-    /// and are still open are carried into this transaction's row.
-    fn prune(&mut self, connection: &Connection, now: i64) -> Result<Option<i64>, StoreError> {
-        self.state.forget(now);
-        if !self.old_windows_dropped {
-            self.old_windows_dropped = true;
-            // By an earlier row's time too: a clock that is far ahead must not wipe the counters of today.
-            let days_62 = 62 * 24 * 60 * MINUTE;
-            let then: Option<i64> = connection
-                .prepare_cached("SELECT at FROM ledger ORDER BY n LIMIT 1")?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            let before = then.map_or(0, |then| then.min(now)).saturating_sub(days_62);
-            connection.execute("DELETE FROM usage WHERE start > 0 AND start < ?1", [before])?;
-        }
-        // The last row stays: every process counts on from it, and it notes the chain's head. Rows from a clock that was
-        // far ahead go.
-        let oldest: Option<i64> = connection
-            .prepare_cached("SELECT n FROM ledger WHERE at > ?1 AND at < ?2 ORDER BY n LIMIT 1")?
-            .query_row((now.saturating_sub(KEPT), now.saturating_add(KEPT)), |row| row.get(0))
-            .optional()?;
-        let before = oldest.unwrap_or(self.last_n).min(self.last_n);
-        let first: Option<i64> =
-            connection.prepare_cached("SELECT min(n) FROM ledger")?.query_row([], |row| row.get(0))?;
-        if first.is_none_or(|first| first >= before) {
-            return Ok(None);
-        }
-        for grant in self.state.open_before(before) {
-            self.append(now, Effect::Carried(grant));
-        }
-        Ok(Some(before))
+    /// The projection has taken everything.
+    pub(super) fn projected(&mut self) {
+        self.unprojected = Unprojected::default();
     }
 }

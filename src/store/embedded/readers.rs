@@ -1,6 +1,6 @@
 //! Reads, beside the writer: a few connections that cannot write, used from blocking threads.
 
-use super::schema;
+use super::projection;
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -40,7 +40,7 @@ impl Readers {
             let resting = readers.idle.lock().pop();
             let connection = match resting {
                 Some(connection) => connection,
-                None => schema::open_reader(&readers.path)?,
+                None => projection::open_reader(&readers.path)?,
             };
             let outcome = read(&connection);
             readers.rest(connection);

@@ -1,6 +1,5 @@
 //! Where the counters stand, for people to read.
 
-use super::ledger::Ledger;
 use crate::{
     admission::{
         Usage,
@@ -11,13 +10,17 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
+use std::collections::HashMap;
 
-/// Every counter that has counted something in the window that holds `now`.
-pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
+/// Every counter that has counted something in the window that holds `now`. Those that roll are not in the projection:
+/// `rolling` has where they stand.
+pub(super) fn read(
+    connection: &Connection,
+    now: Timestamp,
+    rolling: &HashMap<i64, Usage>,
+) -> Result<Vec<BudgetUsage>, StoreError> {
     let snapshot = connection.unchecked_transaction()?;
     let now = now.as_microsecond();
-    let mut ledger = Ledger::default();
-    ledger.refresh(&snapshot)?;
     let mut counters = snapshot
         .prepare_cached("SELECT id, kind, policy_id, key FROM counters ORDER BY policy_id, key, kind")?;
     let mut current =
@@ -35,7 +38,7 @@ pub(super) fn read(connection: &Connection, now: Timestamp) -> Result<Vec<Budget
                 })
                 .optional()?
                 .unwrap_or_default(),
-            None => ledger.state_mut().last_minute(id, now),
+            None => rolling.get(&id).copied().unwrap_or_default(),
         };
         if usage == Usage::default() {
             continue;

@@ -1,191 +1,219 @@
-//! The one writer of a process: a thread with a bounded queue, and group commit. It drains what is queued,
-//! runs it in one transaction, commits once and then answers everybody.
+//! The one writer of a process: a thread with a bounded queue, and group commit. Whoever holds it drains what is queued,
+//! runs it, appends one frame to the journal and then answers everybody.
 
 use super::{
-    Shared, checkpoint,
-    index::{Index, Terms},
+    Shared, approvals,
+    fold::{self, Row},
     job::{Job, Kind, job},
     learned::Learned,
-    ledger::{Head, Ledger},
+    ledger::Ledger,
+    notes,
+    projection::{self, Mark},
     queue::Queue,
-    schema,
 };
 use crate::{
-    journal::chain,
+    admission::{Effect, Limit, Request, Ruling, State},
+    evidence,
+    journal::{Cut, Draft, Journal, JournalError, Lock, PROJECTED, Patience, Place, Reader, chain},
     model::{CallId, Event, EventDraft, json},
-    store::StoreError,
+    store::{AdmitRequest, StoreError},
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
+use rusqlite::Connection;
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
 };
 use tokio::sync::broadcast;
 
-/// Operations in one transaction.
+/// Operations in one group.
 const BATCH: usize = 512;
 
-/// What is kept of room for bodies, in bytes.
-const LARGEST_ROOM: usize = 64 * 1024;
+/// Bytes of the journal after which the projection takes what changed since.
+const PROJECTED_EVERY: u64 = 16 << 20;
 
-struct Statements<'c> {
-    insert_event: CachedStatement<'c>,
-    insert_ledger: CachedStatement<'c>,
-}
-
-/// What the writer remembers between transactions.
+/// What the writer remembers between groups.
 struct Memory {
     owner: i64,
+    journal: Journal,
+    /// What was cut off and is not recorded yet.
+    cut: Option<Cut>,
+    reader: Arc<Reader>,
+    draft: Draft,
     ledger: Ledger,
     open: HashMap<CallId, i64>,
     learned: Learned,
-    index: Index,
-    version: Option<i64>,
-    head: Head,
-    written: usize,
-    room: Vec<u8>,
+    /// A group failed: what is remembered does not hold, and is read again.
+    stale: bool,
+    /// Frames are not in the projection that it has to follow at once.
+    behind: bool,
+    /// Bytes of the journal since the projection was written.
+    unprojected: u64,
     shared: Arc<Shared>,
     events: broadcast::Sender<Arc<Event>>,
+    /// Whom to tell of a sealed segment, which is to be indexed.
+    sealed: mpsc::SyncSender<std::path::PathBuf>,
 }
 
-/// The open transaction.
+/// A group being run.
 pub(super) struct Tx<'c> {
     pub(super) connection: &'c Connection,
-    statements: Statements<'c>,
+    memory: &'c mut Memory,
     pub(super) owner: i64,
-    pub(super) ledger: &'c mut Ledger,
-    /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
-    pub(super) open: &'c mut HashMap<CallId, i64>,
-    pub(super) learned: &'c mut Learned,
-    index: &'c mut Index,
-    /// The latest time that any operation of this transaction named, in microseconds.
-    pub(super) now: Option<i64>,
-    pub(super) approvals_changed: bool,
-    version: &'c mut Option<i64>,
-    head: &'c mut Head,
-    /// Bytes of records since the last checkpoint was asked for.
-    written: &'c mut usize,
-    /// Where bodies are written, one after the other.
-    room: &'c mut Vec<u8>,
-    shared: &'c Arc<Shared>,
-    events: &'c broadcast::Sender<Arc<Event>>,
+    /// What the projection takes at once when the group is committed.
+    rows: Vec<Row>,
+    /// The projection is to take everything.
+    pub(super) project: bool,
     committed: Vec<Arc<Event>>,
 }
 
+impl From<JournalError> for StoreError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Full => Self::Full,
+            JournalError::Locked => Self::Locked,
+            JournalError::Damaged(damage) => Self::Damaged(damage.to_string()),
+            JournalError::Failed { .. } => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 impl<'c> Tx<'c> {
-    fn new(connection: &'c Connection, memory: &'c mut Memory) -> Result<Self, StoreError> {
-        let statements = Statements {
-            insert_event: connection
-                .prepare_cached("INSERT INTO events (seq, prev_hash, hash, body) VALUES (?1, ?2, ?3, ?4)")?,
-            insert_ledger: connection.prepare_cached(
-                "INSERT INTO ledger (n, at, seq, hash, entries) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?,
-        };
-        Ok(Self {
-            connection,
-            statements,
-            owner: memory.owner,
-            ledger: &mut memory.ledger,
-            open: &mut memory.open,
-            learned: &mut memory.learned,
-            index: &mut memory.index,
-            now: None,
-            approvals_changed: false,
-            version: &mut memory.version,
-            head: &mut memory.head,
-            written: &mut memory.written,
-            room: &mut memory.room,
-            shared: &memory.shared,
-            events: &memory.events,
-            committed: Vec::new(),
-        })
+    fn new(connection: &'c Connection, memory: &'c mut Memory) -> Self {
+        let owner = memory.owner;
+        Self { connection, memory, owner, rows: Vec::new(), project: false, committed: Vec::new() }
     }
 
-    /// Takes the write lock, waiting for it where another process has it.
-    fn lock(&self) -> Result<(), StoreError> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        Ok(())
-    }
-
-    /// Begins where the write lock is held.
+    /// Begins where the lock is held: takes in what other processes have appended, and has room for more.
     fn begin(&mut self) -> Result<(), StoreError> {
-        self.now = None;
-        self.approvals_changed = false;
-        self.head.moved = false;
+        self.rows.clear();
+        self.project = false;
         self.committed.clear();
-        // I10: it changes with every commit of another connection, and is read inside the writing transaction. What
-        // this process knows of chain and counters holds while it stays.
-        let version: i64 =
-            self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if *self.version != Some(version) {
-            schema::still_known(self.connection)?;
-            self.learned.forget();
-            self.index.forget();
-            self.ledger.refresh(self.connection)?;
-            self.read_head()?;
-            *self.version = Some(version);
+        self.memory.follow(self.connection)?;
+        if let Some(cut) = self.memory.journal.take_cut() {
+            self.memory.cut = Some(cut);
+        }
+        if self.memory.journal.is_full() {
+            self.memory.project(self.connection)?;
+            self.memory.seal()?;
+        }
+        if self.memory.behind {
+            self.memory.project(self.connection)?;
+        }
+        self.memory.journal.prepare()?;
+        self.memory.draft.begin(self.memory.journal.head());
+        if let Some(Cut { place, bytes }) = self.memory.cut.clone() {
+            self.append(&evidence::torn_tail(self.memory.now(), place.segment, place.offset, bytes))?;
         }
         Ok(())
     }
 
-    /// The note of the head outlives records that somebody took away: what follows then does not close the gap.
-    fn read_head(&mut self) -> Result<(), StoreError> {
-        let read = |sql| {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        };
-        let last =
-            read("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
-        let noted =
-            read("SELECT seq, hash FROM ledger ORDER BY n DESC LIMIT 1")?.unwrap_or((0, chain::GENESIS));
-        let (seq, hash) = if noted.0 > last.0 { noted } else { last };
-        *self.head = Head { seq, hash, moved: false };
-        Ok(())
-    }
-
+    /// What the group has changed is committed, and the projection follows where it must.
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.ledger.flush(self.connection, &mut self.statements.insert_ledger, self.now, self.head)?;
-        self.learned.write(self.connection)?;
-        if self.approvals_changed {
-            self.connection
-                .prepare_cached("UPDATE approvals_generation SET generation = generation + 1")?
-                .execute([])?;
+        let memory = &mut *self.memory;
+        memory.ledger.tidy(memory.draft.at());
+        if !self.rows.is_empty() {
+            memory.draft.flag(PROJECTED);
         }
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        if !memory.draft.is_empty() {
+            let place = memory.journal.append(&mut memory.draft)?;
+            memory.ledger.mark(place, memory.draft.at().unwrap_or_default());
+            memory.cut = None;
+            memory.unprojected += memory.journal.place().offset.saturating_sub(place.offset);
+        }
+        if !self.rows.is_empty() || self.project {
+            // It is committed: where the projection fails, it follows before the next group.
+            if let Err(error) = memory.project_with(self.connection, &self.rows) {
+                tracing::error!(%error, "store.projection_failed");
+                memory.behind = true;
+            }
+        }
         Ok(())
     }
 
     /// After it nothing that was remembered can be trusted.
     fn roll_back(&mut self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!(%error, "store.rollback_failed");
-        }
-        *self.ledger = Ledger::default();
-        self.open.clear();
-        self.learned.forget();
-        self.index.forget();
-        *self.version = None;
+        self.memory.stale = true;
+        self.memory.open.clear();
         self.committed.clear();
     }
 
     /// Notes a time that an operation named.
     pub(super) fn saw(&mut self, now: Timestamp) -> i64 {
         let now = now.as_microsecond();
-        self.now = Some(self.now.map_or(now, |seen| seen.max(now)));
+        self.memory.draft.saw(now);
         now
     }
 
     /// The `seq` of the event that is appended next.
     pub(super) fn next_seq(&self) -> i64 {
-        self.head.seq + 1
+        self.memory.draft.seq() + 1
+    }
+
+    /// What is counted, to be brought to a time.
+    pub(super) fn counted(&mut self) -> &mut State {
+        self.memory.ledger.state_mut()
+    }
+
+    /// The limits of an admission, with what they are judged by in memory.
+    pub(super) fn limits<'r>(
+        &mut self,
+        request: &'r AdmitRequest,
+        agent: &'r str,
+        now: i64,
+    ) -> Result<Vec<Limit<'r>>, StoreError> {
+        self.memory.ledger.limits(self.connection, self.memory.draft.notes(), request, agent, now)
+    }
+
+    /// Judges a request whose limits come from [`Self::limits`].
+    pub(super) fn judge<'q>(&mut self, request: &'q Request<'_>) -> Ruling<'q> {
+        self.memory.ledger.admit(request)
+    }
+
+    /// What is counted.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.memory.ledger
+    }
+
+    /// Takes in an effect and notes it.
+    pub(super) fn put(&mut self, effect: Effect) -> Result<(), StoreError> {
+        self.memory.ledger.put(self.connection, self.memory.draft.notes(), effect)
+    }
+
+    /// Notes something that is no effect.
+    pub(super) fn note(&mut self, note: notes::Note) {
+        notes::write(self.memory.draft.notes(), &note);
+        self.memory.ledger.note(note);
+    }
+
+    /// Learns the size of a result.
+    pub(super) fn learn(&mut self, tool: &str, tokens: i64) -> Result<(), StoreError> {
+        self.memory.learned.learn(self.connection, self.memory.draft.notes(), tool, tokens)
+    }
+
+    /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
+    pub(super) fn open(&mut self) -> &mut HashMap<CallId, i64> {
+        &mut self.memory.open
+    }
+
+    /// What has been committed.
+    pub(super) fn reader(&self) -> &Arc<Reader> {
+        &self.memory.reader
+    }
+
+    /// Approvals as they stand.
+    pub(super) fn approvals(&self) -> approvals::Book<'_> {
+        approvals::Book { connection: self.connection, journal: &self.memory.reader }
+    }
+
+    /// Has the projection take a row once the group is committed. Nothing else of the group reads it before.
+    pub(super) fn row(&mut self, row: Row) {
+        self.rows.push(row);
     }
 
     /// Puts an event at the end of the chain.
-    pub(super) fn append(&mut self, draft: &EventDraft) -> Result<i64, StoreError> {
+    pub(super) fn append(&mut self, draft: &EventDraft) -> Result<(i64, Place), StoreError> {
         self.append_with_limits(draft, None)
     }
 
@@ -194,33 +222,13 @@ impl<'c> Tx<'c> {
         &mut self,
         draft: &EventDraft,
         limits: Option<&str>,
-    ) -> Result<i64, StoreError> {
-        let mut room = std::mem::take(self.room);
-        room.clear();
-        draft.write_body(&mut room, limits);
-        // Everything in it came from text.
-        let body = std::str::from_utf8(&room).unwrap_or_default();
-        let seq = self.append_body(draft, body, limits)?;
-        if room.capacity() <= LARGEST_ROOM {
-            *self.room = room;
-        }
-        Ok(seq)
-    }
-
-    fn append_body(
-        &mut self,
-        draft: &EventDraft,
-        body: &str,
-        limits: Option<&str>,
-    ) -> Result<i64, StoreError> {
-        let prev = self.head.hash;
-        let seq = self.head.seq + 1;
-        let hash = chain::link(&prev, seq, body);
-        self.statements.insert_event.execute((seq, prev, hash, body))?;
-        *self.head = Head { seq, hash, moved: true };
-        self.index.note(self.connection, seq, &Terms::of(draft))?;
-        *self.written += body.len();
-        if self.events.receiver_count() > 0 {
+    ) -> Result<(i64, Place), StoreError> {
+        let memory = &mut *self.memory;
+        let record = memory.draft.record(|out| draft.write_body(out, limits));
+        let (seq, prev, hash) = (record.seq, record.prev, record.hash);
+        let mut place = memory.journal.place();
+        place.offset += record.offset as u64;
+        if memory.events.receiver_count() > 0 {
             let mut draft = draft.clone().with_values();
             if let Some(limits) = limits.and_then(|text| json::parse_inner(text.as_bytes()).ok()) {
                 draft.limits = Some(limits);
@@ -232,29 +240,133 @@ impl<'c> Tx<'c> {
                 draft,
             }));
         }
-        Ok(seq)
+        Ok((seq, place))
     }
 
     /// Tells the others of this process what was committed.
     fn publish(&mut self) {
         for event in self.committed.drain(..) {
             // An error means that nobody listens any more.
-            drop(self.events.send(event));
+            drop(self.memory.events.send(event));
         }
-        if self.approvals_changed {
-            self.shared.approvals.send_modify(|count| *count += 1);
+        if self.rows.iter().any(Row::is_approval) {
+            self.memory.shared.approvals.send_modify(|count| *count += 1);
         }
     }
 }
 
-/// A draft that cannot be written as JSON.
-pub(super) fn unwritable(error: serde_json::Error) -> StoreError {
-    StoreError::Failed(format!("the record cannot be written as JSON: {error}"))
+impl Memory {
+    /// Takes in what other processes have appended.
+    fn follow(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.stale {
+            self.recall(connection)?;
+        }
+        let mut followed = None;
+        let (ledger, learned) = (&mut self.ledger, &mut self.learned);
+        let (behind, unprojected) = (&mut self.behind, &mut self.unprojected);
+        let mut failed = Ok(());
+        let outcome = self.journal.follow(&mut |frame, place, _| {
+            let mut take = || -> Result<(), StoreError> {
+                let followed = match followed {
+                    Some(followed) => followed,
+                    None => {
+                        projection::still_known(connection)?;
+                        *followed.insert(projection::followed(connection)?)
+                    }
+                };
+                let notes = notes::read(frame.notes()).ok_or_else(|| fold::unreadable(place))?;
+                notes.iter().for_each(|note| learned.take_in(note));
+                *behind |= frame.head.is_projected() && followed.is_none_or(|followed| place >= followed);
+                *unprojected += frame.head.length as u64;
+                ledger.take_in(connection, followed, place, frame.head.at, notes)
+            };
+            if failed.is_ok() {
+                failed = take();
+            }
+            Ok(())
+        });
+        if let Err(error) = failed.and(outcome.map_err(StoreError::from)) {
+            self.stale = true;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Reads again what is remembered: the projection, and what the journal has behind it.
+    fn recall(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.ledger = Ledger::default();
+        self.learned = Learned::default();
+        self.journal.follow(&mut |_, _, _| Ok(()))?;
+        self.reader.refresh()?;
+        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// The time that the newest frames name, for records that no operation asks for.
+    fn now(&self) -> Timestamp {
+        self.ledger.reached()
+    }
+
+    /// The projection takes everything up to the journal's end. Only between groups.
+    fn project(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.project_with(connection, &[])
+    }
+
+    fn project_with(&mut self, connection: &Connection, rows: &[Row]) -> Result<(), StoreError> {
+        let mark = Mark {
+            journal: self.journal.id(),
+            place: self.journal.place(),
+            head: *self.journal.head(),
+            base: self.ledger.base(self.journal.place()),
+            open: self.ledger.open(),
+        };
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut write = || -> Result<(), StoreError> {
+            match self.behind {
+                true => {
+                    self.reader.refresh()?;
+                    let from = projection::followed(connection)?.unwrap_or(fold::START);
+                    fold::follow_rows(connection, &self.reader, from)?;
+                }
+                false => rows.iter().try_for_each(|row| row.write(connection))?,
+            }
+            self.ledger.project(connection)?;
+            self.learned.project(connection)?;
+            projection::write_mark(connection, &mark)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            if !connection.is_autocommit()
+                && let Err(error) = connection.execute_batch("ROLLBACK")
+            {
+                tracing::error!(%error, "store.rollback_failed");
+            }
+            return Err(error);
+        }
+        self.ledger.projected();
+        self.learned.projected();
+        self.behind = false;
+        self.unprojected = 0;
+        Ok(())
+    }
+
+    /// Ends the newest segment, which the projection has followed to its end.
+    fn seal(&mut self) -> Result<(), StoreError> {
+        let path = self.journal.tail_path().to_owned();
+        self.journal.seal()?;
+        // Where the thread has enough to do, whoever needs the index makes it.
+        self.sealed.try_send(path).ok();
+        Ok(())
+    }
 }
+
 
 /// How a batch ended.
 enum Batch {
-    Committed,
+    /// So many of its operations are committed; the rest was not begun.
+    Committed(usize),
     /// An operation failed; the others may be well.
     Spoiled(StoreError),
     /// The database failed.
@@ -275,22 +387,27 @@ impl Batch {
     }
 }
 
-fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>], locked: bool) -> Batch {
-    let begun = if locked { Ok(()) } else { tx.lock() };
-    if let Err(error) = begun.and_then(|()| tx.begin()) {
+/// Runs operations up to the first after which the projection has to follow: those behind it read it.
+fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>]) -> Batch {
+    if let Err(error) = tx.begin() {
         tx.roll_back();
         return Batch::Failed(error);
     }
+    let mut done = 0;
     for job in jobs {
         if let Err(error) = job.run(tx) {
             tx.roll_back();
             return Batch::spoiled(error);
         }
+        done += 1;
+        if !tx.rows.is_empty() {
+            break;
+        }
     }
     match tx.commit() {
         Ok(()) => {
             tx.publish();
-            Batch::Committed
+            Batch::Committed(done)
         }
         Err(error) => {
             tx.roll_back();
@@ -313,39 +430,42 @@ fn fail(job: Box<dyn Job>, error: &StoreError, queue: &Queue, apart: bool) {
     }
 }
 
-/// Runs a batch so that an operation that fails fails alone. The error is the database's own. `led`: the write lock is
-/// held already, and the thread must not wait for it another time.
+/// Runs a batch so that an operation that fails fails alone. The error is the store's own. `led`: a caller runs it, whose
+/// thread must not go on for long.
 fn execute(
     tx: &mut Tx<'_>,
     jobs: &mut Vec<Box<dyn Job>>,
     led: bool,
     queue: &Queue,
 ) -> Result<(), StoreError> {
-    let error = match attempt(tx, jobs, led) {
-        Batch::Committed => {
-            for job in jobs.drain(..) {
-                job.answer(Ok(()));
+    while !jobs.is_empty() {
+        let error = match attempt(tx, jobs) {
+            Batch::Committed(done) => {
+                for job in jobs.drain(..done) {
+                    job.answer(Ok(()));
+                }
+                continue;
             }
-            return Ok(());
-        }
-        Batch::Spoiled(_) if led && jobs.len() > 1 => {
-            queue.put_first(jobs);
-            return Ok(());
-        }
-        Batch::Spoiled(error) if jobs.len() > 1 => {
-            tracing::warn!(%error, operations = jobs.len(), "store.batch_spoiled");
-            return one_by_one(tx, jobs, queue);
-        }
-        Batch::Spoiled(error) => {
-            tracing::error!(%error, "store.write_failed");
-            fail_all(jobs, &error, queue);
-            return Ok(());
-        }
-        Batch::Failed(error) => error,
-    };
-    tracing::error!(%error, operations = jobs.len(), "store.write_failed");
-    fail_all(jobs, &error, queue);
-    Err(error)
+            Batch::Spoiled(_) if led && jobs.len() > 1 => {
+                queue.put_first(jobs);
+                return Ok(());
+            }
+            Batch::Spoiled(error) if jobs.len() > 1 => {
+                tracing::warn!(%error, operations = jobs.len(), "store.batch_spoiled");
+                return one_by_one(tx, jobs, queue);
+            }
+            Batch::Spoiled(error) => {
+                tracing::error!(%error, "store.write_failed");
+                fail_all(jobs, &error, queue);
+                return Ok(());
+            }
+            Batch::Failed(error) => error,
+        };
+        tracing::error!(%error, operations = jobs.len(), "store.write_failed");
+        fail_all(jobs, &error, queue);
+        return Err(error);
+    }
+    Ok(())
 }
 
 fn one_by_one(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, queue: &Queue) -> Result<(), StoreError> {
@@ -354,8 +474,8 @@ fn one_by_one(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, queue: &Queue) -> R
     let mut any_committed = false;
     let mut outcome = Ok(());
     for mut job in rest.by_ref() {
-        match attempt(tx, std::slice::from_mut(&mut job), false) {
-            Batch::Committed => {
+        match attempt(tx, std::slice::from_mut(&mut job)) {
+            Batch::Committed(_) => {
                 any_committed = true;
                 job.answer(Ok(()));
             }
@@ -381,11 +501,11 @@ fn one_by_one(tx: &mut Tx<'_>, jobs: &mut Vec<Box<dyn Job>>, queue: &Queue) -> R
 pub(super) struct Writer {
     connection: Connection,
     memory: Memory,
-    checkpoint: mpsc::SyncSender<()>,
+    lock: Arc<Lock>,
     /// A group is being run; where nobody runs one, somebody panicked in it, and nothing that is remembered counts.
     running: bool,
-    /// How long a group waits for the write lock.
-    patience: schema::Patience,
+    /// How long a group waits for the lock.
+    patience: Patience,
 }
 
 /// Where the writer is; none once it has ended.
@@ -397,28 +517,56 @@ impl std::fmt::Debug for Writer {
     }
 }
 
+/// The lock between processes, for as long as this is there, whatever happens meanwhile.
+pub(super) struct Held(Arc<Lock>);
+
+impl Held {
+    pub(super) fn new(lock: &Arc<Lock>) -> Self {
+        Self(lock.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// What a writer is made of.
+pub(super) struct Parts {
+    pub(super) connection: Connection,
+    pub(super) journal: Journal,
+    /// What was cut off as it was opened.
+    pub(super) cut: Option<Cut>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) lock: Arc<Lock>,
+    pub(super) owner: i64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) sealed: mpsc::SyncSender<std::path::PathBuf>,
+}
+
 impl Writer {
-    pub(super) fn new(
-        connection: Connection,
-        owner: i64,
-        shared: Arc<Shared>,
-        events: broadcast::Sender<Arc<Event>>,
-        checkpoint: mpsc::SyncSender<()>,
-    ) -> Self {
+    /// What is remembered is read by the first group.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { connection, journal, cut, reader, lock, owner, shared, events, sealed } = parts;
         let memory = Memory {
             owner,
+            journal,
+            cut,
+            reader,
+            draft: Draft::default(),
             ledger: Ledger::default(),
             open: HashMap::new(),
             learned: Learned::default(),
-            index: Index::default(),
-            version: None,
-            head: Head { seq: 0, hash: chain::GENESIS, moved: false },
-            written: 0,
-            room: Vec::new(),
+            stale: true,
+            behind: false,
+            unprojected: 0,
             shared,
             events,
+            sealed,
         };
-        Self { connection, memory, checkpoint, running: false, patience: schema::Patience::Long }
+        Self { connection, memory, lock, running: false, patience: Patience::Long }
     }
 
     /// What is next: grants that found nobody are taken back before anything else, for they hold room.
@@ -431,44 +579,59 @@ impl Writer {
         jobs
     }
 
-    /// Runs a group; `led` says that a caller runs it, who holds the write lock already.
-    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, led: bool, queue: &Queue) {
+    /// Runs a group; `held`: a caller runs it, who has taken the lock for it.
+    fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, held: Option<Held>, queue: &Queue) {
         self.running = true;
         queue.runs(jobs.iter().filter(|job| !job.wanted()).count());
-        let outcome = match Tx::new(&self.connection, &mut self.memory) {
-            Ok(mut tx) => execute(&mut tx, jobs, led, queue),
+        let led = held.is_some();
+        let locked = match held {
+            Some(held) => Ok(held),
+            None => self.lock.take(self.patience).map(|()| Held::new(&self.lock)).map_err(StoreError::from),
+        };
+        let outcome = match locked {
+            Ok(_held) => execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, led, queue),
             Err(error) => {
+                tracing::error!(%error, operations = jobs.len(), "store.write_failed");
                 fail_all(jobs, &error, queue);
                 Err(error)
             }
         };
         queue.runs(0);
         // Who holds the lock for so long keeps it, most likely: those who come meanwhile are refused soon.
-        let patience = match outcome {
-            Err(StoreError::Locked) => schema::Patience::Short,
-            Ok(()) | Err(_) => schema::Patience::Long,
+        self.patience = match outcome {
+            Err(StoreError::Locked) => Patience::Short,
+            Ok(()) | Err(_) => Patience::Long,
         };
-        if patience != self.patience {
-            self.patience = patience;
-            if let Err(error) = self.connection.busy_handler(Some(patience.handler())) {
-                tracing::error!(%error, "store.busy_handler_not_set");
-            }
-        }
-        if self.memory.written >= checkpoint::EVERY {
-            self.memory.written = 0;
-            // One that is under way already is enough.
-            self.checkpoint.try_send(()).ok();
-        }
         self.running = false;
     }
 
-    /// Takes the write lock where that is no wait.
-    fn lock_at_once(&self) -> rusqlite::Result<bool> {
-        self.connection.busy_handler(None)?;
-        let locked =
-            self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
-        self.connection.busy_handler(Some(self.patience.handler()))?;
-        Ok(locked.is_ok())
+    /// Whether so much changed that the projection should take it.
+    fn is_due(&self) -> bool {
+        self.memory.unprojected >= PROJECTED_EVERY || self.memory.ledger.is_heavy()
+    }
+
+    /// The projection takes what changed, where that is much. Not on a caller's time.
+    fn project_if_due(&mut self) {
+        if !self.is_due() {
+            return;
+        }
+        // Another process has it: later.
+        if !matches!(self.lock.try_take(), Ok(true)) {
+            return;
+        }
+        self.running = true;
+        let _held = Held::new(&self.lock);
+        let memory = &mut self.memory;
+        let projected = memory
+            .follow(&self.connection)
+            .and_then(|()| memory.journal.flush().map_err(StoreError::from))
+            .and_then(|()| memory.project(&self.connection));
+        if let Err(error) = projected {
+            tracing::warn!(%error, "store.projection_failed");
+            // Not with every group.
+            memory.unprojected = 0;
+        }
+        self.running = false;
     }
 }
 
@@ -490,12 +653,17 @@ pub(super) fn lead(queue: &Queue, desk: &Desk) {
             }
             return;
         }
-        if !matches!(writer.lock_at_once(), Ok(true)) {
+        if !matches!(writer.lock.try_take(), Ok(true)) {
             break;
         }
+        let held = Held::new(&writer.lock);
         let mut jobs = writer.next(queue);
-        writer.group(&mut jobs, true, queue);
+        writer.group(&mut jobs, Some(held), queue);
+        let due = writer.is_due();
         drop(place);
+        if due {
+            break;
+        }
         if !queue.has_wanted() {
             return;
         }
@@ -524,8 +692,9 @@ pub(super) fn run(desk: &Desk, queue: &Arc<Queue>) {
         };
         let mut jobs = writer.next(queue);
         if !jobs.is_empty() {
-            writer.group(&mut jobs, false, queue);
+            writer.group(&mut jobs, None, queue);
         }
+        writer.project_if_due();
         open = writer.memory.ledger.state().open_count();
         drop(place);
         if queue.is_finished() {

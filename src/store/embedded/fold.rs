@@ -1,0 +1,181 @@
+//! What follows from the journal: the projection's rows, and what a process remembers beside them.
+
+use super::{
+    approvals::{self, Book},
+    kept,
+    learned::Learned,
+    ledger::Ledger,
+    notes::{self, Note},
+    projection::{self, Mark},
+};
+use crate::{
+    journal::{Frame, JournalError, Place, Reader},
+    model::EventDraft,
+    store::{ApprovalRecord, StoreError},
+};
+use rusqlite::Connection;
+
+/// Before the first frame.
+pub(super) const START: Place = Place { segment: 0, offset: 0 };
+
+/// What the projection takes at once.
+#[derive(Clone, Debug)]
+pub(super) enum Row {
+    /// How an approval stands, and the record that says so.
+    Approval { record: Box<ApprovalRecord>, seq: i64, place: Place },
+    /// Something that records refer to.
+    Kept { kind: String, name: String, hash: String, body: String },
+}
+
+impl Row {
+    pub(super) fn is_approval(&self) -> bool {
+        matches!(self, Self::Approval { .. })
+    }
+
+    /// Writes it, in the projection's open transaction.
+    pub(super) fn write(&self, connection: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Approval { record, seq, place } => approvals::write(connection, record, *seq, *place),
+            Self::Kept { kind, name, hash, body } => kept::write(connection, kind, name, hash, body),
+        }
+    }
+}
+
+/// A frame whose notes are not as this program writes them.
+pub(super) fn unreadable(place: Place) -> StoreError {
+    let Place { segment, offset } = place;
+    StoreError::Damaged(format!("the notes at byte {offset} of segment {segment} cannot be read"))
+}
+
+fn notes_of(frame: &Frame<'_>, place: Place) -> Result<Vec<Note>, StoreError> {
+    notes::read(frame.notes()).ok_or_else(|| unreadable(place))
+}
+
+/// Goes through frames with errors of the store's kind.
+fn each(
+    reader: &Reader,
+    from: Place,
+    until: Option<Place>,
+    take: &mut dyn FnMut(Place, &Frame<'_>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut failed = Ok(());
+    let outcome = reader.frames(from, until, &mut |place, frame| {
+        take(place, frame).map_err(|error| {
+            let problem = error.to_string();
+            failed = Err(error);
+            JournalError::Failed { path: reader.dir().to_owned(), problem }
+        })
+    });
+    failed.and(outcome.map_err(StoreError::from))
+}
+
+/// The rows of one frame.
+fn write_rows(
+    connection: &Connection,
+    journal: &Reader,
+    place: Place,
+    frame: &Frame<'_>,
+) -> Result<(), StoreError> {
+    for note in notes_of(frame, place)? {
+        if let Note::Kept { kind, name, hash, body } = note {
+            kept::write(connection, &kind, &name, &hash, &body)?;
+        }
+    }
+    for record in frame.records() {
+        let at = Place { offset: place.offset + record.offset as u64, ..place };
+        // One that somebody damaged says nothing; verification names it.
+        let body = std::str::from_utf8(record.body).unwrap_or_default();
+        let Ok(event) = EventDraft::from_body(body) else { continue };
+        let book = Book { connection, journal };
+        if let Some(changed) = approvals::changed(&event, |id| book.get(id))? {
+            approvals::write(connection, &changed, record.seq, at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the rows of all frames from a place on that have some, in the projection's open transaction.
+pub(super) fn follow_rows(connection: &Connection, journal: &Reader, from: Place) -> Result<(), StoreError> {
+    each(journal, from, None, &mut |place, frame| match frame.head.is_projected() {
+        true => write_rows(connection, journal, place, frame),
+        false => Ok(()),
+    })
+}
+
+/// Reads what a process remembers: what the projection has, and the frames behind it. Says whether the projection has to
+/// follow some of them at once.
+pub(super) fn recall(
+    connection: &Connection,
+    journal: &Reader,
+    ledger: &mut Ledger,
+    learned: &mut Learned,
+) -> Result<bool, StoreError> {
+    let mark = projection::mark(connection)?;
+    let followed = mark.as_ref().map(|mark| mark.place);
+    let base = mark.as_ref().map_or(START, |mark| mark.base.min(mark.place));
+    let mut begun = mark.is_none();
+    let mut behind = false;
+    let mut begin = |ledger: &mut Ledger| match (&mark, std::mem::replace(&mut begun, true)) {
+        (Some(mark), false) => ledger.begin(connection, &mark.open),
+        (Some(_) | None, _) => Ok(()),
+    };
+    each(journal, base, None, &mut |place, frame| {
+        let notes = notes_of(frame, place)?;
+        if followed.is_some_and(|followed| place < followed) {
+            ledger.recall(place, frame.head.at, notes);
+            return Ok(());
+        }
+        begin(ledger)?;
+        behind |= frame.head.is_projected();
+        notes.iter().for_each(|note| learned.take_in(note));
+        ledger.take_in(connection, followed, place, frame.head.at, notes)
+    })?;
+    begin(ledger)?;
+    Ok(behind)
+}
+
+/// Fills an empty projection from the whole journal.
+pub(super) fn rebuild(connection: &Connection, journal: &Reader, id: [u8; 16]) -> Result<(), StoreError> {
+    fill(connection, journal, id, None)
+}
+
+/// The same from what is before a place.
+pub(super) fn rebuild_until(
+    connection: &Connection,
+    journal: &Reader,
+    id: [u8; 16],
+    until: Place,
+) -> Result<(), StoreError> {
+    fill(connection, journal, id, Some(until))
+}
+
+fn fill(
+    connection: &Connection,
+    journal: &Reader,
+    id: [u8; 16],
+    until: Option<Place>,
+) -> Result<(), StoreError> {
+    let (mut ledger, mut learned) = (Ledger::default(), Learned::default());
+    let mut latest = None;
+    each(journal, START, until, &mut |place, frame| {
+        let notes = notes_of(frame, place)?;
+        notes.iter().for_each(|note| learned.take_in(note));
+        ledger.take_in(connection, None, place, frame.head.at, notes)?;
+        latest = latest.max(Some(frame.head.at));
+        if frame.head.is_projected() {
+            write_rows(connection, journal, place, frame)?;
+        }
+        if ledger.is_heavy() {
+            ledger.project(connection)?;
+            ledger.projected();
+        }
+        ledger.tidy(latest);
+        Ok(())
+    })?;
+    ledger.project(connection)?;
+    learned.project(connection)?;
+    let end = journal.end();
+    let mark =
+        Mark { journal: id, place: end, head: journal.head(), base: ledger.base(end), open: ledger.open() };
+    projection::write_mark(connection, &mark)
+}

@@ -1,0 +1,272 @@
+//! Verification: every frame and record against its hashes, every index against its segment, every row of the projection
+//! against what the journal says. Nothing is put right by it.
+
+use super::{
+    fold,
+    kept::Inventory,
+    projection::{self, FOLLOWING},
+};
+use crate::{
+    journal::{
+        Head, Place, Reader, SEGMENT_HEAD, Segment, Step, chain,
+        index::{Builder, Members},
+        index_path,
+    },
+    store::{BadRecord, ChainReport, StoreError},
+};
+use parking_lot::Mutex;
+use rusqlite::{Connection, types::Value};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Segments that are verified at once.
+const THREADS: usize = 8;
+
+/// What one segment was found to be.
+struct Found {
+    before: Head,
+    after: Head,
+    after_damage: bool,
+    records: u64,
+    bad: Option<BadRecord>,
+}
+
+fn bad(seq: i64, problem: String) -> BadRecord {
+    BadRecord { seq, problem }
+}
+
+/// Verifies all that was committed before.
+pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, StoreError> {
+    journal.refresh()?;
+    let end = journal.end();
+    let paths = journal.paths();
+    let connection = projection::open_reader(path)?;
+    let kept = Inventory::read(&connection)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(at) else { return };
+            let one = verify_segment(path, end, &kept);
+            found.lock().push((at, one));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut found = found.into_inner();
+    found.sort_by_key(|(at, _)| *at);
+    let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
+    let mut before: Option<Head> = None;
+    for (_, one) in found {
+        let one = one?;
+        let gap = match before {
+            None => first_gap(&one),
+            Some(before) if before == one.before => None,
+            Some(before) => {
+                let accepted = if one.after_damage { ", as a person accepted" } else { "" };
+                Some(bad(before.seq + 1, format!("the next segment does not follow it{accepted}")))
+            }
+        };
+        report.bad = report.bad.or(gap).or(one.bad);
+        report.records += one.records;
+        report.head = chain::to_hex(&one.after.hash);
+        before = Some(one.after);
+    }
+    if report.bad.is_none() {
+        report.bad = kept.damaged().map(|problem| bad(0, problem));
+    }
+    if report.bad.is_none() {
+        report.bad = verify_projection(&connection, journal, before)?;
+    }
+    Ok(report)
+}
+
+/// What is missing before the first segment that is there.
+fn first_gap(first: &Found) -> Option<BadRecord> {
+    (first.before != Head::START)
+        .then(|| bad(1, format!("the records before {} are missing", first.before.seq + 1)))
+}
+
+fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, StoreError> {
+    let segment = match Segment::open(path, false) {
+        Ok(segment) => segment,
+        Err(error) => {
+            let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            let before = Head { seq: named.unwrap_or(0) - 1, ..Head::START };
+            let problem = Some(bad(before.seq + 1, error.to_string()));
+            return Ok(Found { before, after: before, after_damage: false, records: 0, bad: problem });
+        }
+    };
+    let before = segment.head.before;
+    let mut found =
+        Found { before, after: before, after_damage: segment.head.after_damage, records: 0, bad: None };
+    let mut builder = Builder::new();
+    let mut scan = segment.scan(SEGMENT_HEAD, before)?;
+    let mut sealed = false;
+    while found.bad.is_none() {
+        match scan.step()? {
+            Step::Frame { offset, before, frame } => {
+                if (Place { segment: segment.first_seq(), offset }) >= end {
+                    break;
+                }
+                if let Err(problem) = frame.check(&before) {
+                    found.bad = Some(bad(before.seq + 1, problem));
+                    break;
+                }
+                for record in frame.records() {
+                    let body = std::str::from_utf8(record.body).unwrap_or_default();
+                    let members = match Members::read(body) {
+                        Ok(members) => members,
+                        Err(problem) => {
+                            found.bad = Some(bad(record.seq, problem));
+                            break;
+                        }
+                    };
+                    if let Some(problem) = kept.problem(members.event_type(), body) {
+                        found.bad = Some(bad(record.seq, problem));
+                        break;
+                    }
+                    builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
+                    found.records += 1;
+                }
+                sealed |= frame.head.is_sealed();
+                found.after = frame.written_end();
+            }
+            Step::End => break,
+            // Somebody is writing it; the next writer judges it.
+            Step::Torn { .. } if segment.first_seq() == end.segment => break,
+            Step::Torn { .. } => {
+                found.bad =
+                    Some(bad(found.after.seq + 1, "its segment ends in the middle of a frame".to_owned()));
+            }
+            Step::Damaged { problem, .. } => found.bad = Some(bad(found.after.seq + 1, problem)),
+        }
+    }
+    if found.bad.is_none() && sealed {
+        found.bad = verify_index(path, &segment, builder, &found.after)?;
+    }
+    Ok(found)
+}
+
+/// A sealed segment's index, where there is one, is what its records make.
+fn verify_index(
+    path: &Path,
+    segment: &Segment,
+    builder: Builder,
+    after: &Head,
+) -> Result<Option<BadRecord>, StoreError> {
+    let index = index_path(path);
+    let bytes = match std::fs::read(&index) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::Failed(format!("`{}`: {error}", index.display()))),
+    };
+    if bytes == builder.finish(&after.frame) {
+        return Ok(None);
+    }
+    let problem =
+        format!("the index `{}` is not what its segment's records make: somebody edited it", index.display());
+    Ok(Some(bad(segment.first_seq(), problem)))
+}
+
+/// Each row of the projection is what the journal makes of the frames that it has followed.
+fn verify_projection(
+    connection: &Connection,
+    journal: &Reader,
+    head: Option<Head>,
+) -> Result<Option<BadRecord>, StoreError> {
+    // One state of the file, whoever writes meanwhile.
+    let snapshot = connection.unchecked_transaction()?;
+    let Some(mark) = projection::mark(&snapshot)? else { return Ok(None) };
+    if head.is_none_or(|head| mark.head.seq > head.seq) {
+        let problem = format!("records up to {} were there before: they were lost or cut off", mark.head.seq);
+        return Ok(Some(bad(head.map_or(1, |head| head.seq + 1), problem)));
+    }
+    let made = projection::in_memory()?;
+    match fold::rebuild_until(&made, journal, mark.journal, mark.place) {
+        Ok(()) => {}
+        Err(StoreError::Damaged(problem)) => return Ok(Some(bad(0, problem))),
+        Err(error) => return Err(error),
+    }
+    for (table, columns) in FOLLOWING {
+        if let Some(problem) = differs(&snapshot, &made, table, columns)? {
+            return Ok(Some(bad(0, problem)));
+        }
+    }
+    Ok(None)
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Text(text)) => format!("`{}`", text.chars().take(200).collect::<String>()),
+        Some(Value::Integer(number)) => number.to_string(),
+        Some(Value::Real(number)) => number.to_string(),
+        Some(Value::Blob(bytes)) => hex::encode(bytes.get(..8).unwrap_or(bytes)),
+        Some(Value::Null) | None => "nothing".to_owned(),
+    }
+}
+
+/// The first row of a table that is not the same in both, in words.
+fn differs(
+    stored: &Connection,
+    made: &Connection,
+    table: &str,
+    columns: &str,
+) -> Result<Option<String>, StoreError> {
+    let sql = format!("SELECT {columns} FROM {table} ORDER BY {columns}");
+    let names: Vec<&str> = columns.split(", ").collect();
+    let (mut stored, mut made) = (stored.prepare(&sql)?, made.prepare(&sql)?);
+    let (mut stored, mut made) = (stored.query([])?, made.query([])?);
+    let read = |row: Option<&rusqlite::Row<'_>>| -> Result<Option<Vec<Value>>, StoreError> {
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((0..names.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?))
+    };
+    loop {
+        let (is, should) = (read(stored.next()?)?, read(made.next()?)?);
+        let (is, mut should) = match (is, should) {
+            (None, None) => return Ok(None),
+            (is, should) if is == should => continue,
+            (is, should) => (is, should),
+        };
+        // Sizes that nobody asked for lately are forgotten.
+        if table == "learned" {
+            while should.is_some() && should != is {
+                should = read(made.next()?)?;
+            }
+            if should == is {
+                continue;
+            }
+        }
+        let key = |row: &Option<Vec<Value>>| row.as_ref().and_then(|row| row.first().cloned());
+        return Ok(Some(match (&is, &should) {
+            (Some(is), Some(should)) if is.first() == should.first() => {
+                let at = is.iter().zip(should).position(|(is, should)| is != should).unwrap_or(0);
+                format!(
+                    "the index says of {table} {} that `{}` is {}, and the journal says {}",
+                    shown(is.first()),
+                    names.get(at).unwrap_or(&"?"),
+                    shown(is.get(at)),
+                    shown(should.get(at))
+                )
+            }
+            (Some(_), Some(_)) => format!(
+                "the index has {table} {} where the journal has {}",
+                shown(key(&is).as_ref()),
+                shown(key(&should).as_ref())
+            ),
+            (Some(_), None) => {
+                format!("the index has {table} {}, which the journal has not", shown(key(&is).as_ref()))
+            }
+            (None, _) => {
+                format!("the index lacks {table} {}, which the journal has", shown(key(&should).as_ref()))
+            }
+        }));
+    }
+}
