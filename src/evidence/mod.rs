@@ -14,6 +14,9 @@ pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval}
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
-pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended, torn_tail};
+pub use other::{
+    TaskEnd, alert_of_call, damage_accepted, lost, orphaned, records_retired, session_started,
+    store_taken_over, task_ended, torn_tail,
+};
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};

@@ -62,6 +62,37 @@ pub fn torn_tail(now: Timestamp, segment: i64, offset: u64, bytes: u64) -> Event
     event
 }
 
+/// The records of a store of before the journal were taken over.
+pub fn store_taken_over(now: Timestamp, records: u64) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("store_taken_over".into());
+    event.reason = Some(format!("{records} records of the store of before the journal go on in it").into());
+    event.detail = Some(json!({"records": records}));
+    event
+}
+
+/// Old segments are about to be removed: what they ended with, so that what is left can be verified.
+pub fn records_retired(now: Timestamp, before: Timestamp, segments: Value) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("records_retired".into());
+    event.reason =
+        Some(format!("records of before {before} are removed, as `[store] retention` says").into());
+    event.detail = Some(json!({"before": before, "segments": segments}));
+    event
+}
+
+/// A person said that the record goes on behind damage.
+pub fn damage_accepted(now: Timestamp, person: Option<&str>, reason: &str, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    if person.is_some() {
+        event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+    }
+    event.action = Some("damage_accepted".into());
+    event.reason = Some(reason.into());
+    event.detail = Some(json!({"person": person, "damage": problem}));
+    event
+}
+
 /// The side effect of a call whose work failed inside the gateway.
 pub fn lost(agent: &AgentId, call_id: &CallId, now: Timestamp) -> EventDraft {
     let mut event = EventDraft::system(EventType::AgentSideEffect, now);

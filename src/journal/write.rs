@@ -332,8 +332,9 @@ impl Journal {
 }
 
 /// Goes on behind a newest segment that is damaged, as a person has said: it stays as it is, and what can be read of it is
-/// read. Says what is wrong with it; `None` where nothing is. For the holder of the lock.
-pub fn accept_damage(dir: &Path) -> Result<Option<Damage>, JournalError> {
+/// read. The same where records up to `at_least` are known to have been there. No number of a record is given twice. Says what
+/// is wrong; `None` where nothing is. For the holder of the lock.
+pub fn accept_damage(dir: &Path, at_least: i64) -> Result<Option<Damage>, JournalError> {
     let Some((_, path)) = segment::list(dir)?.pop() else { return Ok(None) };
     let tail = Segment::open(&path, true)?;
     let mut scan = tail.scan(SEGMENT_HEAD, tail.head.before)?;
@@ -361,10 +362,18 @@ pub fn accept_damage(dir: &Path) -> Result<Option<Damage>, JournalError> {
             break;
         }
     }
-    let Some(damage) = found else { return Ok(None) };
-    // The number of a record that cannot be read is not given twice.
-    let last = scan.head();
-    let before = Head { seq: last.seq + 1, ..*last };
+    let last = *scan.head();
+    let lost = at_least > last.seq;
+    let damage = match found {
+        Some(damage) => damage,
+        None if lost => {
+            let problem =
+                format!("it ends behind record {}, and record {at_least} was there before", last.seq);
+            Damage { path: path.clone(), offset: scan.offset(), after: last.seq, problem }
+        }
+        None => return Ok(None),
+    };
+    let before = Head { seq: at_least.max(last.seq + 1), ..last };
     let head = SegmentHead { journal: tail.head.journal, before, after_damage: true };
     Segment::create(dir, &head)?;
     Ok(Some(damage))

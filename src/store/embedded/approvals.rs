@@ -61,9 +61,8 @@ pub(super) fn changed(
         };
     }
     let change: Change = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-    let Some(mut record) = before(id)? else {
-        return Err(damaged("it changes an approval that was never made".to_owned()));
-    };
+    // Its first record went with an old segment.
+    let Some(mut record) = before(id)? else { return Ok(None) };
     if change.version != record.version + 1 {
         return Err(damaged(format!("it makes version {} of version {}", change.version, record.version)));
     }
@@ -330,10 +329,12 @@ pub(super) fn heads(connection: &Connection, limit: usize) -> Result<Vec<Approva
     Ok(heads)
 }
 
-/// Writes what the projection says of an approval: how it stands, and where its newest record is.
+/// Writes what the projection says of an approval: how it stands, and where its newest record is. `whole`: that says all of
+/// it, and the earlier ones are not needed.
 pub(super) fn write(
     connection: &Connection,
     record: &ApprovalRecord,
+    whole: bool,
     seq: i64,
     place: Place,
 ) -> Result<(), StoreError> {
@@ -342,10 +343,10 @@ pub(super) fn write(
         .query_row([record.id.as_str()], |row| row.get(0))
         .optional()?;
     let mut told: Vec<Told> = match known {
-        Some(known) => {
+        Some(known) if !whole => {
             serde_json::from_str(&known).map_err(|_| differs(&record.id, "where its records are"))?
         }
-        None => Vec::new(),
+        Some(_) | None => Vec::new(),
     };
     // A frame that is followed twice adds nothing.
     if told.iter().all(|(known, ..)| *known != seq) {
@@ -391,7 +392,12 @@ fn append(
         }
         let (seq, place) = tx.append(&event)?;
         if n == telling {
-            tx.row(Row::Approval { record: Box::new(record.clone()), seq, place });
+            tx.row(Row::Approval {
+                record: Box::new(record.clone()),
+                whole: record.version == 1,
+                seq,
+                place,
+            });
         }
     }
     Ok(())
@@ -406,6 +412,22 @@ fn change(record: &ApprovalRecord, answers: bool) -> Result<String, StoreError> 
     let ApprovalRecord { version, status, answers: all, .. } = record;
     let change = Change { version: *version, status: *status, answers: answers.then(|| all.clone()) };
     serde_json::to_string(&change).map_err(unwritable)
+}
+
+/// The whole of an approval in a record of now, where its own records are not of this journal any more.
+pub(super) fn carried(
+    record: &ApprovalRecord,
+    reason: &str,
+    at: Timestamp,
+) -> Result<EventDraft, StoreError> {
+    let mut event = evidence::approval_changed(at);
+    event.action = Some("approval_carried".into());
+    event.reason = Some(reason.into());
+    event.agent_id = Some(record.binding.agent.clone());
+    event.tool = Some(record.binding.tool.as_str().into());
+    event.policy_snapshot = Some(record.binding.snapshot.clone());
+    evidence::put_approval(&mut event, &record.id, &whole(record)?);
+    Ok(event)
 }
 
 /// The use of an approval, said by the decision of the call that uses it.

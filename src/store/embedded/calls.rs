@@ -103,7 +103,7 @@ fn grant(
     let mut decision = request.event.clone();
     approvals::used(&mut decision, record)?;
     let (seq, place) = tx.append_with_limits(&decision, limits)?;
-    tx.row(Row::Approval { record: record.clone(), seq, place });
+    tx.row(Row::Approval { record: record.clone(), whole: false, seq, place });
     Ok((seq, place))
 }
 

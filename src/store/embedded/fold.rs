@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     journal::{Frame, JournalError, Place, Reader},
-    model::EventDraft,
+    model::{ApprovalId, EventDraft},
     store::{ApprovalRecord, StoreError},
 };
 use rusqlite::Connection;
@@ -22,7 +22,7 @@ pub(super) const START: Place = Place { segment: 0, offset: 0 };
 #[derive(Clone, Debug)]
 pub(super) enum Row {
     /// How an approval stands, and the record that says so.
-    Approval { record: Box<ApprovalRecord>, seq: i64, place: Place },
+    Approval { record: Box<ApprovalRecord>, whole: bool, seq: i64, place: Place },
     /// Something that records refer to.
     Kept { kind: String, name: String, hash: String, body: String },
 }
@@ -35,7 +35,9 @@ impl Row {
     /// Writes it, in the projection's open transaction.
     pub(super) fn write(&self, connection: &Connection) -> Result<(), StoreError> {
         match self {
-            Self::Approval { record, seq, place } => approvals::write(connection, record, *seq, *place),
+            Self::Approval { record, whole, seq, place } => {
+                approvals::write(connection, record, *whole, *seq, *place)
+            }
             Self::Kept { kind, name, hash, body } => kept::write(connection, kind, name, hash, body),
         }
     }
@@ -87,8 +89,13 @@ fn write_rows(
         let body = std::str::from_utf8(record.body).unwrap_or_default();
         let Ok(event) = EventDraft::from_body(body) else { continue };
         let book = Book { connection, journal };
-        if let Some(changed) = approvals::changed(&event, |id| book.get(id))? {
-            approvals::write(connection, &changed, record.seq, at)?;
+        let mut whole = true;
+        let before = |id: &ApprovalId| {
+            whole = false;
+            book.get(id)
+        };
+        if let Some(changed) = approvals::changed(&event, before)? {
+            approvals::write(connection, &changed, whole, record.seq, at)?;
         }
     }
     Ok(())

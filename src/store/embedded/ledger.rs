@@ -58,7 +58,7 @@ pub(super) struct Ledger {
 }
 
 /// A counter is known by the hash of its name, so that every process and every rebuilt projection gives it one number.
-fn number(kind: &str, policy_id: &str, key: &str) -> i64 {
+pub(super) fn number(kind: &str, policy_id: &str, key: &str) -> i64 {
     let hash = Sha256::new()
         .chain_update(kind)
         .chain_update([0])

@@ -6,6 +6,7 @@
 mod approvals;
 mod calls;
 mod fold;
+mod import;
 mod indexer;
 mod job;
 mod kept;
@@ -187,6 +188,22 @@ impl EmbeddedStore {
     /// The projection's file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes over a store of before the journal at `path`, and says how many records it had; `None` where there is none.
+    /// `progress` is told how many are done, of how many. It must not be open elsewhere.
+    pub fn import(
+        path: &Path,
+        data_dir: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<u64>, StoreError> {
+        open::import(path, data_dir, progress)
+    }
+
+    /// Lets the store at `path` go on behind damage at the journal's end or records that were cut off, because a person
+    /// says so, and tells what was wrong; `None` where nothing is. It must not be open elsewhere.
+    pub fn accept_damage(path: &Path) -> Result<Option<String>, StoreError> {
+        open::accept(path)
     }
 
     fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {

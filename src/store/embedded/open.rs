@@ -3,7 +3,7 @@
 use super::{
     EVENTS_BEHIND, EmbeddedStore, Shared,
     approvals::Book,
-    fold, indexer,
+    fold, import, indexer,
     notes::{self, Note},
     owners::OwnerLock,
     projection,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Durability, private_dir},
-    journal::{Draft, Journal, Lock, Patience, Reader},
+    journal::{self, Draft, Journal, Lock, Patience, Reader},
     model::{ApprovalId, Event, OwnerId},
     store::StoreError,
 };
@@ -42,6 +42,11 @@ fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
+/// By what a process is known in the journal.
+pub(super) fn owner_id(owner: &str) -> i64 {
+    hash(owner).first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+}
+
 pub(super) fn open(
     path: &Path,
     data_dir: &Path,
@@ -49,10 +54,10 @@ pub(super) fn open(
     owner: &OwnerId,
 ) -> Result<Arc<EmbeddedStore>, StoreError> {
     let own = OwnerLock::take(data_dir, owner)?;
+    import::take_over(path, data_dir, true, &mut |_, _| {})?;
     let dir = journal_dir(path);
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
-    let name = hash(owner.as_str());
-    let owner_id = name.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+    let owner_id = owner_id(owner.as_str());
     let lock = Arc::new(Lock::open(&dir)?);
     lock.take(Patience::Long)?;
     let held = Held::new(&lock);
@@ -123,6 +128,30 @@ pub(super) fn open(
         writer: Mutex::new(Some(writer)),
         watcher,
     }))
+}
+
+/// Takes over a store of before the journal, whatever its size; `None` where there is none at `path`.
+pub(super) fn import(
+    path: &Path,
+    data_dir: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<u64>, StoreError> {
+    import::take_over(path, data_dir, false, progress)
+}
+
+/// Goes on behind damage of the journal's end, or behind records that were cut off, as a person has said, and says what it
+/// was; `None` where nothing is wrong. The store must not be open.
+pub(super) fn accept(path: &Path) -> Result<Option<String>, StoreError> {
+    let dir = journal_dir(path);
+    let lock = Arc::new(Lock::open(&dir)?);
+    lock.take(Patience::Long)?;
+    let _held = Held::new(&lock);
+    let noted = match projection::version(path)? {
+        projection::VERSION => projection::mark(&projection::open_reader(path)?)?,
+        _ => None,
+    };
+    let at_least = noted.map_or(0, |mark| mark.head.seq);
+    Ok(journal::accept_damage(&dir, at_least)?.map(|damage| damage.to_string()))
 }
 
 /// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made
