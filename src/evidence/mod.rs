@@ -15,7 +15,7 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use other::{
-    TaskEnd, alert_of_call, damage_accepted, lost, orphaned, records_retired, session_started,
+    TaskEnd, alert_of_call, damage_accepted, lost, orphaned, records_retired, retired, session_started,
     store_taken_over, task_ended, torn_tail,
 };
 pub use tool::{ResolvedTool, content_hash};

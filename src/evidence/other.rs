@@ -71,14 +71,29 @@ pub fn store_taken_over(now: Timestamp, records: u64) -> EventDraft {
     event
 }
 
+const RETIRED: &str = "records_retired";
+
 /// Old segments are about to be removed: what they ended with, so that what is left can be verified.
 pub fn records_retired(now: Timestamp, before: Timestamp, segments: Value) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);
-    event.action = Some("records_retired".into());
+    event.action = Some(RETIRED.into());
     event.reason =
         Some(format!("records of before {before} are removed, as `[store] retention` says").into());
     event.detail = Some(json!({"before": before, "segments": segments}));
     event
+}
+
+/// Whether an event says that retention removed everything up to a record with this hash.
+pub fn retired(event: &EventDraft, seq: i64, hash: &str) -> bool {
+    if event.action.as_deref() != Some(RETIRED) {
+        return false;
+    }
+    let segments = event.detail.as_ref().and_then(|detail| detail.get("segments")).and_then(Value::as_array);
+    segments.is_some_and(|segments| {
+        let ends_so =
+            |segment: &Value| segment["last"].as_i64() == Some(seq) && segment["hash"].as_str() == Some(hash);
+        segments.iter().any(ends_so)
+    })
 }
 
 /// A person said that the record goes on behind damage.

@@ -93,6 +93,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Recomputes the chain from every stored column, and holds what is kept against its hashes.
     fn verify(&self) -> Answer<'_, ChainReport>;
 
+    /// Removes records of before a time, as far as the store can remove them whole, and says how many went. What is still
+    /// needed of them stays: open calls, where counters stand, approvals that a call may use. What is left can be verified.
+    fn retire(&self, before: Timestamp, now: Timestamp) -> Answer<'_, u64>;
+
     /// Whether the store can write: answered within a second, however many ask.
     fn ping(&self) -> Answer<'_, ()>;
 

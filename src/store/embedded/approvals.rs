@@ -1,7 +1,7 @@
 //! Approvals: made, found, changed by compare-and-swap, used once. What one says is read from its records in the journal;
 //! the projection says only where they are, and by what an approval is found.
 
-use super::{fold::Row, writer::Tx};
+use super::{fold::Row, tx::Tx};
 use crate::{
     admission::{AskHistory, repeat_key},
     evidence,
@@ -229,11 +229,12 @@ pub(super) fn held(
     id: &ApprovalId,
 ) -> Result<Option<ApprovalRecord>, StoreError> {
     match (found, chained) {
-        (found, None) => match found {
-            // It was made since: its one record is of the chain.
-            Some(record) if record.version > 1 => Err(differs(id, "its records")),
-            found => Ok(found),
-        },
+        // It was made since, and nobody has answered.
+        (Some(record), None) if record.answers.is_empty() && record.status == ApprovalStatus::Pending => {
+            Ok(Some(record))
+        }
+        (Some(_), None) => Err(differs(id, "its records")),
+        (None, None) => Ok(None),
         (Some(found), Some(chained)) if found == *chained || found.version > chained.version => {
             Ok(Some(found))
         }
@@ -310,6 +311,22 @@ pub(super) fn newest_ids(connection: &Connection, limit: usize) -> Result<Vec<Ap
     Ok(ids.map(|id| id.map(ApprovalId::from)).collect::<Result<_, _>>()?)
 }
 
+/// Those that have a record in a segment before this one.
+pub(super) fn ids_in(connection: &Connection, stays: i64) -> Result<Vec<ApprovalId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id, records FROM approvals ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = ApprovalId::from(row.get::<_, String>(0)?);
+        let told: Vec<Told> = serde_json::from_str(row.get_ref(1)?.as_str().unwrap_or_default())
+            .map_err(|_| differs(&id, "where its records are"))?;
+        if told.iter().any(|(_, segment, _)| *segment < stays) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
 /// How the newest stand.
 pub(super) fn heads(connection: &Connection, limit: usize) -> Result<Vec<ApprovalHead>, StoreError> {
     let mut statement = connection.prepare_cached(
@@ -373,11 +390,12 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Appends the events of a change, one of which says what became of the approval, so that the chain does.
+/// Appends the events of a change, one of which says what became of the approval, so that the chain does. `whole`: it says
+/// all of it.
 fn append(
     tx: &mut Tx<'_>,
     record: &ApprovalRecord,
-    told: &str,
+    (told, whole): (&str, bool),
     mut events: Vec<EventDraft>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
@@ -392,12 +410,7 @@ fn append(
         }
         let (seq, place) = tx.append(&event)?;
         if n == telling {
-            tx.row(Row::Approval {
-                record: Box::new(record.clone()),
-                whole: record.version == 1,
-                seq,
-                place,
-            });
+            tx.row(Row::Approval { record: Box::new(record.clone()), whole, seq, place });
         }
     }
     Ok(())
@@ -461,7 +474,7 @@ pub(super) fn ask(
     if let Some(refusal) = limits.refusal(now, &mut history)? {
         return Ok(Asked::Refused(refusal));
     }
-    append(tx, new, &told, events.to_vec(), new.created_at)?;
+    append(tx, new, (&told, true), events.to_vec(), new.created_at)?;
     Ok(Asked::Made(new.clone()))
 }
 
@@ -522,6 +535,6 @@ pub(super) fn update(
     record.answers.clone_from(&update.answers);
     let at = events.first().map_or(record.created_at, |event| event.timestamp);
     let told = change(&record, true)?;
-    append(tx, &record, &told, events.to_vec(), at)?;
+    append(tx, &record, (&told, false), events.to_vec(), at)?;
     Ok(true)
 }

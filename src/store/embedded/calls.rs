@@ -1,6 +1,6 @@
 //! Admission and settlement, inside the writing transaction: what the rules say is written.
 
-use super::{approvals, fold::Row, notes::Note, records, writer::Tx};
+use super::{approvals, fold::Row, notes::Note, records, tx::Tx};
 use crate::{
     admission::{
         self, Alert, ApprovalRecord, Effect, End, Named, Outcome, RepeatLimit, Request, Usage, amount, money,
@@ -206,7 +206,7 @@ pub(super) fn settle_owner(tx: &mut Tx<'_>, id: i64, now: Timestamp) -> Result<u
         settled += 1;
     }
     tx.saw(now);
-    tx.note(Note::Gone { id });
+    tx.note(Note::Gone { id })?;
     Ok(settled)
 }
 

@@ -7,6 +7,7 @@ use super::{
     ledger::Ledger,
     notes::{self, Note},
     projection::{self, Mark},
+    retire,
 };
 use crate::{
     journal::{Frame, JournalError, Place, Reader},
@@ -23,6 +24,8 @@ pub(super) const START: Place = Place { segment: 0, offset: 0 };
 pub(super) enum Row {
     /// How an approval stands, and the record that says so.
     Approval { record: Box<ApprovalRecord>, whole: bool, seq: i64, place: Place },
+    /// Segments before this one are removed.
+    Retired { stays: i64 },
     /// Something that records refer to.
     Kept { kind: String, name: String, hash: String, body: String },
 }
@@ -38,6 +41,7 @@ impl Row {
             Self::Approval { record, whole, seq, place } => {
                 approvals::write(connection, record, *whole, *seq, *place)
             }
+            Self::Retired { stays } => retire::forget(connection, *stays),
             Self::Kept { kind, name, hash, body } => kept::write(connection, kind, name, hash, body),
         }
     }
@@ -78,9 +82,17 @@ fn write_rows(
     place: Place,
     frame: &Frame<'_>,
 ) -> Result<(), StoreError> {
+    let mut retired = None;
     for note in notes_of(frame, place)? {
-        if let Note::Kept { kind, name, hash, body } = note {
-            kept::write(connection, &kind, &name, &hash, &body)?;
+        match note {
+            Note::Kept { kind, name, hash, body } => kept::write(connection, &kind, &name, &hash, &body)?,
+            Note::Retired { stays, .. } => retired = Some(stays),
+            Note::Effect(_)
+            | Note::Stands(..)
+            | Note::Counter { .. }
+            | Note::Owner { .. }
+            | Note::Gone { .. }
+            | Note::Learned { .. } => {}
         }
     }
     for record in frame.records() {
@@ -98,7 +110,8 @@ fn write_rows(
             approvals::write(connection, &changed, whole, record.seq, at)?;
         }
     }
-    Ok(())
+    // What this frame carries is in it by now.
+    retired.map_or(Ok(()), |stays| retire::forget(connection, stays))
 }
 
 /// Writes the rows of all frames from a place on that have some, in the projection's open transaction.

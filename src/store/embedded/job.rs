@@ -1,6 +1,6 @@
 //! One operation for the writer, and whom its answer is for.
 
-use super::writer::Tx;
+use super::tx::Tx;
 use crate::store::StoreError;
 use tokio::sync::oneshot;
 

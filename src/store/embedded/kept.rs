@@ -1,6 +1,6 @@
 //! What records refer to by a hash: written once, and held against its hash wherever it is read.
 
-use super::{fold::Row, notes::Note, writer::Tx};
+use super::{fold::Row, notes::Note, tx::Tx};
 use crate::{
     model::{EventDraft, EventType},
     store::{Kept, KeptKind, StoreError},
@@ -21,7 +21,7 @@ pub(super) fn keep(tx: &mut Tx<'_>, kept: &Kept) -> Result<(), StoreError> {
     }
     let (kind, name) = (kept.kind.as_str().to_owned(), kept.name.clone());
     let (hash, body) = (kept.hash.clone(), kept.body.clone());
-    tx.note(Note::Kept { kind: kind.clone(), name: name.clone(), hash: hash.clone(), body: body.clone() });
+    tx.note(Note::Kept { kind: kind.clone(), name: name.clone(), hash: hash.clone(), body: body.clone() })?;
     tx.row(Row::Kept { kind, name, hash, body });
     Ok(())
 }
@@ -38,6 +38,15 @@ pub(super) fn write(
         .prepare_cached("INSERT OR IGNORE INTO kept (kind, name, hash, body) VALUES (?1, ?2, ?3, ?4)")?
         .execute((kind, name, hash, body))?;
     Ok(())
+}
+
+/// All that is kept, as notes.
+pub(super) fn everything(connection: &Connection) -> Result<Vec<Note>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT kind, name, hash, body FROM kept")?;
+    let notes = statement.query_map([], |row| {
+        Ok(Note::Kept { kind: row.get(0)?, name: row.get(1)?, hash: row.get(2)?, body: row.get(3)? })
+    })?;
+    Ok(notes.collect::<Result<_, _>>()?)
 }
 
 /// What is kept under a name.

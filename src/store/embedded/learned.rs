@@ -3,7 +3,7 @@
 use super::notes::{self, Note};
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension as _};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Tools that are kept; beyond twice as many, those that were not learned of lately go.
 const MOST: usize = 10_000;
@@ -56,6 +56,16 @@ impl Learned {
             self.known.insert(tool.clone(), *milli);
             self.unwritten.insert(tool.clone());
         }
+    }
+
+    /// All that is known, here or in the projection, as notes.
+    pub(super) fn everything(&self, connection: &Connection) -> Result<Vec<Note>, StoreError> {
+        let mut statement = connection.prepare_cached("SELECT tool, milli_tokens FROM learned")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        let mut all: BTreeMap<String, i64> = rows.collect::<Result<_, _>>()?;
+        let unwritten = self.unwritten.iter().filter_map(|tool| Some((tool.clone(), *self.known.get(tool)?)));
+        all.extend(unwritten);
+        Ok(all.into_iter().map(|(tool, milli)| Note::Learned { tool, milli }).collect())
     }
 
     /// The projection has taken everything.

@@ -4,7 +4,9 @@
 
 use super::notes::{self, Note};
 use crate::{
-    admission::{self, Effect, Hand, Limit, MINUTE, Request, Ruling, Standing, State, Usage, Window, window},
+    admission::{
+        self, Effect, Hand, Limit, MINUTE, Moved, Request, Ruling, Standing, State, Usage, Window, window,
+    },
     journal::Place,
     store::{AdmitRequest, StoreError},
 };
@@ -42,6 +44,8 @@ pub(super) struct Owner {
 pub(super) struct Unprojected {
     windows: HashSet<Window>,
     counters: HashSet<i64>,
+    /// Windows that are to go.
+    forgotten: Vec<Window>,
     pub(super) owners: bool,
 }
 
@@ -53,6 +57,8 @@ pub(super) struct Ledger {
     pub(super) unprojected: Unprojected,
     /// Where frames begin that name these times or later ones.
     marks: VecDeque<(i64, Place)>,
+    /// The time that frames have reached.
+    marked: Hand,
     hand: Hand,
     forgot_at: i64,
 }
@@ -141,7 +147,7 @@ impl Ledger {
                     self.state.apply(effect);
                     elsewhere.into_iter().for_each(|window| self.state.forget_window(window));
                 }
-                other => self.note(other),
+                other => self.note(connection, other)?,
             }
         }
         self.mark(place, at);
@@ -149,8 +155,9 @@ impl Ledger {
     }
 
     /// What is no effect. The same twice changes nothing.
-    pub(super) fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, connection: &Connection, note: Note) -> Result<(), StoreError> {
         match note {
+            Note::Retired { before, .. } => self.forget_windows(connection, before)?,
             Note::Stands(window, standing) => {
                 self.state.tell(window, standing);
                 self.unprojected.windows.insert(window);
@@ -170,24 +177,105 @@ impl Ledger {
             // Theirs to remember who keep them.
             Note::Effect(_) | Note::Learned { .. } | Note::Kept { .. } => {}
         }
+        Ok(())
     }
 
-    /// Notes where frames of a time begin.
+    /// Forgets calendar windows that ended before a time; the projection does with the next [`Self::project`].
+    fn forget_windows(&mut self, connection: &Connection, before: i64) -> Result<(), StoreError> {
+        let known: Vec<Window> = self.windows(connection)?.into_iter().map(|(window, _)| window).collect();
+        for window in known {
+            let kind = self.kind(connection, window.0)?;
+            let ended = kind
+                .and_then(|kind| window::window_of(&kind))
+                .and_then(|kind| window::end_of(kind, window.1));
+            if ended.is_some_and(|ended| ended <= before) {
+                self.state.forget_window(window);
+                self.unprojected.windows.remove(&window);
+                self.unprojected.forgotten.push(window);
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(&self, connection: &Connection, counter: i64) -> Result<Option<String>, StoreError> {
+        if let Some(counter) = self.names.get(&counter) {
+            return Ok(Some(counter.kind.clone()));
+        }
+        let mut statement = connection.prepare_cached("SELECT kind FROM counters WHERE id = ?1")?;
+        Ok(statement.query_row([counter], |row| row.get(0)).optional()?)
+    }
+
+    /// Where all calendar windows stand, in memory or in the projection.
+    fn windows(&self, connection: &Connection) -> Result<Vec<(Window, Standing)>, StoreError> {
+        let mut found = HashMap::new();
+        let mut statement =
+            connection.prepare_cached("SELECT counter, start, calls, tokens, cost, alerted FROM usage")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let usage = Usage { calls: row.get(2)?, tokens: row.get(3)?, cost: row.get(4)? };
+            found.insert((row.get(0)?, row.get(1)?), Standing { usage, alerted: row.get(5)? });
+        }
+        for window in &self.unprojected.windows {
+            if let Some(standing) = self.state.standing(*window) {
+                found.insert(*window, standing);
+            }
+        }
+        for window in &self.unprojected.forgotten {
+            if !self.unprojected.windows.contains(window) {
+                found.remove(window);
+            }
+        }
+        let mut found: Vec<(Window, Standing)> = found.into_iter().collect();
+        found.sort_by_key(|(window, _)| *window);
+        Ok(found)
+    }
+
+    /// All that it knows, as notes: counters, where they stand, open calls, processes.
+    pub(super) fn everything(&self, connection: &Connection) -> Result<Vec<Note>, StoreError> {
+        let mut names: BTreeMap<i64, Counter> = BTreeMap::new();
+        let mut statement = connection.prepare_cached("SELECT id, kind, policy_id, key FROM counters")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            names
+                .insert(row.get(0)?, Counter { kind: row.get(1)?, policy_id: row.get(2)?, key: row.get(3)? });
+        }
+        let unprojected = self.unprojected.counters.iter();
+        names.extend(unprojected.filter_map(|id| Some((*id, self.names.get(id)?.clone()))));
+        let mut notes: Vec<Note> = names
+            .into_iter()
+            .map(|(id, Counter { kind, policy_id, key })| Note::Counter { id, kind, policy_id, key })
+            .collect();
+        notes.extend(
+            self.windows(connection)?.into_iter().map(|(window, standing)| Note::Stands(window, standing)),
+        );
+        notes.extend(self.state.open_calls().map(|grant| Note::Effect(Effect::Carried(grant.clone()))));
+        notes.extend(self.owners.iter().map(|(id, owner)| Note::Owner {
+            id: *id,
+            name: owner.name.clone(),
+            lock: owner.lock.clone(),
+        }));
+        Ok(notes)
+    }
+
+    /// Notes where frames of a time begin. A frame may name an old time, as that of a call that ends late: only the hand
+    /// tells whether the clock was set back, and then everything that is marked is read again rather than too little.
     pub(super) fn mark(&mut self, place: Place, at: i64) {
         if at == 0 {
             return;
         }
+        let moved = self.marked.to(at);
+        let reached = self.marked.reached;
+        if moved == Moved::Back {
+            let first = self.marks.front().map_or(place, |(_, first)| *first);
+            self.marks = VecDeque::from([(reached, first)]);
+        }
         let newest = self.marks.back().map_or(i64::MIN, |(at, _)| *at);
-        if at >= newest.saturating_add(MARKED) {
-            self.marks.push_back((at, place));
+        if reached >= newest.saturating_add(MARKED) {
+            self.marks.push_back((reached, place));
         }
-        // What has two younger ones that are old enough is not needed; a clock far ahead makes no gap that stays.
-        while self.marks.get(1).is_some_and(|(second, _)| *second < at.saturating_sub(KEPT)) {
+        // One that is older stays, for frames between it and the next.
+        while self.marks.get(1).is_some_and(|(second, _)| *second < reached.saturating_sub(KEPT)) {
             self.marks.pop_front();
-        }
-        if at.saturating_add(KEPT) < newest {
-            self.marks.clear();
-            self.marks.push_back((at, place));
         }
     }
 
@@ -331,7 +419,12 @@ impl Ledger {
 
     /// Writes what changed into the projection, in its open transaction. Call [`Self::projected`] once that is committed.
     pub(super) fn project(&self, connection: &Connection) -> Result<(), StoreError> {
-        let Unprojected { windows, counters, owners } = &self.unprojected;
+        let Unprojected { windows, counters, forgotten, owners } = &self.unprojected;
+        for window in forgotten {
+            connection
+                .prepare_cached("DELETE FROM usage WHERE counter = ?1 AND start = ?2")?
+                .execute((window.0, window.1))?;
+        }
         let mut upsert = connection.prepare_cached(
             "INSERT INTO usage (counter, start, calls, tokens, cost, alerted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (counter, start) DO UPDATE SET

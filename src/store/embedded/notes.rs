@@ -17,6 +17,7 @@ const OWNER: i64 = 8;
 const GONE: i64 = 9;
 const LEARNED: i64 = 10;
 const KEPT: i64 = 11;
+const RETIRED: i64 = 12;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,8 @@ pub(super) enum Note {
     Learned { tool: String, milli: i64 },
     /// What records refer to by a hash.
     Kept { kind: String, name: String, hash: String, body: String },
+    /// Segments before this one are removed, and windows that ended before this time, in microseconds, are forgotten.
+    Retired { stays: i64, before: i64 },
 }
 
 /// Appends numbers as little-endian groups of seven bits, small ones first (zigzag, so that minus signs are small too).
@@ -137,6 +140,9 @@ pub(super) fn write(out: &mut Vec<u8>, note: &Note) {
             put(out, *id);
             [name, lock].into_iter().for_each(|text| put_text(out, text));
         }
+        Note::Retired { stays, before } => {
+            [RETIRED, *stays, *before].into_iter().for_each(|number| put(out, number));
+        }
         Note::Gone { id } => [GONE, *id].into_iter().for_each(|number| put(out, number)),
         Note::Learned { tool, milli } => {
             put(out, LEARNED);
@@ -210,6 +216,7 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Note>> {
             },
             OWNER => Note::Owner { id: take(bytes)?, name: take_text(bytes)?, lock: take_text(bytes)? },
             GONE => Note::Gone { id: take(bytes)? },
+            RETIRED => Note::Retired { stays: take(bytes)?, before: take(bytes)? },
             LEARNED => Note::Learned { tool: take_text(bytes)?, milli: take(bytes)? },
             KEPT => Note::Kept {
                 kind: take_text(bytes)?,
@@ -256,6 +263,7 @@ mod tests {
             Note::Counter { id: -4, kind: "day".into(), policy_id: "p".into(), key: String::new() },
             Note::Owner { id: 5, name: "o".into(), lock: "/l".into() },
             Note::Gone { id: 5 },
+            Note::Retired { stays: 9, before: 10 },
             Note::Learned { tool: "t".into(), milli: 12 },
             Note::Kept { kind: "tool".into(), name: "n".into(), hash: "h".into(), body: "{}".into() },
         ];

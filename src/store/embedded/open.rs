@@ -4,13 +4,14 @@ use super::{
     EVENTS_BEHIND, EmbeddedStore, Shared,
     approvals::Book,
     fold, import, indexer,
+    memory::{Memory, Parts},
     notes::{self, Note},
     owners::OwnerLock,
     projection,
     queue::Queue,
     readers::Readers,
     watch,
-    writer::{self, Desk, Held, Parts, Writer},
+    writer::{self, Desk, Held, Writer},
 };
 use crate::{
     config::{Durability, private_dir},
@@ -93,17 +94,15 @@ pub(super) fn open(
     let (sealed, unindexed) = mpsc::sync_channel(UNINDEXED);
     thread("store-index").spawn(move || indexer::run(&unindexed)).map_err(failed)?;
     let parts = Parts {
-        connection,
         journal,
         cut,
         reader: reader.clone(),
-        lock,
         owner: owner_id,
         shared: shared.clone(),
         events,
         sealed,
     };
-    let desk: Desk = Arc::new(Mutex::new(Some(Writer::new(parts))));
+    let desk: Desk = Arc::new(Mutex::new(Some(Writer::new(connection, lock, Memory::new(parts)))));
     let writer = {
         let (desk, queue) = (desk.clone(), queue.clone());
         thread("store-writer").spawn(move || writer::run(&desk, &queue)).map_err(failed)?

@@ -7,16 +7,19 @@ use super::{
     projection::{self, FOLLOWING},
 };
 use crate::{
+    evidence,
     journal::{
-        Head, Place, Reader, SEGMENT_HEAD, Segment, Step, chain,
-        index::{Builder, Members},
+        Head, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
+        index::{Builder, Field, Members, Pattern, Wanted},
         index_path,
     },
+    model::{EventDraft, EventType},
     store::{BadRecord, ChainReport, StoreError},
 };
 use parking_lot::Mutex;
 use rusqlite::{Connection, types::Value};
 use std::{
+    ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -67,7 +70,7 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     for (_, one) in found {
         let one = one?;
         let gap = match before {
-            None => first_gap(&one),
+            None => first_gap(journal, &one)?,
             Some(before) if before == one.before => None,
             Some(before) => {
                 let accepted = if one.after_damage { ", as a person accepted" } else { "" };
@@ -88,10 +91,27 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     Ok(report)
 }
 
-/// What is missing before the first segment that is there.
-fn first_gap(first: &Found) -> Option<BadRecord> {
-    (first.before != Head::START)
-        .then(|| bad(1, format!("the records before {} are missing", first.before.seq + 1)))
+/// What is missing before the first segment that is there. Retention says in the chain what it removed.
+fn first_gap(journal: &Reader, first: &Found) -> Result<Option<BadRecord>, StoreError> {
+    let before = first.before;
+    if before == Head::START {
+        return Ok(None);
+    }
+    let terms = vec![(Field::EventType, Pattern::Exact(EventType::AdminAction.as_str().to_owned()))];
+    let range = Range { first: before.seq + 1, last: i64::MAX, newest_first: true };
+    let mut said = false;
+    journal.find(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
+        let event = EventDraft::from_body(&entry.body).ok();
+        said = event.is_some_and(|event| evidence::retired(&event, before.seq, &chain::to_hex(&before.hash)));
+        Ok(if said { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let problem = || {
+        format!(
+            "the records before {} are missing, and no record says that retention removed them",
+            before.seq + 1
+        )
+    };
+    Ok((!said).then(|| bad(1, problem())))
 }
 
 fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, StoreError> {

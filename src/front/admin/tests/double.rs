@@ -294,6 +294,9 @@ impl Store for Memory {
     fn verify(&self) -> store::Answer<'_, ChainReport> {
         self.answer(ChainReport { records: 0, head: String::new(), bad: None })
     }
+    fn retire(&self, _: Timestamp, _: Timestamp) -> store::Answer<'_, u64> {
+        self.answer(0)
+    }
     fn ping(&self) -> store::Answer<'_, ()> {
         self.answer(())
     }
