@@ -1,0 +1,3 @@
+//! The journal: what is appended and never changed, in segments, and what finds records in them.
+
+pub mod index;
