@@ -74,9 +74,6 @@ pub(super) fn sum(position: u64, bytes: &[u8]) -> [u8; SUM] {
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub(super) bytes: Vec<u8>,
-    /// Where pieces are: tests damage them.
-    #[cfg(test)]
-    pub(super) pieces: Vec<std::ops::Range<usize>>,
 }
 
 impl Out {
@@ -87,8 +84,6 @@ impl Out {
     /// Appends a piece and says where it is.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> u64 {
         let position = self.position();
-        #[cfg(test)]
-        self.pieces.push(self.bytes.len()..self.bytes.len() + bytes.len());
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(&sum(position, bytes));
         position

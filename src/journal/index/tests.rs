@@ -1,5 +1,6 @@
 use super::{
-    layout::{BLOCK, CUT, ENTRIES, Header, SUM, sum},
+    layout::{BLOCK, CUT, ENTRIES, ENTRY, Header, SUM, sum},
+    names::{Entries, Where, blocks},
     *,
 };
 use crate::model::{Actor, EventDecision, EventDraft, EventType, Glob, PersonId, TraceId};
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{fs, ops::Range, path::Path};
 
 const SEGMENT: [u8; 32] = [7; 32];
 
@@ -420,6 +421,37 @@ fn a_damaged_file_is_an_error_and_never_a_wrong_answer() {
     assert!(missing.to_string().contains("none` cannot be read"), "{missing}");
 }
 
+/// Where the pieces of the sample's index are, without their sums. Each of its parts has one page.
+fn pieces(bytes: &[u8]) -> Vec<Range<usize>> {
+    let header = Header::read(&bytes[..Header::LENGTH]).unwrap();
+    let mut found = Vec::new();
+    let mut piece = |position: u64, length: usize| {
+        let piece = position as usize..position as usize + length;
+        assert_eq!(sum(position, &bytes[piece.clone()]), bytes[piece.end..piece.end + SUM]);
+        found.push(piece.clone());
+        &bytes[piece]
+    };
+    piece(0, Header::LENGTH);
+    piece(header.offsets_at, header.records as usize * 4);
+    piece(header.times_at, 16);
+    for ids in header.ids {
+        piece(ids.position, ids.count as usize * ENTRY);
+    }
+    for list in header.names.into_iter().filter(|list| list.count > 0) {
+        let lengths = piece(list.position, list.count as usize * 4);
+        for (position, length) in blocks(list, lengths).unwrap() {
+            let mut entries = Entries::of(piece(position, length));
+            while let Some(place) = entries.next().unwrap() {
+                if let Where::Set { position, length } = place {
+                    piece(position, length as usize);
+                }
+            }
+        }
+    }
+    assert_eq!(found.iter().map(|piece| piece.len() + SUM).sum::<usize>(), bytes.len());
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -432,8 +464,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index");
         let bodies = sample();
-        let out = build(&bodies).write(&SEGMENT);
-        let (mut bytes, pieces) = (out.bytes, out.pieces);
+        let mut bytes = build(&bodies).finish(&SEGMENT);
+        let pieces = pieces(&bytes);
         for (piece, at, byte) in changes {
             let piece = if header { 0..Header::LENGTH } else { piece.get(&pieces).clone() };
             if piece.is_empty() {
