@@ -58,7 +58,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             behind_tls_proxy: false,
         },
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
-        store: StoreConfig { path: "db".into(), durability: Durability::Commit },
+        store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
         auth: AuthConfig::default(),
         webhook: None,
         upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),

@@ -123,6 +123,15 @@ Examples:
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
     Policy(super::policy::PolicyCommand),
+    /// Take over an older store, or go on behind a damaged record
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate store import
+  TOLLGATE_KEY=… tollgate store accept --reason 'disk replaced, no backup; incident 4711'"
+    )]
+    Store(super::store::StoreCommand),
     /// The agents of policies/authority.yaml, and new keys for them
     #[command(
         subcommand,

@@ -25,6 +25,7 @@ mod screen;
 mod serve;
 mod servers;
 mod setup;
+mod store;
 mod wiring;
 
 use args::{AuditCommand, Cli, Command};
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
+        Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::DemoUpstream => block(wiring::demo_upstream()),

@@ -72,7 +72,7 @@ impl Setup {
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let path = &self.loaded.config.store.path;
-        match path.try_exists() {
+        match wiring::store_exists(path) {
             Ok(true) => wiring::open_store(&self.loaded.config, self.system.owner_id()),
             Ok(false) => Err(CliError::NoStore(path.clone())),
             Err(source) => Err(CliError::Io { what: format!("cannot read `{}`", path.display()), source }),

@@ -6,14 +6,15 @@ use crate::{
     clock::System,
     config,
     config::{Config, Listings},
-    front,
+    evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, OwnerId, Problems},
+    model::{AgentId, Event, EventDraft, OwnerId, Problems},
     policy::PolicySet,
     store::{EventQuery, Store, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
+use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -48,10 +49,15 @@ pub(crate) fn render(problems: &Problems) -> String {
 /// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
 pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
     let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
-    store.path.try_exists().is_ok_and(|there| there).then(|| {
+    store_exists(&store.path).is_ok_and(|there| there).then(|| {
         let opened = EmbeddedStore::open(&store.path, &data_dir, store.durability, owner)?;
         Ok(opened as Arc<dyn Store>)
     })
+}
+
+/// Whether there is a store.
+pub(crate) fn store_exists(path: &Path) -> std::io::Result<bool> {
+    EmbeddedStore::exists(path)
 }
 
 /// Makes `data_dir`, mode 0700.
@@ -62,6 +68,24 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 /// Opens the store, making it where it is missing.
 pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
     Ok(EmbeddedStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+}
+
+/// Takes over a store of before the journal.
+pub(crate) fn import_store(
+    config: &Config,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<u64>, CliError> {
+    Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, progress)?)
+}
+
+/// Lets the journal go on behind damage, and says what that is.
+pub(crate) fn accept_damage(config: &Config) -> Result<Option<String>, CliError> {
+    Ok(EmbeddedStore::accept_damage(&config.store.path)?)
+}
+
+/// The record that a person let it go on.
+pub(crate) fn damage_accepted(now: Timestamp, person: &str, reason: &str, problem: &str) -> EventDraft {
+    evidence::damage_accepted(now, Some(person), reason, problem)
 }
 
 /// The upstreams of a configuration, starting.

@@ -11,8 +11,8 @@ use crate::{
     policy::{
         Names,
         read::{
-            Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short, text, texts,
-            word,
+            Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short,
+            show_duration, text, texts, word,
         },
         source::{Kind, Node, Report},
     },
@@ -50,7 +50,10 @@ const GATEWAY_KEYS: &[&str] = &[
     "behind_tls_proxy",
 ];
 
-const STORE_KEYS: &[&str] = &["url", "durability"];
+const STORE_KEYS: &[&str] = &["url", "durability", "retention", "allow_short_retention"];
+
+/// Evidence that goes sooner than this must be meant to.
+const SHORT_RETENTION: Duration = Duration::from_secs(180 * 86_400);
 
 static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
 
@@ -360,8 +363,9 @@ fn store(
     let durability = map
         .read("durability", report, word(&[("commit", Durability::Commit), ("fsync", Durability::Fsync)]))
         .unwrap_or(Durability::Commit);
+    let retention = retention(map, report)?;
     let Some(written) = expanded(map, "url", input, report)? else {
-        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability });
+        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability, retention });
     };
     let at = map.get("url").map_or(map.at, |node| node.start);
     let scheme = written.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -373,7 +377,7 @@ fn store(
     let path = written.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
         Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']) => {
-            Some(StoreConfig { path: resolve(input.path, path), durability })
+            Some(StoreConfig { path: resolve(input.path, path), durability, retention })
         }
         Some(_) | None => {
             report.error(
@@ -384,6 +388,23 @@ fn store(
             None
         }
     }
+}
+
+/// How long records stay, where that is said; `None` where it is said wrongly.
+fn retention(map: &Fields<'_>, report: &mut Report<'_>) -> Option<Option<Duration>> {
+    let short = map.read("allow_short_retention", report, boolean).unwrap_or(false);
+    let Some(node) = map.get("retention") else { return Some(None) };
+    let span = duration(Duration::from_secs(1), Duration::from_secs(100 * 366 * 86_400));
+    let retention = map.read("retention", report, span)?;
+    if retention < SHORT_RETENTION && !short {
+        report.error(
+            node.start,
+            format!("`retention` removes evidence after {}", show_duration(retention)),
+            "180d or more, or `allow_short_retention = true` beside it",
+        );
+        return None;
+    }
+    Some(Some(retention))
 }
 
 fn auth(

@@ -22,6 +22,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How often records that are too old are looked for.
+const RETIRE: Duration = Duration::from_secs(600);
+
 /// How often approvals are looked over for expiry, and dead processes for open calls.
 const SWEEP: Duration = Duration::from_secs(2);
 
@@ -139,6 +142,8 @@ impl Gateway {
         self.spawn_until_stop(self.clone().notify());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.call_log.run().await });
+        let keeper = self.clone();
+        self.spawn_until_stop(async move { keeper.retire_records().await });
         let sweeper = self.clone();
         self.spawn_until_stop(async move {
             let mut tick = tokio::time::interval(SWEEP);
@@ -161,6 +166,23 @@ impl Gateway {
                 }
             }
         });
+    }
+
+    /// Removes records that are older than `[store] retention`, now and then.
+    async fn retire_records(&self) {
+        let mut tick = tokio::time::interval(RETIRE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let Some(retention) = self.in_force().config.store.retention else { continue };
+            let now = self.0.clock.now();
+            let Ok(before) = now.checked_sub(retention) else { continue };
+            match self.0.store.retire(before, now).await {
+                Ok(0) => {}
+                Ok(records) => tracing::info!(records, %before, "store.records_retired"),
+                Err(error) => tracing::error!(%error, "store.records_not_retired"),
+            }
+        }
     }
 
     pub(super) fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {

@@ -248,7 +248,8 @@ approval_wait = \"60s\"            # how long a call waits for an approval given
 listen = \"127.0.0.1:8788\"        # API, health; never on the agents' port
 
 [store]
-url = \"sqlite:.tollgate/tollgate.db\"
+url = \"sqlite:.tollgate/tollgate.db\"   # and the journal beside it
+retention = \"400d\"               # older records go; without this line all of them stay
 ",
         quoted(environment)
     );

@@ -202,6 +202,11 @@ impl EmbeddedStore {
         &self.path
     }
 
+    /// Whether there is a store at `path`: the projection, or the journal, from which that can be made.
+    pub fn exists(path: &Path) -> std::io::Result<bool> {
+        Ok(path.try_exists()? || open::journal_dir(path).try_exists()?)
+    }
+
     /// Takes over a store of before the journal at `path`, and says how many records it had; `None` where there is none.
     /// `progress` is told how many are done, of how many. It must not be open elsewhere.
     pub fn import(

@@ -129,7 +129,11 @@ fn files() -> CheckedFiles {
             behind_tls_proxy: false,
         },
         admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
-        store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
+        store: StoreConfig {
+            path: "/srv/.tollgate/tollgate.db".into(),
+            durability: Durability::Commit,
+            retention: None,
+        },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
         upstreams: [("crm".into(), crm)].into(),
