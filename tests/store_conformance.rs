@@ -11,6 +11,8 @@
 
 #[path = "store/embedded.rs"]
 mod embedded;
+#[path = "store/import.rs"]
+mod import;
 mod store;
 
 use std::{collections::BTreeSet, sync::Arc};
