@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Durability, private_dir},
-    journal::{self, Draft, Journal, Lock, Patience, Reader},
+    journal::{self, Draft, Journal, JournalError, Lock, Patience, Reader},
     model::{ApprovalId, Event, OwnerId},
     store::StoreError,
 };
@@ -60,7 +60,7 @@ pub(super) fn open(
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let owner_id = owner_id(owner.as_str());
     let lock = Arc::new(Lock::open(&dir)?);
-    lock.take(Patience::Long)?;
+    lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let held = Held::new(&lock);
     let fresh = hash(&format!("{owner} {}", dir.display()));
     let fresh = fresh.first_chunk::<16>().copied().unwrap_or_default();
@@ -143,7 +143,7 @@ pub(super) fn import(
 pub(super) fn accept(path: &Path) -> Result<Option<String>, StoreError> {
     let dir = journal_dir(path);
     let lock = Arc::new(Lock::open(&dir)?);
-    lock.take(Patience::Long)?;
+    lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let _held = Held::new(&lock);
     let noted = match projection::version(path)? {
         projection::VERSION => projection::mark(&projection::open_reader(path)?)?,
@@ -151,6 +151,16 @@ pub(super) fn accept(path: &Path) -> Result<Option<String>, StoreError> {
     };
     let at_least = noted.map_or(0, |mark| mark.head.seq);
     Ok(journal::accept_damage(&dir, at_least)?.map(|damage| damage.to_string()))
+}
+
+/// In the terms of whoever starts something.
+fn locked(path: &Path, error: JournalError) -> StoreError {
+    match error {
+        JournalError::Locked => {
+            StoreError::Failed(format!("`{}` is locked by another process", path.display()))
+        }
+        JournalError::Full | JournalError::Failed { .. } | JournalError::Damaged(_) => error.into(),
+    }
 }
 
 /// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made
