@@ -3,7 +3,12 @@
 //! `cargo bench --bench record -- --records 10000000` (1,000,000 by default; about 1.1 GB a million). The yardstick, in the
 //! same run, is SHA-256 over as many bytes as the journal has, on as many threads as verification uses.
 
-#![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark: what fails ends it")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark: what fails ends it"
+)]
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -16,8 +21,8 @@ use tollgate::{
     config::Durability,
     journal,
     model::{
-        AgentId, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, OwnerId, PersonId, PolicyId,
-        SnapshotId, TraceId, UpstreamName, WorkflowId,
+        AgentId, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, OwnerId, PersonId,
+        PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
     store::{EventQuery, Store as _, embedded::EmbeddedStore},
 };
@@ -38,7 +43,8 @@ fn open(dir: &Path) -> Arc<EmbeddedStore> {
 
 /// The records of one call: its decision, with arguments and facts of common size, and its side effect.
 fn call(n: u64, events: &mut Vec<EventDraft>) {
-    let at = Timestamp::from_millisecond(1_767_225_600_000 + i64::try_from(n).unwrap_or(0) * 20).unwrap_or_default();
+    let at = Timestamp::from_millisecond(1_767_225_600_000 + i64::try_from(n).unwrap_or(0) * 20)
+        .unwrap_or_default();
     let mut event = EventDraft::system(EventType::AgentDecision, at);
     event.trace_id = Some(trace(n));
     event.workflow_id = Some(WorkflowId::from(format!("wf-{}", n / 50)));
@@ -56,7 +62,8 @@ fn call(n: u64, events: &mut Vec<EventDraft>) {
     event.policy_snapshot =
         Some(SnapshotId::from("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"));
     let text = "hello world, this is what an agent writes into a file. ".repeat(6);
-    event.detail = Some(serde_json::json!({"arguments": {"path": format!("/srv/docs/{n}.txt"), "content": text}}));
+    event.detail =
+        Some(serde_json::json!({"arguments": {"path": format!("/srv/docs/{n}.txt"), "content": text}}));
     let mut effect = event.clone();
     effect.event_type = EventType::AgentSideEffect;
     effect.outcome = Some(Outcome::Succeeded);
@@ -67,7 +74,9 @@ fn call(n: u64, events: &mut Vec<EventDraft>) {
 }
 
 fn trace(n: u64) -> TraceId {
-    TraceId::from_bytes((u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1).to_be_bytes())
+    TraceId::from_bytes(
+        (u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1).to_be_bytes(),
+    )
 }
 
 fn size(dir: &Path, extension: &str) -> u64 {
@@ -146,20 +155,38 @@ fn main() {
     let newest = || EventQuery { limit: 100, newest_first: true, ..EventQuery::default() };
     type Look<'q> = (&'static str, Box<dyn Fn(u64) -> EventQuery + 'q>);
     let looks: [Look<'_>; 5] = [
-        ("trace", Box::new(|round| EventQuery { trace_id: Some(trace(pick(round, calls))), ..EventQuery::default() })),
-        ("call", Box::new(|round| EventQuery {
-            call_id: Some(CallId::from(format!("01900000-0000-7000-8000-{:012x}", pick(round, calls)))),
-            ..EventQuery::default()
-        })),
-        ("agent, newest 100", Box::new(|round| EventQuery {
-            agent_id: Some(AgentId::from(format!("agent-{:02}", pick(round, 40)))),
-            ..newest()
-        })),
-        ("tool, newest 100", Box::new(|round| EventQuery {
-            tool: Some(format!("files__tool_{}", pick(round, 200))),
-            ..newest()
-        })),
-        ("tool that is nowhere", Box::new(|_| EventQuery { tool: Some("files__nothing".to_owned()), ..newest() })),
+        (
+            "trace",
+            Box::new(|round| EventQuery {
+                trace_id: Some(trace(pick(round, calls))),
+                ..EventQuery::default()
+            }),
+        ),
+        (
+            "call",
+            Box::new(|round| EventQuery {
+                call_id: Some(CallId::from(format!("01900000-0000-7000-8000-{:012x}", pick(round, calls)))),
+                ..EventQuery::default()
+            }),
+        ),
+        (
+            "agent, newest 100",
+            Box::new(|round| EventQuery {
+                agent_id: Some(AgentId::from(format!("agent-{:02}", pick(round, 40)))),
+                ..newest()
+            }),
+        ),
+        (
+            "tool, newest 100",
+            Box::new(|round| EventQuery {
+                tool: Some(format!("files__tool_{}", pick(round, 200))),
+                ..newest()
+            }),
+        ),
+        (
+            "tool that is nowhere",
+            Box::new(|_| EventQuery { tool: Some("files__nothing".to_owned()), ..newest() }),
+        ),
     ];
     for (name, look) in looks {
         let mut times = Vec::new();

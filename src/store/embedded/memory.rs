@@ -4,12 +4,12 @@ use super::{
     Shared,
     fold::{self, Row},
     learned::Learned,
-    ledger::Ledger,
-    notes,
+    ledger::{Ledger, Owner},
+    notes::{self, Note},
     projection::{self, Mark},
 };
 use crate::{
-    journal::{Cut, Draft, Journal, Reader},
+    journal::{Cut, Draft, Journal, Place, Reader},
     model::{CallId, Event},
     store::StoreError,
 };
@@ -25,6 +25,10 @@ use tokio::sync::broadcast;
 /// What the writer remembers between groups.
 pub(super) struct Memory {
     pub(super) owner: i64,
+    /// Which process this is.
+    pub(super) own: Owner,
+    /// Up to where the projection was written here last.
+    pub(super) projected_to: Option<Place>,
     pub(super) journal: Journal,
     /// What was cut off and is not recorded yet.
     pub(super) cut: Option<Cut>,
@@ -51,7 +55,8 @@ pub(super) struct Parts {
     /// What was cut off as it was opened.
     pub(super) cut: Option<Cut>,
     pub(super) reader: Arc<Reader>,
-    pub(super) owner: i64,
+    pub(super) owner: Owner,
+    pub(super) owner_id: i64,
     pub(super) shared: Arc<Shared>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) sealed: mpsc::SyncSender<PathBuf>,
@@ -60,9 +65,11 @@ pub(super) struct Parts {
 impl Memory {
     /// What is remembered is read by the first group.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { journal, cut, reader, owner, shared, events, sealed } = parts;
+        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed } = parts;
         Self {
-            owner,
+            owner: owner_id,
+            own: owner,
+            projected_to: None,
             journal,
             cut,
             reader,
@@ -131,12 +138,26 @@ impl Memory {
         self.ledger.reached()
     }
 
+    /// Before anything is done in its name, the journal says which process it is.
+    pub(super) fn introduce(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.ledger.owners().contains_key(&self.owner) {
+            return Ok(());
+        }
+        let Owner { name, lock } = self.own.clone();
+        let note = Note::Owner { id: self.owner, name, lock };
+        notes::write(self.draft.notes(), &note);
+        self.ledger.note(connection, note)
+    }
+
     /// The projection takes everything up to the journal's end. Only between groups.
     pub(super) fn project(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.project_with(connection, &[])
     }
 
     pub(super) fn project_with(&mut self, connection: &Connection, rows: &[Row]) -> Result<(), StoreError> {
+        if rows.is_empty() && !self.behind && self.projected_to == Some(self.journal.place()) {
+            return Ok(());
+        }
         let mark = Mark {
             journal: self.journal.id(),
             place: self.journal.place(),
@@ -170,6 +191,7 @@ impl Memory {
         }
         self.ledger.projected();
         self.learned.projected();
+        self.projected_to = Some(mark.place);
         self.behind = false;
         self.unprojected = 0;
         Ok(())

@@ -4,8 +4,8 @@ use super::{
     EVENTS_BEHIND, EmbeddedStore, Shared,
     approvals::Book,
     fold, import, indexer,
+    ledger::Owner,
     memory::{Memory, Parts},
-    notes::{self, Note},
     owners::OwnerLock,
     projection,
     queue::Queue,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Durability, private_dir},
-    journal::{self, Draft, Journal, JournalError, Lock, Patience, Reader},
+    journal::{self, Journal, JournalError, Lock, Patience, Reader},
     model::{ApprovalId, Event, OwnerId},
     store::StoreError,
 };
@@ -69,15 +69,8 @@ pub(super) fn open(
     reader.refresh()?;
     let connection = projection::open_writer(path)?;
     follow(&connection, &journal, &reader)?;
-    // Before anything is done in its name, the journal says who it is.
-    let mut draft = Draft::default();
-    draft.begin(journal.head());
     let lock_path = own.path().to_string_lossy().into_owned();
-    let note = Note::Owner { id: owner_id, name: owner.as_str().to_owned(), lock: lock_path };
-    notes::write(draft.notes(), &note);
     let cut = journal.take_cut();
-    journal.prepare()?;
-    journal.append(&mut draft)?;
     drop(held);
     let files = watch::Files::of(path, lock.path(), own.path());
     let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
@@ -97,7 +90,8 @@ pub(super) fn open(
         journal,
         cut,
         reader: reader.clone(),
-        owner: owner_id,
+        owner: Owner { name: owner.as_str().to_owned(), lock: lock_path },
+        owner_id,
         shared: shared.clone(),
         events,
         sealed,

@@ -70,11 +70,11 @@ impl Store for EmbeddedStore {
     }
 
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
-        async move {
-            let chained = self.chained(id.clone()).await?;
-            self.read(move |book| approvals::held(book.get(&id)?, chained.as_ref(), &id)).await
-        }
-        .boxed()
+        self.read(move |book| {
+            // First what the chain says: what comes meanwhile is newer in the projection.
+            let chained = approvals::chained(book.journal, &id)?;
+            approvals::held(book.get(&id)?, chained.as_ref(), &id)
+        })
     }
 
     fn approval_for(

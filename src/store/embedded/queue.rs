@@ -131,6 +131,12 @@ impl Queue {
         waiting + self.running.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing waits, and no settlement is being committed.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.jobs.is_empty() && state.later.is_empty() && self.running.load(Ordering::Relaxed) == 0
+    }
+
     /// A group with so many settlements is being run; none once it has been.
     pub(super) fn runs(&self, settlements: usize) {
         self.running.store(settlements, Ordering::Relaxed);

@@ -62,6 +62,7 @@ impl<'c> Tx<'c> {
             memory.draft.flag(PROJECTED);
         }
         if !memory.draft.is_empty() {
+            memory.introduce(self.connection)?;
             let place = memory.journal.append(&mut memory.draft)?;
             memory.ledger.mark(place, memory.draft.at().unwrap_or_default());
             memory.cut = None;
