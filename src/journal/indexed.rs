@@ -4,17 +4,17 @@ use super::{
     JournalError,
     chain::Hash,
     files,
-    index::{Builder, Members, SegmentIndex},
+    index::{Builder, IndexError, Members, SegmentIndex},
     segment::{self, SEGMENT_HEAD, Segment, Step},
 };
 use std::path::Path;
 
-fn of_index(path: &Path, error: &super::index::IndexError) -> JournalError {
+fn of_index(path: &Path, error: &IndexError) -> JournalError {
     JournalError::Failed { path: path.to_owned(), problem: error.to_string() }
 }
 
-impl From<super::index::IndexError> for JournalError {
-    fn from(error: super::index::IndexError) -> Self {
+impl From<IndexError> for JournalError {
+    fn from(error: IndexError) -> Self {
         of_index(Path::new("index"), &error)
     }
 }
@@ -32,9 +32,13 @@ pub(super) fn open_index(segment: &Segment) -> Result<SegmentIndex, JournalError
         }
         Err(_) => {}
     }
+    write_index(segment, &path)
+}
+
+pub(super) fn write_index(segment: &Segment, path: &Path) -> Result<SegmentIndex, JournalError> {
     let bytes = build_index(segment)?;
-    files::replace(&path, &bytes).map_err(|error| JournalError::of(&path, &error))?;
-    SegmentIndex::open(&path).map_err(|error| of_index(&path, &error))
+    files::replace(path, &bytes).map_err(|error| JournalError::of(path, &error))?;
+    SegmentIndex::open(path).map_err(|error| of_index(path, &error))
 }
 
 /// Makes the index of a sealed segment where it has none.
