@@ -5,17 +5,18 @@ use super::{
     failure::CliError,
     follow::{Follower, head},
     screen::{self, Screen, or_dash, time},
+    setup::record_path,
     wiring,
 };
 use crate::{
     clock::{Clock as _, System},
     front::admin::{approval_use, named_approvals, trace_report},
     model::{ApprovalId, CallId, Event, TraceId},
-    store::{EventQuery, Store},
+    store::{ChainReport, EventQuery, Store},
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 /// Runs one of them.
 pub(super) async fn audit(
@@ -60,6 +61,26 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
     screen.line(&format!("{said}, head {}", report.head))
 }
 
+/// Checks the store as it lies there, before anything that can be made anew is. `None`: it is to be opened.
+pub(super) fn verify_at_rest(path: &Path, args: &VerifyArgs) -> Result<Option<()>, CliError> {
+    let Some(store) = record_path(path)? else { return Ok(None) };
+    let Some(report) = wiring::verify_at_rest(&store)? else { return Ok(None) };
+    show_verified(&mut Screen::new(), &report, args.json.json).map(Some)
+}
+
+fn show_verified(screen: &mut Screen, report: &ChainReport, json: bool) -> Result<(), CliError> {
+    if json {
+        screen.json(report)?;
+    }
+    if let Some(bad) = &report.bad {
+        return Err(CliError::Chain { seq: bad.seq, problem: bad.problem.clone() });
+    }
+    if json {
+        return Ok(());
+    }
+    screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
+}
+
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
     let mut screen = Screen::new();
     match command {
@@ -71,16 +92,7 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
         AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
         AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
             let report = store.verify().await?;
-            if flag.json {
-                screen.json(&report)?;
-            }
-            if let Some(bad) = report.bad {
-                return Err(CliError::Chain { seq: bad.seq, problem: bad.problem });
-            }
-            if flag.json {
-                return Ok(());
-            }
-            screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
+            show_verified(&mut screen, &report, flag.json)
         }
         AuditCommand::Export { filter, limit, format } => {
             export(&store, query(filter, now), limit, format).await

@@ -66,6 +66,13 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
+        Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
+            Some(()) => Ok(()),
+            None => {
+                let (store, system) = record(&path)?;
+                block(audit::audit(store, system, AuditCommand::Verify(args)))
+            }
+        },
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))

@@ -103,6 +103,17 @@ pub(super) fn record(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>), CliEr
     Ok((store?, system))
 }
 
+/// Where the record lies, for whoever may read it as in [`record`]; `None` where that is not said.
+pub(super) fn record_path(path: &Path) -> Result<Option<PathBuf>, CliError> {
+    match Setup::load(path) {
+        Ok(setup) => Ok(Some(setup.loaded.config.store.path)),
+        Err(CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => {
+            Ok(wiring::store_path(path))
+        }
+        Err(other) => Err(other),
+    }
+}
+
 /// Reads servers.toml and the bundle.
 pub(super) fn load(path: &Path) -> Result<Loaded, CliError> {
     wiring::load(path).map_err(|problems| refused(path, problems))

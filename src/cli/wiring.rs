@@ -11,12 +11,16 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems},
     policy::PolicySet,
-    store::{EventQuery, Store, embedded::EmbeddedStore},
+    store::{ChainReport, EventQuery, Store, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +57,16 @@ pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Sto
         let opened = EmbeddedStore::open(&store.path, &data_dir, store.durability, owner)?;
         Ok(opened as Arc<dyn Store>)
     })
+}
+
+/// Where the store of a servers.toml lies, in which other things may be wrong.
+pub(crate) fn store_path(path: &Path) -> Option<PathBuf> {
+    config::store_place(path, &|name| std::env::var(name).ok()).map(|(store, _)| store.path)
+}
+
+/// Verifies a store as it lies there.
+pub(crate) fn verify_at_rest(path: &Path) -> Result<Option<ChainReport>, CliError> {
+    Ok(EmbeddedStore::verify_at_rest(path)?)
 }
 
 /// Whether there is a store.

@@ -11,13 +11,15 @@ pub mod chain;
 mod files;
 mod frame;
 pub mod index;
+mod indexed;
 mod read;
 mod segment;
 mod write;
 
 pub use files::key;
 pub use frame::{Draft, Frame, FrameHead, Head, PROJECTED, Record, SEALED};
-pub use read::{Entry, Range, Reader, build_index, make_index};
+pub use indexed::{build_index, make_index};
+pub use read::{Entry, Range, Reader};
 pub use segment::{BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list};
 pub use write::{Cut, Journal, Lock, Patience, accept_damage};
 

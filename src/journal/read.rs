@@ -5,12 +5,14 @@ use super::{
     chain::{self, Hash},
     files,
     frame::{Frame, Head},
-    index::{Builder, Members, SegmentIndex, TailIndex, Wanted},
+    index::{IndexError, Members, SegmentIndex, TailIndex, Wanted},
+    indexed::{open_index, write_index},
     segment::{self, SEGMENT_HEAD, Segment, Step},
 };
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -78,24 +80,48 @@ impl Tail {
         self.segment.first_seq()
     }
 
-    /// Takes in what has come since.
+    /// Takes in what has come since. Damage is an error: what stands behind it would be missing from every answer.
     fn refresh(&mut self) -> Result<(), JournalError> {
-        if self.sealed || self.segment.len()? == self.end {
+        match self.look() {
+            // What was torn, cut off and written over in the middle of a look is whole at the next.
+            Err(JournalError::Damaged(_)) => self.look(),
+            looked => looked,
+        }
+    }
+
+    fn look(&mut self) -> Result<(), JournalError> {
+        let length = self.segment.len()?;
+        if self.sealed || length == self.end {
             return Ok(());
+        }
+        if length < self.end {
+            // A frame that its writer took back, since the disk failed under it.
+            *self = Self::new(self.segment.clone());
         }
         let segment = self.segment.clone();
         let mut scan = segment.scan(self.end, self.head)?;
-        // What is torn or no frame yet is being written; the next writer judges it.
-        while let Step::Frame { offset, frame, .. } = scan.step()? {
-            note_offsets(&mut self.offsets, offset, &frame);
-            if frame.head.is_projected() {
-                self.projected = Some(Place { segment: segment.first_seq(), offset });
+        let damage = loop {
+            match scan.step()? {
+                Step::Frame { offset, frame, .. } => {
+                    note_offsets(&mut self.offsets, offset, &frame);
+                    if frame.head.is_projected() {
+                        self.projected = Some(Place { segment: segment.first_seq(), offset });
+                    }
+                    self.sealed |= frame.head.is_sealed();
+                }
+                // What is torn is being written; the next writer judges it.
+                Step::End | Step::Torn { .. } => break None,
+                Step::Damaged { offset, problem } => break Some((offset, problem)),
             }
-            self.sealed |= frame.head.is_sealed();
-        }
+        };
         self.end = scan.offset();
         self.head = *scan.head();
-        Ok(())
+        match damage {
+            None => Ok(()),
+            Some((offset, problem)) => {
+                Err(JournalError::damaged(&segment.path, offset, self.head.seq, problem))
+            }
+        }
     }
 
     /// Has in the index what has come since.
@@ -194,15 +220,16 @@ impl Reader {
     pub fn refresh(&self) -> Result<(), JournalError> {
         let mut view = self.view.lock();
         loop {
-            view.tail.refresh()?;
+            let looked = view.tail.refresh();
             let mut found: BTreeMap<i64, PathBuf> = segment::list(&self.dir)?.into_iter().collect();
             let newest = found.pop_last();
             view.sealed = found;
             match newest {
+                // One that is not the newest any more is read as it is found.
                 Some((first, path)) if first != view.tail.first_seq() => {
                     view.tail = Tail::new(Segment::open(&path, false)?);
                 }
-                Some(_) | None => return Ok(()),
+                Some(_) | None => return looked,
             }
         }
     }
@@ -277,9 +304,8 @@ impl Reader {
             if next.is_some_and(|next| *next <= from.segment) {
                 continue;
             }
-            let open = |first: &i64| self.view.lock().open(*first);
-            let Some(segment) = open(first)? else { continue };
-            let accepted = match next.map(open).transpose()?.flatten() {
+            let Some(segment) = self.segment(*first)? else { continue };
+            let accepted = match next.map(|next| self.segment(*next)).transpose()?.flatten() {
                 Some(next) => next.head.after_damage,
                 None => false,
             };
@@ -315,15 +341,19 @@ impl Reader {
         Ok(())
     }
 
+    /// A segment by the `seq` of its first record; `None` where it is gone.
+    pub fn segment(&self, first: i64) -> Result<Option<Segment>, JournalError> {
+        self.view.lock().open(first)
+    }
+
     /// The record at a place, held against its hash; `seq` is what it must be.
     pub fn record_at(&self, place: Place, seq: i64) -> Result<Entry, JournalError> {
-        let open = || self.view.lock().open(place.segment);
-        let segment = match open()? {
+        let segment = match self.segment(place.segment)? {
             Some(segment) => segment,
             // It may be newer than what was read.
             None => {
                 self.refresh()?;
-                open()?.ok_or_else(|| JournalError::Failed {
+                self.segment(place.segment)?.ok_or_else(|| JournalError::Failed {
                     path: self.dir.join(segment::name(place.segment)),
                     problem: format!("the segment of record {seq} is gone"),
                 })?
@@ -374,13 +404,22 @@ impl Reader {
                         None => Box::new(low..=high),
                         Some(hits) => Box::new(hits.range(low..=high)),
                     };
-                    visit(
-                        &segment,
-                        wanted,
-                        range.newest_first,
-                        numbers.filter_map(|n| place_of(&index, n)),
-                        take,
-                    )?
+                    let current = RefCell::new(index);
+                    let place = |number| {
+                        let found = place_of(&current.borrow(), number);
+                        let Some(Err(error)) = found else {
+                            return found.map(|found| found.map_err(Into::into));
+                        };
+                        match self.renewed(&segment, &error) {
+                            Ok(index) => {
+                                let found = place_of(&index, number);
+                                *current.borrow_mut() = index;
+                                found.map(|found| found.map_err(Into::into))
+                            }
+                            Err(error) => Some(Err(error)),
+                        }
+                    };
+                    visit(&segment, wanted, range.newest_first, numbers.filter_map(place), take)?
                 }
             };
             if flow.is_break() {
@@ -410,30 +449,45 @@ impl Reader {
         let segment = Segment::open(&path, false)?;
         let index = match index {
             Some(index) => index,
-            None => {
-                let made = Arc::new(open_index(&segment)?);
-                let mut view = self.view.lock();
-                if view.indexes.len() >= OPEN_INDEXES {
-                    view.indexes.clear();
-                }
-                view.indexes.insert(first, made.clone());
-                made
-            }
+            None => self.holds(first, open_index(&segment)?),
         };
-        let hits = index.find(wanted)?;
-        Ok(Some((segment, Plan::Indexed(index, hits))))
+        match index.find(wanted) {
+            Ok(hits) => Ok(Some((segment, Plan::Indexed(index, hits)))),
+            Err(error) => {
+                let index = self.renewed(&segment, &error)?;
+                let hits = index.find(wanted)?;
+                Ok(Some((segment, Plan::Indexed(index, hits))))
+            }
+        }
+    }
+
+    fn holds(&self, first: i64, index: SegmentIndex) -> Arc<SegmentIndex> {
+        let index = Arc::new(index);
+        let mut view = self.view.lock();
+        if view.indexes.len() >= OPEN_INDEXES {
+            view.indexes.clear();
+        }
+        view.indexes.insert(first, index.clone());
+        index
+    }
+
+    /// An index of which a piece cannot be read is made anew from its segment.
+    fn renewed(&self, segment: &Segment, error: &IndexError) -> Result<Arc<SegmentIndex>, JournalError> {
+        let path = segment::index_path(&segment.path);
+        tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is made anew from its segment");
+        Ok(self.holds(segment.first_seq(), write_index(segment, &path)?))
     }
 }
 
 /// A record's number and offset; `None` where it could not be read as the index was made.
-fn place_of(index: &SegmentIndex, number: u32) -> Option<Result<(u32, u32), JournalError>> {
+fn place_of(index: &SegmentIndex, number: u32) -> Option<Result<(u32, u32), IndexError>> {
     if number >= index.records() {
         return None;
     }
     match index.offset(number) {
         Ok(0) => None,
         Ok(offset) => Some(Ok((number, offset))),
-        Err(error) => Some(Err(error.into())),
+        Err(error) => Some(Err(error)),
     }
 }
 
@@ -474,82 +528,4 @@ fn visit(
         }
     }
     Ok(ControlFlow::Continue(()))
-}
-
-fn of_index(path: &Path, error: &super::index::IndexError) -> JournalError {
-    JournalError::Failed { path: path.to_owned(), problem: error.to_string() }
-}
-
-impl From<super::index::IndexError> for JournalError {
-    fn from(error: super::index::IndexError) -> Self {
-        of_index(Path::new("index"), &error)
-    }
-}
-
-fn open_index(segment: &Segment) -> Result<SegmentIndex, JournalError> {
-    let path = segment::index_path(&segment.path);
-    let end = sealed_end(segment)?;
-    match SegmentIndex::open(&path) {
-        Ok(index) if *index.segment() == end => return Ok(index),
-        Ok(_) => {
-            tracing::warn!(path = %path.display(), "journal.index_differs: it is made anew from its segment")
-        }
-        Err(error) if path.exists() => {
-            tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is made anew from its segment");
-        }
-        Err(_) => {}
-    }
-    let bytes = build_index(segment)?;
-    files::replace(&path, &bytes).map_err(|error| JournalError::of(&path, &error))?;
-    SegmentIndex::open(&path).map_err(|error| of_index(&path, &error))
-}
-
-/// Makes the index of a sealed segment where it has none.
-pub fn make_index(path: &Path) -> Result<(), JournalError> {
-    open_index(&Segment::open(path, false)?).map(drop)
-}
-
-/// What names a sealed segment's content: its last 32 bytes are the hash of its last frame.
-fn sealed_end(segment: &Segment) -> Result<Hash, JournalError> {
-    let mut last = [0; 32];
-    let at = segment.len()?.saturating_sub(32);
-    let read = files::read_at(&segment.file, &mut last, at)
-        .map_err(|error| JournalError::of(&segment.path, &error))?;
-    match read {
-        32 => Ok(last),
-        _ => Err(JournalError::damaged(&segment.path, at, 0, "it is shorter than a hash".to_owned())),
-    }
-}
-
-/// The bytes of a sealed segment's index, made from the segment alone.
-pub fn build_index(segment: &Segment) -> Result<Vec<u8>, JournalError> {
-    let first = segment.first_seq();
-    let mut builder = Builder::new();
-    let mut next = first;
-    let mut scan = segment.scan(SEGMENT_HEAD, segment.head.before)?;
-    loop {
-        match scan.step()? {
-            Step::Frame { offset, frame, .. } => {
-                for record in frame.records() {
-                    while next < record.seq && next - first < i64::from(u32::MAX) {
-                        builder.add(0, None);
-                        next += 1;
-                    }
-                    let members =
-                        std::str::from_utf8(record.body).ok().and_then(|body| Members::read(body).ok());
-                    let at = u32::try_from(offset + record.offset as u64).unwrap_or(0);
-                    builder.add(at, members.as_ref());
-                    next += 1;
-                }
-            }
-            Step::End => break,
-            // Verification names it; the rest is found.
-            Step::Torn { .. } | Step::Damaged { .. } => {
-                if scan.resume()?.is_none() {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(builder.finish(&sealed_end(segment)?))
 }

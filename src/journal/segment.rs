@@ -332,7 +332,8 @@ impl Scan<'_> {
         }
     }
 
-    /// A file that grew and whose last bytes never came (zeros up to its end) is torn; anything else is damage.
+    /// A file that grew and whose last bytes never came (zeros up to its end) is torn; anything else is damage, and so is
+    /// what stands before a frame that can be read.
     fn unreadable(&mut self, problem: &str) -> Result<Step<'static>, JournalError> {
         let offset = self.offset;
         // A whole hash of zeros does not occur: what ends so was not written.
@@ -340,7 +341,8 @@ impl Scan<'_> {
         let from = self.end.saturating_sub(32).max(offset);
         let read = files::read_at(&self.segment.file, &mut last, from)
             .map_err(|error| JournalError::of(&self.segment.path, &error))?;
-        if last.get(..read).is_some_and(|last| last.iter().all(|byte| *byte == 0)) {
+        let unwritten = last.get(..read).is_some_and(|last| last.iter().all(|byte| *byte == 0));
+        if unwritten && self.segment.scan(offset, self.head)?.resume()?.is_none() {
             return Ok(Step::Torn { offset });
         }
         Ok(Step::Damaged { offset, problem: problem.to_owned() })

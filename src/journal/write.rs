@@ -115,8 +115,10 @@ pub struct Journal {
     records: u32,
     room_until: u64,
     cut: Option<Cut>,
-    /// A segment that was sealed here since somebody asked.
-    sealed: bool,
+    /// The tail is sealed, and the segment behind it could not be made yet.
+    ended: bool,
+    /// Records after which the tail is sealed.
+    most: u32,
 }
 
 impl Journal {
@@ -140,7 +142,8 @@ impl Journal {
             records: 0,
             room_until: 0,
             cut: None,
-            sealed: false,
+            ended: false,
+            most: RECORDS,
         };
         journal.follow(&mut |_, _, _| Ok(()))?;
         Ok(journal)
@@ -176,9 +179,10 @@ impl Journal {
         self.cut.take()
     }
 
-    /// Whether a segment was sealed here since the last question.
-    pub fn take_sealed(&mut self) -> bool {
-        std::mem::take(&mut self.sealed)
+    /// Seals segments after so few records, so that a test has several of them.
+    #[doc(hidden)]
+    pub fn seal_after(&mut self, records: u32) {
+        self.most = records.min(RECORDS);
     }
 
     /// Reads what others have appended, holds it against its hashes, and hands it on with its place and what it follows.
@@ -187,6 +191,9 @@ impl Journal {
         take: &mut dyn FnMut(&Frame<'_>, Place, &Head) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         loop {
+            if self.ended {
+                self.next_segment(false)?;
+            }
             let length = self.tail.len()?;
             if length == self.end {
                 return Ok(());
@@ -198,7 +205,6 @@ impl Journal {
             let segment = self.tail.clone();
             let first_seq = segment.first_seq();
             let mut scan = segment.scan(self.end, self.head)?;
-            let mut sealed = false;
             loop {
                 let end = match scan.step()? {
                     Step::Frame { offset, before, frame } => {
@@ -208,7 +214,7 @@ impl Journal {
                         })?;
                         take(&frame, Place { segment: first_seq, offset }, &before)?;
                         self.records = self.records.saturating_add(frame.head.records);
-                        sealed |= frame.head.is_sealed();
+                        self.ended |= frame.head.is_sealed();
                         None
                     }
                     end => Some(match end {
@@ -232,10 +238,9 @@ impl Journal {
                     }
                 }
             }
-            if !sealed {
+            if !self.ended {
                 return Ok(());
             }
-            self.next_segment(false)?;
         }
     }
 
@@ -258,13 +263,13 @@ impl Journal {
     fn next_segment(&mut self, after_damage: bool) -> Result<(), JournalError> {
         let head = SegmentHead { journal: self.id(), before: self.head, after_damage };
         self.tail = Segment::create(&self.dir, &head)?;
-        (self.end, self.records, self.room_until) = (SEGMENT_HEAD, 0, 0);
+        (self.end, self.records, self.room_until, self.ended) = (SEGMENT_HEAD, 0, 0, false);
         Ok(())
     }
 
     /// Whether the newest segment is to be sealed.
     pub fn is_full(&self) -> bool {
-        self.records >= RECORDS || self.end >= BYTES
+        self.records >= self.most || self.end >= BYTES
     }
 
     /// Sees to it that there is room on the disk for one more frame.
@@ -289,11 +294,12 @@ impl Journal {
         draft.begin(&self.head);
         draft.flag(SEALED);
         self.append(&mut draft)?;
+        // From here on another process goes on in the next segment, whatever fails here.
+        self.ended = true;
         // Room that was asked for and not used.
         if let Err(error) = self.tail.file.set_len(self.end).and_then(|()| self.tail.file.sync_data()) {
             return Err(JournalError::of(&self.tail.path, &error));
         }
-        self.sealed = true;
         self.next_segment(false)
     }
 

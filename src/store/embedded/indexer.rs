@@ -1,7 +1,20 @@
 //! Indexes of sealed segments, made beside the writer: whoever looks for something finds them there.
 
-use crate::journal;
+use super::EmbeddedStore;
+use crate::{journal, store::StoreError};
 use std::{path::PathBuf, sync::mpsc};
+
+impl EmbeddedStore {
+    /// Seals segments after so few records, so that a test has several of them.
+    #[doc(hidden)]
+    pub async fn seal_after(&self, records: u32) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            tx.seal_after(records);
+            Ok(())
+        })
+        .await
+    }
+}
 
 /// The thread's whole life: it ends with the writer.
 pub(super) fn run(sealed: &mpsc::Receiver<PathBuf>) {

@@ -73,6 +73,7 @@ fn problem(kind: &str, name: &str, hash: &str, body: &str) -> Option<&'static st
 }
 
 /// Everything that is kept, for verification.
+#[derive(Default)]
 pub(super) struct Inventory {
     /// Snapshots and the hashes of their bundles.
     bundles: HashMap<String, String>,

@@ -28,7 +28,7 @@ mod verify;
 mod watch;
 mod writer;
 
-use super::{Admission, AdmitRequest, Answer, ApprovalRecord, StoreError};
+use super::{Admission, AdmitRequest, Answer, ApprovalRecord, ChainReport, StoreError};
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
@@ -215,6 +215,12 @@ impl EmbeddedStore {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Option<u64>, StoreError> {
         open::import(path, data_dir, progress)
+    }
+
+    /// Verifies the store at `path` as it lies there, without opening it, which would put right what can be made anew; `None`
+    /// where there is no journal.
+    pub fn verify_at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
+        verify::at_rest(path)
     }
 
     /// Lets the store at `path` go on behind damage at the journal's end or records that were cut off, because a person

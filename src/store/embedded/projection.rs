@@ -135,6 +135,12 @@ pub(super) fn mark(connection: &Connection) -> Result<Option<Mark>, StoreError> 
         .optional()?)
 }
 
+/// The same of a file that may have no tables yet.
+pub(super) fn mark_of(connection: &Connection) -> Result<Option<Mark>, StoreError> {
+    let made = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'mark'")?.exists([])?;
+    if made { mark(connection) } else { Ok(None) }
+}
+
 /// The place alone, which is all that a look at what others did needs.
 pub(super) fn followed(connection: &Connection) -> Result<Option<Place>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT segment, offset FROM mark")?;

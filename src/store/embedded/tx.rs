@@ -166,6 +166,11 @@ impl<'c> Tx<'c> {
         self.rows.push(row);
     }
 
+    /// Seals segments after so few records.
+    pub(super) fn seal_after(&mut self, records: u32) {
+        self.memory.journal.seal_after(records);
+    }
+
     /// Puts an event at the end of the chain.
     pub(super) fn append(&mut self, draft: &EventDraft) -> Result<(i64, Place), StoreError> {
         self.append_with_limits(draft, None)

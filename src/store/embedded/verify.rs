@@ -4,12 +4,13 @@
 use super::{
     fold,
     kept::Inventory,
+    open::journal_dir,
     projection::{self, FOLLOWING},
 };
 use crate::{
     evidence,
     journal::{
-        Head, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
+        self, Frame, Head, JournalError, Place, Range, Reader, Record, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
         index_path,
     },
@@ -40,13 +41,45 @@ fn bad(seq: i64, problem: String) -> BadRecord {
     BadRecord { seq, problem }
 }
 
+/// Verifies a store that need not be open, before anything is put right by opening it; `None` where there is no journal.
+pub(super) fn at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
+    let dir = journal_dir(path);
+    if !dir.exists() || journal::list(&dir)?.is_empty() {
+        return Ok(None);
+    }
+    match projection::version(path)? {
+        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open(&dir)?)?)),
+        // Opening takes it over, or says what it is.
+        _ => Ok(None),
+    }
+}
+
 /// Verifies all that was committed before.
 pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, StoreError> {
-    journal.refresh()?;
+    match journal.refresh() {
+        // Its segment names it below.
+        Ok(()) | Err(JournalError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let end = journal.end();
     let paths = journal.paths();
-    let connection = projection::open_reader(path)?;
-    let kept = Inventory::read(&connection)?;
+    let stored = match path.exists() {
+        true => Some(projection::open_reader(path)?),
+        false => None,
+    };
+    // Where the projection is missing or empty, the journal alone is verified: the next start makes it anew.
+    let stored = match stored {
+        Some(stored) if projection::mark_of(&stored)?.is_some() => Some(stored),
+        Some(_) | None => None,
+    };
+    let made = match stored {
+        Some(_) => None,
+        None => Some(made_anew(journal)?),
+    };
+    let kept = match stored.as_ref().or(made.as_ref()) {
+        Some(connection) => Inventory::read(connection)?,
+        None => Inventory::default(),
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -86,9 +119,22 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
         report.bad = kept.damaged().map(|problem| bad(0, problem));
     }
     if report.bad.is_none() {
-        report.bad = verify_projection(&connection, journal, before)?;
+        report.bad = match &stored {
+            Some(stored) => verify_projection(stored, journal)?,
+            None => None,
+        };
     }
     Ok(report)
+}
+
+/// A projection of the whole journal in memory, as far as its frames can be read.
+fn made_anew(journal: &Reader) -> Result<Connection, StoreError> {
+    let made = projection::in_memory()?;
+    match fold::rebuild(&made, journal, [0; 16]) {
+        // The segment that it is in is named.
+        Ok(()) | Err(StoreError::Damaged(_)) => Ok(made),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is missing before the first segment that is there. Retention says in the chain what it removed.
@@ -137,7 +183,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                     break;
                 }
                 if let Err(problem) = frame.check(&before) {
-                    found.bad = Some(bad(before.seq + 1, problem));
+                    found.bad = Some(bad(first_bad(&frame).unwrap_or(before.seq + 1), problem));
                     break;
                 }
                 for record in frame.records() {
@@ -175,6 +221,15 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
     Ok(found)
 }
 
+/// The first record of a frame whose hash is not that of its content.
+fn first_bad(frame: &Frame<'_>) -> Option<i64> {
+    let fits = |record: &Record<'_>| {
+        std::str::from_utf8(record.body)
+            .is_ok_and(|body| chain::link(&record.prev, record.seq, body) == record.hash)
+    };
+    frame.records().find(|record| !fits(record)).map(|record| record.seq)
+}
+
 /// A sealed segment's index, where there is one, is what its records make.
 fn verify_index(
     path: &Path,
@@ -197,17 +252,23 @@ fn verify_index(
 }
 
 /// Each row of the projection is what the journal makes of the frames that it has followed.
-fn verify_projection(
-    connection: &Connection,
-    journal: &Reader,
-    head: Option<Head>,
-) -> Result<Option<BadRecord>, StoreError> {
+fn verify_projection(connection: &Connection, journal: &Reader) -> Result<Option<BadRecord>, StoreError> {
     // One state of the file, whoever writes meanwhile.
     let snapshot = connection.unchecked_transaction()?;
     let Some(mark) = projection::mark(&snapshot)? else { return Ok(None) };
-    if head.is_none_or(|head| mark.head.seq > head.seq) {
+    // It may be newer than what was verified.
+    journal.refresh()?;
+    let known = journal.head();
+    if mark.head.seq > known.seq || mark.place > journal.end() {
         let problem = format!("records up to {} were there before: they were lost or cut off", mark.head.seq);
-        return Ok(Some(bad(head.map_or(1, |head| head.seq + 1), problem)));
+        return Ok(Some(bad(known.seq + 1, problem)));
+    }
+    if head_at(journal, mark.place)? != Some(mark.head) {
+        let problem = format!(
+            "it is not the record of which the index knows: records up to {} were replaced",
+            mark.head.seq
+        );
+        return Ok(Some(bad(mark.head.seq, problem)));
     }
     let made = projection::in_memory()?;
     match fold::rebuild_until(&made, journal, mark.journal, mark.place) {
@@ -221,6 +282,17 @@ fn verify_projection(
         }
     }
     Ok(None)
+}
+
+/// What the frame at a place follows, or would follow.
+fn head_at(journal: &Reader, place: Place) -> Result<Option<Head>, StoreError> {
+    let Some(segment) = journal.segment(place.segment)? else { return Ok(None) };
+    let mut end = (SEGMENT_HEAD, segment.head.before);
+    journal.frames(Place { offset: SEGMENT_HEAD, ..place }, Some(place), &mut |place, frame| {
+        end = (place.offset + frame.head.length as u64, frame.written_end());
+        Ok(())
+    })?;
+    Ok((end.0 == place.offset).then_some(end.1))
 }
 
 fn shown(value: Option<&Value>) -> String {
