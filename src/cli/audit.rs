@@ -72,8 +72,13 @@ fn show_verified(screen: &mut Screen, report: &ChainReport, json: bool) -> Resul
     if json {
         screen.json(report)?;
     }
-    if let Some(bad) = &report.bad {
-        return Err(CliError::Chain { seq: bad.seq, problem: bad.problem.clone() });
+    match &report.bad {
+        // Of no record: of what is made from them.
+        Some(bad) if bad.seq == 0 => {
+            return Err(CliError::Told(format!("the store does not verify: {}", bad.problem)));
+        }
+        Some(bad) => return Err(CliError::Chain { seq: bad.seq, problem: bad.problem.clone() }),
+        None => {}
     }
     if json {
         return Ok(());

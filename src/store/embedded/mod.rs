@@ -89,7 +89,10 @@ impl From<JournalError> for StoreError {
         match error {
             JournalError::Full => Self::Full,
             JournalError::Locked => Self::Locked,
-            JournalError::Damaged(damage) => Self::Damaged(damage.to_string()),
+            JournalError::Damaged(damage) => Self::Damaged(format!(
+                "{damage}. Nothing is dispatched until the journal is put back from a backup, or an admin says that it goes \
+                 on all the same: `tollgate store accept --reason TEXT`"
+            )),
             JournalError::Failed { .. } => Self::Failed(error.to_string()),
         }
     }
