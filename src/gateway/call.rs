@@ -12,14 +12,13 @@ use super::{
     fit::{self, Looks},
     prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
+    refused::refusal_event,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
-    evidence::{self, CallSubject, Explained, Judged, ResolvedTool},
+    evidence::{self, Judged, ResolvedTool},
     identity::Principal,
-    model::{
-        CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, TraceId, Uri, code, weight::weight,
-    },
+    model::{CallKind, Decision, PolicyId, RpcError, TraceId, Uri, code, weight::weight},
     policy::Remediation,
 };
 use serde_json::{Map, Value, json};
@@ -344,79 +343,6 @@ impl Gateway {
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
         Err(Stop::Refused(Box::new(refusal), None))
     }
-
-    /// Records a refusal and answers with it. Where it cannot be recorded, the agent is told that instead: either way
-    /// nothing was dispatched.
-    pub(crate) async fn refuse(
-        &self,
-        request: &Request,
-        prepared: Option<&Prepared>,
-        in_force: &Arc<InForce>,
-        refusal: Refusal,
-        asking: &mut Asking,
-    ) -> CallReply {
-        let mut refusal = refusal;
-        if let Some(prepared) = prepared {
-            refusal.cost_estimate.get_or_insert(prepared.estimate.cost);
-        }
-        let subject = subject(request, prepared, in_force);
-        let mut events = Vec::with_capacity(2);
-        if asking.start() {
-            events.push(subject.start(self.0.clock.now()));
-        }
-        let event = refusal_event(&subject, request, prepared, &refusal, self.0.clock.now());
-        self.log_call(request, &event);
-        events.push(event);
-        let kept = match prepared {
-            Some(prepared) => self.keep_tools(prepared).await,
-            None => Ok(()),
-        };
-        if let Err(error) = kept.and(self.0.store.record(events).await) {
-            tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-            refusal = Refusal::deny("store", error.refusal());
-        }
-        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
-    }
-
-    /// One line of the log about a call that is not dispatched.
-    pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
-        self.0.call_log.note(event, None, self.0.clock.monotonic().saturating_sub(request.began));
-    }
-
-    /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
-    async fn refuse_unaskable(
-        &self,
-        request: &Request,
-        in_force: &Arc<InForce>,
-        decided: &Decided,
-        asking: &mut Asking,
-    ) -> CallReply {
-        let verdict = &decided.verdict;
-        let reason = format!(
-            "{}; approval is given to a use of it, never to this",
-            verdict.reason.trim_end_matches('.')
-        );
-        let refusal =
-            Refusal::new(EventDecision::Deny, verdict.policy_id.clone(), verdict.rule_id.clone(), reason);
-        self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await
-    }
-
-    async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {
-        let refusal = Refusal::new(
-            EventDecision::Deny,
-            unknown_policy(),
-            None,
-            "not in this agent's scope, or not there",
-        );
-        let subject = subject(request, None, in_force);
-        let start = subject.start(self.0.clock.now());
-        let event = refusal_event(&subject, request, None, &refusal, self.0.clock.now());
-        self.log_call(request, &event);
-        if let Err(error) = self.0.store.record(vec![start, event]).await {
-            tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-        }
-        Err(unknown(request.kind, &request.name))
-    }
 }
 
 /// The evaluations after which rules changed a call, for the record of the last.
@@ -439,25 +365,6 @@ impl EarlierTold {
         let verdict = evidence::verdict(verdict, prepared.target.full(), &prepared.shown);
         Judged { facts, verdict, tools }
     }
-}
-
-/// The decision of a call that is refused.
-fn refusal_event(
-    subject: &CallSubject<'_>,
-    request: &Request,
-    prepared: Option<&Prepared>,
-    refusal: &Refusal,
-    now: jiff::Timestamp,
-) -> EventDraft {
-    let explained = Explained {
-        method: request.method(),
-        arguments: prepared.map(|prepared| &*prepared.recorded),
-        judged: prepared.and_then(|prepared| prepared.judged.as_ref()),
-        remediation: refusal.remediation.as_ref(),
-        trace: refusal.trace.as_ref(),
-        ..Explained::default()
-    };
-    subject.explained(now, &refusal.ruling(), &explained)
 }
 
 fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {

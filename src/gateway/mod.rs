@@ -34,6 +34,7 @@ mod prepare;
 mod prompts;
 mod question;
 mod refusal;
+mod refused;
 mod relay;
 mod repeats;
 mod request;
