@@ -12,7 +12,6 @@ use super::{
     fit::{self, Looks},
     prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
-    refused::refusal_event,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
@@ -120,7 +119,9 @@ impl Gateway {
                     }
                     continue;
                 }
-                Err(Stop::Unknown) => return Box::pin(self.refuse_unknown(&request, &in_force)).await,
+                Err(Stop::Unknown) => {
+                    return Box::pin(self.refuse_unknown(&request, &in_force, &mut asking)).await;
+                }
                 Err(Stop::Refused(refusal, prepared)) => {
                     let refused =
                         self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking);
@@ -230,11 +231,13 @@ impl Gateway {
                 Err(AdmitError::Unrecorded(refusal)) => {
                     Box::pin(self.refuse(&request, None, &in_force, *refusal, &mut asking)).await
                 }
+                Err(AdmitError::Limited(limited)) => {
+                    Box::pin(self.refuse_by_limit(&request, &in_force, *limited, &mut asking)).await
+                }
                 Err(AdmitError::Refused(refusal)) => {
-                    // The store has recorded it in the same transaction that refused it.
-                    let subject = subject(&request, None, &in_force);
-                    let event = refusal_event(&subject, &request, None, &refusal, self.0.clock.now());
-                    self.log_call(&request, &event);
+                    let refused =
+                        subject(&request, None, &in_force).refused(self.0.clock.now(), &refusal.ruling());
+                    self.log_call(&request, &refused);
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
             };

@@ -10,6 +10,7 @@ mod asking;
 mod call;
 mod call_log;
 mod complete;
+mod counted;
 mod decided;
 mod declared;
 mod digest;
@@ -109,6 +110,7 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
+    refused: counted::CountedRefusals,
     prompts: prompts::Prompts,
     beside: fit::Beside,
     promised: spending::Promised,

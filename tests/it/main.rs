@@ -23,6 +23,7 @@ mod news;
 mod policy_matrix;
 mod questions;
 mod records;
+mod refusals;
 mod replay;
 mod review;
 mod secrets;
