@@ -133,7 +133,13 @@ impl Gateway {
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         let in_force = self.0.in_force.load();
         let authority = &in_force.policies.authority;
-        self.0.doorkeeper.authenticate(authority, &in_force.config.auth, peer, authorization)
+        self.0.doorkeeper.authenticate(
+            &in_force.keyring,
+            authority,
+            &in_force.config.auth,
+            peer,
+            authorization,
+        )
     }
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
