@@ -9,20 +9,22 @@ use super::{
     call::{Decided, store_policy},
     call_log::granted,
     parked::{Seat, Waiting, Work},
-    prepare::{Request, subject},
+    prepare::{Prepared, Request, subject},
     refusal::Refusal,
     spending::Cap,
 };
 use crate::{
-    decision::ApprovalRequirement,
+    decision::{ApprovalRequirement, Facts},
     evidence::{Explained, Ruling},
     model::{EventDecision, EventDraft},
+    offload::LARGE,
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission, AdmitRequest, ApprovalRecord},
+    store::{Admission, AdmitRequest, ApprovalRecord, StoreError},
     upstream::Upstream,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// The right to make one call, made by admission and consumed by dispatch.
@@ -180,7 +182,7 @@ impl Gateway {
             unrecorded: unrecorded.clone(),
         };
         let admission = match self.keep_tools(prepared).await {
-            Ok(()) => self.0.store.admit(request).await,
+            Ok(()) => self.reserve(prepared, request).await,
             Err(error) => Err(error),
         };
         match admission {
@@ -210,6 +212,18 @@ impl Gateway {
                 Err(AdmitError::Refused(Box::new(refusal)))
             }
         }
+    }
+}
+
+impl Gateway {
+    /// The one transaction. A large record is hashed and written on a thread for large work.
+    async fn reserve(&self, prepared: &Prepared, request: AdmitRequest) -> Result<Admission, StoreError> {
+        let Facts { agent, call, .. } = &prepared.facts;
+        if call.size <= LARGE as u64 {
+            return self.0.store.admit(request).await;
+        }
+        let (store, on) = (self.0.store.clone(), Handle::current());
+        Box::pin(self.0.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
     }
 }
 

@@ -17,7 +17,11 @@ use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
     evidence::{self, Judged, ResolvedTool},
     identity::Principal,
-    model::{CallKind, Decision, PolicyId, RpcError, TraceId, Uri, code, weight::weight},
+    model::{
+        CallKind, Decision, PolicyId, RpcError, TraceId, Uri, code,
+        weight::{weight, weight_of},
+    },
+    offload::{Busy, LARGE},
     policy::Remediation,
 };
 use serde_json::{Map, Value, json};
@@ -25,9 +29,6 @@ use std::sync::Arc;
 
 /// How often a call may be changed by constraints and remediation before that itself is a refusal.
 const MAX_CHANGES: usize = 4;
-
-/// Arguments that weigh more are evaluated on a thread beside.
-const LARGE: usize = 64 << 10;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
 const MAX_LOST: usize = 4;
@@ -99,7 +100,7 @@ impl Gateway {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
                 return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
             }
-            let evaluated = match weight(&arguments, LARGE) > LARGE {
+            let evaluated = match is_large(&request, &arguments) {
                 false => Ok(self.evaluate(&in_force, &request, arguments.clone(), &looks)),
                 true => {
                     Box::pin(self.evaluate_beside(&in_force, &request, arguments.clone(), &mut looks)).await
@@ -112,8 +113,8 @@ impl Gateway {
             let mut decided = match evaluated {
                 Ok(decided) => decided,
                 Err(Stop::Unchecked(look)) => {
-                    let taken = looks.take(&self.0.beside, &request.agent, *look);
-                    if let Err(fit::Busy) = Box::pin(taken).await {
+                    let taken = looks.take(&self.0.large, &request.agent, *look);
+                    if let Err(Busy) = Box::pin(taken).await {
                         let refusal = fit::too_many();
                         return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
                     }
@@ -251,14 +252,14 @@ impl Gateway {
         request: &Request,
         arguments: Arc<Value>,
         looks: &mut Looks,
-    ) -> Result<Result<Box<Decided>, Stop>, fit::Busy> {
+    ) -> Result<Result<Box<Decided>, Stop>, Busy> {
         let (gateway, in_force, asked) = (self.clone(), in_force.clone(), request.clone());
         let known = std::mem::take(looks);
         let work = move || {
             let evaluated = gateway.evaluate(&in_force, &asked, arguments, &known);
             (evaluated, known)
         };
-        let (evaluated, known) = self.0.beside.run(&request.agent, work).await?;
+        let (evaluated, known) = self.0.large.run(&request.agent, work).await?;
         *looks = known;
         Ok(evaluated)
     }
@@ -346,6 +347,13 @@ impl Gateway {
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
         Err(Stop::Refused(Box::new(refusal), None))
     }
+}
+
+/// Whether looking through what the agent sent is large work.
+fn is_large(request: &Request, arguments: &Value) -> bool {
+    let own = weight(arguments, LARGE);
+    let beside = |members| weight_of(members, LARGE);
+    own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.rest)) > LARGE
 }
 
 /// The evaluations after which rules changed a call, for the record of the last.

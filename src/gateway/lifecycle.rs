@@ -85,6 +85,7 @@ impl Gateway {
             learned.seed(&tool, tokens);
         }
         let (config, policies, origin) = keyed(files, hash_key);
+        let offload = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
@@ -101,7 +102,7 @@ impl Gateway {
             repeats: Repeats::default(),
             refused: super::counted::CountedRefusals::default(),
             prompts: super::prompts::Prompts::default(),
-            beside: super::fit::Beside::default(),
+            large: offload,
             promised: super::spending::Promised::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,

@@ -26,6 +26,7 @@ mod inline;
 mod keep;
 mod labelled;
 mod lifecycle;
+mod looking;
 mod news;
 mod notify;
 mod outgoing;
@@ -62,6 +63,7 @@ use crate::{
     evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
     model::CapabilityId,
+    offload::Offload,
     store::Store,
     upstream::{Health, UpstreamState},
 };
@@ -112,7 +114,7 @@ pub(crate) struct Inner {
     repeats: repeats::Repeats,
     refused: counted::CountedRefusals,
     prompts: prompts::Prompts,
-    beside: fit::Beside,
+    large: Arc<Offload>,
     promised: spending::Promised,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
@@ -302,6 +304,11 @@ impl Gateway {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Where large work is done.
+    pub fn offload(&self) -> &Arc<Offload> {
+        &self.0.large
     }
 
     /// The time.
