@@ -20,7 +20,7 @@ use tollgate::{
         OwnerId, PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
     policy::Violation,
-    store::{Admission, AdmitRequest, Settlement, Store, embedded::EmbeddedStore},
+    store::{Admission, AdmitRequest, Settlement, Store, Unrecorded, embedded::EmbeddedStore},
 };
 
 fn main() {
@@ -79,6 +79,7 @@ fn request(clock: &System) -> AdmitRequest {
         tokens: 200,
         cost: MicroUsd(1_250),
         approval: None,
+        unrecorded: Unrecorded::None,
     }
 }
 

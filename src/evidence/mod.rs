@@ -7,6 +7,7 @@ mod detail;
 mod facts;
 mod masked;
 mod other;
+mod refused;
 mod tool;
 mod verdict;
 
@@ -18,5 +19,6 @@ pub use other::{
     TaskEnd, alert_of_call, damage_accepted, lost, orphaned, records_retired, retired, session_started,
     store_taken_over, task_ended, torn_tail,
 };
+pub use refused::{CUT_ARGUMENTS, Counted, LONGEST_REFUSED};
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};

@@ -10,6 +10,7 @@ mod asking;
 mod call;
 mod call_log;
 mod complete;
+mod counted;
 mod decided;
 mod declared;
 mod digest;
@@ -25,6 +26,7 @@ mod inline;
 mod keep;
 mod labelled;
 mod lifecycle;
+mod looking;
 mod news;
 mod notify;
 mod outgoing;
@@ -34,6 +36,7 @@ mod prepare;
 mod prompts;
 mod question;
 mod refusal;
+mod refused;
 mod relay;
 mod repeats;
 mod request;
@@ -60,6 +63,7 @@ use crate::{
     evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
     model::CapabilityId,
+    offload::Offload,
     store::Store,
     upstream::{Health, UpstreamState},
 };
@@ -108,8 +112,9 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
+    refused: counted::CountedRefusals,
     prompts: prompts::Prompts,
-    beside: fit::Beside,
+    large: Arc<Offload>,
     promised: spending::Promised,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
@@ -130,7 +135,13 @@ impl Gateway {
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         let in_force = self.0.in_force.load();
         let authority = &in_force.policies.authority;
-        self.0.doorkeeper.authenticate(authority, &in_force.config.auth, peer, authorization)
+        self.0.doorkeeper.authenticate(
+            &in_force.keyring,
+            authority,
+            &in_force.config.auth,
+            peer,
+            authorization,
+        )
     }
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
@@ -293,6 +304,11 @@ impl Gateway {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Where large work is done.
+    pub fn offload(&self) -> &Arc<Offload> {
+        &self.0.large
     }
 
     /// The time.

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy"],
     &["decision"],
     &["admission", "evidence"],
-    &["replay", "clock", "config", "journal", "outbound"],
+    &["replay", "clock", "config", "journal", "offload", "outbound"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "audit"],
     &["gateway"],
