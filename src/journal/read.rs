@@ -410,7 +410,9 @@ impl Reader {
                     let current = RefCell::new(index);
                     let place = |number| {
                         let found = place_of(&current.borrow(), number);
-                        let Some(Err(error)) = found else { return found.map(|found| found.map_err(Into::into)) };
+                        let Some(Err(error)) = found else {
+                            return found.map(|found| found.map_err(Into::into));
+                        };
                         match self.renewed(&segment, &error) {
                             Ok(index) => {
                                 let found = place_of(&index, number);

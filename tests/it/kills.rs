@@ -88,7 +88,9 @@ async fn flow(load: &Load, client: &Client, admin: &str, random: &mut Random) ->
     let body = client.body("tools/call", json!({"name": tool, "arguments": {"n": n}}));
     let reply: Value = client.post(&body).send().await.ok()?.json().await.ok()?;
     load.answered.fetch_add(1, Ordering::SeqCst);
-    let Some(id) = reply["result"]["_meta"]["tollgate/decision"]["approval_id"].as_str() else { return Some(()) };
+    let Some(id) = reply["result"]["_meta"]["tollgate/decision"]["approval_id"].as_str() else {
+        return Some(());
+    };
     if random.below(8) == 0 {
         return Some(());
     }

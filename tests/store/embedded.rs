@@ -207,14 +207,19 @@ async fn tampering_with_the_index_is_named() {
         ("DELETE FROM approvals", "approvals"),
         ("UPDATE kept SET name = 's-2'", "kept"),
         ("DELETE FROM kept", "kept"),
-        ("INSERT INTO kept VALUES ('bundle', 's-9', '44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a', '{}')", "kept"),
+        (
+            "INSERT INTO kept VALUES ('bundle', 's-9', '44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a', '{}')",
+            "kept",
+        ),
         ("DELETE FROM owners", "owners"),
         ("UPDATE owners SET lock_path = '/elsewhere'", "owners"),
     ] {
         let other = raw(dir.path());
         let columns = "SELECT group_concat(name) FROM pragma_table_info(?1)";
         let columns: String = other.query_row(columns, [table], |row| row.get(0)).unwrap();
-        other.execute_batch(&format!("CREATE TEMP TABLE kept_rows AS SELECT {columns} FROM {table}")).unwrap();
+        other
+            .execute_batch(&format!("CREATE TEMP TABLE kept_rows AS SELECT {columns} FROM {table}"))
+            .unwrap();
         assert!(other.execute(sql, []).unwrap() > 0, "{sql}");
         let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("not found: {sql}"));
         assert!(bad.problem.contains(table), "{sql}: {}", bad.problem);

@@ -273,7 +273,8 @@ fn is_told_of(journal: &Reader, id: &ApprovalId, first: i64, last: i64) -> Resul
     let mut told = false;
     journal.find(&wanted, range, &mut |entry| {
         // One that cannot be read is no reason to take it for nothing.
-        told = EventDraft::from_body(&entry.body).map_or(true, |event| evidence::approval_of(&event).is_some());
+        told =
+            EventDraft::from_body(&entry.body).map_or(true, |event| evidence::approval_of(&event).is_some());
         Ok(if told { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(told)

@@ -202,8 +202,10 @@ fn verify_projection(connection: &Connection, journal: &Reader) -> Result<Option
         return Ok(Some(bad(known.seq + 1, problem)));
     }
     if head_at(journal, mark.place)? != Some(mark.head) {
-        let problem =
-            format!("it is not the record of which the index knows: records up to {} were replaced", mark.head.seq);
+        let problem = format!(
+            "it is not the record of which the index knows: records up to {} were replaced",
+            mark.head.seq
+        );
         return Ok(Some(bad(mark.head.seq, problem)));
     }
     let made = projection::in_memory()?;

@@ -367,7 +367,6 @@ impl Memory {
     }
 }
 
-
 /// How a batch ended.
 enum Batch {
     /// So many of its operations are committed; the rest was not begun.
