@@ -13,6 +13,8 @@
 mod embedded;
 #[path = "store/import.rs"]
 mod import;
+#[path = "store/journal.rs"]
+mod journal;
 mod store;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -715,8 +717,8 @@ mod checks {
             won.push(task.await.unwrap());
         }
         assert_eq!(won.iter().filter(|w| **w).count(), 1);
-        let decided = |event: &Event| event.draft.event_type == EventType::ApprovalDecided;
-        assert_eq!(all_events(&*stores[0]).await.iter().filter(|event| decided(event)).count(), 1);
+        let decided = |event: &&Event| event.draft.event_type == EventType::ApprovalDecided;
+        assert_eq!(all_events(&*stores[0]).await.iter().filter(decided).count(), 1);
         let after = stores[0].approval(record.id.clone()).await.unwrap().unwrap();
         let expect = if won[0] { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
         assert_eq!((after.status, after.version, after.answers.len()), (expect, 2, 1));

@@ -379,6 +379,9 @@ impl Reader {
         range: Range,
         take: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>, JournalError>,
     ) -> Result<(), JournalError> {
+        if range.first > range.last {
+            return Ok(());
+        }
         let mut spans = {
             let view = self.view.lock();
             let mut firsts: Vec<i64> = view.sealed.keys().copied().collect();

@@ -19,6 +19,7 @@ mod finding;
 mod forged;
 mod gates;
 mod interleaving;
+mod kills;
 mod large;
 mod news;
 mod policy_matrix;

@@ -1,4 +1,4 @@
-//! What holds of the SQLite store in particular: tampering, dead processes, opening, and caps under any sequence.
+//! What holds of the embedded store in particular: tampering, dead processes, opening, and caps under any sequence.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test file")]
 
@@ -6,13 +6,14 @@ use crate::store::*;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
 use tollgate::{
     audit::{Coverage, export_jsonl, verify_export},
     config::Durability,
     cost::BudgetWindow,
     decision::BudgetLimit,
     evidence::content_hash,
+    journal::{Draft, SEGMENT_HEAD, Segment, Step, index_path},
     model::{ApprovalStatus, EventDraft, EventType, MicroUsd, Outcome, OwnerId},
     store::{
         Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Kept, KeptKind,
@@ -35,28 +36,51 @@ fn fold(dir: &Path) {
     }
 }
 
-fn without_triggers(dir: &Path) -> Connection {
-    let connection = raw(dir);
-    connection.execute_batch("DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete;").unwrap();
-    connection
+/// What a person reads who looks whether the record is whole: where, and what is wrong.
+async fn named(store: &EmbeddedStore) -> Option<String> {
+    match store.verify().await {
+        Ok(report) => report.bad.map(|bad| format!("record {}: {}", bad.seq, bad.problem)),
+        Err(StoreError::Damaged(problem)) => Some(problem),
+        Err(error) => panic!("{error}"),
+    }
 }
 
-/// I9, R57: records cannot be changed by accident.
+/// I9, R57: what was written is never written over, whatever is done.
 #[tokio::test]
 async fn events_are_append_only() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.record(vec![decision("a", start())]).await.unwrap();
-    for sql in ["UPDATE events SET body = '{}'", "DELETE FROM events"] {
-        let error = raw(dir.path()).execute(sql, []).unwrap_err().to_string();
-        assert!(error.contains("append-only"), "{error}");
+    let limit = BudgetLimit { max_tokens: Some(1_000), ..budget("b", BudgetWindow::Ever) };
+    let call = AdmitRequest { tokens: 10, budgets: vec![limit], ..request("a", start()) };
+    let asked = pending("d", start());
+    let update = ApprovalUpdate {
+        id: asked.id.clone(),
+        expected_version: 1,
+        status: ApprovalStatus::Rejected,
+        answers: Vec::new(),
+    };
+    let mut before = std::fs::read(&segments(dir.path())[0]).unwrap();
+    for step in 0..7 {
+        match step {
+            0 => store.record(vec![decision("a", start()); 3]).await.unwrap(),
+            1 => drop(store.admit(call.clone()).await.unwrap()),
+            2 => store.settle(settlement(&call, Some(3), None)).await.unwrap(),
+            3 => drop(store.ask(asked.clone(), Vec::new(), AskLimits::NONE).await.unwrap()),
+            4 => drop(store.update_approval(update.clone(), Vec::new()).await.unwrap()),
+            5 => drop(store.settle_dead_owners(start()).await.unwrap()),
+            _ => drop(open(dir.path())),
+        }
+        let now = std::fs::read(&segments(dir.path())[0]).unwrap();
+        assert!(now.starts_with(&before), "step {step}");
+        before = now;
     }
 }
 
-/// I9: every kind of tampering is found, at its `seq`.
+/// I9: every kind of tampering is found and named, by who has the store open and by who opens it, and nothing goes on
+/// behind it.
 #[tokio::test]
 async fn tampering_is_named_by_its_seq() {
-    let check = async |sql: &str, seq: i64, word: &str| {
+    let check = async |change: &dyn Fn(&mut Vec<u8>, &[At]), seq: i64, word: &str| {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         for n in 0..8 {
@@ -64,62 +88,148 @@ async fn tampering_is_named_by_its_seq() {
             event.approval_id = Some("approval".into());
             store.record(vec![event]).await.unwrap();
         }
-        without_triggers(dir.path()).execute_batch(sql).unwrap();
-        let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("not found: {sql}"));
-        assert_eq!(bad.seq, seq, "{sql}: {}", bad.problem);
-        assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
-        // The store goes on, and the damage stays visible.
-        store.record(vec![decision("a", start())]).await.unwrap();
-        assert_eq!(store.verify().await.unwrap().bad.unwrap().seq, seq, "{sql}");
+        assert_eq!(named(&store).await, None);
+        let segment = segments(dir.path()).remove(0);
+        let found = frames(&segment);
+        // The first frame says who the process is, and has no record.
+        edit(&segment, |bytes| change(bytes, &found[1..]));
+        let told = named(&store).await.unwrap_or_else(|| panic!("not found: {seq}, {word}"));
+        assert!(told.contains(word), "{told}");
+        assert!(
+            told.contains(&format!("record {seq}:")) || told.contains("behind record 8"),
+            "{seq}: {told}"
+        );
+        store.close().await;
+        let refused = try_open(dir.path()).map(drop).unwrap_err().to_string();
+        let place = format!("behind record {}", seq - 1);
+        assert!(refused.contains(&place) || refused.contains("record 8 was there"), "{seq}: {refused}");
     };
-    check("UPDATE events SET body = replace(body, 'let through', 'let thrOugh') WHERE seq = 3", 3, "hash")
-        .await;
-    check("UPDATE events SET hash = zeroblob(32) WHERE seq = 5", 5, "hash").await;
-    check("UPDATE events SET prev_hash = zeroblob(32) WHERE seq = 5", 5, "prev_hash").await;
-    check("DELETE FROM events WHERE seq = 4", 4, "missing").await;
-    check("DELETE FROM events WHERE seq = 1", 1, "missing").await;
-    check("DELETE FROM events WHERE seq >= 7", 7, "missing").await;
-    check("DELETE FROM events", 1, "missing").await;
-    let swap = "UPDATE events SET seq = 100 WHERE seq = 2; UPDATE events SET seq = 2 WHERE seq = 3;
-                UPDATE events SET seq = 3 WHERE seq = 100;";
-    check(swap, 2, "prev_hash").await;
-    let early = "INSERT INTO events SELECT -1, prev_hash, hash, body FROM events WHERE seq = 1";
-    check(early, -1, "before the first").await;
+    let body = |bytes: &mut Vec<u8>, at: &At| bytes[at.records[0].1.start + 20] ^= 1;
+    check(&|bytes, at| body(bytes, &at[2]), 3, "hash").await;
+    check(&|bytes, at| bytes[at[4].records[0].1.end..][..32].fill(0), 5, "hash").await;
+    check(&|bytes, at| bytes[at[4].offset + 40..][..32].fill(0), 5, "does not follow").await;
+    check(&|bytes, at| bytes[at[4].offset + at[4].length - 5] ^= 1, 5, "hash").await;
+    check(&|bytes, at| bytes[at[4].offset + 5] ^= 1, 5, "no frame begins there").await;
+    let without = |bytes: &mut Vec<u8>, at: &At| drop(bytes.drain(at.offset..at.offset + at.length));
+    check(&|bytes, at| without(bytes, &at[3]), 4, "it had").await;
+    check(&|bytes, at| without(bytes, &at[0]), 1, "it had").await;
+    check(&|bytes, at| bytes.truncate(at[6].offset), 7, "it had").await;
+    check(&|bytes, at| bytes.truncate(at[0].offset), 1, "it had").await;
+    let swap = |bytes: &mut Vec<u8>, at: &[At]| {
+        let (one, two) = (&at[1], &at[2]);
+        let moved = bytes[one.offset..two.offset].to_vec();
+        drop(bytes.drain(one.offset..two.offset));
+        let behind = one.offset + two.length;
+        drop(bytes.splice(behind..behind, moved));
+    };
+    check(&swap, 2, "does not follow").await;
+    // Twice the same at the end.
+    let again = |bytes: &mut Vec<u8>, at: &[At]| {
+        let last = bytes[at[7].offset..].to_vec();
+        bytes.extend(last);
+    };
+    check(&again, 9, "does not follow").await;
 }
 
-/// I9: what records are found by is verified too, so that none can be hidden from a query.
+/// I9: of a group with one damaged record that one is named.
+#[tokio::test]
+async fn tampering_within_a_group_is_named_by_its_seq() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.record((0..5).map(|n| decision("a", later(start(), n))).collect()).await.unwrap();
+    let (segment, frame) = frame_of(dir.path(), 4);
+    edit(&segment, |bytes| bytes[frame.records[3].1.start + 30] ^= 1);
+    assert_eq!(store.verify().await.unwrap().bad.unwrap().seq, 4);
+}
+
+/// I9: what records and approvals are found by is verified too, so that none can be hidden from a query.
 #[tokio::test]
 async fn tampering_with_the_index_is_named() {
-    let check = async |sql: &str, seqs: std::ops::RangeInclusive<i64>, word: &str| {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        // Two blocks and the beginning of a third.
-        for n in 1..=150 {
-            let mut event = decision("a", later(start(), n));
-            event.approval_id = Some("approval".into());
-            store.record(vec![event]).await.unwrap();
+    async fn filled(dir: &Path) -> Arc<EmbeddedStore> {
+        let store = open(dir);
+        store.seal_after(50).await.unwrap();
+        for n in 1..=120 {
+            let budgets = vec![calls("b", BudgetWindow::Day, 1_000)];
+            let call = AdmitRequest { budgets, ..request("a", later(start(), n)) };
+            assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
         }
-        assert_eq!(store.verify().await.unwrap().bad, None);
-        let changed = without_triggers(dir.path()).execute(sql, []).unwrap();
-        assert!(changed > 0, "{sql}");
+        store.ask(pending("d", start()), Vec::new(), AskLimits::NONE).await.unwrap();
+        let (body, name) = ("{}", "s-1".to_owned());
+        let hash = content_hash(body);
+        store.keep(Kept { kind: KeptKind::Bundle, name, hash, body: body.to_owned() }).await.unwrap();
+        // Whoever looks for something makes the indexes where they are not made yet.
+        let query = EventQuery { agent_id: Some("a".into()), ..EventQuery::default() };
+        assert_eq!(store.events(query).await.unwrap().len(), 120);
+        assert_eq!(named(&store).await, None);
+        store
+    }
+    // An index with other content whose sums are right, and one with a wrong byte.
+    for change in ["another", "byte", "shorter"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = filled(dir.path()).await;
+        let found = segments(dir.path());
+        assert_eq!(found.len(), 3);
+        let index = index_path(&found[1]);
+        match change {
+            "another" => drop(std::fs::copy(index_path(&found[0]), &index).unwrap()),
+            "byte" => edit(&index, |bytes| *bytes.last_mut().unwrap() ^= 1),
+            _ => edit(&index, |bytes| bytes.truncate(bytes.len() - 1)),
+        }
+        let bad = store.verify().await.unwrap().bad.unwrap();
+        assert_eq!(bad.seq, 51, "{change}: {}", bad.problem);
+        assert!(bad.problem.contains("index"), "{change}: {}", bad.problem);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path()).await;
+    for (sql, table) in [
+        ("UPDATE usage SET calls = calls - 1", "usage"),
+        ("UPDATE usage SET tokens = 1", "usage"),
+        ("UPDATE usage SET cost = cost + 1", "usage"),
+        ("UPDATE usage SET alerted = 7", "usage"),
+        ("UPDATE usage SET start = start + 1", "usage"),
+        ("UPDATE usage SET counter = counter + 1", "usage"),
+        ("DELETE FROM usage", "usage"),
+        ("INSERT INTO usage VALUES (1, 2, 3, 4, 5, 6)", "usage"),
+        ("UPDATE counters SET policy_id = 'c'", "counters"),
+        ("UPDATE counters SET kind = 'hour'", "counters"),
+        ("UPDATE counters SET key = 'other'", "counters"),
+        ("UPDATE counters SET id = id + 1", "counters"),
+        ("DELETE FROM counters", "counters"),
+        ("UPDATE approvals SET id = 'other'", "approvals"),
+        ("UPDATE approvals SET version = 2", "approvals"),
+        ("UPDATE approvals SET status = 'approved'", "approvals"),
+        ("UPDATE approvals SET agent = 'other'", "approvals"),
+        ("UPDATE approvals SET binding = zeroblob(32)", "approvals"),
+        ("UPDATE approvals SET created_at = created_at + 1", "approvals"),
+        ("UPDATE approvals SET expires_at = expires_at + 1", "approvals"),
+        ("UPDATE approvals SET rejected_at = 1", "approvals"),
+        ("UPDATE approvals SET records = '[]'", "approvals"),
+        ("DELETE FROM approvals", "approvals"),
+        ("UPDATE kept SET name = 's-2'", "kept"),
+        ("DELETE FROM kept", "kept"),
+        (
+            "INSERT INTO kept VALUES ('bundle', 's-9', '44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a', '{}')",
+            "kept",
+        ),
+        ("DELETE FROM owners", "owners"),
+        ("UPDATE owners SET lock_path = '/elsewhere'", "owners"),
+    ] {
+        let other = raw(dir.path());
+        let columns = "SELECT group_concat(name) FROM pragma_table_info(?1)";
+        let columns: String = other.query_row(columns, [table], |row| row.get(0)).unwrap();
+        other
+            .execute_batch(&format!("CREATE TEMP TABLE kept_rows AS SELECT {columns} FROM {table}"))
+            .unwrap();
+        assert!(other.execute(sql, []).unwrap() > 0, "{sql}");
         let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("not found: {sql}"));
-        assert!(seqs.contains(&bad.seq), "{sql}: {}: {}", bad.seq, bad.problem);
-        assert!(bad.problem.contains(word), "{sql}: {}", bad.problem);
-    };
-    // Whose fingerprint comes first is chance.
-    check("UPDATE blocks SET terms = substr(terms, 5) WHERE block = 1", 65..=128, "does not find it by")
-        .await;
-    check(
-        "UPDATE blocks SET terms = zeroblob(length(terms)) WHERE block = 1",
-        65..=65,
-        "does not find it by",
-    )
-    .await;
-    check("UPDATE blocks SET terms = CAST(terms || x'ffffffff' AS BLOB) WHERE block = 0", 1..=1, "not there")
-        .await;
-    check("UPDATE blocks SET last_at = last_at + 1 WHERE block = 0", 1..=1, "`timestamp`").await;
-    check("UPDATE blocks SET first_at = first_at - 1 WHERE block = 1", 65..=65, "`timestamp`").await;
-    check("DELETE FROM blocks WHERE block = 1", 65..=65, "nothing").await;
+        assert!(bad.problem.contains(table), "{sql}: {}", bad.problem);
+        other
+            .execute_batch(&format!(
+                "BEGIN; DELETE FROM {table}; INSERT INTO {table} ({columns}) SELECT {columns} FROM kept_rows; COMMIT"
+            ))
+            .unwrap();
+        assert_eq!(named(&store).await, None, "put back: {sql}");
+    }
 }
 
 /// I9, I11: what a record refers to by a hash is verified with it, and what nothing refers to as well.
@@ -217,20 +327,31 @@ async fn events_are_found_by_every_member() {
     assert_eq!(stores[0].verify().await.unwrap().bad, None);
 }
 
-/// The hashes themselves are recomputed by an attacker from a changed record on: only the noted head tells.
+/// The hashes themselves are recomputed by somebody from a changed record on: only a noted head tells.
 #[tokio::test]
 async fn a_recomputed_tail_is_found_by_the_noted_head() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.record(vec![decision("a", start())]).await.unwrap();
-    let connection = without_triggers(dir.path());
-    let (body, prev): (String, [u8; 32]) = connection
-        .query_row("SELECT body, prev_hash FROM events", [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-    let body = body.replace("let through", "not let through");
-    let hash = tollgate::journal::chain::link(&prev, 1, &body);
-    connection.execute("UPDATE events SET body = ?1, hash = ?2", (body, hash)).unwrap();
-    assert_eq!(store.verify().await.unwrap().bad.unwrap().seq, 1);
+    assert_eq!(named(&store).await, None);
+    let (path, at) = frame_of(dir.path(), 1);
+    let segment = Segment::open(&path, false).unwrap();
+    let mut draft = Draft::default();
+    let mut scan = segment.scan(SEGMENT_HEAD, segment.head.before).unwrap();
+    while let Step::Frame { frame, before, .. } = scan.step().unwrap() {
+        draft.begin(&before);
+        for record in frame.records() {
+            let body = std::str::from_utf8(record.body).unwrap().replace("let through", "let thrOugh");
+            draft.record(|out| out.extend_from_slice(body.as_bytes()));
+        }
+        draft.notes().extend_from_slice(frame.notes());
+        draft.saw(frame.head.at);
+    }
+    let (frame, _) = draft.finish().unwrap();
+    assert_eq!(frame.len(), at.length);
+    edit(&path, |bytes| bytes[at.offset..].copy_from_slice(frame));
+    let bad = store.verify().await.unwrap().bad.unwrap();
+    assert!(bad.seq == 1 && bad.problem.contains("replaced"), "{bad:?}");
 }
 
 /// `audit verify` offline: an export carries what the chain hashed, byte for byte.
@@ -343,21 +464,24 @@ async fn closing_gives_up_the_lock() {
     assert_eq!(locks(), 1);
 }
 
-/// I9, I10: a decision that somebody damaged is named by `verify`, and keeps no process from starting.
+/// I9, I10: a decision of an earlier segment that somebody damaged is named by `verify`, and keeps no process from
+/// starting.
 #[tokio::test]
 async fn a_damaged_decision_is_settled_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
     let seq = all_events(&*store).await.last().unwrap().seq;
+    store.seal_after(1).await.unwrap();
+    store.record(vec![decision("b", start())]).await.unwrap();
     store.close().await;
-    without_triggers(dir.path())
-        .execute("UPDATE events SET body = '{\"event_type\":1}' WHERE seq = ?1", [seq])
-        .unwrap();
+    let (segment, frame) = frame_of(dir.path(), seq);
+    assert_ne!(segments(dir.path()).pop().unwrap(), segment);
+    edit(&segment, |bytes| bytes[frame.records[0].1.start + 40] ^= 1);
     let next = open(dir.path());
     assert_eq!(next.settle_dead_owners(later(start(), 5)).await.unwrap(), 1);
     assert_eq!(next.settle_dead_owners(later(start(), 5)).await.unwrap(), 0);
-    let last = next.events(EventQuery { after_seq: Some(seq), ..EventQuery::default() }).await.unwrap();
+    let last = next.events(EventQuery { after_seq: Some(seq + 1), ..EventQuery::default() }).await.unwrap();
     assert_eq!(last.len(), 1);
     assert_eq!(last[0].draft.outcome, Some(Outcome::Unknown));
     assert_eq!(next.verify().await.unwrap().bad.unwrap().seq, seq);
@@ -371,12 +495,15 @@ async fn a_settlement_outlives_a_failing_database() {
     let limit = BudgetLimit { max_tokens: Some(1_000), ..budget("b", BudgetWindow::Ever) };
     let call = AdmitRequest { tokens: 100, budgets: vec![limit], ..request("a", start()) };
     assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
-    raw(dir.path()).execute_batch("ALTER TABLE ledger RENAME TO elsewhere").unwrap();
+    let away = "ALTER TABLE usage RENAME TO usage_away; ALTER TABLE mark RENAME TO mark_away";
+    raw(dir.path()).execute_batch(away).unwrap();
     let settled = store.settle(settlement(&call, Some(7), None));
-    // Comes after it, and fails with it.
-    assert!(store.admit(request("a", start())).await.is_err());
+    // Comes after it and needs a window that is in the database alone: both fail with it.
+    let needs = vec![calls("another", BudgetWindow::Day, 9)];
+    assert!(store.admit(AdmitRequest { budgets: needs, ..request("a", start()) }).await.is_err());
     assert_eq!(store.budget_usage(start()).await.ok().map_or(100, |usage| usage[0].tokens), 100);
-    raw(dir.path()).execute_batch("ALTER TABLE elsewhere RENAME TO ledger").unwrap();
+    let back = "ALTER TABLE usage_away RENAME TO usage; ALTER TABLE mark_away RENAME TO mark";
+    raw(dir.path()).execute_batch(back).unwrap();
     // Whatever else comes meanwhile puts it off no further.
     tokio::pin!(settled);
     loop {
@@ -450,10 +577,10 @@ async fn a_settlement_counts_before_a_later_admission_of_another_process() {
     assert_eq!(stores[0].events(held).await.unwrap().len(), 2);
 }
 
-/// A program that holds the database: calls are refused in bounded time, a probe answers, settlements wait, and all goes
+/// A program that holds the journal: calls are refused in bounded time, a probe answers, settlements wait, and all goes
 /// on by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_database_refuses_and_loses_nothing() {
+async fn a_locked_journal_refuses_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let limit = BudgetLimit { max_tokens: Some(1_000), ..budget("b", BudgetWindow::Ever) };
@@ -467,8 +594,8 @@ async fn a_locked_database_refuses_and_loses_nothing() {
     for call in &calls {
         assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
     }
-    let other = raw(dir.path());
-    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let other = File::open(journal(dir.path()).join("lock")).unwrap();
+    other.lock().unwrap();
     let settled: Vec<_> = calls.iter().map(|call| store.settle(settlement(call, Some(7), None))).collect();
     let probes = futures::future::join_all((0..100).map(|_| store.ping())).await;
     assert!(probes.iter().all(Result::is_err));
@@ -480,7 +607,7 @@ async fn a_locked_database_refuses_and_loses_nothing() {
     assert_eq!(store.unsettled(), 5);
     // Reads see what was committed.
     assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap().len(), 0);
-    other.execute_batch("ROLLBACK").unwrap();
+    other.unlock().unwrap();
     // The settlements count before the first admission after it.
     let whole = AdmitRequest { tokens: 965, budgets: vec![limit], ..request("a", later(start(), 9)) };
     assert_eq!(store.admit(whole).await.unwrap(), Admission::Granted);
@@ -493,31 +620,33 @@ async fn a_locked_database_refuses_and_loses_nothing() {
     assert_eq!(store.verify().await.unwrap().bad, None);
 }
 
-/// A store that cannot reach its database ends all the same.
+/// A store that cannot reach its journal ends all the same.
 #[tokio::test]
-async fn a_locked_database_keeps_nobody_from_ending() {
+async fn a_locked_journal_keeps_nobody_from_ending() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let call = request("a", start());
     assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
-    let other = raw(dir.path());
-    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let other = File::open(journal(dir.path()).join("lock")).unwrap();
+    other.lock().unwrap();
     let settled = store.settle(settlement(&call, None, None));
     store.close().await;
     assert!(settled.await.is_err());
-    other.execute_batch("ROLLBACK").unwrap();
+    other.unlock().unwrap();
     let next = open(dir.path());
     assert_eq!(next.settle_dead_owners(start()).await.unwrap(), 1);
 }
 
-/// Two versions of Tollgate on one file: the older one stops granting, and says why.
+/// Two versions of Tollgate on one store: the older one stops granting once the newer has written, and says why.
 #[tokio::test]
 async fn a_newer_schema_is_not_written_by_an_older_process() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (store, newer) = (open(dir.path()), open(dir.path()));
     assert_eq!(store.admit(request("a", start())).await.unwrap(), Admission::Granted);
     let other = raw(dir.path());
     let version: i64 = other.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    // Its first frame says who it is; any will do.
+    newer.record(vec![decision("b", start())]).await.unwrap();
     other.pragma_update(None, "user_version", version + 1).unwrap();
     let refused = store.admit(request("a", start())).await.unwrap_err().to_string();
     assert!(refused.contains("restart"), "{refused}");
@@ -739,51 +868,6 @@ fn what_cannot_be_opened_says_why() {
         },
         "schema version 99",
     );
-}
-
-/// A database of the version before has approvals without what is bound now: they are read, listed and decided, and no
-/// call may use them.
-#[tokio::test]
-async fn a_database_of_the_version_before_is_brought_up_to_date() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let record = pending("d", start());
-    store.ask(record.clone(), Vec::new(), AskLimits::NONE).await.unwrap();
-    store.close().await;
-    let mut old = serde_json::to_value(&record).unwrap();
-    old.as_object_mut().unwrap().shift_remove("context");
-    for name in ["user", "workflow", "call"] {
-        old["binding"].as_object_mut().unwrap().shift_remove(name);
-    }
-    let database = raw(dir.path());
-    database
-        .execute_batch(
-            "DROP INDEX approvals_rejected; DROP INDEX approvals_agent;
-             ALTER TABLE approvals DROP COLUMN rejected_at; DROP TABLE kept; PRAGMA user_version = 2;",
-        )
-        .unwrap();
-    let changed = database.execute(
-        "UPDATE approvals SET record = ?1, binding = ?2",
-        (old.to_string(), b"a key of before".as_slice()),
-    );
-    assert_eq!(changed.unwrap(), 1);
-    drop(database);
-    let store = open(dir.path());
-    let read = store.approval(record.id.clone()).await.unwrap().unwrap();
-    assert_eq!((&read.arguments, read.context.complete), (&record.arguments, false));
-    assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap(), std::slice::from_ref(&read));
-    let found =
-        store.approval_for(record.binding.clone(), record.requirements.clone(), start()).await.unwrap();
-    assert_eq!(found, None);
-    let approve = ApprovalUpdate {
-        id: record.id.clone(),
-        expected_version: read.version,
-        status: ApprovalStatus::Approved,
-        answers: Vec::new(),
-    };
-    assert!(store.update_approval(approve, Vec::new()).await.unwrap());
-    let use_it = AdmitRequest { approval: Some((record.id, record.binding)), ..request("a", start()) };
-    assert!(matches!(store.admit(use_it).await.unwrap(), Admission::ApprovalUnusable(_)));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Approvals: made, found, changed by compare-and-swap, used once. What one says is read from its records in the journal;
 //! the projection says only where they are, and by what an approval is found.
 
-use super::{fold::Row, tx::Tx};
+use super::{fold::Row, projection, tx::Tx};
 use crate::{
     admission::{AskHistory, repeat_key},
     evidence,
     journal::{
-        Place, Range, Reader,
+        JournalError, Place, Range, Reader,
         index::{Field, Pattern, Wanted},
     },
     model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
@@ -116,7 +116,11 @@ impl Book<'_> {
         let mut record: Option<ApprovalRecord> = None;
         for (seq, segment, offset) in &listed.told {
             let place = Place { segment: *segment, offset: *offset };
-            let entry = self.journal.record_at(place, *seq)?;
+            let entry = self.journal.record_at(place, *seq).map_err(|error| match error {
+                // There is no such segment: nobody but an editor would name one.
+                JournalError::Failed { .. } => differs(id, "where its records are"),
+                JournalError::Full | JournalError::Locked | JournalError::Damaged(_) => error.into(),
+            })?;
             let event = EventDraft::from_body(&entry.body)
                 .map_err(|error| StoreError::Damaged(format!("record {seq} cannot be read: {error}")))?;
             if event.approval_id.as_ref() != Some(id) {
@@ -132,9 +136,10 @@ impl Book<'_> {
         Ok(record)
     }
 
-    /// Whether everything by which an approval is found is what its records say.
+    /// Whether everything by which an approval is found is what its records say, and those are all of them.
     pub(super) fn check(&self, id: &ApprovalId) -> Result<bool, StoreError> {
-        let Some(record) = self.get(id)? else { return Ok(false) };
+        let Some(listed) = self.listed(id)? else { return Ok(false) };
+        let record = self.read(id, &listed)?;
         let sql = "SELECT 1 FROM approvals WHERE id = ?1 AND agent = ?2 AND binding = ?3 AND created_at = ?4
                    AND expires_at = ?5 AND rejected_at IS ?6";
         let times = (record.created_at.as_microsecond(), record.expires_at.as_microsecond());
@@ -146,7 +151,22 @@ impl Book<'_> {
             times.1,
             record.rejected_at(),
         );
-        Ok(self.connection.prepare_cached(sql)?.exists(row)?)
+        if !self.connection.prepare_cached(sql)?.exists(row)? {
+            return Ok(false);
+        }
+        let first = listed.told.last().map_or(0, |(seq, ..)| *seq) + 1;
+        // What came behind the mark is followed later.
+        let last = projection::mark(self.connection)?.map_or(0, |mark| mark.head.seq);
+        match record.status {
+            ApprovalStatus::Pending | ApprovalStatus::Approved => {
+                Ok(!is_told_of(self.journal, id, first, last)?)
+            }
+            // Nothing comes after these.
+            ApprovalStatus::Rejected
+            | ApprovalStatus::Expired
+            | ApprovalStatus::Cancelled
+            | ApprovalStatus::Consumed => Ok(true),
+        }
     }
 
     /// Reads what a query of ids has found, in its order.
@@ -242,13 +262,27 @@ pub(super) fn held(
     }
 }
 
+fn all_of(id: &ApprovalId, first: i64, last: i64) -> (Wanted, Range) {
+    let terms = vec![(Field::Approval, Pattern::Exact(id.as_str().to_owned()))];
+    (Wanted { terms, ..Wanted::default() }, Range { first, last, newest_first: false })
+}
+
+/// Whether one of these records says what became of an approval.
+fn is_told_of(journal: &Reader, id: &ApprovalId, first: i64, last: i64) -> Result<bool, StoreError> {
+    let (wanted, range) = all_of(id, first, last);
+    let mut told = false;
+    journal.find(&wanted, range, &mut |entry| {
+        // One that cannot be read is no reason to take it for nothing.
+        told =
+            EventDraft::from_body(&entry.body).map_or(true, |event| evidence::approval_of(&event).is_some());
+        Ok(if told { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(told)
+}
+
 /// One approval, by everything that the chain says of it.
 pub(super) fn chained(journal: &Reader, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
-    let wanted = Wanted {
-        terms: vec![(Field::Approval, Pattern::Exact(id.as_str().to_owned()))],
-        ..Wanted::default()
-    };
-    let range = Range { first: 1, last: i64::MAX, newest_first: false };
+    let (wanted, range) = all_of(id, 1, i64::MAX);
     let (mut record, mut failed) = (None, Ok(()));
     journal.find(&wanted, range, &mut |entry| {
         let before = record.take();
