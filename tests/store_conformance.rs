@@ -15,6 +15,8 @@ mod embedded;
 mod import;
 #[path = "store/journal.rs"]
 mod journal;
+#[path = "store/retention.rs"]
+mod retention;
 mod store;
 
 use std::{collections::BTreeSet, sync::Arc};
