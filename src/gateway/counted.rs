@@ -87,7 +87,7 @@ struct Entry {
 struct OfAgent {
     single: HashMap<Key, Entry>,
     classes: HashMap<By, Entry>,
-    rest: HashMap<(), Entry>,
+    rest: Option<Entry>,
 }
 
 /// The refusals of the last minute.
@@ -147,19 +147,15 @@ impl OfAgent {
     fn take(&mut self, is_over: impl Fn(&Entry) -> bool, now: Timestamp, ended: &mut Vec<EventDraft>) {
         take(&mut self.single, &is_over, None, now, ended);
         take(&mut self.classes, &is_over, Some(MIXED), now, ended);
-        if let Some(rest) = self.rest.remove(&()) {
-            match is_over(&rest) {
-                true => ended.extend(rest.record(Some(MIXED_POLICIES), now).map(|mut event| {
-                    (event.policy_id, event.rule_id) = (None, None);
-                    event
-                })),
-                false => drop(self.rest.insert((), rest)),
-            }
-        }
+        let rest = self.rest.take_if(|rest| is_over(rest));
+        ended.extend(rest.and_then(|rest| rest.record(Some(MIXED_POLICIES), now)).map(|mut event| {
+            (event.policy_id, event.rule_id) = (None, None);
+            event
+        }));
     }
 
     fn is_empty(&self) -> bool {
-        self.single.is_empty() && self.classes.is_empty() && self.rest.is_empty()
+        self.single.is_empty() && self.classes.is_empty() && self.rest.is_none()
     }
 
     /// One that is not recorded one by one.
@@ -168,7 +164,7 @@ impl OfAgent {
         let new = || Entry::new(event, now);
         let entry = match has_room {
             true => self.classes.entry(by).or_insert_with(new),
-            false => self.rest.entry(()).or_insert_with(new),
+            false => self.rest.get_or_insert_with(new),
         };
         entry.count(event);
     }
