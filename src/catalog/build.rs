@@ -70,6 +70,15 @@ impl Kind {
             Self::Prompt => "prompt",
         }
     }
+
+    /// The member of an item that names it.
+    fn member(self) -> &'static str {
+        match self {
+            Self::Resource => "uri",
+            Self::Template => "uriTemplate",
+            Self::Prompt | Self::Tool => "name",
+        }
+    }
 }
 
 impl CatalogBuilder {
@@ -178,21 +187,14 @@ impl CatalogBuilder {
         Ok(())
     }
 
-    fn add_tool(
+    /// A tool's name before shortening and its name in lists, where its upstream may have it; else why not.
+    fn named_tool(
         &mut self,
-        catalog: &mut Catalog,
+        catalog: &Catalog,
         upstream: &UpstreamConfig,
-        config: &GatewayConfig,
-        item: &Value,
-        kept: &mut Kept,
-    ) {
-        let separator = &*config.separator;
-        let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
-            catalog
-                .withheld
-                .push(format!("a tool of upstream `{}` is withheld: it has no name", upstream.name));
-            return;
-        };
+        separator: &str,
+        own: &str,
+    ) -> Result<(String, Arc<str>), String> {
         let full = naming::full_name(&upstream.prefix, separator, own);
         let why = match (naming::reserved(&full, separator), naming::is_visible(own)) {
             (true, _) => Some("`tollgate` is reserved".to_owned()),
@@ -201,25 +203,25 @@ impl CatalogBuilder {
         };
         if let Some(why) = why {
             let shown = self.told(&full, 80);
-            let upstream = &upstream.name;
-            catalog.withheld.push(format!("tool `{shown}` of upstream `{upstream}` is withheld: {why}"));
-            return;
+            return Err(format!("tool `{shown}` of upstream `{}` is withheld: {why}", upstream.name));
         }
         let exposed: Arc<str> = naming::exposed_name(&full).into();
         let taken = catalog.tools.contains_key(&exposed);
-        if let Err(why) = self.claim(Kind::Tool, &exposed, &upstream.name, taken) {
-            catalog.withheld.push(why);
-            return;
-        }
-        let table = upstream.tools.get(own);
-        let fallback = ToolConfig::default();
-        let table = table.unwrap_or(&fallback);
-        let input = item.get("inputSchema").filter(|schema| !schema.is_null()).cloned();
-        let input = input.unwrap_or_else(|| json!({"type": "object"}));
-        let fingerprint = fingerprint(&upstream.name, item);
-        let asserts = config.formats == Formats::Assert;
-        let known =
-            self.schemas.get(&fingerprint).filter(|known| known.asserts_formats() == asserts).cloned();
+        self.claim(Kind::Tool, &exposed, &upstream.name, taken)?;
+        Ok((full, exposed))
+    }
+
+    /// The schema that arguments are held to: the one from the catalog before, where the tool did not change.
+    fn argument_schema(
+        &mut self,
+        catalog: &mut Catalog,
+        (exposed, fingerprint): (&str, &Fingerprint),
+        input: &Value,
+        formats: Formats,
+        kept: &mut Kept,
+    ) -> Arc<ToolSchema> {
+        let asserts = formats == Formats::Assert;
+        let known = self.schemas.get(fingerprint).filter(|known| known.asserts_formats() == asserts).cloned();
         let is_new = known.is_none();
         let schema = known.unwrap_or_else(|| self.compiled.schema(input.clone(), asserts));
         if is_new {
@@ -230,44 +232,67 @@ impl CatalogBuilder {
             catalog.withheld.push(why);
         }
         kept.schemas.insert(fingerprint.clone(), schema.clone());
-        let output = item.get("outputSchema").filter(|schema| schema.is_object());
-        let output = output.map(|output| {
-            let known = self.outputs.get(&fingerprint).cloned();
-            let schema = known.unwrap_or_else(|| {
-                // Clients assert formats.
-                let schema = self.compiled.schema(output.clone(), true);
-                kept.compile(&schema);
-                schema
-            });
-            kept.outputs.insert(fingerprint.clone(), schema.clone());
+        schema
+    }
+
+    /// The schema that results are held to. None where the tool has none, or one with a fault: that is told, and agents do
+    /// not see it.
+    fn result_schema(
+        &mut self,
+        catalog: &mut Catalog,
+        (exposed, fingerprint): (&str, &Fingerprint),
+        item: &Value,
+        kept: &mut Kept,
+    ) -> Option<Arc<ToolSchema>> {
+        let output = item.get("outputSchema").filter(|schema| schema.is_object())?;
+        let known = self.outputs.get(fingerprint).cloned();
+        let schema = known.unwrap_or_else(|| {
+            // Clients assert formats.
+            let schema = self.compiled.schema(output.clone(), true);
+            kept.compile(&schema);
             schema
         });
+        kept.outputs.insert(fingerprint.clone(), schema.clone());
+        if let Some(fault) = fault_of(&schema) {
+            let told = format!("the outputSchema of tool `{exposed}` is not declared: {fault}");
+            catalog.withheld.push(self.told(&told, 500));
+            return None;
+        }
+        Some(schema)
+    }
+
+    fn add_tool(
+        &mut self,
+        catalog: &mut Catalog,
+        upstream: &UpstreamConfig,
+        config: &GatewayConfig,
+        item: &Value,
+        kept: &mut Kept,
+    ) {
+        let Some(own) = item.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()) else {
+            catalog
+                .withheld
+                .push(format!("a tool of upstream `{}` is withheld: it has no name", upstream.name));
+            return;
+        };
+        let (full, exposed) = match self.named_tool(catalog, upstream, &config.separator, own) {
+            Ok(names) => names,
+            Err(why) => return catalog.withheld.push(why),
+        };
+        let fallback = ToolConfig::default();
+        let table = upstream.tools.get(own).unwrap_or(&fallback);
+        let input = item.get("inputSchema").filter(|schema| !schema.is_null()).cloned();
+        let input = input.unwrap_or_else(|| json!({"type": "object"}));
+        let fingerprint = fingerprint(&upstream.name, item);
+        let named = (&*exposed, &fingerprint);
+        let schema = self.argument_schema(catalog, named, &input, config.formats, kept);
+        let output = self.result_schema(catalog, named, item, kept);
         let mut sensitive = table.sensitive.clone();
         sensitive.extend(SchemaMarks::collect(&input));
-        let mut shown = item.clone();
-        naming::strip_reserved(&mut shown);
-        if let Some(name) = shown.get_mut("name") {
-            *name = Value::String(exposed.to_string());
-        }
-        declare_objects(&mut shown);
-        let output = output.filter(|schema| match fault_of(schema) {
-            None => true,
-            Some(fault) => {
-                let told = format!("the outputSchema of tool `{exposed}` is not declared: {fault}");
-                catalog.withheld.push(self.told(&told, 500));
-                false
-            }
-        });
-        if output.is_none()
-            && let Some(map) = shown.as_object_mut()
-        {
-            map.shift_remove("outputSchema");
-        }
         let traits = traits(upstream, table, item);
         let action = table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into());
         let labels: Arc<[_]> = upstream.labels.iter().chain(&table.labels).cloned().collect();
-        let names = (&*full, &*action);
-        let resolved = resolved(&self.data, upstream, names, &labels, traits, &fingerprint);
+        let resolved = resolved(&self.data, upstream, (&full, &action), &labels, traits, &fingerprint);
         let entry = ToolEntry {
             full: full.into(),
             upstream: upstream.name.clone(),
@@ -275,21 +300,90 @@ impl CatalogBuilder {
             traits,
             action,
             labels,
-            fingerprint,
             resolved: Arc::new(resolved),
             sensitive: sensitive.into(),
             schema,
-            output,
             param_headers: param_headers(&input)
                 .into_iter()
                 .filter_map(|(name, path)| Some((name, Pointer::parse(&path).ok()?)))
                 .collect(),
             cost: table.cost_usd,
             expected_result_tokens: table.expected_result_tokens,
-            item: shown,
+            item: shown_tool(item, &exposed, output.is_some()),
+            output,
+            fingerprint,
             exposed: exposed.clone(),
         };
         catalog.tools.insert(exposed, Arc::new(entry));
+    }
+
+    /// The name that agents would have for an item, before it is looked at whether another upstream has it; else why the item
+    /// is withheld.
+    fn named_item(
+        &self,
+        upstream: &UpstreamConfig,
+        separator: &str,
+        kind: Kind,
+        own: &str,
+    ) -> Result<String, String> {
+        if !naming::is_visible(own) {
+            return Err("its name holds characters that nobody sees".to_owned());
+        }
+        match kind {
+            Kind::Resource => match Uri::parse(own) {
+                Ok(_) => Ok(own.to_owned()),
+                Err(wrong) => Err(format!("its URI cannot be used: {wrong}")),
+            },
+            Kind::Template if UriTemplate::parse(own).is_none() => {
+                Err("its template cannot be understood".to_owned())
+            }
+            Kind::Template => Ok(own.to_owned()),
+            Kind::Prompt | Kind::Tool => {
+                let full = naming::full_name(&upstream.prefix, separator, own);
+                if naming::reserved(&full, separator) {
+                    return Err("`tollgate` is reserved".to_owned());
+                }
+                match self.heads.of_another(&full, upstream) {
+                    Some(why) => Err(why),
+                    None => Ok(naming::exposed_name(&full)),
+                }
+            }
+        }
+    }
+
+    /// What stands in front of a URI or template that another upstream had first: a URI stays as it is written, but two
+    /// upstreams' are not one resource.
+    fn alias_for(&self, upstream: &UpstreamConfig, kind: Kind, name: &Arc<str>) -> Option<Arc<str>> {
+        // What another's template stands for is that one's, too.
+        let of_a_template = || {
+            let first = self.claims.iter().find(|claim| claim.template.matches(name));
+            kind == Kind::Resource && first.is_some_and(|claim| claim.upstream != upstream.name)
+        };
+        let another_has_it = match self.owners.get(&(kind, name.clone())) {
+            Some(owner) => owner.upstream != upstream.name,
+            None => of_a_template(),
+        };
+        let is_uri = matches!(kind, Kind::Resource | Kind::Template);
+        (is_uri && another_has_it).then(|| naming::alias(&upstream.name))
+    }
+
+    /// Whether an upstream has as many templates as it may, so that a new one is withheld.
+    fn has_most_templates(&self, upstream: &UpstreamName, name: &str) -> bool {
+        self.claims.iter().all(|claim| &*claim.name != name)
+            && self.claims.iter().filter(|claim| claim.upstream == *upstream).count() >= MOST_TEMPLATES
+    }
+
+    /// Remembers who had a template, from the first time that it was listed.
+    fn remember_template(&mut self, upstream: &UpstreamName, name: &Arc<str>, template: &UriTemplate) {
+        match self.claims.iter_mut().find(|claim| claim.name == *name) {
+            Some(claim) => claim.listed = self.merge,
+            None => self.claims.push(Claim {
+                upstream: upstream.clone(),
+                name: name.clone(),
+                template: template.clone(),
+                listed: self.merge,
+            }),
+        }
     }
 
     fn add_item(
@@ -300,127 +394,85 @@ impl CatalogBuilder {
         kind: Kind,
         item: &Value,
     ) {
-        let member = match kind {
-            Kind::Resource => "uri",
-            Kind::Template => "uriTemplate",
-            Kind::Prompt | Kind::Tool => "name",
-        };
+        let (word, member) = (kind.word(), kind.member());
         let Some(own) = item.get(member).and_then(Value::as_str).filter(|n| !n.is_empty()) else {
-            let word = kind.word();
             catalog
                 .withheld
                 .push(format!("a {word} of upstream `{}` is withheld: no `{member}`", upstream.name));
             return;
         };
-        let shown = self.told(own, 120);
-        let mut withhold = |why: &str| {
-            let word = kind.word();
-            catalog
-                .withheld
-                .push(format!("{word} `{shown}` of upstream `{}` is withheld: {why}", upstream.name));
-        };
-        if !naming::is_visible(own) {
-            return withhold("its name holds characters that nobody sees");
-        }
-        let mut shown_item = item.clone();
-        naming::strip_reserved(&mut shown_item);
-        if kind == Kind::Resource
-            && let Err(wrong) = Uri::parse(own)
-        {
-            return withhold(&format!("its URI cannot be used: {wrong}"));
-        }
-        let exposed = match kind {
-            Kind::Template if UriTemplate::parse(own).is_none() => {
-                return withhold("its template cannot be understood");
-            }
-            Kind::Resource | Kind::Template => own.to_owned(),
-            Kind::Prompt | Kind::Tool => {
-                let full = naming::full_name(&upstream.prefix, separator, own);
-                if naming::reserved(&full, separator) {
-                    return withhold("`tollgate` is reserved");
-                }
-                if let Some(why) = self.heads.of_another(&full, upstream) {
-                    return withhold(&why);
-                }
-                naming::exposed_name(&full)
+        let mut listed = match self.named_item(upstream, separator, kind, own) {
+            Ok(listed) => listed,
+            Err(why) => {
+                let (shown, upstream) = (self.told(own, 120), &upstream.name);
+                let told = format!("{word} `{shown}` of upstream `{upstream}` is withheld: {why}");
+                return catalog.withheld.push(told);
             }
         };
-        let mut listed = exposed;
         let mut name = seen_by_globs(kind, &listed);
-        let mut alias = None;
-        // What another's template stands for is that one's, too.
-        let of_a_template = |name: &str| {
-            let first = || self.claims.iter().find(|claim| claim.template.matches(name));
-            kind == Kind::Resource && first().is_some_and(|claim| claim.upstream != upstream.name)
-        };
-        let another_has_it = |name: &Arc<str>| match self.owners.get(&(kind, name.clone())) {
-            Some(owner) => owner.upstream != upstream.name,
-            None => of_a_template(name),
-        };
-        // A URI stays as it is written, but two upstreams' are not one resource.
-        if matches!(kind, Kind::Resource | Kind::Template) && another_has_it(&name) {
-            let prefix = naming::alias(&upstream.name);
+        let alias = self.alias_for(upstream, kind, &name);
+        if let Some(prefix) = &alias {
             if let (Kind::Resource, Ok(own)) = (kind, Uri::parse(own)) {
                 let aliases = catalog.aliases.entry(upstream.name.clone()).or_default();
                 aliases.insert(own.into_string(), prefix.clone());
             }
-            listed = naming::aliased(&prefix, &listed);
+            listed = naming::aliased(prefix, &listed);
             name = seen_by_globs(kind, &listed);
-            alias = Some(prefix);
         }
-        let taken = match kind {
-            Kind::Resource => catalog.resources.contains_key(&name),
-            Kind::Template => catalog.templates.contains_key(&name),
-            Kind::Prompt | Kind::Tool => catalog.prompts.contains_key(&name),
-        };
         let template = (kind == Kind::Template).then(|| UriTemplate::parse(&listed)).flatten();
-        let claimed = self.claims.iter().position(|claim| claim.name == name);
-        let full =
-            || self.claims.iter().filter(|claim| claim.upstream == upstream.name).count() >= MOST_TEMPLATES;
-        if template.is_some() && claimed.is_none() && full() {
+        if template.is_some() && self.has_most_templates(&upstream.name, &name) {
+            let upstream = &upstream.name;
             let why = format!(
-                "more than {MOST_TEMPLATES} templates of upstream `{}`: the rest is withheld",
-                upstream.name
+                "more than {MOST_TEMPLATES} templates of upstream `{upstream}`: the rest is withheld"
             );
             if !catalog.withheld.contains(&why) {
                 catalog.withheld.push(why);
             }
             return;
         }
-        if let Err(why) = self.claim(kind, &name, &upstream.name, taken) {
-            catalog.withheld.push(why);
-            return;
+        let slots = match kind {
+            Kind::Resource => &mut catalog.resources,
+            Kind::Template => &mut catalog.templates,
+            Kind::Prompt | Kind::Tool => &mut catalog.prompts,
+        };
+        if let Err(why) = self.claim(kind, &name, &upstream.name, slots.contains_key(&name)) {
+            return catalog.withheld.push(why);
         }
-        if let Some(slot) = shown_item.get_mut(member) {
+        if let Some(template) = &template {
+            self.remember_template(&upstream.name, &name, template);
+        }
+        let mut item = item.clone();
+        naming::strip_reserved(&mut item);
+        if let Some(slot) = item.get_mut(member) {
             *slot = Value::String(listed.clone());
         }
-        match (&template, claimed.and_then(|at| self.claims.get_mut(at))) {
-            (Some(_), Some(claim)) => claim.listed = self.merge,
-            (Some(template), None) => self.claims.push(Claim {
-                upstream: upstream.name.clone(),
-                name: name.clone(),
-                template: template.clone(),
-                listed: self.merge,
-            }),
-            (None, _) => {}
-        }
-        let entry = Arc::new(ItemEntry {
+        let entry = ItemEntry {
             name: name.clone(),
             upstream: upstream.name.clone(),
             own_name: own.into(),
             template,
             listed: listed.into(),
             alias,
-            item: shown_item,
+            item,
             action: format!("{}:{own}", upstream.name).into(),
             labels: upstream.labels.iter().cloned().collect(),
-        });
-        match kind {
-            Kind::Resource => catalog.resources.insert(name, entry),
-            Kind::Template => catalog.templates.insert(name, entry),
-            Kind::Prompt | Kind::Tool => catalog.prompts.insert(name, entry),
         };
+        slots.insert(name, Arc::new(entry));
     }
+}
+
+/// A tool as agents see it: under its own name in lists, and without a result schema that has a fault.
+fn shown_tool(item: &Value, exposed: &str, has_output: bool) -> Value {
+    let mut shown = item.clone();
+    naming::strip_reserved(&mut shown);
+    if let Some(name) = shown.get_mut("name") {
+        *name = Value::String(exposed.to_owned());
+    }
+    declare_objects(&mut shown);
+    if !has_output && let Some(map) = shown.as_object_mut() {
+        map.shift_remove("outputSchema");
+    }
+    shown
 }
 
 /// What globs match of an item.
