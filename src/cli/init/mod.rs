@@ -3,6 +3,8 @@
 
 mod argument;
 mod read;
+mod secret;
+mod variables;
 mod write;
 
 use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
