@@ -106,7 +106,16 @@ pub(super) fn servers(
 ) -> (String, Variables) {
     let rules = DataRules::built_in();
     let mut variables = Variables::with(inputs);
-    let mut out = format!(
+    let mut out = gateway(environment);
+    for upstream in upstreams {
+        server(&mut out, upstream, passed, &rules, &mut variables);
+    }
+    (out, variables)
+}
+
+/// The tables of the gateway itself.
+fn gateway(environment: &str) -> String {
+    format!(
         "# The gateway and the MCP servers behind it. `tollgate check` reads it all; a running gateway takes changes over.
 # A server that is started gets PATH, HOME, USER, LANG, LC_* and TMPDIR, and of all else what its `env` lists. Behind a proxy,
 # or with certificates of your own: env = {{ HTTPS_PROXY = \"${{HTTPS_PROXY:-}}\" }}, and so NO_PROXY, SSL_CERT_FILE,
@@ -126,60 +135,77 @@ listen = \"127.0.0.1:8788\"        # API, health; never on the agents' port
 url = \"sqlite:.tollgate/tollgate.db\"
 ",
         quoted(environment)
-    );
-    for upstream in upstreams {
-        let name = &upstream.name;
-        let _written = write!(out, "\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
-        if !upstream.enabled {
-            out.push_str("enabled = false                  # as in its client\n");
-        }
-        match &upstream.server {
-            Server::Command { command, env, cwd, env_file } => {
-                let mut words = Vec::new();
-                for (place, word) in command.iter().enumerate() {
-                    let before = place.checked_sub(1).filter(|before| *before > 0);
-                    let before = before.and_then(|before| command.get(before)).map(String::as_str);
-                    let from = if place > 0 { argument::secret(&rules, before, word) } else { None };
-                    let (kept, secret) = word.split_at(from.unwrap_or(word.len()));
-                    let mut text = references(kept, name, &mut variables);
-                    if from.is_some() {
-                        let own = variable(&[name, "ARG", &place.to_string()]);
-                        let what = match (kept.is_empty(), before) {
-                            (false, _) => format!("what follows `{kept}` in an argument of `{name}`"),
-                            (true, Some(flag)) if flag.starts_with('-') => {
-                                format!("the argument of `{name}` after `{flag}`")
-                            }
-                            (true, _) => format!("an argument of `{name}`"),
-                        };
-                        text.push_str(&variables.stand_for(secret, own, what));
-                    }
-                    words.push(quoted(&text));
-                }
-                let _written = writeln!(out, "command = [{}]", words.join(", "));
-                for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
-                    if let Some(path) = path {
-                        let path = quoted(&references(path, name, &mut variables));
-                        let _written = writeln!(out, "{key} = {path}");
-                    }
-                }
-                table(&mut out, "env", env, passed, name, &rules, &mut variables);
-            }
-            Server::Url { url, headers, sse } => {
-                let _written =
-                    writeln!(out, "url = {}", quoted(&clean_url(url, name, &rules, &mut variables)));
-                if *sse {
-                    out.push_str("transport = \"sse\"\n");
-                }
-                table(&mut out, "headers", headers, &[], name, &rules, &mut variables);
-            }
-        }
-        out.push_str(
-            "# Its own word on which tools only read is believed: nobody is asked about those. With false a person is asked about\n\
-             # each tool that has no table with `read_only = true` here.\n\
-             trust_annotations = true\n",
-        );
+    )
+}
+
+/// The table of one upstream.
+fn server(
+    out: &mut String,
+    upstream: &Upstream,
+    passed: &[&str],
+    rules: &DataRules,
+    variables: &mut Variables,
+) {
+    let name = &upstream.name;
+    let _written = write!(out, "\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
+    if !upstream.enabled {
+        out.push_str("enabled = false                  # as in its client\n");
     }
-    (out, variables)
+    match &upstream.server {
+        Server::Command { command, env, cwd, env_file } => {
+            let words: Vec<String> = (0..command.len())
+                .map(|place| quoted(&word(command, place, name, rules, variables)))
+                .collect();
+            let _written = writeln!(out, "command = [{}]", words.join(", "));
+            for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
+                if let Some(path) = path {
+                    let path = quoted(&references(path, name, variables));
+                    let _written = writeln!(out, "{key} = {path}");
+                }
+            }
+            table(out, "env", env, passed, name, rules, variables);
+        }
+        Server::Url { url, headers, sse } => {
+            let _written = writeln!(out, "url = {}", quoted(&clean_url(url, name, rules, variables)));
+            if *sse {
+                out.push_str("transport = \"sse\"\n");
+            }
+            table(out, "headers", headers, &[], name, rules, variables);
+        }
+    }
+    out.push_str(
+        "# Its own word on which tools only read is believed: nobody is asked about those. With false a person is asked about\n\
+         # each tool that has no table with `read_only = true` here.\n\
+         trust_annotations = true\n",
+    );
+}
+
+/// One word of a command, with a variable in place of what looks like a secret.
+fn word(
+    command: &[String],
+    place: usize,
+    upstream: &str,
+    rules: &DataRules,
+    variables: &mut Variables,
+) -> String {
+    let word = command.get(place).map_or("", String::as_str);
+    let before = place.checked_sub(1).filter(|before| *before > 0);
+    let before = before.and_then(|before| command.get(before)).map(String::as_str);
+    let from = if place > 0 { argument::secret(rules, before, word) } else { None };
+    let (kept, secret) = word.split_at(from.unwrap_or(word.len()));
+    let mut text = references(kept, upstream, variables);
+    if from.is_some() {
+        let own = variable(&[upstream, "ARG", &place.to_string()]);
+        let what = match (kept.is_empty(), before) {
+            (false, _) => format!("what follows `{kept}` in an argument of `{upstream}`"),
+            (true, Some(flag)) if flag.starts_with('-') => {
+                format!("the argument of `{upstream}` after `{flag}`")
+            }
+            (true, _) => format!("an argument of `{upstream}`"),
+        };
+        text.push_str(&variables.stand_for(secret, own, what));
+    }
+    text
 }
 
 fn table(
