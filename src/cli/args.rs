@@ -1,8 +1,10 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod policy;
 
 pub(crate) use audit::*;
+pub(crate) use policy::*;
 
 use crate::{
     model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId},
@@ -122,7 +124,7 @@ Examples:
   tollgate policy replay --since 24h
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
-    Policy(super::policy::PolicyCommand),
+    Policy(PolicyCommand),
     /// The agents of policies/authority.yaml, and new keys for them
     #[command(
         subcommand,

@@ -1,30 +1,9 @@
 //! Prices per model and the estimate of one call.
 
-use super::Tokenizer;
+use super::encoding::{Encoding, Tokenizer};
 use crate::model::MicroUsd;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Which tokenizer counts a model's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Encoding {
-    /// `o200k_base`
-    #[serde(rename = "o200k_base")]
-    O200kBase,
-    /// `cl100k_base`
-    #[serde(rename = "cl100k_base")]
-    Cl100kBase,
-}
-
-impl Encoding {
-    /// The name in prices.yaml.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::O200kBase => "o200k_base",
-            Self::Cl100kBase => "cl100k_base",
-        }
-    }
-}
 
 /// One model's prices.
 #[derive(Clone, Debug, PartialEq, Eq)]

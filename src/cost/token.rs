@@ -1,7 +1,7 @@
 //! Token counts by the model's own encoding. Text comes from agents and upstreams, so counting is
 //! bounded work per byte: it goes in chunks of at most 4 KiB, cut between characters.
 
-use super::Encoding;
+use super::encoding::{Encoding, Tokenizer};
 use serde_json::Value;
 use std::{
     io,
@@ -14,16 +14,6 @@ const CHUNK: usize = 4096;
 
 /// How far back a better place to cut is looked for.
 const NEAR: usize = 128;
-
-/// How a model's tokens are counted: an encoding, and thousandths to multiply by where that
-/// encoding is only the nearest public one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tokenizer {
-    /// The encoding.
-    pub encoding: Encoding,
-    /// 1000 = exact.
-    pub multiplier_milli: u32,
-}
 
 /// Which implementation counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

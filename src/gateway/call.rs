@@ -46,6 +46,7 @@ impl Gateway {
     }
 
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
+    // Long: the path of a call in one place, each step in its order and what stops the call there.
     pub(super) async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Box::pin(self.call_of_person(call)).await;
@@ -263,6 +264,7 @@ impl Gateway {
 
     /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
     /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
+    // Long: a decision and the changes that rules make to the call take turns, and each turn needs all that the one before left.
     pub(crate) fn evaluate(
         &self,
         in_force: &Arc<InForce>,

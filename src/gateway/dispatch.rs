@@ -100,6 +100,7 @@ impl Gateway {
     }
 
     /// Makes the call and settles it, to its end; `gone` says that the caller no longer waits.
+    // Long: the upstream and the client talk until there is a result.
     pub(crate) async fn dispatch(
         &self,
         permit: Permit,

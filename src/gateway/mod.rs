@@ -42,9 +42,8 @@ mod shape;
 mod spending;
 mod tasks;
 
-pub use activation::Origin;
 pub use api::*;
-pub use in_force::{CheckedFiles, InForce};
+pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
 pub(crate) use prepare::named_workflow;

@@ -228,6 +228,7 @@ pub(crate) enum Stop {
 
 impl Inner {
     /// One evaluation's preparation.
+    // Long: what may be known of a call before it is decided, each look in its order and what stops the call there.
     pub(crate) fn prepare(
         &self,
         in_force: &Arc<InForce>,
