@@ -6,11 +6,13 @@ use super::{
     api::CallReply,
     approve::binding,
     asking::Asking,
-    call::{Decided, store_policy},
+    call::store_policy,
     call_log::granted,
+    decided::Decided,
     parked::{Seat, Waiting, Work},
-    prepare::{Request, subject},
+    prepare::subject,
     refusal::Refusal,
+    request::Request,
     spending::Cap,
 };
 use crate::{

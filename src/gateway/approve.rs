@@ -5,10 +5,11 @@ use super::{
     Gateway, InForce,
     api::CallReply,
     asking::{Asking, Opened},
-    call::Decided,
+    decided::Decided,
     extras,
-    prepare::{Prepared, Request, subject},
+    prepare::{Prepared, subject},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     approval::{DecideError, about},

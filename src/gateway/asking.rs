@@ -3,10 +3,10 @@
 use super::{
     Gateway,
     api::ClientPort,
-    call::Decided,
+    decided::Decided,
     held::{Again, Waited},
-    prepare::Request,
     relay::AllPassed,
+    request::Request,
 };
 use crate::{
     decision::ApprovalRequirement,

@@ -1,17 +1,17 @@
 //! The whole path of a call: scope → schema → redaction → estimate → decide → approval → admit → dispatch → settle → reply.
 
-pub(crate) use super::decided::{Applied, Decided};
-
 use super::{
     Gateway, InForce,
     admit::AdmitError,
     api::{CallReply, IncomingCall},
     approve::Step,
     asking::{Asking, Waiter},
+    decided::{Applied, Decided},
     edits, finding,
     fit::{self, Looks},
-    prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
+    prepare::{Prepared, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},

@@ -5,10 +5,10 @@ use super::{
     api::ClientPort,
     approve::{Step, remaining, store_error},
     asking::{Asking, Opened, QUESTION, bound_to},
-    call::Decided,
-    prepare::Request,
+    decided::Decided,
     question::{self, Put, read_answer, supports_form},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     approval::{DecideError, eligible},
