@@ -114,11 +114,7 @@ impl PriceTable {
         self.models.values().cloned().reduce(|worst, other| ModelPrice {
             input_usd_per_mtok: worst.input_usd_per_mtok.max(other.input_usd_per_mtok),
             output_usd_per_mtok: worst.output_usd_per_mtok.max(other.output_usd_per_mtok),
-            encoding: match (worst.encoding, other.encoding) {
-                (Encoding::O200kBase, Encoding::O200kBase) => Encoding::O200kBase,
-                (Encoding::Cl100kBase, Encoding::O200kBase | Encoding::Cl100kBase)
-                | (Encoding::O200kBase, Encoding::Cl100kBase) => Encoding::Cl100kBase,
-            },
+            encoding: worst.encoding.max(other.encoding),
             multiplier_milli: worst.multiplier_milli.max(other.multiplier_milli),
         })
     }
