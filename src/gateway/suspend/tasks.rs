@@ -5,16 +5,16 @@
 //! store can open it, and it is worth nothing to anybody else. What comes through it later is held to the rules that are in
 //! force then: the tool must still be in scope, results and questions are limited as they are during a call.
 
-use super::{
+use crate::gateway::{
     Gateway, InForce,
     answer::Reserved,
     api::{CallReply, ClientPort, TaskRequest, TaskVerb},
     edits,
-    held::Held,
     parked::Seat,
     prepare::Target,
     relay::{AllPassed, Relay, Relaying, Sampling},
     shape,
+    suspend::held::Held,
 };
 use crate::{
     catalog::naming::strip_reserved,
@@ -92,7 +92,7 @@ pub(crate) fn tasks_not_declared() -> RpcError {
     RpcError::new(code::MISSING_CLIENT_CAPABILITY, text).with_data(needed)
 }
 
-pub(super) fn not_found() -> RpcError {
+pub(in crate::gateway) fn not_found() -> RpcError {
     RpcError::new(
         code::INVALID_PARAMS,
         "Task not found: it is unknown, has ended long ago, or is somebody else's",
@@ -114,12 +114,17 @@ impl Gateway {
     }
 
     /// The task id of a call that is held here.
-    pub(super) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
+    pub(in crate::gateway) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
         self.seal_handle(principal, &Handle::Held(id.to_owned()))
     }
 
     /// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
-    pub(super) fn hand_out(&self, principal: &Principal, mut made: Made, result: &mut Value) -> Option<()> {
+    pub(in crate::gateway) fn hand_out(
+        &self,
+        principal: &Principal,
+        mut made: Made,
+        result: &mut Value,
+    ) -> Option<()> {
         let own = result.get("taskId").and_then(Value::as_str);
         made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
         result.get("status").and_then(Value::as_str)?;
@@ -150,7 +155,7 @@ impl Gateway {
     }
 
     /// A call that was held here and became its upstream's task after all.
-    pub(super) async fn inner_task(
+    pub(in crate::gateway) async fn inner_task(
         &self,
         in_force: &Arc<InForce>,
         request: TaskRequest,
