@@ -17,6 +17,7 @@ pub mod replay;
 
 pub mod clock;
 pub mod config;
+pub mod offload;
 pub mod outbound;
 pub mod store;
 pub mod upstream;

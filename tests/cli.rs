@@ -262,8 +262,9 @@ fn a_listing_that_stops_says_so() {
     let folder = shipped();
     let serving = binary::Serving::start(folder.path(), &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
-    for _ in 0..3 {
-        serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    // Refusals of three tools, since repeats of one are counted.
+    for number in 0..3 {
+        serving.call("demo-agent-key", &format!("demo__none_{number}"), &serde_json::json!({}));
     }
     let json = |more: &[&str]| {
         let said = tollgate(

@@ -27,6 +27,7 @@ use tollgate::{
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Store, StoreError,
+        Unrecorded,
     },
 };
 
@@ -50,6 +51,7 @@ conformance! {
     a_rate_is_per_agent_and_policy
     calendar_windows_begin_anew
     a_refusal_reserves_nothing
+    a_refusal_that_is_the_callers_to_record_leaves_no_record
     the_strictest_full_limit_refuses
     tokens_and_money_are_reserved_and_corrected
     an_unknown_outcome_keeps_its_reservation
@@ -278,6 +280,39 @@ mod checks {
         assert_eq!(refused[0].draft.policy_id.as_deref(), Some("narrow"));
         assert_eq!(refused[0].draft.rule_id, None);
         assert!(refused[0].draft.reason.as_deref().unwrap().contains("1 calls in 60 s, and 1 are used"));
+    }
+
+    /// I12: it is refused all the same, reserves nothing, and neither its start nor its decision is written.
+    pub(super) async fn a_refusal_that_is_the_callers_to_record_leaves_no_record(open: Opener<'_>) {
+        let store = open();
+        let full = [calls("full", BudgetWindow::Minute, 1)];
+        let asks =
+            [BudgetLimit { on_exceed: BudgetAction::RequireApproval, ..calls("asks", BudgetWindow::Day, 0) }];
+        let ask = |budgets: &[BudgetLimit], unrecorded: Unrecorded| {
+            let mut start_event = decision("planner-01", start());
+            start_event.event_type = EventType::AgentStart;
+            AdmitRequest { start: Some(start_event), unrecorded, ..with(budgets, start()) }
+        };
+        // What is let through is recorded, whatever was said of refusals.
+        grant(&*store, ask(&full, Unrecorded::All)).await;
+        let all = async || store.events(EventQuery::default()).await.unwrap().len();
+        assert_eq!(all().await, 2);
+        let of = |id: &str, said| Unrecorded::Of(vec![(PolicyId::from(id), said)]);
+        let check = async |budgets: &[BudgetLimit], unrecorded: Unrecorded, more: usize| {
+            let before = all().await;
+            refuse(&*store, ask(budgets, unrecorded.clone())).await;
+            assert_eq!(all().await - before, more, "{unrecorded:?}");
+        };
+        check(&full, Unrecorded::None, 2).await;
+        check(&full, Unrecorded::All, 0).await;
+        check(&full, of("full", EventDecision::Throttle), 0).await;
+        check(&full, of("other", EventDecision::Throttle), 2).await;
+        check(&full, of("full", EventDecision::Deny), 2).await;
+        // It goes on: a person is asked.
+        check(&asks, Unrecorded::All, 2).await;
+        let refused = refuse(&*store, ask(&full, Unrecorded::All)).await;
+        assert!(refused.reason.contains("1 are used"), "{}", refused.reason);
+        assert!(store.verify().await.unwrap().bad.is_none());
     }
 
     pub(super) async fn the_strictest_full_limit_refuses(open: Opener<'_>) {

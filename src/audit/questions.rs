@@ -1,6 +1,7 @@
 //! The five questions of an audit, answered from records alone (R52 to R56).
 
 use crate::{
+    evidence::{CUT_ARGUMENTS, Counted},
     model::{
         Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventType,
         MicroUsd, Outcome, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
@@ -84,6 +85,8 @@ pub struct DecisionReport {
     pub cost_estimate_usd: Option<MicroUsd>,
     /// The limits and counters that were seen.
     pub limits: Option<Value>,
+    /// How many refusals the record stands for, and when; null where it is of this call alone.
+    pub counted: Option<Counted>,
 }
 
 /// One approval of a call.
@@ -215,7 +218,9 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         workflow_id: events.iter().find_map(|e| e.draft.workflow_id.clone()),
         at: events.first()?.draft.timestamp,
         action: first.draft.action.clone(),
-        arguments: detail("original_arguments").or_else(|| detail("arguments")),
+        arguments: detail("original_arguments")
+            .or_else(|| detail("arguments"))
+            .or_else(|| detail(CUT_ARGUMENTS)),
     };
     let decided: Vec<DecisionReport> = events
         .iter()
@@ -230,6 +235,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
             policy_snapshot: event.draft.policy_snapshot.clone(),
             cost_estimate_usd: event.draft.cost_estimate_usd,
             limits: event.draft.limits.clone(),
+            counted: Counted::of(&event.draft),
         })
         .collect();
     let executed = events.iter().rev().find(is(EventType::AgentSideEffect)).map(|event| Execution {

@@ -1,7 +1,7 @@
 //! A trace's report as one screen of text.
 
 use super::{ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, TraceReport};
-use crate::{model::MicroUsd, store::ApprovalAnswer};
+use crate::{evidence::Counted, model::MicroUsd, store::ApprovalAnswer};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
@@ -87,8 +87,15 @@ fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
     if call.decided.is_empty() {
         writeln!(out, "    no decision is recorded")?;
     }
-    for decision in &call.decided {
-        write_decision(out, decision)?;
+    for (index, decision) in call.decided.iter().enumerate() {
+        match &decision.counted {
+            Some(like) if index > 0 => write_more(out, decision, like)?,
+            Some(like) => {
+                write_decision(out, decision)?;
+                writeln!(out, "    this record stands for {}", refusals(like))?;
+            }
+            None => write_decision(out, decision)?,
+        }
     }
     writeln!(out, "  was approval required, and who approved?")?;
     if call.approvals.is_empty() {
@@ -123,6 +130,26 @@ fn write_decision(out: &mut String, decision: &DecisionReport) -> fmt::Result {
         write!(out, ", estimate {} USD", money(cost))?;
     }
     writeln!(out, ", policies {}", text(&decision.policy_snapshot))
+}
+
+/// The calls that were refused like this one and are not recorded one by one.
+fn write_more(out: &mut String, decision: &DecisionReport, like: &Counted) -> fmt::Result {
+    let word = decision.decision.map_or("-", |d| d.as_str());
+    let Counted { count, since, until } = like;
+    writeln!(
+        out,
+        "    and {count} more like it from {since} to {until}: {word} by {}",
+        text(&decision.policy_id)
+    )
+}
+
+fn refusals(like: &Counted) -> String {
+    let Counted { count, since, until } = like;
+    let calls = if *count == 1 { "one refused call" } else { "refused calls" };
+    match count {
+        1 => format!("{calls}, at {since}"),
+        _ => format!("{count} {calls}, from {since} to {until}"),
+    }
 }
 
 /// The call that an approval names, where it is another one.

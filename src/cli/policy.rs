@@ -53,8 +53,12 @@ fn show(report: &ReplayReport, json: bool) -> Result<(), CliError> {
         if report.truncated {
             screen.line("more decisions differ than are listed")?;
         }
+        let counted = match report.counted {
+            0 => String::new(),
+            records => format!("; counts of refusals {records}"),
+        };
         screen.line(&format!(
-            "judged {}: same {}, differs {}; unjudgeable {}; not by rules {}",
+            "judged {}: same {}, differs {}; unjudgeable {}; not by rules {}{counted}",
             report.judged, report.same, report.differs, report.unjudgeable, report.not_by_rules
         ))?;
         for (why, count) in &report.unjudgeable_because {

@@ -7,6 +7,7 @@ mod detail;
 mod facts;
 mod masked;
 mod other;
+mod refused;
 mod tool;
 mod verdict;
 
@@ -15,5 +16,6 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended};
+pub use refused::{CUT_ARGUMENTS, Counted, LONGEST_REFUSED};
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};

@@ -6,6 +6,7 @@
 use crate::{
     catalog::{Catalog, View},
     config::Config,
+    identity::Keyring,
     model::{AgentId, CapabilityId},
     policy::PolicySet,
     upstream::{UpstreamSet, UpstreamState},
@@ -51,6 +52,8 @@ pub struct InForce {
     /// What the upstreams list, named and labelled as the configuration says.
     pub catalog: Arc<Catalog>,
     pub(super) upstreams: UpstreamSet,
+    /// The keys of the bundle's authority map.
+    pub keyring: Keyring,
     views: Views,
 }
 
@@ -69,7 +72,8 @@ impl InForce {
         catalog: Arc<Catalog>,
         upstreams: UpstreamSet,
     ) -> Self {
-        Self { config, policies, catalog, upstreams, views: Views::default() }
+        let keyring = Keyring::of(&policies.authority);
+        Self { config, policies, catalog, upstreams, keyring, views: Views::default() }
     }
 
     /// How each upstream stands.

@@ -85,6 +85,7 @@ impl Gateway {
             learned.seed(&tool, tokens);
         }
         let (config, policies, origin) = keyed(files, hash_key);
+        let offload = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
@@ -99,8 +100,9 @@ impl Gateway {
             learned,
             kept_tools: super::keep::KeptTools::default(),
             repeats: Repeats::default(),
+            refused: super::counted::CountedRefusals::default(),
             prompts: super::people::prompts::Prompts::default(),
-            beside: super::fit::Beside::default(),
+            large: offload,
             promised: super::spending::Promised::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,
@@ -148,6 +150,7 @@ impl Gateway {
                 if let Err(error) = sweeper.0.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
                 }
+                sweeper.record_counted(false).await;
                 let in_force = sweeper.in_force();
                 if let Err(error) = sweeper.0.approvals.alert_due(&in_force.policies).await {
                     tracing::error!(error = %error, "approvals could not be looked over for alerts");
@@ -233,7 +236,11 @@ impl Gateway {
         let (config, policies, origin) = keyed(files, self.0.hash_key);
         self.keep_coming(&config, &policies);
         match self.replace_aside(Some((config, policies))).await {
-            Some(Replaced { old, new }) => Ok(self.activated(Some(&old), &new, origin).await?),
+            Some(Replaced { old, new }) => {
+                // They were refused under what was in force.
+                self.record_counted(true).await;
+                Ok(self.activated(Some(&old), &new, origin).await?)
+            }
             None => Err(ReloadError::NotBuilt),
         }
     }
@@ -264,6 +271,7 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         in_force.upstreams.shutdown(drain).await;
+        self.record_counted(true).await;
         self.0.call_log.write().await;
     }
 }

@@ -7,6 +7,7 @@ mod api;
 mod call;
 mod call_log;
 mod complete;
+mod counted;
 mod decided;
 mod declared;
 mod digest;
@@ -20,6 +21,7 @@ mod in_force;
 mod keep;
 mod labelled;
 mod lifecycle;
+mod looking;
 mod news;
 mod notify;
 mod outgoing;
@@ -27,6 +29,7 @@ mod parked;
 mod people;
 mod prepare;
 mod refusal;
+mod refused;
 mod relay;
 mod repeats;
 mod request;
@@ -51,6 +54,7 @@ use crate::{
     evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
     model::CapabilityId,
+    offload::Offload,
     store::Store,
     upstream::{Health, UpstreamState},
 };
@@ -99,8 +103,9 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
+    refused: counted::CountedRefusals,
     prompts: people::prompts::Prompts,
-    beside: fit::Beside,
+    large: Arc<Offload>,
     promised: spending::Promised,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
@@ -121,7 +126,13 @@ impl Gateway {
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         let in_force = self.0.in_force.load();
         let authority = &in_force.policies.authority;
-        self.0.doorkeeper.authenticate(authority, &in_force.config.auth, peer, authorization)
+        self.0.doorkeeper.authenticate(
+            &in_force.keyring,
+            authority,
+            &in_force.config.auth,
+            peer,
+            authorization,
+        )
     }
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
@@ -284,6 +295,11 @@ impl Gateway {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Where large work is done.
+    pub fn offload(&self) -> &Arc<Offload> {
+        &self.0.large
     }
 
     /// The time.

@@ -10,6 +10,7 @@ use crate::{
     },
     policy::PolicySet,
     redaction::display_text,
+    store::LimitRefusal,
 };
 use serde_json::{Map, Value, json};
 
@@ -29,6 +30,8 @@ pub(crate) struct Refusal {
     pub(crate) advice: Option<&'static str>,
     /// Every policy's say, for the record; none where none was asked.
     pub(crate) trace: Option<Trace>,
+    /// A limit is full: the reason has figures that differ from call to call.
+    pub(crate) is_limit: bool,
 }
 
 impl Refusal {
@@ -53,7 +56,17 @@ impl Refusal {
             cost_estimate: None,
             advice: None,
             trace: None,
+            is_limit: false,
         }
+    }
+
+    /// A limit is full.
+    pub(crate) fn by_limit(limit: LimitRefusal) -> Self {
+        let LimitRefusal { policy_id, decision, reason, retry_after_ms } = limit;
+        let mut refusal = Self::new(decision, policy_id, None, reason);
+        refusal.retry_after_ms = retry_after_ms;
+        refusal.is_limit = true;
+        refusal
     }
 
     /// What its record says.

@@ -19,7 +19,8 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// ONE transaction: the approval is consumed (where one is named), every limit is checked and
     /// reserved, and the decision event is written: as drafted where everything is granted, as a
-    /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed).
+    /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed), unless the request says
+    /// that this refusal is not recorded.
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission>;
 
     /// Closes the audit record of a dispatched call: corrects the reservation to what was real, writes

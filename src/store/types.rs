@@ -85,9 +85,37 @@ pub struct AdmitRequest {
     pub cost: MicroUsd,
     /// The approval that is consumed, with the binding it must have.
     pub approval: Option<(ApprovalId, ApprovalBinding)>,
+    /// Refusals that are answered and not recorded, neither the call's start nor its decision.
+    pub unrecorded: Unrecorded,
 }
 
-/// What came of it. In every case the decision event is committed.
+/// Refusals by a limit whose record is the caller's affair: it counts them with one like them that is recorded already, or
+/// records them in fewer words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// None: the store records each.
+    #[default]
+    None,
+    /// Those by these limits.
+    Of(Vec<(PolicyId, EventDecision)>),
+    /// All.
+    All,
+}
+
+impl Unrecorded {
+    /// Whether this refusal is one of them. A call that a person is asked about is not over, and never is.
+    pub fn covers(&self, refusal: &LimitRefusal) -> bool {
+        let LimitRefusal { policy_id, decision, .. } = refusal;
+        *decision != EventDecision::PendingApproval
+            && match self {
+                Self::None => false,
+                Self::Of(known) => known.iter().any(|(id, said)| id == policy_id && said == decision),
+                Self::All => true,
+            }
+    }
+}
+
+/// What came of it. In every case but [`AdmitRequest::unrecorded`] the decision event is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admission {
     /// Reserved, counted, consumed, recorded: the call may be dispatched.

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy"],
     &["decision"],
     &["admission", "evidence"],
-    &["replay", "clock", "config", "outbound"],
+    &["replay", "clock", "config", "offload", "outbound"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "audit"],
     &["gateway"],

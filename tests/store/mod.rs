@@ -23,7 +23,8 @@ use tollgate::{
     },
     policy::Violation,
     store::{
-        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, sqlite::SqliteStore,
+        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, Unrecorded,
+        sqlite::SqliteStore,
     },
 };
 
@@ -90,6 +91,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         tokens: 0,
         cost: MicroUsd(0),
         approval: None,
+        unrecorded: Unrecorded::None,
     }
 }
 

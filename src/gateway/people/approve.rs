@@ -172,8 +172,7 @@ impl Gateway {
         limit: LimitRefusal,
         asking: &mut Asking,
     ) -> Step {
-        let mut refusal = Refusal::new(limit.decision, limit.policy_id, None, limit.reason);
-        refusal.retry_after_ms = limit.retry_after_ms;
+        let refusal = Refusal::by_limit(limit);
         Step::Reply(self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
     }
 

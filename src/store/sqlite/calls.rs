@@ -46,6 +46,11 @@ pub(super) fn admit(
     if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
         return Ok(None);
     }
+    if let Outcome::Refused { refusal, .. } = &ruling.outcome
+        && request.unrecorded.covers(refusal)
+    {
+        return Ok(Some(Admission::Refused(refusal.clone())));
+    }
     if let Some(start) = &request.start {
         tx.append(start)?;
     }

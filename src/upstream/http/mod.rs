@@ -25,7 +25,10 @@ use super::{
     wire,
     wiring::Wiring,
 };
-use crate::model::{RetryPlan, RpcError};
+use crate::{
+    model::{RetryPlan, RpcError, weight::weight_of},
+    offload::{LARGE, Offload},
+};
 use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -68,6 +71,7 @@ pub(super) struct Http {
     max_result: u64,
     stop: CancellationToken,
     timing: Timing,
+    offload: Arc<Offload>,
 }
 
 impl Drop for Http {
@@ -160,6 +164,7 @@ impl Http {
             max_result: wiring.config.max_result_bytes,
             stop: CancellationToken::new(),
             timing: deps.timing.clone(),
+            offload: deps.offload.clone(),
         }))
     }
 
@@ -366,13 +371,23 @@ impl Http {
         headers
     }
 
+    /// The body of a request; a large one is written where it holds up nobody else.
+    async fn written(&self, id: u64, call: &Arc<Call>, session: &Session) -> Vec<u8> {
+        if !call.from_agent || weight_of(&call.request.params, LARGE) <= LARGE {
+            return wire::request(id, call, &session.dialect);
+        }
+        let (large, dialect) = (call.clone(), session.dialect.clone());
+        let work = move || wire::request(id, &large, &dialect);
+        Box::pin(self.offload.finish(&call.request.caller.agent, work)).await
+    }
+
     async fn exchange(
         self: &Arc<Self>,
         call: &Arc<Call>,
         session: &Arc<Session>,
     ) -> Result<(Value, Option<HeaderValue>), Fault> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = wire::request(id, call, &session.dialect);
+        let body = self.written(id, call, session).await;
         let headers = Self::headers_for(call, session);
         self.inbox.register(id, call);
         let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };

@@ -326,7 +326,13 @@ impl AdminPort for Scripted {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
         let in_force = self.in_force();
         let config = &in_force.config;
-        self.door.authenticate(&in_force.policies.authority, &config.auth, peer, Some(authorization))
+        self.door.authenticate(
+            &in_force.keyring,
+            &in_force.policies.authority,
+            &config.auth,
+            peer,
+            Some(authorization),
+        )
     }
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.lock())
