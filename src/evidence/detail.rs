@@ -2,8 +2,8 @@
 
 use super::{
     Judged,
+    cut::{CUT_ARGUMENTS, LONGEST_REFUSED, write_cut},
     facts::CUT_FACTS,
-    refused::{CUT_ARGUMENTS, LONGEST_REFUSED, write_cut},
 };
 use crate::{
     decision::{Step, Trace},

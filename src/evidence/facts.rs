@@ -5,7 +5,7 @@
 //! the snapshot's authority map; the arguments stand in `detail`, masked, and `masked` names the places that are not what
 //! was decided on.
 
-use super::{masked::differing, refused::CUT_ARGUMENTS};
+use super::{cut::CUT_ARGUMENTS, masked::differing};
 use crate::{
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     model::{

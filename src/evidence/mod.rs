@@ -3,6 +3,7 @@
 
 mod approval;
 mod call;
+mod cut;
 mod detail;
 mod facts;
 mod masked;
@@ -16,6 +17,7 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended};
-pub use refused::{CUT_ARGUMENTS, Counted, LONGEST_REFUSED};
+pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
+pub use refused::Counted;
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};
