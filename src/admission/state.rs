@@ -4,7 +4,7 @@
 use super::{
     approval::Named,
     effect::{Effect, Grant, Window},
-    limits::{Limit, Slot},
+    limit::{Limit, Slot},
     repeats::Repeats,
     rolling::Rolling,
     usage::{Caps, Usage},

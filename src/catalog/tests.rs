@@ -1,11 +1,12 @@
-use super::*;
+use super::{entry::MOST_SENTENCES, tool::traits, *};
 use crate::{
     config::*,
-    model::{AgentId, Autonomy, CapabilityId, Glob, UriPattern},
+    model::{AgentId, Autonomy, CapabilityId, Glob, ToolTraits, UpstreamName, UriPattern},
     policy::{Agent, Authority, Capability},
     upstream::{Health, Listing, UpstreamState},
 };
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
     UpstreamConfig {

@@ -1,8 +1,12 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod policy;
+mod store;
 
 pub(crate) use audit::*;
+pub(crate) use policy::*;
+pub(crate) use store::*;
 
 use crate::{
     model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId},
@@ -122,7 +126,7 @@ Examples:
   tollgate policy replay --since 24h
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
-    Policy(super::policy::PolicyCommand),
+    Policy(PolicyCommand),
     /// Take over an older store, or go on behind a damaged record
     #[command(
         subcommand,
@@ -131,7 +135,7 @@ Examples:
   tollgate store import
   TOLLGATE_KEY=… tollgate store accept --reason 'disk replaced, no backup; incident 4711'"
     )]
-    Store(super::store::StoreCommand),
+    Store(StoreCommand),
     /// The agents of policies/authority.yaml, and new keys for them
     #[command(
         subcommand,

@@ -4,12 +4,12 @@ use super::{
     AdminConfig, AuthConfig, CatalogMode, Config, Durability, Formats, GatewayConfig, MetaKey, RejectedAsks,
     SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
+    input::{Input, expanded, resolve},
     jwt, upstreams,
 };
 use crate::{
     model::AgentId,
     policy::{
-        Names,
         read::{
             Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short,
             show_duration, text, texts, word,
@@ -56,15 +56,6 @@ const STORE_KEYS: &[&str] = &["url", "durability", "retention", "allow_short_ret
 const SHORT_RETENTION: Duration = Duration::from_secs(180 * 86_400);
 
 static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
-
-/// What reading needs beside the tree.
-#[derive(Clone, Copy)]
-pub(super) struct Input<'i> {
-    pub(super) path: &'i Path,
-    pub(super) env: Env<'i>,
-    /// What authority.yaml names, where it could be read.
-    pub(super) names: Option<&'i Names>,
-}
 
 /// Reads the whole file; what is wrong is in `report`.
 pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<Config> {
@@ -126,22 +117,6 @@ pub(super) fn store_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(Sto
     let map = fields(root.get("store").unwrap_or(&NOTHING), "store", STORE_KEYS, &mut quiet)?;
     let store = store(&map, Some(data_dir.clone()), &input, &mut quiet)?;
     (!quiet.into_problems().has_errors()).then_some((store, data_dir))
-}
-
-/// Relative paths start at servers.toml's folder.
-pub(super) fn resolve(config: &Path, path: &str) -> PathBuf {
-    config.parent().unwrap_or(Path::new("")).join(path)
-}
-
-pub(super) fn expanded(
-    map: &Fields<'_>,
-    key: &str,
-    input: &Input<'_>,
-    report: &mut Report<'_>,
-) -> Option<Option<String>> {
-    let Some(node) = map.get(key) else { return Some(None) };
-    let written = text(node, key, report)?;
-    expand(node, &written, input.env, report).map(Some)
 }
 
 fn path(

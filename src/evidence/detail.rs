@@ -2,8 +2,8 @@
 
 use super::{
     Judged,
+    cut::{CUT_ARGUMENTS, LONGEST_REFUSED, write_cut},
     facts::CUT_FACTS,
-    refused::{CUT_ARGUMENTS, LONGEST_REFUSED, write_cut},
 };
 use crate::{
     decision::{Step, Trace},
@@ -99,13 +99,8 @@ impl<'e> Explained<'e> {
             }
         }
         detail.end();
-        text_of(out)
+        text::finished(out)
     }
-}
-
-/// The objects above are written from text alone, so that this is always text.
-pub(super) fn text_of(out: Vec<u8>) -> Box<str> {
-    String::from_utf8(out).unwrap_or_default().into()
 }
 
 fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
@@ -166,7 +161,7 @@ pub fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Bo
     }
     redacted.push(b']');
     limits.end();
-    text_of(out)
+    text::finished(out)
 }
 
 /// What is recorded of a result beside its outcome; `more` are further members as JSON text, each after its comma.

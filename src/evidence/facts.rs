@@ -5,12 +5,12 @@
 //! the snapshot's authority map; the arguments stand in `detail`, masked, and `masked` names the places that are not what
 //! was decided on.
 
-use super::{detail::text_of, masked::differing, refused::CUT_ARGUMENTS};
+use super::{cut::CUT_ARGUMENTS, masked::differing};
 use crate::{
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     model::{
         CallKind, CapabilityId, EventDraft, Fingerprint, MicroUsd, Sensitivity, ToolTraits, UpstreamName,
-        pointer::Pointer, text::Object,
+        pointer::Pointer, text, text::Object,
     },
     policy::PolicySet,
 };
@@ -58,7 +58,7 @@ impl Evaluated<'_> {
             list.push(b']');
         }
         told.end();
-        text_of(out)
+        text::finished(out)
     }
 
     /// An evaluation after which rules changed the call, for the facts of the one that followed. The arguments of the
@@ -80,7 +80,7 @@ impl Evaluated<'_> {
             told.value("arguments", Some(self.recorded));
         }
         told.end();
-        text_of(out)
+        text::finished(out)
     }
 
     fn members(&self, told: &mut Object<'_>) {

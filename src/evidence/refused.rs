@@ -1,18 +1,11 @@
 //! Refused calls on record: the first of its kind is written whole, within a bound, and those that repeat it are one record
 //! with their count.
 
-use super::{CallSubject, Ruling, content_hash};
+use super::{CallSubject, Ruling};
 use crate::model::{EventDraft, text, text::Object};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 use std::sync::Arc;
-
-/// What a refused call brought is recorded up to so many bytes of its JSON text: nothing of it was dispatched.
-pub const LONGEST_REFUSED: usize = 16 << 10;
-
-/// The member that stands for the arguments of a refused call where they are cut.
-pub const CUT_ARGUMENTS: &str = "arguments_cut";
 
 /// A record that stands for several refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,7 +43,7 @@ impl Counted {
         detail.shown("since", Some(&self.since));
         detail.shown("until", Some(&self.until));
         detail.end();
-        event.told.detail = Some(super::detail::text_of(out));
+        event.told.detail = Some(text::finished(out));
         event
     }
 }
@@ -62,29 +55,17 @@ impl CallSubject<'_> {
     }
 }
 
-/// Writes a value under its name, or as much of its text as is recorded of a refused call under `cut`, with the length and
-/// the SHA-256 of the whole.
-pub(super) fn write_cut(detail: &mut Object<'_>, name: &'static str, cut: &'static str, value: &Value) {
-    let whole = text::of(value);
-    if whole.len() <= LONGEST_REFUSED {
-        detail.member(name).extend_from_slice(whole.as_bytes());
-        return;
-    }
-    let mut told = Object::new(detail.member(cut));
-    told.text("text", whole.get(..whole.floor_char_boundary(LONGEST_REFUSED)));
-    told.natural("bytes", Some(whole.len() as u64));
-    told.text("sha256", Some(&content_hash(&whole)));
-    told.end();
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::cut::{CUT_ARGUMENTS, LONGEST_REFUSED},
+        *,
+    };
     use crate::{
         evidence::Explained,
         model::{EventDecision, EventType, PolicyId},
     };
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// I12: what a refused call brought has a bound on record, and the cut says what it was.
     #[test]

@@ -1,8 +1,9 @@
 //! One request to its answer: what both eras share, and the legacy era's methods.
 
 use super::{
-    client::{Client, Level},
+    client::Client,
     conversation::{Conversation, Hello},
+    level::Level,
     message::{self, Document, Request},
     service::Service,
     watches::Watches,

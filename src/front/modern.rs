@@ -3,7 +3,8 @@
 use super::{
     MODERN_VERSION,
     answer::{Caller, Core, Governed, unknown_method},
-    client::{Client, Level, Outbox, Wishes, progress_token},
+    client::{Client, Outbox, Wishes, progress_token},
+    level::Level,
     message::{self, Id, Request},
     supported_versions,
 };

@@ -4,13 +4,15 @@
 use super::{
     Gateway, InForce,
     api::CallReply,
-    approve::binding,
-    asking::Asking,
-    call::{Decided, store_policy},
+    call::store_policy,
     call_log::granted,
+    decided::Decided,
     parked::{Seat, Waiting, Work},
-    prepare::{Prepared, Request, subject},
+    people::approve::binding,
+    people::asking::Asking,
+    prepare::{Prepared, subject},
     refusal::Refusal,
+    request::Request,
     spending::Cap,
 };
 use crate::{

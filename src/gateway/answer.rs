@@ -1,7 +1,7 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{Gateway, InForce, call::Decided, declared::hold, edits, edits::Cut, shape};
+use super::{Gateway, InForce, decided::Decided, declared::hold, edits, edits::Cut, shape};
 use crate::{
     catalog::ToolSchema,
     cost::{Encoding, Tokenizer},

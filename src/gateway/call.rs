@@ -1,17 +1,17 @@
 //! The whole path of a call: scope → schema → redaction → estimate → decide → approval → admit → dispatch → settle → reply.
 
-pub(crate) use super::decided::{Applied, Decided};
-
 use super::{
     Gateway, InForce,
     admit::AdmitError,
     api::{CallReply, IncomingCall},
-    approve::Step,
-    asking::{Asking, Waiter},
+    decided::{Applied, Decided},
     edits, finding,
     fit::{self, Looks},
-    prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
+    people::approve::Step,
+    people::asking::{Asking, Waiter},
+    prepare::{Prepared, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
@@ -45,6 +45,7 @@ impl Gateway {
     }
 
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
+    // Long: the path of a call in one place, each step in its order and what stops the call there.
     pub(super) async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Box::pin(self.call_of_person(call)).await;
@@ -266,6 +267,7 @@ impl Gateway {
 
     /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
     /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
+    // Long: a decision and the changes that rules make to the call take turns, and each turn needs all that the one before left.
     pub(crate) fn evaluate(
         &self,
         in_force: &Arc<InForce>,

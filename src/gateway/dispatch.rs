@@ -5,20 +5,21 @@ use super::{
     admit::{Permit, Permitted},
     answer::{Reserved, change_told, reported_cost},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
-    asked::{Asked, told_of_questions},
-    asking::{Asking, Continuing},
-    call::Decided,
     call_log::granted,
     complete,
+    decided::Decided,
     ending::{Ending, code_of, failed, given_up, withheld},
     looking::{Answered, Measured},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
     parked::Seat,
-    prepare::{Prepared, Request, Target, subject},
+    people::asked::{Asked, told_of_questions},
+    people::asking::{Asking, Continuing},
+    prepare::{Prepared, Target, subject},
     relay::{Mute, Relay, Relaying, Sampling},
+    request::Request,
     spending::Spending,
-    tasks::{Made, is_task, takes_tasks},
+    suspend::tasks::{Made, is_task, takes_tasks},
 };
 use crate::{
     config::Asks,
@@ -98,6 +99,7 @@ impl Gateway {
     }
 
     /// Makes the call and settles it, to its end; `gone` says that the caller no longer waits.
+    // Long: the upstream and the client talk until there is a result.
     pub(crate) async fn dispatch(
         &self,
         permit: Permit,

@@ -3,7 +3,8 @@
 
 use super::{
     InForce,
-    prepare::{Prepared, Request, Target},
+    prepare::{Prepared, Target},
+    request::Request,
 };
 use crate::{
     config::MetaKey,

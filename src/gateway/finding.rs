@@ -2,12 +2,8 @@
 //! the agent may use, and what is called goes the path of any call under its own name.
 
 use super::{
-    Gateway, InForce,
-    api::CallReply,
-    asking::Asking,
-    fit,
-    prepare::{Request, subject},
-    refusal::Refusal,
+    Gateway, InForce, api::CallReply, fit, people::asking::Asking, prepare::subject, refusal::Refusal,
+    request::Request,
 };
 use crate::{
     catalog::{View, search::Index},

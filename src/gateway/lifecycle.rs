@@ -1,8 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, approve::store_error,
-    digest::DigestKey, parked::Parking, repeats::Repeats,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
+    parked::Parking, people::approve::store_error, repeats::Repeats,
 };
 use crate::{
     approval::Approvals,
@@ -104,7 +104,7 @@ impl Gateway {
             kept_tools: super::keep::KeptTools::default(),
             repeats: Repeats::default(),
             refused: super::counted::CountedRefusals::default(),
-            prompts: super::prompts::Prompts::default(),
+            prompts: super::people::prompts::Prompts::default(),
             large: offload,
             promised: super::spending::Promised::default(),
             digest_key: DigestKey::new(&digest_key),
@@ -115,7 +115,7 @@ impl Gateway {
             lints: Mutex::default(),
             call_log: super::call_log::CallLog::default(),
             parking: Parking::default(),
-            held: super::held::HeldCalls::default(),
+            held: super::suspend::held::HeldCalls::default(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));

@@ -8,7 +8,7 @@ use super::{
     ending::Ending,
     prepare::Target,
     shape,
-    tasks::is_task,
+    suspend::tasks::is_task,
 };
 use crate::{
     catalog::{View, naming::strip_reserved},

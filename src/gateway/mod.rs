@@ -4,9 +4,6 @@ mod activation;
 mod admit;
 mod answer;
 mod api;
-mod approve;
-mod asked;
-mod asking;
 mod call;
 mod call_log;
 mod complete;
@@ -20,9 +17,7 @@ mod ending;
 mod extras;
 mod finding;
 mod fit;
-mod held;
 mod in_force;
-mod inline;
 mod keep;
 mod labelled;
 mod lifecycle;
@@ -31,29 +26,25 @@ mod news;
 mod notify;
 mod outgoing;
 mod parked;
-mod passing;
+mod people;
 mod prepare;
-mod prompts;
-mod question;
 mod refusal;
 mod refused;
 mod relay;
 mod repeats;
 mod request;
-mod review;
 mod shape;
 mod spending;
-mod tasks;
+mod suspend;
 
-pub use activation::Origin;
 pub use api::*;
-pub use in_force::{CheckedFiles, InForce};
+pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
+pub(crate) use people::question::taken_as;
 pub(crate) use prepare::named_workflow;
-pub(crate) use question::taken_as;
 pub(crate) use shape::for_sessions;
-pub(crate) use tasks::{takes_tasks, tasks_not_declared};
+pub(crate) use suspend::tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{
     approval::Approvals,
@@ -113,7 +104,7 @@ pub(crate) struct Inner {
     kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
     refused: counted::CountedRefusals,
-    prompts: prompts::Prompts,
+    prompts: people::prompts::Prompts,
     large: Arc<Offload>,
     promised: spending::Promised,
     digest_key: digest::DigestKey,
@@ -125,7 +116,7 @@ pub(crate) struct Inner {
     lints: Mutex<Vec<String>>,
     call_log: call_log::CallLog,
     parking: parked::Parking,
-    held: held::HeldCalls,
+    held: suspend::held::HeldCalls,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }
@@ -228,7 +219,7 @@ impl Gateway {
                 "completions": {},
                 "logging": {},
                 // Only clients of 2026-07-28 can use it; the others do not know it.
-                "extensions": {tasks::EXTENSION: {}},
+                "extensions": {suspend::tasks::EXTENSION: {}},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
         }
@@ -248,7 +239,7 @@ impl Gateway {
             return Arc::default();
         }
         if let (Principal::Person(person), ListKind::Tools) = (principal, kind) {
-            return review::listed(&in_force, person);
+            return people::review::listed(&in_force, person);
         }
         let Some(view) = self.view_in(&in_force, principal, workflow) else { return Arc::default() };
         match kind {

@@ -1,7 +1,5 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-pub(crate) use super::request::Request;
-
 use super::{
     InForce, Inner,
     api::Purpose,
@@ -9,6 +7,7 @@ use super::{
     extras::{self, Extras},
     fit::{Fit, Look, Looks},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     catalog::{ItemEntry, ToolEntry, ToolSchema, View},
@@ -228,6 +227,7 @@ pub(crate) enum Stop {
 
 impl Inner {
     /// One evaluation's preparation.
+    // Long: what may be known of a call before it is decided, each look in its order and what stops the call there.
     pub(crate) fn prepare(
         &self,
         in_force: &Arc<InForce>,

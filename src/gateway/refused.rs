@@ -4,11 +4,13 @@ use super::{
     Gateway, InForce,
     admit::Limited,
     api::CallReply,
-    asking::Asking,
-    call::{Decided, unknown},
+    call::unknown,
     counted::{By, Key, Noted},
-    prepare::{Prepared, Request, subject, unknown_policy},
+    decided::Decided,
+    people::asking::Asking,
+    prepare::{Prepared, subject, unknown_policy},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     decision::Facts,

@@ -3,11 +3,11 @@
 
 use super::{
     InForce,
-    asked::{Asked, Sampled, known, prompt_of, sampled},
     labelled::{self, Renamed},
     parked::{Answering, Seat},
+    people::asked::{Asked, Sampled, known, prompt_of, sampled},
+    people::question::supports_form,
     prepare::Target,
-    question::supports_form,
     spending::{Held, Spending},
 };
 use crate::{

@@ -4,15 +4,14 @@
 use super::{
     assign::is_placeholder,
     decode::MAX_LAYERS,
-    detector::Kind,
+    detector::{Kind, Span},
     escape::decoded_once,
     field::numbers_count,
     inspected::{Inspected, Place, Towards},
     mask::{binary, mask},
     random::is_media,
     rules::{Allow, Allowed, DataRules, Rule, labels},
-    scan::Span,
-    spec::Action,
+    spec::{Action, Direction},
 };
 use crate::model::{Sensitivity, json, pointer::Pointer};
 use serde_json::{Map, Value};
@@ -26,14 +25,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// For a pointer, JSON in a text in JSON in a text is looked into this often.
 const MAX_NESTED_JSON: usize = MAX_LAYERS as usize;
-
-/// Which way a value goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Arguments,
-    Results,
-    Shown,
-}
 
 /// Why a place is marked.
 #[derive(Clone, Copy)]

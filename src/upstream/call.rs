@@ -1,9 +1,9 @@
 //! One call under way: its request, its caller, and the clock that stands still while a person is asked (elicitation).
 
 use super::{
+    dialect::Dialect,
     slots::Slot,
     types::{CallRelay, CallerKey, Era, UpstreamRequest},
-    wire::Dialect,
 };
 use crate::model::{RetryPlan, RpcError, TraceId, code};
 use futures::future::BoxFuture;

@@ -7,7 +7,7 @@
 
 use super::{
     Front, Limits,
-    shelf::{Kept, Log, Replay},
+    shelf::{Kept, Log, Replay, Request},
     standing::{Session, Standing},
 };
 use crate::{
@@ -23,7 +23,6 @@ use futures::stream::Stream;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use std::{
-    fmt,
     future::poll_fn,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -43,15 +42,6 @@ const OWN_EVENTS: usize = 64;
 /// How long a client is asked to wait before it connects again.
 const RETRY: &str = "retry: 1000\n";
 
-/// A request on a stream that can be taken up.
-#[derive(Clone)]
-pub(super) struct Request {
-    /// Knows whether the client is there.
-    outbox: Arc<Outbox>,
-    /// What the stream's connection drives; empty where it has ended, or goes on by itself.
-    driven: Arc<Mutex<Option<Exchange>>>,
-}
-
 impl Request {
     /// Takes it from the connection that drove it: it goes on by itself, until its client has been away for too long.
     fn let_go(&self, line: &Line) {
@@ -60,12 +50,6 @@ impl Request {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(go_on(exchange, Arc::clone(&self.outbox), line.clone()));
         }
-    }
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Request")
     }
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod bearer;
 mod hear;
 mod lean;
+mod means;
 mod pool;
 mod reach;
 mod reader;
@@ -11,17 +12,18 @@ mod session;
 mod two_urls;
 mod within;
 
-pub(super) use self::{hear::listen_filter, reach::Means, two_urls::TwoUrls};
+pub(super) use self::{hear::listen_filter, means::Means, two_urls::TwoUrls};
 use self::{reach::Reach, session::Session};
 use super::{
     call::Call,
-    connect::Wiring,
     deps::Timing,
+    dialect::Dialect,
     headers::value_as_header,
     inbox::{Answer, Inbox, Link, Signals},
     refusal::{Failure, HttpRefusal},
     types::{Era, UpstreamError},
-    wire::{self, Dialect},
+    wire,
+    wiring::Wiring,
 };
 use crate::{
     model::{RetryPlan, RpcError, weight::weight_of},
@@ -216,7 +218,7 @@ impl Http {
             },
             Ok(opened) => opened,
         };
-        let version = super::connect::legacy_version(&result).map_err(UpstreamError::Malformed)?;
+        let version = wire::legacy_version(&result).map_err(UpstreamError::Malformed)?;
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
         let ready = wire::notification("notifications/initialized", &json!({}));

@@ -3,19 +3,19 @@
 use super::{
     bearer::Bearer,
     lean::{self, SendError},
-    pool::{Pool, pool},
+    means::Means,
+    pool::Pool,
 };
 use crate::{
     clock::Clock,
-    config::OauthConfig,
     outbound::because,
     upstream::{
         call::Call,
-        connect::Wiring,
-        deps::{Redact, UpstreamDeps},
+        deps::Redact,
         own::OwnSecrets,
         refusal::{self, HttpRefusal, Showing},
         types::UpstreamError,
+        wiring::Wiring,
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -27,25 +27,6 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
-
-/// What the connections of one upstream share.
-#[derive(Clone)]
-pub(in crate::upstream) struct Means {
-    pub(in crate::upstream) pool: Pool,
-    bearer: Option<Arc<Bearer>>,
-}
-
-impl Means {
-    /// The error says why TLS cannot be had.
-    pub(in crate::upstream) fn new(
-        url: &url::Url,
-        oauth: Option<&Arc<OauthConfig>>,
-        deps: &UpstreamDeps,
-    ) -> Result<Self, String> {
-        let bearer = oauth.map(|config| Arc::new(Bearer::new(config.clone(), deps.clock.clone())));
-        Ok(Self { pool: pool(url, &deps.timing)?, bearer })
-    }
-}
 
 /// One URL.
 pub(super) struct Reach {

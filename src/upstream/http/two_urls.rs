@@ -13,13 +13,14 @@ use super::{
 };
 use crate::upstream::{
     call::{Call, LARGEST_PAGE},
-    connect::{Wiring, legacy_version},
     deps::Timing,
+    dialect::Dialect,
     inbox::{Answer, Inbox, Link, Signals},
     refusal::Failure,
     sse::{Event, Kind},
     types::{Era, UpstreamError},
-    wire::{self, Dialect, Message},
+    wire::{self, Message},
+    wiring::Wiring,
 };
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -191,7 +192,7 @@ impl TwoUrls {
             },
             answered => answered?,
         };
-        let version = legacy_version(&result)?;
+        let version = wire::legacy_version(&result)?;
         let mut stream = Stream::clone(&opening);
         stream.dialect.version = version.into();
         // Servers of before 2025-06-18 know no such header.

@@ -1,14 +1,14 @@
 //! Asking the agent's own client: the question during a call, and what its operator's answer does.
 
-use super::{
+use crate::gateway::{
     Gateway, InForce,
     api::ClientPort,
-    approve::{Step, remaining, store_error},
-    asking::{Asking, Opened, QUESTION, bound_to},
-    call::Decided,
-    prepare::Request,
-    question::{self, Put, read_answer, supports_form},
+    decided::Decided,
+    people::approve::{Step, remaining, store_error},
+    people::asking::{Asking, Opened, QUESTION, bound_to},
+    people::question::{self, Put, read_answer, supports_form},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     approval::{DecideError, eligible},
@@ -30,7 +30,7 @@ enum Taken {
 
 impl Gateway {
     /// Asks the agent's own client where it may answer, and where it does not, waits for an answer given elsewhere.
-    pub(super) async fn ask_person(
+    pub(in crate::gateway) async fn ask_person(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -99,7 +99,7 @@ impl Gateway {
 
     /// The refusal of a call whose approval nobody could ever give: a rule takes it from the agent's own client only, and
     /// that cannot be shown all of it, or at all. To wait for such a one would be to wait in vain.
-    pub(super) fn unanswerable(
+    pub(in crate::gateway) fn unanswerable(
         &self,
         in_force: &InForce,
         decided: &Decided,

@@ -4,11 +4,11 @@
 //! What comes back is held against the record as it is then, like an answer through any other channel. A modern client is
 //! asked in results: the sealed state says which approvals it was shown, and nothing else that it answers counts.
 
-use super::{
+use crate::gateway::{
     Gateway, InForce,
     api::{CallReply, ClientPort, IncomingCall},
     call::unknown,
-    question::{self, Put, read_answer, supports_form},
+    people::question::{self, Put, read_answer, supports_form},
 };
 use crate::{
     approval::{DecideError, eligible},
@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// The tool's name, whatever `separator` is.
-pub(super) const NAME: &str = "tollgate__review_approvals";
+pub(in crate::gateway) const NAME: &str = "tollgate__review_approvals";
 /// Approvals shown in one round.
 const AT_A_TIME: usize = 10;
 /// Approvals shown during one call.
@@ -56,7 +56,7 @@ fn tool() -> Value {
 }
 
 /// The tools that a principal who is a person sees.
-pub(super) fn listed(in_force: &InForce, person: &PersonPrincipal) -> Arc<Vec<Value>> {
+pub(in crate::gateway) fn listed(in_force: &InForce, person: &PersonPrincipal) -> Arc<Vec<Value>> {
     let known = in_force.policies.authority.people.get(&person.id);
     let may = known.is_some_and(|person| person.roles.contains(&Role::Approver));
     Arc::new(if may { vec![tool()] } else { Vec::new() })
@@ -68,7 +68,7 @@ fn state_bound_to(person: &PersonPrincipal) -> Vec<u8> {
 
 impl Gateway {
     /// A call of a person.
-    pub(super) async fn call_of_person(&self, call: IncomingCall) -> CallReply {
+    pub(in crate::gateway) async fn call_of_person(&self, call: IncomingCall) -> CallReply {
         let Principal::Person(person) = &call.principal else { return Err(unknown(call.kind, &call.name)) };
         let in_force = self.in_force();
         if call.kind != CallKind::Tool

@@ -1,14 +1,15 @@
 //! Asking a person: the durable record first, then the agent's own client where that may answer, then waiting for an
 //! answer given elsewhere. Silence never approves (I3).
 
-use super::{
+use crate::gateway::{
     Gateway, InForce,
     api::CallReply,
-    asking::{Asking, Opened},
-    call::Decided,
+    decided::Decided,
     extras,
-    prepare::{Prepared, Request, subject},
+    people::asking::{Asking, Opened},
+    prepare::{Prepared, subject},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     approval::{DecideError, about},
@@ -352,7 +353,7 @@ impl Gateway {
     }
 
     /// Waits for an answer given elsewhere, at most `approval_wait`.
-    pub(super) async fn wait_elsewhere(
+    pub(in crate::gateway) async fn wait_elsewhere(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -411,7 +412,7 @@ impl Gateway {
 
     /// Whether other policies have come into force since the call was decided: then it is decided anew, and its client may
     /// be asked about it again.
-    pub(super) fn moved_on(&self, in_force: &Arc<InForce>, asking: &mut Asking) -> bool {
+    pub(in crate::gateway) fn moved_on(&self, in_force: &Arc<InForce>, asking: &mut Asking) -> bool {
         let moved = self.in_force().policies.snapshot != in_force.policies.snapshot;
         if moved {
             asking.begin_again();
@@ -420,7 +421,7 @@ impl Gateway {
     }
 
     /// A record that is pending no more.
-    pub(super) async fn ended(
+    pub(in crate::gateway) async fn ended(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -473,13 +474,13 @@ fn approval_refusal(decided: &Decided, record: &ApprovalRecord, decision: EventD
     refusal
 }
 
-pub(super) fn store_error(error: DecideError) -> StoreError {
+pub(in crate::gateway) fn store_error(error: DecideError) -> StoreError {
     match error {
         DecideError::Store(error) => error,
         other => StoreError::Failed(other.to_string()),
     }
 }
 
-pub(super) fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
+pub(in crate::gateway) fn remaining(record: &ApprovalRecord, now: jiff::Timestamp) -> Duration {
     Duration::try_from(record.expires_at.duration_since(now)).unwrap_or(Duration::ZERO)
 }

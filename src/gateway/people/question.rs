@@ -1,6 +1,6 @@
 //! The question that a person is asked in the agent's own client, and the answer as it comes back.
 
-use super::InForce;
+use crate::gateway::InForce;
 use crate::{
     approval::Answer,
     model::{PolicyId, RuleId, ToolTraits},

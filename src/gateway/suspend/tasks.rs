@@ -5,16 +5,16 @@
 //! store can open it, and it is worth nothing to anybody else. What comes through it later is held to the rules that are in
 //! force then: the tool must still be in scope, results and questions are limited as they are during a call.
 
-use super::{
+use crate::gateway::{
     Gateway, InForce,
     answer::Reserved,
     api::{CallReply, ClientPort, TaskRequest, TaskVerb},
     edits,
-    held::Held,
     parked::Seat,
     prepare::Target,
     relay::{AllPassed, Relay, Relaying, Sampling},
     shape,
+    suspend::held::Held,
 };
 use crate::{
     catalog::naming::strip_reserved,
@@ -92,7 +92,7 @@ pub(crate) fn tasks_not_declared() -> RpcError {
     RpcError::new(code::MISSING_CLIENT_CAPABILITY, text).with_data(needed)
 }
 
-pub(super) fn not_found() -> RpcError {
+pub(in crate::gateway) fn not_found() -> RpcError {
     RpcError::new(
         code::INVALID_PARAMS,
         "Task not found: it is unknown, has ended long ago, or is somebody else's",
@@ -114,12 +114,17 @@ impl Gateway {
     }
 
     /// The task id of a call that is held here.
-    pub(super) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
+    pub(in crate::gateway) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
         self.seal_handle(principal, &Handle::Held(id.to_owned()))
     }
 
     /// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
-    pub(super) fn hand_out(&self, principal: &Principal, mut made: Made, result: &mut Value) -> Option<()> {
+    pub(in crate::gateway) fn hand_out(
+        &self,
+        principal: &Principal,
+        mut made: Made,
+        result: &mut Value,
+    ) -> Option<()> {
         let own = result.get("taskId").and_then(Value::as_str);
         made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
         result.get("status").and_then(Value::as_str)?;
@@ -150,7 +155,7 @@ impl Gateway {
     }
 
     /// A call that was held here and became its upstream's task after all.
-    pub(super) async fn inner_task(
+    pub(in crate::gateway) async fn inner_task(
         &self,
         in_force: &Arc<InForce>,
         request: TaskRequest,
@@ -190,26 +195,9 @@ impl Gateway {
         });
         let mut params = Map::new();
         params.insert("taskId".to_owned(), Value::String(made.own.clone()));
-        // An answer is to a question that stands: whatever else is brought, the upstream did not ask for.
-        let mut brought = false;
-        let mut ended_here = None;
-        if let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) {
-            let get = self.ask_task(in_force, &request, TaskVerb::Get, &made, &target, params.clone());
-            match get.await {
-                Ok(mut now) => {
-                    let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
-                    let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
-                    let responses = relay.bring(responses, &asked)?;
-                    if responses.is_empty() {
-                        ended_here = Some(Ok(json!({})));
-                    } else {
-                        params.insert("inputResponses".to_owned(), Value::Object(responses));
-                        brought = true;
-                    }
-                }
-                Err(error) => ended_here = Some(Err(error)),
-            }
-        }
+        let ended_here =
+            self.bring_answers(in_force, &request, &made, (&relay, &target), &mut params).await?;
+        let brought = params.contains_key("inputResponses");
         // An update without an answer to a question is sent to nobody, and recorded all the same.
         let unasked = ended_here.as_ref().is_some_and(Result::is_ok);
         let outcome = match ended_here {
@@ -228,11 +216,7 @@ impl Gateway {
             max_result_tokens: made.max_result_tokens,
             ..Constraints::default()
         };
-        let authority = &in_force.policies.authority;
-        let agent = request.principal.agent().and_then(|agent| authority.agents.get(agent));
-        let model = agent.and_then(|agent| agent.model.as_deref());
-        let tokenizer = in_force.policies.prices.tokenizer(model);
-        let reserved = made.reserved_tokens.map(|tokens| Reserved { tokenizer, tokens });
+        let reserved = reserved_for(in_force, &request, &made);
         let limits = (&constraints, reserved);
         let reply = match outcome {
             Ok(mut result) => {
@@ -263,6 +247,34 @@ impl Gateway {
             self.record_task(in_force, &request, &made, &target, &relay, &reply, word).await;
         }
         reply
+    }
+
+    /// Puts the answers to questions that stand into what is sent: whatever else is brought, the upstream did not ask for.
+    /// A reply where nothing is to be sent: no such question stands, or the upstream does not tell what it asks.
+    async fn bring_answers(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &TaskRequest,
+        made: &Made,
+        (relay, target): (&Relay, &Target),
+        params: &mut Map<String, Value>,
+    ) -> Result<Option<CallReply>, RpcError> {
+        let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) else {
+            return Ok(None);
+        };
+        let mut now =
+            match self.ask_task(in_force, request, TaskVerb::Get, made, target, params.clone()).await {
+                Ok(now) => now,
+                Err(error) => return Ok(Some(Err(error))),
+            };
+        let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
+        let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
+        let responses = relay.bring(responses, &asked)?;
+        if responses.is_empty() {
+            return Ok(Some(Ok(json!({}))));
+        }
+        params.insert("inputResponses".to_owned(), Value::Object(responses));
+        Ok(None)
     }
 
     /// Holds a task's state to the rules for results and questions.
@@ -385,6 +397,15 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What a strict budget reserved for a task, in tokens as its agent's model counts them.
+fn reserved_for(in_force: &InForce, request: &TaskRequest, made: &Made) -> Option<Reserved> {
+    let authority = &in_force.policies.authority;
+    let agent = request.principal.agent().and_then(|agent| authority.agents.get(agent));
+    let model = agent.and_then(|agent| agent.model.as_deref());
+    let tokenizer = in_force.policies.prices.tokenizer(model);
+    made.reserved_tokens.map(|tokens| Reserved { tokenizer, tokens })
 }
 
 /// A client that takes tasks is of 2026-07-28, which has no error that opens pages.

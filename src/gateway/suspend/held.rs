@@ -4,12 +4,12 @@
 //! where the upstream asks something after the approval, the question stands in the task and the answer makes the retry.
 //! Who cancels, or whose process ends, has made no call, unless it was sent already.
 
-use super::{
+use crate::gateway::{
     Gateway,
     api::{CallReply, ClientPort, IncomingCall, Purpose},
-    asking::Waiter,
     parked::PATIENCE,
-    tasks::{is_task, takes_tasks},
+    people::asking::Waiter,
+    suspend::tasks::{is_task, takes_tasks},
 };
 use crate::model::{AgentId, CallKind, RpcError, code};
 use futures::future::BoxFuture;
@@ -66,7 +66,7 @@ impl Held {
     }
 
     /// Our handle for the upstream's task that it became.
-    pub(super) fn became(&self) -> Option<String> {
+    pub(in crate::gateway) fn became(&self) -> Option<String> {
         match &self.state.lock().0 {
             State::Became(handle) => Some(handle.clone()),
             _ => None,
@@ -74,7 +74,7 @@ impl Held {
     }
 
     /// The task as `tasks/get` shows it, without its id.
-    pub(super) fn shown(&self) -> Value {
+    pub(in crate::gateway) fn shown(&self) -> Value {
         let place = self.state.lock();
         let (status, more) = match &place.0 {
             State::Working(message) => ("working", json!({"statusMessage": message})),
@@ -102,7 +102,7 @@ impl Held {
     }
 
     /// The client's answers to questions that stand; whatever else it answers is nothing.
-    pub(super) fn answer(&self, responses: Map<String, Value>, client: Arc<dyn ClientPort>) {
+    pub(in crate::gateway) fn answer(&self, responses: Map<String, Value>, client: Arc<dyn ClientPort>) {
         let mut place = self.state.lock();
         let State::Asked { questions, answers, .. } = &mut place.0 else { return };
         let asked = |name: &str| questions.get(name).is_some();
@@ -116,7 +116,7 @@ impl Held {
     }
 
     /// The client wants it no more.
-    pub(super) fn cancel(&self) {
+    pub(in crate::gateway) fn cancel(&self) {
         self.stop.cancel();
     }
 }
@@ -128,7 +128,7 @@ pub(crate) struct HeldCalls {
 }
 
 impl HeldCalls {
-    pub(super) fn get(&self, id: &str) -> Option<Arc<Held>> {
+    pub(in crate::gateway) fn get(&self, id: &str) -> Option<Arc<Held>> {
         self.calls.lock().get(id).cloned()
     }
 
@@ -205,14 +205,14 @@ impl Again {
 
 impl Gateway {
     /// Whether a call may be answered as a task where it has to wait.
-    pub(super) fn may_hold(call: &IncomingCall) -> bool {
+    pub(in crate::gateway) fn may_hold(call: &IncomingCall) -> bool {
         call.kind == CallKind::Tool
             && matches!(call.purpose, Purpose::Use)
             && takes_tasks(call.client.as_ref())
     }
 
     /// A call that is answered as a task where it has to wait for a person.
-    pub(super) async fn call_or_hold(&self, call: IncomingCall) -> CallReply {
+    pub(in crate::gateway) async fn call_or_hold(&self, call: IncomingCall) -> CallReply {
         let (waiter, waited) = oneshot::channel();
         let client = call.client.clone();
         let gateway = self.clone();

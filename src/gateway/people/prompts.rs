@@ -17,7 +17,7 @@ pub(crate) struct Prompts(Mutex<HashMap<AgentId, VecDeque<(Duration, ApprovalId)
 
 impl Prompts {
     /// Whether one more may be shown; where it may, it counts from now on.
-    pub(super) fn show(
+    pub(in crate::gateway) fn show(
         &self,
         agent: &AgentId,
         approval: &ApprovalId,
@@ -37,7 +37,7 @@ impl Prompts {
     }
 
     /// The operator has decided this one: its questions count no more.
-    pub(super) fn decided(&self, agent: &AgentId, approval: &ApprovalId) {
+    pub(in crate::gateway) fn decided(&self, agent: &AgentId, approval: &ApprovalId) {
         let mut all = self.0.lock();
         if let Some(open) = all.get_mut(agent) {
             open.retain(|(_, id)| id != approval);

@@ -1,10 +1,10 @@
 //! Questions that go to the client in the result of its call, with our seal, which says that the upstream asked.
 
-use super::{
+use crate::gateway::{
     Gateway,
     api::CallReply,
-    asking::Continuing,
     ending::Ending,
+    people::asking::Continuing,
     relay::{AllPassed, Relay},
 };
 use crate::{
@@ -20,7 +20,12 @@ const LONGEST_MESSAGE: usize = 500;
 impl Gateway {
     /// An upstream's `InputRequiredResult` on its way to a modern client: labelled, with our seal, which holds the upstream's
     /// state, where it has one.
-    pub(super) async fn pass_question(&self, mut result: Value, relay: &Relay, bound: &[u8]) -> Ending {
+    pub(in crate::gateway) async fn pass_question(
+        &self,
+        mut result: Value,
+        relay: &Relay,
+        bound: &[u8],
+    ) -> Ending {
         let passed = relay.pass_all(&mut result).await;
         let state = match result.get_mut("requestState").map(Value::take) {
             Some(Value::String(state)) => Some(state),
@@ -39,7 +44,7 @@ impl Gateway {
     /// An upstream's error -32042: it wants pages opened before it does anything. They are questions like any other: a client
     /// of the initialize-based versions gets them in the error, one of 2026-07-28 in a result, after which it makes the
     /// call again (`can_retry`). Who cannot be asked gets a plain error.
-    pub(super) async fn pass_pages(
+    pub(in crate::gateway) async fn pass_pages(
         &self,
         error: &RpcError,
         relay: &Relay,

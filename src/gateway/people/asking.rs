@@ -1,12 +1,12 @@
 //! What has been asked and answered during one call, and the sealed state in which a modern client carries it.
 
-use super::{
+use crate::gateway::{
     Gateway,
     api::ClientPort,
-    call::Decided,
-    held::{Again, Waited},
-    prepare::Request,
+    decided::Decided,
     relay::AllPassed,
+    request::Request,
+    suspend::held::{Again, Waited},
 };
 use crate::{
     decision::ApprovalRequirement,
@@ -18,31 +18,31 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// The name of our question among a modern client's `inputRequests`.
-pub(super) const QUESTION: &str = "tollgate_approval";
+pub(in crate::gateway) const QUESTION: &str = "tollgate_approval";
 /// How long a sealed state for an upstream's own question lasts.
 const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// What has been asked and answered during one call.
 pub(crate) struct Asking {
     pub(crate) client: Arc<dyn ClientPort>,
-    pub(super) responses: Option<Map<String, Value>>,
-    pub(super) sealed: Option<String>,
+    pub(in crate::gateway) responses: Option<Map<String, Value>>,
+    pub(in crate::gateway) sealed: Option<String>,
     /// No retry: it brought no `requestState`.
     is_first: bool,
-    pub(super) opened: Option<Opened>,
+    pub(in crate::gateway) opened: Option<Opened>,
     /// Requirements of budgets that ask.
     pub(crate) also: Vec<ApprovalRequirement>,
     /// The client was asked, or it answered with something that decides nothing: it is not asked again.
-    pub(super) asked: bool,
+    pub(in crate::gateway) asked: bool,
     /// The client has approved without the evidence that is needed, and was told so: once.
-    pub(super) reminded: bool,
+    pub(in crate::gateway) reminded: bool,
     /// The pending decision stands in the audit already.
-    pub(super) recorded: bool,
+    pub(in crate::gateway) recorded: bool,
     /// The call's start stands in the audit already.
-    pub(super) started: bool,
-    pub(super) waiter: Option<Waiter>,
+    pub(in crate::gateway) started: bool,
+    pub(in crate::gateway) waiter: Option<Waiter>,
     /// The client asks for the call as a task: it may wait as long as its approval lasts.
-    pub(super) held: bool,
+    pub(in crate::gateway) held: bool,
 }
 
 /// Who is told when a call begins to wait for a person elsewhere.
@@ -60,7 +60,7 @@ impl Waiter {
 
 /// What a modern client handed back.
 #[derive(serde::Serialize, serde::Deserialize)]
-pub(super) enum Opened {
+pub(in crate::gateway) enum Opened {
     /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
     Approval(ApprovalId, TraceId, #[serde(default)] bool),
     /// An upstream's questions, with its own state.
@@ -71,15 +71,15 @@ pub(super) enum Opened {
 
 /// What an upstream that asked is to get back.
 #[derive(Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Continuing {
-    pub(super) state: Option<String>,
+pub(in crate::gateway) struct Continuing {
+    pub(in crate::gateway) state: Option<String>,
     /// What it asked.
-    pub(super) asked: AllPassed,
+    pub(in crate::gateway) asked: AllPassed,
 }
 
 /// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
 /// question belongs to the call, whatever its client writes into `_meta`.
-pub(super) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
+pub(in crate::gateway) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
     let (kind, id) = request.principal.kind_and_id();
     let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
     parts.concat().into_bytes().into()
@@ -116,7 +116,12 @@ impl Asking {
     }
 
     /// Offers to hold the call as a task: true where it is from now on.
-    pub(super) async fn offer(&mut self, request: &Request, decision: Value, left: Duration) -> bool {
+    pub(in crate::gateway) async fn offer(
+        &mut self,
+        request: &Request,
+        decision: Value,
+        left: Duration,
+    ) -> bool {
         let Some(Waiter { told, arguments: Some(arguments) }) = self.waiter.take() else { return self.held };
         let again = Again {
             name: request.name.clone(),
@@ -135,7 +140,7 @@ impl Asking {
     }
 
     /// Forgets what was asked under policies that are in force no more.
-    pub(super) fn begin_again(&mut self) {
+    pub(in crate::gateway) fn begin_again(&mut self) {
         (self.asked, self.reminded, self.recorded) = (false, false, false);
         self.also.clear();
     }
@@ -182,7 +187,7 @@ impl Asking {
 
     /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. The questions of a call that a person approved are answered within
     /// it: such a call is sent as the person saw it.
-    pub(super) fn upstream_continuation(
+    pub(in crate::gateway) fn upstream_continuation(
         &mut self,
         approved: bool,
     ) -> Option<(Continuing, Map<String, Value>)> {
@@ -200,7 +205,7 @@ impl Asking {
 
     /// Answers that came with the first request of a call, before anybody asked: a client of 2026-07-28 may know what its
     /// upstream will ask. A call that a person approved is sent as the person saw it, and never with them.
-    pub(super) fn unasked(&mut self, approved: bool) -> Option<Map<String, Value>> {
+    pub(in crate::gateway) fn unasked(&mut self, approved: bool) -> Option<Map<String, Value>> {
         if !self.is_first || self.asked || approved {
             return None;
         }
@@ -221,7 +226,7 @@ impl Asking {
     }
 
     /// The client's answer to our question about this very record, taken once.
-    pub(super) fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
+    pub(in crate::gateway) fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
         match &self.opened {
             Some(Opened::Approval(id, _, reminded)) if *id == record.id => {
                 self.reminded |= *reminded;
@@ -236,7 +241,11 @@ impl Asking {
 
 impl Gateway {
     /// Seals an upstream's own questions for a modern client, with the upstream's state inside, where it gave one.
-    pub(super) fn seal_upstream_state(&self, bound: &[u8], continuing: Continuing) -> Result<String, String> {
+    pub(in crate::gateway) fn seal_upstream_state(
+        &self,
+        bound: &[u8],
+        continuing: Continuing,
+    ) -> Result<String, String> {
         let text = serde_json::to_string(&Opened::Upstream(continuing)).map_err(|e| e.to_string())?;
         self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
     }
@@ -244,7 +253,7 @@ impl Gateway {
     /// Seals the handle of a parked call.
     pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
         let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, super::parked::PATIENCE)
+        self.0.seal.seal(&text, bound, crate::gateway::parked::PATIENCE)
     }
 
     /// What a sealed state of this call is bound to.

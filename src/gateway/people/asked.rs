@@ -1,7 +1,7 @@
 //! What an upstream asked of the agent's client on the way: for the record, and for the price where the agent's model
 //! worked for it.
 
-use super::{Gateway, InForce};
+use crate::gateway::{Gateway, InForce};
 use crate::model::{MicroUsd, RpcError};
 use serde_json::{Value, json};
 
@@ -12,29 +12,29 @@ const MAX_DEPTH: usize = 32;
 
 /// What was asked on the way, for the record and the price.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(in crate::gateway) struct Asked {
     /// Method and what became of it.
-    pub(super) questions: Vec<(&'static str, &'static str)>,
-    pub(super) sampled: Vec<Sampled>,
+    pub(in crate::gateway) questions: Vec<(&'static str, &'static str)>,
+    pub(in crate::gateway) sampled: Vec<Sampled>,
 }
 
 /// What the agent's own model was given and wrote for an upstream.
 #[derive(Debug, Default)]
-pub(super) struct Sampled {
+pub(in crate::gateway) struct Sampled {
     /// As the client names it.
-    pub(super) model: Option<String>,
-    pub(super) prompt: String,
-    pub(super) answer: String,
+    pub(in crate::gateway) model: Option<String>,
+    pub(in crate::gateway) prompt: String,
+    pub(in crate::gateway) answer: String,
 }
 
 impl Asked {
-    pub(super) fn note(&mut self, method: &str, outcome: &'static str) {
+    pub(in crate::gateway) fn note(&mut self, method: &str, outcome: &'static str) {
         if self.questions.len() < MAX_NOTES {
             self.questions.push((known(method), outcome));
         }
     }
 
-    pub(super) fn answered(&mut self, method: &str, outcome: &Result<Value, RpcError>) {
+    pub(in crate::gateway) fn answered(&mut self, method: &str, outcome: &Result<Value, RpcError>) {
         let word = match outcome {
             Err(_) => "failed",
             Ok(answer) => match answer.get("action").and_then(Value::as_str) {
@@ -48,7 +48,7 @@ impl Asked {
     }
 
     /// What a client brings in a retry, to a question that was put in a result.
-    pub(super) fn brought(&mut self, method: &str, answer: &Value) {
+    pub(in crate::gateway) fn brought(&mut self, method: &str, answer: &Value) {
         if method == "sampling/createMessage" {
             self.note(method, "answered");
             self.sampled.push(sampled(answer));
@@ -56,7 +56,7 @@ impl Asked {
     }
 }
 
-pub(super) fn known(method: &str) -> &'static str {
+pub(in crate::gateway) fn known(method: &str) -> &'static str {
     match method {
         "elicitation/create" => "elicitation/create",
         "sampling/createMessage" => "sampling/createMessage",
@@ -65,7 +65,7 @@ pub(super) fn known(method: &str) -> &'static str {
     }
 }
 
-pub(super) fn sampled(answer: &Value) -> Sampled {
+pub(in crate::gateway) fn sampled(answer: &Value) -> Sampled {
     let mut text = String::new();
     gather(answer.get("content").unwrap_or(&Value::Null), &mut text, 0);
     let model = answer.get("model").and_then(Value::as_str).map(str::to_owned);
@@ -73,7 +73,7 @@ pub(super) fn sampled(answer: &Value) -> Sampled {
 }
 
 /// What a model reads of `sampling/createMessage`.
-pub(super) fn prompt_of(params: &Value) -> String {
+pub(in crate::gateway) fn prompt_of(params: &Value) -> String {
     let mut text = String::new();
     for key in ["systemPrompt", "messages", "tools"] {
         gather(params.get(key).unwrap_or(&Value::Null), &mut text, 0);
@@ -103,7 +103,7 @@ fn gather(value: &Value, into: &mut String, depth: usize) {
 impl Gateway {
     /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer. The client
     /// names the model that did it; a name does not make it cheaper than the agent's own.
-    pub(super) fn price_sampled(
+    pub(in crate::gateway) fn price_sampled(
         &self,
         in_force: &InForce,
         model: Option<&str>,
@@ -131,7 +131,10 @@ impl Gateway {
 }
 
 /// What a record says of an upstream's questions: nothing where there were none.
-pub(super) fn told_of_questions(questions: &[(&'static str, &'static str)], sampled_tokens: u64) -> String {
+pub(in crate::gateway) fn told_of_questions(
+    questions: &[(&'static str, &'static str)],
+    sampled_tokens: u64,
+) -> String {
     let mut told = String::new();
     if !questions.is_empty() {
         let list: Vec<_> =
