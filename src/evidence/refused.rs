@@ -62,7 +62,7 @@ mod tests {
         *,
     };
     use crate::{
-        evidence::Explained,
+        evidence::{Explained, content_hash},
         model::{EventDecision, EventType, PolicyId},
     };
     use serde_json::{Value, json};

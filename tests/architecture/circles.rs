@@ -10,43 +10,29 @@ use std::collections::{BTreeMap, BTreeSet};
 type Module = Vec<String>;
 
 /// Circles that stand for now, each as its files in order, and why.
-pub(crate) const KNOWN: &[(&[&str], &str)] = &[
-    (
-        &[
-            "src/gateway/admit.rs",
-            "src/gateway/answer.rs",
-            "src/gateway/api.rs",
-            "src/gateway/people/approve.rs",
-            "src/gateway/people/asking.rs",
-            "src/gateway/call.rs",
-            "src/gateway/decided.rs",
-            "src/gateway/extras.rs",
-            "src/gateway/finding.rs",
-            "src/gateway/fit.rs",
-            "src/gateway/suspend/held.rs",
-            "src/gateway/news.rs",
-            "src/gateway/parked.rs",
-            "src/gateway/prepare.rs",
-            "src/gateway/refusal.rs",
-            "src/gateway/relay.rs",
-            "src/gateway/request.rs",
-            "src/gateway/suspend/tasks.rs",
-        ],
-        "the path of a call: its data is being moved apart from what is done with it",
-    ),
-    (
-        &[
-            "src/store/sqlite/approvals.rs",
-            "src/store/sqlite/calls.rs",
-            "src/store/sqlite/checkpoint.rs",
-            "src/store/sqlite/job.rs",
-            "src/store/sqlite/queue.rs",
-            "src/store/sqlite/schema.rs",
-            "src/store/sqlite/writer.rs",
-        ],
-        "this store is being replaced",
-    ),
-];
+pub(crate) const KNOWN: &[(&[&str], &str)] = &[(
+    &[
+        "src/gateway/admit.rs",
+        "src/gateway/answer.rs",
+        "src/gateway/api.rs",
+        "src/gateway/people/approve.rs",
+        "src/gateway/people/asking.rs",
+        "src/gateway/call.rs",
+        "src/gateway/decided.rs",
+        "src/gateway/extras.rs",
+        "src/gateway/finding.rs",
+        "src/gateway/fit.rs",
+        "src/gateway/suspend/held.rs",
+        "src/gateway/news.rs",
+        "src/gateway/parked.rs",
+        "src/gateway/prepare.rs",
+        "src/gateway/refusal.rs",
+        "src/gateway/relay.rs",
+        "src/gateway/request.rs",
+        "src/gateway/suspend/tasks.rs",
+    ],
+    "the path of a call: its data is being moved apart from what is done with it",
+)];
 
 /// How often an export is followed to another one.
 const MOST_EXPORTS: usize = 8;

@@ -3,8 +3,8 @@
 
 use super::{
     Field, IDS, Members, NAMES, Pattern, Wanted,
-    layout::{BLOCK, CUT, cut, is_cut},
-    wanted::{Times, records_of_blocks},
+    layout::{CUT, cut, is_cut},
+    wanted::{BLOCK, Times, records_of_blocks},
 };
 use crate::model::TraceId;
 use roaring::RoaringBitmap;

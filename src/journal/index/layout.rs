@@ -4,20 +4,20 @@
 //! the first piece and says where the others are:
 //!
 //! - offsets: 4 bytes for each record, in pages of [`OFFSETS`].
-//! - times: the first and the last microsecond of each [`BLOCK`] of records, 16 bytes, in pages of [`TIMES`].
+//! - times: the first and the last microsecond of each [`super::wanted::BLOCK`] of records, 16 bytes, in pages of [`TIMES`].
 //! - ids, one table for each of them: the hash, 8 bytes, and the record's number, 4 bytes, sorted, in pages of [`ENTRIES`].
 //! - names, one list for each field: sets of record numbers, one piece each; blocks of entries; and one piece with the
 //!   length of each block, 4 bytes. The blocks stand right before it, one after the other.
 
-use super::{IDS, NAMES, wanted::Times};
+use super::{
+    IDS, NAMES,
+    wanted::{BLOCK, Times},
+};
 use sha2::{Digest as _, Sha256};
 
 /// Names the format and its version. What is written changes with a version of `roaring` too, so that a test holds
 /// the bytes of an index against those of the version.
 const MAGIC: &[u8; 8] = b"TGINDEX1";
-
-/// Records of which the times are kept together.
-pub(super) const BLOCK: u32 = 64;
 
 /// Bytes of a piece that are its checksum.
 pub(super) const SUM: usize = 8;

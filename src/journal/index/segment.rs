@@ -4,9 +4,9 @@
 use super::{
     Field, IDS, IndexError, NAMES, Pattern, Wanted,
     collect::{can_match, hash_of_wanted},
-    layout::{BLOCK, Bytes, ENTRIES, ENTRY, Header, OFFSETS, Part, SUM, TIMES, cut, longest_set, sum},
+    layout::{Bytes, ENTRIES, ENTRY, Header, OFFSETS, Part, SUM, TIMES, cut, longest_set, sum},
     names::{self, Entries, Where},
-    wanted::{Times, records_of_blocks},
+    wanted::{BLOCK, Times, records_of_blocks},
 };
 use roaring::RoaringBitmap;
 use std::{

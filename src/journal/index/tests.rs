@@ -1,6 +1,7 @@
 use super::{
-    layout::{BLOCK, CUT, ENTRIES, ENTRY, Header, SUM, sum},
+    layout::{CUT, ENTRIES, ENTRY, Header, SUM, sum},
     names::{Entries, Where, blocks},
+    wanted::BLOCK,
     *,
 };
 use crate::model::{Actor, EventDecision, EventDraft, EventType, Glob, PersonId, TraceId};

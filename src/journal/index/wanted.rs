@@ -1,9 +1,12 @@
 //! What a query asks for, held against one record, or narrowed down with what an index has.
 
-use super::{Field, Members, layout::BLOCK};
+use super::{Field, Members};
 use crate::model::{Glob, TraceId};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
+
+/// Records of which the times are kept together.
+pub(super) const BLOCK: u32 = 64;
 
 /// What a value must be.
 #[derive(Clone, Debug, PartialEq, Eq)]

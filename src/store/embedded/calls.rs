@@ -1,6 +1,6 @@
 //! Admission and settlement, inside the writing transaction: what the rules say is written.
 
-use super::{approvals, fold::Row, notes::Note, records, tx::Tx};
+use super::{book, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
         self, Alert, ApprovalRecord, Effect, End, Named, Outcome, RepeatLimit, Request, Usage, amount, money,
@@ -29,7 +29,7 @@ pub(super) fn admit(
         return Err(StoreError::Failed(format!("call `{call_id}` is open already")));
     }
     let found = match &request.approval {
-        Some((id, _)) => approvals::held(tx.approvals().get(id)?, chained, id)?,
+        Some((id, _)) => book::held(tx.approvals().get(id)?, chained, id)?,
         None => None,
     };
     let now = tx.saw(request.now);
@@ -106,7 +106,7 @@ fn grant(
     });
     let Some(record) = used else { return tx.append_with_limits(&request.event, limits) };
     let mut decision = request.event.clone();
-    approvals::used(&mut decision, record)?;
+    book::used(&mut decision, record)?;
     let (seq, place) = tx.append_with_limits(&decision, limits)?;
     tx.row(Row::Approval { record: record.clone(), whole: false, seq, place });
     Ok((seq, place))

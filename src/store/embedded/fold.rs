@@ -1,51 +1,22 @@
 //! What follows from the journal: the projection's rows, and what a process remembers beside them.
 
 use super::{
-    approvals::{self, Book},
+    book::{self, Book},
     kept,
     learned::Learned,
     ledger::Ledger,
     notes::{self, Note},
     projection::{self, Mark},
-    retire,
 };
 use crate::{
     journal::{Frame, JournalError, Place, Reader},
     model::{ApprovalId, EventDraft},
-    store::{ApprovalRecord, StoreError},
+    store::StoreError,
 };
 use rusqlite::Connection;
 
 /// Before the first frame.
 pub(super) const START: Place = Place { segment: 0, offset: 0 };
-
-/// What the projection takes at once.
-#[derive(Clone, Debug)]
-pub(super) enum Row {
-    /// How an approval stands, and the record that says so.
-    Approval { record: Box<ApprovalRecord>, whole: bool, seq: i64, place: Place },
-    /// Segments before this one are removed.
-    Retired { stays: i64 },
-    /// Something that records refer to.
-    Kept { kind: String, name: String, hash: String, body: String },
-}
-
-impl Row {
-    pub(super) fn is_approval(&self) -> bool {
-        matches!(self, Self::Approval { .. })
-    }
-
-    /// Writes it, in the projection's open transaction.
-    pub(super) fn write(&self, connection: &Connection) -> Result<(), StoreError> {
-        match self {
-            Self::Approval { record, whole, seq, place } => {
-                approvals::write(connection, record, *whole, *seq, *place)
-            }
-            Self::Retired { stays } => retire::forget(connection, *stays),
-            Self::Kept { kind, name, hash, body } => kept::write(connection, kind, name, hash, body),
-        }
-    }
-}
 
 /// A frame whose notes are not as this program writes them.
 pub(super) fn unreadable(place: Place) -> StoreError {
@@ -106,12 +77,12 @@ fn write_rows(
             whole = false;
             book.get(id)
         };
-        if let Some(changed) = approvals::changed(&event, before)? {
-            approvals::write(connection, &changed, whole, record.seq, at)?;
+        if let Some(changed) = book::changed(&event, before)? {
+            book::write(connection, &changed, whole, record.seq, at)?;
         }
     }
     // What this frame carries is in it by now.
-    retired.map_or(Ok(()), |stays| retire::forget(connection, stays))
+    retired.map_or(Ok(()), |stays| book::forget(connection, stays))
 }
 
 /// Writes the rows of all frames from a place on that have some, in the projection's open transaction.

@@ -3,11 +3,11 @@
 //! the new one under another name.
 
 use super::{
+    book,
     ledger::number,
     notes::{self, Note},
-    open::{journal_dir, owner_id},
-    owners::{self, Probe},
-    projection,
+    owners::{self, Probe, owner_id},
+    projection::{self, journal_dir},
 };
 use crate::{
     admission::{Effect, Grant, Standing, Usage},
@@ -335,8 +335,7 @@ fn copy_approvals(old: &Connection, target: &mut Target, at: Timestamp) -> Resul
         let damaged =
             |error| StoreError::Damaged(format!("the old store's approval `{id}` cannot be read: {error}"));
         let record: ApprovalRecord = serde_json::from_str(&text).map_err(damaged)?;
-        let event =
-            super::approvals::carried(&record, "taken over from the store of before the journal", at)?;
+        let event = book::carried(&record, "taken over from the store of before the journal", at)?;
         target.draft.record(|out| event.write_body(out, None));
         target.draft.flag(PROJECTED);
         target.wrote(text.len())?;

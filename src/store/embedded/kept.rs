@@ -1,6 +1,6 @@
 //! What records refer to by a hash: written once, and held against its hash wherever it is read.
 
-use super::{fold::Row, notes::Note, tx::Tx};
+use super::notes::Note;
 use crate::{
     model::{EventDraft, EventType},
     store::{Kept, KeptKind, StoreError},
@@ -9,21 +9,10 @@ use rusqlite::{Connection, OptionalExtension as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 
-/// Keeps something; what is there under its name stays.
-pub(super) fn keep(tx: &mut Tx<'_>, kept: &Kept) -> Result<(), StoreError> {
-    let known = tx
-        .connection
-        .prepare_cached("SELECT 1 FROM kept WHERE kind = ?1 AND name = ?2")?
-        .query_row((kept.kind.as_str(), &kept.name), |_| Ok(()))
-        .optional()?;
-    if known.is_some() {
-        return Ok(());
-    }
-    let (kind, name) = (kept.kind.as_str().to_owned(), kept.name.clone());
-    let (hash, body) = (kept.hash.clone(), kept.body.clone());
-    tx.note(Note::Kept { kind: kind.clone(), name: name.clone(), hash: hash.clone(), body: body.clone() })?;
-    tx.row(Row::Kept { kind, name, hash, body });
-    Ok(())
+/// Whether something is kept under a name.
+pub(super) fn has(connection: &Connection, kind: KeptKind, name: &str) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM kept WHERE kind = ?1 AND name = ?2")?;
+    Ok(statement.exists((kind.as_str(), name))?)
 }
 
 /// Writes it into the projection.

@@ -1,12 +1,12 @@
 //! What the writer remembers between groups: it follows the journal, and has the projection follow.
 
 use super::{
-    Shared,
-    fold::{self, Row},
+    Shared, fold,
     learned::Learned,
     ledger::{Ledger, Owner},
     notes::{self, Note},
     projection::{self, Mark},
+    rows::Row,
 };
 use crate::{
     journal::{Cut, Draft, Journal, Place, Reader},

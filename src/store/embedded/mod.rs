@@ -4,6 +4,7 @@
 //! ([`ledger`]) and of the projection. One thread per process writes, with group commit; a few connections read.
 
 mod approvals;
+mod book;
 mod calls;
 mod fold;
 mod import;
@@ -22,6 +23,7 @@ mod queue;
 mod readers;
 mod records;
 mod retire;
+mod rows;
 mod tx;
 mod usage;
 mod verify;
@@ -34,7 +36,7 @@ use crate::{
     journal::{JournalError, Reader},
     model::{ApprovalId, CallId, Event, OwnerId},
 };
-use approvals::Book;
+use book::Book;
 use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared as SharedFuture},
@@ -195,7 +197,7 @@ impl EmbeddedStore {
             .clone()
             .read(move |_| {
                 journal.refresh()?;
-                approvals::chained(&journal, &id)
+                book::chained(&journal, &id)
             })
             .await
     }
@@ -207,7 +209,7 @@ impl EmbeddedStore {
 
     /// Whether there is a store at `path`: the projection, or the journal, from which that can be made.
     pub fn exists(path: &Path) -> std::io::Result<bool> {
-        Ok(path.try_exists()? || open::journal_dir(path).try_exists()?)
+        Ok(path.try_exists()? || projection::journal_dir(path).try_exists()?)
     }
 
     /// Takes over a store of before the journal at `path`, and says how many records it had; `None` where there is none.

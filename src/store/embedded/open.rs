@@ -2,11 +2,11 @@
 
 use super::{
     EVENTS_BEHIND, EmbeddedStore, Shared,
-    approvals::Book,
+    book::{self, Book},
     fold, import, indexer,
     ledger::Owner,
     memory::{Memory, Parts},
-    owners::OwnerLock,
+    owners::{OwnerLock, owner_id},
     projection,
     queue::Queue,
     readers::Readers,
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock, atomic::AtomicBool, mpsc},
 };
 use tokio::sync::{broadcast, watch as signal};
@@ -34,20 +34,6 @@ const CHECKED: usize = 1_000;
 /// Segments that wait for their index.
 const UNINDEXED: usize = 64;
 
-/// Where the journal of a store lies, by its projection.
-pub(super) fn journal_dir(path: &Path) -> PathBuf {
-    path.with_extension("journal")
-}
-
-fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
-}
-
-/// By what a process is known in the journal.
-pub(super) fn owner_id(owner: &str) -> i64 {
-    hash(owner).first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
-}
-
 pub(super) fn open(
     path: &Path,
     data_dir: &Path,
@@ -56,13 +42,13 @@ pub(super) fn open(
 ) -> Result<Arc<EmbeddedStore>, StoreError> {
     let own = OwnerLock::take(data_dir, owner)?;
     import::take_over(path, data_dir, true, &mut |_, _| {})?;
-    let dir = journal_dir(path);
+    let dir = projection::journal_dir(path);
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let owner_id = owner_id(owner.as_str());
     let lock = Arc::new(Lock::open(&dir)?);
     lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let held = Held::new(&lock);
-    let fresh = hash(&format!("{owner} {}", dir.display()));
+    let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
     let fresh = fresh.first_chunk::<16>().copied().unwrap_or_default();
     let mut journal = Journal::open(&dir, fresh, durability == Durability::Fsync)?;
     let reader = Arc::new(Reader::open(&dir)?);
@@ -135,7 +121,7 @@ pub(super) fn import(
 /// Goes on behind damage of the journal's end, or behind records that were cut off, as a person has said, and says what it
 /// was; `None` where nothing is wrong. The store must not be open.
 pub(super) fn accept(path: &Path) -> Result<Option<String>, StoreError> {
-    let dir = journal_dir(path);
+    let dir = projection::journal_dir(path);
     let lock = Arc::new(Lock::open(&dir)?);
     lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let _held = Held::new(&lock);
@@ -199,7 +185,7 @@ fn rebuild(connection: &Connection, journal: &Journal, reader: &Reader) -> Resul
 /// The first of the newest approvals of which the projection says something else than its records.
 fn edited(connection: &Connection, reader: &Reader) -> Result<Option<ApprovalId>, StoreError> {
     let book = Book { connection, journal: reader };
-    for id in super::approvals::newest_ids(connection, CHECKED)? {
+    for id in book::newest_ids(connection, CHECKED)? {
         match book.check(&id) {
             Ok(true) => {}
             Ok(false) | Err(StoreError::Damaged(_)) => return Ok(Some(id)),

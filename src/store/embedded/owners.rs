@@ -2,6 +2,7 @@
 //! process can be told from those of a slow one.
 
 use crate::{config::private_dir, model::OwnerId, store::StoreError};
+use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
@@ -13,6 +14,12 @@ use std::{
 pub(super) struct OwnerLock {
     file: File,
     path: PathBuf,
+}
+
+/// By what a process is known in the journal.
+pub(super) fn owner_id(owner: &str) -> i64 {
+    let hash: [u8; 32] = Sha256::digest(owner).into();
+    hash.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
 /// What can be told of an owner by its lock.

@@ -1,7 +1,7 @@
 //! What the store promises, by the parts of this one.
 
 use super::{
-    EmbeddedStore, PROBE, SETTLING, approvals, calls, in_time,
+    EmbeddedStore, PROBE, SETTLING, approvals, book, calls, in_time,
     job::{Kind, job},
     kept, not_in, records, retire,
     tx::Tx,
@@ -72,8 +72,8 @@ impl Store for EmbeddedStore {
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
         self.read(move |book| {
             // First what the chain says: what comes meanwhile is newer in the projection.
-            let chained = approvals::chained(book.journal, &id)?;
-            approvals::held(book.get(&id)?, chained.as_ref(), &id)
+            let chained = book::chained(book.journal, &id)?;
+            book::held(book.get(&id)?, chained.as_ref(), &id)
         })
     }
 
@@ -87,11 +87,11 @@ impl Store for EmbeddedStore {
     }
 
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
-        self.read(move |book| approvals::list(book, &filter))
+        self.read(move |book| book::list(book, &filter))
     }
 
     fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
-        self.read(move |book| approvals::heads(book.connection, limit))
+        self.read(move |book| book::heads(book.connection, limit))
     }
 
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {
@@ -161,7 +161,7 @@ impl Store for EmbeddedStore {
     }
 
     fn keep(&self, kept: Kept) -> Answer<'_, ()> {
-        in_time(self.write(move |tx| kept::keep(tx, &kept))).boxed()
+        in_time(self.write(move |tx| tx.keep(&kept))).boxed()
     }
 
     fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>> {

@@ -10,7 +10,12 @@ use crate::{
     store::StoreError,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
-use std::{fs, io::ErrorKind as IoErrorKind, path::Path, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind as IoErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Marks the file as Tollgate's ("Toll").
 pub(super) const APPLICATION_ID: i32 = 0x546f_6c6c;
@@ -20,6 +25,11 @@ pub(super) const VERSION: i64 = 5;
 
 /// A store of before the journal whose records are in the journal now.
 pub(super) const TAKEN_OVER: i64 = 100;
+
+/// Where the journal of a store lies, by its projection.
+pub(super) fn journal_dir(path: &Path) -> PathBuf {
+    path.with_extension("journal")
+}
 
 const TABLES: &str = "
 CREATE TABLE mark (

@@ -2,7 +2,7 @@
 //! still use, where counters stand, open calls, what records refer to. The record that says so names what each segment
 //! ended with, so that what is left can be verified.
 
-use super::{approvals, fold::Row, notes::Note, tx::Tx};
+use super::{book, notes::Note, rows::Row, tx::Tx};
 use crate::{
     evidence,
     journal::{Range, Reader, Segment, chain, index::Wanted, index_path},
@@ -10,7 +10,6 @@ use crate::{
     store::StoreError,
 };
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::{fs, io, ops::ControlFlow, path::PathBuf};
 
@@ -66,7 +65,7 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
         .collect();
     let event = evidence::records_retired(now, plan.before, Value::Array(segments));
     tx.append(&event)?;
-    for id in approvals::ids_in(tx.connection, plan.stays)? {
+    for id in book::ids_in(tx.connection, plan.stays)? {
         let Some(record) = tx.approvals().get(&id)? else { continue };
         let heeded = match record.status {
             ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Rejected => {
@@ -75,7 +74,7 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
             ApprovalStatus::Expired | ApprovalStatus::Cancelled | ApprovalStatus::Consumed => false,
         };
         if heeded {
-            let event = approvals::carried(&record, "its records are removed by `[store] retention`", now)?;
+            let event = book::carried(&record, "its records are removed by `[store] retention`", now)?;
             let (seq, place) = tx.append(&event)?;
             tx.row(Row::Approval { record: Box::new(record), whole: true, seq, place });
         }
@@ -86,14 +85,6 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
     let retired = Note::Retired { stays: plan.stays, before: plan.before.as_microsecond() };
     tx.note(retired)?;
     tx.row(Row::Retired { stays: plan.stays });
-    Ok(())
-}
-
-/// The projection forgets approvals whose records are gone.
-pub(super) fn forget(connection: &Connection, stays: i64) -> Result<(), StoreError> {
-    for id in approvals::ids_in(connection, stays)? {
-        connection.prepare_cached("DELETE FROM approvals WHERE id = ?1")?.execute([id.as_str()])?;
-    }
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! A group of operations: what they read, and what they append.
 
-use super::{approvals, fold::Row, kept, ledger::Ledger, memory::Memory, notes};
+use super::{book::Book, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
     evidence,
     journal::{Cut, PROJECTED, Place, Reader, chain},
     model::{CallId, Event, EventDraft, json},
-    store::{AdmitRequest, StoreError},
+    store::{AdmitRequest, Kept, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -157,8 +157,25 @@ impl<'c> Tx<'c> {
     }
 
     /// Approvals as they stand.
-    pub(super) fn approvals(&self) -> approvals::Book<'_> {
-        approvals::Book { connection: self.connection, journal: &self.memory.reader }
+    pub(super) fn approvals(&self) -> Book<'_> {
+        Book { connection: self.connection, journal: &self.memory.reader }
+    }
+
+    /// Keeps something; what is there under its name stays.
+    pub(super) fn keep(&mut self, kept: &Kept) -> Result<(), StoreError> {
+        if kept::has(self.connection, kept.kind, &kept.name)? {
+            return Ok(());
+        }
+        let (kind, name) = (kept.kind.as_str().to_owned(), kept.name.clone());
+        let (hash, body) = (kept.hash.clone(), kept.body.clone());
+        self.note(notes::Note::Kept {
+            kind: kind.clone(),
+            name: name.clone(),
+            hash: hash.clone(),
+            body: body.clone(),
+        })?;
+        self.row(Row::Kept { kind, name, hash, body });
+        Ok(())
     }
 
     /// Has the projection take a row once the group is committed. Nothing else of the group reads it before.

@@ -4,8 +4,7 @@
 use super::{
     fold,
     kept::Inventory,
-    open::journal_dir,
-    projection::{self, FOLLOWING},
+    projection::{self, FOLLOWING, journal_dir},
 };
 use crate::{
     evidence,
