@@ -95,12 +95,16 @@ pub(super) fn record(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>), CliEr
     };
     let system = Arc::new(System::default());
     let Some(store) = wiring::store_of(path, system.owner_id()) else { return Err(wrong) };
+    tell_wrong_files();
+    Ok((store?, system))
+}
+
+fn tell_wrong_files() {
     writeln!(
         std::io::stderr(),
         "tollgate: the files have errors (`tollgate check` lists them); the record is read all the same"
     )
     .ok();
-    Ok((store?, system))
 }
 
 /// Where the record lies, for whoever may read it as in [`record`]; `None` where that is not said.

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     sync::watch,
 };
 use tollgate::{
@@ -38,6 +38,8 @@ struct Load {
     left: AtomicUsize,
     calls: AtomicU64,
     answered: AtomicU64,
+    /// Starts that were refused, since others had the store for too long: on a machine with too much to do.
+    refused: AtomicU64,
 }
 
 /// A small generator, so that a run can be had again as far as processes allow.
@@ -67,6 +69,12 @@ impl Load {
             0 => ("up__write", (next / 3).saturating_sub(random.below(12))),
             _ => ("up__echo", 1_000_000 + next),
         }
+    }
+
+    /// A process ended by itself: it may for one reason.
+    fn refused(&self, log: &str) {
+        assert!(log.contains("another process has locked the store"), "it ended by itself:\n{log}");
+        self.refused.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A process is killed before it does anything, now and then.
@@ -110,7 +118,13 @@ async fn serves(load: Arc<Load>, seed: u64) {
         if load.killed_at_birth(&mut random, &["serve"]).await {
             continue;
         }
-        let mut process = load.files.serve().await;
+        let mut process = match load.files.try_serve().await {
+            Ok(process) => process,
+            Err(log) => {
+                load.refused(&log);
+                continue;
+            }
+        };
         let steps = watch::Sender::new(0);
         let flows: Vec<_> = (0..FLOWS)
             .map(|_| {
@@ -148,7 +162,7 @@ async fn speaks(load: Arc<Load>, seed: u64) {
             .arg(load.files.dir.join("servers.toml"))
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -156,19 +170,24 @@ async fn speaks(load: Arc<Load>, seed: u64) {
         let mut lines = BufReader::new(stdout).lines();
         let last = random.below(40);
         let mut answered = 0;
-        for id in 0_u64.. {
+        'calls: for id in 0_u64.. {
             let (tool, n) = load.call(&mut random);
             let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {}});
             let params = json!({"name": tool, "arguments": {"n": n}, "_meta": meta});
             let message = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
-            stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+            let written = stdin.write_all(format!("{message}\n").as_bytes()).await;
             // Some are under way when it ends.
-            if id < FLOWS as u64 {
+            if id < FLOWS as u64 && written.is_ok() {
                 continue;
             }
             loop {
-                let line = soon(lines.next_line()).await.unwrap().expect("it ended by itself");
+                let Some(line) = soon(lines.next_line()).await.unwrap() else {
+                    let mut log = String::new();
+                    child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+                    load.refused(&log);
+                    break 'calls;
+                };
                 let reply: Value = serde_json::from_str(&line).unwrap();
                 if reply.get("id").is_some() && reply.get("method").is_none() {
                     break;
@@ -180,7 +199,7 @@ async fn speaks(load: Arc<Load>, seed: u64) {
                 break;
             }
         }
-        child.kill().await.unwrap();
+        child.kill().await.ok();
     }
 }
 
@@ -209,6 +228,7 @@ budgets:
         left: AtomicUsize::new(kills),
         calls: AtomicU64::new(0),
         answered: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
     });
     let seed = u64::from(std::process::id());
     let processes = [
@@ -232,8 +252,9 @@ budgets:
     let cut = events.iter().filter(|event| event.draft.action.as_deref() == Some("torn_tail_cut")).count();
     let unknown = events.iter().filter(|event| event.draft.outcome == Some(Outcome::Unknown)).count();
     eprintln!(
-        "seed {seed}: {kills} kills, {answered} answers, {sent} calls received, {} records, {unknown} unknown ends, {cut} torn frames",
-        events.len()
+        "seed {seed}: {kills} kills, {answered} answers, {sent} calls received, {} records, {unknown} unknown ends, {cut} torn frames, {} starts refused",
+        events.len(),
+        load.refused.load(Ordering::SeqCst)
     );
     assert!(answered > 0 && sent > 0 && unknown > 0);
     store.close().await;

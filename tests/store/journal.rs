@@ -9,7 +9,7 @@ use tollgate::{
     cost::BudgetWindow,
     decision::BudgetLimit,
     evidence::content_hash,
-    journal::{Draft, Journal, JournalError, Lock, Patience, Reader, index_path},
+    journal::{Draft, Journal, JournalError, Reader, index_path},
     model::{ApprovalStatus, Event, EventDraft, EventType},
     policy::Violation,
     store::{
@@ -429,11 +429,13 @@ async fn an_edited_projection_brings_no_approval() {
             let bad = store.verify().await.unwrap().bad.unwrap_or_else(|| panic!("{what}: {edit}"));
             assert!(bad.problem.contains("approvals"), "{what}: {edit}: {}", bad.problem);
             store.close().await;
-            // A restart takes the journal, but where nothing is left that could be held against it.
+            // A restart takes the journal, but where nothing is left that could be held against it, or a row says what
+            // the approval once was: calls are refused then, too, and `verify` names it.
             let store = open(dir.path());
-            if edit.starts_with("DELETE") {
-                assert!(store.admit(using(&record, start())).await.is_err());
-                assert!(store.verify().await.unwrap().bad.is_some());
+            let admitted = store.admit(using(&record, start())).await;
+            assert!(!matches!(admitted, Ok(Admission::Granted)), "{what}: {edit}: {admitted:?}");
+            if edit.starts_with("DELETE") || (edit.contains("LIMIT 2") && what == "consumed") {
+                assert!(admitted.is_err() && store.verify().await.unwrap().bad.is_some());
                 continue;
             }
             whole(&store).await;
@@ -511,7 +513,9 @@ async fn queries_are_right_whatever_became_of_the_indexes() {
         ("deleted", &|index, _| std::fs::remove_file(index).unwrap()),
         ("emptied", &|index, _| std::fs::write(index, "").unwrap()),
         ("cut", &|index, _| edit(index, |bytes| bytes.truncate(bytes.len() / 2))),
-        ("of another segment", &|index, other| drop(std::fs::copy(other, index).unwrap())),
+        ("of another segment", &|index, other| {
+            std::fs::copy(other, index).unwrap();
+        }),
         ("another's bytes", &|index, _| std::fs::write(index, "no index at all".repeat(200)).unwrap()),
     ];
     for (why, change) in changes {
@@ -853,7 +857,7 @@ async fn what_is_read_back_is_what_was_followed() {
                 granted += 1;
             }
         }
-        peers.map(Peer::kill);
+        peers.into_iter().for_each(Peer::kill);
         let now = later(start(), 1_000);
         let usage = follower.budget_usage(now).await.unwrap();
         let next = open(dir.path());
