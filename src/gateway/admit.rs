@@ -7,7 +7,7 @@ use super::{
     call::store_policy,
     call_log::granted,
     decided::Decided,
-    parked::{Seat, Waiting, Work},
+    parked::{ClientHandle, Waiting, Work},
     people::approve::binding,
     people::asking::Asking,
     prepare::{Prepared, subject},
@@ -130,7 +130,7 @@ impl Gateway {
         let event = subject.explained(self.0.clock.now(), &ruling, &explained);
         let drafted = Drafted { word: request.word(), start, event };
         let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
-        let (seat, questions) = Seat::new(asking.client.clone());
+        let (seat, questions) = ClientHandle::new(asking.client.clone());
         let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let permit = gateway.admit(&in_force, upstream, decided, approval, drafted).await?;

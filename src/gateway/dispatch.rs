@@ -12,7 +12,7 @@ use super::{
     looking::{Answered, Measured},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
-    parked::Seat,
+    parked::ClientHandle,
     people::asked::{Asked, told_of_questions},
     people::asking::{Asking, Continuing},
     prepare::{Prepared, Target, subject},
@@ -104,7 +104,7 @@ impl Gateway {
         &self,
         permit: Permit,
         outgoing: Box<Outgoing>,
-        seat: Arc<Seat>,
+        seat: Arc<ClientHandle>,
         gone: CancellationToken,
     ) -> CallReply {
         let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();

@@ -43,7 +43,7 @@ const MOST_PER_AGENT: usize = 64;
 const BACKLOG: usize = 16;
 
 /// The client's side of a call in flight: the client whose request waits for it now, or waited last.
-pub(crate) struct Seat {
+pub(crate) struct ClientHandle {
     client: Mutex<Arc<dyn ClientPort>>,
     backlog: Mutex<Backlog>,
     asked: Notify,
@@ -58,7 +58,7 @@ struct Backlog {
 }
 
 /// Where the questions come out; dropped, nobody can be asked.
-pub(crate) struct Questions(Arc<Seat>);
+pub(crate) struct Questions(Arc<ClientHandle>);
 
 impl Questions {
     /// All that wait, as soon as any does.
@@ -94,7 +94,7 @@ pub(crate) struct Question {
 /// The future answer to a question.
 pub(crate) type Answering = BoxFuture<'static, Result<Value, RpcError>>;
 
-impl Seat {
+impl ClientHandle {
     /// With the client that made the call.
     pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, Questions) {
         let seat = Self { client: Mutex::new(client), backlog: Mutex::default(), asked: Notify::new() };
@@ -193,7 +193,7 @@ pub(crate) struct Waiting {
     pub(crate) bound: Arc<[u8]>,
     pub(crate) work: Work,
     pub(crate) questions: Questions,
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<ClientHandle>,
     /// Cancels the call where nobody waits for it any more.
     _present: DropGuard,
     asked: Vec<(String, Question)>,
@@ -206,7 +206,7 @@ impl Waiting {
         call_id: CallId,
         bound: Arc<[u8]>,
         work: Work,
-        (seat, questions): (Arc<Seat>, Questions),
+        (seat, questions): (Arc<ClientHandle>, Questions),
         present: DropGuard,
     ) -> Self {
         Self {
@@ -411,7 +411,7 @@ mod tests {
     fn waiting(agent: &str) -> (Waiting, CancellationToken) {
         let gone = CancellationToken::new();
         let work = Work::new(std::future::pending());
-        let seats = Seat::new(Arc::new(Client));
+        let seats = ClientHandle::new(Arc::new(Client));
         (
             Waiting::new(
                 agent.into(),

@@ -4,7 +4,7 @@
 use super::{
     InForce,
     labelled::{self, Renamed},
-    parked::{Answering, Seat},
+    parked::{Answering, ClientHandle},
     people::asked::{Asked, Sampled, known, prompt_of, sampled},
     people::question::supports_form,
     prepare::Target,
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What a relay is for.
 pub(crate) struct Relaying {
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<ClientHandle>,
     pub(crate) target: Target,
     pub(crate) in_force: Arc<InForce>,
     /// What policy masks in results.

@@ -10,7 +10,7 @@ use crate::gateway::{
     answer::Reserved,
     api::{CallReply, ClientPort, TaskRequest, TaskVerb},
     edits,
-    parked::Seat,
+    parked::ClientHandle,
     prepare::Target,
     relay::{AllPassed, Relay, Relaying, Sampling},
     shape,
@@ -179,7 +179,7 @@ impl Gateway {
         let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
         let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
-        let (seat, _asked) = Seat::new(request.client.clone());
+        let (seat, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
         let relay = Relay::new(Relaying {
             seat,
