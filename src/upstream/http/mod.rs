@@ -3,17 +3,17 @@
 mod answer;
 mod bearer;
 mod hear;
-mod lean;
+mod http1_pool;
 mod means;
 mod pool;
-mod reach;
+mod target;
 mod reader;
 mod session;
 mod two_urls;
-mod within;
+mod intra_task_waker;
 
 pub(super) use self::{hear::listen_filter, means::Means, two_urls::TwoUrls};
-use self::{reach::Reach, session::Session};
+use self::{target::Target, session::Session};
 use super::{
     call::Call,
     deps::Timing,
@@ -62,7 +62,7 @@ const ASIDE: Duration = Duration::from_secs(5);
 /// One MCP connection: a legacy session, or the stateless counterpart.
 pub(super) struct Http {
     inbox: Inbox,
-    reach: Reach,
+    reach: Target,
     session: ArcSwapOption<Session>,
     renewing: tokio::sync::Mutex<()>,
     declared: Value,
@@ -146,7 +146,7 @@ impl Http {
         signals: Signals,
     ) -> Result<Arc<Self>, String> {
         let deps = wiring.deps;
-        let reach = Reach::new(wiring, url, headers)?;
+        let reach = Target::new(wiring, url, headers)?;
         let dialect = |era, version| Dialect::new(era, version, &deps.client_name, &deps.client_version);
         Ok(Arc::new(Self {
             inbox: Inbox::new(
@@ -318,7 +318,7 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
         call: Option<&Call>,
-    ) -> Result<Response<lean::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
         self.reach.send(method, headers, body, call).await.inspect_err(|error| {
             if let UpstreamError::NotSent(reason) = error {
                 self.inbox.signals.close(reason);
@@ -421,7 +421,7 @@ impl Http {
         &self,
         session: &Session,
         last: Option<HeaderValue>,
-    ) -> Result<Response<lean::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
         let mut headers = session.headers.clone();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, EVENTS);

@@ -8,7 +8,7 @@ use super::{
     ASIDE, BOTH, EVENTS, JSON, TRACEPARENT, VERSION,
     answer::RpcErrors,
     lean,
-    reach::Reach,
+    target::Target,
     reader::{ReadError, Reader, body_of_refusal, is_events, whole},
 };
 use crate::upstream::{
@@ -48,7 +48,7 @@ const LONGEST_POST: Duration = Duration::from_secs(3_600);
 pub(in crate::upstream) struct TwoUrls {
     inbox: Inbox,
     url: url::Url,
-    reach: Reach,
+    reach: Target,
     /// None while it is opened anew.
     stream: watch::Sender<Option<Arc<Stream>>>,
     declared: Value,
@@ -68,7 +68,7 @@ impl Drop for TwoUrls {
 /// One event stream, and where to send what.
 #[derive(Clone)]
 struct Stream {
-    post: Arc<Reach>,
+    post: Arc<Target>,
     headers: HeaderMap,
     dialect: Dialect,
     ended: CancellationToken,
@@ -93,7 +93,7 @@ impl TwoUrls {
                 wiring.limits.clone(),
             ),
             url: url.clone(),
-            reach: Reach::new(wiring, url, headers)?,
+            reach: Target::new(wiring, url, headers)?,
             stream: watch::Sender::new(None),
             declared: wiring.declared.clone(),
             dialect: Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version),
@@ -141,7 +141,7 @@ impl TwoUrls {
     }
 
     /// What came in place of an event stream.
-    async fn no_stream(&self, response: Response<lean::Answer>) -> Failure {
+    async fn no_stream(&self, response: Response<http1_pool::Answer>) -> Failure {
         let (head, body) = response.into_parts();
         let status = head.status;
         if status.is_success() {
@@ -154,7 +154,7 @@ impl TwoUrls {
 
     /// The URL that the first event names: on the origin that the configuration names, and nowhere else, for what is sent
     /// there has the configured headers with it.
-    async fn endpoint(&self, reader: &mut Reader) -> Result<Reach, String> {
+    async fn endpoint(&self, reader: &mut Reader) -> Result<Target, String> {
         let first = loop {
             match reader.next().await {
                 Ok(Some(event)) if event.kind == Kind::Endpoint && event.skipped.is_none() => {

@@ -2,7 +2,7 @@
 
 use super::{
     bearer::Bearer,
-    lean::{self, SendError},
+    http1_pool::{self, SendError},
     means::Means,
     pool::Pool,
 };
@@ -29,7 +29,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 /// One URL.
-pub(super) struct Reach {
+pub(super) struct Target {
     pool: Pool,
     /// Without user and fragment.
     url: url::Url,
@@ -45,7 +45,7 @@ pub(super) struct Reach {
     clock: Arc<dyn Clock>,
 }
 
-impl Reach {
+impl Target {
     /// The error says what cannot be sent, without showing it.
     pub(super) fn new(
         wiring: &Wiring<'_>,
@@ -150,7 +150,7 @@ impl Reach {
         mut headers: HeaderMap,
         body: Vec<u8>,
         call: Option<&Call>,
-    ) -> Result<Response<lean::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
         let body = Bytes::from(body);
         let Some(bearer) = &self.bearer else { return self.send_as_is(method, headers, body, call).await };
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
@@ -182,7 +182,7 @@ impl Reach {
         headers: HeaderMap,
         body: Bytes,
         call: Option<&Call>,
-    ) -> Result<Response<lean::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
@@ -198,7 +198,7 @@ impl Reach {
             }
         };
         match &self.pool {
-            Pool::Lean(lean) => {
+            Pool::Http1Pool(lean) => {
                 *request.uri_mut() = self.path.clone();
                 lean.send(&self.uri, request, sending).await.map_err(|error| match error {
                     SendError::NotSent(error) => not_reachable(&*error),
@@ -213,7 +213,7 @@ impl Reach {
                     true => not_reachable(&error),
                     false => broken(&error),
                 })?;
-                Ok(sent.map(lean::Answer::Pooled))
+                Ok(sent.map(http1_pool::Answer::Pooled))
             }
         }
     }

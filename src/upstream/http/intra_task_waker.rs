@@ -22,7 +22,7 @@ const POLLING: u8 = 1;
 const AGAIN: u8 = 2;
 
 /// What the parts wake.
-pub(super) struct Within {
+pub(super) struct IntraTaskWaker {
     inner: Arc<Inner>,
     waker: Waker,
 }
@@ -49,7 +49,7 @@ impl Wake for Inner {
     }
 }
 
-impl Within {
+impl IntraTaskWaker {
     pub(super) fn new() -> Self {
         let inner = Arc::new(Inner { state: AtomicU8::new(RESTING), task: Mutex::new(None) });
         Self { waker: Waker::from(inner.clone()), inner }
@@ -106,7 +106,7 @@ mod tests {
 
     /// How often the task was woken, and how often the parts were polled, where they wake themselves so many times.
     fn polls(wakes: usize, ready: bool) -> (usize, usize, Option<Waker>) {
-        let (count, within) = (Arc::new(Count::default()), Within::new());
+        let (count, within) = (Arc::new(Count::default()), IntraTaskWaker::new());
         let task = Waker::from(count.clone());
         let (mut polled, mut kept) = (0, None);
         let outcome = within.poll(&mut Context::from_waker(&task), |cx| {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_wake_after_the_poll_wakes_the_task() {
-        let (count, within) = (Arc::new(Count::default()), Within::new());
+        let (count, within) = (Arc::new(Count::default()), IntraTaskWaker::new());
         let task = Waker::from(count.clone());
         let mut kept = None;
         let outcome = within.poll(&mut Context::from_waker(&task), |cx| {

@@ -1,7 +1,7 @@
 //! Connections over plain HTTP/1.1, each driven by whoever waits for its answer: no task stands between a call and its
 //! socket. What needs TLS, and with it perhaps HTTP/2, goes through hyper's own pool.
 
-use super::within::Within;
+use super::intra_task_waker::IntraTaskWaker;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
@@ -43,13 +43,13 @@ pub(super) enum SendError {
 
 /// The connections to one host.
 #[derive(Clone)]
-pub(crate) struct Lean {
+pub(crate) struct Http1Pool {
     connector: HttpConnector,
     /// By the thread that uses them: a connection belongs to the reactor of the thread that opened it.
-    idle: Arc<Shelves>,
+    idle: Arc<IdlePool>,
 }
 
-type Shelves = [Mutex<Vec<Idle>>; SHELVES];
+type IdlePool = [Mutex<Vec<Idle>>; SHELVES];
 
 /// Threads beyond so many share.
 const SHELVES: usize = 16;
@@ -64,20 +64,20 @@ fn shelf() -> usize {
 }
 
 pub(super) struct Idle {
-    line: Line,
+    line: PooledConnection,
     since: Instant,
 }
 
 /// One connection.
-pub(super) struct Line {
+pub(super) struct PooledConnection {
     sender: SendRequest<Full<Bytes>>,
     driver: Connection<TokioIo<TcpStream>, Full<Bytes>>,
     /// Driver, request and body wake each other.
-    within: Within,
+    within: IntraTaskWaker,
     ended: bool,
 }
 
-impl Line {
+impl PooledConnection {
     /// Reads and writes what can be.
     fn drive(&mut self, cx: &mut Context<'_>) {
         match self.drive_with(cx, |_| Poll::Pending) {
@@ -105,7 +105,7 @@ impl Line {
     }
 }
 
-impl Lean {
+impl Http1Pool {
     pub(super) fn new(connector: HttpConnector) -> Self {
         Self { connector, idle: Arc::default() }
     }
@@ -143,7 +143,7 @@ impl Lean {
     }
 
     /// A connection that rests and still stands.
-    async fn rested(&self) -> Option<Line> {
+    async fn rested(&self) -> Option<PooledConnection> {
         loop {
             let shelf = self.idle.get(shelf())?;
             let Idle { mut line, since } = shelf.lock().pop()?;
@@ -163,12 +163,12 @@ impl Lean {
         }
     }
 
-    async fn connect(&self, host: &Uri) -> Result<Line, SendError> {
+    async fn connect(&self, host: &Uri) -> Result<PooledConnection, SendError> {
         let stream = self.connector.clone().oneshot(host.clone()).await;
         let stream = stream.map_err(|error| SendError::NotSent(Box::new(error)))?;
         let (sender, driver) =
             http1::handshake(stream).await.map_err(|error| SendError::NotSent(Box::new(error)))?;
-        Ok(Line { sender, driver, within: Within::new(), ended: false })
+        Ok(PooledConnection { sender, driver, within: IntraTaskWaker::new(), ended: false })
     }
 
     /// Closes what has rested too long.
@@ -194,8 +194,8 @@ pub(crate) enum Answer {
 
 /// A connection, and where it goes afterwards.
 pub(super) struct Lease {
-    line: Line,
-    idle: Weak<Shelves>,
+    line: PooledConnection,
+    idle: Weak<IdlePool>,
 }
 
 fn give_back(lease: Lease, cx: &mut Context<'_>) {
