@@ -185,7 +185,7 @@ pub(crate) async fn serve_mcp(
     listener: TcpListener,
     gateway: Arc<Gateway>,
     system: Arc<System>,
-    lanes: Arc<front::http::Lanes>,
+    lanes: Arc<front::http::CoreRuntimes>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
     let tls = tls(&gateway)?;
@@ -200,8 +200,8 @@ pub(crate) async fn serve_mcp(
 }
 
 /// Threads for agents' connections. They must outlive the gateway: what goes on for a client that left runs there.
-pub(crate) fn lanes() -> Result<Arc<front::http::Lanes>, CliError> {
-    let lanes = front::http::Lanes::start()
+pub(crate) fn lanes() -> Result<Arc<front::http::CoreRuntimes>, CliError> {
+    let lanes = front::http::CoreRuntimes::start()
         .map_err(|source| CliError::Io { what: "cannot start the threads for agents".to_owned(), source })?;
     Ok(Arc::new(lanes))
 }

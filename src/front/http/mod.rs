@@ -7,7 +7,7 @@
 
 mod body;
 mod doors;
-mod lanes;
+mod core_runtimes;
 mod metadata;
 mod places;
 mod post;
@@ -18,7 +18,7 @@ mod shelf;
 mod standing;
 
 pub(super) use doors::is_of_another_site;
-pub use lanes::Lanes;
+pub use core_runtimes::CoreRuntimes;
 pub use places::Visit;
 pub use serve::{Site, serve, serve_on};
 pub use shelf::Replay;

@@ -15,13 +15,13 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The threads; they end with this value.
 #[derive(Debug)]
-pub struct Lanes {
+pub struct CoreRuntimes {
     lanes: Vec<(Handle, Option<JoinHandle<()>>)>,
     next: AtomicUsize,
     end: CancellationToken,
 }
 
-impl Lanes {
+impl CoreRuntimes {
     /// As many as the machine has cores.
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -52,7 +52,7 @@ impl Lanes {
     }
 }
 
-impl Drop for Lanes {
+impl Drop for CoreRuntimes {
     fn drop(&mut self) {
         self.end.cancel();
         for (_, thread) in &mut self.lanes {
