@@ -33,7 +33,7 @@ pub(super) enum Kind {
     OnlyIfAwaited,
     /// Nobody waits for it; where the database fails it is tried again until the process ends, for nobody else would. There
     /// are only as many as calls were granted while the database answered.
-    Aside,
+    FireAndForget,
 }
 
 impl<T, R, W, F> Job for Task<T, R, W, F>
@@ -66,11 +66,11 @@ where
     }
 
     fn wanted(&self) -> bool {
-        self.kind != Kind::Aside
+        self.kind != Kind::FireAndForget
     }
 
     fn again(&self, error: &StoreError) -> bool {
-        self.kind == Kind::Aside
+        self.kind == Kind::FireAndForget
             && matches!(error, StoreError::Failed(_) | StoreError::Locked | StoreError::Full)
     }
 }

@@ -61,7 +61,7 @@ use std::{
 };
 use tokio::sync::{broadcast, watch as signal};
 use tx::Tx;
-use writer::Desk;
+use writer::WriterLock;
 
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 8_192;
@@ -140,9 +140,9 @@ pub struct EmbeddedStore {
     journal: Arc<Reader>,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
-    desk: Desk,
+    writer_lock: WriterLock,
     /// Commits wait for no disk: whoever waits for an admission may run it.
-    leads: bool,
+    runs_inline: bool,
     readers: Arc<Readers>,
     files: watch::Files,
     /// The newest probe, which all share while it is under way.
@@ -266,14 +266,14 @@ impl EmbeddedStore {
         let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request, chained.as_deref(), last);
         let finish = move |admission| Delivery { admission, call_id, shared, queue };
         let (job, mut answer) = job(Kind::OnlyIfAwaited, work, finish);
-        let sent = self.shared.usable().and_then(|()| self.queue.push(job, self.leads));
+        let sent = self.shared.usable().and_then(|()| self.queue.push(job, self.runs_inline));
         async move {
             sent?;
-            if self.leads {
+            if self.runs_inline {
                 // Those that are ready on this thread come along.
                 others_first().await;
                 if answer.is_empty() {
-                    writer::lead(&self.queue, &self.desk);
+                    writer::run_inline(&self.queue, &self.writer_lock);
                 }
             }
             let delivery = match answer.try_recv() {

@@ -11,7 +11,7 @@ use super::{
     queue::Queue,
     readers::Readers,
     watch,
-    writer::{self, Desk, Held, Writer},
+    writer::{self, WriterLock, Held, Writer},
 };
 use crate::{
     config::{Durability, private_dir},
@@ -82,10 +82,10 @@ pub(super) fn open(
         events,
         sealed,
     };
-    let desk: Desk = Arc::new(Mutex::new(Some(Writer::new(connection, lock, Memory::new(parts)))));
+    let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, Memory::new(parts)))));
     let writer = {
-        let (desk, queue) = (desk.clone(), queue.clone());
-        thread("store-writer").spawn(move || writer::run(&desk, &queue)).map_err(failed)?
+        let (writer_lock, queue) = (writer_lock.clone(), queue.clone());
+        thread("store-writer").spawn(move || writer::run(&writer_lock, &queue)).map_err(failed)?
     };
     let watcher = {
         let (shared, journal) = (Arc::downgrade(&shared), reader.clone());
@@ -98,8 +98,8 @@ pub(super) fn open(
         journal: reader,
         shared,
         queue,
-        desk,
-        leads: durability == Durability::Commit,
+        writer_lock,
+        runs_inline: durability == Durability::Commit,
         readers: Readers::new(path.to_owned()),
         files,
         probe: Mutex::new(None),

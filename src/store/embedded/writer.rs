@@ -88,12 +88,12 @@ fn fail(job: Box<dyn Job>, error: &StoreError, queue: &Queue, apart: bool) {
     }
 }
 
-/// Runs a batch so that an operation that fails fails alone. The error is the store's own. `led`: a caller runs it, whose
+/// Runs a batch so that an operation that fails fails alone. The error is the store's own. `inline`: a caller runs it, whose
 /// thread must not go on for long.
 fn execute(
     tx: &mut Tx<'_>,
     jobs: &mut Vec<Box<dyn Job>>,
-    led: bool,
+    inline: bool,
     queue: &Queue,
 ) -> Result<(), StoreError> {
     while !jobs.is_empty() {
@@ -104,7 +104,7 @@ fn execute(
                 }
                 continue;
             }
-            Batch::Spoiled(_) if led && jobs.len() > 1 => {
+            Batch::Spoiled(_) if inline && jobs.len() > 1 => {
                 queue.put_first(jobs);
                 return Ok(());
             }
@@ -167,7 +167,7 @@ pub(super) struct Writer {
 }
 
 /// Where the writer is; none once it has ended.
-pub(super) type Desk = Arc<Mutex<Option<Writer>>>;
+pub(super) type WriterLock = Arc<Mutex<Option<Writer>>>;
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -199,7 +199,7 @@ impl Writer {
     fn next(&self, queue: &Queue) -> Vec<Box<dyn Job>> {
         let mut jobs: Vec<_> = std::mem::take(&mut *self.memory.shared.left.lock())
             .into_iter()
-            .map(|call_id| job(Kind::Aside, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0)
+            .map(|call_id| job(Kind::FireAndForget, move |tx| super::calls::abandon(tx, &call_id), |()| ()).0)
             .collect();
         jobs.extend(queue.take(BATCH));
         jobs
@@ -209,13 +209,13 @@ impl Writer {
     fn group(&mut self, jobs: &mut Vec<Box<dyn Job>>, held: Option<Held>, queue: &Queue) {
         self.running = true;
         queue.runs(jobs.iter().filter(|job| !job.wanted()).count());
-        let led = held.is_some();
+        let inline = held.is_some();
         let locked = match held {
             Some(held) => Ok(held),
             None => self.lock.take(self.patience).map(|()| Held::new(&self.lock)).map_err(StoreError::from),
         };
         let outcome = match locked {
-            Ok(_held) => execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, led, queue),
+            Ok(_held) => execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, inline, queue),
             Err(error) => {
                 tracing::error!(%error, operations = jobs.len(), "store.write_failed");
                 fail_all(jobs, &error, queue);
@@ -262,14 +262,14 @@ impl Writer {
 }
 
 /// Groups that a caller runs before it leaves the rest to the writer's thread.
-const MOST_LED: usize = 4;
+const MOST_INLINE: usize = 4;
 
 /// Runs what is queued on the calling thread, if nobody else does and no other process holds the database. Only for a
 /// store whose commits do not wait for the disk: the caller's thread serves others too.
-pub(super) fn lead(queue: &Queue, desk: &Desk) {
-    for _ in 0..MOST_LED {
+pub(super) fn run_inline(queue: &Queue, writer_lock: &WriterLock) {
+    for _ in 0..MOST_INLINE {
         // Whoever has it looks at the queue once more when it is done.
-        let Some(mut place) = desk.try_lock() else { return };
+        let Some(mut place) = writer_lock.try_lock() else { return };
         let Some(writer) = place.as_mut().filter(|writer| !writer.running) else { break };
         if !queue.has_wanted() {
             drop(place);
@@ -298,20 +298,20 @@ pub(super) fn lead(queue: &Queue, desk: &Desk) {
 }
 
 /// The thread's whole life.
-pub(super) fn run(desk: &Desk, queue: &Arc<Queue>) {
+pub(super) fn run(writer_lock: &WriterLock, queue: &Arc<Queue>) {
     /// However the thread ends, nobody waits for it after that.
-    struct End<'e>(&'e Desk, &'e Queue);
+    struct End<'e>(&'e WriterLock, &'e Queue);
     impl Drop for End<'_> {
         fn drop(&mut self) {
             self.1.end();
             *self.0.lock() = None;
         }
     }
-    let _end = End(desk, queue);
+    let _end = End(writer_lock, queue);
     let mut open = 0;
     loop {
         queue.wait(BATCH, open > 1);
-        let mut place = desk.lock();
+        let mut place = writer_lock.lock();
         let Some(writer) = place.as_mut().filter(|writer| !writer.running) else {
             // Everything that is asked of the store from now on answers `Closed`.
             return tracing::error!("store.writer_failed");
