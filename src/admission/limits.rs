@@ -4,7 +4,7 @@ use super::{
     effect::Alert,
     limit::{Above, Limit, Slot},
     rolling::MINUTE,
-    state::{Request, Standing, State},
+    state::{Request, WindowUsage, State},
     usage::{Unit, Usage},
     window,
 };
@@ -27,7 +27,7 @@ impl Limit<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct Check<'r> {
     pub(super) limit: &'r Limit<'r>,
-    pub(super) standing: Standing,
+    pub(super) standing: WindowUsage,
 }
 
 /// Whole milliseconds until `at`, rounded up, so that a retry after them finds room.

@@ -16,7 +16,7 @@ use std::{
 
 /// Where a calendar window stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct WindowUsage {
     /// What was reserved and settled in it.
     pub usage: Usage,
     /// When its alert was given, in microseconds; 0: not yet.
@@ -26,7 +26,7 @@ pub struct Standing {
 /// What admission judges by.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    windows: HashMap<Window, Standing>,
+    windows: HashMap<Window, WindowUsage>,
     rolling: HashMap<i64, Rolling>,
     repeats: Repeats,
     /// By the `seq` of their decisions.
@@ -120,13 +120,13 @@ impl State {
     }
 
     /// Where a calendar window stands, as far as is known.
-    pub fn standing(&self, window: Window) -> Option<Standing> {
+    pub fn standing(&self, window: Window) -> Option<WindowUsage> {
         self.windows.get(&window).copied()
     }
 
     /// For a store that keeps the calendar windows in a table of its own: tells what stands there. A window that such a
     /// store has not told counts as empty, so it tells all that a request checks and all that an effect touches.
-    pub fn tell(&mut self, window: Window, standing: Standing) {
+    pub fn tell(&mut self, window: Window, standing: WindowUsage) {
         self.windows.insert(window, standing);
     }
 
@@ -194,13 +194,13 @@ impl State {
     }
 
     /// Where a limit's counter stands.
-    pub(super) fn of(&self, limit: &Limit<'_>) -> Standing {
+    pub(super) fn of(&self, limit: &Limit<'_>) -> WindowUsage {
         let window = limit.window().and_then(|window| self.standing(window)).unwrap_or_default();
         match limit.slot {
             Slot::Window(_) => window,
             Slot::Rolling(counter) => {
                 let usage = self.rolling.get(&counter).map(Rolling::sum).unwrap_or_default();
-                Standing { usage, alerted: window.alerted }
+                WindowUsage { usage, alerted: window.alerted }
             }
         }
     }

@@ -15,7 +15,7 @@ mod reply;
 mod resume;
 mod serve;
 mod shelf;
-mod standing;
+mod principal_quota;
 
 pub(super) use doors::is_of_another_site;
 pub use core_runtimes::CoreRuntimes;
@@ -28,7 +28,7 @@ use self::{
     metadata::Protected,
     reply::Accepts,
     resume::{Own, Resumed},
-    standing::{Standing, Standings},
+    principal_quota::{PrincipalQuota, Standings},
 };
 use super::{
     LEGACY_VERSIONS,
@@ -421,7 +421,7 @@ impl Front {
         self: &Arc<Self>,
         limits: &Limits,
         principal: Principal,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         headers: &HeaderMap,
     ) -> Response {
         let version = match headers::single(headers, headers::VERSION) {
@@ -491,7 +491,7 @@ impl Front {
         reply::events(news, Some(FIRST), limits.keep_alive)
     }
 
-    fn delete(&self, limits: &Limits, standing: &Standing, headers: &HeaderMap) -> Response {
+    fn delete(&self, limits: &Limits, standing: &PrincipalQuota, headers: &HeaderMap) -> Response {
         let busy = match self.session(limits, standing, headers) {
             Ok(busy) => busy,
             Err(response) => return *response,
@@ -504,9 +504,9 @@ impl Front {
     fn session(
         &self,
         limits: &Limits,
-        standing: &Standing,
+        standing: &PrincipalQuota,
         headers: &HeaderMap,
-    ) -> Result<standing::Busy, Box<Response>> {
+    ) -> Result<principal_quota::Busy, Box<Response>> {
         let Some(id) = headers.get(SESSION) else {
             let text = "no session: send `initialize` first, or a stateless request of 2026-07-28";
             return Err(Box::new(reply::error(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, text)));

@@ -6,7 +6,7 @@ use super::{
     busy,
     reply::{self, Accepts},
     resume::Opening,
-    standing::{Busy, Session, Slot, Standing},
+    principal_quota::{Busy, Session, Slot, PrincipalQuota},
 };
 use crate::{
     front::{
@@ -41,7 +41,7 @@ pub(super) async fn post<B>(
     front: &Arc<Front>,
     settings: &Settings,
     principal: Principal,
-    standing: &Arc<Standing>,
+    standing: &Arc<PrincipalQuota>,
     slot: Slot,
     request: http::Request<B>,
 ) -> Response
@@ -118,7 +118,7 @@ struct Post<'p> {
     front: &'p Arc<Front>,
     limits: &'p Limits,
     principal: Principal,
-    standing: &'p Arc<Standing>,
+    standing: &'p Arc<PrincipalQuota>,
     headers: &'p HeaderMap,
     accepts: Accepts,
     held: Held,

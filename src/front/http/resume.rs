@@ -8,7 +8,7 @@
 use super::{
     Front, Limits,
     shelf::{Kept, Log, Replay, Request},
-    standing::{Session, Standing},
+    principal_quota::{Session, PrincipalQuota},
 };
 use crate::{
     front::{
@@ -57,7 +57,7 @@ impl Request {
 #[derive(Clone)]
 pub(super) struct Line {
     front: Arc<Front>,
-    standing: Arc<Standing>,
+    standing: Arc<PrincipalQuota>,
     /// What its events' ids begin with.
     tag: Arc<str>,
     number: u64,
@@ -67,7 +67,7 @@ pub(super) struct Line {
 /// What a request's stream needs, where one is opened.
 pub(super) struct Opening {
     pub(super) front: Arc<Front>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) standing: Arc<PrincipalQuota>,
     pub(super) session: Arc<Session>,
     /// Whether the client knows events without a message, which give it an id before there is anything to say.
     pub(super) primes: bool,
@@ -77,7 +77,7 @@ impl Line {
     /// Opens a stream.
     fn open(
         front: &Arc<Front>,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         session: &Session,
         request: Option<Request>,
         limits: &Limits,
@@ -103,7 +103,7 @@ impl Line {
 
     fn at(
         front: &Arc<Front>,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         session: &Session,
         number: u64,
         limits: &Limits,
@@ -339,7 +339,7 @@ pub(super) enum Resumed {
 /// Takes up the stream that a client names, if it is this session's.
 pub(super) fn resume(
     front: &Arc<Front>,
-    standing: &Arc<Standing>,
+    standing: &Arc<PrincipalQuota>,
     session: &Arc<Session>,
     headers: &HeaderMap,
     limits: &Limits,
@@ -381,7 +381,7 @@ impl Own {
     /// The one that the session has, or a new one.
     pub(super) fn of(
         front: &Arc<Front>,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         session: &Arc<Session>,
         limits: &Limits,
     ) -> Self {

@@ -10,7 +10,7 @@ use super::{
     projection::{self, journal_dir},
 };
 use crate::{
-    admission::{Effect, Grant, Standing, Usage},
+    admission::{Effect, Grant, WindowUsage, Usage},
     config::private_dir,
     evidence,
     journal::{self, Draft, Journal, PROJECTED, Reader, chain},
@@ -299,7 +299,7 @@ fn copy_counted(old: &Connection, target: &mut Target) -> Result<(), StoreError>
     while let Some(row) = rows.next()? {
         let Some(counter) = counters.get(&row.get(0)?) else { continue };
         let usage = Usage { calls: row.get(2)?, tokens: row.get(3)?, cost: row.get(4)? };
-        target.note(&Note::Stands((*counter, row.get(1)?), Standing { usage, alerted: row.get(5)? }));
+        target.note(&Note::Stands((*counter, row.get(1)?), WindowUsage { usage, alerted: row.get(5)? }));
     }
     let mut statement = old.prepare("SELECT tool, milli_tokens FROM learned")?;
     let mut rows = statement.query([])?;

@@ -5,7 +5,7 @@
 use super::notes::{self, Note};
 use crate::{
     admission::{
-        self, Effect, Hand, Limit, MINUTE, Moved, Request, Ruling, Standing, State, Usage, Window, window,
+        self, Effect, Hand, Limit, MINUTE, Moved, Request, Ruling, WindowUsage, State, Usage, Window, window,
     },
     journal::Place,
     store::{AdmitRequest, StoreError},
@@ -206,14 +206,14 @@ impl Ledger {
     }
 
     /// Where all calendar windows stand, in memory or in the projection.
-    fn windows(&self, connection: &Connection) -> Result<Vec<(Window, Standing)>, StoreError> {
+    fn windows(&self, connection: &Connection) -> Result<Vec<(Window, WindowUsage)>, StoreError> {
         let mut found = HashMap::new();
         let mut statement =
             connection.prepare_cached("SELECT counter, start, calls, tokens, cost, alerted FROM usage")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let usage = Usage { calls: row.get(2)?, tokens: row.get(3)?, cost: row.get(4)? };
-            found.insert((row.get(0)?, row.get(1)?), Standing { usage, alerted: row.get(5)? });
+            found.insert((row.get(0)?, row.get(1)?), WindowUsage { usage, alerted: row.get(5)? });
         }
         for window in &self.unprojected.windows {
             if let Some(standing) = self.state.standing(*window) {
@@ -225,7 +225,7 @@ impl Ledger {
                 found.remove(window);
             }
         }
-        let mut found: Vec<(Window, Standing)> = found.into_iter().collect();
+        let mut found: Vec<(Window, WindowUsage)> = found.into_iter().collect();
         found.sort_by_key(|(window, _)| *window);
         Ok(found)
     }
@@ -377,7 +377,7 @@ impl Ledger {
             )?
             .query_row(window, |row| {
                 let usage = Usage { calls: row.get(0)?, tokens: row.get(1)?, cost: row.get(2)? };
-                Ok(Standing { usage, alerted: row.get(3)? })
+                Ok(WindowUsage { usage, alerted: row.get(3)? })
             })
             .optional()?
             .unwrap_or_default();
@@ -431,7 +431,7 @@ impl Ledger {
                calls = excluded.calls, tokens = excluded.tokens, cost = excluded.cost, alerted = excluded.alerted",
         )?;
         for window in windows {
-            if let Some(Standing { usage, alerted }) = self.state.standing(*window) {
+            if let Some(WindowUsage { usage, alerted }) = self.state.standing(*window) {
                 upsert.execute((window.0, window.1, usage.calls, usage.tokens, usage.cost, alerted))?;
             }
         }

@@ -2,7 +2,7 @@
 //! the projection keeps.
 
 use crate::{
-    admission::{Alert, Effect, Grant, Standing, Usage, Window},
+    admission::{Alert, Effect, Grant, WindowUsage, Usage, Window},
     model::PolicyId,
 };
 
@@ -25,7 +25,7 @@ pub(super) enum Note {
     /// What admission is a fold over.
     Effect(Effect),
     /// Where a calendar window stands, as of before what is taken out of the journal, or of another store.
-    Stands(Window, Standing),
+    Stands(Window, WindowUsage),
     /// What a counter's number means: the kind of its window, its policy, its key.
     Counter { id: i64, kind: String, policy_id: String, key: String },
     /// A process that may dispatch calls, and the file whose lock says that it lives.
@@ -125,7 +125,7 @@ fn take_text(bytes: &mut &[u8]) -> Option<String> {
 pub(super) fn write(out: &mut Vec<u8>, note: &Note) {
     match note {
         Note::Effect(effect) => write_effect(out, effect),
-        Note::Stands((counter, start), Standing { usage, alerted }) => {
+        Note::Stands((counter, start), WindowUsage { usage, alerted }) => {
             for number in [STANDS, *counter, *start, usage.calls, usage.tokens, usage.cost, *alerted] {
                 put(out, number);
             }
@@ -206,7 +206,7 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Note>> {
             })),
             STANDS => {
                 let window = (take(bytes)?, take(bytes)?);
-                Note::Stands(window, Standing { usage: take_usage(bytes)?, alerted: take(bytes)? })
+                Note::Stands(window, WindowUsage { usage: take_usage(bytes)?, alerted: take(bytes)? })
             }
             COUNTER => Note::Counter {
                 id: take(bytes)?,
@@ -259,7 +259,7 @@ mod tests {
             Note::Effect(Effect::Closed { seq: 7, change: usage }),
             Note::Effect(Effect::Asked { at: -1, repeat: 0 }),
             Note::Effect(Effect::Alerted(alert)),
-            Note::Stands((3, 9), Standing { usage, alerted: 8 }),
+            Note::Stands((3, 9), WindowUsage { usage, alerted: 8 }),
             Note::Counter { id: -4, kind: "day".into(), policy_id: "p".into(), key: String::new() },
             Note::Owner { id: 5, name: "o".into(), lock: "/l".into() },
             Note::Gone { id: 5 },

@@ -43,7 +43,7 @@ impl Holder {
 
 /// One principal's share.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct PrincipalQuota {
     /// Its name, the session of its stateless requests.
     pub(super) key: Arc<str>,
     /// Kibibytes of large bodies it may send at a time, and what of them is left.
@@ -79,7 +79,7 @@ impl Drop for Slot {
     }
 }
 
-impl Standing {
+impl PrincipalQuota {
     /// A place for a request, if there is one.
     pub(super) fn request(&self, most: usize) -> Option<Slot> {
         Slot::take(&self.requests, most)
@@ -157,7 +157,7 @@ fn millis(time: Duration) -> u64 {
 pub(super) struct Standings {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
-    standings: DashMap<Holder, Arc<Standing>>,
+    standings: DashMap<Holder, Arc<PrincipalQuota>>,
     sessions: AtomicUsize,
     swept: AtomicU64,
     /// Bytes that are kept of everybody's streams.
@@ -180,7 +180,7 @@ impl Standings {
         millis(self.clock.monotonic())
     }
 
-    fn all(&self) -> Vec<Arc<Standing>> {
+    fn all(&self) -> Vec<Arc<PrincipalQuota>> {
         self.standings.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
 
@@ -206,19 +206,19 @@ impl Standings {
         }
     }
 
-    fn ends(&self, standing: &Standing, session: &Session) {
+    fn ends(&self, standing: &PrincipalQuota, session: &Session) {
         session.closed.cancel();
         session.conversation.end();
         standing.shelf.forget(&session.conversation.id, &self.replayed);
     }
 
     /// A principal's share. There are never more than the bundle names principals.
-    pub(super) fn of(&self, principal: &Principal) -> Arc<Standing> {
+    pub(super) fn of(&self, principal: &Principal) -> Arc<PrincipalQuota> {
         let holder = Holder::of(principal);
         if let Some(standing) = self.standings.get(&holder) {
             return Arc::clone(&standing);
         }
-        let standing = || Standing {
+        let standing = || PrincipalQuota {
             key: Arc::from(principal.key()),
             bodies: Mutex::default(),
             greeted: AtomicBool::new(false),
@@ -241,7 +241,7 @@ impl Standings {
     pub(super) fn open(
         &self,
         limits: &Limits,
-        standing: &Standing,
+        standing: &PrincipalQuota,
         conversation: Arc<Conversation>,
         told: Listed,
     ) {
@@ -295,7 +295,7 @@ impl Standings {
     }
 
     /// A session of this principal. Another's is not found, just as one that never was.
-    pub(super) fn find(&self, standing: &Standing, id: &str, most_idle: Duration) -> Option<Busy> {
+    pub(super) fn find(&self, standing: &PrincipalQuota, id: &str, most_idle: Duration) -> Option<Busy> {
         let session = standing.sessions.lock().get(id).cloned()?;
         if self.is_idle(&session, most_idle) {
             self.close(standing, id);
@@ -307,7 +307,7 @@ impl Standings {
     }
 
     /// Ends a session. Whether there was one.
-    pub(super) fn close(&self, standing: &Standing, id: &str) -> bool {
+    pub(super) fn close(&self, standing: &PrincipalQuota, id: &str) -> bool {
         let Some(session) = standing.sessions.lock().remove(id) else { return false };
         self.sessions.fetch_sub(1, Ordering::Relaxed);
         self.ends(standing, &session);
