@@ -29,7 +29,7 @@ pub use effect::{Alert, Effect, Grant, Window};
 pub use limit::Limit;
 pub use refusal::LimitRefusal;
 pub use repeats::repeat_key;
-pub use rolling::{Hand, MINUTE, Moved};
+pub use rolling::{Cursor, MINUTE, Moved};
 pub use settle::{End, settle};
 pub use state::{RepeatLimit, Request, WindowUsage, State};
 pub use usage::{Usage, amount, money};

@@ -5,7 +5,7 @@
 use super::notes::{self, Note};
 use crate::{
     admission::{
-        self, Effect, Hand, Limit, MINUTE, Moved, Request, Ruling, WindowUsage, State, Usage, Window, window,
+        self, Effect, Cursor, Limit, MINUTE, Moved, Request, Ruling, WindowUsage, State, Usage, Window, window,
     },
     journal::Place,
     store::{AdmitRequest, StoreError},
@@ -58,8 +58,8 @@ pub(super) struct Ledger {
     /// Where frames begin that name these times or later ones.
     marks: VecDeque<(i64, Place)>,
     /// The time that frames have reached.
-    marked: Hand,
-    hand: Hand,
+    marked: Cursor,
+    hand: Cursor,
     forgot_at: i64,
 }
 
