@@ -4,7 +4,7 @@ use super::{
     effect::Alert,
     limit::{Above, Limit, Slot},
     rolling::MINUTE,
-    state::{Request, WindowUsage, State},
+    state::{Request, State, WindowUsage},
     usage::{Unit, Usage},
     window,
 };

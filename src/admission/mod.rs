@@ -31,5 +31,5 @@ pub use refusal::LimitRefusal;
 pub use repeats::repeat_key;
 pub use rolling::{Cursor, MINUTE, Moved};
 pub use settle::{End, settle};
-pub use state::{RepeatLimit, Request, WindowUsage, State};
+pub use state::{RepeatLimit, Request, State, WindowUsage};
 pub use usage::{Usage, amount, money};

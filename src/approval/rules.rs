@@ -120,7 +120,11 @@ fn counts_for<'r>(
 
 /// How a record stands: approvals are held against the authority map of now, so that a person who has left
 /// since does not count.
-pub fn standing(authority: &Authority, record: &ApprovalRecord, answers: &[ApprovalAnswer]) -> QuorumProgress {
+pub fn standing(
+    authority: &Authority,
+    record: &ApprovalRecord,
+    answers: &[ApprovalAnswer],
+) -> QuorumProgress {
     let met = record
         .requirements
         .iter()

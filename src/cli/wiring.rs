@@ -185,7 +185,7 @@ pub(crate) async fn serve_mcp(
     listener: TcpListener,
     gateway: Arc<Gateway>,
     system: Arc<System>,
-    lanes: Arc<front::http::CoreRuntimes>,
+    core_runtimes: Arc<front::http::CoreRuntimes>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
     let tls = tls(&gateway)?;
@@ -196,14 +196,14 @@ pub(crate) async fn serve_mcp(
         options.listen = address;
     }
     let endpoint = front::http::Endpoint::new(gateway, options);
-    front::http::serve_on(listener, tls, endpoint, stop, Some(&lanes)).await.map_err(listener_failed)
+    front::http::serve_on(listener, tls, endpoint, stop, Some(&core_runtimes)).await.map_err(listener_failed)
 }
 
 /// Threads for agents' connections. They must outlive the gateway: what goes on for a client that left runs there.
-pub(crate) fn lanes() -> Result<Arc<front::http::CoreRuntimes>, CliError> {
-    let lanes = front::http::CoreRuntimes::start()
+pub(crate) fn core_runtimes() -> Result<Arc<front::http::CoreRuntimes>, CliError> {
+    let core_runtimes = front::http::CoreRuntimes::start()
         .map_err(|source| CliError::Io { what: "cannot start the threads for agents".to_owned(), source })?;
-    Ok(Arc::new(lanes))
+    Ok(Arc::new(core_runtimes))
 }
 
 /// Serves the admin API until told to stop.

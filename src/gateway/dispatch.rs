@@ -137,7 +137,7 @@ impl Gateway {
             arguments,
             facts,
             recorded,
-            towards,
+            outbound,
             estimate,
             tokenizer,
             tool_price,
@@ -163,7 +163,7 @@ impl Gateway {
         );
         // It may share the arguments, which go on alone.
         drop(recorded);
-        let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
+        let arguments = outbound.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
         // As it was matched and decided.

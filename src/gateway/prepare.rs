@@ -19,7 +19,7 @@ use crate::{
         UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
     },
     policy::{Agent, PolicySet, Workflow},
-    redaction::{DataRules, Place, Towards, display_text},
+    redaction::{DataRules, Outbound, Place, display_text},
 };
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
@@ -173,7 +173,7 @@ pub(crate) struct Prepared {
     pub(crate) redacted: bool,
     pub(crate) level: Sensitivity,
     /// Changed arguments towards the upstream, where data.yaml says so.
-    pub(crate) towards: Option<Value>,
+    pub(crate) outbound: Option<Value>,
     /// The same of what goes beside them: `_meta` and other members of the params.
     pub(crate) beside: Option<(Map<String, Value>, Map<String, Value>)>,
     pub(crate) estimate: Estimate,
@@ -326,27 +326,27 @@ impl Inner {
             Cow::Owned(masked) => Arc::new(masked),
         };
         let workflow = workflow.map(|w| w.id.clone());
-        let (towards, blocked) = match inspected.towards {
-            Towards::Unchanged => (None, None),
+        let (outbound, blocked) = match inspected.outbound {
+            Outbound::Unchanged => (None, None),
             // What was decided is one resource, and what is asked for would be another.
-            Towards::Changed(value)
+            Outbound::Changed(value)
                 if request.kind == CallKind::Resource && uri_of(&value) != uri_of(&arguments) =>
             {
                 (None, Some("its URI holds what data.yaml changes on the way upstream".to_owned()))
             }
-            Towards::Changed(value) => (Some(value), None),
-            Towards::Blocked(reason) => (None, Some(reason)),
+            Outbound::Changed(value) => (Some(value), None),
+            Outbound::Blocked(reason) => (None, Some(reason)),
         };
         let (beside, blocked_beside) = match beside {
-            None | Some(Towards::Unchanged) => (None, None),
-            Some(Towards::Changed(mut value)) => {
+            None | Some(Outbound::Unchanged) => (None, None),
+            Some(Outbound::Changed(mut value)) => {
                 let mut part = |name: &str| match value.get_mut(name).map(Value::take) {
                     Some(Value::Object(map)) => map,
                     Some(_) | None => Map::new(),
                 };
                 (Some((part("_meta"), part("params"))), None)
             }
-            Some(Towards::Blocked(reason)) => (None, Some(reason)),
+            Some(Outbound::Blocked(reason)) => (None, Some(reason)),
         };
         let blocked = blocked.or(blocked_beside);
         let prepared = Prepared {
@@ -354,7 +354,7 @@ impl Inner {
             redacted: inspected.redacted,
             level: facts.data.level,
             recorded,
-            towards,
+            outbound,
             beside,
             attended: agent.attended,
             unchecked: fit == Fit::Unchecked,

@@ -300,7 +300,10 @@ rules:
     );
     assert_eq!(*sent.recorded, masked);
     let kept = rules.inspect_arguments(&arguments, &place("hr", "other"));
-    assert_eq!(kept.outbound, Outbound::Changed(json!({"to": "write a@b.example", "list": [{}, 1], "x": "y"})));
+    assert_eq!(
+        kept.outbound,
+        Outbound::Changed(json!({"to": "write a@b.example", "list": [{}, 1], "x": "y"}))
+    );
     assert_eq!(*kept.recorded, masked);
 
     let secret = json!({"q": "use ghp_abcdefghijklmnopqrstuvwxyz0123456789", "token": "t0p"});

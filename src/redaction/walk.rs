@@ -7,7 +7,7 @@ use super::{
     detector::{Kind, Span},
     escape::decoded_once,
     field::numbers_count,
-    inspected::{Inspected, Place, Outbound},
+    inspected::{Inspected, Outbound, Place},
     mask::{binary, mask},
     random::is_media,
     rules::{Allow, Allowed, DataRules, Rule, labels},

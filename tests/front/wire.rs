@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::{Clock, System},
-    front::http::{Endpoint, HttpOptions, CoreRuntimes, Limits, serve, serve_on},
+    front::http::{CoreRuntimes, Endpoint, HttpOptions, Limits, serve, serve_on},
 };
 
 pub(crate) struct Server {

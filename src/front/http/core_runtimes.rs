@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// The threads; they end with this value.
 #[derive(Debug)]
 pub struct CoreRuntimes {
-    lanes: Vec<(Handle, Option<JoinHandle<()>>)>,
+    core_runtimes: Vec<(Handle, Option<JoinHandle<()>>)>,
     next: AtomicUsize,
     end: CancellationToken,
 }
@@ -26,7 +26,7 @@ impl CoreRuntimes {
     pub fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let end = CancellationToken::new();
-        let mut lanes = Vec::with_capacity(count);
+        let mut core_runtimes = Vec::with_capacity(count);
         for number in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let (handle, end) = (runtime.handle().clone(), end.clone());
@@ -40,22 +40,22 @@ impl CoreRuntimes {
                 // What still runs here is nobody's any more.
                 runtime.shutdown_background();
             })?;
-            lanes.push((handle, Some(thread)));
+            core_runtimes.push((handle, Some(thread)));
         }
-        Ok(Self { lanes, next: AtomicUsize::new(0), end })
+        Ok(Self { core_runtimes, next: AtomicUsize::new(0), end })
     }
 
     /// The one whose turn it is.
     pub(super) fn next(&self) -> Option<&Handle> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.lanes.len())?;
-        self.lanes.get(turn).map(|(handle, _)| handle)
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.core_runtimes.len())?;
+        self.core_runtimes.get(turn).map(|(handle, _)| handle)
     }
 }
 
 impl Drop for CoreRuntimes {
     fn drop(&mut self) {
         self.end.cancel();
-        for (_, thread) in &mut self.lanes {
+        for (_, thread) in &mut self.core_runtimes {
             // One that panicked has told so.
             thread.take().map(JoinHandle::join).transpose().ok();
         }

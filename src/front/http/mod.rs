@@ -6,19 +6,19 @@
 //! not happen unseen (I3); unless it was a stream of a session, which can be taken up again (`resume.rs`).
 
 mod body;
-mod doors;
 mod core_runtimes;
+mod doors;
 mod metadata;
 mod places;
 mod post;
+mod principal_quota;
 mod reply;
 mod resume;
 mod serve;
 mod shelf;
-mod principal_quota;
 
-pub(super) use doors::is_of_another_site;
 pub use core_runtimes::CoreRuntimes;
+pub(super) use doors::is_of_another_site;
 pub use places::Visit;
 pub use serve::{Site, serve, serve_on};
 pub use shelf::Replay;
@@ -26,9 +26,9 @@ pub use shelf::Replay;
 use self::{
     doors::Doors,
     metadata::Protected,
+    principal_quota::{PrincipalQuota, Standings},
     reply::Accepts,
     resume::{Own, Resumed},
-    principal_quota::{PrincipalQuota, Standings},
 };
 use super::{
     LEGACY_VERSIONS,

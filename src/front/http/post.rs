@@ -4,9 +4,9 @@ use super::{
     Front, Limits, SESSION, Settings, body,
     body::{Unread, Weight},
     busy,
+    principal_quota::{Busy, PrincipalQuota, Session, Slot},
     reply::{self, Accepts},
     resume::Opening,
-    principal_quota::{Busy, Session, Slot, PrincipalQuota},
 };
 use crate::{
     front::{

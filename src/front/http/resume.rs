@@ -7,8 +7,8 @@
 
 use super::{
     Front, Limits,
+    principal_quota::{PrincipalQuota, Session},
     shelf::{Kept, Log, Replay, Request},
-    principal_quota::{Session, PrincipalQuota},
 };
 use crate::{
     front::{

@@ -10,7 +10,7 @@ use super::{
     projection::{self, journal_dir},
 };
 use crate::{
-    admission::{Effect, Grant, WindowUsage, Usage},
+    admission::{Effect, Grant, Usage, WindowUsage},
     config::private_dir,
     evidence,
     journal::{self, Draft, Journal, PROJECTED, Reader, chain},

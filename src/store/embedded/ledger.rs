@@ -5,7 +5,8 @@
 use super::notes::{self, Note};
 use crate::{
     admission::{
-        self, Effect, Cursor, Limit, MINUTE, Moved, Request, Ruling, WindowUsage, State, Usage, Window, window,
+        self, Cursor, Effect, Limit, MINUTE, Moved, Request, Ruling, State, Usage, Window, WindowUsage,
+        window,
     },
     journal::Place,
     store::{AdmitRequest, StoreError},

@@ -2,7 +2,7 @@
 //! the projection keeps.
 
 use crate::{
-    admission::{Alert, Effect, Grant, WindowUsage, Usage, Window},
+    admission::{Alert, Effect, Grant, Usage, Window, WindowUsage},
     model::PolicyId,
 };
 

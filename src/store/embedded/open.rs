@@ -11,7 +11,7 @@ use super::{
     queue::Queue,
     readers::Readers,
     watch,
-    writer::{self, WriterLock, Held, Writer},
+    writer::{self, Held, Writer, WriterLock},
 };
 use crate::{
     config::{Durability, private_dir},
@@ -82,7 +82,8 @@ pub(super) fn open(
         events,
         sealed,
     };
-    let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, Memory::new(parts)))));
+    let writer_lock: WriterLock =
+        Arc::new(Mutex::new(Some(Writer::new(connection, lock, Memory::new(parts)))));
     let writer = {
         let (writer_lock, queue) = (writer_lock.clone(), queue.clone());
         thread("store-writer").spawn(move || writer::run(&writer_lock, &queue)).map_err(failed)?

@@ -46,7 +46,8 @@ impl Store for EmbeddedStore {
     }
 
     fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
-        let (job, answer) = job(Kind::FireAndForget, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
+        let (job, answer) =
+            job(Kind::FireAndForget, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
         let sent = self.shared.usable().and_then(|()| self.queue.push_settlement(job));
         async move {
             sent?;

@@ -1,7 +1,7 @@
 //! The answer to one request over Streamable HTTP: a body, or a stream that is resumed where it breaks.
 
 use super::{
-    Fault, Http, RESUMES, SESSION, hear, lean,
+    Fault, Http, RESUMES, SESSION, hear, http1_pool,
     reader::{ReadError, Reader, body_of_refusal, is_events, is_of_kind, whole},
     session::{Session, is_session_unknown},
 };

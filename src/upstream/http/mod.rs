@@ -4,16 +4,16 @@ mod answer;
 mod bearer;
 mod hear;
 mod http1_pool;
+mod intra_task_waker;
 mod means;
 mod pool;
-mod target;
 mod reader;
 mod session;
+mod target;
 mod two_urls;
-mod intra_task_waker;
 
 pub(super) use self::{hear::listen_filter, means::Means, two_urls::TwoUrls};
-use self::{target::Target, session::Session};
+use self::{session::Session, target::Target};
 use super::{
     call::Call,
     deps::Timing,

@@ -24,7 +24,7 @@ impl Pool {
     /// Closes what has rested too long.
     pub(in crate::upstream) fn sweep(&self) {
         match self {
-            Self::Http1Pool(lean) => lean.sweep(),
+            Self::Http1Pool(pool) => pool.sweep(),
             // It has a timer of its own.
             Self::Secure(_) => {}
         }

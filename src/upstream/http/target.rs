@@ -198,9 +198,9 @@ impl Target {
             }
         };
         match &self.pool {
-            Pool::Http1Pool(lean) => {
+            Pool::Http1Pool(pool) => {
                 *request.uri_mut() = self.path.clone();
-                lean.send(&self.uri, request, sending).await.map_err(|error| match error {
+                pool.send(&self.uri, request, sending).await.map_err(|error| match error {
                     SendError::NotSent(error) => not_reachable(&*error),
                     SendError::Broken(error) => broken(&error),
                 })

@@ -7,9 +7,9 @@
 use super::{
     ASIDE, BOTH, EVENTS, JSON, TRACEPARENT, VERSION,
     answer::RpcErrors,
-    lean,
-    target::Target,
+    http1_pool,
     reader::{ReadError, Reader, body_of_refusal, is_events, whole},
+    target::Target,
 };
 use crate::upstream::{
     call::{Call, LARGEST_PAGE},
