@@ -258,7 +258,7 @@ fn check(detector: Option<&str>, how: &str, encoded: &str, secret: &str) {
     }
     assert!(!recorded.contains(&inner(secret)), "{how}: {text}\n-> {recorded}");
     assert!(matches!(rules.redact_text(recorded), Cow::Borrowed(_)), "{how}: {recorded}");
-    let towards = blocking().inspect_arguments(&value, &Place::NOWHERE).outbound;
+    let outbound = blocking().inspect_arguments(&value, &Place::NOWHERE).outbound;
     assert!(matches!(outbound, Outbound::Blocked(_)), "{how}: {text}: {outbound:?}");
 }
 
