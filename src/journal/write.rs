@@ -132,8 +132,23 @@ impl Journal {
                 Segment::create(dir, &head)?
             }
         };
+        let mut journal = Self::at(dir, tail, sync);
+        journal.follow(&mut |_, _, _| Ok(()))?;
+        Ok(journal)
+    }
+
+    /// Reads the newest segment as far as it is whole, without the lock, so that what is left to read under it is little;
+    /// `None` where there is none. Call [`Self::follow`] once the lock is held.
+    pub fn ahead(dir: &Path, sync: bool) -> Result<Option<Self>, JournalError> {
+        let Some((_, path)) = segment::list(dir)?.pop() else { return Ok(None) };
+        let mut journal = Self::at(dir, Segment::open(&path, true)?, sync);
+        journal.read_on(false, &mut |_, _, _| Ok(()))?;
+        Ok(Some(journal))
+    }
+
+    fn at(dir: &Path, tail: Segment, sync: bool) -> Self {
         let head = tail.head.before;
-        let mut journal = Self {
+        Self {
             dir: dir.to_owned(),
             sync,
             tail,
@@ -144,9 +159,7 @@ impl Journal {
             cut: None,
             ended: false,
             most: RECORDS,
-        };
-        journal.follow(&mut |_, _, _| Ok(()))?;
-        Ok(journal)
+        }
     }
 
     /// Which journal it is.
@@ -190,8 +203,20 @@ impl Journal {
         &mut self,
         take: &mut dyn FnMut(&Frame<'_>, Place, &Head) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
+        self.read_on(true, take)
+    }
+
+    /// `locked`: what was not written to its end is cut off, damage is an error, and a sealed segment has a next one.
+    fn read_on(
+        &mut self,
+        locked: bool,
+        take: &mut dyn FnMut(&Frame<'_>, Place, &Head) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
         loop {
             if self.ended {
+                if !locked {
+                    return Ok(());
+                }
                 self.next_segment(false)?;
             }
             let length = self.tail.len()?;
@@ -209,9 +234,19 @@ impl Journal {
                 let end = match scan.step()? {
                     Step::Frame { offset, before, frame } => {
                         let checked = frame.check(&before);
-                        checked.map_err(|problem| {
-                            JournalError::damaged(&segment.path, offset, before.seq, problem)
-                        })?;
+                        match checked {
+                            Ok(_) => {}
+                            // The holder of the lock judges it.
+                            Err(_) if !locked => return Ok(()),
+                            Err(problem) => {
+                                return Err(JournalError::damaged(
+                                    &segment.path,
+                                    offset,
+                                    before.seq,
+                                    problem,
+                                ));
+                            }
+                        }
                         take(&frame, Place { segment: first_seq, offset }, &before)?;
                         self.records = self.records.saturating_add(frame.head.records);
                         self.ended |= frame.head.is_sealed();
@@ -227,6 +262,7 @@ impl Journal {
                 self.head = *scan.head();
                 match end {
                     None => {}
+                    Some(_) if !locked => return Ok(()),
                     Some(Ok(torn)) => {
                         if let Some(offset) = torn {
                             self.cut_off(offset, length)?;

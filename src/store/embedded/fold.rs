@@ -93,13 +93,14 @@ pub(super) fn follow_rows(connection: &Connection, journal: &Reader, from: Place
     })
 }
 
-/// Reads what a process remembers: what the projection has, and the frames behind it. Says whether the projection has to
+/// Reads what a process remembers: what the projection has, and the frames behind it, up to a place or the end. Says whether the projection has to
 /// follow some of them at once.
 pub(super) fn recall(
     connection: &Connection,
     journal: &Reader,
     ledger: &mut Ledger,
     learned: &mut Learned,
+    until: Option<Place>,
 ) -> Result<bool, StoreError> {
     let mark = projection::mark(connection)?;
     let followed = mark.as_ref().map(|mark| mark.place);
@@ -110,7 +111,7 @@ pub(super) fn recall(
         (Some(mark), false) => ledger.begin(connection, &mark.open),
         (Some(_) | None, _) => Ok(()),
     };
-    each(journal, base, None, &mut |place, frame| {
+    each(journal, base, until, &mut |place, frame| {
         let notes = notes_of(frame, place)?;
         if followed.is_some_and(|followed| place < followed) {
             ledger.recall(place, frame.head.at, notes);

@@ -122,13 +122,22 @@ impl Memory {
         Ok(())
     }
 
+    /// Reads what is remembered up to where the journal is known, without the lock: what comes behind it is followed.
+    pub(super) fn recall_ahead(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.reader.refresh()?;
+        let until = Some(self.journal.place());
+        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, until)?;
+        self.stale = false;
+        Ok(())
+    }
+
     /// Reads again what is remembered: the projection, and what the journal has behind it.
     pub(super) fn recall(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.ledger = Ledger::default();
         self.learned = Learned::default();
         self.journal.follow(&mut |_, _, _| Ok(()))?;
         self.reader.refresh()?;
-        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned)?;
+        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)?;
         self.stale = false;
         Ok(())
     }

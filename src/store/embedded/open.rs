@@ -1,22 +1,20 @@
 //! Opening: the journal first, then the projection, which is held against it.
 
 use super::{
-    EVENTS_BEHIND, EmbeddedStore, Shared,
-    book::{self, Book},
-    fold, import, indexer,
+    EVENTS_BEHIND, EmbeddedStore, Shared, fold, import, indexer,
     ledger::Owner,
     memory::{Memory, Parts},
     owners::{OwnerLock, owner_id},
-    projection,
+    projection::{self, Mark},
     queue::Queue,
     readers::Readers,
-    watch,
+    verify, watch,
     writer::{self, Held, Writer, WriterLock},
 };
 use crate::{
     config::{Durability, private_dir},
-    journal::{self, Journal, JournalError, Lock, Patience, Reader},
-    model::{ApprovalId, Event, OwnerId},
+    journal::{self, Journal, JournalError, Lock, Patience, Reader, Step},
+    model::{Event, OwnerId},
     store::StoreError,
 };
 use parking_lot::Mutex;
@@ -27,9 +25,6 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool, mpsc},
 };
 use tokio::sync::{broadcast, watch as signal};
-
-/// Approvals that are held against their records at a start: the newest, which are those that calls can use.
-const CHECKED: usize = 1_000;
 
 /// Segments that wait for their index.
 const UNINDEXED: usize = 64;
@@ -46,15 +41,29 @@ pub(super) fn open(
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let owner_id = owner_id(owner.as_str());
     let lock = Arc::new(Lock::open(&dir)?);
+    let sync = durability == Durability::Fsync;
+    // What takes long is done before the lock: others go on meanwhile.
+    let ahead = Journal::ahead(&dir, sync)?;
+    let connection = projection::open_writer(path)?;
+    let doubt = match &ahead {
+        Some(_) => verify::doubt(&connection, &Reader::open(&dir)?)?,
+        None => None,
+    };
     lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let held = Held::new(&lock);
-    let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
-    let fresh = fresh.first_chunk::<16>().copied().unwrap_or_default();
-    let mut journal = Journal::open(&dir, fresh, durability == Durability::Fsync)?;
+    let mut journal = match ahead {
+        Some(mut journal) => {
+            journal.follow(&mut |_, _, _| Ok(()))?;
+            journal
+        }
+        None => {
+            let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
+            Journal::open(&dir, fresh.first_chunk::<16>().copied().unwrap_or_default(), sync)?
+        }
+    };
     let reader = Arc::new(Reader::open(&dir)?);
     reader.refresh()?;
-    let connection = projection::open_writer(path)?;
-    follow(&connection, &journal, &reader)?;
+    follow(&connection, &journal, &reader, doubt)?;
     let lock_path = own.path().to_string_lossy().into_owned();
     let cut = journal.take_cut();
     drop(held);
@@ -82,8 +91,12 @@ pub(super) fn open(
         events,
         sealed,
     };
-    let writer_lock: WriterLock =
-        Arc::new(Mutex::new(Some(Writer::new(connection, lock, Memory::new(parts)))));
+    let mut memory = Memory::new(parts);
+    // Where it fails, the first group does it, and says why it cannot.
+    if let Err(error) = memory.recall_ahead(&connection) {
+        tracing::warn!(%error, "store.not_recalled_ahead");
+    }
+    let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, memory))));
     let writer = {
         let (writer_lock, queue) = (writer_lock.clone(), queue.clone());
         thread("store-writer").spawn(move || writer::run(&writer_lock, &queue)).map_err(failed)?
@@ -146,7 +159,12 @@ fn locked(path: &Path, error: JournalError) -> StoreError {
 
 /// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made
 /// anew. One that has followed more than is there says that records were lost.
-fn follow(connection: &Connection, journal: &Journal, reader: &Reader) -> Result<(), StoreError> {
+fn follow(
+    connection: &Connection,
+    journal: &Journal,
+    reader: &Reader,
+    doubt: Option<String>,
+) -> Result<(), StoreError> {
     let mark = projection::mark(connection)?;
     let reason = match &mark {
         None if journal.head().seq == 0 => return rebuild(connection, journal, reader),
@@ -160,16 +178,46 @@ fn follow(connection: &Connection, journal: &Journal, reader: &Reader) -> Result
                 mark.head.seq
             )));
         }
-        Some(_) => match edited(connection, reader)? {
-            Some(id) => {
-                tracing::error!(approval = %id, "store.projection_edited: somebody edited the index; the journal counts");
-                "somebody edited it"
-            }
-            None => return Ok(()),
-        },
+        Some(mark) if !goes_on(journal, reader, mark)? => {
+            return Err(StoreError::Damaged(format!(
+                "the journal is not the one that was written: records up to {} were replaced. Put the journal back from a \
+                 backup, or remove `{}` to take this one, which stands in no record",
+                mark.head.seq,
+                connection.path().unwrap_or("the index")
+            )));
+        }
+        Some(_) => {
+            // Others may have written while it was looked at: what still differs now was edited.
+            let edited = match doubt {
+                Some(_) => verify::doubt(connection, reader)?,
+                None => None,
+            };
+            let Some(problem) = edited else { return Ok(()) };
+            tracing::error!(
+                problem,
+                "store.projection_edited: somebody edited the index; the journal counts"
+            );
+            "somebody edited it"
+        }
     };
     tracing::warn!(reason, "store.projection_rebuilt: the index is made anew from the journal");
     rebuild(connection, journal, reader)
+}
+
+/// Whether what the journal has behind the mark follows what the projection knows: a tail that was written anew does not.
+fn goes_on(journal: &Journal, reader: &Reader, mark: &Mark) -> Result<bool, StoreError> {
+    if mark.place == journal.place() {
+        return Ok(*journal.head() == mark.head);
+    }
+    let Some(segment) = reader.segment(mark.place.segment)? else { return Ok(true) };
+    match segment.scan_unheld(mark.place.offset)?.step()? {
+        Step::Frame { frame, .. } => {
+            Ok(frame.head.first_seq == mark.head.seq + 1 && frame.prev() == mark.head.hash)
+        }
+        // It was the segment's end; what the next one follows was held against it as it was made.
+        Step::End => Ok(true),
+        Step::Torn { .. } | Step::Damaged { .. } => Ok(false),
+    }
 }
 
 fn rebuild(connection: &Connection, journal: &Journal, reader: &Reader) -> Result<(), StoreError> {
@@ -181,17 +229,4 @@ fn rebuild(connection: &Connection, journal: &Journal, reader: &Reader) -> Resul
         connection.execute_batch("ROLLBACK")?;
     }
     made
-}
-
-/// The first of the newest approvals of which the projection says something else than its records.
-fn edited(connection: &Connection, reader: &Reader) -> Result<Option<ApprovalId>, StoreError> {
-    let book = Book { connection, journal: reader };
-    for id in book::newest_ids(connection, CHECKED)? {
-        match book.check(&id) {
-            Ok(true) => {}
-            Ok(false) | Err(StoreError::Damaged(_)) => return Ok(Some(id)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }

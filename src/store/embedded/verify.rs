@@ -2,6 +2,7 @@
 //! against what the journal says. Nothing is put right by it.
 
 use super::{
+    book::{self, Book},
     fold,
     kept::Inventory,
     projection::{self, FOLLOWING, journal_dir},
@@ -278,6 +279,34 @@ fn verify_projection(connection: &Connection, journal: &Reader) -> Result<Option
     for (table, columns) in FOLLOWING {
         if let Some(problem) = differs(&snapshot, &made, table, columns)? {
             return Ok(Some(bad(0, problem)));
+        }
+    }
+    Ok(None)
+}
+
+/// Approvals that are held against their records at a start: the newest, which are those that calls can use.
+const CHECKED: usize = 1_000;
+
+/// A journal of so many bytes is folded at a start, to hold the whole projection against it.
+const SMALL: u64 = 8 << 20;
+
+/// What the projection says otherwise than the journal, as far as a start can look: all of it where the journal is small, else
+/// the newest approvals.
+pub(super) fn doubt(connection: &Connection, journal: &Reader) -> Result<Option<String>, StoreError> {
+    journal.refresh()?;
+    if projection::mark(connection)?.is_none() {
+        return Ok(None);
+    }
+    if journal.paths().len() == 1 && journal.end().offset <= SMALL {
+        return Ok(verify_projection(connection, journal)?.map(|bad| bad.problem));
+    }
+    let book = Book { connection, journal };
+    for id in book::newest_ids(connection, CHECKED)? {
+        match book.check(&id) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(format!("approval `{id}` is not found by what its records say"))),
+            Err(StoreError::Damaged(problem)) => return Ok(Some(problem)),
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
