@@ -5,12 +5,11 @@ mod audit;
 pub(crate) use audit::*;
 
 use crate::{
-    model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId},
+    model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, TraceId},
     policy::Role,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 const AFTER: &str = "\
 First steps:
@@ -471,19 +470,6 @@ pub(super) fn trace(text: &str) -> Result<TraceId, String> {
     })
 }
 
-pub(super) fn moment(text: &str) -> Result<Moment, String> {
-    let day = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(Moment::At(at));
-    }
-    if let Some(at) = text.parse::<Date>().ok().filter(|_| text.len() == 10).and_then(day) {
-        return Ok(Moment::At(at));
-    }
-    humantime::parse_duration(text).map(Moment::Ago).map_err(|_| {
-        "expected a time like 2026-11-20T08:00:00Z, a day like 2026-11-20 (UTC), or how long ago, like 24h".to_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -492,19 +478,5 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn moments_take_three_forms() {
-        let at = |text: &str| Ok(Moment::At(text.parse().unwrap()));
-        let check = |input: &str, expect: Result<Moment, ()>| {
-            assert_eq!(moment(input).map_err(drop), expect, "{input}")
-        };
-        check("2026-11-20T08:00:00Z", at("2026-11-20T08:00:00Z"));
-        check("2026-11-20T08:00:00+02:00", at("2026-11-20T06:00:00Z"));
-        check("2026-11-20", at("2026-11-20T00:00:00Z"));
-        check("24h", Ok(Moment::Ago(Duration::from_secs(86_400))));
-        check("yesterday", Err(()));
-        check("", Err(()));
     }
 }

@@ -1,7 +1,7 @@
 //! `tollgate policy …`: what the bundles decide, and decided.
 
 use super::{
-    args::{JsonFlag, Moment, moment, trace},
+    args::{JsonFlag, trace},
     failure::CliError,
     screen::{Screen, or_dash, time},
     wiring,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     audit::{RecordedDifference, ReplayReport},
     clock::{Clock as _, System},
-    model::TraceId,
+    model::{Moment, TraceId},
     store::{EventQuery, Store},
 };
 use clap::{Args, Subcommand};
@@ -33,7 +33,7 @@ recorded, counted or sent.")]
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
     /// Of this trace
     #[arg(long, value_name = "TRACE", value_parser = trace)]

@@ -96,31 +96,9 @@ pub(crate) struct EventFilter {
     #[arg(long, value_name = "TYPE", value_parser = event_type)]
     pub(crate) event_type: Option<EventType>,
     /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub(crate) since: Option<Moment>,
     /// Before: the same forms
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub(crate) until: Option<Moment>,
-}
-
-/// A time as it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// At this time.
-    At(Timestamp),
-    /// So long before now.
-    Ago(Duration),
-}
-
-impl Moment {
-    /// When that is.
-    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(at) => at,
-            Self::Ago(ago) => jiff::SignedDuration::try_from(ago)
-                .ok()
-                .and_then(|ago| now.checked_sub(ago).ok())
-                .unwrap_or(Timestamp::MIN),
-        }
-    }
 }
