@@ -7,8 +7,10 @@ pub(crate) use audit::*;
 use crate::{
     model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, TraceId},
     policy::Role,
+    store::Pattern,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -458,6 +460,18 @@ fn role(text: &str) -> Result<Role, String> {
     let words: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
     let known = Role::ALL.into_iter().find(|role| role.as_str() == text);
     known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
+}
+
+/// A day, and a time that names no zone, are of this machine's.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    Moment::parse(text, &TimeZone::system())
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    if text.is_empty() {
+        return Err("expected a name, or a glob like `files__*`".to_owned());
+    }
+    Pattern::parse(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn trace(text: &str) -> Result<TraceId, String> {

@@ -1,7 +1,7 @@
 //! `tollgate policy …`: what the bundles decide, and decided.
 
 use super::{
-    args::{JsonFlag, trace},
+    args::{JsonFlag, moment, trace},
     failure::CliError,
     screen::{Screen, or_dash, time},
     wiring,
@@ -32,8 +32,9 @@ recorded, counted or sent.")]
 /// `policy replay`
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
-    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    /// Not before: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (24h). A day or a time is local, of this
+    /// machine's time zone, unless it ends in Z (UTC) or names an offset
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Moment>,
     /// Of this trace
     #[arg(long, value_name = "TRACE", value_parser = trace)]

@@ -5,6 +5,7 @@ use super::{
     kept::Inventory,
 };
 use crate::{
+    journal,
     model::{Event, EventDraft},
     store::{BadRecord, ChainReport, EventLine, EventQuery, StoreError, chain},
 };
@@ -27,6 +28,7 @@ fn each<T>(
         .query_row([], |row| row.get(0))?;
     let mut reading = Reading {
         query,
+        asked: query.wanted(),
         statement: connection.prepare_cached(if query.newest_first {
             "SELECT seq, prev_hash, hash, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq DESC"
         } else {
@@ -72,6 +74,7 @@ fn each<T>(
 /// A query being read.
 struct Reading<'q, T, R> {
     query: &'q EventQuery,
+    asked: journal::index::Wanted,
     statement: CachedStatement<'q>,
     read: R,
     after: i64,
@@ -93,8 +96,8 @@ impl<T, R: Fn(&Row<'_>) -> Result<T, StoreError>> Reading<'_, T, R> {
             && let Some(row) = rows.next()?
         {
             let body = row.get_ref(3)?.as_str().unwrap_or_default();
-            let members = Members::read(body).map_err(|error| damaged(row, &error))?;
-            if members.fit(self.query) {
+            let members = journal::index::Members::read(body).map_err(|error| damaged(row, &error))?;
+            if self.asked.fit(&members) {
                 self.bytes += body.len();
                 self.found.push((self.read)(row)?);
             }

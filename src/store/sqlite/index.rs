@@ -5,7 +5,7 @@
 
 use crate::{
     model::{EventDraft, TraceId},
-    store::{EventQuery, StoreError},
+    store::{EventQuery, Pattern, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -57,22 +57,6 @@ impl<'b> Members<'b> {
     /// Its type's word.
     pub(super) fn event_type(&self) -> &str {
         &self.event_type
-    }
-
-    /// Whether a query asks for it.
-    pub(super) fn fit(&self, query: &EventQuery) -> bool {
-        let same = |wanted: Option<&str>, own: Option<&str>| wanted.is_none_or(|wanted| own == Some(wanted));
-        same(query.event_type.map(|kind| kind.as_str()), Some(&self.event_type))
-            && same(query.workflow_id.as_deref(), self.workflow_id.as_deref())
-            && same(query.agent_id.as_deref(), self.agent_id.as_deref())
-            && same(query.policy_id.as_deref(), self.policy_id.as_deref())
-            && same(query.decision.map(|decision| decision.as_str()), self.decision.as_deref())
-            && same(query.tool.as_deref(), self.tool.as_deref())
-            && same(query.call_id.as_deref(), self.call_id.as_deref())
-            && same(query.approval_id.as_deref(), self.approval_id.as_deref())
-            && query.trace_id.is_none_or(|wanted| self.trace_id == Some(wanted))
-            && query.since.is_none_or(|since| self.timestamp >= since)
-            && query.until.is_none_or(|until| self.timestamp < until)
     }
 
     pub(super) fn terms(&self) -> Terms<'_> {
@@ -192,13 +176,20 @@ impl Wanted {
     /// `None`: every block can.
     pub(super) fn of(query: &EventQuery) -> Option<Self> {
         let trace = query.trace_id.as_ref().map(TraceId::bytes);
+        // A glob is held against each record, and so is a person.
+        let exact = |pattern: &Option<Pattern>| match pattern {
+            Some(Pattern::Exact(text)) => Some(text.clone()),
+            Some(Pattern::Glob(_)) | None => None,
+        };
+        let [workflow, tool, policy, agent] =
+            [&query.workflow_id, &query.tool, &query.policy_id, &query.agent_id].map(exact);
         let texts = [
             (Kind::Call, query.call_id.as_deref()),
             (Kind::Approval, query.approval_id.as_deref()),
-            (Kind::Workflow, query.workflow_id.as_deref()),
-            (Kind::Tool, query.tool.as_deref()),
-            (Kind::Policy, query.policy_id.as_deref()),
-            (Kind::Agent, query.agent_id.as_deref()),
+            (Kind::Workflow, workflow.as_deref()),
+            (Kind::Tool, tool.as_deref()),
+            (Kind::Policy, policy.as_deref()),
+            (Kind::Agent, agent.as_deref()),
             (Kind::Decision, query.decision.map(|decision| decision.as_str())),
             (Kind::EventType, query.event_type.map(|kind| kind.as_str())),
         ];
