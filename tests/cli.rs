@@ -293,7 +293,7 @@ fn a_listing_that_stops_says_so() {
     assert_eq!(found(&["--tool", "demo__note_read", "--agent", "demo-*"]), 3);
     assert_eq!(found(&["--tool", "demo__note_w*"]), 0);
     assert_eq!(found(&["--person", "*"]), 0);
-    assert_eq!(found(&["--user", "alice"]), 0);
+    assert_eq!((found(&["--user", "al*"]), found(&["--user", "bob"])), (3, 0));
     assert_eq!(found(&["--approval", "none"]), 0);
     // A time that names no zone is of this machine's: an hour before the first call by a clock that is 14 hours ahead.
     let first: jiff::Timestamp = all["events"][0]["timestamp"].as_str().unwrap().parse().unwrap();
