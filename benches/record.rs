@@ -154,7 +154,7 @@ fn main() {
     let pick = |round: u64, of: u64| round.wrapping_mul(7_919_777) % of;
     let newest = || EventQuery { limit: 100, newest_first: true, ..EventQuery::default() };
     type Look<'q> = (&'static str, Box<dyn Fn(u64) -> EventQuery + 'q>);
-    let looks: [Look<'_>; 5] = [
+    let looks: [Look<'_>; 7] = [
         (
             "trace",
             Box::new(|round| EventQuery {
@@ -172,20 +172,34 @@ fn main() {
         (
             "agent, newest 100",
             Box::new(|round| EventQuery {
-                agent_id: Some(AgentId::from(format!("agent-{:02}", pick(round, 40)))),
+                agent_id: Some(format!("agent-{:02}", pick(round, 40)).as_str().into()),
                 ..newest()
             }),
         ),
         (
             "tool, newest 100",
             Box::new(|round| EventQuery {
-                tool: Some(format!("files__tool_{}", pick(round, 200))),
+                tool: Some(format!("files__tool_{}", pick(round, 200)).as_str().into()),
+                ..newest()
+            }),
+        ),
+        (
+            "person",
+            Box::new(|round| EventQuery {
+                user: Some(format!("person-{:03}", pick(round, 500)).as_str().into()),
+                ..newest()
+            }),
+        ),
+        (
+            "glob of tools, newest 100",
+            Box::new(|_| EventQuery {
+                tool: tollgate::store::Pattern::parse("files__tool_1*").ok(),
                 ..newest()
             }),
         ),
         (
             "tool that is nowhere",
-            Box::new(|_| EventQuery { tool: Some("files__nothing".to_owned()), ..newest() }),
+            Box::new(|_| EventQuery { tool: Some("files__nothing".into()), ..newest() }),
         ),
     ];
     for (name, look) in looks {

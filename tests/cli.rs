@@ -10,7 +10,7 @@
 #[path = "binary/mod.rs"]
 mod binary;
 
-use binary::{Said, shipped, tollgate, tollgate_with_key};
+use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -64,6 +64,8 @@ fn wrong_usage_is_2_and_told_on_standard_error() {
     check(&["approvals", "list", "--status", "open"], "pending, approved");
     check(&["audit", "query", "--decision", "ALLOW"], "allow_with_constraints");
     check(&["audit", "query", "--since", "yesterday"], "how long ago");
+    check(&["audit", "query", "--tool", "files__***"], "only wildcards");
+    check(&["audit", "query", "--person", ""], "expected a name");
     check(&["audit", "show", "xyz"], "32 hex digits");
     check(&["audit", "export", "--format", "xml"], "jsonl");
     check(&["client-config", "emacs", "--agent", "x"], "vscode");
@@ -285,6 +287,27 @@ fn a_listing_that_stops_says_so() {
     assert_eq!(seqs(&json(&["--agent", "nobody"])).len(), 0);
     let table = tollgate(folder.path(), &["audit", "query", "--limit", "2"]);
     assert!(table.err.contains("the newest 2 are shown") && table.err.contains("--before"), "{}", table.err);
+
+    // R47: names are globs, too.
+    let found = |more: &[&str]| seqs(&json(more)).len();
+    assert_eq!(found(&["--tool", "demo__*"]), 3);
+    assert_eq!(found(&["--tool", "demo__note_read", "--agent", "demo-*"]), 3);
+    assert_eq!(found(&["--tool", "demo__note_w*"]), 0);
+    assert_eq!(found(&["--person", "*"]), 0);
+    assert_eq!((found(&["--user", "al*"]), found(&["--user", "bob"])), (3, 0));
+    assert_eq!(found(&["--approval", "none"]), 0);
+    // A time that names no zone is of this machine's: an hour before the first call by a clock that is 14 hours ahead.
+    let first: jiff::Timestamp = all["events"][0]["timestamp"].as_str().unwrap().parse().unwrap();
+    let local = (first + jiff::SignedDuration::from_hours(13)).strftime("%Y-%m-%dT%H:%M").to_string();
+    let since = |zone: &str, time: &str| {
+        let query = ["audit", "query", "--event-type", "agent_decision", "--json", "--since", time];
+        let said = tollgate_in_zone(folder.path(), zone, &query);
+        let listed: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+        seqs(&listed).len()
+    };
+    assert_eq!(since("AHEAD-14", &local), 3);
+    assert_eq!(since("UTC0", &local), 0);
+    assert_eq!(since("AHEAD-14", &format!("{local}Z")), 0);
 }
 
 #[test]

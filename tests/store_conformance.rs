@@ -32,8 +32,8 @@ use tollgate::{
     policy::{ChannelKind, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Store, StoreError,
-        Unrecorded,
+        ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Pattern, Store,
+        StoreError, Unrecorded,
     },
 };
 
@@ -438,7 +438,7 @@ mod checks {
             }
             let of = |id: &str| EventQuery {
                 event_type: Some(EventType::Alert),
-                policy_id: Some(PolicyId::from(id)),
+                policy_id: Some(Pattern::from(id)),
                 ..EventQuery::default()
             };
             let alerts = store.events(of(&id)).await.unwrap();
@@ -870,33 +870,45 @@ mod checks {
         wanted.decision = Some(EventDecision::Suggest);
         wanted.event_type = EventType::AdminAction;
         wanted.approval_id = Some("wanted".into());
+        wanted.user = Some("wanted".into());
+        wanted.detail = Some(serde_json::json!({"person": "wanted"}));
         let others = (0..5).map(|_| decision("other", start()));
         let drafts: Vec<_> = others.clone().chain([wanted.clone()]).chain(others).collect();
         store.record(drafts).await.unwrap();
         let any = EventQuery::default;
+        let exact = || Some(Pattern::from("wanted"));
+        let glob = |text| Some(Pattern::parse(text).unwrap());
         let queries = [
             EventQuery { trace_id: wanted.trace_id, ..any() },
-            EventQuery { workflow_id: wanted.workflow_id.clone(), ..any() },
-            EventQuery { agent_id: wanted.agent_id.clone(), ..any() },
-            EventQuery { policy_id: wanted.policy_id.clone(), ..any() },
-            EventQuery { tool: wanted.tool.as_deref().map(str::to_owned), ..any() },
+            EventQuery { workflow_id: exact(), ..any() },
+            EventQuery { agent_id: exact(), ..any() },
+            EventQuery { policy_id: exact(), ..any() },
+            EventQuery { tool: exact(), ..any() },
+            EventQuery { user: exact(), ..any() },
+            EventQuery { person: exact(), ..any() },
+            EventQuery { workflow_id: glob("want*"), ..any() },
+            EventQuery { agent_id: glob("*nted"), ..any() },
+            EventQuery { policy_id: glob("w*d"), ..any() },
+            EventQuery { tool: glob("**ant**"), ..any() },
+            EventQuery { user: glob("w**"), ..any() },
+            EventQuery { person: glob("*"), ..any() },
+            EventQuery { tool: glob("want*"), call_id: wanted.call_id.clone(), ..any() },
             EventQuery { decision: wanted.decision, ..any() },
             EventQuery { event_type: Some(wanted.event_type), ..any() },
             EventQuery { call_id: wanted.call_id.clone(), ..any() },
             EventQuery { approval_id: wanted.approval_id.clone(), ..any() },
             EventQuery { since: Some(time("2026-05-12T00:00:00Z")), ..any() },
             EventQuery { after_seq: Some(5), limit: 1, ..any() },
-            EventQuery {
-                agent_id: wanted.agent_id.clone(),
-                trace_id: wanted.trace_id,
-                newest_first: true,
-                ..any()
-            },
+            EventQuery { agent_id: exact(), trace_id: wanted.trace_id, newest_first: true, ..any() },
         ];
         for query in queries {
             let found = store.events(query.clone()).await.unwrap();
             assert_eq!(found.len(), 1, "{query:?}");
             assert_eq!((found[0].seq, &found[0].draft), (6, &wanted), "{query:?}");
+        }
+        for none in ["ante", "want", "*/wanted", "wanted?*"] {
+            let query = EventQuery { tool: glob(none), ..any() };
+            assert!(store.events(query).await.unwrap().is_empty(), "{none}");
         }
         let until = EventQuery { until: Some(time("2026-05-12T00:00:00Z")), ..any() };
         assert_eq!(store.events(until).await.unwrap().len(), 10);

@@ -91,7 +91,7 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
     match command {
         AuditCommand::Query { filter, limit, before, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(filter, now) };
+            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now) };
             list(&store, &mut screen, query, limit, json.json).await
         }
         AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
@@ -100,10 +100,10 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
             show_verified(&mut screen, &report, flag.json)
         }
         AuditCommand::Export { filter, limit, format } => {
-            export(&store, query(filter, now), limit, format).await
+            export(&store, query(*filter, now), limit, format).await
         }
         AuditCommand::Tail { filter, limit, json } => {
-            let query = query(filter, now);
+            let query = query(*filter, now);
             let after = head(&store).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             for event in newest(&store, &query, limit).await?.iter().filter(|event| event.seq <= after) {
@@ -123,10 +123,13 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
     EventQuery {
         event_type: filter.event_type,
         trace_id: filter.trace,
-        workflow_id: filter.workflow.map(Into::into),
-        agent_id: filter.agent.map(Into::into),
-        policy_id: filter.policy.map(Into::into),
+        workflow_id: filter.workflow,
+        agent_id: filter.agent,
+        policy_id: filter.policy,
         tool: filter.tool,
+        person: filter.person,
+        user: filter.user,
+        approval_id: filter.approval.map(Into::into),
         decision: filter.decision,
         since: filter.since.map(|moment| moment.at(now)),
         until: filter.until.map(|moment| moment.at(now)),

@@ -469,8 +469,7 @@ async fn found(store: &EmbeddedStore, count: i64, why: &str) {
         let all = EventQuery::default;
         check(all(), &|_| true).await;
         check(EventQuery { agent_id: Some("agent-3".into()), ..all() }, &|n| n % 5 == 3).await;
-        let both =
-            EventQuery { agent_id: Some("agent-1".into()), tool: Some("up__tool_2".to_owned()), ..all() };
+        let both = EventQuery { agent_id: Some("agent-1".into()), tool: Some("up__tool_2".into()), ..all() };
         check(both, &|n| n % 5 == 1 && n % 3 == 2).await;
         check(EventQuery { agent_id: Some("agent-7".into()), ..all() }, &|_| false).await;
         let times = EventQuery { since: Some(later(start(), 25)), until: Some(later(start(), 72)), ..all() };

@@ -18,7 +18,8 @@ recorded, counted or sent.")]
 /// `policy replay`
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
+    /// Not before: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (24h). A day or a time is local, of this
+    /// machine's time zone, unless it ends in Z (UTC) or names an offset
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) since: Option<Moment>,
     /// Of this trace

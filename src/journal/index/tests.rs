@@ -162,6 +162,13 @@ fn what_is_no_event_is_an_error() {
 }
 
 #[test]
+fn a_text_with_a_star_is_a_glob() {
+    assert_eq!(Pattern::parse("files__read"), Ok(Pattern::Exact("files__read".to_owned())));
+    assert_eq!(Pattern::parse("files__*"), Ok(Pattern::Glob(Glob::parse("files__*").unwrap())));
+    assert!(Pattern::parse("files__***").is_err());
+}
+
+#[test]
 fn names_are_found_exactly_and_by_glob() {
     let long = |end: &str| format!("{}{end}", "é".repeat(CUT));
     let tools = [
@@ -215,13 +222,13 @@ fn ids_are_found_in_every_page_and_across_pages() {
     let many = ENTRIES * 5;
     let body = |number: u32| {
         let mut event = draft(EventType::AgentDecision, 0);
-        event.trace_id = Some(if number % 2 == 0 { trace(0) } else { trace(number) });
+        event.trace_id = Some(if number.is_multiple_of(2) { trace(0) } else { trace(number) });
         event.call_id = Some(format!("call-{}", number / 3).into());
         event.body()
     };
     let index = both((0..many).map(body).collect());
     let found = |wanted: &Wanted| index.sealed.find(wanted).unwrap().unwrap().iter().collect::<Vec<_>>();
-    let even: Vec<u32> = (0..many).filter(|number| number % 2 == 0).collect();
+    let even: Vec<u32> = (0..many).filter(|number| number.is_multiple_of(2)).collect();
     assert_eq!(found(&exact(Field::Trace, &trace(0).to_string())), even);
     for number in (1..many).step_by(2) {
         assert_eq!(found(&exact(Field::Trace, &trace(number).to_string())), [number]);

@@ -1,7 +1,7 @@
 //! What a query asks for, held against one record, or narrowed down with what an index has.
 
 use super::{Field, Members};
-use crate::model::{Glob, TraceId};
+use crate::model::{Glob, GlobError, TraceId};
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
@@ -18,12 +18,24 @@ pub enum Pattern {
 }
 
 impl Pattern {
+    /// As people write it: a text with a `*` is a glob.
+    pub fn parse(text: &str) -> Result<Self, GlobError> {
+        if text.contains('*') { Glob::parse(text).map(Self::Glob) } else { Ok(Self::from(text)) }
+    }
+
     /// Whether a text is so.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(wanted) => wanted == text,
             Self::Glob(glob) => glob.matches(text),
         }
+    }
+}
+
+/// Exactly this text.
+impl From<&str> for Pattern {
+    fn from(text: &str) -> Self {
+        Self::Exact(text.to_owned())
     }
 }
 

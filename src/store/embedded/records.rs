@@ -1,31 +1,11 @@
 //! Reading the chain: queries, and the lines of an export.
 
 use crate::{
-    journal::{
-        Entry, JournalError, Range, Reader, chain,
-        index::{Field, Pattern, Wanted},
-    },
+    journal::{Entry, JournalError, Range, Reader, chain},
     model::{Event, EventDraft},
     store::{EventLine, EventQuery, StoreError},
 };
 use std::ops::ControlFlow;
-
-fn wanted(query: &EventQuery) -> Wanted {
-    let exact = |field: Field, value: Option<String>| value.map(|value| (field, Pattern::Exact(value)));
-    let text = |value: Option<&str>| value.map(str::to_owned);
-    let terms = [
-        exact(Field::Trace, query.trace_id.map(|trace| trace.to_string())),
-        exact(Field::Call, text(query.call_id.as_deref())),
-        exact(Field::Approval, text(query.approval_id.as_deref())),
-        exact(Field::Workflow, text(query.workflow_id.as_deref())),
-        exact(Field::Agent, text(query.agent_id.as_deref())),
-        exact(Field::Policy, text(query.policy_id.as_deref())),
-        exact(Field::Tool, query.tool.clone()),
-        exact(Field::Decision, text(query.decision.map(|decision| decision.as_str()))),
-        exact(Field::EventType, text(query.event_type.map(|kind| kind.as_str()))),
-    ];
-    Wanted { terms: terms.into_iter().flatten().collect(), since: query.since, until: query.until }
-}
 
 /// What a query asks for, in its order.
 fn each<T>(
@@ -39,7 +19,7 @@ fn each<T>(
         newest_first: query.newest_first,
     };
     let (mut found, mut bytes, mut failed) = (Vec::new(), 0, Ok(()));
-    journal.find(&wanted(query), range, &mut |entry| {
+    journal.find(&query.wanted(), range, &mut |entry| {
         bytes += entry.body.len();
         match read(&entry) {
             Ok(value) => found.push(value),

@@ -12,6 +12,7 @@ use crate::{
     },
     gateway::{CheckedFiles, InForce, Origin, Readiness},
     identity::{AuthError, Doorkeeper, Principal, key_digest},
+    journal::index::Members,
     model::*,
     policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, Person, PolicySet, Role},
     store::{self, *},
@@ -258,9 +259,9 @@ impl Store for Memory {
         self.changes.subscribe()
     }
     fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
+        let wanted = query.wanted();
         let fits = |e: &&Event| {
-            query.trace_id.is_none_or(|t| e.draft.trace_id == Some(t))
-                && query.event_type.is_none_or(|t| e.draft.event_type == t)
+            wanted.fit(&Members::read(&e.draft.body()).unwrap())
                 && query.after_seq.is_none_or(|s| e.seq > s)
                 && query.until_seq.is_none_or(|s| e.seq <= s)
         };
