@@ -757,3 +757,102 @@ fn after_init_reads_are_not_asked_about() {
         serving.call(key, "demo__note_write", &serde_json::json!({"path": "/scratch/a.md", "text": "x"}));
     assert_eq!(write["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{write}");
 }
+
+/// The newest segment of the shipped store's journal.
+fn newest_segment(folder: &Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(folder.join(".tollgate/tollgate.journal")).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|kind| kind == "segment")).max().unwrap()
+}
+
+/// I9: nothing goes on behind a damaged record by itself. An admin may say that it does, the record says who and why, and the
+/// damage stays named.
+#[test]
+fn a_damaged_record_goes_on_only_when_an_admin_says_so() {
+    let folder = shipped();
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    let (code, _, log) = serving.end();
+    assert_eq!(code, 0, "{log}");
+    let segment = newest_segment(folder.path());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let frames: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, part)| *part == b"TGfr").map(|(at, _)| at).collect();
+    assert!(frames.len() > 1, "the second frame is to be damaged");
+    bytes[frames[1] + 100] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+
+    let refused = || {
+        let said = tollgate(folder.path(), &["serve"]);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{}", said.err);
+        for part in
+            ["backup", "tollgate store accept --reason", segment.file_name().unwrap().to_str().unwrap()]
+        {
+            assert!(said.err.contains(part), "{part}: {}", said.err);
+        }
+    };
+    refused();
+    // Nobody's word, an approver's and an empty one change nothing.
+    let accept = ["store", "accept", "--reason", "no backup of last night"];
+    for (key, arguments, part) in [
+        (None, &accept[..], "set TOLLGATE_KEY"),
+        (Some("demo-alice-key"), &accept[..], "`admin`"),
+        (Some("demo-carol-key"), &["store", "accept", "--reason", " "][..], "`--reason` is empty"),
+    ] {
+        let said = match key {
+            Some(key) => tollgate_with_key(folder.path(), key, arguments),
+            None => tollgate(folder.path(), arguments),
+        };
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{key:?}");
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+        refused();
+        assert_eq!(std::fs::read(&segment).unwrap(), bytes, "{key:?}");
+    }
+
+    let said = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("accepted by carol"), "{}", said.out);
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "the damaged part stays as it is");
+    assert_ne!(newest_segment(folder.path()), segment);
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    assert_eq!(serving.end().0, 0);
+    let verified = tollgate(folder.path(), &["audit", "verify"]);
+    assert_eq!((verified.code, verified.out.as_str()), (1, ""), "{}", verified.err);
+
+    let query = ["audit", "query", "--event-type", "admin_action", "--json"];
+    let listed: Value = serde_json::from_str(&tollgate(folder.path(), &query).out).unwrap();
+    let told = &listed["events"][0];
+    assert_eq!((&told["action"], &told["actor"]["type"]), (&"damage_accepted".into(), &"person".into()));
+    assert_eq!(told["reason"], "no backup of last night", "{listed:#}");
+    assert_eq!(told["detail"]["person"], "carol", "{listed:#}");
+    assert!(told["detail"]["damage"].as_str().unwrap().contains(".segment"), "{listed:#}");
+    // Whole now: there is nothing to accept a second time.
+    let again = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(again.out.contains("nothing was done"), "{}", again.out);
+}
+
+/// Evidence is not removed after less than half a year, unless the file says that it is meant so.
+#[test]
+fn a_short_retention_is_an_error() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    assert!(text.contains("[store]\n"));
+    let check = |store: &str, problem: Option<&str>| {
+        std::fs::write(&servers, text.replacen("[store]\n", &format!("[store]\n{store}\n"), 1)).unwrap();
+        let told: Value = serde_json::from_str(&tollgate(folder.path(), &["check", "--json"]).out).unwrap();
+        let errors = told["errors"].as_array().unwrap();
+        let Some(problem) = problem else { return assert!(errors.is_empty(), "{store}: {told}") };
+        assert_eq!(errors.len(), 1, "{store}: {told}");
+        assert!(errors[0]["message"].as_str().unwrap().contains(problem), "{store}: {told}");
+        assert!(errors[0].to_string().contains("allow_short_retention"), "{store}: {told}");
+    };
+    check("retention = \"180d\"", None);
+    check("retention = \"179d\"", Some("removes evidence after"));
+    check("retention = \"30d\"\nallow_short_retention = false", Some("removes evidence after"));
+    check("retention = \"30d\"\nallow_short_retention = true", None);
+}
