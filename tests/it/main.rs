@@ -22,6 +22,7 @@ mod interleaving;
 mod kills;
 mod large;
 mod news;
+mod pages;
 mod policy_matrix;
 mod questions;
 mod records;
