@@ -30,12 +30,12 @@ fn import(setup: &Setup) -> Result<(), CliError> {
     });
     bar.finish_and_clear();
     let mut screen = Screen::new();
-    Ok(match taken? {
+    match taken? {
         Some(records) => {
-            screen.line(&format!("{records} records were taken over; the chain goes on in the journal"))?
+            screen.line(&format!("{records} records were taken over; the chain goes on in the journal"))
         }
-        None => screen.line("there is no store of an older Tollgate: nothing was done")?,
-    })
+        None => screen.line("there is no store of an older Tollgate: nothing was done"),
+    }
 }
 
 async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
@@ -46,7 +46,7 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
     }
     let mut screen = Screen::new();
     let Some(problem) = wiring::accept_damage(&setup.loaded.config)? else {
-        return Ok(screen.line("the end of the journal is as it was written: nothing was done")?);
+        return screen.line("the end of the journal is as it was written: nothing was done");
     };
     let store = wiring::open_store(&setup.loaded.config, setup.system.owner_id())?;
     let event = wiring::damage_accepted(setup.now(), person.as_str(), &args.reason, &problem);
@@ -54,5 +54,5 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
     store.close().await;
     recorded?;
     screen.line(&format!("accepted by {person}: {problem}"))?;
-    Ok(screen.line("the record goes on; `tollgate audit verify` keeps naming what is damaged")?)
+    screen.line("the record goes on; `tollgate audit verify` keeps naming what is damaged")
 }

@@ -49,7 +49,7 @@ pub fn make_index(path: &Path) -> Result<(), JournalError> {
 /// What names a sealed segment's content: its last 32 bytes are the hash of its last frame.
 fn sealed_end(segment: &Segment) -> Result<Hash, JournalError> {
     let mut last = [0; 32];
-    let at = segment.len()?.saturating_sub(32);
+    let at = segment.length()?.saturating_sub(32);
     let read = files::read_at(&segment.file, &mut last, at)
         .map_err(|error| JournalError::of(&segment.path, &error))?;
     match read {

@@ -90,7 +90,7 @@ impl Tail {
     }
 
     fn look(&mut self) -> Result<(), JournalError> {
-        let length = self.segment.len()?;
+        let length = self.segment.length()?;
         if self.sealed || length == self.end {
             return Ok(());
         }

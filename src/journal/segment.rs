@@ -152,7 +152,7 @@ impl Segment {
     }
 
     /// Its length now.
-    pub fn len(&self) -> Result<u64, JournalError> {
+    pub fn length(&self) -> Result<u64, JournalError> {
         self.file
             .metadata()
             .map(|metadata| metadata.len())
@@ -161,7 +161,7 @@ impl Segment {
 
     /// Reads its frames from an offset on, where `head` is what the frame there follows.
     pub fn scan(&self, offset: u64, head: Head) -> Result<Scan<'_>, JournalError> {
-        let end = self.len()?;
+        let end = self.length()?;
         Ok(Scan { segment: self, buffer: Vec::new(), start: offset, at: 0, offset, end, head, unheld: false })
     }
 
@@ -187,7 +187,7 @@ impl Segment {
         let length = usize::try_from(length).map_err(|_| problem())?;
         let whole = 36 + length + 32;
         if whole > bytes.len() {
-            let left = self.len()?.saturating_sub(from);
+            let left = self.length()?.saturating_sub(from);
             if u64::try_from(whole).map_or(true, |whole| whole > left) {
                 return Err(problem());
             }

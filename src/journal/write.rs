@@ -8,6 +8,7 @@ use super::{
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -187,6 +188,11 @@ impl Journal {
         &self.tail.path
     }
 
+    /// The same, open.
+    pub fn tail_file(&self) -> Arc<File> {
+        self.tail.file.clone()
+    }
+
     /// What was cut off and not asked for yet.
     pub fn take_cut(&mut self) -> Option<Cut> {
         self.cut.take()
@@ -219,7 +225,7 @@ impl Journal {
                 }
                 self.next_segment(false)?;
             }
-            let length = self.tail.len()?;
+            let length = self.tail.length()?;
             if length == self.end {
                 return Ok(());
             }

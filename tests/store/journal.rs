@@ -778,7 +778,7 @@ async fn peer_that_does_everything() {
     let Some(dir) = peer_dir() else { return };
     let store = open(&dir);
     store.seal_after(60).await.unwrap();
-    let tasks: Vec<_> = (0..4_u32)
+    let tasks: Vec<tokio::task::JoinHandle<()>> = (0..4_u32)
         .map(|task| {
             let store = store.clone();
             tokio::spawn(async move {
@@ -820,9 +820,8 @@ async fn peer_that_does_everything() {
             })
         })
         .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
+    // They go on until this process is killed.
+    futures::future::join_all(tasks).await;
 }
 
 fn limited_for_ever(now: jiff::Timestamp) -> AdmitRequest {

@@ -13,7 +13,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 /// Operations in one group.
 const BATCH: usize = 512;
@@ -237,10 +237,7 @@ impl Writer {
     }
 
     /// The projection takes what changed, where that is much. Not on a caller's time.
-    fn project_if_due(&mut self) {
-        if !self.is_due() {
-            return;
-        }
+    fn project_due(&mut self) {
         // Another process has it: later.
         if !matches!(self.lock.try_take(), Ok(true)) {
             return;
@@ -248,10 +245,7 @@ impl Writer {
         self.running = true;
         let _held = Held::new(&self.lock);
         let memory = &mut self.memory;
-        let projected = memory
-            .follow(&self.connection)
-            .and_then(|()| memory.journal.flush().map_err(StoreError::from))
-            .and_then(|()| memory.project(&self.connection));
+        let projected = memory.follow(&self.connection).and_then(|()| memory.project(&self.connection));
         if let Err(error) = projected {
             tracing::warn!(%error, "store.projection_failed");
             // Not with every group.
@@ -297,6 +291,17 @@ pub(super) fn run_inline(queue: &Queue, writer_lock: &WriterLock) {
     queue.nudge();
 }
 
+/// What the projection is about to follow is on the disk before it, so that after a power loss it has not followed more than is
+/// there, as a rule. The disk takes its time: nobody waits for it.
+fn project(writer_lock: &WriterLock, file: &File) {
+    if let Err(error) = file.sync_data() {
+        tracing::warn!(%error, "store.journal_not_flushed");
+    }
+    if let Some(writer) = writer_lock.lock().as_mut().filter(|writer| !writer.running) {
+        writer.project_due();
+    }
+}
+
 /// The thread's whole life.
 pub(super) fn run(writer_lock: &WriterLock, queue: &Arc<Queue>) {
     /// However the thread ends, nobody waits for it after that.
@@ -320,9 +325,12 @@ pub(super) fn run(writer_lock: &WriterLock, queue: &Arc<Queue>) {
         if !jobs.is_empty() {
             writer.group(&mut jobs, None, queue);
         }
-        writer.project_if_due();
         open = writer.memory.ledger.state().open_count();
+        let due = writer.is_due().then(|| writer.memory.journal.tail_file());
         drop(place);
+        if let Some(file) = due {
+            project(writer_lock, &file);
+        }
         if queue.is_finished() {
             return;
         }
