@@ -317,7 +317,7 @@ impl ClientPort for Client {
             if !question.outbox.push(message::request(&message::Id::from_u64(id), &method, &params)) {
                 return Err(RpcError::new(
                     code::INTERNAL_ERROR,
-                    "the client takes no question on this request",
+                    "the client's stream of this request is closed or full",
                 ));
             }
             match answer.await {
