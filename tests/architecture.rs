@@ -424,3 +424,20 @@ fn functions_stay_short_or_say_why() {
     );
     check("src/model/x.rs", &format!("#[cfg(test)]\nmod tests {{ {} }}", body(most + 1)), &[]);
 }
+
+/// A walk whose hops lead nowhere helps nobody.
+#[test]
+fn links_of_the_architecture_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let links: Vec<&str> = page
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| !link.starts_with("http"))
+        .collect();
+    assert!(links.len() > 20, "the links were not found");
+    let lost: Vec<&&str> =
+        links.iter().filter(|link| !root.join(link.split('#').next().unwrap()).exists()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
