@@ -111,8 +111,10 @@ fn tell_wrong_files() {
 pub(super) fn record_path(path: &Path) -> Result<Option<PathBuf>, CliError> {
     match Setup::load(path) {
         Ok(setup) => Ok(Some(setup.loaded.config.store.path)),
-        Err(CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => {
-            Ok(wiring::store_path(path))
+        Err(wrong @ CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => {
+            let Some(store) = wiring::store_path(path) else { return Err(wrong) };
+            tell_wrong_files();
+            Ok(Some(store))
         }
         Err(other) => Err(other),
     }

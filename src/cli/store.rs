@@ -7,7 +7,6 @@ use super::{
     setup::Setup,
     wiring,
 };
-use crate::clock::IdSource as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Runs one of them.
@@ -39,20 +38,22 @@ fn import(setup: &Setup) -> Result<(), CliError> {
 }
 
 async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
-    let person = setup.person()?.clone();
+    let needs = |_| {
+        CliError::Told(
+            "this needs an admin: set TOLLGATE_KEY to the key of a person with role `admin`".to_owned(),
+        )
+    };
+    let person = setup.person().map_err(needs)?.clone();
     setup.admin()?;
     if args.reason.trim().is_empty() {
         return Err(CliError::Told("`--reason` is empty: say why the record may go on".to_owned()));
     }
     let mut screen = Screen::new();
-    let Some(problem) = wiring::accept_damage(&setup.loaded.config)? else {
+    let Some(problem) =
+        wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &args.reason)?
+    else {
         return screen.line("the end of the journal is as it was written: nothing was done");
     };
-    let store = wiring::open_store(&setup.loaded.config, setup.system.owner_id())?;
-    let event = wiring::damage_accepted(setup.now(), person.as_str(), &args.reason, &problem);
-    let recorded = store.record(vec![event]).await;
-    store.close().await;
-    recorded?;
     screen.line(&format!("accepted by {person}: {problem}"))?;
     screen.line("the record goes on; `tollgate audit verify` keeps naming what is damaged")
 }

@@ -9,7 +9,7 @@ use crate::{
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, EventDraft, OwnerId, Problems},
+    model::{AgentId, Event, OwnerId, Problems},
     policy::PolicySet,
     store::{ChainReport, EventQuery, Store, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
@@ -92,14 +92,15 @@ pub(crate) fn import_store(
     Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, progress)?)
 }
 
-/// Lets the journal go on behind damage, and says what that is.
-pub(crate) fn accept_damage(config: &Config) -> Result<Option<String>, CliError> {
-    Ok(EmbeddedStore::accept_damage(&config.store.path)?)
-}
-
-/// The record that a person let it go on.
-pub(crate) fn damage_accepted(now: Timestamp, person: &str, reason: &str, problem: &str) -> EventDraft {
-    evidence::damage_accepted(now, Some(person), reason, problem)
+/// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.
+pub(crate) fn accept_damage(
+    config: &Config,
+    now: Timestamp,
+    person: &str,
+    reason: &str,
+) -> Result<Option<String>, CliError> {
+    let said = |problem: &str| evidence::damage_accepted(now, Some(person), reason, problem);
+    Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)
 }
 
 /// The upstreams of a configuration, starting.

@@ -62,6 +62,17 @@ pub fn torn_tail(now: Timestamp, segment: i64, offset: u64, bytes: u64) -> Event
     event
 }
 
+/// The index said something else than the record: somebody edited it, and it was made anew from the record.
+pub fn index_edited(now: Timestamp, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("index_edited".into());
+    event.reason = Some(
+        "somebody edited the index of the record; it was made anew from the record, which counts".into(),
+    );
+    event.detail = Some(json!({"alert": "integrity", "problem": problem}));
+    event
+}
+
 /// The records of a store of before the journal were taken over.
 pub fn store_taken_over(now: Timestamp, records: u64) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);

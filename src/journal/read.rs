@@ -83,8 +83,11 @@ impl Tail {
     /// Takes in what has come since. Damage is an error: what stands behind it would be missing from every answer.
     fn refresh(&mut self) -> Result<(), JournalError> {
         match self.look() {
-            // What was torn, cut off and written over in the middle of a look is whole at the next.
-            Err(JournalError::Damaged(_)) => self.look(),
+            // What was torn or taken back by its writer, and written over since, is whole when it is read from the beginning.
+            Err(JournalError::Damaged(_)) => {
+                *self = Self::new(self.segment.clone());
+                self.look()
+            }
             looked => looked,
         }
     }

@@ -212,6 +212,11 @@ impl Journal {
         self.read_on(true, take)
     }
 
+    /// The same without cutting anything off, to see up to where it is whole.
+    pub fn look(&mut self) -> Result<(), JournalError> {
+        self.read_on(false, &mut |_, _, _| Ok(()))
+    }
+
     /// `locked`: what was not written to its end is cut off, damage is an error, and a sealed segment has a next one.
     fn read_on(
         &mut self,

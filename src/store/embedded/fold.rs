@@ -9,7 +9,7 @@ use super::{
     projection::{self, Mark},
 };
 use crate::{
-    journal::{Frame, JournalError, Place, Reader},
+    journal::{Frame, JournalError, Place, Reader, chain},
     model::{ApprovalId, EventDraft},
     store::StoreError,
 };
@@ -70,6 +70,9 @@ fn write_rows(
         let at = Place { offset: place.offset + record.offset as u64, ..place };
         // One that somebody damaged says nothing; verification names it.
         let body = std::str::from_utf8(record.body).unwrap_or_default();
+        if chain::link(&record.prev, record.seq, body) != record.hash {
+            continue;
+        }
         let Ok(event) = EventDraft::from_body(body) else { continue };
         let book = Book { connection, journal };
         let mut whole = true;
@@ -170,4 +173,16 @@ fn fill(
     let mark =
         Mark { journal: id, place: end, head: journal.head(), base: ledger.base(end), open: ledger.open() };
     projection::write_mark(connection, &mark)
+}
+
+/// Makes the projection anew from the journal. For the holder of the lock.
+pub(super) fn make_anew(connection: &Connection, id: [u8; 16], reader: &Reader) -> Result<(), StoreError> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let made = projection::clear(connection)
+        .and_then(|()| rebuild(connection, reader, id))
+        .and_then(|()| Ok(connection.execute_batch("COMMIT")?));
+    if made.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    made
 }

@@ -61,15 +61,50 @@ pub(super) fn take_over(
     progress: Progress<'_>,
 ) -> Result<Option<u64>, StoreError> {
     let version = projection::version(path)?;
+    if version != projection::TAKEN_OVER && !HELD_RECORDS.contains(&version) {
+        return refuse_unreleased(path, version).map(|()| None);
+    }
+    // Of several that start at once one does it; the others find it done.
+    let lock = one_at_a_time(path)?;
+    let taken = take_over_alone(path, data_dir, at_a_start, progress);
+    drop(lock);
+    taken
+}
+
+/// A lock beside the old file, since what else could hold one is about to be replaced.
+fn one_at_a_time(path: &Path) -> Result<fs::File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".take-over");
+    let lock = PathBuf::from(name);
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&lock).map_err(|error| failed(&lock, &error))?;
+    file.lock().map_err(|error| failed(&lock, &error))?;
+    Ok(file)
+}
+
+fn refuse_unreleased(path: &Path, version: i64) -> Result<(), StoreError> {
+    if !(1..*HELD_RECORDS.start()).contains(&version) {
+        return Ok(());
+    }
+    Err(StoreError::Failed(format!(
+        "`{}` has schema version {version}, made by a Tollgate that was never released: export it with that one \
+         (`tollgate audit export`), then move the file away",
+        path.display()
+    )))
+}
+
+fn take_over_alone(
+    path: &Path,
+    data_dir: &Path,
+    at_a_start: bool,
+    progress: Progress<'_>,
+) -> Result<Option<u64>, StoreError> {
+    let version = projection::version(path)?;
     if version == projection::TAKEN_OVER {
         return put_aside(path).map(|()| None);
-    }
-    if (1..*HELD_RECORDS.start()).contains(&version) {
-        return Err(StoreError::Failed(format!(
-            "`{}` has schema version {version}, made by a Tollgate that was never released: export it with that one \
-             (`tollgate audit export`), then move the file away",
-            path.display()
-        )));
     }
     if !HELD_RECORDS.contains(&version) {
         return Ok(None);
@@ -103,7 +138,14 @@ pub(super) fn take_over(
 }
 
 fn put_aside(path: &Path) -> Result<(), StoreError> {
-    fs::rename(path, aside(path)).map_err(|error| failed(path, &error))
+    let aside = aside(path);
+    if aside.exists() {
+        return Err(StoreError::Failed(format!(
+            "`{}` is there already: move it away, so that the old store can be kept under that name",
+            aside.display()
+        )));
+    }
+    fs::rename(path, aside).map_err(|error| failed(path, &error))
 }
 
 fn has_segments(dir: &Path) -> Result<bool, StoreError> {

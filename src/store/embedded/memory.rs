@@ -32,6 +32,8 @@ pub(super) struct Memory {
     pub(super) journal: Journal,
     /// What was cut off and is not recorded yet.
     pub(super) cut: Option<Cut>,
+    /// What somebody edited in the projection, which is not made anew and recorded yet.
+    pub(super) edited: Option<String>,
     pub(super) reader: Arc<Reader>,
     pub(super) draft: Draft,
     pub(super) ledger: Ledger,
@@ -54,6 +56,7 @@ pub(super) struct Parts {
     pub(super) journal: Journal,
     /// What was cut off as it was opened.
     pub(super) cut: Option<Cut>,
+    pub(super) edited: Option<String>,
     pub(super) reader: Arc<Reader>,
     pub(super) owner: Owner,
     pub(super) owner_id: i64,
@@ -65,13 +68,14 @@ pub(super) struct Parts {
 impl Memory {
     /// What is remembered is read by the first group.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed } = parts;
+        let Parts { journal, cut, edited, reader, owner, owner_id, shared, events, sealed } = parts;
         Self {
             owner: owner_id,
             own: owner,
             projected_to: None,
             journal,
             cut,
+            edited,
             reader,
             draft: Draft::default(),
             ledger: Ledger::default(),
@@ -124,6 +128,9 @@ impl Memory {
 
     /// Reads what is remembered up to where the journal is known, without the lock: what comes behind it is followed.
     pub(super) fn recall_ahead(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        // Mark, owners and windows of one state of the projection, whoever writes it meanwhile.
+        let _snapshot = connection.unchecked_transaction()?;
+        projection::mark(connection)?;
         self.reader.refresh()?;
         let until = Some(self.journal.place());
         self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, until)?;

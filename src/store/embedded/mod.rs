@@ -3,6 +3,7 @@
 //! Whatever is done is a frame of the journal, appended under its lock; a process judges by what it remembers of the frames
 //! ([`ledger`]) and of the projection. One thread per process writes, with group commit; a few connections read.
 
+mod accept;
 mod approvals;
 mod book;
 mod calls;
@@ -34,7 +35,7 @@ use super::{Admission, AdmitRequest, Answer, ApprovalRecord, ChainReport, StoreE
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
-    model::{ApprovalId, CallId, Event, OwnerId},
+    model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
 };
 use book::Book;
 use futures::{
@@ -229,9 +230,14 @@ impl EmbeddedStore {
     }
 
     /// Lets the store at `path` go on behind damage at the journal's end or records that were cut off, because a person
-    /// says so, and tells what was wrong; `None` where nothing is. It must not be open elsewhere.
-    pub fn accept_damage(path: &Path) -> Result<Option<String>, StoreError> {
-        open::accept(path)
+    /// says so, and tells what was wrong; `None` where nothing is. Refused while another process has it open. No approval of
+    /// before can be used from then on: whether it was is not known.
+    pub fn accept_damage(
+        path: &Path,
+        data_dir: &Path,
+        said: &dyn Fn(&str) -> EventDraft,
+    ) -> Result<Option<String>, StoreError> {
+        accept::accept(path, data_dir, said)
     }
 
     fn send(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
@@ -287,11 +293,14 @@ impl EmbeddedStore {
     /// Waits until everything that was queued before is committed: a settlement that nobody waited for is seen.
     async fn all_queued(&self) -> Result<(), StoreError> {
         self.shared.usable()?;
-        // What is committed can be read whoever holds the lock, and on a full disk.
         if self.queue.is_idle() && self.shared.left.lock().is_empty() {
             return Ok(());
         }
-        in_time(self.write(|_| Ok(()))).await?;
+        // What is committed can be read while there is no room for what waits.
+        match in_time(self.write(|_| Ok(()))).await {
+            Err(StoreError::Full) => return Ok(()),
+            done => done?,
+        }
         // A grant that found nobody is taken back by the group after its own.
         let granted_to_nobody = !self.shared.left.lock().is_empty();
         if granted_to_nobody {

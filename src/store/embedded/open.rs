@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Durability, private_dir},
-    journal::{self, Journal, JournalError, Lock, Patience, Reader, Step},
+    journal::{Journal, JournalError, Lock, Patience, Reader, Step},
     model::{Event, OwnerId},
     store::StoreError,
 };
@@ -41,32 +41,10 @@ pub(super) fn open(
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let owner_id = owner_id(owner.as_str());
     let lock = Arc::new(Lock::open(&dir)?);
-    let sync = durability == Durability::Fsync;
-    // What takes long is done before the lock: others go on meanwhile.
-    let ahead = Journal::ahead(&dir, sync)?;
-    let connection = projection::open_writer(path)?;
-    let doubt = match &ahead {
-        Some(_) => verify::doubt(&connection, &Reader::open(&dir)?)?,
-        None => None,
-    };
-    lock.take(Patience::Long).map_err(|error| locked(path, error))?;
-    let held = Held::new(&lock);
-    let mut journal = match ahead {
-        Some(mut journal) => {
-            journal.follow(&mut |_, _, _| Ok(()))?;
-            journal
-        }
-        None => {
-            let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
-            Journal::open(&dir, fresh.first_chunk::<16>().copied().unwrap_or_default(), sync)?
-        }
-    };
-    let reader = Arc::new(Reader::open(&dir)?);
-    reader.refresh()?;
-    follow(&connection, &journal, &reader, doubt)?;
+    let Found { mut journal, reader, connection, edited } =
+        find(path, &dir, durability == Durability::Fsync, owner, &lock)?;
     let lock_path = own.path().to_string_lossy().into_owned();
     let cut = journal.take_cut();
-    drop(held);
     let files = watch::Files::of(path, lock.path(), own.path());
     let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
     let shared = Arc::new(Shared {
@@ -84,6 +62,7 @@ pub(super) fn open(
     let parts = Parts {
         journal,
         cut,
+        edited,
         reader: reader.clone(),
         owner: Owner { name: owner.as_str().to_owned(), lock: lock_path },
         owner_id,
@@ -93,7 +72,9 @@ pub(super) fn open(
     };
     let mut memory = Memory::new(parts);
     // Where it fails, the first group does it, and says why it cannot.
-    if let Err(error) = memory.recall_ahead(&connection) {
+    if memory.edited.is_none()
+        && let Err(error) = memory.recall_ahead(&connection)
+    {
         tracing::warn!(%error, "store.not_recalled_ahead");
     }
     let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, memory))));
@@ -123,6 +104,44 @@ pub(super) fn open(
     }))
 }
 
+/// Journal and projection, each as the other says.
+struct Found {
+    journal: Journal,
+    reader: Arc<Reader>,
+    connection: Connection,
+    /// What somebody edited in the projection: the first group makes it anew, and says so in the record.
+    edited: Option<String>,
+}
+
+/// Opens both. What takes long is done before the lock is taken: others go on meanwhile.
+fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) -> Result<Found, StoreError> {
+    let ahead = Journal::ahead(dir, sync)?;
+    let connection = projection::open_writer(path)?;
+    let doubt = match &ahead {
+        Some(_) => verify::doubt(&connection, &Reader::open(dir)?)?,
+        None => None,
+    };
+    lock.take(Patience::Long).map_err(|error| locked(path, error))?;
+    let _held = Held::new(lock);
+    let journal = match ahead {
+        Some(mut journal) => {
+            // What is missing is told before anything is cut off behind it.
+            journal.look()?;
+            ends_behind(&journal, projection::mark(&connection)?.as_ref())?;
+            journal.follow(&mut |_, _, _| Ok(()))?;
+            journal
+        }
+        None => {
+            let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
+            Journal::open(dir, fresh.first_chunk::<16>().copied().unwrap_or_default(), sync)?
+        }
+    };
+    let reader = Arc::new(Reader::open(dir)?);
+    reader.refresh()?;
+    let edited = follow(&connection, &journal, &reader, doubt)?;
+    Ok(Found { journal, reader, connection, edited })
+}
+
 /// Takes over a store of before the journal, whatever its size; `None` where there is none at `path`.
 pub(super) fn import(
     path: &Path,
@@ -132,23 +151,8 @@ pub(super) fn import(
     import::take_over(path, data_dir, false, progress)
 }
 
-/// Goes on behind damage of the journal's end, or behind records that were cut off, as a person has said, and says what it
-/// was; `None` where nothing is wrong. The store must not be open.
-pub(super) fn accept(path: &Path) -> Result<Option<String>, StoreError> {
-    let dir = projection::journal_dir(path);
-    let lock = Arc::new(Lock::open(&dir)?);
-    lock.take(Patience::Long).map_err(|error| locked(path, error))?;
-    let _held = Held::new(&lock);
-    let noted = match projection::version(path)? {
-        projection::VERSION => projection::mark(&projection::open_reader(path)?)?,
-        _ => None,
-    };
-    let at_least = noted.map_or(0, |mark| mark.head.seq);
-    Ok(journal::accept_damage(&dir, at_least)?.map(|damage| damage.to_string()))
-}
-
 /// In the terms of whoever starts something.
-fn locked(path: &Path, error: JournalError) -> StoreError {
+pub(super) fn locked(path: &Path, error: JournalError) -> StoreError {
     match error {
         JournalError::Locked => {
             StoreError::Failed(format!("`{}` is locked by another process", path.display()))
@@ -164,20 +168,14 @@ fn follow(
     journal: &Journal,
     reader: &Reader,
     doubt: Option<String>,
-) -> Result<(), StoreError> {
+) -> Result<Option<String>, StoreError> {
     let mark = projection::mark(connection)?;
     let reason = match &mark {
-        None if journal.head().seq == 0 => return rebuild(connection, journal, reader),
+        None if journal.head().seq == 0 => {
+            return fold::make_anew(connection, journal.id(), reader).map(|()| None);
+        }
         None => "it is missing or empty",
         Some(mark) if mark.journal != journal.id() => "it is of another journal",
-        Some(mark) if mark.place > journal.place() => {
-            return Err(StoreError::Damaged(format!(
-                "the journal ends behind record {}, and record {} was there before: records were lost or cut off. \
-                 Put the journal back from a backup, or say how to go on with `tollgate store accept --reason TEXT`",
-                journal.head().seq,
-                mark.head.seq
-            )));
-        }
         Some(mark) if !goes_on(journal, reader, mark)? => {
             return Err(StoreError::Damaged(format!(
                 "the journal is not the one that was written: records up to {} were replaced. Put the journal back from a \
@@ -192,16 +190,36 @@ fn follow(
                 Some(_) => verify::doubt(connection, reader)?,
                 None => None,
             };
-            let Some(problem) = edited else { return Ok(()) };
-            tracing::error!(
-                problem,
-                "store.projection_edited: somebody edited the index; the journal counts"
-            );
-            "somebody edited it"
+            if let Some(problem) = &edited {
+                tracing::error!(
+                    problem,
+                    "store.projection_edited: somebody edited the index; the journal counts"
+                );
+            }
+            return Ok(edited);
         }
     };
     tracing::warn!(reason, "store.projection_rebuilt: the index is made anew from the journal");
-    rebuild(connection, journal, reader)
+    fold::make_anew(connection, journal.id(), reader).map(|()| None)
+}
+
+/// The journal must not end before what the projection has followed of it.
+fn ends_behind(journal: &Journal, mark: Option<&Mark>) -> Result<(), StoreError> {
+    match mark {
+        Some(mark) if mark.journal == journal.id() && mark.place > journal.place() => {
+            let (last, noted) = (journal.head().seq, mark.head.seq);
+            let lost = match noted > last {
+                true => format!("record {noted} was there before: records were lost or cut off"),
+                false => "more was written behind it: what counters and open calls were is lost or cut off"
+                    .to_owned(),
+            };
+            Err(StoreError::Damaged(format!(
+                "the journal ends behind record {last}, and {lost}. Put the journal back from a backup, or say how to go on \
+                 with `tollgate store accept --reason TEXT`"
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether what the journal has behind the mark follows what the projection knows: a tail that was written anew does not.
@@ -218,15 +236,4 @@ fn goes_on(journal: &Journal, reader: &Reader, mark: &Mark) -> Result<bool, Stor
         Step::End => Ok(true),
         Step::Torn { .. } | Step::Damaged { .. } => Ok(false),
     }
-}
-
-fn rebuild(connection: &Connection, journal: &Journal, reader: &Reader) -> Result<(), StoreError> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    let made = projection::clear(connection)
-        .and_then(|()| fold::rebuild(connection, reader, journal.id()))
-        .and_then(|()| Ok(connection.execute_batch("COMMIT")?));
-    if made.is_err() && !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK")?;
-    }
-    made
 }

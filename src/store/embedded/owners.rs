@@ -108,6 +108,15 @@ impl OwnerLock {
     }
 }
 
+/// Whether any process has a store open that keeps its locks here.
+pub(super) fn any_alive(data_dir: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder(data_dir)) else { return false };
+    let locks = entries.flatten().map(|entry| entry.path());
+    locks
+        .filter(|path| path.extension().is_some_and(|extension| extension == "lock"))
+        .any(|path| matches!(probe(&path), Probe::Alive))
+}
+
 /// Where an owner's lock is: a folder that was moved, or that another container sees under another name, still has it.
 pub(super) fn found(lock_path: &Path, data_dir: &Path) -> PathBuf {
     match lock_path.file_name() {

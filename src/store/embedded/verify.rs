@@ -100,17 +100,24 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     found.sort_by_key(|(at, _)| *at);
     let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
     let mut before: Option<Head> = None;
-    for (_, one) in found {
-        let one = one?;
+    // What a person has accepted is told where nothing else is wrong: it hides no later damage.
+    let mut accepted: Option<BadRecord> = None;
+    let found: Vec<Found> = found.into_iter().map(|(_, one)| one).collect::<Result<_, _>>()?;
+    for (at, one) in found.iter().enumerate() {
         let gap = match before {
-            None => first_gap(journal, &one)?,
+            None => first_gap(journal, one)?,
             Some(before) if before == one.before => None,
             Some(before) => {
-                let accepted = if one.after_damage { ", as a person accepted" } else { "" };
-                Some(bad(before.seq + 1, format!("the next segment does not follow it{accepted}")))
+                let said = if one.after_damage { ", as a person accepted" } else { "" };
+                Some(bad(before.seq + 1, format!("the next segment does not follow it{said}")))
             }
         };
-        report.bad = report.bad.or(gap).or(one.bad);
+        let (gap_accepted, bad_accepted) =
+            (one.after_damage, found.get(at + 1).is_some_and(|next| next.after_damage));
+        for (problem, is_accepted) in [(gap, gap_accepted), (one.bad.clone(), bad_accepted)] {
+            let told = if is_accepted { &mut accepted } else { &mut report.bad };
+            *told = told.take().or(problem);
+        }
         report.records += one.records;
         report.head = chain::to_hex(&one.after.hash);
         before = Some(one.after);
@@ -124,6 +131,7 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
             None => None,
         };
     }
+    report.bad = report.bad.or(accepted);
     Ok(report)
 }
 

@@ -47,8 +47,8 @@ impl Batch {
 
 /// Runs operations up to the first after which the projection has to follow: those behind it read it.
 fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>]) -> Batch {
+    // What is remembered holds all the same: where it does not, following says so itself.
     if let Err(error) = tx.begin() {
-        tx.roll_back();
         return Batch::Failed(error);
     }
     let mut done = 0;
