@@ -120,6 +120,7 @@ pub struct Journal {
     ended: bool,
     /// Records after which the tail is sealed.
     most: u32,
+    latest: i64,
 }
 
 impl Journal {
@@ -160,6 +161,7 @@ impl Journal {
             cut: None,
             ended: false,
             most: RECORDS,
+            latest: 0,
         }
     }
 
@@ -212,9 +214,21 @@ impl Journal {
         self.read_on(true, take)
     }
 
-    /// The same without cutting anything off, to see up to where it is whole.
-    pub fn look(&mut self) -> Result<(), JournalError> {
-        self.read_on(false, &mut |_, _, _| Ok(()))
+    /// The same without cutting anything off; `true` where a frame that was not written to its end, or nothing, stands behind it.
+    pub fn look(&mut self) -> Result<bool, JournalError> {
+        loop {
+            self.read_on(false, &mut |_, _, _| Ok(()))?;
+            if !self.ended {
+                break;
+            }
+            self.next_segment(false)?;
+        }
+        Ok(matches!(self.tail.scan(self.end, self.head)?.step()?, Step::End | Step::Torn { .. }))
+    }
+
+    /// The latest time that a frame of the newest segment names, in microseconds.
+    pub fn latest(&self) -> i64 {
+        self.latest
     }
 
     /// `locked`: what was not written to its end is cut off, damage is an error, and a sealed segment has a next one.
@@ -261,6 +275,7 @@ impl Journal {
                         take(&frame, Place { segment: first_seq, offset }, &before)?;
                         self.records = self.records.saturating_add(frame.head.records);
                         self.ended |= frame.head.is_sealed();
+                        self.latest = self.latest.max(frame.head.at);
                         None
                     }
                     end => Some(match end {

@@ -32,8 +32,6 @@ pub(super) struct Memory {
     pub(super) journal: Journal,
     /// What was cut off and is not recorded yet.
     pub(super) cut: Option<Cut>,
-    /// What somebody edited in the projection, which is not made anew and recorded yet.
-    pub(super) edited: Option<String>,
     pub(super) reader: Arc<Reader>,
     pub(super) draft: Draft,
     pub(super) ledger: Ledger,
@@ -56,7 +54,6 @@ pub(super) struct Parts {
     pub(super) journal: Journal,
     /// What was cut off as it was opened.
     pub(super) cut: Option<Cut>,
-    pub(super) edited: Option<String>,
     pub(super) reader: Arc<Reader>,
     pub(super) owner: Owner,
     pub(super) owner_id: i64,
@@ -68,14 +65,13 @@ pub(super) struct Parts {
 impl Memory {
     /// What is remembered is read by the first group.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { journal, cut, edited, reader, owner, owner_id, shared, events, sealed } = parts;
+        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed } = parts;
         Self {
             owner: owner_id,
             own: owner,
             projected_to: None,
             journal,
             cut,
-            edited,
             reader,
             draft: Draft::default(),
             ledger: Ledger::default(),

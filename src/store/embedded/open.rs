@@ -13,10 +13,12 @@ use super::{
 };
 use crate::{
     config::{Durability, private_dir},
-    journal::{Journal, JournalError, Lock, Patience, Reader, Step},
+    evidence,
+    journal::{Draft, Journal, JournalError, Lock, Patience, Reader, Step},
     model::{Event, OwnerId},
     store::StoreError,
 };
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
@@ -41,7 +43,7 @@ pub(super) fn open(
     private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
     let owner_id = owner_id(owner.as_str());
     let lock = Arc::new(Lock::open(&dir)?);
-    let Found { mut journal, reader, connection, edited } =
+    let Found { mut journal, reader, connection } =
         find(path, &dir, durability == Durability::Fsync, owner, &lock)?;
     let lock_path = own.path().to_string_lossy().into_owned();
     let cut = journal.take_cut();
@@ -62,7 +64,6 @@ pub(super) fn open(
     let parts = Parts {
         journal,
         cut,
-        edited,
         reader: reader.clone(),
         owner: Owner { name: owner.as_str().to_owned(), lock: lock_path },
         owner_id,
@@ -72,9 +73,7 @@ pub(super) fn open(
     };
     let mut memory = Memory::new(parts);
     // Where it fails, the first group does it, and says why it cannot.
-    if memory.edited.is_none()
-        && let Err(error) = memory.recall_ahead(&connection)
-    {
+    if let Err(error) = memory.recall_ahead(&connection) {
         tracing::warn!(%error, "store.not_recalled_ahead");
     }
     let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, memory))));
@@ -109,8 +108,18 @@ struct Found {
     journal: Journal,
     reader: Arc<Reader>,
     connection: Connection,
-    /// What somebody edited in the projection: the first group makes it anew, and says so in the record.
-    edited: Option<String>,
+}
+
+/// Whatever makes the projection anew after an edit says so in the record.
+fn tell_edited(journal: &mut Journal, problem: &str) {
+    let now = Timestamp::from_microsecond(journal.latest()).unwrap_or_default();
+    let event = evidence::index_edited(now, problem);
+    let mut draft = Draft::default();
+    draft.begin(journal.head());
+    draft.record(|out| event.write_body(out, None));
+    if let Err(error) = journal.prepare().and_then(|()| journal.append(&mut draft)) {
+        tracing::error!(%error, "store.edit_not_recorded");
+    }
 }
 
 /// Opens both. What takes long is done before the lock is taken: others go on meanwhile.
@@ -123,11 +132,12 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
     };
     lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let _held = Held::new(lock);
-    let journal = match ahead {
+    let mut journal = match ahead {
         Some(mut journal) => {
             // What is missing is told before anything is cut off behind it.
-            journal.look()?;
-            ends_behind(&journal, projection::mark(&connection)?.as_ref())?;
+            if journal.look()? {
+                ends_behind(&journal, projection::mark(&connection)?.as_ref())?;
+            }
             journal.follow(&mut |_, _, _| Ok(()))?;
             journal
         }
@@ -138,8 +148,12 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
     };
     let reader = Arc::new(Reader::open(dir)?);
     reader.refresh()?;
-    let edited = follow(&connection, &journal, &reader, doubt)?;
-    Ok(Found { journal, reader, connection, edited })
+    if let Some(problem) = follow(&connection, &journal, &reader, doubt)? {
+        tell_edited(&mut journal, &problem);
+        reader.refresh()?;
+        fold::make_anew(&connection, journal.id(), &reader)?;
+    }
+    Ok(Found { journal, reader, connection })
 }
 
 /// Takes over a store of before the journal, whatever its size; `None` where there is none at `path`.

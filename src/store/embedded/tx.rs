@@ -1,6 +1,6 @@
 //! A group of operations: what they read, and what they append.
 
-use super::{book::Book, fold, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
+use super::{book::Book, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
     evidence,
@@ -35,11 +35,6 @@ impl<'c> Tx<'c> {
         self.rows.clear();
         self.project = false;
         self.committed.clear();
-        if self.memory.edited.is_some() && self.memory.stale {
-            self.memory.journal.follow(&mut |_, _, _| Ok(()))?;
-            self.memory.reader.refresh()?;
-            fold::make_anew(self.connection, self.memory.journal.id(), &self.memory.reader)?;
-        }
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
             self.memory.cut = Some(cut);
@@ -56,9 +51,6 @@ impl<'c> Tx<'c> {
         if let Some(Cut { place, bytes }) = self.memory.cut.clone() {
             self.append(&evidence::torn_tail(self.memory.now(), place.segment, place.offset, bytes))?;
         }
-        if let Some(problem) = self.memory.edited.clone() {
-            self.append(&evidence::index_edited(self.memory.now(), &problem))?;
-        }
         Ok(())
     }
 
@@ -73,7 +65,7 @@ impl<'c> Tx<'c> {
             memory.introduce(self.connection)?;
             let place = memory.journal.append(&mut memory.draft)?;
             memory.ledger.mark(place, memory.draft.at().unwrap_or_default());
-            (memory.cut, memory.edited) = (None, None);
+            memory.cut = None;
             memory.unprojected += memory.journal.place().offset.saturating_sub(place.offset);
         }
         if !self.rows.is_empty() || self.project {
