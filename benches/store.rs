@@ -20,7 +20,7 @@ use tollgate::{
         OwnerId, PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
     policy::Violation,
-    store::{Admission, AdmitRequest, Settlement, Store, sqlite::SqliteStore},
+    store::{Admission, AdmitRequest, Settlement, Store, Unrecorded, embedded::EmbeddedStore},
 };
 
 fn main() {
@@ -79,10 +79,11 @@ fn request(clock: &System) -> AdmitRequest {
         tokens: 200,
         cost: MicroUsd(1_250),
         approval: None,
+        unrecorded: Unrecorded::None,
     }
 }
 
-async fn pair(store: &SqliteStore, request: AdmitRequest) {
+async fn pair(store: &EmbeddedStore, request: AdmitRequest) {
     let mut event = request.event.clone();
     assert_eq!(store.admit(request).await.ok(), Some(Admission::Granted));
     event.event_type = EventType::AgentSideEffect;
@@ -102,8 +103,8 @@ async fn pair(store: &SqliteStore, request: AdmitRequest) {
     assert!(store.settle(settlement).await.is_ok());
 }
 
-fn open(dir: &Path, durability: Durability) -> Arc<SqliteStore> {
-    match SqliteStore::open(&dir.join("bench.db"), dir, durability, OwnerId::from("bench")) {
+fn open(dir: &Path, durability: Durability) -> Arc<EmbeddedStore> {
+    match EmbeddedStore::open(&dir.join("bench.db"), dir, durability, OwnerId::from("bench")) {
         Ok(store) => store,
         Err(error) => panic!("{error}"),
     }

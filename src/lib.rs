@@ -17,6 +17,8 @@ pub mod replay;
 
 pub mod clock;
 pub mod config;
+pub mod journal;
+pub mod offload;
 pub mod outbound;
 pub mod store;
 pub mod upstream;

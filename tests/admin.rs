@@ -94,6 +94,17 @@ fn an_approval_is_given_in_another_process_and_used_once() {
     );
     assert_eq!(decided["actor"], json!({"type": "person", "role": "approver"}));
     assert_eq!(decided["detail"]["person"], "alice");
+    // R47: what a person did, and what is of an approval.
+    let seqs = |more: &[&str]| -> Vec<Value> {
+        let said = tollgate(folder.path(), &[&["audit", "query", "--json"], more].concat());
+        let listed: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+        listed["events"].as_array().unwrap().iter().map(|event| event["seq"].clone()).collect()
+    };
+    assert_eq!(seqs(&["--person", "al*", "--approval", id]), [decided["seq"].clone()]);
+    assert!(seqs(&["--approval", id]).contains(&asked["seq"]));
+    assert!(seqs(&["--person", "nobody"]).is_empty());
+    let by_api = serving.admin(BOB, "GET", &format!("/api/v1/events?person=alice&approval_id={id}"), "");
+    assert_eq!(by_api.json()["events"], json!([decided]));
     assert_eq!(tollgate(folder.path(), &["audit", "verify"]).code, 0);
     let exported = tollgate(folder.path(), &["audit", "export", "--limit", "3"]);
     assert_eq!(exported.out.lines().count(), 3);

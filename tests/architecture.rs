@@ -8,6 +8,8 @@
     reason = "a test"
 )]
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/rules.rs"]
 mod rules;
 #[path = "architecture/scan.rs"]
@@ -66,6 +68,71 @@ fn exceptions_are_still_needed() {
         stale.is_empty(),
         "not longer than {} lines, take them off the list: {stale:?}",
         rules::MAX_LINES
+    );
+}
+
+#[test]
+fn no_files_of_a_room_import_each_other_in_a_circle() {
+    let wrong = circles::check(&sources(), circles::KNOWN);
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn a_circle_is_named() {
+    let check = |files: &[(&str, &str)], known: &[(&[&str], &str)], expect: &[&str]| {
+        let files: Vec<(String, String)> =
+            files.iter().map(|(name, text)| (format!("src/{name}.rs"), (*text).to_owned())).collect();
+        assert_eq!(circles::check(&files, known), expect, "{files:?}");
+    };
+    let of = |names: &str| format!("circle: these files import each other: {names}");
+    let two = of("src/store/a.rs, src/store/b.rs");
+    check(&[("store/a", "use super::b::B;"), ("store/b", "use crate::store::a::A;")], &[], &[&two]);
+    check(&[("store/a", "use super::b::B;"), ("store/b", "")], &[], &[]);
+    check(
+        &[("store/a", "fn f() { super::b::f() }"), ("store/b", "use super::{c, a::{A, X}};")],
+        &[],
+        &[&two],
+    );
+    // Over a third one, and over what the folder exports.
+    let three = of("src/store/a.rs, src/store/b.rs, src/store/c.rs");
+    let exported = ("store/mod", "mod a; mod b; mod c; pub use a::{A, f as g}; pub use c::*;");
+    let b = ("store/b", "use super::C;");
+    let c = ("store/c", "use super::A; pub struct C;");
+    check(&[exported, ("store/a", "use super::b::B; pub struct A;"), b, c], &[], &[&three]);
+    // A folder's own file uses what lies in it, and what lies in it uses the frame.
+    check(
+        &[("store/mod", "mod a; use a::A; pub struct S;"), ("store/a", "use super::S; pub struct A;")],
+        &[],
+        &[],
+    );
+    let folder = of("src/store/b.rs, src/store/c.rs, src/store/c/d.rs");
+    check(
+        &[
+            ("store/b", "use super::c::C;"),
+            ("store/c", "mod d; use d::D;"),
+            ("store/c/d", "use crate::store::b::B;"),
+        ],
+        &[],
+        &[&folder],
+    );
+    // Tests reach further.
+    let tested = "#[cfg(test)]\nmod tests { use super::super::b::B; }";
+    check(&[("store/a", tested), ("store/b", "use super::a::A;")], &[], &[]);
+    check(
+        &[("store/a", "mod inner { use super::super::b::B; }"), ("store/b", "use super::a::A;")],
+        &[],
+        &[&two],
+    );
+    // What is known stands, and goes off the list when it is gone.
+    let known: &[(&[&str], &str)] = &[(&["src/store/a.rs", "src/store/b.rs"], "for now")];
+    check(&[("store/a", "use super::b::B;"), ("store/b", "use super::a::A;")], known, &[]);
+    let gone = |name: &str| {
+        format!("circle: `{name}` is in none any more, take it off the list in tests/architecture/circles.rs")
+    };
+    check(
+        &[("store/a", "use super::b::B;"), ("store/b", "")],
+        known,
+        &[&gone("src/store/a.rs"), &gone("src/store/b.rs")],
     );
 }
 
@@ -236,7 +303,7 @@ fn libraries_stay_in_their_rooms() {
     check("src/cli/demo_upstream.rs", "use rmcp::ServerHandler;", &[]);
     check("src/cli/serve.rs", "use ::rmcp::ServerHandler;", &["src/cli/serve.rs:2: rmcp:"]);
     check("src/audit/mod.rs", "use rusqlite::Connection;", &["src/audit/mod.rs:2: sql:"]);
-    check("src/store/sqlite/mod.rs", "use rusqlite::Connection;", &[]);
+    check("src/store/embedded/mod.rs", "use rusqlite::Connection;", &[]);
     check("src/audit/mod.rs", "const Q: &str = \"SELECT seq FROM events\";", &["src/audit/mod.rs:2: sql:"]);
     check("src/audit/mod.rs", "const Q: &str = \"Select a model\";", &[]);
     check("src/cli/serve.rs", "fn f(r: axum::Router) {}", &["src/cli/serve.rs:2: axum:"]);
@@ -291,7 +358,7 @@ fn only_evidence_builds_records() {
     check("src/evidence/other.rs", make, &[]);
     check("src/gateway/activation.rs", make, &[]);
     check("src/gateway/parked.rs", make, &["src/gateway/parked.rs:2: records:"]);
-    check("src/store/sqlite/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
+    check("src/store/embedded/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
 }
 
 #[test]
@@ -318,7 +385,7 @@ fn the_core_is_pure() {
 }
 
 fn super_pure() {
-    check("src/store/sqlite/mod.rs", "use std::fs; async fn f() {}", &[]);
+    check("src/store/embedded/mod.rs", "use std::fs; async fn f() {}", &[]);
     check("src/policy/tests.rs", "use std::fs;", &[]);
     check("src/policy/condition/tests/x.rs", "use std::fs;", &[]);
 }
@@ -335,4 +402,42 @@ fn files_say_why_and_stay_short() {
         "const A: u8 = 1;\n".repeat(rules::MAX_LINES)
     );
     assert!(check_all(&[("src/model/x.rs".to_owned(), tested)]).is_empty());
+}
+
+#[test]
+fn functions_stay_short_or_say_why() {
+    let body = |lines: usize| format!("fn long(\n) {{\n{}}}", "    x();\n".repeat(lines));
+    let most = rules::MAX_FUNCTION - 3;
+    check("src/model/x.rs", &body(most), &[]);
+    check("src/model/x.rs", &body(most + 1), &["src/model/x.rs:2: function: `long` has 81 lines"]);
+    check("src/model/x.rs", &format!("// Long: one arm each.\n{}", body(most + 1)), &[]);
+    check("src/model/x.rs", &format!("// Long:\n{}", body(most + 1)), &["src/model/x.rs:3: function:"]);
+    check(
+        "src/model/x.rs",
+        &format!("// Long: no.\n{}", body(1)),
+        &["src/model/x.rs:3: function: `long` has 4 lines and needs no reason"],
+    );
+    check(
+        "src/model/x.rs",
+        &format!("trait T {{ fn f(a: [u8; 2]);\n}}\n{}", "const A: u8 = 1;\n".repeat(99)),
+        &[],
+    );
+    check("src/model/x.rs", &format!("#[cfg(test)]\nmod tests {{ {} }}", body(most + 1)), &[]);
+}
+
+/// A walk whose hops lead nowhere helps nobody.
+#[test]
+fn links_of_the_architecture_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let links: Vec<&str> = page
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| !link.starts_with("http"))
+        .collect();
+    assert!(links.len() > 20, "the links were not found");
+    let lost: Vec<&&str> =
+        links.iter().filter(|link| !root.join(link.split('#').next().unwrap()).exists()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
 }

@@ -10,7 +10,7 @@
 #[path = "binary/mod.rs"]
 mod binary;
 
-use binary::{Said, shipped, tollgate, tollgate_with_key};
+use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -64,6 +64,8 @@ fn wrong_usage_is_2_and_told_on_standard_error() {
     check(&["approvals", "list", "--status", "open"], "pending, approved");
     check(&["audit", "query", "--decision", "ALLOW"], "allow_with_constraints");
     check(&["audit", "query", "--since", "yesterday"], "how long ago");
+    check(&["audit", "query", "--tool", "files__***"], "only wildcards");
+    check(&["audit", "query", "--person", ""], "expected a name");
     check(&["audit", "show", "xyz"], "32 hex digits");
     check(&["audit", "export", "--format", "xml"], "jsonl");
     check(&["client-config", "emacs", "--agent", "x"], "vscode");
@@ -262,8 +264,9 @@ fn a_listing_that_stops_says_so() {
     let folder = shipped();
     let serving = binary::Serving::start(folder.path(), &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
-    for _ in 0..3 {
-        serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    // Refusals of three tools, since repeats of one are counted.
+    for number in 0..3 {
+        serving.call("demo-agent-key", &format!("demo__none_{number}"), &serde_json::json!({}));
     }
     let json = |more: &[&str]| {
         let said = tollgate(
@@ -284,6 +287,27 @@ fn a_listing_that_stops_says_so() {
     assert_eq!(seqs(&json(&["--agent", "nobody"])).len(), 0);
     let table = tollgate(folder.path(), &["audit", "query", "--limit", "2"]);
     assert!(table.err.contains("the newest 2 are shown") && table.err.contains("--before"), "{}", table.err);
+
+    // R47: names are globs, too.
+    let found = |more: &[&str]| seqs(&json(more)).len();
+    assert_eq!(found(&["--tool", "demo__*"]), 3);
+    assert_eq!(found(&["--tool", "demo__none_1", "--agent", "demo-*"]), 1);
+    assert_eq!(found(&["--tool", "demo__note_w*"]), 0);
+    assert_eq!(found(&["--person", "*"]), 0);
+    assert_eq!((found(&["--user", "al*"]), found(&["--user", "bob"])), (3, 0));
+    assert_eq!(found(&["--approval", "none"]), 0);
+    // A time that names no zone is of this machine's: an hour before the first call by a clock that is 14 hours ahead.
+    let first: jiff::Timestamp = all["events"][0]["timestamp"].as_str().unwrap().parse().unwrap();
+    let local = (first + jiff::SignedDuration::from_hours(13)).strftime("%Y-%m-%dT%H:%M").to_string();
+    let since = |zone: &str, time: &str| {
+        let query = ["audit", "query", "--event-type", "agent_decision", "--json", "--since", time];
+        let said = tollgate_in_zone(folder.path(), zone, &query);
+        let listed: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+        seqs(&listed).len()
+    };
+    assert_eq!(since("AHEAD-14", &local), 3);
+    assert_eq!(since("UTC0", &local), 0);
+    assert_eq!(since("AHEAD-14", &format!("{local}Z")), 0);
 }
 
 #[test]
@@ -732,4 +756,103 @@ fn after_init_reads_are_not_asked_about() {
     let write =
         serving.call(key, "demo__note_write", &serde_json::json!({"path": "/scratch/a.md", "text": "x"}));
     assert_eq!(write["_meta"]["tollgate/decision"]["decision"], "pending_approval", "{write}");
+}
+
+/// The newest segment of the shipped store's journal.
+fn newest_segment(folder: &Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(folder.join(".tollgate/tollgate.journal")).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|kind| kind == "segment")).max().unwrap()
+}
+
+/// I9: nothing goes on behind a damaged record by itself. An admin may say that it does, the record says who and why, and the
+/// damage stays named.
+#[test]
+fn a_damaged_record_goes_on_only_when_an_admin_says_so() {
+    let folder = shipped();
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    let (code, _, log) = serving.end();
+    assert_eq!(code, 0, "{log}");
+    let segment = newest_segment(folder.path());
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let frames: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, part)| *part == b"TGfr").map(|(at, _)| at).collect();
+    assert!(frames.len() > 1, "the second frame is to be damaged");
+    bytes[frames[1] + 100] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+
+    let refused = || {
+        let said = tollgate(folder.path(), &["serve"]);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{}", said.err);
+        for part in
+            ["backup", "tollgate store accept --reason", segment.file_name().unwrap().to_str().unwrap()]
+        {
+            assert!(said.err.contains(part), "{part}: {}", said.err);
+        }
+    };
+    refused();
+    // Nobody's word, an approver's and an empty one change nothing.
+    let accept = ["store", "accept", "--reason", "no backup of last night"];
+    for (key, arguments, part) in [
+        (None, &accept[..], "set TOLLGATE_KEY"),
+        (Some("demo-alice-key"), &accept[..], "`admin`"),
+        (Some("demo-carol-key"), &["store", "accept", "--reason", " "][..], "`--reason` is empty"),
+    ] {
+        let said = match key {
+            Some(key) => tollgate_with_key(folder.path(), key, arguments),
+            None => tollgate(folder.path(), arguments),
+        };
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{key:?}");
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+        refused();
+        assert_eq!(std::fs::read(&segment).unwrap(), bytes, "{key:?}");
+    }
+
+    let said = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("accepted by carol"), "{}", said.out);
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "the damaged part stays as it is");
+    assert_ne!(newest_segment(folder.path()), segment);
+    let serving = binary::Serving::start(folder.path(), &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    serving.call("demo-agent-key", "demo__note_read", &serde_json::json!({"path": "/notes/welcome.md"}));
+    assert_eq!(serving.end().0, 0);
+    let verified = tollgate(folder.path(), &["audit", "verify"]);
+    assert_eq!((verified.code, verified.out.as_str()), (1, ""), "{}", verified.err);
+
+    let query = ["audit", "query", "--event-type", "admin_action", "--json"];
+    let listed: Value = serde_json::from_str(&tollgate(folder.path(), &query).out).unwrap();
+    let told = &listed["events"][0];
+    assert_eq!((&told["action"], &told["actor"]["type"]), (&"damage_accepted".into(), &"person".into()));
+    assert_eq!(told["reason"], "no backup of last night", "{listed:#}");
+    assert_eq!(told["detail"]["person"], "carol", "{listed:#}");
+    assert!(told["detail"]["damage"].as_str().unwrap().contains(".segment"), "{listed:#}");
+    // Whole now: there is nothing to accept a second time.
+    let again = tollgate_with_key(folder.path(), "demo-carol-key", &accept);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(again.out.contains("nothing was done"), "{}", again.out);
+}
+
+/// Evidence is not removed after less than half a year, unless the file says that it is meant so.
+#[test]
+fn a_short_retention_is_an_error() {
+    let folder = shipped();
+    let servers = folder.path().join("servers.toml");
+    let text = std::fs::read_to_string(&servers).unwrap();
+    assert!(text.contains("[store]\n"));
+    let check = |store: &str, problem: Option<&str>| {
+        std::fs::write(&servers, text.replacen("[store]\n", &format!("[store]\n{store}\n"), 1)).unwrap();
+        let told: Value = serde_json::from_str(&tollgate(folder.path(), &["check", "--json"]).out).unwrap();
+        let errors = told["errors"].as_array().unwrap();
+        let Some(problem) = problem else { return assert!(errors.is_empty(), "{store}: {told}") };
+        assert_eq!(errors.len(), 1, "{store}: {told}");
+        assert!(errors[0]["message"].as_str().unwrap().contains(problem), "{store}: {told}");
+        assert!(errors[0].to_string().contains("allow_short_retention"), "{store}: {told}");
+    };
+    check("retention = \"180d\"", None);
+    check("retention = \"179d\"", Some("removes evidence after"));
+    check("retention = \"30d\"\nallow_short_retention = false", Some("removes evidence after"));
+    check("retention = \"30d\"\nallow_short_retention = true", None);
 }

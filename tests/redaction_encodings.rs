@@ -9,7 +9,7 @@ use base64::{
 };
 use serde_json::{Value, json};
 use std::{borrow::Cow, fmt::Write as _};
-use tollgate::redaction::{DataRules, DataSpec, Place, Towards};
+use tollgate::redaction::{DataRules, DataSpec, Outbound, Place};
 
 /// For every detector that finds by value: an example, and the part of it that is secret. Put together here, so that no
 /// scanner takes this file for a leak.
@@ -258,8 +258,8 @@ fn check(detector: Option<&str>, how: &str, encoded: &str, secret: &str) {
     }
     assert!(!recorded.contains(&inner(secret)), "{how}: {text}\n-> {recorded}");
     assert!(matches!(rules.redact_text(recorded), Cow::Borrowed(_)), "{how}: {recorded}");
-    let towards = blocking().inspect_arguments(&value, &Place::NOWHERE).towards;
-    assert!(matches!(towards, Towards::Blocked(_)), "{how}: {text}: {towards:?}");
+    let outbound = blocking().inspect_arguments(&value, &Place::NOWHERE).outbound;
+    assert!(matches!(outbound, Outbound::Blocked(_)), "{how}: {text}: {outbound:?}");
 }
 
 /// The secret part as it reads in an encoding: `None` where it cannot be told apart from what stands around it.
@@ -400,8 +400,8 @@ fn honest_texts_are_left_alone() {
         assert_eq!(rules.redact_text(&text), text, "{name}");
         let value = json!({ "content": [{"type": "text", "text": text}] });
         assert_eq!(
-            blocking().inspect_result(&value, &Place::NOWHERE, &[]).towards,
-            Towards::Unchanged,
+            blocking().inspect_result(&value, &Place::NOWHERE, &[]).outbound,
+            Outbound::Unchanged,
             "{name}"
         );
     }

@@ -6,7 +6,7 @@
 use proptest::{prelude::*, sample::select, string::string_regex};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use tollgate::redaction::{DataRules, Place, Towards, display_text, is_hidden};
+use tollgate::redaction::{DataRules, Outbound, Place, display_text, is_hidden};
 
 fn regex(pattern: &str) -> BoxedStrategy<String> {
     string_regex(pattern).unwrap().boxed()
@@ -196,7 +196,7 @@ proptest! {
             prop_assert!(inspected.redacted && !holds(&inspected.recorded, &secret), "{} -> {}", value, inspected.recorded);
             let shown = format!("{inspected:?}");
             prop_assert!(!shown.contains(&secret), "{}", shown);
-            prop_assert_eq!(inspected.towards, Towards::Unchanged);
+            prop_assert_eq!(inspected.outbound, Outbound::Unchanged);
         }
         // A result whose text is that JSON.
         let result = json!({"content": [{"type": "text", "text": value.to_string()}]});

@@ -9,8 +9,14 @@
     reason = "a test file"
 )]
 
-#[path = "store/sqlite.rs"]
-mod sqlite;
+#[path = "store/embedded.rs"]
+mod embedded;
+#[path = "store/import.rs"]
+mod import;
+#[path = "store/journal.rs"]
+mod journal;
+#[path = "store/retention.rs"]
+mod retention;
 mod store;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -20,13 +26,14 @@ use tollgate::{
     decision::BudgetLimit,
     evidence::content_hash,
     model::{
-        AgentId, ApprovalStatus, CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome, PersonId,
-        PolicyId, SnapshotId, TraceId, WorkflowId,
+        AgentId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd, Outcome,
+        PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
     },
     policy::{ChannelKind, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Store, StoreError,
+        ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Pattern, Store,
+        StoreError, Unrecorded,
     },
 };
 
@@ -50,6 +57,7 @@ conformance! {
     a_rate_is_per_agent_and_policy
     calendar_windows_begin_anew
     a_refusal_reserves_nothing
+    a_refusal_that_is_the_callers_to_record_leaves_no_record
     the_strictest_full_limit_refuses
     tokens_and_money_are_reserved_and_corrected
     an_unknown_outcome_keeps_its_reservation
@@ -280,6 +288,39 @@ mod checks {
         assert!(refused[0].draft.reason.as_deref().unwrap().contains("1 calls in 60 s, and 1 are used"));
     }
 
+    /// I12: it is refused all the same, reserves nothing, and neither its start nor its decision is written.
+    pub(super) async fn a_refusal_that_is_the_callers_to_record_leaves_no_record(open: Opener<'_>) {
+        let store = open();
+        let full = [calls("full", BudgetWindow::Minute, 1)];
+        let asks =
+            [BudgetLimit { on_exceed: BudgetAction::RequireApproval, ..calls("asks", BudgetWindow::Day, 0) }];
+        let ask = |budgets: &[BudgetLimit], unrecorded: Unrecorded| {
+            let mut start_event = decision("planner-01", start());
+            start_event.event_type = EventType::AgentStart;
+            AdmitRequest { start: Some(start_event), unrecorded, ..with(budgets, start()) }
+        };
+        // What is let through is recorded, whatever was said of refusals.
+        grant(&*store, ask(&full, Unrecorded::All)).await;
+        let all = async || store.events(EventQuery::default()).await.unwrap().len();
+        assert_eq!(all().await, 2);
+        let of = |id: &str, said| Unrecorded::Of(vec![(PolicyId::from(id), said)]);
+        let check = async |budgets: &[BudgetLimit], unrecorded: Unrecorded, more: usize| {
+            let before = all().await;
+            refuse(&*store, ask(budgets, unrecorded.clone())).await;
+            assert_eq!(all().await - before, more, "{unrecorded:?}");
+        };
+        check(&full, Unrecorded::None, 2).await;
+        check(&full, Unrecorded::All, 0).await;
+        check(&full, of("full", EventDecision::Throttle), 0).await;
+        check(&full, of("other", EventDecision::Throttle), 2).await;
+        check(&full, of("full", EventDecision::Deny), 2).await;
+        // It goes on: a person is asked.
+        check(&asks, Unrecorded::All, 2).await;
+        let refused = refuse(&*store, ask(&full, Unrecorded::All)).await;
+        assert!(refused.reason.contains("1 are used"), "{}", refused.reason);
+        assert!(store.verify().await.unwrap().bad.is_none());
+    }
+
     pub(super) async fn the_strictest_full_limit_refuses(open: Opener<'_>) {
         let store = open();
         let budget = |id: &str, on_exceed| BudgetLimit { on_exceed, ..calls(id, BudgetWindow::Day, 0) };
@@ -397,7 +438,7 @@ mod checks {
             }
             let of = |id: &str| EventQuery {
                 event_type: Some(EventType::Alert),
-                policy_id: Some(PolicyId::from(id)),
+                policy_id: Some(Pattern::from(id)),
                 ..EventQuery::default()
             };
             let alerts = store.events(of(&id)).await.unwrap();
@@ -678,7 +719,8 @@ mod checks {
             won.push(task.await.unwrap());
         }
         assert_eq!(won.iter().filter(|w| **w).count(), 1);
-        assert_eq!(all_events(&*stores[0]).await.len(), 1);
+        let decided = |event: &&Event| event.draft.event_type == EventType::ApprovalDecided;
+        assert_eq!(all_events(&*stores[0]).await.iter().filter(decided).count(), 1);
         let after = stores[0].approval(record.id.clone()).await.unwrap().unwrap();
         let expect = if won[0] { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
         assert_eq!((after.status, after.version, after.answers.len()), (expect, 2, 1));
@@ -828,33 +870,45 @@ mod checks {
         wanted.decision = Some(EventDecision::Suggest);
         wanted.event_type = EventType::AdminAction;
         wanted.approval_id = Some("wanted".into());
+        wanted.user = Some("wanted".into());
+        wanted.detail = Some(serde_json::json!({"person": "wanted"}));
         let others = (0..5).map(|_| decision("other", start()));
         let drafts: Vec<_> = others.clone().chain([wanted.clone()]).chain(others).collect();
         store.record(drafts).await.unwrap();
         let any = EventQuery::default;
+        let exact = || Some(Pattern::from("wanted"));
+        let glob = |text| Some(Pattern::parse(text).unwrap());
         let queries = [
             EventQuery { trace_id: wanted.trace_id, ..any() },
-            EventQuery { workflow_id: wanted.workflow_id.clone(), ..any() },
-            EventQuery { agent_id: wanted.agent_id.clone(), ..any() },
-            EventQuery { policy_id: wanted.policy_id.clone(), ..any() },
-            EventQuery { tool: wanted.tool.as_deref().map(str::to_owned), ..any() },
+            EventQuery { workflow_id: exact(), ..any() },
+            EventQuery { agent_id: exact(), ..any() },
+            EventQuery { policy_id: exact(), ..any() },
+            EventQuery { tool: exact(), ..any() },
+            EventQuery { user: exact(), ..any() },
+            EventQuery { person: exact(), ..any() },
+            EventQuery { workflow_id: glob("want*"), ..any() },
+            EventQuery { agent_id: glob("*nted"), ..any() },
+            EventQuery { policy_id: glob("w*d"), ..any() },
+            EventQuery { tool: glob("**ant**"), ..any() },
+            EventQuery { user: glob("w**"), ..any() },
+            EventQuery { person: glob("*"), ..any() },
+            EventQuery { tool: glob("want*"), call_id: wanted.call_id.clone(), ..any() },
             EventQuery { decision: wanted.decision, ..any() },
             EventQuery { event_type: Some(wanted.event_type), ..any() },
             EventQuery { call_id: wanted.call_id.clone(), ..any() },
             EventQuery { approval_id: wanted.approval_id.clone(), ..any() },
             EventQuery { since: Some(time("2026-05-12T00:00:00Z")), ..any() },
             EventQuery { after_seq: Some(5), limit: 1, ..any() },
-            EventQuery {
-                agent_id: wanted.agent_id.clone(),
-                trace_id: wanted.trace_id,
-                newest_first: true,
-                ..any()
-            },
+            EventQuery { agent_id: exact(), trace_id: wanted.trace_id, newest_first: true, ..any() },
         ];
         for query in queries {
             let found = store.events(query.clone()).await.unwrap();
             assert_eq!(found.len(), 1, "{query:?}");
             assert_eq!((found[0].seq, &found[0].draft), (6, &wanted), "{query:?}");
+        }
+        for none in ["ante", "want", "*/wanted", "wanted?*"] {
+            let query = EventQuery { tool: glob(none), ..any() };
+            assert!(store.events(query).await.unwrap().is_empty(), "{none}");
         }
         let until = EventQuery { until: Some(time("2026-05-12T00:00:00Z")), ..any() };
         assert_eq!(store.events(until).await.unwrap().len(), 10);

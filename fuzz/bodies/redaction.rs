@@ -1,7 +1,7 @@
 //! Any text and any JSON: it is masked without a panic, the same twice, and what it names is what it masked.
 
 use std::fmt::Write as _;
-use tollgate::redaction::{DataRules, Place, Towards};
+use tollgate::redaction::{DataRules, Outbound, Place};
 
 pub(crate) fn run(data: &[u8]) {
     let rules = DataRules::built_in();
@@ -14,9 +14,9 @@ pub(crate) fn run(data: &[u8]) {
     let found = rules.inspect_arguments(&value, &place);
     let untouched = !found.redacted && found.binary_bytes == 0;
     assert_eq!(untouched, *found.recorded == value, "{value}");
-    match rules.inspect_result(&value, &place, &[]).towards {
-        Towards::Unchanged => {}
-        Towards::Changed(_) | Towards::Blocked(_) => {
+    match rules.inspect_result(&value, &place, &[]).outbound {
+        Outbound::Unchanged => {}
+        Outbound::Changed(_) | Outbound::Blocked(_) => {
             panic!("without data.yaml nothing is changed on its way")
         }
     }

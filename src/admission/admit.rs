@@ -3,7 +3,8 @@
 use super::{
     approval::ApprovalRecord,
     effect::{Effect, Grant},
-    limits::{Above, Check, Slot, wait},
+    limit::{Above, Slot},
+    limits::{Check, wait},
     refusal::LimitRefusal,
     state::{RepeatLimit, Request, State},
     usage::Unit,

@@ -52,7 +52,7 @@ pub struct Alert {
 pub enum Effect {
     /// A call was granted and is open from now on.
     Granted(Grant),
-    /// It is open still, and its first effect is about to be taken out of the record: nothing is counted again.
+    /// It is open still, and was counted before: nothing is counted again.
     Carried(Grant),
     /// It is open no more; its reservation changes by so much.
     Closed {

@@ -1,113 +1,16 @@
-//! One limit: where it counts, what it stands at, and what it says when it is full.
+//! One limit held against what stands: when it has room again, and what it says when it is full.
 
 use super::{
-    effect::{Alert, Window},
+    effect::Alert,
+    limit::{Above, Limit, Slot},
     rolling::MINUTE,
-    state::{Request, Standing, State},
-    usage::{Caps, Unit, Usage, amount, money},
+    state::{Request, State, WindowUsage},
+    usage::{Unit, Usage},
     window,
 };
-use crate::{
-    cost::{BudgetAction, BudgetWindow},
-    decision::{BudgetLimit, RateLimit},
-    model::{EventDecision, MicroUsd, PolicyId},
-    policy::Violation,
-};
+use crate::{cost::BudgetWindow, model::MicroUsd};
 
-/// The `start` under which a rolling counter keeps when it last alerted.
-const ALERTS: i64 = -1;
-
-/// Where a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
-    /// In the last minute of a counter.
-    Rolling(i64),
-    /// In a calendar window.
-    Window(Window),
-}
-
-/// What happens above a limit, strictest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Above {
-    Deny,
-    Throttle,
-    Ask,
-}
-
-impl Above {
-    pub(super) fn decision(self) -> EventDecision {
-        match self {
-            Self::Deny => EventDecision::Deny,
-            Self::Throttle => EventDecision::Throttle,
-            Self::Ask => EventDecision::PendingApproval,
-        }
-    }
-}
-
-/// One limit of a request.
-#[derive(Clone, Debug)]
-pub struct Limit<'r> {
-    pub(super) id: &'r PolicyId,
-    pub(super) key: &'r str,
-    pub(super) window: BudgetWindow,
-    pub(super) caps: Caps,
-    pub(super) above: Above,
-    pub(super) slot: Slot,
-    alert_at: Option<u8>,
-    budget: bool,
-}
-
-impl<'r> Limit<'r> {
-    /// A rulebook policy's minute of an agent, which counts under the number `counter`.
-    pub fn rate(rate: &'r RateLimit, agent: &'r str, counter: i64) -> Self {
-        Self {
-            id: &rate.policy_id,
-            key: agent,
-            window: BudgetWindow::Minute,
-            caps: Caps { calls: rate.max_calls.map(amount), tokens: None, cost: rate.max_cost.map(money) },
-            above: match rate.on_violation {
-                Violation::Throttle => Above::Throttle,
-                Violation::Deny => Above::Deny,
-            },
-            slot: Slot::Rolling(counter),
-            alert_at: None,
-            budget: false,
-        }
-    }
-
-    /// A budget's counter at `now`, which counts under the number `counter`.
-    pub fn budget(budget: &'r BudgetLimit, counter: i64, now: i64) -> Self {
-        Self {
-            id: &budget.id,
-            key: &budget.key,
-            window: budget.window,
-            caps: Caps {
-                calls: budget.max_calls.map(amount),
-                tokens: budget.max_tokens.map(amount),
-                cost: budget.max_cost.map(money),
-            },
-            above: match budget.on_exceed {
-                BudgetAction::Throttle => Above::Throttle,
-                BudgetAction::Deny => Above::Deny,
-                BudgetAction::RequireApproval => Above::Ask,
-            },
-            slot: match window::start_of(budget.window, now) {
-                Some(start) => Slot::Window((counter, start)),
-                None => Slot::Rolling(counter),
-            },
-            alert_at: budget.alert_at,
-            budget: true,
-        }
-    }
-
-    /// The calendar window that it is judged by. A rolling counter keeps only its alert among them.
-    pub fn window(&self) -> Option<Window> {
-        match self.slot {
-            Slot::Window(window) => Some(window),
-            Slot::Rolling(counter) => self.alert_at.map(|_| (counter, ALERTS)),
-        }
-    }
-
+impl Limit<'_> {
     /// When a request that this limit throttles is worth making again, if nothing else happens.
     pub(super) fn frees_at(&self, state: &State, request: &Request<'_>) -> Option<i64> {
         let fits_alone = self.caps.passed(Usage::default(), request.need).is_none();
@@ -124,7 +27,7 @@ impl<'r> Limit<'r> {
 #[derive(Clone, Debug)]
 pub(super) struct Check<'r> {
     pub(super) limit: &'r Limit<'r>,
-    pub(super) standing: Standing,
+    pub(super) standing: WindowUsage,
 }
 
 /// Whole milliseconds until `at`, rounded up, so that a retry after them finds room.

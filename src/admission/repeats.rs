@@ -1,6 +1,6 @@
 //! Identical calls of an agent in the last 60 s: more of them than a bundle lets through are a loop.
 
-use super::rolling::{Hand, MINUTE, Moved};
+use super::rolling::{Cursor, MINUTE, Moved};
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, VecDeque};
 
@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Repeats {
     queue: VecDeque<(i64, i64)>,
     counts: HashMap<i64, u32>,
-    hand: Hand,
+    hand: Cursor,
 }
 
 impl Repeats {

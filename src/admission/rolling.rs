@@ -19,7 +19,7 @@ struct Entry {
 /// bring back what has left. One old reading may also be a call that waited long, and counts at the time
 /// reached; only a second one, a second later with no newer one between, shows that the clock was set back.
 #[derive(Clone, Debug, Default)]
-pub struct Hand {
+pub struct Cursor {
     /// That time, in microseconds.
     pub reached: i64,
     behind: Option<i64>,
@@ -34,7 +34,7 @@ pub enum Moved {
     Back,
 }
 
-impl Hand {
+impl Cursor {
     /// Takes a clock reading.
     pub fn to(&mut self, now: i64) -> Moved {
         if now.saturating_add(MINUTE) >= self.reached {
@@ -62,7 +62,7 @@ impl Hand {
 pub(super) struct Rolling {
     entries: VecDeque<Entry>,
     sum: Usage,
-    hand: Hand,
+    hand: Cursor,
 }
 
 impl Rolling {

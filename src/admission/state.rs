@@ -4,7 +4,7 @@
 use super::{
     approval::Named,
     effect::{Effect, Grant, Window},
-    limits::{Limit, Slot},
+    limit::{Limit, Slot},
     repeats::Repeats,
     rolling::Rolling,
     usage::{Caps, Usage},
@@ -16,28 +16,21 @@ use std::{
 
 /// Where a calendar window stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct WindowUsage {
     /// What was reserved and settled in it.
     pub usage: Usage,
     /// When its alert was given, in microseconds; 0: not yet.
     pub alerted: i64,
 }
 
-/// An open call, and the place of the effect that says so.
-#[derive(Clone, Debug)]
-struct Open {
-    place: i64,
-    grant: Grant,
-}
-
 /// What admission judges by.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    windows: HashMap<Window, Standing>,
+    windows: HashMap<Window, WindowUsage>,
     rolling: HashMap<i64, Rolling>,
     repeats: Repeats,
     /// By the `seq` of their decisions.
-    open: BTreeMap<i64, Open>,
+    open: BTreeMap<i64, Grant>,
 }
 
 /// What a caller asks for, with what its store knows of it.
@@ -71,8 +64,8 @@ pub struct RepeatLimit {
 }
 
 impl State {
-    /// Takes in an effect that stands at `place` in the record.
-    pub fn apply(&mut self, place: i64, effect: Effect) {
+    /// Takes in an effect.
+    pub fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Granted(grant) => {
                 for counter in &grant.rolling {
@@ -84,13 +77,13 @@ impl State {
                 if let Some(key) = grant.repeat {
                     self.repeats.push(grant.at, key);
                 }
-                self.open.insert(grant.seq, Open { place, grant });
+                self.open.insert(grant.seq, grant);
             }
             Effect::Carried(grant) => {
-                self.open.insert(grant.seq, Open { place, grant });
+                self.open.insert(grant.seq, grant);
             }
             Effect::Closed { seq, change } => {
-                let Some(Open { grant, .. }) = self.open.remove(&seq) else { return };
+                let Some(grant) = self.open.remove(&seq) else { return };
                 if change != Usage::default() {
                     for counter in &grant.rolling {
                         self.rolling.entry(*counter).or_default().amend(seq, change);
@@ -127,19 +120,29 @@ impl State {
     }
 
     /// Where a calendar window stands, as far as is known.
-    pub fn standing(&self, window: Window) -> Option<Standing> {
+    pub fn standing(&self, window: Window) -> Option<WindowUsage> {
         self.windows.get(&window).copied()
     }
 
     /// For a store that keeps the calendar windows in a table of its own: tells what stands there. A window that such a
     /// store has not told counts as empty, so it tells all that a request checks and all that an effect touches.
-    pub fn tell(&mut self, window: Window, standing: Standing) {
+    pub fn tell(&mut self, window: Window, standing: WindowUsage) {
         self.windows.insert(window, standing);
     }
 
     /// The same store's table may have changed: what was told holds no more.
     pub fn forget_windows(&mut self) {
         self.windows.clear();
+    }
+
+    /// The same of one window.
+    pub fn forget_window(&mut self, window: Window) {
+        self.windows.remove(&window);
+    }
+
+    /// The same of all but some.
+    pub fn keep_windows(&mut self, keep: impl Fn(&Window) -> bool) {
+        self.windows.retain(|window, _| keep(window));
     }
 
     /// How many calendar windows are known.
@@ -179,6 +182,11 @@ impl State {
         self.rolling.get_mut(&counter).map(|rolling| rolling.used(now)).unwrap_or_default()
     }
 
+    /// What all rolling counters stand at, once they are at `now`.
+    pub fn all_last_minute(&mut self, now: i64) -> HashMap<i64, Usage> {
+        self.rolling.iter_mut().map(|(counter, rolling)| (*counter, rolling.used(now))).collect()
+    }
+
     /// How often a call was made in the last minute, once that is at `now`.
     pub fn repeated(&mut self, key: i64, now: i64) -> u32 {
         self.repeats.advance(now);
@@ -186,13 +194,13 @@ impl State {
     }
 
     /// Where a limit's counter stands.
-    pub(super) fn of(&self, limit: &Limit<'_>) -> Standing {
+    pub(super) fn of(&self, limit: &Limit<'_>) -> WindowUsage {
         let window = limit.window().and_then(|window| self.standing(window)).unwrap_or_default();
         match limit.slot {
             Slot::Window(_) => window,
             Slot::Rolling(counter) => {
                 let usage = self.rolling.get(&counter).map(Rolling::sum).unwrap_or_default();
-                Standing { usage, alerted: window.alerted }
+                WindowUsage { usage, alerted: window.alerted }
             }
         }
     }
@@ -213,13 +221,13 @@ impl State {
 
     /// An open call, of whichever process.
     pub fn open(&self, seq: i64) -> Option<&Grant> {
-        self.open.get(&seq).map(|open| &open.grant)
+        self.open.get(&seq)
     }
 
     /// The decisions of all open calls, or of one process's.
     pub fn open_seqs(&self, owner: Option<i64>) -> Vec<i64> {
-        let of = |open: &&Open| owner.is_none_or(|owner| open.grant.owner == owner);
-        self.open.values().filter(of).map(|open| open.grant.seq).collect()
+        let of = |grant: &&Grant| owner.is_none_or(|owner| grant.owner == owner);
+        self.open.values().filter(of).map(|grant| grant.seq).collect()
     }
 
     /// How many calls are open, in all processes.
@@ -227,14 +235,14 @@ impl State {
         self.open.len()
     }
 
-    /// The open calls that are known only from effects before `place`.
-    pub fn open_before(&self, place: i64) -> Vec<Grant> {
-        self.open.values().filter(|open| open.place < place).map(|open| open.grant.clone()).collect()
+    /// All open calls.
+    pub fn open_calls(&self) -> impl Iterator<Item = &Grant> {
+        self.open.values()
     }
 
     /// Whether open calls of other processes than `owner` have reserved something here.
     pub(super) fn reserved_by_others(&self, owner: i64, slot: Slot) -> bool {
-        self.open.values().map(|open| &open.grant).any(|grant| {
+        self.open.values().any(|grant| {
             grant.owner != owner
                 && match slot {
                     Slot::Rolling(counter) => grant.rolling.contains(&counter),

@@ -48,7 +48,7 @@ fn run(state: &mut State, request: &Request<'_>) -> Outcome {
     state.advance(request);
     let outcome = admit(state, request).outcome;
     if let Outcome::Granted(effects) = &outcome {
-        effects.iter().for_each(|effect| state.apply(request.seq, effect.clone()));
+        effects.iter().for_each(|effect| state.apply(effect.clone()));
     }
     outcome
 }
@@ -75,7 +75,7 @@ fn a_reservation_becomes_what_the_call_took() {
         assert!(granted(&run(&mut state, &request(1, NOON, 80, &limits))));
         assert!(!granted(&run(&mut state, &request(2, NOON, 21, &limits))));
         let closed = settle(&state, 1, end).unwrap();
-        state.apply(3, closed);
+        state.apply(closed);
         // A second end changes nothing.
         assert_eq!(settle(&state, 1, End::NeverDispatched), None);
         assert!(!granted(&run(&mut state, &request(4, NOON, left + 1, &limits))), "{end:?}");
@@ -95,7 +95,7 @@ fn an_overshoot_counts() {
     let mut state = State::default();
     assert!(granted(&run(&mut state, &request(1, NOON, 10, &limits))));
     let closed = settle(&state, 1, End::Settled { tokens: Some(130), cost: None }).unwrap();
-    state.apply(2, closed);
+    state.apply(closed);
     let (refusal, _) = refusal(run(&mut state, &request(3, NOON, 0, &limits)));
     assert_eq!(refusal.retry_after_ms, Some(12 * 3_600_000), "{}", refusal.reason);
     assert!(refusal.reason.contains("100 tokens this day, 130 are used"), "{}", refusal.reason);
@@ -153,7 +153,7 @@ fn repeats_are_counted_with_asks() {
     let repeats = Some(RepeatLimit { key, max: 3 });
     let again = |seq, now| Request { repeats, ..request(seq, now, 0, &[]) };
     let asked = state.asked(key, NOON);
-    state.apply(1, asked);
+    state.apply(asked);
     assert!(granted(&run(&mut state, &again(2, NOON + SECOND))));
     assert!(granted(&run(&mut state, &again(3, NOON + 2 * SECOND))));
     let (refusal, _) = refusal(run(&mut state, &again(4, NOON + 3 * SECOND)));

@@ -35,12 +35,12 @@ pub enum DecideError {
 
 /// How far a record is from its requirements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct QuorumProgress {
     /// Per requirement: how many people approved of it, and how many must.
     pub met: Vec<(u32, u32)>,
 }
 
-impl Standing {
+impl QuorumProgress {
     /// Whether all requirements are met.
     pub fn complete(&self) -> bool {
         self.met.iter().all(|(have, need)| have >= need)
@@ -120,7 +120,11 @@ fn counts_for<'r>(
 
 /// How a record stands: approvals are held against the authority map of now, so that a person who has left
 /// since does not count.
-pub fn standing(authority: &Authority, record: &ApprovalRecord, answers: &[ApprovalAnswer]) -> Standing {
+pub fn standing(
+    authority: &Authority,
+    record: &ApprovalRecord,
+    answers: &[ApprovalAnswer],
+) -> QuorumProgress {
     let met = record
         .requirements
         .iter()
@@ -141,7 +145,7 @@ pub fn standing(authority: &Authority, record: &ApprovalRecord, answers: &[Appro
             (u32::try_from(people.len()).unwrap_or(u32::MAX), requirement.quorum)
         })
         .collect();
-    Standing { met }
+    QuorumProgress { met }
 }
 
 fn has_text(text: &str) -> bool {

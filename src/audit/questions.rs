@@ -1,9 +1,10 @@
 //! The five questions of an audit, answered from records alone (R52 to R56).
 
 use crate::{
+    evidence::{CUT_ARGUMENTS, Counted},
     model::{
         Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventType,
-        MicroUsd, Outcome, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
+        MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
     store::{ApprovalAnswer, ApprovalRecord},
 };
@@ -55,6 +56,12 @@ pub struct Initiator {
     pub actor: Actor,
     /// In which workflow.
     pub workflow_id: Option<WorkflowId>,
+    /// The agent's tenant.
+    pub tenant: Option<Arc<str>>,
+    /// The person at the agent's client.
+    pub operator: Option<PersonId>,
+    /// The person the agent acts for.
+    pub user: Option<PersonId>,
     /// When.
     pub at: Timestamp,
     /// What it wanted to do.
@@ -84,6 +91,8 @@ pub struct DecisionReport {
     pub cost_estimate_usd: Option<MicroUsd>,
     /// The limits and counters that were seen.
     pub limits: Option<Value>,
+    /// How many refusals the record stands for, and when; null where it is of this call alone.
+    pub counted: Option<Counted>,
 }
 
 /// One approval of a call.
@@ -99,6 +108,14 @@ pub struct ApprovalReport {
     pub created_at: Option<Timestamp>,
     /// Until when it counted.
     pub expires_at: Option<Timestamp>,
+    /// Who may answer, as the rules name them.
+    pub approvers: Vec<Arc<str>>,
+    /// How many people have to agree, and whether they have to show evidence; of several rules the most that one asks for.
+    pub quorum: Option<u32>,
+    /// An approval without evidence does not count.
+    pub evidence_required: bool,
+    /// What ended it without an answer.
+    pub ended: Option<ApprovalEnd>,
     /// Who said what, in order.
     pub answers: Vec<ApprovalAnswer>,
     /// The call that asked; null where only events speak of the approval.
@@ -116,6 +133,15 @@ pub struct ApprovalCall {
     pub trace_id: Option<TraceId>,
     /// When it asked, or was let through.
     pub at: Timestamp,
+}
+
+/// An approval that expired or was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApprovalEnd {
+    /// When.
+    pub at: Timestamp,
+    /// Why, where it was cancelled.
+    pub reason: Option<Arc<str>>,
 }
 
 /// The approvals that events name, and what became of them.
@@ -146,8 +172,33 @@ pub struct Execution {
     pub cost_usd: Option<MicroUsd>,
     /// Under what limits.
     pub limits: Option<Value>,
+    /// The size of what came back, where something did.
+    pub result: Option<ResultSize>,
     /// What is to be said of it.
     pub reason: Option<Arc<str>>,
+}
+
+/// How much an upstream gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ResultSize {
+    /// In bytes.
+    pub bytes: u64,
+    /// In the model's tokens.
+    pub tokens: u64,
+    /// A limit has cut it.
+    pub cut: bool,
+}
+
+impl ResultSize {
+    fn of(effect: &Event) -> Option<Self> {
+        let detail = effect.draft.detail.as_ref()?;
+        let number = |name: &str| detail.get(name).and_then(Value::as_u64);
+        Some(Self {
+            bytes: number("result_bytes")?,
+            tokens: number("result_tokens")?,
+            cut: detail.get("cut").and_then(Value::as_bool).unwrap_or(false),
+        })
+    }
 }
 
 /// Where a record stands in the chain.
@@ -213,9 +264,14 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         agent_id: events.iter().find_map(|e| e.draft.agent_id.clone()),
         actor: first.draft.actor.clone(),
         workflow_id: events.iter().find_map(|e| e.draft.workflow_id.clone()),
+        tenant: events.iter().find_map(|e| e.draft.tenant.clone()),
+        operator: events.iter().find_map(|e| e.draft.operator.clone()),
+        user: events.iter().find_map(|e| e.draft.user.clone()),
         at: events.first()?.draft.timestamp,
         action: first.draft.action.clone(),
-        arguments: detail("original_arguments").or_else(|| detail("arguments")),
+        arguments: detail("original_arguments")
+            .or_else(|| detail("arguments"))
+            .or_else(|| detail(CUT_ARGUMENTS)),
     };
     let decided: Vec<DecisionReport> = events
         .iter()
@@ -230,6 +286,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
             policy_snapshot: event.draft.policy_snapshot.clone(),
             cost_estimate_usd: event.draft.cost_estimate_usd,
             limits: event.draft.limits.clone(),
+            counted: Counted::of(&event.draft),
         })
         .collect();
     let executed = events.iter().rev().find(is(EventType::AgentSideEffect)).map(|event| Execution {
@@ -241,6 +298,7 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         duration_ms: event.draft.duration_ms,
         cost_usd: event.draft.cost_usd,
         limits: event.draft.limits.clone().or_else(|| decided.last().and_then(|d| d.limits.clone())),
+        result: ResultSize::of(event),
         reason: event.draft.reason.clone(),
     });
     Some(CallReport {
@@ -271,6 +329,11 @@ fn approvals_of(events: &[&Event], approvals: &NamedApprovals) -> Vec<ApprovalRe
                 at: draft.timestamp,
             })
         });
+        let is_end = |e: &&&Event| {
+            matches!(e.draft.event_type, EventType::ApprovalExpired | EventType::ApprovalCancelled)
+        };
+        let ended = events.iter().filter(is_end).find(|e| e.draft.approval_id.as_ref() == Some(id));
+        let ended = ended.map(|e| ApprovalEnd { at: e.draft.timestamp, reason: e.draft.reason.clone() });
         reports.push(match approvals.records.iter().find(|record| record.id == *id) {
             Some(record) => ApprovalReport {
                 id: id.clone(),
@@ -278,6 +341,10 @@ fn approvals_of(events: &[&Event], approvals: &NamedApprovals) -> Vec<ApprovalRe
                 reason: Some(record.reason.as_str().into()),
                 created_at: Some(record.created_at),
                 expires_at: Some(record.expires_at),
+                approvers: approvers(record),
+                quorum: record.requirements.iter().map(|asked| asked.quorum).max(),
+                evidence_required: record.requirements.iter().any(|asked| asked.evidence_required),
+                ended,
                 answers: record.answers.clone(),
                 asked_by: Some(ApprovalCall {
                     call_id: record.call_id.clone(),
@@ -292,6 +359,10 @@ fn approvals_of(events: &[&Event], approvals: &NamedApprovals) -> Vec<ApprovalRe
                 reason: event.draft.reason.clone(),
                 created_at: None,
                 expires_at: None,
+                approvers: Vec::new(),
+                quorum: None,
+                evidence_required: false,
+                ended,
                 answers: Vec::new(),
                 asked_by: None,
                 used_by,
@@ -299,4 +370,15 @@ fn approvals_of(events: &[&Event], approvals: &NamedApprovals) -> Vec<ApprovalRe
         });
     }
     reports
+}
+
+/// Each name once, in the order of the rules.
+fn approvers(record: &ApprovalRecord) -> Vec<Arc<str>> {
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for approver in record.requirements.iter().flat_map(|asked| &asked.approvers) {
+        if names.iter().all(|name| **name != *approver.name()) {
+            names.push(approver.name().into());
+        }
+    }
+    names
 }

@@ -1,7 +1,7 @@
 //! A trace's report as one screen of text.
 
 use super::{ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, TraceReport};
-use crate::{model::MicroUsd, store::ApprovalAnswer};
+use crate::{evidence::Counted, model::MicroUsd, store::ApprovalAnswer};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
@@ -80,6 +80,17 @@ fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
         text(&who.workflow_id),
         who.at
     )?;
+    let parts = [
+        ("action", who.action.as_deref().filter(|action| call.tool.as_deref() != Some(*action))),
+        ("tenant", who.tenant.as_deref().filter(|tenant| !tenant.is_empty())),
+        ("operator", who.operator.as_deref()),
+        ("user", who.user.as_deref()),
+    ];
+    let parts = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", shown(value?))));
+    let parts: Vec<String> = parts.collect();
+    if !parts.is_empty() {
+        writeln!(out, "    {}", parts.join(", "))?;
+    }
     if let Some(arguments) = &who.arguments {
         writeln!(out, "    arguments {}", shown(&arguments.to_string()))?;
     }
@@ -87,8 +98,15 @@ fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
     if call.decided.is_empty() {
         writeln!(out, "    no decision is recorded")?;
     }
-    for decision in &call.decided {
-        write_decision(out, decision)?;
+    for (index, decision) in call.decided.iter().enumerate() {
+        match &decision.counted {
+            Some(like) if index > 0 => write_more(out, decision, like)?,
+            Some(like) => {
+                write_decision(out, decision)?;
+                writeln!(out, "    this record stands for {}", refusals(like))?;
+            }
+            None => write_decision(out, decision)?,
+        }
     }
     writeln!(out, "  was approval required, and who approved?")?;
     if call.approvals.is_empty() {
@@ -125,6 +143,26 @@ fn write_decision(out: &mut String, decision: &DecisionReport) -> fmt::Result {
     writeln!(out, ", policies {}", text(&decision.policy_snapshot))
 }
 
+/// The calls that were refused like this one and are not recorded one by one.
+fn write_more(out: &mut String, decision: &DecisionReport, like: &Counted) -> fmt::Result {
+    let word = decision.decision.map_or("-", |d| d.as_str());
+    let Counted { count, since, until } = like;
+    writeln!(
+        out,
+        "    and {count} more like it from {since} to {until}: {word} by {}",
+        text(&decision.policy_id)
+    )
+}
+
+fn refusals(like: &Counted) -> String {
+    let Counted { count, since, until } = like;
+    let calls = if *count == 1 { "one refused call" } else { "refused calls" };
+    match count {
+        1 => format!("{calls}, at {since}"),
+        _ => format!("{count} {calls}, from {since} to {until}"),
+    }
+}
+
 /// The call that an approval names, where it is another one.
 fn elsewhere<'a>(call: &CallReport, named: Option<&'a ApprovalCall>) -> Option<&'a ApprovalCall> {
     named.filter(|named| named.call_id != call.call_id)
@@ -143,14 +181,33 @@ fn write_approval(out: &mut String, call: &CallReport, approval: &ApprovalReport
     if let Some(asked) = elsewhere(call, approval.asked_by.as_ref()) {
         writeln!(out, "    asked for by {} at {}", named(call, asked), asked.at)?;
     }
+    write_asked(out, approval)?;
     for answer in &approval.answers {
         write_answer(out, answer)?;
+    }
+    if let Some(ended) = &approval.ended {
+        let reason = ended.reason.as_deref().map(|reason| match reason {
+            "snapshot_mismatch" => ": other policies came into force".to_owned(),
+            other => format!(": {}", shown(other)),
+        });
+        writeln!(out, "    {status} at {}{}", ended.at, reason.unwrap_or_default())?;
     }
     match &approval.used_by {
         Some(used) if used.call_id == call.call_id => writeln!(out, "    used by this call at {}", used.at),
         Some(used) => writeln!(out, "    used by {} at {}", named(call, used), used.at),
         None => Ok(()),
     }
+}
+
+/// Of whom an answer was wanted, and until when.
+fn write_asked(out: &mut String, approval: &ApprovalReport) -> fmt::Result {
+    let (Some(from), Some(until)) = (approval.created_at, approval.expires_at) else { return Ok(()) };
+    let names: Vec<String> = approval.approvers.iter().map(|name| shown(name)).collect();
+    let of = if names.is_empty() { "any approver".to_owned() } else { names.join(", ") };
+    let quorum = approval.quorum.filter(|quorum| *quorum > 1);
+    let quorum = quorum.map(|quorum| format!(" ({quorum} people)")).unwrap_or_default();
+    let evidence = if approval.evidence_required { " with evidence" } else { "" };
+    writeln!(out, "    from {of}{quorum}{evidence}, between {from} and {until}")
 }
 
 fn write_answer(out: &mut String, answer: &ApprovalAnswer) -> fmt::Result {
@@ -181,6 +238,10 @@ fn write_execution(out: &mut String, execution: &Execution) -> fmt::Result {
     }
     if let Some(arguments) = &execution.arguments {
         writeln!(out, "    arguments as policy changed them {}", shown(&arguments.to_string()))?;
+    }
+    if let Some(result) = &execution.result {
+        let cut = if result.cut { ", cut to its limit" } else { "" };
+        writeln!(out, "    result {} bytes, {} tokens{cut}", result.bytes, result.tokens)?;
     }
     match &execution.limits {
         Some(limits) => write_limits(out, limits),

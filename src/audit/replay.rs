@@ -1,7 +1,7 @@
 //! Recorded decisions decided again, from a store: each under the bundle that decided it.
 
 use crate::{
-    evidence::{ResolvedTool, tools_named},
+    evidence::{Counted, ResolvedTool, tools_named},
     model::{AgentId, CallId, Event, EventType, SnapshotId, TraceId},
     policy::{CompileInput, KnownNames, PolicySet, SourceFile, ToolFacts, compile},
     replay::{Difference, Finding, replay},
@@ -38,6 +38,8 @@ pub struct ReplayReport {
     pub unjudgeable_because: BTreeMap<&'static str, u64>,
     /// Decisions on which no rule was asked; they are not judged.
     pub not_by_rules: u64,
+    /// Records that stand for several refusals each; they are not judged.
+    pub counted: u64,
     /// What differs, in the order of the record; at most so many as are told one by one.
     pub differences: Vec<RecordedDifference>,
     /// There are more.
@@ -114,6 +116,7 @@ impl ReplayReport {
                 self.unjudgeable("the bundle is not kept, or is not one that can be read now")
             }
             Judged::Found(Finding::NotByRules) => self.not_by_rules += 1,
+            Judged::Found(Finding::Counted) => self.counted += 1,
             Judged::Found(Finding::Unjudgeable(why)) => self.unjudgeable(why.kind()),
             Judged::Found(Finding::Same) => {
                 self.judged += 1;
@@ -153,6 +156,9 @@ struct Held<'s> {
 impl Held<'_> {
     async fn judge(&mut self, event: &Event) -> Result<Judged, StoreError> {
         let draft = &event.draft;
+        if Counted::of(draft).is_some() {
+            return Ok(Judged::Found(Finding::Counted));
+        }
         // Where there is nothing to decide on, no bundle is needed.
         let Some(snapshot) = draft.policy_snapshot.as_ref().filter(|_| draft.facts.is_some()) else {
             return Ok(Judged::Found(match draft.evaluator {

@@ -7,10 +7,7 @@
 //! copies, which an export does not have. White space and the order of `seq`, `prev_hash` and `hash` among the members do not
 //! matter; the order of all other members does, since the body is hashed as it was written.
 
-use crate::{
-    model::json,
-    store::{BadRecord, chain},
-};
+use crate::{journal::chain, model::json, store::BadRecord};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::{self, BufRead, Read as _};

@@ -1,6 +1,9 @@
 //! URIs that an upstream writes, as agents know them: another upstream may have had them first.
 
-use super::{Catalog, MOST_SENTENCES, naming, pages};
+use super::{
+    entry::{Catalog, MOST_SENTENCES},
+    naming, pages,
+};
 use crate::model::{UpstreamName, Uri};
 use serde_json::Value;
 use std::sync::Arc;

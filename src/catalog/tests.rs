@@ -1,11 +1,12 @@
-use super::*;
+use super::{entry::MOST_SENTENCES, tool::traits, *};
 use crate::{
     config::*,
-    model::{AgentId, Autonomy, CapabilityId, Glob, UriPattern},
+    model::{AgentId, Autonomy, CapabilityId, Glob, ToolTraits, UpstreamName, UriPattern},
     policy::{Agent, Authority, Capability},
     upstream::{Health, Listing, UpstreamState},
 };
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 fn upstream(name: &str, prefix: &str) -> UpstreamConfig {
     UpstreamConfig {
@@ -58,7 +59,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
             behind_tls_proxy: false,
         },
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
-        store: StoreConfig { path: "db".into(), durability: Durability::Commit },
+        store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
         auth: AuthConfig::default(),
         webhook: None,
         upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),

@@ -1,6 +1,10 @@
 //! What one agent sees (I7): computed once per catalog, bundle and agent, then looked up by name.
 
-use super::{Catalog, Claim, ItemEntry, ToolEntry, pages, search::Index};
+use super::{
+    entry::{Catalog, Claim, ItemEntry, ToolEntry},
+    pages,
+    search::Index,
+};
 use crate::{
     model::{CapabilityId, Glob, UpstreamName, Uri, UriError, UriPattern, spell_around},
     policy::{Agent, Authority, Capability},

@@ -265,6 +265,13 @@ fn show(
         return screen.json(&form);
     }
     screen.field("approval", &format!("{}  ({})", record.id, record.status))?;
+    show_call(screen, record)?;
+    show_needs(screen, record, policies)?;
+    show_decisions(screen, record, &form)
+}
+
+/// Who asks for what: all that the answer is about.
+fn show_call(screen: &mut Screen, record: &ApprovalRecord) -> Result<(), CliError> {
     screen.field(
         "who asks",
         &format!("agent `{}`, operator {}", record.binding.agent, or_dash(record.operator.as_ref())),
@@ -301,6 +308,11 @@ fn show(
         let whole = format!("(cut: `tollgate audit show {} --json` has them whole)", record.trace_id);
         screen.field("", &whole)?;
     }
+    Ok(())
+}
+
+/// Why it was stopped, who must agree, and until when.
+fn show_needs(screen: &mut Screen, record: &ApprovalRecord, policies: &PolicySet) -> Result<(), CliError> {
     let rule = record.rule_id.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
     screen.field("why it was stopped", &format!("policy `{}`{rule}: {}", record.policy_id, record.reason))?;
     screen.field("estimated cost", &format!("{} USD", record.cost_estimate_usd))?;
@@ -320,6 +332,11 @@ fn show(
     screen.field("expires", &time(record.expires_at))?;
     screen.field("trace", &record.trace_id.to_string())?;
     screen.field("policy snapshot", &record.binding.snapshot)?;
+    Ok(())
+}
+
+/// What people answered so far, as the admin API shows it.
+fn show_decisions(screen: &mut Screen, record: &ApprovalRecord, form: &Value) -> Result<(), CliError> {
     let decisions = form.get("decisions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for (answer, shown) in record.answers.iter().zip(decisions) {
         let word = if answer.approve { "approved" } else { "rejected" };

@@ -1,16 +1,21 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod policy;
+mod store;
 
 pub(crate) use audit::*;
+pub(crate) use policy::*;
+pub(crate) use store::*;
 
 use crate::{
-    model::{AgentId, ApprovalStatus, EventDecision, EventType, TraceId},
+    model::{AgentId, ApprovalStatus, EventDecision, EventType, Moment, TraceId},
     policy::Role,
+    store::Pattern,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use std::{path::PathBuf, time::Duration};
+use jiff::tz::TimeZone;
+use std::path::PathBuf;
 
 const AFTER: &str = "\
 First steps:
@@ -122,7 +127,16 @@ Examples:
   tollgate policy replay --since 24h
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
-    Policy(super::policy::PolicyCommand),
+    Policy(PolicyCommand),
+    /// Take over an older store, or go on behind a damaged record
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate store import
+  TOLLGATE_KEY=… tollgate store accept --reason 'disk replaced, no backup; incident 4711'"
+    )]
+    Store(StoreCommand),
     /// The agents of policies/authority.yaml, and new keys for them
     #[command(
         subcommand,
@@ -461,6 +475,18 @@ fn role(text: &str) -> Result<Role, String> {
     known.ok_or_else(|| format!("expected one of {}", words.join(", ")))
 }
 
+/// A day, and a time that names no zone, are of this machine's.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    Moment::parse(text, &TimeZone::system())
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    if text.is_empty() {
+        return Err("expected a name, or a glob like `files__*`".to_owned());
+    }
+    Pattern::parse(text).map_err(|error| error.to_string())
+}
+
 pub(super) fn trace(text: &str) -> Result<TraceId, String> {
     let zeros = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     TraceId::parse(text).ok_or_else(|| match zeros {
@@ -468,19 +494,6 @@ pub(super) fn trace(text: &str) -> Result<TraceId, String> {
             "all zeros is what a client sends that has no trace; expected 32 hex digits, or a UUID".to_owned()
         }
         false => "expected 32 hex digits, or a UUID".to_owned(),
-    })
-}
-
-pub(super) fn moment(text: &str) -> Result<Moment, String> {
-    let day = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(Moment::At(at));
-    }
-    if let Some(at) = text.parse::<Date>().ok().filter(|_| text.len() == 10).and_then(day) {
-        return Ok(Moment::At(at));
-    }
-    humantime::parse_duration(text).map(Moment::Ago).map_err(|_| {
-        "expected a time like 2026-11-20T08:00:00Z, a day like 2026-11-20 (UTC), or how long ago, like 24h".to_owned()
     })
 }
 
@@ -492,19 +505,5 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn moments_take_three_forms() {
-        let at = |text: &str| Ok(Moment::At(text.parse().unwrap()));
-        let check = |input: &str, expect: Result<Moment, ()>| {
-            assert_eq!(moment(input).map_err(drop), expect, "{input}")
-        };
-        check("2026-11-20T08:00:00Z", at("2026-11-20T08:00:00Z"));
-        check("2026-11-20T08:00:00+02:00", at("2026-11-20T06:00:00Z"));
-        check("2026-11-20", at("2026-11-20T00:00:00Z"));
-        check("24h", Ok(Moment::Ago(Duration::from_secs(86_400))));
-        check("yesterday", Err(()));
-        check("", Err(()));
     }
 }

@@ -5,17 +5,18 @@ use super::{
     failure::CliError,
     follow::{Follower, head},
     screen::{self, Screen, or_dash, time},
+    setup::record_path,
     wiring,
 };
 use crate::{
     clock::{Clock as _, System},
     front::admin::{approval_use, named_approvals, trace_report},
     model::{ApprovalId, CallId, Event, TraceId},
-    store::{EventQuery, Store},
+    store::{ChainReport, EventQuery, Store},
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 /// Runs one of them.
 pub(super) async fn audit(
@@ -60,33 +61,49 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
     screen.line(&format!("{said}, head {}", report.head))
 }
 
+/// Checks the store as it lies there, before anything that can be made anew is. `None`: it is to be opened.
+pub(super) fn verify_at_rest(path: &Path, args: &VerifyArgs) -> Result<Option<()>, CliError> {
+    let Some(store) = record_path(path)? else { return Ok(None) };
+    let Some(report) = wiring::verify_at_rest(&store)? else { return Ok(None) };
+    show_verified(&mut Screen::new(), &report, args.json.json).map(Some)
+}
+
+fn show_verified(screen: &mut Screen, report: &ChainReport, json: bool) -> Result<(), CliError> {
+    if json {
+        screen.json(report)?;
+    }
+    match &report.bad {
+        // Of no record: of what is made from them.
+        Some(bad) if bad.seq == 0 => {
+            return Err(CliError::Told(format!("the store does not verify: {}", bad.problem)));
+        }
+        Some(bad) => return Err(CliError::Chain { seq: bad.seq, problem: bad.problem.clone() }),
+        None => {}
+    }
+    if json {
+        return Ok(());
+    }
+    screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
+}
+
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
     let mut screen = Screen::new();
     match command {
         AuditCommand::Query { filter, limit, before, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(filter, now) };
+            let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now) };
             list(&store, &mut screen, query, limit, json.json).await
         }
         AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
         AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
             let report = store.verify().await?;
-            if flag.json {
-                screen.json(&report)?;
-            }
-            if let Some(bad) = report.bad {
-                return Err(CliError::Chain { seq: bad.seq, problem: bad.problem });
-            }
-            if flag.json {
-                return Ok(());
-            }
-            screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
+            show_verified(&mut screen, &report, flag.json)
         }
         AuditCommand::Export { filter, limit, format } => {
-            export(&store, query(filter, now), limit, format).await
+            export(&store, query(*filter, now), limit, format).await
         }
         AuditCommand::Tail { filter, limit, json } => {
-            let query = query(filter, now);
+            let query = query(*filter, now);
             let after = head(&store).await?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             for event in newest(&store, &query, limit).await?.iter().filter(|event| event.seq <= after) {
@@ -106,10 +123,13 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
     EventQuery {
         event_type: filter.event_type,
         trace_id: filter.trace,
-        workflow_id: filter.workflow.map(Into::into),
-        agent_id: filter.agent.map(Into::into),
-        policy_id: filter.policy.map(Into::into),
+        workflow_id: filter.workflow,
+        agent_id: filter.agent,
+        policy_id: filter.policy,
         tool: filter.tool,
+        person: filter.person,
+        user: filter.user,
+        approval_id: filter.approval.map(Into::into),
         decision: filter.decision,
         since: filter.since.map(|moment| moment.at(now)),
         until: filter.until.map(|moment| moment.at(now)),

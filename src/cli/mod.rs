@@ -25,6 +25,7 @@ mod screen;
 mod serve;
 mod servers;
 mod setup;
+mod store;
 mod wiring;
 
 use args::{AuditCommand, Cli, Command};
@@ -65,6 +66,13 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
+        Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
+            Some(()) => Ok(()),
+            None => {
+                let (store, system) = record(&path)?;
+                block(audit::audit(store, system, AuditCommand::Verify(args)))
+            }
+        },
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
@@ -76,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),
+        Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
         Command::DemoUpstream => block(wiring::demo_upstream()),

@@ -1,7 +1,7 @@
 //! `tollgate policy …`: what the bundles decide, and decided.
 
 use super::{
-    args::{JsonFlag, Moment, moment, trace},
+    args::PolicyCommand,
     failure::CliError,
     screen::{Screen, or_dash, time},
     wiring,
@@ -9,38 +9,10 @@ use super::{
 use crate::{
     audit::{RecordedDifference, ReplayReport},
     clock::{Clock as _, System},
-    model::TraceId,
     store::{EventQuery, Store},
 };
-use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
-
-/// `policy …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Decide recorded calls again, each under the bundle that decided it
-    #[command(long_about = "\
-Takes each recorded decision with its facts, decides it again under the bundle that was in force then, and holds the \
-verdict and its limits against the record. What differs is a fault of Tollgate or of the record: exit code 1. A decision \
-that depends on a value that is masked in the record cannot be judged, and neither can one that was recorded before facts \
-were. Decisions on which no rule was asked (an unknown tool, arguments that do not fit) are not judged. Nothing is \
-recorded, counted or sent.")]
-    Replay(ReplayArgs),
-}
-
-/// `policy replay`
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Moment>,
-    /// Of this trace
-    #[arg(long, value_name = "TRACE", value_parser = trace)]
-    trace: Option<TraceId>,
-    #[command(flatten)]
-    json: JsonFlag,
-}
 
 /// Runs one of them.
 pub(super) async fn policy(
@@ -81,8 +53,12 @@ fn show(report: &ReplayReport, json: bool) -> Result<(), CliError> {
         if report.truncated {
             screen.line("more decisions differ than are listed")?;
         }
+        let counted = match report.counted {
+            0 => String::new(),
+            records => format!("; counts of refusals {records}"),
+        };
         screen.line(&format!(
-            "judged {}: same {}, differs {}; unjudgeable {}; not by rules {}",
+            "judged {}: same {}, differs {}; unjudgeable {}; not by rules {}{counted}",
             report.judged, report.same, report.differs, report.unjudgeable, report.not_by_rules
         ))?;
         for (why, count) in &report.unjudgeable_because {

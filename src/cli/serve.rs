@@ -108,9 +108,14 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
     let gateway = &running.gateway;
-    let lanes = wiring::lanes()?;
-    let serving =
-        wiring::serve_mcp(mcp, Arc::clone(gateway), Arc::clone(&system), Arc::clone(&lanes), mcp_end.clone());
+    let core_runtimes = wiring::core_runtimes()?;
+    let serving = wiring::serve_mcp(
+        mcp,
+        Arc::clone(gateway),
+        Arc::clone(&system),
+        Arc::clone(&core_runtimes),
+        mcp_end.clone(),
+    );
     let mut mcp = tokio::spawn(serving);
     let mut admin = tokio::spawn(wiring::serve_admin(admin, Arc::clone(gateway), system, admin_end.clone()));
     announcement.say(args.run.log_format);
@@ -134,7 +139,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     };
     finish(rest, signals).await;
     // Joining threads waits, if only for a moment.
-    tokio::task::spawn_blocking(move || drop(lanes)).await.ok();
+    tokio::task::spawn_blocking(move || drop(core_runtimes)).await.ok();
     ended
 }
 

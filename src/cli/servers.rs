@@ -28,101 +28,106 @@ const SILENT: &str =
 
 /// Runs one of them.
 pub(super) async fn servers(setup: Setup, command: ServersCommand) -> Result<(), CliError> {
-    let mut config = setup.loaded.config.clone();
-    let mut screen = Screen::new();
     match command {
-        ServersCommand::List(flag) => {
-            let states =
-                wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-            let servers = view::upstreams(&config, &states, &setup.loaded.policies.data);
-            let doubts = doubts(&setup, &config, &states, None);
-            if flag.json {
-                return screen.json(&json!({"servers": servers, "lints": doubts}));
-            }
-            let rows: Vec<Vec<String>> = servers
-                .iter()
-                .map(|server| {
-                    let word = |member: &str| or_dash(server.get(member).and_then(Value::as_str));
-                    let count = |member: &str| server.get(member).unwrap_or(&Value::Null).to_string();
-                    let state = match server.get("reason").and_then(Value::as_str) {
-                        Some(reason) => format!("{}: {reason}", word("state")),
-                        None if word("state") == "starting" => format!("starting: it {SILENT}"),
-                        None => word("state"),
-                    };
-                    vec![
-                        word("name"),
-                        word("transport"),
-                        word("era"),
-                        count("tools"),
-                        count("resources"),
-                        count("prompts"),
-                        state,
-                    ]
-                })
-                .collect();
-            let header = ["server", "transport", "era", "tools", "resources", "prompts", "state"];
-            screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")?;
-            doubts.iter().for_each(|doubt| note(doubt));
-            Ok(())
-        }
-        ServersCommand::Inspect { name, json } => {
-            let name = UpstreamName::from(name);
-            if let Some(disabled) = config.disabled.get(&name) {
-                return Err(CliError::Told(format!("`{name}` is disabled: {}", disabled.reason)));
-            }
-            if !config.upstreams.contains_key(&name) {
-                let known: Vec<&str> = config.upstreams.keys().map(|name| name.as_str()).collect();
-                let hint = format!("servers.toml has {}", known.join(", "));
-                return Err(CliError::Unknown { kind: "server", name: name.to_string(), hint });
-            }
-            config.upstreams.retain(|other, _| *other == name);
-            let states =
-                wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
-            let data = &setup.loaded.policies.data;
-            let catalog = CatalogBuilder::default().build(&config, &states);
-            let warnings = warnings(&catalog, data);
-            let tools = view::tools(&catalog, &setup.loaded.policies);
-            let doubts = doubts(&setup, &config, &states, Some(&name));
-            let Some(state) = states.first() else {
-                return Err(CliError::Told(format!("`{name}` did not start")));
-            };
-            let form = view::upstream(config.upstreams.get(&name), state, data);
-            if json.json {
-                let capabilities = data.redact_value(&state.capabilities);
-                return screen.json(&json!({
-                    "server": form,
-                    "tools": tools,
-                    "capabilities": capabilities,
-                    "lints": doubts,
-                    "warnings": warnings,
-                }));
-            }
-            match &state.health {
-                Health::Up => {}
-                Health::Starting => return Err(CliError::Told(format!("`{name}` {SILENT}"))),
-                Health::Down { reason, .. } => {
-                    return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
-                }
-            }
-            screen.field("server", &name)?;
-            screen.field("calls itself", &data.redact_value(&state.server_info).to_string())?;
-            screen.field("era", &or_dash(form.get("era").and_then(Value::as_str)))?;
-            let word = |tool: &Value, member: &str| or_dash(tool.get(member).and_then(Value::as_str));
-            let rows: Vec<Vec<String>> = tools
-                .iter()
-                .map(|tool| {
-                    let marks = ["read_only", "idempotent", "destructive", "open_world"];
-                    let set = |mark: &&str| tool.get(*mark).and_then(Value::as_bool) == Some(true);
-                    let marks: Vec<&str> = marks.into_iter().filter(set).collect();
-                    vec![word(tool, "name"), word(tool, "action"), marks.join(" "), word(tool, "description")]
-                })
-                .collect();
-            screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
-            warnings.iter().try_for_each(|warning| screen.field("warning", warning))?;
-            doubts.iter().for_each(|doubt| note(doubt));
-            Ok(())
+        ServersCommand::List(flag) => list(&setup, flag.json).await,
+        ServersCommand::Inspect { name, json } => inspect(&setup, name.into(), json.json).await,
+    }
+}
+
+/// `servers list`: one row for each.
+async fn list(setup: &Setup, json: bool) -> Result<(), CliError> {
+    let config = &setup.loaded.config;
+    let mut screen = Screen::new();
+    let states = wiring::inspect_upstreams(config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+    let servers = view::upstreams(config, &states, &setup.loaded.policies.data);
+    let doubts = doubts(setup, config, &states, None);
+    if json {
+        return screen.json(&json!({"servers": servers, "lints": doubts}));
+    }
+    let rows: Vec<Vec<String>> = servers.iter().map(row).collect();
+    let header = ["server", "transport", "era", "tools", "resources", "prompts", "state"];
+    screen.table(&header, &rows, "no servers: add [upstreams.NAME] to servers.toml")?;
+    doubts.iter().for_each(|doubt| note(doubt));
+    Ok(())
+}
+
+/// One server in the table, from its form in the admin API.
+fn row(server: &Value) -> Vec<String> {
+    let word = |member: &str| or_dash(server.get(member).and_then(Value::as_str));
+    let count = |member: &str| server.get(member).unwrap_or(&Value::Null).to_string();
+    let state = match server.get("reason").and_then(Value::as_str) {
+        Some(reason) => format!("{}: {reason}", word("state")),
+        None if word("state") == "starting" => format!("starting: it {SILENT}"),
+        None => word("state"),
+    };
+    vec![
+        word("name"),
+        word("transport"),
+        word("era"),
+        count("tools"),
+        count("resources"),
+        count("prompts"),
+        state,
+    ]
+}
+
+/// `servers inspect NAME`: what one of them is and lists.
+async fn inspect(setup: &Setup, name: UpstreamName, json: bool) -> Result<(), CliError> {
+    let mut config = setup.loaded.config.clone();
+    if let Some(disabled) = config.disabled.get(&name) {
+        return Err(CliError::Told(format!("`{name}` is disabled: {}", disabled.reason)));
+    }
+    if !config.upstreams.contains_key(&name) {
+        let known: Vec<&str> = config.upstreams.keys().map(|name| name.as_str()).collect();
+        let hint = format!("servers.toml has {}", known.join(", "));
+        return Err(CliError::Unknown { kind: "server", name: name.to_string(), hint });
+    }
+    config.upstreams.retain(|other, _| *other == name);
+    let states = wiring::inspect_upstreams(&config, &setup.loaded.policies, &setup.system, PATIENCE).await?;
+    let data = &setup.loaded.policies.data;
+    let catalog = CatalogBuilder::default().build(&config, &states);
+    let warnings = warnings(&catalog, data);
+    let tools = view::tools(&catalog, &setup.loaded.policies);
+    let doubts = doubts(setup, &config, &states, Some(&name));
+    let Some(state) = states.first() else {
+        return Err(CliError::Told(format!("`{name}` did not start")));
+    };
+    let form = view::upstream(config.upstreams.get(&name), state, data);
+    if json {
+        let capabilities = data.redact_value(&state.capabilities);
+        return Screen::new().json(&json!({
+            "server": form,
+            "tools": tools,
+            "capabilities": capabilities,
+            "lints": doubts,
+            "warnings": warnings,
+        }));
+    }
+    match &state.health {
+        Health::Up => {}
+        Health::Starting => return Err(CliError::Told(format!("`{name}` {SILENT}"))),
+        Health::Down { reason, .. } => {
+            return Err(CliError::Told(format!("`{name}` does not answer: {reason}")));
         }
     }
+    let mut screen = Screen::new();
+    screen.field("server", &name)?;
+    screen.field("calls itself", &data.redact_value(&state.server_info).to_string())?;
+    screen.field("era", &or_dash(form.get("era").and_then(Value::as_str)))?;
+    let word = |tool: &Value, member: &str| or_dash(tool.get(member).and_then(Value::as_str));
+    let rows: Vec<Vec<String>> = tools
+        .iter()
+        .map(|tool| {
+            let marks = ["read_only", "idempotent", "destructive", "open_world"];
+            let set = |mark: &&str| tool.get(*mark).and_then(Value::as_bool) == Some(true);
+            let marks: Vec<&str> = marks.into_iter().filter(set).collect();
+            vec![word(tool, "name"), word(tool, "action"), marks.join(" "), word(tool, "description")]
+        })
+        .collect();
+    screen.table(&["tool", "action", "taken as", "description"], &rows, "it lists no tools")?;
+    warnings.iter().try_for_each(|warning| screen.field("warning", warning))?;
+    doubts.iter().for_each(|doubt| note(doubt));
+    Ok(())
 }
 
 /// Names in the files that fit nothing of what upstreams list now; of one upstream, those that name it.

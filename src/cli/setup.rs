@@ -72,7 +72,7 @@ impl Setup {
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
         let path = &self.loaded.config.store.path;
-        match path.try_exists() {
+        match wiring::store_exists(path) {
             Ok(true) => wiring::open_store(&self.loaded.config, self.system.owner_id()),
             Ok(false) => Err(CliError::NoStore(path.clone())),
             Err(source) => Err(CliError::Io { what: format!("cannot read `{}`", path.display()), source }),
@@ -95,12 +95,29 @@ pub(super) fn record(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>), CliEr
     };
     let system = Arc::new(System::default());
     let Some(store) = wiring::store_of(path, system.owner_id()) else { return Err(wrong) };
+    tell_wrong_files();
+    Ok((store?, system))
+}
+
+fn tell_wrong_files() {
     writeln!(
         std::io::stderr(),
         "tollgate: the files have errors (`tollgate check` lists them); the record is read all the same"
     )
     .ok();
-    Ok((store?, system))
+}
+
+/// Where the record lies, for whoever may read it as in [`record`]; `None` where that is not said.
+pub(super) fn record_path(path: &Path) -> Result<Option<PathBuf>, CliError> {
+    match Setup::load(path) {
+        Ok(setup) => Ok(Some(setup.loaded.config.store.path)),
+        Err(wrong @ CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => {
+            let Some(store) = wiring::store_path(path) else { return Err(wrong) };
+            tell_wrong_files();
+            Ok(Some(store))
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// Reads servers.toml and the bundle.

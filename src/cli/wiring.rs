@@ -6,16 +6,21 @@ use crate::{
     clock::System,
     config,
     config::{Config, Listings},
-    front,
+    evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts},
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, OwnerId, Problems},
     policy::PolicySet,
-    store::{EventQuery, Store, sqlite::SqliteStore},
+    store::{ChainReport, EventQuery, Store, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
+use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -48,10 +53,25 @@ pub(crate) fn render(problems: &Problems) -> String {
 /// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
 pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
     let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
-    store.path.try_exists().is_ok_and(|there| there).then(|| {
-        let opened = SqliteStore::open(&store.path, &data_dir, store.durability, owner)?;
+    store_exists(&store.path).is_ok_and(|there| there).then(|| {
+        let opened = EmbeddedStore::open(&store.path, &data_dir, store.durability, owner)?;
         Ok(opened as Arc<dyn Store>)
     })
+}
+
+/// Where the store of a servers.toml lies, in which other things may be wrong.
+pub(crate) fn store_path(path: &Path) -> Option<PathBuf> {
+    config::store_place(path, &|name| std::env::var(name).ok()).map(|(store, _)| store.path)
+}
+
+/// Verifies a store as it lies there.
+pub(crate) fn verify_at_rest(path: &Path) -> Result<Option<ChainReport>, CliError> {
+    Ok(EmbeddedStore::verify_at_rest(path)?)
+}
+
+/// Whether there is a store.
+pub(crate) fn store_exists(path: &Path) -> std::io::Result<bool> {
+    EmbeddedStore::exists(path)
 }
 
 /// Makes `data_dir`, mode 0700.
@@ -61,7 +81,26 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 
 /// Opens the store, making it where it is missing.
 pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
-    Ok(SqliteStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+    Ok(EmbeddedStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+}
+
+/// Takes over a store of before the journal.
+pub(crate) fn import_store(
+    config: &Config,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<u64>, CliError> {
+    Ok(EmbeddedStore::import(&config.store.path, &config.gateway.data_dir, progress)?)
+}
+
+/// Lets the journal go on behind damage, with a record of who says so and why, and says what it is.
+pub(crate) fn accept_damage(
+    config: &Config,
+    now: Timestamp,
+    person: &str,
+    reason: &str,
+) -> Result<Option<String>, CliError> {
+    let said = |problem: &str| evidence::damage_accepted(now, Some(person), reason, problem);
+    Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)
 }
 
 /// The upstreams of a configuration, starting.
@@ -147,7 +186,7 @@ pub(crate) async fn serve_mcp(
     listener: TcpListener,
     gateway: Arc<Gateway>,
     system: Arc<System>,
-    lanes: Arc<front::http::Lanes>,
+    core_runtimes: Arc<front::http::CoreRuntimes>,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
     let tls = tls(&gateway)?;
@@ -158,14 +197,14 @@ pub(crate) async fn serve_mcp(
         options.listen = address;
     }
     let endpoint = front::http::Endpoint::new(gateway, options);
-    front::http::serve_on(listener, tls, endpoint, stop, Some(&lanes)).await.map_err(listener_failed)
+    front::http::serve_on(listener, tls, endpoint, stop, Some(&core_runtimes)).await.map_err(listener_failed)
 }
 
 /// Threads for agents' connections. They must outlive the gateway: what goes on for a client that left runs there.
-pub(crate) fn lanes() -> Result<Arc<front::http::Lanes>, CliError> {
-    let lanes = front::http::Lanes::start()
+pub(crate) fn core_runtimes() -> Result<Arc<front::http::CoreRuntimes>, CliError> {
+    let core_runtimes = front::http::CoreRuntimes::start()
         .map_err(|source| CliError::Io { what: "cannot start the threads for agents".to_owned(), source })?;
-    Ok(Arc::new(lanes))
+    Ok(Arc::new(core_runtimes))
 }
 
 /// Serves the admin API until told to stop.

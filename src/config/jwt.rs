@@ -3,7 +3,7 @@
 use super::{
     JwksSource, JwtConfig,
     expand::expand,
-    servers::{Input, expanded, resolve},
+    input::{Input, expanded, resolve},
 };
 use crate::{
     model::CapabilityId,

@@ -3,21 +3,17 @@
 use super::{
     Config, StoreConfig, ToolConfig, UpstreamTransport,
     expand::Env,
+    file::{read_file, whole_file},
+    input::Input,
     listed::{self, Listings},
     servers, tree,
 };
 use crate::{
-    model::{Place, Problem, Problems, Severity},
-    policy::{
-        self, CompileInput, KnownNames, PolicySet, SourceFile,
-        source::{MAX_FILE_BYTES, Report},
-    },
+    model::{Problem, Problems, Severity},
+    policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, source::Report},
 };
 use serde_json::{Map, Value, json};
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 const MAX_FILES: usize = 1_000;
 
@@ -102,7 +98,7 @@ fn read_config(
     report: &mut Report<'_>,
 ) -> Option<Config> {
     let names = files.and_then(policy::authority_names);
-    servers::read(root, &servers::Input { path, env, names: names.as_ref() }, report)
+    servers::read(root, &Input { path, env, names: names.as_ref() }, report)
 }
 
 /// What the bundle is compiled with.
@@ -279,64 +275,7 @@ fn wanted(path: &Path, name: &str, problems: &mut Problems) -> bool {
     readable
 }
 
-/// Why a file has no text, and the line and column where that shows.
-pub(super) struct Unreadable {
-    pub(super) why: String,
-    line: usize,
-    column: usize,
-}
-
-impl From<String> for Unreadable {
-    fn from(why: String) -> Self {
-        Self { why, line: 0, column: 0 }
-    }
-}
-
-impl Unreadable {
-    fn problem(self, file: &str, expected: &str) -> Problem {
-        let mut problem = whole_file(file, self.why, expected);
-        (problem.place.line, problem.place.column) = (self.line, self.column);
-        problem
-    }
-}
-
-/// A file's text, of bounded size.
-pub(super) fn read_file(path: &Path) -> Result<String, Unreadable> {
-    let shown = path.display();
-    let file =
-        std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))?;
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(format!("`{shown}` has more than {MAX_FILE_BYTES} bytes").into());
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let good = String::from_utf8_lossy(good);
-        let (before, line) = good.rsplit_once('\n').unwrap_or(("", &good));
-        let lines = if good.contains('\n') { before.split('\n').count() } else { 0 };
-        Unreadable {
-            why: format!("`{shown}` is not UTF-8"),
-            line: lines + 1,
-            column: line.chars().count() + 1,
-        }
-    })
-}
-
 fn in_folder(folder: &Path, mut problem: Problem) -> Problem {
     problem.place.file = folder.join(&problem.place.file).display().to_string();
     problem
-}
-
-fn whole_file(file: &str, message: impl Into<String>, expected: &str) -> Problem {
-    Problem {
-        place: Place { file: file.to_owned(), line: 0, column: 0 },
-        severity: Severity::Error,
-        message: message.into(),
-        expected: expected.to_owned(),
-        strict: false,
-    }
 }

@@ -1,6 +1,8 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
 mod expand;
+mod file;
+mod input;
 mod jwt;
 mod listed;
 mod load;

@@ -2,8 +2,8 @@
 
 use super::{
     expand::{Env, expand},
-    load::read_file,
-    servers::{Input, expanded, resolve},
+    file::read_file,
+    input::{Input, expanded, resolve},
 };
 use crate::policy::{
     read::{Fields, short},

@@ -4,15 +4,15 @@ use super::{
     AdminConfig, AuthConfig, CatalogMode, Config, Durability, Formats, GatewayConfig, MetaKey, RejectedAsks,
     SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
+    input::{Input, expanded, resolve},
     jwt, upstreams,
 };
 use crate::{
     model::AgentId,
     policy::{
-        Names,
         read::{
-            Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short, text, texts,
-            word,
+            Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short,
+            show_duration, text, texts, word,
         },
         source::{Kind, Node, Report},
     },
@@ -50,18 +50,12 @@ const GATEWAY_KEYS: &[&str] = &[
     "behind_tls_proxy",
 ];
 
-const STORE_KEYS: &[&str] = &["url", "durability"];
+const STORE_KEYS: &[&str] = &["url", "durability", "retention", "allow_short_retention"];
+
+/// Evidence that goes sooner than this must be meant to.
+const SHORT_RETENTION: Duration = Duration::from_secs(180 * 86_400);
 
 static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
-
-/// What reading needs beside the tree.
-#[derive(Clone, Copy)]
-pub(super) struct Input<'i> {
-    pub(super) path: &'i Path,
-    pub(super) env: Env<'i>,
-    /// What authority.yaml names, where it could be read.
-    pub(super) names: Option<&'i Names>,
-}
 
 /// Reads the whole file; what is wrong is in `report`.
 pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<Config> {
@@ -123,22 +117,6 @@ pub(super) fn store_place(root: &Node, path: &Path, env: Env<'_>) -> Option<(Sto
     let map = fields(root.get("store").unwrap_or(&NOTHING), "store", STORE_KEYS, &mut quiet)?;
     let store = store(&map, Some(data_dir.clone()), &input, &mut quiet)?;
     (!quiet.into_problems().has_errors()).then_some((store, data_dir))
-}
-
-/// Relative paths start at servers.toml's folder.
-pub(super) fn resolve(config: &Path, path: &str) -> PathBuf {
-    config.parent().unwrap_or(Path::new("")).join(path)
-}
-
-pub(super) fn expanded(
-    map: &Fields<'_>,
-    key: &str,
-    input: &Input<'_>,
-    report: &mut Report<'_>,
-) -> Option<Option<String>> {
-    let Some(node) = map.get(key) else { return Some(None) };
-    let written = text(node, key, report)?;
-    expand(node, &written, input.env, report).map(Some)
 }
 
 fn path(
@@ -360,8 +338,9 @@ fn store(
     let durability = map
         .read("durability", report, word(&[("commit", Durability::Commit), ("fsync", Durability::Fsync)]))
         .unwrap_or(Durability::Commit);
+    let retention = retention(map, report)?;
     let Some(written) = expanded(map, "url", input, report)? else {
-        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability });
+        return Some(StoreConfig { path: data_dir?.join("tollgate.db"), durability, retention });
     };
     let at = map.get("url").map_or(map.at, |node| node.start);
     let scheme = written.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -373,7 +352,7 @@ fn store(
     let path = written.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
         Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '\0']) => {
-            Some(StoreConfig { path: resolve(input.path, path), durability })
+            Some(StoreConfig { path: resolve(input.path, path), durability, retention })
         }
         Some(_) | None => {
             report.error(
@@ -384,6 +363,23 @@ fn store(
             None
         }
     }
+}
+
+/// How long records stay, where that is said; `None` where it is said wrongly.
+fn retention(map: &Fields<'_>, report: &mut Report<'_>) -> Option<Option<Duration>> {
+    let short = map.read("allow_short_retention", report, boolean).unwrap_or(false);
+    let Some(node) = map.get("retention") else { return Some(None) };
+    let span = duration(Duration::from_secs(1), Duration::from_secs(100 * 366 * 86_400));
+    let retention = map.read("retention", report, span)?;
+    if retention < SHORT_RETENTION && !short {
+        report.error(
+            node.start,
+            format!("`retention` removes evidence after {}", show_duration(retention)),
+            "180d or more, or `allow_short_retention = true` beside it",
+        );
+        return None;
+    }
+    Some(Some(retention))
 }
 
 fn auth(

@@ -200,6 +200,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// What a commit survives.
     pub durability: Durability,
+    /// How old records become before they are removed, whole segments at a time; none: they stay.
+    pub retention: Option<Duration>,
 }
 
 /// `durability`

@@ -4,9 +4,9 @@ use super::{
     Asks, BreakerConfig, DisabledUpstream, HttpWire, Isolation, RetryConfig, ToolConfig, UpstreamConfig,
     UpstreamTransport,
     expand::{Env, expand},
+    input::{Input, expanded, resolve},
     oauth,
     outgoing::{env_file, env_name, header, secrets},
-    servers::{Input, expanded, resolve},
 };
 use crate::{
     model::{MicroUsd, UpstreamName},

@@ -1,11 +1,13 @@
 //! What a call costs: token counts, prices, the estimate before and the settlement after. Pure.
 
 mod budget;
+mod encoding;
 mod learned;
 mod price;
 mod token;
 
 pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow};
+pub use encoding::{Encoding, Tokenizer};
 pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes};
-pub use price::{Encoding, Estimate, ModelMatch, ModelPrice, PriceTable};
-pub use token::{TokenCounter, Tokenizer, multiply};
+pub use price::{Estimate, ModelMatch, ModelPrice, PriceTable};
+pub use token::{TokenCounter, multiply};

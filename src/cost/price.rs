@@ -1,30 +1,9 @@
 //! Prices per model and the estimate of one call.
 
-use super::Tokenizer;
+use super::encoding::{Encoding, Tokenizer};
 use crate::model::MicroUsd;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Which tokenizer counts a model's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Encoding {
-    /// `o200k_base`
-    #[serde(rename = "o200k_base")]
-    O200kBase,
-    /// `cl100k_base`
-    #[serde(rename = "cl100k_base")]
-    Cl100kBase,
-}
-
-impl Encoding {
-    /// The name in prices.yaml.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::O200kBase => "o200k_base",
-            Self::Cl100kBase => "cl100k_base",
-        }
-    }
-}
 
 /// One model's prices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,11 +114,7 @@ impl PriceTable {
         self.models.values().cloned().reduce(|worst, other| ModelPrice {
             input_usd_per_mtok: worst.input_usd_per_mtok.max(other.input_usd_per_mtok),
             output_usd_per_mtok: worst.output_usd_per_mtok.max(other.output_usd_per_mtok),
-            encoding: match (worst.encoding, other.encoding) {
-                (Encoding::O200kBase, Encoding::O200kBase) => Encoding::O200kBase,
-                (Encoding::Cl100kBase, Encoding::O200kBase | Encoding::Cl100kBase)
-                | (Encoding::O200kBase, Encoding::Cl100kBase) => Encoding::Cl100kBase,
-            },
+            encoding: worst.encoding.max(other.encoding),
             multiplier_milli: worst.multiplier_milli.max(other.multiplier_milli),
         })
     }

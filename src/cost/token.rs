@@ -1,7 +1,7 @@
 //! Token counts by the model's own encoding. Text comes from agents and upstreams, so counting is
 //! bounded work per byte: it goes in chunks of at most 4 KiB, cut between characters.
 
-use super::Encoding;
+use super::encoding::{Encoding, Tokenizer};
 use serde_json::Value;
 use std::{
     io,
@@ -15,23 +15,13 @@ const CHUNK: usize = 4096;
 /// How far back a better place to cut is looked for.
 const NEAR: usize = 128;
 
-/// How a model's tokens are counted: an encoding, and thousandths to multiply by where that
-/// encoding is only the nearest public one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tokenizer {
-    /// The encoding.
-    pub encoding: Encoding,
-    /// 1000 = exact.
-    pub multiplier_milli: u32,
-}
-
 /// Which implementation counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Engine {
     /// The fast one.
     Fast,
-    /// The reference, against which tests hold the fast one; it also steps in where the fast one
-    /// lacks an encoding.
+    /// The reference: it counts in the encodings that the fast one does not have here (`p50k_base`, `r50k_base`), and tests
+    /// hold the fast one against it.
     Reference,
 }
 
@@ -52,7 +42,10 @@ impl Table {
             || {
                 Self::Reference(match encoding {
                     Encoding::O200kBase => tiktoken_rs::o200k_base_singleton(),
+                    Encoding::O200kHarmony => tiktoken_rs::o200k_harmony_singleton(),
                     Encoding::Cl100kBase => tiktoken_rs::cl100k_base_singleton(),
+                    Encoding::P50kBase => tiktoken_rs::p50k_base_singleton(),
+                    Encoding::R50kBase => tiktoken_rs::r50k_base_singleton(),
                 })
             },
             Self::Fast,
@@ -77,7 +70,7 @@ impl Table {
 #[derive(Clone)]
 pub struct TokenCounter {
     engine: Engine,
-    tables: Arc<[OnceLock<Table>; 2]>,
+    tables: Arc<[OnceLock<Table>; Encoding::NAMED.len()]>,
 }
 
 impl std::fmt::Debug for TokenCounter {
@@ -104,7 +97,7 @@ impl TokenCounter {
     }
 
     fn with(engine: Engine) -> Self {
-        Self { engine, tables: Arc::new([const { OnceLock::new() }; 2]) }
+        Self { engine, tables: Arc::new([const { OnceLock::new() }; Encoding::NAMED.len()]) }
     }
 
     /// Loads an encoding's tables now (about 100 ms), so that no call waits for them.
@@ -113,10 +106,13 @@ impl TokenCounter {
     }
 
     fn table(&self, encoding: Encoding) -> Table {
-        let [o200k, cl100k] = &*self.tables;
+        let [o200k, harmony, cl100k, p50k, r50k] = &*self.tables;
         let slot = match encoding {
             Encoding::O200kBase => o200k,
+            Encoding::O200kHarmony => harmony,
             Encoding::Cl100kBase => cl100k,
+            Encoding::P50kBase => p50k,
+            Encoding::R50kBase => r50k,
         };
         *slot.get_or_init(|| Table::load(self.engine, encoding))
     }

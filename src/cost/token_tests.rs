@@ -102,3 +102,79 @@ fn multipliers_round_up_and_saturate() {
     assert_eq!(TokenCounter::load().count_for(closed, "hello world"), 3);
     assert_eq!(TokenCounter::load().count_value_for(closed, &json!({})), 2);
 }
+
+/// Text that is odd in every way that comes to mind: both engines count the same.
+fn odd_texts() -> Vec<String> {
+    let rust =
+        "fn main() {\n\tlet x: Vec<u8> = vec![0x1F; 3];\r\n    println!(\"{x:?} {}\", 1_000.5e-3);\n}\n";
+    let python =
+        "def f(a, *, b=None):\n    return {**a, 'b': b} if not b else [i for i in range(10) if i % 2]\n";
+    let json = r#"{"a":[1,-2.5e10,true,null,"\u00e9\n"],"path":"C:\\x\\y","deep":{"deeper":[[[[]]]]}}"#;
+    let mut texts: Vec<String> = [
+        rust,
+        python,
+        json,
+        "https://example.com/a%20b?c=d&e=%F0%9F%A6%80#frag",
+        "IT'S we'Ve I'LL don't DON'T ’s ‘quoted’ “text”",
+        "naïve café e\u{301}\u{301}\u{301} Ångström ﬁ ½ Ⅷ ①",
+        "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}\u{200d}\u{1f466}\u{1f3fd}\u{1f1e9}\u{1f1ea}",
+        "日本語のテキスト、中文文本，한국어 텍스트 ไทย हिन्दी العربية עברית",
+        "\u{202e}backwards\u{202c} zero\u{200b}width \u{feff}mark \u{0}\u{1}\u{7f}\u{85}\u{a0}\u{2028}\u{3000}",
+        "<|endoftext|><|im_start|>user<|im_sep|><|fim_prefix|><|constrain|>",
+        "1234567890123456789012345678901234567890 0x7fffffffffffffff 3.14159265358979",
+        "   \t\t\r\n\n\n   \u{2003} x   \n",
+        "SGVsbG8sIHdvcmxkIQ== deadbeefcafebabe 550e8400-e29b-41d4-a716-446655440000",
+    ]
+    .map(str::to_owned)
+    .into();
+    for piece in
+        [" ", "\n", "\t", "a", "A", "0", "é", "字", "\u{1f980}", "-=", "\u{301}", "{\"", "ab ", " \n"]
+    {
+        texts.push(piece.repeat(3_000));
+    }
+    texts
+}
+
+#[test]
+fn both_engines_agree_on_odd_text() {
+    let (fast, reference) = (TokenCounter::load(), TokenCounter::reference());
+    for encoding in [Encoding::O200kBase, Encoding::O200kHarmony, Encoding::Cl100kBase] {
+        assert!(matches!(fast.table(encoding), Table::Fast(_)), "{encoding:?}");
+        for text in odd_texts() {
+            let shown: String = text.chars().take(40).collect();
+            assert_eq!(
+                fast.count(encoding, &text),
+                reference.count(encoding, &text),
+                "{encoding:?} {shown:?}"
+            );
+        }
+    }
+}
+
+/// What the fast engine does not have is counted all the same, and text from outside makes no special token.
+#[test]
+fn every_encoding_has_an_engine() {
+    let counter = TokenCounter::load();
+    let check = |encoding: Encoding, text: &str, expect: u64| {
+        assert_eq!(counter.count(encoding, text), expect, "{encoding:?} {text:?}");
+    };
+    for encoding in [Encoding::P50kBase, Encoding::R50kBase] {
+        assert!(matches!(counter.table(encoding), Table::Reference(_)), "{encoding:?}");
+        check(encoding, "hello world", 2);
+        check(encoding, "2 + 2 = 4", 5);
+        check(encoding, "antidisestablishmentarianism", 5);
+        check(encoding, "お誕生日おめでとう", 14);
+    }
+    for (name, encoding) in Encoding::NAMED {
+        assert_eq!(encoding.as_str(), name);
+        assert!(counter.count(encoding, "<|endoftext|>") > 1, "{name}");
+        for text in odd_texts() {
+            let count = counter.count(encoding, &text);
+            assert!(count > 0 && count <= TokenCounter::bound(&text), "{name}");
+        }
+    }
+    // Runs of spaces are what the two older ones differ in.
+    assert!(
+        counter.count(Encoding::R50kBase, "x        y") > counter.count(Encoding::P50kBase, "x        y")
+    );
+}

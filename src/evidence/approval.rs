@@ -5,7 +5,37 @@ use crate::model::{
     RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 use jiff::Timestamp;
+use serde_json::Value;
 use std::sync::Arc;
+
+/// The member of an event's `detail` that says what became of an approval: the whole of it in its first record, then what
+/// changed. Everything that is told of an approval is read from there, so that the chain covers it.
+const RECORD: &str = "record";
+
+/// Puts into an event what became of an approval, as JSON text.
+pub fn put_approval(event: &mut EventDraft, id: &ApprovalId, record: &str) {
+    event.approval_id = Some(id.clone());
+    let detail = match (event.told.detail.take(), event.detail.take()) {
+        (Some(text), _) => text.into_string(),
+        (None, Some(value)) => value.to_string(),
+        (None, None) => "{}".to_owned(),
+    };
+    let members = detail.trim_end().strip_suffix('}').unwrap_or("{").trim_end();
+    let comma = if members.ends_with('{') { "" } else { "," };
+    event.told.detail = Some(format!("{members}{comma}\"{RECORD}\":{record}}}").into());
+}
+
+/// What an event says became of its approval.
+pub fn approval_of(event: &EventDraft) -> Option<(&ApprovalId, &Value)> {
+    Some((event.approval_id.as_ref()?, event.detail.as_ref()?.get(RECORD)?))
+}
+
+/// The record of a change of an approval of which nobody told anything.
+pub fn approval_changed(now: Timestamp) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("approval_changed".into());
+    event
+}
 
 /// An approval as its records name it: the call that asked first.
 #[derive(Clone, Debug)]

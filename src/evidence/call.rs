@@ -135,12 +135,12 @@ impl CallSubject<'_> {
     /// `agent_decision` of a call about which policies were asked.
     pub fn explained(&self, now: Timestamp, ruling: &Ruling<'_>, explained: &Explained<'_>) -> EventDraft {
         let mut event = self.decided(now, ruling);
-        event.told.facts = explained.judged.map(|judged| judged.facts.clone());
+        event.told.facts = explained.facts();
         event.told.detail = Some(explained.text());
         event
     }
 
-    fn decided(&self, now: Timestamp, ruling: &Ruling<'_>) -> EventDraft {
+    pub(super) fn decided(&self, now: Timestamp, ruling: &Ruling<'_>) -> EventDraft {
         let mut event = self.event(EventType::AgentDecision, now);
         ruling.mark(&mut event);
         event.evaluator = Some(EVALUATOR.into());

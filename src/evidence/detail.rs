@@ -1,6 +1,10 @@
 //! What explains a record: JSON text that is written once, without a value in between.
 
-use super::Judged;
+use super::{
+    Judged,
+    cut::{CUT_ARGUMENTS, LONGEST_REFUSED, write_cut},
+    facts::CUT_FACTS,
+};
 use crate::{
     decision::{Step, Trace},
     model::text::{self, Object},
@@ -30,6 +34,8 @@ pub struct Explained<'e> {
     pub unchecked: bool,
     /// What is sent beside the arguments: an object with `meta` and `params`.
     pub beside: Option<&'e Value>,
+    /// Nothing is dispatched: what the call brought is recorded up to [`LONGEST_REFUSED`].
+    pub refused: bool,
 }
 
 impl<'e> Explained<'e> {
@@ -43,12 +49,28 @@ impl<'e> Explained<'e> {
         self
     }
 
+    fn brought(&self, detail: &mut Object<'_>, name: &'static str, cut: &'static str, value: &Value) {
+        match self.refused {
+            true => write_cut(detail, name, cut, value),
+            false => detail.value(name, Some(value)),
+        }
+    }
+
+    /// What was decided on, as it is recorded: those of a call that rules changed hold arguments too.
+    pub(super) fn facts(&self) -> Option<Box<str>> {
+        let facts = &self.judged?.facts;
+        match self.refused && facts.len() > LONGEST_REFUSED {
+            true => Some(CUT_FACTS.into()),
+            false => Some(facts.clone()),
+        }
+    }
+
     /// As it is recorded.
     pub fn text(&self) -> Box<str> {
         let mut out = Vec::with_capacity(512);
         let mut detail = Object::new(&mut out);
         if let Some(arguments) = self.arguments {
-            detail.value("arguments", Some(arguments));
+            self.brought(&mut detail, "arguments", CUT_ARGUMENTS, arguments);
         }
         if let Some(tool) = self.original_tool {
             detail.text("original_tool", Some(tool));
@@ -57,7 +79,7 @@ impl<'e> Explained<'e> {
             detail.value("original_arguments", Some(arguments));
         }
         if let Some(remediation) = self.remediation {
-            detail.value("remediation", Some(remediation));
+            self.brought(&mut detail, "remediation", "remediation_cut", remediation);
         }
         if let Some(judged) = self.judged {
             detail.member("verdict").extend_from_slice(judged.verdict.as_bytes());
@@ -77,13 +99,8 @@ impl<'e> Explained<'e> {
             }
         }
         detail.end();
-        text_of(out)
+        text::finished(out)
     }
-}
-
-/// The objects above are written from text alone, so that this is always text.
-pub(super) fn text_of(out: Vec<u8>) -> Box<str> {
-    String::from_utf8(out).unwrap_or_default().into()
 }
 
 fn write_steps(out: &mut Vec<u8>, trace: &Trace) {
@@ -144,7 +161,7 @@ pub fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Bo
     }
     redacted.push(b']');
     limits.end();
-    text_of(out)
+    text::finished(out)
 }
 
 /// What is recorded of a result beside its outcome; `more` are further members as JSON text, each after its comma.

@@ -5,12 +5,12 @@
 //! the snapshot's authority map; the arguments stand in `detail`, masked, and `masked` names the places that are not what
 //! was decided on.
 
-use super::{detail::text_of, masked::differing};
+use super::{cut::CUT_ARGUMENTS, masked::differing};
 use crate::{
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     model::{
         CallKind, CapabilityId, EventDraft, Fingerprint, MicroUsd, Sensitivity, ToolTraits, UpstreamName,
-        pointer::Pointer, text::Object,
+        pointer::Pointer, text, text::Object,
     },
     policy::PolicySet,
 };
@@ -20,6 +20,9 @@ use std::sync::Arc;
 
 /// The version of what is written here.
 pub const VERSION: u64 = 1;
+
+/// In place of the facts of a refused call whose earlier evaluations were too large to be recorded.
+pub(super) const CUT_FACTS: &str = r#"{"version":1,"cut":true}"#;
 
 /// What is taken of resources and prompts: reading one is a read by the protocol's own words.
 pub const ITEM_TRAITS: ToolTraits =
@@ -55,7 +58,7 @@ impl Evaluated<'_> {
             list.push(b']');
         }
         told.end();
-        text_of(out)
+        text::finished(out)
     }
 
     /// An evaluation after which rules changed the call, for the facts of the one that followed. The arguments of the
@@ -77,7 +80,7 @@ impl Evaluated<'_> {
             told.value("arguments", Some(self.recorded));
         }
         told.end();
-        text_of(out)
+        text::finished(out)
     }
 
     fn members(&self, told: &mut Object<'_>) {
@@ -133,6 +136,9 @@ pub enum Unreadable {
     /// It has none.
     #[error("it was recorded without facts, by a version before they were")]
     None,
+    /// The call was refused, and they were too large.
+    #[error("its facts were too large for the record of a refusal")]
+    Cut,
     /// Another version wrote them.
     #[error("its facts are of version {0}, which this one does not know")]
     Version(u64),
@@ -220,6 +226,9 @@ pub fn recall(
         Some(other) => return Err(Unreadable::Version(other)),
         None => return Err(Unreadable::Damaged("they name no version".to_owned())),
     }
+    if value.get("cut").is_some() {
+        return Err(Unreadable::Cut);
+    }
     let last = read(value)?;
     let detail = |name: &str| event.detail.as_ref().and_then(|detail| detail.get(name));
     let arguments = |value: Option<&Value>| {
@@ -233,8 +242,18 @@ pub fn recall(
         };
         all.push(Recall { event, set, tool, args }.one(read(value)?, false)?);
     }
-    let args = arguments(detail("arguments"))?;
-    all.push(Recall { event, set, tool, args }.one(last, true)?);
+    // Of arguments that are cut nothing is known: they count as masked.
+    let is_cut = detail(CUT_ARGUMENTS).is_some();
+    let args = match is_cut {
+        true => Arc::new(Value::Object(serde_json::Map::new())),
+        false => arguments(detail("arguments"))?,
+    };
+    let mut last = Recall { event, set, tool, args }.one(last, true)?;
+    if is_cut {
+        let all = Pointer::parse("").map_err(|error| Unreadable::Damaged(error.to_string()))?;
+        last.masked = vec![all];
+    }
+    all.push(last);
     Ok(all)
 }
 

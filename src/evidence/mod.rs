@@ -3,17 +3,24 @@
 
 mod approval;
 mod call;
+mod cut;
 mod detail;
 mod facts;
 mod masked;
 mod other;
+mod refused;
 mod tool;
 mod verdict;
 
-pub use approval::ApprovalSubject;
+pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
+pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
-pub use other::{TaskEnd, alert_of_call, lost, orphaned, session_started, task_ended};
+pub use other::{
+    TaskEnd, alert_of_call, damage_accepted, index_edited, lost, orphaned, records_retired, retired,
+    session_started, store_taken_over, task_ended, torn_tail,
+};
+pub use refused::Counted;
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};

@@ -5,7 +5,7 @@ use crate::model::{
     Actor, AgentId, CallId, EventDraft, EventType, Outcome, PolicyId, SnapshotId, TraceId, UpstreamName,
 };
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `agent_start` of a session.
@@ -47,6 +47,75 @@ pub fn alert_of_call(
     event.user.clone_from(&decision.user);
     event.policy_snapshot.clone_from(&decision.policy_snapshot);
     event.reason = Some(sentence.into());
+    event
+}
+
+/// Bytes that a process was writing to the journal as it ended, which nobody was told of, were cut off.
+pub fn torn_tail(now: Timestamp, segment: i64, offset: u64, bytes: u64) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("torn_tail_cut".into());
+    event.reason = Some(
+        format!("{bytes} bytes at the journal's end were not written to their end and were cut off: a process ended as it wrote them")
+            .into(),
+    );
+    event.detail = Some(json!({"alert": "integrity", "segment": segment, "offset": offset, "bytes": bytes}));
+    event
+}
+
+/// The index said something else than the record: somebody edited it, and it was made anew from the record.
+pub fn index_edited(now: Timestamp, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("index_edited".into());
+    event.reason = Some(
+        "somebody edited the index of the record; it was made anew from the record, which counts".into(),
+    );
+    event.detail = Some(json!({"alert": "integrity", "problem": problem}));
+    event
+}
+
+/// The records of a store of before the journal were taken over.
+pub fn store_taken_over(now: Timestamp, records: u64) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("store_taken_over".into());
+    event.reason = Some(format!("{records} records of the store of before the journal go on in it").into());
+    event.detail = Some(json!({"records": records}));
+    event
+}
+
+const RETIRED: &str = "records_retired";
+
+/// Old segments are about to be removed: what they ended with, so that what is left can be verified.
+pub fn records_retired(now: Timestamp, before: Timestamp, segments: Value) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some(RETIRED.into());
+    event.reason =
+        Some(format!("records of before {before} are removed, as `[store] retention` says").into());
+    event.detail = Some(json!({"before": before, "segments": segments}));
+    event
+}
+
+/// Whether an event says that retention removed everything up to a record with this hash.
+pub fn retired(event: &EventDraft, seq: i64, hash: &str) -> bool {
+    if event.action.as_deref() != Some(RETIRED) {
+        return false;
+    }
+    let segments = event.detail.as_ref().and_then(|detail| detail.get("segments")).and_then(Value::as_array);
+    segments.is_some_and(|segments| {
+        let ends_so =
+            |segment: &Value| segment["last"].as_i64() == Some(seq) && segment["hash"].as_str() == Some(hash);
+        segments.iter().any(ends_so)
+    })
+}
+
+/// A person said that the record goes on behind damage.
+pub fn damage_accepted(now: Timestamp, person: Option<&str>, reason: &str, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    if person.is_some() {
+        event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
+    }
+    event.action = Some("damage_accepted".into());
+    event.reason = Some(reason.into());
+    event.detail = Some(json!({"person": person, "damage": problem}));
     event
 }
 

@@ -1,6 +1,6 @@
 //! What deciding came to, as JSON: what a record says of it, and what deciding again is held against.
 
-use super::{ResolvedTool, detail::text_of};
+use super::ResolvedTool;
 use crate::{
     decision::Verdict,
     model::text::{self, Object},
@@ -56,7 +56,7 @@ pub fn verdict(verdict: &Verdict, full: &str, shown: &str) -> Box<str> {
         told.natural("max_repeats", Some(repeats.into()));
     }
     told.end();
-    text_of(out)
+    text::finished(out)
 }
 
 fn millis(time: std::time::Duration) -> u64 {

@@ -1,9 +1,10 @@
 //! One request to its answer: what both eras share, and the legacy era's methods.
 
 use super::{
-    client::{Client, Level},
+    client::Client,
     conversation::{Conversation, Hello},
-    message::{self, Request},
+    level::Level,
+    message::{self, Document, Request},
     service::Service,
     watches::Watches,
 };
@@ -13,9 +14,14 @@ use crate::{
         named_workflow,
     },
     identity::Principal,
-    model::{CallKind, RpcError, code},
+    model::{
+        AgentId, CallKind, RpcError, code,
+        weight::{weight, weight_of_list},
+    },
+    offload::{Busy, LARGE, Offload},
     upstream::Era,
 };
+use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value, value::RawValue};
 use std::{
@@ -34,7 +40,8 @@ pub(crate) struct Core {
     /// The gateway.
     pub(crate) service: Arc<dyn Service>,
     /// `serverInfo`, written once.
-    pub(crate) server_info: Box<RawValue>,
+    pub(crate) server_info: Arc<RawValue>,
+    offload: Arc<Offload>,
     ready: AtomicBool,
 }
 
@@ -96,12 +103,45 @@ fn invalid(text: impl Into<String>) -> RpcError {
     RpcError::new(code::INVALID_PARAMS, text)
 }
 
+/// Why a document could not be read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It is none.
+    Malformed(RpcError),
+    /// Too many large ones of this principal wait already.
+    Busy,
+}
+
 impl Core {
     /// Asks the service for what does not change.
     pub(crate) fn new(service: Arc<dyn Service>) -> Self {
         let server_info = serde_json::value::to_raw_value(&service.server_info())
             .unwrap_or_else(|_| RawValue::NULL.to_owned());
-        Self { service, server_info, ready: AtomicBool::new(false) }
+        let offload = service.offload();
+        Self { service, server_info: server_info.into(), offload, ready: AtomicBool::new(false) }
+    }
+
+    /// Reads a document; a large one where it holds up nobody else.
+    pub(crate) async fn read(&self, principal: &Principal, bytes: Bytes) -> Result<Document, Unread> {
+        if bytes.len() <= LARGE {
+            return message::read(&bytes).map_err(Unread::Malformed);
+        }
+        let agent = principal.agent().cloned().unwrap_or_else(|| AgentId::from(principal.key()));
+        let read = Box::pin(self.offload.run(&agent, move || message::read(&bytes))).await;
+        read.map_err(|Busy| Unread::Busy)?.map_err(Unread::Malformed)
+    }
+
+    /// Writes an answer, in the same way.
+    pub(crate) async fn write(
+        &self,
+        agent: Option<AgentId>,
+        is_large: bool,
+        write: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> Vec<u8> {
+        match agent.filter(|_| is_large) {
+            Some(agent) => Box::pin(self.offload.finish(&agent, write)).await,
+            None => write(),
+        }
     }
 
     /// Waits, at most 10 s and only until it was ready once, so that the first list is complete.
@@ -242,6 +282,7 @@ impl Core {
         request: Request,
     ) -> Vec<u8> {
         let Request { id, method, params } = request;
+        let agent = caller.principal.agent().cloned();
         let finisher = Arc::clone(&client);
         let outcome = match Governed::parse(&method) {
             Some(Governed::Call(kind)) => self.call(kind, params, caller, client).await,
@@ -256,7 +297,9 @@ impl Core {
             Some(Governed::List(kind)) => match self.list(&caller, kind, &params).await {
                 Ok(items) => {
                     let items = if kind == ListKind::Tools { for_sessions(items) } else { items };
-                    return message::success(&id, &List { kind, items: &items });
+                    let is_large = weight_of_list(&items, LARGE) > LARGE;
+                    let write = move || message::success(&id, &List { kind, items: &items });
+                    return self.write(agent, is_large, write).await;
                 }
                 Err(error) => Err(error),
             },
@@ -264,7 +307,10 @@ impl Core {
         };
         finisher.finish();
         match outcome {
-            Ok(result) => message::success(&id, &result),
+            Ok(result) => {
+                let is_large = weight(&result, LARGE) > LARGE;
+                self.write(agent, is_large, move || message::success(&id, &result)).await
+            }
             Err(error) => message::failure(Some(&id), &error),
         }
     }

@@ -1,6 +1,10 @@
 //! The client's side of one request: what may be told and asked before the answer, in order and within bounds.
 
-use super::{conversation::Conversation, message};
+use super::{
+    conversation::{Cancel, Conversation},
+    level::Level,
+    message,
+};
 use crate::{
     gateway::ClientPort,
     model::{RpcError, code},
@@ -27,65 +31,6 @@ const MAX_QUEUED: usize = 256;
 const MAX_QUEUED_BYTES: usize = 1 << 20;
 
 static NOTHING: LazyLock<Arc<Value>> = LazyLock::new(|| Arc::new(Value::Object(Map::new())));
-
-/// RFC 5424's severities, as `notifications/message` names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Level {
-    /// `debug`
-    Debug,
-    /// `info`
-    Info,
-    /// `notice`
-    Notice,
-    /// `warning`
-    Warning,
-    /// `error`
-    Error,
-    /// `critical`
-    Critical,
-    /// `alert`
-    Alert,
-    /// `emergency`
-    Emergency,
-}
-
-impl Level {
-    const ALL: [Self; 8] = [
-        Self::Debug,
-        Self::Info,
-        Self::Notice,
-        Self::Warning,
-        Self::Error,
-        Self::Critical,
-        Self::Alert,
-        Self::Emergency,
-    ];
-
-    /// The word on the wire.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-            Self::Error => "error",
-            Self::Critical => "critical",
-            Self::Alert => "alert",
-            Self::Emergency => "emergency",
-        }
-    }
-
-    /// Reads a word.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.as_str() == word)
-    }
-
-    /// Back from its number.
-    pub(crate) fn from_u8(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| *level as u8 == number)
-    }
-}
 
 /// What goes to a client before the answer. One reader, any number of writers.
 #[derive(Debug)]
@@ -212,6 +157,14 @@ impl fmt::Debug for Client {
     }
 }
 
+impl Cancel for Client {
+    fn cancel(&self) {
+        self.finish();
+        self.cancelled.store(true, Ordering::Release);
+        self.canceller.wake();
+    }
+}
+
 impl Client {
     /// Of a stateless request.
     pub(crate) fn modern(capabilities: Value, wishes: Wishes, outbox: Arc<Outbox>) -> Arc<Self> {
@@ -250,14 +203,7 @@ impl Client {
         }
     }
 
-    /// The request was cancelled: nothing more may be told.
-    pub(crate) fn cancel(&self) {
-        self.finish();
-        self.cancelled.store(true, Ordering::Release);
-        self.canceller.wake();
-    }
-
-    /// Waits for [`Self::cancel`].
+    /// Waits for [`Cancel::cancel`].
     pub(crate) async fn until_cancelled(&self) {
         poll_fn(|cx| {
             self.canceller.register(cx.waker());
@@ -371,7 +317,7 @@ impl ClientPort for Client {
             if !question.outbox.push(message::request(&message::Id::from_u64(id), &method, &params)) {
                 return Err(RpcError::new(
                     code::INTERNAL_ERROR,
-                    "the client takes no question on this request",
+                    "the client's stream of this request is closed or full",
                 ));
             }
             match answer.await {

@@ -1,7 +1,7 @@
 //! What a legacy connection remembers from initialize to its end: a session over HTTP, or the stdio process.
 
 use super::{
-    client::{Client, Level},
+    level::Level,
     message::{Id, Response},
     watches::Watches,
 };
@@ -159,18 +159,24 @@ impl Conversation {
 /// Requests that are being answered, by id, so that exactly the named one can be cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    clients: Mutex<HashMap<Id, Arc<Client>>>,
+    clients: Mutex<HashMap<Id, Arc<dyn Cancel>>>,
+}
+
+/// Whoever waits for the answer to a request.
+pub(crate) trait Cancel: std::fmt::Debug + Send + Sync {
+    /// The request was cancelled: nothing more may be told.
+    fn cancel(&self);
 }
 
 impl InFlight {
     /// Notes a request until the returned value is dropped. An id that is in flight already is refused.
-    pub(crate) fn enter(self: &Arc<Self>, id: &Id, client: &Arc<Client>) -> Result<Flying, RpcError> {
+    pub(crate) fn enter(self: &Arc<Self>, id: &Id, client: Arc<dyn Cancel>) -> Result<Flying, RpcError> {
         match self.clients.lock().entry(id.clone()) {
             Entry::Occupied(_) => {
                 Err(RpcError::new(code::INVALID_REQUEST, "a request with this `id` is still being answered"))
             }
             Entry::Vacant(slot) => {
-                slot.insert(Arc::clone(client));
+                slot.insert(client);
                 Ok(Flying { among: Arc::clone(self), id: id.clone() })
             }
         }

@@ -87,7 +87,7 @@ pub(crate) async fn legacy(
     request: Request,
 ) -> Option<Vec<u8>> {
     let client = Client::legacy(Arc::clone(&conversation), &request.params, outbox);
-    let _flying = match conversation.in_flight.enter(&request.id, &client) {
+    let _flying = match conversation.in_flight.enter(&request.id, client.clone()) {
         Ok(flying) => flying,
         Err(error) => return Some(message::failure(Some(&request.id), &error)),
     };

@@ -10,6 +10,7 @@ mod conversation;
 mod exchange;
 mod headers;
 pub mod http;
+mod level;
 mod listen;
 mod message;
 mod modern;

@@ -3,13 +3,18 @@
 use super::{
     MODERN_VERSION,
     answer::{Caller, Core, Governed, unknown_method},
-    client::{Client, Level, Outbox, Wishes, progress_token},
+    client::{Client, Outbox, Wishes, progress_token},
+    level::Level,
     message::{self, Id, Request},
     supported_versions,
 };
 use crate::{
     gateway::{CallReply, ListKind},
-    model::{CallKind, RpcError, code},
+    model::{
+        CallKind, RpcError, code,
+        weight::{weight_of, weight_of_list},
+    },
+    offload::LARGE,
 };
 use http::StatusCode;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -179,6 +184,8 @@ impl Core {
         id: Id,
         params: Map<String, Value>,
     ) -> Answer {
+        let agent = caller.principal.agent().cloned();
+        let server_info = Arc::clone(&self.server_info);
         let finisher = Arc::clone(&client);
         let (outcome, read): (CallReply, Option<bool>) = match method {
             Governed::Call(kind) => {
@@ -193,10 +200,11 @@ impl Core {
             Governed::Task(verb) => (self.task(verb, params, caller, client).await, None),
             Governed::List(kind) => match self.list(&caller, kind, &params).await {
                 Ok(items) => {
-                    return Answer::ok(message::success(
-                        &id,
-                        &ModernList { kind, items: &items, server_info: &self.server_info },
-                    ));
+                    let is_large = weight_of_list(&items, LARGE) > LARGE;
+                    let write = move || {
+                        message::success(&id, &ModernList { kind, items: &items, server_info: &server_info })
+                    };
+                    return Answer::ok(self.write(agent, is_large, write).await);
                 }
                 Err(error) => (Err(error), None),
             },
@@ -205,8 +213,12 @@ impl Core {
         match outcome {
             Ok(Value::Object(result)) => {
                 let cache = read.and_then(|retried| Cache::of_read(&result, retried));
-                let result = ModernResult { result: &result, cache, server_info: &self.server_info };
-                Answer::ok(message::success(&id, &result))
+                let is_large = weight_of(&result, LARGE) > LARGE;
+                let write = move || {
+                    let result = ModernResult { result: &result, cache, server_info: &server_info };
+                    message::success(&id, &result)
+                };
+                Answer::ok(self.write(agent, is_large, write).await)
             }
             Ok(_) => {
                 let error = RpcError::new(code::INTERNAL_ERROR, "the result is not an object");

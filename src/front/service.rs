@@ -7,6 +7,7 @@ use crate::{
     },
     identity::{AuthError, Principal},
     model::{RpcError, code},
+    offload::Offload,
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -55,6 +56,10 @@ pub trait Service: Send + Sync + 'static {
         Box::pin(async move {
             Err(RpcError::new(code::METHOD_NOT_FOUND, format!("nothing can be watched here: `{shown}`")))
         })
+    }
+    /// Where large work is done.
+    fn offload(&self) -> Arc<Offload> {
+        Arc::default()
     }
     /// A session was opened.
     fn session_opened(&self, principal: &Principal, client_info: &Value);
@@ -113,6 +118,9 @@ impl Service for Gateway {
     }
     fn session_opened(&self, principal: &Principal, client_info: &Value) {
         Gateway::session_opened(self, principal, client_info);
+    }
+    fn offload(&self) -> Arc<Offload> {
+        Arc::clone(Gateway::offload(self))
     }
     fn in_force(&self) -> Option<Arc<InForce>> {
         Some(Gateway::in_force(self))

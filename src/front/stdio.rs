@@ -480,7 +480,7 @@ impl Connection {
             Method::Discover => self.send(core.discover(&caller, &id)).await,
             Method::Listen => self.listen(id, &params, client).await,
             Method::Governed(method) => {
-                let flying = match self.modern.enter(&id, &client) {
+                let flying = match self.modern.enter(&id, client.clone()) {
                     Ok(flying) => flying,
                     Err(error) => return self.refuse(Some(&id), &error).await,
                 };
@@ -515,7 +515,7 @@ impl Connection {
             Ok(stream) => stream,
             Err(error) => return self.refuse(Some(&id), &error).await,
         };
-        let flying = match self.modern.enter(&id, &client) {
+        let flying = match self.modern.enter(&id, client.clone()) {
             Ok(flying) => flying,
             Err(error) => return self.refuse(Some(&id), &error).await,
         };

@@ -1,6 +1,6 @@
 //! What is recorded when a snapshot comes into force, or is refused: which, after which, what changed, who or what did it.
 
-use super::{Gateway, InForce};
+use super::{Gateway, InForce, Origin};
 use crate::{
     catalog::ToolEntry,
     model::{EventDraft, EventType},
@@ -14,19 +14,6 @@ use std::{collections::BTreeMap, sync::Arc};
 const MOST_NAMES: usize = 100;
 /// Parts of a bundle whose digests are recorded, so that the next start can tell what changed meanwhile.
 const MOST_PARTS: usize = 1_000;
-
-/// Who or what brings files, and where they come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// Like `uid 1000`.
-    pub by: String,
-    /// `start`, `file change`, `SIGHUP`.
-    pub reason: String,
-    /// Where the folder of policies is in git: the commit that is checked out.
-    pub git_commit: Option<String>,
-    /// Whether the folder is as it stands in that commit.
-    pub git_clean: Option<bool>,
-}
 
 impl Gateway {
     /// One `policy_activated` event per change of snapshot: a restart with the same one is none.

@@ -4,25 +4,29 @@
 use super::{
     Gateway, InForce,
     api::CallReply,
-    approve::binding,
-    asking::Asking,
-    call::{Decided, store_policy},
+    call::store_policy,
     call_log::granted,
-    parked::{Seat, Waiting, Work},
-    prepare::{Request, subject},
+    decided::Decided,
+    parked::{ClientHandle, Waiting, Work},
+    people::approve::binding,
+    people::asking::Asking,
+    prepare::{Prepared, subject},
     refusal::Refusal,
+    request::Request,
     spending::Cap,
 };
 use crate::{
-    decision::ApprovalRequirement,
+    decision::{ApprovalRequirement, Facts},
     evidence::{Explained, Ruling},
     model::{EventDecision, EventDraft},
+    offload::LARGE,
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission, AdmitRequest, ApprovalRecord},
+    store::{Admission, AdmitRequest, ApprovalRecord, StoreError},
     upstream::Upstream,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// The right to make one call, made by admission and consumed by dispatch.
@@ -54,6 +58,14 @@ impl Permit {
     }
 }
 
+/// The records of a call, as they stand where it is admitted.
+struct Drafted {
+    /// See [`Request::word`].
+    word: &'static str,
+    start: Option<EventDraft>,
+    event: EventDraft,
+}
+
 /// Why there is no permit.
 pub(crate) enum AdmitError {
     /// A budget asks for a person; the arguments come back unused.
@@ -62,10 +74,20 @@ pub(crate) enum AdmitError {
     AskAnew(Arc<Value>),
     /// Another snapshot is in force by now: the call is decided under that one.
     Replaced(Arc<Value>),
-    /// A limit is full, or the store does not answer.
+    /// A limit is full.
+    Limited(Box<Limited>),
+    /// The store does not answer, or the gateway failed inside: nothing can be recorded of it.
     Refused(Box<Refusal>),
     /// Refused before the store was asked: its record is still to be made.
     Unrecorded(Box<Refusal>),
+}
+
+/// A call that a limit has stopped.
+pub(crate) struct Limited {
+    pub(super) decided: Box<Decided>,
+    pub(super) refusal: Refusal,
+    /// The store has recorded it in the transaction that refused it; else its record is still to be made, or to be counted.
+    pub(super) recorded: bool,
 }
 
 impl Gateway {
@@ -91,7 +113,8 @@ impl Gateway {
         let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
         // Drafted in the order of the records, so that their times keep to it too.
         let mut subject = subject(request, Some(&decided.prepared), &in_force);
-        let start = asking.start().then(|| subject.start(self.0.clock.now()));
+        let opens = asking.start();
+        let start = opens.then(|| subject.start(self.0.clock.now()));
         if let Some(target) = &mut subject.target {
             target.capability = decided.verdict.capability.as_ref();
         }
@@ -105,16 +128,26 @@ impl Gateway {
         };
         let explained = Explained { method: request.method(), ..decided.explained() };
         let event = subject.explained(self.0.clock.now(), &ruling, &explained);
+        let drafted = Drafted { word: request.word(), start, event };
         let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
-        let (seat, questions) = Seat::new(asking.client.clone());
+        let (seat, questions) = ClientHandle::new(asking.client.clone());
         let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
-            let permit = gateway.admit(&in_force, upstream, decided, approval, start, event).await?;
+            let permit = gateway.admit(&in_force, upstream, decided, approval, drafted).await?;
             Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
         let (agent, call_id, bound) = waiting;
         let work = Work::new(tracked);
-        self.attend(Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped)).await
+        let waiting = Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped);
+        let ended = self.attend(waiting).await;
+        if let Err(AdmitError::Limited(limited)) = &ended
+            && opens
+            && !limited.recorded
+        {
+            // Its start was not written either.
+            asking.started = false;
+        }
+        ended
     }
 
     async fn admit(
@@ -123,9 +156,9 @@ impl Gateway {
         upstream: Arc<dyn Upstream>,
         mut decided: Box<Decided>,
         approval: Option<ApprovalRecord>,
-        start: Option<EventDraft>,
-        event: EventDraft,
+        drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
+        let Drafted { word, start, event } = drafted;
         let mut limits = std::mem::take(&mut decided.verdict.limits);
         for budget in &mut limits.budgets {
             // What is counted per tool is counted under a name that may be kept.
@@ -136,6 +169,7 @@ impl Gateway {
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
+        let unrecorded = self.unrecorded(word, prepared, start.is_none());
         let request = AdmitRequest {
             now: self.0.clock.now(),
             start,
@@ -147,15 +181,11 @@ impl Gateway {
             tokens: prepared.estimate.tokens(),
             cost: prepared.estimate.cost,
             approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
+            unrecorded: unrecorded.clone(),
         };
         let admission = match self.keep_tools(prepared).await {
-            Ok(()) => self.0.store.admit(request).await,
+            Ok(()) => self.reserve(prepared, request).await,
             Err(error) => Err(error),
-        };
-        let refused = |refusal: Refusal| {
-            let mut refusal = refusal;
-            refusal.cost_estimate = Some(prepared.estimate.cost);
-            AdmitError::Refused(Box::new(refusal))
         };
         match admission {
             Ok(Admission::Granted) => {
@@ -171,16 +201,31 @@ impl Gateway {
                 Err(AdmitError::AskAbout(Box::new(requirement), prepared.arguments.clone()))
             }
             Ok(Admission::Refused(limit)) => {
-                let mut refusal = Refusal::new(limit.decision, limit.policy_id, None, limit.reason);
-                refusal.retry_after_ms = limit.retry_after_ms;
-                Err(refused(refusal))
+                let recorded = !unrecorded.covers(&limit);
+                let mut refusal = Refusal::by_limit(limit);
+                refusal.cost_estimate = Some(prepared.estimate.cost);
+                Err(AdmitError::Limited(Box::new(Limited { decided, refusal, recorded })))
             }
             Ok(Admission::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
             Err(error) => {
                 tracing::error!(error = %error, "admission failed");
-                Err(refused(Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal())))
+                let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
+                refusal.cost_estimate = Some(prepared.estimate.cost);
+                Err(AdmitError::Refused(Box::new(refusal)))
             }
         }
+    }
+}
+
+impl Gateway {
+    /// The one transaction. A large record is hashed and written on a thread for large work.
+    async fn reserve(&self, prepared: &Prepared, request: AdmitRequest) -> Result<Admission, StoreError> {
+        let Facts { agent, call, .. } = &prepared.facts;
+        if call.size <= LARGE as u64 {
+            return self.0.store.admit(request).await;
+        }
+        let (store, on) = (self.0.store.clone(), Handle::current());
+        Box::pin(self.0.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
     }
 }
 

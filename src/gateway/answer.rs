@@ -1,13 +1,13 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{Gateway, InForce, call::Decided, declared::hold, edits, edits::Cut, shape};
+use super::{Gateway, InForce, decided::Decided, declared::hold, edits, edits::Cut, shape};
 use crate::{
     catalog::ToolSchema,
     cost::{Encoding, Tokenizer},
     model::{MicroUsd, RpcError, TraceId, pointer::Pointer},
     policy::Constraints,
-    redaction::{Place, Towards},
+    redaction::{Outbound, Place},
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -33,15 +33,15 @@ impl Gateway {
             Some(_) => data.inspect_declared_result(result, place, &constraints.redact),
             None => data.inspect_result(result, place, &constraints.redact),
         };
-        match inspected.towards {
-            Towards::Unchanged => {}
-            Towards::Changed(changed) => {
+        match inspected.outbound {
+            Outbound::Unchanged => {}
+            Outbound::Changed(changed) => {
                 let original = std::mem::replace(result, changed);
                 if let Some(schema) = declared {
                     hold(schema, &original, result);
                 }
             }
-            Towards::Blocked(reason) => {
+            Outbound::Blocked(reason) => {
                 let text = withheld(&reason);
                 *result = json!({"content": [{"type": "text", "text": text}], "isError": true});
                 return false;
@@ -189,10 +189,10 @@ impl Gateway {
 /// An upstream's error under the same data rules as its results.
 fn redact_error(in_force: &InForce, error: &mut RpcError, place: &Place<'_>, redact: &[Pointer]) {
     let told = json!({"message": error.message, "data": error.data});
-    let changed = match in_force.policies.data.inspect_result(&told, place, redact).towards {
-        Towards::Unchanged => return,
-        Towards::Changed(changed) => changed,
-        Towards::Blocked(reason) => json!({"message": withheld(&reason)}),
+    let changed = match in_force.policies.data.inspect_result(&told, place, redact).outbound {
+        Outbound::Unchanged => return,
+        Outbound::Changed(changed) => changed,
+        Outbound::Blocked(reason) => json!({"message": withheld(&reason)}),
     };
     error.message = changed.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
     error.data = changed.get("data").filter(|data| !data.is_null()).cloned();

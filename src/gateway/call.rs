@@ -1,25 +1,27 @@
 //! The whole path of a call: scope → schema → redaction → estimate → decide → approval → admit → dispatch → settle → reply.
 
-pub(crate) use super::decided::{Applied, Decided};
-
 use super::{
     Gateway, InForce,
     admit::AdmitError,
     api::{CallReply, IncomingCall},
-    approve::Step,
-    asking::{Asking, Waiter},
+    decided::{Applied, Decided},
     edits, finding,
     fit::{self, Looks},
-    prepare::{Prepared, Request, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
+    people::approve::Step,
+    people::asking::{Asking, Waiter},
+    prepare::{Prepared, Stop, Version, arguments_of, named_workflow, subject, unknown_policy},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     decision::{ApprovalRequirement, Verdict, decide, stricter},
-    evidence::{self, CallSubject, Explained, Judged, ResolvedTool},
+    evidence::{self, Judged, ResolvedTool},
     identity::Principal,
     model::{
-        CallKind, Decision, EventDecision, EventDraft, PolicyId, RpcError, TraceId, Uri, code, weight::weight,
+        CallKind, Decision, PolicyId, RpcError, TraceId, Uri, code,
+        weight::{weight, weight_of},
     },
+    offload::{Busy, LARGE},
     policy::Remediation,
 };
 use serde_json::{Map, Value, json};
@@ -27,9 +29,6 @@ use std::sync::Arc;
 
 /// How often a call may be changed by constraints and remediation before that itself is a refusal.
 const MAX_CHANGES: usize = 4;
-
-/// Arguments that weigh more are evaluated on a thread beside.
-const LARGE: usize = 64 << 10;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
 const MAX_LOST: usize = 4;
@@ -46,6 +45,7 @@ impl Gateway {
     }
 
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
+    // Long: the path of a call in one place, each step in its order and what stops the call there.
     pub(super) async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
             return Box::pin(self.call_of_person(call)).await;
@@ -101,7 +101,7 @@ impl Gateway {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
                 return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
             }
-            let evaluated = match weight(&arguments, LARGE) > LARGE {
+            let evaluated = match is_large(&request, &arguments) {
                 false => Ok(self.evaluate(&in_force, &request, arguments.clone(), &looks)),
                 true => {
                     Box::pin(self.evaluate_beside(&in_force, &request, arguments.clone(), &mut looks)).await
@@ -114,14 +114,16 @@ impl Gateway {
             let mut decided = match evaluated {
                 Ok(decided) => decided,
                 Err(Stop::Unchecked(look)) => {
-                    let taken = looks.take(&self.0.beside, &request.agent, *look);
-                    if let Err(fit::Busy) = Box::pin(taken).await {
+                    let taken = looks.take(&self.0.large, &request.agent, *look);
+                    if let Err(Busy) = Box::pin(taken).await {
                         let refusal = fit::too_many();
                         return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
                     }
                     continue;
                 }
-                Err(Stop::Unknown) => return Box::pin(self.refuse_unknown(&request, &in_force)).await,
+                Err(Stop::Unknown) => {
+                    return Box::pin(self.refuse_unknown(&request, &in_force, &mut asking)).await;
+                }
                 Err(Stop::Refused(refusal, prepared)) => {
                     let refused =
                         self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking);
@@ -231,11 +233,13 @@ impl Gateway {
                 Err(AdmitError::Unrecorded(refusal)) => {
                     Box::pin(self.refuse(&request, None, &in_force, *refusal, &mut asking)).await
                 }
+                Err(AdmitError::Limited(limited)) => {
+                    Box::pin(self.refuse_by_limit(&request, &in_force, *limited, &mut asking)).await
+                }
                 Err(AdmitError::Refused(refusal)) => {
-                    // The store has recorded it in the same transaction that refused it.
-                    let subject = subject(&request, None, &in_force);
-                    let event = refusal_event(&subject, &request, None, &refusal, self.0.clock.now());
-                    self.log_call(&request, &event);
+                    let refused =
+                        subject(&request, None, &in_force).refused(self.0.clock.now(), &refusal.ruling());
+                    self.log_call(&request, &refused);
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
             };
@@ -249,20 +253,21 @@ impl Gateway {
         request: &Request,
         arguments: Arc<Value>,
         looks: &mut Looks,
-    ) -> Result<Result<Box<Decided>, Stop>, fit::Busy> {
+    ) -> Result<Result<Box<Decided>, Stop>, Busy> {
         let (gateway, in_force, asked) = (self.clone(), in_force.clone(), request.clone());
         let known = std::mem::take(looks);
         let work = move || {
             let evaluated = gateway.evaluate(&in_force, &asked, arguments, &known);
             (evaluated, known)
         };
-        let (evaluated, known) = self.0.beside.run(&request.agent, work).await?;
+        let (evaluated, known) = self.0.large.run(&request.agent, work).await?;
         *looks = known;
         Ok(evaluated)
     }
 
     /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
     /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
+    // Long: a decision and the changes that rules make to the call take turns, and each turn needs all that the one before left.
     pub(crate) fn evaluate(
         &self,
         in_force: &Arc<InForce>,
@@ -344,79 +349,13 @@ impl Gateway {
         let refusal = Refusal::deny("constraints", "the constraints on this call keep changing it");
         Err(Stop::Refused(Box::new(refusal), None))
     }
+}
 
-    /// Records a refusal and answers with it. Where it cannot be recorded, the agent is told that instead: either way
-    /// nothing was dispatched.
-    pub(crate) async fn refuse(
-        &self,
-        request: &Request,
-        prepared: Option<&Prepared>,
-        in_force: &Arc<InForce>,
-        refusal: Refusal,
-        asking: &mut Asking,
-    ) -> CallReply {
-        let mut refusal = refusal;
-        if let Some(prepared) = prepared {
-            refusal.cost_estimate.get_or_insert(prepared.estimate.cost);
-        }
-        let subject = subject(request, prepared, in_force);
-        let mut events = Vec::with_capacity(2);
-        if asking.start() {
-            events.push(subject.start(self.0.clock.now()));
-        }
-        let event = refusal_event(&subject, request, prepared, &refusal, self.0.clock.now());
-        self.log_call(request, &event);
-        events.push(event);
-        let kept = match prepared {
-            Some(prepared) => self.keep_tools(prepared).await,
-            None => Ok(()),
-        };
-        if let Err(error) = kept.and(self.0.store.record(events).await) {
-            tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-            refusal = Refusal::deny("store", error.refusal());
-        }
-        refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
-    }
-
-    /// One line of the log about a call that is not dispatched.
-    pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
-        self.0.call_log.note(event, None, self.0.clock.monotonic().saturating_sub(request.began));
-    }
-
-    /// Nobody is asked about a completion or a subscription: only what they are for can be approved.
-    async fn refuse_unaskable(
-        &self,
-        request: &Request,
-        in_force: &Arc<InForce>,
-        decided: &Decided,
-        asking: &mut Asking,
-    ) -> CallReply {
-        let verdict = &decided.verdict;
-        let reason = format!(
-            "{}; approval is given to a use of it, never to this",
-            verdict.reason.trim_end_matches('.')
-        );
-        let refusal =
-            Refusal::new(EventDecision::Deny, verdict.policy_id.clone(), verdict.rule_id.clone(), reason);
-        self.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await
-    }
-
-    async fn refuse_unknown(&self, request: &Request, in_force: &Arc<InForce>) -> CallReply {
-        let refusal = Refusal::new(
-            EventDecision::Deny,
-            unknown_policy(),
-            None,
-            "not in this agent's scope, or not there",
-        );
-        let subject = subject(request, None, in_force);
-        let start = subject.start(self.0.clock.now());
-        let event = refusal_event(&subject, request, None, &refusal, self.0.clock.now());
-        self.log_call(request, &event);
-        if let Err(error) = self.0.store.record(vec![start, event]).await {
-            tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-        }
-        Err(unknown(request.kind, &request.name))
-    }
+/// Whether looking through what the agent sent is large work.
+fn is_large(request: &Request, arguments: &Value) -> bool {
+    let own = weight(arguments, LARGE);
+    let beside = |members| weight_of(members, LARGE);
+    own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.rest)) > LARGE
 }
 
 /// The evaluations after which rules changed a call, for the record of the last.
@@ -439,25 +378,6 @@ impl EarlierTold {
         let verdict = evidence::verdict(verdict, prepared.target.full(), &prepared.shown);
         Judged { facts, verdict, tools }
     }
-}
-
-/// The decision of a call that is refused.
-fn refusal_event(
-    subject: &CallSubject<'_>,
-    request: &Request,
-    prepared: Option<&Prepared>,
-    refusal: &Refusal,
-    now: jiff::Timestamp,
-) -> EventDraft {
-    let explained = Explained {
-        method: request.method(),
-        arguments: prepared.map(|prepared| &*prepared.recorded),
-        judged: prepared.and_then(|prepared| prepared.judged.as_ref()),
-        remediation: refusal.remediation.as_ref(),
-        trace: refusal.trace.as_ref(),
-        ..Explained::default()
-    };
-    subject.explained(now, &refusal.ruling(), &explained)
 }
 
 fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {

@@ -3,30 +3,29 @@
 use super::{
     Gateway, InForce,
     admit::{Permit, Permitted},
-    answer::{Reserved, change_told, reported_cost, strip_modern, tell_change},
+    answer::{Reserved, change_told, reported_cost},
     api::{CallReply, ClientPort, Purpose, TaskRequest, TaskVerb, WatchSlot},
-    asked::{Asked, told_of_questions},
-    asking::{Asking, Continuing},
-    call::Decided,
     call_log::granted,
-    complete, edits,
+    complete,
+    decided::Decided,
     ending::{Ending, code_of, failed, given_up, withheld},
+    looking::{Answered, Measured},
     news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
-    parked::Seat,
-    prepare::{Prepared, Request, Target, subject},
+    parked::ClientHandle,
+    people::asked::{Asked, told_of_questions},
+    people::asking::{Asking, Continuing},
+    prepare::{Prepared, Target, subject},
     relay::{Mute, Relay, Relaying, Sampling},
-    shape,
+    request::Request,
     spending::Spending,
-    tasks::{Made, is_task, takes_tasks},
+    suspend::tasks::{Made, is_task, takes_tasks},
 };
 use crate::{
-    catalog::naming::strip_reserved,
     config::Asks,
     evidence::{Settled, limits, settled_detail},
     identity::Principal,
-    model::{CallKind, Decision, EventDraft, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code, text},
-    redaction::Place,
+    model::{CallKind, Decision, EventDraft, MicroUsd, Outcome, RetryPlan, RpcError, TraceId, code},
     store::Settlement,
     upstream::{CallRelay as _, CallerKey, Era, Upstream, UpstreamError, UpstreamRequest},
 };
@@ -100,11 +99,12 @@ impl Gateway {
     }
 
     /// Makes the call and settles it, to its end; `gone` says that the caller no longer waits.
+    // Long: the upstream and the client talk until there is a result.
     pub(crate) async fn dispatch(
         &self,
         permit: Permit,
         outgoing: Box<Outgoing>,
-        seat: Arc<Seat>,
+        seat: Arc<ClientHandle>,
         gone: CancellationToken,
     ) -> CallReply {
         let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
@@ -137,7 +137,7 @@ impl Gateway {
             arguments,
             facts,
             recorded,
-            towards,
+            outbound,
             estimate,
             tokenizer,
             tool_price,
@@ -148,7 +148,8 @@ impl Gateway {
         } = prepared;
         let client = seat.client();
         let tasks = kind == CallKind::Tool && matches!(purpose, Purpose::Use) && takes_tasks(client.as_ref());
-        let model = in_force.policies.authority.agents.get(&facts.agent.id).and_then(|a| a.model.clone());
+        let agent = facts.agent.id.clone();
+        let model = in_force.policies.authority.agents.get(&agent).and_then(|a| a.model.clone());
         // Only sampling is decided again.
         let facts = (tasks || client.capabilities().get("sampling").is_some()).then_some(facts);
         let spending = Spending::new(
@@ -162,7 +163,7 @@ impl Gateway {
         );
         // It may share the arguments, which go on alone.
         drop(recorded);
-        let arguments = towards.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
+        let arguments = outbound.unwrap_or_else(|| Arc::unwrap_or_clone(arguments));
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
         // As it was matched and decided.
@@ -228,48 +229,30 @@ impl Gateway {
             let can_retry = matches!(purpose, Purpose::Use) && upstream.era() != Some(Era::Modern);
             ending.reply = Box::pin(self.pass_pages(error, &relay, client.era(), can_retry, &bound)).await;
         }
-        let answered = ending.answered();
-        let place = Place {
-            upstream: target.upstream(),
-            tool: target.full(),
-            labels: target.labels(),
-            sensitive: target.sensitive(),
-        };
+        let is_upstreams = ending.answered();
         let reserved = strict.then_some(Reserved { tokenizer, tokens: estimate.result_tokens });
-        let mut size = 0;
-        let mut cut = false;
-        if let Err(error) = &mut ending.reply {
-            edits::strip_reserved_error(error);
-            cut = self.limit_error(&in_force, error, &constraints, &place, reserved);
-        }
-        if let Ok(result) = &mut ending.reply {
-            // Questions are as Tollgate puts them.
-            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
-            let members = result.as_object_mut().filter(|_| asks);
-            let questions = members.and_then(|members| members.shift_remove("inputRequests"));
-            strip_reserved(result);
-            if let (Some(questions), Some(members)) = (questions, result.as_object_mut()) {
-                members.insert("inputRequests".into(), questions);
-            }
-            if let Some((argument, known)) = &completing
-                && kind == CallKind::Resource
-            {
-                let view = self.view_in(&in_force, &principal, workflow.as_ref().map(|id| id.as_str()));
-                complete::scope_values(view.as_deref(), &target, argument, known, result);
-            }
-            if matches!(purpose, Purpose::Use) {
-                shape::list_content(kind, result);
-            }
-            in_force.catalog.alias_links(target.upstream(), result);
-            if client.era() == Era::Legacy && upstream.era() == Some(Era::Modern) {
-                strip_modern(result);
-            }
-            let place = (&place, target.declared(), client.era());
-            cut = self.limit_result(&in_force, result, &constraints, place, reserved);
-            if let Some(changed) = changed {
-                tell_change(result, changed);
-            }
-        }
+        let is_resource = kind == CallKind::Resource;
+        let completing = completing.map(|(argument, known)| {
+            let workflow = workflow.as_ref().map(|id| id.as_str());
+            let view = is_resource.then(|| self.view_in(&in_force, &principal, workflow)).flatten();
+            (argument, known, view)
+        });
+        let answered = Answered {
+            ending,
+            in_force: in_force.clone(),
+            kind,
+            target,
+            constraints,
+            era: client.era(),
+            upstream_is_modern: upstream.era() == Some(Era::Modern),
+            is_use: matches!(purpose, Purpose::Use),
+            completing,
+            reserved,
+            changed,
+            tokenizer,
+        };
+        let (mut answered, mut measured) = self.look_through(&agent, answered, is_upstreams).await;
+        let Answered { ending, constraints, target, .. } = &mut answered;
         let became_task = ending.reply.as_ref().is_ok_and(is_task);
         if became_task {
             let made = Made {
@@ -288,7 +271,7 @@ impl Gateway {
                 ending.reply.as_mut().ok().filter(|_| tasks).and_then(|r| self.hand_out(&principal, made, r));
             if handed.is_none() {
                 let text = "the upstream made a task of the call that nobody could ask for";
-                ending = Ending {
+                *ending = Ending {
                     reply: Err(RpcError::new(code::INTERNAL_ERROR, text)),
                     outcome: Outcome::Unknown,
                     sent: true,
@@ -297,30 +280,15 @@ impl Gateway {
                 };
             }
         }
-        let mut result_digest = None;
-        let result_tokens = match &ending.reply {
-            // What it will be is not known: it costs what was reserved for it.
-            Ok(_) if became_task => estimate.result_tokens,
-            Ok(result) => {
-                let text = text::of(result);
-                // What stands there in place of an answer is our own.
-                result_digest = answered.then(|| self.0.digest_key.of_result("result", &text));
-                size = text.len();
-                self.0.tokens.count_for(tokenizer, &text)
-            }
-            Err(error) if ending.sent => {
-                let data = error.data.as_ref().map(text::of).unwrap_or_default();
-                size = error.message.len() + data.len();
-                result_digest = answered.then(|| {
-                    let text =
-                        text::of(&json!({"code": error.code, "message": error.message, "data": error.data}));
-                    self.0.digest_key.of_result("error", &text)
-                });
-                let count = |text: &str| self.0.tokens.count_for(tokenizer, text);
-                count(&error.message).saturating_add(count(&data))
-            }
-            Err(_) => 0,
-        };
+        if became_task {
+            measured = match answered.ending.reply.is_ok() {
+                // What it will be is not known: it costs what was reserved for it.
+                true => Measured { tokens: estimate.result_tokens, ..measured },
+                false => Measured { cut: measured.cut, ..answered.measure(self, is_upstreams) },
+            };
+        }
+        let Answered { ending, constraints, target, .. } = answered;
+        let Measured { cut, size, tokens: result_tokens, digest: result_digest } = measured;
         let Asked { questions, sampled } = std::mem::take(&mut *asked.lock());
         let (sampled_tokens, sampled_cost) = self.price_sampled(&in_force, model.as_deref(), &sampled);
         let reported =

@@ -3,12 +3,13 @@
 
 use super::{
     InForce,
-    prepare::{Prepared, Request, Target},
+    prepare::{Prepared, Target},
+    request::Request,
 };
 use crate::{
     config::MetaKey,
     policy::PolicySet,
-    redaction::{Place, Towards, cut_value},
+    redaction::{Outbound, Place, cut_value},
     store::ApprovalContext,
 };
 use serde_json::{Map, Value, json};
@@ -96,7 +97,7 @@ fn place(target: &Target) -> Place<'_> {
 }
 
 /// What data.yaml says of what goes upstream beside the arguments: an agent must not take that way around a rule.
-pub(super) fn inspect(policies: &PolicySet, request: &Request, target: &Target) -> Towards {
+pub(super) fn inspect(policies: &PolicySet, request: &Request, target: &Target) -> Outbound {
     let meta: Map<String, Value> = request
         .meta
         .iter()
@@ -104,10 +105,10 @@ pub(super) fn inspect(policies: &PolicySet, request: &Request, target: &Target) 
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if meta.is_empty() && request.rest.is_empty() {
-        return Towards::Unchanged;
+        return Outbound::Unchanged;
     }
     let whole = json!({"_meta": meta, "params": request.rest});
-    policies.data.inspect_arguments(&whole, &place(target)).towards
+    policies.data.inspect_arguments(&whole, &place(target)).outbound
 }
 
 /// What is bound beside the arguments, masked, as `{meta, params}`, and whether anything is masked. None: nothing is.

@@ -2,12 +2,8 @@
 //! the agent may use, and what is called goes the path of any call under its own name.
 
 use super::{
-    Gateway, InForce,
-    api::CallReply,
-    asking::Asking,
-    fit,
-    prepare::{Request, subject},
-    refusal::Refusal,
+    Gateway, InForce, api::CallReply, fit, people::asking::Asking, prepare::subject, refusal::Refusal,
+    request::Request,
 };
 use crate::{
     catalog::{View, search::Index},
@@ -166,7 +162,7 @@ impl Gateway {
             let (gateway, view, query) = (self.clone(), view.clone(), query.to_owned());
             let search = move || gateway.look_for(&view, &query, limit, tokenizer);
             // The first search of many tools reads all their texts.
-            if view_is_small { Ok(search()) } else { self.0.beside.run(&request.agent, search).await }
+            if view_is_small { Ok(search()) } else { self.0.large.run(&request.agent, search).await }
         };
         let Ok((places, full, listed)) = found else {
             return self.refuse(request, None, in_force, fit::too_many(), asking).await;

@@ -3,10 +3,10 @@
 //! A call reads it once per evaluation, so that it is never decided by new policies over an old tool table, and goes to the
 //! server that it was decided for. A reload, or a change of what an upstream lists, builds the next one whole and swaps it.
 
-use super::Origin;
 use crate::{
     catalog::{Catalog, View},
     config::Config,
+    identity::Keyring,
     model::{AgentId, CapabilityId},
     policy::PolicySet,
     upstream::{UpstreamSet, UpstreamState},
@@ -17,6 +17,19 @@ use std::sync::Arc;
 /// Views of agents whose tokens or workflows grant a part of what they have. There is one for each set of capabilities that
 /// they grant, of which an issuer could make many.
 const MOST_NARROW_VIEWS: usize = 1_000;
+
+/// Who or what brings files, and where they come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Like `uid 1000`.
+    pub by: String,
+    /// `start`, `file change`, `SIGHUP`.
+    pub reason: String,
+    /// Where the folder of policies is in git: the commit that is checked out.
+    pub git_commit: Option<String>,
+    /// Whether the folder is as it stands in that commit.
+    pub git_clean: Option<bool>,
+}
 
 /// What the files say, checked: what a reload brings.
 #[derive(Debug)]
@@ -39,6 +52,8 @@ pub struct InForce {
     /// What the upstreams list, named and labelled as the configuration says.
     pub catalog: Arc<Catalog>,
     pub(super) upstreams: UpstreamSet,
+    /// The keys of the bundle's authority map.
+    pub keyring: Keyring,
     views: Views,
 }
 
@@ -57,7 +72,8 @@ impl InForce {
         catalog: Arc<Catalog>,
         upstreams: UpstreamSet,
     ) -> Self {
-        Self { config, policies, catalog, upstreams, views: Views::default() }
+        let keyring = Keyring::of(&policies.authority);
+        Self { config, policies, catalog, upstreams, keyring, views: Views::default() }
     }
 
     /// How each upstream stands.

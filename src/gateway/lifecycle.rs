@@ -1,8 +1,8 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, approve::store_error,
-    digest::DigestKey, parked::Parking, repeats::Repeats,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
+    parked::Parking, people::approve::store_error, repeats::Repeats,
 };
 use crate::{
     approval::Approvals,
@@ -21,6 +21,9 @@ use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How often records that are too old are looked for.
+const RETIRE: Duration = Duration::from_secs(600);
 
 /// How often approvals are looked over for expiry, and dead processes for open calls.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -85,6 +88,7 @@ impl Gateway {
             learned.seed(&tool, tokens);
         }
         let (config, policies, origin) = keyed(files, hash_key);
+        let offload = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
@@ -99,8 +103,9 @@ impl Gateway {
             learned,
             kept_tools: super::keep::KeptTools::default(),
             repeats: Repeats::default(),
-            prompts: super::prompts::Prompts::default(),
-            beside: super::fit::Beside::default(),
+            refused: super::counted::CountedRefusals::default(),
+            prompts: super::people::prompts::Prompts::default(),
+            large: offload,
             promised: super::spending::Promised::default(),
             digest_key: DigestKey::new(&digest_key),
             hash_key,
@@ -110,7 +115,7 @@ impl Gateway {
             lints: Mutex::default(),
             call_log: super::call_log::CallLog::default(),
             parking: Parking::default(),
-            held: super::held::HeldCalls::default(),
+            held: super::suspend::held::HeldCalls::default(),
             in_flight: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
@@ -139,6 +144,8 @@ impl Gateway {
         self.spawn_until_stop(self.clone().notify());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.call_log.run().await });
+        let keeper = self.clone();
+        self.spawn_until_stop(async move { keeper.retire_records().await });
         let sweeper = self.clone();
         self.spawn_until_stop(async move {
             let mut tick = tokio::time::interval(SWEEP);
@@ -148,6 +155,7 @@ impl Gateway {
                 if let Err(error) = sweeper.0.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
                 }
+                sweeper.record_counted(false).await;
                 let in_force = sweeper.in_force();
                 if let Err(error) = sweeper.0.approvals.alert_due(&in_force.policies).await {
                     tracing::error!(error = %error, "approvals could not be looked over for alerts");
@@ -161,6 +169,23 @@ impl Gateway {
                 }
             }
         });
+    }
+
+    /// Removes records that are older than `[store] retention`, now and then.
+    async fn retire_records(&self) {
+        let mut tick = tokio::time::interval(RETIRE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let Some(retention) = self.in_force().config.store.retention else { continue };
+            let now = self.0.clock.now();
+            let Ok(before) = now.checked_sub(retention) else { continue };
+            match self.0.store.retire(before, now).await {
+                Ok(0) => {}
+                Ok(records) => tracing::info!(records, %before, "store.records_retired"),
+                Err(error) => tracing::error!(%error, "store.records_not_retired"),
+            }
+        }
     }
 
     pub(super) fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -233,7 +258,11 @@ impl Gateway {
         let (config, policies, origin) = keyed(files, self.0.hash_key);
         self.keep_coming(&config, &policies);
         match self.replace_aside(Some((config, policies))).await {
-            Some(Replaced { old, new }) => Ok(self.activated(Some(&old), &new, origin).await?),
+            Some(Replaced { old, new }) => {
+                // They were refused under what was in force.
+                self.record_counted(true).await;
+                Ok(self.activated(Some(&old), &new, origin).await?)
+            }
             None => Err(ReloadError::NotBuilt),
         }
     }
@@ -264,6 +293,7 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         in_force.upstreams.shutdown(drain).await;
+        self.record_counted(true).await;
         self.0.call_log.write().await;
     }
 }

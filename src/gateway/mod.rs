@@ -4,12 +4,10 @@ mod activation;
 mod admit;
 mod answer;
 mod api;
-mod approve;
-mod asked;
-mod asking;
 mod call;
 mod call_log;
 mod complete;
+mod counted;
 mod decided;
 mod declared;
 mod digest;
@@ -19,38 +17,34 @@ mod ending;
 mod extras;
 mod finding;
 mod fit;
-mod held;
 mod in_force;
-mod inline;
 mod keep;
 mod labelled;
 mod lifecycle;
+mod looking;
 mod news;
 mod notify;
 mod outgoing;
 mod parked;
-mod passing;
+mod people;
 mod prepare;
-mod prompts;
-mod question;
 mod refusal;
+mod refused;
 mod relay;
 mod repeats;
 mod request;
-mod review;
 mod shape;
 mod spending;
-mod tasks;
+mod suspend;
 
-pub use activation::Origin;
 pub use api::*;
-pub use in_force::{CheckedFiles, InForce};
+pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
+pub(crate) use people::question::taken_as;
 pub(crate) use prepare::named_workflow;
-pub(crate) use question::taken_as;
 pub(crate) use shape::for_sessions;
-pub(crate) use tasks::{takes_tasks, tasks_not_declared};
+pub(crate) use suspend::tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{
     approval::Approvals,
@@ -60,6 +54,7 @@ use crate::{
     evidence::session_started,
     identity::{AuthError, Doorkeeper, Principal, still_valid},
     model::CapabilityId,
+    offload::Offload,
     store::Store,
     upstream::{Health, UpstreamState},
 };
@@ -108,8 +103,9 @@ pub(crate) struct Inner {
     learned: LearnedSizes,
     kept_tools: keep::KeptTools,
     repeats: repeats::Repeats,
-    prompts: prompts::Prompts,
-    beside: fit::Beside,
+    refused: counted::CountedRefusals,
+    prompts: people::prompts::Prompts,
+    large: Arc<Offload>,
     promised: spending::Promised,
     digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
@@ -120,7 +116,7 @@ pub(crate) struct Inner {
     lints: Mutex<Vec<String>>,
     call_log: call_log::CallLog,
     parking: parked::Parking,
-    held: held::HeldCalls,
+    held: suspend::held::HeldCalls,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }
@@ -130,7 +126,13 @@ impl Gateway {
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
         let in_force = self.0.in_force.load();
         let authority = &in_force.policies.authority;
-        self.0.doorkeeper.authenticate(authority, &in_force.config.auth, peer, authorization)
+        self.0.doorkeeper.authenticate(
+            &in_force.keyring,
+            authority,
+            &in_force.config.auth,
+            peer,
+            authorization,
+        )
     }
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
@@ -217,7 +219,7 @@ impl Gateway {
                 "completions": {},
                 "logging": {},
                 // Only clients of 2026-07-28 can use it; the others do not know it.
-                "extensions": {tasks::EXTENSION: {}},
+                "extensions": {suspend::tasks::EXTENSION: {}},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
         }
@@ -237,7 +239,7 @@ impl Gateway {
             return Arc::default();
         }
         if let (Principal::Person(person), ListKind::Tools) = (principal, kind) {
-            return review::listed(&in_force, person);
+            return people::review::listed(&in_force, person);
         }
         let Some(view) = self.view_in(&in_force, principal, workflow) else { return Arc::default() };
         match kind {
@@ -293,6 +295,11 @@ impl Gateway {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Where large work is done.
+    pub fn offload(&self) -> &Arc<Offload> {
+        &self.0.large
     }
 
     /// The time.

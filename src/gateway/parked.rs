@@ -43,7 +43,7 @@ const MOST_PER_AGENT: usize = 64;
 const BACKLOG: usize = 16;
 
 /// The client's side of a call in flight: the client whose request waits for it now, or waited last.
-pub(crate) struct Seat {
+pub(crate) struct ClientHandle {
     client: Mutex<Arc<dyn ClientPort>>,
     backlog: Mutex<Backlog>,
     asked: Notify,
@@ -58,7 +58,7 @@ struct Backlog {
 }
 
 /// Where the questions come out; dropped, nobody can be asked.
-pub(crate) struct Questions(Arc<Seat>);
+pub(crate) struct Questions(Arc<ClientHandle>);
 
 impl Questions {
     /// All that wait, as soon as any does.
@@ -94,7 +94,7 @@ pub(crate) struct Question {
 /// The future answer to a question.
 pub(crate) type Answering = BoxFuture<'static, Result<Value, RpcError>>;
 
-impl Seat {
+impl ClientHandle {
     /// With the client that made the call.
     pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, Questions) {
         let seat = Self { client: Mutex::new(client), backlog: Mutex::default(), asked: Notify::new() };
@@ -193,7 +193,7 @@ pub(crate) struct Waiting {
     pub(crate) bound: Arc<[u8]>,
     pub(crate) work: Work,
     pub(crate) questions: Questions,
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<ClientHandle>,
     /// Cancels the call where nobody waits for it any more.
     _present: DropGuard,
     asked: Vec<(String, Question)>,
@@ -206,7 +206,7 @@ impl Waiting {
         call_id: CallId,
         bound: Arc<[u8]>,
         work: Work,
-        (seat, questions): (Arc<Seat>, Questions),
+        (seat, questions): (Arc<ClientHandle>, Questions),
         present: DropGuard,
     ) -> Self {
         Self {
@@ -258,16 +258,33 @@ pub(crate) struct Parking {
 }
 
 impl Parking {
-    /// Keeps a call, unless there are too many.
+    /// Keeps a call, unless its agent has too many. Where all places are taken, the agent with the most of them gives up the
+    /// call that has waited longest. Ids grow with time.
     fn put(&self, id: String, waiting: Waiting) -> Result<(), &'static str> {
         let mut calls = self.calls.lock();
-        if calls.len() >= MOST {
-            return Err("too many calls wait for their clients");
-        }
-        if calls.values().filter(|w| w.agent == waiting.agent).count() >= MOST_PER_AGENT {
+        let own = calls.values().filter(|w| w.agent == waiting.agent).count();
+        if own >= MOST_PER_AGENT {
             return Err("too many calls of this agent wait for its clients");
         }
+        let mut gone = None;
+        if calls.len() >= MOST {
+            let mut of_agents: HashMap<&AgentId, (usize, &String)> = HashMap::new();
+            for (id, other) in &*calls {
+                let (count, oldest) = of_agents.entry(&other.agent).or_insert((0, id));
+                *count += 1;
+                *oldest = (*oldest).min(id);
+            }
+            let most = of_agents.into_values().max_by_key(|(count, _)| *count);
+            let Some((_, oldest)) = most.filter(|(count, _)| *count > own + 1) else {
+                return Err("too many calls wait for their clients");
+            };
+            let oldest = oldest.clone();
+            gone = calls.remove(&oldest);
+        }
         calls.insert(id, waiting);
+        drop(calls);
+        // It is cancelled.
+        drop(gone);
         Ok(())
     }
 
@@ -394,7 +411,7 @@ mod tests {
     fn waiting(agent: &str) -> (Waiting, CancellationToken) {
         let gone = CancellationToken::new();
         let work = Work::new(std::future::pending());
-        let seats = Seat::new(Arc::new(Client));
+        let seats = ClientHandle::new(Arc::new(Client));
         (
             Waiting::new(
                 agent.into(),
@@ -460,5 +477,24 @@ mod tests {
         assert!(parking.put("over".to_owned(), over).is_err());
         assert!(gone.is_cancelled());
         assert!(parking.put("other".to_owned(), waiting("b").0).is_ok());
+    }
+
+    /// I12: however many agents park their calls, another one has a place, and those with the most pay for it.
+    #[tokio::test]
+    async fn all_places_taken_are_shared() {
+        let parking = Parking::default();
+        let mut gone = Vec::new();
+        for number in 0..MOST {
+            let agent = number / MOST_PER_AGENT;
+            let (one, token) = waiting(&format!("a{agent}"));
+            parking.put(format!("{number:05}"), one).unwrap();
+            gone.push(token);
+        }
+        parking.put("90000".to_owned(), waiting("quiet").0).unwrap();
+        let cancelled: Vec<usize> = (0..MOST).filter(|number| gone[*number].is_cancelled()).collect();
+        assert_eq!(cancelled.len(), 1);
+        assert_eq!(cancelled[0] % MOST_PER_AGENT, 0, "the one that has waited longest");
+        assert_eq!(parking.calls.lock().len(), MOST);
+        assert!(parking.take("90000").is_some());
     }
 }

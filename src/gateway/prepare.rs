@@ -1,7 +1,5 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
-pub(crate) use super::request::Request;
-
 use super::{
     InForce, Inner,
     api::Purpose,
@@ -9,6 +7,7 @@ use super::{
     extras::{self, Extras},
     fit::{Fit, Look, Looks},
     refusal::Refusal,
+    request::Request,
 };
 use crate::{
     catalog::{ItemEntry, ToolEntry, ToolSchema, View},
@@ -20,7 +19,7 @@ use crate::{
         UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
     },
     policy::{Agent, PolicySet, Workflow},
-    redaction::{DataRules, Place, Towards, display_text},
+    redaction::{DataRules, Outbound, Place, display_text},
 };
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
@@ -174,7 +173,7 @@ pub(crate) struct Prepared {
     pub(crate) redacted: bool,
     pub(crate) level: Sensitivity,
     /// Changed arguments towards the upstream, where data.yaml says so.
-    pub(crate) towards: Option<Value>,
+    pub(crate) outbound: Option<Value>,
     /// The same of what goes beside them: `_meta` and other members of the params.
     pub(crate) beside: Option<(Map<String, Value>, Map<String, Value>)>,
     pub(crate) estimate: Estimate,
@@ -228,6 +227,7 @@ pub(crate) enum Stop {
 
 impl Inner {
     /// One evaluation's preparation.
+    // Long: what may be known of a call before it is decided, each look in its order and what stops the call there.
     pub(crate) fn prepare(
         &self,
         in_force: &Arc<InForce>,
@@ -326,27 +326,27 @@ impl Inner {
             Cow::Owned(masked) => Arc::new(masked),
         };
         let workflow = workflow.map(|w| w.id.clone());
-        let (towards, blocked) = match inspected.towards {
-            Towards::Unchanged => (None, None),
+        let (outbound, blocked) = match inspected.outbound {
+            Outbound::Unchanged => (None, None),
             // What was decided is one resource, and what is asked for would be another.
-            Towards::Changed(value)
+            Outbound::Changed(value)
                 if request.kind == CallKind::Resource && uri_of(&value) != uri_of(&arguments) =>
             {
                 (None, Some("its URI holds what data.yaml changes on the way upstream".to_owned()))
             }
-            Towards::Changed(value) => (Some(value), None),
-            Towards::Blocked(reason) => (None, Some(reason)),
+            Outbound::Changed(value) => (Some(value), None),
+            Outbound::Blocked(reason) => (None, Some(reason)),
         };
         let (beside, blocked_beside) = match beside {
-            None | Some(Towards::Unchanged) => (None, None),
-            Some(Towards::Changed(mut value)) => {
+            None | Some(Outbound::Unchanged) => (None, None),
+            Some(Outbound::Changed(mut value)) => {
                 let mut part = |name: &str| match value.get_mut(name).map(Value::take) {
                     Some(Value::Object(map)) => map,
                     Some(_) | None => Map::new(),
                 };
                 (Some((part("_meta"), part("params"))), None)
             }
-            Some(Towards::Blocked(reason)) => (None, Some(reason)),
+            Some(Outbound::Blocked(reason)) => (None, Some(reason)),
         };
         let blocked = blocked.or(blocked_beside);
         let prepared = Prepared {
@@ -354,7 +354,7 @@ impl Inner {
             redacted: inspected.redacted,
             level: facts.data.level,
             recorded,
-            towards,
+            outbound,
             beside,
             attended: agent.attended,
             unchecked: fit == Fit::Unchecked,

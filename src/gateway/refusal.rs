@@ -10,6 +10,7 @@ use crate::{
     },
     policy::PolicySet,
     redaction::display_text,
+    store::LimitRefusal,
 };
 use serde_json::{Map, Value, json};
 
@@ -29,6 +30,8 @@ pub(crate) struct Refusal {
     pub(crate) advice: Option<&'static str>,
     /// Every policy's say, for the record; none where none was asked.
     pub(crate) trace: Option<Trace>,
+    /// A limit is full: the reason has figures that differ from call to call.
+    pub(crate) is_limit: bool,
 }
 
 impl Refusal {
@@ -53,7 +56,17 @@ impl Refusal {
             cost_estimate: None,
             advice: None,
             trace: None,
+            is_limit: false,
         }
+    }
+
+    /// A limit is full.
+    pub(crate) fn by_limit(limit: LimitRefusal) -> Self {
+        let LimitRefusal { policy_id, decision, reason, retry_after_ms } = limit;
+        let mut refusal = Self::new(decision, policy_id, None, reason);
+        refusal.retry_after_ms = retry_after_ms;
+        refusal.is_limit = true;
+        refusal
     }
 
     /// What its record says.
@@ -133,7 +146,7 @@ impl Refusal {
             EventDecision::PendingApproval => "waits for an approval, required by",
             EventDecision::Rejected => "was rejected; the approval was required by",
             EventDecision::Expired => "was not approved in time; the approval was required by",
-            EventDecision::Remediate => "was not made as it is; a safer call is proposed by",
+            EventDecision::Remediate => "was not executed; a safer call is proposed by",
             EventDecision::Suggest => "was not made, only noted as a proposal, by",
             EventDecision::Throttle => "was held back by",
             EventDecision::Deny
@@ -170,7 +183,7 @@ impl Refusal {
                 None => "Make the same call again once it is approved.".to_owned(),
             },
             EventDecision::Rejected => "Do not repeat it unchanged.".to_owned(),
-            EventDecision::Expired => "The same call made again asks anew.".to_owned(),
+            EventDecision::Expired => "Calling again creates a new approval request.".to_owned(),
             EventDecision::Remediate => {
                 let tool = self.remediation.as_ref().and_then(|r| r.get("tool")).and_then(Value::as_str);
                 let tool = tool.map_or("the proposed call".to_owned(), |tool| format!("`{tool}`"));
@@ -289,7 +302,7 @@ mod tests {
             "deletes",
             "nobody approved it in time",
             "`t` was not approved in time; the approval was required by policy `deletes`, rule `never`: \
-             nobody approved it in time. The same call made again asks anew.",
+             nobody approved it in time. Calling again creates a new approval request.",
         );
     }
 

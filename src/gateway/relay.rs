@@ -3,18 +3,18 @@
 
 use super::{
     InForce,
-    asked::{Asked, Sampled, known, prompt_of, sampled},
     labelled::{self, Renamed},
-    parked::{Answering, Seat},
+    parked::{Answering, ClientHandle},
+    people::asked::{Asked, Sampled, known, prompt_of, sampled},
+    people::question::supports_form,
     prepare::Target,
-    question::supports_form,
     spending::{Held, Spending},
 };
 use crate::{
     catalog::naming::strip_reserved,
     config::Asks,
     model::{RpcError, UpstreamName, code, pointer::Pointer},
-    redaction::{Place, Towards},
+    redaction::{Outbound, Place},
     upstream::{CallRelay, Era},
 };
 use futures::future::{BoxFuture, try_join_all};
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What a relay is for.
 pub(crate) struct Relaying {
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<ClientHandle>,
     pub(crate) target: Target,
     pub(crate) in_force: Arc<InForce>,
     /// What policy masks in results.
@@ -194,10 +194,10 @@ impl Relay {
     fn limited(&self, mut params: Value) -> Result<Value, RpcError> {
         strip_reserved(&mut params);
         let Relaying { in_force, redact, .. } = &self.0.is;
-        match in_force.policies.data.inspect_result(&params, &self.place(), redact).towards {
-            Towards::Unchanged => Ok(params),
-            Towards::Changed(changed) => Ok(changed),
-            Towards::Blocked(reason) => {
+        match in_force.policies.data.inspect_result(&params, &self.place(), redact).outbound {
+            Outbound::Unchanged => Ok(params),
+            Outbound::Changed(changed) => Ok(changed),
+            Outbound::Blocked(reason) => {
                 let text = format!("the question was withheld by the data policy: {reason}");
                 Err(RpcError::new(code::INTERNAL_ERROR, text))
             }
@@ -435,10 +435,10 @@ impl Relay {
         }
         // The places that are named are places in the arguments.
         let place = Place { sensitive: &[], ..self.place() };
-        match self.0.is.in_force.policies.data.inspect_arguments(&answer, &place).towards {
-            Towards::Unchanged => Ok(answer),
-            Towards::Changed(changed) => Ok(changed),
-            Towards::Blocked(reason) => {
+        match self.0.is.in_force.policies.data.inspect_arguments(&answer, &place).outbound {
+            Outbound::Unchanged => Ok(answer),
+            Outbound::Changed(changed) => Ok(changed),
+            Outbound::Blocked(reason) => {
                 self.note(method, "withheld");
                 let text = format!("the client's answer was withheld by the data policy: {reason}");
                 Err(RpcError::new(code::INTERNAL_ERROR, text))

@@ -1,7 +1,7 @@
 //! What sampling may cost. The agent's model works for an upstream and the call pays: a prompt is put to the client only
 //! where it and the longest answer fit what policies and budgets have left for this very call.
 
-use super::{Gateway, InForce, asked::Sampled};
+use super::{Gateway, InForce, people::asked::Sampled};
 use crate::{
     cost::{BudgetWindow, Estimate},
     decision::{Limits, decide},

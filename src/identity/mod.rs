@@ -1,9 +1,11 @@
-//! Credential → [`Principal`]. Keys are compared as SHA-256 digests in constant time, failed attempts
+//! Credential → [`Principal`]. Keys are found by their SHA-256 digest and compared in constant time, failed attempts
 //! are rate-limited per address, and a principal can be held against a later bundle (revocation).
 
+mod keyring;
 mod keys;
 mod token;
 
+pub use keyring::Keyring;
 pub use token::Token;
 
 use self::token::Tokens;
@@ -11,7 +13,7 @@ use crate::{
     clock::Clock,
     config::AuthConfig,
     model::{AgentId, CapabilityId, PersonId},
-    policy::{Agent, Authority, Person, Role},
+    policy::{Authority, Person, Role},
 };
 use dashmap::DashMap;
 use jiff::Timestamp;
@@ -23,7 +25,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// Who is authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -156,9 +157,11 @@ impl Doorkeeper {
     }
 
     /// Authenticates an `Authorization` header. A right key is let in even while its address is limited,
-    /// so that a noisy neighbour behind one NAT cannot lock an agent out; a wrong one is told nothing.
+    /// so that a noisy neighbour behind one NAT cannot lock an agent out; a wrong one is told nothing. `keyring` is that of
+    /// the authority map.
     pub fn authenticate(
         &self,
+        keyring: &Keyring,
         authority: &Authority,
         auth: &AuthConfig,
         peer: IpAddr,
@@ -173,7 +176,7 @@ impl Doorkeeper {
         let Some(bearer) = bearer(header) else { return Err(self.failed(peer)) };
         let digest = key_digest(bearer);
         if bearer.len() <= MAX_KEY_BYTES
-            && let Some(principal) = find(authority, digest)
+            && let Some(principal) = keyring.find(digest)
         {
             return Ok(principal);
         }
@@ -255,41 +258,9 @@ pub fn key_digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// Compares with every key of everybody, so that the time taken tells nothing about which matched.
-fn find(authority: &Authority, digest: [u8; 32]) -> Option<Principal> {
-    let mut found = 0u32;
-    let mut position = 0u32;
-    let mut consider = |known: &[u8; 32]| {
-        position += 1;
-        let same: Choice = known.ct_eq(&digest);
-        found.conditional_assign(&position, same);
-    };
-    authority.agents.values().flat_map(|a| &a.keys).for_each(&mut consider);
-    authority.people.values().flat_map(|p| &p.keys).for_each(&mut consider);
-    if found == 0 {
-        return None;
-    }
-    let agents = authority.agents.values().flat_map(|a| a.keys.iter().map(move |_| Owner::Agent(a)));
-    let people = authority.people.values().flat_map(|p| p.keys.iter().map(move |_| Owner::Person(p)));
-    let index = usize::try_from(found - 1).ok()?;
-    agents.chain(people).nth(index).map(|owner| match owner {
-        Owner::Agent(agent) => {
-            Principal::Agent(AgentPrincipal { id: agent.id.clone(), proof: Proof::Key(digest) })
-        }
-        Owner::Person(person) => {
-            Principal::Person(PersonPrincipal { id: person.id.clone(), proof: Proof::Key(digest) })
-        }
-    })
-}
-
-enum Owner<'a> {
-    Agent(&'a Agent),
-    Person(&'a Person),
-}
-
 /// A person by key, for the admin listener and the command line.
 pub fn person_by_key<'a>(authority: &'a Authority, key: &[u8]) -> Option<&'a Person> {
-    match find(authority, key_digest(key.trim_ascii()))? {
+    match Keyring::of(authority).find(key_digest(key.trim_ascii()))? {
         Principal::Person(person) => authority.people.get(&person.id),
         Principal::Agent(_) => None,
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{clock::Fake, model::Autonomy};
+use crate::{clock::Fake, model::Autonomy, policy::Agent};
 use std::collections::BTreeMap;
 
 fn agent(name: &str, keys: &[&str]) -> (AgentId, Agent) {
@@ -49,7 +49,8 @@ fn a_key_names_its_owner_and_nothing_else_does() {
     let authority = authority();
     let check = |header: Option<&str>, anonymous: Option<&str>, expect: Result<&str, AuthError>| {
         let auth = AuthConfig { anonymous_agent: anonymous.map(AgentId::from), jwt: None };
-        let got = door.authenticate(&authority, &auth, PEER, header.map(str::as_bytes));
+        let got =
+            door.authenticate(&Keyring::of(&authority), &authority, &auth, PEER, header.map(str::as_bytes));
         assert_eq!(got.map(|p| p.key()), expect.map(str::to_owned), "{header:?} {anonymous:?}");
     };
     check(Some("Bearer key-a2"), None, Ok("agent:a"));
@@ -65,12 +66,41 @@ fn a_key_names_its_owner_and_nothing_else_does() {
     check(Some("Bearer"), None, Err(AuthError::Unknown));
 }
 
+/// I12: whose key it is does not depend on how many there are, and a key of one is nobody else's.
+#[test]
+fn a_key_is_found_among_many() {
+    let mut authority = authority();
+    for number in 0..2_000 {
+        let name = format!("agent-{number}");
+        authority.agents.extend([agent(&name, &[&format!("key of {name}")])]);
+    }
+    let keyring = Keyring::of(&authority);
+    let find = |key: &str| keyring.find(key_digest(key.as_bytes())).map(|found| found.key());
+    for number in [0, 7, 1_999] {
+        assert_eq!(find(&format!("key of agent-{number}")), Some(format!("agent:agent-{number}")));
+    }
+    assert_eq!(find("key-a2").as_deref(), Some("agent:a"));
+    assert_eq!(find("alice-key").as_deref(), Some("person:alice"));
+    assert_eq!(find("key of agent-2000"), None);
+    // One bit is enough.
+    let mut digest = key_digest(b"key-a");
+    digest[31] ^= 1;
+    assert_eq!(keyring.find(digest), None);
+    assert_eq!(Keyring::default().find(key_digest(b"")), None);
+}
+
 #[test]
 fn failures_are_limited_per_address_and_a_right_key_still_enters() {
     let (clock, door) = door();
     let authority = authority();
     let attempt = |key: &str| {
-        door.authenticate(&authority, &AuthConfig::default(), PEER, Some(format!("Bearer {key}").as_bytes()))
+        door.authenticate(
+            &Keyring::of(&authority),
+            &authority,
+            &AuthConfig::default(),
+            PEER,
+            Some(format!("Bearer {key}").as_bytes()),
+        )
     };
     for _ in 0..MAX_FAILURES {
         assert_eq!(attempt("wrong"), Err(AuthError::Unknown));
@@ -85,8 +115,15 @@ fn failures_are_limited_per_address_and_a_right_key_still_enters() {
 fn a_removed_key_or_agent_is_no_principal_any_more() {
     let (_, door) = door();
     let mut authority = authority();
-    let principal =
-        door.authenticate(&authority, &AuthConfig::default(), PEER, Some(b"Bearer key-a")).unwrap();
+    let principal = door
+        .authenticate(
+            &Keyring::of(&authority),
+            &authority,
+            &AuthConfig::default(),
+            PEER,
+            Some(b"Bearer key-a"),
+        )
+        .unwrap();
     assert!(still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));
     authority.agents.get_mut("a").unwrap().keys.remove(0);
     assert!(!still_valid(&authority, &AuthConfig::default(), Timestamp::UNIX_EPOCH, &principal));

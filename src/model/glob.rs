@@ -82,7 +82,18 @@ impl Glob {
                 input.strip_prefix(&**text).is_some_and(|rest| !rest.contains('/'))
             }
             [Part::Text(text), Part::DoubleStar] => input.starts_with(&**text),
-            parts => matches_from(parts, input),
+            // What a glob begins and ends with rules most texts out.
+            parts => {
+                let begins = match parts.first() {
+                    Some(Part::Text(text)) => input.starts_with(&**text),
+                    Some(Part::Star | Part::DoubleStar) | None => true,
+                };
+                let ends = match parts.last() {
+                    Some(Part::Text(text)) => input.ends_with(&**text),
+                    Some(Part::Star | Part::DoubleStar) | None => true,
+                };
+                begins && ends && matches_from(parts, input)
+            }
         }
     }
 }
@@ -156,6 +167,11 @@ mod tests {
         check("*a*a*a*a*a*a*a*a*b", &"a".repeat(400), false);
         check("exact", "exactly", false);
         check("**/secret", "a/b/secret", true);
+        check("ab*ab", "ab", false);
+        check("ab*ab", "abab", true);
+        check("ab*ab", "abcab", true);
+        check("ab*ab", "a/bab", false);
+        check("ab*ab", "ab/ab", false);
         assert!(Glob::parse("").is_err());
         assert!(Glob::parse("a***").is_err());
     }

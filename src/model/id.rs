@@ -101,19 +101,18 @@ impl TraceId {
 
     /// Reads 32 hex digits, or the UUID form with dashes; anything else, and all zero, is `None`.
     pub fn parse(text: &str) -> Option<Self> {
-        let plain: String = match text.len() {
-            32 => text.to_ascii_lowercase(),
+        let mut bytes = [0u8; 16];
+        match text.len() {
+            32 => hex::decode_to_slice(text, &mut bytes).ok()?,
             36 => {
                 let groups: Vec<&str> = text.split('-').collect();
                 if groups.iter().map(|g| g.len()).ne([8, 4, 4, 4, 12]) {
                     return None;
                 }
-                groups.concat().to_ascii_lowercase()
+                hex::decode_to_slice(groups.concat(), &mut bytes).ok()?;
             }
             _ => return None,
-        };
-        let mut bytes = [0u8; 16];
-        hex::decode_to_slice(plain, &mut bytes).ok()?;
+        }
         (bytes != [0; 16]).then_some(Self(bytes))
     }
 
@@ -181,6 +180,7 @@ mod tests {
         };
         check("0af7651916cd43dd8448eb211c80319c", Some("0af7651916cd43dd8448eb211c80319c"));
         check("0AF76519-16CD-43DD-8448-EB211C80319C", Some("0af7651916cd43dd8448eb211c80319c"));
+        check("0AF7651916CD43DD8448EB211C80319C", Some("0af7651916cd43dd8448eb211c80319c"));
         check("00000000000000000000000000000000", None);
         check("0af7651916cd43dd-8448eb211c80319c---", None);
         check("nonsense", None);

@@ -369,14 +369,6 @@ pub fn canonical(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// A string with its escapes.
-pub(super) fn string(text: &str, out: &mut Vec<u8>) {
-    // serde_json escapes exactly what RFC 8785 asks for: quotes, backslash and C0 controls.
-    if serde_json::to_writer(&mut *out, text).is_err() {
-        out.extend_from_slice(b"\"\"");
-    }
-}
-
 /// The significant decimal digits without leading or trailing zeros, and the exponent of the
 /// first; equal for two texts exactly where they name the same number.
 fn decimal(text: &str) -> Option<(bool, String, i64)> {

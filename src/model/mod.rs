@@ -6,6 +6,7 @@ mod glob;
 mod id;
 pub mod json;
 mod label;
+mod moment;
 mod money;
 pub mod pointer;
 mod problem;
@@ -24,6 +25,7 @@ pub use id::{
     SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 pub use label::Sensitivity;
+pub use moment::Moment;
 pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};

@@ -1,6 +1,6 @@
 //! JSON text written straight from values, for what is written with every call: the same text that serde_json makes.
 
-use super::{MicroUsd, json};
+use super::MicroUsd;
 use serde_json::Value;
 use std::io::Write as _;
 
@@ -9,13 +9,26 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
     let special =
         text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
     if special {
-        json::string(text, out);
+        escaped(out, text);
     } else {
         out.reserve(text.len() + 2);
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
     }
+}
+
+/// A string with its escapes.
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    // serde_json escapes exactly what RFC 8785 asks for: quotes, backslash and C0 controls.
+    if serde_json::to_writer(&mut *out, text).is_err() {
+        out.extend_from_slice(b"\"\"");
+    }
+}
+
+/// What was written here, which is text.
+pub fn finished(out: Vec<u8>) -> Box<str> {
+    String::from_utf8(out).unwrap_or_default().into()
 }
 
 /// A whole number.

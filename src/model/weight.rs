@@ -1,6 +1,6 @@
 //! What JSON costs in memory, which is many times its text where it holds many small values.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What each value costs beside its text.
 const NODE: usize = 64;
@@ -23,14 +23,24 @@ pub fn has_more_values(bytes: &[u8], most: usize) -> bool {
     count > most
 }
 
+/// [`weight`] of an object's members.
+pub fn weight_of(members: &Map<String, Value>, limit: usize) -> usize {
+    sum(members.iter().map(|(key, item)| (NODE + key.len(), item)), limit)
+}
+
+/// [`weight`] of a list's items.
+pub fn weight_of_list(items: &[Value], limit: usize) -> usize {
+    sum(items.iter().map(|item| (NODE, item)), limit)
+}
+
 /// About how many bytes of memory a value costs, counted no further than to `limit`.
 pub fn weight(value: &Value, limit: usize) -> usize {
     match value {
         Value::Null | Value::Bool(_) => NODE,
         Value::Number(number) => NODE + number.as_str().len(),
         Value::String(text) => NODE + text.len(),
-        Value::Array(items) => sum(items.iter().map(|item| (NODE, item)), limit),
-        Value::Object(members) => sum(members.iter().map(|(key, item)| (NODE + key.len(), item)), limit),
+        Value::Array(items) => weight_of_list(items, limit),
+        Value::Object(members) => weight_of(members, limit),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     ApprovalRule, Authority, BundleInfo, BundleParts, Policy, PolicyBody, PolicySet, RuleOutcome, authority,
     budgets, data, gates,
     index::PolicyIndex,
+    input::{CompileInput, SourceFile},
     meaning,
     names::{Deciding, Names, Scope},
     outcome::DECISIONS,
@@ -17,10 +18,6 @@ use crate::{
     redaction::DataRules,
 };
 use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
 
 const BUNDLE: &str = "bundle.yaml";
 const AUTHORITY: &str = "authority.yaml";
@@ -30,53 +27,6 @@ const DATA: &str = "data.yaml";
 
 /// `loop: {max_repeats}` where bundle.yaml has none (SPEC 5).
 const MAX_REPEATS: u32 = 20;
-
-/// One file of a bundle. Its name is relative to the bundle's folder.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SourceFile {
-    /// Like `bundle.yaml`.
-    pub name: String,
-    /// What stands in it.
-    pub text: String,
-}
-
-/// What compiling takes beside the files.
-#[derive(Clone, Debug)]
-pub struct CompileInput {
-    /// `env` in conditions.
-    pub environment: Arc<str>,
-    /// What servers.toml resolves to, in canonical bytes: part of the snapshot.
-    pub servers_digest_material: Vec<u8>,
-    /// What servers.toml tells of.
-    pub known: KnownNames,
-}
-
-/// Names from servers.toml and of what upstreams are known to list; what a policy names beside them is a lint. Where
-/// there is no upstream, nothing is held against them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownNames {
-    /// The upstreams.
-    pub upstreams: BTreeMap<String, KnownUpstream>,
-    /// The actions of tools and prompts that are listed; of an upstream that is not known to list, those of tables.
-    pub actions: BTreeSet<String>,
-    /// The labels of upstreams and tools.
-    pub labels: BTreeSet<String>,
-    /// The exposed names of tools, like `actions`.
-    pub tools: BTreeSet<String>,
-    /// The exposed names of prompts that are listed.
-    pub prompts: BTreeSet<String>,
-}
-
-/// One upstream, as far as names of what it has can be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownUpstream {
-    /// How its exposed names begin: prefix and separator; empty where it has no prefix.
-    pub prefix: String,
-    /// What it lists is known: a name that is not there fits nothing.
-    pub is_listed: bool,
-    /// It may have resources.
-    pub has_resources: bool,
-}
 
 /// Whether a file of the bundle's folder belongs to it. Fixtures of `policy test` do not.
 pub fn is_bundle_file(name: &str) -> bool {

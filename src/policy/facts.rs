@@ -1,6 +1,5 @@
 //! The complete input of a decision. It stands with the policies, whose conditions read nothing else.
 
-use super::Agent;
 use crate::model::{
     AgentId, Autonomy, CallKind, CapabilityId, Fingerprint, MicroUsd, PersonId, Sensitivity, ToolTraits,
     UpstreamName, WorkflowId,
@@ -67,22 +66,6 @@ pub struct AgentFacts {
     pub autonomy: Autonomy,
     /// `agent.attended`
     pub attended: bool,
-}
-
-impl AgentFacts {
-    /// What a bundle says of an agent.
-    pub fn of(agent: &Agent) -> Self {
-        Self {
-            id: agent.id.clone(),
-            agent_type: agent.agent_type.clone(),
-            role: agent.role.clone(),
-            tenant: agent.tenant.clone(),
-            owner: agent.owner.clone(),
-            operator: agent.operator.clone(),
-            autonomy: agent.autonomy,
-            attended: agent.attended,
-        }
-    }
 }
 
 /// `workflow`

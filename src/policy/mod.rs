@@ -8,11 +8,13 @@ mod data;
 mod facts;
 mod gates;
 pub mod index;
+mod input;
 mod meaning;
 pub mod names;
 mod outcome;
 mod prices;
 pub mod read;
+mod set;
 pub mod source;
 mod typed;
 mod types;
@@ -20,11 +22,11 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{
-    CompileInput, KnownNames, KnownUpstream, SourceFile, authority_names, compile, is_bundle_file,
-};
+pub use bundle::{authority_names, compile, is_bundle_file};
 pub use facts::*;
+pub use input::{CompileInput, KnownNames, KnownUpstream, SourceFile};
 pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;
 pub use prices::built_in_prices;
+pub use set::PolicySet;
 pub use types::*;

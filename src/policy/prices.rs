@@ -11,9 +11,6 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-const ENCODINGS: &[(&str, Encoding)] =
-    &[("o200k_base", Encoding::O200kBase), ("cl100k_base", Encoding::Cl100kBase)];
-
 /// USD per million tokens, input and output, in micro-USD; encoding; multiplier in thousandths. Public
 /// list prices; where a model's tokenizer is not public, counts are those of the nearest one, stretched.
 const BUILT_IN: &[(&str, i64, i64, Encoding, u32)] = &[
@@ -90,7 +87,7 @@ fn model(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ModelPrice>
     };
     let input_usd_per_mtok = price("input_usd_per_mtok", report);
     let output_usd_per_mtok = price("output_usd_per_mtok", report);
-    let encoding = map.read("encoding", report, word(ENCODINGS)).unwrap_or(Encoding::O200kBase);
+    let encoding = map.read("encoding", report, word(&Encoding::NAMED)).unwrap_or(Encoding::O200kBase);
     let multiplier_milli = map.read("multiplier", report, multiplier).unwrap_or(1_000);
     Some(ModelPrice {
         input_usd_per_mtok: input_usd_per_mtok?,

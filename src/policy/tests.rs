@@ -451,7 +451,7 @@ fn rulebooks_and_other_files_that_are_wrong_say_where() {
         &[
             ("`output_usd_per_mtok` is missing", "USD per million tokens"),
             ("`-1`", "not negative"),
-            ("`p50k`", "o200k_base, cl100k_base"),
+            ("`p50k`", "o200k_base, cl100k_base, o200k_harmony, p50k_base, r50k_base"),
             ("`1.0001`", "three decimals"),
             ("`***`", "wildcards"),
         ],

@@ -1,13 +1,9 @@
 //! The compiled bundle: what deciding, identity and admission read.
 
-use super::condition::Condition;
-use crate::{
-    cost::{BudgetRule, PriceTable},
-    model::{
-        AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector,
-        SnapshotId, UriPattern, WorkflowId, pointer::Pointer,
-    },
-    redaction::DataRules,
+use super::{condition::Condition, facts::AgentFacts};
+use crate::model::{
+    AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector,
+    UriPattern, WorkflowId, pointer::Pointer,
 };
 use serde_json::Value;
 use std::{
@@ -15,35 +11,6 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-
-/// A whole bundle in force. Immutable; a reload makes another.
-#[derive(Debug)]
-pub struct PolicySet {
-    /// The hash of what the bundle says, however it is written, and of what servers.toml resolves to.
-    pub snapshot: SnapshotId,
-    /// The same by its parts, so that two bundles can be compared.
-    pub parts: super::BundleParts,
-    /// `env` in conditions: `[gateway] environment`.
-    pub environment: Arc<str>,
-    /// bundle.yaml.
-    pub bundle: BundleInfo,
-    /// authority.yaml.
-    pub authority: Authority,
-    /// prices.yaml, or the built-in table.
-    pub prices: PriceTable,
-    /// budgets.yaml.
-    pub budgets: Vec<BudgetRule>,
-    /// data.yaml, or the built-in default.
-    pub data: DataRules,
-    /// Gates and rulebook policies, by file name and then position.
-    pub policies: Vec<Policy>,
-    /// More identical calls of one agent in 60 s than this are a loop.
-    pub max_repeats: u32,
-    /// The files as they were loaded.
-    pub files: Arc<[super::SourceFile]>,
-    /// Which policies can concern a call; made from `policies`.
-    pub index: super::index::PolicyIndex,
-}
 
 /// bundle.yaml.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +86,22 @@ pub struct Agent {
     pub capabilities: Vec<CapabilityId>,
     /// SHA-256 digests of its API keys.
     pub keys: Vec<[u8; 32]>,
+}
+
+impl AgentFacts {
+    /// What a bundle says of an agent.
+    pub fn of(agent: &Agent) -> Self {
+        Self {
+            id: agent.id.clone(),
+            agent_type: agent.agent_type.clone(),
+            role: agent.role.clone(),
+            tenant: agent.tenant.clone(),
+            owner: agent.owner.clone(),
+            operator: agent.operator.clone(),
+            autonomy: agent.autonomy,
+            attended: agent.attended,
+        }
+    }
 }
 
 /// A person.

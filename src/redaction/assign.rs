@@ -2,9 +2,9 @@
 //! The names are those of fields; what stands for nothing (`null`, `${VAR}`, a type in program code) is no value.
 
 use super::{
-    detector::Kind,
+    detector::{Kind, Span},
     field::numbers_count,
-    scan::{MAX_BRACKET, Scanner, Span, find},
+    scan::{MAX_BRACKET, Scanner, find},
 };
 
 /// What a name may be made of in text.

@@ -7,10 +7,10 @@
 //! at the end, those words and runs; where the bytes are used up, the whole text.
 
 use super::{
-    detector::Kind,
+    detector::{Kind, Span},
     escape::{self, as_text},
     runs::runs,
-    scan::{Scanner, Span},
+    scan::Scanner,
 };
 use std::borrow::Cow;
 

@@ -15,6 +15,14 @@ impl Kind {
     }
 }
 
+/// A finding in a text, in bytes, between characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: Kind,
+}
+
 /// The classes that are there without data.yaml, and their levels.
 pub(super) const CLASSES: &[(&str, Sensitivity)] = &[
     ("secret", Sensitivity::Restricted),

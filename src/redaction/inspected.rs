@@ -24,7 +24,7 @@ impl Place<'_> {
 
 /// What goes on its way.
 #[derive(Clone, PartialEq)]
-pub enum Towards {
+pub enum Outbound {
     /// The value as it came.
     Unchanged,
     /// This instead. Raw where the rules let it pass: never recorded or shown.
@@ -33,7 +33,7 @@ pub enum Towards {
     Blocked(String),
 }
 
-impl fmt::Debug for Towards {
+impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unchanged => f.write_str("Unchanged"),
@@ -57,7 +57,7 @@ pub struct Inspected<'v> {
     /// Whether anything is masked in it.
     pub redacted: bool,
     /// What goes on its way.
-    pub towards: Towards,
+    pub outbound: Outbound,
     /// Characters of base64 content that were not looked into; in `recorded` they are replaced by their number.
     pub binary_bytes: u64,
 }
@@ -69,7 +69,7 @@ impl fmt::Debug for Inspected<'_> {
             .field("labels", &self.labels)
             .field("findings", &self.findings)
             .field("recorded", &self.recorded)
-            .field("towards", &self.towards)
+            .field("outbound", &self.outbound)
             .finish_non_exhaustive()
     }
 }

@@ -49,7 +49,7 @@ mod tests;
 
 pub use cut::cut_value;
 pub use display::{display_text, is_hidden, visible, visible_json};
-pub use inspected::{Inspected, Place, Towards};
+pub use inspected::{Inspected, Outbound, Place};
 pub use rules::{DataError, DataRules};
 pub use schema::SchemaMarks;
 pub use spec::{Action, AllowSpec, DataSpec, DetectorSpec, FieldSpec, OnSpec, RuleSpec};

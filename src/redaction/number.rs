@@ -1,7 +1,7 @@
 //! Numbers that name a person or an account: cards, IBANs, national ids, phone numbers. Each is
 //! believed only with its check digits or in its written form.
 
-use super::{detector::Kind, scan::Span};
+use super::detector::{Kind, Span};
 
 /// A group of digits in a run: `4111 1111` has two.
 #[derive(Clone, Copy)]

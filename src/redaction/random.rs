@@ -1,8 +1,8 @@
 //! Strings that look drawn at random: credentials without a known form.
 
 use super::{
-    detector::Kind,
-    scan::{MAX_RANDOM, Scanner, Span},
+    detector::{Kind, Span},
+    scan::{MAX_RANDOM, Scanner},
 };
 
 impl Scanner {

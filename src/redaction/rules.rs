@@ -6,8 +6,7 @@ use super::{
     field::{FieldNames, plain},
     mask::{HashKey, MAX_NAME, digest},
     scan::{Scanner, config, syntax},
-    spec::{Action, DataSpec, OnSpec},
-    walk::Direction,
+    spec::{Action, DataSpec, Direction, OnSpec},
 };
 use crate::model::{Glob, Sensitivity, pointer::Pointer};
 use regex_automata::{Anchored, Input, meta};

@@ -3,7 +3,7 @@
 //! linear in the text, whatever it holds.
 
 use super::{
-    detector::{BUILT_IN, Charset, Extra, Kind, SHAPES, Shape},
+    detector::{BUILT_IN, Charset, Extra, Kind, SHAPES, Shape, Span},
     field::FieldNames,
     mask::starts_with_mask,
     number,
@@ -11,14 +11,6 @@ use super::{
 use base64::Engine as _;
 use regex_automata::{Input, MatchKind, meta, util::syntax};
 use std::collections::BTreeSet;
-
-/// A finding in a text, in bytes, between characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) kind: Kind,
-}
 
 /// No detector finds anything in a shorter text.
 const MIN_TEXT: usize = 6;

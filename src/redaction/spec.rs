@@ -123,3 +123,11 @@ impl Action {
         }
     }
 }
+
+/// Which way a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Arguments,
+    Results,
+    Shown,
+}

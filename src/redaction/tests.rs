@@ -210,7 +210,7 @@ fn arguments_are_labelled_and_masked_for_the_record() {
         names(&inspected.findings),
         ["card", "email", "field_authorization", "field_key", "field_password", "github_token", "sensitive"]
     );
-    assert_eq!(inspected.towards, Towards::Unchanged);
+    assert_eq!(inspected.outbound, Outbound::Unchanged);
     assert!(inspected.redacted);
     assert_eq!(
         *inspected.recorded,
@@ -295,22 +295,25 @@ rules:
     });
     let sent = rules.inspect_arguments(&arguments, &place("crm", "other"));
     assert_eq!(
-        sent.towards,
-        Towards::Changed(json!({"to": "write [redacted:email:11]", "list": [{}, 1], "x": "y"}))
+        sent.outbound,
+        Outbound::Changed(json!({"to": "write [redacted:email:11]", "list": [{}, 1], "x": "y"}))
     );
     assert_eq!(*sent.recorded, masked);
     let kept = rules.inspect_arguments(&arguments, &place("hr", "other"));
-    assert_eq!(kept.towards, Towards::Changed(json!({"to": "write a@b.example", "list": [{}, 1], "x": "y"})));
+    assert_eq!(
+        kept.outbound,
+        Outbound::Changed(json!({"to": "write a@b.example", "list": [{}, 1], "x": "y"}))
+    );
     assert_eq!(*kept.recorded, masked);
 
     let secret = json!({"q": "use ghp_abcdefghijklmnopqrstuvwxyz0123456789", "token": "t0p"});
     let blocked = rules.inspect_arguments(&secret, &place("crm", "crm__find"));
-    let Towards::Blocked(reason) = blocked.towards else { panic!("not blocked") };
+    let Outbound::Blocked(reason) = blocked.outbound else { panic!("not blocked") };
     assert!(reason.contains("`no-keys`") && reason.contains("`crm`") && !reason.contains("ghp_"), "{reason}");
-    assert_eq!(rules.inspect_arguments(&secret, &place("crm", "other")).towards, Towards::Unchanged);
+    assert_eq!(rules.inspect_arguments(&secret, &place("crm", "other")).outbound, Outbound::Unchanged);
 
     let result = json!({"content": [{"type": "text", "text": "a@b.example"}], "structuredContent": {"notes": ["n", 1]}});
-    let Towards::Changed(back) = rules.inspect_result(&result, &place("crm", "x"), &[]).towards else {
+    let Outbound::Changed(back) = rules.inspect_result(&result, &place("crm", "x"), &[]).outbound else {
         panic!("same")
     };
     let hash = back["content"][0]["text"].as_str().unwrap();
@@ -334,10 +337,10 @@ fn a_constraint_masks_results_for_the_agent_wherever_they_repeat_themselves() {
         "structuredContent": {"rows": [{"salary": "[redacted:constraint:2]", "name": "x"}]},
         "isError": false
     });
-    assert_eq!(inspected.towards, Towards::Changed(expect.clone()));
+    assert_eq!(inspected.outbound, Outbound::Changed(expect.clone()));
     assert_eq!(*inspected.recorded, expect);
     let whole = [Pointer::parse("/structuredContent").unwrap()];
-    let Towards::Changed(cut) = built_in.inspect_result(&result, &Place::NOWHERE, &whole).towards else {
+    let Outbound::Changed(cut) = built_in.inspect_result(&result, &Place::NOWHERE, &whole).outbound else {
         panic!("same")
     };
     assert!(cut["structuredContent"].as_str().unwrap().starts_with("[redacted:constraint:"));
@@ -350,11 +353,11 @@ fn base64_content_is_measured_and_not_recorded() {
     let result = json!({"content": [{"type": "image", "mimeType": "image/png", "data": image}]});
     let inspected = built_in.inspect_result(&result, &Place::NOWHERE, &[]);
     assert_eq!(inspected.binary_bytes, image.len() as u64);
-    assert!(!inspected.redacted && inspected.towards == Towards::Unchanged);
+    assert!(!inspected.redacted && inspected.outbound == Outbound::Unchanged);
     assert_eq!(inspected.recorded["content"][0]["data"], json!(format!("[binary:{}]", image.len())));
     // What policy names is masked, whatever it is.
     let named = [Pointer::parse("/content/0/data").unwrap()];
-    let Towards::Changed(masked) = built_in.inspect_result(&result, &Place::NOWHERE, &named).towards else {
+    let Outbound::Changed(masked) = built_in.inspect_result(&result, &Place::NOWHERE, &named).outbound else {
         panic!("same")
     };
     assert!(masked["content"][0]["data"].as_str().unwrap().starts_with("[redacted:constraint:"));
@@ -394,21 +397,21 @@ fn unclear_json_texts_hide_nothing() {
         let inspected = built_in.inspect_arguments(&arguments, &Place::NOWHERE);
         let expect = text.replace("bob\\u0040corp.example", "[redacted:email:21]");
         assert_eq!(inspected.recorded["t"], expect);
-        assert!(matches!(inspected.towards, Towards::Unchanged), "{text}");
+        assert!(matches!(inspected.outbound, Outbound::Unchanged), "{text}");
         let blocked = rules("rules: [{ detectors: [email], arguments: block, results: block }]");
-        let is_blocked = |towards: &Towards| matches!(towards, Towards::Blocked(_));
-        assert!(is_blocked(&blocked.inspect_arguments(&arguments, &Place::NOWHERE).towards));
+        let is_blocked = |outbound: &Outbound| matches!(outbound, Outbound::Blocked(_));
+        assert!(is_blocked(&blocked.inspect_arguments(&arguments, &Place::NOWHERE).outbound));
         // What is named by its place.
         let result = json!({"content": [{"type": "text", "text": text}]});
-        assert!(is_blocked(&blocked.inspect_result(&result, &Place::NOWHERE, &hidden).towards));
+        assert!(is_blocked(&blocked.inspect_result(&result, &Place::NOWHERE, &hidden).outbound));
         if is_json {
-            match built_in.inspect_result(&result, &Place::NOWHERE, &hidden).towards {
-                Towards::Changed(value) => assert!(!value.to_string().contains("corp.example"), "{value}"),
+            match built_in.inspect_result(&result, &Place::NOWHERE, &hidden).outbound {
+                Outbound::Changed(value) => assert!(!value.to_string().contains("corp.example"), "{value}"),
                 other => panic!("{other:?}"),
             }
             let blocked = rules("rules: [{ id: no, pointers: [/a], results: block }]");
-            let towards = blocked.inspect_result(&result, &Place::NOWHERE, &[]).towards;
-            assert!(is_blocked(&towards), "{text}: {towards:?}");
+            let outbound = blocked.inspect_result(&result, &Place::NOWHERE, &[]).outbound;
+            assert!(is_blocked(&outbound), "{text}: {outbound:?}");
         }
     }
 }
@@ -421,8 +424,8 @@ fn pointers_reach_json_in_json() {
     let mut text = json!({"rows": [{"salary": "much", "name": "x"}]}).to_string();
     for depth in 1..=4 {
         let result = json!({"content": [{"type": "text", "text": text}]});
-        match built_in.inspect_result(&result, &Place::NOWHERE, &redact).towards {
-            Towards::Changed(value) => assert!(!value.to_string().contains("much"), "{depth}: {value}"),
+        match built_in.inspect_result(&result, &Place::NOWHERE, &redact).outbound {
+            Outbound::Changed(value) => assert!(!value.to_string().contains("much"), "{depth}: {value}"),
             other => panic!("{depth}: {other:?}"),
         }
         text = Value::String(text).to_string();
@@ -438,18 +441,18 @@ fn content_may_be_a_text() {
     let blocked = rules("rules: [{ id: keys, classes: [secret], arguments: block, results: block }]");
     let argument = json!({"mimeType": "text/plain", "data": data});
     let inspected = blocked.inspect_arguments(&argument, &Place::NOWHERE);
-    assert!(matches!(inspected.towards, Towards::Blocked(_)));
+    assert!(matches!(inspected.outbound, Outbound::Blocked(_)));
     assert_eq!(inspected.recorded["data"], json!(format!("[binary:{}]", data.len())));
     let result = json!({"contents": [{"uri": "a:b", "mimeType": "text/plain", "blob": data}]});
     let inspected = blocked.inspect_result(&result, &Place::NOWHERE, &[]);
-    assert!(matches!(inspected.towards, Towards::Blocked(_)));
+    assert!(matches!(inspected.outbound, Outbound::Blocked(_)));
     assert_eq!(names(&inspected.findings), ["github_token"]);
     // Bytes that are no text hold nothing.
     let bytes: Vec<u8> = (0..4_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     let result = json!({"contents": [{"uri": "a:b", "mimeType": "application/zip", "blob": data}]});
     let strict = rules("rules: [{ results: block }]");
-    assert_eq!(strict.inspect_result(&result, &Place::NOWHERE, &[]).towards, Towards::Unchanged);
+    assert_eq!(strict.inspect_result(&result, &Place::NOWHERE, &[]).outbound, Outbound::Unchanged);
 }
 
 #[test]

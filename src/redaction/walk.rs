@@ -4,15 +4,14 @@
 use super::{
     assign::is_placeholder,
     decode::MAX_LAYERS,
-    detector::Kind,
+    detector::{Kind, Span},
     escape::decoded_once,
     field::numbers_count,
-    inspected::{Inspected, Place, Towards},
+    inspected::{Inspected, Outbound, Place},
     mask::{binary, mask},
     random::is_media,
     rules::{Allow, Allowed, DataRules, Rule, labels},
-    scan::Span,
-    spec::Action,
+    spec::{Action, Direction},
 };
 use crate::model::{Sensitivity, json, pointer::Pointer};
 use serde_json::{Map, Value};
@@ -26,14 +25,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// For a pointer, JSON in a text in JSON in a text is looked into this often.
 const MAX_NESTED_JSON: usize = MAX_LAYERS as usize;
-
-/// Which way a value goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    Arguments,
-    Results,
-    Shown,
-}
 
 /// Why a place is marked.
 #[derive(Clone, Copy)]
@@ -104,7 +95,7 @@ enum To {
 #[derive(Default)]
 struct Change {
     recorded: Option<Value>,
-    towards: Option<To>,
+    outbound: Option<To>,
 }
 
 /// What becomes of a text.
@@ -290,12 +281,12 @@ impl<'r> Walk<'r> {
             .filter_map(|kind| inner.detectors.get(usize::from(kind.0)))
             .map(|detector| detector.name.clone())
             .collect();
-        let towards = match (self.blocked, change.towards) {
-            (Some(reason), _) => Towards::Blocked(reason),
-            (None, None) => Towards::Unchanged,
-            (None, Some(To::Value(changed))) => Towards::Changed(changed),
-            (None, Some(To::Dropped)) if value.is_object() => Towards::Changed(Value::Object(Map::new())),
-            (None, Some(To::Dropped)) => Towards::Changed(Value::Null),
+        let outbound = match (self.blocked, change.outbound) {
+            (Some(reason), _) => Outbound::Blocked(reason),
+            (None, None) => Outbound::Unchanged,
+            (None, Some(To::Value(changed))) => Outbound::Changed(changed),
+            (None, Some(To::Dropped)) if value.is_object() => Outbound::Changed(Value::Object(Map::new())),
+            (None, Some(To::Dropped)) => Outbound::Changed(Value::Null),
         };
         Inspected {
             level,
@@ -303,7 +294,7 @@ impl<'r> Walk<'r> {
             redacted: !findings.is_empty(),
             findings: findings.into_iter().collect(),
             recorded: change.recorded.map_or(Cow::Borrowed(value), Cow::Owned),
-            towards,
+            outbound,
             binary_bytes: self.binary,
         }
     }
@@ -365,7 +356,7 @@ impl<'r> Walk<'r> {
             self.kinds.insert(Kind::TOO_DEEP);
             return Change {
                 recorded: Some(Value::String(mask(self.name(Kind::TOO_DEEP), 0))),
-                towards: None,
+                outbound: None,
             };
         }
         let inside = match value {
@@ -419,8 +410,8 @@ impl<'r> Walk<'r> {
         let Some(kind) = first else { return inside };
         let masked = || Value::String(mask(self.name(kind), text.chars().count()));
         let recorded = Some(masked());
-        let towards = match strictest {
-            (Action::Keep, _, _) => inside.towards,
+        let outbound = match strictest {
+            (Action::Keep, _, _) => inside.outbound,
             (Action::Hash, kind, _) => Some(To::Value(self.instead_of(value, self.hash(kind, &text)))),
             (Action::Mask | Action::Tokenize, kind, _) => {
                 let masked = mask(self.name(kind), text.chars().count());
@@ -432,7 +423,7 @@ impl<'r> Walk<'r> {
                 None
             }
         };
-        Change { recorded, towards }
+        Change { recorded, outbound }
     }
 
     /// What stands for a masked value.
@@ -460,15 +451,15 @@ impl<'r> Walk<'r> {
             return Change::default();
         }
         let mut change = self.plain_text(text, active);
-        if self.typed && matches!(change.towards, Some(To::Value(_))) {
-            change.towards = Some(To::Value(Value::from(0)));
+        if self.typed && matches!(change.outbound, Some(To::Value(_))) {
+            change.outbound = Some(To::Value(Value::from(0)));
         }
         change
     }
 
     fn array(&mut self, items: &[Value], active: &[Active<'r>], depth: usize) -> Change {
         let mut recorded: Option<Vec<Value>> = None;
-        let mut towards: Option<Vec<Value>> = None;
+        let mut outbound: Option<Vec<Value>> = None;
         for (at, item) in items.iter().enumerate() {
             let inner = if active.is_empty() { Vec::new() } else { below(active, Token::Index(at)) };
             let change = self.node(item, &inner, depth + 1, false);
@@ -479,20 +470,20 @@ impl<'r> Walk<'r> {
             if let Some(recorded) = &mut recorded {
                 recorded.push(change.recorded.unwrap_or_else(|| item.clone()));
             }
-            if change.towards.is_some() && towards.is_none() {
-                towards = Some(before());
+            if change.outbound.is_some() && outbound.is_none() {
+                outbound = Some(before());
             }
-            if let Some(towards) = &mut towards {
-                match change.towards {
-                    Some(To::Value(value)) => towards.push(value),
+            if let Some(outbound) = &mut outbound {
+                match change.outbound {
+                    Some(To::Value(value)) => outbound.push(value),
                     Some(To::Dropped) => {}
-                    None => towards.push(item.clone()),
+                    None => outbound.push(item.clone()),
                 }
             }
         }
         Change {
             recorded: recorded.map(Value::Array),
-            towards: towards.map(|items| To::Value(Value::Array(items))),
+            outbound: outbound.map(|items| To::Value(Value::Array(items))),
         }
     }
 
@@ -504,7 +495,7 @@ impl<'r> Walk<'r> {
         root: bool,
     ) -> Change {
         let mut recorded: Option<Map<String, Value>> = None;
-        let mut towards: Option<Map<String, Value>> = None;
+        let mut outbound: Option<Map<String, Value>> = None;
         for (at, (key, value)) in map.iter().enumerate() {
             let (key_recorded, key_towards) = self.key(key, active);
             let change = self.member(map, key, value, active, depth, root);
@@ -518,28 +509,28 @@ impl<'r> Walk<'r> {
                 insert(recorded, key, at, change.recorded.unwrap_or_else(|| value.clone()));
             }
             let key_same = matches!(key_towards, Text::Same);
-            if towards.is_none() && (change.towards.is_some() || !key_same) {
-                towards = Some(before());
+            if outbound.is_none() && (change.outbound.is_some() || !key_same) {
+                outbound = Some(before());
             }
-            if let Some(towards) = &mut towards {
+            if let Some(outbound) = &mut outbound {
                 let key = match key_towards {
                     Text::Same => Some(key.clone()),
                     Text::Changed(key) => Some(key),
                     Text::Dropped => None,
                 };
-                let value = match change.towards {
+                let value = match change.outbound {
                     Some(To::Value(value)) => Some(value),
                     Some(To::Dropped) => None,
                     None => Some(value.clone()),
                 };
                 if let (Some(key), Some(value)) = (key, value) {
-                    insert(towards, key, at, value);
+                    insert(outbound, key, at, value);
                 }
             }
         }
         Change {
             recorded: recorded.map(Value::Object),
-            towards: towards.map(|map| To::Value(Value::Object(map))),
+            outbound: outbound.map(|map| To::Value(Value::Object(map))),
         }
     }
 
@@ -563,8 +554,8 @@ impl<'r> Walk<'r> {
             && (self.direction != Direction::Arguments || text.len() >= SHORTEST_CONTENT)
         {
             self.binary = self.binary.saturating_add(text.len() as u64);
-            let towards = if is_media(text) { None } else { self.content(text) };
-            return Change { recorded: Some(Value::String(binary(text.len()))), towards };
+            let outbound = if is_media(text) { None } else { self.content(text) };
+            return Change { recorded: Some(Value::String(binary(text.len()))), outbound };
         }
         let scanner = &self.rules.inner.scanner;
         let named = match key {
@@ -617,8 +608,8 @@ impl<'r> Walk<'r> {
             Text::Changed(masked) => Some(masked),
             Text::Dropped => Some(String::new()),
         };
-        let towards = if self.selected.is_empty() { Text::Same } else { self.rewrite(key, active, false) };
-        (recorded, towards)
+        let outbound = if self.selected.is_empty() { Text::Same } else { self.rewrite(key, active, false) };
+        (recorded, outbound)
     }
 
     fn text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
@@ -627,10 +618,10 @@ impl<'r> Walk<'r> {
             Some(inside) => {
                 let string = |value: Value| value.to_string();
                 let recorded = inside.recorded.map(string);
-                let towards = match inside.towards {
+                let outbound = match inside.outbound {
                     Some(To::Value(value)) => Some(value.to_string()),
                     Some(To::Dropped) => {
-                        return Change { recorded: recorded.map(Value::String), towards: Some(To::Dropped) };
+                        return Change { recorded: recorded.map(Value::String), outbound: Some(To::Dropped) };
                     }
                     None => None,
                 };
@@ -640,15 +631,15 @@ impl<'r> Walk<'r> {
                     Text::Dropped => Some(String::new()),
                 };
                 let as_sent = if self.selected.is_empty() {
-                    towards.map(|text| To::Value(Value::String(text)))
+                    outbound.map(|text| To::Value(Value::String(text)))
                 } else {
-                    match self.rewrite(towards.as_deref().unwrap_or(text), active, false) {
-                        Text::Same => towards.map(|text| To::Value(Value::String(text))),
+                    match self.rewrite(outbound.as_deref().unwrap_or(text), active, false) {
+                        Text::Same => outbound.map(|text| To::Value(Value::String(text))),
                         Text::Changed(text) => Some(To::Value(Value::String(text))),
                         Text::Dropped => Some(To::Dropped),
                     }
                 };
-                Change { recorded: as_recorded.map(Value::String), towards: as_sent }
+                Change { recorded: as_recorded.map(Value::String), outbound: as_sent }
             }
         }
     }
@@ -693,7 +684,7 @@ impl<'r> Walk<'r> {
             .iter()
             .map(|one| self.action(one.mark))
             .max_by_key(|(action, _)| strictness(*action));
-        let towards = match strictest {
+        let outbound = match strictest {
             None | Some((Action::Keep, _)) => None,
             Some((Action::Hash | Action::Mask | Action::Tokenize, _)) => Some(To::Value(masked.clone())),
             Some((Action::Drop, _)) => Some(To::Dropped),
@@ -702,7 +693,7 @@ impl<'r> Walk<'r> {
                 None
             }
         };
-        Change { recorded: Some(masked), towards }
+        Change { recorded: Some(masked), outbound }
     }
 
     fn plain_text(&mut self, text: &str, active: &[Active<'r>]) -> Change {
@@ -711,7 +702,7 @@ impl<'r> Walk<'r> {
             Text::Changed(masked) => Some(Value::String(masked)),
             Text::Dropped => Some(Value::String(String::new())),
         };
-        let towards = if self.selected.is_empty() {
+        let outbound = if self.selected.is_empty() {
             None
         } else {
             match self.rewrite(text, active, false) {
@@ -720,7 +711,7 @@ impl<'r> Walk<'r> {
                 Text::Dropped => Some(To::Dropped),
             }
         };
-        Change { recorded, towards }
+        Change { recorded, outbound }
     }
 
     /// Masks what is found in a text (`record`), or does with it what the rules say.

@@ -5,7 +5,7 @@
 
 use crate::{
     decision::{Verdict, decide_by, stricter},
-    evidence::{Recalled, Unreadable, recall, steps, verdict},
+    evidence::{Counted, Recalled, Unreadable, recall, steps, verdict},
     model::{Decision, EventDecision, EventDraft},
     policy::{
         PolicySet, ToolFacts,
@@ -27,6 +27,8 @@ pub enum Finding {
     Differs(Difference),
     /// It cannot be told.
     Unjudgeable(Why),
+    /// The record stands for several refusals like one that was recorded before, and has no facts of its own.
+    Counted,
     /// No rule was asked: an unknown tool, arguments that do not fit, a credential that is gone.
     NotByRules,
 }
@@ -53,6 +55,7 @@ impl Why {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreadable(Unreadable::None) => "recorded without facts, by a version before they were",
+            Self::Unreadable(Unreadable::Cut) => "facts that were too large for the record of a refusal",
             Self::Unreadable(Unreadable::Version(_)) => "facts of another version",
             Self::Unreadable(Unreadable::Damaged(_)) | Self::NoVerdict => "facts that cannot be read",
             Self::Unreadable(Unreadable::NoTool(_)) => "the resolved tool is not kept",
@@ -149,6 +152,9 @@ fn once(set: &PolicySet, evaluations: &[Recalled], assumed: &Assumed<'_>) -> Opt
 
 /// Decides a recorded decision again, under the bundle of its snapshot.
 pub fn replay(event: &EventDraft, set: &PolicySet, tool: &dyn Fn(&str) -> Option<ToolFacts>) -> Finding {
+    if Counted::of(event).is_some() {
+        return Finding::Counted;
+    }
     if event.facts.is_none() && event.evaluator.is_some() {
         return Finding::NotByRules;
     }

@@ -74,6 +74,7 @@ fn a_masked_value_matters_where_an_answer_needs_it() {
             Finding::Unjudgeable(Why::Masked) => "masked",
             Finding::Unjudgeable(_) => "unjudgeable",
             Finding::NotByRules => "not by rules",
+            Finding::Counted => "counted",
         };
         assert_eq!(found, expect, "{gate}");
     };

@@ -1,8 +1,7 @@
 //! The store port: everything that must be durable or exact across processes. Each method is one
 //! transaction; nothing of SQLite leaks through it.
 
-pub mod chain;
-pub mod sqlite;
+pub mod embedded;
 mod types;
 
 pub use types::*;
@@ -19,7 +18,8 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// ONE transaction: the approval is consumed (where one is named), every limit is checked and
     /// reserved, and the decision event is written: as drafted where everything is granted, as a
-    /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed).
+    /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed), unless the request says
+    /// that this refusal is not recorded.
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission>;
 
     /// Closes the audit record of a dispatched call: corrects the reservation to what was real, writes
@@ -93,6 +93,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Recomputes the chain from every stored column, and holds what is kept against its hashes.
     fn verify(&self) -> Answer<'_, ChainReport>;
+
+    /// Removes records of before a time, as far as the store can remove them whole, and says how many went. What is still
+    /// needed of them stays: open calls, where counters stand, approvals that a call may use. What is left can be verified.
+    fn retire(&self, before: Timestamp, now: Timestamp) -> Answer<'_, u64>;
 
     /// Whether the store can write: answered within a second, however many ask.
     fn ping(&self) -> Answer<'_, ()>;

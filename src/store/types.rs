@@ -3,11 +3,13 @@
 pub use crate::admission::{
     ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, LimitRefusal, Requirement,
 };
+pub use crate::journal::index::Pattern;
 use crate::{
     decision::{BudgetLimit, RateLimit},
+    journal::index::{Field, Wanted},
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, MicroUsd,
-        Outcome, PolicyId, TraceId, WorkflowId,
+        Outcome, PolicyId, TraceId,
     },
 };
 use jiff::Timestamp;
@@ -85,9 +87,37 @@ pub struct AdmitRequest {
     pub cost: MicroUsd,
     /// The approval that is consumed, with the binding it must have.
     pub approval: Option<(ApprovalId, ApprovalBinding)>,
+    /// Refusals that are answered and not recorded, neither the call's start nor its decision.
+    pub unrecorded: Unrecorded,
 }
 
-/// What came of it. In every case the decision event is committed.
+/// Refusals by a limit whose record is the caller's affair: it counts them with one like them that is recorded already, or
+/// records them in fewer words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// None: the store records each.
+    #[default]
+    None,
+    /// Those by these limits.
+    Of(Vec<(PolicyId, EventDecision)>),
+    /// All.
+    All,
+}
+
+impl Unrecorded {
+    /// Whether this refusal is one of them. A call that a person is asked about is not over, and never is.
+    pub fn covers(&self, refusal: &LimitRefusal) -> bool {
+        let LimitRefusal { policy_id, decision, .. } = refusal;
+        *decision != EventDecision::PendingApproval
+            && match self {
+                Self::None => false,
+                Self::Of(known) => known.iter().any(|(id, said)| id == policy_id && said == decision),
+                Self::All => true,
+            }
+    }
+}
+
+/// What came of it. In every case but [`AdmitRequest::unrecorded`] the decision event is committed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admission {
     /// Reserved, counted, consumed, recorded: the call may be dispatched.
@@ -172,14 +202,18 @@ pub struct EventQuery {
     pub event_type: Option<EventType>,
     /// Of this trace.
     pub trace_id: Option<TraceId>,
-    /// Of this workflow.
-    pub workflow_id: Option<WorkflowId>,
-    /// Of this agent.
-    pub agent_id: Option<AgentId>,
-    /// Of this policy.
-    pub policy_id: Option<PolicyId>,
-    /// Of this exposed tool name.
-    pub tool: Option<String>,
+    /// Of these workflows.
+    pub workflow_id: Option<Pattern>,
+    /// Of these agents.
+    pub agent_id: Option<Pattern>,
+    /// Of these policies.
+    pub policy_id: Option<Pattern>,
+    /// Of these exposed tool names.
+    pub tool: Option<Pattern>,
+    /// Of what these persons did.
+    pub person: Option<Pattern>,
+    /// For these persons.
+    pub user: Option<Pattern>,
     /// With this decision.
     pub decision: Option<EventDecision>,
     /// Of this call.
@@ -200,6 +234,31 @@ pub struct EventQuery {
     pub limit: usize,
     /// No more once their bodies are so many bytes together; 0: no limit. One that fits comes in any case.
     pub most_bytes: usize,
+}
+
+impl EventQuery {
+    /// What the events themselves must be, without their places in the chain and how many are asked for.
+    pub fn wanted(&self) -> Wanted {
+        let exact = |text: Option<&str>| text.map(Pattern::from);
+        let terms = [
+            (Field::Trace, self.trace_id.map(|trace| Pattern::Exact(trace.to_string()))),
+            (Field::Call, exact(self.call_id.as_deref())),
+            (Field::Approval, exact(self.approval_id.as_deref())),
+            (Field::Workflow, self.workflow_id.clone()),
+            (Field::Agent, self.agent_id.clone()),
+            (Field::Policy, self.policy_id.clone()),
+            (Field::Tool, self.tool.clone()),
+            (Field::Person, self.person.clone()),
+            (Field::User, self.user.clone()),
+            (Field::Decision, exact(self.decision.map(|decision| decision.as_str()))),
+            (Field::EventType, exact(self.event_type.map(|kind| kind.as_str()))),
+        ];
+        Wanted {
+            terms: terms.into_iter().filter_map(|(field, pattern)| Some((field, pattern?))).collect(),
+            since: self.since,
+            until: self.until,
+        }
+    }
 }
 
 /// What kind of thing is kept by the hash of its content.

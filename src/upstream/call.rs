@@ -1,9 +1,9 @@
 //! One call under way: its request, its caller, and the clock that stands still while a person is asked (elicitation).
 
 use super::{
+    dialect::Dialect,
     slots::Slot,
     types::{CallRelay, CallerKey, Era, UpstreamRequest},
-    wire::Dialect,
 };
 use crate::model::{RetryPlan, RpcError, TraceId, code};
 use futures::future::BoxFuture;
@@ -134,23 +134,16 @@ impl Call {
                 }
                 continue;
             }
-            match slot.aside() {
-                Err(kept) => {
-                    slot = kept;
-                    changed.await;
-                }
-                Ok(aside) => {
-                    self.is_aside.store(true, Ordering::Release);
-                    self.nobody_is_asked().await;
-                    match aside.back().await {
-                        Ok(again) => slot = again,
-                        // Whoever closed the slots ends the calls.
-                        Err(_) => return std::future::pending().await,
-                    }
-                    self.is_aside.store(false, Ordering::Release);
-                    self.changed.notify_waiters();
-                }
+            let Some(aside) = slot.aside() else { return std::future::pending().await };
+            self.is_aside.store(true, Ordering::Release);
+            self.nobody_is_asked().await;
+            match aside.back().await {
+                Ok(again) => slot = again,
+                // Whoever closed the slots ends the calls.
+                Err(_) => return std::future::pending().await,
             }
+            self.is_aside.store(false, Ordering::Release);
+            self.changed.notify_waiters();
         }
     }
 

@@ -5,19 +5,18 @@
 
 use super::{
     call::Call,
-    deps::UpstreamDeps,
-    http::{Fault, Http, Means, TwoUrls, listen_filter},
+    dialect::Dialect,
+    http::{Fault, Http, TwoUrls, listen_filter},
     inbox::{Answer, Signals},
-    limits::Limits,
     refusal::Failure,
     stdio::Stdio,
-    types::{Era, ResourceUpdate, UpstreamError},
-    wire::{self, Dialect},
+    types::{Era, UpstreamError},
+    wire,
+    wiring::Wiring,
 };
 use crate::{
-    config::{Asks, HttpWire, UpstreamConfig, UpstreamTransport},
+    config::{Asks, HttpWire, UpstreamTransport},
     model::{RpcError, code},
-    redaction::display_text,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
@@ -26,7 +25,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// What the other side said of itself.
 #[derive(Clone, Debug)]
@@ -47,17 +46,6 @@ pub(super) enum Connection {
     TwoUrls(Arc<TwoUrls>),
 }
 
-/// What it takes to connect.
-pub(super) struct Wiring<'a> {
-    pub(super) config: &'a UpstreamConfig,
-    pub(super) deps: &'a UpstreamDeps,
-    pub(super) means: Option<&'a Means>,
-    pub(super) updates: &'a broadcast::Sender<ResourceUpdate>,
-    pub(super) limits: &'a Arc<Limits>,
-    /// Our capabilities, for `initialize`.
-    pub(super) declared: Value,
-}
-
 /// What Tollgate declares in `initialize` where one connection serves many callers: whatever a caller may be able
 /// to answer, of what the upstream may ask. A question to a caller that cannot is answered with an error.
 pub(super) fn declared_to_all(asks: Asks) -> Value {
@@ -68,18 +56,6 @@ pub(super) fn declared_to_all(asks: Asks) -> Value {
 /// Where one caller has a connection of its own, that caller's capabilities, of those that can be relayed.
 pub(super) fn declared_for(asks: Asks, caller: &Value) -> Value {
     Value::Object(asks.relayed(caller))
-}
-
-/// The version chosen in an answer to `initialize`.
-pub(super) fn legacy_version(result: &Value) -> Result<&'static str, String> {
-    let version = result.get("protocolVersion").and_then(Value::as_str);
-    let Some(version) = version else {
-        return Err("the answer to `initialize` names no `protocolVersion`".to_owned());
-    };
-    let known = wire::LEGACY_ACCEPTED.iter().find(|known| **known == version);
-    known.copied().ok_or_else(|| {
-        format!("it speaks the protocol version `{}`, which is not known here", display_text(version, 40))
-    })
 }
 
 enum Probe {
@@ -208,7 +184,7 @@ async fn shake_hands(
         (Connection::Stdio(stdio.clone(), modern.clone()), hello(Era::Modern, result))
     };
     let as_legacy = |result: Value| -> Result<_, Refusal> {
-        let version = legacy_version(&result)?;
+        let version = wire::legacy_version(&result)?;
         let connection = Connection::Stdio(stdio.clone(), dialect(Era::Legacy, version));
         Ok((connection, hello(Era::Legacy, result)))
     };

@@ -1,6 +1,9 @@
 //! What the upstream room needs from outside: time, randomness, masking, and how processes are started.
 
-use crate::clock::{Clock, IdSource};
+use crate::{
+    clock::{Clock, IdSource},
+    offload::Offload,
+};
 use std::{ffi::OsString, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 /// Masks what may be sensitive in a text that is about to be logged or shown.
@@ -25,6 +28,8 @@ pub struct UpstreamDeps {
     pub own_binary: PathBuf,
     /// Delays and bounds.
     pub timing: Timing,
+    /// For large requests and answers.
+    pub offload: Arc<Offload>,
 }
 
 impl UpstreamDeps {
@@ -40,6 +45,7 @@ impl UpstreamDeps {
             supervisor: vec![own_binary.clone().into(), super::supervise::SUBCOMMAND.into()],
             own_binary,
             timing: Timing::default(),
+            offload: Arc::default(),
         })
     }
 }

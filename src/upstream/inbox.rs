@@ -380,7 +380,7 @@ impl Inbox {
                     drop(place);
                 });
             }
-            Err(_) => self.signals.close("it asks faster than it takes the answers"),
+            Err(_) => self.signals.close("too many unanswered requests from this server"),
         }
     }
 

@@ -1,7 +1,6 @@
 //! What a child wrote to standard error before it went. Its last line is seldom the cause: that is a hint where to read more,
 //! or the end of a stack trace. So a few of the last lines are kept, and those that speak of an error are told.
 
-use super::stdio::cut;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
@@ -92,6 +91,15 @@ fn speaks_of_an_error(line: &str) -> bool {
     let line = line.to_lowercase();
     let well = ["0 errors", "no errors", "without errors", "0 failed", "0 failures"];
     WORDS.iter().any(|word| line.contains(word)) && !well.iter().any(|word| line.contains(word))
+}
+
+/// At most so many bytes of a text, cut between characters.
+pub(super) fn cut(bytes: &[u8], most: usize) -> String {
+    let mut text = String::from_utf8_lossy(bytes.get(..most).unwrap_or(bytes)).into_owned();
+    if bytes.len() > most {
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]

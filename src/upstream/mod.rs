@@ -8,6 +8,7 @@ mod call;
 mod company;
 mod connect;
 mod deps;
+mod dialect;
 mod headers;
 mod http;
 mod inbox;
@@ -28,6 +29,7 @@ pub mod supervise;
 mod types;
 mod watching;
 mod wire;
+mod wiring;
 
 pub use deps::{Redact, Timing, UpstreamDeps};
 pub use headers::value_as_header;

@@ -1,7 +1,7 @@
 //! What an HTTP status says in place of an answer, in words that may be logged and shown: an upstream's headers and bodies
 //! are as little to be trusted as all else that it writes.
 
-use super::{deps::Redact, types::UpstreamError};
+use super::deps::Redact;
 use crate::redaction::display_text;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use jiff::Timestamp;
@@ -93,21 +93,6 @@ impl Failure {
 impl From<String> for Failure {
     fn from(reason: String) -> Self {
         Self { reason, retry_after: None }
-    }
-}
-
-impl From<UpstreamError> for Failure {
-    fn from(error: UpstreamError) -> Self {
-        let retry_after = match &error {
-            UpstreamError::Refused(refusal) => refusal.retry_after,
-            UpstreamError::Rpc(_)
-            | UpstreamError::NotSent(_)
-            | UpstreamError::Lost(_)
-            | UpstreamError::TimedOut(_)
-            | UpstreamError::TooLarge(_)
-            | UpstreamError::Malformed(_) => None,
-        };
-        Self { reason: error.to_string(), retry_after }
     }
 }
 

@@ -5,7 +5,7 @@ mod calling;
 use super::{
     breaker::Breaker,
     call::Call,
-    connect::{self, Connection, Hello, Wiring},
+    connect::{self, Connection, Hello},
     deps::UpstreamDeps,
     http,
     limits::Limits,
@@ -18,6 +18,7 @@ use super::{
         UpstreamState,
     },
     watching::Watching,
+    wiring::Wiring,
 };
 use crate::{
     config::{UpstreamConfig, UpstreamTransport},

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     config::{OauthConfig, UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
+    offload::Offload,
 };
 use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
@@ -102,6 +103,11 @@ impl UpstreamSet {
             })
             .collect();
         Self { source, servers }
+    }
+
+    /// Where large work is done, for whoever else has some.
+    pub fn offload(&self) -> Arc<Offload> {
+        self.source.deps.offload.clone()
     }
 
     /// One of them.

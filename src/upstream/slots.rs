@@ -2,7 +2,8 @@
 //!
 //! A freed slot goes to the waiting agents in turn, however many calls each of them has waiting. An agent takes a
 //! further slot only while it holds fewer than three times as many as are free: one agent fills three quarters of the
-//! slots at most, and the next agent finds a free one. A call that waits for a person gives its slot back.
+//! slots at most, and the next agent finds a free one. A call that waits for a person gives its slot back, and so do all of
+//! them: an agent with many of them gets no further slot until some have ended, and holds none meanwhile.
 
 use crate::model::AgentId;
 use parking_lot::Mutex;
@@ -18,7 +19,8 @@ const SHARE: usize = 3;
 const MOST_WAITING_PER_AGENT: usize = 256;
 /// Calls that may wait for a slot. Beyond it, the agent with the most waiting calls loses its newest.
 const MOST_WAITING: usize = 1024;
-/// Calls of one agent that may be without a slot while a person is asked. Beyond it a call keeps its slot.
+/// Calls of one agent that may be without a slot while a person is asked. With so many, its further calls wait; those that
+/// are under way may still come to it.
 const MOST_ASIDE: usize = 64;
 
 /// The slots of one upstream.
@@ -104,7 +106,8 @@ impl Slots {
                 return Err(NoSlot::Closed);
             }
             let ahead = state.agents.get(agent).map_or(0, |share| share.queue.len());
-            if ahead == 0 && self.may_take(&state, agent) {
+            // One that returns goes before the others of its agent, which may wait for just that.
+            if (returning || ahead == 0) && self.may_take(&state, agent, returning) {
                 return Ok(self.grant(&mut state, agent));
             }
             if !returning && !state.makes_room(ahead) {
@@ -121,10 +124,16 @@ impl Slots {
         })
     }
 
-    fn may_take(&self, state: &State, agent: &AgentId) -> bool {
+    fn may_take(&self, state: &State, agent: &AgentId, returning: bool) -> bool {
         let free = self.total.saturating_sub(state.used);
-        let held = state.agents.get(agent).map_or(0, |share| share.held);
-        free > 0 && held < free.saturating_mul(SHARE)
+        let (held, aside) = state.agents.get(agent).map_or((0, 0), |share| (share.held, share.aside));
+        free > 0 && held < free.saturating_mul(SHARE) && (returning || aside < MOST_ASIDE)
+    }
+
+    /// The same for the first of those that wait.
+    fn next_may_take(&self, state: &State, agent: &AgentId) -> bool {
+        let next = state.agents.get(agent).and_then(|share| share.queue.front());
+        self.may_take(state, agent, next.is_some_and(|next| next.returning))
     }
 
     fn grant(self: &Arc<Self>, state: &mut State, agent: &AgentId) -> Slot {
@@ -138,7 +147,7 @@ impl Slots {
         let mut passed = 0;
         while state.used < self.total && passed < state.turns.len() {
             let Some(agent) = state.turns.pop_front() else { return };
-            if !self.may_take(state, &agent) {
+            if !self.next_may_take(state, &agent) {
                 state.turns.push_back(agent);
                 passed += 1;
                 continue;
@@ -234,20 +243,15 @@ impl State {
 }
 
 impl Slot {
-    /// Gives it back while a person is asked. The same slot, where too many calls of this agent are without one.
-    pub(super) fn aside(mut self) -> Result<Aside, Self> {
-        let Some((slots, agent)) = self.of.take() else { return Err(self) };
+    /// Gives it back while a person is asked. None where it was given up.
+    pub(super) fn aside(mut self) -> Option<Aside> {
+        let (slots, agent) = self.of.take()?;
         let mut state = slots.state.lock();
-        let share = state.agents.entry(agent.clone()).or_default();
-        if share.aside >= MOST_ASIDE {
-            drop(state);
-            return Err(Self { of: Some((slots, agent)) });
-        }
-        share.aside += 1;
+        state.agents.entry(agent.clone()).or_default().aside += 1;
         state.give_back(&agent);
         slots.hand_out(&mut state);
         drop(state);
-        Ok(Aside { slots, agent })
+        Some(Aside { slots, agent })
     }
 }
 
@@ -273,6 +277,8 @@ impl Drop for Aside {
             share.aside = share.aside.saturating_sub(1);
         }
         state.tidy(&self.agent);
+        // Others of this agent may have waited for that.
+        self.slots.hand_out(&mut state);
     }
 }
 
@@ -420,16 +426,36 @@ mod tests {
         };
         drop((third, slot, back));
         assert!(is_idle(&slots), "{slots:?}");
-        // There is a bound on how many may be without one.
-        let wide = Slots::new(4 * MOST_ASIDE);
-        let mut all = Vec::new();
-        for _ in 0..MOST_ASIDE {
-            all.push(wide.acquire(&"a".into()).await.unwrap().aside().unwrap());
+    }
+
+    /// I1, I12: however many calls of an agent wait for people, none of them holds a slot; the agent pays with its own.
+    #[tokio::test]
+    async fn waiting_calls_hold_no_slot_and_their_agent_gets_no_more_of_them() {
+        let slots = Slots::new(8);
+        // All that are under way may come to wait.
+        let mut asides = Vec::new();
+        while asides.len() < MOST_ASIDE - 2 {
+            asides.push(slots.acquire(&"a".into()).await.unwrap().aside().unwrap());
         }
-        let kept = wide.acquire(&"a".into()).await.unwrap().aside().unwrap_err();
-        assert_eq!(wide.state.lock().used, 1);
-        drop((kept, all));
-        assert!(is_idle(&wide), "{wide:?}");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(slots.acquire(&"a".into()).await.unwrap());
+        }
+        asides.extend(held.drain(..).map(|slot| slot.aside().unwrap()));
+        assert_eq!((asides.len(), slots.state.lock().used), (MOST_ASIDE + 1, 0));
+        // The next one waits, with all slots free; another agent does not.
+        let mut next = waits(&slots, "a").await;
+        let other = slots.acquire(&"b".into()).await.unwrap();
+        // One that comes back has its slot, and is no longer one of those that wait.
+        let back = asides.pop().unwrap().back().await.unwrap();
+        assert!(poll!(&mut next).is_pending());
+        drop(back);
+        assert!(poll!(&mut next).is_pending());
+        // As soon as there are fewer of them it goes on.
+        drop(asides.pop());
+        let Poll::Ready(Ok(slot)) = poll!(&mut next) else { panic!("it may go on") };
+        drop((slot, other, asides));
+        assert!(is_idle(&slots), "{slots:?}");
     }
 
     /// A call that was refused on its way back would hang: its clock stands until it has a slot again.
@@ -483,7 +509,7 @@ mod tests {
                 let state = slots.state.lock();
                 prop_assert_eq!((state.used, state.waiting), (held.len(), waiting.len()));
                 prop_assert!(state.used <= total);
-                let can = state.turns.iter().any(|agent| slots.may_take(&state, agent));
+                let can = state.turns.iter().any(|agent| slots.next_may_take(&state, agent));
                 prop_assert!(!can, "a free slot is not left lying: {:?}", state);
             }
             // Served one at a time from now on, each agent that waits has its turn within one round of all.

@@ -2,15 +2,16 @@
 
 use super::{
     call::{Call, LARGEST_PAGE},
-    connect::Wiring,
     deps::Redact,
+    dialect::Dialect,
     inbox::{Answer, Inbox, Link, Signals},
-    last_words::LastWords,
+    last_words::{LastWords, cut},
     limits::{Allowance, Limits},
     own::OwnSecrets,
     scan::IdScan,
     types::UpstreamError,
-    wire::{self, Dialect, Message},
+    wire::{self, Message},
+    wiring::Wiring,
 };
 use crate::{model::UpstreamName, redaction::visible};
 use futures::future::BoxFuture;
@@ -444,15 +445,6 @@ fn inside_key(line: &[u8], left: &mut usize) -> bool {
         *left = KEY_LINES;
     }
     inside
-}
-
-/// At most so many bytes of a text, cut between characters.
-pub(super) fn cut(bytes: &[u8], most: usize) -> String {
-    let mut text = String::from_utf8_lossy(bytes.get(..most).unwrap_or(bytes)).into_owned();
-    if bytes.len() > most {
-        text.push('…');
-    }
-    text
 }
 
 /// Lines of bounded length.

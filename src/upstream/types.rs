@@ -1,7 +1,7 @@
 //! What is said to an upstream and what comes back. Results stay JSON values, so that what Tollgate
 //! does not know passes unchanged.
 
-use super::refusal::HttpRefusal;
+use super::refusal::{Failure, HttpRefusal};
 use crate::model::{RetryPlan, RpcError, TraceId, UpstreamName};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -181,4 +181,19 @@ pub trait Upstream: Send + Sync + std::fmt::Debug {
     }
     /// An orderly end: legacy sessions deleted, children asked to leave, then killed.
     fn shutdown(&self) -> BoxFuture<'_, ()>;
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        let retry_after = match &error {
+            UpstreamError::Refused(refusal) => refusal.retry_after,
+            UpstreamError::Rpc(_)
+            | UpstreamError::NotSent(_)
+            | UpstreamError::Lost(_)
+            | UpstreamError::TimedOut(_)
+            | UpstreamError::TooLarge(_)
+            | UpstreamError::Malformed(_) => None,
+        };
+        Self { reason: error.to_string(), retry_after }
+    }
 }

@@ -1,10 +1,11 @@
 //! JSON-RPC on the wire: a request becomes bytes once, and what comes back is read once and moved on.
 
+use super::dialect::Dialect;
 use super::{call::Call, scan::IdScan, types::Era};
 use crate::model::{RpcError, code, json, weight};
+use crate::redaction::display_text;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json, value::RawValue};
-use std::sync::Arc;
 
 /// The stateless version that is spoken.
 pub(super) const MODERN: &str = "2026-07-28";
@@ -34,19 +35,16 @@ const KEY_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// Where a modern server names itself.
 pub(super) const KEY_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 
-/// How one upstream wants to be spoken to.
-#[derive(Clone, Debug)]
-pub(super) struct Dialect {
-    pub(super) era: Era,
-    pub(super) version: Arc<str>,
-    pub(super) client_info: Arc<Value>,
-}
-
-impl Dialect {
-    pub(super) fn new(era: Era, version: &str, name: &str, client_version: &str) -> Self {
-        let client_info = Arc::new(json!({ "name": name, "version": client_version }));
-        Self { era, version: version.into(), client_info }
-    }
+/// The version chosen in an answer to `initialize`.
+pub(super) fn legacy_version(result: &Value) -> Result<&'static str, String> {
+    let version = result.get("protocolVersion").and_then(Value::as_str);
+    let Some(version) = version else {
+        return Err("the answer to `initialize` names no `protocolVersion`".to_owned());
+    };
+    let known = LEGACY_ACCEPTED.iter().find(|known| **known == version);
+    known.copied().ok_or_else(|| {
+        format!("it speaks the protocol version `{}`, which is not known here", display_text(version, 40))
+    })
 }
 
 fn put(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {

@@ -58,8 +58,8 @@ impl Pure {
     /// A process that has read all that was written.
     fn process(&mut self, process: usize) -> &mut Process {
         let one = &mut self.processes[process];
-        for (place, effect) in self.log.iter().enumerate().skip(one.folded) {
-            one.state.apply(i64::try_from(place).unwrap(), effect.clone());
+        for effect in self.log.iter().skip(one.folded) {
+            one.state.apply(effect.clone());
         }
         one.folded = self.log.len();
         one
@@ -70,10 +70,9 @@ impl Pure {
             let found = self.approvals.iter_mut().find(|own| own.id == record.id).unwrap();
             found.clone_from(record);
         }
-        let place = i64::try_from(self.log.len()).unwrap();
         self.log.push(effect.clone());
         let one = &mut self.processes[process];
-        one.state.apply(place, effect);
+        one.state.apply(effect);
         one.folded += 1;
     }
 }
@@ -85,7 +84,7 @@ fn counters(state: &State, numbers: &BTreeMap<(String, String, String), i64>, no
         let of = window::window_of(kind).unwrap();
         let usage = match window::start_of(of, now) {
             Some(start) => state.standing((*number, start)).unwrap_or_default().usage,
-            None => state.last_minute(*number, now),
+            None => state.all_last_minute(now).get(number).copied().unwrap_or_default(),
         };
         if usage != Usage::default() {
             let unsigned = |amount: i64| u64::try_from(amount).unwrap();
@@ -253,8 +252,8 @@ impl Subject for Pure {
     /// What both processes remember is the fold over all effects, now and as time goes on.
     async fn check(&mut self, now: Timestamp) {
         let mut whole = State::default();
-        for (place, effect) in self.log.iter().enumerate() {
-            whole.apply(i64::try_from(place).unwrap(), effect.clone());
+        for effect in &self.log {
+            whole.apply(effect.clone());
         }
         let (numbers, keys) = (self.numbers.clone(), self.repeats.clone());
         for process in 0..2 {

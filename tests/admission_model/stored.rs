@@ -8,12 +8,12 @@ use tollgate::{
     policy::ChannelKind,
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, ApprovalUpdate, Asked, Store as _,
-        sqlite::SqliteStore,
+        embedded::EmbeddedStore,
     },
 };
 
 pub(crate) struct Stored {
-    stores: [Arc<SqliteStore>; 2],
+    stores: [Arc<EmbeddedStore>; 2],
     dir: tempfile::TempDir,
 }
 

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["policy"],
     &["decision"],
     &["admission", "evidence"],
-    &["replay", "clock", "config", "outbound"],
+    &["replay", "clock", "config", "journal", "offload", "outbound"],
     &["store", "upstream"],
     &["identity", "catalog", "approval", "audit"],
     &["gateway"],
@@ -23,6 +23,9 @@ const PURE: usize = 4;
 
 /// The most lines of a file.
 pub(crate) const MAX_LINES: usize = 600;
+
+/// The most lines of a function.
+pub(crate) const MAX_FUNCTION: usize = 80;
 
 /// Longer files, and why.
 pub(crate) const LONG_FILES: &[(&str, &str)] = &[
@@ -49,6 +52,17 @@ fn place(file: &str) -> Option<Place<'_>> {
         module.pop();
     }
     Some(Place { file, room, module })
+}
+
+/// Whether a file holds tests only.
+pub(crate) fn is_test_file(file: &str) -> bool {
+    place(file).is_none_or(|place| is_test(&place))
+}
+
+/// A file's module path below the crate; none where it is the crate itself.
+pub(crate) fn module_of(file: &str) -> Option<Vec<String>> {
+    let place = place(file).filter(|place| !matches!(place.room, "lib" | "main"))?;
+    Some(place.module.iter().map(|part| (*part).to_owned()).collect())
 }
 
 fn is_test(place: &Place<'_>) -> bool {
@@ -94,6 +108,7 @@ pub(crate) fn check_all(sources: &[(String, String)]) -> Vec<String> {
             let (code, _) = without_tests(tokens(text));
             let written = paths(&code);
             floors(&place, &code, &written, &mut tell);
+            functions(text, &code, &mut tell);
             detours(&code, &mut tell);
             libraries(&place, &code, &mut tell);
             permit(&place, &code, &mut tell);
@@ -124,6 +139,58 @@ fn target<'p>(place: &Place<'_>, path: &'p Path) -> Option<&'p str> {
         }
         Some(_) | None => None,
     }
+}
+
+/// A function that is longer than others says why on the line before it: `// Long: REASON`.
+fn functions(text: &str, code: &[Token], tell: Tell<'_>) {
+    let lines: Vec<&str> = text.lines().collect();
+    for (at, token) in code.iter().enumerate() {
+        let Some(name) = code.get(at + 1).and_then(Token::ident).filter(|_| token.ident() == Some("fn"))
+        else {
+            continue;
+        };
+        let last = last_line(&code[at..]);
+        let length = last + 1 - token.line;
+        let before = token.line.checked_sub(2).and_then(|before| lines.get(before)).unwrap_or(&"");
+        let reason = before.trim().strip_prefix("// Long:").map(str::trim);
+        match (length > MAX_FUNCTION, reason) {
+            (false, None) => {}
+            (true, Some(reason)) if !reason.is_empty() => {}
+            (true, _) => tell(
+                token.line,
+                format!(
+                    "function: `{name}` has {length} lines, more than {MAX_FUNCTION}: split it by meaning, or say why on the line before: `// Long: REASON`"
+                ),
+            ),
+            (false, Some(_)) => tell(
+                token.line,
+                format!(
+                    "function: `{name}` has {length} lines and needs no reason for more than {MAX_FUNCTION}"
+                ),
+            ),
+        }
+    }
+}
+
+/// Where the item at the start of these tokens ends: the brace that closes it, or its `;`.
+fn last_line(code: &[Token]) -> usize {
+    let (mut braces, mut others) = (0_usize, 0_usize);
+    for token in code {
+        if token.is("{") {
+            braces += 1;
+        } else if token.is("}") {
+            braces -= 1;
+        } else if token.is("(") || token.is("[") {
+            others += 1;
+        } else if token.is(")") || token.is("]") {
+            others -= 1;
+        }
+        let ends = (token.is("}") && braces == 0) || (token.is(";") && braces + others == 0);
+        if ends {
+            return token.line;
+        }
+    }
+    code.last().map_or(0, |token| token.line)
 }
 
 fn floors(place: &Place<'_>, code: &[Token], written: &[Path], tell: Tell<'_>) {

@@ -155,6 +155,10 @@ pub(crate) fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, usize) {
         let first = tokens[at].line;
         at += 7;
         while let Some(token) = tokens.get(at) {
+            // What is marked inside a block ends with that block at the latest.
+            if token.is("}") && depth == 0 {
+                break;
+            }
             at += 1;
             if token.is("{") {
                 depth += 1;

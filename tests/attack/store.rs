@@ -3,7 +3,6 @@
 
 use crate::binary::{Answer, Serving, tollgate};
 use axum::{Json, Router, extract::State, response::IntoResponse as _, routing::any};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -145,8 +144,15 @@ impl Files {
         std::fs::canonicalize(self.folder.path()).unwrap()
     }
 
-    fn wal(&self) -> PathBuf {
-        self.folder().join("data/tollgate.db-wal")
+    /// The journal's lock, as another program that holds it.
+    fn locked(&self) -> std::fs::File {
+        let lock = std::fs::File::open(self.folder().join("data/tollgate.journal/lock")).unwrap();
+        lock.lock().unwrap();
+        lock
+    }
+
+    fn segment(&self) -> PathBuf {
+        self.folder().join("data/tollgate.journal/00000000000000000001.segment")
     }
 
     /// Every call that was decided has an end, the counter is the number of those that were let through, and the chain
@@ -215,8 +221,7 @@ fn a_locked_database_denies_and_all_goes_on_by_itself() {
         files.up.may_answer.send_replace(false);
         let in_flight = scope.spawn(|| act(&serving));
         files.up.until_calls(2);
-        let other = Connection::open(files.database()).unwrap();
-        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let other = files.locked();
         files.up.may_answer.send_replace(true);
         // Its result does not wait for the store.
         assert_done(&in_flight.join().unwrap());
@@ -239,7 +244,7 @@ fn a_locked_database_denies_and_all_goes_on_by_itself() {
             assert_refused(&refused.join().unwrap(), "locked");
         }
         assert_eq!(files.up.calls(), 2);
-        other.execute_batch("ROLLBACK").unwrap();
+        other.unlock().unwrap();
     });
     until_ready(&serving);
     assert_done(&act(&serving));
@@ -253,14 +258,13 @@ fn a_locked_database_keeps_nobody_from_ending() {
     let files = Files::of("commit");
     let serving = files.serve(&[]);
     assert_done(&act(&serving));
-    let other = Connection::open(files.database()).unwrap();
-    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let other = files.locked();
     let (code, _, log) = serving.end();
     assert_eq!(code, 0, "{log}");
     let said = tollgate(files.folder.path(), &["serve"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("locked by another process"), "{said:?}");
-    other.execute_batch("ROLLBACK").unwrap();
+    other.unlock().unwrap();
     let serving = files.serve(&[]);
     assert_done(&act(&serving));
 }
@@ -458,7 +462,7 @@ fn strace(into: &Path) -> Vec<String> {
     ["strace", "-D", "-f", "-y", "-s", "4000", "-e", calls, "-o", into].map(str::to_owned).to_vec()
 }
 
-/// Before how many of five calls what was written to the WAL had been flushed to the disk, and what was seen.
+/// Before how many of five calls what was written to the journal had been flushed to the disk, and what was seen.
 fn flushed_calls(files: &Files, then: impl Fn(&Serving)) -> (usize, Trace) {
     let log = files.folder.path().join("trace");
     let serving = ready(Serving::start_under(&strace(&log), files.folder.path(), &[]));
@@ -469,12 +473,13 @@ fn flushed_calls(files: &Files, then: impl Fn(&Serving)) -> (usize, Trace) {
     let (code, _, told) = serving.end();
     assert_eq!(code, 0, "{told}");
     let trace = Trace::read(&log);
-    let wal = files.wal();
+    let segment = files.segment();
     let calls = trace.calls(files);
     assert_eq!(calls.len(), 5, "{calls:?}");
     let flushed = calls.iter().filter(|call| {
-        let written = trace.writes(&wal).filter(|write| write.began < call.began).map(|write| write.ended);
-        trace.synced(&wal, written.max().unwrap(), call.began)
+        let written =
+            trace.writes(&segment).filter(|write| write.began < call.began).map(|write| write.ended);
+        trace.synced(&segment, written.max().unwrap(), call.began)
     });
     (flushed.count(), trace)
 }
@@ -496,16 +501,15 @@ fn with_fsync_the_decision_is_on_the_disk_before_the_call_is_made() {
     });
     assert_eq!(flushed, 5);
     let first = trace.calls(&files)[0].began;
-    let (folder, wal) = (files.folder(), files.wal());
+    let (folder, segment) = (files.folder(), files.segment());
     let data = folder.join("data");
     // The names: the folder that was made, and the files in it.
     let made = trace.all(|call| call.starts_with("mkdir") && call.contains(data.to_str().unwrap()));
     assert!(trace.synced(&folder, made[0].ended, first));
-    for file in [files.database(), wal.clone()] {
-        let name = format!("/data/{}\"", file.file_name().unwrap().to_str().unwrap());
-        let opened = trace.all(|call| call.contains("O_CREAT") && call.contains(&name));
-        assert!(trace.synced(&data, opened[0].ended, first), "{opened:?}");
-    }
+    let journal = data.join("tollgate.journal");
+    let made = trace.all(|call| call.starts_with("mkdir") && call.contains(journal.to_str().unwrap()));
+    assert!(trace.synced(&data, made[0].ended, first));
+    assert!(trace.synced(&journal, made[0].ended, first));
 
     // Another process, which decides and ends.
     let log = folder.join("cli-trace");
@@ -518,6 +522,6 @@ fn with_fsync_the_decision_is_on_the_disk_before_the_call_is_made() {
     assert_eq!(said.code, 0, "{said:?}");
     let trace = Trace::read(&log);
     let told = trace.all(|call| call.starts_with("write(1<"))[0].began;
-    let last = trace.writes(&wal).map(|write| write.ended).filter(|ended| *ended < told).max().unwrap();
-    assert!(trace.synced(&wal, last, told));
+    let last = trace.writes(&segment).map(|write| write.ended).filter(|ended| *ended < told).max().unwrap();
+    assert!(trace.synced(&segment, last, told));
 }

@@ -26,7 +26,7 @@ use tollgate::{
     gateway::{CallReply, CheckedFiles, Gateway, GatewayParts, IncomingCall, Origin, Purpose},
     identity::{AgentPrincipal, Principal, Proof},
     model::{CallKind, EventType, MicroUsd, Outcome, RetryPlan, RpcError, TraceId},
-    store::{EventQuery, Store, sqlite::SqliteStore},
+    store::{EventQuery, Store, embedded::EmbeddedStore},
     upstream::{
         CallRelay, CallerKey, Era, Health, Upstream, UpstreamDeps, UpstreamError, UpstreamRequest,
         UpstreamSet,
@@ -492,7 +492,7 @@ impl World {
         let system = Arc::new(System::default());
         let (path, durability) = (&config.store.path, config.store.durability);
         let store: Arc<dyn Store> =
-            SqliteStore::open(path, &config.gateway.data_dir, durability, system.owner_id()).unwrap();
+            EmbeddedStore::open(path, &config.gateway.data_dir, durability, system.owner_id()).unwrap();
         let upstreams = UpstreamSet::start(config.upstreams.values().cloned(), deps());
         let parts = GatewayParts {
             files: CheckedFiles { config, policies, origin: Origin::default() },

@@ -15,7 +15,7 @@ use tollgate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{ApprovalId, CallKind, PersonId, RpcError},
     policy::ChannelKind,
-    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
+    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, embedded::EmbeddedStore},
     upstream::{Era, UpstreamDeps, UpstreamSet},
 };
 
@@ -175,7 +175,7 @@ impl World {
         let config::Loaded { config, policies, .. } = load(folder.path(), &table, &lines);
         config::ensure_data_dir(&config).unwrap();
         let system = Arc::new(System::default());
-        let store: Arc<dyn Store> = SqliteStore::open(
+        let store: Arc<dyn Store> = EmbeddedStore::open(
             &config.store.path,
             &config.gateway.data_dir,
             config.store.durability,

@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::{Clock, System},
-    front::http::{Endpoint, HttpOptions, Lanes, Limits, serve, serve_on},
+    front::http::{CoreRuntimes, Endpoint, HttpOptions, Limits, serve, serve_on},
 };
 
 pub(crate) struct Server {
@@ -67,7 +67,7 @@ impl Server {
             if !tls {
                 return serve(listener, None, endpoint, end).await;
             }
-            let lanes = Lanes::start()?;
+            let lanes = CoreRuntimes::start()?;
             let tls = Some(Arc::new(crate::tls::server()));
             serve_on(listener, tls, endpoint, end, Some(&lanes)).await
         });

@@ -1,6 +1,7 @@
 //! Budgets, rates and loops: exact, across tasks and processes (SPEC 5).
 
 use crate::harness::*;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tollgate::{clock::Fake, model::EventType};
@@ -58,20 +59,11 @@ async fn a_cap_in_usd_is_held_by_reservations() {
         .collect();
     world.up.until_count(4).await;
     // Four reservations of 25 cents and a little fit; the other twelve are refused while those hang.
-    let refused = async {
-        let denied =
-            |e: &tollgate::model::Event| e.draft.decision == Some(tollgate::model::EventDecision::Deny);
-        loop {
-            let events = world.events().await;
-            let count = events.iter().filter(|e| denied(e)).count();
-            if count == 12 {
-                return;
-            }
-            let seq = events.last().unwrap().seq;
-            world.until_event(|e| e.seq > seq).await;
-        }
-    };
-    soon(refused).await;
+    let mut calls: futures::stream::FuturesUnordered<_> = calls.into_iter().collect();
+    for _ in 0..12 {
+        let refused = soon(calls.next()).await.unwrap().unwrap();
+        assert_eq!((refused.word(), refused.decision()["policy_id"].as_str()), ("deny", Some("cap")));
+    }
     assert_eq!(world.up.count(), 4);
     for call in calls {
         call.abort();

@@ -397,6 +397,7 @@ mod failing {
             learned_result_tokens() -> Vec<(String, u64)>;
             secret(name: &'static str, fresh: [u8; 32]) -> [u8; 32];
             kept(kind: KeptKind, name: String) -> Option<Kept>;
+            retire(before: Timestamp, now: Timestamp) -> u64;
             verify() -> ChainReport;
             ping() -> ();
         }

@@ -12,7 +12,7 @@ use std::{
 use tollgate::{
     clock::{Clock, Fake},
     config::{AuthConfig, JwksSource, JwtConfig},
-    identity::{AuthError, Doorkeeper, Principal, still_valid},
+    identity::{AuthError, Doorkeeper, Keyring, Principal, still_valid},
     model::AgentId,
     policy::Authority,
 };
@@ -49,7 +49,13 @@ impl Door {
 
     async fn enter(&self, token: &str) -> Result<Principal, AuthError> {
         let header = format!("Bearer {token}");
-        match self.door.authenticate(&self.authority, &self.auth, PEER, Some(header.as_bytes())) {
+        match self.door.authenticate(
+            &Keyring::of(&self.authority),
+            &self.authority,
+            &self.auth,
+            PEER,
+            Some(header.as_bytes()),
+        ) {
             Err(AuthError::Unverified) => {
                 self.door.verify(&self.authority, &self.auth, PEER, header.as_bytes()).await
             }

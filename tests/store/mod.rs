@@ -17,13 +17,15 @@ use tollgate::{
     config::Durability,
     cost::{BudgetAction, BudgetWindow},
     decision::{BudgetLimit, RateLimit},
+    journal::{SEGMENT_HEAD, Segment, Step, list},
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType,
         Fingerprint, MicroUsd, Outcome, OwnerId, PolicyId, SnapshotId, TraceId, UpstreamName, WorkflowId,
     },
     policy::Violation,
     store::{
-        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, sqlite::SqliteStore,
+        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, Unrecorded,
+        embedded::EmbeddedStore,
     },
 };
 
@@ -35,13 +37,83 @@ pub(crate) fn unique() -> String {
 }
 
 /// Opens one more "process" on the folder's database.
-pub(crate) fn open(dir: &Path) -> Arc<SqliteStore> {
-    let owner = OwnerId::from(format!("owner-{}", unique()));
-    SqliteStore::open(&database(dir), dir, Durability::Commit, owner).unwrap()
+pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
+    try_open(dir).unwrap()
 }
 
 pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("tollgate.db")
+}
+
+/// Where the folder's journal is.
+pub(crate) fn journal(dir: &Path) -> PathBuf {
+    dir.join("tollgate.journal")
+}
+
+/// The segments of the folder's journal, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    list(&journal(dir)).unwrap().into_iter().map(|(_, path)| path).collect()
+}
+
+/// A frame as it stands in its segment.
+pub(crate) struct At {
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+    /// Its records: `seq`, and where the body stands in the segment.
+    pub(crate) records: Vec<(i64, std::ops::Range<usize>)>,
+}
+
+/// The frames of a segment that is whole.
+pub(crate) fn frames(segment: &Path) -> Vec<At> {
+    let segment = Segment::open(segment, false).unwrap();
+    let mut scan = segment.scan(SEGMENT_HEAD, segment.head.before).unwrap();
+    let mut frames = Vec::new();
+    while let Step::Frame { offset, frame, .. } = scan.step().unwrap() {
+        let offset = usize::try_from(offset).unwrap();
+        let body = |record: &tollgate::journal::Record<'_>| {
+            let from = offset + record.offset + 4;
+            (record.seq, from..from + record.body.len())
+        };
+        let records = frame.records().map(|record| body(&record)).collect();
+        frames.push(At { offset, length: frame.head.length, records });
+    }
+    frames
+}
+
+/// The segment and the frame of a record.
+pub(crate) fn frame_of(dir: &Path, seq: i64) -> (PathBuf, At) {
+    segments(dir)
+        .into_iter()
+        .flat_map(|path| frames(&path).into_iter().map(move |frame| (path.clone(), frame)))
+        .find(|(_, frame)| frame.records.iter().any(|(own, _)| *own == seq))
+        .unwrap()
+}
+
+/// Changes the bytes of a file, as an editor does: a process that has it open sees that.
+pub(crate) fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Opens a store that may not be fit for it.
+pub(crate) fn try_open(dir: &Path) -> Result<Arc<EmbeddedStore>, tollgate::store::StoreError> {
+    let owner = OwnerId::from(format!("owner-{}", unique()));
+    EmbeddedStore::open(&database(dir), dir, Durability::Commit, owner)
+}
+
+/// The same store in a folder of its own.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 pub(crate) fn time(text: &str) -> Timestamp {
@@ -90,6 +162,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         tokens: 0,
         cost: MicroUsd(0),
         approval: None,
+        unrecorded: Unrecorded::None,
     }
 }
 

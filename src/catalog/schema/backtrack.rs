@@ -2,7 +2,7 @@
 //! of large classes. It takes as many steps as it is allowed, and keeps no more than so many places to go back to.
 
 use super::{
-    check::Exceeded,
+    exceeded::Exceeded,
     part::{Anchor, Part, Set},
 };
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! Holds a value against a compiled schema, within a budget of steps. What a subschema said of a value is remembered where
 //! it can be asked again, so that recursive alternatives take time in proportion to schema times value.
 
+use super::exceeded::Exceeded;
 use super::program::{Dependency, Id, Node, Program, Rules};
 use crate::model::json::canonical;
 use serde_json::{Map, Value};
@@ -12,10 +13,6 @@ const MAX_DEPTH: u32 = 600;
 const REMEMBER_AFTER: u64 = 256;
 /// Results that are remembered at once.
 const MOST_REMEMBERED: usize = 200_000;
-
-/// The budget is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exceeded;
 
 /// One look at one value.
 pub(super) struct Run<'p> {

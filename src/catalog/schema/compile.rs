@@ -205,6 +205,7 @@ impl<'s> Compiler<'s> {
         Node::Rules(Box::new(rules))
     }
 
+    // Long: one arm for each keyword, so that a reader finds what becomes of it in one place.
     fn keyword(
         &mut self,
         schema: &'s Value,

@@ -2,7 +2,8 @@
 
 use super::{
     MAX_VIOLATIONS, Violation,
-    check::{Exceeded, Run},
+    check::Run,
+    exceeded::Exceeded,
     program::{Dependency, Id, Rules},
 };
 use crate::model::pointer::escape;

@@ -5,6 +5,7 @@ mod check;
 mod compile;
 mod documents;
 mod ecma;
+mod exceeded;
 mod explain;
 mod kept;
 mod part;
@@ -14,8 +15,9 @@ mod program;
 pub use kept::{SchemaCache, ToolSchema};
 
 use crate::model::pointer::escape;
-use check::{Exceeded, Run};
+use check::Run;
 use compile::MAX_DEPTH;
+use exceeded::Exceeded;
 use explain::Explanation;
 use program::Program;
 use serde_json::Value;

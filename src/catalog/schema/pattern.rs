@@ -1,7 +1,7 @@
 //! Regular expressions of schemas, with a cost that is known before one runs: ECMA's syntax, on an engine that takes linear
 //! time where there is a small automaton, else on one that goes back and counts its steps.
 
-use super::{backtrack::Backtracking, check::Exceeded, ecma};
+use super::{backtrack::Backtracking, ecma, exceeded::Exceeded};
 use regex_automata::{meta, nfa::thompson};
 
 /// A longer expression is not read.

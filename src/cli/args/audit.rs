@@ -8,7 +8,7 @@ pub(crate) enum AuditCommand {
     /// List events, the newest last
     Query {
         #[command(flatten)]
-        filter: EventFilter,
+        filter: Box<EventFilter>,
         /// At most so many, the newest
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
@@ -42,7 +42,7 @@ With --file it checks an export (`tollgate audit export`) and needs neither the 
     /// Write events to standard output, in chain order
     Export {
         #[command(flatten)]
-        filter: EventFilter,
+        filter: Box<EventFilter>,
         /// At most so many
         #[arg(long)]
         limit: Option<u64>,
@@ -53,7 +53,7 @@ With --file it checks an export (`tollgate audit export`) and needs neither the 
     /// Print events as they come, from every process on the store, until Ctrl-C
     Tail {
         #[command(flatten)]
-        filter: EventFilter,
+        filter: Box<EventFilter>,
         /// First print so many of the newest
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000))]
         limit: u32,
@@ -77,50 +77,38 @@ pub(crate) struct EventFilter {
     /// Of this trace (32 hex digits, or the UUID form)
     #[arg(long, value_name = "TRACE_ID", value_parser = trace)]
     pub(crate) trace: Option<TraceId>,
-    /// Of this workflow
-    #[arg(long, value_name = "NAME")]
-    pub(crate) workflow: Option<String>,
+    /// Of this workflow. This and the other names can be globs: `*` is anything but `/`, `**` anything
+    #[arg(long, value_name = "NAME", value_parser = pattern)]
+    pub(crate) workflow: Option<Pattern>,
     /// Of this agent
-    #[arg(long, value_name = "NAME")]
-    pub(crate) agent: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = pattern)]
+    pub(crate) agent: Option<Pattern>,
+    /// For this person: the user that the agent acts for
+    #[arg(long, value_name = "NAME", value_parser = pattern)]
+    pub(crate) user: Option<Pattern>,
+    /// What this person did: answered an approval, brought a bundle in force
+    #[arg(long, value_name = "NAME", value_parser = pattern)]
+    pub(crate) person: Option<Pattern>,
     /// Decided by this policy
-    #[arg(long, value_name = "ID")]
-    pub(crate) policy: Option<String>,
-    /// Of this tool, as the agent sees it
-    #[arg(long, value_name = "NAME")]
-    pub(crate) tool: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = pattern)]
+    pub(crate) policy: Option<Pattern>,
+    /// Of this tool, as the agent sees it; all of one server: 'files__*'
+    #[arg(long, value_name = "NAME", value_parser = pattern)]
+    pub(crate) tool: Option<Pattern>,
+    /// Of this approval, by its id
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) approval: Option<String>,
     /// With this decision, like `deny` or `pending_approval`
     #[arg(long, value_parser = decision)]
     pub(crate) decision: Option<EventDecision>,
     /// Of this type, like `agent_decision`
     #[arg(long, value_name = "TYPE", value_parser = event_type)]
     pub(crate) event_type: Option<EventType>,
-    /// Not before: a time (2026-11-20T08:00:00Z), a day (2026-11-20), or how long ago (24h)
+    /// Not before: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (7d). A day or a time is local, of this
+    /// machine's time zone, unless it ends in Z (UTC) or names an offset
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) since: Option<Moment>,
     /// Before: the same forms
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(crate) until: Option<Moment>,
-}
-
-/// A time as it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// At this time.
-    At(Timestamp),
-    /// So long before now.
-    Ago(Duration),
-}
-
-impl Moment {
-    /// When that is.
-    pub(crate) fn at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(at) => at,
-            Self::Ago(ago) => jiff::SignedDuration::try_from(ago)
-                .ok()
-                .and_then(|ago| now.checked_sub(ago).ok())
-                .unwrap_or(Timestamp::MIN),
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Which part of a program's argument is a secret: a flag and its value are often two arguments, and the value alone says
 //! nothing.
 
-use super::write::is_secret;
+use super::secret::is_secret;
 use crate::redaction::DataRules;
 
 /// Flags that hold a secret by themselves; as a field of data each of these words means something else.

@@ -3,17 +3,20 @@
 
 mod argument;
 mod read;
+mod secret;
+mod variables;
 mod write;
 
 use super::{args::InitArgs, failure::CliError, keys, screen::Screen};
 use crate::{clock::System, config};
 use read::{Folders, Found, Input, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
+use variables::Variables;
 use write::Upstream;
 
 /// What stands in where no server is found.
@@ -50,64 +53,102 @@ pub(super) fn init(servers_toml: &Path, args: &InitArgs) -> Result<(), CliError>
     if !args.dry_run {
         put(servers_toml, &policies, &servers, &bundle, args.force)?;
     }
-    let mut screen = Screen::new();
-    if args.json {
-        let mut told = write::told(&upstreams, &variables, &passed);
-        if let Some(told) = told.as_object_mut() {
-            let skipped: Vec<_> = skipped
-                .iter()
-                .map(|(name, file, why)| json!({"name": name, "file": file, "reason": why}))
-                .collect();
-            told.insert("skipped".to_owned(), skipped.into());
-            told.insert("servers_toml".to_owned(), servers_toml.display().to_string().into());
-            told.insert("written".to_owned(), (!args.dry_run).into());
-            told.insert("agent".to_owned(), json!({"name": args.agent, "key": &**agent_key.key}));
-            told.insert("person".to_owned(), json!({"name": PERSON, "key": &**person_key.key}));
-        }
-        return screen.json(&told);
+    let made = Made {
+        servers_toml,
+        upstreams: &upstreams,
+        skipped: &skipped,
+        variables: &variables,
+        passed: &passed,
+        agent: (&args.agent, &agent_key.key),
+        person_key: &person_key.key,
+    };
+    match (args.json, args.dry_run) {
+        (true, dry_run) => Screen::new().json(&made.json(!dry_run)),
+        (false, true) => made.shown_only(&servers, &bundle),
+        (false, false) => made.told(&policies),
     }
-    if args.dry_run {
-        screen.raw(&servers)?;
-        for (name, text) in &bundle {
+}
+
+/// What `init` made, and what a person or a program is told of it.
+struct Made<'m> {
+    servers_toml: &'m Path,
+    upstreams: &'m [Upstream],
+    skipped: &'m Skipped,
+    variables: &'m Variables,
+    /// Variables of the network that are passed on.
+    passed: &'m [&'m str],
+    /// Its name and its key.
+    agent: (&'m str, &'m str),
+    person_key: &'m str,
+}
+
+impl Made<'_> {
+    fn json(&self, written: bool) -> Value {
+        let mut told = write::told(self.upstreams, self.variables, self.passed);
+        if let Some(told) = told.as_object_mut() {
+            let skipped = self.skipped.iter();
+            let skipped: Vec<_> =
+                skipped.map(|(name, file, why)| json!({"name": name, "file": file, "reason": why})).collect();
+            let (agent, key) = self.agent;
+            told.insert("skipped".to_owned(), skipped.into());
+            told.insert("servers_toml".to_owned(), self.servers_toml.display().to_string().into());
+            told.insert("written".to_owned(), written.into());
+            told.insert("agent".to_owned(), json!({"name": agent, "key": key}));
+            told.insert("person".to_owned(), json!({"name": PERSON, "key": self.person_key}));
+        }
+        told
+    }
+
+    /// The files as they would be.
+    fn shown_only(&self, servers: &str, bundle: &[(&'static str, String)]) -> Result<(), CliError> {
+        let mut screen = Screen::new();
+        screen.raw(servers)?;
+        for (name, text) in bundle {
             screen.raw(&format!("\n# policies/{name}\n{text}"))?;
         }
         screen.line("")?;
-        left_out(&mut screen, &skipped)?;
-        return screen.line("Nothing was written: leave out --dry-run to write it.");
+        left_out(&mut screen, self.skipped)?;
+        screen.line("Nothing was written: leave out --dry-run to write it.")
     }
-    screen.line(&format!("wrote {} and {}", servers_toml.display(), policies.display()))?;
-    for upstream in &upstreams {
-        screen.field(&upstream.name, &upstream.from)?;
-    }
-    left_out(&mut screen, &skipped)?;
-    screen.line("")?;
-    screen.field("agent key", &format!("{}   (of `{}`)", *agent_key.key, args.agent))?;
-    screen.field("person's key", &format!("{}   (of `{PERSON}`, for TOLLGATE_KEY)", *person_key.key))?;
-    screen.line("These are shown once: the files hold only their SHA-256.")?;
-    if !passed.is_empty() {
+
+    /// What was written, the keys, and what to do next.
+    fn told(&self, policies: &Path) -> Result<(), CliError> {
+        let (agent, key) = self.agent;
+        let mut screen = Screen::new();
+        screen.line(&format!("wrote {} and {}", self.servers_toml.display(), policies.display()))?;
+        for upstream in self.upstreams {
+            screen.field(&upstream.name, &upstream.from)?;
+        }
+        left_out(&mut screen, self.skipped)?;
+        screen.line("")?;
+        screen.field("agent key", &format!("{key}   (of `{agent}`)"))?;
+        screen.field("person's key", &format!("{}   (of `{PERSON}`, for TOLLGATE_KEY)", self.person_key))?;
+        screen.line("These are shown once: the files hold only their SHA-256.")?;
+        if !self.passed.is_empty() {
+            screen.line(&format!(
+                "\nPassed on to the servers, as they are set where Tollgate runs: {}",
+                self.passed.join(", ")
+            ))?;
+        }
+        screen.line(
+            "\nNobody is asked about tools that their server marks as only reading; a person is asked about every other.\n\
+             A server whose marks you do not believe: trust_annotations = false in its table of servers.toml.",
+        )?;
+        if !self.variables.needed.is_empty() {
+            screen.line("\nSet these where Tollgate runs:")?;
+            for (name, what) in &self.variables.needed {
+                screen.field(name, what)?;
+            }
+            if self.variables.stand_for_values() {
+                screen.line(
+                    "Values that looked like secrets were not copied: the list says where each stood.",
+                )?;
+            }
+        }
         screen.line(&format!(
-            "\nPassed on to the servers, as they are set where Tollgate runs: {}",
-            passed.join(", ")
-        ))?;
+            "\nNext: tollgate check, tollgate serve, tollgate client-config claude --agent {agent}"
+        ))
     }
-    screen.line(
-        "\nNobody is asked about tools that their server marks as only reading; a person is asked about every other.\n\
-         A server whose marks you do not believe: trust_annotations = false in its table of servers.toml.",
-    )?;
-    if !variables.needed.is_empty() {
-        screen.line("\nSet these where Tollgate runs:")?;
-        for (name, what) in &variables.needed {
-            screen.field(name, what)?;
-        }
-        if variables.stand_for_values() {
-            screen
-                .line("Values that looked like secrets were not copied: the list says where each stood.")?;
-        }
-    }
-    screen.line(&format!(
-        "\nNext: tollgate check, tollgate serve, tollgate client-config claude --agent {}",
-        args.agent
-    ))
 }
 
 fn left_out(screen: &mut Screen, skipped: &Skipped) -> Result<(), CliError> {

@@ -4,11 +4,12 @@
 use super::{
     argument,
     read::{Input, Server},
+    secret::is_secret,
+    variables::{Variables, references, variable},
 };
-use crate::redaction::{DataRules, Place, display_text};
+use crate::redaction::{DataRules, display_text};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// One upstream to be written.
 pub(super) struct Upstream {
@@ -16,132 +17,6 @@ pub(super) struct Upstream {
     pub(super) from: String,
     pub(super) server: Server,
     pub(super) enabled: bool,
-}
-
-/// A text for servers.toml, and the variables that stand in it for what must not.
-#[derive(Debug, Default)]
-pub(super) struct Variables {
-    /// What each is for.
-    pub(super) needed: BTreeMap<String, String>,
-    /// Those that stand for a value, by its SHA-256: another value gets another name.
-    values: BTreeMap<String, [u8; 32]>,
-    /// What clients ask a person for.
-    inputs: BTreeMap<String, Input>,
-}
-
-impl Variables {
-    /// Whether any stands for a value that was not copied.
-    pub(super) fn stand_for_values(&self) -> bool {
-        !self.values.is_empty()
-    }
-
-    /// The variable for what a client asks a person for.
-    fn input(&mut self, id: &str, upstream: &str) -> String {
-        let name = variable(&[id]);
-        let Input { default, options } = self.inputs.get(id).cloned().unwrap_or_default();
-        let mut what = format!("asked for by its client, for `{upstream}`");
-        if !options.is_empty() {
-            what.push_str(&format!(": one of {}", options.join(", ")));
-        }
-        match default.filter(|default| !default.contains(['$', '}'])) {
-            Some(default) => format!("${{{name}:-{default}}}"),
-            None => self.need(name, what),
-        }
-    }
-
-    fn need(&mut self, name: String, what: String) -> String {
-        let reference = format!("${{{name}}}");
-        self.needed.entry(name).or_insert(what);
-        reference
-    }
-
-    /// One that stands for this value alone.
-    fn stand_for(&mut self, value: &str, name: String, what: String) -> String {
-        let digest: [u8; 32] = Sha256::digest(value.as_bytes()).into();
-        let numbered = |number: u32| if number == 1 { name.clone() } else { format!("{name}_{number}") };
-        let fits = |name: &String| match self.values.get(name) {
-            Some(known) => *known == digest,
-            None => !self.needed.contains_key(name),
-        };
-        let own = (1..).map(numbered).find(fits).unwrap_or(name.clone());
-        self.values.insert(own.clone(), digest);
-        self.need(own, what)
-    }
-}
-
-/// Upper case, with `_` for all that a variable's name cannot have.
-fn variable(parts: &[&str]) -> String {
-    let name = parts.join("_");
-    let name: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
-}
-
-/// References in the syntaxes of the clients become ours; any other `${` stays a text.
-fn references(text: &str, upstream: &str, variables: &mut Variables) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, inner)) = rest.split_once("${") {
-        out.push_str(before);
-        let Some((reference, after)) = inner.split_once('}') else {
-            out.push_str("$${");
-            rest = inner;
-            continue;
-        };
-        let (name, default) = match reference.split_once(":-") {
-            Some((name, default)) => (name, Some(default)),
-            None => (reference, None),
-        };
-        let is_name = |name: &str| {
-            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        };
-        let named = name.strip_prefix("env:").unwrap_or(name);
-        match (name.strip_prefix("input:"), default) {
-            (Some(input), _) => out.push_str(&variables.input(input, upstream)),
-            // A default is a value as any other.
-            (None, Some(default))
-                if is_name(named)
-                    && !named.starts_with("TOLLGATE_")
-                    && !is_secret(&DataRules::built_in(), named, default) =>
-            {
-                let _written = write!(out, "${{{named}:-{default}}}");
-            }
-            // A child never gets what is Tollgate's own, by whatever name.
-            (None, _) if named.starts_with("TOLLGATE_") => {
-                let _written = write!(out, "$${{{reference}}}");
-            }
-            (None, _) if is_name(named) => {
-                out.push_str(&variables.need(named.to_owned(), format!("used by `{upstream}`")));
-            }
-            (None, _) => {
-                let _written = write!(out, "$${{{reference}}}");
-            }
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Whether a value looks like something that belongs in no file, by what it is or what it is called.
-pub(super) fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
-    // A reference is no secret; what stands beside it may be one by its form.
-    let (name, value) = match value.contains("${") {
-        true => ("part", Cow::Owned(without_references(value))),
-        false => (name, Cow::Borrowed(value)),
-    };
-    !value.is_empty() && rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
-}
-
-fn without_references(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, inner)) = rest.split_once("${") {
-        out.push_str(before);
-        rest = inner.split_once('}').map_or("", |(_, after)| after);
-    }
-    out + rest
 }
 
 /// A URL with variables in place of what looks like a secret in its path and query, and without what is never sent.
@@ -230,8 +105,17 @@ pub(super) fn servers(
     passed: &[&str],
 ) -> (String, Variables) {
     let rules = DataRules::built_in();
-    let mut variables = Variables { inputs: inputs.clone(), ..Variables::default() };
-    let mut out = format!(
+    let mut variables = Variables::with(inputs);
+    let mut out = gateway(environment);
+    for upstream in upstreams {
+        server(&mut out, upstream, passed, &rules, &mut variables);
+    }
+    (out, variables)
+}
+
+/// The tables of the gateway itself.
+fn gateway(environment: &str) -> String {
+    format!(
         "# The gateway and the MCP servers behind it. `tollgate check` reads it all; a running gateway takes changes over.
 # A server that is started gets PATH, HOME, USER, LANG, LC_* and TMPDIR, and of all else what its `env` lists. Behind a proxy,
 # or with certificates of your own: env = {{ HTTPS_PROXY = \"${{HTTPS_PROXY:-}}\" }}, and so NO_PROXY, SSL_CERT_FILE,
@@ -248,63 +132,81 @@ approval_wait = \"60s\"            # how long a call waits for an approval given
 listen = \"127.0.0.1:8788\"        # API, health; never on the agents' port
 
 [store]
-url = \"sqlite:.tollgate/tollgate.db\"
+url = \"sqlite:.tollgate/tollgate.db\"   # and the journal beside it
+retention = \"400d\"               # older records go; without this line all of them stay
 ",
         quoted(environment)
-    );
-    for upstream in upstreams {
-        let name = &upstream.name;
-        let _written = write!(out, "\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
-        if !upstream.enabled {
-            out.push_str("enabled = false                  # as in its client\n");
-        }
-        match &upstream.server {
-            Server::Command { command, env, cwd, env_file } => {
-                let mut words = Vec::new();
-                for (place, word) in command.iter().enumerate() {
-                    let before = place.checked_sub(1).filter(|before| *before > 0);
-                    let before = before.and_then(|before| command.get(before)).map(String::as_str);
-                    let from = if place > 0 { argument::secret(&rules, before, word) } else { None };
-                    let (kept, secret) = word.split_at(from.unwrap_or(word.len()));
-                    let mut text = references(kept, name, &mut variables);
-                    if from.is_some() {
-                        let own = variable(&[name, "ARG", &place.to_string()]);
-                        let what = match (kept.is_empty(), before) {
-                            (false, _) => format!("what follows `{kept}` in an argument of `{name}`"),
-                            (true, Some(flag)) if flag.starts_with('-') => {
-                                format!("the argument of `{name}` after `{flag}`")
-                            }
-                            (true, _) => format!("an argument of `{name}`"),
-                        };
-                        text.push_str(&variables.stand_for(secret, own, what));
-                    }
-                    words.push(quoted(&text));
-                }
-                let _written = writeln!(out, "command = [{}]", words.join(", "));
-                for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
-                    if let Some(path) = path {
-                        let path = quoted(&references(path, name, &mut variables));
-                        let _written = writeln!(out, "{key} = {path}");
-                    }
-                }
-                table(&mut out, "env", env, passed, name, &rules, &mut variables);
-            }
-            Server::Url { url, headers, sse } => {
-                let _written =
-                    writeln!(out, "url = {}", quoted(&clean_url(url, name, &rules, &mut variables)));
-                if *sse {
-                    out.push_str("transport = \"sse\"\n");
-                }
-                table(&mut out, "headers", headers, &[], name, &rules, &mut variables);
-            }
-        }
-        out.push_str(
-            "# Its own word on which tools only read is believed: nobody is asked about those. With false a person is asked about\n\
-             # each tool that has no table with `read_only = true` here.\n\
-             trust_annotations = true\n",
-        );
+    )
+}
+
+/// The table of one upstream.
+fn server(
+    out: &mut String,
+    upstream: &Upstream,
+    passed: &[&str],
+    rules: &DataRules,
+    variables: &mut Variables,
+) {
+    let name = &upstream.name;
+    let _written = write!(out, "\n# {}\n[upstreams.{}]\n", comment(&upstream.from), key(name));
+    if !upstream.enabled {
+        out.push_str("enabled = false                  # as in its client\n");
     }
-    (out, variables)
+    match &upstream.server {
+        Server::Command { command, env, cwd, env_file } => {
+            let words: Vec<String> = (0..command.len())
+                .map(|place| quoted(&word(command, place, name, rules, variables)))
+                .collect();
+            let _written = writeln!(out, "command = [{}]", words.join(", "));
+            for (key, path) in [("cwd", cwd), ("env_file", env_file)] {
+                if let Some(path) = path {
+                    let path = quoted(&references(path, name, variables));
+                    let _written = writeln!(out, "{key} = {path}");
+                }
+            }
+            table(out, "env", env, passed, name, rules, variables);
+        }
+        Server::Url { url, headers, sse } => {
+            let _written = writeln!(out, "url = {}", quoted(&clean_url(url, name, rules, variables)));
+            if *sse {
+                out.push_str("transport = \"sse\"\n");
+            }
+            table(out, "headers", headers, &[], name, rules, variables);
+        }
+    }
+    out.push_str(
+        "# Its own word on which tools only read is believed: nobody is asked about those. With false a person is asked about\n\
+         # each tool that has no table with `read_only = true` here.\n\
+         trust_annotations = true\n",
+    );
+}
+
+/// One word of a command, with a variable in place of what looks like a secret.
+fn word(
+    command: &[String],
+    place: usize,
+    upstream: &str,
+    rules: &DataRules,
+    variables: &mut Variables,
+) -> String {
+    let word = command.get(place).map_or("", String::as_str);
+    let before = place.checked_sub(1).filter(|before| *before > 0);
+    let before = before.and_then(|before| command.get(before)).map(String::as_str);
+    let from = if place > 0 { argument::secret(rules, before, word) } else { None };
+    let (kept, secret) = word.split_at(from.unwrap_or(word.len()));
+    let mut text = references(kept, upstream, variables);
+    if from.is_some() {
+        let own = variable(&[upstream, "ARG", &place.to_string()]);
+        let what = match (kept.is_empty(), before) {
+            (false, _) => format!("what follows `{kept}` in an argument of `{upstream}`"),
+            (true, Some(flag)) if flag.starts_with('-') => {
+                format!("the argument of `{upstream}` after `{flag}`")
+            }
+            (true, _) => format!("an argument of `{upstream}`"),
+        };
+        text.push_str(&variables.stand_for(secret, own, what));
+    }
+    text
 }
 
 fn table(
@@ -477,7 +379,7 @@ mod tests {
             options: vec!["eu".to_owned(), "us".to_owned()],
         };
         let inputs = [("region".to_owned(), pick(Some("eu"))), ("zone".to_owned(), pick(None))].into();
-        let mut variables = Variables { inputs, ..Variables::default() };
+        let mut variables = Variables::with(&inputs);
         assert_eq!(references("${input:region}-${input:zone}", "u", &mut variables), "${REGION:-eu}-${ZONE}");
         assert!(variables.needed["ZONE"].ends_with(": one of eu, us"), "{variables:?}");
     }

@@ -22,7 +22,7 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
 /// The page says with it that a person looked at the approval there. Whoever has the person's key can say so too: a rule's
-/// `channels` tells people where to answer, and keeps nobody out who has a key.
+/// `channels` tells people where to answer, and is no second factor: whoever holds a key can decide.
 const INBOX: &str = "tollgate-inbox";
 
 /// The answer in a request's body.

@@ -2,14 +2,14 @@
 
 use super::error::ApiError;
 use crate::{
-    model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, PolicyId, TraceId, WorkflowId},
-    store::{ApprovalFilter, EventQuery},
+    model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    store::{ApprovalFilter, EventQuery, Pattern},
 };
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 /// How many items a listing gives where nobody says.
 pub(super) const DEFAULT_LIMIT: usize = 100;
@@ -24,12 +24,15 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
     "workflow_id",
     "policy_id",
     "tool",
+    "person",
+    "user",
     "decision",
     "call_id",
     "approval_id",
     "since",
     "until",
     "after_seq",
+    "before_seq",
     "limit",
 ];
 
@@ -72,10 +75,23 @@ fn limit(value: &str) -> Result<usize, ApiError> {
     number.ok_or_else(|| bad("limit", "is not a number it takes", &format!("1 to {MAX_LIMIT}")))
 }
 
-fn time(name: &str, value: &str) -> Result<Timestamp, ApiError> {
-    value.parse::<Timestamp>().map_err(|_| {
-        bad(name, "is not a time", "one like 2026-11-20T08:00:00Z (in a URL a `+` is written %2B)")
+/// What names no zone is of UTC: who asks need not be where the gateway is.
+fn time(name: &str, value: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
+    Moment::parse(value, &TimeZone::UTC).map(|moment| moment.at(now)).map_err(|_| {
+        let expected = "one like 2026-11-20T08:00:00Z (in a URL a `+` is written %2B), a day of UTC like 2026-11-20, \
+                        or how long ago, like 7d";
+        bad(name, "is not a time", expected)
     })
+}
+
+fn pattern(name: &str, value: &str) -> Result<Option<Pattern>, ApiError> {
+    let expected = "a name, or at most 512 characters in which `*` and `**` are the only wildcards";
+    Pattern::parse(value).map(Some).map_err(|_| bad(name, "is not a glob", expected))
+}
+
+fn seq(name: &str, value: &str) -> Result<i64, ApiError> {
+    let seq = value.parse::<i64>().ok().filter(|seq| *seq >= 0);
+    seq.ok_or_else(|| bad(name, "is not a seq", "a whole number from 0"))
 }
 
 /// The part of a path that names something.
@@ -101,8 +117,8 @@ pub(super) fn none(query: Option<&str>) -> Result<(), ApiError> {
     pairs(query, &[]).map(|_| ())
 }
 
-/// `GET events`: newest first; in chain order from `after_seq` where that is given, for paging.
-pub(super) fn events(query: Option<&str>) -> Result<EventQuery, ApiError> {
+/// `GET events`: newest first; in chain order from `after_seq` where that is given.
+pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, ApiError> {
     let mut wanted = EventQuery { newest_first: true, limit: DEFAULT_LIMIT, ..EventQuery::default() };
     for (name, value) in pairs(query, EVENT_PARAMS)? {
         match name.as_str() {
@@ -110,23 +126,24 @@ pub(super) fn events(query: Option<&str>) -> Result<EventQuery, ApiError> {
                 wanted.event_type = Some(word(&name, EventType::parse(&value), EventType::ALL)?);
             }
             "trace_id" => wanted.trace_id = Some(trace(&value)?),
-            "agent_id" => wanted.agent_id = Some(AgentId::from(value)),
-            "workflow_id" => wanted.workflow_id = Some(WorkflowId::from(value)),
-            "policy_id" => wanted.policy_id = Some(PolicyId::from(value)),
-            "tool" => wanted.tool = Some(value),
+            "agent_id" => wanted.agent_id = pattern(&name, &value)?,
+            "workflow_id" => wanted.workflow_id = pattern(&name, &value)?,
+            "policy_id" => wanted.policy_id = pattern(&name, &value)?,
+            "tool" => wanted.tool = pattern(&name, &value)?,
+            "person" => wanted.person = pattern(&name, &value)?,
+            "user" => wanted.user = pattern(&name, &value)?,
             "decision" => {
                 wanted.decision = Some(word(&name, EventDecision::parse(&value), EventDecision::ALL)?);
             }
             "call_id" => wanted.call_id = Some(CallId::from(value)),
             "approval_id" => wanted.approval_id = Some(value.into()),
-            "since" => wanted.since = Some(time(&name, &value)?),
-            "until" => wanted.until = Some(time(&name, &value)?),
+            "since" => wanted.since = Some(time(&name, &value, now)?),
+            "until" => wanted.until = Some(time(&name, &value, now)?),
             "after_seq" => {
-                let seq = value.parse::<i64>().ok().filter(|seq| *seq >= 0);
-                wanted.after_seq =
-                    Some(seq.ok_or_else(|| bad(&name, "is not a seq", "a whole number from 0"))?);
+                wanted.after_seq = Some(seq(&name, &value)?);
                 wanted.newest_first = false;
             }
+            "before_seq" => wanted.until_seq = Some(seq(&name, &value)?.saturating_sub(1)),
             _ => wanted.limit = limit(&value)?,
         }
     }

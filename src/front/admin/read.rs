@@ -120,8 +120,11 @@ pub(super) async fn approval(
 
 /// Events by filter.
 pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
-    let (found, truncated) = bounded(&**port.store(), params::events(query.as_deref())?).await?;
-    Ok(Json(json!({"events": found, "truncated": truncated})))
+    let wanted = params::events(query.as_deref(), port.now())?;
+    let (found, truncated) = bounded(&**port.store(), wanted).await?;
+    // For `before_seq`, or for `after_seq` where that was given.
+    let next = found.last().map(|event| event.seq).filter(|_| truncated);
+    Ok(Json(json!({"events": found, "truncated": truncated, "next": next})))
 }
 
 /// Events within the query's limit and [`MOST_BYTES`], and whether more fit the query.

@@ -1,6 +1,6 @@
 //! Reading a request's body within bounds of size, time and memory shared by all.
 
-use super::{Limits, standing::Standing};
+use super::{Limits, principal_quota::PrincipalQuota};
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt as _;
@@ -37,7 +37,7 @@ pub(super) struct Weight {
 pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
     mut body: B,
     limits: &Limits,
-    standing: &Standing,
+    standing: &PrincipalQuota,
     shared: &Arc<Semaphore>,
 ) -> Result<(Bytes, Weight), Unread> {
     let declared = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
@@ -89,7 +89,7 @@ pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
 async fn weigh(
     length: usize,
     limits: &Limits,
-    standing: &Standing,
+    standing: &PrincipalQuota,
     shared: &Arc<Semaphore>,
 ) -> Result<Weight, Unread> {
     let most = limits.large_bodies_per_principal.min(limits.large_bodies) / 1024;

@@ -6,19 +6,19 @@
 //! not happen unseen (I3); unless it was a stream of a session, which can be taken up again (`resume.rs`).
 
 mod body;
+mod core_runtimes;
 mod doors;
-mod lanes;
 mod metadata;
 mod places;
 mod post;
+mod principal_quota;
 mod reply;
 mod resume;
 mod serve;
 mod shelf;
-mod standing;
 
+pub use core_runtimes::CoreRuntimes;
 pub(super) use doors::is_of_another_site;
-pub use lanes::Lanes;
 pub use places::Visit;
 pub use serve::{Site, serve, serve_on};
 pub use shelf::Replay;
@@ -26,9 +26,9 @@ pub use shelf::Replay;
 use self::{
     doors::Doors,
     metadata::Protected,
+    principal_quota::{PrincipalQuota, Standings},
     reply::Accepts,
     resume::{Own, Resumed},
-    standing::{Standing, Standings},
 };
 use super::{
     LEGACY_VERSIONS,
@@ -421,7 +421,7 @@ impl Front {
         self: &Arc<Self>,
         limits: &Limits,
         principal: Principal,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         headers: &HeaderMap,
     ) -> Response {
         let version = match headers::single(headers, headers::VERSION) {
@@ -491,7 +491,7 @@ impl Front {
         reply::events(news, Some(FIRST), limits.keep_alive)
     }
 
-    fn delete(&self, limits: &Limits, standing: &Standing, headers: &HeaderMap) -> Response {
+    fn delete(&self, limits: &Limits, standing: &PrincipalQuota, headers: &HeaderMap) -> Response {
         let busy = match self.session(limits, standing, headers) {
             Ok(busy) => busy,
             Err(response) => return *response,
@@ -504,9 +504,9 @@ impl Front {
     fn session(
         &self,
         limits: &Limits,
-        standing: &Standing,
+        standing: &PrincipalQuota,
         headers: &HeaderMap,
-    ) -> Result<standing::Busy, Box<Response>> {
+    ) -> Result<principal_quota::Busy, Box<Response>> {
         let Some(id) = headers.get(SESSION) else {
             let text = "no session: send `initialize` first, or a stateless request of 2026-07-28";
             return Err(Box::new(reply::error(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, text)));

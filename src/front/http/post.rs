@@ -4,13 +4,14 @@ use super::{
     Front, Limits, SESSION, Settings, body,
     body::{Unread, Weight},
     busy,
+    principal_quota::{Busy, PrincipalQuota, Session, Slot},
     reply::{self, Accepts},
     resume::Opening,
-    standing::{Busy, Session, Slot, Standing},
 };
 use crate::{
     front::{
         BATCH_VERSION, LEGACY_VERSIONS, MODERN_VERSION, PRIMING_VERSION,
+        answer::Unread as NotRead,
         client::Outbox,
         conversation::{Conversation, Hello},
         exchange::{self, Exchange},
@@ -29,9 +30,6 @@ use http_body::Body;
 use serde_json::{Map, Value};
 use std::sync::{Arc, atomic::Ordering};
 
-/// From here on a body is parsed on a thread of its own.
-const LARGE: usize = 256 * 1024;
-
 /// What a request holds until it is answered.
 struct Held {
     _slot: Slot,
@@ -43,7 +41,7 @@ pub(super) async fn post<B>(
     front: &Arc<Front>,
     settings: &Settings,
     principal: Principal,
-    standing: &Arc<Standing>,
+    standing: &Arc<PrincipalQuota>,
     slot: Slot,
     request: http::Request<B>,
 ) -> Response
@@ -64,9 +62,12 @@ where
         Ok(read) => read,
         Err(unread) => return unreadable(unread, settings.limits.max_body),
     };
-    let document = match parse(bytes).await {
+    let document = match front.core.read(&principal, bytes).await {
         Ok(document) => document,
-        Err(error) => return reply::error(StatusCode::BAD_REQUEST, error.code, error.message),
+        Err(NotRead::Malformed(error)) => {
+            return reply::error(StatusCode::BAD_REQUEST, error.code, error.message);
+        }
+        Err(NotRead::Busy) => return busy("too many large requests at a time"),
     };
     let held = Held { _slot: slot, _weight: weight };
     let limits = &settings.limits;
@@ -87,15 +88,6 @@ where
         }
         Document::Batch(messages) => post.batch(messages).await,
     }
-}
-
-/// Reads a document; a large one where it holds up nobody else.
-async fn parse(bytes: Bytes) -> Result<Document, RpcError> {
-    if bytes.len() < LARGE {
-        return message::read(&bytes);
-    }
-    let reading = tokio::task::spawn_blocking(move || message::read(&bytes)).await;
-    reading.unwrap_or_else(|_| Err(RpcError::new(code::INTERNAL_ERROR, "the body could not be read")))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -126,7 +118,7 @@ struct Post<'p> {
     front: &'p Arc<Front>,
     limits: &'p Limits,
     principal: Principal,
-    standing: &'p Arc<Standing>,
+    standing: &'p Arc<PrincipalQuota>,
     headers: &'p HeaderMap,
     accepts: Accepts,
     held: Held,

@@ -7,8 +7,8 @@
 
 use super::{
     Front, Limits,
-    shelf::{Kept, Log, Replay},
-    standing::{Session, Standing},
+    principal_quota::{PrincipalQuota, Session},
+    shelf::{Kept, Log, Replay, Request},
 };
 use crate::{
     front::{
@@ -23,7 +23,6 @@ use futures::stream::Stream;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use std::{
-    fmt,
     future::poll_fn,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -43,15 +42,6 @@ const OWN_EVENTS: usize = 64;
 /// How long a client is asked to wait before it connects again.
 const RETRY: &str = "retry: 1000\n";
 
-/// A request on a stream that can be taken up.
-#[derive(Clone)]
-pub(super) struct Request {
-    /// Knows whether the client is there.
-    outbox: Arc<Outbox>,
-    /// What the stream's connection drives; empty where it has ended, or goes on by itself.
-    driven: Arc<Mutex<Option<Exchange>>>,
-}
-
 impl Request {
     /// Takes it from the connection that drove it: it goes on by itself, until its client has been away for too long.
     fn let_go(&self, line: &Line) {
@@ -63,17 +53,11 @@ impl Request {
     }
 }
 
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Request")
-    }
-}
-
 /// A stream by its place: whose it is, and which.
 #[derive(Clone)]
 pub(super) struct Line {
     front: Arc<Front>,
-    standing: Arc<Standing>,
+    standing: Arc<PrincipalQuota>,
     /// What its events' ids begin with.
     tag: Arc<str>,
     number: u64,
@@ -83,7 +67,7 @@ pub(super) struct Line {
 /// What a request's stream needs, where one is opened.
 pub(super) struct Opening {
     pub(super) front: Arc<Front>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) standing: Arc<PrincipalQuota>,
     pub(super) session: Arc<Session>,
     /// Whether the client knows events without a message, which give it an id before there is anything to say.
     pub(super) primes: bool,
@@ -93,7 +77,7 @@ impl Line {
     /// Opens a stream.
     fn open(
         front: &Arc<Front>,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         session: &Session,
         request: Option<Request>,
         limits: &Limits,
@@ -119,7 +103,7 @@ impl Line {
 
     fn at(
         front: &Arc<Front>,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         session: &Session,
         number: u64,
         limits: &Limits,
@@ -355,7 +339,7 @@ pub(super) enum Resumed {
 /// Takes up the stream that a client names, if it is this session's.
 pub(super) fn resume(
     front: &Arc<Front>,
-    standing: &Arc<Standing>,
+    standing: &Arc<PrincipalQuota>,
     session: &Arc<Session>,
     headers: &HeaderMap,
     limits: &Limits,
@@ -397,7 +381,7 @@ impl Own {
     /// The one that the session has, or a new one.
     pub(super) fn of(
         front: &Arc<Front>,
-        standing: &Arc<Standing>,
+        standing: &Arc<PrincipalQuota>,
         session: &Arc<Session>,
         limits: &Limits,
     ) -> Self {

@@ -1,7 +1,7 @@
 //! A listener for both of the gateway's ports: TLS, HTTP/1.1 and HTTP/2, and patience within bounds.
 
 use super::{
-    lanes::Lanes,
+    core_runtimes::CoreRuntimes,
     places::{Places, Seat, Visit},
 };
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
@@ -79,7 +79,7 @@ pub async fn serve_on<S: Site>(
     tls: Option<Arc<rustls::ServerConfig>>,
     site: S,
     shutdown: CancellationToken,
-    lanes: Option<&Lanes>,
+    core_runtimes: Option<&CoreRuntimes>,
 ) -> io::Result<()> {
     let tls = tls.map(TlsAcceptor::from);
     let places = Places::new();
@@ -111,7 +111,7 @@ pub async fn serve_on<S: Site>(
             continue;
         }
         let (tls, site, shutdown) = (tls.clone(), site.clone(), shutdown.clone());
-        match lanes.and_then(Lanes::next) {
+        match core_runtimes.and_then(CoreRuntimes::next) {
             None => connections.spawn(connection(stream, peer, seat, tls, site, shutdown)),
             Some(lane) => {
                 // It leaves this thread's reactor for the other's.

@@ -1,10 +1,11 @@
 //! What is kept of the streams of one principal, within its bounds: whatever has no room any more goes, the oldest first.
 
-use super::resume::Request;
+use crate::front::{client::Outbox, exchange::Exchange};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -91,6 +92,21 @@ impl Log {
     pub(super) fn new(session: Arc<str>, request: Option<Request>) -> Self {
         let events = VecDeque::new();
         Self { session, events, bytes: 0, last: 0, ended: None, reader: 0, waker: None, request }
+    }
+}
+
+/// A request on a stream that can be taken up.
+#[derive(Clone)]
+pub(super) struct Request {
+    /// Knows whether the client is there.
+    pub(super) outbox: Arc<Outbox>,
+    /// What the stream's connection drives; empty where it has ended, or goes on by itself.
+    pub(super) driven: Arc<Mutex<Option<Exchange>>>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Request")
     }
 }
 

@@ -4,8 +4,9 @@
 use super::{
     ConditionError,
     compile::{Checked, Checker},
-    eval::{Fault, What},
+    eval::Fault,
     function::{self, FUNCTIONS, Function, Signature, Style},
+    kind::What,
     node::{Constant, Node, Op},
     time,
     token::At,

@@ -2,8 +2,10 @@
 //! evaluated, or says what is wrong and where.
 
 use super::{
-    ConditionError, function,
-    node::{Arithmetic, Constant, Fact, Node, Op, Relation},
+    ConditionError,
+    fact::Fact,
+    function,
+    node::{Arithmetic, Constant, Node, Op, Relation},
     number::Number,
     token::{At, Tokens},
     types::{NAMES, Named, Record, Type, named},

@@ -4,11 +4,13 @@
 
 use super::{
     EvalError, Hidden,
+    fact::Fact,
     function::Function,
-    node::{Arithmetic, Fact, Loop, LoopParts, Node, Op, Relation},
+    kind::{Kind, What},
+    node::{Arithmetic, Loop, LoopParts, Node, Op, Relation},
     time,
     token::At,
-    value::{Kind, List, Value},
+    value::{List, Value},
 };
 use crate::policy::Facts;
 use serde_json::Value as Json;
@@ -18,22 +20,6 @@ use std::{borrow::Cow, cell::Cell, cmp::Ordering};
 const MAX_STEPS: u32 = 1_000_000;
 /// A longer list is not looped over.
 const MAX_ITEMS: usize = 10_000;
-
-/// What went wrong. Holds no value of the call (I5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Missing,
-    Unlike(Kind, Kind),
-    Needs(&'static str, Kind),
-    Invalid(&'static str),
-    NoWorkflow,
-    Range,
-    Calculation,
-    TooLong,
-    TooCostly,
-    /// The record has a mask in place of it.
-    Masked,
-}
 
 /// What went wrong, and where in the condition.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +125,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    // Long: one arm for each operation, so that a reader finds what it means and costs in one place.
     fn value(&self, node: &'a Node, item: Option<&Value<'a>>) -> Result<Value<'a>, Fault> {
         self.spend(1, node.at)?;
         let fault = |what| Fault { at: node.at, what };

@@ -1,11 +1,11 @@
 //! The functions of conditions: which there are, what they take, and what they do.
 
 use super::{
-    eval::What,
+    kind::{Kind, What},
     number::Number,
     time::{self, Part},
     types::Type,
-    value::{Kind, Value},
+    value::Value,
 };
 use crate::model::{self, Glob, UriError};
 use std::borrow::Cow;

@@ -16,8 +16,10 @@ mod call;
 mod compile;
 mod error;
 mod eval;
+mod fact;
 mod function;
 mod hidden;
+mod kind;
 mod loops;
 mod node;
 mod number;
@@ -76,7 +78,7 @@ impl Condition {
         let evaluation = eval::Evaluation::of_recorded(facts, env, hidden);
         let truth = evaluation.truth(&self.0.root, None);
         let open =
-            matches!(&truth, Err(fault) if matches!(fault.what, eval::What::Masked | eval::What::TooCostly));
+            matches!(&truth, Err(fault) if matches!(fault.what, kind::What::Masked | kind::What::TooCostly));
         (!open && hidden.knows(facts.call.size)).then(|| truth.map_err(|fault| fault.told(&self.0.source)))
     }
 

@@ -1,6 +1,6 @@
 //! A condition after checking: the tree that is evaluated.
 
-use super::{function::Function, token::At, value::Value};
+use super::{fact::Fact, function::Function, token::At, value::Value};
 use crate::model::Glob;
 use regex_automata::meta::Regex;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ pub(super) enum Constant {
     Bytes(Arc<[u8]>),
     Time(jiff::Timestamp),
     Span(i128),
-    Kind(super::value::Kind),
+    Kind(super::kind::Kind),
 }
 
 impl Constant {
@@ -112,42 +112,4 @@ impl Constant {
             Self::Kind(kind) => Value::Kind(*kind),
         }
     }
-}
-
-/// A declared fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fact {
-    AgentId,
-    AgentType,
-    AgentRole,
-    AgentTenant,
-    AgentOwner,
-    AgentOperator,
-    AgentAutonomy,
-    AgentAttended,
-    User,
-    Workflow,
-    WorkflowId,
-    WorkflowOwner,
-    Env,
-    ToolName,
-    ToolUpstream,
-    ToolAction,
-    ToolLabels,
-    ToolReadOnly,
-    ToolDestructive,
-    ToolIdempotent,
-    ToolOpenWorld,
-    ToolFingerprint,
-    ToolPinned,
-    CallKind,
-    CallRepeats,
-    CallSize,
-    CostEstimate,
-    CostTokens,
-    DataLevel,
-    DataLabels,
-    DataFindings,
-    SessionLabels,
-    Now,
 }

@@ -1,7 +1,7 @@
 //! Timestamps and durations of conditions. Everything is UTC or a fixed offset: named time zones
 //! would need the machine's tables, and deciding reads nothing but its facts (I6).
 
-use super::eval::What;
+use super::kind::What;
 use jiff::{
     Timestamp,
     tz::{Offset, TimeZone},
@@ -75,7 +75,7 @@ impl Part {
             | Self::Date
             | Self::DayOfMonth
             | Self::DayOfWeek
-            | Self::DayOfYear => Err(What::Needs("a timestamp", super::value::Kind::Span)),
+            | Self::DayOfYear => Err(What::Needs("a timestamp", super::kind::Kind::Span)),
         }
     }
 }

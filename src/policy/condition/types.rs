@@ -1,6 +1,6 @@
 //! The types of declared facts. Arguments are dynamic: their types are known when a call comes.
 
-use super::node::Fact;
+use super::fact::Fact;
 
 /// The type of an expression at load.
 #[derive(Clone, Debug, PartialEq, Eq)]

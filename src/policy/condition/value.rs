@@ -1,6 +1,9 @@
 //! What an expression evaluates to: borrowed from the facts wherever possible.
 
-use super::{eval::What, number::Number};
+use super::{
+    kind::{Kind, What},
+    number::Number,
+};
 use crate::model::MicroUsd;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
@@ -33,40 +36,6 @@ pub(super) enum List<'a> {
     Json(&'a [Json]),
     Names(&'a [Arc<str>]),
     Made(Rc<[Value<'a>]>),
-}
-
-/// What kind of value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Null,
-    Bool,
-    Int,
-    Double,
-    Text,
-    Bytes,
-    Time,
-    Span,
-    List,
-    Map,
-    Type,
-}
-
-impl Kind {
-    /// For people.
-    pub(super) fn phrase(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool => "true or false",
-            Self::Int | Self::Double => "a number",
-            Self::Text => "text",
-            Self::Bytes => "bytes",
-            Self::Time => "a timestamp",
-            Self::Span => "a duration",
-            Self::List => "a list",
-            Self::Map => "an object",
-            Self::Type => "a type",
-        }
-    }
 }
 
 impl<'a> Value<'a> {

@@ -1,11 +1,10 @@
 //! The answer to one request over Streamable HTTP: a body, or a stream that is resumed where it breaks.
 
 use super::{
-    Fault, Http, RESUMES, SESSION, hear, lean,
+    Fault, Http, RESUMES, SESSION, hear, http1_pool,
     reader::{ReadError, Reader, body_of_refusal, is_events, is_of_kind, whole},
     session::{Session, is_session_unknown},
 };
-use crate::model::RpcError;
 use crate::upstream::{
     call::Call,
     own::OwnSecrets,
@@ -13,6 +12,7 @@ use crate::upstream::{
     types::{Era, UpstreamError},
     wire::{self, Message},
 };
+use crate::{model::RpcError, offload::LARGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
@@ -37,8 +37,7 @@ impl Http {
         }
         let fresh = response.headers().get(SESSION).cloned();
         if is_events(&response) {
-            let opens = matches!(call.request.method, "server/discover" | "initialize");
-            let value = Box::pin(self.stream(id, limit, session, response.into_body(), opens)).await?;
+            let value = Box::pin(self.stream(id, call, session, response.into_body())).await?;
             return Ok((value, fresh));
         }
         if !is_of_kind(response.headers(), "application/json") {
@@ -47,7 +46,7 @@ impl Http {
         let bytes = whole(response.into_body(), limit).await?;
         let mut answer = None;
         let mut wrong = None;
-        for message in self.reach.own().read(&bytes, self.max_result) {
+        for message in self.read(call, &bytes).await {
             match message {
                 Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
                 Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
@@ -75,7 +74,7 @@ impl Http {
         limit: u64,
         call: &Call,
         session: &Session,
-        response: Response<lean::Answer>,
+        response: Response<http1_pool::Answer>,
     ) -> Fault {
         let (head, body) = response.into_parts();
         let bytes = body_of_refusal(body, limit).await;
@@ -110,11 +109,12 @@ impl Http {
     async fn stream(
         self: &Arc<Self>,
         id: u64,
-        limit: u64,
+        call: &Call,
         session: &Arc<Session>,
-        body: lean::Answer,
-        opens: bool,
+        body: http1_pool::Answer,
     ) -> Result<Value, Fault> {
+        let limit = call.largest_answer(self.max_result);
+        let opens = matches!(call.request.method, "server/discover" | "initialize");
         let mut reader = Reader::new(body, limit, &self.inbox.noise);
         let mut last: Option<String> = None;
         let mut idle = 0;
@@ -129,8 +129,13 @@ impl Http {
                     }
                     let message = event.message();
                     first = first && message.is_none();
-                    let answer =
-                        message.map_or(Ok(None), |data| self.event(data, id, session.dialect.era))?;
+                    let answer = match message {
+                        Some(data) => {
+                            let messages = self.read(call, data).await;
+                            self.event(messages, data.len(), id, session.dialect.era)?
+                        }
+                        None => None,
+                    };
                     if let Some(answer) = answer {
                         reader.finish();
                         return answer.map_err(|error| UpstreamError::Rpc(error).into());
@@ -155,15 +160,26 @@ impl Http {
         }
     }
 
+    /// What an upstream said, without our own credentials; where it is large it is read where it holds up nobody else.
+    async fn read(self: &Arc<Self>, call: &Call, data: &[u8]) -> Vec<Message> {
+        if !call.from_agent || data.len() <= LARGE {
+            return self.reach.own().read(data, self.max_result);
+        }
+        let (http, data) = (self.clone(), data.to_vec());
+        let work = move || http.reach.own().read(&data, http.max_result);
+        Box::pin(self.offload.finish(&call.request.caller.agent, work)).await
+    }
+
     /// One message of a request's stream; its answer, if it is that.
     fn event(
         self: &Arc<Self>,
-        data: &[u8],
+        messages: Vec<Message>,
+        length: usize,
         id: u64,
         era: Era,
     ) -> Result<Option<Result<Value, RpcError>>, UpstreamError> {
         let mut answer = None;
-        for message in self.reach.own().read(data, self.max_result) {
+        for message in messages {
             match message {
                 Message::Response { id: Some(found), outcome } if found == id => answer = Some(outcome),
                 Message::Response { id: None, outcome: Err(error) } => answer = Some(Err(error)),
@@ -171,7 +187,7 @@ impl Http {
                 Message::Unreadable { answers: Some(found), reason } if found == id => {
                     return Err(UpstreamError::Malformed(reason));
                 }
-                Message::Unreadable { reason, .. } => self.inbox.unread(&reason, data.len()),
+                Message::Unreadable { reason, .. } => self.inbox.unread(&reason, length),
                 other @ (Message::Request { .. } | Message::Notification { .. }) => {
                     self.aloud(other, id, era);
                 }

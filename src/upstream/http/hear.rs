@@ -176,24 +176,8 @@ pub(super) async fn hear_modern(
         let body = wire::request(id, &call, &session.dialect);
         let first = http.timing.stream_retry;
         let mut asked = None;
-        let answer = {
-            let opening = http.send(Method::POST, Http::headers_for(&call, &session), body, None);
-            tokio::pin!(opening);
-            loop {
-                tokio::select! {
-                    biased;
-                    event = next_of(&mut old) => match event {
-                        Some(event) => hear(http.clone(), &event).await,
-                        None => {
-                            old = None;
-                            failures = failures.max(1);
-                        }
-                    },
-                    answer = &mut opening => break answer,
-                }
-            }
-        };
-        match answer {
+        let opening = http.send(Method::POST, Http::headers_for(&call, &session), body, None);
+        match answer_while_heard(&http, opening, &mut old, &mut failures).await {
             Ok(response) if is_events(&response) => {
                 old = None;
                 // What changed while nobody listened.
@@ -204,28 +188,14 @@ pub(super) async fn hear_modern(
                 drop(http);
                 let begun = Instant::now();
                 let mut heard = false;
-                let ended = loop {
-                    tokio::select! {
-                        event = reader.next() => match event {
-                            Ok(Some(event)) => {
-                                heard = true;
-                                let Some(http) = weak.upgrade() else { return };
-                                hear(http, &event).await;
-                            }
-                            Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => break true,
-                        },
-                        changed = watched.changed() => {
-                            if changed.is_err() {
-                                return;
-                            }
-                            break false;
-                        }
+                match read_stream(&weak, &mut reader, &mut watched, &mut heard).await {
+                    Ended::Gone => return,
+                    Ended::Watched => {
+                        failures = 0;
+                        old = Some(reader);
+                        continue;
                     }
-                };
-                if !ended {
-                    failures = 0;
-                    old = Some(reader);
-                    continue;
+                    Ended::Closed => {}
                 }
                 // At least one: what is told between the streams is lost, so that lists are asked for again.
                 let stood = heard || begun.elapsed() >= STOOD;
@@ -243,32 +213,98 @@ pub(super) async fn hear_modern(
             // It offers none, or not this one: the one before is heard on, and what is watched later is tried again.
             Ok(_) => {
                 drop(http);
-                loop {
-                    tokio::select! {
-                        event = next_of(&mut old) => match event {
-                            Some(event) => {
-                                let Some(http) = weak.upgrade() else { return };
-                                hear(http, &event).await;
-                            }
-                            None => {
-                                old = None;
-                                failures = failures.saturating_add(1);
-                                break;
-                            }
-                        },
-                        changed = watched.changed() => {
-                            if changed.is_err() {
-                                return;
-                            }
-                            break;
-                        }
-                    }
+                match read_old(&weak, &mut old, &mut watched).await {
+                    Ended::Gone => return,
+                    Ended::Watched => {}
+                    Ended::Closed => failures = failures.saturating_add(1),
                 }
             }
             Err(_) if http.inbox.signals.closed_reason().is_none() => failures = failures.saturating_add(1),
             Err(_) => return,
         }
         tokio::time::sleep(pause(first, asked, failures)).await;
+    }
+}
+
+/// Why a stream is no longer read.
+enum Ended {
+    /// The upstream ended it, or what it sent cannot be read.
+    Closed,
+    /// Other resources are watched.
+    Watched,
+    /// The connection is no longer used.
+    Gone,
+}
+
+/// The answer to a request for the next stream; the one before is heard meanwhile.
+async fn answer_while_heard<R>(
+    http: &Arc<Http>,
+    opening: impl Future<Output = R>,
+    old: &mut Option<Reader>,
+    failures: &mut u32,
+) -> R {
+    tokio::pin!(opening);
+    loop {
+        tokio::select! {
+            biased;
+            event = next_of(old) => match event {
+                Some(event) => hear(http.clone(), &event).await,
+                None => {
+                    *old = None;
+                    *failures = (*failures).max(1);
+                }
+            },
+            answer = &mut opening => return answer,
+        }
+    }
+}
+
+/// Hears a stream until it ends or other resources are watched.
+async fn read_stream(
+    weak: &Weak<Http>,
+    reader: &mut Reader,
+    watched: &mut watch::Receiver<BTreeSet<String>>,
+    heard: &mut bool,
+) -> Ended {
+    loop {
+        tokio::select! {
+            event = reader.next() => match event {
+                Ok(Some(event)) => {
+                    *heard = true;
+                    let Some(http) = weak.upgrade() else { return Ended::Gone };
+                    hear(http, &event).await;
+                }
+                Ok(None) | Err(ReadError::TooLong | ReadError::Broken) => return Ended::Closed,
+            },
+            changed = watched.changed() => {
+                return if changed.is_err() { Ended::Gone } else { Ended::Watched };
+            }
+        }
+    }
+}
+
+/// Hears the stream before, where there is one, until it ends or other resources are watched.
+async fn read_old(
+    weak: &Weak<Http>,
+    old: &mut Option<Reader>,
+    watched: &mut watch::Receiver<BTreeSet<String>>,
+) -> Ended {
+    loop {
+        tokio::select! {
+            event = next_of(old) => match event {
+                Some(event) => {
+                    let Some(http) = weak.upgrade() else { return Ended::Gone };
+                    hear(http, &event).await;
+                }
+                None => {
+                    *old = None;
+                    return Ended::Closed;
+                }
+            },
+            changed = watched.changed() => {
+                return if changed.is_err() { Ended::Gone } else { Ended::Watched };
+            }
+        }
     }
 }
 

@@ -3,27 +3,32 @@
 mod answer;
 mod bearer;
 mod hear;
-mod lean;
+mod http1_pool;
+mod intra_task_waker;
+mod means;
 mod pool;
-mod reach;
 mod reader;
 mod session;
+mod target;
 mod two_urls;
-mod within;
 
-pub(super) use self::{hear::listen_filter, reach::Means, two_urls::TwoUrls};
-use self::{reach::Reach, session::Session};
+pub(super) use self::{hear::listen_filter, means::Means, two_urls::TwoUrls};
+use self::{session::Session, target::Target};
 use super::{
     call::Call,
-    connect::Wiring,
     deps::Timing,
+    dialect::Dialect,
     headers::value_as_header,
     inbox::{Answer, Inbox, Link, Signals},
     refusal::{Failure, HttpRefusal},
     types::{Era, UpstreamError},
-    wire::{self, Dialect},
+    wire,
+    wiring::Wiring,
 };
-use crate::model::{RetryPlan, RpcError};
+use crate::{
+    model::{RetryPlan, RpcError, weight::weight_of},
+    offload::{LARGE, Offload},
+};
 use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -57,7 +62,7 @@ const ASIDE: Duration = Duration::from_secs(5);
 /// One MCP connection: a legacy session, or the stateless counterpart.
 pub(super) struct Http {
     inbox: Inbox,
-    reach: Reach,
+    reach: Target,
     session: ArcSwapOption<Session>,
     renewing: tokio::sync::Mutex<()>,
     declared: Value,
@@ -66,6 +71,7 @@ pub(super) struct Http {
     max_result: u64,
     stop: CancellationToken,
     timing: Timing,
+    offload: Arc<Offload>,
 }
 
 impl Drop for Http {
@@ -140,7 +146,7 @@ impl Http {
         signals: Signals,
     ) -> Result<Arc<Self>, String> {
         let deps = wiring.deps;
-        let reach = Reach::new(wiring, url, headers)?;
+        let reach = Target::new(wiring, url, headers)?;
         let dialect = |era, version| Dialect::new(era, version, &deps.client_name, &deps.client_version);
         Ok(Arc::new(Self {
             inbox: Inbox::new(
@@ -158,6 +164,7 @@ impl Http {
             max_result: wiring.config.max_result_bytes,
             stop: CancellationToken::new(),
             timing: deps.timing.clone(),
+            offload: deps.offload.clone(),
         }))
     }
 
@@ -211,7 +218,7 @@ impl Http {
             },
             Ok(opened) => opened,
         };
-        let version = super::connect::legacy_version(&result).map_err(UpstreamError::Malformed)?;
+        let version = wire::legacy_version(&result).map_err(UpstreamError::Malformed)?;
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
         let ready = wire::notification("notifications/initialized", &json!({}));
@@ -311,7 +318,7 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
         call: Option<&Call>,
-    ) -> Result<Response<lean::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
         self.reach.send(method, headers, body, call).await.inspect_err(|error| {
             if let UpstreamError::NotSent(reason) = error {
                 self.inbox.signals.close(reason);
@@ -364,13 +371,23 @@ impl Http {
         headers
     }
 
+    /// The body of a request; a large one is written where it holds up nobody else.
+    async fn written(&self, id: u64, call: &Arc<Call>, session: &Session) -> Vec<u8> {
+        if !call.from_agent || weight_of(&call.request.params, LARGE) <= LARGE {
+            return wire::request(id, call, &session.dialect);
+        }
+        let (large, dialect) = (call.clone(), session.dialect.clone());
+        let work = move || wire::request(id, &large, &dialect);
+        Box::pin(self.offload.finish(&call.request.caller.agent, work)).await
+    }
+
     async fn exchange(
         self: &Arc<Self>,
         call: &Arc<Call>,
         session: &Arc<Session>,
     ) -> Result<(Value, Option<HeaderValue>), Fault> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = wire::request(id, call, &session.dialect);
+        let body = self.written(id, call, session).await;
         let headers = Self::headers_for(call, session);
         self.inbox.register(id, call);
         let mut pending = Pending { http: self, session, id, method: call.request.method, waits: true };
@@ -404,7 +421,7 @@ impl Http {
         &self,
         session: &Session,
         last: Option<HeaderValue>,
-    ) -> Result<Response<lean::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
         let mut headers = session.headers.clone();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, EVENTS);

@@ -1,6 +1,6 @@
 //! Which connections an upstream gets: our own over plain HTTP/1.1, hyper's pool where there is TLS.
 
-use super::lean::Lean;
+use super::http1_pool::Http1Pool;
 use crate::upstream::deps::Timing;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub(in crate::upstream) enum Pool {
     /// HTTP/1.1 without TLS.
-    Lean(Lean),
+    Http1Pool(Http1Pool),
     /// TLS, over which HTTP/2 may be spoken.
     Secure(Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>),
 }
@@ -24,7 +24,7 @@ impl Pool {
     /// Closes what has rested too long.
     pub(in crate::upstream) fn sweep(&self) {
         match self {
-            Self::Lean(lean) => lean.sweep(),
+            Self::Http1Pool(pool) => pool.sweep(),
             // It has a timer of its own.
             Self::Secure(_) => {}
         }
@@ -39,7 +39,7 @@ pub(super) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
     tcp.set_connect_timeout(Some(timing.tcp_connect));
     tcp.set_keepalive(Some(Duration::from_secs(60)));
     if url.scheme() == "http" {
-        return Ok(Pool::Lean(Lean::new(tcp)));
+        return Ok(Pool::Http1Pool(Http1Pool::new(tcp)));
     }
     let https = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())

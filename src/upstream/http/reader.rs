@@ -1,6 +1,6 @@
 //! The events of one response, bounded, and the orderly end of its stream.
 
-use super::lean::Answer;
+use super::http1_pool::Answer;
 use crate::{
     outbound::because,
     upstream::{UpstreamError, limits::Noise, sse, wire},

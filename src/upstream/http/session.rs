@@ -1,6 +1,6 @@
 //! A legacy session over Streamable HTTP, and how a server says that it does not know one.
 
-use crate::upstream::wire::Dialect;
+use crate::upstream::dialect::Dialect;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use std::time::Duration;

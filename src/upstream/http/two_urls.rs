@@ -7,19 +7,20 @@
 use super::{
     ASIDE, BOTH, EVENTS, JSON, TRACEPARENT, VERSION,
     answer::RpcErrors,
-    lean,
-    reach::Reach,
+    http1_pool,
     reader::{ReadError, Reader, body_of_refusal, is_events, whole},
+    target::Target,
 };
 use crate::upstream::{
     call::{Call, LARGEST_PAGE},
-    connect::{Wiring, legacy_version},
     deps::Timing,
+    dialect::Dialect,
     inbox::{Answer, Inbox, Link, Signals},
     refusal::Failure,
     sse::{Event, Kind},
     types::{Era, UpstreamError},
-    wire::{self, Dialect, Message},
+    wire::{self, Message},
+    wiring::Wiring,
 };
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -47,7 +48,7 @@ const LONGEST_POST: Duration = Duration::from_secs(3_600);
 pub(in crate::upstream) struct TwoUrls {
     inbox: Inbox,
     url: url::Url,
-    reach: Reach,
+    reach: Target,
     /// None while it is opened anew.
     stream: watch::Sender<Option<Arc<Stream>>>,
     declared: Value,
@@ -67,7 +68,7 @@ impl Drop for TwoUrls {
 /// One event stream, and where to send what.
 #[derive(Clone)]
 struct Stream {
-    post: Arc<Reach>,
+    post: Arc<Target>,
     headers: HeaderMap,
     dialect: Dialect,
     ended: CancellationToken,
@@ -92,7 +93,7 @@ impl TwoUrls {
                 wiring.limits.clone(),
             ),
             url: url.clone(),
-            reach: Reach::new(wiring, url, headers)?,
+            reach: Target::new(wiring, url, headers)?,
             stream: watch::Sender::new(None),
             declared: wiring.declared.clone(),
             dialect: Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version),
@@ -140,7 +141,7 @@ impl TwoUrls {
     }
 
     /// What came in place of an event stream.
-    async fn no_stream(&self, response: Response<lean::Answer>) -> Failure {
+    async fn no_stream(&self, response: Response<http1_pool::Answer>) -> Failure {
         let (head, body) = response.into_parts();
         let status = head.status;
         if status.is_success() {
@@ -153,7 +154,7 @@ impl TwoUrls {
 
     /// The URL that the first event names: on the origin that the configuration names, and nowhere else, for what is sent
     /// there has the configured headers with it.
-    async fn endpoint(&self, reader: &mut Reader) -> Result<Reach, String> {
+    async fn endpoint(&self, reader: &mut Reader) -> Result<Target, String> {
         let first = loop {
             match reader.next().await {
                 Ok(Some(event)) if event.kind == Kind::Endpoint && event.skipped.is_none() => {
@@ -191,7 +192,7 @@ impl TwoUrls {
             },
             answered => answered?,
         };
-        let version = legacy_version(&result)?;
+        let version = wire::legacy_version(&result)?;
         let mut stream = Stream::clone(&opening);
         stream.dialect.version = version.into();
         // Servers of before 2025-06-18 know no such header.

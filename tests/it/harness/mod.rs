@@ -27,7 +27,7 @@ use tollgate::{
     front::{self, http::HttpOptions},
     gateway::{CheckedFiles, Gateway, GatewayParts, Origin},
     model::{Event, EventType},
-    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, sqlite::SqliteStore},
+    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, embedded::EmbeddedStore},
     upstream::{Timing, UpstreamDeps, UpstreamSet},
 };
 
@@ -112,7 +112,7 @@ async fn replay(dir: &std::path::Path) -> Option<ReplayReport> {
         return None;
     }
     let owner = System::default().owner_id();
-    let store = SqliteStore::open(&path, &dir.join("data"), Durability::Commit, owner).ok()?;
+    let store = EmbeddedStore::open(&path, &dir.join("data"), Durability::Commit, owner).ok()?;
     let report = replay_recorded(&*store, EventQuery::default(), &mut |_| {}).await.ok();
     store.close().await;
     report
@@ -288,7 +288,7 @@ impl Gate {
             None => system,
         };
         let settings = &loaded.config;
-        let store: Arc<dyn Store> = SqliteStore::open(
+        let store: Arc<dyn Store> = EmbeddedStore::open(
             &settings.store.path,
             &settings.gateway.data_dir,
             settings.store.durability,

@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
     sync::watch,
 };
-use tollgate::{clock::IdSource as _, clock::System, config, store::Store, store::sqlite::SqliteStore};
+use tollgate::{clock::IdSource as _, clock::System, config, store::Store, store::embedded::EmbeddedStore};
 
 /// servers.toml and a bundle on disk, over one scripted upstream of this process.
 pub(crate) struct Files {
@@ -41,7 +41,7 @@ impl Files {
         let loaded = config::load(&self.dir.join("servers.toml"), &|_| None).unwrap();
         let settings = &loaded.config;
         let (path, data) = (&settings.store.path, &settings.gateway.data_dir);
-        SqliteStore::open(path, data, settings.store.durability, System::default().owner_id()).unwrap()
+        EmbeddedStore::open(path, data, settings.store.durability, System::default().owner_id()).unwrap()
     }
 
     /// Another command on the same files; dropped, it is killed.
@@ -68,6 +68,11 @@ impl Files {
 
     /// `tollgate serve`, with its events on standard output.
     pub(crate) async fn serve(&self) -> Process {
+        self.try_serve().await.unwrap_or_else(|log| panic!("the process ended:\n{log}"))
+    }
+
+    /// The same; what it said where it ended before it listened.
+    pub(crate) async fn try_serve(&self) -> Result<Process, String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .arg("serve")
             .arg("--config")
@@ -81,13 +86,15 @@ impl Files {
             .unwrap();
         let log = Lines::read(child.stderr.take().unwrap());
         let events = Lines::read(child.stdout.take().unwrap());
-        let line = log.until(|line| line.starts_with("tollgate: MCP at ")).await;
+        let Some(line) = log.until_or_end(|line| line.starts_with("tollgate: MCP at ")).await else {
+            return Err(log.text());
+        };
         let url = |after: &str| {
             let rest = line.split_once(after).unwrap().1;
             rest.split([',', ' ']).next().unwrap().to_owned()
         };
         let (mcp, admin) = (url("MCP at "), url("admin at "));
-        Process { child, mcp, admin, log, events }
+        Ok(Process { child, mcp, admin, log, events })
     }
 }
 
@@ -149,15 +156,21 @@ impl Lines {
     }
 
     pub(crate) async fn until(&self, what: impl Fn(&str) -> bool) -> String {
+        let found = self.until_or_end(what).await;
+        found.unwrap_or_else(|| panic!("the process ended:\n{}", self.text()))
+    }
+
+    /// The same; `None` where the stream ends without it.
+    async fn until_or_end(&self, what: impl Fn(&str) -> bool) -> Option<String> {
         let mut count = self.count.clone();
         soon(async {
             loop {
                 count.borrow_and_update();
                 if let Some(line) = self.all.lock().iter().find(|line| what(line)) {
-                    return line.clone();
+                    return Some(line.clone());
                 }
                 if count.changed().await.is_err() {
-                    panic!("the process ended:\n{}", self.text());
+                    return None;
                 }
             }
         })

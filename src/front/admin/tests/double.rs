@@ -12,6 +12,7 @@ use crate::{
     },
     gateway::{CheckedFiles, InForce, Origin, Readiness},
     identity::{AuthError, Doorkeeper, Principal, key_digest},
+    journal::index::Members,
     model::*,
     policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, Person, PolicySet, Role},
     store::{self, *},
@@ -129,7 +130,11 @@ fn files() -> CheckedFiles {
             behind_tls_proxy: false,
         },
         admin: AdminConfig { listen: "127.0.0.1:8788".parse().unwrap() },
-        store: StoreConfig { path: "/srv/.tollgate/tollgate.db".into(), durability: Durability::Commit },
+        store: StoreConfig {
+            path: "/srv/.tollgate/tollgate.db".into(),
+            durability: Durability::Commit,
+            retention: None,
+        },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
         upstreams: [("crm".into(), crm)].into(),
@@ -254,9 +259,9 @@ impl Store for Memory {
         self.changes.subscribe()
     }
     fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
+        let wanted = query.wanted();
         let fits = |e: &&Event| {
-            query.trace_id.is_none_or(|t| e.draft.trace_id == Some(t))
-                && query.event_type.is_none_or(|t| e.draft.event_type == t)
+            wanted.fit(&Members::read(&e.draft.body()).unwrap())
                 && query.after_seq.is_none_or(|s| e.seq > s)
                 && query.until_seq.is_none_or(|s| e.seq <= s)
         };
@@ -294,6 +299,9 @@ impl Store for Memory {
     fn verify(&self) -> store::Answer<'_, ChainReport> {
         self.answer(ChainReport { records: 0, head: String::new(), bad: None })
     }
+    fn retire(&self, _: Timestamp, _: Timestamp) -> store::Answer<'_, u64> {
+        self.answer(0)
+    }
     fn ping(&self) -> store::Answer<'_, ()> {
         self.answer(())
     }
@@ -326,7 +334,13 @@ impl AdminPort for Scripted {
     fn authenticate(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
         let in_force = self.in_force();
         let config = &in_force.config;
-        self.door.authenticate(&in_force.policies.authority, &config.auth, peer, Some(authorization))
+        self.door.authenticate(
+            &in_force.keyring,
+            &in_force.policies.authority,
+            &config.auth,
+            peer,
+            Some(authorization),
+        )
     }
     fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.lock())

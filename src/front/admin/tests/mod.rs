@@ -252,12 +252,19 @@ async fn what_is_long_is_cut_and_says_so() {
     let page = async |query: &str| {
         let page = get_as(&port, &format!("/api/v1/events?{query}"), Some("key-of-carol")).await.body;
         let first = page["events"][0]["seq"].as_i64();
-        (first, page["events"].as_array().unwrap().len(), page["truncated"].as_bool().unwrap())
+        let truncated = page["truncated"].as_bool().unwrap();
+        assert_eq!(truncated, !page["next"].is_null(), "{query}");
+        (first, page["events"].as_array().unwrap().len(), page["next"].as_i64())
     };
-    assert_eq!(page("limit=10").await, (Some(1001), 10, true));
-    assert_eq!(page("limit=600&after_seq=0").await, (Some(1), 600, true));
-    assert_eq!(page("limit=600&after_seq=600").await, (Some(601), 401, false));
-    assert_eq!(page("after_seq=1001").await, (None, 0, false));
+    // A listing that stops at its limit says so, and how to go on.
+    assert_eq!(page("limit=10").await, (Some(1001), 10, Some(992)));
+    assert_eq!(page("limit=990&before_seq=992").await, (Some(991), 990, Some(2)));
+    assert_eq!(page("limit=990&before_seq=2").await, (Some(1), 1, None));
+    assert_eq!(page("before_seq=0").await, (None, 0, None));
+    assert_eq!(page("limit=600&after_seq=0").await, (Some(1), 600, Some(600)));
+    assert_eq!(page("limit=600&after_seq=600").await, (Some(601), 401, None));
+    assert_eq!(page("limit=2&after_seq=5&before_seq=8").await, (Some(6), 2, None));
+    assert_eq!(page("after_seq=1001").await, (None, 0, None));
 }
 
 #[tokio::test]
@@ -285,6 +292,40 @@ async fn approvals_tell_all_of_the_record() {
     check("decisions", json!([]));
     assert_eq!(one.body["cost_estimate_usd"].to_string(), "0.00125");
     assert_eq!(get_as(&port, "/api/v1/approvals/none", Some("key-of-carol")).await.status, 404);
+}
+
+/// R47: names by glob, people, and times in every form.
+#[tokio::test]
+async fn events_are_found_by_globs_people_and_days() {
+    let port = scripted();
+    let mut decided = EventDraft::system(EventType::ApprovalDecided, "2026-11-20T07:30:00Z".parse().unwrap());
+    decided.agent_id = Some("planner-01".into());
+    decided.tool = Some("files__write_file".into());
+    decided.user = Some("bob".into());
+    decided.approval_id = Some("a1".into());
+    decided.detail = Some(json!({"person": "alice"}));
+    let alert = EventDraft::system(EventType::Alert, "2026-11-18T23:59:59Z".parse().unwrap());
+    port.memory.append(vec![alert, decided]);
+    let check = async |query: &str, expect: &[i64]| {
+        let got = get_as(&port, &format!("/api/v1/events?{query}"), Some("key-of-carol")).await;
+        assert_eq!(got.status, 200, "{query}: {}", got.text);
+        let events = got.body["events"].as_array().unwrap().clone();
+        let seqs: Vec<i64> = events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
+        assert_eq!(seqs, expect, "{query}");
+    };
+    check("tool=files__*", &[2]).await;
+    check("tool=files__write_file&agent_id=planner-*", &[2]).await;
+    check("tool=files__", &[]).await;
+    check("person=alice", &[2]).await;
+    check("person=al*&user=bob", &[2]).await;
+    check("user=alice", &[]).await;
+    check("approval_id=a1", &[2]).await;
+    check("since=2026-11-19", &[2]).await;
+    check("until=2026-11-19", &[1]).await;
+    check("since=2026-11-18T23:59&until=2026-11-18T23:59:59Z", &[]).await;
+    // It is 08:00 on the 20th there.
+    check("since=1h", &[2]).await;
+    check("since=7d", &[2, 1]).await;
 }
 
 #[tokio::test]
@@ -316,6 +357,9 @@ async fn events_are_asked_strictly() {
         ("?decision=ALLOW", "decision"),
         ("?event_type=nothing", "event_type"),
         ("?since=yesterday", "since"),
+        ("?tool=a***", "tool"),
+        ("?person=", "person"),
+        ("?before_seq=x", "before_seq"),
         ("?agent_id=", "agent_id"),
         ("?after_seq=-1", "after_seq"),
     ] {

@@ -1,0 +1,30 @@
+//! What can be typed behind `tollgate store`.
+
+use clap::{Args, Subcommand};
+
+/// `store …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Take over the records of an older Tollgate, with progress
+    #[command(long_about = "\
+Tollgate before its journal kept the record in one SQLite file. A start takes such a file over by itself where it is small \
+(1 GiB); this does it whatever its size, and shows how far it is. The chain goes on byte for byte, with counters, open calls, \
+approvals and keys. The old file stays beside the new one as NAME.before-journal. No Tollgate may use the store meanwhile. \
+Stopped in the middle, it has changed nothing.")]
+    Import,
+    /// Go on behind a damaged or cut record, because you say so; needs TOLLGATE_KEY of an admin
+    #[command(long_about = "\
+Where the end of the journal is damaged, or records that were there are gone, nothing is dispatched and no gateway starts: \
+put the journal back from a backup. Where there is none, this says that the record goes on all the same. The damaged part \
+stays as it is, `audit verify` keeps naming it, no number of a record is given twice, and the first new record says who \
+accepted what and why.")]
+    Accept(AcceptArgs),
+}
+
+/// `store accept`
+#[derive(Debug, Args)]
+pub(crate) struct AcceptArgs {
+    /// Why it may go on; stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}

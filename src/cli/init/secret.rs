@@ -1,0 +1,25 @@
+//! What looks like a secret in a client's file, and so is not copied.
+
+use crate::redaction::{DataRules, Place};
+use serde_json::json;
+use std::borrow::Cow;
+
+/// Whether a value looks like something that belongs in no file, by what it is or what it is called.
+pub(super) fn is_secret(rules: &DataRules, name: &str, value: &str) -> bool {
+    // A reference is no secret; what stands beside it may be one by its form.
+    let (name, value) = match value.contains("${") {
+        true => ("part", Cow::Owned(without_references(value))),
+        false => (name, Cow::Borrowed(value)),
+    };
+    !value.is_empty() && rules.inspect_arguments(&json!({ name: value }), &Place::NOWHERE).redacted
+}
+
+fn without_references(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, inner)) = rest.split_once("${") {
+        out.push_str(before);
+        rest = inner.split_once('}').map_or("", |(_, after)| after);
+    }
+    out + rest
+}

@@ -1,0 +1,166 @@
+//! What came of a dispatched call, looked through before the agent sees it: in place where it is small, else on a thread
+//! for large work.
+
+use super::{
+    Gateway, InForce,
+    answer::{Reserved, strip_modern, tell_change},
+    complete, edits,
+    ending::Ending,
+    prepare::Target,
+    shape,
+    suspend::tasks::is_task,
+};
+use crate::{
+    catalog::{View, naming::strip_reserved},
+    cost::Tokenizer,
+    model::{AgentId, CallKind, Digest, text, weight::weight},
+    offload::LARGE,
+    policy::Constraints,
+    redaction::Place,
+    upstream::Era,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How a call ended, with everything that says what of it goes to the agent.
+pub(super) struct Answered {
+    pub(super) ending: Ending,
+    pub(super) in_force: Arc<InForce>,
+    pub(super) kind: CallKind,
+    pub(super) target: Target,
+    pub(super) constraints: Constraints,
+    /// What the agent's client speaks.
+    pub(super) era: Era,
+    /// Its upstream speaks 2026-07-28.
+    pub(super) upstream_is_modern: bool,
+    /// It is a use, and no completion or subscription.
+    pub(super) is_use: bool,
+    /// The argument that is completed, the others, and what the agent sees.
+    pub(super) completing: Option<(String, Value, Option<Arc<View>>)>,
+    /// What a result is cut at.
+    pub(super) reserved: Option<Reserved>,
+    /// What the agent is told where policy changed the call.
+    pub(super) changed: Option<Value>,
+    pub(super) tokenizer: Tokenizer,
+}
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Measured {
+    pub(super) cut: bool,
+    /// Bytes of what the agent gets.
+    pub(super) size: usize,
+    pub(super) tokens: u64,
+    pub(super) digest: Option<Digest>,
+}
+
+impl Gateway {
+    /// Looks through what came, and measures what is left of it.
+    pub(super) async fn look_through(
+        &self,
+        agent: &AgentId,
+        mut answered: Answered,
+        is_upstreams: bool,
+    ) -> (Answered, Measured) {
+        if answered.is_large() {
+            let gateway = self.clone();
+            let work = move || {
+                let measured = answered.look_through(&gateway, is_upstreams);
+                (answered, measured)
+            };
+            return Box::pin(self.0.large.finish(agent, work)).await;
+        }
+        let measured = answered.look_through(self, is_upstreams);
+        (answered, measured)
+    }
+}
+
+impl Answered {
+    fn is_large(&self) -> bool {
+        match &self.ending.reply {
+            Ok(result) => weight(result, LARGE) > LARGE,
+            Err(error) => {
+                let data = error.data.as_ref().map_or(0, |data| weight(data, LARGE));
+                data.saturating_add(error.message.len()) > LARGE
+            }
+        }
+    }
+
+    /// `is_upstreams`: the reply is what the upstream answered.
+    fn look_through(&mut self, gateway: &Gateway, is_upstreams: bool) -> Measured {
+        let Self { ending, in_force, target, constraints, reserved, .. } = self;
+        let place = Place {
+            upstream: target.upstream(),
+            tool: target.full(),
+            labels: target.labels(),
+            sensitive: target.sensitive(),
+        };
+        let mut cut = false;
+        if let Err(error) = &mut ending.reply {
+            edits::strip_reserved_error(error);
+            cut = gateway.limit_error(in_force, error, constraints, &place, *reserved);
+        }
+        if let Ok(result) = &mut ending.reply {
+            // Questions are as Tollgate puts them.
+            let asks = result.get("resultType").and_then(Value::as_str) == Some("input_required");
+            let members = result.as_object_mut().filter(|_| asks);
+            let questions = members.and_then(|members| members.shift_remove("inputRequests"));
+            strip_reserved(result);
+            if let (Some(questions), Some(members)) = (questions, result.as_object_mut()) {
+                members.insert("inputRequests".into(), questions);
+            }
+            if let Some((argument, known, view)) = &self.completing
+                && self.kind == CallKind::Resource
+            {
+                complete::scope_values(view.as_deref(), target, argument, known, result);
+            }
+            if self.is_use {
+                shape::list_content(self.kind, result);
+            }
+            in_force.catalog.alias_links(target.upstream(), result);
+            if self.upstream_is_modern && self.era == Era::Legacy {
+                strip_modern(result);
+            }
+            let place = (&place, target.declared(), self.era);
+            cut = gateway.limit_result(in_force, result, constraints, place, *reserved);
+            if let Some(changed) = self.changed.take() {
+                tell_change(result, changed);
+            }
+        }
+        match ending.reply.as_ref().is_ok_and(is_task) {
+            // What it will be is not known yet.
+            true => Measured { cut, ..Measured::default() },
+            false => Measured { cut, ..self.measure(gateway, is_upstreams) },
+        }
+    }
+
+    /// The length, the tokens and the digest of what goes to the agent.
+    pub(super) fn measure(&self, gateway: &Gateway, is_upstreams: bool) -> Measured {
+        let count = |text: &str| gateway.0.tokens.count_for(self.tokenizer, text);
+        let digest = |kind: &'static str, text: &str| gateway.0.digest_key.of_result(kind, text);
+        match &self.ending.reply {
+            Ok(result) => {
+                let text = text::of(result);
+                Measured {
+                    cut: false,
+                    size: text.len(),
+                    tokens: count(&text),
+                    // What stands there in place of an answer is our own.
+                    digest: is_upstreams.then(|| digest("result", &text)),
+                }
+            }
+            Err(error) if self.ending.sent => {
+                let data = error.data.as_ref().map(text::of).unwrap_or_default();
+                let whole =
+                    || text::of(&json!({"code": error.code, "message": error.message, "data": error.data}));
+                Measured {
+                    cut: false,
+                    size: error.message.len() + data.len(),
+                    tokens: count(&error.message).saturating_add(count(&data)),
+                    digest: is_upstreams.then(|| digest("error", &whole())),
+                }
+            }
+            Err(_) => Measured::default(),
+        }
+    }
+}

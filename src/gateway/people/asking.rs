@@ -1,0 +1,263 @@
+//! What has been asked and answered during one call, and the sealed state in which a modern client carries it.
+
+use crate::gateway::{
+    Gateway,
+    api::ClientPort,
+    decided::Decided,
+    relay::AllPassed,
+    request::Request,
+    suspend::held::{Again, Waited},
+};
+use crate::{
+    decision::ApprovalRequirement,
+    model::{ApprovalId, RpcError, TraceId, code},
+    store::ApprovalRecord,
+};
+use serde_json::{Map, Value};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+/// The name of our question among a modern client's `inputRequests`.
+pub(in crate::gateway) const QUESTION: &str = "tollgate_approval";
+/// How long a sealed state for an upstream's own question lasts.
+const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// What has been asked and answered during one call.
+pub(crate) struct Asking {
+    pub(crate) client: Arc<dyn ClientPort>,
+    pub(in crate::gateway) responses: Option<Map<String, Value>>,
+    pub(in crate::gateway) sealed: Option<String>,
+    /// No retry: it brought no `requestState`.
+    is_first: bool,
+    pub(in crate::gateway) opened: Option<Opened>,
+    /// Requirements of budgets that ask.
+    pub(crate) also: Vec<ApprovalRequirement>,
+    /// The client was asked, or it answered with something that decides nothing: it is not asked again.
+    pub(in crate::gateway) asked: bool,
+    /// The client has approved without the evidence that is needed, and was told so: once.
+    pub(in crate::gateway) reminded: bool,
+    /// The pending decision stands in the audit already.
+    pub(in crate::gateway) recorded: bool,
+    /// The call's start stands in the audit already.
+    pub(in crate::gateway) started: bool,
+    pub(in crate::gateway) waiter: Option<Waiter>,
+    /// The client asks for the call as a task: it may wait as long as its approval lasts.
+    pub(in crate::gateway) held: bool,
+}
+
+/// Who is told when a call begins to wait for a person elsewhere.
+pub(crate) struct Waiter {
+    told: oneshot::Sender<Waited>,
+    /// As the agent sent them.
+    arguments: Option<Arc<Value>>,
+}
+
+impl Waiter {
+    pub(crate) fn new(told: oneshot::Sender<Waited>) -> Self {
+        Self { told, arguments: None }
+    }
+}
+
+/// What a modern client handed back.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(in crate::gateway) enum Opened {
+    /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
+    Approval(ApprovalId, TraceId, #[serde(default)] bool),
+    /// An upstream's questions, with its own state.
+    Upstream(Continuing),
+    /// A call that is still in flight.
+    Parked(String),
+}
+
+/// What an upstream that asked is to get back.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+pub(in crate::gateway) struct Continuing {
+    pub(in crate::gateway) state: Option<String>,
+    /// What it asked.
+    pub(in crate::gateway) asked: AllPassed,
+}
+
+/// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
+/// question belongs to the call, whatever its client writes into `_meta`.
+pub(in crate::gateway) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
+    let (kind, id) = request.principal.kind_and_id();
+    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
+    parts.concat().into_bytes().into()
+}
+
+impl Asking {
+    pub(crate) fn new(
+        client: Arc<dyn ClientPort>,
+        responses: Option<Map<String, Value>>,
+        sealed: Option<String>,
+        waiter: Option<Waiter>,
+    ) -> Self {
+        Self {
+            waiter,
+            held: false,
+            client,
+            responses,
+            is_first: sealed.is_none(),
+            sealed,
+            opened: None,
+            also: Vec::new(),
+            asked: false,
+            reminded: false,
+            recorded: false,
+            started: false,
+        }
+    }
+
+    /// Keeps the arguments of a call that may have to be made again.
+    pub(crate) fn keep(&mut self, arguments: &Arc<Value>) {
+        if let Some(waiter) = &mut self.waiter {
+            waiter.arguments.get_or_insert_with(|| arguments.clone());
+        }
+    }
+
+    /// Offers to hold the call as a task: true where it is from now on.
+    pub(in crate::gateway) async fn offer(
+        &mut self,
+        request: &Request,
+        decision: Value,
+        left: Duration,
+    ) -> bool {
+        let Some(Waiter { told, arguments: Some(arguments) }) = self.waiter.take() else { return self.held };
+        let again = Again {
+            name: request.name.clone(),
+            arguments,
+            meta: request.meta.clone(),
+            rest: request.rest.clone(),
+            session: request.session.clone(),
+            workflow: request.workflow.clone(),
+            principal: request.principal.clone(),
+        };
+        let (held, is_held) = oneshot::channel();
+        if told.send(Waited { again, decision, left, held }).is_ok() {
+            self.held = is_held.await.unwrap_or(false);
+        }
+        self.held
+    }
+
+    /// Forgets what was asked under policies that are in force no more.
+    pub(in crate::gateway) fn begin_again(&mut self) {
+        (self.asked, self.reminded, self.recorded) = (false, false, false);
+        self.also.clear();
+    }
+
+    /// Whether the call's start is still to be recorded; true once.
+    pub(crate) fn start(&mut self) -> bool {
+        !std::mem::replace(&mut self.started, true)
+    }
+
+    /// Whether anything of the call stands in the audit already.
+    pub(crate) fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Opens the `requestState` of a retry. One that is forged, expired, or of another principal or call is refused,
+    /// and changes nothing.
+    pub(crate) fn open(
+        &mut self,
+        gateway: &Gateway,
+        request: &Request,
+        decided: &Decided,
+    ) -> Result<(), RpcError> {
+        let Some(sealed) = self.sealed.take() else { return Ok(()) };
+        let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
+        match text.and_then(|text| serde_json::from_str(&text).ok()) {
+            Some(opened) => {
+                self.opened = Some(opened);
+                Ok(())
+            }
+            None => Err(RpcError::new(
+                code::INVALID_PARAMS,
+                "requestState is not valid for this call: it was changed, has expired, or belongs to another call",
+            )),
+        }
+    }
+
+    /// The trace in which the approval was asked for that a retry answers.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        match &self.opened {
+            Some(Opened::Approval(_, trace, _)) => Some(*trace),
+            Some(Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+        }
+    }
+
+    /// What goes back to an upstream that asked: its own state, and what was brought to answer its questions. The questions of a call that a person approved are answered within
+    /// it: such a call is sent as the person saw it.
+    pub(in crate::gateway) fn upstream_continuation(
+        &mut self,
+        approved: bool,
+    ) -> Option<(Continuing, Map<String, Value>)> {
+        match self.opened.take() {
+            Some(Opened::Upstream(continuing)) if !approved => {
+                Some((continuing, self.responses.take().unwrap_or_default()))
+            }
+            Some(Opened::Upstream(_)) | None => None,
+            other @ Some(Opened::Approval(..) | Opened::Parked(_)) => {
+                self.opened = other;
+                None
+            }
+        }
+    }
+
+    /// Answers that came with the first request of a call, before anybody asked: a client of 2026-07-28 may know what its
+    /// upstream will ask. A call that a person approved is sent as the person saw it, and never with them.
+    pub(in crate::gateway) fn unasked(&mut self, approved: bool) -> Option<Map<String, Value>> {
+        if !self.is_first || self.asked || approved {
+            return None;
+        }
+        let mut answers = self.responses.take()?;
+        answers.shift_remove(QUESTION);
+        Some(answers).filter(|answers| !answers.is_empty())
+    }
+
+    /// The parked call that a retry wants to go on with, and the answers it brings.
+    pub(crate) fn parked(&mut self) -> Option<(String, Option<Map<String, Value>>)> {
+        match self.opened.take() {
+            Some(Opened::Parked(id)) => Some((id, self.responses.take())),
+            other @ (Some(Opened::Approval(..) | Opened::Upstream(_)) | None) => {
+                self.opened = other;
+                None
+            }
+        }
+    }
+
+    /// The client's answer to our question about this very record, taken once.
+    pub(in crate::gateway) fn answer_to(&mut self, record: &ApprovalRecord) -> Option<Value> {
+        match &self.opened {
+            Some(Opened::Approval(id, _, reminded)) if *id == record.id => {
+                self.reminded |= *reminded;
+                self.opened = None;
+                self.asked = true;
+                self.responses.as_mut()?.shift_remove(QUESTION)
+            }
+            Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Seals an upstream's own questions for a modern client, with the upstream's state inside, where it gave one.
+    pub(in crate::gateway) fn seal_upstream_state(
+        &self,
+        bound: &[u8],
+        continuing: Continuing,
+    ) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Upstream(continuing)).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
+    }
+
+    /// Seals the handle of a parked call.
+    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
+        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
+        self.0.seal.seal(&text, bound, crate::gateway::parked::PATIENCE)
+    }
+
+    /// What a sealed state of this call is bound to.
+    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Arc<[u8]> {
+        bound_to(request, decided)
+    }
+}

@@ -1,0 +1,70 @@
+//! How many questions an agent's own client was shown that its operator has not decided: an agent that asks again and
+//! again must not wear a person down. Beyond the bound its calls wait for an answer given elsewhere.
+
+use crate::{
+    config::RejectedAsks,
+    model::{AgentId, ApprovalId},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+/// Of this process; each agent of the bundle has at most `rejected_asks.count` entries.
+#[derive(Debug, Default)]
+pub(crate) struct Prompts(Mutex<HashMap<AgentId, VecDeque<(Duration, ApprovalId)>>>);
+
+impl Prompts {
+    /// Whether one more may be shown; where it may, it counts from now on.
+    pub(in crate::gateway) fn show(
+        &self,
+        agent: &AgentId,
+        approval: &ApprovalId,
+        most: RejectedAsks,
+        now: Duration,
+    ) -> bool {
+        let mut all = self.0.lock();
+        let open = all.entry(agent.clone()).or_default();
+        while open.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= most.window) {
+            open.pop_front();
+        }
+        let room = open.len() < most.count;
+        if room {
+            open.push_back((now, approval.clone()));
+        }
+        room
+    }
+
+    /// The operator has decided this one: its questions count no more.
+    pub(in crate::gateway) fn decided(&self, agent: &AgentId, approval: &ApprovalId) {
+        let mut all = self.0.lock();
+        if let Some(open) = all.get_mut(agent) {
+            open.retain(|(_, id)| id != approval);
+            if open.is_empty() {
+                all.remove(agent);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undecided_questions_are_counted_per_agent_and_window() {
+        let prompts = Prompts::default();
+        let most = RejectedAsks { count: 3, window: Duration::from_secs(60) };
+        let show = |agent: &str, id: &str, at: u64| {
+            prompts.show(&agent.into(), &id.into(), most, Duration::from_secs(at))
+        };
+        assert!(show("a", "1", 0) && show("a", "1", 1) && show("a", "2", 2));
+        assert!(!show("a", "3", 3), "a fourth");
+        assert!(show("b", "4", 3), "another agent's own");
+        prompts.decided(&"a".into(), &"1".into());
+        assert!(show("a", "3", 4) && show("a", "3", 4) && !show("a", "3", 5));
+        assert!(show("a", "3", 62), "the oldest has left");
+        prompts.decided(&"nobody".into(), &"1".into());
+    }
+}

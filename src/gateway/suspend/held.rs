@@ -1,0 +1,355 @@
+//! Calls that wait for an approval while their client asks for them as tasks.
+//!
+//! Such a call stays in flight in this process: what was admitted is settled, and what was not is not sent. Its client polls;
+//! where the upstream asks something after the approval, the question stands in the task and the answer makes the retry.
+//! Who cancels, or whose process ends, has made no call, unless it was sent already.
+
+use crate::gateway::{
+    Gateway,
+    api::{CallReply, ClientPort, IncomingCall, Purpose},
+    parked::PATIENCE,
+    people::asking::Waiter,
+    suspend::tasks::{is_task, takes_tasks},
+};
+use crate::model::{AgentId, CallKind, RpcError, code};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Calls held at a time.
+const MOST: usize = 1024;
+const MOST_PER_AGENT: usize = 64;
+/// How long what came of a call can be asked for.
+const KEPT: Duration = Duration::from_secs(15 * 60);
+/// How often a client should ask.
+const POLL_MS: u64 = 1000;
+/// Questions one call may ask.
+const MOST_ROUNDS: usize = 8;
+
+enum State {
+    Working(&'static str),
+    Asked {
+        questions: Value,
+        state: Option<String>,
+        answers: Option<Map<String, Value>>,
+    },
+    Done(Value),
+    Failed(RpcError),
+    Cancelled,
+    /// Its upstream made a task of it: our handle for that.
+    Became(String),
+}
+
+/// One call.
+pub(crate) struct Held {
+    pub(crate) agent: AgentId,
+    /// The tool's exposed name: who does not see the tool does not see what came of the call.
+    pub(crate) tool: String,
+    created: Timestamp,
+    /// How long it can be asked for, from when it was made.
+    ttl: Duration,
+    state: Mutex<(State, Timestamp, Arc<dyn ClientPort>)>,
+    answered: Notify,
+    stop: CancellationToken,
+    clock: Arc<dyn crate::clock::Clock>,
+}
+
+impl Held {
+    fn set(&self, state: State) {
+        let now = self.clock.now();
+        let mut place = self.state.lock();
+        (place.0, place.1) = (state, now);
+    }
+
+    /// Our handle for the upstream's task that it became.
+    pub(in crate::gateway) fn became(&self) -> Option<String> {
+        match &self.state.lock().0 {
+            State::Became(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+
+    /// The task as `tasks/get` shows it, without its id.
+    pub(in crate::gateway) fn shown(&self) -> Value {
+        let place = self.state.lock();
+        let (status, more) = match &place.0 {
+            State::Working(message) => ("working", json!({"statusMessage": message})),
+            State::Asked { answers: Some(_), .. } => ("working", json!({})),
+            State::Asked { questions, .. } => ("input_required", json!({"inputRequests": questions})),
+            State::Done(result) => ("completed", json!({"result": result})),
+            State::Failed(error) => ("failed", json!({"statusMessage": error.message, "error": error})),
+            State::Cancelled | State::Became(_) => ("cancelled", json!({})),
+        };
+        let mut task = self.task(status, place.1);
+        if let (Value::Object(task), Value::Object(more)) = (&mut task, more) {
+            task.extend(more);
+        }
+        task
+    }
+
+    fn task(&self, status: &str, updated: Timestamp) -> Value {
+        json!({
+            "status": status,
+            "createdAt": self.created.to_string(),
+            "lastUpdatedAt": updated.to_string(),
+            "ttlMs": u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX),
+            "pollIntervalMs": POLL_MS,
+        })
+    }
+
+    /// The client's answers to questions that stand; whatever else it answers is nothing.
+    pub(in crate::gateway) fn answer(&self, responses: Map<String, Value>, client: Arc<dyn ClientPort>) {
+        let mut place = self.state.lock();
+        let State::Asked { questions, answers, .. } = &mut place.0 else { return };
+        let asked = |name: &str| questions.get(name).is_some();
+        let fitting: Map<_, _> = responses.into_iter().filter(|(name, _)| asked(name)).collect();
+        if fitting.is_empty() {
+            return;
+        }
+        *answers = Some(fitting);
+        place.2 = client;
+        self.answered.notify_one();
+    }
+
+    /// The client wants it no more.
+    pub(in crate::gateway) fn cancel(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// The calls that are held in this process.
+#[derive(Default)]
+pub(crate) struct HeldCalls {
+    calls: Mutex<HashMap<String, Arc<Held>>>,
+}
+
+impl HeldCalls {
+    pub(in crate::gateway) fn get(&self, id: &str) -> Option<Arc<Held>> {
+        self.calls.lock().get(id).cloned()
+    }
+
+    fn put(&self, id: &str, held: &Arc<Held>) -> bool {
+        let mut calls = self.calls.lock();
+        let room = calls.len() < MOST
+            && calls.values().filter(|other| other.agent == held.agent).count() < MOST_PER_AGENT;
+        if room {
+            calls.insert(id.to_owned(), held.clone());
+        }
+        room
+    }
+
+    fn remove(&self, id: &str) {
+        self.calls.lock().remove(id);
+    }
+
+    /// Gives up all of them.
+    pub(crate) fn clear(&self) {
+        for held in std::mem::take(&mut *self.calls.lock()).into_values() {
+            held.cancel();
+        }
+    }
+}
+
+/// What a call tells that begins to wait for a person elsewhere.
+pub(crate) struct Waited {
+    /// The call as the agent made it.
+    pub(crate) again: Again,
+    /// `tollgate/decision`
+    pub(crate) decision: Value,
+    /// Until the approval expires.
+    pub(crate) left: Duration,
+    /// Answered with whether the call is held from now on.
+    pub(crate) held: oneshot::Sender<bool>,
+}
+
+/// What it takes to make the call again with an answer.
+#[derive(Clone)]
+pub(crate) struct Again {
+    pub(crate) name: String,
+    pub(crate) arguments: Arc<Value>,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) rest: Map<String, Value>,
+    pub(crate) session: Arc<str>,
+    pub(crate) workflow: Option<String>,
+    pub(crate) principal: crate::identity::Principal,
+}
+
+impl Again {
+    fn call(
+        &self,
+        client: Arc<dyn ClientPort>,
+        input_responses: Map<String, Value>,
+        request_state: Option<String>,
+    ) -> IncomingCall {
+        IncomingCall {
+            principal: self.principal.clone(),
+            purpose: Purpose::Use,
+            kind: CallKind::Tool,
+            name: self.name.clone(),
+            arguments: Some(Value::clone(&self.arguments)),
+            meta: self.meta.clone(),
+            rest: self.rest.clone(),
+            traceparent: None,
+            workflow: self.workflow.clone(),
+            session: self.session.clone(),
+            input_responses: Some(input_responses),
+            request_state,
+            client,
+        }
+    }
+}
+
+impl Gateway {
+    /// Whether a call may be answered as a task where it has to wait.
+    pub(in crate::gateway) fn may_hold(call: &IncomingCall) -> bool {
+        call.kind == CallKind::Tool
+            && matches!(call.purpose, Purpose::Use)
+            && takes_tasks(call.client.as_ref())
+    }
+
+    /// A call that is answered as a task where it has to wait for a person.
+    pub(in crate::gateway) async fn call_or_hold(&self, call: IncomingCall) -> CallReply {
+        let (waiter, waited) = oneshot::channel();
+        let client = call.client.clone();
+        let gateway = self.clone();
+        let mut work: BoxFuture<'static, CallReply> =
+            Box::pin(async move { gateway.call_through(call, Some(Waiter::new(waiter))).await });
+        let waited = tokio::select! {
+            biased;
+            reply = &mut work => return reply,
+            Ok(waited) = waited => waited,
+        };
+        let Waited { again, decision, left, held: told } = waited;
+        match self.hold(&again, client, decision, left) {
+            Some((id, held, task)) => {
+                told.send(true).ok();
+                let gateway = self.clone();
+                self.spawn_until_stop(async move { gateway.drive(id, held, again, work).await });
+                Ok(task)
+            }
+            // There are too many: it waits as if its client took no tasks.
+            None => {
+                told.send(false).ok();
+                work.await
+            }
+        }
+    }
+
+    fn hold(
+        &self,
+        again: &Again,
+        client: Arc<dyn ClientPort>,
+        decision: Value,
+        left: Duration,
+    ) -> Option<(String, Arc<Held>, Value)> {
+        let agent = again.principal.agent()?.clone();
+        let id = self.0.ids.uuid();
+        let handle = self.held_handle(&again.principal, &id).ok()?;
+        let now = self.0.clock.now();
+        let held = Arc::new(Held {
+            agent,
+            tool: again.name.clone(),
+            created: now,
+            ttl: left.saturating_add(KEPT),
+            state: Mutex::new((State::Working("It waits for a person's approval."), now, client)),
+            answered: Notify::new(),
+            stop: CancellationToken::new(),
+            clock: self.0.clock.clone(),
+        });
+        if self.0.stop.is_cancelled() || !self.0.held.put(&id, &held) {
+            return None;
+        }
+        let mut task = held.shown();
+        let map = task.as_object_mut()?;
+        map.insert("resultType".to_owned(), "task".into());
+        map.insert("taskId".to_owned(), handle.into());
+        map.insert("_meta".to_owned(), json!({"tollgate/decision": decision}));
+        Some((id, held, task))
+    }
+
+    /// Sees a held call to its end, and keeps what came of it for a while.
+    async fn drive(self, id: String, held: Arc<Held>, again: Again, mut work: BoxFuture<'static, CallReply>) {
+        for _ in 0..MOST_ROUNDS {
+            let reply = tokio::select! {
+                biased;
+                reply = &mut work => reply,
+                // Dropped, the call is cancelled; what was sent is settled all the same.
+                () = held.stop.cancelled() => {
+                    held.set(State::Cancelled);
+                    break;
+                }
+            };
+            let asks =
+                |reply: &Value| reply.get("resultType").and_then(Value::as_str) == Some("input_required");
+            match reply {
+                Ok(mut reply) if asks(&reply) => {
+                    let questions = reply.get_mut("inputRequests").map(Value::take).unwrap_or_default();
+                    let state = reply.get("requestState").and_then(Value::as_str).map(str::to_owned);
+                    held.set(State::Asked { questions, state, answers: None });
+                    let Some(next) = self.answers_of(&held, &again).await else { break };
+                    work = next;
+                }
+                Ok(reply) if is_task(&reply) => {
+                    let handle = reply.get("taskId").and_then(Value::as_str).unwrap_or_default();
+                    held.set(State::Became(handle.to_owned()));
+                    break;
+                }
+                Ok(mut reply) => {
+                    if let Some(map) = reply.as_object_mut() {
+                        map.shift_remove("resultType");
+                    }
+                    held.set(State::Done(reply));
+                    break;
+                }
+                Err(error) => {
+                    held.set(State::Failed(error));
+                    break;
+                }
+            }
+        }
+        if !held.is_over() {
+            held.set(State::Failed(RpcError::new(code::INTERNAL_ERROR, "it asked too often")));
+        }
+        drop(work);
+        tokio::time::sleep(KEPT).await;
+        self.0.held.remove(&id);
+    }
+
+    /// Waits for the client's answers, and makes the call again with them.
+    async fn answers_of(&self, held: &Arc<Held>, again: &Again) -> Option<BoxFuture<'static, CallReply>> {
+        tokio::select! {
+            () = held.answered.notified() => {}
+            () = held.stop.cancelled() => {
+                held.set(State::Cancelled);
+                return None;
+            }
+            () = tokio::time::sleep(PATIENCE) => {
+                let text = "the client did not answer the upstream's question in time";
+                held.set(State::Failed(RpcError::new(code::INTERNAL_ERROR, text)));
+                return None;
+            }
+        }
+        let call = {
+            let mut place = held.state.lock();
+            let client = place.2.clone();
+            let State::Asked { state, answers, .. } = &mut place.0 else { return None };
+            again.call(client, answers.take().unwrap_or_default(), state.take())
+        };
+        held.set(State::Working("The upstream has the answer."));
+        let gateway = self.clone();
+        Some(Box::pin(async move { gateway.call_through(call, None).await }))
+    }
+}
+
+impl Held {
+    fn is_over(&self) -> bool {
+        match &self.state.lock().0 {
+            State::Working(_) | State::Asked { .. } => false,
+            State::Done(_) | State::Failed(_) | State::Cancelled | State::Became(_) => true,
+        }
+    }
+}

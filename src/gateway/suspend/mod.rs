@@ -1,0 +1,5 @@
+//! What waits outside of its call: calls that are held as tasks, upstreams' tasks, and questions that go out in a result.
+
+pub(super) mod held;
+pub(super) mod passing;
+pub(super) mod tasks;

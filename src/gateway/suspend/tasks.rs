@@ -1,0 +1,425 @@
+//! Calls whose result comes later: the extension `io.modelcontextprotocol/tasks`.
+//!
+//! A call that its upstream turned into a task has been decided, admitted and recorded like any other. What the agent gets
+//! in place of the upstream's task id is a sealed handle that names the call: nothing is kept here, every process on one
+//! store can open it, and it is worth nothing to anybody else. What comes through it later is held to the rules that are in
+//! force then: the tool must still be in scope, results and questions are limited as they are during a call.
+
+use crate::gateway::{
+    Gateway, InForce,
+    answer::Reserved,
+    api::{CallReply, ClientPort, TaskRequest, TaskVerb},
+    edits,
+    parked::ClientHandle,
+    prepare::Target,
+    relay::{AllPassed, Relay, Relaying, Sampling},
+    shape,
+    suspend::held::Held,
+};
+use crate::{
+    catalog::naming::strip_reserved,
+    evidence::{TaskEnd, task_ended},
+    identity::Principal,
+    model::{CallId, CallKind, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text},
+    policy::Constraints,
+    redaction::Place,
+    upstream::Era,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// The extension's name among capabilities.
+pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+/// How long a handle can be used.
+const HANDLE_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest task id of an upstream.
+const LONGEST_ID: usize = 512;
+
+/// What a task id means.
+#[derive(Serialize, Deserialize)]
+enum Handle {
+    /// An upstream's task.
+    Made(Box<Made>),
+    /// A call that waits in this process.
+    Held(String),
+}
+
+/// A call that its upstream turned into a task.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) upstream: UpstreamName,
+    /// The upstream's own id, once it is known.
+    pub(crate) own: String,
+    /// The tool's exposed name.
+    pub(crate) tool: String,
+    pub(crate) trace: TraceId,
+    pub(crate) call: CallId,
+    /// What policy masks in the result.
+    pub(crate) redact: Vec<String>,
+    /// How much of the result the agent gets.
+    #[serde(default)]
+    pub(crate) max_result_bytes: Option<u64>,
+    /// The same in tokens.
+    #[serde(default)]
+    pub(crate) max_result_tokens: Option<u64>,
+    /// What a strict budget reserved for it.
+    #[serde(default)]
+    pub(crate) reserved_tokens: Option<u64>,
+    /// Something limits what the call may cost. It has been settled, so that no later sampling would count.
+    #[serde(alias = "strict")]
+    pub(crate) no_sampling: bool,
+}
+
+/// Whether a client takes tasks.
+pub(crate) fn takes_tasks(client: &dyn ClientPort) -> bool {
+    client.era() == Era::Modern
+        && client
+            .capabilities()
+            .get("extensions")
+            .is_some_and(|extensions| extensions.get(EXTENSION).is_some())
+}
+
+/// Whether a result is a task in place of a result.
+pub(crate) fn is_task(result: &Value) -> bool {
+    result.get("resultType").and_then(Value::as_str) == Some("task")
+}
+
+/// What a client gets that asks about tasks and has not said that it takes any.
+pub(crate) fn tasks_not_declared() -> RpcError {
+    let needed = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
+    let text = format!("the client has not declared `{EXTENSION}`");
+    RpcError::new(code::MISSING_CLIENT_CAPABILITY, text).with_data(needed)
+}
+
+pub(in crate::gateway) fn not_found() -> RpcError {
+    RpcError::new(
+        code::INVALID_PARAMS,
+        "Task not found: it is unknown, has ended long ago, or is somebody else's",
+    )
+}
+
+fn bound_to(principal: &Principal) -> Vec<u8> {
+    format!("task\n{}", principal.key()).into_bytes()
+}
+
+impl Gateway {
+    fn seal_handle(&self, principal: &Principal, handle: &Handle) -> Result<String, String> {
+        let text = serde_json::to_string(handle).map_err(|error| error.to_string())?;
+        self.0.seal.seal(&text, &bound_to(principal), HANDLE_TTL)
+    }
+
+    fn open_handle(&self, principal: &Principal, sealed: &str) -> Option<Handle> {
+        serde_json::from_str(&self.0.seal.open(sealed, &bound_to(principal))?).ok()
+    }
+
+    /// The task id of a call that is held here.
+    pub(in crate::gateway) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
+        self.seal_handle(principal, &Handle::Held(id.to_owned()))
+    }
+
+    /// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
+    pub(in crate::gateway) fn hand_out(
+        &self,
+        principal: &Principal,
+        mut made: Made,
+        result: &mut Value,
+    ) -> Option<()> {
+        let own = result.get("taskId").and_then(Value::as_str);
+        made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
+        result.get("status").and_then(Value::as_str)?;
+        let handle = self.seal_handle(principal, &Handle::Made(Box::new(made))).ok()?;
+        result.as_object_mut()?.insert("taskId".to_owned(), Value::String(handle));
+        Some(())
+    }
+
+    /// `tasks/get`, `tasks/update`, `tasks/cancel`.
+    pub async fn task(&self, request: TaskRequest) -> CallReply {
+        if !takes_tasks(request.client.as_ref()) {
+            return Err(tasks_not_declared());
+        }
+        let in_force = self.in_force();
+        if !self.still_valid(&request.principal) {
+            return Err(not_found());
+        }
+        match self.open_handle(&request.principal, &request.task_id).ok_or_else(not_found)? {
+            Handle::Made(made) => {
+                let id = request.task_id.clone();
+                self.made_task(&in_force, request, *made, &id).await
+            }
+            Handle::Held(id) => {
+                let held = self.0.held.get(&id).ok_or_else(not_found)?;
+                self.held_task(&in_force, request, &held).await
+            }
+        }
+    }
+
+    /// A call that was held here and became its upstream's task after all.
+    pub(in crate::gateway) async fn inner_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: TaskRequest,
+        inner: &str,
+    ) -> CallReply {
+        let shown = request.task_id.clone();
+        match self.open_handle(&request.principal, inner).ok_or_else(not_found)? {
+            Handle::Made(made) => self.made_task(in_force, request, *made, &shown).await,
+            Handle::Held(_) => Err(not_found()),
+        }
+    }
+
+    async fn made_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: TaskRequest,
+        made: Made,
+        shown: &str,
+    ) -> CallReply {
+        let view = self.view(in_force, &request.principal).ok_or_else(not_found)?;
+        let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
+        let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
+        let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
+        let (seat, _asked) = ClientHandle::new(request.client.clone());
+        let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
+        let relay = Relay::new(Relaying {
+            seat,
+            target: target.clone(),
+            in_force: in_force.clone(),
+            redact: redact.clone(),
+            may_ask: true,
+            timeout: settings.timeout,
+            sampling: match made.no_sampling {
+                true => Sampling::Refused("for which a limit on its call's cost has nothing left"),
+                false => Sampling::Free,
+            },
+        });
+        let mut params = Map::new();
+        params.insert("taskId".to_owned(), Value::String(made.own.clone()));
+        let ended_here =
+            self.bring_answers(in_force, &request, &made, (&relay, &target), &mut params).await?;
+        let brought = params.contains_key("inputResponses");
+        // An update without an answer to a question is sent to nobody, and recorded all the same.
+        let unasked = ended_here.as_ref().is_some_and(Result::is_ok);
+        let outcome = match ended_here {
+            Some(outcome) => outcome,
+            None => self.ask_task(in_force, &request, request.verb, &made, &target, params).await,
+        };
+        let place = Place {
+            upstream: target.upstream(),
+            tool: target.full(),
+            labels: target.labels(),
+            sensitive: target.sensitive(),
+        };
+        let constraints = Constraints {
+            redact,
+            max_result_bytes: made.max_result_bytes,
+            max_result_tokens: made.max_result_tokens,
+            ..Constraints::default()
+        };
+        let reserved = reserved_for(in_force, &request, &made);
+        let limits = (&constraints, reserved);
+        let reply = match outcome {
+            Ok(mut result) => {
+                strip_reserved(&mut result);
+                match request.verb {
+                    TaskVerb::Get => self
+                        .shown_task(in_force, &relay, &target, &place, limits, &mut result)
+                        .await
+                        .map(|()| with_id(result, shown)),
+                    TaskVerb::Update | TaskVerb::Cancel => Ok(json!({})),
+                }
+            }
+            Err(mut error) => {
+                edits::strip_reserved_error(&mut error);
+                self.limit_error(in_force, &mut error, &constraints, &place, reserved);
+                Err(without_pages(error))
+            }
+        };
+        let ended = reply.as_ref().ok().and_then(|task| task.get("status")).and_then(Value::as_str);
+        let ended = ended.filter(|status| ["completed", "failed", "cancelled"].contains(status));
+        if brought || request.verb != TaskVerb::Get || ended.is_some() || reply.is_err() {
+            let word = match request.verb {
+                TaskVerb::Get => ended.unwrap_or("asked"),
+                TaskVerb::Update if unasked => "unasked",
+                TaskVerb::Update => "answered",
+                TaskVerb::Cancel => "cancel",
+            };
+            self.record_task(in_force, &request, &made, &target, &relay, &reply, word).await;
+        }
+        reply
+    }
+
+    /// Puts the answers to questions that stand into what is sent: whatever else is brought, the upstream did not ask for.
+    /// A reply where nothing is to be sent: no such question stands, or the upstream does not tell what it asks.
+    async fn bring_answers(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &TaskRequest,
+        made: &Made,
+        (relay, target): (&Relay, &Target),
+        params: &mut Map<String, Value>,
+    ) -> Result<Option<CallReply>, RpcError> {
+        let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) else {
+            return Ok(None);
+        };
+        let mut now =
+            match self.ask_task(in_force, request, TaskVerb::Get, made, target, params.clone()).await {
+                Ok(now) => now,
+                Err(error) => return Ok(Some(Err(error))),
+            };
+        let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
+        let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
+        let responses = relay.bring(responses, &asked)?;
+        if responses.is_empty() {
+            return Ok(Some(Ok(json!({}))));
+        }
+        params.insert("inputResponses".to_owned(), Value::Object(responses));
+        Ok(None)
+    }
+
+    /// Holds a task's state to the rules for results and questions.
+    async fn shown_task(
+        &self,
+        in_force: &Arc<InForce>,
+        relay: &Relay,
+        target: &Target,
+        place: &Place<'_>,
+        (constraints, reserved): (&Constraints, Option<Reserved>),
+        task: &mut Value,
+    ) -> Result<(), RpcError> {
+        let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is no task");
+        let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
+        let asks = status == "input_required";
+        if asks {
+            relay.label_all(task).await?;
+        }
+        let map = task.as_object_mut().ok_or_else(malformed)?;
+        let result = map.shift_remove("result");
+        // Only a task that asks has questions, and those were looked at.
+        let questions = map.shift_remove("inputRequests").filter(|_| asks);
+        // The error and what is left, the message, are text of the upstream's.
+        map.shift_remove("resultType");
+        let error = map.shift_remove("error").map(|error| {
+            let code = error.get("code").and_then(Value::as_i64).unwrap_or(code::INTERNAL_ERROR);
+            let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+            let mut told = RpcError::new(code, message);
+            told.data = error.get("data").cloned();
+            edits::strip_reserved_error(&mut told);
+            self.limit_error(in_force, &mut told, constraints, place, reserved);
+            json!(without_pages(told))
+        });
+        self.limit_result(in_force, task, &Constraints::default(), (place, None, Era::Modern), None);
+        let map = task.as_object_mut().ok_or_else(malformed)?;
+        map.insert("status".to_owned(), Value::String(status));
+        if let Some(mut result) = result {
+            shape::list_content(CallKind::Tool, &mut result);
+            in_force.catalog.alias_links(target.upstream(), &mut result);
+            let place = (place, target.declared(), Era::Modern);
+            self.limit_result(in_force, &mut result, constraints, place, reserved);
+            map.insert("result".to_owned(), result);
+        }
+        map.extend(error.map(|error| ("error".to_owned(), error)));
+        map.extend(questions.map(|questions| ("inputRequests".to_owned(), questions)));
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that the record tells")]
+    async fn record_task(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &TaskRequest,
+        made: &Made,
+        target: &Target,
+        relay: &Relay,
+        reply: &CallReply,
+        word: &str,
+    ) {
+        let agent = request.principal.agent().cloned();
+        let known = agent.as_ref().and_then(|agent| in_force.policies.authority.agents.get(agent));
+        let model = known.and_then(|agent| agent.model.clone());
+        let outcome = match reply {
+            Ok(task) => match task.pointer("/result/isError").and_then(Value::as_bool) {
+                Some(true) => Outcome::Failed,
+                Some(false) | None if word == "failed" => Outcome::Failed,
+                Some(false) | None => Outcome::Succeeded,
+            },
+            Err(_) => Outcome::Failed,
+        };
+        let asked = std::mem::take(&mut *relay.asked().lock());
+        let (sampled, _) = self.price_sampled(in_force, model.as_deref(), &asked.sampled);
+        let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();
+        let tokens = self.0.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
+        if word == "completed" {
+            let kept_as = target.kept_as(&in_force.policies.data);
+            self.0.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
+        }
+        let ended = TaskEnd {
+            trace_id: made.trace,
+            agent,
+            snapshot: &in_force.policies.snapshot,
+            tool: target.shown(&in_force.policies.data),
+            action: target.shown_action(&in_force.policies.data),
+            upstream: &made.upstream,
+            outcome,
+            // Its words may repeat what was masked in the call.
+            reason: reply.as_ref().err().map(|error| format!("it ended with error {}", error.code).into()),
+            detail: json!({
+                "task": word,
+                "of_call": made.call,
+                "result_bytes": text.len(),
+                "result_tokens": tokens,
+                "sampled_tokens": sampled,
+            }),
+        };
+        let event = task_ended(ended, self.0.clock.now());
+        if let Err(error) = self.0.store.record(vec![event]).await {
+            tracing::error!(error = %error, trace.id = %made.trace, "a task's end could not be recorded");
+        }
+    }
+
+    async fn held_task(&self, in_force: &Arc<InForce>, request: TaskRequest, held: &Arc<Held>) -> CallReply {
+        let view = self.view(in_force, &request.principal).ok_or_else(not_found)?;
+        if request.principal.agent() != Some(&held.agent) || view.tool(&held.tool, None).is_none() {
+            return Err(not_found());
+        }
+        if let Some(inner) = held.became() {
+            return self.inner_task(in_force, request, &inner).await;
+        }
+        match request.verb {
+            TaskVerb::Get => Ok(with_id(held.shown(), &request.task_id)),
+            TaskVerb::Update => {
+                held.answer(request.input_responses.unwrap_or_default(), request.client);
+                Ok(json!({}))
+            }
+            TaskVerb::Cancel => {
+                held.cancel();
+                Ok(json!({}))
+            }
+        }
+    }
+}
+
+/// What a strict budget reserved for a task, in tokens as its agent's model counts them.
+fn reserved_for(in_force: &InForce, request: &TaskRequest, made: &Made) -> Option<Reserved> {
+    let authority = &in_force.policies.authority;
+    let agent = request.principal.agent().and_then(|agent| authority.agents.get(agent));
+    let model = agent.and_then(|agent| agent.model.as_deref());
+    let tokenizer = in_force.policies.prices.tokenizer(model);
+    made.reserved_tokens.map(|tokens| Reserved { tokenizer, tokens })
+}
+
+/// A client that takes tasks is of 2026-07-28, which has no error that opens pages.
+fn without_pages(error: RpcError) -> RpcError {
+    match error.code {
+        code::URL_ELICITATION_REQUIRED => RpcError::new(code::INTERNAL_ERROR, error.message),
+        _ => error,
+    }
+}
+
+fn with_id(mut task: Value, id: &str) -> Value {
+    if let Some(map) = task.as_object_mut() {
+        map.insert("resultType".to_owned(), "complete".into());
+        map.insert("taskId".to_owned(), id.into());
+    }
+    task
+}

@@ -1,0 +1,159 @@
+//! Reads and writes at offsets, and files that are there whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Reads until the buffer is full or the file ends, and says how much.
+pub(super) fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
+    let wanted = buffer.len();
+    while !buffer.is_empty() {
+        match read_some(file, buffer, offset) {
+            Ok(0) => break,
+            Ok(read) => {
+                buffer = buffer.get_mut(read..).unwrap_or_default();
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(wanted - buffer.len())
+}
+
+#[cfg(unix)]
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+/// Writes all of it.
+#[cfg(unix)]
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// Writes all of it.
+#[cfg(windows)]
+pub(super) fn write_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        bytes = bytes.get(written..).unwrap_or_default();
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// Asks for room behind what is written, so that a full disk is seen before something is begun. Where the file system
+/// cannot say, there is room until a write fails.
+#[cfg(target_os = "linux")]
+pub(super) fn ask_for_room(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    use rustix::{
+        fs::{FallocateFlags, fallocate},
+        io::Errno,
+    };
+    match fallocate(file, FallocateFlags::KEEP_SIZE, offset, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Other systems see a full disk at the write.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn ask_for_room(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// A name beside a file that nobody else uses.
+fn beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("new-{}-{number}", std::process::id()))
+}
+
+fn private() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Opens a file for this user alone, making it where it is missing.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    private().create(true).truncate(false).open(path)
+}
+
+/// Makes a file with this content, on the disk, unless there is one of its name: that one stays.
+pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let temporary = beside(path);
+    let mut file = private().create(true).truncate(true).open(&temporary)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| {
+        match fs::hard_link(&temporary, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    });
+    fs::remove_file(&temporary)?;
+    written?;
+    sync_folder(path)
+}
+
+/// Whether a file that is open is still found under its name. What cannot be told is taken for yes.
+#[cfg(unix)]
+pub(super) fn is_named(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+        (Err(_), Ok(_)) => true,
+    }
+}
+
+/// Whether a file that is open is still found under its name. What cannot be told is taken for yes.
+#[cfg(not(unix))]
+pub(super) fn is_named(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// The key of this name in a folder, the same for all who ask: made of `fresh` where there is none.
+pub fn key(folder: &Path, name: &str, fresh: &[u8; 32]) -> io::Result<[u8; 32]> {
+    let path = folder.join(format!("{name}.key"));
+    write_new(&path, fresh)?;
+    let mut key = [0; 32];
+    let read = read_at(&File::open(&path)?, &mut key, 0)?;
+    match read {
+        32 => Ok(key),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is shorter than a key")),
+    }
+}
+
+/// Puts a file in place of another, whole or not at all.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = beside(path);
+    let mut file = private().create(true).truncate(true).open(&temporary)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
+        fs::remove_file(&temporary).ok();
+        return Err(error);
+    }
+    sync_folder(path)
+}
+
+/// Has a file's name on the disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,93 @@
+//! The append-only record on disk: a folder of segments, each with the frames of some 100,000 records, hash-chained, and
+//! appended to by any number of processes on one machine.
+//!
+//! - A group of operations is one frame, written with one write, under a lock between processes ([`Journal`]).
+//! - A frame that was not written to its end is cut off by whoever writes next; anything else that is not as it was written
+//!   is damage, is named, and nothing is written behind it until a person says how to go on ([`accept_damage`]).
+//! - Whoever reads needs no lock: a frame counts once all of it is there ([`Reader`]).
+//! - A segment that is full is sealed and never changes again; its index ([`index`]) is made of it, and can be made anew.
+
+pub mod chain;
+mod files;
+mod frame;
+pub mod index;
+mod indexed;
+mod read;
+mod segment;
+mod write;
+
+pub use files::key;
+pub use frame::{Draft, Frame, FrameHead, Head, PROJECTED, Record, SEALED};
+pub use indexed::{build_index, make_index};
+pub use read::{Entry, Range, Reader};
+pub use segment::{BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list};
+pub use write::{Cut, Journal, Lock, Patience, accept_damage};
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+/// Where something stands in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The segment, by the `seq` of its first record.
+    pub segment: i64,
+    /// In bytes of the segment.
+    pub offset: u64,
+}
+
+/// Why the journal did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file system refused or failed.
+    #[error("`{}`: {problem}", path.display())]
+    Failed {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// There is no room.
+    #[error("the disk is full")]
+    Full,
+    /// Another process has held the lock for too long.
+    #[error("another process has locked the journal")]
+    Locked,
+    /// What is there is not what was written.
+    #[error("{0}")]
+    Damaged(Box<Damage>),
+}
+
+/// What is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// In which file.
+    pub path: PathBuf,
+    /// Where, in bytes.
+    pub offset: u64,
+    /// The last record before it.
+    pub after: i64,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, offset, after, problem } = self;
+        write!(f, "`{}` is damaged at byte {offset}, behind record {after}: {problem}", path.display())
+    }
+}
+
+impl JournalError {
+    fn of(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Failed { path: path.to_owned(), problem: error.to_string() },
+        }
+    }
+
+    fn damaged(path: &Path, offset: u64, after: i64, problem: String) -> Self {
+        Self::Damaged(Box::new(Damage { path: path.to_owned(), offset, after, problem }))
+    }
+}

@@ -1,0 +1,448 @@
+//! Appending: one process at a time, under the lock.
+
+use super::{
+    Damage, JournalError, Place, files,
+    frame::{Draft, Frame, Head, SEALED},
+    segment::{self, BYTES, RECORDS, SEGMENT_HEAD, Segment, SegmentHead, Step},
+};
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The lock's file in the journal's folder.
+const LOCK: &str = "lock";
+
+/// Room that is asked for ahead, and what is enough to begin a group.
+const ROOM: u64 = 8 << 20;
+const LEAST_ROOM: u64 = 64 << 10;
+/// Less room than this ahead is asked for anew.
+const LOW_ROOM: u64 = 1 << 20;
+
+/// How long somebody waits for the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// 5 s: another gateway holds it for microseconds, a person's tool for longer.
+    Long,
+    /// A quarter of a second, while it has been held for longer than that already.
+    Short,
+}
+
+impl Patience {
+    fn time(self) -> Duration {
+        match self {
+            Self::Long => Duration::from_secs(5),
+            Self::Short => Duration::from_millis(250),
+        }
+    }
+}
+
+/// The lock between processes. It ends with the process that holds it.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Opens it; nobody holds it by that.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let path = dir.join(LOCK);
+        let file = files::open_private(&path).map_err(|error| JournalError::of(&path, &error))?;
+        Ok(Self { file, path })
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes it where nobody has it.
+    pub fn try_take(&self) -> Result<bool, JournalError> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(JournalError::of(&self.path, &error)),
+        }
+    }
+
+    /// Takes it, or waits for it.
+    #[expect(clippy::disallowed_methods, reason = "a waiting time, which decides nothing that is recorded")]
+    pub fn take(&self, patience: Patience) -> Result<(), JournalError> {
+        let since = Instant::now();
+        loop {
+            if self.try_take()? {
+                return Ok(());
+            }
+            let waited = since.elapsed();
+            if waited > patience.time() {
+                return Err(JournalError::Locked);
+            }
+            // A group takes some ten microseconds, and nobody is told when it is over.
+            let pause = if waited < Duration::from_millis(1) { 50 } else { 500 };
+            std::thread::sleep(Duration::from_micros(pause));
+        }
+    }
+
+    /// Gives it back.
+    pub fn release(&self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::error!(path = %self.path.display(), %error, "journal.lock_not_released");
+        }
+    }
+}
+
+/// A frame that was not written to its end, and was cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where it began.
+    pub place: Place,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// What appends. All but [`Self::open`] is for whoever holds the lock.
+#[derive(Debug)]
+pub struct Journal {
+    dir: PathBuf,
+    /// Each append is on the disk before it counts.
+    sync: bool,
+    tail: Segment,
+    end: u64,
+    head: Head,
+    /// Records of the tail.
+    records: u32,
+    room_until: u64,
+    cut: Option<Cut>,
+    /// The tail is sealed, and the segment behind it could not be made yet.
+    ended: bool,
+    /// Records after which the tail is sealed.
+    most: u32,
+    latest: i64,
+}
+
+impl Journal {
+    /// Opens the journal in a folder, making its first segment where there is none, which then has the name `fresh`. The
+    /// newest segment is held against its hashes; what was not written to its end is cut off. For the holder of the lock.
+    pub fn open(dir: &Path, fresh: [u8; 16], sync: bool) -> Result<Self, JournalError> {
+        let tail = match segment::list(dir)?.pop() {
+            Some((_, path)) => Segment::open(&path, true)?,
+            None => {
+                let head = SegmentHead { journal: fresh, before: Head::START, after_damage: false };
+                Segment::create(dir, &head)?
+            }
+        };
+        let mut journal = Self::at(dir, tail, sync);
+        journal.follow(&mut |_, _, _| Ok(()))?;
+        Ok(journal)
+    }
+
+    /// Reads the newest segment as far as it is whole, without the lock, so that what is left to read under it is little;
+    /// `None` where there is none. Call [`Self::follow`] once the lock is held.
+    pub fn ahead(dir: &Path, sync: bool) -> Result<Option<Self>, JournalError> {
+        let Some((_, path)) = segment::list(dir)?.pop() else { return Ok(None) };
+        let mut journal = Self::at(dir, Segment::open(&path, true)?, sync);
+        journal.read_on(false, &mut |_, _, _| Ok(()))?;
+        Ok(Some(journal))
+    }
+
+    fn at(dir: &Path, tail: Segment, sync: bool) -> Self {
+        let head = tail.head.before;
+        Self {
+            dir: dir.to_owned(),
+            sync,
+            tail,
+            end: SEGMENT_HEAD,
+            head,
+            records: 0,
+            room_until: 0,
+            cut: None,
+            ended: false,
+            most: RECORDS,
+            latest: 0,
+        }
+    }
+
+    /// Which journal it is.
+    pub fn id(&self) -> [u8; 16] {
+        self.tail.head.journal
+    }
+
+    /// The end as it is known here.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Where the next frame goes.
+    pub fn place(&self) -> Place {
+        Place { segment: self.tail.first_seq(), offset: self.end }
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file that is appended to.
+    pub fn tail_path(&self) -> &Path {
+        &self.tail.path
+    }
+
+    /// The same, open.
+    pub fn tail_file(&self) -> Arc<File> {
+        self.tail.file.clone()
+    }
+
+    /// What was cut off and not asked for yet.
+    pub fn take_cut(&mut self) -> Option<Cut> {
+        self.cut.take()
+    }
+
+    /// Seals segments after so few records, so that a test has several of them.
+    #[doc(hidden)]
+    pub fn seal_after(&mut self, records: u32) {
+        self.most = records.min(RECORDS);
+    }
+
+    /// Reads what others have appended, holds it against its hashes, and hands it on with its place and what it follows.
+    pub fn follow(
+        &mut self,
+        take: &mut dyn FnMut(&Frame<'_>, Place, &Head) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        self.read_on(true, take)
+    }
+
+    /// The same without cutting anything off; `true` where a frame that was not written to its end, or nothing, stands behind it.
+    pub fn look(&mut self) -> Result<bool, JournalError> {
+        loop {
+            self.read_on(false, &mut |_, _, _| Ok(()))?;
+            if !self.ended {
+                break;
+            }
+            self.next_segment(false)?;
+        }
+        Ok(matches!(self.tail.scan(self.end, self.head)?.step()?, Step::End | Step::Torn { .. }))
+    }
+
+    /// The latest time that a frame of the newest segment names, in microseconds.
+    pub fn latest(&self) -> i64 {
+        self.latest
+    }
+
+    /// `locked`: what was not written to its end is cut off, damage is an error, and a sealed segment has a next one.
+    fn read_on(
+        &mut self,
+        locked: bool,
+        take: &mut dyn FnMut(&Frame<'_>, Place, &Head) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        loop {
+            if self.ended {
+                if !locked {
+                    return Ok(());
+                }
+                self.next_segment(false)?;
+            }
+            let length = self.tail.length()?;
+            if length == self.end {
+                return Ok(());
+            }
+            if length < self.end {
+                let problem = format!("it had {} bytes and has {length}", self.end);
+                return Err(JournalError::damaged(&self.tail.path, length, self.head.seq, problem));
+            }
+            let segment = self.tail.clone();
+            let first_seq = segment.first_seq();
+            let mut scan = segment.scan(self.end, self.head)?;
+            loop {
+                let end = match scan.step()? {
+                    Step::Frame { offset, before, frame } => {
+                        let checked = frame.check(&before);
+                        match checked {
+                            Ok(_) => {}
+                            // The holder of the lock judges it.
+                            Err(_) if !locked => return Ok(()),
+                            Err(problem) => {
+                                return Err(JournalError::damaged(
+                                    &segment.path,
+                                    offset,
+                                    before.seq,
+                                    problem,
+                                ));
+                            }
+                        }
+                        take(&frame, Place { segment: first_seq, offset }, &before)?;
+                        self.records = self.records.saturating_add(frame.head.records);
+                        self.ended |= frame.head.is_sealed();
+                        self.latest = self.latest.max(frame.head.at);
+                        None
+                    }
+                    end => Some(match end {
+                        Step::Torn { offset } => Ok(Some(offset)),
+                        Step::Damaged { offset, problem } => Err((offset, problem)),
+                        Step::End | Step::Frame { .. } => Ok(None),
+                    }),
+                };
+                self.end = scan.offset();
+                self.head = *scan.head();
+                match end {
+                    None => {}
+                    Some(_) if !locked => return Ok(()),
+                    Some(Ok(torn)) => {
+                        if let Some(offset) = torn {
+                            self.cut_off(offset, length)?;
+                        }
+                        break;
+                    }
+                    Some(Err((offset, problem))) => {
+                        return Err(JournalError::damaged(&segment.path, offset, self.head.seq, problem));
+                    }
+                }
+            }
+            if !self.ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whoever wrote it has died: a writer holds the lock.
+    fn cut_off(&mut self, offset: u64, length: u64) -> Result<(), JournalError> {
+        let place = Place { segment: self.tail.first_seq(), offset };
+        let bytes = length.saturating_sub(offset);
+        let failed = |error: &std::io::Error| JournalError::of(&self.tail.path, error);
+        self.tail.file.set_len(offset).map_err(|e| failed(&e))?;
+        self.tail.file.sync_data().map_err(|e| failed(&e))?;
+        tracing::warn!(
+            segment = %self.tail.path.display(), offset, bytes,
+            "journal.torn_tail_cut: what a process was writing as it ended is cut off"
+        );
+        self.cut = Some(Cut { place, bytes });
+        Ok(())
+    }
+
+    /// The segment behind the present one, made where it is missing.
+    fn next_segment(&mut self, after_damage: bool) -> Result<(), JournalError> {
+        let head = SegmentHead { journal: self.id(), before: self.head, after_damage };
+        self.tail = Segment::create(&self.dir, &head)?;
+        (self.end, self.records, self.room_until, self.ended) = (SEGMENT_HEAD, 0, 0, false);
+        Ok(())
+    }
+
+    /// Whether the newest segment is to be sealed.
+    pub fn is_full(&self) -> bool {
+        self.records >= self.most || self.end >= BYTES
+    }
+
+    /// Sees to it that there is room on the disk for one more frame.
+    pub fn prepare(&mut self) -> Result<(), JournalError> {
+        if self.end + LOW_ROOM > self.room_until {
+            let ask = |bytes| files::ask_for_room(&self.tail.file, self.end, bytes);
+            let had = match ask(ROOM) {
+                Ok(()) => ROOM,
+                Err(_) => match ask(LEAST_ROOM) {
+                    Ok(()) => LEAST_ROOM,
+                    Err(error) => return Err(JournalError::of(&self.tail.path, &error)),
+                },
+            };
+            self.room_until = self.end + had;
+        }
+        Ok(())
+    }
+
+    /// Ends the present segment and begins the next.
+    pub fn seal(&mut self) -> Result<(), JournalError> {
+        let mut draft = Draft::default();
+        draft.begin(&self.head);
+        draft.flag(SEALED);
+        self.append(&mut draft)?;
+        // From here on another process goes on in the next segment, whatever fails here.
+        self.ended = true;
+        // Room that was asked for and not used.
+        if let Err(error) = self.tail.file.set_len(self.end).and_then(|()| self.tail.file.sync_data()) {
+            return Err(JournalError::of(&self.tail.path, &error));
+        }
+        self.next_segment(false)
+    }
+
+    /// Appends a frame that follows [`Self::head`], and says where it stands. Where it fails, nothing was appended.
+    pub fn append(&mut self, draft: &mut Draft) -> Result<Place, JournalError> {
+        let place = self.place();
+        let failed = |error: &std::io::Error| JournalError::of(&self.tail.path, error);
+        let Some((bytes, head)) = draft.finish() else {
+            let problem = "a group of records is longer than a frame can be".to_owned();
+            return Err(JournalError::Failed { path: self.tail.path.clone(), problem });
+        };
+        let (length, records) =
+            (bytes.len() as u64, u32::try_from(head.seq - self.head.seq).unwrap_or(u32::MAX));
+        let written = files::write_at(&self.tail.file, bytes, self.end).and_then(|()| match self.sync {
+            true => self.tail.file.sync_data(),
+            false => Ok(()),
+        });
+        if let Err(error) = written {
+            // What is left of it would be cut off by the next writer; and nobody is told that it was done.
+            if let Err(error) = self.tail.file.set_len(self.end) {
+                tracing::error!(segment = %self.tail.path.display(), %error, "journal.not_cut");
+            }
+            self.room_until = 0;
+            return Err(failed(&error));
+        }
+        self.end += length;
+        self.records = self.records.saturating_add(records);
+        self.head = head;
+        Ok(place)
+    }
+
+    /// Has on the disk what was appended.
+    pub fn flush(&self) -> Result<(), JournalError> {
+        self.tail.file.sync_data().map_err(|error| JournalError::of(&self.tail.path, &error))
+    }
+}
+
+/// Goes on behind a newest segment that is damaged, as a person has said: it stays as it is, and what can be read of it is
+/// read. The same where records up to `at_least` are known to have been there. No number of a record is given twice. Says what
+/// is wrong; `None` where nothing is. For the holder of the lock.
+pub fn accept_damage(dir: &Path, at_least: i64) -> Result<Option<Damage>, JournalError> {
+    let Some((_, path)) = segment::list(dir)?.pop() else { return Ok(None) };
+    let tail = Segment::open(&path, true)?;
+    let mut scan = tail.scan(SEGMENT_HEAD, tail.head.before)?;
+    let mut found: Option<Damage> = None;
+    loop {
+        let problem = match scan.step()? {
+            Step::Frame { offset, before, frame } => match frame.check_apart(&before.hash) {
+                Ok(()) => continue,
+                Err(problem) => Damage { path: path.clone(), offset, after: before.seq, problem },
+            },
+            Step::End => break,
+            // Behind damage nobody can tell what was torn.
+            Step::Torn { offset } if found.is_none() => {
+                tracing::debug!(offset, "journal.torn");
+                break;
+            }
+            Step::Torn { offset } => {
+                Damage { path: path.clone(), offset, after: 0, problem: "a frame ends early".to_owned() }
+            }
+            Step::Damaged { offset, problem } => Damage { path: path.clone(), offset, after: 0, problem },
+        };
+        let after = scan.head().seq;
+        found.get_or_insert(Damage { after: problem.after.max(after), ..problem });
+        if scan.resume()?.is_none() {
+            break;
+        }
+    }
+    let last = *scan.head();
+    let lost = at_least > last.seq;
+    let damage = match found {
+        Some(damage) => damage,
+        None if lost => {
+            let problem =
+                format!("it ends behind record {}, and record {at_least} was there before", last.seq);
+            Damage { path: path.clone(), offset: scan.offset(), after: last.seq, problem }
+        }
+        None => return Ok(None),
+    };
+    let before = Head { seq: at_least.max(last.seq + 1), ..last };
+    let head = SegmentHead { journal: tail.head.journal, before, after_damage: true };
+    Segment::create(dir, &head)?;
+    Ok(Some(damage))
+}

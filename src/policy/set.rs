@@ -1,0 +1,43 @@
+//! A whole compiled bundle.
+
+use super::{
+    index::PolicyIndex,
+    input::SourceFile,
+    meaning::BundleParts,
+    types::{Authority, BundleInfo, Policy},
+};
+use crate::{
+    cost::{BudgetRule, PriceTable},
+    model::SnapshotId,
+    redaction::DataRules,
+};
+use std::sync::Arc;
+
+/// A whole bundle in force. Immutable; a reload makes another.
+#[derive(Debug)]
+pub struct PolicySet {
+    /// The hash of what the bundle says, however it is written, and of what servers.toml resolves to.
+    pub snapshot: SnapshotId,
+    /// The same by its parts, so that two bundles can be compared.
+    pub parts: BundleParts,
+    /// `env` in conditions: `[gateway] environment`.
+    pub environment: Arc<str>,
+    /// bundle.yaml.
+    pub bundle: BundleInfo,
+    /// authority.yaml.
+    pub authority: Authority,
+    /// prices.yaml, or the built-in table.
+    pub prices: PriceTable,
+    /// budgets.yaml.
+    pub budgets: Vec<BudgetRule>,
+    /// data.yaml, or the built-in default.
+    pub data: DataRules,
+    /// Gates and rulebook policies, by file name and then position.
+    pub policies: Vec<Policy>,
+    /// More identical calls of one agent in 60 s than this are a loop.
+    pub max_repeats: u32,
+    /// The files as they were loaded.
+    pub files: Arc<[SourceFile]>,
+    /// Which policies can concern a call; made from `policies`.
+    pub index: PolicyIndex,
+}

@@ -1,0 +1,221 @@
+//! Admission and settlement, inside the writing transaction: what the rules say is written.
+
+use super::{book, notes::Note, records, rows::Row, tx::Tx};
+use crate::{
+    admission::{
+        self, Alert, ApprovalRecord, Effect, End, Named, Outcome, RepeatLimit, Request, Usage, amount, money,
+        repeat_key,
+    },
+    evidence,
+    journal::{JournalError, Place},
+    model::{CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome as CallOutcome},
+    store::{Admission, AdmitRequest, EventQuery, Settlement, StoreError},
+};
+use jiff::Timestamp;
+
+/// Checks, reserves, consumes and records one call, or refuses it and records that. `None`, which does nothing: another
+/// process holds what is missing for a call that may be over, and whose settlement is on its way; never where this is the
+/// `last` look.
+pub(super) fn admit(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    chained: Option<&ApprovalRecord>,
+    last: bool,
+) -> Result<Option<Admission>, StoreError> {
+    let Some(call_id) = request.event.call_id.clone() else {
+        return Err(StoreError::Failed("a call without an id cannot be admitted".to_owned()));
+    };
+    if tx.open().contains_key(&call_id) {
+        return Err(StoreError::Failed(format!("call `{call_id}` is open already")));
+    }
+    let found = match &request.approval {
+        Some((id, _)) => book::held(tx.approvals().get(id)?, chained, id)?,
+        None => None,
+    };
+    let now = tx.saw(request.now);
+    let agent = request.event.agent_id.as_deref().unwrap_or_default();
+    let asked = Request {
+        now,
+        owner: tx.owner,
+        seq: tx.next_seq() + i64::from(request.start.is_some()),
+        agent,
+        limits: tx.limits(request, agent, now)?,
+        repeats: request.max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, &request.digest), max }),
+        need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
+        approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
+    };
+    let ruling = tx.judge(&asked);
+    if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
+        return Ok(None);
+    }
+    if let Outcome::Refused { refusal, .. } = &ruling.outcome
+        && request.unrecorded.covers(refusal)
+    {
+        return Ok(Some(Admission::Refused(refusal.clone())));
+    }
+    if let Some(start) = &request.start {
+        tx.append(start)?;
+    }
+    let recorded = ruling.record(request.event.limits.as_ref());
+    Ok(Some(match ruling.outcome {
+        Outcome::Granted(effects) => {
+            let (seq, _) = grant(tx, request, recorded.as_deref(), &effects)?;
+            for effect in effects {
+                if let Effect::Alerted(Alert { policy_id, sentence, .. }) = &effect {
+                    tx.append(&evidence::alert_of_call(&request.event, policy_id, sentence, request.now))?;
+                }
+                tx.put(effect)?;
+            }
+            tx.open().insert(call_id, seq);
+            Admission::Granted
+        }
+        Outcome::Refused { refusal, .. } => {
+            let mut event = request.event.clone();
+            event.decision = Some(refusal.decision);
+            event.policy_id = Some(refusal.policy_id.clone());
+            event.rule_id = None;
+            event.reason = Some(refusal.reason.as_str().into());
+            tx.append_with_limits(&event, recorded.as_deref())?;
+            Admission::Refused(refusal)
+        }
+        Outcome::Unusable(reason) => {
+            let mut event = request.event.clone();
+            event.decision = Some(EventDecision::Deny);
+            event.reason = Some(reason.as_str().into());
+            event.approval_id = request.approval.as_ref().map(|(id, _)| id.clone());
+            tx.append(&event)?;
+            Admission::ApprovalUnusable(reason)
+        }
+    }))
+}
+
+/// Writes the decision of a granted call, which says so where the call uses an approval.
+fn grant(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    limits: Option<&str>,
+    effects: &[Effect],
+) -> Result<(i64, Place), StoreError> {
+    let used = effects.iter().find_map(|effect| match effect {
+        Effect::Consumed(record) => Some(record),
+        Effect::Granted(_)
+        | Effect::Carried(_)
+        | Effect::Closed { .. }
+        | Effect::Asked { .. }
+        | Effect::Alerted(_) => None,
+    });
+    let Some(record) = used else { return tx.append_with_limits(&request.event, limits) };
+    let mut decision = request.event.clone();
+    book::used(&mut decision, record)?;
+    let (seq, place) = tx.append_with_limits(&decision, limits)?;
+    tx.row(Row::Approval { record: record.clone(), whole: false, seq, place });
+    Ok((seq, place))
+}
+
+/// Closes a call; a second time changes nothing.
+pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), StoreError> {
+    let Some(seq) = open_seq(tx, &settlement.call_id)? else {
+        let settled = EventQuery {
+            call_id: Some(settlement.call_id.clone()),
+            event_type: Some(EventType::AgentSideEffect),
+            limit: 1,
+            ..EventQuery::default()
+        };
+        tx.reader().refresh()?;
+        if !records::lines(tx.reader(), &settled)?.is_empty() {
+            return Ok(());
+        }
+        return Err(StoreError::NoSuchCall(settlement.call_id.clone()));
+    };
+    if settlement.event.outcome == Some(settlement.outcome) {
+        tx.append(&settlement.event)?;
+    } else {
+        let mut event = settlement.event.clone();
+        event.outcome = Some(settlement.outcome);
+        tx.append(&event)?;
+    }
+    let end = End::Settled { tokens: settlement.tokens, cost: settlement.cost };
+    tx.saw(settlement.event.timestamp);
+    close(tx, seq, end)?;
+    tx.open().remove(&settlement.call_id);
+    if let Some((tool, tokens)) = &settlement.learned {
+        tx.learn(tool, amount(*tokens))?;
+    }
+    Ok(())
+}
+
+/// The decision of an open call, whichever process admitted it. `None`: it is not open.
+fn open_seq(tx: &mut Tx<'_>, call_id: &CallId) -> Result<Option<i64>, StoreError> {
+    if let Some(seq) = tx.open().get(call_id).copied() {
+        // What is remembered may have been settled by another process; the journal knows.
+        return Ok(tx.ledger().state().open(seq).map(|grant| grant.seq));
+    }
+    // Not this process's, or forgotten in a failure: the decisions say whose they are.
+    for seq in tx.ledger().state().open_seqs(None) {
+        let decided = decision(tx, seq)?;
+        if decided.is_some_and(|decided| decided.call_id.as_ref() == Some(call_id)) {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
+}
+
+/// The decision at a place in the chain. One that somebody damaged keeps nobody from starting: verification names it.
+fn decision(tx: &Tx<'_>, seq: i64) -> Result<Option<EventDraft>, StoreError> {
+    tx.reader().refresh()?;
+    match tx.reader().record(seq) {
+        Ok(Some(entry)) => Ok(EventDraft::from_body(&entry.body)
+            .inspect_err(|error| tracing::error!(seq, %error, "store.decision_unreadable"))
+            .ok()),
+        Ok(None) => Ok(None),
+        Err(error @ JournalError::Damaged(_)) => {
+            tracing::error!(seq, %error, "store.decision_unreadable");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Closes an open call, and brings each of its counters from what was reserved to what is known of it.
+fn close(tx: &mut Tx<'_>, seq: i64, end: End) -> Result<(), StoreError> {
+    match admission::settle(tx.ledger().state(), seq, end) {
+        Some(effect) => tx.put(effect),
+        None => Ok(()),
+    }
+}
+
+/// A call that was granted to a caller who had left already: it was never dispatched, and costs nothing.
+pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreError> {
+    let Some(seq) = open_seq(tx, call_id)? else { return Ok(()) };
+    let reason = "never dispatched: the caller left while the call was being admitted";
+    let mut event = evidence::orphaned(decision(tx, seq)?, None, CallOutcome::Failed, reason);
+    event.cost_usd = Some(MicroUsd::ZERO);
+    tx.append(&event)?;
+    close(tx, seq, End::NeverDispatched)?;
+    tx.open().remove(call_id);
+    Ok(())
+}
+
+/// Settles every open call of an owner that is no more, forgets the owner, and says how many.
+pub(super) fn settle_owner(tx: &mut Tx<'_>, id: i64, now: Timestamp) -> Result<u64, StoreError> {
+    if !tx.ledger().owners().contains_key(&id) {
+        return Ok(0);
+    }
+    let reason =
+        "the process that made the call ended before it was settled: whether the upstream acted is unknown";
+    let mut settled = 0;
+    for seq in tx.ledger().state().open_seqs(Some(id)) {
+        let event = evidence::orphaned(decision(tx, seq)?, Some(now), CallOutcome::Unknown, reason);
+        tx.append(&event)?;
+        close(tx, seq, End::Unknown)?;
+        settled += 1;
+    }
+    tx.saw(now);
+    tx.note(Note::Gone { id })?;
+    Ok(settled)
+}
+
+/// Whether this process has a call open.
+pub(super) fn has_open(tx: &Tx<'_>) -> bool {
+    !tx.ledger().state().open_seqs(Some(tx.owner)).is_empty()
+}

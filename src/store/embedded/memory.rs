@@ -1,0 +1,220 @@
+//! What the writer remembers between groups: it follows the journal, and has the projection follow.
+
+use super::{
+    Shared, fold,
+    learned::Learned,
+    ledger::{Ledger, Owner},
+    notes::{self, Note},
+    projection::{self, Mark},
+    rows::Row,
+};
+use crate::{
+    journal::{Cut, Draft, Journal, Place, Reader},
+    model::{CallId, Event},
+    store::StoreError,
+};
+use jiff::Timestamp;
+use rusqlite::Connection;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+use tokio::sync::broadcast;
+
+/// What the writer remembers between groups.
+pub(super) struct Memory {
+    pub(super) owner: i64,
+    /// Which process this is.
+    pub(super) own: Owner,
+    /// Up to where the projection was written here last.
+    pub(super) projected_to: Option<Place>,
+    pub(super) journal: Journal,
+    /// What was cut off and is not recorded yet.
+    pub(super) cut: Option<Cut>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) draft: Draft,
+    pub(super) ledger: Ledger,
+    pub(super) open: HashMap<CallId, i64>,
+    pub(super) learned: Learned,
+    /// A group failed: what is remembered does not hold, and is read again.
+    pub(super) stale: bool,
+    /// Frames are not in the projection that it has to follow at once.
+    pub(super) behind: bool,
+    /// Bytes of the journal since the projection was written.
+    pub(super) unprojected: u64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    /// Whom to tell of a sealed segment, which is to be indexed.
+    pub(super) sealed: mpsc::SyncSender<PathBuf>,
+}
+
+/// What it is made of.
+pub(super) struct Parts {
+    pub(super) journal: Journal,
+    /// What was cut off as it was opened.
+    pub(super) cut: Option<Cut>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) owner: Owner,
+    pub(super) owner_id: i64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) sealed: mpsc::SyncSender<PathBuf>,
+}
+
+impl Memory {
+    /// What is remembered is read by the first group.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { journal, cut, reader, owner, owner_id, shared, events, sealed } = parts;
+        Self {
+            owner: owner_id,
+            own: owner,
+            projected_to: None,
+            journal,
+            cut,
+            reader,
+            draft: Draft::default(),
+            ledger: Ledger::default(),
+            open: HashMap::new(),
+            learned: Learned::default(),
+            stale: true,
+            behind: false,
+            unprojected: 0,
+            shared,
+            events,
+            sealed,
+        }
+    }
+
+    /// Takes in what other processes have appended.
+    pub(super) fn follow(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.stale {
+            self.recall(connection)?;
+        }
+        let mut followed = None;
+        let (ledger, learned) = (&mut self.ledger, &mut self.learned);
+        let (behind, unprojected) = (&mut self.behind, &mut self.unprojected);
+        let mut failed = Ok(());
+        let outcome = self.journal.follow(&mut |frame, place, _| {
+            let mut take = || -> Result<(), StoreError> {
+                let followed = match followed {
+                    Some(followed) => followed,
+                    None => {
+                        projection::still_known(connection)?;
+                        *followed.insert(projection::followed(connection)?)
+                    }
+                };
+                let notes = notes::read(frame.notes()).ok_or_else(|| fold::unreadable(place))?;
+                notes.iter().for_each(|note| learned.take_in(note));
+                *behind |= frame.head.is_projected() && followed.is_none_or(|followed| place >= followed);
+                *unprojected += frame.head.length as u64;
+                ledger.take_in(connection, followed, place, frame.head.at, notes)
+            };
+            if failed.is_ok() {
+                failed = take();
+            }
+            Ok(())
+        });
+        if let Err(error) = failed.and(outcome.map_err(StoreError::from)) {
+            self.stale = true;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Reads what is remembered up to where the journal is known, without the lock: what comes behind it is followed.
+    pub(super) fn recall_ahead(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        // Mark, owners and windows of one state of the projection, whoever writes it meanwhile.
+        let _snapshot = connection.unchecked_transaction()?;
+        projection::mark(connection)?;
+        self.reader.refresh()?;
+        let until = Some(self.journal.place());
+        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, until)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Reads again what is remembered: the projection, and what the journal has behind it.
+    pub(super) fn recall(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.ledger = Ledger::default();
+        self.learned = Learned::default();
+        self.journal.follow(&mut |_, _, _| Ok(()))?;
+        self.reader.refresh()?;
+        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// The time that the newest frames name, for records that no operation asks for.
+    pub(super) fn now(&self) -> Timestamp {
+        self.ledger.reached()
+    }
+
+    /// Before anything is done in its name, the journal says which process it is.
+    pub(super) fn introduce(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.ledger.owners().contains_key(&self.owner) {
+            return Ok(());
+        }
+        let Owner { name, lock } = self.own.clone();
+        let note = Note::Owner { id: self.owner, name, lock };
+        notes::write(self.draft.notes(), &note);
+        self.ledger.note(connection, note)
+    }
+
+    /// The projection takes everything up to the journal's end. Only between groups.
+    pub(super) fn project(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.project_with(connection, &[])
+    }
+
+    pub(super) fn project_with(&mut self, connection: &Connection, rows: &[Row]) -> Result<(), StoreError> {
+        if rows.is_empty() && !self.behind && self.projected_to == Some(self.journal.place()) {
+            return Ok(());
+        }
+        let mark = Mark {
+            journal: self.journal.id(),
+            place: self.journal.place(),
+            head: *self.journal.head(),
+            base: self.ledger.base(self.journal.place()),
+            open: self.ledger.open(),
+        };
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut write = || -> Result<(), StoreError> {
+            match self.behind {
+                true => {
+                    self.reader.refresh()?;
+                    let from = projection::followed(connection)?.unwrap_or(fold::START);
+                    fold::follow_rows(connection, &self.reader, from)?;
+                }
+                false => rows.iter().try_for_each(|row| row.write(connection))?,
+            }
+            self.ledger.project(connection)?;
+            self.learned.project(connection)?;
+            projection::write_mark(connection, &mark)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        };
+        if let Err(error) = write() {
+            if !connection.is_autocommit()
+                && let Err(error) = connection.execute_batch("ROLLBACK")
+            {
+                tracing::error!(%error, "store.rollback_failed");
+            }
+            return Err(error);
+        }
+        self.ledger.projected();
+        self.learned.projected();
+        self.projected_to = Some(mark.place);
+        self.behind = false;
+        self.unprojected = 0;
+        Ok(())
+    }
+
+    /// Ends the newest segment, which the projection has followed to its end.
+    pub(super) fn seal(&mut self) -> Result<(), StoreError> {
+        let path = self.journal.tail_path().to_owned();
+        self.journal.seal()?;
+        // Where the thread has enough to do, whoever needs the index makes it.
+        self.sealed.try_send(path).ok();
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! Opening: the journal first, then the projection, which is held against it.
+
+use super::{
+    EVENTS_BEHIND, EmbeddedStore, Shared, fold, import, indexer,
+    ledger::Owner,
+    memory::{Memory, Parts},
+    owners::{OwnerLock, owner_id},
+    projection::{self, Mark},
+    queue::Queue,
+    readers::Readers,
+    verify, watch,
+    writer::{self, Held, Writer, WriterLock},
+};
+use crate::{
+    config::{Durability, private_dir},
+    evidence,
+    journal::{Draft, Journal, JournalError, Lock, Patience, Reader, Step},
+    model::{Event, OwnerId},
+    store::StoreError,
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock, atomic::AtomicBool, mpsc},
+};
+use tokio::sync::{broadcast, watch as signal};
+
+/// Segments that wait for their index.
+const UNINDEXED: usize = 64;
+
+pub(super) fn open(
+    path: &Path,
+    data_dir: &Path,
+    durability: Durability,
+    owner: &OwnerId,
+) -> Result<Arc<EmbeddedStore>, StoreError> {
+    let own = OwnerLock::take(data_dir, owner)?;
+    import::take_over(path, data_dir, true, &mut |_, _| {})?;
+    let dir = projection::journal_dir(path);
+    private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
+    let owner_id = owner_id(owner.as_str());
+    let lock = Arc::new(Lock::open(&dir)?);
+    let Found { mut journal, reader, connection } =
+        find(path, &dir, durability == Durability::Fsync, owner, &lock)?;
+    let lock_path = own.path().to_string_lossy().into_owned();
+    let cut = journal.take_cut();
+    let files = watch::Files::of(path, lock.path(), own.path());
+    let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
+    let shared = Arc::new(Shared {
+        events: events.downgrade(),
+        approvals: signal::Sender::new(0),
+        closed: AtomicBool::new(false),
+        lost: OnceLock::new(),
+        left: Mutex::new(Vec::new()),
+    });
+    let queue = Arc::new(Queue::default());
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let failed = |e: std::io::Error| StoreError::Failed(format!("a thread could not be started: {e}"));
+    let (sealed, unindexed) = mpsc::sync_channel(UNINDEXED);
+    thread("store-index").spawn(move || indexer::run(&unindexed)).map_err(failed)?;
+    let parts = Parts {
+        journal,
+        cut,
+        reader: reader.clone(),
+        owner: Owner { name: owner.as_str().to_owned(), lock: lock_path },
+        owner_id,
+        shared: shared.clone(),
+        events,
+        sealed,
+    };
+    let mut memory = Memory::new(parts);
+    // Where it fails, the first group does it, and says why it cannot.
+    if let Err(error) = memory.recall_ahead(&connection) {
+        tracing::warn!(%error, "store.not_recalled_ahead");
+    }
+    let writer_lock: WriterLock = Arc::new(Mutex::new(Some(Writer::new(connection, lock, memory))));
+    let writer = {
+        let (writer_lock, queue) = (writer_lock.clone(), queue.clone());
+        thread("store-writer").spawn(move || writer::run(&writer_lock, &queue)).map_err(failed)?
+    };
+    let watcher = {
+        let (shared, journal) = (Arc::downgrade(&shared), reader.clone());
+        thread("store-watch").spawn(move || watch::run(&journal, &shared)).map_err(failed)?
+    };
+    Ok(Arc::new(EmbeddedStore {
+        path: path.to_owned(),
+        data_dir: data_dir.to_owned(),
+        owner: owner_id,
+        journal: reader,
+        shared,
+        queue,
+        writer_lock,
+        runs_inline: durability == Durability::Commit,
+        readers: Readers::new(path.to_owned()),
+        files,
+        probe: Mutex::new(None),
+        lock: Mutex::new(Some(own)),
+        writer: Mutex::new(Some(writer)),
+        watcher,
+    }))
+}
+
+/// Journal and projection, each as the other says.
+struct Found {
+    journal: Journal,
+    reader: Arc<Reader>,
+    connection: Connection,
+}
+
+/// Whatever makes the projection anew after an edit says so in the record.
+fn tell_edited(journal: &mut Journal, problem: &str) {
+    let now = Timestamp::from_microsecond(journal.latest()).unwrap_or_default();
+    let event = evidence::index_edited(now, problem);
+    let mut draft = Draft::default();
+    draft.begin(journal.head());
+    draft.record(|out| event.write_body(out, None));
+    if let Err(error) = journal.prepare().and_then(|()| journal.append(&mut draft)) {
+        tracing::error!(%error, "store.edit_not_recorded");
+    }
+}
+
+/// Opens both. What takes long is done before the lock is taken: others go on meanwhile.
+fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) -> Result<Found, StoreError> {
+    let ahead = Journal::ahead(dir, sync)?;
+    let connection = projection::open_writer(path)?;
+    let doubt = match &ahead {
+        Some(_) => verify::doubt(&connection, &Reader::open(dir)?)?,
+        None => None,
+    };
+    lock.take(Patience::Long).map_err(|error| locked(path, error))?;
+    let _held = Held::new(lock);
+    let mut journal = match ahead {
+        Some(mut journal) => {
+            // What is missing is told before anything is cut off behind it.
+            if journal.look()? {
+                ends_behind(&journal, projection::mark(&connection)?.as_ref())?;
+            }
+            journal.follow(&mut |_, _, _| Ok(()))?;
+            journal
+        }
+        None => {
+            let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
+            Journal::open(dir, fresh.first_chunk::<16>().copied().unwrap_or_default(), sync)?
+        }
+    };
+    let reader = Arc::new(Reader::open(dir)?);
+    reader.refresh()?;
+    if let Some(problem) = follow(&connection, &journal, &reader, doubt)? {
+        tell_edited(&mut journal, &problem);
+        reader.refresh()?;
+        fold::make_anew(&connection, journal.id(), &reader)?;
+    }
+    Ok(Found { journal, reader, connection })
+}
+
+/// Takes over a store of before the journal, whatever its size; `None` where there is none at `path`.
+pub(super) fn import(
+    path: &Path,
+    data_dir: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Option<u64>, StoreError> {
+    import::take_over(path, data_dir, false, progress)
+}
+
+/// In the terms of whoever starts something.
+pub(super) fn locked(path: &Path, error: JournalError) -> StoreError {
+    match error {
+        JournalError::Locked => {
+            StoreError::Failed(format!("`{}` is locked by another process", path.display()))
+        }
+        JournalError::Full | JournalError::Failed { .. } | JournalError::Damaged(_) => error.into(),
+    }
+}
+
+/// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made
+/// anew. One that has followed more than is there says that records were lost.
+fn follow(
+    connection: &Connection,
+    journal: &Journal,
+    reader: &Reader,
+    doubt: Option<String>,
+) -> Result<Option<String>, StoreError> {
+    let mark = projection::mark(connection)?;
+    let reason = match &mark {
+        None if journal.head().seq == 0 => {
+            return fold::make_anew(connection, journal.id(), reader).map(|()| None);
+        }
+        None => "it is missing or empty",
+        Some(mark) if mark.journal != journal.id() => "it is of another journal",
+        Some(mark) if !goes_on(journal, reader, mark)? => {
+            return Err(StoreError::Damaged(format!(
+                "the journal is not the one that was written: records up to {} were replaced. Put the journal back from a \
+                 backup, or remove `{}` to take this one, which stands in no record",
+                mark.head.seq,
+                connection.path().unwrap_or("the index")
+            )));
+        }
+        Some(_) => {
+            // Others may have written while it was looked at: what still differs now was edited.
+            let edited = match doubt {
+                Some(_) => verify::doubt(connection, reader)?,
+                None => None,
+            };
+            if let Some(problem) = &edited {
+                tracing::error!(
+                    problem,
+                    "store.projection_edited: somebody edited the index; the journal counts"
+                );
+            }
+            return Ok(edited);
+        }
+    };
+    tracing::warn!(reason, "store.projection_rebuilt: the index is made anew from the journal");
+    fold::make_anew(connection, journal.id(), reader).map(|()| None)
+}
+
+/// The journal must not end before what the projection has followed of it.
+fn ends_behind(journal: &Journal, mark: Option<&Mark>) -> Result<(), StoreError> {
+    match mark {
+        Some(mark) if mark.journal == journal.id() && mark.place > journal.place() => {
+            let (last, noted) = (journal.head().seq, mark.head.seq);
+            let lost = match noted > last {
+                true => format!("record {noted} was there before: records were lost or cut off"),
+                false => "more was written behind it: what counters and open calls were is lost or cut off"
+                    .to_owned(),
+            };
+            Err(StoreError::Damaged(format!(
+                "the journal ends behind record {last}, and {lost}. Put the journal back from a backup, or say how to go on \
+                 with `tollgate store accept --reason TEXT`"
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether what the journal has behind the mark follows what the projection knows: a tail that was written anew does not.
+fn goes_on(journal: &Journal, reader: &Reader, mark: &Mark) -> Result<bool, StoreError> {
+    if mark.place == journal.place() {
+        return Ok(*journal.head() == mark.head);
+    }
+    let Some(segment) = reader.segment(mark.place.segment)? else { return Ok(true) };
+    match segment.scan_unheld(mark.place.offset)?.step()? {
+        Step::Frame { frame, .. } => {
+            Ok(frame.head.first_seq == mark.head.seq + 1 && frame.prev() == mark.head.hash)
+        }
+        // It was the segment's end; what the next one follows was held against it as it was made.
+        Step::End => Ok(true),
+        Step::Torn { .. } | Step::Damaged { .. } => Ok(false),
+    }
+}

@@ -1,0 +1,224 @@
+//! What the store promises, by the parts of this one.
+
+use super::{
+    EmbeddedStore, PROBE, SETTLING, approvals, book, calls, in_time,
+    job::{Kind, job},
+    kept, not_in, records, retire,
+    tx::Tx,
+    usage, verify,
+};
+use crate::{
+    journal,
+    model::{ApprovalId, Event, EventDraft},
+    store::{
+        Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
+        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
+        Requirement, Settlement, Store, StoreError,
+    },
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use std::sync::Arc;
+use tokio::sync::{broadcast, watch as signal};
+
+impl Store for EmbeddedStore {
+    fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
+        let request = Arc::new(request);
+        // Queued at once, but where a call uses an approval, which is read first.
+        let named = request.approval.as_ref().map(|(id, _)| id.clone());
+        let first = if named.is_none() { Some(self.submit(&request, None, false)) } else { None };
+        async move {
+            let chained = match named {
+                Some(id) => self.chained(id).await?.map(Arc::new),
+                None => None,
+            };
+            let first = match first {
+                Some(first) => first.await?,
+                None => self.submit(&request, chained.clone(), false).await?,
+            };
+            if let Some(admission) = first {
+                return Ok(admission);
+            }
+            tokio::time::sleep(SETTLING).await;
+            self.submit(&request, chained, true).await?.ok_or(StoreError::Closed)
+        }
+        .boxed()
+    }
+
+    fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
+        let (job, answer) =
+            job(Kind::FireAndForget, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
+        let sent = self.shared.usable().and_then(|()| self.queue.push_settlement(job));
+        async move {
+            sent?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        }
+        .boxed()
+    }
+
+    fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()> {
+        let written = self.write(move |tx| {
+            for event in &events {
+                tx.append(event)?;
+            }
+            Ok(())
+        });
+        in_time(written).boxed()
+    }
+
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
+        self.write(move |tx| approvals::ask(tx, &new, &events, &limits))
+    }
+
+    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
+        self.read(move |book| {
+            // First what the chain says: what comes meanwhile is newer in the projection.
+            let chained = book::chained(book.journal, &id)?;
+            book::held(book.get(&id)?, chained.as_ref(), &id)
+        })
+    }
+
+    fn approval_for(
+        &self,
+        binding: ApprovalBinding,
+        needed: Vec<Requirement>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<ApprovalRecord>> {
+        self.read(move |book| book.find(&binding, &needed, now))
+    }
+
+    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
+        self.read(move |book| book::list(book, &filter))
+    }
+
+    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
+        self.read(move |book| book::heads(book.connection, limit))
+    }
+
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {
+        self.write(move |tx| approvals::update(tx, &update, &events))
+    }
+
+    fn approval_changes(&self) -> signal::Receiver<u64> {
+        let receiver = self.shared.approvals.subscribe();
+        self.watcher.thread().unpark();
+        receiver
+    }
+
+    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>> {
+        self.read_records(move |journal| records::query(journal, &query))
+    }
+
+    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>> {
+        self.read_records(move |journal| records::lines(journal, &query))
+    }
+
+    fn committed(&self) -> broadcast::Receiver<Arc<Event>> {
+        match self.shared.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(),
+        }
+    }
+
+    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {
+        async move {
+            let rolling = self
+                .write(move |tx| {
+                    tx.project = true;
+                    Ok(tx.counted().all_last_minute(now.as_microsecond()))
+                })
+                .await?;
+            self.read(move |book| usage::read(book.connection, now, &rolling)).await
+        }
+        .boxed()
+    }
+
+    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>> {
+        async move {
+            in_time(self.write(|tx| {
+                tx.project = true;
+                Ok(())
+            }))
+            .await?;
+            self.read(|book| usage::learned(book.connection)).await
+        }
+        .boxed()
+    }
+
+    fn settle_dead_owners(&self, now: Timestamp) -> Answer<'_, u64> {
+        self.settle_dead(now).boxed()
+    }
+
+    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
+        let folder = self.journal.dir().to_owned();
+        async move {
+            self.shared.usable()?;
+            let read = tokio::task::spawn_blocking(move || journal::key(&folder, name, &fresh)).await;
+            let failed =
+                |error: &dyn std::fmt::Display| StoreError::Failed(format!("the key `{name}`: {error}"));
+            read.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+        }
+        .boxed()
+    }
+
+    fn keep(&self, kept: Kept) -> Answer<'_, ()> {
+        in_time(self.write(move |tx| tx.keep(&kept))).boxed()
+    }
+
+    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>> {
+        self.read(move |book| kept::get(book.connection, kind, &name))
+    }
+
+    fn verify(&self) -> Answer<'_, ChainReport> {
+        async move {
+            self.all_queued().await?;
+            let (path, journal) = (self.path.clone(), self.journal.clone());
+            // The projection takes what it has not taken yet, and that is what is compared.
+            let compared = self.write(move |tx| {
+                tx.project = true;
+                Ok(())
+            });
+            compared.await?;
+            let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &journal)).await;
+            verified.unwrap_or_else(|error| {
+                Err(StoreError::Failed(format!("the verification was broken off: {error}")))
+            })
+        }
+        .boxed()
+    }
+
+    fn retire(&self, before: Timestamp, now: Timestamp) -> Answer<'_, u64> {
+        async move {
+            self.check_files()?;
+            let journal = self.journal.clone();
+            let plan = self.readers.clone().read(move |_| retire::plan(&journal, before)).await?;
+            let Some(plan) = plan else { return Ok(0) };
+            let carried = plan.clone();
+            self.write(move |tx| retire::carry(tx, &carried, now)).await?;
+            let records = plan.records();
+            let removed = tokio::task::spawn_blocking(move || retire::remove(&plan)).await;
+            removed.map_err(|error| StoreError::Failed(format!("the removal was broken off: {error}")))??;
+            Ok(records)
+        }
+        .boxed()
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        let mut newest = self.probe.lock();
+        let probe = match newest.take() {
+            Some(probe) if probe.clone().now_or_never().is_none() => probe,
+            Some(_) | None => self.write(|_| Ok(())).shared(),
+        };
+        *newest = Some(probe.clone());
+        drop(newest);
+        async move { tokio::time::timeout(PROBE, probe).await.unwrap_or_else(|_| Err(not_in(PROBE))) }.boxed()
+    }
+
+    fn unsettled(&self) -> usize {
+        self.queue.settlements()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.shut().boxed()
+    }
+}

@@ -1,0 +1,104 @@
+//! Retention: whole old segments go, and what is still needed of them is written anew before: approvals that a call may
+//! still use, where counters stand, open calls, what records refer to. The record that says so names what each segment
+//! ended with, so that what is left can be verified.
+
+use super::{book, notes::Note, rows::Row, tx::Tx};
+use crate::{
+    evidence,
+    journal::{Range, Reader, Segment, chain, index::Wanted, index_path},
+    model::ApprovalStatus,
+    store::StoreError,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::{fs, io, ops::ControlFlow, path::PathBuf};
+
+/// Segments that are to go.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    before: Timestamp,
+    paths: Vec<PathBuf>,
+    /// The `seq` of the first record of each, of its last, and the hash of that.
+    ends: Vec<(i64, i64, chain::Hash)>,
+    /// The first that stays.
+    stays: i64,
+}
+
+impl Plan {
+    /// How many records go.
+    pub(super) fn records(&self) -> u64 {
+        self.ends.iter().map(|(first, last, _)| u64::try_from(last - first + 1).unwrap_or(0)).sum()
+    }
+}
+
+/// The oldest segments in which nothing happened at `before` or later; `None` where there is none.
+pub(super) fn plan(journal: &Reader, before: Timestamp) -> Result<Option<Plan>, StoreError> {
+    journal.refresh()?;
+    let mut plan = Plan { before, paths: Vec::new(), ends: Vec::new(), stays: 0 };
+    let mut paths = journal.paths().into_iter().peekable();
+    while let (Some(path), Some(next)) = (paths.next(), paths.peek()) {
+        let (segment, next) = (Segment::open(&path, false)?, Segment::open(next, false)?);
+        let (first, end) = (segment.first_seq(), next.head.before);
+        let wanted = Wanted { since: Some(before), ..Wanted::default() };
+        let mut young = false;
+        journal.find(&wanted, Range { first, last: end.seq, newest_first: true }, &mut |_| {
+            young = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        if young {
+            break;
+        }
+        plan.paths.push(path);
+        plan.ends.push((first, end.seq, end.hash));
+        plan.stays = next.first_seq();
+    }
+    Ok((!plan.paths.is_empty()).then_some(plan))
+}
+
+/// Writes anew what is needed of the segments that go.
+pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+    let at = tx.saw(now);
+    let segments: Vec<Value> = plan
+        .ends
+        .iter()
+        .map(|(first, last, hash)| json!({"first": first, "last": last, "hash": chain::to_hex(hash)}))
+        .collect();
+    let event = evidence::records_retired(now, plan.before, Value::Array(segments));
+    tx.append(&event)?;
+    for id in book::ids_in(tx.connection, plan.stays)? {
+        let Some(record) = tx.approvals().get(&id)? else { continue };
+        let heeded = match record.status {
+            ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Rejected => {
+                record.expires_at.as_microsecond() > at
+            }
+            ApprovalStatus::Expired | ApprovalStatus::Cancelled | ApprovalStatus::Consumed => false,
+        };
+        if heeded {
+            let event = book::carried(&record, "its records are removed by `[store] retention`", now)?;
+            let (seq, place) = tx.append(&event)?;
+            tx.row(Row::Approval { record: Box::new(record), whole: true, seq, place });
+        }
+    }
+    for note in tx.everything()? {
+        tx.note(note)?;
+    }
+    let retired = Note::Retired { stays: plan.stays, before: plan.before.as_microsecond() };
+    tx.note(retired)?;
+    tx.row(Row::Retired { stays: plan.stays });
+    Ok(())
+}
+
+/// Removes the files, the oldest first: what is left is always the end of the journal.
+pub(super) fn remove(plan: &Plan) -> Result<(), StoreError> {
+    for path in &plan.paths {
+        for file in [path.clone(), index_path(path)] {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::Failed(format!("`{}`: {error}", file.display())));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}

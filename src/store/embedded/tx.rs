@@ -1,0 +1,234 @@
+//! A group of operations: what they read, and what they append.
+
+use super::{book::Book, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
+use crate::{
+    admission::{Effect, Limit, Request, Ruling, State},
+    evidence,
+    journal::{Cut, PROJECTED, Place, Reader, chain},
+    model::{CallId, Event, EventDraft, json},
+    store::{AdmitRequest, Kept, StoreError},
+};
+use jiff::Timestamp;
+use rusqlite::Connection;
+use std::{collections::HashMap, sync::Arc};
+
+/// A group being run.
+pub(super) struct Tx<'c> {
+    pub(super) connection: &'c Connection,
+    memory: &'c mut Memory,
+    pub(super) owner: i64,
+    /// What the projection takes at once when the group is committed.
+    pub(super) rows: Vec<Row>,
+    /// The projection is to take everything.
+    pub(super) project: bool,
+    committed: Vec<Arc<Event>>,
+}
+
+impl<'c> Tx<'c> {
+    pub(super) fn new(connection: &'c Connection, memory: &'c mut Memory) -> Self {
+        let owner = memory.owner;
+        Self { connection, memory, owner, rows: Vec::new(), project: false, committed: Vec::new() }
+    }
+
+    /// Begins where the lock is held: takes in what other processes have appended, and has room for more.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        self.rows.clear();
+        self.project = false;
+        self.committed.clear();
+        self.memory.follow(self.connection)?;
+        if let Some(cut) = self.memory.journal.take_cut() {
+            self.memory.cut = Some(cut);
+        }
+        if self.memory.journal.is_full() {
+            self.memory.project(self.connection)?;
+            self.memory.seal()?;
+        }
+        if self.memory.behind {
+            self.memory.project(self.connection)?;
+        }
+        self.memory.journal.prepare()?;
+        self.memory.draft.begin(self.memory.journal.head());
+        if let Some(Cut { place, bytes }) = self.memory.cut.clone() {
+            self.append(&evidence::torn_tail(self.memory.now(), place.segment, place.offset, bytes))?;
+        }
+        Ok(())
+    }
+
+    /// What the group has changed is committed, and the projection follows where it must.
+    pub(super) fn commit(&mut self) -> Result<(), StoreError> {
+        let memory = &mut *self.memory;
+        memory.ledger.tidy(memory.draft.at());
+        if !self.rows.is_empty() {
+            memory.draft.flag(PROJECTED);
+        }
+        if !memory.draft.is_empty() {
+            memory.introduce(self.connection)?;
+            let place = memory.journal.append(&mut memory.draft)?;
+            memory.ledger.mark(place, memory.draft.at().unwrap_or_default());
+            memory.cut = None;
+            memory.unprojected += memory.journal.place().offset.saturating_sub(place.offset);
+        }
+        if !self.rows.is_empty() || self.project {
+            // It is committed: where the projection fails, it follows before the next group.
+            if let Err(error) = memory.project_with(self.connection, &self.rows) {
+                tracing::error!(%error, "store.projection_failed");
+                memory.behind = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// After it nothing that was remembered can be trusted.
+    pub(super) fn roll_back(&mut self) {
+        self.memory.stale = true;
+        // Those of this group were not granted.
+        let last = self.memory.journal.head().seq;
+        self.memory.open.retain(|_, seq| *seq <= last);
+        self.committed.clear();
+    }
+
+    /// Notes a time that an operation named.
+    pub(super) fn saw(&mut self, now: Timestamp) -> i64 {
+        let now = now.as_microsecond();
+        self.memory.draft.saw(now);
+        now
+    }
+
+    /// The `seq` of the event that is appended next.
+    pub(super) fn next_seq(&self) -> i64 {
+        self.memory.draft.seq() + 1
+    }
+
+    /// What is counted, to be brought to a time.
+    pub(super) fn counted(&mut self) -> &mut State {
+        self.memory.ledger.state_mut()
+    }
+
+    /// The limits of an admission, with what they are judged by in memory.
+    pub(super) fn limits<'r>(
+        &mut self,
+        request: &'r AdmitRequest,
+        agent: &'r str,
+        now: i64,
+    ) -> Result<Vec<Limit<'r>>, StoreError> {
+        self.memory.ledger.limits(self.connection, self.memory.draft.notes(), request, agent, now)
+    }
+
+    /// Judges a request whose limits come from [`Self::limits`].
+    pub(super) fn judge<'q>(&mut self, request: &'q Request<'_>) -> Ruling<'q> {
+        self.memory.ledger.admit(request)
+    }
+
+    /// What is counted.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.memory.ledger
+    }
+
+    /// Takes in an effect and notes it.
+    pub(super) fn put(&mut self, effect: Effect) -> Result<(), StoreError> {
+        self.memory.ledger.put(self.connection, self.memory.draft.notes(), effect)
+    }
+
+    /// Notes something that is no effect.
+    pub(super) fn note(&mut self, note: notes::Note) -> Result<(), StoreError> {
+        notes::write(self.memory.draft.notes(), &note);
+        self.memory.ledger.note(self.connection, note)
+    }
+
+    /// All that is remembered, in memory or in the projection, as notes.
+    pub(super) fn everything(&self) -> Result<Vec<notes::Note>, StoreError> {
+        let mut notes = self.memory.ledger.everything(self.connection)?;
+        notes.extend(self.memory.learned.everything(self.connection)?);
+        notes.extend(kept::everything(self.connection)?);
+        Ok(notes)
+    }
+
+    /// Learns the size of a result.
+    pub(super) fn learn(&mut self, tool: &str, tokens: i64) -> Result<(), StoreError> {
+        self.memory.learned.learn(self.connection, self.memory.draft.notes(), tool, tokens)
+    }
+
+    /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
+    pub(super) fn open(&mut self) -> &mut HashMap<CallId, i64> {
+        &mut self.memory.open
+    }
+
+    /// What has been committed.
+    pub(super) fn reader(&self) -> &Arc<Reader> {
+        &self.memory.reader
+    }
+
+    /// Approvals as they stand.
+    pub(super) fn approvals(&self) -> Book<'_> {
+        Book { connection: self.connection, journal: &self.memory.reader }
+    }
+
+    /// Keeps something; what is there under its name stays.
+    pub(super) fn keep(&mut self, kept: &Kept) -> Result<(), StoreError> {
+        if kept::has(self.connection, kept.kind, &kept.name)? {
+            return Ok(());
+        }
+        let (kind, name) = (kept.kind.as_str().to_owned(), kept.name.clone());
+        let (hash, body) = (kept.hash.clone(), kept.body.clone());
+        self.note(notes::Note::Kept {
+            kind: kind.clone(),
+            name: name.clone(),
+            hash: hash.clone(),
+            body: body.clone(),
+        })?;
+        self.row(Row::Kept { kind, name, hash, body });
+        Ok(())
+    }
+
+    /// Has the projection take a row once the group is committed. Nothing else of the group reads it before.
+    pub(super) fn row(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// Seals segments after so few records.
+    pub(super) fn seal_after(&mut self, records: u32) {
+        self.memory.journal.seal_after(records);
+    }
+
+    /// Puts an event at the end of the chain.
+    pub(super) fn append(&mut self, draft: &EventDraft) -> Result<(i64, Place), StoreError> {
+        self.append_with_limits(draft, None)
+    }
+
+    /// The same with other `limits` than the draft's own, as JSON text.
+    pub(super) fn append_with_limits(
+        &mut self,
+        draft: &EventDraft,
+        limits: Option<&str>,
+    ) -> Result<(i64, Place), StoreError> {
+        let memory = &mut *self.memory;
+        let record = memory.draft.record(|out| draft.write_body(out, limits));
+        let (seq, prev, hash) = (record.seq, record.prev, record.hash);
+        let mut place = memory.journal.place();
+        place.offset += record.offset as u64;
+        if memory.events.receiver_count() > 0 {
+            let mut draft = draft.clone().with_values();
+            if let Some(limits) = limits.and_then(|text| json::parse_inner(text.as_bytes()).ok()) {
+                draft.limits = Some(limits);
+            }
+            self.committed.push(Arc::new(Event {
+                seq,
+                prev_hash: chain::to_hex(&prev),
+                hash: chain::to_hex(&hash),
+                draft,
+            }));
+        }
+        Ok((seq, place))
+    }
+
+    /// Tells the others of this process what was committed.
+    pub(super) fn publish(&mut self) {
+        for event in self.committed.drain(..) {
+            // An error means that nobody listens any more.
+            drop(self.memory.events.send(event));
+        }
+        if self.rows.iter().any(Row::is_approval) {
+            self.memory.shared.approvals.send_modify(|count| *count += 1);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Verification: every frame and record against its hashes, every index against its segment, every row of the projection
+//! against what the journal says. Nothing is put right by it.
+
+use super::{
+    book::{self, Book},
+    fold,
+    kept::Inventory,
+    projection::{self, FOLLOWING, journal_dir},
+};
+use crate::{
+    evidence,
+    journal::{
+        self, Frame, Head, JournalError, Place, Range, Reader, Record, SEGMENT_HEAD, Segment, Step, chain,
+        index::{Builder, Field, Members, Pattern, Wanted},
+        index_path,
+    },
+    model::{EventDraft, EventType},
+    store::{BadRecord, ChainReport, StoreError},
+};
+use parking_lot::Mutex;
+use rusqlite::{Connection, types::Value};
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Segments that are verified at once.
+const THREADS: usize = 8;
+
+/// What one segment was found to be.
+struct Found {
+    before: Head,
+    after: Head,
+    after_damage: bool,
+    records: u64,
+    bad: Option<BadRecord>,
+}
+
+fn bad(seq: i64, problem: String) -> BadRecord {
+    BadRecord { seq, problem }
+}
+
+/// Verifies a store that need not be open, before anything is put right by opening it; `None` where there is no journal.
+pub(super) fn at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
+    let dir = journal_dir(path);
+    if !dir.exists() || journal::list(&dir)?.is_empty() {
+        return Ok(None);
+    }
+    match projection::version(path)? {
+        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open(&dir)?)?)),
+        // Opening takes it over, or says what it is.
+        _ => Ok(None),
+    }
+}
+
+/// Verifies all that was committed before.
+pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, StoreError> {
+    match journal.refresh() {
+        // Its segment names it below.
+        Ok(()) | Err(JournalError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let end = journal.end();
+    let paths = journal.paths();
+    let stored = match path.exists() {
+        true => Some(projection::open_reader(path)?),
+        false => None,
+    };
+    // Where the projection is missing or empty, the journal alone is verified: the next start makes it anew.
+    let stored = match stored {
+        Some(stored) if projection::mark_of(&stored)?.is_some() => Some(stored),
+        Some(_) | None => None,
+    };
+    let made = match stored {
+        Some(_) => None,
+        None => Some(made_anew(journal)?),
+    };
+    let kept = match stored.as_ref().or(made.as_ref()) {
+        Some(connection) => Inventory::read(connection)?,
+        None => Inventory::default(),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(at) else { return };
+            let one = verify_segment(path, end, &kept);
+            found.lock().push((at, one));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut found = found.into_inner();
+    found.sort_by_key(|(at, _)| *at);
+    let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
+    let mut before: Option<Head> = None;
+    // What a person has accepted is told where nothing else is wrong: it hides no later damage.
+    let mut accepted: Option<BadRecord> = None;
+    let found: Vec<Found> = found.into_iter().map(|(_, one)| one).collect::<Result<_, _>>()?;
+    for (at, one) in found.iter().enumerate() {
+        let gap = match before {
+            None => first_gap(journal, one)?,
+            Some(before) if before == one.before => None,
+            Some(before) => {
+                let said = if one.after_damage { ", as a person accepted" } else { "" };
+                Some(bad(before.seq + 1, format!("the next segment does not follow it{said}")))
+            }
+        };
+        let (gap_accepted, bad_accepted) =
+            (one.after_damage, found.get(at + 1).is_some_and(|next| next.after_damage));
+        for (problem, is_accepted) in [(gap, gap_accepted), (one.bad.clone(), bad_accepted)] {
+            let told = if is_accepted { &mut accepted } else { &mut report.bad };
+            *told = told.take().or(problem);
+        }
+        report.records += one.records;
+        report.head = chain::to_hex(&one.after.hash);
+        before = Some(one.after);
+    }
+    if report.bad.is_none() {
+        report.bad = kept.damaged().map(|problem| bad(0, problem));
+    }
+    if report.bad.is_none() {
+        report.bad = match &stored {
+            Some(stored) => verify_projection(stored, journal)?,
+            None => None,
+        };
+    }
+    report.bad = report.bad.or(accepted);
+    Ok(report)
+}
+
+/// A projection of the whole journal in memory, as far as its frames can be read.
+fn made_anew(journal: &Reader) -> Result<Connection, StoreError> {
+    let made = projection::in_memory()?;
+    match fold::rebuild(&made, journal, [0; 16]) {
+        // The segment that it is in is named.
+        Ok(()) | Err(StoreError::Damaged(_)) => Ok(made),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is missing before the first segment that is there. Retention says in the chain what it removed.
+fn first_gap(journal: &Reader, first: &Found) -> Result<Option<BadRecord>, StoreError> {
+    let before = first.before;
+    if before == Head::START {
+        return Ok(None);
+    }
+    let terms = vec![(Field::EventType, Pattern::Exact(EventType::AdminAction.as_str().to_owned()))];
+    let range = Range { first: before.seq + 1, last: i64::MAX, newest_first: true };
+    let mut said = false;
+    journal.find(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
+        let event = EventDraft::from_body(&entry.body).ok();
+        said = event.is_some_and(|event| evidence::retired(&event, before.seq, &chain::to_hex(&before.hash)));
+        Ok(if said { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    let problem = || {
+        format!(
+            "the records before {} are missing, and no record says that retention removed them",
+            before.seq + 1
+        )
+    };
+    Ok((!said).then(|| bad(1, problem())))
+}
+
+fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, StoreError> {
+    let segment = match Segment::open(path, false) {
+        Ok(segment) => segment,
+        Err(error) => {
+            let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            let before = Head { seq: named.unwrap_or(0) - 1, ..Head::START };
+            let problem = Some(bad(before.seq + 1, error.to_string()));
+            return Ok(Found { before, after: before, after_damage: false, records: 0, bad: problem });
+        }
+    };
+    let before = segment.head.before;
+    let mut found =
+        Found { before, after: before, after_damage: segment.head.after_damage, records: 0, bad: None };
+    let mut builder = Builder::new();
+    let mut scan = segment.scan(SEGMENT_HEAD, before)?;
+    let mut sealed = false;
+    while found.bad.is_none() {
+        match scan.step()? {
+            Step::Frame { offset, before, frame } => {
+                if (Place { segment: segment.first_seq(), offset }) >= end {
+                    break;
+                }
+                if let Err(problem) = frame.check(&before) {
+                    found.bad = Some(bad(first_bad(&frame).unwrap_or(before.seq + 1), problem));
+                    break;
+                }
+                for record in frame.records() {
+                    let body = std::str::from_utf8(record.body).unwrap_or_default();
+                    let members = match Members::read(body) {
+                        Ok(members) => members,
+                        Err(problem) => {
+                            found.bad = Some(bad(record.seq, problem));
+                            break;
+                        }
+                    };
+                    if let Some(problem) = kept.problem(members.event_type(), body) {
+                        found.bad = Some(bad(record.seq, problem));
+                        break;
+                    }
+                    builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
+                    found.records += 1;
+                }
+                sealed |= frame.head.is_sealed();
+                found.after = frame.written_end();
+            }
+            Step::End => break,
+            // Somebody is writing it; the next writer judges it.
+            Step::Torn { .. } if segment.first_seq() == end.segment => break,
+            Step::Torn { .. } => {
+                found.bad =
+                    Some(bad(found.after.seq + 1, "its segment ends in the middle of a frame".to_owned()));
+            }
+            Step::Damaged { problem, .. } => found.bad = Some(bad(found.after.seq + 1, problem)),
+        }
+    }
+    if found.bad.is_none() && sealed {
+        found.bad = verify_index(path, &segment, builder, &found.after)?;
+    }
+    Ok(found)
+}
+
+/// The first record of a frame whose hash is not that of its content.
+fn first_bad(frame: &Frame<'_>) -> Option<i64> {
+    let fits = |record: &Record<'_>| {
+        std::str::from_utf8(record.body)
+            .is_ok_and(|body| chain::link(&record.prev, record.seq, body) == record.hash)
+    };
+    frame.records().find(|record| !fits(record)).map(|record| record.seq)
+}
+
+/// A sealed segment's index, where there is one, is what its records make.
+fn verify_index(
+    path: &Path,
+    segment: &Segment,
+    builder: Builder,
+    after: &Head,
+) -> Result<Option<BadRecord>, StoreError> {
+    let index = index_path(path);
+    let bytes = match std::fs::read(&index) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::Failed(format!("`{}`: {error}", index.display()))),
+    };
+    if bytes == builder.finish(&after.frame) {
+        return Ok(None);
+    }
+    let problem =
+        format!("the index `{}` is not what its segment's records make: somebody edited it", index.display());
+    Ok(Some(bad(segment.first_seq(), problem)))
+}
+
+/// Each row of the projection is what the journal makes of the frames that it has followed.
+fn verify_projection(connection: &Connection, journal: &Reader) -> Result<Option<BadRecord>, StoreError> {
+    // One state of the file, whoever writes meanwhile.
+    let snapshot = connection.unchecked_transaction()?;
+    let Some(mark) = projection::mark(&snapshot)? else { return Ok(None) };
+    // It may be newer than what was verified.
+    journal.refresh()?;
+    let known = journal.head();
+    if mark.head.seq > known.seq || mark.place > journal.end() {
+        let problem = format!("records up to {} were there before: they were lost or cut off", mark.head.seq);
+        return Ok(Some(bad(known.seq + 1, problem)));
+    }
+    if head_at(journal, mark.place)? != Some(mark.head) {
+        let problem = format!(
+            "it is not the record of which the index knows: records up to {} were replaced",
+            mark.head.seq
+        );
+        return Ok(Some(bad(mark.head.seq, problem)));
+    }
+    let made = projection::in_memory()?;
+    match fold::rebuild_until(&made, journal, mark.journal, mark.place) {
+        Ok(()) => {}
+        Err(StoreError::Damaged(problem)) => return Ok(Some(bad(0, problem))),
+        Err(error) => return Err(error),
+    }
+    for (table, columns) in FOLLOWING {
+        if let Some(problem) = differs(&snapshot, &made, table, columns)? {
+            return Ok(Some(bad(0, problem)));
+        }
+    }
+    Ok(None)
+}
+
+/// Approvals that are held against their records at a start: the newest, which are those that calls can use.
+const CHECKED: usize = 1_000;
+
+/// A journal of so many bytes is folded at a start, to hold the whole projection against it.
+const SMALL: u64 = 8 << 20;
+
+/// What the projection says otherwise than the journal, as far as a start can look: all of it where the journal is small, else
+/// the newest approvals.
+pub(super) fn doubt(connection: &Connection, journal: &Reader) -> Result<Option<String>, StoreError> {
+    journal.refresh()?;
+    if projection::mark(connection)?.is_none() {
+        return Ok(None);
+    }
+    if journal.paths().len() == 1 && journal.end().offset <= SMALL {
+        return Ok(verify_projection(connection, journal)?.map(|bad| bad.problem));
+    }
+    let book = Book { connection, journal };
+    for id in book::newest_ids(connection, CHECKED)? {
+        match book.check(&id) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(format!("approval `{id}` is not found by what its records say"))),
+            Err(StoreError::Damaged(problem)) => return Ok(Some(problem)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// What the frame at a place follows, or would follow.
+fn head_at(journal: &Reader, place: Place) -> Result<Option<Head>, StoreError> {
+    let Some(segment) = journal.segment(place.segment)? else { return Ok(None) };
+    let mut end = (SEGMENT_HEAD, segment.head.before);
+    journal.frames(Place { offset: SEGMENT_HEAD, ..place }, Some(place), &mut |place, frame| {
+        end = (place.offset + frame.head.length as u64, frame.written_end());
+        Ok(())
+    })?;
+    Ok((end.0 == place.offset).then_some(end.1))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Text(text)) => format!("`{}`", text.chars().take(200).collect::<String>()),
+        Some(Value::Integer(number)) => number.to_string(),
+        Some(Value::Real(number)) => number.to_string(),
+        Some(Value::Blob(bytes)) => hex::encode(bytes.get(..8).unwrap_or(bytes)),
+        Some(Value::Null) | None => "nothing".to_owned(),
+    }
+}
+
+/// The first row of a table that is not the same in both, in words.
+fn differs(
+    stored: &Connection,
+    made: &Connection,
+    table: &str,
+    columns: &str,
+) -> Result<Option<String>, StoreError> {
+    let sql = format!("SELECT {columns} FROM {table} ORDER BY {columns}");
+    let names: Vec<&str> = columns.split(", ").collect();
+    let (mut stored, mut made) = (stored.prepare(&sql)?, made.prepare(&sql)?);
+    let (mut stored, mut made) = (stored.query([])?, made.query([])?);
+    let read = |row: Option<&rusqlite::Row<'_>>| -> Result<Option<Vec<Value>>, StoreError> {
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((0..names.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?))
+    };
+    loop {
+        let (is, should) = (read(stored.next()?)?, read(made.next()?)?);
+        let (is, mut should) = match (is, should) {
+            (None, None) => return Ok(None),
+            (is, should) if is == should => continue,
+            (is, should) => (is, should),
+        };
+        // Sizes that nobody asked for lately are forgotten.
+        if table == "learned" {
+            while should.is_some() && should != is {
+                should = read(made.next()?)?;
+            }
+            if should == is {
+                continue;
+            }
+        }
+        let key = |row: &Option<Vec<Value>>| row.as_ref().and_then(|row| row.first().cloned());
+        return Ok(Some(match (&is, &should) {
+            (Some(is), Some(should)) if is.first() == should.first() => {
+                let at = is.iter().zip(should).position(|(is, should)| is != should).unwrap_or(0);
+                format!(
+                    "the index says of {table} {} that `{}` is {}, and the journal says {}",
+                    shown(is.first()),
+                    names.get(at).unwrap_or(&"?"),
+                    shown(is.get(at)),
+                    shown(should.get(at))
+                )
+            }
+            (Some(_), Some(_)) => format!(
+                "the index has {table} {} where the journal has {}",
+                shown(key(&is).as_ref()),
+                shown(key(&should).as_ref())
+            ),
+            (Some(_), None) => {
+                format!("the index has {table} {}, which the journal has not", shown(key(&is).as_ref()))
+            }
+            (None, _) => {
+                format!("the index lacks {table} {}, which the journal has", shown(key(&should).as_ref()))
+            }
+        }));
+    }
+}
