@@ -3,6 +3,7 @@
 //! `cargo bench --bench record -- --records 10000000` (1,000,000 by default; about 1.1 GB a million). The yardstick, in the
 //! same run, is SHA-256 over as many bytes as the journal has, on as many threads as verification uses.
 
+#![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 #![allow(
     clippy::panic,
     clippy::print_stdout,
@@ -52,7 +53,7 @@ fn call(n: u64, events: &mut Vec<EventDraft>) {
     event.user = Some(PersonId::from(format!("person-{:03}", n % 500)));
     event.action = Some("files:write_file".into());
     event.policy_id = Some(PolicyId::from(format!("policy-{}", n % 12)));
-    event.decision = Some(if n % 50 == 0 { EventDecision::Deny } else { EventDecision::Allow });
+    event.decision = Some(if n.is_multiple_of(50) { EventDecision::Deny } else { EventDecision::Allow });
     event.cost_estimate_usd = Some(MicroUsd(1_250));
     event.actor.kind = "agent".into();
     event.call_id = Some(CallId::from(format!("01900000-0000-7000-8000-{n:012x}")));

@@ -241,7 +241,7 @@ budgets:
         process.await.unwrap();
     }
     let store = load.files.store();
-    let now = jiff::Timestamp::now();
+    let now = tollgate::clock::Clock::now(&tollgate::clock::System::default());
     store.settle_dead_owners(now).await.unwrap();
     assert_eq!(store.settle_dead_owners(now).await.unwrap(), 0);
     let report = store.verify().await.unwrap();
