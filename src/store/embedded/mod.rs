@@ -1,7 +1,7 @@
 //! The embedded store, for any number of processes on one machine (I10): the journal, and a SQLite projection of it.
 //!
 //! Whatever is done is a frame of the journal, appended under its lock; a process judges by what it remembers of the frames
-//! ([`ledger`]) and of the projection. One thread per process writes, with group commit; a few connections read.
+//! (`ledger.rs`) and of the projection. One thread per process writes, with group commit; a few connections read.
 
 mod accept;
 mod approvals;
