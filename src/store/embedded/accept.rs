@@ -40,32 +40,45 @@ pub(super) fn accept(
     let at_least = noted.as_ref().map_or(0, |mark| mark.head.seq);
     let Some(damage) = journal::accept_damage(&dir, at_least)? else { return Ok(None) };
     let problem = damage.to_string();
-    let mut journal = Journal::open(&dir, [0; 16], true)?;
-    let reader = Reader::open(&dir)?;
-    reader.refresh()?;
-    // What can be read of the journal, in place of what the file says.
-    let made = projection::in_memory()?;
-    fold::rebuild(&made, &reader, journal.id())?;
-    let event = said(&problem);
-    let mut draft = Draft::default();
-    draft.begin(journal.head());
-    draft.saw(event.timestamp.as_microsecond());
-    draft.record(|out| event.write_body(out, None));
-    for record in cancelled(&made, &connection, &reader, event.timestamp)? {
-        draft.record(|out| record.write_body(out, None));
+    let begun = begin(&dir, &connection, &said(&problem));
+    // A segment that does not begin with what is withdrawn would let it be used: it is as if nobody had accepted.
+    if begun.is_err()
+        && let Some((_, segment)) = journal::list(&dir)?.pop()
+        && let Err(error) = std::fs::remove_file(&segment)
+    {
+        tracing::error!(segment = %segment.display(), %error, "store.acceptance_not_taken_back");
     }
-    for note in counted(&made, &connection)? {
-        notes::write(draft.notes(), &note);
-    }
-    draft.flag(PROJECTED);
-    journal.prepare()?;
-    journal.append(&mut draft)?;
+    let (journal, reader) = begun?;
     reader.refresh()?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
     projection::clear(&connection)?;
     fold::rebuild(&connection, &reader, journal.id())?;
     connection.execute_batch("COMMIT")?;
     Ok(Some(problem))
+}
+
+/// The first frame behind the damage: who accepts it, what is withdrawn, and what counts on.
+fn begin(dir: &Path, connection: &Connection, event: &EventDraft) -> Result<(Journal, Reader), StoreError> {
+    let mut journal = Journal::open(dir, [0; 16], true)?;
+    let reader = Reader::open(dir)?;
+    reader.refresh()?;
+    // What can be read of the journal, in place of what the file says.
+    let made = projection::in_memory()?;
+    fold::rebuild(&made, &reader, journal.id())?;
+    let mut draft = Draft::default();
+    draft.begin(journal.head());
+    draft.saw(event.timestamp.as_microsecond());
+    draft.record(|out| event.write_body(out, None));
+    for record in cancelled(&made, connection, &reader, event.timestamp)? {
+        draft.record(|out| record.write_body(out, None));
+    }
+    for note in counted(&made, connection)? {
+        notes::write(draft.notes(), &note);
+    }
+    draft.flag(PROJECTED);
+    journal.prepare()?;
+    journal.append(&mut draft)?;
+    Ok((journal, reader))
 }
 
 /// Records that withdraw every approval that could be used: whether it was used in what is lost is not known.
