@@ -1,7 +1,7 @@
-//! `tollgate policy …`: what the bundles decide, and decided.
+//! `tollgate policy replay`: recorded decisions decided again, each under the bundle that decided it.
 
-use super::{
-    args::PolicyCommand,
+use super::super::{
+    args::ReplayArgs,
     failure::CliError,
     screen::{Screen, or_dash, time},
     wiring,
@@ -14,13 +14,11 @@ use crate::{
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 
-/// Runs one of them.
-pub(super) async fn policy(
+pub(super) async fn replay(
     store: Arc<dyn Store>,
     system: Arc<System>,
-    command: PolicyCommand,
+    args: ReplayArgs,
 ) -> Result<(), CliError> {
-    let PolicyCommand::Replay(args) = command;
     let query = EventQuery {
         since: args.since.map(|moment| moment.at(system.now())),
         trace_id: args.trace,
