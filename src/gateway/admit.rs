@@ -4,16 +4,19 @@
 use super::{
     Gateway, InForce,
     api::CallReply,
-    call::store_policy,
     call_log::granted,
-    decided::Decided,
-    parked::{ClientHandle, Waiting, Work},
+    decided::{AdmitError, Decided, Limited},
     people::approve::binding,
     people::asking::Asking,
-    prepare::{Prepared, subject},
-    refusal::Refusal,
+    prepared::Prepared,
+    refusal::{Refusal, store_policy},
     request::Request,
     spending::Cap,
+    subject::subject,
+    suspend::{
+        client_handle::ClientHandle,
+        parked::{Waiting, Work},
+    },
 };
 use crate::{
     decision::{ApprovalRequirement, Facts},
@@ -64,30 +67,6 @@ struct Drafted {
     word: &'static str,
     start: Option<EventDraft>,
     event: EventDraft,
-}
-
-/// Why there is no permit.
-pub(crate) enum AdmitError {
-    /// A budget asks for a person; the arguments come back unused.
-    AskAbout(Box<ApprovalRequirement>, Arc<Value>),
-    /// Another call used the approval first, and the record says so; the arguments come back unused.
-    AskAnew(Arc<Value>),
-    /// Another snapshot is in force by now: the call is decided under that one.
-    Replaced(Arc<Value>),
-    /// A limit is full.
-    Limited(Box<Limited>),
-    /// The store does not answer, or the gateway failed inside: nothing can be recorded of it.
-    Refused(Box<Refusal>),
-    /// Refused before the store was asked: its record is still to be made.
-    Unrecorded(Box<Refusal>),
-}
-
-/// A call that a limit has stopped.
-pub(crate) struct Limited {
-    pub(super) decided: Box<Decided>,
-    pub(super) refusal: Refusal,
-    /// The store has recorded it in the transaction that refused it; else its record is still to be made, or to be counted.
-    pub(super) recorded: bool,
 }
 
 impl Gateway {

@@ -1,6 +1,6 @@
 //! `completion/complete`: from a call's arguments to the upstream's params, and the values that are in scope back.
 
-use super::prepare::Target;
+use super::target::Target;
 use crate::{catalog::View, model::CallKind};
 use serde_json::{Map, Value, json};
 

@@ -10,16 +10,21 @@ use super::{
     decided::Decided,
     ending::{Ending, code_of, failed, given_up, withheld},
     looking::{Answered, Measured},
-    news::ResourceWatch,
     outgoing::{named, param_headers, params, relayed, session_named, session_of},
-    parked::ClientHandle,
     people::asked::{Asked, told_of_questions},
-    people::asking::{Asking, Continuing},
-    prepare::{Prepared, Target, subject},
+    people::asking::Asking,
+    prepared::Prepared,
     relay::{Mute, Relay, Relaying, Sampling},
-    request::Request,
+    request::{Request, uri_of},
+    request_state::Continuing,
+    resource_watch::ResourceWatch,
     spending::Spending,
-    suspend::tasks::{Made, is_task, takes_tasks},
+    subject::subject,
+    suspend::{
+        client_handle::ClientHandle,
+        handle::{Made, is_task, takes_tasks},
+    },
+    target::Target,
 };
 use crate::{
     config::Asks,
@@ -167,7 +172,7 @@ impl Gateway {
         let traits = target.traits();
         let headers = param_headers(&target, &arguments);
         // As it was matched and decided.
-        let uri = super::call::uri_of(&arguments).unwrap_or_default().to_owned();
+        let uri = uri_of(&arguments).unwrap_or_default().to_owned();
         let completing = match &purpose {
             Purpose::Complete { argument } => Some((argument.clone(), arguments.clone())),
             Purpose::Use | Purpose::Watch(_) => None,

@@ -3,8 +3,9 @@
 
 use super::{
     InForce,
-    prepare::{Prepared, Target},
+    prepared::{Extras, Prepared},
     request::Request,
+    target::Target,
 };
 use crate::{
     config::MetaKey,
@@ -65,13 +66,6 @@ fn is_volatile(key: &str, value: &Value) -> bool {
 /// gets its own version, capabilities and tokens from the connection.
 pub(super) fn goes_on(key: &str) -> bool {
     !key.starts_with("tollgate/") && !key.starts_with("io.modelcontextprotocol/") && key != "progressToken"
-}
-
-/// What an approval binds beside the arguments.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Extras {
-    pub(crate) meta: Map<String, Value>,
-    pub(crate) params: Map<String, Value>,
 }
 
 impl Extras {

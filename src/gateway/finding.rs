@@ -2,8 +2,8 @@
 //! the agent may use, and what is called goes the path of any call under its own name.
 
 use super::{
-    Gateway, InForce, api::CallReply, fit, people::asking::Asking, prepare::subject, refusal::Refusal,
-    request::Request,
+    Gateway, InForce, api::CallReply, fit, people::asking::Asking, refusal::Refusal, request::Request,
+    subject::subject,
 };
 use crate::{
     catalog::{View, search::Index},

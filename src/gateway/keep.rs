@@ -1,7 +1,7 @@
 //! What decisions refer to by a hash is kept in the store before the first record that names it: bundles as they were
 //! loaded, and tools as they were resolved (I11).
 
-use super::{Gateway, prepare::Prepared};
+use super::{Gateway, prepared::Prepared};
 use crate::{
     config::{Config, without_secrets},
     evidence::{ResolvedTool, content_hash},

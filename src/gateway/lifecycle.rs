@@ -2,7 +2,7 @@
 
 use super::{
     CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
-    parked::Parking, people::approve::store_error, repeats::Repeats,
+    people::approve::store_error, repeats::Repeats, suspend::parked::Parking,
 };
 use crate::{
     approval::Approvals,

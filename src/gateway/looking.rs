@@ -6,9 +6,9 @@ use super::{
     answer::{Reserved, strip_modern, tell_change},
     complete, edits,
     ending::Ending,
-    prepare::Target,
     shape,
-    suspend::tasks::is_task,
+    suspend::handle::is_task,
+    target::Target,
 };
 use crate::{
     catalog::{View, naming::strip_reserved},

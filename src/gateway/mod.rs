@@ -14,6 +14,7 @@ mod digest;
 mod dispatch;
 mod edits;
 mod ending;
+mod evaluate;
 mod extras;
 mod finding;
 mod fit;
@@ -25,26 +26,30 @@ mod looking;
 mod news;
 mod notify;
 mod outgoing;
-mod parked;
 mod people;
 mod prepare;
+mod prepared;
 mod refusal;
 mod refused;
 mod relay;
 mod repeats;
 mod request;
+mod request_state;
+mod resource_watch;
 mod shape;
 mod spending;
+mod subject;
 mod suspend;
+mod target;
 
 pub use api::*;
 pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
 pub(crate) use people::question::taken_as;
-pub(crate) use prepare::named_workflow;
+pub(crate) use request::named_workflow;
 pub(crate) use shape::for_sessions;
-pub(crate) use suspend::tasks::{takes_tasks, tasks_not_declared};
+pub(crate) use suspend::handle::{takes_tasks, tasks_not_declared};
 
 use crate::{
     approval::Approvals,
@@ -115,7 +120,7 @@ pub(crate) struct Inner {
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
     call_log: call_log::CallLog,
-    parking: parked::Parking,
+    parking: suspend::parked::Parking,
     held: suspend::held::HeldCalls,
     in_flight: TaskTracker,
     stop: CancellationToken,
@@ -219,7 +224,7 @@ impl Gateway {
                 "completions": {},
                 "logging": {},
                 // Only clients of 2026-07-28 can use it; the others do not know it.
-                "extensions": {suspend::tasks::EXTENSION: {}},
+                "extensions": {suspend::handle::EXTENSION: {}},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
         }
@@ -335,7 +340,7 @@ impl Gateway {
     ) -> Option<Arc<View>> {
         let authority = &in_force.policies.authority;
         let agent = authority.agents.get(principal.agent()?)?;
-        let workflow = match prepare::workflow_of(&authority.workflows, agent, named) {
+        let workflow = match request::workflow_of(&authority.workflows, agent, named) {
             (workflow, None) => workflow,
             (_, Some(_)) => return None,
         };

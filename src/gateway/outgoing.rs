@@ -1,7 +1,7 @@
 //! What a call looks like to its upstream: its params, the client's capabilities as far as they are relayed, and on whose
 //! connection it goes.
 
-use super::{api::ClientPort, extras::goes_on, prepare::Target, request::Request, suspend::tasks::EXTENSION};
+use super::{api::ClientPort, extras::goes_on, request::Request, suspend::handle::EXTENSION, target::Target};
 use crate::{config::Asks, upstream::Era};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;

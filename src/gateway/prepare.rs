@@ -3,151 +3,23 @@
 use super::{
     InForce, Inner,
     api::Purpose,
-    call::uri_of,
-    extras::{self, Extras},
+    extras,
     fit::{Fit, Look, Looks},
+    prepared::{Extras, Prepared},
     refusal::Refusal,
-    request::Request,
+    request::{Request, uri_of, workflow_of},
+    target::{LONGEST_NAME, Target},
 };
 use crate::{
-    catalog::{ItemEntry, ToolEntry, ToolSchema, View},
-    cost::{Estimate, Tokenizer},
+    catalog::View,
+    cost::Tokenizer,
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
-    evidence::{CallSubject, Evaluated, ITEM_TRAITS, Judged, ResolvedTool, TargetSubject},
-    model::{
-        CallKind, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId, PolicyId, Sensitivity, ToolTraits,
-        UpstreamName, UriError, WorkflowId, pointer::Pointer, text,
-    },
-    policy::{Agent, PolicySet, Workflow},
-    redaction::{DataRules, Outbound, Place, display_text},
+    model::{CallKind, CapabilityId, UriError, text},
+    policy::PolicySet,
+    redaction::{Outbound, Place, display_text},
 };
 use serde_json::{Map, Value, json};
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
-
-/// A target in scope.
-#[derive(Clone)]
-pub(crate) enum Target {
-    Tool(Arc<ToolEntry>),
-    /// A prompt, or a resource with its canonical URI.
-    Item(Arc<ItemEntry>, Arc<str>),
-}
-
-impl Target {
-    /// What selectors and digests call it. Of a resource it may hold a secret that the agent wrote: records take
-    /// [`Prepared::shown`].
-    pub(crate) fn full(&self) -> &Arc<str> {
-        match self {
-            Self::Tool(tool) => &tool.full,
-            Self::Item(_, name) => name,
-        }
-    }
-    /// Under what its result sizes are learned and its calls counted: of a resource the template, of which there are only
-    /// so many. In the form in which the store may have it.
-    pub(crate) fn kept_as(&self, data: &DataRules) -> Arc<str> {
-        data.kept_name(match self {
-            Self::Tool(tool) => &tool.full,
-            Self::Item(item, _) => &item.name,
-        })
-    }
-    /// Its name for records, prompts and pages: masked, and of bounded length.
-    pub(crate) fn shown(&self, data: &DataRules) -> Arc<str> {
-        shown(self.full(), &data.redact_text(self.full()))
-    }
-    /// Its action for the same. What is configured says nothing secret; the default one of a tool has its own name, that of a
-    /// resource its URI.
-    pub(crate) fn shown_action(&self, data: &DataRules) -> Arc<str> {
-        let (action, upstream) = (self.action(), self.upstream().as_str());
-        match action.strip_prefix(upstream).and_then(|rest| rest.strip_prefix(':')) {
-            None => action.clone(),
-            Some(own) => match data.redact_text(own) {
-                Cow::Borrowed(_) if own.len() <= LONGEST_NAME => action.clone(),
-                own => shown(action, &format!("{upstream}:{own}")),
-            },
-        }
-    }
-    pub(crate) fn upstream(&self) -> &UpstreamName {
-        match self {
-            Self::Tool(tool) => &tool.upstream,
-            Self::Item(item, _) => &item.upstream,
-        }
-    }
-    /// What its results are declared to be.
-    pub(crate) fn declared(&self) -> Option<&Arc<ToolSchema>> {
-        match self {
-            Self::Tool(tool) => tool.output.as_ref(),
-            Self::Item(..) => None,
-        }
-    }
-    pub(crate) fn own_name(&self) -> &Arc<str> {
-        match self {
-            Self::Tool(tool) => &tool.own_name,
-            Self::Item(item, _) => &item.own_name,
-        }
-    }
-    /// The name in lists.
-    pub(crate) fn listed(&self) -> &Arc<str> {
-        match self {
-            Self::Tool(tool) => &tool.exposed,
-            Self::Item(item, _) => &item.listed,
-        }
-    }
-    /// What the upstream is asked for where the canonical URI was matched.
-    pub(crate) fn own_uri<'u>(&'u self, uri: &'u str) -> Cow<'u, str> {
-        match self {
-            Self::Tool(_) => Cow::Borrowed(uri),
-            Self::Item(item, _) => item.own_uri(uri),
-        }
-    }
-    /// As its upstream listed it.
-    pub(crate) fn item(&self) -> &Value {
-        match self {
-            Self::Tool(tool) => &tool.item,
-            Self::Item(item, _) => &item.item,
-        }
-    }
-    pub(crate) fn action(&self) -> &Arc<str> {
-        match self {
-            Self::Tool(tool) => &tool.action,
-            Self::Item(item, _) => &item.action,
-        }
-    }
-    pub(crate) fn labels(&self) -> &Arc<[Arc<str>]> {
-        match self {
-            Self::Tool(tool) => &tool.labels,
-            Self::Item(item, _) => &item.labels,
-        }
-    }
-    pub(crate) fn sensitive(&self) -> &[Pointer] {
-        match self {
-            Self::Tool(tool) => &tool.sensitive,
-            Self::Item(..) => &[],
-        }
-    }
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        match self {
-            Self::Tool(tool) => tool.fingerprint.clone(),
-            Self::Item(..) => Fingerprint::from(""),
-        }
-    }
-    pub(crate) fn traits(&self) -> ToolTraits {
-        match self {
-            Self::Tool(tool) => tool.traits,
-            Self::Item(..) => ITEM_TRAITS,
-        }
-    }
-    fn cost(&self) -> MicroUsd {
-        match self {
-            Self::Tool(tool) => tool.cost,
-            Self::Item(..) => MicroUsd::ZERO,
-        }
-    }
-    pub(crate) fn expected_result_tokens(&self) -> Option<u64> {
-        match self {
-            Self::Tool(tool) => tool.expected_result_tokens,
-            Self::Item(..) => None,
-        }
-    }
-}
+use std::{borrow::Cow, sync::Arc};
 
 /// A call as the agent made it, or as rules changed it.
 pub(crate) struct Version<'v> {
@@ -155,64 +27,6 @@ pub(crate) struct Version<'v> {
     pub(crate) arguments: Arc<Value>,
     /// A remediation was applied.
     pub(crate) remediated: bool,
-}
-
-/// Everything known of a call before it is decided.
-pub(crate) struct Prepared {
-    pub(crate) target: Target,
-    /// Its name for records, prompts and pages: masked, and of bounded length.
-    pub(crate) shown: Arc<str>,
-    /// Its action for the same.
-    pub(crate) shown_action: Arc<str>,
-    /// See [`Target::kept_as`].
-    pub(crate) kept_as: Arc<str>,
-    pub(crate) arguments: Arc<Value>,
-    pub(crate) facts: Facts,
-    /// Masked, for records and prompts.
-    pub(crate) recorded: Arc<Value>,
-    pub(crate) redacted: bool,
-    pub(crate) level: Sensitivity,
-    /// Changed arguments towards the upstream, where data.yaml says so.
-    pub(crate) outbound: Option<Value>,
-    /// The same of what goes beside them: `_meta` and other members of the params.
-    pub(crate) beside: Option<(Map<String, Value>, Map<String, Value>)>,
-    pub(crate) estimate: Estimate,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) tool_price: MicroUsd,
-    /// Of all that is sent.
-    pub(crate) digest: Digest,
-    /// Of target and arguments alone: by this a call is known that is made again.
-    pub(crate) call_digest: Digest,
-    /// What is bound beside the arguments.
-    pub(crate) extras: Extras,
-    pub(crate) workflow: Option<WorkflowId>,
-    pub(crate) operator: Option<PersonId>,
-    pub(crate) attended: bool,
-    /// Nobody knows whether the arguments fit their schema.
-    pub(crate) unchecked: bool,
-    /// What policies said of it, and on what; none before they are asked.
-    pub(crate) judged: Option<Judged>,
-}
-
-impl Prepared {
-    /// What is kept of its tool; none for resources and prompts.
-    pub(crate) fn resolved(&self) -> Option<&Arc<ResolvedTool>> {
-        match &self.target {
-            Target::Tool(tool) => Some(&tool.resolved),
-            Target::Item(..) => None,
-        }
-    }
-
-    /// For the record of what is decided on it.
-    pub(crate) fn evaluated(&self) -> Evaluated<'_> {
-        Evaluated {
-            facts: &self.facts,
-            recorded: &self.recorded,
-            names: (self.target.full(), &self.shown),
-            actions: (self.target.action(), &self.shown_action),
-            tool: self.resolved().map(|tool| &*tool.hash),
-        }
-    }
 }
 
 /// Why a call went no further than its preparation.
@@ -389,38 +203,6 @@ impl Inner {
     }
 }
 
-/// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.
-pub(crate) fn named_workflow(meta: Option<&Map<String, Value>>, header: Option<String>) -> Option<String> {
-    match meta.and_then(|meta| meta.get("tollgate/workflow_id")) {
-        None | Some(Value::Null) => header,
-        Some(Value::String(name)) => Some(name.clone()),
-        Some(other) => Some(other.to_string()),
-    }
-}
-
-/// The workflow a request of this agent runs in, or the name it may not use. A name that is allowed but unknown cannot
-/// be: the bundle was checked.
-pub(super) fn workflow_of<'w>(
-    known: &'w BTreeMap<WorkflowId, Workflow>,
-    agent: &Agent,
-    named: Option<&str>,
-) -> (Option<&'w Workflow>, Option<Arc<str>>) {
-    let wanted = match named {
-        Some(named) => {
-            let allowed = agent.workflows.iter().chain(&agent.workflow).any(|w| w.as_str() == named);
-            if !allowed {
-                return (None, Some(cut(named, LONGEST_NAME).into()));
-            }
-            named
-        }
-        None => match &agent.workflow {
-            Some(default) => default.as_str(),
-            None => return (None, None),
-        },
-    };
-    (known.get(wanted), None)
-}
-
 /// A target in scope, and the capabilities that cover it.
 type Found = (Target, Arc<[CapabilityId]>);
 
@@ -466,26 +248,6 @@ fn unclear(policies: &PolicySet, wrong: &UriError) -> Refusal {
     Refusal::deny("uri", display_text(&masked, LONGEST_NAME))
 }
 
-/// The longest name of a target in a record, in characters; the digest is over all of it.
-const LONGEST_NAME: usize = 1024;
-
-fn shown(full: &Arc<str>, masked: &str) -> Arc<str> {
-    match masked.chars().nth(LONGEST_NAME) {
-        None if masked == &**full => full.clone(),
-        None => masked.into(),
-        Some(_) => masked.chars().take(LONGEST_NAME).chain(['…']).collect::<String>().into(),
-    }
-}
-
-/// At most so many bytes of a text.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = most.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
-}
-
 /// What of the bundle's `required` the call lacks (R1).
 fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool) -> Vec<Arc<str>> {
     required
@@ -498,65 +260,4 @@ fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool)
         })
         .cloned()
         .collect()
-}
-
-/// A call as its records name it, with everything that is known of it.
-pub(crate) fn subject<'c>(
-    request: &'c Request,
-    prepared: Option<&'c Prepared>,
-    in_force: &'c InForce,
-) -> CallSubject<'c> {
-    let agent = in_force.policies.authority.agents.get(&request.agent);
-    let role = match prepared {
-        Some(prepared) => Some(&prepared.facts.agent.role),
-        None => agent.map(|agent| &agent.role),
-    };
-    let tool = match prepared {
-        Some(prepared) => prepared.shown.clone(),
-        None => {
-            // Masked before it is cut: half a secret is one no detector knows.
-            let masked = in_force.policies.data.redact_text(cut(&request.name, 8 * LONGEST_NAME));
-            masked.chars().take(128).collect::<String>().into()
-        }
-    };
-    CallSubject {
-        trace_id: request.trace_id,
-        call_id: &request.call_id,
-        agent: &request.agent,
-        role,
-        tenant: agent.map(|agent| &agent.tenant),
-        operator: agent.and_then(|agent| agent.operator.as_ref()),
-        user: match prepared {
-            Some(prepared) => prepared.facts.user.as_ref(),
-            None => agent.and_then(|agent| agent.operator.as_ref()),
-        },
-        environment: &in_force.policies.environment,
-        snapshot: &in_force.policies.snapshot,
-        tool,
-        target: prepared.map(|prepared| TargetSubject {
-            workflow: prepared.workflow.as_ref(),
-            action: &prepared.shown_action,
-            cost: prepared.estimate.cost,
-            level: prepared.level,
-            redacted: prepared.redacted,
-            upstream: prepared.target.upstream(),
-            capability: prepared.facts.capabilities.first(),
-            labels: &prepared.facts.data.labels,
-        }),
-    }
-}
-
-/// The policy id under which a refusal for an unknown target is recorded.
-pub(crate) fn unknown_policy() -> PolicyId {
-    PolicyId::from("scope")
-}
-
-/// The arguments of a call as policies see them.
-pub(crate) fn arguments_of(kind: CallKind, name: &str, given: Option<Value>) -> Value {
-    match (kind, given) {
-        (CallKind::Tool | CallKind::Prompt, given) => given.unwrap_or_else(|| json!({})),
-        (CallKind::Resource, None) => json!({"uri": name}),
-        // A template's variables, while they are being completed.
-        (CallKind::Resource, Some(given)) => json!({"uri": name, "arguments": given}),
-    }
 }

@@ -2,15 +2,14 @@
 
 use super::{
     Gateway, InForce,
-    admit::Limited,
     api::CallReply,
-    call::unknown,
     counted::{By, Key, Noted},
-    decided::Decided,
+    decided::{Decided, Limited},
     people::asking::Asking,
-    prepare::{Prepared, subject, unknown_policy},
-    refusal::Refusal,
+    prepared::Prepared,
+    refusal::{Refusal, unknown, unknown_policy},
     request::Request,
+    subject::subject,
 };
 use crate::{
     decision::Facts,

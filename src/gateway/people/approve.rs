@@ -2,14 +2,8 @@
 //! answer given elsewhere. Silence never approves (I3).
 
 use crate::gateway::{
-    Gateway, InForce,
-    api::CallReply,
-    decided::Decided,
-    extras,
-    people::asking::{Asking, Opened},
-    prepare::{Prepared, subject},
-    refusal::Refusal,
-    request::Request,
+    Gateway, InForce, api::CallReply, decided::Decided, extras, people::asking::Asking, prepared::Prepared,
+    refusal::Refusal, request::Request, request_state::Opened, subject::subject,
 };
 use crate::{
     approval::{DecideError, about},

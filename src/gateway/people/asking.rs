@@ -4,9 +4,9 @@ use crate::gateway::{
     Gateway,
     api::ClientPort,
     decided::Decided,
-    relay::AllPassed,
+    people::waiter::{Again, Waited, Waiter},
     request::Request,
-    suspend::held::{Again, Waited},
+    request_state::{Continuing, Opened, UPSTREAM_STATE_TTL, bound_to},
 };
 use crate::{
     decision::ApprovalRequirement,
@@ -19,8 +19,6 @@ use tokio::sync::oneshot;
 
 /// The name of our question among a modern client's `inputRequests`.
 pub(in crate::gateway) const QUESTION: &str = "tollgate_approval";
-/// How long a sealed state for an upstream's own question lasts.
-const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// What has been asked and answered during one call.
 pub(crate) struct Asking {
@@ -43,46 +41,6 @@ pub(crate) struct Asking {
     pub(in crate::gateway) waiter: Option<Waiter>,
     /// The client asks for the call as a task: it may wait as long as its approval lasts.
     pub(in crate::gateway) held: bool,
-}
-
-/// Who is told when a call begins to wait for a person elsewhere.
-pub(crate) struct Waiter {
-    told: oneshot::Sender<Waited>,
-    /// As the agent sent them.
-    arguments: Option<Arc<Value>>,
-}
-
-impl Waiter {
-    pub(crate) fn new(told: oneshot::Sender<Waited>) -> Self {
-        Self { told, arguments: None }
-    }
-}
-
-/// What a modern client handed back.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(in crate::gateway) enum Opened {
-    /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
-    Approval(ApprovalId, TraceId, #[serde(default)] bool),
-    /// An upstream's questions, with its own state.
-    Upstream(Continuing),
-    /// A call that is still in flight.
-    Parked(String),
-}
-
-/// What an upstream that asked is to get back.
-#[derive(Default, serde::Serialize, serde::Deserialize)]
-pub(in crate::gateway) struct Continuing {
-    pub(in crate::gateway) state: Option<String>,
-    /// What it asked.
-    pub(in crate::gateway) asked: AllPassed,
-}
-
-/// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
-/// question belongs to the call, whatever its client writes into `_meta`.
-pub(in crate::gateway) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
-    let (kind, id) = request.principal.kind_and_id();
-    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
-    parts.concat().into_bytes().into()
 }
 
 impl Asking {
@@ -253,7 +211,7 @@ impl Gateway {
     /// Seals the handle of a parked call.
     pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
         let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, crate::gateway::parked::PATIENCE)
+        self.0.seal.seal(&text, bound, crate::gateway::suspend::parked::PATIENCE)
     }
 
     /// What a sealed state of this call is bound to.

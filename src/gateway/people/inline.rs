@@ -5,10 +5,11 @@ use crate::gateway::{
     api::ClientPort,
     decided::Decided,
     people::approve::{Step, remaining, store_error},
-    people::asking::{Asking, Opened, QUESTION, bound_to},
+    people::asking::{Asking, QUESTION},
     people::question::{self, Put, read_answer, supports_form},
     refusal::Refusal,
     request::Request,
+    request_state::{Opened, bound_to},
 };
 use crate::{
     approval::{DecideError, eligible},

@@ -7,3 +7,4 @@ pub(super) mod inline;
 pub(super) mod prompts;
 pub(super) mod question;
 pub(super) mod review;
+pub(super) mod waiter;

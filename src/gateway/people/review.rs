@@ -7,8 +7,8 @@
 use crate::gateway::{
     Gateway, InForce,
     api::{CallReply, ClientPort, IncomingCall},
-    call::unknown,
     people::question::{self, Put, read_answer, supports_form},
+    refusal::unknown,
 };
 use crate::{
     approval::{DecideError, eligible},

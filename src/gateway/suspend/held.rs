@@ -7,9 +7,11 @@
 use crate::gateway::{
     Gateway,
     api::{CallReply, ClientPort, IncomingCall, Purpose},
-    parked::PATIENCE,
-    people::asking::Waiter,
-    suspend::tasks::{is_task, takes_tasks},
+    people::waiter::{Again, Waited, Waiter},
+    suspend::{
+        handle::{is_task, takes_tasks},
+        parked::PATIENCE,
+    },
 };
 use crate::model::{AgentId, CallKind, RpcError, code};
 use futures::future::BoxFuture;
@@ -150,55 +152,6 @@ impl HeldCalls {
     pub(crate) fn clear(&self) {
         for held in std::mem::take(&mut *self.calls.lock()).into_values() {
             held.cancel();
-        }
-    }
-}
-
-/// What a call tells that begins to wait for a person elsewhere.
-pub(crate) struct Waited {
-    /// The call as the agent made it.
-    pub(crate) again: Again,
-    /// `tollgate/decision`
-    pub(crate) decision: Value,
-    /// Until the approval expires.
-    pub(crate) left: Duration,
-    /// Answered with whether the call is held from now on.
-    pub(crate) held: oneshot::Sender<bool>,
-}
-
-/// What it takes to make the call again with an answer.
-#[derive(Clone)]
-pub(crate) struct Again {
-    pub(crate) name: String,
-    pub(crate) arguments: Arc<Value>,
-    pub(crate) meta: Map<String, Value>,
-    pub(crate) rest: Map<String, Value>,
-    pub(crate) session: Arc<str>,
-    pub(crate) workflow: Option<String>,
-    pub(crate) principal: crate::identity::Principal,
-}
-
-impl Again {
-    fn call(
-        &self,
-        client: Arc<dyn ClientPort>,
-        input_responses: Map<String, Value>,
-        request_state: Option<String>,
-    ) -> IncomingCall {
-        IncomingCall {
-            principal: self.principal.clone(),
-            purpose: Purpose::Use,
-            kind: CallKind::Tool,
-            name: self.name.clone(),
-            arguments: Some(Value::clone(&self.arguments)),
-            meta: self.meta.clone(),
-            rest: self.rest.clone(),
-            traceparent: None,
-            workflow: self.workflow.clone(),
-            session: self.session.clone(),
-            input_responses: Some(input_responses),
-            request_state,
-            client,
         }
     }
 }

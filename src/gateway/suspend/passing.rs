@@ -1,11 +1,7 @@
 //! Questions that go to the client in the result of its call, with our seal, which says that the upstream asked.
 
 use crate::gateway::{
-    Gateway,
-    api::CallReply,
-    ending::Ending,
-    people::asking::Continuing,
-    relay::{AllPassed, Relay},
+    Gateway, api::CallReply, ending::Ending, labelled::AllPassed, relay::Relay, request_state::Continuing,
 };
 use crate::{
     model::{Outcome, RpcError, code},
