@@ -1,59 +1,132 @@
 //! The whole path of a call: scope → schema → redaction → estimate → decide → approval → admit → dispatch → settle → reply.
 
 use super::{
-    Gateway, InForce,
+    Gateway, InForce, Inner,
+    admit::Drafted,
     api::{CallReply, IncomingCall},
     decided::{AdmitError, Decided},
-    edits,
-    evaluate::{aim, is_large},
+    dispatch::params::Outgoing,
+    evaluate::{is_large, refusal_of},
     finding,
     fit::{self, Looks},
-    people::approve::Step,
-    people::asking::Asking,
-    people::waiter::Waiter,
+    people::{PendingCall, approve::Step, asking::Asking, waiter::Waiter},
     prepare::Stop,
+    prepared::Prepared,
     refusal::Refusal,
     request::{Request, arguments_of, named_workflow, trace_of},
+    request_state::bound_to,
     subject::subject,
+    suspend::{
+        client_handle::ClientHandle,
+        held::{CallPath, may_hold},
+        parked::{Waiting, Work},
+    },
 };
 use crate::{
-    decision::ApprovalRequirement,
+    decision::{self, ApprovalRequirement},
     identity::Principal,
-    model::{CallKind, Decision},
+    model::{AgentId, CallKind, Decision},
     offload::Busy,
-    policy::Remediation,
+    store::ApprovalRecord,
 };
-use serde_json::{Value, json};
+use futures::future::BoxFuture;
+use serde_json::Value;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// How often identical calls may be quicker to use an approval before that itself is a refusal.
 const MAX_LOST: usize = 4;
+
+/// A call on its path.
+struct Underway {
+    request: Request,
+    /// As the agent sent them.
+    arguments: Arc<Value>,
+    asking: Asking,
+    looks: Looks,
+    /// It is counted among the repeats.
+    counted: bool,
+    /// How often another call was quicker to use its approval.
+    lost: usize,
+}
+
+/// Why the path ends before the upstream has answered.
+enum Halt {
+    /// Something changed: the call is decided again.
+    Again,
+    Reply(CallReply),
+}
+
+impl CallPath for Gateway {
+    fn go(&self, call: IncomingCall, waiter: Option<Waiter>) -> BoxFuture<'static, CallReply> {
+        let gateway = self.clone();
+        Box::pin(async move { gateway.call_through(call, waiter).await })
+    }
+}
 
 impl Gateway {
     /// A call: the whole path. Dropping the future cancels it; what was dispatched is settled all the same.
     ///
     /// What most calls do not come to is boxed, so that their future stays small.
     pub async fn call(&self, call: IncomingCall) -> CallReply {
-        if Self::may_hold(&call) {
-            return Box::pin(self.call_or_hold(call)).await;
+        if may_hold(&call) {
+            return Box::pin(self.0.held.call_or_hold(call, self.clone())).await;
         }
         self.call_through(call, None).await
     }
 
     /// The path itself; `waiter` is told where the call begins to wait for a person elsewhere.
-    // Long: the path of a call in one place, each step in its order and what stops the call there.
-    pub(super) async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
+    async fn call_through(&self, call: IncomingCall, waiter: Option<Waiter>) -> CallReply {
         let Principal::Agent(agent) = &call.principal else {
-            return Box::pin(self.call_of_person(call)).await;
+            return Box::pin(self.0.people.call_of_person(call)).await;
         };
+        let agent = agent.id.clone();
+        let (mut request, mut given, mut asking) = self.received(agent, call, waiter);
+        if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
+            let in_force = self.in_force();
+            if finding::is_on(&in_force) && self.still_valid(&request.principal) {
+                if request.name == finding::FIND {
+                    return Box::pin(self.0.search.find_tools(&in_force, &request, given, &mut asking)).await;
+                }
+                // From here on it is the call of the tool that is meant.
+                match finding::meant(given) {
+                    Ok((name, arguments)) => (request.name, given) = (name, arguments),
+                    Err(wrong) => {
+                        let refusal = Refusal::deny("schema", wrong);
+                        let refused = self.0.refusals.refuse(&request, None, &in_force, refusal, &mut asking);
+                        return Box::pin(refused).await;
+                    }
+                }
+            }
+        }
+        let arguments = Arc::new(arguments_of(request.kind, &request.name, given));
+        let looks = Looks::default();
+        let mut underway = Underway { request, arguments, asking, looks, counted: false, lost: 0 };
+        loop {
+            // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
+            let in_force = self.in_force();
+            match self.round(&in_force, &mut underway).await {
+                Ok(reply) | Err(Halt::Reply(reply)) => return reply,
+                Err(Halt::Again) => {}
+            }
+        }
+    }
+
+    /// What stays the same over all rounds, the arguments, and what will be asked and answered.
+    fn received(
+        &self,
+        agent: AgentId,
+        call: IncomingCall,
+        waiter: Option<Waiter>,
+    ) -> (Request, Option<Value>, Asking) {
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = named_workflow(Some(&call.meta), call.workflow);
         let mut rest = call.rest;
         // Only what was sealed for this call goes back to an upstream that asked.
         rest.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
-        let mut request = Request {
-            agent: agent.id.clone(),
+        let request = Request {
+            agent,
             principal: call.principal,
             kind: call.kind,
             purpose: call.purpose,
@@ -67,180 +140,254 @@ impl Gateway {
             began: self.0.clock.monotonic(),
             name: call.name,
         };
-        let mut given = call.arguments;
-        let mut asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
-        if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
-            let in_force = self.in_force();
-            if finding::is_on(&in_force) && self.still_valid(&request.principal) {
-                if request.name == finding::FIND {
-                    return Box::pin(self.find_tools(&in_force, &request, given, &mut asking)).await;
-                }
-                // From here on it is the call of the tool that is meant.
-                match finding::meant(given) {
-                    Ok((name, arguments)) => (request.name, given) = (name, arguments),
-                    Err(wrong) => {
-                        let refusal = Refusal::deny("schema", wrong);
-                        let refused = self.refuse(&request, None, &in_force, refusal, &mut asking);
-                        return Box::pin(refused).await;
-                    }
-                }
-            }
+        let asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
+        (request, call.arguments, asking)
+    }
+
+    /// One round: the steps of a call in their order, each of which may end it.
+    async fn round(&self, in_force: &Arc<InForce>, underway: &mut Underway) -> Result<CallReply, Halt> {
+        let mut decided = self.decide(in_force, underway).await?;
+        self.take_up(in_force, underway, &decided).await?;
+        ask_for_budgets(&underway.asking, &mut decided);
+        let approval = self.approval_of(in_force, underway, &decided).await?;
+        // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
+        if let Some(back) = underway.asking.client.until_present() {
+            back.await;
+            return Err(Halt::Again);
         }
-        let mut arguments = Arc::new(arguments_of(request.kind, &request.name, given));
-        let mut first = true;
-        let mut lost = 0;
-        let mut looks = Looks::default();
-        loop {
-            // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
-            let in_force = self.in_force();
-            if !self.still_valid(&request.principal) {
-                let refusal = Refusal::deny("identity", "this credential is no longer valid");
-                return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
+        self.carry_out(in_force, underway, decided, approval).await
+    }
+
+    /// Scope, schema, redaction, estimate and decision.
+    async fn decide(&self, in_force: &Arc<InForce>, underway: &mut Underway) -> Result<Box<Decided>, Halt> {
+        if !self.still_valid(&underway.request.principal) {
+            let refusal = Refusal::deny("identity", "this credential is no longer valid");
+            return Err(self.refuse(in_force, underway, None, refusal).await);
+        }
+        let evaluator = &self.0.evaluator;
+        let Underway { request, arguments, looks, .. } = underway;
+        let evaluated = match is_large(request, arguments) {
+            false => Ok(evaluator.evaluate(in_force, request, arguments.clone(), looks)),
+            true => Box::pin(evaluator.evaluate_beside(in_force, request, arguments.clone(), looks)).await,
+        };
+        let stop = match evaluated {
+            Ok(Ok(decided)) => return Ok(decided),
+            Ok(Err(stop)) => stop,
+            Err(Busy) => return Err(self.refuse(in_force, underway, None, fit::too_many()).await),
+        };
+        Err(match stop {
+            Stop::Unchecked(look) => match Box::pin(evaluator.look(looks, request, *look)).await {
+                Ok(()) => Halt::Again,
+                Err(Busy) => self.refuse(in_force, underway, None, fit::too_many()).await,
+            },
+            Stop::Unknown => {
+                let Underway { request, asking, .. } = underway;
+                Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)
             }
-            let evaluated = match is_large(&request, &arguments) {
-                false => Ok(self.evaluate(&in_force, &request, arguments.clone(), &looks)),
-                true => {
-                    Box::pin(self.evaluate_beside(&in_force, &request, arguments.clone(), &mut looks)).await
-                }
-            };
-            let Ok(evaluated) = evaluated else {
-                let refusal = fit::too_many();
-                return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
-            };
-            let mut decided = match evaluated {
-                Ok(decided) => decided,
-                Err(Stop::Unchecked(look)) => {
-                    let taken = looks.take(&self.0.large, &request.agent, *look);
-                    if let Err(Busy) = Box::pin(taken).await {
-                        let refusal = fit::too_many();
-                        return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
-                    }
-                    continue;
-                }
-                Err(Stop::Unknown) => {
-                    return Box::pin(self.refuse_unknown(&request, &in_force, &mut asking)).await;
-                }
-                Err(Stop::Refused(refusal, prepared)) => {
-                    let refused =
-                        self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking);
-                    return Box::pin(refused).await;
-                }
-            };
-            if let Err(error) = asking.open(self, &request, &decided) {
-                // The attempt is recorded; to the client it is an error of the protocol.
-                let refusal = Refusal::deny("request_state", error.message.clone());
-                let refused = self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
-                drop(Box::pin(refused).await);
-                return Err(error);
+            Stop::Refused(refusal, prepared) => {
+                self.refuse(in_force, underway, prepared.as_deref(), *refusal).await
             }
-            // No call of its own: the one in flight goes on.
-            if let Some((id, responses)) = asking.parked() {
-                let bound = Self::state_binding(&request, &decided);
-                return Box::pin(self.resume(&id, &bound, asking.client.clone(), responses)).await;
+        })
+    }
+
+    /// What a retry hands back: the answer to a question, or the handle of a call in flight, which goes on in place of this
+    /// one.
+    async fn take_up(
+        &self,
+        in_force: &Arc<InForce>,
+        underway: &mut Underway,
+        decided: &Decided,
+    ) -> Result<(), Halt> {
+        let Underway { request, asking, counted, .. } = underway;
+        if let Err(error) = asking.open(&*self.0.seal, request, decided) {
+            // The attempt is recorded; to the client it is an error of the protocol.
+            let refusal = Refusal::deny("request_state", error.message.clone());
+            drop(self.refuse(in_force, underway, Some(&decided.prepared), refusal).await);
+            return Err(Halt::Reply(Err(error)));
+        }
+        // No call of its own: the one in flight goes on.
+        if let Some((id, responses)) = asking.parked() {
+            let bound = bound_to(request, decided);
+            let resumed = self.0.parking.resume(&id, &bound, asking.client.clone(), responses);
+            return Err(Halt::Reply(Box::pin(resumed).await));
+        }
+        // The retry that brings an answer goes on with the trace in which it was asked for.
+        if !request.traced
+            && let Some(trace) = asking.trace()
+        {
+            request.trace_id = trace;
+        }
+        if !std::mem::replace(counted, true) {
+            self.0.evaluator.note(request, decided);
+        }
+        Ok(())
+    }
+
+    /// The approval that the call uses, where it needs one.
+    async fn approval_of(
+        &self,
+        in_force: &Arc<InForce>,
+        underway: &mut Underway,
+        decided: &Decided,
+    ) -> Result<Option<Box<ApprovalRecord>>, Halt> {
+        let Underway { request, arguments, asking, .. } = underway;
+        match decided.verdict.decision {
+            Decision::Allow | Decision::AllowWithConstraints => Ok(None),
+            Decision::RequireApproval if request.method().is_some() => {
+                let refused = self.0.refusals.refuse_unaskable(request, in_force, decided, asking);
+                Err(Halt::Reply(Box::pin(refused).await))
             }
-            // The retry that brings an answer goes on with the trace in which it was asked for.
-            if traced.is_none()
-                && let Some(trace) = asking.trace()
-            {
-                request.trace_id = trace;
-            }
-            if std::mem::take(&mut first) {
-                self.0.repeats.note(&request.agent, &decided.prepared.call_digest, self.0.clock.monotonic());
-            }
-            // A budget that asks for a person adds its requirement to the rules' own.
-            if !asking.also.is_empty() && decided.verdict.decision <= Decision::RequireApproval {
-                if decided.verdict.decision < Decision::RequireApproval
-                    && let Some(asks) = asking.also.first()
-                {
-                    let verdict = &mut decided.verdict;
-                    verdict.policy_id = asks.policy_id.clone();
-                    verdict.rule_id = asks.rule_id.clone();
-                    verdict.reason = asks.reason.clone();
-                }
-                decided.verdict.decision = Decision::RequireApproval;
-                // The step that stopped it stands with the policies' own.
-                decided.verdict.trace.steps.extend(asking.also.iter().map(|asks| crate::decision::Step {
-                    policy_id: asks.policy_id.clone(),
-                    rule_id: asks.rule_id.clone(),
-                    decision: Decision::RequireApproval,
-                    reason: asks.reason.clone(),
-                    shadow: false,
-                    error: false,
-                    limit: true,
-                }));
-                keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
-            }
-            let approval = match decided.verdict.decision {
-                Decision::Allow | Decision::AllowWithConstraints => None,
-                Decision::RequireApproval if request.method().is_some() => {
-                    return Box::pin(self.refuse_unaskable(&request, &in_force, &decided, &mut asking)).await;
-                }
-                Decision::RequireApproval => {
-                    asking.keep(&arguments);
-                    match Box::pin(self.seek_approval(&in_force, &request, &decided, &mut asking)).await {
-                        Step::Use(record) => {
-                            // The call that uses an approval joins the trace that asked for it, unless it is part
-                            // of it or of another already.
-                            if traced.is_none() && !asking.started() {
-                                request.trace_id = record.trace_id;
-                            }
-                            Some(*record)
+            Decision::RequireApproval => {
+                asking.keep(arguments);
+                let call = PendingCall { in_force, request, decided };
+                match Box::pin(self.0.people.seek_approval(call, asking)).await {
+                    Step::Use(record) => {
+                        // The call that uses an approval joins the trace that asked for it, unless it is part of it or
+                        // of another already.
+                        if !request.traced && !asking.started() {
+                            request.trace_id = record.trace_id;
                         }
-                        Step::Again => continue,
-                        Step::Reply(reply) => return reply,
+                        Ok(Some(record))
                     }
+                    Step::Again => Err(Halt::Again),
+                    Step::Reply(reply) => Err(Halt::Reply(reply)),
                 }
-                Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
-                    let refusal = refusal_of(&decided);
-                    let refused =
-                        self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
-                    return Box::pin(refused).await;
-                }
-            };
-            // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
-            if let Some(back) = asking.client.until_present() {
-                back.await;
-                continue;
             }
-            // The arguments go with the call: only where it was changed is the agent's own version kept.
-            let kept = decided.original.is_some().then(|| arguments.clone());
-            drop(std::mem::take(&mut arguments));
-            return match self.admit_and_dispatch(&in_force, &request, decided, approval, &mut asking).await {
-                Ok(reply) => reply,
-                Err(AdmitError::AskAbout(requirement, returned)) => {
-                    asking.also.retain(|known| known.policy_id != requirement.policy_id);
-                    asking.also.push(*requirement);
-                    arguments = kept.unwrap_or(returned);
-                    continue;
-                }
-                Err(AdmitError::AskAnew(returned)) => {
-                    arguments = kept.unwrap_or(returned);
-                    lost += 1;
-                    if lost < MAX_LOST {
-                        continue;
-                    }
-                    let refusal = Refusal::deny("approval", "other calls use up each approval of this one");
-                    Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await
-                }
-                Err(AdmitError::Replaced(returned)) => {
-                    arguments = kept.unwrap_or(returned);
-                    continue;
-                }
-                Err(AdmitError::Unrecorded(refusal)) => {
-                    Box::pin(self.refuse(&request, None, &in_force, *refusal, &mut asking)).await
-                }
-                Err(AdmitError::Limited(limited)) => {
-                    Box::pin(self.refuse_by_limit(&request, &in_force, *limited, &mut asking)).await
-                }
-                Err(AdmitError::Refused(refusal)) => {
-                    let refused =
-                        subject(&request, None, &in_force).refused(self.0.clock.now(), &refusal.ruling());
-                    self.log_call(&request, &refused);
-                    refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
-                }
-            };
+            Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
+                let refusal = refusal_of(decided);
+                Err(self.refuse(in_force, underway, Some(&decided.prepared), refusal).await)
+            }
         }
     }
+
+    /// Admits and dispatches; where admission does not grant it, the call is decided again or refused.
+    async fn carry_out(
+        &self,
+        in_force: &Arc<InForce>,
+        underway: &mut Underway,
+        decided: Box<Decided>,
+        approval: Option<Box<ApprovalRecord>>,
+    ) -> Result<CallReply, Halt> {
+        let Underway { request, arguments, asking, lost, .. } = underway;
+        // The arguments go with the call: only where it was changed is the agent's own version kept.
+        let kept = decided.original.is_some().then(|| arguments.clone());
+        drop(std::mem::take(arguments));
+        let returned = match self.admit_and_dispatch(in_force, request, decided, approval, asking).await {
+            Ok(reply) => return Ok(reply),
+            Err(AdmitError::AskAbout(requirement, returned)) => {
+                asking.also.retain(|known| known.policy_id != requirement.policy_id);
+                asking.also.push(*requirement);
+                returned
+            }
+            Err(AdmitError::AskAnew(returned)) => {
+                *lost += 1;
+                if *lost >= MAX_LOST {
+                    let refusal = Refusal::deny("approval", "other calls use up each approval of this one");
+                    return Err(self.refuse(in_force, underway, None, refusal).await);
+                }
+                returned
+            }
+            Err(AdmitError::Replaced(returned)) => returned,
+            Err(AdmitError::Unrecorded(refusal)) => {
+                return Err(self.refuse(in_force, underway, None, *refusal).await);
+            }
+            Err(AdmitError::Limited(limited)) => {
+                let refused = self.0.refusals.refuse_by_limit(request, in_force, *limited, asking);
+                return Err(Halt::Reply(Box::pin(refused).await));
+            }
+            Err(AdmitError::Refused(refusal)) => {
+                let refused = subject(request, None, in_force).refused(self.0.clock.now(), &refusal.ruling());
+                self.0.refusals.log_call(request, &refused);
+                let policies = &in_force.policies;
+                return Ok(refusal.reply(request.kind, &request.name, request.trace_id, policies));
+            }
+        };
+        *arguments = kept.unwrap_or(returned);
+        Err(Halt::Again)
+    }
+
+    /// Admits and dispatches so that a caller that goes away cancels the call and never its settlement.
+    async fn admit_and_dispatch(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        decided: Box<Decided>,
+        approval: Option<Box<ApprovalRecord>>,
+        asking: &mut Asking,
+    ) -> Result<CallReply, AdmitError> {
+        if !Arc::ptr_eq(in_force, &self.0.current.peek()) {
+            return Err(AdmitError::Replaced(decided.prepared.arguments));
+        }
+        let Some(upstream) = in_force.upstreams.get(decided.prepared.target.upstream()) else {
+            return Err(AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone"))));
+        };
+        let gone = CancellationToken::new();
+        let cancel_when_dropped = gone.clone().drop_guard();
+        let gateway = self.clone();
+        let in_force = in_force.clone();
+        let clock = &*self.0.clock;
+        let outgoing = Outgoing::of(clock.now(), &in_force, request, &decided, asking);
+        let opens = asking.start();
+        let drafted = Drafted::of(clock, &in_force, request, &decided, approval.as_deref(), opens);
+        let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
+        let (seat, questions) = ClientHandle::new(asking.client.clone());
+        let seated = seat.clone();
+        let tracked = self.0.in_flight.track_future(async move {
+            let Inner { admission, dispatcher, .. } = &*gateway.0;
+            let permit = admission.admit(&in_force, upstream, decided, approval, drafted).await?;
+            Ok(dispatcher.dispatch(permit, outgoing, seated, gone).await)
+        });
+        let (agent, call_id, bound) = waiting;
+        let work = Work::new(tracked);
+        let waiting = Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped);
+        let ended = self.0.parking.attend(waiting).await;
+        if let Err(AdmitError::Limited(limited)) = &ended
+            && opens
+            && !limited.recorded
+        {
+            // Its start was not written either.
+            asking.started = false;
+        }
+        ended
+    }
+
+    /// Refuses the call.
+    async fn refuse(
+        &self,
+        in_force: &Arc<InForce>,
+        underway: &mut Underway,
+        prepared: Option<&Prepared>,
+        refusal: Refusal,
+    ) -> Halt {
+        let Underway { request, asking, .. } = underway;
+        let refused = self.0.refusals.refuse(request, prepared, in_force, refusal, asking);
+        Halt::Reply(Box::pin(refused).await)
+    }
+}
+
+/// A budget that asks for a person adds its requirement to the rules' own.
+fn ask_for_budgets(asking: &Asking, decided: &mut Decided) {
+    let verdict = &mut decided.verdict;
+    let Some(first) = asking.also.first().filter(|_| verdict.decision <= Decision::RequireApproval) else {
+        return;
+    };
+    if verdict.decision < Decision::RequireApproval {
+        verdict.policy_id = first.policy_id.clone();
+        verdict.rule_id = first.rule_id.clone();
+        verdict.reason = first.reason.clone();
+    }
+    verdict.decision = Decision::RequireApproval;
+    // The step that stopped it stands with the policies' own.
+    verdict.trace.steps.extend(asking.also.iter().map(|asks| decision::Step {
+        policy_id: asks.policy_id.clone(),
+        rule_id: asks.rule_id.clone(),
+        decision: Decision::RequireApproval,
+        reason: asks.reason.clone(),
+        shadow: false,
+        error: false,
+        limit: true,
+    }));
+    keep(&mut verdict.approvals, asking.also.iter().cloned());
 }
 
 fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalRequirement>) {
@@ -249,43 +396,4 @@ fn keep(all: &mut Vec<ApprovalRequirement>, more: impl Iterator<Item = ApprovalR
             all.push(requirement);
         }
     }
-}
-
-fn refusal_of(decided: &Decided) -> Refusal {
-    let verdict = &decided.verdict;
-    let mut refusal = Refusal::new(
-        verdict.decision.event_word(),
-        verdict.policy_id.clone(),
-        verdict.rule_id.clone(),
-        verdict.reason.to_string(),
-    );
-    refusal.trace = Some(verdict.trace.clone());
-    refusal.retry_after_ms = verdict.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-    refusal.remediation = verdict.remediation.as_deref().map(|remediation| proposal(decided, remediation));
-    if verdict.decision == Decision::Suggest {
-        refusal.remediation = Some(json!({
-            "mode": "suggest",
-            "tool": decided.prepared.shown,
-            "arguments": decided.prepared.recorded,
-        }));
-    }
-    refusal
-}
-
-/// The safer variant, as the agent can make it itself. Values that the author of the rule wrote are shown; the agent's
-/// own are masked like everywhere.
-fn proposal(decided: &Decided, remediation: &Remediation) -> Value {
-    let mut arguments = edits::apply(&decided.prepared.recorded, &remediation.edits)
-        .ok()
-        .flatten()
-        .unwrap_or_else(|| Value::clone(&decided.prepared.recorded));
-    if let Some(tool) = &remediation.tool {
-        aim(decided.prepared.facts.call.kind, &mut arguments, tool);
-    }
-    json!({
-        "mode": if remediation.apply { "apply" } else { "suggest" },
-        "tool": remediation.tool.as_deref().unwrap_or(&*decided.prepared.shown),
-        "arguments": arguments,
-        "reason": remediation.reason,
-    })
 }

@@ -87,7 +87,7 @@ impl Extras {
 }
 
 fn place(target: &Target) -> Place<'_> {
-    Place { upstream: target.upstream(), tool: target.full(), labels: target.labels(), sensitive: &[] }
+    Place { sensitive: &[], ..target.place() }
 }
 
 /// What data.yaml says of what goes upstream beside the arguments: an agent must not take that way around a rule.

@@ -60,7 +60,7 @@ impl Gateway {
         let searched = finding::is_on(&in_force);
         let (mut tools, mut resources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
         for workflow in std::iter::once(workflow).chain(others) {
-            let Some(view) = self.view_in(&in_force, principal, workflow) else { continue };
+            let Some(view) = in_force.view_in(principal, workflow) else { continue };
             let digests = view.digests();
             // Where tools are searched for, what can be found counts: who has found one may have kept it.
             tools.extend_from_slice(&digests.tools);
@@ -75,8 +75,8 @@ impl Gateway {
     fn sees_resource(&self, principal: &Principal, workflow: Option<&str>, uri: &str) -> bool {
         let in_force = self.in_force();
         self.still_valid(principal)
-            && self
-                .view_in(&in_force, principal, workflow)
+            && in_force
+                .view_in(principal, workflow)
                 .is_some_and(|view| view.resource(uri, None).is_ok_and(|found| found.is_some()))
     }
 }

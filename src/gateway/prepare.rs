@@ -1,22 +1,25 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
 use super::{
-    InForce, Inner,
+    InForce,
     api::Purpose,
     extras,
     fit::{Fit, Look, Looks},
+    measures::Measures,
     prepared::{Extras, Prepared},
     refusal::Refusal,
+    repeats::Repeats,
     request::{Request, uri_of, workflow_of},
     target::{LONGEST_NAME, Target},
 };
 use crate::{
     catalog::View,
+    clock::Clock,
     cost::Tokenizer,
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
-    model::{CallKind, CapabilityId, UriError, text},
-    policy::PolicySet,
-    redaction::{Outbound, Place, display_text},
+    model::{CallKind, CapabilityId, Digest, UriError, text},
+    policy::{Agent, PolicySet, Workflow},
+    redaction::{Outbound, display_text},
 };
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, sync::Arc};
@@ -39,9 +42,35 @@ pub(crate) enum Stop {
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
 
-impl Inner {
-    /// One evaluation's preparation.
-    // Long: what may be known of a call before it is decided, each look in its order and what stops the call there.
+/// Prepares calls to be decided.
+pub(crate) struct Preparation {
+    pub(super) measures: Arc<Measures>,
+    pub(super) repeats: Repeats,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What a call names in its agent's scope, and whether its arguments fit that.
+struct InScope<'c> {
+    agent: &'c Agent,
+    workflow: Option<&'c Workflow>,
+    /// The name of a workflow that the agent may not use.
+    workflow_refused: Option<Arc<str>>,
+    target: Target,
+    capabilities: Arc<[CapabilityId]>,
+    arguments: Arc<Value>,
+    tokenizer: Tokenizer,
+    argument_tokens: u64,
+    /// The length of the arguments as text.
+    size: u64,
+    fit: Fit,
+}
+
+impl Preparation {
+    pub(super) fn new(measures: Arc<Measures>, clock: Arc<dyn Clock>) -> Self {
+        Self { measures, repeats: Repeats::default(), clock }
+    }
+
+    /// One evaluation's preparation: what may be known of a call before it is decided, and what stops it before that.
     pub(crate) fn prepare(
         &self,
         in_force: &Arc<InForce>,
@@ -50,122 +79,46 @@ impl Inner {
         version: Version<'_>,
         looks: &Looks,
     ) -> Result<Prepared, Stop> {
-        let Version { name, arguments, remediated } = version;
         let policies = &in_force.policies;
-        let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
-        let (workflow, workflow_refused) =
-            workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
-        let narrow = workflow.and_then(|w| w.capabilities.as_deref());
-        let (target, capabilities) = find(view, request, name, narrow)
-            .map_err(|wrong| Stop::Refused(Box::new(unclear(policies, &wrong)), None))?
-            .ok_or(Stop::Unknown)?;
-        let arguments = as_matched(&target, arguments);
-        let model = agent.model.as_deref();
-        let tokenizer = policies.prices.tokenizer(model);
-        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
-        let fit = match &target {
-            Target::Tool(tool) => {
-                let setting = in_force.config.gateway.unchecked_arguments;
-                looks.fit(&tool.schema, &arguments, size, setting).map_err(Stop::Unchecked)?
-            }
-            Target::Item(..) => Fit::Fits,
-        };
-        let place = Place {
-            upstream: target.upstream(),
-            tool: target.full(),
-            labels: target.labels(),
-            sensitive: target.sensitive(),
-        };
-        let inspected = policies.data.inspect_arguments(&arguments, &place);
+        let remediated = version.remediated;
+        let found = self.in_scope(in_force, view, request, version, looks)?;
+        let InScope { agent, target, arguments, .. } = &found;
+        let place = target.place();
+        let inspected = policies.data.inspect_arguments(arguments, &place);
         let beside =
-            policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, &target));
+            policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, target));
         let shown = target.shown(&policies.data);
-        let kept_as = match &target {
+        let kept_as = match target {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
             Target::Tool(_) | Target::Item(..) => target.kept_as(&policies.data),
         };
-        let expected = self.learned.expected(&kept_as, target.expected_result_tokens());
+        let expected = self.measures.learned.expected(&kept_as, target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
-        let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
+        let model = agent.model.as_deref();
+        let estimate = policies.prices.estimate(model, found.argument_tokens, expected, tool_price);
         let extras = Extras::bound(request, &in_force.config.gateway.volatile_meta);
-        let call_digest = self.digest_key.digest(request.word(), target.full(), &arguments, None);
+        let digest =
+            |extras| self.measures.digest_key.digest(request.word(), target.full(), arguments, extras);
+        let call_digest = digest(None);
         let digest = match extras.is_empty() {
             true => call_digest.clone(),
-            false => self.digest_key.digest(request.word(), target.full(), &arguments, Some(&extras)),
+            false => digest(Some(&extras)),
         };
-        let now = self.clock.now();
-        let operator = agent.operator.clone();
-        let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
-        let facts = Facts {
-            agent: AgentFacts::of(agent),
-            user: operator.clone(),
-            workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
-            tool: ToolFacts {
-                name: item(CallKind::Tool),
-                upstream: target.upstream().clone(),
-                action: target.action().clone(),
-                labels: target.labels().clone(),
-                traits: target.traits(),
-                fingerprint: target.fingerprint(),
-                pinned: false,
-            },
-            args: arguments.clone(),
-            call: CallFacts {
-                kind: request.kind,
-                repeats: self.repeats.before(&agent.id, &call_digest, self.clock.monotonic()),
-                size,
-            },
-            cost: CostFacts { estimate: estimate.cost, tokens: estimate.tokens() },
-            data: DataFacts {
-                level: inspected.level,
-                labels: inspected.labels,
-                findings: inspected.findings,
-            },
-            session_labels: Vec::new(),
-            now,
-            capabilities: capabilities.to_vec(),
-            missing_metadata: missing(
-                &policies.bundle.required,
-                request,
-                workflow.is_some(),
-                operator.is_some(),
-            ),
-            workflow_refused: workflow_refused.map(|named| Arc::from(&*policies.data.redact_text(&named))),
-            resource: item(CallKind::Resource),
-            prompt: item(CallKind::Prompt),
-            remediated,
-        };
+        let data =
+            DataFacts { level: inspected.level, labels: inspected.labels, findings: inspected.findings };
+        let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
+        let facts = self.facts(policies, request, &found, (data, cost), &call_digest, remediated);
         let recorded = match inspected.recorded {
             Cow::Borrowed(_) => arguments.clone(),
             Cow::Owned(masked) => Arc::new(masked),
         };
-        let workflow = workflow.map(|w| w.id.clone());
-        let (outbound, blocked) = match inspected.outbound {
-            Outbound::Unchanged => (None, None),
-            // What was decided is one resource, and what is asked for would be another.
-            Outbound::Changed(value)
-                if request.kind == CallKind::Resource && uri_of(&value) != uri_of(&arguments) =>
-            {
-                (None, Some("its URI holds what data.yaml changes on the way upstream".to_owned()))
-            }
-            Outbound::Changed(value) => (Some(value), None),
-            Outbound::Blocked(reason) => (None, Some(reason)),
-        };
-        let (beside, blocked_beside) = match beside {
-            None | Some(Outbound::Unchanged) => (None, None),
-            Some(Outbound::Changed(mut value)) => {
-                let mut part = |name: &str| match value.get_mut(name).map(Value::take) {
-                    Some(Value::Object(map)) => map,
-                    Some(_) | None => Map::new(),
-                };
-                (Some((part("_meta"), part("params"))), None)
-            }
-            Some(Outbound::Blocked(reason)) => (None, Some(reason)),
-        };
-        let blocked = blocked.or(blocked_beside);
+        let redacted = inspected.redacted;
+        let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
+        let (beside, blocked_beside) = beside_of(beside);
+        let InScope { agent, workflow, target, arguments, tokenizer, fit, .. } = found;
         let prepared = Prepared {
             judged: None,
-            redacted: inspected.redacted,
+            redacted,
             level: facts.data.level,
             recorded,
             outbound,
@@ -184,10 +137,10 @@ impl Inner {
             digest,
             call_digest,
             extras,
-            workflow,
-            operator,
+            workflow: workflow.map(|w| w.id.clone()),
+            operator: agent.operator.clone(),
         };
-        let (policy, reason, advice) = match (fit, blocked) {
+        let (policy, reason, advice) = match (fit, blocked.or(blocked_beside)) {
             (Fit::Refused { reason, advice }, _) => ("schema", reason, advice),
             (Fit::Fits | Fit::Unchecked, Some(reason)) => ("data", reason, None),
             (Fit::Fits | Fit::Unchecked, None) => return Ok(prepared),
@@ -197,9 +150,132 @@ impl Inner {
         Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
     }
 
+    /// Finds what the call names, and holds its arguments against the schema.
+    fn in_scope<'c>(
+        &self,
+        in_force: &'c InForce,
+        view: &View,
+        request: &Request,
+        version: Version<'_>,
+        looks: &Looks,
+    ) -> Result<InScope<'c>, Stop> {
+        let policies = &in_force.policies;
+        let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
+        let (workflow, workflow_refused) =
+            workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
+        let narrow = workflow.and_then(|w| w.capabilities.as_deref());
+        let (target, capabilities) = find(view, request, version.name, narrow)
+            .map_err(|wrong| Stop::Refused(Box::new(unclear(policies, &wrong)), None))?
+            .ok_or(Stop::Unknown)?;
+        let arguments = as_matched(&target, version.arguments);
+        let tokenizer = policies.prices.tokenizer(agent.model.as_deref());
+        let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
+        let fit = match &target {
+            Target::Tool(tool) => {
+                let setting = in_force.config.gateway.unchecked_arguments;
+                looks.fit(&tool.schema, &arguments, size, setting).map_err(Stop::Unchecked)?
+            }
+            Target::Item(..) => Fit::Fits,
+        };
+        Ok(InScope {
+            agent,
+            workflow,
+            workflow_refused,
+            target,
+            capabilities,
+            arguments,
+            tokenizer,
+            argument_tokens,
+            size,
+            fit,
+        })
+    }
+
+    /// The facts that the call is decided on.
+    fn facts(
+        &self,
+        policies: &PolicySet,
+        request: &Request,
+        found: &InScope<'_>,
+        (data, cost): (DataFacts, CostFacts),
+        call_digest: &Digest,
+        remediated: bool,
+    ) -> Facts {
+        let InScope { agent, workflow, workflow_refused, target, .. } = found;
+        let user = agent.operator.clone();
+        let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
+        let required = &policies.bundle.required;
+        let missing_metadata = missing(required, request, workflow.is_some(), user.is_some());
+        Facts {
+            agent: AgentFacts::of(agent),
+            user,
+            workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
+            tool: ToolFacts {
+                name: item(CallKind::Tool),
+                upstream: target.upstream().clone(),
+                action: target.action().clone(),
+                labels: target.labels().clone(),
+                traits: target.traits(),
+                fingerprint: target.fingerprint(),
+                pinned: false,
+            },
+            args: found.arguments.clone(),
+            call: CallFacts {
+                kind: request.kind,
+                repeats: self.repeats.before(&agent.id, call_digest, self.clock.monotonic()),
+                size: found.size,
+            },
+            cost,
+            data,
+            session_labels: Vec::new(),
+            now: self.clock.now(),
+            capabilities: found.capabilities.to_vec(),
+            missing_metadata,
+            workflow_refused: workflow_refused
+                .as_deref()
+                .map(|named| Arc::from(&*policies.data.redact_text(named))),
+            resource: item(CallKind::Resource),
+            prompt: item(CallKind::Prompt),
+            remediated,
+        }
+    }
+
     fn count_arguments(&self, tokenizer: Tokenizer, arguments: &Value) -> (u64, u64) {
         let text = text::of(arguments);
-        (self.tokens.count_for(tokenizer, &text), text.len() as u64)
+        (self.measures.tokens.count_for(tokenizer, &text), text.len() as u64)
+    }
+}
+
+/// What goes upstream in place of the arguments, or why they may not go.
+fn outbound_of(request: &Request, arguments: &Value, outbound: Outbound) -> (Option<Value>, Option<String>) {
+    match outbound {
+        Outbound::Unchanged => (None, None),
+        // What was decided is one resource, and what is asked for would be another.
+        Outbound::Changed(value)
+            if request.kind == CallKind::Resource && uri_of(&value) != uri_of(arguments) =>
+        {
+            (None, Some("its URI holds what data.yaml changes on the way upstream".to_owned()))
+        }
+        Outbound::Changed(value) => (Some(value), None),
+        Outbound::Blocked(reason) => (None, Some(reason)),
+    }
+}
+
+/// `_meta` and the other members of the params.
+type Beside = (Map<String, Value>, Map<String, Value>);
+
+/// The same of what goes beside the arguments.
+fn beside_of(outbound: Option<Outbound>) -> (Option<Beside>, Option<String>) {
+    match outbound {
+        None | Some(Outbound::Unchanged) => (None, None),
+        Some(Outbound::Changed(mut value)) => {
+            let mut part = |name: &str| match value.get_mut(name).map(Value::take) {
+                Some(Value::Object(map)) => map,
+                Some(_) | None => Map::new(),
+            };
+            (Some((part("_meta"), part("params"))), None)
+        }
+        Some(Outbound::Blocked(reason)) => (None, Some(reason)),
     }
 }
 

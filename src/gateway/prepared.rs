@@ -5,7 +5,8 @@ use crate::{
     cost::{Estimate, Tokenizer},
     decision::Facts,
     evidence::{Evaluated, Judged, ResolvedTool},
-    model::{Digest, MicroUsd, PersonId, Sensitivity, WorkflowId},
+    model::{Digest, MicroUsd, PersonId, Sensitivity, SnapshotId, WorkflowId},
+    store::ApprovalBinding,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -53,6 +54,20 @@ impl Prepared {
         match &self.target {
             Target::Tool(tool) => Some(&tool.resolved),
             Target::Item(..) => None,
+        }
+    }
+
+    /// What an approval of it is bound to.
+    pub(crate) fn binding(&self, snapshot: &SnapshotId) -> ApprovalBinding {
+        ApprovalBinding {
+            agent: self.facts.agent.id.clone(),
+            user: self.facts.user.clone(),
+            workflow: self.workflow.clone(),
+            tool: self.shown.to_string(),
+            fingerprint: self.target.fingerprint(),
+            digest: self.digest.clone(),
+            call: self.call_digest.clone(),
+            snapshot: snapshot.clone(),
         }
     }
 

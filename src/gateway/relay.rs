@@ -130,13 +130,7 @@ impl Relay {
     }
 
     fn place(&self) -> Place<'_> {
-        let target = &self.0.is.target;
-        Place {
-            upstream: &self.0.upstream,
-            tool: target.full(),
-            labels: target.labels(),
-            sensitive: target.sensitive(),
-        }
+        self.0.is.target.place()
     }
 
     fn note(&self, method: &str, outcome: &'static str) {

@@ -1,6 +1,6 @@
 //! What a client of 2026-07-28 hands back (`requestState`): sealed, and bound to its principal and call.
 
-use super::{decided::Decided, labelled::AllPassed, request::Request};
+use super::{api::StateSeal, decided::Decided, labelled::AllPassed, request::Request};
 use crate::model::{ApprovalId, TraceId};
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +16,19 @@ pub(super) enum Opened {
     Upstream(Continuing),
     /// A call that is still in flight.
     Parked(String),
+}
+
+impl Opened {
+    /// Seals it, for the principal and the call of `bound` and for `ttl`.
+    pub(super) fn seal(&self, seal: &dyn StateSeal, bound: &[u8], ttl: Duration) -> Result<String, String> {
+        let text = serde_json::to_string(self).map_err(|error| error.to_string())?;
+        seal.seal(&text, bound, ttl)
+    }
+
+    /// What was sealed; nothing where it was changed, has expired, or is bound to something else.
+    pub(super) fn open(seal: &dyn StateSeal, sealed: &str, bound: &[u8]) -> Option<Self> {
+        serde_json::from_str(&seal.open(sealed, bound)?).ok()
+    }
 }
 
 /// What an upstream that asked is to get back.

@@ -4,7 +4,7 @@ use crate::{
     catalog::{ItemEntry, ToolEntry, ToolSchema},
     evidence::ITEM_TRAITS,
     model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
-    redaction::DataRules,
+    redaction::{DataRules, Place},
 };
 use serde_json::Value;
 use std::{borrow::Cow, sync::Arc};
@@ -109,6 +109,15 @@ impl Target {
         match self {
             Self::Tool(tool) => &tool.sensitive,
             Self::Item(..) => &[],
+        }
+    }
+    /// Where its arguments and results stand, for the data rules.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            upstream: self.upstream(),
+            tool: self.full(),
+            labels: self.labels(),
+            sensitive: self.sensitive(),
         }
     }
     pub(crate) fn fingerprint(&self) -> Fingerprint {

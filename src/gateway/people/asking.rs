@@ -1,16 +1,15 @@
 //! What has been asked and answered during one call, and the sealed state in which a modern client carries it.
 
 use crate::gateway::{
-    Gateway,
-    api::ClientPort,
+    api::{ClientPort, StateSeal},
     decided::Decided,
     people::waiter::{Again, Waited, Waiter},
     request::Request,
-    request_state::{Continuing, Opened, UPSTREAM_STATE_TTL, bound_to},
+    request_state::{Continuing, Opened, bound_to},
 };
 use crate::{
     decision::ApprovalRequirement,
-    model::{ApprovalId, RpcError, TraceId, code},
+    model::{RpcError, TraceId, code},
     store::ApprovalRecord,
 };
 use serde_json::{Map, Value};
@@ -117,13 +116,12 @@ impl Asking {
     /// and changes nothing.
     pub(crate) fn open(
         &mut self,
-        gateway: &Gateway,
+        seal: &dyn StateSeal,
         request: &Request,
         decided: &Decided,
     ) -> Result<(), RpcError> {
         let Some(sealed) = self.sealed.take() else { return Ok(()) };
-        let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
-        match text.and_then(|text| serde_json::from_str(&text).ok()) {
+        match Opened::open(seal, &sealed, &bound_to(request, decided)) {
             Some(opened) => {
                 self.opened = Some(opened);
                 Ok(())
@@ -194,28 +192,5 @@ impl Asking {
             }
             Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
-    }
-}
-
-impl Gateway {
-    /// Seals an upstream's own questions for a modern client, with the upstream's state inside, where it gave one.
-    pub(in crate::gateway) fn seal_upstream_state(
-        &self,
-        bound: &[u8],
-        continuing: Continuing,
-    ) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(continuing)).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
-    }
-
-    /// Seals the handle of a parked call.
-    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, crate::gateway::suspend::parked::PATIENCE)
-    }
-
-    /// What a sealed state of this call is bound to.
-    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Arc<[u8]> {
-        bound_to(request, decided)
     }
 }

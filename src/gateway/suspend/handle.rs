@@ -1,7 +1,7 @@
 //! The task id that an agent gets: a sealed handle that names its call. Every process on one store can open it, and it is
 //! worth nothing to anybody else.
 
-use crate::gateway::{Gateway, api::ClientPort};
+use crate::gateway::api::{ClientPort, StateSeal};
 use crate::{
     identity::Principal,
     model::{CallId, RpcError, TraceId, UpstreamName, code},
@@ -85,33 +85,35 @@ fn bound_to(principal: &Principal) -> Vec<u8> {
     format!("task\n{}", principal.key()).into_bytes()
 }
 
-impl Gateway {
-    fn seal_handle(&self, principal: &Principal, handle: &Handle) -> Result<String, String> {
-        let text = serde_json::to_string(handle).map_err(|error| error.to_string())?;
-        self.0.seal.seal(&text, &bound_to(principal), HANDLE_TTL)
-    }
+fn seal_handle(seal: &dyn StateSeal, principal: &Principal, handle: &Handle) -> Result<String, String> {
+    let text = serde_json::to_string(handle).map_err(|error| error.to_string())?;
+    seal.seal(&text, &bound_to(principal), HANDLE_TTL)
+}
 
-    pub(super) fn open_handle(&self, principal: &Principal, sealed: &str) -> Option<Handle> {
-        serde_json::from_str(&self.0.seal.open(sealed, &bound_to(principal))?).ok()
-    }
+pub(super) fn open_handle(seal: &dyn StateSeal, principal: &Principal, sealed: &str) -> Option<Handle> {
+    serde_json::from_str(&seal.open(sealed, &bound_to(principal))?).ok()
+}
 
-    /// The task id of a call that is held here.
-    pub(in crate::gateway) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
-        self.seal_handle(principal, &Handle::Held(id.to_owned()))
-    }
+/// The task id of a call that is held here.
+pub(in crate::gateway) fn held_handle(
+    seal: &dyn StateSeal,
+    principal: &Principal,
+    id: &str,
+) -> Result<String, String> {
+    seal_handle(seal, principal, &Handle::Held(id.to_owned()))
+}
 
-    /// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
-    pub(in crate::gateway) fn hand_out(
-        &self,
-        principal: &Principal,
-        mut made: Made,
-        result: &mut Value,
-    ) -> Option<()> {
-        let own = result.get("taskId").and_then(Value::as_str);
-        made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
-        result.get("status").and_then(Value::as_str)?;
-        let handle = self.seal_handle(principal, &Handle::Made(Box::new(made))).ok()?;
-        result.as_object_mut()?.insert("taskId".to_owned(), Value::String(handle));
-        Some(())
-    }
+/// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
+pub(in crate::gateway) fn hand_out(
+    seal: &dyn StateSeal,
+    principal: &Principal,
+    mut made: Made,
+    result: &mut Value,
+) -> Option<()> {
+    let own = result.get("taskId").and_then(Value::as_str);
+    made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
+    result.get("status").and_then(Value::as_str)?;
+    let handle = seal_handle(seal, principal, &Handle::Made(Box::new(made))).ok()?;
+    result.as_object_mut()?.insert("taskId".to_owned(), Value::String(handle));
+    Some(())
 }

@@ -6,3 +6,16 @@ pub(super) mod held;
 pub(super) mod parked;
 pub(super) mod passing;
 pub(super) mod tasks;
+
+use tokio_util::sync::CancellationToken;
+
+/// Spawns work that ends where the gateway does.
+pub(super) fn spawn_until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    });
+}
