@@ -4,6 +4,7 @@ use super::{
     CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal,
     admit::Admission,
     call_log::CallLog,
+    checks::Checks,
     counted::CountedRefusals,
     current::Current,
     digest::DigestKey,
@@ -121,6 +122,7 @@ impl Outside {
                 refusals: refusals.clone(),
             },
             evaluator: Arc::new(Evaluator { preparation, large: large.clone() }),
+            checks: Checks::new(clock.clone(), ids.clone()),
             people: People {
                 current: current.clone(),
                 store: store.clone(),

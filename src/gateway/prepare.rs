@@ -38,6 +38,8 @@ pub(crate) enum Stop {
     Unknown,
     /// Whether the arguments fit has to be found out beside first.
     Unchecked(Box<Look>),
+    /// Rules wait for what external checks say of it.
+    Unasked(Vec<Arc<str>>, Box<Prepared>),
     /// Refused before policy saw it, with what is known of it for the record.
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
@@ -104,10 +106,17 @@ impl Preparation {
             true => call_digest.clone(),
             false => digest(Some(&extras)),
         };
-        let data =
-            DataFacts { level: inspected.level, labels: inspected.labels, findings: inspected.findings };
+        let answers = looks.answers.about(&call_digest);
+        let mut labels = inspected.labels;
+        for label in answers.iter().flat_map(|answer| &answer.labels) {
+            if !labels.contains(label) {
+                labels.push(label.clone());
+            }
+        }
+        let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
         let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
-        let facts = self.facts(policies, request, &found, (data, cost), &call_digest, remediated);
+        let mut facts = self.facts(policies, request, &found, (data, cost), &call_digest, remediated);
+        facts.checks = answers;
         let recorded = match inspected.recorded {
             Cow::Borrowed(_) => arguments.clone(),
             Cow::Owned(masked) => Arc::new(masked),
@@ -237,6 +246,7 @@ impl Preparation {
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
+            checks: Vec::new(),
         }
     }
 
