@@ -5,7 +5,6 @@ use super::{
     admit::Admission,
     call_log::CallLog,
     checks::Checks,
-    counted::CountedRefusals,
     current::Current,
     digest::DigestKey,
     dispatch::Dispatcher,
@@ -104,13 +103,7 @@ impl Outside {
         let stop = CancellationToken::new();
         let log = Arc::new(CallLog::default());
         let references = Arc::new(References::new(store.clone()));
-        let refusals = Arc::new(Refusals {
-            store: store.clone(),
-            clock: clock.clone(),
-            references: references.clone(),
-            log: log.clone(),
-            counted: CountedRefusals::default(),
-        });
+        let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
         Inner {

@@ -1,7 +1,9 @@
 //! External checks: a rule asks an HTTP service, and its answer is the rule's outcome (R96).
 
 use crate::harness::*;
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse as _, routing::post};
+use axum::{
+    Router, body::Bytes, extract::State, http::HeaderMap, response::IntoResponse as _, routing::post,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -101,7 +103,10 @@ async fn what_a_service_says_is_the_outcome() {
     bot.call("up__write", json!({"path": "/a", "note": token})).await.ok();
     let asked = service.last();
     assert_eq!((&asked["event"], &asked["phase"]), (&json!("tools/call"), &json!("request")));
-    assert_eq!((&asked["payload"]["name"], &asked["payload"]["arguments"]["path"]), (&json!("up__write"), &json!("/a")));
+    assert_eq!(
+        (&asked["payload"]["name"], &asked["payload"]["arguments"]["path"]),
+        (&json!("up__write"), &json!("/a"))
+    );
     assert_eq!(asked["context"]["principal"], json!({"type": "agent", "id": "bot"}));
     assert!(!asked.to_string().contains(token), "{asked}");
     let event = world.last_decision().await;
@@ -193,13 +198,15 @@ async fn an_unknown_check_is_an_error() {
     let service = Service::start(Next::Status(500)).await;
     let world = world(&service, &gate("")).await;
     let wrong = gate("").replace("check: judge", "check: juge");
-    rewrite(&world.dir, &wrong);
+    let (_, text) = wrong.split_once('\n').unwrap();
+    std::fs::write(world.dir.join("policies/outside.yaml"), text).unwrap();
     let refused = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(["check", "--config"])
         .arg(world.dir.join("servers.toml"))
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&refused.stdout).into_owned() + &String::from_utf8_lossy(&refused.stderr);
+    let text =
+        String::from_utf8_lossy(&refused.stdout).into_owned() + &String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{text}");
-    assert!(text.contains("outside.yaml:6:") && text.contains("did you mean `judge`?"), "{text}");
+    assert!(text.contains("outside.yaml:5:") && text.contains("did you mean `judge`?"), "{text}");
 }
