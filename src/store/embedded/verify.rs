@@ -10,7 +10,7 @@ use super::{
 use crate::{
     evidence,
     journal::{
-        self, Frame, Head, JournalError, Place, Range, Reader, Record, SEGMENT_HEAD, Segment, Step, chain,
+        self, Damage, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
         index_path,
     },
@@ -30,6 +30,7 @@ const THREADS: usize = 8;
 
 /// What one segment was found to be.
 struct Found {
+    first: i64,
     before: Head,
     after: Head,
     after_damage: bool,
@@ -47,7 +48,11 @@ pub(super) fn at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
     if !dir.exists() || journal::list(&dir)?.is_empty() {
         return Ok(None);
     }
-    match projection::version(path)? {
+    let version = match projection::unreadable(path, true) {
+        Some(_) => projection::VERSION,
+        None => projection::version(path)?,
+    };
+    match version {
         0 | projection::VERSION => Ok(Some(verify(path, &Reader::open(&dir)?)?)),
         // Opening takes it over, or says what it is.
         _ => Ok(None),
@@ -63,7 +68,9 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     }
     let end = journal.end();
     let paths = journal.paths();
-    let stored = match path.exists() {
+    // It is made anew by the next start, and named where nothing is wrong with the journal itself.
+    let unreadable = projection::unreadable(path, true);
+    let stored = match path.exists() && unreadable.is_none() {
         true => Some(projection::open_reader(path)?),
         false => None,
     };
@@ -103,24 +110,31 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     // What a person has accepted is told where nothing else is wrong: it hides no later damage.
     let mut accepted: Option<BadRecord> = None;
     let found: Vec<Found> = found.into_iter().map(|(_, one)| one).collect::<Result<_, _>>()?;
+    let restart = found.iter().filter(|one| one.after_damage).map(|one| one.first).max();
     for (at, one) in found.iter().enumerate() {
         let gap = match before {
-            None => first_gap(journal, one)?,
+            None if at == 0 && one.bad.is_none() => first_gap(journal, one)?,
+            // What is damaged before it is named already.
+            None => None,
             Some(before) if before == one.before => None,
             Some(before) => {
                 let said = if one.after_damage { ", as a person accepted" } else { "" };
                 Some(bad(before.seq + 1, format!("the next segment does not follow it{said}")))
             }
         };
-        let (gap_accepted, bad_accepted) =
-            (one.after_damage, found.get(at + 1).is_some_and(|next| next.after_damage));
-        for (problem, is_accepted) in [(gap, gap_accepted), (one.bad.clone(), bad_accepted)] {
+        let bad_accepted = restart.is_some_and(|restart| one.first < restart);
+        for (problem, is_accepted) in
+            [(gap, one.after_damage || bad_accepted), (one.bad.clone(), bad_accepted)]
+        {
             let told = if is_accepted { &mut accepted } else { &mut report.bad };
             *told = told.take().or(problem);
         }
         report.records += one.records;
         report.head = chain::to_hex(&one.after.hash);
-        before = Some(one.after);
+        before = one.bad.is_none().then_some(one.after);
+    }
+    if report.bad.is_none() {
+        report.bad = unreadable.map(|problem| bad(0, problem));
     }
     if report.bad.is_none() {
         report.bad = kept.damaged().map(|problem| bad(0, problem));
@@ -172,15 +186,27 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
     let segment = match Segment::open(path, false) {
         Ok(segment) => segment,
         Err(error) => {
-            let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-            let before = Head { seq: named.unwrap_or(0) - 1, ..Head::START };
-            let problem = Some(bad(before.seq + 1, error.to_string()));
-            return Ok(Found { before, after: before, after_damage: false, records: 0, bad: problem });
+            let named =
+                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<i64>().ok());
+            let first = named.unwrap_or(0);
+            let before = Head { seq: first.saturating_sub(1), ..Head::START };
+            let problem = Some(bad(first, error.to_string()));
+            return Ok(Found { first, before, after: before, after_damage: false, records: 0, bad: problem });
         }
     };
     let before = segment.head.before;
-    let mut found =
-        Found { before, after: before, after_damage: segment.head.after_damage, records: 0, bad: None };
+    let mut found = Found {
+        first: segment.first_seq(),
+        before,
+        after: before,
+        after_damage: segment.head.after_damage,
+        records: 0,
+        bad: None,
+    };
+    let damaged = |offset: u64, after: i64, problem: String| {
+        let damage = Damage { path: path.to_owned(), offset, after, problem };
+        bad(after + 1, damage.to_string())
+    };
     let mut builder = Builder::new();
     let mut scan = segment.scan(SEGMENT_HEAD, before)?;
     let mut sealed = false;
@@ -191,7 +217,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                     break;
                 }
                 if let Err(problem) = frame.check(&before) {
-                    found.bad = Some(bad(first_bad(&frame).unwrap_or(before.seq + 1), problem));
+                    found.bad = Some(damaged(offset, frame.good_until(&before), problem));
                     break;
                 }
                 for record in frame.records() {
@@ -216,26 +242,19 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
             Step::End => break,
             // Somebody is writing it; the next writer judges it.
             Step::Torn { .. } if segment.first_seq() == end.segment => break,
-            Step::Torn { .. } => {
-                found.bad =
-                    Some(bad(found.after.seq + 1, "its segment ends in the middle of a frame".to_owned()));
+            Step::Torn { offset } => {
+                let problem = "its segment ends in the middle of a frame".to_owned();
+                found.bad = Some(damaged(offset, found.after.seq, problem));
             }
-            Step::Damaged { problem, .. } => found.bad = Some(bad(found.after.seq + 1, problem)),
+            Step::Damaged { offset, problem } => {
+                found.bad = Some(damaged(offset, found.after.seq, problem));
+            }
         }
     }
     if found.bad.is_none() && sealed {
         found.bad = verify_index(path, &segment, builder, &found.after)?;
     }
     Ok(found)
-}
-
-/// The first record of a frame whose hash is not that of its content.
-fn first_bad(frame: &Frame<'_>) -> Option<i64> {
-    let fits = |record: &Record<'_>| {
-        std::str::from_utf8(record.body)
-            .is_ok_and(|body| chain::link(&record.prev, record.seq, body) == record.hash)
-    };
-    frame.records().find(|record| !fits(record)).map(|record| record.seq)
 }
 
 /// A sealed segment's index, where there is one, is what its records make.
@@ -313,7 +332,7 @@ pub(super) fn doubt(connection: &Connection, journal: &Reader) -> Result<Option<
         match book.check(&id) {
             Ok(true) => {}
             Ok(false) => return Ok(Some(format!("approval `{id}` is not found by what its records say"))),
-            Err(StoreError::Damaged(problem)) => return Ok(Some(problem)),
+            Err(StoreError::Damaged(problem) | StoreError::Unverified(problem)) => return Ok(Some(problem)),
             Err(error) => return Err(error),
         }
     }
