@@ -2,7 +2,7 @@
 
 use super::{
     Damage, JournalError, Place,
-    frame::{Draft, Frame, Head},
+    frame::{Draft, Frame, Head, LAST_SEQ},
     segment::{self, SEGMENT_HEAD, Segment, SegmentHead, Step},
 };
 use std::path::{Path, PathBuf};
@@ -184,6 +184,10 @@ pub fn survey(dir: &Path, at_least: i64) -> Result<Option<Survey>, JournalError>
     }
     // No number is given twice, and no two segments have one name.
     survey.before.seq = last_seq.max(at_least).max(newest_before + 1);
+    if survey.before.seq >= LAST_SEQ {
+        let problem = "a file in it says that there is no number left for a record".to_owned();
+        return Err(JournalError::Failed { path: dir.to_owned(), problem });
+    }
     Ok(Some(survey))
 }
 

@@ -402,6 +402,8 @@ impl Reader {
             let flow = match plan {
                 Plan::Listed(list) => how.visit(list.into_iter().map(Ok), take)?,
                 Plan::Indexed(index, hits) => {
+                    // Numbers that no record has stand between a damaged segment and that which goes on.
+                    let high = high.min(index.records());
                     let numbers: Box<dyn DoubleEndedIterator<Item = u32> + '_> = match &hits {
                         None => Box::new(low..=high),
                         Some(hits) => Box::new(hits.range(low..=high)),

@@ -331,6 +331,11 @@ impl Scan<'_> {
         !self.unheld
     }
 
+    /// Whether a record with this number can stand at the present place: those before it take room.
+    fn has_room_for(&self, seq: i64) -> bool {
+        (0..=Segment::most_records(self.offset)).contains(&(seq - self.segment.first_seq()))
+    }
+
     fn left(&self) -> u64 {
         self.end.saturating_sub(self.offset)
     }
@@ -375,6 +380,9 @@ impl Scan<'_> {
         let Some(frame) = self.buffer.get(self.at..).and_then(Frame::of) else {
             return self.unreadable("no frame begins there");
         };
+        if self.unheld && !self.has_room_for(head.first_seq) {
+            return self.unreadable("its number is none that can stand there");
+        }
         let before = match self.unheld {
             true => Head { seq: frame.head.first_seq - 1, hash: frame.prev(), frame: GENESIS },
             false => self.head,
@@ -431,8 +439,7 @@ impl Scan<'_> {
             let Some(frame) = self.buffer.get(self.at..).and_then(Frame::of) else { continue };
             let prev = frame.prev();
             // What it says must come after what was read, and fit into the bytes before it.
-            let number = head.first_seq - self.segment.first_seq();
-            let fits = head.first_seq > self.head.seq && number <= Segment::most_records(self.offset);
+            let fits = head.first_seq > self.head.seq && self.has_room_for(head.first_seq);
             if !fits || frame.check_apart(&prev).is_err() {
                 continue;
             }

@@ -56,6 +56,7 @@ async fn a_running_store_tells_of_damage_in_what_it_has_read() {
     let (store, other) = (open(dir.path()), open(dir.path()));
     store.seal_after(10).await.unwrap();
     written(&store, 0, 25).await;
+    written(&other, 25, 27).await;
     store.look_over().await.unwrap();
     assert_eq!((store.damage(), alerts(&*store, "journal_damaged").await.len()), (Vec::new(), 0));
     // One in a sealed segment, one in that which grows.
@@ -88,7 +89,8 @@ async fn a_running_store_tells_of_damage_in_what_it_has_read() {
     let newest = |dir: &Path| segments(dir).pop().unwrap();
     let bytes = std::fs::read(newest(twin.path())).unwrap();
     std::fs::write(newest(dir.path()), bytes).unwrap();
-    store.look_over().await.unwrap();
+    // Nothing is written behind what it does not know.
+    assert!(store.look_over().await.is_err());
     assert!(store.damage().iter().any(|one| one.problem.contains("was replaced")), "{:?}", store.damage());
 }
 
@@ -184,7 +186,9 @@ async fn damage_anywhere_is_read_around_and_can_be_accepted() {
         store.close().await;
         // Once is enough, and the index can be made anew from what is left.
         assert_eq!(accept(dir.path()).unwrap(), None, "{why}");
-        std::fs::remove_file(database(dir.path())).unwrap();
+        for end in ["", "-wal", "-shm"] {
+            std::fs::remove_file(dir.path().join(format!("tollgate.db{end}"))).ok();
+        }
         let store = open(dir.path());
         let used = store.admit(using(&consumed, start())).await;
         assert!(!matches!(used, Ok(Admission::Granted)), "{why}: {used:?}");
@@ -434,6 +438,7 @@ async fn hostile_numbers_are_damage() {
                 filled(dir.path()).await;
                 let path = segments(dir.path())[which].clone();
                 let frame = frames(&path)[1].offset;
+                let sound = std::fs::read(&path).unwrap();
                 match what {
                     "segment" => edit(&path, |bytes| {
                         summed(bytes, 24, number);
@@ -450,6 +455,9 @@ async fn hostile_numbers_are_damage() {
                     }
                 }
                 let why = format!("{number} in the {what} of segment {which}");
+                if std::fs::read(&path).is_ok_and(|now| now == sound) {
+                    continue;
+                }
                 match EmbeddedStore::open_damaged(&database(dir.path())) {
                     Ok(reading) => {
                         reading.events(EventQuery::default()).await.ok();

@@ -174,6 +174,10 @@ pub(super) fn tell(found: &[Damage], queue: &Arc<Queue>) {
 
 fn record(tx: &mut Tx<'_>, damage: &Damage) -> Result<(), StoreError> {
     let segment = damage.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match tx.reader().refresh() {
+        Ok(()) | Err(JournalError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     if is_recorded(tx.reader(), &segment, damage)? {
         return Ok(());
     }

@@ -34,6 +34,7 @@ struct Found {
     before: Head,
     after: Head,
     after_damage: bool,
+    headless: bool,
     records: u64,
     bad: Option<BadRecord>,
 }
@@ -53,7 +54,7 @@ pub(super) fn at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
         None => projection::version(path)?,
     };
     match version {
-        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open(&dir)?)?)),
+        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open_damaged(&dir)?)?)),
         // Opening takes it over, or says what it is.
         _ => Ok(None),
     }
@@ -114,8 +115,9 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     for (at, one) in found.iter().enumerate() {
         let gap = match before {
             None if at == 0 && one.bad.is_none() => first_gap(journal, one)?,
-            // What is damaged before it is named already.
+            // What is damaged before it is named already, and so is a head that cannot be read.
             None => None,
+            Some(_) if one.headless => None,
             Some(before) if before == one.before => None,
             Some(before) => {
                 let said = if one.after_damage { ", as a person accepted" } else { "" };
@@ -191,7 +193,15 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
             let first = named.unwrap_or(0);
             let before = Head { seq: first.saturating_sub(1), ..Head::START };
             let problem = Some(bad(first, error.to_string()));
-            return Ok(Found { first, before, after: before, after_damage: false, records: 0, bad: problem });
+            return Ok(Found {
+                first,
+                before,
+                after: before,
+                after_damage: false,
+                headless: true,
+                records: 0,
+                bad: problem,
+            });
         }
     };
     let before = segment.head.before;
@@ -200,6 +210,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
         before,
         after: before,
         after_damage: segment.head.after_damage,
+        headless: false,
         records: 0,
         bad: None,
     };
