@@ -10,7 +10,7 @@ use super::{
 use crate::{
     evidence,
     journal::{
-        self, Damage, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
+        self, Damage, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
         index_path,
     },
@@ -106,11 +106,30 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     });
     let mut found = found.into_inner();
     found.sort_by_key(|(at, _)| *at);
+    let found: Vec<Found> = found.into_iter().map(|(_, one)| one).collect::<Result<_, _>>()?;
+    let (mut report, accepted) = joined(journal, &found)?;
+    if report.bad.is_none() {
+        report.bad = unreadable.map(|problem| bad(0, problem));
+    }
+    if report.bad.is_none() {
+        report.bad = kept.damaged().map(|problem| bad(0, problem));
+    }
+    if report.bad.is_none() {
+        report.bad = match &stored {
+            Some(stored) => verify_projection(stored, journal)?,
+            None => None,
+        };
+    }
+    report.bad = report.bad.or(accepted);
+    Ok(report)
+}
+
+/// What all segments are together, and what a person has accepted: that is told where nothing else is wrong, and hides no
+/// later damage.
+fn joined(journal: &Reader, found: &[Found]) -> Result<(ChainReport, Option<BadRecord>), StoreError> {
     let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
     let mut before: Option<Head> = None;
-    // What a person has accepted is told where nothing else is wrong: it hides no later damage.
     let mut accepted: Option<BadRecord> = None;
-    let found: Vec<Found> = found.into_iter().map(|(_, one)| one).collect::<Result<_, _>>()?;
     let restart = found.iter().filter(|one| one.after_damage).map(|one| one.first).max();
     for (at, one) in found.iter().enumerate() {
         let gap = match before {
@@ -135,20 +154,7 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
         report.head = chain::to_hex(&one.after.hash);
         before = one.bad.is_none().then_some(one.after);
     }
-    if report.bad.is_none() {
-        report.bad = unreadable.map(|problem| bad(0, problem));
-    }
-    if report.bad.is_none() {
-        report.bad = kept.damaged().map(|problem| bad(0, problem));
-    }
-    if report.bad.is_none() {
-        report.bad = match &stored {
-            Some(stored) => verify_projection(stored, journal)?,
-            None => None,
-        };
-    }
-    report.bad = report.bad.or(accepted);
-    Ok(report)
+    Ok((report, accepted))
 }
 
 /// A projection of the whole journal in memory, as far as its frames can be read.
@@ -231,22 +237,9 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                     found.bad = Some(damaged(offset, frame.good_until(&before), problem));
                     break;
                 }
-                for record in frame.records() {
-                    let body = std::str::from_utf8(record.body).unwrap_or_default();
-                    let members = match Members::read(body) {
-                        Ok(members) => members,
-                        Err(problem) => {
-                            found.bad = Some(bad(record.seq, problem));
-                            break;
-                        }
-                    };
-                    if let Some(problem) = kept.problem(members.event_type(), body) {
-                        found.bad = Some(bad(record.seq, problem));
-                        break;
-                    }
-                    builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
-                    found.records += 1;
-                }
+                let (records, bad) = verify_records(&frame, offset, kept, &mut builder);
+                found.records += records;
+                found.bad = bad;
                 sealed |= frame.head.is_sealed();
                 found.after = frame.written_end();
             }
@@ -266,6 +259,29 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
         found.bad = verify_index(path, &segment, builder, &found.after)?;
     }
     Ok(found)
+}
+
+/// How many records of a frame can be read and refer to what is kept, and the first that does not.
+fn verify_records(
+    frame: &Frame<'_>,
+    offset: u64,
+    kept: &Inventory,
+    builder: &mut Builder,
+) -> (u64, Option<BadRecord>) {
+    let mut records = 0;
+    for record in frame.records() {
+        let body = std::str::from_utf8(record.body).unwrap_or_default();
+        let members = match Members::read(body) {
+            Ok(members) => members,
+            Err(problem) => return (records, Some(bad(record.seq, problem))),
+        };
+        if let Some(problem) = kept.problem(members.event_type(), body) {
+            return (records, Some(bad(record.seq, problem)));
+        }
+        builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
+        records += 1;
+    }
+    (records, None)
 }
 
 /// A sealed segment's index, where there is one, is what its records make.

@@ -98,9 +98,12 @@ fn execute(
     queue: &Queue,
 ) -> Result<(), StoreError> {
     while !jobs.is_empty() {
+        let reading = jobs.iter().filter(|job| job.reads()).count();
         let error = match attempt(tx, jobs) {
             Batch::Committed(done) => {
-                tx.failing().over();
+                if reading < jobs.len() {
+                    tx.failing().over();
+                }
                 for job in jobs.drain(..done) {
                     job.answer(Ok(()));
                 }
@@ -122,6 +125,13 @@ fn execute(
             Batch::Failed(error) => error,
         };
         tx.failing().tell(&error, jobs.len());
+        // What writes nothing needs no room.
+        if matches!(error, StoreError::Full) && (1..jobs.len()).contains(&reading) {
+            let (reads, mut writes) = std::mem::take(jobs).into_iter().partition(|job| job.reads());
+            fail_all(&mut writes, &error, queue);
+            *jobs = reads;
+            continue;
+        }
         fail_all(jobs, &error, queue);
         return Err(error);
     }
