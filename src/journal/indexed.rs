@@ -2,7 +2,7 @@
 
 use super::{
     Damage, JournalError,
-    chain::Hash,
+    chain::{self, Hash},
     files,
     index::{Builder, IndexError, Members, SegmentIndex},
     segment::{self, Segment, Step},
@@ -89,14 +89,24 @@ fn build(segment: &Segment) -> Result<(Vec<u8>, Vec<Damage>), JournalError> {
     let mut scan = segment.scan_all()?;
     loop {
         match scan.step()? {
-            Step::Frame { offset, frame, .. } => {
+            Step::Frame { offset, before, frame } => {
+                let wrong = frame.check_apart(&frame.prev()).err();
+                let is_whole = wrong.is_none();
+                damage.extend(wrong.map(|problem| Damage {
+                    path: segment.path.clone(),
+                    offset,
+                    after: frame.good_until(&before),
+                    problem,
+                }));
                 for record in frame.records() {
                     while next < record.seq && next - first < i64::from(u32::MAX) {
                         builder.add(0, None);
                         next += 1;
                     }
-                    let members =
-                        std::str::from_utf8(record.body).ok().and_then(|body| Members::read(body).ok());
+                    let body = std::str::from_utf8(record.body).ok();
+                    let fits =
+                        |body: &&str| is_whole || chain::link(&record.prev, record.seq, body) == record.hash;
+                    let members = body.filter(fits).and_then(|body| Members::read(body).ok());
                     let at = u32::try_from(offset + record.offset as u64).unwrap_or(0);
                     builder.add(at, members.as_ref());
                     next += 1;

@@ -7,9 +7,9 @@ use super::{
     book::{self, Book},
     fold,
     notes::{self, Note},
-    open::locked,
     owners,
     projection::{self, Mark},
+    terms::locked,
     writer::Held,
 };
 use crate::{

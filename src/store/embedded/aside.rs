@@ -1,8 +1,8 @@
 //! A projection that cannot be read: it follows from the journal, so it is set aside and made anew.
 
 use super::{
-    open::locked,
     projection::{self, journal_dir},
+    terms::locked,
     writer::Held,
 };
 use crate::{

@@ -5,9 +5,9 @@ use super::{
     learned::Learned,
     ledger::{Ledger, Owner},
     notes::{self, Note},
-    open::remedied,
     projection::{self, Mark},
     rows::Row,
+    terms::remedied,
 };
 use crate::{
     journal::{Cut, Draft, Journal, Place, Reader},

@@ -30,6 +30,7 @@ mod readers;
 mod records;
 mod retire;
 mod rows;
+mod terms;
 mod tx;
 mod usage;
 mod verify;

@@ -13,13 +13,14 @@ use super::{
     projection::{self, Mark},
     queue::Queue,
     readers::Readers,
+    terms::{locked, remedied},
     verify, watch,
     writer::{self, Held, Writer, WriterLock},
 };
 use crate::{
     config::{Durability, private_dir},
     evidence,
-    journal::{Draft, Journal, JournalError, Lock, Patience, Reader, Step},
+    journal::{Draft, Journal, Lock, Patience, Reader, Step},
     model::{Event, EventDraft, OwnerId},
     store::StoreError,
 };
@@ -150,17 +151,6 @@ fn open_files(
     Ok((own, lock, found))
 }
 
-/// What to do where the journal is damaged.
-pub(super) fn remedied(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Damaged(problem) if !problem.contains("backup") => StoreError::Damaged(format!(
-            "{problem}. Nothing is dispatched until the journal is put back from a backup, or an admin says that it goes \
-                 on all the same: `tollgate store accept --reason TEXT`"
-        )),
-        other => other,
-    }
-}
-
 /// Journal and projection, each as the other says.
 struct Found {
     journal: Journal,
@@ -235,16 +225,6 @@ pub(super) fn import(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<u64>, StoreError> {
     import::take_over(path, data_dir, false, progress)
-}
-
-/// In the terms of whoever starts something.
-pub(super) fn locked(path: &Path, error: JournalError) -> StoreError {
-    match error {
-        JournalError::Locked => {
-            StoreError::Failed(format!("`{}` is locked by another process", path.display()))
-        }
-        JournalError::Full | JournalError::Failed { .. } | JournalError::Damaged(_) => error.into(),
-    }
 }
 
 /// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made
