@@ -9,7 +9,7 @@ use crate::{
     clock::{Clock as _, IdSource as _, System},
     config::{Config, Listings},
     identity::person_by_key,
-    model::{OwnerId, PersonId, Place, Problem, Problems, Severity},
+    model::{PersonId, Place, Problem, Problems, Severity},
     policy::Role,
     store::Store,
 };
@@ -71,21 +71,20 @@ impl Setup {
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
-        self.existing(&wiring::open_store)
+        self.existing()?;
+        wiring::open_store(&self.loaded.config, self.system.owner_id())
     }
 
     /// The same for the record alone, which can be read where it is damaged, too.
     fn record(&self) -> Result<Arc<dyn Store>, CliError> {
-        self.existing(&wiring::open_record)
+        self.existing()?;
+        wiring::open_record(&self.loaded.config, self.system.owner_id())
     }
 
-    fn existing(
-        &self,
-        open: &dyn Fn(&Config, OwnerId) -> Result<Arc<dyn Store>, CliError>,
-    ) -> Result<Arc<dyn Store>, CliError> {
+    fn existing(&self) -> Result<(), CliError> {
         let path = &self.loaded.config.store.path;
         match wiring::store_exists(path) {
-            Ok(true) => open(&self.loaded.config, self.system.owner_id()),
+            Ok(true) => Ok(()),
             Ok(false) => Err(CliError::NoStore(path.clone())),
             Err(source) => Err(CliError::Io { what: format!("cannot read `{}`", path.display()), source }),
         }
