@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -47,7 +48,7 @@ fn files(limit: u64) -> Vec<SourceFile> {
     let gates: String = (0..12)
         .map(|n| {
             format!(
-                "  - id: by-tool-{n}\n    description: d\n    owner: o\n    on: [{{ tool: \"files__tool_{n}*\" }}]\n    max_cost_usd: 5\n    max_calls_per_minute: 1000000\n"
+                "  - id: by-tool-{n}\n    description: d\n    owner: o\n    on: [{{ tool: \"files__tool_{n}*\" }}]\n    conditions: {{ max_cost_usd: 5, max_calls_per_minute: 1000000 }}\n"
             )
         })
         .collect();

@@ -1,13 +1,12 @@
 //! Advice on what to do next with the policies, from a store.
 
-use super::recorded::{Pace, Referred, walk};
+use super::recorded::{Pace, Referred, Stop, walk};
 use crate::{
     model::Event,
     replay::{Advice, Traffic, advise, see},
     store::{EventQuery, Store, StoreError},
 };
 use jiff::Timestamp;
-use std::ops::ControlFlow;
 
 /// Looks at the traffic since a time, and says what to do next; `progress` is told how many records were looked at.
 pub async fn advice_on_recorded(
@@ -22,7 +21,7 @@ pub async fn advice_on_recorded(
     };
     let mut traffic = Traffic::new(since, now);
     let mut seen = 0;
-    walk(store, query, Pace::Whole, judge, &mut |looked| {
+    walk(store, query, (Pace::Whole, &Stop::default()), judge, &mut |looked| {
         for one in looked {
             seen += 1;
             if let Some((at, said)) = one {
@@ -30,7 +29,6 @@ pub async fn advice_on_recorded(
             }
         }
         progress(seen);
-        ControlFlow::Continue(())
     })
     .await?;
     Ok(advise(&traffic))

@@ -11,7 +11,6 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use std::{
     collections::HashMap,
-    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -53,7 +52,7 @@ impl Pace {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// From the next piece on.
+    /// From the next page on.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -83,14 +82,14 @@ impl Referred {
     }
 }
 
-/// Hands on what `judge` makes of each event that a query finds, in the order of the record. `judge` runs on other threads, and
-/// `take` ends the walk with a break.
+/// Hands on what `judge` makes of each event that a query finds, in the order of the record, until it is stopped. `judge` runs
+/// on other threads.
 pub(super) async fn walk<T: Send + 'static>(
     store: &dyn Store,
     query: EventQuery,
-    pace: Pace,
+    (pace, stop): (Pace, &Stop),
     judge: impl Fn(&Event, &Referred) -> T + Send + Sync + 'static,
-    take: &mut (dyn FnMut(Vec<T>) -> ControlFlow<()> + Send),
+    take: &mut (dyn FnMut(Vec<T>) + Send),
 ) -> Result<(), StoreError> {
     let query = EventQuery { newest_first: false, limit: PAGE, most_bytes: PAGE_BYTES, ..query };
     let Some((first, last)) = bounds(store, &query).await? else { return Ok(()) };
@@ -106,11 +105,12 @@ pub(super) async fn walk<T: Send + 'static>(
             until_seq: Some(last.min(from + piece - 1)),
             ..query.clone()
         };
-        one_piece(store, query, held, judge)
+        one_piece(store, query, (held, stop), judge)
     };
     let mut done = stream::iter(0..pieces).map(work).buffered(pace.lanes());
     while let Some(judged) = done.try_next().await? {
-        if take(judged).is_break() {
+        take(judged);
+        if stop.is_stopped() {
             break;
         }
     }
@@ -128,7 +128,7 @@ async fn bounds(store: &dyn Store, query: &EventQuery) -> Result<Option<(i64, i6
 async fn one_piece<T: Send + 'static>(
     store: &dyn Store,
     query: EventQuery,
-    held: &Held,
+    (held, stop): (&Held, &Stop),
     judge: Arc<impl Fn(&Event, &Referred) -> T + Send + Sync + 'static>,
 ) -> Result<Vec<T>, StoreError> {
     let mut query = query;
@@ -144,7 +144,7 @@ async fn one_piece<T: Send + 'static>(
         all.extend(
             judged.map_err(|error| StoreError::Failed(format!("judging records was broken off: {error}")))?,
         );
-        if query.until_seq.is_some_and(|until| last >= until) {
+        if stop.is_stopped() || query.until_seq.is_some_and(|until| last >= until) {
             return Ok(all);
         }
     }

@@ -1,6 +1,6 @@
 //! Recorded decisions decided again, from a store: each under the bundle that decided it.
 
-use super::recorded::{Pace, Referred, walk};
+use super::recorded::{Pace, Referred, Stop, walk};
 use crate::{
     evidence::{Counted, Unreadable},
     model::{AgentId, CallId, Event, EventType, SnapshotId, TraceId},
@@ -9,7 +9,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Differences that are told one by one; all are counted.
 const MOST_DIFFERENCES: usize = 1_000;
@@ -70,13 +70,12 @@ pub async fn replay_recorded(
     let mut report = ReplayReport::default();
     let mut seen = 0;
     let query = EventQuery { event_type: Some(EventType::AgentDecision), ..query };
-    walk(store, query, Pace::Whole, judge, &mut |judged| {
+    walk(store, query, (Pace::Whole, &Stop::default()), judge, &mut |judged| {
         for one in judged {
             report.take(one);
             seen += 1;
         }
         progress(seen);
-        ControlFlow::Continue(())
     })
     .await?;
     Ok(report)

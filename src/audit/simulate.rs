@@ -10,7 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Tools that are remembered by name.
 const MOST_TOOLS: usize = 10_000;
@@ -83,7 +83,7 @@ pub async fn simulate_recorded(
     };
     let mut tally = Tally::new(compared);
     let (mut seen, mut reads) = (0, Reads::default());
-    walk(store, query, pace, judge, &mut |judged| {
+    walk(store, query, (pace, stop), judge, &mut |judged| {
         for one in judged {
             reads.prices |= one.reads.prices;
             reads.data |= one.reads.data;
@@ -91,7 +91,6 @@ pub async fn simulate_recorded(
             seen += 1;
         }
         progress(seen);
-        if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .await?;
     let mut report = tally.finish();

@@ -186,7 +186,9 @@ impl Tally {
 
     /// Takes in a decision of a call.
     pub fn take(&mut self, call: Option<&CallId>, at: Timestamp, simulated: Simulated) {
+        // A count names the first refusal of its kind, and is of other calls.
         if let Some(call) = call
+            && !matches!(simulated, Simulated::Counted { .. })
             && self.asked.contains(&hash(call))
         {
             return;

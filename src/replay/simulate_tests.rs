@@ -256,8 +256,12 @@ fn calls_count_once_as_first_decided() {
     let report = tally(std::slice::from_ref(&count), &then, &now);
     assert_eq!((report.judged, report.unjudgeable), (0, 5));
     count.call_id = Some("call-4".into());
-    let report = tally(&[asked(4, "throttle", "asks"), count], &then, &now);
+    let report = tally(&[asked(4, "throttle", "asks"), count.clone()], &then, &now);
     assert_eq!((report.judged, report.repeats, report.flips[0].calls), (6, 5, 6));
+    // A rejection that stands is a call that was asked about, and so are its repeats.
+    count.decision = Some(EventDecision::Rejected);
+    let report = tally(&[asked(4, "rejected", "gate"), count], &then, &now);
+    assert_eq!((report.judged, report.approvals.no_longer, report.flips[0].calls), (6, 6, 6));
 }
 
 /// R68: agents × tools, as far as arguments do not matter.
