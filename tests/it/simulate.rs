@@ -299,7 +299,7 @@ async fn two_bundles_are_compared() {
     assert!(same.out.contains("both say the same") && same.out.contains("no call is decided otherwise"));
 }
 
-/// R71, R61: the API simulates for admins alone, a bundle as files or one that is kept, and says what is wrong with one.
+/// R71: the API simulates for admins alone, a bundle as files or one that is kept, and says what is wrong with one.
 #[tokio::test]
 async fn the_api_simulates_for_admins() {
     let world = traffic(NOW).await;
