@@ -134,6 +134,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         resource: Arc::default(),
         prompt: Arc::default(),
         remediated: false,
+        checks: Vec::new(),
     };
     let decided = decide(set, &facts);
     let evaluated = Evaluated {

@@ -118,10 +118,13 @@ fn cell(set: &PolicySet, agent: &AgentId, tool: &ToolFacts, now: Timestamp) -> C
         resource: Arc::default(),
         prompt: Arc::default(),
         remediated: false,
+        checks: Vec::new(),
     };
     // Nothing is known of the arguments: all of them count as masked.
     let masked: Vec<Pointer> = Pointer::parse("").into_iter().collect();
     let found = verdicts(set, &[Recalled { facts, masked, target_masked: false }]);
+    // What an external check would say of it is not known.
+    let found = found.filter(|all| all.iter().all(|verdict| verdict.unasked.is_empty()));
     let Some(found) = found else { return Cell::Depends(BTreeSet::new()) };
     let words: BTreeSet<EventDecision> = found.iter().map(|verdict| verdict.decision.event_word()).collect();
     match words.len() {

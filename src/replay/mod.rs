@@ -64,6 +64,9 @@ pub enum Why {
     /// The bundle requires metadata of which the record does not tell whether the call had it.
     #[error("the bundle requires `{0}`, and the record does not tell whether the call had it")]
     Metadata(std::sync::Arc<str>),
+    /// A rule leaves its outcome to an external check that was not asked then.
+    #[error("a rule asks the external check `{0}`, which was not asked then")]
+    Unasked(std::sync::Arc<str>),
 }
 
 impl Why {
@@ -81,6 +84,7 @@ impl Why {
             Self::TargetMasked => "the name of the target is masked",
             Self::Masked => "a masked value may have mattered",
             Self::OtherTarget => "a rule sends the call to another target",
+            Self::Unasked(_) => "a rule asks an external check that was not asked then",
             Self::Metadata(_) => "the bundle requires metadata that the record does not tell",
         }
     }

@@ -206,6 +206,9 @@ fn one(set: &PolicySet, recorded: &[Rebased], askable: bool, assumed: &Assumed<'
         if let Some(first) = earlier.take() {
             verdict = stricter(first, verdict, facts);
         }
+        if let Some(check) = verdict.unasked.first() {
+            return Err(Why::Unasked(check.clone()));
+        }
         let remediation = verdict.remediation.clone().filter(|remediation| remediation.apply);
         let edits: Vec<&ArgumentEdit> = match (verdict.decision, &remediation) {
             (Decision::Remediate, Some(remediation)) => {
