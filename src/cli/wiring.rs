@@ -9,14 +9,16 @@ use crate::{
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts, StartError},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, OwnerId, Problems},
-    policy::PolicySet,
+    model::{AgentId, Event, OwnerId, Problems, SnapshotId},
+    policy::{PolicySet, ToolFacts},
+    replay::Advice,
     store::{ChainReport, EventQuery, Store, StoreError, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -34,6 +36,45 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Problems> {
 /// The same, with what upstreams are known to list.
 pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) -> Result<Loaded, Problems> {
     config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
+}
+
+/// Reads servers.toml with the bundle of another folder.
+pub(crate) fn load_bundle(path: &Path, folder: &Path) -> Result<Loaded, Problems> {
+    config::load_bundle(path, folder, &|name| std::env::var(name).ok(), &known::remembered)
+}
+
+/// The tools that are known beside those of the record; none where servers.toml cannot be read.
+pub(crate) fn listed_tools(path: &Path) -> BTreeMap<Arc<str>, ToolFacts> {
+    load(path).map(|loaded| known::tools(&loaded.config)).unwrap_or_default()
+}
+
+/// The bundle of a snapshot that is kept.
+pub(crate) async fn kept_bundle(
+    store: &dyn Store,
+    snapshot: &SnapshotId,
+) -> Result<Option<PolicySet>, CliError> {
+    Ok(audit::kept_bundle(store, snapshot).await?)
+}
+
+/// Decides recorded decisions under other bundles.
+pub(crate) async fn simulate(
+    store: &dyn Store,
+    query: EventQuery,
+    compare: audit::Compare,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::SimulatedTraffic, CliError> {
+    let (pace, stop) = (audit::Pace::Whole, audit::Stop::default());
+    Ok(audit::simulate_recorded(store, query, compare, pace, &stop, progress).await?)
+}
+
+/// What recorded traffic advises.
+pub(crate) async fn advice(
+    store: &dyn Store,
+    since: Timestamp,
+    now: Timestamp,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Advice, CliError> {
+    Ok(audit::advice_on_recorded(store, since, now, progress).await?)
 }
 
 /// Decides recorded decisions again.
