@@ -9,15 +9,21 @@ mod facts;
 mod gates;
 pub mod index;
 mod input;
+mod lints;
 mod meaning;
 pub mod names;
+mod near;
 mod outcome;
+mod parts;
 mod prices;
 pub mod read;
 mod set;
+mod shown;
 pub mod source;
 mod typed;
 mod types;
+mod yaml_error;
+mod zones;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +36,4 @@ pub use names::Names;
 pub use prices::built_in_prices;
 pub use set::PolicySet;
 pub use types::*;
+pub use zones::{ZoneData, ZoneSource, Zones, is_zone_name};

@@ -6,10 +6,10 @@
 use crate::{
     decision::{Verdict, decide_by, stricter},
     evidence::{Counted, Recalled, Unreadable, recall, steps, verdict},
-    model::{Decision, EventDecision, EventDraft},
+    model::{CapabilityId, Decision, EventDecision, EventDraft},
     policy::{
         PolicySet, ToolFacts,
-        condition::{Condition, EvalError, Hidden},
+        condition::{Condition, EvalError, Hidden, Surroundings},
     },
 };
 use serde_json::Value;
@@ -135,10 +135,13 @@ fn once(set: &PolicySet, evaluations: &[Recalled], assumed: &Assumed<'_>) -> Opt
     let mut last: Option<Verdict> = None;
     for Recalled { facts, masked, .. } in evaluations {
         let hidden = (!masked.is_empty()).then(|| Hidden::of(&facts.args, masked));
-        let ask = |condition: &Condition| match &hidden {
-            None => condition.evaluate(facts, &set.environment),
-            Some(hidden) => {
-                condition.evaluate_hidden(facts, &set.environment, hidden).unwrap_or_else(|| assumed.next())
+        let ask = |condition: &Condition, capability: Option<&CapabilityId>| {
+            let around = Surroundings { environment: &set.environment, capability };
+            match &hidden {
+                None => condition.evaluate(facts, around),
+                Some(hidden) => {
+                    condition.evaluate_hidden(facts, around, hidden).unwrap_or_else(|| assumed.next())
+                }
             }
         };
         let verdict = decide_by(set, facts, &ask);
