@@ -31,7 +31,8 @@ pub(super) fn lint(root: &Node, report: &mut Report<'_>) {
     // Whose each variable is that holds a secret.
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for upstream in root.get("upstreams").map(Node::entries).unwrap_or_default() {
-        let mut table = Table { name: &upstream.key, rules: &rules, owners: &mut owners, report };
+        let mut table =
+            Table { name: &upstream.key, rules: &rules, owners: &mut owners, report: &mut *report };
         for key in ["headers", "env"] {
             for pair in upstream.value.get(key).map(Node::entries).unwrap_or_default() {
                 table.pair(key, pair);
@@ -101,8 +102,8 @@ impl Table<'_, '_, '_> {
     fn url(&mut self, node: &Node) {
         let Some(text) = node.as_text() else { return };
         let query = text.split_once('?').map_or("", |(_, query)| query);
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        if pairs.into_iter().any(|(name, value)| is_secret(self.rules, name, value)) {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        if pairs.any(|(name, value)| is_secret(self.rules, name, value)) {
             self.literal(node.start, "a part of `url`");
         } else {
             self.broad(node.start, "", text);
@@ -167,8 +168,8 @@ fn references(text: &str) -> Vec<&str> {
 
 /// `${TOKEN:-the secret}`
 fn has_secret_default(rules: &DataRules, text: &str) -> bool {
-    let parts = text.split("${").skip(1).filter_map(|rest| rest.split_once('}')?.0.split_once(":-"));
-    parts.into_iter().any(|(name, default)| !default.is_empty() && is_secret(rules, name, default))
+    let mut parts = text.split("${").skip(1).filter_map(|rest| rest.split_once('}')?.0.split_once(":-"));
+    parts.any(|(name, default)| !default.is_empty() && is_secret(rules, name, default))
 }
 
 fn has_word(name: &str, words: &[&str]) -> bool {

@@ -54,14 +54,8 @@ pub(super) fn explain(text: &str, said: &str, at: usize) -> Told {
         }
     }
     let word: String = value.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
-    match word.as_str() {
-        "True" | "TRUE" | "yes" | "Yes" | "on" => {
-            return told(value_at, &format!("`{word}` is no value in TOML"), "`true`");
-        }
-        "False" | "FALSE" | "no" | "No" | "off" => {
-            return told(value_at, &format!("`{word}` is no value in TOML"), "`false`");
-        }
-        _ => {}
+    if let Some(meant) = truth(&word) {
+        return told(value_at, &format!("`{word}` is no value in TOML"), meant);
     }
     let count = |sign: char| text.get(start..).unwrap_or_default().chars().filter(|c| *c == sign).count();
     if value.starts_with('[') && said.contains("array") && count('[') > count(']') {
@@ -88,6 +82,15 @@ pub(super) fn explain(text: &str, said: &str, at: usize) -> Told {
         );
     }
     told(at, &format!("this cannot be read as TOML: {said}"), "`key = value`, with quotes around a text")
+}
+
+/// `true` or `false` as others write it.
+fn truth(word: &str) -> Option<&'static str> {
+    match word {
+        "True" | "TRUE" | "yes" | "Yes" | "on" => Some("`true`"),
+        "False" | "FALSE" | "no" | "No" | "off" => Some("`false`"),
+        _ => None,
+    }
 }
 
 fn is_key(text: &str) -> bool {

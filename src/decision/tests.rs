@@ -437,6 +437,21 @@ fn authority_comes_before_policies() {
     );
 }
 
+fn budget(id: &str, scope: BudgetScope, matches: Vec<Selector>) -> BudgetRule {
+    BudgetRule {
+        id: PolicyId::from(id),
+        scope,
+        matches,
+        window: BudgetWindow::Day,
+        max_calls: Some(3),
+        max_tokens: None,
+        max_cost: None,
+        on_exceed: BudgetAction::Deny,
+        alert_at: Some(80),
+        strict: false,
+    }
+}
+
 /// R79: rules, constraints and budgets select by the capability that lets the call through, and by tenant.
 #[test]
 fn capability_and_tenant_select() {
@@ -579,18 +594,6 @@ fn silence_falls_to_the_default() {
 /// R36: each scope has its counter, and a call without a user shares one.
 #[test]
 fn budgets_that_match_are_named_with_their_counter() {
-    let budget = |id: &str, scope, matches| BudgetRule {
-        id: PolicyId::from(id),
-        scope,
-        matches,
-        window: BudgetWindow::Day,
-        max_calls: Some(3),
-        max_tokens: None,
-        max_cost: None,
-        on_exceed: BudgetAction::Deny,
-        alert_at: Some(80),
-        strict: false,
-    };
     let mut set = set(vec![says("a", RuleOutcome::Allow)]);
     set.budgets = vec![
         budget("agent", BudgetScope::Agent, Vec::new()),

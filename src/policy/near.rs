@@ -64,7 +64,7 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 
 /// The one of `words` that is meant by `written`: another spelling of it, a slip or two of the hand, or a word that means the
 /// same elsewhere.
-pub fn nearest<'n>(written: &str, words: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(written: &str, words: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     closest(written, words, OTHER_WORDS)
 }
 

@@ -255,6 +255,18 @@ fn table(
     }
 }
 
+/// The first budgets.yaml.
+const BUDGETS: &str = "\
+# What an agent may cost before somebody is asked. `tollgate budget status` shows what is used.
+budgets:
+  - id: agent-day
+    scope: agent
+    window: day
+    max_cost_usd: 100.00
+    on_exceed: require_approval
+    alert_at: 80
+";
+
 /// The files of policies/, by name.
 pub(super) fn policies(
     upstreams: &[Upstream],
@@ -327,22 +339,11 @@ rules:
     approvers: [operator, leads]
 "
     .to_owned();
-    let budgets = "\
-# What an agent may cost before somebody is asked. `tollgate budget status` shows what is used.
-budgets:
-  - id: agent-day
-    scope: agent
-    window: day
-    max_cost_usd: 100.00
-    on_exceed: require_approval
-    alert_at: 80
-"
-    .to_owned();
     vec![
         ("bundle.yaml", bundle),
         ("authority.yaml", authority),
         ("ask-before-acting.yaml", gate),
-        ("budgets.yaml", budgets),
+        ("budgets.yaml", BUDGETS.to_owned()),
     ]
 }
 
