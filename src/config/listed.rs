@@ -3,7 +3,7 @@
 
 use super::{Config, ToolConfig};
 use crate::{
-    model::{Glob, UpstreamName},
+    model::{Glob, UpstreamName, UriPattern},
     policy::{
         KnownNames, KnownUpstream, PolicySet,
         names::did_you_mean,
@@ -96,12 +96,16 @@ pub(super) fn ungranted(
         };
         let tools = || listed.map(|listed| listed.tools.keys().collect());
         let prompts = || listed.map(|listed| listed.prompts.iter().collect());
-        let has_resources = listed.is_none_or(|listed| listed.resources);
+        // Whose a URI is cannot be told before it is listed, but for a capability that grants all of them.
+        let resources = |pattern: &UriPattern| match listed {
+            Some(listed) => listed.resources,
+            None => matches!(pattern.path().as_str(), "*" | "**"),
+        };
         let lists_nothing = listed.is_some_and(|listed| listed.tools.is_empty() && listed.prompts.is_empty());
         let granted = capabilities.values().any(|capability| {
             capability.tools.iter().any(|glob| reaches(glob, tools()))
                 || capability.prompts.iter().any(|glob| reaches(glob, prompts()))
-                || has_resources && !capability.resources.is_empty()
+                || capability.resources.iter().any(resources)
         });
         if !granted && !lists_nothing {
             let shown = short(&upstream.key);

@@ -44,6 +44,9 @@ pub(super) fn explain(text: &str, said: &str, at: usize) -> Told {
     if value.is_empty() || value.starts_with('#') {
         return told(start + indent, &format!("`{}` has no value", short_key(key)), "a value behind the `=`");
     }
+    if value.starts_with('=') {
+        return told(value_at, "`=` stands twice", "`key = value`");
+    }
     if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
         let inner = value.get(1..).unwrap_or_default();
         let escaped = |rest: &str| quote == '"' && rest.ends_with('\\');

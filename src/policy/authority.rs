@@ -97,7 +97,8 @@ fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Optio
             scope.known_glob(glob, node.start, what, report);
         }
     }
-    if ["tools", "resources", "prompts"].iter().all(|key| map.get(key).is_none_or(|n| n.items().is_empty())) {
+    let empty = |key: &&str| map.lacks(key) || map.get(key).is_some_and(|node| node.items().is_empty());
+    if ["tools", "resources", "prompts"].iter().all(empty) {
         report.lint(
             entry.at,
             format!("capability `{}` covers nothing", short(&entry.key)),
@@ -123,7 +124,7 @@ fn workflow(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Option<
     let id = name(&entry.key, entry.at, report);
     let map = fields(&entry.value, &entry.key, &["owner", "approval_sla", "capabilities"], report)?;
     let owner = map.read("owner", report, text);
-    if map.get("owner").is_none() {
+    if map.lacks("owner") {
         report.lint(
             entry.at,
             format!("workflow `{}` has no owner", short(&entry.key)),
@@ -235,7 +236,8 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
     let capabilities: Vec<CapabilityId> = map
         .read("capabilities", report, |node, key, report| capabilities(node, key, scope, report))
         .unwrap_or_default();
-    if map.get("capabilities").is_none_or(|node| node.items().is_empty()) {
+    let empty = |key: &str| map.lacks(key) || map.get(key).is_some_and(|node| node.items().is_empty());
+    if empty("capabilities") {
         report.lint(
             entry.at,
             format!("agent `{shown}` has no capability: it can use nothing"),
@@ -243,7 +245,7 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
         );
     }
     let digests = keys.read(&map, &format!("agent `{shown}`"), report);
-    if map.get("keys").is_none_or(|node| node.items().is_empty()) {
+    if empty("keys") {
         report.lint(
             entry.at,
             format!("agent `{shown}` has no key: it can come in over stdio only"),
@@ -299,7 +301,10 @@ impl Keys {
 }
 
 fn lint(map: &Fields<'_>, report: &mut Report<'_>) {
-    // As written: an agent in which something else is wrong uses what it names all the same.
+    // Where something is wrong it is what has to be mended first.
+    if report.has_errors() {
+        return;
+    }
     let agents = map.get("agents").map(Node::entries).unwrap_or_default();
     let named = agents.iter().filter_map(|agent| agent.value.get("capabilities")).flat_map(Node::items);
     let used: BTreeSet<&str> = named.filter_map(Node::as_text).collect();

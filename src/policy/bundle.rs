@@ -70,7 +70,8 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
     let scope = Scope {
         names: names.as_ref(),
         known: &input.known,
-        environment: &input.environment,
+        // Where the bundle's own words are not known, nothing is held against them.
+        environment: root(BUNDLE).map_or("", |_| &*input.environment),
         environments: environments.as_ref(),
         zones: &zones,
     };
@@ -188,7 +189,7 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
         .required("version", "your own version of the bundle, like \"1\"", report)
         .and_then(|node| text(node, "version", report));
     let owner = map.read("owner", report, text);
-    if map.get("owner").is_none() {
+    if map.lacks("owner") {
         report.lint(map.at, "the bundle has no owner", "owner: who answers for it");
     }
     let default_decision = map.read("default_decision", report, |node, key, report| {

@@ -177,7 +177,7 @@ fn unreachable(rule: &Rule, item: &Node, before: &[(RuleId, BTreeSet<String>)], 
 fn rule(node: &Node, position: usize, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Rule> {
     let map = fields(node, "a rule", RULE_KEYS, report)?;
     let id = map.read("id", report, text).unwrap_or_else(|| Arc::from(position.to_string()));
-    let id = name(&id, node.start, report);
+    let id = name(&id, map.get("id").unwrap_or(node).start, report);
     let written = map.get("condition");
     let compiled = written.and_then(|node| condition(node, "condition", scope, report));
     let reason = map.read("reason", report, text);
@@ -216,7 +216,7 @@ fn book_policy(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report
     let actions = map
         .get("actions")
         .and_then(|node| fields(node, "actions", &["on_allow", "on_deny", "on_violation"], report));
-    if map.get("conditions").is_none() && map.get("actions").is_none() {
+    if map.lacks("conditions") && map.lacks("actions") {
         report.error(node.start, "the policy says nothing", "conditions, actions or both");
     }
 
@@ -280,10 +280,10 @@ struct Head {
 impl Head {
     fn read(map: &Fields<'_>, id: Option<&str>, scope: Scope<'_>, report: &mut Report<'_>) -> Self {
         let id = id.map(short);
-        if let (None, Some(id)) = (map.get("description"), &id) {
+        if let (true, Some(id)) = (map.lacks("description"), &id) {
             report.lint(map.at, format!("policy `{id}` gives no rationale"), "description: why it exists");
         }
-        if let (None, Some(id)) = (map.get("on"), &id) {
+        if let (true, Some(id)) = (map.lacks("on"), &id) {
             report.lint(
                 map.at,
                 format!("policy `{id}` concerns every call: it has no `on`"),

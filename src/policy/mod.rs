@@ -11,6 +11,7 @@ pub mod index;
 mod input;
 mod lints;
 mod meaning;
+mod misfit;
 pub mod names;
 mod near;
 mod outcome;
@@ -22,6 +23,7 @@ mod shown;
 pub mod source;
 mod typed;
 mod types;
+mod units;
 mod yaml_error;
 mod zones;
 

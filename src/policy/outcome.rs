@@ -143,9 +143,10 @@ pub(super) fn approval(
         }
         list_of(node, key, report, channel)
     });
-    let own_client_only =
-        channels.as_ref().is_some_and(|all| all.iter().all(|channel| *channel == ChannelKind::Elicitation));
-    if let Some(node) = map.get("channels").filter(|node| own_client_only && !node.items().is_empty()) {
+    let own_client_only = channels
+        .as_ref()
+        .is_some_and(|all| !all.is_empty() && all.iter().all(|channel| *channel == ChannelKind::Elicitation));
+    if let Some(node) = map.get("channels").filter(|_| own_client_only) {
         report.lint(
             node.start,
             "this is approved in the agent's own chat alone, where no key proves who answers",

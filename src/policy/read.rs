@@ -1,13 +1,18 @@
 //! Reads typed values from located trees; what is wrong is reported and reading goes on.
 
-pub use super::shown::short;
+pub use super::{
+    misfit::mismatch,
+    shown::short,
+    units::{DAYS_366, bytes, duration, parse_duration, show_duration},
+};
 use super::{
+    misfit::{unfit, unquoted},
     near::{did_you_mean, nearest},
     source::{Entry, Kind, Node, Report},
 };
 use crate::model::{Glob, MicroUsd, UriPattern, UriPatternError, pointer::Pointer};
 use serde_json::{Map, Number, Value};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A map whose keys are known, with the place where it begins.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +34,12 @@ impl<'n> Fields<'n> {
         self.entries.is_empty()
     }
 
+    /// Whether a key is not there, and no key either that may be a slip of it.
+    pub fn lacks(&self, key: &str) -> bool {
+        let slip = |entry: &Entry| nearest(written_key(&entry.key), self.known()) == Some(key);
+        self.get(key).is_none() && !self.unknown().any(slip)
+    }
+
     fn known(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.known.iter().copied()
     }
@@ -46,8 +57,7 @@ impl<'n> Fields<'n> {
     /// enough.
     pub fn required(&self, key: &str, expected: &str, report: &mut Report<'_>) -> Option<&'n Node> {
         let found = self.get(key);
-        let slip = |entry: &Entry| nearest(written_key(&entry.key), self.known()) == Some(key);
-        if found.is_none() && !self.unknown().any(slip) {
+        if self.lacks(key) {
             report.error(self.at, format!("`{key}` is missing"), format!("`{key}`: {expected}"));
         }
         found
@@ -143,7 +153,18 @@ pub fn list<'n>(node: &'n Node, key: &str, report: &mut Report<'_>) -> Option<&'
         }
         Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => {
             let written = node.as_text().map_or("…".to_owned(), short);
-            mismatch(node, key, &format!("a list, like `[{written}]`"), report);
+            let words = written.trim_start_matches('-');
+            if words.contains(char::is_whitespace) {
+                mismatch(node, key, "a list: `- ` before each entry, or `[…]` around them", report);
+            } else if words.len() < written.len() {
+                report.error(
+                    node.start,
+                    format!("`{written}` lacks a space after the `-`"),
+                    format!("`- {words}`"),
+                );
+            } else {
+                mismatch(node, key, &format!("a list, like `[\"{written}\"]`"), report);
+            }
             None
         }
         Kind::Null => {
@@ -247,7 +268,7 @@ pub fn count(min: u64, max: u64) -> impl Fn(&Node, &str, &mut Report<'_>) -> Opt
         match read {
             Some(value) if (min..=max).contains(&value) => Some(value),
             Some(_) | None => {
-                mismatch(node, key, &expected, report);
+                mismatch(node, key, &unquoted(node, &expected), report);
                 None
             }
         }
@@ -261,83 +282,18 @@ pub fn money(node: &Node, key: &str, report: &mut Report<'_>) -> Option<MicroUsd
         Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
     };
     if amount.is_none() {
-        mismatch(
-            node,
-            key,
-            "an amount in USD: a number, not negative, with at most six decimals, like 0.25",
-            report,
-        );
+        let expected = "an amount in USD: a number, not negative, with at most six decimals, like 0.25";
+        mismatch(node, key, &unquoted(node, expected), report);
     }
     amount
-}
-
-/// A duration within bounds.
-pub fn duration(
-    min: Duration,
-    max: Duration,
-) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<Duration> + Copy {
-    move |node, key, report| {
-        let read = node.as_text().and_then(parse_duration);
-        match read {
-            Some(value) if (min..=max).contains(&value) => Some(value),
-            Some(_) => {
-                mismatch(
-                    node,
-                    key,
-                    &format!("from {} to {}", show_duration(min), show_duration(max)),
-                    report,
-                );
-                None
-            }
-            None => {
-                mismatch(node, key, "a duration like 300s, 15m, 2h or 1h30m (units ms, s, m, h, d)", report);
-                None
-            }
-        }
-    }
-}
-
-/// A longest duration that nobody needs to exceed.
-pub const DAYS_366: Duration = Duration::from_secs(366 * 86_400);
-
-/// Reads `15m`, `300s`, `1h30m`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut millis: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at_checked(digits)?;
-        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, next) = tail.split_at_checked(unit_end)?;
-        let factor: u64 = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        millis = millis.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
-        rest = next;
-    }
-    (!text.is_empty()).then(|| Duration::from_millis(millis))
-}
-
-/// Writes a duration the way it is read.
-pub fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
-        if millis >= factor && millis.is_multiple_of(factor) {
-            return format!("{}{unit}", millis / factor);
-        }
-    }
-    format!("{millis}ms")
 }
 
 /// A glob.
 pub fn glob(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Glob> {
     let Some(text) = node.as_text() else {
-        mismatch(node, key, "a glob", report);
+        let several = matches!(node.kind, Kind::List(_));
+        let expected = if several { "one glob; for several, an entry for each" } else { "a glob" };
+        mismatch(node, key, expected, report);
         return None;
     };
     glob_text(text, node.start, report)
@@ -509,59 +465,4 @@ fn json_number(text: &str) -> Option<Number> {
     let whole = if whole.is_empty() { "0" } else { whole };
     let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
     format!("{sign}{whole}{fraction}{exponent}").parse::<Number>().ok()
-}
-
-/// Says that a value does not fit its key.
-pub fn mismatch(node: &Node, key: &str, expected: &str, report: &mut Report<'_>) {
-    unfit(node, key, "", expected, report);
-}
-
-/// The same with what may have been meant.
-fn unfit(node: &Node, key: &str, near: &str, expected: &str, report: &mut Report<'_>) {
-    let message = match &node.kind {
-        Kind::Null if report.is_before_comment(node) => {
-            format!("`{key}` has no value: what follows `#` is a comment, unless it stands in quotes")
-        }
-        Kind::Null => format!("`{key}` has no value"),
-        Kind::Bool(value) => format!("`{value}` does not fit `{key}`{near}"),
-        Kind::Number(text) | Kind::Text(text) => format!("`{}` does not fit `{key}`{near}", short(text)),
-        Kind::List(_) => format!("a list does not fit `{key}`{near}"),
-        Kind::Map(_) => format!("a map does not fit `{key}`{near}"),
-    };
-    report.error(node.start, message, expected);
-}
-
-/// A number of bytes within bounds: `4MiB`, `512 KiB`, `1048576`.
-pub fn bytes(min: u64, max: u64) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<u64> + Copy {
-    move |node, key, report| {
-        let read = node.as_text().and_then(parse_bytes);
-        match read {
-            Some(value) if (min..=max).contains(&value) => Some(value),
-            Some(_) => {
-                let most = if max == u64::MAX { String::new() } else { format!(" to {max}") };
-                mismatch(node, key, &format!("from {min}{most} bytes"), report);
-                None
-            }
-            None => {
-                mismatch(node, key, "a size like 4MiB, 512KiB or a number of bytes", report);
-                None
-            }
-        }
-    }
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor: u64 = match unit.trim() {
-        "" | "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.replace('_', "").parse::<u64>().ok()?.checked_mul(factor)
 }

@@ -27,7 +27,10 @@ pub(super) fn explain(text: &str, kind: &ErrorKind, at: usize) -> Told {
         | ErrorKind::TabInPlainScalar => return tab(text, &here),
         ErrorKind::UnknownAnchor | ErrorKind::MissingAnchorOrAliasName => return alias(text, &here, at),
         ErrorKind::UnexpectedCharacter { character } => {
-            let what = format!("`{character}` begins no text in YAML");
+            let what = match character {
+                '`' => "a backquote begins no text in YAML".to_owned(),
+                other => format!("`{other}` begins no text in YAML"),
+            };
             return told(at, what, quoted(here.value_from(at)));
         }
         ErrorKind::BomInsideDocument => {
@@ -47,7 +50,16 @@ pub(super) fn explain(text: &str, kind: &ErrorKind, at: usize) -> Told {
     if let Some(open) = open_quote(text, at) {
         return open;
     }
-    if let Some(open) = open_bracket(text, at) {
+    // A bracket that is never closed is told of where it stands, or at the end.
+    let until = match kind {
+        ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::UnexpectedEofFlowSequence
+        | ErrorKind::UnexpectedEofFlowMapping
+        | ErrorKind::UnexpectedEofImplicitFlowMapping
+        | ErrorKind::UnexpectedEof => text.len(),
+        _ => at,
+    };
+    if let Some(open) = open_bracket(text, until) {
         return open;
     }
     if let ErrorKind::MisplacedFlowCollectionEnd = kind {
@@ -113,12 +125,9 @@ fn structure(text: &str, kind: &ErrorKind, here: &Line<'_>, at: usize) -> Told {
         }
         return told(
             here.at + here.indent,
+            format!("this line begins in column {}, where no line above it does", here.indent + 1),
             format!(
-                "this line begins in column {}, and no line above that it could belong to does",
-                here.indent + 1
-            ),
-            format!(
-                "column {}, where line {} begins, or deeper below a key without a value",
+                "column {}, as line {}, or deeper below a key without a value",
                 before.key_column + 1,
                 before.number
             ),
@@ -159,10 +168,20 @@ fn no_space_after_dash(line: &Line<'_>) -> Told {
 }
 
 fn tab(text: &str, here: &Line<'_>) -> Told {
-    let found = here.content_from_start(text).find('\t').map(|at| here.at + at);
-    let before =
-        || here.before(text).and_then(|line| Some(line.at + line.content_from_start(text).find('\t')?));
-    let at = found.or_else(before).unwrap_or(here.at);
+    // The complaint may come with the line before it.
+    let ahead = text.get(here.at..).into_iter().flat_map(|rest| rest.split_inclusive('\n')).take(3);
+    let mut start = here.at;
+    let mut at = None;
+    for line in ahead {
+        let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let found = line.get(..blank).and_then(|blank| blank.find('\t'));
+        at = found.or_else(|| if start == here.at { line.find('\t') } else { None }).map(|at| start + at);
+        if at.is_some() {
+            break;
+        }
+        start += line.len();
+    }
+    let at = at.unwrap_or(here.at);
     told(at, "a tab stands where YAML takes spaces only", "spaces, two for each level as a rule")
 }
 

@@ -272,11 +272,7 @@ pub(crate) const ERRORS: &[Case] = &[
     case("a key where its digest belongs", AUTHORITY, &[("sha256:0011", "tg_0011")]),
     // Names.
     case("an unknown group", GATE, &[("[leads]", "[leeds]")]),
-    case(
-        "an unknown capability",
-        AUTHORITY,
-        &[("capabilities: [docs.write]", "capabilities: [doc.write]"), ("resources: ", "prompts: ")],
-    ),
+    case("an unknown capability", AUTHORITY, &[("capabilities: [docs.write]", "capabilities: [doc.write]")]),
     case("an unknown agent", GATE, &[("    label: write", "    agent: planer")]),
     case("an unknown workflow", AUTHORITY, &[("workflow: reports", "workflow: report")]),
     case("an unknown operator", AUTHORITY, &[("    role: writer", "    operator: alise\n    role: writer")]),
@@ -405,7 +401,7 @@ pub(crate) const LINTS: &[Case] = &[
                 "    approvers: [leads]\n    expires_in: 15m",
                 "    approvers: [operator]\n    channels: [elicitation]",
             ),
-            ("description", "description"),
+            ("    role: writer\n", "    role: writer\n    operator: alice\n    attended: true\n"),
         ],
     ),
     case("`prod` for `production`", GATE, &[("env == 'production'", "env == 'prod'")]),
@@ -464,10 +460,11 @@ pub(crate) const LINTS: &[Case] = &[
         "one credential for two upstreams",
         SERVERS,
         &[
+            ("tools: [\"filesystem__*\"]", "tools: [\"filesystem__*\", \"archive__*\"]"),
             ("timeout = \"30s\"", "env = { CRM_TOKEN = \"${CRM_TOKEN}\" }"),
             (
                 "[upstreams.filesystem.tools",
-                "[upstreams.filesystem_2]\nprefix = \"filesystem__2\"\ncommand = [\"files-mcp\"]\nenv = { CRM_TOKEN = \"${CRM_TOKEN}\" }\n\n[upstreams.filesystem.tools",
+                "[upstreams.archive]\ncommand = [\"files-mcp\"]\nenv = { CRM_TOKEN = \"${CRM_TOKEN}\" }\n\n[upstreams.filesystem.tools",
             ),
         ],
     ),

@@ -191,6 +191,8 @@ impl Checker<'_> {
             let why = error
                 .syntax_error()
                 .map_or_else(|| error.to_string(), |syntax| syntax.to_string().replace('\n', " "));
+            // Before it stands a picture of the pattern.
+            let why = why.rsplit_once("error: ").map_or(why.as_str(), |(_, why)| why);
             let short: String = why.chars().take(200).collect();
             let message = format!("`{}` is not a regular expression: {short}", self.text_of(pattern.at));
             self.tokens.error(pattern.at, &message, "a pattern in RE2 syntax of moderate size")

@@ -226,7 +226,8 @@ fn closer(kind: TokenKind) -> &'static str {
 pub(super) fn in_other_words(text: &str, said: &str) -> (String, &'static str) {
     let cannot = format!("`{text}` cannot stand here");
     if said.contains("'<EOF>' expecting") {
-        return ("the condition ends too early".to_owned(), "a value after the last operator");
+        let message = format!("the condition ends too early, after `{text}`");
+        return (message, "a value after the last operator");
     }
     if said.contains("expecting <EOF>") {
         let message = format!("`{text}` follows what is a whole condition already");

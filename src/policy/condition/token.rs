@@ -48,7 +48,11 @@ impl<'s> Tokens<'s> {
         }
         let this = Self { source, tokens, next: 0 };
         if this.tokens.is_empty() {
-            return Err(this.error(At::default(), "the `condition` is empty", "a CEL expression"));
+            return Err(this.error(
+                At::default(),
+                "the `condition` is empty",
+                "a condition in CEL, like \"env == 'production'\"",
+            ));
         }
         foreign(source, &this.tokens)?;
         let questions = this.tokens.iter().filter(|t| t.kind == TokenKind::TokQuestion);
