@@ -93,6 +93,8 @@ fn check_tells_every_error_at_once_with_its_place() {
     for part in ["nonsense", "servers.toml", "default_decison", "bundle.yaml:3"] {
         assert!(bad.err.contains(part), "{part}: {}", bad.err);
     }
+    // Nothing stands before the place of the first.
+    assert!(bad.err.starts_with(&folder.path().display().to_string()), "{}", bad.err);
     let json = tollgate(folder.path(), &["check", "--json"]);
     assert_eq!(json.code, 1);
     let told: Value = serde_json::from_str(&json.out).unwrap();

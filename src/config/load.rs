@@ -70,7 +70,9 @@ pub fn load_knowing(
     let listings = config.as_ref().map(listings).unwrap_or_default();
     listed::tables(&tree.root, &listings, &mut report);
     let compiled = files.and_then(|files| {
-        let (set, found) = policy::compile(&files, &input(config.as_ref(), &listings));
+        // Of a file in which something is wrong it is not known what it names.
+        let sound = config.as_ref().filter(|_| !report.has_errors());
+        let (set, found) = policy::compile(&files, &input(sound, &listings));
         problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
         set
     });

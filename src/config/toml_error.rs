@@ -24,6 +24,14 @@ pub(super) fn explain(text: &str, said: &str, at: usize) -> Told {
             "`\"` on both sides of a text",
         );
     }
+    if said.contains("escape") || said.contains("unicode") {
+        let message = "`\\` in double quotes begins an escape, and this one is none";
+        return told(at, message, "single quotes around the text, or `\\\\` for a backslash");
+    }
+    if let Some((opens, number)) = open_list(text, start) {
+        let message = format!("the `[` that opens in line {number} is not closed");
+        return told(opens, &message, "`]` at the end of the list");
+    }
     if whole.starts_with('[') && !whole.contains(']') && !whole.contains('=') {
         let message = format!("the `[` that opens in line {number} is not closed");
         return told(start + indent, &message, "`]` behind the name of the table");
@@ -85,6 +93,17 @@ pub(super) fn explain(text: &str, said: &str, at: usize) -> Told {
         );
     }
     told(at, &format!("this cannot be read as TOML: {said}"), "`key = value`, with quotes around a text")
+}
+
+/// A list that begins in a line before and is open still: where, and in which line.
+fn open_list(text: &str, start: usize) -> Option<(usize, usize)> {
+    let before = text.get(..start)?;
+    let assigned = before.rfind("= [")?;
+    let opens = assigned + 2;
+    let list = before.get(opens..)?;
+    let count = |sign: char| list.matches(sign).count();
+    let open = count('[') > count(']') && !list.contains('=');
+    open.then(|| (opens, before.get(..opens).map_or(1, |head| head.matches('\n').count() + 1)))
 }
 
 /// `true` or `false` as others write it.

@@ -20,11 +20,20 @@ pub(super) fn parse(text: &str, report: &mut Report<'_>) -> Tree {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut whole = true;
     let mut told = false;
+    // Where a table ends that stands twice.
+    let mut twice = 0;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let duplicate = error.message() == "duplicate key";
         whole &= duplicate;
-        if duplicate {
+        if duplicate && span.start < twice {
+            // A key of a table that stands twice itself.
+        } else if duplicate {
+            let line = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+            if text.get(line..).is_some_and(|line| line.trim_start().starts_with('[')) {
+                let next = text.get(span.start..).and_then(|rest| rest.find("\n["));
+                twice = next.map_or(text.len(), |next| span.start + next);
+            }
             let key = text.get(span.clone()).unwrap_or_default();
             report.error(
                 span.start,

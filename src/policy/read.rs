@@ -87,12 +87,11 @@ pub fn fields<'n>(
         if let Some((key, rest)) = entry.key.split_once(':')
             && known.contains(&key)
         {
-            let expected = format!("`{key}: {}`", short(rest.trim_start()));
-            report.error(
-                entry.at,
-                format!("`{}` lacks a space after the colon", short(&entry.key)),
-                expected,
-            );
+            let (what, rest) = match rest.trim() {
+                "" => ("has a colon too many", "…".to_owned()),
+                rest => ("lacks a space after the colon", short(rest)),
+            };
+            report.error(entry.at, format!("`{}` {what}", short(&entry.key)), format!("`{key}: {rest}`"));
             continue;
         }
         // A key that is there already was not meant once more.

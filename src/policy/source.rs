@@ -398,10 +398,19 @@ impl<'t, I: Iterator<Item = Parsed<'t>>> Builder<'t, I> {
 
     fn key(&mut self, event: Event<'t>, start: usize, end: usize, depth: usize) -> Result<String, Fault> {
         match self.node(event, start, end, depth)?.kind {
+            Kind::Text(text) if text.starts_with(char::is_whitespace) => {
+                let code = text.chars().next().map_or(0, u32::from);
+                let what = format!("this key begins with U+{code:04X}, which is no plain space");
+                Err(fault(start, what, "spaces before the key"))
+            }
             Kind::Text(text) | Kind::Number(text) => Ok(text),
             Kind::Bool(value) => Ok(value.to_string()),
             Kind::Null => Err(fault(start, "a key is empty", "a text as key")),
-            Kind::List(_) | Kind::Map(_) => Err(fault(start, "a key is not a text", "a text as key")),
+            Kind::List(_) | Kind::Map(_) => Err(fault(
+                start,
+                "a key is not a text: `[` and `{` begin a list and a map, unless they stand in quotes",
+                "a text as key, or quotes around the whole value",
+            )),
         }
     }
 

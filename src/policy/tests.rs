@@ -892,13 +892,28 @@ fn the_parts_of_a_bundle_are_told_apart() {
 /// A key pasted where its digest belongs is in no message (I5).
 #[test]
 fn keys_are_never_echoed() {
-    for keys in
-        ["[sk-live-0123]", "sk-live-0123", "{ k: sk-live-0123 }", "[sha256:sk-live-0123]", "[[sk-live-0123]]"]
-    {
-        let text = format!("agents: {{ a: {{ keys: {keys} }} }}\npeople: {{ p: {{ keys: {keys} }} }}\n");
-        let (set, problems) = compile(&bundle(&[("authority.yaml", &text)]), &input());
-        assert!(set.is_none());
-        assert!(!problems.to_string().contains("sk-live-0123"), "{problems}");
+    for keys in [
+        "[@sk-live-0123]",
+        "[*sk-live-0123]",
+        "!sk-live-0123",
+        "sk-live-0123: sk-live-0123",
+        "\"sk-live-0123",
+        "'sk-live-0123' sk-live-0123",
+        "[sk-live-0123",
+        "\n  -sk-live-0123\n  - x\n",
+        "[sk-live-0123]",
+        "sk-live-0123",
+        "{ k: sk-live-0123 }",
+        "[sha256:sk-live-0123]",
+        "[[sk-live-0123]]",
+    ] {
+        let inline = format!("agents: {{ a: {{ keys: {keys} }} }}\npeople: {{ p: {{ keys: {keys} }} }}\n");
+        let below = format!("agents:\n  a:\n    keys: {}\n    role: r\n", keys.replace("\n  ", "\n      "));
+        for text in [inline, below] {
+            let (set, problems) = compile(&bundle(&[("authority.yaml", &text)]), &input());
+            assert!(set.is_none(), "{text}");
+            assert!(!problems.to_string().contains("sk-live-0123"), "{text}{problems}");
+        }
     }
 }
 

@@ -17,6 +17,25 @@ fn told(at: usize, message: impl Into<String>, expected: impl Into<String>) -> T
 
 /// Says what the parser's complaint at a byte of the text means.
 pub(super) fn explain(text: &str, kind: &ErrorKind, at: usize) -> Told {
+    without_keys(text, explained(text, kind, at))
+}
+
+/// The same where a line holds keys: of these nothing is shown.
+fn without_keys(text: &str, told: Told) -> Told {
+    let line = Line::around(text, told.at);
+    let section = line.back(text).find_map(|line| line.key);
+    if section != Some("keys") && !line.content.contains("keys:") {
+        return told;
+    }
+    Told {
+        message: "this list of keys cannot be read as YAML (not shown: it may hold the key itself)"
+            .to_owned(),
+        expected: "[\"sha256:…\"]".to_owned(),
+        ..told
+    }
+}
+
+fn explained(text: &str, kind: &ErrorKind, at: usize) -> Told {
     let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let here = Line::around(text, at);
     match kind {
@@ -59,7 +78,7 @@ pub(super) fn explain(text: &str, kind: &ErrorKind, at: usize) -> Told {
         | ErrorKind::UnexpectedEof => text.len(),
         _ => at,
     };
-    if let Some(open) = open_bracket(text, until) {
+    if let Some(open) = in_brackets(text, until, at) {
         return open;
     }
     if let ErrorKind::MisplacedFlowCollectionEnd = kind {
@@ -91,6 +110,17 @@ fn structure(text: &str, kind: &ErrorKind, here: &Line<'_>, at: usize) -> Told {
     {
         let what = "`: ` inside a text without quotes begins a value in YAML";
         return told(here.value_at, what, quoted(here.value));
+    }
+    if let Some(before) = before.as_ref().filter(|before| before.value.starts_with(['|', '>']))
+        && here.indent <= before.key_column
+        && here.is_bare()
+    {
+        let key = before.key.map(short).unwrap_or_default();
+        return told(
+            here.at + here.indent,
+            format!("this line belongs to the text of `{key}`, and is not indented under it"),
+            format!("column {} or further", before.key_column + 3),
+        );
     }
     // The parser often notices a line only where the next one begins.
     let odd = [Some(here), before.as_ref()].into_iter().flatten().find(|line| line.is_bare());
@@ -147,13 +177,20 @@ fn bare(line: &Line<'_>) -> Told {
     if words.starts_with('-') {
         return no_space_after_dash(line);
     }
+    if let Some(dash) = words.chars().next().filter(|c| matches!(c, '–' | '—' | '−' | '•' | '·')) {
+        return told(at, format!("`{dash}` begins no item of a list"), "`- ` before the item");
+    }
+    if let Some(space) = words.chars().next().filter(|c| c.is_whitespace()) {
+        let code = u32::from(space);
+        return told(at, format!("the line begins with U+{code:04X}, which is no plain space"), "spaces");
+    }
     for (sign, what) in [(':', "lacks a space after the colon"), ('=', "has `=` where YAML has a colon")] {
         if let Some((key, value)) = words.split_once(sign).filter(|(key, _)| is_key(key.trim_end())) {
-            let expected = format!("`{}: {}`", key.trim_end(), shown(line, value.trim()));
-            return told(at, format!("`{}` {what}", shown(line, words)), expected);
+            let expected = format!("`{}: {}`", key.trim_end(), shown(value.trim()));
+            return told(at, format!("`{}` {what}", shown(words)), expected);
         }
     }
-    let shown = shown(line, words);
+    let shown = shown(words);
     told(
         at,
         format!("`{shown}` is neither a key with a value nor an item of a list"),
@@ -162,7 +199,7 @@ fn bare(line: &Line<'_>) -> Told {
 }
 
 fn no_space_after_dash(line: &Line<'_>) -> Told {
-    let words = shown(line, line.content.trim_end());
+    let words = shown(line.content.trim_end());
     let item = words.trim_start_matches('-').to_owned();
     told(line.at + line.indent, format!("`{words}` lacks a space after the `-`"), format!("`- {item}`"))
 }
@@ -207,10 +244,13 @@ pub(super) fn tag(text: &str, at: usize, tag: &str) -> Told {
     let start = here.content_from_start(text).find(tag).map_or(at, |found| here.at + found);
     let line = Line::around(text, start);
     if tag.starts_with("!!") {
-        return told(start, format!("`{}` is a tag", short(tag)), "a value without a tag");
+        return without_keys(
+            text,
+            told(start, format!("`{}` is a tag", short(tag)), "a value without a tag"),
+        );
     }
     let what = format!("`{}`: what begins with `!` is a tag in YAML, unless it stands in quotes", short(tag));
-    told(start, what, quoted(line.value_from(start)))
+    without_keys(text, told(start, what, quoted(line.value_from(start))))
 }
 
 /// The text of a value, in quotes that it does not hold itself.
@@ -232,8 +272,8 @@ fn quoted(value: &str) -> String {
 }
 
 /// What a message may show of a line: never what may be a key.
-fn shown(line: &Line<'_>, words: &str) -> String {
-    if line.key == Some("keys") || looks_secret(words) { "…".to_owned() } else { short(words) }
+fn shown(words: &str) -> String {
+    if looks_secret(words) { "…".to_owned() } else { short(words) }
 }
 
 fn looks_secret(words: &str) -> bool {
@@ -364,7 +404,7 @@ fn text_after_quotes(line: &Line<'_>) -> Option<Told> {
         let other = if quote == '"' { "single quotes around it all" } else { "double quotes around it all" };
         told(
             line.value_at + end + 1,
-            format!("the text in quotes ends before `{}`", shown(line, without_comment(rest).trim())),
+            format!("the text in quotes ends before `{}`", shown(without_comment(rest).trim())),
             format!("{other}, or `{}` for a quote inside", if quote == '"' { "\\\"" } else { "''" }),
         )
     })
@@ -462,8 +502,21 @@ fn is_new(text: &str, line: &Line<'_>) -> bool {
     }
 }
 
-/// A bracket before a byte that opens a list or a map and is not closed.
-fn open_bracket(text: &str, until: usize) -> Option<Told> {
+/// What is wrong in brackets: they are never closed, or something is missing between two entries.
+fn in_brackets(text: &str, until: usize, at: usize) -> Option<Told> {
+    let (opens, bracket) = *open_brackets(text, until)?.last()?;
+    let line = text.get(..opens).map_or(1, |before| before.matches('\n').count() + 1);
+    let close = if bracket == '[' { ']' } else { '}' };
+    if open_brackets(text, text.len())?.iter().any(|(at, _)| *at == opens) {
+        let what = format!("the `{bracket}` that opens in line {line} is not closed");
+        return Some(told(opens, what, format!("`{close}` at its end")));
+    }
+    let what = format!("what stands in the `{bracket}` of line {line} cannot be read from here on");
+    Some(told(at, what, "a comma between two entries, `: ` between a key and its value"))
+}
+
+/// The brackets before a byte that are open there, the innermost last.
+fn open_brackets(text: &str, until: usize) -> Option<Vec<(usize, char)>> {
     let mut open: Vec<(usize, char)> = Vec::new();
     let mut rest = text.get(..until)?;
     let mut begins = true;
@@ -498,12 +551,5 @@ fn open_bracket(text: &str, until: usize) -> Option<Told> {
         }
         rest = rest.get(c.len_utf8()..)?;
     }
-    let (at, bracket) = open.pop()?;
-    let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
-    let close = if bracket == '[' { ']' } else { '}' };
-    Some(told(
-        at,
-        format!("the `{bracket}` that opens in line {line} is not closed"),
-        format!("`{close}` at its end"),
-    ))
+    Some(open)
 }

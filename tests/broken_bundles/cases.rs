@@ -145,6 +145,20 @@ pub(crate) const ERRORS: &[Case] = &[
         &[("  - id: scratch\n    condition", "    - id: scratch\n      condition")],
     ),
     case("a list on the line of its key", GATE, &[("    approvers: [leads]", "    approvers: - leads")]),
+    case("a long dash before an item", GATE, &[("  - id: scratch", "  – id: scratch")]),
+    case("spaces that are none", GATE, &[("    decision: ALLOW", "\u{a0}\u{a0}\u{a0}\u{a0}decision: ALLOW")]),
+    case(
+        "a text below its key that is not indented",
+        GATE,
+        &[(SCRATCH, ">\n  within(args.path, '/scratch')")],
+    ),
+    case("braces of a template", GATE, &[(SCRATCH, "{{ env }} == 'x'")]),
+    case(
+        "no comma between two entries in braces",
+        AUTHORITY,
+        &[("owner: data-team, approval", "owner: data-team approval")],
+    ),
+    case("two colons", GATE, &[("owner: platform-team", "owner:: platform-team")]),
     case(
         "a list item without its dash",
         GATE,
@@ -278,6 +292,7 @@ pub(crate) const ERRORS: &[Case] = &[
     case("an unknown operator", AUTHORITY, &[("    role: writer", "    operator: alise\n    role: writer")]),
     case("an id that another policy has", BOOK, &[("id: rates", "id: production")]),
     // Conditions.
+    case("`=~` for `matches`", GATE, &[(CONDITION, "\"args.path =~ 'x'\"")]),
     case("`=` for `==`", GATE, &[(CONDITION, "\"env = 'production'\"")]),
     case("`===` for `==`", GATE, &[(CONDITION, "\"env === 'production'\"")]),
     case("`<>` for `!=`", GATE, &[(CONDITION, "\"env <> 'production'\"")]),
@@ -348,6 +363,17 @@ pub(crate) const ERRORS: &[Case] = &[
     case("a table that is not closed", SERVERS, &[("[upstreams.filesystem]", "[upstreams.filesystem")]),
     case("no comma between two arguments", SERVERS, &[("\"files-mcp\", \"/srv\"", "\"files-mcp\" \"/srv\"")]),
     case("`True` in servers.toml", SERVERS, &[("timeout = \"30s\"", "enabled = True")]),
+    case("a list in servers.toml that is not closed", SERVERS, &[("\"/srv\"]", "\"/srv\"")]),
+    case(
+        "a table twice",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem.tools",
+            "[upstreams.filesystem.tools.write_file]\naction = \"files:write\"\nlabels = [\"write\"]\n\n[upstreams.filesystem.tools",
+        )],
+    ),
+    case("a backslash in servers.toml", SERVERS, &[("environment", "data_dir = \"C:\\Users\"\nenvironment")]),
+    case("true in quotes in servers.toml", SERVERS, &[("timeout = \"30s\"", "trust_annotations = \"true\"")]),
     case("a command as one text", SERVERS, &[("[\"files-mcp\", \"/srv\"]", "\"files-mcp /srv\"")]),
     case("`args` beside `command`", SERVERS, &[("timeout = \"30s\"", "args = [\"/srv\"]")]),
     case("a key of servers.toml that is a slip", SERVERS, &[("timeout", "time_out")]),

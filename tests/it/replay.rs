@@ -91,7 +91,7 @@ rules:
 ";
     let world = World::of(gate).await;
     assert_eq!(world.bare("ada").call("up__echo", json!({"n": 3})).await.word(), "deny");
-    world.bare("narrow").call("up__read", json!({})).await.ok();
+    world.bare("narrow").call("up__read", json!({"path": "/a"})).await.ok();
     let events = world.events().await;
     let snapshot = decisions(&events)[0].draft.policy_snapshot.clone().unwrap();
     let kept = world.gate.store.kept(KeptKind::Bundle, snapshot.to_string()).await.unwrap().unwrap();

@@ -40,6 +40,7 @@ pub(super) fn unreadable(source: &str, at: At) -> ConditionError {
     let first_at = At { start: at.start, end: at.start + first.len_utf8() };
     let (at, message, expected) = match first {
         '&' => (first_at, "`&` is no operator".to_owned(), "`&&`".to_owned()),
+        '~' => (first_at, "`~` is no operator".to_owned(), "`text.matches('pattern')`".to_owned()),
         '|' => (first_at, "`|` is no operator".to_owned(), "`||`".to_owned()),
         '"' | '\'' | '`' => (
             at,
