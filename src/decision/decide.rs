@@ -32,11 +32,7 @@ pub fn decide(set: &PolicySet, facts: &Facts) -> Verdict {
 }
 
 /// The same with the answers to conditions from elsewhere: of recorded facts not every condition has one.
-pub fn decide_by(
-    set: &PolicySet,
-    facts: &Facts,
-    ask: &dyn Fn(&Condition, Option<&CapabilityId>) -> Result<bool, EvalError>,
-) -> Verdict {
+pub fn decide_by(set: &PolicySet, facts: &Facts, ask: Ask<'_>) -> Verdict {
     let mut said = Said::default();
     said.authority(set, facts, ask);
     let capability = said.capability.clone();

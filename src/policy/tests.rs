@@ -927,11 +927,15 @@ fn hostile_yaml_is_bounded() {
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 50].join(","));
     let deep = format!("a: {}{}", "[".repeat(60), "]".repeat(60));
     let huge = "#".repeat(2 << 20);
+    let blank = format!("a: [{}", "\n".repeat(900_000));
+    let quotes = format!("{}b: [", "a: \"x\n".repeat(150_000));
     for (text, word) in [
         (bomb.as_str(), "too many values"),
         (&long, "unfold"),
         (&deep, "too deeply"),
         (&huge, "bytes"),
+        (&blank, "is not closed"),
+        (&quotes, "is not closed"),
         ("a: &a [*a]", "`*a`"),
         ("a: *b", "`*` begins the name of an alias"),
         ("a: !!int 5", "`!!int`"),

@@ -136,7 +136,7 @@ fn structure(text: &str, kind: &ErrorKind, here: &Line<'_>, at: usize) -> Told {
                     format!(
                         "this list item begins in column {}, the one in line {} in column {}",
                         here.indent + 1,
-                        other.number,
+                        number(text, other.at),
                         other.indent + 1
                     ),
                     "all items of a list in one column",
@@ -159,7 +159,7 @@ fn structure(text: &str, kind: &ErrorKind, here: &Line<'_>, at: usize) -> Told {
             format!(
                 "column {}, as line {}, or deeper below a key without a value",
                 before.key_column + 1,
-                before.number
+                number(text, before.at)
             ),
         );
     }
@@ -294,13 +294,16 @@ fn is_key(text: &str) -> bool {
     !text.is_empty() && text.chars().all(good)
 }
 
+/// The line of a byte, from 1.
+fn number(text: &str, at: usize) -> usize {
+    text.get(..at).map_or(1, |before| before.matches('\n').count() + 1)
+}
+
 /// One line that is not empty, taken apart.
 #[derive(Clone, Copy)]
 struct Line<'t> {
     /// Its first byte.
     at: usize,
-    /// From 1.
-    number: usize,
     /// How many spaces it begins with.
     indent: usize,
     /// Without these.
@@ -332,7 +335,6 @@ impl<'t> Line<'t> {
         let whole = whole.trim_end_matches('\r');
         let content = whole.trim_start_matches(' ');
         let indent = whole.len() - content.len();
-        let number = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
         let inner = content.strip_prefix("- ").map(str::trim_start);
         let rest = inner.unwrap_or(content);
         let key_column = whole.len() - rest.len();
@@ -347,7 +349,6 @@ impl<'t> Line<'t> {
         let value = without_comment(value);
         Self {
             at: start,
-            number,
             indent,
             content,
             is_item: inner.is_some() || content == "-",
@@ -441,7 +442,7 @@ fn open_quote(text: &str, until: usize) -> Option<Told> {
             if let Some(at) = unclosed(&line)
                 && is_new(text, &line)
             {
-                let what = format!("the quote that opens in line {} is not closed", line.number);
+                let what = format!("the quote that opens in line {} is not closed", number(text, line.at));
                 let quote = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or('"');
                 return Some(told(at, what, format!("`{quote}` at the end of the text")));
             }
@@ -505,7 +506,7 @@ fn is_new(text: &str, line: &Line<'_>) -> bool {
 /// What is wrong in brackets: they are never closed, or something is missing between two entries.
 fn in_brackets(text: &str, until: usize, at: usize) -> Option<Told> {
     let (opens, bracket) = *open_brackets(text, until)?.last()?;
-    let line = text.get(..opens).map_or(1, |before| before.matches('\n').count() + 1);
+    let line = number(text, opens);
     let close = if bracket == '[' { ']' } else { '}' };
     if open_brackets(text, text.len())?.iter().any(|(at, _)| *at == opens) {
         let what = format!("the `{bracket}` that opens in line {line} is not closed");

@@ -48,7 +48,13 @@ impl Default for Zones {
 #[derive(Debug, Default)]
 pub(super) struct ZoneTable {
     source: Zones,
-    used: RefCell<BTreeMap<Arc<str>, (TimeZone, Arc<[u8]>)>>,
+    used: RefCell<BTreeMap<Arc<str>, Used>>,
+}
+
+#[derive(Debug)]
+struct Used {
+    zone: TimeZone,
+    data: Arc<[u8]>,
 }
 
 /// Why there is no such zone, with what would have been right.
@@ -64,8 +70,8 @@ impl ZoneTable {
 
     /// The zone of that name.
     pub(super) fn get(&self, name: &str) -> Result<TimeZone, NoZone> {
-        if let Some((zone, _)) = self.used.borrow().get(name) {
-            return Ok(zone.clone());
+        if let Some(used) = self.used.borrow().get(name) {
+            return Ok(used.zone.clone());
         }
         let Some(data) =
             Some(name).filter(|name| is_zone_name(name)).and_then(|name| self.source.0.data(name))
@@ -76,7 +82,7 @@ impl ZoneTable {
             message: "the data of this time zone cannot be read".to_owned(),
             expected: "the package `tzdata` of this machine, whole, or an offset like `+02:00`",
         })?;
-        self.used.borrow_mut().insert(Arc::from(name), (zone.clone(), data));
+        self.used.borrow_mut().insert(Arc::from(name), Used { zone: zone.clone(), data });
         Ok(zone)
     }
 
@@ -103,7 +109,7 @@ impl ZoneTable {
 
     /// The data of every zone that was named.
     pub(super) fn used(&self) -> ZoneData {
-        self.used.borrow().iter().map(|(name, (_, data))| (name.clone(), data.clone())).collect()
+        self.used.borrow().iter().map(|(name, used)| (name.clone(), used.data.clone())).collect()
     }
 }
 
