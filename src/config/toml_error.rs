@@ -47,6 +47,14 @@ pub(super) fn explain(text: &str, said: &str, at: usize) -> Told {
             "`key = value`, or `[table]`",
         );
     };
+    in_value(text, said, at, start, (key, value))
+}
+
+/// What is wrong with a value: the complaint stands at a byte of it, and its line begins at `start`.
+fn in_value(text: &str, said: &str, at: usize, start: usize, (key, value): (&str, &str)) -> Told {
+    let told = |at: usize, message: &str, expected| Told { at, message: message.to_owned(), expected };
+    let number = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+    let indent = key.len() - key.trim_start().len();
     let value_at = start + key.len() + 1 + (value.len() - value.trim_start().len());
     let value = value.trim();
     if value.is_empty() || value.starts_with('#') {
