@@ -33,6 +33,8 @@ const RULE_KEYS: &[&str] = &[
     "constraints",
     "remediation",
     "retry_after",
+    "check",
+    "on_error",
 ];
 const BOOK_POLICY_KEYS: &[&str] = &[
     "id",
@@ -134,7 +136,13 @@ fn gate(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -
     for (index, item) in items.iter().enumerate() {
         let Some(rule) = rule(item, index + 1, scope, report) else { continue };
         unreachable(&rule, item, &before, report);
-        before.push((rule.id.clone(), rule.condition.as_ref().map(Condition::conjuncts).unwrap_or_default()));
+        // A service without an opinion leaves the call to the rules that follow.
+        if !matches!(rule.outcome, RuleOutcome::Check(_)) {
+            before.push((
+                rule.id.clone(),
+                rule.condition.as_ref().map(Condition::conjuncts).unwrap_or_default(),
+            ));
+        }
         if !seen.insert(rule.id.clone()) {
             report.error(
                 item.start,

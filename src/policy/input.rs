@@ -42,6 +42,8 @@ pub struct KnownNames {
     pub prompts: BTreeSet<String>,
     /// Time zones, which conditions may name.
     pub zones: Zones,
+    /// The external checks of servers.toml; none where that is not known.
+    pub checks: Option<BTreeSet<String>>,
 }
 
 /// One upstream, as far as names of what it has can be told.

@@ -33,6 +33,7 @@ impl Parts {
         let by_policy = |policy: &Policy| match &policy.body {
             PolicyBody::Gate(rules) => rules.iter().any(|rule| match &rule.outcome {
                 RuleOutcome::RequireApproval(approval) => wanted(Some(approval)),
+                RuleOutcome::Check(check) => wanted(Some(&check.approval)),
                 RuleOutcome::Allow
                 | RuleOutcome::AllowWithConstraints(_)
                 | RuleOutcome::Remediate(_)
