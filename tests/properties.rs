@@ -108,7 +108,7 @@ proptest! {
     fn the_index_finds_what_a_full_scan_finds(world in world()) {
         let set = set(&world);
         let facts = facts(&world.call);
-        let selected = selected(&facts);
+        let selected = selected(&facts, None);
         let matching = |position: &usize| {
             let on = &set.policies[*position].on;
             on.is_empty() || on.iter().any(|entry| entry.matches(&selected))

@@ -92,8 +92,9 @@ Reads servers.toml and the whole bundle and prints every error and every lint, w
 Exit code 1 if there is any error. Nothing is written.
 
 Names of tools and prompts are held against what the MCP servers list. What they listed when they last ran is \
-remembered, so that nothing is started for it. --strict starts those whose lists are not known, and takes a name that \
-fits nothing, or a rule that nobody can approve, for an error. --smoke starts all of them, and one that does not answer \
+remembered, so that nothing is started for it. --strict, for CI, starts those whose lists are not known, and takes for an \
+error what does not do what it says: a name that fits nothing, a rule that is never reached, or one that nobody can \
+approve. --smoke starts all of them, and one that does not answer \
 is an error.")]
     Check(CheckArgs),
     /// See and decide what waits for a person
@@ -201,7 +202,7 @@ pub(crate) struct JsonFlag {
 /// `check`
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A name that fits nothing, and a rule that nobody can approve, are errors
+    /// A name that fits nothing, and a rule that is never reached or that nobody can approve, are errors
     #[arg(long)]
     pub(crate) strict: bool,
     /// Start every MCP server and look at what it lists

@@ -51,7 +51,9 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "tollgate: {error}").ok();
+            // Problems of files begin with their place, as editors read it.
+            let from = if matches!(error, CliError::Files { .. }) { "" } else { "tollgate: " };
+            writeln!(std::io::stderr(), "{from}{error}").ok();
             ExitCode::FAILURE
         }
     }

@@ -19,6 +19,10 @@ pub struct Selected<'a> {
     pub role: &'a str,
     /// The agent's type.
     pub agent_type: &'a str,
+    /// The agent's tenant.
+    pub tenant: &'a str,
+    /// The capability that lets the call through; empty where none does.
+    pub capability: &'a str,
     /// The workflow's name; empty where there is none.
     pub workflow: &'a str,
     /// The canonical URI of a resource; empty otherwise.
@@ -44,6 +48,10 @@ pub struct Selector {
     pub role: Option<Glob>,
     /// Glob over the agent's type.
     pub agent_type: Option<Glob>,
+    /// Glob over the agent's tenant.
+    pub tenant: Option<Glob>,
+    /// Glob over the capability that lets the call through.
+    pub capability: Option<Glob>,
     /// Glob over the workflow.
     pub workflow: Option<Glob>,
     /// Pattern over the URI; matches resources only.
@@ -68,6 +76,8 @@ impl Selector {
             && ok(&self.agent, of.agent)
             && ok(&self.role, of.role)
             && ok(&self.agent_type, of.agent_type)
+            && ok_only(&self.tenant, of.tenant)
+            && ok_only(&self.capability, of.capability)
             && ok_only(&self.workflow, of.workflow)
     }
 }

@@ -42,7 +42,12 @@ pub(super) const APPROVAL_KEYS: &[&str] =
     &["approvers", "quorum", "expires_in", "escalate", "evidence_required", "channels", "separate"];
 
 /// A condition; the place of an error inside it is mapped into the file.
-pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Condition> {
+pub(super) fn condition(
+    node: &Node,
+    key: &str,
+    scope: Scope<'_>,
+    report: &mut Report<'_>,
+) -> Option<Condition> {
     let source = match node.as_text() {
         Some(source) => source,
         None if matches!(node.kind, super::source::Kind::Bool(true)) => "true",
@@ -52,8 +57,11 @@ pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Opti
             return None;
         }
     };
-    match Condition::compile(source) {
-        Ok(condition) => Some(condition),
+    match Condition::compile_in(source, scope.zones) {
+        Ok(condition) => {
+            environments(node, &condition, scope, report);
+            Some(condition)
+        }
         Err(error) => {
             let at = report.inside(node, error.offset);
             let message = if error.message.contains('`') {
@@ -64,6 +72,15 @@ pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Opti
             report.error(at, message, error.expected);
             None
         }
+    }
+}
+
+/// Environments that a condition compares with and that this gateway is not in: a rule about one that is nowhere never
+/// applies.
+fn environments(node: &Node, condition: &Condition, scope: Scope<'_>, report: &mut Report<'_>) {
+    for (name, offset) in condition.environments() {
+        let at = report.inside(node, offset);
+        scope.environment(&name, at, report);
     }
 }
 
@@ -155,10 +172,18 @@ pub(super) fn approval(
         if node.items().is_empty() {
             mismatch(node, key, "at least one of elicitation, inbox, mcp, cli, api, link", report);
         }
-        list_of(node, key, report, word(CHANNELS))
+        list_of(node, key, report, channel)
     });
-    let own_client_only =
-        channels.as_ref().is_some_and(|all| all.iter().all(|channel| *channel == ChannelKind::Elicitation));
+    let own_client_only = channels
+        .as_ref()
+        .is_some_and(|all| !all.is_empty() && all.iter().all(|channel| *channel == ChannelKind::Elicitation));
+    if let Some(node) = map.get("channels").filter(|_| own_client_only) {
+        report.lint(
+            node.start,
+            "this is approved in the agent's own chat alone, where no key proves who answers",
+            "a channel that does beside it: inbox, mcp, cli, api or link",
+        );
+    }
     let by = Deciding { separate, own_client_only };
     match (&approvers, map.get("approvers")) {
         (Some(approvers), Some(node)) if !approvers.is_empty() => {
@@ -178,6 +203,22 @@ pub(super) fn approval(
         channels: channels.unwrap_or_else(|| ChannelKind::ALL.to_vec()),
         separate,
     }
+}
+
+/// Services that tell people, and in which nobody decides.
+const CHATS: &[&str] =
+    &["slack", "teams", "discord", "chat", "telegram", "mattermost", "whatsapp", "webhook", "email", "mail"];
+
+fn channel(node: &Node, key: &str, report: &mut Report<'_>) -> Option<ChannelKind> {
+    if let Some(chat) = node.as_text().filter(|text| CHATS.contains(&text.to_ascii_lowercase().as_str())) {
+        report.error(
+            node.start,
+            format!("`{}` tells people, and nobody decides there", super::read::short(chat)),
+            "one of elicitation, inbox, mcp, cli, api, link; `[webhook]` in servers.toml tells of approvals",
+        );
+        return None;
+    }
+    word(CHANNELS)(node, key, report)
 }
 
 fn escalation(

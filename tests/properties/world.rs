@@ -376,6 +376,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        zones: Default::default(),
         files: [].into(),
     }
 }

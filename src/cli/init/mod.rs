@@ -1,9 +1,7 @@
 //! `tollgate init`: a first servers.toml and policies/, with the servers that this machine's MCP clients have already. All
 //! of it is written, or nothing.
 
-mod argument;
 mod read;
-mod secret;
 mod variables;
 mod write;
 

@@ -80,6 +80,7 @@ fn files() -> CheckedFiles {
         data: Default::default(),
         policies: Vec::new(),
         max_repeats: 20,
+        zones: Default::default(),
         files: [].into(),
         index: Default::default(),
     };
