@@ -1,11 +1,12 @@
 //! Approvals as admission knows them: the record, what it is bound to, and when a call may use it.
 
+use super::grant::{CallShape, GrantAnswer};
 use crate::{
     model::{
-        AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId,
-        PolicyId, RuleId, SnapshotId, ToolTraits, TraceId, UpstreamName, WorkflowId, json,
+        AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, Fingerprint, GrantId, MicroUsd,
+        PersonId, PolicyId, RuleId, SnapshotId, ToolTraits, TraceId, UpstreamName, WorkflowId, json,
     },
-    policy::{Approver, ChannelKind},
+    policy::{Approver, ChannelKind, GrantLimits},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,9 @@ pub struct ApprovalRecord {
     pub expires_at: Timestamp,
     /// What people answered, in order.
     pub answers: Vec<ApprovalAnswer>,
+    /// What a standing grant holds later calls against; none where no answer may make one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<CallShape>,
 }
 
 /// One rule's requirement, resolved.
@@ -145,6 +149,9 @@ pub struct Requirement {
     pub channels: Vec<ChannelKind>,
     /// Who else may decide, from when.
     pub escalation: Option<(Timestamp, Vec<Approver>)>,
+    /// How far an answer may make a standing grant; none: it may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantLimits>,
 }
 
 impl Requirement {
@@ -236,4 +243,10 @@ pub struct ApprovalAnswer {
     pub evidence: Option<String>,
     /// The bundle in force when they decided (R29).
     pub snapshot: SnapshotId,
+    /// The standing grant that they answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantAnswer>,
+    /// The grant that this answer has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<GrantId>,
 }

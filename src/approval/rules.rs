@@ -28,6 +28,9 @@ pub enum DecideError {
     /// Evidence is needed.
     #[error("this approval needs evidence: say in `evidence` what shows that the call is right")]
     EvidenceMissing,
+    /// The standing grant that it came with is none that its rules allow; nothing was decided.
+    #[error("{0}")]
+    GrantRefused(String),
     /// The store did not do it; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),

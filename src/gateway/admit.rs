@@ -1,5 +1,5 @@
 //! Admission: the only maker of a [`Permit`], after one store transaction has reserved the budget, counted the rates,
-//! consumed the approval and committed the decision (I1, I9).
+//! consumed the approval or used the grant, and committed the decision (I1, I9).
 
 use super::{
     Gateway, InForce,
@@ -21,7 +21,7 @@ use crate::{
     model::{EventDecision, EventDraft},
     offload::LARGE,
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission, AdmitRequest, ApprovalRecord, StoreError},
+    store::{Admission, AdmitRequest, ApprovalRecord, StandingGrant, StoreError},
     upstream::Upstream,
 };
 use serde_json::Value;
@@ -56,6 +56,16 @@ impl Permit {
         let Self { decided, upstream, in_force, strict, caps } = self;
         Permitted { decided, upstream, in_force, strict, caps }
     }
+}
+
+/// By what a call may be dispatched, as far as its decision says so.
+pub(crate) enum Warrant {
+    /// The rules let it through.
+    Rules,
+    /// People have approved of it.
+    Approval(Box<ApprovalRecord>),
+    /// People have let calls like it through.
+    Grant(Box<StandingGrant>),
 }
 
 /// The records of a call, as they stand where it is admitted.
@@ -97,7 +107,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         request: &Request,
         decided: Box<Decided>,
-        approval: Option<ApprovalRecord>,
+        warrant: Warrant,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
         if !Arc::ptr_eq(in_force, &self.0.in_force.load()) {
@@ -119,21 +129,28 @@ impl Gateway {
             target.capability = decided.verdict.capability.as_ref();
         }
         let (policy_id, rule_id, reason) = decided.says();
+        let by_people = !matches!(warrant, Warrant::Rules);
         let ruling = Ruling {
-            decision: granted(&decided.verdict, approval.is_some(), decided.applied.is_some()),
+            decision: granted(&decided.verdict, by_people, decided.applied.is_some()),
             policy_id,
             rule_id,
             reason: reason.clone(),
-            approval_id: approval.as_ref().map(|approval| &approval.id),
+            approval_id: match &warrant {
+                Warrant::Approval(approval) => Some(&approval.id),
+                Warrant::Rules | Warrant::Grant(_) => None,
+            },
         };
         let explained = Explained { method: request.method(), ..decided.explained() };
-        let event = subject.explained(self.0.clock.now(), &ruling, &explained);
+        let mut event = subject.explained(self.0.clock.now(), &ruling, &explained);
+        if let Warrant::Grant(grant) = &warrant {
+            event.grant_id = Some(grant.id.clone());
+        }
         let drafted = Drafted { word: request.word(), start, event };
         let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
         let (seat, questions) = ClientHandle::new(asking.client.clone());
         let seated = seat.clone();
         let tracked = self.0.in_flight.track_future(async move {
-            let permit = gateway.admit(&in_force, upstream, decided, approval, drafted).await?;
+            let permit = gateway.admit(&in_force, upstream, decided, warrant, drafted).await?;
             Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
         });
         let (agent, call_id, bound) = waiting;
@@ -155,7 +172,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         upstream: Arc<dyn Upstream>,
         mut decided: Box<Decided>,
-        approval: Option<ApprovalRecord>,
+        warrant: Warrant,
         drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
         let Drafted { word, start, event } = drafted;
@@ -170,6 +187,12 @@ impl Gateway {
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
         let unrecorded = self.unrecorded(word, prepared, start.is_none());
+        let (mut approval, mut grant) = (None, None);
+        match warrant {
+            Warrant::Rules => {}
+            Warrant::Approval(used) => approval = Some((used.id, binding(&in_force.policies.snapshot, prepared))),
+            Warrant::Grant(used) => grant = Some((used.id, Arc::new(used.terms))),
+        }
         let request = AdmitRequest {
             now: self.0.clock.now(),
             start,
@@ -180,7 +203,8 @@ impl Gateway {
             digest: prepared.call_digest.clone(),
             tokens: prepared.estimate.tokens(),
             cost: prepared.estimate.cost,
-            approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
+            approval,
+            grant,
             unrecorded: unrecorded.clone(),
         };
         let admission = match self.keep_tools(prepared).await {
@@ -239,5 +263,6 @@ fn budget_approval() -> ApprovalRule {
         evidence_required: false,
         channels: ChannelKind::ALL.to_vec(),
         separate: false,
+        grants: None,
     }
 }

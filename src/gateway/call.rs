@@ -2,7 +2,7 @@
 
 use super::{
     Gateway, InForce,
-    admit::AdmitError,
+    admit::{AdmitError, Warrant},
     api::{CallReply, IncomingCall},
     decided::{Applied, Decided},
     edits, finding,
@@ -174,8 +174,8 @@ impl Gateway {
                 }));
                 keep(&mut decided.verdict.approvals, asking.also.iter().cloned());
             }
-            let approval = match decided.verdict.decision {
-                Decision::Allow | Decision::AllowWithConstraints => None,
+            let warrant = match decided.verdict.decision {
+                Decision::Allow | Decision::AllowWithConstraints => Warrant::Rules,
                 Decision::RequireApproval if request.method().is_some() => {
                     return Box::pin(self.refuse_unaskable(&request, &in_force, &decided, &mut asking)).await;
                 }
@@ -188,8 +188,9 @@ impl Gateway {
                             if traced.is_none() && !asking.started() {
                                 request.trace_id = record.trace_id;
                             }
-                            Some(*record)
+                            Warrant::Approval(record)
                         }
+                        Step::UseGrant(grant) => Warrant::Grant(grant),
                         Step::Again => continue,
                         Step::Reply(reply) => return reply,
                     }
@@ -209,7 +210,7 @@ impl Gateway {
             // The arguments go with the call: only where it was changed is the agent's own version kept.
             let kept = decided.original.is_some().then(|| arguments.clone());
             drop(std::mem::take(&mut arguments));
-            return match self.admit_and_dispatch(&in_force, &request, decided, approval, &mut asking).await {
+            return match self.admit_and_dispatch(&in_force, &request, decided, warrant, &mut asking).await {
                 Ok(reply) => reply,
                 Err(AdmitError::AskAbout(requirement, returned)) => {
                     asking.also.retain(|known| known.policy_id != requirement.policy_id);

@@ -129,7 +129,11 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                drop(watcher.replace_aside(None).await);
+                if let Some(replaced) = watcher.replace_aside(None).await
+                    && let Err(error) = watcher.end_outdated_grants(&replaced.new, false).await
+                {
+                    tracing::error!(%error, "grants for tools that have changed could not be ended");
+                }
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -154,6 +158,9 @@ impl Gateway {
                 tick.tick().await;
                 if let Err(error) = sweeper.0.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
+                }
+                if let Err(error) = sweeper.0.approvals.expire_grants_due().await {
+                    tracing::error!(error = %error, "grants could not be looked over");
                 }
                 sweeper.record_counted(false).await;
                 let in_force = sweeper.in_force();
@@ -277,7 +284,8 @@ impl Gateway {
     ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
         let cancelled = self.0.approvals.cancel_outdated(&new.policies.snapshot).await;
-        cancelled.map_err(store_error)
+        cancelled.map_err(store_error)?;
+        self.end_outdated_grants(new, true).await
     }
 
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays

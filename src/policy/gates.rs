@@ -29,6 +29,7 @@ const RULE_KEYS: &[&str] = &[
     "evidence_required",
     "channels",
     "separate",
+    "grants",
     "constraints",
     "remediation",
     "retry_after",
@@ -49,6 +50,7 @@ const BOOK_POLICY_KEYS: &[&str] = &[
     "evidence_required",
     "channels",
     "separate",
+    "grants",
 ];
 const BOOK_CONDITIONS: &[&str] = &[
     "allowed_roles",

@@ -246,6 +246,7 @@ rules:
             evidence_required: true,
             channels: vec![ChannelKind::Elicitation, ChannelKind::Inbox],
             separate: true,
+            grants: None,
         })
     );
     assert_eq!(rules[0].reason.as_deref(), Some("Production is not a place for experiments"));

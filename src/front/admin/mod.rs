@@ -2,6 +2,7 @@
 
 mod decide;
 mod error;
+mod grants;
 mod guard;
 mod page;
 mod params;
@@ -23,8 +24,9 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
+pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
@@ -118,6 +120,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/approvals", get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", get(read::approval)),
         ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
+        ("get", "/api/v1/grants", get(grants::grants)),
+        ("get", "/api/v1/grants/{id}", get(grants::grant)),
+        ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),

@@ -75,6 +75,16 @@ impl Credential {
             Err(ApiError::Forbidden("deciding takes the role `approver`".to_owned()))
         }
     }
+
+    /// The person, where they may revoke a grant now, if it is one of theirs.
+    fn revoker(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.iter().any(|role| matches!(role, Role::Approver | Role::Admin)) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("revoking takes the role `approver` or `admin`".to_owned()))
+        }
+    }
 }
 
 /// A person who may read: approver, auditor or admin.
@@ -100,6 +110,16 @@ impl Decider {
     /// Who it is, asked once more after the body has come in: that may take its time.
     pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         self.0.decider(port)
+    }
+}
+
+/// A person who may revoke some grant: their own as an approver, or any as an admin.
+pub(super) struct Revoker(Credential);
+
+impl Revoker {
+    /// Who it is.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.revoker(port)
     }
 }
 
@@ -137,6 +157,17 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Decider {
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
         let id = credential.decider(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Revoker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let credential = Credential::of(parts)?;
+        let id = credential.revoker(&**port)?;
         welcome(parts, &id);
         Ok(Self(credential))
     }

@@ -115,7 +115,12 @@ pub(super) async fn approval(
     params::none(query.as_deref())?;
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
-    Ok(Json(view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now())))
+    let proposed = port.approvals().grant_proposal(&record).await?;
+    let mut form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
+        members.insert("proposed_grant".to_owned(), proposed.form());
+    }
+    Ok(Json(form))
 }
 
 /// Events by filter.

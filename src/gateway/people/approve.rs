@@ -7,6 +7,7 @@ use crate::gateway::{
     decided::Decided,
     extras,
     people::asking::{Asking, Opened},
+    people::granted,
     prepare::{Prepared, subject},
     refusal::Refusal,
     request::Request,
@@ -18,7 +19,7 @@ use crate::{
     redaction::display_text,
     store::{
         ApprovalBinding, ApprovalFilter, ApprovalRecord, AskLimits, Asked, LimitRefusal, Requirement,
-        StoreError,
+        StandingGrant, StoreError,
     },
 };
 use serde_json::json;
@@ -31,6 +32,8 @@ const LARGEST_HELD: u64 = 64 * 1024;
 pub(crate) enum Step {
     /// An approval that this call may use.
     Use(Box<ApprovalRecord>),
+    /// A standing grant that covers this call.
+    UseGrant(Box<StandingGrant>),
     /// Something changed: evaluate again.
     Again,
     /// Nothing is dispatched.
@@ -104,15 +107,21 @@ impl Gateway {
         }
         let now = self.0.clock.now();
         let found = self.0.store.approval_for(binding.clone(), requirements.clone(), now).await?;
-        let record = match found {
+        let found = match found {
             Some(record) if record.status == ApprovalStatus::Approved => {
                 return Ok(Step::Use(Box::new(record)));
             }
-            Some(record) if record.status == ApprovalStatus::Pending => record,
             // A person has said no to this very call a moment ago: they are not asked again.
-            Some(record) if self.rejection_stands(in_force, &record) => {
+            Some(record) if record.status == ApprovalStatus::Rejected && self.rejection_stands(in_force, &record) => {
                 return self.ended(in_force, request, decided, &record, asking).await;
             }
+            found => found,
+        };
+        if let Some(grant) = self.grant_for(in_force, decided, asking).await? {
+            return Ok(Step::UseGrant(Box::new(grant)));
+        }
+        let record = match found {
+            Some(record) if record.status == ApprovalStatus::Pending => record,
             Some(_) | None => {
                 let record = self.new_record(in_force, request, decided, binding, requirements);
                 if let Some(refusal) = self.unanswerable(in_force, decided, &record, asking.client.as_ref()) {
@@ -153,6 +162,7 @@ impl Gateway {
                 separate: needed.rule.separate,
                 channels: needed.rule.channels.clone(),
                 escalation: needed.rule.escalate.as_ref().map(|e| (plus(e.after), e.to.clone())),
+                grants: needed.rule.grants,
             })
             .collect()
     }
@@ -212,6 +222,8 @@ impl Gateway {
         let now = self.0.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
+        let may_grant = requirements.iter().all(|requirement| requirement.grants.is_some());
+        let shape = || granted::shape(&self.0.digest_key, &in_force.policies.data, prepared);
         ApprovalRecord {
             id: self.0.ids.approval_id(),
             version: 0,
@@ -236,6 +248,7 @@ impl Gateway {
             created_at: now,
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
+            shape: if may_grant { shape() } else { None },
         }
     }
 
@@ -394,6 +407,10 @@ impl Gateway {
                 Some(now) if now.status == ApprovalStatus::Cancelled && !patience.is_elapsed() => {}
                 Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
                 None => return Err(StoreError::Damaged("an approval has vanished".into())),
+            }
+            // A grant that was made of another approval may cover this call too.
+            if self.grant_for(in_force, decided, asking).await?.is_some() {
+                return Ok(Step::Again);
             }
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,

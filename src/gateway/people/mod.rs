@@ -3,6 +3,7 @@
 pub(super) mod approve;
 pub(super) mod asked;
 pub(super) mod asking;
+pub(super) mod granted;
 pub(super) mod inline;
 pub(super) mod prompts;
 pub(super) mod question;

@@ -85,6 +85,28 @@ pub fn within(path: &str, root: &str) -> Result<bool, UriError> {
     Ok(answer)
 }
 
+/// Whether a text has a segment `.` or `..`, as it is or percent-decoded: what a pattern says of such a text says nothing of
+/// where it leads. True also where that cannot be told.
+pub fn has_dot_segments(text: &str) -> bool {
+    let dots = |reading: &str| {
+        let mut names = reading.split(['/', '\\']);
+        // Some servers drop `;` and what follows it before they resolve dots.
+        names.any(|name| matches!(name.split_once(';').map_or(name, |(name, _)| name), "." | ".."))
+    };
+    let mut reading = text.to_owned();
+    for _ in 0..=escape::MOST_ROUNDS {
+        if dots(&reading) {
+            return true;
+        }
+        match escape::once(&reading) {
+            Ok(next) if next == reading => return false,
+            Ok(next) => reading = next,
+            Err(_) => return true,
+        }
+    }
+    true
+}
+
 /// A path as it is, decoded once, twice and so on until nothing changes. A path need not be encoded at all, so a `%`
 /// that begins no escape is a character like others.
 fn decoded(path: &str) -> Result<Vec<String>, Why> {

@@ -8,6 +8,7 @@ mod approvals;
 mod book;
 mod calls;
 mod fold;
+mod grants;
 mod import;
 mod indexer;
 mod job;
@@ -31,13 +32,14 @@ mod verify;
 mod watch;
 mod writer;
 
-use super::{Admission, AdmitRequest, Answer, ApprovalRecord, ChainReport, StoreError};
+use super::{Admission, AdmitRequest, Answer, ChainReport, StoreError};
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
-    model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
+    model::{CallId, Event, EventDraft, OwnerId},
 };
 use book::Book;
+use calls::Chained;
 use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared as SharedFuture},
@@ -190,15 +192,20 @@ impl EmbeddedStore {
         open::open(path, data_dir, durability, &owner)
     }
 
-    /// What the chain alone says of an approval.
-    async fn chained(&self, id: ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+    /// What the chain alone says of the approval and the grant that a call uses.
+    async fn chained(&self, request: &AdmitRequest) -> Result<Chained, StoreError> {
         self.shared.usable()?;
         let journal = self.journal.clone();
+        let approval = request.approval.as_ref().map(|(id, _)| id.clone());
+        let grant = request.grant.as_ref().map(|(id, _)| id.clone());
         self.readers
             .clone()
             .read(move |_| {
                 journal.refresh()?;
-                book::chained(&journal, &id)
+                Ok(Chained {
+                    approval: approval.map(|id| book::chained(&journal, &id)).transpose()?.flatten(),
+                    grant: grant.map(|id| grants::chained(&journal, &id)).transpose()?.flatten(),
+                })
             })
             .await
     }
@@ -263,13 +270,13 @@ impl EmbeddedStore {
     fn submit<'s>(
         &'s self,
         request: &Arc<AdmitRequest>,
-        chained: Option<Arc<ApprovalRecord>>,
+        chained: Arc<Chained>,
         last: bool,
     ) -> impl Future<Output = Result<Option<Admission>, StoreError>> + use<'s> {
         let call_id = request.event.call_id.clone();
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
         let request = request.clone();
-        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request, chained.as_deref(), last);
+        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request, &chained, last);
         let finish = move |admission| Delivery { admission, call_id, shared, queue };
         let (job, mut answer) = job(Kind::OnlyIfAwaited, work, finish);
         let sent = self.shared.usable().and_then(|()| self.queue.push(job, self.runs_inline));
