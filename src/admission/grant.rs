@@ -231,7 +231,9 @@ impl GrantEndReason {
             Self::Revoked => "a person has revoked it",
             Self::Snapshot => "other policies are in force: it was given under another snapshot",
             Self::Fingerprint => "the tool has changed: it has another fingerprint",
-            Self::Capability => "the capability that it was given for does not cover the tool for this agent any more",
+            Self::Capability => {
+                "the capability that it was given for does not cover the tool for this agent any more"
+            }
             Self::Lost => "records that may have used it are lost",
         }
     }
@@ -269,7 +271,12 @@ pub struct StandingGrant {
 
 impl StandingGrant {
     /// The grant that people answer an approval with, once all who must have answered so.
-    pub fn made(record: &ApprovalRecord, answer: &GrantAnswer, approvers: Vec<PersonId>, now: Timestamp) -> Option<Self> {
+    pub fn made(
+        record: &ApprovalRecord,
+        answer: &GrantAnswer,
+        approvers: Vec<PersonId>,
+        now: Timestamp,
+    ) -> Option<Self> {
         let binding = &record.binding;
         let terms = GrantTerms {
             approval: record.id.clone(),
@@ -311,8 +318,11 @@ impl StandingGrant {
 
     /// The grant once another call has used it, at `now` in microseconds.
     pub fn once_used(&self, now: i64) -> Self {
-        let mut next =
-            Self { version: self.version.saturating_add(1), used: self.used.saturating_add(1), ..self.clone() };
+        let mut next = Self {
+            version: self.version.saturating_add(1),
+            used: self.used.saturating_add(1),
+            ..self.clone()
+        };
         if next.uses_left() == 0 {
             let at = Timestamp::from_microsecond(now).unwrap_or_default();
             next.ended = Some(GrantEnd { why: GrantEndReason::UsedUp, at, by: None, reason: None });

@@ -2,9 +2,7 @@
 
 use super::{Approvals, DecideError, rules::standing};
 use crate::{
-    model::{
-        AgentId, ApprovalStatus, EventDraft, Glob, GrantId, PersonId, within,
-    },
+    model::{AgentId, ApprovalStatus, EventDraft, Glob, GrantId, PersonId, within},
     policy::{GrantLimits, PolicySet, Role},
     store::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, Bound, CallShape, GrantAnswer, GrantEnd,
@@ -107,7 +105,9 @@ pub fn read_answer(value: Value) -> Result<GrantAnswer, String> {
             }
             _ => {
                 let name = shown(&name);
-                return Err(format!("`{name}` is not a member of a grant: expected duration, uses, arguments"));
+                return Err(format!(
+                    "`{name}` is not a member of a grant: expected duration, uses, arguments"
+                ));
             }
         }
     }
@@ -142,7 +142,9 @@ pub(super) fn refusal(policies: &PolicySet, record: &ApprovalRecord, asked: &Gra
     let Some(limits) = record.grant_limits() else {
         let why = match record.requirements.iter().find(|requirement| requirement.grants.is_none()) {
             Some(asks) => format!("policy `{}` allows none (its rule has no `grants`)", asks.policy_id),
-            None => "it is given for calls of tools, and this one is none, or has too many arguments".to_owned(),
+            None => {
+                "it is given for calls of tools, and this one is none, or has too many arguments".to_owned()
+            }
         };
         return Some(format!("no standing grant can be made of this approval: {why}"));
     };
@@ -165,12 +167,7 @@ pub(super) fn refusal(policies: &PolicySet, record: &ApprovalRecord, asked: &Gra
     })
 }
 
-fn bound_refusal(
-    policies: &PolicySet,
-    record: &ApprovalRecord,
-    name: &str,
-    bound: &Bound,
-) -> Option<String> {
+fn bound_refusal(policies: &PolicySet, record: &ApprovalRecord, name: &str, bound: &Bound) -> Option<String> {
     let form = json!({name: bound.form()});
     if name.is_empty() || name.chars().count() > LONGEST_NAME {
         return Some(format!("has a name that is empty or longer than {LONGEST_NAME} characters"));
@@ -183,8 +180,9 @@ fn bound_refusal(
             Some(format!("is a path of more than {LONGEST_PATH} characters"))
         }
         // A root that two parsers read differently holds nothing.
-        Bound::Within(root) => (!within(root, root).unwrap_or(false))
-            .then(|| "is no path that all parsers read alike: expected an absolute one like /scratch".to_owned()),
+        Bound::Within(root) => (!within(root, root).unwrap_or(false)).then(|| {
+            "is no path that all parsers read alike: expected an absolute one like /scratch".to_owned()
+        }),
     };
     if wrong.is_some() {
         return wrong;
@@ -213,8 +211,11 @@ pub(super) fn made_by(
     last: &ApprovalAnswer,
 ) -> Option<StandingGrant> {
     let asked = last.grant.as_ref()?;
-    let same: Vec<ApprovalAnswer> =
-        answers.iter().filter(|answer| answer.approve && answer.grant.as_ref() == Some(asked)).cloned().collect();
+    let same: Vec<ApprovalAnswer> = answers
+        .iter()
+        .filter(|answer| answer.approve && answer.grant.as_ref() == Some(asked))
+        .cloned()
+        .collect();
     if !standing(&policies.authority, record, &same).complete() {
         return None;
     }
@@ -287,8 +288,10 @@ impl Approvals {
         if let Some(end) = &grant.ended {
             return Err(RevokeError::Ended(end.why.phrase()));
         }
-        let reason = reason.map(|reason| policies.data.redact_text(&reason).chars().take(super::MAX_TEXT).collect());
-        let end = GrantEnd { why: GrantEndReason::Revoked, at: self.clock.now(), by: Some(person.clone()), reason };
+        let reason =
+            reason.map(|reason| policies.data.redact_text(&reason).chars().take(super::MAX_TEXT).collect());
+        let end =
+            GrantEnd { why: GrantEndReason::Revoked, at: self.clock.now(), by: Some(person.clone()), reason };
         match self.store.end_grant(id.clone(), end).await? {
             Some(ended) => Ok(ended),
             None => Err(match self.store.grant(id.clone()).await?.and_then(|grant| grant.ended) {
@@ -372,7 +375,8 @@ fn bounds_around(
 ) -> Option<BTreeMap<String, Bound>> {
     let mut bounds = BTreeMap::new();
     for (name, digest) in &shape.arguments {
-        let as_asked = |old: &&ApprovalRecord| old.shape.as_ref().and_then(|s| s.arguments.get(name)) == Some(digest);
+        let as_asked =
+            |old: &&ApprovalRecord| old.shape.as_ref().and_then(|s| s.arguments.get(name)) == Some(digest);
         if given.iter().all(as_asked) {
             continue;
         }

@@ -12,7 +12,8 @@ use crate::{
     model::{ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, SnapshotId},
     policy::{Approver, ChannelKind, PolicySet, Role},
     store::{
-        ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, GrantAnswer, GrantMade, Store,
+        ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, GrantAnswer, GrantMade,
+        Store,
     },
 };
 use serde_json::json;

@@ -40,6 +40,7 @@ fn requirement(approvers: Vec<Approver>) -> Requirement {
         separate: false,
         channels: ChannelKind::ALL.to_vec(),
         escalation: None,
+        grants: None,
     }
 }
 
@@ -81,6 +82,7 @@ fn record(requirements: Vec<Requirement>) -> ApprovalRecord {
         created_at: at(0),
         expires_at: at(15),
         answers: vec![],
+        shape: None,
     }
 }
 
@@ -93,6 +95,8 @@ fn answer(person: &str, approve: bool) -> ApprovalAnswer {
         comment: None,
         evidence: None,
         snapshot: "s".into(),
+        grant: None,
+        grant_id: None,
     }
 }
 

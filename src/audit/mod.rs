@@ -9,8 +9,8 @@ mod verify;
 
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
 pub use questions::{
-    ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator,
-    NamedApprovals, ResultSize, TraceReport, questions,
+    ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
+    Initiator, NamedApprovals, ResultSize, TraceReport, questions,
 };
 pub use render::render;
 pub use replay::{RecordedDifference, ReplayReport, kept_bundle, replay_recorded};

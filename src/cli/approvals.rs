@@ -250,9 +250,13 @@ async fn decide(
         ApprovalStatus::Approved | ApprovalStatus::Consumed => {
             let once = format!("approved: {what} may be called once, until {}", time(record.expires_at));
             match last.and_then(|answer| answer.grant_id.as_ref()) {
-                Some(grant) => format!("{once}; calls like it by the standing grant {grant} (`tollgate grants show {grant}`)"),
+                Some(grant) => format!(
+                    "{once}; calls like it by the standing grant {grant} (`tollgate grants show {grant}`)"
+                ),
                 None if last.is_some_and(|answer| answer.grant.is_some()) => {
-                    format!("{once}; no standing grant was made, since others have not answered with the same one")
+                    format!(
+                        "{once}; no standing grant was made, since others have not answered with the same one"
+                    )
                 }
                 None => once,
             }
@@ -360,7 +364,10 @@ fn show_grants(
 ) -> Result<(), CliError> {
     if let Some(limits) = record.grant_limits() {
         let longest = humantime::format_duration(limits.max_duration);
-        screen.field("may be granted", &format!("for at most {longest}, for at most {} calls", limits.max_uses))?;
+        screen.field(
+            "may be granted",
+            &format!("for at most {longest}, for at most {} calls", limits.max_uses),
+        )?;
     }
     let Some(GrantProposal { approver, times, grant }) = proposed else { return Ok(()) };
     let bounds: Vec<String> = grant.arguments.iter().map(|(name, bound)| where_of(name, bound)).collect();

@@ -36,8 +36,13 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
     match command {
         GrantsCommand::List { all, agent, tool, limit, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let filter =
-                GrantFilter { live: !all, agent, tool, limit: limit.saturating_add(1), ..GrantFilter::default() };
+            let filter = GrantFilter {
+                live: !all,
+                agent,
+                tool,
+                limit: limit.saturating_add(1),
+                ..GrantFilter::default()
+            };
             let mut found = approvals.grants(filter).await?;
             let truncated = found.len() > limit;
             found.truncate(limit);
@@ -46,11 +51,17 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
                 return screen.json(&json!({"grants": forms, "truncated": truncated}));
             }
             if truncated {
-                screen::note(&format!("the newest {limit} are shown, and there are more: `--limit` shows more"));
+                screen::note(&format!(
+                    "the newest {limit} are shown, and there are more: `--limit` shows more"
+                ));
             }
             let rows: Vec<Vec<String>> = found.iter().map(row).collect();
             let header = ["id", "status", "agent", "tool", "where", "uses left", "expires", "approver"];
-            screen.table(&header, &rows, "no grants: nobody has answered an approval with one that still counts")
+            screen.table(
+                &header,
+                &rows,
+                "no grants: nobody has answered an approval with one that still counts",
+            )
         }
         GrantsCommand::Show { id, json } => {
             let found = approvals.grant(&GrantId::from(id.as_str())).await?;
@@ -121,12 +132,16 @@ fn show(screen: &mut Screen, grant: &StandingGrant, form: &Value) -> Result<(), 
     screen.field("agent", &terms.agent)?;
     screen.field("user", &or_dash(terms.user.as_ref()))?;
     screen.field("workflow", &or_dash(terms.workflow.as_ref()))?;
-    screen.field("tool", &format!("`{}` on upstream `{}`", display_text(&terms.tool, 200), terms.upstream))?;
+    screen
+        .field("tool", &format!("`{}` on upstream `{}`", display_text(&terms.tool, 200), terms.upstream))?;
     screen.field("capability", &or_dash(terms.capability.as_ref()))?;
     screen.field("where", &bounds(grant))?;
     screen.field("uses left", &format!("{} of {}", grant.uses_left(), terms.uses))?;
     let names: Vec<&str> = terms.approvers.iter().map(|person| person.as_str()).collect();
-    screen.field("made", &format!("by {} at {} (approval {})", names.join(", "), time(terms.made_at), terms.approval))?;
+    screen.field(
+        "made",
+        &format!("by {} at {} (approval {})", names.join(", "), time(terms.made_at), terms.approval),
+    )?;
     screen.field("expires", &time(terms.expires_at))?;
     for (policy, rule) in &terms.rules {
         let rule = rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
@@ -135,7 +150,8 @@ fn show(screen: &mut Screen, grant: &StandingGrant, form: &Value) -> Result<(), 
     screen.field("policy snapshot", &terms.snapshot)?;
     if let Some(end) = &grant.ended {
         let by = end.by.as_ref().map(|by| format!(" ({by})")).unwrap_or_default();
-        let said = end.reason.as_deref().map(|said| format!(": {}", display_text(said, 400))).unwrap_or_default();
+        let said =
+            end.reason.as_deref().map(|said| format!(": {}", display_text(said, 400))).unwrap_or_default();
         screen.field("ended", &format!("{}: {}{by}{said}", time(end.at), end.why.phrase()))?;
     }
     let calls = form.get("calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

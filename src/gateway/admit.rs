@@ -190,7 +190,9 @@ impl Gateway {
         let (mut approval, mut grant) = (None, None);
         match warrant {
             Warrant::Rules => {}
-            Warrant::Approval(used) => approval = Some((used.id, binding(&in_force.policies.snapshot, prepared))),
+            Warrant::Approval(used) => {
+                approval = Some((used.id, binding(&in_force.policies.snapshot, prepared)))
+            }
             Warrant::Grant(used) => grant = Some((used.id, Arc::new(used.terms))),
         }
         let request = AdmitRequest {

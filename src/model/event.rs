@@ -1,8 +1,8 @@
 //! One JSON object per event (SPEC 8). Every field is always present, null where it has nothing to say.
 
 use super::{
-    AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, GrantId, MicroUsd, PersonId, PolicyId, RuleId,
-    Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId, json,
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, GrantId, MicroUsd, PersonId, PolicyId,
+    RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId, json,
     text::{self, Object},
 };
 use jiff::Timestamp;

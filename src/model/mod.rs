@@ -31,5 +31,8 @@ pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
 pub use selector::{Selected, Selector};
-pub use uri::{LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, has_dot_segments, host, paths, spell_around, within};
+pub use uri::{
+    LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, has_dot_segments, host, paths, spell_around,
+    within,
+};
 pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

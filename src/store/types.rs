@@ -1,8 +1,8 @@
 //! What goes into and comes out of the store.
 
 pub use crate::admission::{
-    ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape, GrantAnswer,
-    GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, Requirement, StandingGrant,
+    ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape,
+    GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, Requirement, StandingGrant,
 };
 pub use crate::journal::index::Pattern;
 use crate::{

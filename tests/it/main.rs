@@ -18,6 +18,7 @@ mod faults;
 mod finding;
 mod forged;
 mod gates;
+mod grants;
 mod interleaving;
 mod kills;
 mod large;

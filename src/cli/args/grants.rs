@@ -72,7 +72,8 @@ impl ApproveArgs {
 /// Reads `ARGUMENT within PATH`, `ARGUMENT glob PATTERN`, `ARGUMENT = VALUE` and `ARGUMENT any`. A value is JSON; what is
 /// none is text.
 fn bound(text: &str) -> Result<(String, Bound), String> {
-    const EXPECTED: &str = "expected `ARGUMENT within PATH`, `ARGUMENT glob PATTERN`, `ARGUMENT = VALUE` or `ARGUMENT any`";
+    const EXPECTED: &str =
+        "expected `ARGUMENT within PATH`, `ARGUMENT glob PATTERN`, `ARGUMENT = VALUE` or `ARGUMENT any`";
     let (name, rest) = text.trim().split_once(char::is_whitespace).ok_or(EXPECTED)?;
     let rest = rest.trim();
     let (kind, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));

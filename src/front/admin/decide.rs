@@ -139,16 +139,25 @@ mod tests {
         };
         check(r#"{"decision":"approve"}"#, Ok(true));
         check(r#"{"decision":"reject","comment":null,"evidence":"T-1"}"#, Ok(false));
-        check(r#"{"decision":"approve","grant":{"duration":"1h","uses":2,"arguments":{"path":{"within":"/a"}}}}"#, Ok(true));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","uses":2,"arguments":{"path":{"within":"/a"}}}}"#,
+            Ok(true),
+        );
         check(r#"{"decision":"approve","grant":{"duration":"1h"}}"#, Err("`grant.uses` is missing"));
-        check(r#"{"decision":"approve","grant":{"duration":"soon"}}"#, Err("`grant.duration` must be a duration"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"soon"}}"#,
+            Err("`grant.duration` must be a duration"),
+        );
         check(r#"{"decision":"approve","grant":{"uses":1}}"#, Err("`grant.duration` is missing"));
         check(r#"{"decision":"approve","grant":{"duration":"1h","uses":1.5}}"#, Err("`grant.uses` must be"));
         check(
             r#"{"decision":"approve","grant":{"duration":"1h","arguments":{"a":{"glob":"x","any":true}}}}"#,
             Err("one of equals, glob, within, any"),
         );
-        check(r#"{"decision":"approve","grant":{"duration":"1h","for":"ever"}}"#, Err("`for` is not a member of a grant"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","for":"ever"}}"#,
+            Err("`for` is not a member of a grant"),
+        );
         check(r#"{"decision":"yes"}"#, Err("`approve` or `reject`"));
         check(r#"{"decision":true}"#, Err("`approve` or `reject`"));
         check("{}", Err("`decision` is missing"));

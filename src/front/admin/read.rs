@@ -10,7 +10,7 @@ use super::{
 use crate::{
     approval::DecideError,
     audit::{self, NamedApprovals},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, TraceId},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, GrantId, TraceId},
     store::{EventQuery, Store, StoreError},
 };
 use axum::{
@@ -173,7 +173,7 @@ pub(super) async fn trace(
     Ok(Json(report))
 }
 
-/// The approvals that events name, with the decisions of the calls that used them.
+/// The approvals and grants that events name, with the decisions of the calls that used the approvals.
 pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<NamedApprovals, StoreError> {
     let ids: BTreeSet<&ApprovalId> =
         events.iter().filter_map(|event| event.draft.approval_id.as_ref()).collect();
@@ -181,6 +181,11 @@ pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<Name
     for id in ids {
         named.records.extend(store.approval(id.clone()).await?);
         named.uses.extend(approval_use(store, id).await?);
+    }
+    let grants: BTreeSet<&GrantId> =
+        events.iter().filter_map(|event| event.draft.grant_id.as_ref()).collect();
+    for id in grants {
+        named.grants.extend(store.grant(id.clone()).await?);
     }
     Ok(named)
 }

@@ -112,7 +112,9 @@ impl Gateway {
                 return Ok(Step::Use(Box::new(record)));
             }
             // A person has said no to this very call a moment ago: they are not asked again.
-            Some(record) if record.status == ApprovalStatus::Rejected && self.rejection_stands(in_force, &record) => {
+            Some(record)
+                if record.status == ApprovalStatus::Rejected && self.rejection_stands(in_force, &record) =>
+            {
                 return self.ended(in_force, request, decided, &record, asking).await;
             }
             found => found,

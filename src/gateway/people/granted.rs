@@ -36,8 +36,11 @@ pub(crate) fn shape(key: &DigestKey, data: &DataRules, prepared: &Prepared) -> O
     let tool = prepared.target.full();
     let arguments: BTreeMap<_, _> =
         given.iter().map(|(name, value)| (name.clone(), key.of_argument(tool, name, value))).collect();
-    let masked: BTreeSet<String> =
-        given.iter().filter(|(name, value)| prepared.recorded.get(name) != Some(*value)).map(|(n, _)| n.clone()).collect();
+    let masked: BTreeSet<String> = given
+        .iter()
+        .filter(|(name, value)| prepared.recorded.get(name) != Some(*value))
+        .map(|(n, _)| n.clone())
+        .collect();
     Some(CallShape { arguments, extras: key.of_extras(tool, &prepared.extras), masked })
 }
 
@@ -70,7 +73,9 @@ impl Gateway {
         if found.is_empty() {
             return Ok(None);
         }
-        let Some(shape) = shape(&self.0.digest_key, &in_force.policies.data, prepared) else { return Ok(None) };
+        let Some(shape) = shape(&self.0.digest_key, &in_force.policies.data, prepared) else {
+            return Ok(None);
+        };
         let rules: Vec<AskingRule> =
             verdict.approvals.iter().map(|asks| (asks.policy_id.clone(), asks.rule_id.clone())).collect();
         let fingerprint = prepared.target.fingerprint();
@@ -87,7 +92,8 @@ impl Gateway {
             shape: &shape,
         };
         let covering = found.into_iter().filter(|grant| grant.is_live(now) && grant.terms.covers(&call));
-        Ok(covering.min_by(|one, other| (one.terms.expires_at, &one.id).cmp(&(other.terms.expires_at, &other.id))))
+        Ok(covering
+            .min_by(|one, other| (one.terms.expires_at, &one.id).cmp(&(other.terms.expires_at, &other.id))))
     }
 
     /// Ends the grants that hold no more under what is in force: its policies, and the tools as they are listed now.

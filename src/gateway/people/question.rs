@@ -3,8 +3,8 @@
 use crate::gateway::InForce;
 use crate::{
     approval::Answer,
-    policy::GrantLimits,
     model::{PolicyId, RuleId, ToolTraits},
+    policy::GrantLimits,
     redaction::{cut_value, display_text},
     store::{ApprovalRecord, GrantAnswer},
 };
@@ -288,7 +288,8 @@ mod tests {
     /// R87: what the rules allow is offered, and nothing else makes a grant.
     #[test]
     fn a_form_offers_what_the_rules_allow() {
-        let limits = |minutes: u64| GrantLimits { max_duration: Duration::from_secs(60 * minutes), max_uses: 7 };
+        let limits =
+            |minutes: u64| GrantLimits { max_duration: Duration::from_secs(60 * minutes), max_uses: 7 };
         let words = |minutes| offered(limits(minutes)).into_iter().map(|(word, _)| word).collect::<Vec<_>>();
         assert_eq!(words(480), ["these arguments for 1h", "these arguments for 8h"]);
         assert_eq!(words(60), ["these arguments for 1h"]);
@@ -307,7 +308,10 @@ mod tests {
         check(json!("ever"), Some(480), None);
         check(json!(["these arguments for 1h"]), Some(480), None);
         let rejected = json!({"action": "accept", "content": {"decision": "reject", "scope": "nonsense"}});
-        assert_eq!(read_answer(&rejected, None).map(|answer| (answer.approve, answer.grant)), Some((false, None)));
+        assert_eq!(
+            read_answer(&rejected, None).map(|answer| (answer.approve, answer.grant)),
+            Some((false, None))
+        );
     }
 
     #[test]

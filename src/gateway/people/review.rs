@@ -245,7 +245,8 @@ impl Gateway {
                 review.told.push(match record.status {
                     ApprovalStatus::Approved | ApprovalStatus::Consumed => {
                         let made = record.answers.last().and_then(|answer| answer.grant_id.as_ref());
-                        let made = made.map(|id| format!(", with the standing grant {id}")).unwrap_or_default();
+                        let made =
+                            made.map(|id| format!(", with the standing grant {id}")).unwrap_or_default();
                         format!("approved: {what}{made}")
                     }
                     ApprovalStatus::Pending => format!("recorded, and more must agree: {what}"),

@@ -134,7 +134,9 @@ impl Grants<'_> {
     }
 
     fn read(&self, id: &GrantId, listed: &Listed) -> Result<StandingGrant, StoreError> {
-        let Said::Whole(whole) = self.record(id, listed.whole)? else { return Err(differs(id, "its records")) };
+        let Said::Whole(whole) = self.record(id, listed.whole)? else {
+            return Err(differs(id, "its records"));
+        };
         let grant = match listed.newest == listed.whole {
             true => *whole,
             false => match self.record(id, listed.newest)? {
@@ -236,9 +238,8 @@ pub(super) fn chained(journal: &Reader, id: &GrantId) -> Result<Option<StandingG
         let range = Range { first: 1, last: i64::MAX, newest_first: true };
         let mut found = Ok(None);
         journal.find(&wanted, range, &mut |entry| {
-            let unreadable = |error| {
-                StoreError::Damaged(format!("record {} cannot be read: {error}", entry.seq))
-            };
+            let unreadable =
+                |error| StoreError::Damaged(format!("record {} cannot be read: {error}", entry.seq));
             let told = EventDraft::from_body(&entry.body).map_err(unreadable);
             found = told.and_then(|event| Ok(said(&event)?.map(|(_, said)| (entry.seq, said))));
             Ok(match &found {

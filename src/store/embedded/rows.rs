@@ -32,7 +32,9 @@ impl Row {
             Self::Approval { record, whole, seq, place } => {
                 book::write(connection, record, *whole, *seq, *place)
             }
-            Self::Grant { grant, whole, seq, place } => grants::write(connection, grant, *whole, *seq, *place),
+            Self::Grant { grant, whole, seq, place } => {
+                grants::write(connection, grant, *whole, *seq, *place)
+            }
             Self::Retired { stays } => {
                 book::forget(connection, *stays).and_then(|()| grants::forget(connection, *stays))
             }
