@@ -1,6 +1,6 @@
 //! Approvals as admission knows them: the record, what it is bound to, and when a call may use it.
 
-use super::grant::{CallShape, GrantAnswer};
+use super::grant::{CallShape, GrantAnswer, GrantTerms, StandingGrant};
 use crate::{
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, Fingerprint, GrantId, MicroUsd,
@@ -177,6 +177,46 @@ impl ApprovalRecord {
     /// Whether it stands for exactly this call, and asks for all that these requirements do.
     pub fn is_about(&self, binding: &ApprovalBinding, needed: &[Requirement]) -> bool {
         self.binding.digest == binding.digest && self.covers(needed)
+    }
+
+    /// How far an answer may make a standing grant of it; none: it may not. Every rule that asks has to allow it, and the
+    /// narrowest counts.
+    pub fn grant_limits(&self) -> Option<GrantLimits> {
+        self.shape.as_ref()?;
+        let all = self.requirements.iter().map(|requirement| requirement.grants);
+        all.reduce(|one, other| Some(one?.narrower(other?))).flatten()
+    }
+
+    /// The grant that people answer it with, once all who must have answered so.
+    pub fn granted(
+        &self,
+        answer: &GrantAnswer,
+        approvers: Vec<PersonId>,
+        now: Timestamp,
+    ) -> Option<StandingGrant> {
+        let binding = &self.binding;
+        let terms = GrantTerms {
+            approval: self.id.clone(),
+            call_id: self.call_id.clone(),
+            trace_id: self.trace_id,
+            agent: binding.agent.clone(),
+            user: binding.user.clone(),
+            workflow: binding.workflow.clone(),
+            tool: binding.tool.clone(),
+            fingerprint: binding.fingerprint.clone(),
+            upstream: self.upstream.clone(),
+            capability: self.capability_id.clone(),
+            snapshot: binding.snapshot.clone(),
+            rules: self.requirements.iter().map(|r| (r.policy_id.clone(), r.rule_id.clone())).collect(),
+            arguments: answer.arguments.clone(),
+            asked: self.shape.clone()?,
+            uses: answer.uses,
+            approvers,
+            made_at: now,
+            expires_at: now.checked_add(answer.duration).ok()?,
+        };
+        let id = StandingGrant::id_of(&self.id);
+        Some(StandingGrant { id, version: 1, terms, used: 0, ended: None })
     }
 
     /// When a person rejected it, in microseconds.

@@ -1,12 +1,8 @@
 //! Standing grants as admission knows them: what one covers, and when a call may use it.
 
-use super::approval::ApprovalRecord;
-use crate::{
-    model::{
-        AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, Glob, GrantId, PersonId, PolicyId,
-        RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, has_dot_segments, json, span, within,
-    },
-    policy::GrantLimits,
+use crate::model::{
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, Glob, GrantId, PersonId, PolicyId,
+    RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, has_dot_segments, json, span, within,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -270,37 +266,6 @@ pub struct StandingGrant {
 }
 
 impl StandingGrant {
-    /// The grant that people answer an approval with, once all who must have answered so.
-    pub fn made(
-        record: &ApprovalRecord,
-        answer: &GrantAnswer,
-        approvers: Vec<PersonId>,
-        now: Timestamp,
-    ) -> Option<Self> {
-        let binding = &record.binding;
-        let terms = GrantTerms {
-            approval: record.id.clone(),
-            call_id: record.call_id.clone(),
-            trace_id: record.trace_id,
-            agent: binding.agent.clone(),
-            user: binding.user.clone(),
-            workflow: binding.workflow.clone(),
-            tool: binding.tool.clone(),
-            fingerprint: binding.fingerprint.clone(),
-            upstream: record.upstream.clone(),
-            capability: record.capability_id.clone(),
-            snapshot: binding.snapshot.clone(),
-            rules: record.requirements.iter().map(|r| (r.policy_id.clone(), r.rule_id.clone())).collect(),
-            arguments: answer.arguments.clone(),
-            asked: record.shape.clone()?,
-            uses: answer.uses,
-            approvers,
-            made_at: now,
-            expires_at: now.checked_add(answer.duration).ok()?,
-        };
-        Some(Self { id: Self::id_of(&record.id), version: 1, terms, used: 0, ended: None })
-    }
-
     /// The id of the grant that an approval makes: one makes one at most.
     pub fn id_of(approval: &ApprovalId) -> GrantId {
         GrantId::from(format!("grant-{approval}"))
@@ -333,16 +298,6 @@ impl StandingGrant {
     /// The grant once it has ended.
     pub fn ended_by(&self, end: GrantEnd) -> Self {
         Self { version: self.version.saturating_add(1), ended: Some(end), ..self.clone() }
-    }
-}
-
-impl ApprovalRecord {
-    /// How far an answer may make a standing grant of it; none: it may not. Every rule that asks has to allow it, and the
-    /// narrowest counts.
-    pub fn grant_limits(&self) -> Option<GrantLimits> {
-        self.shape.as_ref()?;
-        let all = self.requirements.iter().map(|requirement| requirement.grants);
-        all.reduce(|one, other| Some(one?.narrower(other?))).flatten()
     }
 }
 

@@ -220,7 +220,7 @@ pub(super) fn made_by(
         return None;
     }
     let approvers = same.into_iter().map(|answer| answer.person).collect();
-    StandingGrant::made(record, asked, approvers, last.at)
+    record.granted(asked, approvers, last.at)
 }
 
 /// The record of a grant that is made.

@@ -108,6 +108,7 @@ fn outcome(record: &ApprovalRecord, answer: &ApprovalAnswer) -> Result<ApprovalS
         DecideError::SnapshotMismatch => "snapshot mismatch".into(),
         DecideError::AlreadyAnswered(_) => "already answered".into(),
         DecideError::EvidenceMissing => "evidence".into(),
+        DecideError::GrantRefused(why) => why,
         DecideError::Store(error) => error.to_string(),
     })
 }

@@ -342,7 +342,8 @@ fn grants_of(events: &[&Event], named: &NamedApprovals) -> Vec<GrantReport> {
     let mut reports: Vec<GrantReport> = Vec::new();
     for event in events {
         let Some(id) = &event.draft.grant_id else { continue };
-        let used = event.draft.event_type == EventType::AgentDecision;
+        let used = event.draft.event_type == EventType::AgentDecision
+            && event.draft.decision == Some(EventDecision::Approved);
         if let Some(known) = reports.iter_mut().find(|report| report.id == *id) {
             known.used |= used;
             continue;

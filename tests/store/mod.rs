@@ -269,7 +269,7 @@ pub(crate) fn granted(record: &ApprovalRecord, uses: u64, now: Timestamp) -> Sta
     let record = ApprovalRecord { shape: Some(shape), ..record.clone() };
     let answer =
         GrantAnswer { duration: std::time::Duration::from_secs(3600), uses, arguments: Default::default() };
-    StandingGrant::made(&record, &answer, vec!["alice".into()], now).unwrap()
+    record.granted(&answer, vec!["alice".into()], now).unwrap()
 }
 
 /// What tells of a grant that is made.

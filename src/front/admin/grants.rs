@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     approval::RevokeError,
-    model::{EventType, GrantId},
+    model::{EventDecision, EventType, GrantId},
     store::{EventQuery, StandingGrant, Store, StoreError},
 };
 use axum::{
@@ -58,6 +58,8 @@ pub(super) async fn grant(
 pub async fn grant_with_calls(store: &dyn Store, grant: &StandingGrant) -> Result<Value, StoreError> {
     let query = EventQuery {
         event_type: Some(EventType::AgentDecision),
+        // A call that lost the race for it names it too, and is denied.
+        decision: Some(EventDecision::Approved),
         grant_id: Some(grant.id.clone()),
         newest_first: true,
         limit: MOST_CALLS,

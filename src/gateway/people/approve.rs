@@ -7,7 +7,6 @@ use crate::gateway::{
     decided::Decided,
     extras,
     people::asking::{Asking, Opened},
-    people::granted,
     prepare::{Prepared, subject},
     refusal::Refusal,
     request::Request,
@@ -225,7 +224,6 @@ impl Gateway {
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
         let may_grant = requirements.iter().all(|requirement| requirement.grants.is_some());
-        let shape = || granted::shape(&self.0.digest_key, &in_force.policies.data, prepared);
         ApprovalRecord {
             id: self.0.ids.approval_id(),
             version: 0,
@@ -250,7 +248,7 @@ impl Gateway {
             created_at: now,
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
-            shape: if may_grant { shape() } else { None },
+            shape: if may_grant { self.call_shape(in_force, prepared) } else { None },
         }
     }
 

@@ -26,7 +26,7 @@ const LONGEST_NAME: usize = 128;
 
 /// What a grant holds later calls against; none where no grant can be made of the call: it is no tool's, or its arguments
 /// are too many, or have names that may not be recorded.
-pub(crate) fn shape(key: &DigestKey, data: &DataRules, prepared: &Prepared) -> Option<CallShape> {
+fn shape(key: &DigestKey, data: &DataRules, prepared: &Prepared) -> Option<CallShape> {
     let (Target::Tool(_), CallKind::Tool) = (&prepared.target, prepared.facts.call.kind) else { return None };
     let given = prepared.arguments.as_object()?;
     let may_be_told = |name: &String| name.len() <= LONGEST_NAME && data.redact_text(name) == **name;
@@ -45,6 +45,15 @@ pub(crate) fn shape(key: &DigestKey, data: &DataRules, prepared: &Prepared) -> O
 }
 
 impl Gateway {
+    /// [`shape`] of a call that is asked about.
+    pub(in crate::gateway) fn call_shape(
+        &self,
+        in_force: &InForce,
+        prepared: &Prepared,
+    ) -> Option<CallShape> {
+        shape(&self.0.digest_key, &in_force.policies.data, prepared)
+    }
+
     /// The standing grant that covers a call about which rules ask: of several, the one that expires first. An answer that
     /// the call brings goes before any, and a budget that asks is answered for each call alone.
     pub(in crate::gateway) async fn grant_for(
@@ -73,7 +82,7 @@ impl Gateway {
         if found.is_empty() {
             return Ok(None);
         }
-        let Some(shape) = shape(&self.0.digest_key, &in_force.policies.data, prepared) else {
+        let Some(shape) = self.call_shape(in_force, prepared) else {
             return Ok(None);
         };
         let rules: Vec<AskingRule> =

@@ -490,3 +490,29 @@ proptest! {
         prop_assert_eq!(again.map(Uri::into_string), Ok(uri.as_str().to_owned()), "{}", text);
     }
 }
+
+/// R87: what a glob says of a text with dot segments says nothing of where it leads.
+#[test]
+fn dot_segments_are_seen_however_they_are_written() {
+    for text in [
+        "..",
+        ".",
+        "a/../b",
+        "./a",
+        "/a/..",
+        "%2e%2e/a",
+        "a%2f..%2fb",
+        "a\\..\\b",
+        "%252e%252e",
+        "..;x/a",
+        "a/%2E;v=1/b",
+    ] {
+        assert!(has_dot_segments(text), "{text}");
+    }
+    for text in
+        ["", "a", "a.b", "...", "/a/b", "a..b", "100%", "%20", "v1.2", "one ; two", "line\nof ... text"]
+    {
+        assert!(!has_dot_segments(text), "{text}");
+    }
+    assert!(has_dot_segments("%ff"), "nobody can tell");
+}

@@ -2,7 +2,7 @@
 //! what a grant is found. The first record says all of it, and each later one how it stands from then on, so that two
 //! records say everything, however often it was used.
 
-use super::{approvals, book::Book, rows::Row, tx::Tx};
+use super::book::Book;
 use crate::{
     evidence::{self, GrantEnded},
     journal::{
@@ -10,9 +10,7 @@ use crate::{
         index::{Field, Pattern, Wanted},
     },
     model::{EventDraft, EventType, GrantId},
-    store::{
-        ApprovalUpdate, GrantEnd, GrantFilter, GrantMade, GrantTerms, StandingGrant, StoreError, about_grant,
-    },
+    store::{GrantEnd, GrantFilter, StandingGrant, StoreError, about_grant},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter, types::Value};
@@ -337,7 +335,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn whole_of(grant: &StandingGrant) -> Result<String, StoreError> {
+pub(super) fn whole(grant: &StandingGrant) -> Result<String, StoreError> {
     serde_json::to_string(grant).map_err(unwritable)
 }
 
@@ -376,52 +374,6 @@ pub(super) fn ended(grant: &StandingGrant, end: &GrantEnd, is_told: bool) -> Res
 /// The whole of a grant in a record of now.
 pub(super) fn carried(grant: &StandingGrant, reason: &str, at: Timestamp) -> Result<EventDraft, StoreError> {
     let mut event = about_grant(grant).carried(at, reason);
-    evidence::put_grant(&mut event, &grant.id, &whole_of(grant)?);
+    evidence::put_grant(&mut event, &grant.id, &whole(grant)?);
     Ok(event)
-}
-
-fn live_of(connection: &Connection, terms: &GrantTerms) -> Result<usize, StoreError> {
-    let sql = "SELECT COUNT(*) FROM grants WHERE live = 1 AND agent = ?1 AND expires_at > ?2";
-    let live: i64 = connection
-        .prepare_cached(sql)?
-        .query_row((terms.agent.as_str(), terms.made_at.as_microsecond()), |row| row.get(0))?;
-    Ok(usize::try_from(live).unwrap_or(usize::MAX))
-}
-
-/// Decides an approval and makes the grant that it was answered with: both or neither.
-pub(super) fn make(
-    tx: &mut Tx<'_>,
-    update: &ApprovalUpdate,
-    grant: &StandingGrant,
-    events: &[EventDraft],
-    (made, most): (&EventDraft, usize),
-) -> Result<GrantMade, StoreError> {
-    if tx.grants().get(&grant.id)?.is_some() {
-        return Err(StoreError::Failed(format!("there is a grant `{}` already", grant.id)));
-    }
-    if live_of(tx.connection, &grant.terms)? >= most {
-        return Ok(GrantMade::TooMany(most));
-    }
-    if !approvals::update(tx, update, events)? {
-        return Ok(GrantMade::Outdated);
-    }
-    let mut event = made.clone();
-    evidence::put_grant(&mut event, &grant.id, &whole_of(grant)?);
-    let (seq, place) = tx.append(&event)?;
-    tx.row(Row::Grant { grant: Box::new(grant.clone()), whole: true, seq, place });
-    Ok(GrantMade::Made)
-}
-
-/// Ends a grant that has not ended: how it stands then; `None` where there is none that could.
-pub(super) fn end(
-    tx: &mut Tx<'_>,
-    id: &GrantId,
-    end: &GrantEnd,
-) -> Result<Option<StandingGrant>, StoreError> {
-    let Some(grant) = tx.grants().get(id)?.filter(|grant| grant.ended.is_none()) else { return Ok(None) };
-    let grant = grant.ended_by(end.clone());
-    tx.saw(end.at);
-    let (seq, place) = tx.append(&ended(&grant, end, false)?)?;
-    tx.row(Row::Grant { grant: Box::new(grant.clone()), whole: false, seq, place });
-    Ok(Some(grant))
 }

@@ -8,6 +8,7 @@ mod approvals;
 mod book;
 mod calls;
 mod fold;
+mod granting;
 mod grants;
 mod import;
 mod indexer;

@@ -3,6 +3,7 @@
 use super::{
     EmbeddedStore, PROBE, SETTLING, approvals, book,
     calls::{self, Chained},
+    granting,
     grants::{self, Grants},
     in_time,
     job::{Kind, job},
@@ -110,7 +111,7 @@ impl Store for EmbeddedStore {
         made: EventDraft,
         most: usize,
     ) -> Answer<'_, GrantMade> {
-        self.write(move |tx| grants::make(tx, &update, &grant, &events, (&made, most)))
+        self.write(move |tx| granting::make(tx, &update, &grant, &events, (&made, most)))
     }
 
     fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>> {
@@ -126,7 +127,7 @@ impl Store for EmbeddedStore {
     }
 
     fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>> {
-        self.write(move |tx| grants::end(tx, &id, &end))
+        self.write(move |tx| granting::end(tx, &id, &end))
     }
 
     fn approval_changes(&self) -> signal::Receiver<u64> {

@@ -23,7 +23,7 @@ pub(super) enum Row {
 impl Row {
     /// Whether somebody may wait for it.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(self, Self::Approval { .. } | Self::Grant { .. })
+        matches!(self, Self::Approval { .. } | Self::Grant { whole: true, .. })
     }
 
     /// Writes it, in the projection's open transaction.

@@ -166,7 +166,7 @@ async fn deciding_answers_with_the_contracts_statuses() {
 fn made_grant(record: &ApprovalRecord) -> StandingGrant {
     let duration = Duration::from_secs(3600);
     let answer = GrantAnswer { duration, uses: 2, arguments: [("path".to_owned(), Bound::Any(true))].into() };
-    StandingGrant::made(record, &answer, vec!["bob".into()], record.created_at).unwrap()
+    record.granted(&answer, vec!["bob".into()], record.created_at).unwrap()
 }
 
 /// R87: an answer makes a grant within the rule's limits, and no other; it is listed, and revoked by whom it may be.
