@@ -147,7 +147,13 @@ fn pages() -> [(&'static str, Routes); 4] {
 /// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
 pub fn router(port: Arc<dyn AdminPort>) -> Router {
     let mut router = Router::new();
-    let served = table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages());
+    let mut served: Vec<(&str, Routes)> = Vec::new();
+    for (path, routes) in table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages()) {
+        match served.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, known)) => *known = std::mem::take(known).merge(routes),
+            None => served.push((path, routes)),
+        }
+    }
     for (path, routes) in served {
         router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
     }
