@@ -135,6 +135,7 @@ fn answer(record: &ApprovalRecord, status: ApprovalStatus, person: &str) -> Appr
             grant: None,
             grant_id: None,
         }],
+        covered_by: None,
     }
 }
 

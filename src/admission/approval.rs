@@ -126,6 +126,9 @@ pub struct ApprovalRecord {
     /// What a standing grant holds later calls against; none where no answer may make one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<CallShape>,
+    /// The standing grant that let its call through while it waited: nobody has to answer it any more, and it was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<GrantId>,
 }
 
 /// One rule's requirement, resolved.

@@ -2,7 +2,7 @@
 
 use crate::model::{
     AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, Glob, GrantId, PersonId, PolicyId,
-    RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, has_dot_segments, json, span, within,
+    RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId, json, plain_readings, span, within,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use std::{
 pub enum Bound {
     /// This value. Numbers are compared by what they are, not by how they are written.
     Equals(#[serde(deserialize_with = "json::recorded")] Value),
-    /// A text that a glob matches, without dot segments, percent-encoded or not.
+    /// A text that a glob matches, as it is and percent-decoded, without dot segments.
     Glob(String),
     /// An absolute path at or below this one, by the rules of `within` in conditions.
     Within(String),
@@ -31,9 +31,11 @@ impl Bound {
     pub fn fits(&self, value: &Value) -> bool {
         match self {
             Self::Equals(wanted) => canonical(wanted) == canonical(value),
-            Self::Glob(pattern) => value.as_str().is_some_and(|text| {
-                Glob::parse(pattern).is_ok_and(|glob| glob.matches(text)) && !has_dot_segments(text)
-            }),
+            Self::Glob(pattern) => {
+                let readings = value.as_str().and_then(plain_readings);
+                let all = |glob: Glob| readings.is_some_and(|all| all.iter().all(|text| glob.matches(text)));
+                Glob::parse(pattern).is_ok_and(all)
+            }
             Self::Within(root) => value.as_str().is_some_and(|path| within(path, root).unwrap_or(false)),
             Self::Any(any) => *any,
         }

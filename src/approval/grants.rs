@@ -1,12 +1,12 @@
 //! Standing grants: which answer makes one, what ends it, and which are proposed.
 
-use super::{Approvals, DecideError, rules::standing};
+use super::{Approvals, DecideError, about, rules::standing};
 use crate::{
-    model::{AgentId, ApprovalStatus, EventDraft, Glob, GrantId, PersonId, within},
+    model::{AgentId, ApprovalStatus, EventDraft, EventType, Glob, GrantId, PersonId, within},
     policy::{GrantLimits, PolicySet, Role},
     store::{
-        ApprovalAnswer, ApprovalFilter, ApprovalRecord, Bound, CallShape, GrantAnswer, GrantEnd,
-        GrantEndReason, GrantFilter, StandingGrant, StoreError, about_grant,
+        ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Bound, CallShape, GrantAnswer,
+        GrantEnd, GrantEndReason, GrantFilter, StandingGrant, StoreError, about_grant,
     },
 };
 use serde_json::{Value, json};
@@ -308,6 +308,22 @@ impl Approvals {
             self.expire_grant_if_due(grant).await?;
         }
         Ok(())
+    }
+
+    /// Cancels an approval that waits, because a grant lets its call through: nobody has to answer it any more.
+    pub async fn cancel_covered(&self, record: ApprovalRecord, grant: &GrantId) -> Result<(), StoreError> {
+        let mut event = about(&record).event(EventType::ApprovalCancelled, self.clock.now());
+        event.reason = Some(format!("covered by standing grant {grant}").into());
+        event.grant_id = Some(grant.clone());
+        let update = ApprovalUpdate {
+            id: record.id,
+            expected_version: record.version,
+            status: ApprovalStatus::Cancelled,
+            answers: record.answers,
+            covered_by: Some(grant.clone()),
+        };
+        // Where somebody was first, they have answered it.
+        self.store.update_approval(update, vec![event]).await.map(drop)
     }
 
     /// Ends every live grant of which `judge` says why. Each is recorded once, whichever process does it.

@@ -131,6 +131,7 @@ impl Approvals {
                 expected_version: record.version,
                 status,
                 answers: answers.clone(),
+                covered_by: None,
             };
             let is_done = match grant {
                 None => self.store.update_approval(update, vec![event]).await?,
@@ -173,6 +174,7 @@ impl Approvals {
             expected_version: record.version,
             status: ApprovalStatus::Expired,
             answers: record.answers.clone(),
+            covered_by: None,
         };
         if self.store.update_approval(update, vec![event]).await? {
             let version = record.version + 1;
@@ -221,6 +223,7 @@ impl Approvals {
                 expected_version: record.version,
                 status: record.status,
                 answers: record.answers.clone(),
+                covered_by: None,
             };
             // Where somebody was first, the next look tells whether there is still something to tell.
             self.store.update_approval(update, fresh).await?;
@@ -252,6 +255,7 @@ impl Approvals {
                     expected_version: record.version,
                     status: ApprovalStatus::Cancelled,
                     answers: record.answers.clone(),
+                    covered_by: None,
                 };
                 if self.store.update_approval(update, vec![event]).await? {
                     break;

@@ -176,6 +176,10 @@ pub fn apply(
     };
     match record.status {
         ApprovalStatus::Pending => {}
+        // A grant has let its call through.
+        ApprovalStatus::Cancelled if record.covered_by.is_some() => {
+            return Err(DecideError::AlreadyDecided(record.status));
+        }
         // Nothing else cancels one.
         ApprovalStatus::Cancelled => return Err(DecideError::SnapshotMismatch),
         ApprovalStatus::Approved

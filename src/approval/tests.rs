@@ -83,6 +83,7 @@ fn record(requirements: Vec<Requirement>) -> ApprovalRecord {
         expires_at: at(15),
         answers: vec![],
         shape: None,
+        covered_by: None,
     }
 }
 

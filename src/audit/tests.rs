@@ -87,6 +87,7 @@ fn approval() -> ApprovalRecord {
             grant_id: None,
         }],
         shape: None,
+        covered_by: None,
     }
 }
 

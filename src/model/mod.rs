@@ -32,7 +32,7 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
 pub use selector::{Selected, Selector};
 pub use uri::{
-    LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, has_dot_segments, host, paths, spell_around,
+    LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,
 };
 pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

@@ -172,6 +172,8 @@ pub struct ApprovalUpdate {
     pub status: ApprovalStatus,
     /// All answers, the new one last.
     pub answers: Vec<ApprovalAnswer>,
+    /// The standing grant that let its call through, where it is cancelled for that.
+    pub covered_by: Option<GrantId>,
 }
 
 /// Which approvals.

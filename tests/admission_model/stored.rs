@@ -56,6 +56,7 @@ impl Subject for Stored {
                 grant: None,
                 grant_id: None,
             }],
+            covered_by: None,
         };
         assert!(self.stores[process].update_approval(update, Vec::new()).await.unwrap());
     }
@@ -66,6 +67,7 @@ impl Subject for Stored {
             expected_version: record.version,
             status: ApprovalStatus::Approved,
             answers: Vec::new(),
+            covered_by: None,
         };
         let told = store::grant_made(&grant);
         let made = self.stores[process].make_grant(update, grant, Vec::new(), told, 1_000).await.unwrap();

@@ -354,6 +354,11 @@ async fn a_grant_wakes_the_calls_that_it_covers() {
     }
     let id = body["decisions"][0]["grant_id"].as_str().unwrap();
     assert_eq!(grant(&world, id).await["used"], 2);
+    // Nobody has to answer the others any more.
+    let left: Vec<_> = world.approvals().await.into_iter().filter(|record| record.id != first.id).collect();
+    assert!(left.iter().all(|record| record.status == ApprovalStatus::Cancelled), "{left:#?}");
+    assert!(left.iter().all(|record| record.covered_by.as_deref() == Some(id)), "{left:#?}");
+    assert_eq!(world.decide("carol", left[0].id.as_str(), "approve").await, 409);
     // One that is revoked while a call waits that it does not cover yet: what comes next waits, and is answered by people.
     let waits = {
         let bot = bot.clone();

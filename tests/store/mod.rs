@@ -256,6 +256,7 @@ pub(crate) fn pending(digest: &str, now: Timestamp) -> ApprovalRecord {
         expires_at: later(now, 15 * 60_000),
         answers: Vec::new(),
         shape: None,
+        covered_by: None,
     }
 }
 

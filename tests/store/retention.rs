@@ -56,6 +56,7 @@ async fn old_segments_go_and_what_is_needed_stays() {
         expected_version: 1,
         status: ApprovalStatus::Approved,
         answers: Vec::new(),
+        covered_by: None,
     };
     assert!(store.update_approval(approve, Vec::new()).await.unwrap());
     // A standing grant of the first day that lasts, used once then.
@@ -68,6 +69,7 @@ async fn old_segments_go_and_what_is_needed_stays() {
         expected_version: 1,
         status: ApprovalStatus::Approved,
         answers: Vec::new(),
+        covered_by: None,
     };
     let made = store.make_grant(approve, lasts.clone(), Vec::new(), grant_made(&lasts), 9).await.unwrap();
     assert_eq!(made, GrantMade::Made);

@@ -81,6 +81,7 @@ pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
         "expires_at": record.expires_at,
         "grants": record.grant_limits(),
         "proposed_grant": null,
+        "covered_by": record.covered_by,
         "requirements": requirements,
         "decisions": decisions,
     })
@@ -95,6 +96,9 @@ pub fn approval_for(
 ) -> Value {
     let mut form = approval(record, policies);
     let why_not = match policies.authority.people.get(person) {
+        _ if record.covered_by.is_some() => {
+            Some("a standing grant has let its call through: nobody has to answer any more".to_owned())
+        }
         _ if record.status == ApprovalStatus::Cancelled => Some(DecideError::SnapshotMismatch.to_string()),
         _ if record.status != ApprovalStatus::Pending => Some(format!("it is {}", record.status)),
         _ if record.binding.snapshot != policies.snapshot => Some(DecideError::SnapshotMismatch.to_string()),

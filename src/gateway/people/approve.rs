@@ -119,6 +119,10 @@ impl Gateway {
             found => found,
         };
         if let Some(grant) = self.grant_for(in_force, decided, asking).await? {
+            // Whoever was asked about this call need not answer any more.
+            if let Some(waits) = found.filter(|found| found.status == ApprovalStatus::Pending) {
+                self.0.approvals.cancel_covered(waits, &grant.id).await?;
+            }
             return Ok(Step::UseGrant(Box::new(grant)));
         }
         let record = match found {
@@ -249,6 +253,7 @@ impl Gateway {
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
             shape: if may_grant { self.call_shape(in_force, prepared) } else { None },
+            covered_by: None,
         }
     }
 
@@ -403,6 +408,8 @@ impl Gateway {
             let now = self.0.approvals.get(&record.id).await.map_err(store_error)?;
             match now {
                 Some(now) if now.status == ApprovalStatus::Pending => {}
+                // A grant has let an identical call through: this one needs its own.
+                Some(now) if now.covered_by.is_some() => return Ok(Step::Again),
                 // Another process has other policies in force, and this one soon: the call is decided anew then.
                 Some(now) if now.status == ApprovalStatus::Cancelled && !patience.is_elapsed() => {}
                 Some(now) => return self.ended(in_force, request, decided, &now, asking).await,

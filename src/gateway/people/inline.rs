@@ -147,6 +147,8 @@ impl Gateway {
                 }
                 match self.0.store.approval(record.id.clone()).await? {
                     Some(now) if now.status == ApprovalStatus::Pending => {}
+                    // A grant has let an identical call through: this one needs its own.
+                    Some(now) if now.covered_by.is_some() => return Ok(Step::Again),
                     // Another process has other policies in force, and this one soon: nobody is to answer this any more.
                     Some(now) if now.status == ApprovalStatus::Cancelled => {
                         drop(answer);
@@ -154,6 +156,10 @@ impl Gateway {
                     }
                     Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
                     None => return Err(StoreError::Damaged("an approval has vanished".into())),
+                }
+                // A grant that was made of another approval may cover this call too.
+                if self.grant_for(in_force, decided, asking).await?.is_some() {
+                    return Ok(Step::Again);
                 }
                 tokio::select! {
                     answer = &mut answer => break answer,

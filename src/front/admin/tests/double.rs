@@ -249,6 +249,7 @@ impl Store for Memory {
         let done = record.is_some_and(|record| {
             record.status = update.status;
             record.answers = update.answers;
+            record.covered_by = update.covered_by;
             record.version += 1;
             true
         });
@@ -482,6 +483,7 @@ pub(super) fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
         expires_at: "2026-11-20T08:15:00Z".parse().unwrap(),
         answers: Vec::new(),
         shape: None,
+        covered_by: None,
     }
 }
 
