@@ -295,6 +295,10 @@ mod checks {
         let all = [(second.id.clone(), 0), (first.id.clone(), 1)];
         assert_eq!(list(GrantFilter::default()).await, all);
         assert_eq!(list(GrantFilter { limit: 1, ..GrantFilter::default() }).await, all[..1]);
+        let before =
+            |grant: &StandingGrant| GrantFilter { before: Some(grant.id.clone()), ..GrantFilter::default() };
+        assert_eq!(list(before(&second)).await, all[1..]);
+        assert_eq!(list(before(&first)).await, []);
         let agent = |name: &str| GrantFilter { agent: Some(AgentId::from(name)), ..GrantFilter::default() };
         assert_eq!(list(agent("planner-01")).await, all);
         assert_eq!(list(agent("another")).await, []);

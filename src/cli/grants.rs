@@ -34,12 +34,13 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
     let approvals = Approvals::new(Arc::clone(store), clock);
     let mut screen = Screen::new();
     match command {
-        GrantsCommand::List { all, agent, tool, limit, json } => {
+        GrantsCommand::List { all, agent, tool, before, limit, json } => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let filter = GrantFilter {
                 live: !all,
                 agent,
                 tool,
+                before: before.map(GrantId::from),
                 limit: limit.saturating_add(1),
                 ..GrantFilter::default()
             };
@@ -47,12 +48,13 @@ async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: GrantsCommand)
             let truncated = found.len() > limit;
             found.truncate(limit);
             if json.json {
+                let next = found.last().filter(|_| truncated).map(|grant| &grant.id);
                 let forms: Vec<Value> = found.iter().map(view::grant).collect();
-                return screen.json(&json!({"grants": forms, "truncated": truncated}));
+                return screen.json(&json!({"grants": forms, "truncated": truncated, "next": next}));
             }
             if truncated {
                 screen::note(&format!(
-                    "the newest {limit} are shown, and there are more: `--limit` shows more"
+                    "the newest {limit} are shown, and there are more: `--limit` and `--before ID` show them"
                 ));
             }
             let rows: Vec<Vec<String>> = found.iter().map(row).collect();

@@ -215,6 +215,8 @@ pub struct GrantFilter {
     pub due: Option<Timestamp>,
     /// Only those whose expiry is after this.
     pub valid_at: Option<Timestamp>,
+    /// Only those that were made before this one: the next page of a listing that ended with it.
+    pub before: Option<GrantId>,
     /// At most so many; 0: no limit.
     pub limit: usize,
 }

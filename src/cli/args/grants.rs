@@ -19,6 +19,9 @@ pub(crate) enum GrantsCommand {
         /// Only those for this tool, as the agent sees it
         #[arg(long, value_name = "NAME")]
         tool: Option<String>,
+        /// Only grants made before this one: the next page of a listing that stopped at its limit
+        #[arg(long, value_name = "ID")]
+        before: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,

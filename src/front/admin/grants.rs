@@ -37,6 +37,8 @@ pub(super) async fn grants(Given(port): State, _: Reader, RawQuery(query): RawQu
     let mut listing = view::listing("grants", forms);
     if let Some(members) = listing.as_object_mut() {
         members.insert("truncated".to_owned(), truncated.into());
+        let last = found.last().filter(|_| truncated).map(|grant| &grant.id);
+        members.insert("next".to_owned(), json!(last));
     }
     Ok(Json(listing))
 }

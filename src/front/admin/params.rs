@@ -41,7 +41,7 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
 pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "limit"];
 
 /// The parameters of `GET grants`.
-pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "limit"];
+pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before", "limit"];
 /// The parameters of `DELETE grants/{id}`.
 pub(super) const REVOKE_PARAMS: &[&str] = &["reason"];
 
@@ -189,6 +189,7 @@ pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiErro
             }
             "agent_id" => wanted.agent = Some(AgentId::from(value)),
             "tool" => wanted.tool = Some(value),
+            "before" => wanted.before = Some(value.into()),
             _ => wanted.limit = limit(&value)?,
         }
     }

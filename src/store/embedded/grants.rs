@@ -194,6 +194,10 @@ impl Grants<'_> {
         if let Some(at) = filter.valid_at {
             and(" AND expires_at > ?", Some(Value::from(at.as_microsecond())));
         }
+        if let Some(before) = &filter.before {
+            let earlier = " AND (made_at, n) < (SELECT made_at, n FROM grants WHERE id = ?)";
+            and(earlier, Some(Value::from(before.as_str().to_owned())));
+        }
         and(" ORDER BY made_at DESC, n DESC", None);
         if filter.limit > 0 {
             and(" LIMIT ?", Some(Value::from(i64::try_from(filter.limit).unwrap_or(i64::MAX))));
@@ -229,11 +233,11 @@ pub(super) fn held(
 
 /// One grant, by what the chain says of it: its newest record, and the newest of those that say all of it.
 pub(super) fn chained(journal: &Reader, id: &GrantId) -> Result<Option<StandingGrant>, StoreError> {
-    let newest = |kind: Option<EventType>| -> Result<Option<(i64, Said)>, StoreError> {
+    let newest = |kind: Option<EventType>, first: i64| -> Result<Option<(i64, Said)>, StoreError> {
         let kind = kind.map(|kind| (Field::EventType, Pattern::Exact(kind.as_str().to_owned())));
         let own = (Field::Grant, Pattern::Exact(id.as_str().to_owned()));
         let wanted = Wanted { terms: [own].into_iter().chain(kind).collect(), ..Wanted::default() };
-        let range = Range { first: 1, last: i64::MAX, newest_first: true };
+        let range = Range { first, last: i64::MAX, newest_first: true };
         let mut found = Ok(None);
         journal.find(&wanted, range, &mut |entry| {
             let unreadable =
@@ -248,13 +252,15 @@ pub(super) fn chained(journal: &Reader, id: &GrantId) -> Result<Option<StandingG
         })?;
         found
     };
-    let change = match newest(None)? {
+    let change = match newest(None, 1)? {
         None => return Ok(None),
         Some((_, Said::Whole(grant))) => return Ok(Some(*grant)),
         Some((_, Said::Change(change))) => change,
     };
-    let whole = [newest(Some(EventType::GrantMade))?, newest(Some(EventType::AdminAction))?];
-    match whole.into_iter().flatten().max_by_key(|(seq, _)| *seq) {
+    // What is carried over is newer than what made it, which may be gone.
+    let made = newest(Some(EventType::GrantMade), 1)?;
+    let behind = made.as_ref().map_or(1, |(seq, _)| seq.saturating_add(1));
+    match newest(Some(EventType::AdminAction), behind)?.or(made) {
         Some((_, Said::Whole(grant))) => Ok(Some(after(*grant, change))),
         // Its first record went with an old segment, and nothing can be done under it.
         Some((_, Said::Change(_))) | None => Ok(None),
