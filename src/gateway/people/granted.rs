@@ -1,12 +1,7 @@
 //! Standing grants on the path of a call: what an approval keeps for them, and the one that covers a call.
 
-use crate::gateway::{
-    Gateway, InForce,
-    decided::Decided,
-    digest::DigestKey,
-    people::asking::{Asking, Opened},
-    prepare::{Prepared, Target},
-};
+use super::{PendingCall, People, asking::Asking};
+use crate::gateway::{InForce, digest::DigestKey, prepared::Prepared, request_state::Opened, target::Target};
 use crate::{
     admission::{AskingRule, CoveredCall},
     catalog::ToolEntry,
@@ -44,24 +39,20 @@ fn shape(key: &DigestKey, data: &DataRules, prepared: &Prepared) -> Option<CallS
     Some(CallShape { arguments, extras: key.of_extras(tool, &prepared.extras), masked })
 }
 
-impl Gateway {
+impl People {
     /// [`shape`] of a call that is asked about.
-    pub(in crate::gateway) fn call_shape(
-        &self,
-        in_force: &InForce,
-        prepared: &Prepared,
-    ) -> Option<CallShape> {
-        shape(&self.0.digest_key, &in_force.policies.data, prepared)
+    pub(super) fn call_shape(&self, in_force: &InForce, prepared: &Prepared) -> Option<CallShape> {
+        shape(&self.measures.digest_key, &in_force.policies.data, prepared)
     }
 
     /// The standing grant that covers a call about which rules ask: of several, the one that expires first. An answer that
     /// the call brings goes before any, and a budget that asks is answered for each call alone.
-    pub(in crate::gateway) async fn grant_for(
+    pub(super) async fn grant_for(
         &self,
-        in_force: &InForce,
-        decided: &Decided,
+        call: PendingCall<'_>,
         asking: &Asking,
     ) -> Result<Option<StandingGrant>, StoreError> {
+        let PendingCall { in_force, decided, .. } = call;
         if matches!(asking.opened, Some(Opened::Approval(..))) || !asking.also.is_empty() {
             return Ok(None);
         }
@@ -69,7 +60,7 @@ impl Gateway {
         if verdict.approvals.iter().any(|asks| asks.rule.grants.is_none()) {
             return Ok(None);
         }
-        let now = self.0.clock.now();
+        let now = self.clock.now();
         let agent = &prepared.facts.agent.id;
         let filter = GrantFilter {
             live: true,
@@ -78,7 +69,7 @@ impl Gateway {
             valid_at: Some(now),
             ..GrantFilter::default()
         };
-        let found = self.0.store.grants(filter).await?;
+        let found = self.store.grants(filter).await?;
         if found.is_empty() {
             return Ok(None);
         }
@@ -88,7 +79,7 @@ impl Gateway {
         let rules: Vec<AskingRule> =
             verdict.approvals.iter().map(|asks| (asks.policy_id.clone(), asks.rule_id.clone())).collect();
         let fingerprint = prepared.target.fingerprint();
-        let call = CoveredCall {
+        let covered = CoveredCall {
             agent,
             user: prepared.facts.user.as_ref(),
             workflow: prepared.workflow.as_ref(),
@@ -100,7 +91,7 @@ impl Gateway {
             arguments: &prepared.arguments,
             shape: &shape,
         };
-        let covering = found.into_iter().filter(|grant| grant.is_live(now) && grant.terms.covers(&call));
+        let covering = found.into_iter().filter(|grant| grant.is_live(now) && grant.terms.covers(&covered));
         Ok(covering
             .min_by(|one, other| (one.terms.expires_at, &one.id).cmp(&(other.terms.expires_at, &other.id))))
     }
@@ -125,8 +116,7 @@ impl Gateway {
             let known = policies.authority.agents.get(agent);
             known.is_some_and(|agent| agent.capabilities.contains(capability))
         };
-        self.0
-            .approvals
+        self.approvals
             .end_grants(|grant| {
                 let terms = &grant.terms;
                 let is_of_these = terms.snapshot == policies.snapshot;
