@@ -100,8 +100,7 @@ impl Outside {
     /// Makes the parts, and gives each what it needs.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
-        let stop = CancellationToken::new();
-        let log = Arc::new(CallLog::default());
+        let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals {
             store: store.clone(),
