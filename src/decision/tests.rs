@@ -157,6 +157,7 @@ fn facts() -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        checks: Vec::new(),
     }
 }
 
