@@ -28,6 +28,9 @@ pub enum DecideError {
     /// Evidence is needed.
     #[error("this approval needs evidence: say in `evidence` what shows that the call is right")]
     EvidenceMissing,
+    /// The standing grant that it came with is none that its rules allow; nothing was decided.
+    #[error("{0}")]
+    GrantRefused(String),
     /// The store did not do it; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -173,6 +176,10 @@ pub fn apply(
     };
     match record.status {
         ApprovalStatus::Pending => {}
+        // A grant has let its call through.
+        ApprovalStatus::Cancelled if record.covered_by.is_some() => {
+            return Err(DecideError::AlreadyDecided(record.status));
+        }
         // Nothing else cancels one.
         ApprovalStatus::Cancelled => return Err(DecideError::SnapshotMismatch),
         ApprovalStatus::Approved

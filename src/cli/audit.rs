@@ -143,6 +143,7 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
         person: filter.person,
         user: filter.user,
         approval_id: filter.approval.map(Into::into),
+        grant_id: filter.grant.map(Into::into),
         decision: filter.decision,
         since: filter.since.map(|moment| moment.at(now)),
         until: filter.until.map(|moment| moment.at(now)),

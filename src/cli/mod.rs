@@ -12,6 +12,7 @@ pub mod demo_upstream;
 mod exposure;
 mod failure;
 mod follow;
+mod grants;
 mod init;
 mod keys;
 mod known;
@@ -68,6 +69,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
             Some(()) => Ok(()),

@@ -349,6 +349,7 @@ impl<'s> Said<'s> {
                 evidence_required: false,
                 channels: ChannelKind::ALL.to_vec(),
                 separate: false,
+                grants: None,
             };
             self.approvals.push(ApprovalRequirement {
                 policy_id: PolicyId::from("default"),

@@ -59,6 +59,7 @@ fn approval(groups: &[&str]) -> ApprovalRule {
         evidence_required: false,
         channels: ChannelKind::ALL.to_vec(),
         separate: false,
+        grants: None,
     }
 }
 

@@ -30,6 +30,7 @@ const RULE_KEYS: &[&str] = &[
     "evidence_required",
     "channels",
     "separate",
+    "grants",
     "constraints",
     "remediation",
     "retry_after",
@@ -52,6 +53,7 @@ const BOOK_POLICY_KEYS: &[&str] = &[
     "evidence_required",
     "channels",
     "separate",
+    "grants",
 ];
 const BOOK_CONDITIONS: &[&str] = &[
     "allowed_roles",

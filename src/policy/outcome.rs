@@ -1,8 +1,8 @@
 //! What a rule says: its condition, and the keys that go with each decision word.
 
 use super::{
-    ApprovalRule, ArgumentEdit, ChannelKind, CheckRule, Constraints, Escalation, OnCheckError, Remediation,
-    RuleOutcome,
+    ApprovalRule, ArgumentEdit, ChannelKind, CheckRule, Constraints, Escalation, GrantLimits, OnCheckError,
+    Remediation, RuleOutcome,
     condition::Condition,
     names::{Deciding, Scope},
     read::{
@@ -39,7 +39,7 @@ const CHANNELS: &[(&str, ChannelKind)] = &[
 
 /// The keys of an approval requirement, beside `decision: REQUIRE_APPROVAL` or `requires_approval`.
 pub(super) const APPROVAL_KEYS: &[&str] =
-    &["approvers", "quorum", "expires_in", "escalate", "evidence_required", "channels", "separate"];
+    &["approvers", "quorum", "expires_in", "escalate", "evidence_required", "channels", "separate", "grants"];
 
 /// A condition; the place of an error inside it is mapped into the file.
 pub(super) fn condition(
@@ -202,6 +202,7 @@ pub(super) fn approval(
         evidence_required: map.read("evidence_required", report, boolean).unwrap_or(false),
         channels: channels.unwrap_or_else(|| ChannelKind::ALL.to_vec()),
         separate,
+        grants: map.get("grants").and_then(|node| grants(node, report)),
     }
 }
 
@@ -219,6 +220,21 @@ fn channel(node: &Node, key: &str, report: &mut Report<'_>) -> Option<ChannelKin
         return None;
     }
     word(CHANNELS)(node, key, report)
+}
+
+/// How far a standing grant may go where the file does not say.
+const GRANTED: GrantLimits = GrantLimits { max_duration: Duration::from_secs(60 * 60), max_uses: 10 };
+/// The most uses that a rule may allow.
+const MOST_USES: u64 = 1_000_000;
+
+fn grants(node: &Node, report: &mut Report<'_>) -> Option<GrantLimits> {
+    let map = fields(node, "grants", &["max_duration", "max_uses"], report)?;
+    Some(GrantLimits {
+        max_duration: map
+            .read("max_duration", report, duration(SECOND, DAYS_366))
+            .unwrap_or(GRANTED.max_duration),
+        max_uses: map.read("max_uses", report, count(1, MOST_USES)).unwrap_or(GRANTED.max_uses),
+    })
 }
 
 fn escalation(

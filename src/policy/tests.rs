@@ -201,6 +201,7 @@ rules:
     evidence_required: true
     channels: [elicitation, inbox]
     separate: true
+    grants: { max_duration: 8h, max_uses: 50 }
   - condition: "env == 'staging'"
     decision: ALLOW_WITH_CONSTRAINTS
     constraints:
@@ -247,6 +248,7 @@ rules:
             evidence_required: true,
             channels: vec![ChannelKind::Elicitation, ChannelKind::Inbox],
             separate: true,
+            grants: Some(GrantLimits { max_duration: Duration::from_secs(8 * 3_600), max_uses: 50 }),
         })
     );
     assert_eq!(rules[0].reason.as_deref(), Some("Production is not a place for experiments"));
@@ -370,6 +372,13 @@ fn a_gate_that_is_wrong_says_where() {
         "less than expires_in (15m)",
     );
     rule("{ decision: REQUIRE_APPROVAL, separate: ‸\"yes\" }", "`yes`", "`true`, without quotes");
+    rule("{ decision: REQUIRE_APPROVAL, grants: { max_uses: ‸0 } }", "`0`", "from 1 to 1000000");
+    rule("{ decision: REQUIRE_APPROVAL, grants: { max_duration: ‸ever } }", "`ever`", "a duration like");
+    rule(
+        "{ decision: REQUIRE_APPROVAL, grants: { ‸uses: 5 } }",
+        "unknown key `uses`",
+        "max_duration, max_uses",
+    );
     rule("{ decision: DENY, ‸approvers: [bob] }", "`approvers`", "REQUIRE_APPROVAL");
     rule("‸{ decision: ALLOW_WITH_CONSTRAINTS }", "`constraints` is missing", "timeout");
     rule("{ decision: ALLOW_WITH_CONSTRAINTS, constraints: ‸{} }", "`constraints` is empty", "max_cost");

@@ -19,6 +19,7 @@ mod faults;
 mod finding;
 mod forged;
 mod gates;
+mod grants;
 mod interleaving;
 mod kills;
 mod large;

@@ -259,6 +259,7 @@ pub(crate) fn approval(group: &str) -> ApprovalRule {
         evidence_required: false,
         channels: ChannelKind::ALL.to_vec(),
         separate: false,
+        grants: None,
     }
 }
 

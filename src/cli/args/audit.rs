@@ -98,6 +98,9 @@ pub(crate) struct EventFilter {
     /// Of this approval, by its id
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) approval: Option<String>,
+    /// Of this standing grant, by its id: what made it, what ended it, and the calls that it let through
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) grant: Option<String>,
     /// With this decision, like `deny` or `pending_approval`
     #[arg(long, value_parser = decision)]
     pub(crate) decision: Option<EventDecision>,

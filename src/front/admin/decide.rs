@@ -8,7 +8,7 @@ use super::{
     view,
 };
 use crate::{
-    approval::{Answer, MAX_TEXT},
+    approval::{Answer, MAX_TEXT, read_grant},
     model::{ApprovalId, json},
     policy::ChannelKind,
 };
@@ -66,6 +66,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
     let mut approve = None;
     let mut comment = None;
     let mut evidence = None;
+    let mut grant = None;
     for (name, value) in members {
         match name.as_str() {
             "decision" => {
@@ -77,17 +78,19 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
             }
             "comment" => comment = text("comment", value)?,
             "evidence" => evidence = text("evidence", value)?,
+            "grant" if value.is_null() => {}
+            "grant" => grant = Some(read_grant(value)?),
             _ => {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
-                    "`{}` is not a member of a decision: expected decision, comment, evidence",
+                    "`{}` is not a member of a decision: expected decision, comment, evidence, grant",
                     shown.escape_debug()
                 ));
             }
         }
     }
     let approve = approve.ok_or_else(|| "`decision` is missing: `approve` or `reject`".to_owned())?;
-    Ok(Answer { approve, comment, evidence })
+    Ok(Answer { approve, comment, evidence, grant })
 }
 
 fn text(name: &str, value: Value) -> Result<Option<String>, String> {
@@ -142,6 +145,25 @@ mod tests {
         };
         check(r#"{"decision":"approve"}"#, Ok(true));
         check(r#"{"decision":"reject","comment":null,"evidence":"T-1"}"#, Ok(false));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","uses":2,"arguments":{"path":{"within":"/a"}}}}"#,
+            Ok(true),
+        );
+        check(r#"{"decision":"approve","grant":{"duration":"1h"}}"#, Err("`grant.uses` is missing"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"soon"}}"#,
+            Err("`grant.duration` must be a duration"),
+        );
+        check(r#"{"decision":"approve","grant":{"uses":1}}"#, Err("`grant.duration` is missing"));
+        check(r#"{"decision":"approve","grant":{"duration":"1h","uses":1.5}}"#, Err("`grant.uses` must be"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","arguments":{"a":{"glob":"x","any":true}}}}"#,
+            Err("one of equals, glob, within, any"),
+        );
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","for":"ever"}}"#,
+            Err("`for` is not a member of a grant"),
+        );
         check(r#"{"decision":"yes"}"#, Err("`approve` or `reject`"));
         check(r#"{"decision":true}"#, Err("`approve` or `reject`"));
         check("{}", Err("`decision` is missing"));

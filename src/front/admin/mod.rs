@@ -2,6 +2,7 @@
 
 mod decide;
 mod error;
+mod grants;
 mod guard;
 mod page;
 mod params;
@@ -24,8 +25,9 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
+pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
@@ -119,6 +121,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/approvals", get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", get(read::approval)),
         ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
+        ("get", "/api/v1/grants", get(grants::grants)),
+        ("get", "/api/v1/grants/{id}", get(grants::grant)),
+        ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),
@@ -144,7 +149,13 @@ fn pages() -> [(&'static str, Routes); 4] {
 /// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
 pub fn router(port: Arc<dyn AdminPort>) -> Router {
     let mut router = Router::new();
-    let served = table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages());
+    let mut served: Vec<(&str, Routes)> = Vec::new();
+    for (path, routes) in table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages()) {
+        match served.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, known)) => *known = std::mem::take(known).merge(routes),
+            None => served.push((path, routes)),
+        }
+    }
     for (path, routes) in served {
         router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     approval::DecideError,
     audit::{self, NamedApprovals},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, TraceId},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, GrantId, TraceId},
     store::{EventQuery, Store, StoreError},
 };
 use axum::{
@@ -127,7 +127,12 @@ pub(super) async fn approval(
     params::none(query.as_deref())?;
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
-    Ok(Json(view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now())))
+    let proposed = port.approvals().grant_proposal(&record).await?;
+    let mut form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
+        members.insert("proposed_grant".to_owned(), proposed.form());
+    }
+    Ok(Json(form))
 }
 
 /// Events by filter.
@@ -188,7 +193,7 @@ pub(super) async fn trace(
     Ok(Json(report))
 }
 
-/// The approvals that events name, with the decisions of the calls that used them.
+/// The approvals and grants that events name, with the decisions of the calls that used the approvals.
 pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<NamedApprovals, StoreError> {
     let ids: BTreeSet<&ApprovalId> =
         events.iter().filter_map(|event| event.draft.approval_id.as_ref()).collect();
@@ -196,6 +201,11 @@ pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<Name
     for id in ids {
         named.records.extend(store.approval(id.clone()).await?);
         named.uses.extend(approval_use(store, id).await?);
+    }
+    let grants: BTreeSet<&GrantId> =
+        events.iter().filter_map(|event| event.draft.grant_id.as_ref()).collect();
+    for id in grants {
+        named.grants.extend(store.grant(id.clone()).await?);
     }
     Ok(named)
 }
