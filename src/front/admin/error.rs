@@ -52,6 +52,8 @@ pub(super) enum ApiError {
     /// 422
     #[error("{0}")]
     InvalidBundle(String),
+    /// 422
+    #[error("{0}")]
     GrantRefused(String),
     /// 503
     #[error("too many streams are open: try again later")]

@@ -43,7 +43,7 @@ use super::{Admission, AdmitRequest, Answer, ChainReport, Store, StoreError};
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
-    model::{CallId, Event, EventDraft, OwnerId},
+    model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
 };
 use book::Book;
 use calls::Chained;
