@@ -2,7 +2,7 @@
 
 mod rules;
 
-pub use rules::{DecideError, QuorumProgress, apply, eligible, standing};
+pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 
 use crate::{
     clock::Clock,

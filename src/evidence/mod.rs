@@ -17,6 +17,7 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
+pub use masked::masked_places;
 pub use other::{
     TaskEnd, alert_of_call, damage_accepted, index_edited, lost, orphaned, records_retired, retired,
     session_started, store_taken_over, task_ended, torn_tail,

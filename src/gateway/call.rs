@@ -5,7 +5,9 @@ use super::{
     admit::AdmitError,
     api::{CallReply, IncomingCall},
     decided::{Applied, Decided},
-    edits, finding,
+    edits,
+    evaluator::{Evaluator, Grounds},
+    finding,
     fit::{self, Looks},
     people::approve::Step,
     people::asking::{Asking, Waiter},
@@ -265,9 +267,7 @@ impl Gateway {
         Ok(evaluated)
     }
 
-    /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
-    /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
-    // Long: a decision and the changes that rules make to the call take turns, and each turn needs all that the one before left.
+    /// Decides a call, and decides it again where a constraint or an applied remediation changes it.
     pub(crate) fn evaluate(
         &self,
         in_force: &Arc<InForce>,
@@ -276,6 +276,24 @@ impl Gateway {
         looks: &Looks,
     ) -> Result<Box<Decided>, Stop> {
         let view = self.view(in_force, &request.principal).ok_or(Stop::Unknown)?;
+        let grounds = Grounds { policies: &in_force.policies, config: &in_force.config, view: &view };
+        self.0.evaluator().evaluate(grounds, request, arguments, looks, &mut |_, _| {})
+    }
+}
+
+impl Evaluator<'_> {
+    /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
+    /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4). `seen` is told each
+    /// evaluation with what policies said of it alone.
+    // Long: a decision and the changes that rules make to the call take turns, and each turn needs all that the one before left.
+    pub(crate) fn evaluate(
+        &self,
+        grounds: Grounds<'_>,
+        request: &Request,
+        arguments: Arc<Value>,
+        looks: &Looks,
+        seen: &mut dyn FnMut(&Prepared, &Verdict),
+    ) -> Result<Box<Decided>, Stop> {
         let mut name = request.name.clone();
         let mut arguments = arguments;
         let mut earlier: Option<Verdict> = None;
@@ -285,7 +303,7 @@ impl Gateway {
         for _ in 0..MAX_CHANGES {
             let version =
                 Version { name: &name, arguments: arguments.clone(), remediated: applied.is_some() };
-            let mut prepared = match self.0.prepare(in_force, &view, request, version, looks) {
+            let mut prepared = match self.prepare(grounds, request, version, looks) {
                 // The agent's own tool is there: what is not is the rule's.
                 Err(Stop::Unknown) if name != request.name => {
                     let reason = "the changed call is not in this agent's scope";
@@ -294,7 +312,8 @@ impl Gateway {
                 }
                 prepared => prepared?,
             };
-            let mut verdict = decide(&in_force.policies, &prepared.facts);
+            let mut verdict = decide(grounds.policies, &prepared.facts);
+            seen(&prepared, &verdict);
             if let Some(first) = earlier.take() {
                 verdict = stricter(first, verdict, &prepared.facts);
             }

@@ -14,6 +14,8 @@ mod digest;
 mod dispatch;
 mod edits;
 mod ending;
+mod evaluator;
+mod explain;
 mod extras;
 mod finding;
 mod fit;
@@ -38,6 +40,7 @@ mod spending;
 mod suspend;
 
 pub use api::*;
+pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;

@@ -1,9 +1,10 @@
 //! From what a front parsed to everything a decision needs: scope, schema, redaction, estimate, facts.
 
 use super::{
-    InForce, Inner,
+    InForce,
     api::Purpose,
     call::uri_of,
+    evaluator::{Evaluator, Grounds},
     extras::{self, Extras},
     fit::{Fit, Look, Looks},
     refusal::Refusal,
@@ -225,19 +226,18 @@ pub(crate) enum Stop {
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
 
-impl Inner {
+impl Evaluator<'_> {
     /// One evaluation's preparation.
     // Long: what may be known of a call before it is decided, each look in its order and what stops the call there.
     pub(crate) fn prepare(
         &self,
-        in_force: &Arc<InForce>,
-        view: &View,
+        grounds: Grounds<'_>,
         request: &Request,
         version: Version<'_>,
         looks: &Looks,
     ) -> Result<Prepared, Stop> {
         let Version { name, arguments, remediated } = version;
-        let policies = &in_force.policies;
+        let Grounds { policies, config, view } = grounds;
         let agent = policies.authority.agents.get(&request.agent).ok_or(Stop::Unknown)?;
         let (workflow, workflow_refused) =
             workflow_of(&policies.authority.workflows, agent, request.workflow.as_deref());
@@ -251,7 +251,7 @@ impl Inner {
         let (argument_tokens, size) = self.count_arguments(tokenizer, &arguments);
         let fit = match &target {
             Target::Tool(tool) => {
-                let setting = in_force.config.gateway.unchecked_arguments;
+                let setting = config.gateway.unchecked_arguments;
                 looks.fit(&tool.schema, &arguments, size, setting).map_err(Stop::Unchecked)?
             }
             Target::Item(..) => Fit::Fits,
@@ -273,18 +273,19 @@ impl Inner {
         let expected = self.learned.expected(&kept_as, target.expected_result_tokens());
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let estimate = policies.prices.estimate(model, argument_tokens, expected, tool_price);
-        let extras = Extras::bound(request, &in_force.config.gateway.volatile_meta);
+        let extras = Extras::bound(request, &config.gateway.volatile_meta);
         let call_digest = self.digest_key.digest(request.word(), target.full(), &arguments, None);
         let digest = match extras.is_empty() {
             true => call_digest.clone(),
             false => self.digest_key.digest(request.word(), target.full(), &arguments, Some(&extras)),
         };
-        let now = self.clock.now();
+        let now = self.now();
         let operator = agent.operator.clone();
+        let user = self.user(operator.as_ref());
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
         let facts = Facts {
             agent: AgentFacts::of(agent),
-            user: operator.clone(),
+            user: user.clone(),
             workflow: workflow.map(|w| WorkflowFacts { id: w.id.clone(), owner: w.owner.clone() }),
             tool: ToolFacts {
                 name: item(CallKind::Tool),
@@ -296,26 +297,17 @@ impl Inner {
                 pinned: false,
             },
             args: arguments.clone(),
-            call: CallFacts {
-                kind: request.kind,
-                repeats: self.repeats.before(&agent.id, &call_digest, self.clock.monotonic()),
-                size,
-            },
+            call: CallFacts { kind: request.kind, repeats: self.repeats_of(&agent.id, &call_digest), size },
             cost: CostFacts { estimate: estimate.cost, tokens: estimate.tokens() },
             data: DataFacts {
                 level: inspected.level,
                 labels: inspected.labels,
                 findings: inspected.findings,
             },
-            session_labels: Vec::new(),
+            session_labels: self.session_labels(),
             now,
             capabilities: capabilities.to_vec(),
-            missing_metadata: missing(
-                &policies.bundle.required,
-                request,
-                workflow.is_some(),
-                operator.is_some(),
-            ),
+            missing_metadata: missing(&policies.bundle.required, request, workflow.is_some(), user.is_some()),
             workflow_refused: workflow_refused.map(|named| Arc::from(&*policies.data.redact_text(&named))),
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),

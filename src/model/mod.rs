@@ -29,6 +29,6 @@ pub use moment::Moment;
 pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
-pub use selector::{Selected, Selector};
+pub use selector::{Mismatch, Selected, Selector};
 pub use uri::{LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, spell_around, within};
 pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

@@ -6,6 +6,7 @@ mod bundle;
 pub mod condition;
 mod data;
 mod facts;
+mod fixture;
 mod gates;
 pub mod index;
 mod input;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use bundle::{authority_names, compile, is_bundle_file};
 pub use facts::*;
+pub use fixture::{Expect, Fixture, FixtureCall, FixtureFacts, Given, read_fixtures};
 pub use input::{CompileInput, KnownNames, KnownUpstream, SourceFile};
 pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;

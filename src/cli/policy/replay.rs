@@ -14,7 +14,7 @@ use crate::{
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 
-pub(super) async fn replay(
+pub(in crate::cli) async fn replay(
     store: Arc<dyn Store>,
     system: Arc<System>,
     args: ReplayArgs,

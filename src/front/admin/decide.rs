@@ -37,7 +37,12 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     }
 }
 
-async fn read(request: Request, port: &Arc<dyn AdminPort>, within: Duration) -> Result<Bytes, ApiError> {
+/// The whole body of a request, within the time that one may take.
+pub(super) async fn read(
+    request: Request,
+    port: &Arc<dyn AdminPort>,
+    within: Duration,
+) -> Result<Bytes, ApiError> {
     let whole = tokio::time::timeout(within, Bytes::from_request(request, port)).await;
     whole.map_err(|_| ApiError::TooSlow(within))?.map_err(|rejection| {
         match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {

@@ -48,6 +48,9 @@ pub(super) enum ApiError {
     /// 503
     #[error("too many streams are open: try again later")]
     Busy,
+    /// 503
+    #[error("too many calls are being explained: try again later")]
+    Overloaded,
     /// 503; what the store said goes to the log only.
     #[error("the store does not answer: nothing was changed; try again")]
     Unavailable,
@@ -69,6 +72,7 @@ impl ApiError {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }

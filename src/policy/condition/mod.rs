@@ -16,6 +16,7 @@ mod call;
 mod compile;
 mod error;
 mod eval;
+mod examine;
 mod fact;
 mod function;
 mod hidden;
@@ -28,14 +29,17 @@ mod time;
 mod token;
 mod types;
 mod value;
+mod vary;
 
 #[cfg(test)]
 mod tests;
 
 use super::Facts;
 pub use error::{ConditionError, EvalError};
+pub use examine::{Came, Examined, Part, ReadValue};
 pub use hidden::Hidden;
 use std::{fmt, sync::Arc};
+pub use vary::Variation;
 
 /// A compiled condition.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use crate::{
         AdminConfig, AuthConfig, BreakerConfig, CatalogMode, Config, Durability, GatewayConfig, Isolation,
         RetryConfig, StoreConfig, UpstreamConfig, UpstreamTransport,
     },
-    gateway::{CheckedFiles, InForce, Origin, Readiness},
+    gateway::{CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver},
     identity::{AuthError, Doorkeeper, Principal, key_digest},
     journal::index::Members,
     model::*,
@@ -360,6 +360,16 @@ impl AdminPort for Scripted {
     }
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+    fn explain(
+        &self,
+        question: Question,
+        _snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        let in_force = self.in_force();
+        let config = Config::clone(&in_force.config);
+        let resolver = Resolver::new(config, Catalog::default(), Arc::new(System::default()), &[]);
+        Box::pin(std::future::ready(resolver.explain(&in_force.policies, &question, true)))
     }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()
