@@ -27,7 +27,12 @@ const MOST_TOLD: usize = 8;
 const LARGEST: usize = 64 << 10;
 
 /// What each change comes to, the least strict first; only what differs from what is decided now.
-pub(super) fn find(ground: Ground<'_>, question: &Question, seen: &Seen, now: Decision) -> Vec<ChangeView> {
+pub(super) fn find(
+    ground: Ground<'_>,
+    question: &Question,
+    seen: &Seen,
+    now: (EventDecision, Decision),
+) -> Vec<ChangeView> {
     let given = question.given();
     if given.to_string().len() > LARGEST {
         return Vec::new();
@@ -37,7 +42,7 @@ pub(super) fn find(ground: Ground<'_>, question: &Question, seen: &Seen, now: De
     for variation in variations.iter().take(MOST_TRIED) {
         told.extend(tried(ground, question, &given, &[variation], now));
     }
-    if now > Decision::AllowWithConstraints && !told.iter().any(|(_, change)| change.less_strict) {
+    if now.1 > Decision::AllowWithConstraints && !told.iter().any(|(_, change)| change.less_strict) {
         let pairs = variations.iter().enumerate().flat_map(|(index, first)| {
             let rest = variations.iter().skip(index + 1).filter(|second| second.at != first.at);
             rest.map(move |second| [first, second])
@@ -91,13 +96,13 @@ fn conditions(policy: &Policy) -> Vec<&Condition> {
     }
 }
 
-/// What a change comes to, where that is another decision, or another rule's.
+/// What a change comes to, where that is another decision.
 fn tried(
     ground: Ground<'_>,
     question: &Question,
     given: &Value,
     changes: &[&Variation],
-    now: Decision,
+    now: (EventDecision, Decision),
 ) -> Option<(Decision, ChangeView)> {
     let mut arguments = given.clone();
     let mut tried = Map::new();
@@ -125,9 +130,9 @@ fn tried(
         decision: word,
         policy_id,
         rule_id,
-        less_strict: decision < now,
+        less_strict: decision < now.1,
     };
-    (decision != now || word == EventDecision::Remediate).then_some((decision, change))
+    (word != now.0).then_some((decision, change))
 }
 
 fn put(arguments: &mut Value, at: &Pointer, value: Option<&Value>) -> Option<()> {

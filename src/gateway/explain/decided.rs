@@ -151,7 +151,7 @@ pub(super) fn explain(ground: Ground<'_>, question: &Question, with_changes: boo
     told.evaluations = seen.iter().map(|seen| evaluation(set, seen)).collect();
     taken(set, &mut told);
     if with_changes && let Some(first) = seen.first() {
-        told.changes = changes::find(ground, question, first, came.word().1);
+        told.changes = changes::find(ground, question, first, came.word());
     }
     told
 }

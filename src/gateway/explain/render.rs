@@ -160,7 +160,6 @@ fn policy(one: &PolicyTree, out: &mut String) -> fmt::Result {
 }
 
 fn rule(one: &RuleTree, out: &mut String) -> fmt::Result {
-    let name = one.rule_id.as_ref().map(|id| format!("{id} ")).unwrap_or_default();
     let says = one.decision.map(|decision| format!("-> {decision}")).unwrap_or_default();
     let alone = match (&one.condition, one.result) {
         (None, RuleCame::Applies) => " (always)",
@@ -168,8 +167,24 @@ fn rule(one: &RuleTree, out: &mut String) -> fmt::Result {
         (Some(_), RuleCame::NotReached) => " (a rule before it applies)",
         (Some(_), _) => "",
     };
-    writeln!(out, "    {} {}", mark(one.result), format!("{name}{says}{alone}").trim())?;
-    one.condition.as_ref().map_or(Ok(()), |part| self::part(part, 3, out))
+    match (&one.rule_id, &one.condition) {
+        // A key of a rulebook's policy is its own name.
+        (None, Some(key)) if key.parts.is_empty() && key.error.is_none() => {
+            let line = format!("{} {says}{alone}{}", key.text, values(key));
+            writeln!(out, "    {} {}", mark(one.result), line.trim())
+        }
+        (name, condition) => {
+            let name = name.as_ref().map(|id| format!("{id} ")).unwrap_or_default();
+            writeln!(out, "    {} {}", mark(one.result), format!("{name}{says}{alone}").trim())?;
+            condition.as_ref().map_or(Ok(()), |part| self::part(part, 3, out))
+        }
+    }
+}
+
+fn values(of: &Part) -> String {
+    let all: Vec<String> =
+        of.values.iter().map(|ReadValue { name, value }| format!("{name} = {value}")).collect();
+    if all.is_empty() { String::new() } else { format!("   [{}]", all.join(", ")) }
 }
 
 fn part(one: &Part, depth: usize, out: &mut String) -> fmt::Result {
@@ -180,9 +195,7 @@ fn part(one: &Part, depth: usize, out: &mut String) -> fmt::Result {
         Came::Masked => "masked",
     };
     let indent = "  ".repeat(depth + 1);
-    let values: Vec<String> =
-        one.values.iter().map(|ReadValue { name, value }| format!("{name} = {value}")).collect();
-    let values = if values.is_empty() { String::new() } else { format!("   [{}]", values.join(", ")) };
+    let values = values(one);
     let error = one.error.as_ref().map(|error| format!("   ({error})")).unwrap_or_default();
     writeln!(out, "{indent}{came}  {}{values}{error}", one.text)?;
     one.parts.iter().try_for_each(|below| part(below, depth + 1, out))
@@ -286,7 +299,7 @@ fn changed(one: &ChangeView) -> String {
         EventDecision::Allow | EventDecision::Approved => "allowed",
         EventDecision::AllowWithConstraints => "allowed with limits",
         EventDecision::PendingApproval => "asked about",
-        EventDecision::Remediate => "made safer",
+        EventDecision::Remediate => "met with a safer call",
         EventDecision::Suggest => "returned as a proposal",
         EventDecision::Throttle => "held back",
         EventDecision::Rejected | EventDecision::Expired | EventDecision::Deny => "denied",

@@ -232,7 +232,7 @@ fn what_is_not_in_scope_is_explained() {
     check("scout", "files__write", "`writing` would grant it");
     check("ada", "files__hidden", "no capability grants it");
     check("ada", "files__wrote", "did you mean `files__write`?");
-    let nobody = resolver().explain(&set(), &ask("adda", "files__read", json!({})), true).unwrap_err();
+    let nobody = resolver().explain(&set(), &ask("scuot", "files__read", json!({})), true).unwrap_err();
     assert!(nobody.to_string().contains("did you mean"), "{nobody}");
 }
 
@@ -279,7 +279,8 @@ fn counters_are_read() {
             tokens: 0,
             cost_usd: crate::model::MicroUsd::ZERO,
         };
-        let resolver = Resolver { usage: Some(vec![usage]), ..resolver() };
+        let mut resolver = resolver();
+        resolver.usage = Some(vec![usage]);
         let question = ask("ada", "files__write", json!({"path": "/scratch/a.md"}));
         resolver.explain(&set(), &question, false).unwrap()
     };

@@ -189,6 +189,7 @@ impl Checker<'_> {
             }
             let can_lack = record == Record::Workflow || matches!(type_, Type::Nullable(_));
             let op = if can_lack { Op::HasFact(fact) } else { Op::Const(Constant::Bool(true)) };
+            let at = self.tokens.asked(at);
             return Ok((Node { at, op }, Type::Bool));
         }
         let (of, type_) = self.check(&select.operand)?;
@@ -205,7 +206,7 @@ impl Checker<'_> {
         }
         let name: Box<str> = select.field.as_str().into();
         Ok(if select.test {
-            (Node { at, op: Op::Has(Box::new(of), name) }, Type::Bool)
+            (Node { at: self.tokens.asked(at), op: Op::Has(Box::new(of), name) }, Type::Bool)
         } else {
             (Node { at, op: Op::Member(Box::new(of), name) }, Type::Dyn)
         })
@@ -253,7 +254,7 @@ impl Checker<'_> {
             (operators::LOGICAL_OR, None, [left, right]) => self.logical(left, right, Op::Or),
             (operators::LOGICAL_NOT, None, [of]) => {
                 let of = self.truth(of)?;
-                Ok((Node { at: of.at, op: Op::Not(Box::new(of)) }, Type::Bool))
+                Ok((Node { at: self.tokens.negated(of.at), op: Op::Not(Box::new(of)) }, Type::Bool))
             }
             (operators::NEGATE, None, [of]) => {
                 let (of, type_) = self.check(of)?;

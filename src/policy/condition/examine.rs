@@ -118,7 +118,9 @@ impl Examination<'_> {
             _ => {
                 let mut reads = Vec::new();
                 collect(node, &mut reads);
-                for read in reads.into_iter().filter(|read| !std::ptr::eq(*read, node)) {
+                // What the part itself comes to is said, of a negated one too.
+                let own = if let Op::Not(of) = &node.op { &**of } else { node };
+                for read in reads.into_iter().filter(|read| !std::ptr::eq(*read, own)) {
                     let name = self.text(read);
                     if part.values.iter().all(|known| known.name != name) {
                         part.values.push(ReadValue { name, value: self.value(read) });
@@ -190,6 +192,8 @@ fn collect<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
     }
     match &node.op {
         Op::Const(_) | Op::Fact(_) | Op::Args | Op::Item | Op::HasFact(_) => {}
+        // Of what is asked for the whole is not told.
+        Op::Has(of, _) if is_plain(of) => {}
         Op::Member(of, _) | Op::Has(of, _) => collect(of, found),
         Op::Not(of) | Op::IsNull(of) | Op::NotNull(of) | Op::Matches(of, _) | Op::Glob(of, _) => {
             collect(of, found);
