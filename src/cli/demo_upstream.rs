@@ -276,16 +276,11 @@ impl DemoUpstream {
 
     /// What it lists; of its notes the template alone.
     pub(super) fn lists() -> Listing {
-        let items = |listed| match listed {
-            Value::Array(items) => items,
-            _ => Vec::new(),
-        };
-        Listing {
-            tools: items(json!(Self::tool_router().list_all())),
-            prompts: items(json!(Self::prompt_router().list_all())),
-            templates: vec![json!({ "uriTemplate": TEMPLATE, "name": "note" })],
-            ..Listing::default()
-        }
+        let items = |listed: Value| listed.as_array().cloned().unwrap_or_default();
+        let tools = items(json!(Self::tool_router().list_all()));
+        let prompts = items(json!(Self::prompt_router().list_all()));
+        let templates = vec![json!({ "uriTemplate": TEMPLATE, "name": "note" })];
+        Listing { tools, prompts, templates, ..Listing::default() }
     }
 
     #[tool(

@@ -1,10 +1,12 @@
 //! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form (I4).
 
-use super::extras::Extras;
 use crate::model::{Digest, json};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::Sha256;
+
+/// What goes upstream beside the arguments: the other params, and `_meta`.
+pub(crate) type Beside<'b> = Option<[&'b Map<String, Value>; 2]>;
 
 /// The key that keeps digests from being guessed; the same in every process on one store.
 #[derive(Clone)]
@@ -21,13 +23,7 @@ impl DigestKey {
     }
 
     /// Over kind, name and arguments, and, where they are given, over what goes upstream beside them.
-    pub(crate) fn digest(
-        &self,
-        kind: &str,
-        name: &str,
-        arguments: &Value,
-        extras: Option<&Extras>,
-    ) -> Digest {
+    pub(crate) fn digest(&self, kind: &str, name: &str, arguments: &Value, beside: Beside<'_>) -> Digest {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(kind.as_bytes());
         bytes.push(0);
@@ -35,7 +31,7 @@ impl DigestKey {
         bytes.push(0);
         json::canonical(arguments, &mut bytes);
         // No JSON text holds this byte: what follows cannot pass for a part of the arguments.
-        for part in extras.into_iter().flat_map(|extras| [&extras.params, &extras.meta]) {
+        for part in beside.into_iter().flatten() {
             bytes.push(0);
             json::canonical(&Value::Object(part.clone()), &mut bytes);
         }
@@ -80,8 +76,8 @@ mod tests {
         let key = DigestKey::new(&[1; 32]);
         let map = |value: Value| value.as_object().cloned().unwrap();
         let digest = |meta: Value, params: Value| {
-            let extras = Extras { meta: map(meta), params: map(params) };
-            key.digest("tool", "t", &serde_json::json!({}), Some(&extras))
+            let (meta, params) = (map(meta), map(params));
+            key.digest("tool", "t", &serde_json::json!({}), Some([&params, &meta]))
         };
         let (none, one) = (serde_json::json!({}), serde_json::json!({"a": 1}));
         let all = [

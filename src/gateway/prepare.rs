@@ -277,7 +277,10 @@ impl Evaluator<'_> {
         let call_digest = self.digest_key.digest(request.word(), target.full(), &arguments, None);
         let digest = match extras.is_empty() {
             true => call_digest.clone(),
-            false => self.digest_key.digest(request.word(), target.full(), &arguments, Some(&extras)),
+            false => {
+                let beside = Some([&extras.params, &extras.meta]);
+                self.digest_key.digest(request.word(), target.full(), &arguments, beside)
+            }
         };
         let now = self.now();
         let operator = agent.operator.clone();

@@ -24,7 +24,7 @@ const MOST_PAIRS: usize = 96;
 /// Changes that are told.
 const MOST_TOLD: usize = 8;
 /// Arguments that are larger are not tried: each try looks through all of them.
-const LARGEST: usize = 64 << 10;
+const LARGEST: usize = 16 << 10;
 
 /// What each change comes to, the least strict first; only what differs from what is decided now.
 pub(super) fn find(

@@ -9,6 +9,7 @@ mod question;
 mod recorded;
 mod render;
 mod resolver;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,8 @@ mod tests;
 pub use answer::{
     ApprovalView, CallView, ChangeView, ConstraintSource, EvaluationView, Explanation, LimitView, constraints,
 };
-pub use decided::explain_facts;
 pub use question::Question;
 pub use recorded::explain_recorded;
 pub use render::render;
 pub use resolver::{ExplainError, Resolver};
+pub use told::explain_facts;

@@ -7,12 +7,16 @@ use crate::{
     decision::{CapabilityTree, PolicyTree, RuleCame, RuleTree},
     model::EventDecision,
     policy::condition::{Came, Part, ReadValue},
+    redaction::display_text,
 };
 use serde_json::Value;
 use std::fmt::{self, Write};
 
 /// Policies that do not concern the call and are told one by one.
 const MOST_OTHERS: usize = 40;
+
+/// The longest arguments of a change, in characters.
+const LONGEST_TRIED: usize = 200;
 
 /// Renders it. Ends with a line feed.
 pub fn render(told: &Explanation) -> String {
@@ -304,7 +308,7 @@ fn changed(one: &ChangeView) -> String {
         EventDecision::Throttle => "held back",
         EventDecision::Rejected | EventDecision::Expired | EventDecision::Deny => "denied",
     };
-    let tried = Value::Object(one.arguments.clone());
+    let tried = display_text(&Value::Object(one.arguments.clone()).to_string(), LONGEST_TRIED);
     let rule = one.rule_id.as_ref().map(|rule| format!(" / {rule}")).unwrap_or_default();
     format!("{outcome} if {} (by {}{rule}; tried {})", one.words, one.policy_id, tried)
 }

@@ -1,9 +1,6 @@
 //! Questions of a running gateway, and of a command that has the files and no gateway.
 
-use super::{
-    Explanation, Question,
-    decided::{self, Ground},
-};
+use super::{Explanation, Question, decided::Ground, told};
 use crate::{
     audit::kept_bundle,
     catalog::{Catalog, View},
@@ -108,7 +105,7 @@ impl Resolver {
             view: &view,
             usage: self.usage.as_deref(),
         };
-        Ok(decided::explain(ground, question, changes))
+        Ok(told::explain(ground, question, changes))
     }
 }
 
@@ -145,7 +142,7 @@ impl Gateway {
                 view: &view,
                 usage: Some(&usage),
             };
-            Some(decided::explain(ground, &question, true))
+            Some(told::explain(ground, &question, true))
         };
         // It looks through the bundle and tries many calls: one after the other, and no connection's thread waits for it.
         let queue = AgentId::from(QUEUE);

@@ -59,7 +59,6 @@ impl Made<'_> {
         pointer(node)?.get(self.arguments)
     }
 
-    // Long: one arm for each form of a comparison, with what would satisfy it and what would not.
     fn walk(&mut self, node: &Node) {
         match &node.op {
             Op::And(left, right) | Op::Or(left, right) => {
