@@ -79,7 +79,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             block(audit::audit(store, system, command))
         }
         Command::Policy(PolicyCommand::Test(args)) => policy::test(Setup::load(&path)?, &args),
-        Command::Policy(PolicyCommand::Explain(args)) => block(policy::explain(path, args)),
+        Command::Policy(PolicyCommand::Explain(args)) => block(policy::explain(path, *args)),
         Command::Policy(PolicyCommand::Replay(args)) => {
             let (store, system) = record(&path)?;
             block(policy::replay(store, system, args))

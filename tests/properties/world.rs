@@ -241,7 +241,8 @@ impl Dice {
     }
 
     fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+        let place = usize::try_from(self.below(all.len() as u64)).unwrap();
+        all.get(place).copied().unwrap()
     }
 
     fn percent(&mut self, of: u64) -> bool {

@@ -44,7 +44,7 @@ Examples:
   tollgate policy explain --agent demo-agent --tool demo__search --args '{\"query\": \"plan\"}' --at 2027-12-24T12:00Z
   tollgate policy explain --trace 0af7651916cd43dd8448eb211c80319c"
     )]
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
 }
 
 /// `policy replay`

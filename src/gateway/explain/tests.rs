@@ -315,7 +315,7 @@ fn secrets_are_masked() {
     assert_eq!((told.decision, &*told.policy_id), (EventDecision::Deny, "z"));
     let (text, json) = (render(&told), serde_json::to_string(&told).unwrap());
     for text in [&text, &json] {
-        assert!(!text.contains(SECRET) && !text.contains(&SECRET[4..20]), "{text}");
+        assert!(!text.contains(SECRET) && !text.contains("a1b2c3d4e5f6"), "{text}");
     }
     assert!(text.contains("size(args.path) = masked"), "{text}");
     assert!(text.contains("true   args.path.startsWith('ghp_')"), "{text}");
