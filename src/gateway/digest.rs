@@ -1,12 +1,10 @@
 //! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form (I4).
 
+use super::prepared::Extras;
 use crate::model::{Digest, json};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::Sha256;
-
-/// What goes upstream beside the arguments: the other params, and `_meta`.
-pub(crate) type Beside<'b> = Option<[&'b Map<String, Value>; 2]>;
 
 /// The key that keeps digests from being guessed; the same in every process on one store.
 #[derive(Clone)]
@@ -23,7 +21,13 @@ impl DigestKey {
     }
 
     /// Over kind, name and arguments, and, where they are given, over what goes upstream beside them.
-    pub(crate) fn digest(&self, kind: &str, name: &str, arguments: &Value, beside: Beside<'_>) -> Digest {
+    pub(crate) fn digest(
+        &self,
+        kind: &str,
+        name: &str,
+        arguments: &Value,
+        extras: Option<&Extras>,
+    ) -> Digest {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend_from_slice(kind.as_bytes());
         bytes.push(0);
@@ -31,7 +35,7 @@ impl DigestKey {
         bytes.push(0);
         json::canonical(arguments, &mut bytes);
         // No JSON text holds this byte: what follows cannot pass for a part of the arguments.
-        for part in beside.into_iter().flatten() {
+        for part in extras.into_iter().flat_map(|extras| [&extras.params, &extras.meta]) {
             bytes.push(0);
             json::canonical(&Value::Object(part.clone()), &mut bytes);
         }
@@ -76,8 +80,8 @@ mod tests {
         let key = DigestKey::new(&[1; 32]);
         let map = |value: Value| value.as_object().cloned().unwrap();
         let digest = |meta: Value, params: Value| {
-            let (meta, params) = (map(meta), map(params));
-            key.digest("tool", "t", &serde_json::json!({}), Some([&params, &meta]))
+            let extras = Extras { meta: map(meta), params: map(params) };
+            key.digest("tool", "t", &serde_json::json!({}), Some(&extras))
         };
         let (none, one) = (serde_json::json!({}), serde_json::json!({"a": 1}));
         let all = [

@@ -10,9 +10,8 @@ use super::super::{
 };
 use crate::{
     clock::{IdSource as _, System},
-    gateway::{Explanation, Question, Resolver, explain_recorded, render},
+    gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
     model::{AgentId, CallKind, Event, EventType, SnapshotId, TraceId},
-    policy::PolicySet,
     store::{EventQuery, Store},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -57,8 +56,8 @@ fn show(all: &[Explanation], json: bool) -> Result<(), CliError> {
 pub(super) fn resolver(
     setup: Setup,
     named: &[known::Named],
-    learned: &[(String, u64)],
-) -> (Resolver, PolicySet, Arc<System>) {
+    learned: Vec<(String, u64)>,
+) -> Result<(Resolver, Arc<System>), CliError> {
     let Setup { loaded, system, .. } = setup;
     let mut policies = loaded.policies;
     // Masks are made for this answer alone.
@@ -69,8 +68,10 @@ pub(super) fn resolver(
             "what upstream `{upstream}` lists is not known yet: its tools are taken as servers.toml has them, without schemas"
         ));
     }
-    let resolver = Resolver::new(loaded.config, catalog, system.clone(), learned);
-    (resolver, policies, system)
+    let parts = ResolverParts { clock: system.clone(), ids: system.clone(), learned };
+    let resolver = Resolver::new(loaded.config, policies, catalog, parts)
+        .map_err(|source| CliError::Io { what: "cannot find this program's own file".to_owned(), source })?;
+    Ok((resolver, system))
 }
 
 async fn of_call(
@@ -93,11 +94,12 @@ async fn of_call(
         None => Vec::new(),
     };
     let now = setup.now();
-    let (mut resolver, mut policies, system) = resolver(setup, &[(kind, name.clone())], &learned);
+    let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], learned)?;
     if let Some(store) = store {
         resolver.usage = Some(store.budget_usage(now).await?);
     }
-    if let Some(snapshot) = args.snapshot.map(SnapshotId::from).filter(|wanted| *wanted != policies.snapshot)
+    if let Some(snapshot) =
+        args.snapshot.map(SnapshotId::from).filter(|wanted| *wanted != resolver.policies().snapshot)
     {
         let kept = match store {
             Some(store) => wiring::kept_bundle(&**store, &snapshot).await?,
@@ -107,8 +109,9 @@ async fn of_call(
                     that were in force";
         let unknown =
             || CliError::Unknown { kind: "snapshot", name: snapshot.to_string(), hint: hint.to_owned() };
-        policies = kept.ok_or_else(unknown)?;
+        let mut policies = kept.ok_or_else(unknown)?;
         policies.data = policies.data.with_key(system.random());
+        resolver.set_policies(policies);
     }
     let question = Question {
         agent: AgentId::from(args.agent.unwrap_or_default()),
@@ -121,7 +124,7 @@ async fn of_call(
         repeats: None,
         session_labels: Vec::new(),
     };
-    resolver.explain(&policies, &question, true).map_err(|error| CliError::Told(error.to_string()))
+    resolver.explain(&question, true).map_err(|error| CliError::Told(error.to_string()))
 }
 
 /// The decisions of a trace, each under the bundle that made it.

@@ -81,8 +81,8 @@ pub(in crate::cli) fn test(setup: Setup, args: &TestArgs) -> Result<(), CliError
         return Err(CliError::Files { path: servers, rendered: wiring::render(&problems), problems });
     }
     let named: Vec<Named> = fixtures.iter().filter_map(|(_, fixture)| target(fixture)).collect();
-    let (resolver, policies, system) = resolver(setup, &named, &[]);
-    let report = run(&resolver, &policies, system.now(), fixtures)?;
+    let (resolver, system) = resolver(setup, &named, Vec::new())?;
+    let report = run(&resolver, system.now(), fixtures)?;
     if let Some(path) = &args.junit {
         let cases: Vec<Case<'_>> = report
             .cases
@@ -152,7 +152,6 @@ fn target(fixture: &Fixture) -> Option<Named> {
 
 fn run(
     resolver: &Resolver,
-    policies: &PolicySet,
     now: jiff::Timestamp,
     fixtures: Vec<(PathBuf, Fixture)>,
 ) -> Result<Report, CliError> {
@@ -165,7 +164,7 @@ fn run(
         cases: Vec::new(),
     };
     for (path, fixture) in fixtures {
-        let told = decided(resolver, policies, now, &fixture)?;
+        let told = decided(resolver, now, &fixture)?;
         reached.extend(rules_reached(&told));
         let wrong = differences(&fixture.expect, &told);
         let file = path.display().to_string();
@@ -185,19 +184,14 @@ fn run(
         }
         report.cases.push(Done { file, name: fixture.name.to_string(), failure });
     }
-    let all = rules(policies);
+    let all = rules(resolver.policies());
     report.coverage.rules = all.len();
     report.coverage.unreached = all.into_iter().filter(|rule| !reached.contains(rule)).collect();
     report.coverage.reached = report.coverage.rules - report.coverage.unreached.len();
     Ok(report)
 }
 
-fn decided(
-    resolver: &Resolver,
-    policies: &PolicySet,
-    now: jiff::Timestamp,
-    fixture: &Fixture,
-) -> Result<Explanation, CliError> {
+fn decided(resolver: &Resolver, now: jiff::Timestamp, fixture: &Fixture) -> Result<Explanation, CliError> {
     let told = |error: String| {
         let Place { file, line, column } = &fixture.place;
         CliError::Told(format!("{file}:{line}:{column}: {error}"))
@@ -205,10 +199,11 @@ fn decided(
     match &fixture.given {
         Given::Call(call) => {
             let question = question(call);
-            resolver.explain(policies, &question, false).map_err(|error| told(error.to_string()))
+            resolver.explain(&question, false).map_err(|error| told(error.to_string()))
         }
         Given::Facts(facts) => {
             let known = facts.tool_name().and_then(|name| known_tool(resolver, name));
+            let policies = resolver.policies();
             let whole = facts.complete(policies, known, now);
             let whole = whole.ok_or_else(|| told("the facts have no agent".to_owned()))?;
             let environment = facts.env.as_ref().unwrap_or(&policies.environment);
@@ -233,7 +228,7 @@ fn question(call: &FixtureCall) -> Question {
 
 /// A tool as a call of it would be decided on.
 fn known_tool(resolver: &Resolver, name: &str) -> Option<ToolFacts> {
-    let entry = resolver.catalog.tools.values().find(|entry| *entry.full == *name)?;
+    let entry = resolver.catalog().tools.values().find(|entry| *entry.full == *name)?;
     Some(ToolFacts {
         name: entry.full.clone(),
         upstream: entry.upstream.clone(),

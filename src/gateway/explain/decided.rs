@@ -2,19 +2,18 @@
 
 use super::Question;
 use crate::{
-    catalog::{Catalog, View},
-    config::Config,
     decision::{Facts, Verdict},
     gateway::{
+        InForce,
         call_log::granted,
         decided::Decided,
-        evaluator::{Assumed, Evaluator, Grounds},
+        evaluate::Evaluator,
         fit::{Looks, too_many},
-        prepare::{Prepared, Stop},
+        prepare::Stop,
+        prepared::Prepared,
         refusal::Refusal,
     },
     model::{Decision, EventDecision},
-    policy::PolicySet,
     store::BudgetUsage,
 };
 use serde_json::Value;
@@ -23,11 +22,8 @@ use std::sync::Arc;
 /// What questions are answered from.
 #[derive(Clone, Copy)]
 pub(super) struct Ground<'g> {
-    pub(super) evaluator: Evaluator<'g>,
-    pub(super) policies: &'g PolicySet,
-    pub(super) config: &'g Config,
-    pub(super) catalog: &'g Catalog,
-    pub(super) view: &'g View,
+    pub(super) evaluator: &'g Evaluator,
+    pub(super) in_force: &'g Arc<InForce>,
     /// Where counters stand; none where there is no store.
     pub(super) usage: Option<&'g [BudgetUsage]>,
 }
@@ -70,10 +66,9 @@ impl Came {
 
 /// Decides a question, and tells each evaluation.
 pub(super) fn decide(ground: Ground<'_>, question: &Question) -> (Came, Vec<Seen>) {
-    let assumed: Assumed = question.assumed();
-    let evaluator = Evaluator { assumed: Some(&assumed), ..ground.evaluator };
-    let grounds = Grounds { policies: ground.policies, config: ground.config, view: ground.view };
-    let request = question.request(ground.policies);
+    let Ground { evaluator, in_force, .. } = ground;
+    let assumed = question.assumed();
+    let request = question.request(&in_force.policies);
     let arguments = Arc::new(question.given());
     let mut looks = Looks::default();
     loop {
@@ -87,7 +82,9 @@ pub(super) fn decide(ground: Ground<'_>, question: &Question) -> (Came, Vec<Seen
                 verdict: verdict.clone(),
             });
         };
-        let came = match evaluator.evaluate(grounds, &request, arguments.clone(), &looks, &mut seen) {
+        let evaluated =
+            evaluator.evaluate_as(in_force, &request, arguments.clone(), &looks, Some(&assumed), &mut seen);
+        let came = match evaluated {
             Ok(decided) => Came::Decided(decided),
             Err(Stop::Unknown) => Came::Unknown,
             Err(Stop::Refused(refusal, prepared)) => Came::Refused(refusal, prepared),

@@ -56,7 +56,7 @@ pub(super) fn add(
             rule: budget_approval(),
             reason: reason.as_str().into(),
         };
-        told.ask(std::iter::once(answer::approval(ground.policies, operator, &asks)));
+        told.ask(std::iter::once(answer::approval(&ground.in_force.policies, operator, &asks)));
     }
     if let Value::Array(steps) = &mut told.steps {
         steps.push(json!({

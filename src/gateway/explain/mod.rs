@@ -20,5 +20,5 @@ pub use answer::{
 pub use question::Question;
 pub use recorded::explain_recorded;
 pub use render::render;
-pub use resolver::{ExplainError, Resolver};
+pub use resolver::{ExplainError, Resolver, ResolverParts};
 pub use told::explain_facts;

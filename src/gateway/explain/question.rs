@@ -2,7 +2,11 @@
 
 use crate::{
     catalog::naming::exposed_name,
-    gateway::{api::Purpose, evaluator::Assumed, prepare::arguments_of, request::Request},
+    gateway::{
+        api::Purpose,
+        prepare::Assumed,
+        request::{Request, arguments_of},
+    },
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, CallId, CallKind, PersonId, TraceId},
     policy::PolicySet,

@@ -3,15 +3,18 @@
 use super::{Explanation, Question, decided::Ground, told};
 use crate::{
     audit::kept_bundle,
-    catalog::{Catalog, View},
-    clock::Clock,
+    catalog::Catalog,
+    clock::{Clock, IdSource},
     config::Config,
     cost::{LearnedSizes, TokenCounter},
-    gateway::{Gateway, digest::DigestKey, evaluator::Evaluator, repeats::Repeats},
+    gateway::{
+        Gateway, InForce, digest::DigestKey, evaluate::Evaluator, measures::Measures, prepare::Preparation,
+    },
     model::{AgentId, SnapshotId},
     offload::Busy,
     policy::{PolicySet, names::did_you_mean, read::short},
     store::{BudgetUsage, StoreError},
+    upstream::{UpstreamDeps, UpstreamSet},
 };
 use std::sync::Arc;
 
@@ -47,64 +50,73 @@ fn no_agent(policies: &PolicySet, agent: &AgentId) -> ExplainError {
 
 /// Answers questions without a gateway: from the files, and what upstreams are known to list.
 pub struct Resolver {
-    tokens: TokenCounter,
-    learned: LearnedSizes,
-    repeats: Repeats,
-    digest_key: DigestKey,
-    clock: Arc<dyn Clock>,
-    /// servers.toml.
-    pub config: Config,
-    /// What upstreams are known to list.
-    pub catalog: Catalog,
+    evaluator: Evaluator,
+    in_force: Arc<InForce>,
     /// Where counters stand; none where there is no store.
     pub usage: Option<Vec<BudgetUsage>>,
 }
 
+/// What a resolver takes of its process.
+pub struct ResolverParts {
+    /// The time of calls that state none.
+    pub clock: Arc<dyn Clock>,
+    /// For connections, of which there are none.
+    pub ids: Arc<dyn IdSource>,
+    /// The sizes of results that a store has learned.
+    pub learned: Vec<(String, u64)>,
+}
+
 impl Resolver {
-    /// Of a configuration and a catalog. `learned` are the sizes of results that a store has learned.
-    pub fn new(config: Config, catalog: Catalog, clock: Arc<dyn Clock>, learned: &[(String, u64)]) -> Self {
+    /// Of files and a catalog.
+    pub fn new(
+        config: Config,
+        policies: PolicySet,
+        catalog: Catalog,
+        parts: ResolverParts,
+    ) -> std::io::Result<Self> {
+        let ResolverParts { clock, ids, learned } = parts;
         let sizes = LearnedSizes::new();
-        for (tool, tokens) in learned {
+        for (tool, tokens) in &learned {
             sizes.seed(tool, *tokens);
         }
-        Self {
+        let measures = Measures {
             tokens: TokenCounter::load(),
             learned: sizes,
-            repeats: Repeats::default(),
             // Digests are made for nobody here.
             digest_key: DigestKey::new(&[0; 32]),
-            clock,
-            config,
-            catalog,
-            usage: None,
-        }
+        };
+        let deps = UpstreamDeps::new(clock.clone(), ids, Arc::new(|text: &str| text.to_owned()))?;
+        let upstreams = UpstreamSet::start([], deps);
+        let evaluator = Evaluator {
+            preparation: Preparation::new(Arc::new(measures), clock),
+            large: upstreams.offload(),
+        };
+        let in_force = InForce::new(Arc::new(config), Arc::new(policies), Arc::new(catalog), upstreams);
+        Ok(Self { evaluator, in_force: Arc::new(in_force), usage: None })
     }
 
-    /// What would be decided of a call under a bundle, and why. `changes`: what other arguments would change, too.
-    pub fn explain(
-        &self,
-        policies: &PolicySet,
-        question: &Question,
-        changes: bool,
-    ) -> Result<Explanation, ExplainError> {
-        let agent = policies.authority.agents.get(&question.agent);
-        let agent = agent.ok_or_else(|| no_agent(policies, &question.agent))?;
-        let view = View::new(&self.catalog, &policies.authority, agent);
-        let ground = Ground {
-            evaluator: Evaluator {
-                tokens: &self.tokens,
-                learned: &self.learned,
-                digest_key: &self.digest_key,
-                repeats: &self.repeats,
-                clock: &*self.clock,
-                assumed: None,
-            },
-            policies,
-            config: &self.config,
-            catalog: &self.catalog,
-            view: &view,
-            usage: self.usage.as_deref(),
-        };
+    /// Under another bundle from now on.
+    pub fn set_policies(&mut self, policies: PolicySet) {
+        self.in_force = self.in_force.with_policies(Arc::new(policies));
+    }
+
+    /// The bundle.
+    pub fn policies(&self) -> &PolicySet {
+        &self.in_force.policies
+    }
+
+    /// What upstreams are known to list.
+    pub fn catalog(&self) -> &Catalog {
+        &self.in_force.catalog
+    }
+
+    /// What would be decided of a call, and why. `changes`: what other arguments would change, too.
+    pub fn explain(&self, question: &Question, changes: bool) -> Result<Explanation, ExplainError> {
+        if !self.policies().authority.agents.contains_key(&question.agent) {
+            return Err(no_agent(self.policies(), &question.agent));
+        }
+        let ground =
+            Ground { evaluator: &self.evaluator, in_force: &self.in_force, usage: self.usage.as_deref() };
         Ok(told::explain(ground, question, changes))
     }
 }
@@ -116,37 +128,24 @@ impl Gateway {
         question: Question,
         snapshot: Option<SnapshotId>,
     ) -> Result<Explanation, ExplainError> {
-        let in_force = self.in_force();
-        let policies = match snapshot.filter(|wanted| *wanted != in_force.policies.snapshot) {
-            None => in_force.policies.clone(),
-            Some(snapshot) => {
-                let kept = kept_bundle(&**self.store(), &snapshot).await?;
-                let mut set = kept.ok_or(ExplainError::NoBundle(snapshot))?;
-                set.data = set.data.with_key(self.0.hash_key);
-                Arc::new(set)
-            }
-        };
-        if !policies.authority.agents.contains_key(&question.agent) {
-            return Err(no_agent(&policies, &question.agent));
+        let mut in_force = self.in_force();
+        if let Some(snapshot) = snapshot.filter(|wanted| *wanted != in_force.policies.snapshot) {
+            let kept = kept_bundle(&**self.store(), &snapshot).await?;
+            let mut set = kept.ok_or(ExplainError::NoBundle(snapshot))?;
+            set.data = set.data.with_key(self.0.hash_key);
+            in_force = in_force.with_policies(Arc::new(set));
+        }
+        if !in_force.policies.authority.agents.contains_key(&question.agent) {
+            return Err(no_agent(&in_force.policies, &question.agent));
         }
         let usage = self.store().budget_usage(self.clock().now()).await?;
-        let gateway = self.clone();
+        let evaluator = self.0.evaluator.clone();
         let work = move || {
-            let agent = policies.authority.agents.get(&question.agent)?;
-            let view = View::new(&in_force.catalog, &policies.authority, agent);
-            let ground = Ground {
-                evaluator: gateway.0.evaluator(),
-                policies: &policies,
-                config: &in_force.config,
-                catalog: &in_force.catalog,
-                view: &view,
-                usage: Some(&usage),
-            };
-            Some(told::explain(ground, &question, true))
+            let ground = Ground { evaluator: &evaluator, in_force: &in_force, usage: Some(&usage) };
+            told::explain(ground, &question, true)
         };
         // It looks through the bundle and tries many calls: one after the other, and no connection's thread waits for it.
         let queue = AgentId::from(QUEUE);
-        let done = self.0.large.run(&queue, work).await.map_err(|Busy| ExplainError::Busy)?;
-        done.ok_or(ExplainError::Busy)
+        self.0.large.run(&queue, work).await.map_err(|Busy| ExplainError::Busy)
     }
 }

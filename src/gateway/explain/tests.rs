@@ -1,6 +1,6 @@
 //! Golden trees: an explanation as a person reads it, for every word of the language.
 
-use super::{Question, Resolver, render};
+use super::{Question, Resolver, ResolverParts, render};
 use crate::{
     catalog::CatalogBuilder,
     clock::Fake,
@@ -137,6 +137,10 @@ fn config() -> Config {
 }
 
 fn resolver() -> Resolver {
+    resolver_of(set())
+}
+
+fn resolver_of(set: PolicySet) -> Resolver {
     let config = config();
     let tool = |name: &str, properties: Value| json!({"name": name, "inputSchema": {"type": "object", "properties": properties}});
     let text = json!({"type": "string"});
@@ -163,7 +167,9 @@ fn resolver() -> Resolver {
         generation: 0,
     };
     let catalog = CatalogBuilder::default().build(&config, &[Arc::new(state)]);
-    Resolver::new(config, catalog, Fake::at("2026-11-20T12:00:00Z".parse().unwrap()), &[])
+    let clock = Fake::at("2026-11-20T12:00:00Z".parse().unwrap());
+    let parts = ResolverParts { clock: clock.clone(), ids: clock, learned: Vec::new() };
+    Resolver::new(config, set, catalog, parts).unwrap()
 }
 
 fn ask(agent: &str, tool: &str, arguments: Value) -> Question {
@@ -175,7 +181,7 @@ fn ask(agent: &str, tool: &str, arguments: Value) -> Question {
 }
 
 fn told(question: &Question) -> String {
-    render(&resolver().explain(&set(), question, true).unwrap())
+    render(&resolver().explain(question, true).unwrap())
 }
 
 /// R71: what matched and why not, each part of a condition with its value, who is asked, and what would change it.
@@ -224,7 +230,7 @@ fn a_proposal_of_an_agent_that_only_suggests_is_explained() {
 #[test]
 fn what_is_not_in_scope_is_explained() {
     let check = |agent: &str, tool: &str, part: &str| {
-        let told = resolver().explain(&set(), &ask(agent, tool, json!({})), true).unwrap();
+        let told = resolver().explain(&ask(agent, tool, json!({})), true).unwrap();
         assert_eq!((told.decision, &*told.policy_id), (EventDecision::Deny, "scope"), "{tool}");
         assert!(told.notes.iter().any(|note| note.contains(part)), "{tool}: {:?}", told.notes);
         assert_eq!(told.steps, json!([]), "{tool}");
@@ -232,7 +238,7 @@ fn what_is_not_in_scope_is_explained() {
     check("scout", "files__write", "`writing` would grant it");
     check("ada", "files__hidden", "no capability grants it");
     check("ada", "files__wrote", "did you mean `files__write`?");
-    let nobody = resolver().explain(&set(), &ask("scuot", "files__read", json!({})), true).unwrap_err();
+    let nobody = resolver().explain(&ask("scuot", "files__read", json!({})), true).unwrap_err();
     assert!(nobody.to_string().contains("did you mean"), "{nobody}");
 }
 
@@ -240,11 +246,11 @@ fn what_is_not_in_scope_is_explained() {
 #[test]
 fn arguments_are_held_against_the_schema() {
     let question = ask("ada", "files__send", json!({"limit": "many"}));
-    let told = resolver().explain(&set(), &question, true).unwrap();
+    let told = resolver().explain(&question, true).unwrap();
     assert_eq!((told.decision, &*told.policy_id), (EventDecision::Deny, "schema"));
     assert!(told.reason.contains("/limit"), "{}", told.reason);
     // And what would not fit is never proposed.
-    let told = resolver().explain(&set(), &ask("ada", "files__send", json!({"limit": 50})), true).unwrap();
+    let told = resolver().explain(&ask("ada", "files__send", json!({"limit": 50})), true).unwrap();
     assert!(told.changes.iter().all(|change| !change.arguments["/limit"].is_string()), "{:?}", told.changes);
 }
 
@@ -252,17 +258,17 @@ fn arguments_are_held_against_the_schema() {
 #[test]
 fn what_is_assumed_counts() {
     let question = Question { workflow: Some("wf-2".to_owned()), ..ask("ada", "files__read", json!({})) };
-    let told = resolver().explain(&set(), &question, false).unwrap();
+    let told = resolver().explain(&question, false).unwrap();
     assert_eq!((told.decision, &*told.policy_id), (EventDecision::Deny, "workflow"));
     let question =
         Question { session_labels: vec!["restricted".into()], ..ask("ada", "files__send", json!({})) };
-    let told = resolver().explain(&set(), &question, false).unwrap();
+    let told = resolver().explain(&question, false).unwrap();
     assert_eq!((told.decision, &*told.policy_id), (EventDecision::Deny, "flow"));
     let question = Question { repeats: Some(20), ..ask("ada", "files__read", json!({})) };
-    let told = resolver().explain(&set(), &question, false).unwrap();
+    let told = resolver().explain(&question, false).unwrap();
     assert_eq!((told.decision, &*told.policy_id), (EventDecision::Throttle, "loop"));
     let question = Question { user: Some("bob".into()), ..ask("ada", "files__read", json!({})) };
-    let call = resolver().explain(&set(), &question, false).unwrap().call.unwrap();
+    let call = resolver().explain(&question, false).unwrap().call.unwrap();
     assert_eq!(call.user, Some("bob".into()));
 }
 
@@ -282,7 +288,7 @@ fn counters_are_read() {
         let mut resolver = resolver();
         resolver.usage = Some(vec![usage]);
         let question = ask("ada", "files__write", json!({"path": "/scratch/a.md"}));
-        resolver.explain(&set(), &question, false).unwrap()
+        resolver.explain(&question, false).unwrap()
     };
     let room = used(2);
     assert_eq!(room.decision, EventDecision::Allow);
@@ -311,7 +317,7 @@ fn secrets_are_masked() {
     };
     let (set, problems) = compile(&files, &input);
     let set = set.unwrap_or_else(|| panic!("{problems}"));
-    let told = resolver().explain(&set, &ask("ada", "files__read", json!({"path": SECRET})), true).unwrap();
+    let told = resolver_of(set).explain(&ask("ada", "files__read", json!({"path": SECRET})), true).unwrap();
     assert_eq!((told.decision, &*told.policy_id), (EventDecision::Deny, "z"));
     let (text, json) = (render(&told), serde_json::to_string(&told).unwrap());
     for text in [&text, &json] {

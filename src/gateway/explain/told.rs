@@ -10,10 +10,7 @@ use super::{
 use crate::{
     decision::{Facts, decide_by, tree},
     evidence::masked_places,
-    gateway::{
-        decided::Decided,
-        prepare::{Prepared, unknown_policy},
-    },
+    gateway::{decided::Decided, prepared::Prepared, refusal::unknown_policy},
     model::{CallKind, EventDecision},
     policy::{
         PolicySet,
@@ -31,7 +28,7 @@ const LONGEST_NAME: usize = 200;
 /// What would be decided, and why; `changes`: what other arguments would change, too.
 pub(super) fn explain(ground: Ground<'_>, question: &Question, with_changes: bool) -> Explanation {
     let (came, seen) = decide(ground, question);
-    let set = ground.policies;
+    let set = &*ground.in_force.policies;
     let operator = set.authority.agents.get(&question.agent).and_then(|agent| agent.operator.as_ref());
     let mut told = match &came {
         Came::Decided(decided) => {
@@ -169,16 +166,17 @@ fn remediation(decided: &Decided) -> Option<Value> {
 /// A target that the agent does not have: to the agent the same whether it exists or not. Whoever asks is told why.
 fn unknown(ground: Ground<'_>, question: &Question) -> Explanation {
     let kind = question.kind.as_str();
-    let name = display_text(&ground.policies.data.redact_text(&question.name), LONGEST_NAME);
+    let name = display_text(&ground.in_force.policies.data.redact_text(&question.name), LONGEST_NAME);
     let agent = &question.agent;
     let reason = format!("there is no {kind} `{name}` in the scope of {agent}");
-    let mut told = Explanation::refused(ground.policies, EventDecision::Deny, unknown_policy(), reason);
+    let mut told =
+        Explanation::refused(&ground.in_force.policies, EventDecision::Deny, unknown_policy(), reason);
     told.notes.push(why_unknown(ground, question, &name));
     told
 }
 
 fn why_unknown(ground: Ground<'_>, question: &Question, shown: &str) -> String {
-    let (catalog, kind) = (ground.catalog, question.kind.as_str());
+    let (catalog, kind) = (&ground.in_force.catalog, question.kind.as_str());
     let (exists, names): (bool, Vec<&str>) = match question.kind {
         CallKind::Tool => {
             let entry = catalog.tools.get(question.listed_name().as_str());
@@ -197,7 +195,7 @@ fn why_unknown(ground: Ground<'_>, question: &Question, shown: &str) -> String {
         let hint = did_you_mean(&question.name, names.into_iter());
         return format!("no upstream is known to list a {kind} `{shown}`{hint}");
     }
-    let authority = &ground.policies.authority;
+    let authority = &ground.in_force.policies.authority;
     let covering: Vec<String> = authority
         .capabilities
         .values()

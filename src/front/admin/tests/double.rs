@@ -10,7 +10,10 @@ use crate::{
         AdminConfig, AuthConfig, BreakerConfig, CatalogMode, Config, Durability, GatewayConfig, Isolation,
         RetryConfig, StoreConfig, UpstreamConfig, UpstreamTransport,
     },
-    gateway::{CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver},
+    gateway::{
+        CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver,
+        ResolverParts,
+    },
     identity::{AuthError, Doorkeeper, Principal, key_digest},
     journal::index::Members,
     model::*,
@@ -367,9 +370,14 @@ impl AdminPort for Scripted {
         _snapshot: Option<SnapshotId>,
     ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
         let in_force = self.in_force();
-        let config = Config::clone(&in_force.config);
-        let resolver = Resolver::new(config, Catalog::default(), Arc::new(System::default()), &[]);
-        Box::pin(std::future::ready(resolver.explain(&in_force.policies, &question, true)))
+        let parts = ResolverParts {
+            clock: Arc::new(System::default()),
+            ids: Arc::new(System::default()),
+            learned: Vec::new(),
+        };
+        let (config, files) = (Config::clone(&in_force.config), files());
+        let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
+        Box::pin(std::future::ready(resolver.explain(&question, true)))
     }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()
