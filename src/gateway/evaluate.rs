@@ -107,6 +107,10 @@ impl Evaluator {
             };
             let mut verdict = decide(&in_force.policies, &prepared.facts);
             seen(&prepared, &verdict);
+            // Of a call that is not made nobody is asked.
+            if !verdict.unasked.is_empty() && assumed.is_none() {
+                return Err(Stop::Unasked(std::mem::take(&mut verdict.unasked), Box::new(prepared)));
+            }
             if let Some(first) = earlier.take() {
                 verdict = stricter(first, verdict, &prepared.facts);
             }

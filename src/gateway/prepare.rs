@@ -18,7 +18,7 @@ use crate::{
     cost::Tokenizer,
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     model::{CallKind, CapabilityId, Digest, PersonId, UriError, text},
-    policy::{Agent, PolicySet, Workflow},
+    policy::{Agent, CheckAnswer, PolicySet, Workflow},
     redaction::{Outbound, display_text},
 };
 use jiff::Timestamp;
@@ -50,6 +50,8 @@ pub(crate) enum Stop {
     Unknown,
     /// Whether the arguments fit has to be found out beside first.
     Unchecked(Box<Look>),
+    /// Rules wait for what external checks say of it.
+    Unasked(Vec<Arc<str>>, Box<Prepared>),
     /// Refused before policy saw it, with what is known of it for the record.
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
@@ -116,10 +118,11 @@ impl Preparation {
             true => call_digest.clone(),
             false => digest(Some(&extras)),
         };
-        let data =
-            DataFacts { level: inspected.level, labels: inspected.labels, findings: inspected.findings };
+        let answers = looks.answers.about(&call_digest);
+        let labels = with_labels(inspected.labels, &answers);
+        let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
         let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
-        let facts = self.facts(policies, request, &found, (data, cost), &call_digest, given);
+        let facts = self.facts(policies, request, &found, (data, cost, answers), &call_digest, given);
         let recorded = match inspected.recorded {
             Cow::Borrowed(_) => arguments.clone(),
             Cow::Owned(masked) => Arc::new(masked),
@@ -209,7 +212,7 @@ impl Preparation {
         policies: &PolicySet,
         request: &Request,
         found: &InScope<'_>,
-        (data, cost): (DataFacts, CostFacts),
+        (data, cost, checks): (DataFacts, CostFacts, Vec<CheckAnswer>),
         call_digest: &Digest,
         (remediated, assumed): (bool, Option<&Assumed>),
     ) -> Facts {
@@ -247,6 +250,7 @@ impl Preparation {
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
+            checks,
         }
     }
 
@@ -254,6 +258,16 @@ impl Preparation {
         let text = text::of(arguments);
         (self.measures.tokens.count_for(tokenizer, &text), text.len() as u64)
     }
+}
+
+/// The labels of the data with those that external checks put on it.
+fn with_labels(mut labels: Vec<Arc<str>>, answers: &[CheckAnswer]) -> Vec<Arc<str>> {
+    for label in answers.iter().flat_map(|answer| &answer.labels) {
+        if !labels.contains(label) {
+            labels.push(label.clone());
+        }
+    }
+    labels
 }
 
 /// What goes upstream in place of the arguments, or why they may not go.

@@ -526,6 +526,7 @@ pub(crate) fn facts_with(args: Value) -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        checks: Vec::new(),
     }
 }
 

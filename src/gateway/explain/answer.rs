@@ -260,6 +260,7 @@ pub(super) fn sources(set: &PolicySet, trace: &Trace) -> Vec<ConstraintSource> {
             | RuleOutcome::Remediate(_)
             | RuleOutcome::Suggest
             | RuleOutcome::Throttle(_)
+            | RuleOutcome::Check(_)
             | RuleOutcome::Deny => None,
         }
     };

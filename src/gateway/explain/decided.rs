@@ -88,6 +88,11 @@ pub(super) fn decide(ground: Ground<'_>, question: &Question) -> (Came, Vec<Seen
             Ok(decided) => Came::Decided(decided),
             Err(Stop::Unknown) => Came::Unknown,
             Err(Stop::Refused(refusal, prepared)) => Came::Refused(refusal, prepared),
+            // Nobody is asked: what a check would say stands with the verdict as unasked.
+            Err(Stop::Unasked(_, prepared)) => {
+                let reason = "an external check would have to be asked";
+                Came::Refused(Box::new(Refusal::deny("checks", reason)), Some(prepared))
+            }
             Err(Stop::Unchecked(look)) => {
                 if looks.take_here(*look) {
                     continue;

@@ -60,6 +60,11 @@ pub(super) fn explain(ground: Ground<'_>, question: &Question, with_changes: boo
     }
     told.evaluations = seen.iter().map(|seen| evaluation(set, seen)).collect();
     taken(set, &mut told);
+    let mut unasked: Vec<&Arc<str>> = seen.iter().flat_map(|seen| &seen.verdict.unasked).collect();
+    unasked.dedup();
+    told.notes.extend(unasked.into_iter().map(|check| {
+        format!("external check `{check}` was not asked, for nothing is sent: its answer decides a call that is made")
+    }));
     if with_changes && let Some(first) = seen.first() {
         told.changes = changes::find(ground, question, first, came.word());
     }
