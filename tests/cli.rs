@@ -9,6 +9,8 @@
 
 #[path = "binary/mod.rs"]
 mod binary;
+#[path = "cli/policy_commands.rs"]
+mod policy_commands;
 
 use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;

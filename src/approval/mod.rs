@@ -4,7 +4,7 @@ mod grants;
 mod rules;
 
 pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
-pub use rules::{DecideError, QuorumProgress, apply, eligible, standing};
+pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 
 use crate::{
     clock::Clock,

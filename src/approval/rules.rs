@@ -79,12 +79,7 @@ pub fn eligible(
         .filter(|(from, _)| now >= *from)
         .map(|(_, to)| to.as_slice())
         .unwrap_or_default();
-    let named = |approver: &Approver| match approver {
-        Approver::Group(group) => person.groups.contains(group),
-        Approver::Person(id) => *id == person.id,
-        Approver::Operator => is_operator,
-    };
-    let by_name = requirement.approvers.iter().chain(escalated).any(named);
+    let by_name = requirement.approvers.iter().chain(escalated).any(|one| is_named(one, person, is_operator));
     // Where nobody is named everyone with the role may decide, but an operator only where named (SPEC 6).
     let open = requirement.approvers.is_empty() && !is_operator;
     if by_name || open {
@@ -94,6 +89,32 @@ pub fn eligible(
     } else {
         Err("its rule does not name you or a group of yours".to_owned())
     }
+}
+
+fn is_named(approver: &Approver, person: &Person, is_operator: bool) -> bool {
+    match approver {
+        Approver::Group(group) => person.groups.contains(group),
+        Approver::Person(id) => *id == person.id,
+        Approver::Operator => is_operator,
+    }
+}
+
+/// The people who could decide for one requirement as long as nothing escalates; of a call of an agent with this operator.
+/// `approvers` are those that the rule names, or the bundle's default.
+pub fn deciders<'p>(
+    authority: &'p Authority,
+    operator: Option<&PersonId>,
+    approvers: &[Approver],
+    separate: bool,
+) -> Vec<&'p PersonId> {
+    let may = |person: &&Person| {
+        let is_operator = operator == Some(&person.id);
+        let named = approvers.iter().any(|one| is_named(one, person, is_operator));
+        person.roles.contains(&Role::Approver)
+            && !(is_operator && separate)
+            && (named || approvers.is_empty() && !is_operator)
+    };
+    authority.people.values().filter(may).map(|person| &person.id).collect()
 }
 
 /// Which requirements an approval by this person counts for.

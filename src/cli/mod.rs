@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod args;
+mod as_test;
 mod audit;
 mod budget;
 mod check;
@@ -30,7 +31,7 @@ mod setup;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command};
+use args::{AuditCommand, Cli, Command, PolicyCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -82,9 +83,19 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
         }
-        Command::Policy(command) => {
+        Command::Policy(PolicyCommand::Test(args)) => policy::test(Setup::load(&path)?, &args),
+        Command::Policy(PolicyCommand::Explain(args)) => block(policy::explain(path, *args)),
+        Command::Policy(PolicyCommand::Replay(args)) => {
             let (store, system) = record(&path)?;
-            block(policy::policy(&path, store, system, command))
+            block(policy::replay(store, system, args))
+        }
+        Command::Policy(PolicyCommand::Simulate(args)) => {
+            let (store, system) = record(&path)?;
+            block(policy::simulate(&path, store, system, args))
+        }
+        Command::Policy(PolicyCommand::Diff(args)) => {
+            let (store, system) = record(&path)?;
+            block(policy::diff(&path, store, system, args))
         }
         Command::Report(command) => {
             let (store, system) = record(&path)?;

@@ -624,29 +624,6 @@ fn budgets_that_match_are_named_with_their_counter() {
     assert_eq!(verdict.limits.max_repeats, Some(20));
 }
 
-/// R71.
-#[test]
-fn explaining_tells_the_whole_trace() {
-    let mut shadow = says("trial", RuleOutcome::Deny);
-    shadow.mode = Mode::Shadow;
-    let mut policies = aegis_rulebook();
-    policies.push(prod_safety_gate());
-    policies.push(shadow);
-    let verdict = decide(&set(policies), &facts());
-    insta::assert_snapshot!(explain(&verdict), @r"
-    REQUIRE_APPROVAL by agent_write_s3: needs approval by an approver because policy agent_write_s3 asks for it
-      capability  all
-      snapshot    s1
-      approval    needs approval by an approver because policy agent_write_s3 asks for it (for agent_write_s3, expires after 15m)
-      approval    needs approval by security-team or platform-lead with evidence because env is production (for prod-safety-gate, expires after 15m)
-      per minute  model_call_rate: at most 60 calls and at most $2
-      what was said, in order:
-        REQUIRE_APPROVAL        agent_write_s3: needs approval by an approver because policy agent_write_s3 asks for it
-        REQUIRE_APPROVAL        prod-safety-gate / 1: needs approval by security-team or platform-lead with evidence because env is production
-        would DENY              trial / 1: denied
-    ");
-}
-
 /// R16: what was said of the call as it came still holds of the call as it goes.
 #[test]
 fn the_stricter_of_both_outcomes_stands() {

@@ -201,7 +201,7 @@ impl Admission {
 }
 
 /// What a budget with `on_exceed: require_approval` asks for.
-fn budget_approval() -> ApprovalRule {
+pub(super) fn budget_approval() -> ApprovalRule {
     ApprovalRule {
         approvers: None,
         quorum: 1,

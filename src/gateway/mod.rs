@@ -16,6 +16,7 @@ mod dispatch;
 mod edits;
 mod ending;
 mod evaluate;
+mod explain;
 mod extras;
 mod finding;
 mod fit;
@@ -44,6 +45,7 @@ mod suspend;
 mod target;
 
 pub use api::*;
+pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;

@@ -30,7 +30,7 @@ pub use moment::Moment;
 pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
-pub use selector::{Selected, Selector};
+pub use selector::{Mismatch, Selected, Selector};
 pub use uri::{
     LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,

@@ -60,7 +60,47 @@ pub struct Selector {
     pub prompt: Option<Glob>,
 }
 
+/// A key of an entry that does not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The key.
+    pub key: &'static str,
+    /// What the entry wants.
+    pub pattern: String,
+    /// What the call has; empty where it has none.
+    pub found: String,
+}
+
 impl Selector {
+    /// The first key that does not match; `None` where all of them do.
+    pub fn mismatch(&self, of: &Selected<'_>) -> Option<Mismatch> {
+        let none = Self::default;
+        let labels = of.labels.join(", ");
+        let keys = [
+            ("tool", Self { tool: self.tool.clone(), ..none() }, of.tool),
+            ("resource", Self { resource: self.resource.clone(), ..none() }, of.resource),
+            ("prompt", Self { prompt: self.prompt.clone(), ..none() }, of.prompt),
+            ("action", Self { action: self.action.clone(), ..none() }, of.action),
+            ("label", Self { label: self.label.clone(), ..none() }, &labels),
+            ("upstream", Self { upstream: self.upstream.clone(), ..none() }, of.upstream),
+            ("agent", Self { agent: self.agent.clone(), ..none() }, of.agent),
+            ("role", Self { role: self.role.clone(), ..none() }, of.role),
+            ("agent_type", Self { agent_type: self.agent_type.clone(), ..none() }, of.agent_type),
+            ("workflow", Self { workflow: self.workflow.clone(), ..none() }, of.workflow),
+        ];
+        let (key, alone, found) = keys.into_iter().find(|(_, alone, _)| !alone.matches(of))?;
+        Some(Mismatch { key, pattern: alone.written(), found: found.to_owned() })
+    }
+
+    /// The patterns that are set.
+    fn written(&self) -> String {
+        let Self { action, tool, label, upstream, agent, role, agent_type, workflow, resource, prompt } =
+            self;
+        let globs = [action, tool, label, upstream, agent, role, agent_type, workflow, prompt];
+        let globs = globs.into_iter().flatten().map(Glob::as_str);
+        globs.chain(resource.as_ref().map(UriPattern::as_str)).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether every key that is set matches.
     pub fn matches(&self, of: &Selected<'_>) -> bool {
         let ok = |glob: &Option<Glob>, text: &str| glob.as_ref().is_none_or(|g| g.matches(text));

@@ -264,7 +264,8 @@ fn escalation(
 const CONSTRAINT_KEYS: &[&str] =
     &["timeout", "max_cost", "max_result_tokens", "max_result_bytes", "read_only", "arguments", "redact"];
 
-fn constraints(node: &Node, report: &mut Report<'_>) -> Option<Constraints> {
+/// Limits by the keys of rules.
+pub(super) fn constraints(node: &Node, report: &mut Report<'_>) -> Option<Constraints> {
     let map = fields(node, "constraints", CONSTRAINT_KEYS, report)?;
     if map.is_empty() {
         report.error(

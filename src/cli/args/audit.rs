@@ -26,6 +26,9 @@ approval was required and who gave it; what executed, where, with what limits; a
         /// The trace id: 32 hex digits, or the UUID form. The id of an approval or of a call shows the trace it is of
         #[arg(value_name = "TRACE_ID", value_parser = trace)]
         trace: TraceId,
+        /// Print its calls as tests of the bundle, for a file in policies/tests/
+        #[arg(long, conflicts_with = "json")]
+        as_test: bool,
         #[command(flatten)]
         json: JsonFlag,
     },

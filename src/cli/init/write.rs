@@ -345,6 +345,31 @@ rules:
         ("ask-before-acting.yaml", gate),
         ("budgets.yaml", BUDGETS.to_owned()),
     ]
+        ("tests/ask-before-acting.yaml", tests(upstreams.first(), agent)),
+    ]
+}
+
+/// The first tests of the bundle.
+fn tests(upstream: Option<&Upstream>, agent: &str) -> String {
+    let (capability, tool) = match upstream {
+        Some(Upstream { name, .. }) => (format!("{name}.all"), format!("{name}__some_tool")),
+        None => ("resources.all".to_owned(), "some_tool".to_owned()),
+    };
+    format!(
+        "\
+# `tollgate policy test` runs these. `tollgate audit show TRACE --as-test` prints one of a recorded call.
+tests:
+  - name: a tool that only reads needs nobody
+    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: true }} }}
+    expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
+  - name: a tool that may change something is agreed to first
+    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: false }} }}
+    expect: {{ decision: REQUIRE_APPROVAL, policy_id: ask-before-acting, rule_id: ask, approvers: [operator, leads] }}
+  - name: a resource is read
+    facts: {{ agent: {agent}, capability: resources.all, resource: \"file:///srv/docs/a.md\" }}
+    expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
+"
+    )
 }
 
 /// A name for an upstream that is valid and not among those that are taken.

@@ -37,7 +37,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     }
 }
 
-/// A request's whole body; `most` is the limit that its route has.
+/// A request's whole body, within the time that one may take; `most` is the limit that its route has.
 pub(super) async fn read(
     request: Request,
     port: &Arc<dyn AdminPort>,

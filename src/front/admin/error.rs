@@ -61,6 +61,9 @@ pub(super) enum ApiError {
     /// 503
     #[error("another simulation is running: try again when it has ended")]
     Simulating,
+    /// 503
+    #[error("too many calls are being explained: try again later")]
+    Overloaded,
     /// 503; what the store said goes to the log only.
     #[error("the store does not answer: nothing was changed; try again")]
     Unavailable,
@@ -84,6 +87,7 @@ impl ApiError {
             Self::InvalidBundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bundle"),
             Self::GrantRefused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "grant_refused"),
             Self::Busy | Self::Simulating => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }

@@ -2,6 +2,7 @@
 
 mod decide;
 mod error;
+mod explain;
 mod grants;
 mod guard;
 mod page;
@@ -16,8 +17,9 @@ use crate::{
     approval::Approvals,
     catalog::Catalog,
     clock::Clock,
-    gateway::{Gateway, InForce, Readiness},
+    gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness},
     identity::{AuthError, Principal},
+    model::SnapshotId,
     store::Store,
     upstream::UpstreamState,
 };
@@ -31,6 +33,7 @@ pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +56,12 @@ pub trait AdminPort: Send + Sync + 'static {
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
     /// The merged catalog.
     fn catalog(&self) -> Arc<Catalog>;
+    /// What would be decided of a call, under the bundle in force or that of a snapshot, and why.
+    fn explain(
+        &self,
+        question: Question,
+        snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
     /// Cancelled when the gateway ends: streams end then.
     fn stopped(&self) -> CancellationToken;
 }
@@ -95,6 +104,13 @@ impl AdminPort for Desk {
     fn catalog(&self) -> Arc<Catalog> {
         self.gateway.catalog()
     }
+    fn explain(
+        &self,
+        question: Question,
+        snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        Box::pin(self.gateway.explain(question, snapshot))
+    }
     fn stopped(&self) -> CancellationToken {
         self.gateway.stopped()
     }
@@ -131,6 +147,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/upstreams", get(read::upstreams)),
         ("get", "/api/v1/policies", get(read::policies)),
         ("get", "/api/v1/budgets", get(read::budgets)),
+        ("post", "/api/v1/explain", post(explain::explain)),
         ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),
     ]

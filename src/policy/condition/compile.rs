@@ -206,6 +206,7 @@ impl Checker<'_> {
             }
             let can_lack = record == Record::Workflow || matches!(type_, Type::Nullable(_));
             let op = if can_lack { Op::HasFact(fact) } else { Op::Const(Constant::Bool(true)) };
+            let at = self.tokens.asked(at);
             return Ok((Node { at, op }, Type::Bool));
         }
         let (of, type_) = self.check(&select.operand)?;
@@ -222,7 +223,7 @@ impl Checker<'_> {
         }
         let name: Box<str> = select.field.as_str().into();
         Ok(if select.test {
-            (Node { at, op: Op::Has(Box::new(of), name) }, Type::Bool)
+            (Node { at: self.tokens.asked(at), op: Op::Has(Box::new(of), name) }, Type::Bool)
         } else {
             (Node { at, op: Op::Member(Box::new(of), name) }, Type::Dyn)
         })
@@ -271,8 +272,7 @@ impl Checker<'_> {
             (operators::LOGICAL_NOT, None, [of]) => {
                 let sign = self.tokens.take(|kind, _| kind == TokenKind::TokExclamation);
                 let of = self.truth(of)?;
-                let at = self.tokens.closed(sign.to(of.at));
-                Ok((Node { at, op: Op::Not(Box::new(of)) }, Type::Bool))
+                Ok((Node { at: self.tokens.negated(of.at), op: Op::Not(Box::new(of)) }, Type::Bool))
             }
             (operators::NEGATE, None, [of]) => {
                 let (of, type_) = self.check(of)?;

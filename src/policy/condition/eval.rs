@@ -127,7 +127,7 @@ impl<'a> Evaluation<'a> {
     }
 
     // Long: one arm for each operation, so that a reader finds what it means and costs in one place.
-    fn value(&self, node: &'a Node, item: Option<&Value<'a>>) -> Result<Value<'a>, Fault> {
+    pub(super) fn value(&self, node: &'a Node, item: Option<&Value<'a>>) -> Result<Value<'a>, Fault> {
         self.spend(1, node.at)?;
         let fault = |what| Fault { at: node.at, what };
         match &node.op {

@@ -16,6 +16,7 @@ mod call;
 mod compile;
 mod error;
 mod eval;
+mod examine;
 mod fact;
 mod function;
 mod hidden;
@@ -30,6 +31,7 @@ mod time;
 mod token;
 mod types;
 mod value;
+mod vary;
 
 #[cfg(test)]
 mod tests;
@@ -37,8 +39,10 @@ mod tests;
 use super::{Facts, zones::ZoneTable};
 use crate::model::CapabilityId;
 pub use error::{ConditionError, EvalError};
+pub use examine::{Came, Examined, Part, ReadValue};
 pub use hidden::Hidden;
 use std::{fmt, sync::Arc};
+pub use vary::Variation;
 
 /// What a condition reads beside the facts of the call.
 #[derive(Clone, Copy, Debug)]

@@ -116,6 +116,37 @@ impl<'s> Tokens<'s> {
         }
     }
 
+    /// The same part with the `has(` and `)` around it.
+    pub(super) fn asked(&self, at: At) -> At {
+        let mut before = self.tokens.iter().rev().filter(|token| token.end <= at.start);
+        let open = before.next().filter(|token| opens(token.kind));
+        let has = before.next().filter(|token| self.source.get(token.start..token.end) == Some("has"));
+        let close = self.tokens.iter().find(|token| token.start >= at.end).filter(|token| closes(token.kind));
+        match (open, has, close) {
+            (Some(_), Some(has), Some(close)) => At { start: has.start, end: close.end },
+            _ => at,
+        }
+    }
+
+    /// The same part with the `!` in front, and the brackets between them.
+    pub(super) fn negated(&self, at: At) -> At {
+        let mut at = at;
+        for _ in 0..self.tokens.len() {
+            let before = self.tokens.iter().rev().find(|token| token.end <= at.start);
+            let behind = self.tokens.iter().find(|token| token.start >= at.end);
+            match (before, behind) {
+                (Some(token), _) if self.source.get(token.start..token.end) == Some("!") => {
+                    return At { start: token.start, end: at.end };
+                }
+                (Some(open), Some(close)) if opens(open.kind) && closes(close.kind) => {
+                    at = At { start: open.start, end: close.end };
+                }
+                _ => break,
+            }
+        }
+        at
+    }
+
     /// An error at that part.
     pub(super) fn error(&self, at: At, message: &str, expected: &str) -> ConditionError {
         error(self.source, at, message, expected)

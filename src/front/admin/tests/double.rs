@@ -10,7 +10,10 @@ use crate::{
         AdminConfig, AuthConfig, BreakerConfig, CatalogMode, Config, Durability, GatewayConfig, Isolation,
         RetryConfig, StoreConfig, UpstreamConfig, UpstreamTransport,
     },
-    gateway::{CheckedFiles, InForce, Origin, Readiness},
+    gateway::{
+        CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver,
+        ResolverParts,
+    },
     identity::{AuthError, Doorkeeper, Principal, key_digest},
     journal::index::Members,
     model::*,
@@ -398,6 +401,21 @@ impl AdminPort for Scripted {
     }
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+    fn explain(
+        &self,
+        question: Question,
+        _snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        let in_force = self.in_force();
+        let parts = ResolverParts {
+            clock: Arc::new(System::default()),
+            ids: Arc::new(System::default()),
+            learned: Vec::new(),
+        };
+        let (config, files) = (Config::clone(&in_force.config), files());
+        let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
+        Box::pin(std::future::ready(resolver.explain(&question, true)))
     }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()

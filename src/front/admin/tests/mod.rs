@@ -59,6 +59,9 @@ async fn decide_as(port: &Arc<Scripted>, id: &str, key: Option<&str>, body: &str
     send(port, request(Method::POST, &format!("/api/v1/approvals/{id}/decision"), key, body)).await
 }
 
+/// Of `POST explain`.
+const QUESTION: &str = r#"{"agent":"planner-01","tool":"crm__find","arguments":{"n":1}}"#;
+
 fn error_code(answered: &Answered) -> &str {
     answered.body["error"]["code"].as_str().unwrap_or_default()
 }
@@ -73,12 +76,18 @@ async fn only_people_with_a_role_get_in() {
     granted.id = "a1".into();
     port.memory.grants.lock().push(granted);
     for (method, path, _) in table() {
-        if !path.starts_with("/api/") || method != "get" {
+        let explains = path.ends_with("/explain");
+        if !path.starts_with("/api/") || (method != "get" && !explains) {
             continue;
         }
+        // Each route is asked as it is meant to be.
+        let (method, body) = match method {
+            "post" => (Method::POST, QUESTION),
+            _ => (Method::GET, ""),
+        };
         let path = path.replace("{id}", "a1").replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
         let check = async |key: Option<&str>, expect: u16| {
-            let got = get_as(&port, &path, key).await;
+            let got = send(&port, request(method.clone(), &path, key, body)).await;
             assert_eq!(got.status, expect, "{path} {key:?}: {}", got.text);
         };
         // An anonymous agent is configured: it opens nothing here.
@@ -723,4 +732,6 @@ async fn the_document_knows_every_member() {
     same_members(&schemas["Grant"], &grant, "Grant");
     same_members(&schemas["Grant"]["properties"]["ended"], &grant["ended"], "Grant.ended");
     same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
+    let asked = request(Method::POST, "/api/v1/explain", Some("key-of-carol"), QUESTION);
+    same_members(&schemas["Explanation"], &send(&port, asked).await.body, "Explanation");
 }
