@@ -344,7 +344,6 @@ rules:
         ("authority.yaml", authority),
         ("ask-before-acting.yaml", gate),
         ("budgets.yaml", BUDGETS.to_owned()),
-    ]
         ("tests/ask-before-acting.yaml", tests(upstreams.first(), agent)),
     ]
 }

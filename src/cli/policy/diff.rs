@@ -46,12 +46,7 @@ pub(in crate::cli) async fn diff(
     done
 }
 
-async fn compared(
-    path: &Path,
-    store: &dyn Store,
-    system: &System,
-    args: DiffArgs,
-) -> Result<(), CliError> {
+async fn compared(path: &Path, store: &dyn Store, system: &System, args: DiffArgs) -> Result<(), CliError> {
     let before = bundles::named(path, store, &args.before).await?;
     let after = bundles::named(path, store, &args.after).await?;
     let now = system.now();
