@@ -1,6 +1,6 @@
 //! `POST explain`: what would be decided of a call, and why. Nothing is recorded, counted or sent.
 
-use super::{AdminPort, BODY_TIME, State, decide, error::ApiError, params, person::Reader};
+use super::{AdminPort, BODY_TIME, MAX_BODY, State, decide, error::ApiError, params, person::Reader};
 use crate::{
     gateway::{ExplainError, Explanation, Question},
     model::{CallKind, Moment, SnapshotId, json},
