@@ -85,12 +85,13 @@ fn explained(
 fn evaluation(set: &PolicySet, recalled: &Recalled) -> EvaluationView {
     let Recalled { facts, masked, .. } = recalled;
     let hidden = Hidden::of(&facts.args, masked);
-    let around = |capability| Surroundings { environment: &set.environment, capability };
+    let environment = &set.environment;
     let ask = |condition: &Condition, capability: Option<&CapabilityId>| {
-        condition.evaluate_hidden(facts, around(capability), &hidden).unwrap_or(Ok(false))
+        let around = Surroundings { environment, capability };
+        condition.evaluate_hidden(facts, around, &hidden).unwrap_or(Ok(false))
     };
     let verdict = decide_by(set, facts, &ask);
-    let around = around(verdict.capability.as_ref());
+    let around = Surroundings { environment, capability: verdict.capability.as_ref() };
     let on = Examined { facts, shown: facts, hidden: &hidden, is_recorded: true, around };
     let name = match facts.call.kind {
         CallKind::Tool => &facts.tool.name,

@@ -198,7 +198,7 @@ fn collect<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
         Op::Not(of) | Op::IsNull(of) | Op::NotNull(of) | Op::Matches(of, _) | Op::Glob(of, _) => {
             collect(of, found);
         }
-        Op::Negate(of) => {
+        Op::Negate(of) | Op::PartIn(of, ..) => {
             found.push(node);
             collect(of, found);
         }
