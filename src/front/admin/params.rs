@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use crate::{
-    model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
     store::{ApprovalFilter, EventQuery, Pattern},
 };
 use axum::{
@@ -37,7 +37,7 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
 ];
 
 /// The parameters of `GET approvals`.
-pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "limit"];
+pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "before", "limit"];
 
 fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
@@ -150,7 +150,7 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
     Ok(wanted)
 }
 
-/// `GET approvals`: `status` takes one word or several with commas.
+/// `GET approvals`: `status` takes one word or several with commas; `before` is the cursor, an approval of the list.
 pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError> {
     let mut wanted = ApprovalFilter { limit: DEFAULT_LIMIT, ..ApprovalFilter::default() };
     for (name, value) in pairs(query, APPROVAL_PARAMS)? {
@@ -161,6 +161,7 @@ pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError>
                 }
             }
             "agent_id" => wanted.agent = Some(AgentId::from(value)),
+            "before" => wanted.before = Some(ApprovalId::from(value)),
             _ => wanted.limit = limit(&value)?,
         }
     }

@@ -227,7 +227,7 @@ impl Gateway {
             && let Some(record) = self.0.approvals.get(id).await?
             && !question::is_whole(&policies, &record)
         {
-            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(&record)));
+            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(&policies, &record)));
             return Ok(false);
         }
         let decided =
