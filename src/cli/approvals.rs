@@ -189,10 +189,10 @@ async fn whole(store: &dyn Store, record: ApprovalRecord) -> Result<ApprovalReco
         ..EventQuery::default()
     };
     let found = store.events(decided).await?.pop();
-    let Some(detail) = found.and_then(|event| event.draft.detail.as_ref().map(|detail| detail.to_value())) else {
-        return Ok(record);
-    };
-    Ok(completed(record, &detail))
+    Ok(match found.and_then(|event| event.draft.detail) {
+        Some(detail) => completed(record, &detail),
+        None => record,
+    })
 }
 
 /// A record with what the detail of its decision has whole.
@@ -202,12 +202,8 @@ fn completed(record: ApprovalRecord, detail: &Value) -> ApprovalRecord {
         Some(Value::Object(members)) if !members.is_empty() => Value::Object(members.clone()),
         Some(_) | None => Value::Null,
     };
-    let context = ApprovalContext {
-        complete: true,
-        meta: member("meta"),
-        params: member("params"),
-        ..record.context
-    };
+    let context =
+        ApprovalContext { complete: true, meta: member("meta"), params: member("params"), ..record.context };
     ApprovalRecord { arguments: arguments.clone(), context, ..record }
 }
 

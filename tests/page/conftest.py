@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -32,6 +33,34 @@ def browser():
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+def module(page, name: str, expression: str):
+    """What an expression over a module `m` of the page gives."""
+    return page.evaluate(f"import('/page/{name}.js').then((m) => {expression})")
+
+
+AXE = Path(__file__).resolve().parent / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.fixture()
+def accessible():
+    """Fails where axe-core finds anything in what a page shows; such a page has `bypass_csp`, since its own policy keeps the tool out."""
+    source = AXE.read_text()
+
+    def check(page, what: str) -> None:
+        page.evaluate(source)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations', 'passes']})")
+        found = [f"{one['id']}: {one['help']}\n" + "\n".join(f"    {node['html'][:300]}\n    {node['failureSummary']}" for node in one["nodes"])
+                 for one in result["violations"]]
+        assert not found, f"{what}:\n" + "\n".join(found)
+        assert result["passes"], json.dumps(result)[:500]
+    return check
+
+
+def too_wide(page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 @pytest.fixture()

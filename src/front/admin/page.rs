@@ -34,6 +34,7 @@ const MODULES: &[(&str, &str)] = &[
     ("dom.js", include_str!("page/dom.js")),
     ("exact.js", include_str!("page/exact.js")),
     ("explain.js", include_str!("page/explain.js")),
+    ("giving.js", include_str!("page/giving.js")),
     ("grants.js", include_str!("page/grants.js")),
     ("headline.js", include_str!("page/headline.js")),
     ("inbox.js", include_str!("page/inbox.js")),

@@ -98,7 +98,9 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     if let Some(cursor) = &wanted.before
         && port.store().approval(cursor.clone()).await?.is_none()
     {
-        return Err(ApiError::BadRequest("`before` names no approval: expected `next` of a listing".to_owned()));
+        return Err(ApiError::BadRequest(
+            "`before` names no approval: expected `next` of a listing".to_owned(),
+        ));
     }
     let limit = wanted.limit;
     let one_more = ApprovalFilter { limit: limit.saturating_add(1), ..wanted };

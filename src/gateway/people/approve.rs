@@ -120,7 +120,10 @@ impl Gateway {
                     return Ok(Step::Reply(self.refuse(request, prepared, in_force, refusal, asking).await));
                 }
                 match self.ask(in_force, request, decided, record, asking).await? {
-                    Asked::Made(record) | Asked::Reused(record) => record,
+                    Asked::Made(record) | Asked::Reused(record) => {
+                        self.cancel_if_outdated(&record).await?;
+                        record
+                    }
                     Asked::Refused(limit) => {
                         return Ok(self.too_often(in_force, request, decided, limit, asking).await);
                     }
@@ -132,6 +135,16 @@ impl Gateway {
             self.0.store.record(events).await?;
         }
         self.ask_person(in_force, request, decided, asking, record).await
+    }
+
+    /// Ends what was asked for under policies that went while it was written: whoever put the others in force has looked for
+    /// such asks already.
+    async fn cancel_if_outdated(&self, record: &ApprovalRecord) -> Result<(), StoreError> {
+        let in_force = self.in_force();
+        if in_force.policies.snapshot == record.binding.snapshot {
+            return Ok(());
+        }
+        self.0.approvals.cancel_outdated(&in_force.policies.snapshot).await.map_err(store_error)
     }
 
     /// What the rules that ask now ask for.

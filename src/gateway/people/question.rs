@@ -88,7 +88,11 @@ fn subject(in_force: &InForce, changed: bool, record: &ApprovalRecord) -> (Strin
     }
     out.push_str(&prompt.block("the arguments", "Arguments", &record.arguments));
     out.push_str(&prompt.block("`_meta`", "Metadata that is sent with it, `_meta`", &context.meta));
-    out.push_str(&prompt.block("the other parameters", "Other parameters that are sent with it", &context.params));
+    out.push_str(&prompt.block(
+        "the other parameters",
+        "Other parameters that are sent with it",
+        &context.params,
+    ));
     let mut why = |policy: &PolicyId, rule: Option<&RuleId>, reason: &str, title: &str| {
         let rule = rule.map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
         let reason = prompt.text("a reason", &in_force.policies.data.redact_text(reason));

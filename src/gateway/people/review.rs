@@ -227,7 +227,9 @@ impl Gateway {
             && let Some(record) = self.0.approvals.get(id).await?
             && !question::is_whole(&policies, &record)
         {
-            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(&policies, &record)));
+            review
+                .told
+                .push(format!("approval {id} was not approved. {}", question::told_cut(&policies, &record)));
             return Ok(false);
         }
         let decided =

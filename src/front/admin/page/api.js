@@ -14,10 +14,11 @@ export class ApiError extends Error {
 let signOut = () => {};
 export const onSignOut = (does) => (signOut = does);
 
-export async function api(path, body, method = body ? "POST" : "GET") {
+// `link`: a link to what this is about led the person to it.
+export async function api(path, body, method = body ? "POST" : "GET", link = false) {
   const headers = { Authorization: `Bearer ${state.key}` };
   // The record tells answers that were given on the page from those of other clients of the API.
-  if (method !== "GET") headers["Tollgate-Inbox"] = "1";
+  if (method !== "GET") headers["Tollgate-Inbox"] = link ? "link" : "page";
   if (body) headers["Content-Type"] = "application/json";
   const key = state.key;
   let answer;

@@ -3,6 +3,7 @@
 import { api } from "./api.js";
 import { $, brief, chip, countdown, counted, el, facts, FIELDS, place, shown, table, td, when, whenText } from "./dom.js";
 import { written } from "./exact.js";
+import { giving } from "./giving.js";
 import { advance, back, chosen, inbox, record, render, take } from "./inbox.js";
 import { asTree, forgetAllSent, forgetSent, openNext, sentBy, unseen } from "./sent.js";
 import { state } from "./state.js";
@@ -187,6 +188,7 @@ function newForm(one) {
   const id = `answer-${one.id}`;
   const comment = el("textarea", { name: "comment", maxlength: 4000, rows: 2 });
   const evidence = el("textarea", { name: "evidence", maxlength: 4000, rows: 2 });
+  const grant = giving(one);
   const error = el("p", { class: "error", role: "alert", hidden: true });
   const words = el("span", {});
   const next = el("button", { type: "button", onclick: () => openNext(record(one.id) || one) }, "Show the next part");
@@ -199,6 +201,7 @@ function newForm(one) {
     { id, class: "decide", novalidate: true, "aria-label": "Your decision" },
     el("label", {}, "Comment", comment),
     el("label", {}, one.evidence_required ? "Evidence (needed to approve)" : "Evidence", evidence),
+    grant && grant.node,
   );
   const bar = el("div", { class: "bar", role: "group", "aria-label": "Decide" }, hint, error, el("div", { class: "buttons" }, reject, approve));
   for (const one of [approve, reject]) {
@@ -210,7 +213,7 @@ function newForm(one) {
     event.preventDefault();
     decide(one.id, event.submitter ? event.submitter.value : "");
   });
-  return { fields, bar, comment, evidence, error, hint, words, approve, reject, busy: false };
+  return { fields, bar, comment, evidence, grant, error, hint, words, approve, reject, busy: false };
 }
 
 // The parts of the form in front, for the keys that go there.
@@ -242,7 +245,9 @@ export async function decide(id, decision) {
     const body = { decision };
     if (form.comment.value.trim()) body.comment = form.comment.value.trim();
     if (form.evidence.value.trim()) body.evidence = form.evidence.value.trim();
-    const decided = await api(`approvals/${encodeURIComponent(id)}/decision`, body);
+    const grant = form.grant && decision === "approve" ? form.grant.value() : null;
+    if (grant) body.grant = grant;
+    const decided = await api(`approvals/${encodeURIComponent(id)}/decision`, body, "POST", inbox.linked.has(id));
     form.busy = false;
     forms.delete(id);
     take(decided);

@@ -18,6 +18,8 @@ export const inbox = {
   pane: "list",
   // Ids of those that are marked, to be rejected together.
   marked: new Set(),
+  // Ids of those that a link of a notification led to.
+  linked: new Set(),
 };
 
 // Lines of the list by id.
@@ -87,6 +89,7 @@ export function forget(id) {
 export function forgetAll() {
   inbox.approvals.clear();
   inbox.marked.clear();
+  inbox.linked.clear();
   items.clear();
   forgetAllDetails();
   Object.assign(inbox, { history: [], chosen: null, pane: "list" });

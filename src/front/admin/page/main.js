@@ -86,6 +86,7 @@ async function follow() {
     if (location.hash.slice(1) !== link) return;
     one.here = one.status !== "pending";
     inbox.approvals.set(id, one);
+    inbox.linked.add(id);
     state.view = "pending";
     draw();
     choose(id, false);
