@@ -58,9 +58,14 @@ def accessible():
     return check
 
 
-def too_wide(page) -> int:
-    """By how many pixels the page is wider than its window."""
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+def too_wide(page) -> list[str]:
+    """What reaches beyond the right edge of a window that is narrower than the page; nothing where the page fits."""
+    return page.evaluate("""() => {
+      const root = document.documentElement;
+      if (root.scrollWidth <= root.clientWidth) return [];
+      const over = [...document.body.querySelectorAll("*")].filter((node) => node.getBoundingClientRect().right > root.clientWidth);
+      return [`${root.scrollWidth} > ${root.clientWidth}`, ...over.map((node) => node.outerHTML.slice(0, 120))];
+    }""")
 
 
 @pytest.fixture()

@@ -126,7 +126,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     expect(detail.locator("dl.facts", has_text="Workflow")).to_contain_text("night")
     shot(page, "hostile")
     # A line break in a text is marked, so that its lines are not taken for the page's.
-    assert tree.locator("mark", has_text="\\n").count() == 3
+    assert tree.locator(".tree mark", has_text="\\n").count() == 3
     # What reads from right to left turns nothing but itself.
     assert tree.locator("li", has_text="1234567890123456789").locator(".value bdi").count() == 1
     hit = module(page, "inbox", "[window.hit, ({}).polluted, ({}).status, Object.prototype.may_decide, typeof m.inbox.approvals.get]")
@@ -202,7 +202,7 @@ def test_what_is_long_is_opened_before_it_is_approved(gateway, open_page, shot):
     expect(sent).to_contain_text("the very end")
     shot(page, "long")
     approve(page).click()
-    expect(page.locator("#detail h2 .chip")).to_have_text("approved")
+    expect(page.locator(f'#list [data-id="{large}"] .chips > :first-child')).to_have_text("approved")
 
 
 def test_what_lies_deep_stands_open(gateway, open_page):

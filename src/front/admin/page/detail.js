@@ -1,10 +1,10 @@
 // One approval in front of a person: who asks for what and why, all that is sent, and their answer.
 
 import { api } from "./api.js";
-import { $, brief, chip, countdown, counted, el, facts, FIELDS, place, shown, table, td, when, whenText } from "./dom.js";
+import { $, brief, chip, countdown, counted, el, facts, FIELDS, opened, place, shown, table, td, when, whenText } from "./dom.js";
 import { written } from "./exact.js";
 import { giving } from "./giving.js";
-import { advance, back, chosen, inbox, record, render, take } from "./inbox.js";
+import { advance, back, chosen, following, inbox, record, render, take } from "./inbox.js";
 import { asTree, forgetAllSent, forgetSent, openNext, sentBy, unseen } from "./sent.js";
 import { state } from "./state.js";
 
@@ -236,6 +236,8 @@ export async function decide(id, decision) {
   }
   form.busy = true;
   say(form, "");
+  // As it stands when the answer is given: it may come live that it was, before this request is answered.
+  const rest = following(id);
   // A button that cannot be pressed keeps no focus, and keys that are pressed on it may be lost.
   const inForm = form.fields.contains(document.activeElement) || form.bar.contains(document.activeElement);
   const pressed = inForm ? document.activeElement : null;
@@ -251,7 +253,7 @@ export async function decide(id, decision) {
     form.busy = false;
     forms.delete(id);
     take(decided);
-    advance(record(id) || decided);
+    advance(record(id) || decided, rest);
   } catch (error) {
     form.busy = false;
     if (!state.me) return;
@@ -301,11 +303,20 @@ const MOST_SIMILAR = 5;
 
 async function readMore(one) {
   const query = new URLSearchParams({ agent_id: one.agent_id, status: "approved,rejected,expired,consumed", limit: "200" });
-  const [trace, others] = await Promise.all([api(`traces/${one.trace_id}`), api(`approvals?${query}`)]);
+  const form = forms.get(one.id);
+  const mayGrant = form && form.grant;
+  // Only an approval that is read by itself says what grant is proposed.
+  const [trace, others, whole] = await Promise.all([
+    api(`traces/${one.trace_id}`),
+    api(`approvals?${query}`),
+    mayGrant ? api(`approvals/${encodeURIComponent(one.id)}`) : null,
+  ]);
+  if (whole && whole.proposed_grant) form.grant.propose(whole.proposed_grant);
   const decided = trace.events.find(
     (event) => event.approval_id === one.id && event.event_type === "agent_decision" && event.detail,
   );
-  const events = trace.events.map((event) => [
+  const events = () =>
+    trace.events.map((event) => [
     td(when(event.timestamp)),
     td(event.event_type),
     td(event.decision || event.outcome || ""),
@@ -330,6 +341,6 @@ async function readMore(one) {
       : el("p", { class: "soft", id: "similar" }, "No such call of this agent was asked about before."),
     el("h3", {}, "How it was decided"),
     decided ? el("div", { id: "trace" }, asTree(decided.detail)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
-    el("details", {}, el("summary", {}, sum), table("Events of the trace", ["When", "What", "Decision", "Reason"], events)),
+    opened(sum, () => table("Events of the trace", ["When", "What", "Decision", "Reason"], events())),
   ];
 }

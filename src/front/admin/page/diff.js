@@ -1,6 +1,6 @@
 // Arguments that name an old and a new text, and how the two differ.
 
-import { el, shown } from "./dom.js";
+import { el, opened, shown } from "./dom.js";
 import { isTree } from "./exact.js";
 
 // What a name begins or ends with, and what its partner has there.
@@ -119,11 +119,7 @@ function line([sign, text]) {
   );
 }
 
-const fold = (words, all) => {
-  const details = el("details", {}, el("summary", {}, words));
-  details.addEventListener("toggle", () => details.open && details.childElementCount === 1 && details.append(...all.map(line)));
-  return details;
-};
+const fold = (words, all) => opened(words, () => all.map(line));
 
 // Lines with those that did not change folded away, counted.
 function drawn(all) {

@@ -97,6 +97,15 @@ export function facts(pairs) {
   return list;
 }
 
+// What is made when somebody opens it.
+export function opened(words, make) {
+  const details = el("details", {}, el("summary", {}, words));
+  details.addEventListener("toggle", () => {
+    if (details.open && details.childElementCount === 1) details.append(...[make()].flat());
+  });
+  return details;
+}
+
 // A table that is wider than its place is moved sideways by itself, by the keyboard too.
 export function table(label, columns, rows, attributes = {}) {
   const head = columns && el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name))));

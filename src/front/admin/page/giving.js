@@ -97,15 +97,18 @@ export function giving(one) {
     if (grant.uses) uses.value = String(Math.min(Number(grant.uses), most.uses));
     for (const row of rows) row.set((grant.arguments || {})[row.name]);
   };
-  const proposed = one.proposed_grant
-    ? el("button", { type: "button", onclick: () => set(one.proposed_grant) }, "Fill in what is proposed")
-    : null;
+  const proposal = el("div", { class: "proposal", hidden: true });
+  // Somebody has answered calls of this shape the same way again and again: what would spare them the next ones.
+  const propose = (grant) => {
+    const fill = el("button", { type: "button", onclick: () => set(grant) }, "Fill in what is proposed");
+    proposal.replaceChildren(el("p", { class: "soft" }, "Calls of this shape were answered the same way again and again. A grant would spare the next ones."), fill);
+    proposal.hidden = false;
+  };
   const node = el(
     "fieldset",
     {},
     el("legend", {}, "Calls like this"),
-    one.proposed_grant ? el("p", { class: "soft" }, "You have answered calls of this shape the same way again and again. A grant would spare you the next ones.") : null,
-    proposed,
+    proposal,
     el("label", { class: "check" }, on, " Let calls like this through for a while"),
     body,
   );
@@ -114,5 +117,5 @@ export function giving(one) {
     const bounds = rows.map((row) => [row.name, row.read()]).filter(([, rule]) => rule !== null);
     return { duration: duration.value, uses: parse(uses.value || "0"), arguments: Object.fromEntries(bounds) };
   };
-  return { node, value, on, uses, rows };
+  return { node, value, propose };
 }

@@ -235,10 +235,11 @@ export function choose(id, focus = true) {
   inbox.chosen = id;
   if (focus) inbox.pane = "detail";
   render();
-  if (focus) {
-    $("detail").focus({ preventScroll: true });
-    $("detail").scrollIntoView({ block: "nearest" });
-  }
+  if (!focus) return;
+  $("detail").focus({ preventScroll: true });
+  const { top } = $("detail").getBoundingClientRect();
+  // It is read from its head.
+  if (top < 0 || top > window.innerHeight / 2) $("detail").scrollIntoView({ block: "start" });
 }
 
 export function step(by) {
@@ -269,15 +270,20 @@ export function done(text, id) {
 
 const ENDED = { approved: "Approved", consumed: "Approved", rejected: "Rejected", expired: "Expired", cancelled: "Cancelled" };
 
+// The ids of what is listed, from behind this one on, then those before it.
+export function following(id) {
+  const ids = pending().map((one) => one.id);
+  const at = ids.indexOf(id);
+  return [...ids.slice(at + 1), ...ids.slice(0, Math.max(at, 0))];
+}
+
 // After an answer, the next ask that waits for this person comes in front, with the keyboard at its head: no key and no click
-// that was meant for the last one decides it.
-export function advance(one) {
+// that was meant for the last one decides it. `rest`: what followed it, before it was answered.
+export function advance(one, rest) {
   const what = `${one.tool} for ${one.agent_id}`;
   const said = one.status === "pending" ? `Recorded, and others must agree: ${what}.` : `${ENDED[one.status] || one.status}: ${what}.`;
-  const all = pending();
-  const open = (other) => other.id !== one.id && other.status === "pending" && other.may_decide;
-  const at = all.findIndex((other) => other.id === one.id);
-  const next = all.slice(at + 1).find(open) || all.find(open);
+  const open = (other) => other && other.status === "pending" && other.may_decide;
+  const next = rest.map((id) => inbox.approvals.get(id)).find(open) || mine().find((other) => other.id !== one.id);
   const isInFront = state.view === "pending" && inbox.chosen === one.id;
   if (next && isInFront) {
     done(said, one.id);
