@@ -511,8 +511,12 @@ async fn an_ask_that_is_written_during_a_reload_is_not_left() {
         world.approvals().await.into_iter().map(|one| (one.id.to_string(), one.status)).collect();
     left.retain(|(_, status)| *status == ApprovalStatus::Pending);
     assert_eq!(left, [(id, ApprovalStatus::Pending)]);
-    let cancelled = world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::ApprovalCancelled);
-    assert_eq!(cancelled.map(|e| e.draft.reason.unwrap().to_string()).collect::<Vec<_>>(), ["snapshot_mismatch"]);
+    let cancelled =
+        world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::ApprovalCancelled);
+    assert_eq!(
+        cancelled.map(|e| e.draft.reason.unwrap().to_string()).collect::<Vec<_>>(),
+        ["snapshot_mismatch"]
+    );
     assert_eq!(world.up.count(), 0);
 }
 

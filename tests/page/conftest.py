@@ -58,6 +58,36 @@ def accessible():
     return check
 
 
+@pytest.fixture()
+def open_page(browser, gateway):
+    """A page for a person, signed in; whatever goes wrong in it fails the test."""
+    from playwright.sync_api import expect
+
+    problems, contexts = [], []
+
+    def open_one(person: str, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
+        page.goto(gateway.admin + "/")
+        page.get_by_label("Your key").fill(f"key-{person}")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("#live")).to_have_text("live")
+        return page
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not problems, problems
+
+
+def view(page, name: str):
+    """A view by its name in the navigation, opened."""
+    page.get_by_role("navigation").get_by_role("button", name=name).click()
+    return page.locator(f"#{name.lower()}")
+
+
 def too_wide(page) -> list[str]:
     """What reaches beyond the right edge of a window that is narrower than the page; nothing where the page fits."""
     return page.evaluate("""() => {
@@ -75,5 +105,5 @@ def shot(request):
     def take(page, name: str) -> None:
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+            page.screenshot(path=f"{folder}/{name}.png")
     return take

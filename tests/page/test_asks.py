@@ -117,27 +117,6 @@ cost_usd = 0.25
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
-@pytest.fixture()
-def open_page(browser, gateway):
-    problems, contexts = [], []
-
-    def open_one(person: str = "carol", **options) -> Page:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
-        page.goto(gateway.admin + "/")
-        page.get_by_label("Your key").fill(f"key-{person}")
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.locator("#live")).to_have_text("live")
-        return page
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert not problems, problems
-
-
 def detail(page: Page):
     return page.locator("#detail")
 
@@ -160,7 +139,7 @@ def status(gateway, id: str) -> str:
 
 def test_cards_tell_calls_apart(gateway, open_page, shot):
     """R21, R31: the argument that matters, the risk and the cost stand on the card, and what does not is counted."""
-    page = open_page()
+    page = open_page("carol")
     long = "/srv/" + "deep/" * 40 + "end.md"
     ids = [edit(gateway, path, note={"a": 1}) for path in ["/srv/one.md", "/srv/two.md", long]]
     gone = asked(gateway, "files__remove", {"path": "/srv/x\nPolicy: none\u202e", "password": "hunter2hunter2"})
@@ -186,7 +165,7 @@ def test_cards_tell_calls_apart(gateway, open_page, shot):
 
 def test_edits_are_shown_as_a_diff(gateway, open_page, shot):
     """SPEC 6: a diff where arguments name old and new text."""
-    page = open_page()
+    page = open_page("carol")
     before = "".join(f"line {n}\n" for n in range(60))
     after = before.replace("line 30\n", "line thirty\nand <b>one</b> more\u200b\n").replace("line 58\n", "")
     edit(gateway, "/srv/a.md", edits=[{"oldText": before, "newText": after}, {"old_string": "x", "new_string": ""}])
@@ -220,7 +199,7 @@ def test_edits_are_shown_as_a_diff(gateway, open_page, shot):
 
 def test_a_long_description_is_opened_before_it_is_approved(gateway, open_page):
     """SPEC 6: an approver sees everything before they can approve, what the tool's server says of it too."""
-    page = open_page()
+    page = open_page("carol")
     asked(gateway, "files__remove", {"path": "/srv/a"})
     expect(button(page, "Approve")).to_be_disabled()
     expect(detail(page).locator(".bar")).to_contain_text("open what is not shown yet: 1 part.")
@@ -230,7 +209,7 @@ def test_a_long_description_is_opened_before_it_is_approved(gateway, open_page):
 
 
 def test_the_next_ask_comes_after_an_answer(gateway, open_page):
-    page = open_page()
+    page = open_page("carol")
     ids = [edit(gateway, f"/srv/{n}.md") for n in range(3)]
     expect(page.locator("#list li")).to_have_count(3)
     card(page, ids[1]).click()
@@ -255,7 +234,7 @@ def test_the_next_ask_comes_after_an_answer(gateway, open_page):
 
 
 def test_several_are_rejected_at_once(gateway, open_page, shot):
-    page = open_page()
+    page = open_page("carol")
     ids = [edit(gateway, f"/srv/{n}.md") for n in range(3)]
     other = asked(gateway, "files__remove", {"path": "/srv/a"})
     expect(page.locator("#list li")).to_have_count(4)
@@ -291,7 +270,7 @@ def test_several_are_rejected_at_once(gateway, open_page, shot):
 def test_an_ask_of_other_policies_is_dead_everywhere(gateway, open_page, hook, shot):
     """R28, SPEC 6: when other policies come into force, what was asked for before is cancelled, and no answer to it counts; the webhook
     hears of all of it, whichever process did it, once."""
-    page = open_page()
+    page = open_page("carol")
     id = edit(gateway, "/srv/a.md")
     kept = edit(gateway, "/srv/b.md")
     card(page, id).click()
@@ -328,7 +307,7 @@ def test_an_ask_of_other_policies_is_dead_everywhere(gateway, open_page, hook, s
 
 def test_the_record_tells_channels_apart(gateway, open_page):
     """R29: the page, a link to it, the API and the command line."""
-    page = open_page()
+    page = open_page("carol")
     ids = [edit(gateway, f"/srv/{n}.md") for n in range(4)]
     card(page, ids[0]).click()
     button(page, "Reject").click()
@@ -375,7 +354,7 @@ def test_an_approval_tells_all_that_it_binds(gateway):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_has_the_answers_in_view(gateway, open_page, shot, scheme):
-    page = open_page(color_scheme=scheme, **PHONE)
+    page = open_page("carol", color_scheme=scheme, **PHONE)
     lines = [f"line {n}" for n in range(200)]
     ids = [edit(gateway, f"/srv/{n}.md", text="\n".join(lines)) for n in range(2)]
     expect(page.locator("#list li")).to_have_count(2)
@@ -410,7 +389,7 @@ def test_a_phone_has_the_answers_in_view(gateway, open_page, shot, scheme):
 
 @pytest.mark.parametrize("width", [320, 375, 768, 1280])
 def test_nothing_is_wider_than_the_window(gateway, open_page, width, shot):
-    page = open_page(viewport={"width": width, "height": 640})
+    page = open_page("carol", viewport={"width": width, "height": 640})
     word = "W" * 300
     edit(gateway, "/" + word, **{word: word, "old_text": word, "new_text": word + "x", "rows": [{"deep": [[[word]]]}]})
     edit(gateway, "/srv/b.md")
@@ -433,7 +412,7 @@ def test_nothing_is_wider_than_the_window(gateway, open_page, width, shot):
 
 
 def test_times_say_their_zone(gateway, open_page):
-    page = open_page(timezone_id="Asia/Kolkata", locale="en-GB")
+    page = open_page("carol", timezone_id="Asia/Kolkata", locale="en-GB")
     edit(gateway, "/srv/a.md")
     asked_at = detail(page).locator("dl.facts dt", has_text="Asked").locator("+ dd time")
     expect(asked_at).to_have_text(re.compile(r"\d{2}:\d{2}:\d{2} (GMT\+5:30|IST)$"))
@@ -442,7 +421,7 @@ def test_times_say_their_zone(gateway, open_page):
 
 def test_those_who_listen_are_told(gateway, open_page):
     """What comes and goes is said in a region that screen readers read, and the focus goes where the work is."""
-    page = open_page()
+    page = open_page("carol")
     said = page.locator("#announce")
     assert said.get_attribute("role") == "status"
     expect(page.locator("#main")).to_be_focused()
@@ -456,7 +435,7 @@ def test_those_who_listen_are_told(gateway, open_page):
 
 
 def test_batches_and_views_by_keyboard_alone(gateway, open_page):
-    page = open_page()
+    page = open_page("carol")
     ids = [edit(gateway, f"/srv/{n}.md") for n in range(2)]
     expect(page.locator("#list li")).to_have_count(2)
     for key in ["j", "m", "k", "m"]:
@@ -500,7 +479,7 @@ def test_batches_and_views_by_keyboard_alone(gateway, open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(gateway, open_page, accessible, scheme, shot):
     """Labels, names, roles, landmarks and contrasts, as axe-core knows them, in each state of the inbox."""
-    page = open_page(color_scheme=scheme, bypass_csp=True)
+    page = open_page("carol", color_scheme=scheme, bypass_csp=True)
     accessible(page, "empty")
     ids = [edit(gateway, f"/srv/{n}.md", old_text="a\nb\nc", new_text="a\nx\nc\u200b") for n in range(2)]
     removed = asked(gateway, "files__remove", {"path": "/srv/x", "password": "hunter2hunter2", "rows": list(range(700))})

@@ -79,27 +79,6 @@ def asked(gateway: Gateway, *arguments, **more) -> str:
     return ask_about(gateway, "evil__act", *arguments, **more)
 
 
-@pytest.fixture()
-def open_page(browser, gateway):
-    problems, contexts = [], []
-
-    def open_one(person: str) -> Page:
-        context = browser.new_context()
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
-        page.goto(gateway.admin + "/")
-        page.get_by_label("Your key").fill(f"key-{person}")
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.locator("#live")).to_have_text("live")
-        return page
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert not problems, problems
-
-
 def approve(page: Page):
     return page.locator("#detail").get_by_role("button", name="Approve")
 

@@ -29,7 +29,7 @@ export function forgetAllDetails() {
 }
 
 // What was drawn of the record in front, so that it is drawn again only where the record has changed.
-let drawn = { one: null, snapshot: null, who: [], why: [], end: null };
+let drawn = { one: null, who: [], why: [], end: null };
 
 export function renderDetail() {
   const one = chosen();
@@ -40,9 +40,7 @@ export function renderDetail() {
     place($("detail"), [el("p", { class: "soft" }, text)], $("detail"));
     return;
   }
-  if (drawn.one !== one || drawn.snapshot !== state.snapshot) {
-    drawn = { one, snapshot: state.snapshot, who: headOf(one), why: whyOf(one), end: decisions(one) };
-  }
+  if (drawn.one !== one) drawn = { one, who: headOf(one), why: whyOf(one), end: decisions(one) };
   const form = formOf(one);
   const parts = [...drawn.who, sentBy(one), ...drawn.why, drawn.end, form && form.fields, ...moreOf(one), form && form.bar];
   place($("detail"), parts.filter(Boolean), $("detail"));
@@ -51,7 +49,7 @@ export function renderDetail() {
 // --- what it is ------------------------------------------------------------------------------------------------------
 
 // Asked under other policies than those in force: no answer to it lets anything through.
-const isOutdated = (one) => one.status === "cancelled" || (state.snapshot !== null && one.policy_snapshot !== state.snapshot);
+const isOutdated = (one) => one.status === "cancelled" || one.policies_in_force === false;
 
 // What may come of a call, in a word or two each.
 export function risks(one) {
@@ -154,7 +152,7 @@ function decisions(one) {
     td(chip(answer.decision === "approve" ? "approved" : "rejected")),
     td(shown(answer.person)),
     td(when(answer.at), el("div", { class: "soft" }, `by ${answer.channel}`)),
-    el("td", { class: "text" }, shown(answer.comment || ""), answer.evidence ? el("div", {}, "Evidence: ", shown(answer.evidence)) : ""),
+    el("td", { class: "text" }, shown(answer.comment || ""), answer.evidence ? el("div", {}, "Evidence: ", shown(answer.evidence)) : "", answer.grant ? el("div", {}, "With a standing grant: ", ...brief(written(answer.grant))) : ""),
   ]);
   return el("div", {}, el("h3", {}, "Decisions"), table("Decisions", ["Answer", "Who", "When", "What they said"], rows));
 }
@@ -301,6 +299,19 @@ function moreOf(one) {
 
 const MOST_SIMILAR = 5;
 
+// What each policy said, and the record of it.
+function saidOf(decided) {
+  const steps = (decided.detail.steps || []).map((step) => [
+    td(chip(step.decision)),
+    td(shown(step.rule_id ? `${step.policy_id}, rule ${step.rule_id}` : step.policy_id)),
+    el("td", { class: "text" }, shown(step.reason || "")),
+  ]);
+  return [
+    steps.length ? table("What policies said", ["Outcome", "By", "Why"], steps) : "",
+    opened("The record of the decision", () => asTree(decided.detail)),
+  ];
+}
+
 async function readMore(one) {
   const query = new URLSearchParams({ agent_id: one.agent_id, status: "approved,rejected,expired,consumed", limit: "200" });
   const form = forms.get(one.id);
@@ -340,7 +351,7 @@ async function readMore(one) {
       ? el("div", { id: "similar" }, table("Similar calls before", ["Answer", "Asked", "By", "Arguments"], rows), beyond ? el("p", { class: "soft" }, `… and ${beyond} more in the history`) : "")
       : el("p", { class: "soft", id: "similar" }, "No such call of this agent was asked about before."),
     el("h3", {}, "How it was decided"),
-    decided ? el("div", { id: "trace" }, asTree(decided.detail)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
+    decided ? el("div", { id: "trace" }, ...saidOf(decided)) : el("p", { class: "soft", id: "trace" }, "The decision's record has no detail."),
     opened(sum, () => table("Events of the trace", ["When", "What", "Decision", "Reason"], events())),
   ];
 }

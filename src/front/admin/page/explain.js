@@ -1,7 +1,7 @@
 // Explain: what would be decided of a call, and why. Nothing is recorded, counted or sent.
 
 import { api } from "./api.js";
-import { $, announce, chip, el, facts, shown } from "./dom.js";
+import { $, announce, brief, chip, counted, el, facts, opened, shown, table, td, when } from "./dom.js";
 import { isTree, parse, written } from "./exact.js";
 import { asTree } from "./sent.js";
 import { state } from "./state.js";
@@ -152,29 +152,154 @@ async function run(form) {
   }
 }
 
-const list = (value) => (Array.isArray(value) && value.length ? value.map((one) => (isTree(one) ? written(one) : String(one))).join(", ") : null);
+// --- the answer ------------------------------------------------------------------------------------------------------
+
+const names = (all) => (all || []).join(", ");
 const some = (value) => isTree(value) && Object.keys(value).length > 0;
+const ruled = (policy, rule) => (rule ? `${policy}, rule ${rule}` : policy);
+const item = (...children) => el("li", {}, ...children);
+const section = (title, items) => (items.length ? [el("h3", {}, title), el("ul", { class: "plain" }, ...items)] : []);
+
+// What came of a rule or a condition: a mark that is seen, and the word for it.
+const MARKS = {
+  applies: ["✓", "good", "applies"],
+  does_not_apply: ["✗", "", "does not apply"],
+  error: ["!", "bad", "error"],
+  masked: ["?", "warn", "masked"],
+  not_reached: ["–", "", "not reached"],
+  true: ["✓", "good", "true"],
+  false: ["✗", "", "false"],
+};
+
+function came(result) {
+  const [mark, colour, word] = MARKS[result] || ["", "", String(result)];
+  return el("span", { class: `chip ${colour}` }, el("span", { "aria-hidden": "true" }, `${mark} `), word);
+}
+
+// A condition with what each part of it came to.
+function part(one) {
+  const values = (one.values || []).map(({ name, value }) => `${name} = ${value}`);
+  const below = one.parts || [];
+  return item(
+    came(one.result),
+    " ",
+    el("code", {}, shown(one.text)),
+    values.length ? el("span", { class: "soft" }, " where ", shown(values.join(", "))) : null,
+    one.error ? el("span", { class: "error" }, " ", shown(one.error)) : null,
+    below.length ? el("ul", { class: "steps" }, ...below.map(part)) : null,
+  );
+}
+
+const condition = (one) => (one.condition ? el("ul", { class: "steps" }, part(one.condition)) : null);
+
+function rule(one) {
+  const says = one.decision ? [" → ", chip(one.decision)] : [];
+  const always = one.condition ? "" : " always";
+  return item(came(one.result), " ", el("strong", {}, shown(one.rule_id || "this policy")), always, ...says, condition(one));
+}
+
+function policy(one) {
+  const shadow = one.mode === "enforce" ? "" : ` (${one.mode})`;
+  const outcome = one.decision ? chip(one.decision) : el("span", { class: "soft" }, "no outcome");
+  return item(
+    el("strong", {}, shown(one.policy_id)),
+    shadow,
+    el("span", { class: "soft" }, " in ", shown(one.file || "")),
+    ": ",
+    outcome,
+    one.rules && one.rules.length ? el("ul", { class: "steps" }, ...one.rules.map(rule)) : null,
+  );
+}
+
+function evaluation(one, title) {
+  const all = one.policies || [];
+  const concerned = all.filter((other) => other.concerns);
+  const others = all.filter((other) => !other.concerns);
+  const capabilities = (one.capabilities || []).map((other) => item(came(other.result), " ", el("strong", {}, shown(other.capability)), condition(other)));
+  return [
+    title ? el("h4", {}, title, ": ", shown(one.name || "", true), " ", chip(one.decision)) : null,
+    capabilities.length ? el("h4", {}, "Capabilities") : null,
+    capabilities.length ? el("ul", { class: "steps" }, ...capabilities) : null,
+    concerned.length ? el("h4", {}, "Policies that concern the call") : null,
+    concerned.length ? el("ul", { class: "steps" }, ...concerned.map(policy)) : null,
+    others.length ? opened(`${counted(others.length, "policy does", "policies do")} not concern it`, () => el("ul", { class: "plain" }, ...others.map((other) => item(shown(other.policy_id), ": ", shown(other.why_not || ""))))) : null,
+  ].filter(Boolean);
+}
+
+const OUTCOMES = {
+  allow: "Allowed",
+  approved: "Allowed",
+  allow_with_constraints: "Allowed with limits",
+  pending_approval: "Asked about",
+  remediate: "Made safer",
+  suggest: "Returned as a proposal",
+  throttle: "Held back",
+  deny: "Denied",
+};
+
+const change = (one) =>
+  item(
+    el("strong", {}, OUTCOMES[one.decision] || one.decision, " if "),
+    shown(one.if),
+    el("span", { class: "soft" }, " (by ", shown(ruled(one.policy_id, one.rule_id)), "; tried ", ...brief(written(one.arguments)), ")"),
+  );
+
+function wouldBeAsked(one) {
+  const who = one.approvers.length ? one.approvers.join(" or ") : "everyone with the role approver";
+  const more = [
+    one.quorum > 1 ? `${one.quorum} people must agree` : "",
+    one.evidence_required ? "with evidence" : "",
+    one.separate ? "never the agent's operator" : "",
+    `within ${one.expires_in}`,
+  ].filter(Boolean);
+  return item(shown(who), " (now: ", shown(names(one.people) || "nobody"), "), for ", shown(ruled(one.policy_id, one.rule_id)), `; ${more.join("; ")}`);
+}
+
+function limit(key, value, sources) {
+  const from = sources.filter((source) => Object.hasOwn(source.constraints, key)).map((source) => ruled(source.policy_id, source.rule_id));
+  return item(el("strong", {}, key), ": ", shown(isTree(value) ? written(value) : String(value)), from.length ? el("span", { class: "soft" }, " from ", shown(from.join("; "))) : "");
+}
+
+function counter(one) {
+  const parts = [
+    ["calls", one.used_calls, one.max_calls],
+    ["tokens", one.used_tokens, one.max_tokens],
+    ["USD", one.used_cost_usd, one.max_cost_usd],
+  ];
+  const text = parts.filter(([, , most]) => most !== null && most !== undefined).map(([what, used, most]) => (used === null ? `at most ${most} ${what}` : `${used} of ${most} ${what}`));
+  return item(el("strong", {}, shown(one.policy_id)), ` (${one.key}, per ${one.window}): ${text.join(", ")}; above it `, chip(one.above), one.full ? " and it is full" : "");
+}
+
+function step(one) {
+  return [td(chip(one.decision)), td(shown(ruled(one.policy_id, one.rule_id))), el("td", { class: "text" }, shown(one.reason || ""))];
+}
 
 function drawn(answer) {
-  const known = ["decision", "policy_id", "rule_id", "reason", "steps", "constraints", "approvers"];
-  const rest = Object.fromEntries(Object.entries(answer).filter(([name, value]) => !known.includes(name) && value !== null));
+  const call = answer.call;
+  const sources = answer.constraint_sources || [];
+  const limits = Object.entries(answer.constraints || {}).map(([key, value]) => limit(key, value, sources));
+  const all = answer.evaluations || [];
+  const titles = all.length > 1 ? ["The call as it came", "As rules changed it"] : [];
+  const said = (answer.steps || []).map(step);
   return [
     el("h3", {}, "The decision"),
     el("p", { class: "verdict" }, chip(answer.decision), " ", shown(answer.reason || "")),
     facts([
       ["Policy", answer.policy_id],
       ["Rule", answer.rule_id],
-      ["Who would be asked", list(answer.approvers)],
+      ["Who would be asked", names(answer.approvers)],
+      ["Capability", answer.capability],
+      ["Estimated cost", call && `${call.cost_estimate_usd} USD`],
+      ["Decided at", call && when(call.now)],
+      ["Policies", answer.policy_snapshot && el("code", { title: answer.policy_snapshot }, answer.policy_snapshot.slice(0, 12))],
     ]),
-    some(answer.constraints) ? el("h3", {}, "Limits") : null,
-    some(answer.constraints) ? asTree(answer.constraints) : null,
+    ...section("What other arguments would change", (answer.changes || []).map(change)),
+    ...section("Who would be asked", (answer.approvals || []).map(wouldBeAsked)),
+    ...section("Limits", [...limits, ...(answer.limits || []).map(counter)]),
+    ...(some(answer.remediation) ? [el("h3", {}, "The safer call"), asTree(answer.remediation)] : []),
     el("h3", {}, "How it comes to that"),
-    steps(answer.steps || []),
-    Object.keys(rest).length ? el("details", {}, el("summary", {}, "More of the answer"), asTree(rest)) : null,
+    ...all.flatMap((one, at) => evaluation(one, titles[at])),
+    said.length ? table("What was said, in order; the strictest counts", ["Outcome", "By", "Why"], said) : el("p", { class: "soft" }, "No rule was asked."),
+    ...section("Notes", (answer.notes || []).map((note) => item(shown(note)))),
   ].filter(Boolean);
-}
-
-// The steps as a tree: whatever a step holds is shown.
-function steps(all) {
-  return el("ul", { class: "steps" }, ...all.map((step) => el("li", {}, isTree(step) ? asTree(step) : shown(step))));
 }

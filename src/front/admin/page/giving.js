@@ -18,11 +18,8 @@ const SPANS = ["15m", "1h", "4h", "8h", "1d", "7d", "30d"];
 const NAMES = { "15m": "15 minutes", "1h": "1 hour", "4h": "4 hours", "8h": "8 hours", "1d": "1 day", "7d": "7 days", "30d": "30 days" };
 
 // What all rules that ask allow; null: no grant may be given.
-export function limits(one) {
-  const all = (one.requirements || []).map((need) => need.grants);
-  if (!all.length || all.some((one) => !one)) return null;
-  const shortest = all.reduce((a, b) => (seconds(b.max_duration) < seconds(a.max_duration) ? b : a));
-  return { duration: shortest.max_duration, uses: Math.min(...all.map((one) => Number(one.max_uses))) };
+function limits(one) {
+  return one.grants ? { duration: one.grants.max_duration, uses: Number(one.grants.max_uses) } : null;
 }
 
 const field = (label, input) => el("label", {}, label, input);
@@ -91,8 +88,7 @@ export function giving(one) {
   const set = (grant) => {
     on.checked = true;
     body.hidden = false;
-    const span = grant.duration || grant.max_duration;
-    const fits = span && [...duration.options].find((option) => seconds(option.value) === seconds(span));
+    const fits = [...duration.options].find((option) => seconds(option.value) === seconds(grant.duration));
     if (fits) duration.value = fits.value;
     if (grant.uses) uses.value = String(Math.min(Number(grant.uses), most.uses));
     for (const row of rows) row.set((grant.arguments || {})[row.name]);
@@ -101,7 +97,8 @@ export function giving(one) {
   // Somebody has answered calls of this shape the same way again and again: what would spare them the next ones.
   const propose = (grant) => {
     const fill = el("button", { type: "button", onclick: () => set(grant) }, "Fill in what is proposed");
-    proposal.replaceChildren(el("p", { class: "soft" }, "Calls of this shape were answered the same way again and again. A grant would spare the next ones."), fill);
+    const who = `${grant.approver} has approved calls of this shape ${counted(grant.times, "time", "times")}. A grant would spare the next ones.`;
+    proposal.replaceChildren(el("p", { class: "soft" }, shown(who)), fill);
     proposal.hidden = false;
   };
   const node = el(

@@ -1,7 +1,7 @@
 // Standing grants: what goes through without being asked, and until when.
 
 import { api } from "./api.js";
-import { $, announce, chip, confirm, countdown, counted, el, facts, notice, shown, when } from "./dom.js";
+import { $, announce, brief, confirm, countdown, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
 import { isTree, written } from "./exact.js";
 import { hasRole, state } from "./state.js";
 
@@ -56,13 +56,15 @@ const MOST_BOUND = 300;
 
 function bounds(grant) {
   const named = isTree(grant.arguments) ? Object.entries(grant.arguments) : [];
+  const same = grant.as_asked || [];
   if (!named.length) return el("span", {}, "exactly the arguments that were asked for");
   const line = ([name, rule]) => {
     const text = bound(rule);
     const rest = text.length > MOST_BOUND ? ` … (${text.length - MOST_BOUND} more characters)` : "";
     return el("li", {}, el("span", { class: "name" }, shown(name, true)), " ", shown(text.slice(0, MOST_BOUND), true), rest);
   };
-  return el("ul", { class: "bounds" }, ...named.map(line));
+  const rest = same.length ? el("li", {}, shown(same.join(", "), true), same.length === 1 ? " is" : " are", " as it was asked for") : null;
+  return el("ul", { class: "bounds" }, ...named.map(line), rest);
 }
 
 function card(grant) {
@@ -73,7 +75,7 @@ function card(grant) {
   return el(
     "li",
     { class: "panel", "data-grant": grant.id },
-    el("h3", {}, shown(grant.tool, true), grant.status ? [" ", chip(grant.status)] : ""),
+    el("h3", {}, shown(grant.tool, true)),
     facts([
       ["Agent", grant.agent],
       ["For", grant.user],
@@ -83,18 +85,38 @@ function card(grant) {
       ["Ends", el("span", {}, when(grant.expires_at), " (", countdown(grant.expires_at), ")")],
       ["Given by", grant.approver],
     ]),
+    opened(`What it has let through (${grant.used ?? 0})`, () => calls(grant)),
     mayRevoke ? el("div", { class: "buttons" }, revoke) : null,
   );
+}
+
+// The calls that went by a grant, the newest first.
+function calls(grant) {
+  const box = el("div", {}, el("p", { class: "soft" }, "Reading the calls…"));
+  api(`grants/${encodeURIComponent(grant.id)}`).then(
+    (whole) => {
+      const rows = whole.calls.map((call) => [td(when(call.at)), el("td", { class: "text" }, ...brief(written(call.arguments ?? null))), td(`${call.cost_estimate_usd} USD`)]);
+      const beyond = whole.used - rows.length;
+      box.replaceChildren(
+        rows.length ? table("What it has let through", ["When", "Arguments", "Estimate"], rows) : el("p", { class: "soft" }, "Nothing yet."),
+        beyond > 0 ? el("p", { class: "soft" }, `… and ${beyond} more before`) : "",
+      );
+    },
+    (error) => box.replaceChildren(el("p", { class: "error" }, error.message)),
+  );
+  return box;
 }
 
 async function askRevoke(grant) {
   const done = await confirm({
     title: "Revoke this grant?",
     body: [el("p", {}, "From the next call on ", shown(grant.agent, true), " is asked about again when it calls ", shown(grant.tool, true), ".")],
+    reason: "Why",
     action: "Revoke",
     danger: true,
-    run: async () => {
-      await api(`grants/${encodeURIComponent(grant.id)}`, null, "DELETE");
+    run: async (reason) => {
+      const query = reason ? `?${new URLSearchParams({ reason })}` : "";
+      await api(`grants/${encodeURIComponent(grant.id)}${query}`, null, "DELETE");
       return true;
     },
   });

@@ -15,6 +15,7 @@ const MOST_MEMBERS = 60;
 const MOST_COMPARED = 200;
 const MOST_SHOWN = 2;
 const MOST_TEXT = 70;
+const MOST_NAME = 40;
 
 const known = new WeakMap();
 
@@ -91,7 +92,7 @@ export function headline(one, differs) {
   for (const { name, value } of picked) {
     if (parts.length) parts.push(" ");
     const text = typeof value === "string" ? ['"', ...brief(value, MOST_TEXT), '"'] : [shown(String(value))];
-    parts.push(el("span", { class: "pair" }, el("span", { class: "name" }, shown(name, true)), ": ", ...text));
+    parts.push(el("span", { class: "pair" }, el("span", { class: "name" }, ...brief(name, MOST_NAME)), ": ", ...text));
   }
   if (!picked.length) parts.push(...brief(written(one.arguments), MOST_TEXT));
   else if (more) parts.push(" ", el("span", { class: "soft" }, `+ ${more} more`));

@@ -106,7 +106,6 @@ async function loadBundle() {
   const [agents, bundle] = await Promise.all([api("agents"), api("policies")]);
   state.agents = new Map(agents.agents.map((agent) => [agent.id, agent]));
   state.policies = new Map(bundle.policies.map((policy) => [policy.id, policy]));
-  state.snapshot = bundle.snapshot;
 }
 
 async function enter() {
@@ -135,7 +134,7 @@ function leave(why) {
   sessionStorage.removeItem(KEY);
   if (stream) stream.abort();
   stream = null;
-  Object.assign(state, { key: null, me: null, view: "pending", snapshot: null, agents: new Map(), policies: new Map() });
+  Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
   for (const view of [explain, grants, policies]) view.clear();
@@ -257,7 +256,7 @@ async function happened(data) {
     if (kind[1] === "policy_activated") {
       await loadBundle();
       announce("Other policies have come into force.");
-      render();
+      await loadPending();
     }
     if (kind[1].startsWith("policy_")) await policies.changed();
     else await grants.changed();

@@ -1,7 +1,7 @@
 // The bundle in force, those that were, and going back to one.
 
 import { api } from "./api.js";
-import { $, announce, chip, confirm, counted, el, facts, shown, table, td, when } from "./dom.js";
+import { $, announce, chip, confirm, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
 import { hasRole, state } from "./state.js";
 
 let asked = 0;
@@ -39,7 +39,6 @@ async function read() {
 const short = (snapshot) => el("code", { title: snapshot }, snapshot.slice(0, 12));
 
 function inForce(bundle, past) {
-  const differs = past.folder_differs || past.differs;
   const rows = bundle.policies.map((policy) => [
     td(shown(policy.id, true)),
     td(policy.mode === "enforce" ? "enforced" : shown(policy.mode)),
@@ -51,7 +50,7 @@ function inForce(bundle, past) {
     "section",
     { class: "panel", "aria-label": "In force" },
     el("h3", {}, "In force"),
-    differs ? folder(differs) : "",
+    past.folder ? folder(past.folder) : "",
     facts([
       ["Snapshot", short(bundle.snapshot)],
       ["Version", bundle.version],
@@ -63,13 +62,21 @@ function inForce(bundle, past) {
   );
 }
 
+// What is held in force by order, while the folder says something else.
 function folder(differs) {
-  const since = differs.since ? [" since ", when(differs.since)] : [];
-  return el("p", { class: "banner" }, "The folder differs from the bundle in force", ...since, ". What is in force counts until somebody activates the folder.");
+  const activate = el("button", { type: "button" }, "Activate the folder…");
+  activate.addEventListener("click", askFolder);
+  return el(
+    "div",
+    { class: "banner" },
+    el("p", {}, shown(differs.message[0].toUpperCase() + differs.message.slice(1))),
+    hasRole("admin") && differs.snapshot ? el("div", { class: "buttons" }, activate) : null,
+  );
 }
 
 function history(past) {
   const admin = hasRole("admin");
+  const now = (past.history.find((one) => one.active) || {}).snapshot;
   const rows = past.history.map((one) => {
     const name = one.snapshot.slice(0, 12);
     const files = el("button", { type: "button", "aria-label": `Show the files of ${name}` }, "Files");
@@ -82,7 +89,7 @@ function history(past) {
       td(shown(one.by || "")),
       el("td", { class: "text" }, shown(one.reason || "")),
       td(one.git_commit ? el("code", { title: one.git_commit }, one.git_commit.slice(0, 10)) : ""),
-      td(el("div", { class: "buttons" }, files, admin && !one.active ? activate : null)),
+      td(el("div", { class: "buttons" }, files, admin && one.snapshot !== now ? activate : null)),
     ];
   });
   const back = el("button", { type: "button" }, "Roll back…");
@@ -94,7 +101,7 @@ function history(past) {
     el("h3", {}, "What was in force"),
     admin && possible ? el("div", { class: "buttons" }, back) : "",
     rows.length ? table("What was in force, the newest first", ["Snapshot", "Since", "By", "Why", "Commit", "Do"], rows, { id: "snapshots" }) : el("p", {}, "There is no history yet."),
-    past.truncated ? el("p", { class: "soft" }, `The newest ${rows.length} are listed, and there are more.`) : "",
+    past.truncated ? el("p", { class: "soft" }, `The newest ${rows.length} are listed; \`tollgate policy history\` has all.`) : "",
   );
 }
 
@@ -111,9 +118,22 @@ async function askActivate(one) {
     required: true,
     action: "Activate",
     danger: true,
-    run: async (reason) => (await api("policies/activate", { snapshot: one.snapshot, reason })) || true,
+    run: (reason) => order("activate", { snapshot: one.snapshot, reason }),
   });
-  await told(done, `Activated: ${one.snapshot.slice(0, 12)}.`);
+  await told(done);
+}
+
+async function askFolder() {
+  const done = await confirm({
+    title: "Put the folder in force?",
+    body: [el("p", {}, "What the folder says counts from the next call on, in every process, and so does what is changed in it from then on.")],
+    reason: REASON,
+    required: true,
+    action: "Activate",
+    danger: true,
+    run: (reason) => order("activate", { folder: true, reason }),
+  });
+  await told(done);
 }
 
 async function askRollback() {
@@ -127,14 +147,18 @@ async function askRollback() {
     required: true,
     action: "Roll back",
     danger: true,
-    run: async (reason) => (await api("policies/rollback", { reason })) || true,
+    run: (reason) => order("rollback", { reason }),
   });
-  await told(done, "Rolled back.");
+  await told(done);
 }
 
-async function told(done, text) {
+const order = (what, body) => api(`policies/${what}`, body);
+
+async function told(done) {
   if (!done) return;
+  const text = [`${done.snapshot.slice(0, 12)}: ${done.message}.`, ...(done.notes || [])].join(" ");
   announce(text);
+  notice(text);
   await read();
   $("policies").focus({ preventScroll: true });
 }
@@ -157,7 +181,7 @@ async function showFiles(one) {
 }
 
 function files(answer) {
-  const all = Array.isArray(answer.files) ? answer.files.map((file) => [file.name || file.path, file.text ?? file.content ?? ""]) : Object.entries(answer.files || {});
+  const all = answer.files || [];
   if (!all.length) return [el("p", {}, "Its files are not kept.")];
-  return all.map(([name, text]) => el("details", { class: "file" }, el("summary", {}, shown(name, true)), el("pre", { tabindex: "0", role: "region", "aria-label": name }, shown(text))));
+  return all.map(({ name, text }) => opened(name, () => el("pre", { tabindex: "0", role: "region", "aria-label": name }, ...text.split("\n").flatMap((line) => [shown(line), "\n"]))));
 }

@@ -12,8 +12,6 @@ export const state = {
   // By id: the agents of the authority map, the policies of the bundle in force.
   agents: new Map(),
   policies: new Map(),
-  // The policy snapshot in force.
-  snapshot: null,
   // Keys of one letter do something.
   shortcuts: true,
 };
