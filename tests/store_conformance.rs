@@ -26,8 +26,8 @@ use tollgate::{
     decision::BudgetLimit,
     evidence::content_hash,
     model::{
-        AgentId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd, Outcome,
-        PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
+        AgentId, ApprovalId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd,
+        Outcome, PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
     },
     policy::{ChannelKind, Violation},
     store::{

@@ -26,13 +26,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// Where people open an approval: on the inbox page as they reach it, or at the admin listener.
-    pub fn approval_link(&self, id: &ApprovalId) -> String {
+    /// The page as people reach it, or at the admin listener; without a `/` at its end.
+    pub fn page_link(&self) -> String {
         let base = self.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
             let scheme = if self.gateway.tls.is_some() { "https" } else { "http" };
             format!("{scheme}://{}", self.admin.listen)
         });
-        format!("{}/#{id}", base.trim_end_matches('/'))
+        base.trim_end_matches('/').to_owned()
+    }
+
+    /// Where people open an approval.
+    pub fn approval_link(&self, id: &ApprovalId) -> String {
+        format!("{}/#{id}", self.page_link())
     }
 }
 

@@ -511,3 +511,17 @@ def test_axe_finds_nothing(gateway, open_page, accessible, scheme, shot):
     accessible(page, "the history on a phone")
     page.get_by_role("button", name="Sign out").click()
     accessible(page, "signing in")
+
+
+def test_the_history_is_read_on(gateway, open_page):
+    """What is not listed is told, and can be had."""
+    for n in range(3):
+        gateway.api(f"approvals/{edit(gateway, f'/srv/{n}.md')}/decision", "key-dave", {"decision": "reject"})
+    page = open_page("carol")
+    page.route("**/approvals?status=approved*", lambda route: route.continue_(url=route.request.url.replace("limit=200", "limit=2")))
+    page.get_by_role("button", name="History").click()
+    expect(page.locator("#list li")).to_have_count(2)
+    expect(page.locator("#more")).to_contain_text("The newest 2 are read, and there are more.")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#list li")).to_have_count(3)
+    expect(page.locator("#more")).to_be_hidden()

@@ -66,15 +66,17 @@ def test_a_call_is_explained(gateway, open_page, shot):
     section.get_by_role("button", name="Explain").click()
     expect(section.locator(".error")).to_contain_text("The arguments are no JSON")
     expect(section.get_by_label("Arguments")).to_be_focused()
-    section.get_by_label("Arguments").fill('{"path": "/work/note.md", "text": "<img src=x onerror=window.hit=1>", "n": 12345678901234567890}')
+    section.get_by_label("Arguments").fill('{"path": "/work/note.md", "text": "<img src=x onerror=window.hit=1>"}')
     page.keyboard.press("Control+Enter")
     result = section.get_by_role("region", name="The decision")
     expect(result).to_be_focused()
     expect(result.locator(".verdict .chip")).to_have_text("a person is asked")
     expect(result).to_contain_text("It is not in the scratch folder <b>yet</b>")
     expect(result.locator("dl.facts")).to_contain_text("leads")
-    for text in ["notes", "scratch", "ask", "/scratch"]:
-        expect(result.locator(".steps")).to_contain_text(text)
+    # The rule that does not apply, with what its condition read, the one that does, and what another argument would change.
+    for text in ["notes in notes.yaml", "within(args.path, '/scratch') where args.path = '/work/note.md'", "✓ applies ask",
+                 "Allowed if args.path were within /scratch"]:
+        expect(result).to_contain_text(text)
     shot(page, "explain")
     section.get_by_label("Arguments").fill('{"path": "/scratch/note.md", "text": ""}')
     section.get_by_role("button", name="Explain").click()

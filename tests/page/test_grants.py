@@ -52,7 +52,7 @@ def gateway(binary):
         print(running.tail())
 
 
-NOTE = {"path": "/work/note.md", "text": "hello"}
+NOTE = {"path": "/work/<img src=x onerror=window.hit=1>.md", "text": "hello\u202e<script>window.hit=1</script>"}
 
 
 def test_a_grant_is_given_seen_and_revoked(gateway, open_page, shot):
@@ -80,6 +80,9 @@ def test_a_grant_is_given_seen_and_revoked(gateway, open_page, shot):
     view(page, "Pending")
     expect(view(page, "Grants").locator("[data-grant]")).to_contain_text("1 use")
     # Who has not given it, and is no admin, only looks.
+    section.get_by_text("What it has let through (1)").click()
+    expect(section.get_by_role("region", name="What it has let through")).to_contain_text("/work/other.md")
+    assert page.evaluate("window.hit") is None and page.locator("#grants img, #grants script").count() == 0
     looks = view(open_page("dave"), "Grants")
     expect(looks.locator("[data-grant]")).to_have_count(1)
     expect(looks.get_by_role("button", name="Revoke")).to_have_count(0)

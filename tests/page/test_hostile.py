@@ -89,7 +89,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
                """"toString":"x","length":-1,"<b>bold</b>":"<script>window.hit=1</script>","href":"javascript:window.hit=1","""
                """"\\u202ekey":"\\u05d0\\u05d1 1234567890123456789 \\u05d2","style":"position:fixed;inset:0","""
                """"text":"fine\\"\\n\\"to\\": \\"nobody\\"\\n\\nPolicy: allow","hidden":"a\\u200b\\u200b\\u200b\\u200bb\\u2060c","""
-               """"zalgo":"e%s","n":-0,"big":123456789012345678901234567890.10}""" % ("\u0301" * 400))
+               """"old_text":"<i>a</i>\\u202e","new_text":"<script>window.hit=1</script>\\n+added: nothing","zalgo":"e%s","n":-0,"big":123456789012345678901234567890.10}""" % ("\u0301" * 400))
     id = asked(gateway, hostile, meta={"vendor/mode": "<svg onload=window.hit=1>", "claudecode/toolUseId": "toolu_1"},
                extra={"for": "<iframe src=/>"})
     detail = page.locator("#detail")
@@ -105,7 +105,14 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     expect(detail.locator("dl.facts", has_text="Workflow")).to_contain_text("night")
     shot(page, "hostile")
     # A line break in a text is marked, so that its lines are not taken for the page's.
-    assert tree.locator(".tree mark", has_text="\\n").count() == 3
+    assert tree.locator(".tree mark", has_text="\\n").count() == 4
+    # A change is text too, and a line of it cannot pass for another.
+    expect(detail.locator(".diff .gone")).to_have_text(["−removed: <i>a</i>\\u{202e}"])
+    expect(detail.locator(".diff .come")).to_have_text(["+added: <script>window.hit=1</script>", "+added: +added: nothing"])
+    # The card says what it is about, in text.
+    card = page.locator(f'#list [data-id="{id}"]')
+    expect(card.locator(".headline")).to_contain_text("+ 13 more")
+    assert card.locator("i, b, script, img, a").count() == 0
     # What reads from right to left turns nothing but itself.
     assert tree.locator("li", has_text="1234567890123456789").locator(".value bdi").count() == 1
     hit = module(page, "inbox", "[window.hit, ({}).polluted, ({}).status, Object.prototype.may_decide, typeof m.inbox.approvals.get]")

@@ -269,8 +269,9 @@ impl Gateway {
         let ids: Vec<&str> = waiting.iter().take(MOST).map(|record| record.id.as_str()).collect();
         let text = format!(
             "{} approvals wait for you, and this client cannot show forms (it declares no form elicitation). Decide \
-             them with `tollgate approvals`, on the inbox page, or over the API: {}",
+             them with `tollgate approvals`, on the inbox page, {}, or over the API: {}",
             waiting.len(),
+            in_force.config.page_link(),
             ids.join(", ")
         );
         Ok(Ok(json!({"content": [{"type": "text", "text": text}], "isError": true,

@@ -58,8 +58,8 @@ function bounded(name, value) {
 const MOST_BOUNDED = 50;
 
 // The part of the form with which an approval becomes a grant; null where its rules allow none. `value` is what goes with the
-// answer, or null.
-export function giving(one) {
+// answer, or null; `changed` hears whether there is one.
+export function giving(one, changed) {
   const most = limits(one);
   if (!most) return null;
   const on = el("input", { type: "checkbox", name: "grant" });
@@ -84,10 +84,14 @@ export function giving(one) {
     beyond > 0 ? el("p", { class: "soft" }, `${counted(beyond, "more argument", "more arguments")}: as now.`) : null,
     el("p", { class: "soft" }, "This call goes by its own approval. What another rule denies or asks about is not covered."),
   );
-  on.addEventListener("change", () => (body.hidden = !on.checked));
+  const toggle = () => {
+    body.hidden = !on.checked;
+    changed(on.checked);
+  };
+  on.addEventListener("change", toggle);
   const set = (grant) => {
     on.checked = true;
-    body.hidden = false;
+    toggle();
     const fits = [...duration.options].find((option) => seconds(option.value) === seconds(grant.duration));
     if (fits) duration.value = fits.value;
     if (grant.uses) uses.value = String(Math.min(Number(grant.uses), most.uses));

@@ -10,8 +10,8 @@ export const inbox = {
   // Approvals by id: those that wait, and those that ended while they were on the screen.
   approvals: new Map(),
   history: [],
-  // Whether there are more than are listed.
-  more: { pending: false, history: false },
+  // Whether more wait than are listed, and the cursor behind the history that is listed.
+  more: { pending: false, history: null },
   // Null: none yet. Empty: what was chosen is gone, and nothing takes its place until a person chooses.
   chosen: null,
   // On a narrow screen one of them is shown: the list or what was chosen.
@@ -34,7 +34,7 @@ const MOST = 1000;
 
 export async function loadPending() {
   const found = await api(`approvals?status=pending&limit=${MOST}`);
-  inbox.more.pending = found.truncated === true || found.approvals.length >= MOST;
+  inbox.more.pending = found.truncated;
   const ids = new Set(found.approvals.map((one) => one.id));
   for (const [id, one] of inbox.approvals) {
     if (one.status !== "pending" || ids.has(id)) continue;
@@ -56,10 +56,12 @@ export async function loadPending() {
 // How often the history was asked for and answered: an answer to an earlier question says nothing new.
 let asked = 0;
 let answered = 0;
-const MOST_HISTORY = 500;
+const AT_A_TIME = 200;
 
-export async function loadHistory() {
-  const query = new URLSearchParams({ status: $("f-status").value, limit: String(MOST_HISTORY) });
+// `before`: the cursor of those that follow what is listed already.
+export async function loadHistory(before = null) {
+  const query = new URLSearchParams({ status: $("f-status").value, limit: String(AT_A_TIME) });
+  if (before) query.set("before", before);
   const agent = $("f-agent").value.trim();
   if (agent) query.set("agent_id", agent);
   const mine = ++asked;
@@ -71,8 +73,8 @@ export async function loadHistory() {
   if (mine !== asked || !state.me) return;
   answered = mine;
   if (found) {
-    inbox.history = found.approvals;
-    inbox.more.history = found.truncated === true || found.approvals.length >= MOST_HISTORY;
+    inbox.history = before ? [...inbox.history, ...found.approvals] : found.approvals;
+    inbox.more.history = found.next;
   }
   notice(said);
   render();
@@ -169,9 +171,12 @@ export function render() {
   if (document.title !== title) document.title = title;
   if (state.view !== "pending" && state.view !== "history") return;
   $("filters").hidden = state.view !== "history";
-  const more = state.view === "history" ? inbox.more.history : inbox.more.pending;
-  $("more").hidden = !more;
-  $("more").textContent = `The newest ${all.length} are listed, and there are more.${state.view === "history" ? " Filters find the others." : ""}`;
+  const isHistory = state.view === "history";
+  $("more").hidden = !(isHistory ? inbox.more.history : inbox.more.pending);
+  const listedSoFar = isHistory ? inbox.history.length : waiting.length;
+  const words = `The newest ${listedSoFar} are read, and there are more.`;
+  if ($("more-words").textContent !== words) $("more-words").textContent = words;
+  $("show-more").hidden = !isHistory;
   $("empty").hidden = all.length > 0;
   const none = asked === answered ? "No approval fits these filters." : "Reading the history…";
   $("empty").textContent = state.view === "pending" ? "Nothing waits for approval." : none;
@@ -366,6 +371,7 @@ async function rejectMarked() {
   if (next && (!chosen() || chosen().status !== "pending")) choose(next.id);
 }
 
+$("show-more").addEventListener("click", () => loadHistory(inbox.more.history));
 $("mark-all").addEventListener("click", () => mark(mine()));
 $("mark-alike").addEventListener("click", () => chosen() && mark(alike(chosen())));
 $("unmark").addEventListener("click", () => {

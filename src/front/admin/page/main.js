@@ -29,6 +29,7 @@ const buttons = () => document.querySelectorAll("nav [data-view]");
 
 function openHistory() {
   inbox.history = [];
+  inbox.more.history = null;
   loadHistory();
   // A view shows at once, whenever its answer comes.
   render();
@@ -268,8 +269,8 @@ async function happened(data) {
 // --- keys ------------------------------------------------------------------------------------------------------------
 
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-$("f-status").addEventListener("change", loadHistory);
-$("f-agent").addEventListener("change", loadHistory);
+$("f-status").addEventListener("change", () => loadHistory());
+$("f-agent").addEventListener("change", () => loadHistory());
 $("f-tool").addEventListener("input", render);
 $("keys").addEventListener("click", () => $("help").showModal());
 $("shortcuts").addEventListener("change", () => (state.shortcuts = $("shortcuts").checked));
