@@ -33,7 +33,7 @@ impl Gateway {
         let last = last.first().map(|event| &event.draft);
         let snapshot = Some(new.policies.snapshot.clone());
         let from = last.and_then(|event| event.policy_snapshot.clone());
-        let kept = self.keep_bundle(&new.config, &new.policies).await?;
+        let kept = self.0.references.keep_bundle(&new.config, &new.policies).await?;
         // An activation of before bundles were kept names none, and is recorded once more.
         let named = last.and_then(|event| event.detail.as_ref()?.get("bundle")?.as_str());
         if from == snapshot && named == Some(&kept) {
