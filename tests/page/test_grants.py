@@ -95,6 +95,21 @@ def test_a_grant_is_given_seen_and_revoked(gateway, open_page, shot):
     asked(gateway, "demo__note_write", {"path": "/work/third.md", "text": "x"})
 
 
+def test_an_ask_that_a_grant_covers_needs_nobody(gateway, open_page):
+    """R87: the call of an ask that waits goes through by a grant, and the page says so in place of asking."""
+    page = open_page("carol")
+    first = asked(gateway, "demo__note_write", NOTE)
+    waits = {"path": "/work/waits.md", "text": NOTE["text"]}
+    second = asked(gateway, "demo__note_write", waits)
+    grant = {"duration": "1h", "uses": 2, "arguments": {"path": {"within": "/work"}}}
+    code, said = gateway.api(f"approvals/{first}/decision", "key-dave", {"decision": "approve", "grant": grant})
+    assert code == 200, said
+    page.locator(f'#list [data-id="{second}"]').click()
+    assert not call(gateway, "demo__note_write", waits).get("isError")
+    expect(page.locator("#detail h2 .chip")).to_have_text("cancelled")
+    expect(page.locator("#detail .banner")).to_contain_text("has let its call through while it waited")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_grants(gateway, open_page, accessible, scheme, shot):
     page = open_page("root", color_scheme=scheme, bypass_csp=True)

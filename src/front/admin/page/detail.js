@@ -49,7 +49,7 @@ export function renderDetail() {
 // --- what it is ------------------------------------------------------------------------------------------------------
 
 // Asked under other policies than those in force: no answer to it lets anything through.
-const isOutdated = (one) => one.status === "cancelled" || one.policies_in_force === false;
+const isOutdated = (one) => one.policies_in_force === false || (one.status === "cancelled" && !one.covered_by);
 
 // What may come of a call, in a word or two each.
 export function risks(one) {
@@ -83,14 +83,14 @@ function takenAs(traits) {
 function headOf(one) {
   const agent = state.agents.get(one.agent_id);
   const changes = one.action.startsWith(`${one.upstream}:`) ? one.tool : `${one.tool}, as ${one.action}`;
-  const outdated =
-    isOutdated(one) && one.status !== "consumed"
-      ? el("p", { class: "banner" }, "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.")
-      : null;
+  const open = !["consumed", "rejected", "expired"].includes(one.status);
+  let banner = "";
+  if (one.covered_by) banner = `A standing grant (${one.covered_by}) has let its call through while it waited: nobody has to answer it any more.`;
+  else if (open && isOutdated(one)) banner = "The policies have changed since this was asked for: no answer to it lets the call through. The agent has to make the call again.";
   return [
     el("button", { type: "button", class: "back", onclick: back }, "← All asks"),
     el("h2", {}, shown(one.tool), " ", chip(one.status)),
-    outdated,
+    banner ? el("p", { class: "banner" }, banner) : null,
     el("p", { class: "chips" }, ...risks(one)),
     el("h3", {}, "Who"),
     facts([
