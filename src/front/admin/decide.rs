@@ -21,9 +21,19 @@ use axum::{
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// The page says with it that a person looked at the approval there. Whoever has the person's key can say so too: a rule's
-/// `channels` tells people where to answer, and is no second factor: whoever holds a key can decide.
+/// The page says with it that a person looked at the approval there; with the value [`LINK`], that a link to this approval led
+/// them to it. Whoever has the person's key can say so too: a rule's `channels` tells people where to answer, and is no second
+/// factor: whoever holds a key can decide.
 const INBOX: &str = "tollgate-inbox";
+const LINK: &[u8] = b"link";
+
+fn channel(headers: &HeaderMap) -> ChannelKind {
+    match headers.get(INBOX) {
+        None => ChannelKind::Api,
+        Some(value) if value.as_bytes() == LINK => ChannelKind::Link,
+        Some(_) => ChannelKind::Inbox,
+    }
+}
 
 /// The answer in a request's body.
 pub(super) struct Body(Answer);
@@ -117,8 +127,8 @@ pub(super) async fn decide(
     let person = decider.person(&*port)?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
-    let channel = if headers.contains_key(INBOX) { ChannelKind::Inbox } else { ChannelKind::Api };
-    let decided = port.approvals().decide(&in_force.policies, &person, &id, channel, answer).await?;
+    let decided =
+        port.approvals().decide(&in_force.policies, &person, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
     Ok(Json(view::approval_for(&decided, &in_force.policies, &person, port.now())))
 }

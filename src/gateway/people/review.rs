@@ -227,7 +227,9 @@ impl People {
             && let Some(record) = record
             && !question::is_whole(&policies, &record)
         {
-            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(&record)));
+            review
+                .told
+                .push(format!("approval {id} was not approved. {}", question::told_cut(&policies, &record)));
             return Ok(false);
         }
         let decided =
@@ -272,8 +274,9 @@ impl People {
         let ids: Vec<&str> = waiting.iter().take(MOST).map(|record| record.id.as_str()).collect();
         let text = format!(
             "{} approvals wait for you, and this client cannot show forms (it declares no form elicitation). Decide \
-             them with `tollgate approvals`, on the inbox page, or over the API: {}",
+             them with `tollgate approvals`, on the inbox page, {}, or over the API: {}",
             waiting.len(),
+            in_force.config.page_link(),
             ids.join(", ")
         );
         Ok(Ok(json!({"content": [{"type": "text", "text": text}], "isError": true,
