@@ -90,7 +90,7 @@ Examples:
     Init(InitArgs),
     /// Check servers.toml and policies/: all errors at once, and advice
     #[command(long_about = "\
-Reads servers.toml and the whole bundle and prints every error and every lint, with file, line and column. \
+Reads servers.toml and the whole bundle with its tests and prints every error and every lint, with file, line and column. \
 Exit code 1 if there is any error. Nothing is written.
 
 Names of tools and prompts are held against what the MCP servers list. What they listed when they last ran is \

@@ -2,6 +2,7 @@
 
 use crate::{
     evidence::Counted,
+    gateway::Explanation,
     model::{CallId, Event, EventDecision, EventDraft, EventType, TraceId},
     redaction::visible_json,
 };
@@ -11,25 +12,26 @@ use std::{
     fmt::{self, Write},
 };
 
-/// The calls of a trace as a file for `policies/tests/`; `None` where it has no decision.
-pub(super) fn file(trace: TraceId, events: &[Event]) -> Option<String> {
+/// The decisions of a trace that are tests: each call as it was decided first.
+pub(super) fn decisions(events: &[Event]) -> Vec<&Event> {
     let mut seen: BTreeSet<&CallId> = BTreeSet::new();
-    let decisions: Vec<&EventDraft> = events
+    let is_decision =
+        |draft: &EventDraft| draft.event_type == EventType::AgentDecision && Counted::of(draft).is_none();
+    events
         .iter()
-        .map(|event| &event.draft)
-        .filter(|draft| draft.event_type == EventType::AgentDecision && Counted::of(draft).is_none())
-        // A call is a test as it was decided first.
-        .filter(|draft| draft.call_id.as_ref().is_none_or(|call| seen.insert(call)))
-        .collect();
-    if decisions.is_empty() {
-        return None;
-    }
+        .filter(|event| is_decision(&event.draft))
+        .filter(|event| event.draft.call_id.as_ref().is_none_or(|call| seen.insert(call)))
+        .collect()
+}
+
+/// Decisions of a trace as a file for `policies/tests/`. Each has its explanation, where it can be explained.
+pub(super) fn file(trace: TraceId, decisions: &[(&Event, Option<Explanation>)]) -> String {
     let mut out = format!("# Recorded in trace {trace}.\ntests:\n");
-    for (index, draft) in decisions.iter().enumerate() {
+    for (index, (event, explained)) in decisions.iter().enumerate() {
         // Writing to a String cannot fail.
-        one(trace, index + 1, draft, &mut out).unwrap_or_default();
+        one(trace, index + 1, &event.draft, explained.as_ref(), &mut out).unwrap_or_default();
     }
-    Some(out)
+    out
 }
 
 /// A value of YAML's flow style; JSON is one.
@@ -37,7 +39,13 @@ fn written(value: &Value) -> String {
     visible_json(&value.to_string()).into_owned()
 }
 
-fn one(trace: TraceId, number: usize, draft: &EventDraft, out: &mut String) -> fmt::Result {
+fn one(
+    trace: TraceId,
+    number: usize,
+    draft: &EventDraft,
+    explained: Option<&Explanation>,
+    out: &mut String,
+) -> fmt::Result {
     let detail = |name: &str| draft.detail.as_ref().and_then(|detail| detail.get(name));
     let fact = |name: &str| draft.facts.as_ref().and_then(|facts| facts.get(name));
     let tool = detail("original_tool").and_then(Value::as_str).or(draft.tool.as_deref()).unwrap_or_default();
@@ -78,13 +86,29 @@ fn one(trace: TraceId, number: usize, draft: &EventDraft, out: &mut String) -> f
     put("repeats", fact("repeats").filter(|repeats| repeats.as_u64() != Some(0)))?;
     put("labels", fact("session_labels"))?;
     writeln!(out, "    expect:")?;
-    let expected = [("decision", Some(decision)), ("policy_id", policy), ("rule_id", rule)];
+    let (approvers, constraints) = asked_and_held(word, explained);
+    let expected = [
+        ("decision", Some(json!(word))),
+        ("policy_id", policy),
+        ("rule_id", rule),
+        ("approvers", approvers),
+        ("constraints", constraints),
+    ];
     for (key, value) in expected {
         if let Some(value) = value.filter(|value| !value.is_null()) {
             writeln!(out, "      {key}: {}", written(&value))?;
         }
     }
     Ok(())
+}
+
+/// Who is asked and which limits hold, where that is what the decision is about. Where a masked value mattered, it is not said.
+fn asked_and_held(decision: &str, explained: Option<&Explanation>) -> (Option<Value>, Option<Value>) {
+    let Some(told) = explained.filter(|told| told.notes.is_empty()) else { return (None, None) };
+    let approvers =
+        (decision == "pending_approval" && !told.approvers.is_empty()).then(|| json!(told.approvers));
+    let is_held = decision == "allow_with_constraints" && !told.constraints.is_empty();
+    (approvers, is_held.then(|| json!(told.constraints)))
 }
 
 /// What a reader has to know of the record.

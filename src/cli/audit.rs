@@ -5,6 +5,7 @@ use super::{
     as_test,
     failure::CliError,
     follow::{Follower, head},
+    policy,
     screen::{self, Screen, or_dash, time},
     setup::record_path,
     wiring,
@@ -303,9 +304,15 @@ async fn show(
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
     }
     if is_test {
-        let file = as_test::file(shown, &events);
-        let file = file.ok_or_else(|| CliError::Told(format!("trace {shown} has no decision of a call")))?;
-        return screen.raw(&file);
+        let mut decisions = Vec::new();
+        for event in as_test::decisions(&events) {
+            // Without its bundle a decision is a test of what is on record.
+            decisions.push((event, policy::of_event(&**store, event).await.ok()));
+        }
+        if decisions.is_empty() {
+            return Err(CliError::Told(format!("trace {shown} has no decision of a call")));
+        }
+        return screen.raw(&as_test::file(shown, &decisions));
     }
     let approvals = named_approvals(&**store, &events).await?;
     if json {

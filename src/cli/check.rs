@@ -3,7 +3,7 @@
 use super::{
     args::CheckArgs,
     failure::CliError,
-    known,
+    known, policy,
     screen::{Screen, note},
     setup::{Setup, certified, exposed, load_knowing},
     wiring,
@@ -35,8 +35,11 @@ pub(super) async fn check(path: &Path, args: &CheckArgs) -> Result<(), CliError>
                 "lints": of(&problems, Severity::Lint),
                 "policy_snapshot": null,
             }))?;
-            let count = of(&problems, Severity::Error).len();
-            return Err(CliError::Told(format!("{count} errors in `{}` and its bundle", path.display())));
+            let count = match of(&problems, Severity::Error).len() {
+                1 => "1 error".to_owned(),
+                many => format!("{many} errors"),
+            };
+            return Err(CliError::Told(format!("{count} in `{}` and its bundle", path.display())));
         }
         Err(other) => return Err(other),
     };
@@ -70,6 +73,12 @@ fn read(path: &Path) -> Result<Setup, CliError> {
     let setup = Setup::load(path)?;
     exposed(path, &setup.loaded)?;
     certified(path, &setup.loaded)?;
+    let mut problems = policy::wrong_tests(&setup)?;
+    if problems.has_errors() {
+        problems.0.extend(setup.loaded.lints.0);
+        problems.sort();
+        return Err(CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems });
+    }
     Ok(setup)
 }
 

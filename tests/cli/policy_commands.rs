@@ -183,6 +183,29 @@ fn calls_of_an_unknown_upstream_are_resolved_from_the_files() {
     assert!(said.err.contains("what upstream `crm` lists is not known yet"), "{}", said.err);
 }
 
+/// R65: what is wrong in a test is told by `check` as everything else in the bundle, and a test of facts that no capability
+/// covers says what to state.
+#[test]
+fn check_reads_the_tests() {
+    let folder = with_tests(
+        "tests:\n  - nam: x\n    facts: { agent: demo-agent }\n    expect: { decision: ALLOWW }\n",
+    );
+    let said = tollgate(folder.path(), &["check", "--json"]);
+    let told = parsed(&said);
+    assert_eq!((said.code, &told["ok"]), (1, &json!(false)), "{}", said.err);
+    let messages: Vec<&str> =
+        told["errors"].as_array().unwrap().iter().filter_map(|error| error["message"].as_str()).collect();
+    assert!(messages.contains(&"unknown key `nam`; did you mean `name`?"), "{messages:?}");
+    assert!(messages.contains(&"`ALLOWW` is no decision; did you mean `ALLOW`?"), "{messages:?}");
+
+    let folder = with_tests(
+        "tests:\n  - name: n\n    facts: { agent: demo-agent, tool: demo__admin_reset }\n    expect: { decision: ALLOW }\n",
+    );
+    assert_eq!(tollgate(folder.path(), &["check"]).code, 0);
+    let said = tollgate(folder.path(), &["policy", "test"]);
+    assert!(said.code == 1 && said.out.contains("state `capability: NAME` in the facts"), "{}", said.out);
+}
+
 fn explain(folder: &Path, more: &[&str]) -> Value {
     let said = tollgate(folder, &[&["policy", "explain", "--json"], more].concat());
     assert_eq!(said.code, 0, "{}", said.err);
@@ -234,9 +257,10 @@ fn a_call_is_explained_from_the_files() {
     let said = tollgate(folder.path(), &["policy", "explain", "--agent", "demo-agnet", "--tool", "x"]);
     assert!(said.code == 1 && said.err.contains("did you mean `demo-agent`?"), "{}", said.err);
     let said = tollgate(folder.path(), &["policy", "explain", "--agent", "demo-agent"]);
-    assert!(said.code == 1 && said.err.contains("--tool"), "{}", said.err);
+    assert!(said.code == 2 && said.err.contains("--tool"), "{}", said.err);
     for wrong in [
-        &["policy", "explain", "--tool", "x"][..],
+        &["policy", "explain", "--trace", "0af7651916cd43dd8448eb211c80319c", "--tool", "x"][..],
+        &["policy", "explain", "--tool", "x"],
         &["policy", "explain", "--agent", "a", "--tool", "x", "--args", "[]"],
     ] {
         assert_eq!(tollgate(folder.path(), wrong).code, 2, "{wrong:?}");
@@ -288,7 +312,7 @@ fn recorded_calls_are_explained_and_become_tests() {
             "--args",
             &write.to_string(),
             "--snapshot",
-            &snapshot,
+            &snapshot[..8],
         ],
     );
     for member in
@@ -300,6 +324,17 @@ fn recorded_calls_are_explained_and_become_tests() {
     for member in ["decision", "policy_id", "rule_id", "reason", "approvers", "policy_snapshot"] {
         assert_eq!(recorded[member], told[member], "{member}");
     }
+    for member in ["agent", "name", "upstream", "action", "labels", "arguments", "user", "workflow", "level"]
+    {
+        assert_eq!(recorded["call"][member], told["call"][member], "{member}");
+    }
+    let said = tollgate(folder.path(), &["policy", "replay", "--trace", "0af7651916cd43dd8448eb211c80319c"]);
+    assert!(
+        said.code == 1 && said.err.contains("there is no decision of trace"),
+        "{} {}",
+        said.out,
+        said.err
+    );
     let text = tollgate(folder.path(), &["policy", "explain", "--trace", trace]).out;
     assert!(text.contains("false  within(args.path, '/scratch')   [args.path = '/notes/new.md']"), "{text}");
     assert_eq!(tollgate(folder.path(), &["audit", "query", "--json"]).out, before, "nothing was recorded");
@@ -307,13 +342,16 @@ fn recorded_calls_are_explained_and_become_tests() {
     // A call that no rule saw, and one with a value that the record masks.
     let unknown = json!({"_meta": {}});
     serving.call("demo-keeper-key", "demo__note_write", &unknown);
+    // One that is held to limits.
+    serving.call("demo-agent-key", "demo__search", &json!({"query": "plan", "limit": 99}));
     let secret = json!({"path": "/scratch/b.md", "text": "ghp_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8"});
     assert_ne!(serving.call("demo-agent-key", "demo__note_write", &secret)["isError"], json!(true));
     let events =
         parsed(&tollgate(folder.path(), &["audit", "query", "--json", "--event-type", "agent_decision"]));
     let traces: std::collections::BTreeSet<&str> =
         events["events"].as_array().unwrap().iter().filter_map(|event| event["trace_id"].as_str()).collect();
-    assert_eq!(traces.len(), 3, "{events}");
+    assert_eq!(traces.len(), 4, "{events}");
+    let asked = trace.to_owned();
     let tests = folder.path().join("policies/tests");
     std::fs::remove_dir_all(&tests).unwrap();
     std::fs::create_dir(&tests).unwrap();
@@ -321,6 +359,12 @@ fn recorded_calls_are_explained_and_become_tests() {
         let said = tollgate(folder.path(), &["audit", "show", trace, "--as-test"]);
         assert_eq!(said.code, 0, "{}", said.err);
         assert!(!said.out.contains("ghp_"), "{}", said.out);
+        if trace == asked {
+            assert!(said.out.contains(r#"approvers: ["operator","platform-lead"]"#), "{}", said.out);
+        }
+        if said.out.contains("demo__search") {
+            assert!(said.out.contains(r#"constraints: {"timeout":"10s","max_cost":0.5,"#), "{}", said.out);
+        }
         if said.out.contains("/scratch/b.md") {
             assert!(
                 said.out.contains("# Masked in the record") && said.out.contains("/args/text"),
@@ -331,7 +375,7 @@ fn recorded_calls_are_explained_and_become_tests() {
         std::fs::write(tests.join(format!("{trace}.yaml")), said.out).unwrap();
     }
     let said = tollgate(folder.path(), &["policy", "test", "--json"]);
-    assert_eq!((said.code, &parsed(&said)["passed"]), (0, &json!(3)), "{} {}", said.out, said.err);
+    assert_eq!((said.code, &parsed(&said)["passed"]), (0, &json!(4)), "{} {}", said.out, said.err);
 }
 
 /// What `init` writes comes with tests that pass.

@@ -138,7 +138,8 @@ pub(crate) struct ExplainArgs {
     /// When the call would be made: a time (2026-12-24T08:00Z), a day, or how long ago (24h); else now
     #[arg(long, value_name = "TIME", conflicts_with = "trace", value_parser = moment)]
     pub(crate) at: Option<Moment>,
-    /// Under the bundle of this snapshot, as it is kept in the store; else the one in the folder
+    /// Under the bundle of this snapshot (its first 6 characters are enough), as it is kept in the store; else the one in
+    /// the folder
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) snapshot: Option<String>,
     /// Explain a decision on record instead, from its facts and under the bundle that made it
@@ -153,13 +154,13 @@ pub(crate) struct ExplainArgs {
 #[group(required = false, multiple = false)]
 pub(crate) struct ExplainTarget {
     /// The tool, by the name that agents see
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["resource", "prompt", "trace"], conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tool: Option<String>,
     /// A resource, by its URI
-    #[arg(long, value_name = "URI", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "URI", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) resource: Option<String>,
     /// A prompt, by the name that agents see
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) prompt: Option<String>,
 }
 

@@ -31,7 +31,10 @@ pub(super) async fn named(path: &Path, store: &dyn Store, name: &str) -> Result<
             .await?
             .pop()
             .ok_or_else(|| unknown(name, "nothing was activated yet: `tollgate serve` does that"))?,
-        _ => by_beginning(store, name).await?,
+        _ => by_beginning(store, name).await?.ok_or_else(|| {
+            let hint = "name a folder, a snapshot that was in force (its first 6 characters are enough), or `active`";
+            unknown(name, hint)
+        })?,
     };
     let set = wiring::kept_bundle(store, &snapshot).await?.ok_or_else(|| {
         unknown(&snapshot, "its files are not kept in the store, or this version cannot read them")
@@ -43,23 +46,35 @@ fn unknown(name: &str, hint: &str) -> CliError {
     CliError::Unknown { kind: "bundle", name: name.to_owned(), hint: hint.to_owned() }
 }
 
-async fn by_beginning(store: &dyn Store, name: &str) -> Result<SnapshotId, CliError> {
-    let is_hex = name.len() >= FEWEST && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let hint = "name a folder, a snapshot that was in force (its first 6 characters are enough), or `active`";
-    if !is_hex {
-        return Err(unknown(name, hint));
+/// Whether `wanted` names the snapshot: whole, or by its first characters.
+pub(super) fn begins(snapshot: &SnapshotId, wanted: &str) -> bool {
+    wanted.len() >= FEWEST && snapshot.starts_with(&wanted.to_ascii_lowercase())
+}
+
+/// The bundle of a snapshot that is named whole or by its first characters; `None` where none is kept.
+///
+/// # Errors
+/// If the store does not answer, or several snapshots begin so.
+pub(super) async fn kept(store: &dyn Store, wanted: &str) -> Result<Option<PolicySet>, CliError> {
+    let whole = SnapshotId::from(wanted.to_owned());
+    if let Some(set) = wiring::kept_bundle(store, &whole).await? {
+        return Ok(Some(set));
     }
-    let beginning = name.to_ascii_lowercase();
-    let found = activated(store, |snapshot| snapshot.starts_with(&beginning)).await?;
+    match by_beginning(store, wanted).await? {
+        Some(snapshot) => Ok(wiring::kept_bundle(store, &snapshot).await?),
+        None => Ok(None),
+    }
+}
+
+/// The snapshot that was in force and begins so; `None` where none does.
+async fn by_beginning(store: &dyn Store, name: &str) -> Result<Option<SnapshotId>, CliError> {
+    let found = activated(store, |snapshot| begins(snapshot, name)).await?;
     let found: BTreeSet<SnapshotId> = found.into_iter().collect();
-    match (found.first(), found.len()) {
-        (Some(only), 1) => Ok(only.clone()),
-        (None, _) => Err(unknown(name, hint)),
-        (Some(_), _) => {
-            let some: Vec<&str> = found.iter().take(TOLD).map(|snapshot| &**snapshot).collect();
-            Err(unknown(name, &format!("several snapshots begin so: {}", some.join(", "))))
-        }
+    if found.len() > 1 {
+        let some: Vec<&str> = found.iter().take(TOLD).map(|snapshot| &**snapshot).collect();
+        return Err(unknown(name, &format!("several snapshots begin so: {}", some.join(", "))));
     }
+    Ok(found.into_iter().next())
 }
 
 /// The snapshots that were activated, oldest first.

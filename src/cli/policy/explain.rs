@@ -1,17 +1,20 @@
 //! `tollgate policy explain`: what would be decided of a call, or was, and why.
 
-use super::super::{
-    args::ExplainArgs,
-    failure::CliError,
-    known,
-    screen::{Screen, note},
-    setup::{Setup, record},
-    wiring,
+use super::{
+    super::{
+        args::ExplainArgs,
+        failure::CliError,
+        known,
+        screen::{Screen, note},
+        setup::{Setup, record},
+        wiring,
+    },
+    bundles,
 };
 use crate::{
     clock::{IdSource as _, System},
     gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
-    model::{AgentId, CallKind, Event, EventType, SnapshotId, TraceId},
+    model::{AgentId, CallKind, Event, EventType, TraceId},
     store::{EventQuery, Store},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -98,17 +101,16 @@ async fn of_call(
     if let Some(store) = store {
         resolver.usage = Some(store.budget_usage(now).await?);
     }
-    if let Some(snapshot) =
-        args.snapshot.map(SnapshotId::from).filter(|wanted| *wanted != resolver.policies().snapshot)
+    if let Some(wanted) =
+        args.snapshot.filter(|wanted| !bundles::begins(&resolver.policies().snapshot, wanted))
     {
         let kept = match store {
-            Some(store) => wiring::kept_bundle(&**store, &snapshot).await?,
+            Some(store) => bundles::kept(&**store, &wanted).await?,
             None => None,
         };
         let hint = "its bundle is not kept in the store; `tollgate audit query --event-type policy_activated` lists those \
                     that were in force";
-        let unknown =
-            || CliError::Unknown { kind: "snapshot", name: snapshot.to_string(), hint: hint.to_owned() };
+        let unknown = || CliError::Unknown { kind: "snapshot", name: wanted.clone(), hint: hint.to_owned() };
         let mut policies = kept.ok_or_else(unknown)?;
         policies.data = policies.data.with_key(system.random());
         resolver.set_policies(policies);
@@ -147,7 +149,8 @@ async fn of_trace(store: &dyn Store, trace: TraceId) -> Result<Vec<Explanation>,
     Ok(all)
 }
 
-async fn of_event(store: &dyn Store, event: &Event) -> Result<Explanation, CliError> {
+/// One decision on record, under the bundle that made it.
+pub(in crate::cli) async fn of_event(store: &dyn Store, event: &Event) -> Result<Explanation, CliError> {
     let draft = &event.draft;
     let set = match &draft.policy_snapshot {
         Some(snapshot) => wiring::kept_bundle(store, snapshot).await?,

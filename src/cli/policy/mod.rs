@@ -10,7 +10,7 @@ mod simulate;
 mod test;
 
 pub(super) use diff::diff;
-pub(super) use explain::explain;
+pub(super) use explain::{explain, of_event};
 pub(super) use replay::replay;
 pub(super) use simulate::simulate;
-pub(super) use test::test;
+pub(super) use test::{test, wrong_tests};

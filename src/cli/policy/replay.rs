@@ -27,7 +27,14 @@ pub(in crate::cli) async fn replay(
     let replayed = wiring::replay(store.as_ref(), query, &mut |seen| bar.set_position(seen)).await;
     bar.finish_and_clear();
     store.close().await;
-    show(&replayed?, args.json.json)
+    let replayed = replayed?;
+    if let Some(trace) = args.trace
+        && replayed.judged + replayed.unjudgeable + replayed.not_by_rules + replayed.counted == 0
+    {
+        let hint = "`tollgate audit query` lists the newest".to_owned();
+        return Err(CliError::Unknown { kind: "decision of trace", name: trace.to_string(), hint });
+    }
+    show(&replayed, args.json.json)
 }
 
 fn show(report: &ReplayReport, json: bool) -> Result<(), CliError> {

@@ -26,6 +26,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The bundle's folder of tests.
+const FOLDER: &str = "tests";
+
 /// Files of fixtures that are read, and the bytes of each.
 const MOST_FILES: usize = 1_000;
 const MOST_BYTES: u64 = 1 << 20;
@@ -68,15 +71,8 @@ struct Done {
 /// Runs them.
 pub(in crate::cli) fn test(setup: Setup, args: &TestArgs) -> Result<(), CliError> {
     let servers = setup.path.clone();
-    let folder = setup.loaded.config.gateway.policies.join("tests");
-    let (files, mut problems) = files(&folder)?;
-    let mut fixtures = Vec::new();
-    for (path, file) in &files {
-        let (read, found) = read_fixtures(file, &setup.loaded.policies);
-        fixtures.extend(read.into_iter().map(|fixture| (path.clone(), fixture)));
-        problems.0.extend(found.0);
-    }
-    problems.sort();
+    let folder = setup.loaded.config.gateway.policies.join(FOLDER);
+    let (fixtures, problems) = read(&setup)?;
     if problems.has_errors() {
         return Err(CliError::Files { path: servers, rendered: wiring::render(&problems), problems });
     }
@@ -95,6 +91,26 @@ pub(in crate::cli) fn test(setup: Setup, args: &TestArgs) -> Result<(), CliError
         })?;
     }
     show(&report, &folder, args.json.json)
+}
+
+/// What is wrong in the files of the bundle's tests, sorted.
+///
+/// # Errors
+/// If the folder is there and cannot be read.
+pub(in crate::cli) fn wrong_tests(setup: &Setup) -> Result<Problems, CliError> {
+    Ok(read(setup)?.1)
+}
+
+fn read(setup: &Setup) -> Result<(Vec<(PathBuf, Fixture)>, Problems), CliError> {
+    let (files, mut problems) = files(&setup.loaded.config.gateway.policies.join(FOLDER))?;
+    let mut fixtures = Vec::new();
+    for (path, file) in &files {
+        let (read, found) = read_fixtures(file, &setup.loaded.policies);
+        fixtures.extend(read.into_iter().map(|fixture| (path.clone(), fixture)));
+        problems.0.extend(found.0);
+    }
+    problems.sort();
+    Ok((fixtures, problems))
 }
 
 /// The files of fixtures. A file that looks like one and would not be read is an error.
@@ -207,7 +223,14 @@ fn decided(resolver: &Resolver, now: jiff::Timestamp, fixture: &Fixture) -> Resu
             let whole = facts.complete(policies, known, now);
             let whole = whole.ok_or_else(|| told("the facts have no agent".to_owned()))?;
             let environment = facts.env.as_ref().unwrap_or(&policies.environment);
-            Ok(explain_facts(policies, &whole, environment))
+            let mut told = explain_facts(policies, &whole, environment);
+            if told.capability.is_none() && told.policy_id.as_ref() == "capability" {
+                told.notes.push(
+                    "no capability of the agent covers the tool: state `capability: NAME` in the facts"
+                        .to_owned(),
+                );
+            }
+            Ok(told)
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::{
         SnapshotId, ToolTraits, UpstreamName, WorkflowId,
     },
     policy::{
-        ApprovalRule, ArgumentEdit, Constraints, PolicyBody, PolicySet, RuleOutcome, read::show_duration,
+        ApprovalRule, ArgumentEdit, Constraints, Facts, PolicyBody, PolicySet, RuleOutcome,
+        read::show_duration,
     },
 };
 use jiff::Timestamp;
@@ -94,6 +95,34 @@ pub struct CallView {
     pub level: Sensitivity,
     /// What was found in them.
     pub findings: Vec<Arc<str>>,
+}
+
+impl CallView {
+    /// The call that facts are about. Its name, action and arguments are those of the facts: masked only where the facts are.
+    pub(super) fn of(facts: &Facts) -> Self {
+        let name = match facts.call.kind {
+            CallKind::Tool => &facts.tool.name,
+            CallKind::Resource => &facts.resource,
+            CallKind::Prompt => &facts.prompt,
+        };
+        Self {
+            agent: facts.agent.id.clone(),
+            kind: facts.call.kind,
+            name: name.clone(),
+            upstream: facts.tool.upstream.clone(),
+            action: facts.tool.action.clone(),
+            labels: facts.tool.labels.to_vec(),
+            traits: facts.tool.traits,
+            arguments: facts.args.clone(),
+            user: facts.user.clone(),
+            workflow: facts.workflow.as_ref().map(|workflow| workflow.id.clone()),
+            now: facts.now,
+            cost_estimate_usd: facts.cost.estimate,
+            tokens: facts.cost.tokens,
+            level: facts.data.level,
+            findings: facts.data.findings.clone(),
+        }
+    }
 }
 
 /// One evaluation.

@@ -1,6 +1,6 @@
 //! A decision on record, explained from its facts under the bundle that made it.
 
-use super::answer::{EvaluationView, Explanation};
+use super::answer::{CallView, EvaluationView, Explanation};
 use crate::{
     decision::{decide_by, tree},
     evidence::{Recalled, recall},
@@ -78,6 +78,7 @@ fn explained(
     };
     let mut told = Explanation::of(set, operator.as_ref(), &verdict);
     told.notes.extend(note.map(str::to_owned));
+    told.call = evaluations.first().map(|recalled| CallView::of(&recalled.facts));
     told.evaluations = evaluations.iter().map(|recalled| evaluation(set, recalled)).collect();
     Ok(told)
 }

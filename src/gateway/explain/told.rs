@@ -99,23 +99,11 @@ fn taken(set: &PolicySet, told: &mut Explanation) {
 }
 
 fn call(prepared: &Prepared) -> CallView {
-    let facts = &prepared.facts;
     CallView {
-        agent: facts.agent.id.clone(),
-        kind: facts.call.kind,
         name: prepared.shown.clone(),
-        upstream: facts.tool.upstream.clone(),
         action: prepared.shown_action.clone(),
-        labels: facts.tool.labels.to_vec(),
-        traits: facts.tool.traits,
         arguments: prepared.recorded.clone(),
-        user: facts.user.clone(),
-        workflow: facts.workflow.as_ref().map(|workflow| workflow.id.clone()),
-        now: facts.now,
-        cost_estimate_usd: facts.cost.estimate,
-        tokens: facts.cost.tokens,
-        level: facts.data.level,
-        findings: facts.data.findings.clone(),
+        ..CallView::of(&prepared.facts)
     }
 }
 
