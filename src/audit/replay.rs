@@ -1,14 +1,14 @@
 //! Recorded decisions decided again, from a store: each under the bundle that decided it.
 
 use crate::{
-    evidence::{Counted, ResolvedTool, tools_named},
+    evidence::{Counted, KeptBundle, ResolvedTool, tools_named},
     model::{AgentId, CallId, Event, EventType, SnapshotId, TraceId},
-    policy::{CompileInput, KnownNames, PolicySet, SourceFile, ToolFacts, compile},
+    policy::{CompileInput, KnownNames, PolicySet, ToolFacts, compile},
     replay::{Difference, Finding, replay},
     store::{EventQuery, KeptKind, Store, StoreError},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -189,18 +189,11 @@ impl Held<'_> {
     }
 }
 
-/// A bundle as it is kept. What servers.toml resolved to stands with it for the record: decisions read none of it.
-#[derive(Deserialize)]
-struct KeptBundle {
-    environment: Arc<str>,
-    files: Vec<SourceFile>,
-}
-
 /// The bundle of a snapshot, compiled. `None`: it is not kept, or this version refuses it.
 pub async fn kept_bundle(store: &dyn Store, snapshot: &SnapshotId) -> Result<Option<PolicySet>, StoreError> {
     let Some(kept) = store.kept(KeptKind::Bundle, snapshot.to_string()).await? else { return Ok(None) };
     let damaged = |error| StoreError::Damaged(format!("the bundle of snapshot `{snapshot}`: {error}"));
-    let bundle: KeptBundle = serde_json::from_str(&kept.body).map_err(damaged)?;
+    let bundle = KeptBundle::read(&kept.body).map_err(damaged)?;
     let input = CompileInput {
         environment: bundle.environment,
         servers_digest_material: Vec::new(),

@@ -119,11 +119,13 @@ Examples:
   tollgate audit tail --json | jq .tool"
     )]
     Audit(AuditCommand),
-    /// Decide recorded calls again
+    /// What was in force, what is, and what is tried beside it; recorded calls decided again
     #[command(
         subcommand,
         after_help = "\
 Examples:
+  tollgate policy history
+  TOLLGATE_KEY=… tollgate policy rollback --reason 'the new limits stop the nightly run'
   tollgate policy replay --since 24h
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]

@@ -11,6 +11,7 @@ mod client_config;
 pub mod demo_upstream;
 mod exposure;
 mod failure;
+mod folder;
 mod follow;
 mod init;
 mod keys;
@@ -77,10 +78,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
         }
-        Command::Policy(command) => {
-            let (store, system) = record(&path)?;
-            block(policy::policy(store, system, command))
-        }
+        Command::Policy(command) => block(policy::policy(path, command)),
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),

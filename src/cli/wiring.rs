@@ -2,15 +2,16 @@
 
 use super::{failure::CliError, known};
 use crate::{
+    activation::{self, Standing},
     audit,
     clock::System,
     config,
-    config::{Config, Listings},
+    config::{Bundle, Config, Listings},
     evidence, front,
-    gateway::{CheckedFiles, Gateway, GatewayParts},
+    gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, OwnerId, Problems},
-    policy::PolicySet,
+    model::{AgentId, Event, OwnerId, Problems, SnapshotId},
+    policy::{PolicySet, SourceFile},
     store::{ChainReport, EventQuery, Store, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
@@ -34,6 +35,37 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Problems> {
 /// The same, with what upstreams are known to list.
 pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) -> Result<Loaded, Problems> {
     config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
+}
+
+/// The same with the bundle of a folder that servers.toml does not name.
+pub(crate) fn load_folder(path: &Path, folder: &Path) -> Result<Loaded, Problems> {
+    load_bundle(path, &known::remembered, Bundle::Folder(folder))
+}
+
+/// The same with a bundle that the store keeps.
+pub(crate) fn load_kept(
+    path: &Path,
+    listings: &dyn Fn(&Config) -> Listings,
+    snapshot: &SnapshotId,
+    files: &[SourceFile],
+) -> Result<Loaded, Problems> {
+    load_bundle(path, listings, Bundle::Files { name: &format!("snapshot {snapshot}"), files })
+}
+
+fn load_bundle(
+    path: &Path,
+    listings: &dyn Fn(&Config) -> Listings,
+    bundle: Bundle<'_>,
+) -> Result<Loaded, Problems> {
+    config::load_bundle(path, &|name| std::env::var(name).ok(), listings, bundle)
+}
+
+/// What is ordered to be in force, by the store that a servers.toml names, which need not be open.
+pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
+    match store_path(path) {
+        Some(store) => Ok(activation::standing_at_rest(&store)?),
+        None => Ok(Standing::default()),
+    }
 }
 
 /// Decides recorded decisions again.
@@ -133,13 +165,25 @@ pub(crate) async fn start_gateway(
     Ok(Arc::new(gateway))
 }
 
-/// Puts another bundle and servers.toml in force. Whether they are.
-pub(crate) async fn reload(gateway: &Gateway, files: CheckedFiles) -> bool {
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reloaded {
+    /// The files are in force.
+    Yes,
+    /// They are not.
+    No,
+    /// Another bundle was ordered to be in force meanwhile: the files are to be read again.
+    Outdated,
+}
+
+/// Puts another bundle and servers.toml in force.
+pub(crate) async fn reload(gateway: &Gateway, files: CheckedFiles) -> Reloaded {
     match gateway.reload(files).await {
-        Ok(()) => true,
+        Ok(()) => Reloaded::Yes,
+        Err(ReloadError::Outdated) => Reloaded::Outdated,
         Err(error) => {
             tracing::error!(error = %error, "reload.failed");
-            error.is_in_force()
+            if error.is_in_force() { Reloaded::Yes } else { Reloaded::No }
         }
     }
 }

@@ -10,6 +10,7 @@ mod oauth;
 mod outgoing;
 mod render;
 mod servers;
+mod signed;
 mod tree;
 mod types;
 mod upstreams;
@@ -18,8 +19,12 @@ mod upstreams;
 mod tests;
 
 pub use listed::{Listed, Listings};
-pub use load::{Loaded, digest_material, load, load_knowing, store_place, without_secrets};
+pub use load::{
+    Bundle, Loaded, compile_kept, digest_material, load, load_bundle, load_knowing, manifest_of, store_place,
+    without_secrets,
+};
 pub use render::render;
+pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use super::{
     SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
-    jwt, upstreams,
+    jwt, signed, upstreams,
 };
 use crate::{
     model::AgentId,
@@ -59,8 +59,8 @@ static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
 
 /// Reads the whole file; what is wrong is in `report`.
 pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<Config> {
-    let map =
-        fields(root, "servers.toml", &["gateway", "admin", "store", "auth", "webhook", "upstreams"], report)?;
+    let tables = ["gateway", "admin", "store", "auth", "webhook", "policies", "upstreams"];
+    let map = fields(root, "servers.toml", &tables, report)?;
     let table = |name: &str, known: &[&str], report: &mut Report<'_>| {
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
@@ -79,6 +79,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
+    let verify = signed::keys(map.get("policies"), input, report);
     let separator = gateway.as_ref().map_or("__", |gateway| &gateway.separator);
     let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), separator, input, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
@@ -91,6 +92,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         store: store?,
         auth,
         webhook: webhook?,
+        verify: verify?,
         upstreams,
         disabled,
     })

@@ -6,8 +6,8 @@ use crate::{
     cost::BudgetScope,
     model::{Autonomy, CallKind, CapabilityId, Decision, PolicyId, RuleId, Selected},
     policy::{
-        ApprovalRule, ChannelKind, Constraints, Facts, Mode, Policy, PolicyBody, PolicySet, Remediation,
-        Rule, RuleOutcome, Rulebook,
+        ApprovalRule, ChannelKind, Constraints, Facts, Policy, PolicyBody, PolicySet, Remediation, Rule,
+        RuleOutcome, Rulebook,
         condition::{Condition, EvalError},
     },
 };
@@ -200,6 +200,7 @@ impl<'s> Said<'s> {
     }
 
     fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy, ask: Ask<'_>) {
+        let counts = policy.mode.counts(facts.share);
         let outcome = match &policy.body {
             PolicyBody::Gate(rules) => gate(set, facts, policy, rules, ask),
             PolicyBody::Rulebook(rulebook) => {
@@ -207,7 +208,7 @@ impl<'s> Said<'s> {
                     return;
                 }
                 let (outcome, applies) = judge(set, facts, rulebook, policy, ask);
-                if applies && policy.mode == Mode::Enforce {
+                if applies && counts {
                     self.limits.rates.extend(rates(policy, rulebook));
                 }
                 outcome
@@ -219,11 +220,11 @@ impl<'s> Said<'s> {
             rule_id: outcome.rule_id.clone(),
             decision: outcome.decision,
             reason: outcome.reason.clone(),
-            shadow: policy.mode == Mode::Shadow,
+            shadow: !counts,
             error: outcome.error,
             limit: false,
         });
-        if policy.mode == Mode::Shadow {
+        if !counts {
             return;
         }
         self.spoken = true;

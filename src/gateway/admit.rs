@@ -100,7 +100,7 @@ impl Gateway {
         approval: Option<ApprovalRecord>,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
-        if !Arc::ptr_eq(in_force, &self.0.in_force.load()) {
+        if !self.0.in_force.load().is_or_tries(in_force) {
             return Err(AdmitError::Replaced(decided.prepared.arguments));
         }
         let Some(upstream) = in_force.upstreams.get(decided.prepared.target.upstream()) else {

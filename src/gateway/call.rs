@@ -18,11 +18,12 @@ use crate::{
     evidence::{self, Judged, ResolvedTool},
     identity::Principal,
     model::{
-        CallKind, Decision, PolicyId, RpcError, TraceId, Uri, code,
+        CallKind, Decision, PolicyId, RpcError, SharePlace, TraceId, Uri, code,
         weight::{weight, weight_of},
     },
     offload::{Busy, LARGE},
     policy::Remediation,
+    upstream::Era,
 };
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -70,7 +71,9 @@ impl Gateway {
             call_id: self.0.ids.call_id(),
             began: self.0.clock.monotonic(),
             name: call.name,
+            share: SharePlace::default(),
         };
+        request.share = self.share_of(&request, call.client.era());
         let mut given = call.arguments;
         let mut asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
         if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
@@ -96,20 +99,25 @@ impl Gateway {
         let mut looks = Looks::default();
         loop {
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
-            let in_force = self.in_force();
+            let chosen = self.choose(&request);
+            let in_force = &chosen.in_force;
             if !self.still_valid(&request.principal) {
                 let refusal = Refusal::deny("identity", "this credential is no longer valid");
-                return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
+                return Box::pin(self.refuse(&request, None, in_force, refusal, &mut asking)).await;
+            }
+            if let Some(why) = &in_force.blocked {
+                let refusal = Refusal::deny("activation", &**why);
+                return Box::pin(self.refuse(&request, None, in_force, refusal, &mut asking)).await;
             }
             let evaluated = match is_large(&request, &arguments) {
-                false => Ok(self.evaluate(&in_force, &request, arguments.clone(), &looks)),
+                false => Ok(self.evaluate(in_force, &request, arguments.clone(), &looks)),
                 true => {
-                    Box::pin(self.evaluate_beside(&in_force, &request, arguments.clone(), &mut looks)).await
+                    Box::pin(self.evaluate_beside(in_force, &request, arguments.clone(), &mut looks)).await
                 }
             };
             let Ok(evaluated) = evaluated else {
                 let refusal = fit::too_many();
-                return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
+                return Box::pin(self.refuse(&request, None, in_force, refusal, &mut asking)).await;
             };
             let mut decided = match evaluated {
                 Ok(decided) => decided,
@@ -117,23 +125,22 @@ impl Gateway {
                     let taken = looks.take(&self.0.large, &request.agent, *look);
                     if let Err(Busy) = Box::pin(taken).await {
                         let refusal = fit::too_many();
-                        return Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await;
+                        return Box::pin(self.refuse(&request, None, in_force, refusal, &mut asking)).await;
                     }
                     continue;
                 }
                 Err(Stop::Unknown) => {
-                    return Box::pin(self.refuse_unknown(&request, &in_force, &mut asking)).await;
+                    return Box::pin(self.refuse_unknown(&request, in_force, &mut asking)).await;
                 }
                 Err(Stop::Refused(refusal, prepared)) => {
-                    let refused =
-                        self.refuse(&request, prepared.as_deref(), &in_force, *refusal, &mut asking);
+                    let refused = self.refuse(&request, prepared.as_deref(), in_force, *refusal, &mut asking);
                     return Box::pin(refused).await;
                 }
             };
             if let Err(error) = asking.open(self, &request, &decided) {
                 // The attempt is recorded; to the client it is an error of the protocol.
                 let refusal = Refusal::deny("request_state", error.message.clone());
-                let refused = self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
+                let refused = self.refuse(&request, Some(&decided.prepared), in_force, refusal, &mut asking);
                 drop(Box::pin(refused).await);
                 return Err(error);
             }
@@ -147,6 +154,10 @@ impl Gateway {
                 && let Some(trace) = asking.trace()
             {
                 request.trace_id = trace;
+            }
+            if chosen.compares() {
+                let compared = self.compare(&chosen, &request, &arguments, &mut looks, &mut decided, first);
+                Box::pin(compared).await;
             }
             if std::mem::take(&mut first) {
                 self.0.repeats.note(&request.agent, &decided.prepared.call_digest, self.0.clock.monotonic());
@@ -177,11 +188,11 @@ impl Gateway {
             let approval = match decided.verdict.decision {
                 Decision::Allow | Decision::AllowWithConstraints => None,
                 Decision::RequireApproval if request.method().is_some() => {
-                    return Box::pin(self.refuse_unaskable(&request, &in_force, &decided, &mut asking)).await;
+                    return Box::pin(self.refuse_unaskable(&request, in_force, &decided, &mut asking)).await;
                 }
                 Decision::RequireApproval => {
                     asking.keep(&arguments);
-                    match Box::pin(self.seek_approval(&in_force, &request, &decided, &mut asking)).await {
+                    match Box::pin(self.seek_approval(in_force, &request, &decided, &mut asking)).await {
                         Step::Use(record) => {
                             // The call that uses an approval joins the trace that asked for it, unless it is part
                             // of it or of another already.
@@ -197,7 +208,7 @@ impl Gateway {
                 Decision::Remediate | Decision::Suggest | Decision::Throttle | Decision::Deny => {
                     let refusal = refusal_of(&decided);
                     let refused =
-                        self.refuse(&request, Some(&decided.prepared), &in_force, refusal, &mut asking);
+                        self.refuse(&request, Some(&decided.prepared), in_force, refusal, &mut asking);
                     return Box::pin(refused).await;
                 }
             };
@@ -209,7 +220,7 @@ impl Gateway {
             // The arguments go with the call: only where it was changed is the agent's own version kept.
             let kept = decided.original.is_some().then(|| arguments.clone());
             drop(std::mem::take(&mut arguments));
-            return match self.admit_and_dispatch(&in_force, &request, decided, approval, &mut asking).await {
+            return match self.admit_and_dispatch(in_force, &request, decided, approval, &mut asking).await {
                 Ok(reply) => reply,
                 Err(AdmitError::AskAbout(requirement, returned)) => {
                     asking.also.retain(|known| known.policy_id != requirement.policy_id);
@@ -224,21 +235,21 @@ impl Gateway {
                         continue;
                     }
                     let refusal = Refusal::deny("approval", "other calls use up each approval of this one");
-                    Box::pin(self.refuse(&request, None, &in_force, refusal, &mut asking)).await
+                    Box::pin(self.refuse(&request, None, in_force, refusal, &mut asking)).await
                 }
                 Err(AdmitError::Replaced(returned)) => {
                     arguments = kept.unwrap_or(returned);
                     continue;
                 }
                 Err(AdmitError::Unrecorded(refusal)) => {
-                    Box::pin(self.refuse(&request, None, &in_force, *refusal, &mut asking)).await
+                    Box::pin(self.refuse(&request, None, in_force, *refusal, &mut asking)).await
                 }
                 Err(AdmitError::Limited(limited)) => {
-                    Box::pin(self.refuse_by_limit(&request, &in_force, *limited, &mut asking)).await
+                    Box::pin(self.refuse_by_limit(&request, in_force, *limited, &mut asking)).await
                 }
                 Err(AdmitError::Refused(refusal)) => {
                     let refused =
-                        subject(&request, None, &in_force).refused(self.0.clock.now(), &refusal.ruling());
+                        subject(&request, None, in_force).refused(self.0.clock.now(), &refusal.ruling());
                     self.log_call(&request, &refused);
                     refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
                 }
@@ -246,8 +257,26 @@ impl Gateway {
         }
     }
 
+    /// Where a call falls among all: by its session, in the eras that have one; else by its workflow, or its trace.
+    fn share_of(&self, request: &Request, era: Era) -> SharePlace {
+        let session = match era {
+            Era::Legacy => Some(&*request.session),
+            Era::Modern => None,
+        };
+        let in_force = self.in_force();
+        let agent = in_force.policies.authority.agents.get(&request.agent);
+        let default = agent.and_then(|agent| agent.workflow.as_deref());
+        let workflow = request.workflow.as_deref().or(default);
+        let trace = if session.is_none() && workflow.is_none() {
+            request.trace_id.to_string()
+        } else {
+            String::new()
+        };
+        SharePlace::of(&request.agent, session, workflow, &trace)
+    }
+
     /// [`Self::evaluate`] of large arguments: to look through them takes longer than a connection's thread can spare.
-    async fn evaluate_beside(
+    pub(super) async fn evaluate_beside(
         &self,
         in_force: &Arc<InForce>,
         request: &Request,
@@ -352,7 +381,7 @@ impl Gateway {
 }
 
 /// Whether looking through what the agent sent is large work.
-fn is_large(request: &Request, arguments: &Value) -> bool {
+pub(super) fn is_large(request: &Request, arguments: &Value) -> bool {
     let own = weight(arguments, LARGE);
     let beside = |members| weight_of(members, LARGE);
     own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.rest)) > LARGE
@@ -376,7 +405,7 @@ impl EarlierTold {
         tools.extend(prepared.resolved().cloned());
         let facts = prepared.evaluated().text(&self.facts);
         let verdict = evidence::verdict(verdict, prepared.target.full(), &prepared.shown);
-        Judged { facts, verdict, tools }
+        Judged { facts, verdict, tools, compared: None }
     }
 }
 

@@ -4,12 +4,11 @@
 use super::{Gateway, prepare::Prepared};
 use crate::{
     config::{Config, without_secrets},
-    evidence::{ResolvedTool, content_hash},
+    evidence::{KeptBundle, ResolvedTool, content_hash},
     policy::PolicySet,
     store::{Kept, KeptKind, StoreError},
 };
 use dashmap::DashMap;
-use serde_json::json;
 use std::sync::Arc;
 
 /// Tools that are remembered as kept. Beyond that each is kept once more, which changes nothing.
@@ -67,12 +66,12 @@ impl Gateway {
 }
 
 fn bundle(config: &Config, policies: &PolicySet) -> Kept {
-    let body = json!({
-        "environment": policies.environment,
-        "servers": without_secrets(config),
-        "files": *policies.files,
-    })
-    .to_string();
+    let bundle = KeptBundle {
+        environment: policies.environment.clone(),
+        servers: without_secrets(config),
+        files: policies.files.to_vec(),
+    };
+    let body = bundle.body();
     let hash = content_hash(&body);
     Kept { kind: KeptKind::Bundle, name: policies.snapshot.to_string(), hash, body }
 }

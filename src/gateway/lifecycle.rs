@@ -1,10 +1,11 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, digest::DigestKey,
+    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, Trial, digest::DigestKey,
     parked::Parking, people::approve::store_error, repeats::Repeats,
 };
 use crate::{
+    activation::OnTrial,
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
@@ -18,7 +19,11 @@ use crate::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -58,6 +63,9 @@ pub enum ReloadError {
     /// The next snapshot could not be built; the old one stays in force.
     #[error("the next snapshot could not be built; the old one stays in force")]
     NotBuilt,
+    /// The files are not what somebody ordered to be in force meanwhile.
+    #[error("another bundle was ordered to be in force meanwhile")]
+    Outdated,
     /// The new snapshot is in force, and the record does not say so.
     #[error("the new snapshot is in force, and could not be recorded: {0}")]
     NotRecorded(#[from] StoreError),
@@ -67,7 +75,7 @@ impl ReloadError {
     /// Whether the new files are in force all the same.
     pub fn is_in_force(&self) -> bool {
         match self {
-            Self::NotBuilt => false,
+            Self::NotBuilt | Self::Outdated => false,
             Self::NotRecorded(_) => true,
         }
     }
@@ -89,6 +97,7 @@ impl Gateway {
         }
         let (config, policies, origin) = keyed(files, hash_key);
         let offload = upstreams.offload();
+        let process = ids.uuid();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
         let gateway = Self(Arc::new(Inner {
             approvals: Approvals::new(store.clone(), clock.clone()),
@@ -113,6 +122,13 @@ impl Gateway {
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
             lints: Mutex::default(),
+            standing: Mutex::default(),
+            obeying: tokio::sync::Mutex::default(),
+            poked: tokio::sync::Notify::new(),
+            folder: Mutex::default(),
+            folder_wanted: watch::Sender::new(0),
+            folder_reader: OnceLock::new(),
+            process,
             call_log: super::call_log::CallLog::default(),
             parking: Parking::default(),
             held: super::suspend::held::HeldCalls::default(),
@@ -129,7 +145,7 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                drop(watcher.replace_aside(None).await);
+                drop(watcher.replace_aside(Next::Lists).await);
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -138,10 +154,11 @@ impl Gateway {
         let first = self.clone();
         self.spawn_until_stop(async move {
             drop(tokio::time::timeout(super::FIRST_LISTS, first.in_force().upstreams.settled()).await);
-            drop(first.replace_aside(None).await);
+            drop(first.replace_aside(Next::Lists).await);
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
+        self.spawn_until_stop(self.clone().follow_orders());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.call_log.run().await });
         let keeper = self.clone();
@@ -180,6 +197,7 @@ impl Gateway {
             let Some(retention) = self.in_force().config.store.retention else { continue };
             let now = self.0.clock.now();
             let Ok(before) = now.checked_sub(retention) else { continue };
+            self.renew_order(before).await;
             match self.0.store.retire(before, now).await {
                 Ok(0) => {}
                 Ok(records) => tracing::info!(records, %before, "store.records_retired"),
@@ -199,21 +217,43 @@ impl Gateway {
     }
 
     /// Builds the next snapshot on a thread of its own: long lists take their time, in which calls go on.
-    async fn replace_aside(&self, files: Option<(Arc<Config>, Arc<PolicySet>)>) -> Option<Replaced> {
+    async fn replace_aside(&self, next: Next) -> Option<Replaced> {
         let gateway = self.clone();
-        let replaced = tokio::task::spawn_blocking(move || gateway.replace(files)).await;
+        let replaced = tokio::task::spawn_blocking(move || gateway.replace(next)).await;
         replaced
             .inspect_err(|_| tracing::error!("the next snapshot could not be built; the old one stays"))
             .ok()
     }
 
-    /// Builds what is in force from the files, or from those that are in force already, and from what the upstreams list
+    /// Builds what is in force from what comes next, from what else is in force already, and from what the upstreams list
     /// now; swaps it; and only then tells the fronts which lists changed. It waits for no upstream.
-    fn replace(&self, files: Option<(Arc<Config>, Arc<PolicySet>)>) -> Replaced {
+    fn replace(&self, next: Next) -> Replaced {
         let mut builder = self.0.builder.lock();
         let old = self.in_force();
-        let is_reload = files.is_some();
-        let (config, policies) = files.unwrap_or_else(|| (old.config.clone(), old.policies.clone()));
+        let is_reload = matches!(next, Next::Files(..));
+        let (mut config, mut policies) = (old.config.clone(), old.policies.clone());
+        let known =
+            |trial: &Arc<Trial>| (trial.on.clone(), trial.candidate.policies.clone(), trial.counts.clone());
+        let mut trial = old.trial.as_ref().map(known);
+        let mut blocked = old.blocked.clone();
+        match next {
+            Next::Lists => {}
+            Next::Files(newer, bundle) => {
+                // What was tried beside another bundle says nothing about this one.
+                trial = trial.filter(|_| bundle.snapshot == old.policies.snapshot);
+                (config, policies, blocked) = (newer, bundle, None);
+            }
+            Next::Trial(next) => {
+                trial = next.map(|(on, bundle)| {
+                    let same = |(known, _, _): &(Arc<OnTrial>, _, _)| {
+                        (&known.rollout.id, known.rollout.at) == (&on.rollout.id, on.rollout.at)
+                    };
+                    let counts = trial.filter(same).map(|(_, _, counts)| counts);
+                    (on, bundle, counts.unwrap_or_default())
+                });
+            }
+            Next::Blocked(why) => blocked = Some(why),
+        }
         let promoted = old.upstreams.promoted();
         let (mut upstreams, promoted) = match promoted {
             Some((upstreams, retired)) => (upstreams, Some(retired)),
@@ -232,7 +272,9 @@ impl Gateway {
         }
         let changed = Changed::between(&old.catalog, &catalog);
         let drain = config.gateway.drain;
-        let new = Arc::new(InForce::new(config, policies, Arc::new(catalog), upstreams));
+        let mut new = InForce::new(config, policies, Arc::new(catalog), upstreams).with_trial(trial);
+        new.blocked = blocked;
+        let new = Arc::new(new);
         self.0.in_force.store(new.clone());
         drop(builder);
         for retired in promoted.into_iter().chain(replaced) {
@@ -255,16 +297,34 @@ impl Gateway {
     /// Puts a checked configuration and bundle in force: from the next message on for live sessions, subscriptions and
     /// waiting calls.
     pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.0.obeying.lock().await;
+        if let Some(held) = &self.standing().held
+            && *files.policies.files != *held.files
+        {
+            return Err(ReloadError::Outdated);
+        }
         let (config, policies, origin) = keyed(files, self.0.hash_key);
         self.keep_coming(&config, &policies);
-        match self.replace_aside(Some((config, policies))).await {
-            Some(Replaced { old, new }) => {
-                // They were refused under what was in force.
-                self.record_counted(true).await;
-                Ok(self.activated(Some(&old), &new, origin).await?)
-            }
-            None => Err(ReloadError::NotBuilt),
+        self.put(Next::Files(config, policies), origin).await
+    }
+
+    /// Puts what comes next in force, and records what that is to be recorded of.
+    pub(super) async fn put(&self, next: Next, origin: Origin) -> Result<(), ReloadError> {
+        let brings_files = matches!(next, Next::Files(..));
+        let Some(Replaced { old, new }) = self.replace_aside(next).await else {
+            return Err(ReloadError::NotBuilt);
+        };
+        if !brings_files {
+            let cancelled = self.0.approvals.cancel_outdated(&new.snapshots()).await;
+            return Ok(cancelled.map_err(store_error)?);
         }
+        // They were refused under what was in force.
+        self.record_counted(true).await;
+        self.activated(Some(&old), &new, origin).await?;
+        if old.policies.snapshot != new.policies.snapshot {
+            self.end_rollout_of_other(&old.policies.snapshot).await;
+        }
+        Ok(())
     }
 
     /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
@@ -276,7 +336,7 @@ impl Gateway {
         origin: Origin,
     ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
-        let cancelled = self.0.approvals.cancel_outdated(&new.policies.snapshot).await;
+        let cancelled = self.0.approvals.cancel_outdated(&new.snapshots()).await;
         cancelled.map_err(store_error)
     }
 
@@ -303,6 +363,18 @@ fn keyed(files: CheckedFiles, key: [u8; 32]) -> (Arc<Config>, Arc<PolicySet>, Or
     let CheckedFiles { config, mut policies, origin } = files;
     policies.data = policies.data.with_key(key);
     (Arc::new(config), Arc::new(policies), origin)
+}
+
+/// What comes into force next, over what is in force already.
+pub(super) enum Next {
+    /// What the upstreams list now.
+    Lists,
+    /// Other files.
+    Files(Arc<Config>, Arc<PolicySet>),
+    /// A bundle to be tried beside the one in force, or none any more.
+    Trial(Option<(Arc<OnTrial>, Arc<PolicySet>)>),
+    /// Every call is refused, for this reason.
+    Blocked(Arc<str>),
 }
 
 /// What was in force, and what is now.

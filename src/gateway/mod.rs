@@ -35,23 +35,28 @@ mod repeats;
 mod request;
 mod shape;
 mod spending;
+mod stage_counts;
+mod standing;
 mod suspend;
+mod trial;
 
 pub use api::*;
-pub use in_force::{CheckedFiles, InForce, Origin};
+pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
 pub(crate) use people::question::taken_as;
 pub(crate) use prepare::named_workflow;
 pub(crate) use shape::for_sessions;
+pub use standing::{FolderReader, RolloutWish, Wish};
 pub(crate) use suspend::tasks::{takes_tasks, tasks_not_declared};
 
 use crate::{
+    activation::{FolderState, Standing},
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder, View},
     clock::{Clock, IdSource},
     cost::{LearnedSizes, TokenCounter},
-    evidence::session_started,
+    evidence::{Rollout, session_started},
     identity::{AuthError, Doorkeeper, Principal, still_valid},
     model::CapabilityId,
     offload::Offload,
@@ -61,7 +66,11 @@ use crate::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -114,6 +123,17 @@ pub(crate) struct Inner {
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
+    /// Orders as this process follows them.
+    standing: Mutex<Arc<Standing>>,
+    /// Held while an order is followed, or files are put in force: one at a time.
+    obeying: tokio::sync::Mutex<()>,
+    /// Orders are to be looked at.
+    poked: tokio::sync::Notify,
+    folder: Mutex<Option<FolderState>>,
+    folder_wanted: watch::Sender<u64>,
+    folder_reader: OnceLock<FolderReader>,
+    /// What this process is called in what it has seen of a rollout.
+    process: String,
     call_log: call_log::CallLog,
     parking: parked::Parking,
     held: suspend::held::HeldCalls,
@@ -192,6 +212,18 @@ impl Gateway {
         }
         details.extend(self.0.in_force.load().catalog.withheld.iter().cloned());
         details.extend(self.0.lints.lock().iter().cloned());
+        let in_force = self.0.in_force.load();
+        if let Some(why) = &in_force.blocked {
+            details.push(format!("every call is refused: {why}"));
+        }
+        if let Some(trial) = &in_force.trial {
+            let Rollout { candidate, .. } = &trial.on.rollout;
+            details.push(format!(
+                "a rollout of snapshot {candidate} goes on, stage {}",
+                trial.on.rollout.stage()
+            ));
+        }
+        details.extend(self.folder().map(|(folder, held)| folder.sentence(&held)));
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {
             details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));

@@ -320,6 +320,7 @@ impl Inner {
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
+            share: request.share,
         };
         let recorded = match inspected.recorded {
             Cow::Borrowed(_) => arguments.clone(),

@@ -3,7 +3,7 @@
 use super::api::Purpose;
 use crate::{
     identity::Principal,
-    model::{AgentId, CallId, CallKind, TraceId},
+    model::{AgentId, CallId, CallKind, SharePlace, TraceId},
 };
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
@@ -26,6 +26,8 @@ pub(crate) struct Request {
     /// The trace is the caller's own, not made here.
     pub(crate) traced: bool,
     pub(crate) call_id: CallId,
+    /// Where it falls among all calls, for what counts for a share of them.
+    pub(crate) share: SharePlace,
     /// When it came, on the clock that never goes back.
     pub(crate) began: Duration,
 }

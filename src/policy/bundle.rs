@@ -5,6 +5,7 @@ use super::{
     budgets, data, gates,
     index::PolicyIndex,
     input::{CompileInput, SourceFile},
+    manifest::is_signature,
     meaning,
     names::{Deciding, Names, Scope},
     outcome::DECISIONS,
@@ -97,10 +98,15 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         data: parts.data,
         policies: parts.policies,
         max_repeats,
-        files: sorted.into_iter().cloned().collect(),
+        files: sorted.into_iter().chain(signatures(files)).cloned().collect(),
         index,
     };
     (Some(set), problems)
+}
+
+/// The signatures over a bundle: no part of what it says, and kept with it.
+fn signatures(files: &[SourceFile]) -> impl Iterator<Item = &SourceFile> {
+    files.iter().filter(|file| is_signature(&file.name))
 }
 
 /// What a bundle's authority.yaml names, right or wrong as the rest may be; `None` where it cannot be read.

@@ -381,6 +381,7 @@ mod failing {
         through! { WRITES;
             settle(settlement: Settlement) -> ();
             record(events: Vec<EventDraft>) -> ();
+            order(events: Vec<EventDraft>, after: i64) -> bool;
             ask(new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Asked;
             update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
             settle_dead_owners(now: Timestamp) -> u64;
@@ -406,6 +407,9 @@ mod failing {
         }
         fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
             self.inner.approval_changes()
+        }
+        fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+            self.inner.control_changes()
         }
         fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
             self.inner.committed()

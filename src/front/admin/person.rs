@@ -77,6 +77,18 @@ impl Credential {
     }
 }
 
+impl Credential {
+    /// The person, where they may administer now.
+    fn admin(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.contains(&Role::Admin) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("this takes the role `admin`".to_owned()))
+        }
+    }
+}
+
 /// A person who may read: approver, auditor or admin.
 pub(super) struct Reader;
 
@@ -100,6 +112,16 @@ impl Decider {
     /// Who it is, asked once more after the body has come in: that may take its time.
     pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         self.0.decider(port)
+    }
+}
+
+/// A person who may say what is in force.
+pub(super) struct Admin(Credential);
+
+impl Admin {
+    /// Who it is, asked once more after the body has come in: that may take its time.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.admin(port)
     }
 }
 
@@ -137,6 +159,17 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Decider {
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
         let id = credential.decider(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let credential = Credential::of(parts)?;
+        let id = credential.admin(&**port)?;
         welcome(parts, &id);
         Ok(Self(credential))
     }

@@ -413,7 +413,7 @@ impl Gateway {
     /// Whether other policies have come into force since the call was decided: then it is decided anew, and its client may
     /// be asked about it again.
     pub(in crate::gateway) fn moved_on(&self, in_force: &Arc<InForce>, asking: &mut Asking) -> bool {
-        let moved = self.in_force().policies.snapshot != in_force.policies.snapshot;
+        let moved = !self.in_force().decides_under(&in_force.policies.snapshot);
         if moved {
             asking.begin_again();
         }

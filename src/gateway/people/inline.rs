@@ -191,12 +191,10 @@ impl Gateway {
             return Ok(Taken::Step(step));
         };
         // The policies of now: the question may have been put under others.
-        let policies = self.in_force();
-        let outcome = self
-            .0
-            .approvals
-            .decide(&policies.policies, &operator, &record.id, ChannelKind::Elicitation, given)
-            .await;
+        let now_in_force = self.in_force();
+        let policies = now_in_force.policies_of(&record.binding.snapshot);
+        let outcome =
+            self.0.approvals.decide(policies, &operator, &record.id, ChannelKind::Elicitation, given).await;
         if outcome.is_ok() {
             self.0.prompts.decided(&request.agent, &record.id);
         }

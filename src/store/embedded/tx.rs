@@ -21,19 +21,30 @@ pub(super) struct Tx<'c> {
     pub(super) rows: Vec<Row>,
     /// The projection is to take everything.
     pub(super) project: bool,
+    /// What is in force changes: every process is to look.
+    pub(super) tell: bool,
     committed: Vec<Arc<Event>>,
 }
 
 impl<'c> Tx<'c> {
     pub(super) fn new(connection: &'c Connection, memory: &'c mut Memory) -> Self {
         let owner = memory.owner;
-        Self { connection, memory, owner, rows: Vec::new(), project: false, committed: Vec::new() }
+        Self {
+            connection,
+            memory,
+            owner,
+            rows: Vec::new(),
+            project: false,
+            tell: false,
+            committed: Vec::new(),
+        }
     }
 
     /// Begins where the lock is held: takes in what other processes have appended, and has room for more.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.rows.clear();
         self.project = false;
+        self.tell = false;
         self.committed.clear();
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
@@ -58,7 +69,7 @@ impl<'c> Tx<'c> {
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         let memory = &mut *self.memory;
         memory.ledger.tidy(memory.draft.at());
-        if !self.rows.is_empty() {
+        if !self.rows.is_empty() || self.tell {
             memory.draft.flag(PROJECTED);
         }
         if !memory.draft.is_empty() {
@@ -68,7 +79,7 @@ impl<'c> Tx<'c> {
             memory.cut = None;
             memory.unprojected += memory.journal.place().offset.saturating_sub(place.offset);
         }
-        if !self.rows.is_empty() || self.project {
+        if !self.rows.is_empty() || self.project || self.tell {
             // It is committed: where the projection fails, it follows before the next group.
             if let Err(error) = memory.project_with(self.connection, &self.rows) {
                 tracing::error!(%error, "store.projection_failed");
@@ -229,6 +240,9 @@ impl<'c> Tx<'c> {
         }
         if self.rows.iter().any(Row::is_approval) {
             self.memory.shared.approvals.send_modify(|count| *count += 1);
+        }
+        if self.tell {
+            self.memory.shared.control.send_modify(|count| *count += 1);
         }
     }
 }

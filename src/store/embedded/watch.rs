@@ -1,5 +1,5 @@
-//! What others do to the store: a change of an approval, which wakes callers who wait for one (I10), and its files
-//! replaced or removed.
+//! What others do to the store: a change of an approval, which wakes callers who wait for one (I10), an order about what is in
+//! force, and its files replaced or removed.
 
 use super::Shared;
 use crate::journal::{Place, Reader};
@@ -9,18 +9,24 @@ use std::{
     time::Duration,
 };
 
-/// How soon a change in another process is seen.
+/// How soon a change in another process is seen where somebody waits for an answer.
 const PERIOD: Duration = Duration::from_millis(50);
+
+/// How soon where nobody does: what is in force must be followed within a second.
+const SLOW_PERIOD: Duration = Duration::from_millis(250);
 
 /// The thread's whole life: it looks only while somebody waits, and reads what came since.
 pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
     let mut seen: Option<Seen> = None;
     loop {
         let waiting = match shared.upgrade() {
-            Some(shared) if !shared.is_closed() => shared.approvals.receiver_count() > 0,
+            Some(shared) if !shared.is_closed() => {
+                let slow = (shared.control.receiver_count() > 0).then_some(SLOW_PERIOD);
+                if shared.approvals.receiver_count() > 0 { Some(PERIOD) } else { slow }
+            }
             Some(_) | None => return,
         };
-        if waiting {
+        if let Some(period) = waiting {
             // A read that fails says nothing; the next one may.
             if journal.refresh().is_ok() {
                 let now = Seen { segment: journal.end().segment, projected: journal.projected() };
@@ -29,10 +35,11 @@ pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
                     && let Some(shared) = shared.upgrade()
                 {
                     shared.approvals.send_modify(|count| *count += 1);
+                    shared.control.send_modify(|count| *count += 1);
                 }
                 seen = Some(now);
             }
-            std::thread::park_timeout(PERIOD);
+            std::thread::park_timeout(period);
         } else {
             seen = None;
             std::thread::park();
@@ -40,7 +47,7 @@ pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
     }
 }
 
-/// The last frame that changed an approval, of the segment that is appended to.
+/// The last frame that changed an approval or what is in force, of the segment that is appended to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     segment: i64,
