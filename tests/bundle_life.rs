@@ -554,3 +554,46 @@ fn a_minisign_signature_counts() {
     let said = tollgate(dir, &["check"]);
     assert!(said.code == 1 && said.err.contains("an SSH public key"), "{said:?}");
 }
+
+/// A bundle on trial asks people as the one in force does, and what they answer counts for its calls alone.
+#[test]
+fn a_candidate_asks_people_and_takes_their_answers() {
+    let folder = shipped();
+    let dir = folder.path();
+    let serving = Serving::start(dir, &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let asks =
+        PRIVATE.replace("decision: DENY", "decision: REQUIRE_APPROVAL\n    approvers: [platform-lead]");
+    draft(dir, &asks);
+    let start =
+        ["policy", "rollout", "start", "draft", "--stages", "100%", "--reason", "ask about private notes"];
+    ok(admin(dir, &start));
+    until("the stage", || ready_details(&serving).contains("stage 100%").then_some(()));
+    let asked = |path: &str| {
+        let result = read_note(&serving, path);
+        let decision = &result["_meta"]["tollgate/decision"];
+        assert_eq!(decision["decision"], "pending_approval", "{result}");
+        decision["approval_id"].as_str().unwrap().to_owned()
+    };
+    let id = asked("/notes/private/a.md");
+    ok(tollgate_with_key(dir, APPROVER, &["approvals", "approve", &id]));
+    assert_eq!(
+        read_note(&serving, "/notes/private/a.md")["_meta"]["tollgate/decision"],
+        Value::Null,
+        "it goes through, once"
+    );
+    let second = asked("/notes/private/a.md");
+    assert_ne!(id, second);
+    let decide = |id: &str| {
+        let path = format!("/api/v1/approvals/{id}/decision");
+        serving.admin(Some(APPROVER), "POST", &path, &json!({"decision": "approve"}).to_string())
+    };
+    assert_eq!(decide(&second).json()["status"], "approved");
+    // What is asked for when the rollout ends is asked for in vain.
+    let third = asked("/notes/private/b.md");
+    ok(admin(dir, &["policy", "rollout", "abort", "--reason", "enough"]));
+    until("the end of it here", || (!ready_details(&serving).contains("a rollout")).then_some(()));
+    let refused = decide(&third);
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (409, &json!("snapshot_mismatch")));
+    assert!(!is_denied(&read_note(&serving, "/notes/private/b.md")));
+}

@@ -5,7 +5,7 @@ use super::{
     job::{Kind, job},
     kept, not_in, records, retire,
     tx::Tx,
-    usage, verify,
+    usage, verify, watch,
 };
 use crate::{
     journal,
@@ -68,11 +68,15 @@ impl Store for EmbeddedStore {
 
     fn order(&self, events: Vec<EventDraft>, after: i64) -> Answer<'_, bool> {
         async move {
+            // Other processes look from here on: whoever is killed behind the commit has told them.
+            watch::tell_of_order(self.journal.dir()).map_err(|error| {
+                StoreError::Failed(format!("other processes cannot be told of an order: {error}"))
+            })?;
             // The index of what is there is made before the writer looks.
             self.read_records(move |journal| records::has_order(journal, after)).await?;
             let written = self.write(move |tx| {
                 // One that this group has appended cannot be read yet.
-                if tx.tell {
+                if tx.ordered {
                     return Ok(false);
                 }
                 tx.reader().refresh()?;
@@ -82,7 +86,7 @@ impl Store for EmbeddedStore {
                 for event in &events {
                     tx.append(event)?;
                 }
-                tx.tell = true;
+                tx.ordered = true;
                 Ok(true)
             });
             in_time(written).await

@@ -21,8 +21,8 @@ pub(super) struct Tx<'c> {
     pub(super) rows: Vec<Row>,
     /// The projection is to take everything.
     pub(super) project: bool,
-    /// What is in force changes: every process is to look.
-    pub(super) tell: bool,
+    /// The group holds an order about what is in force.
+    pub(super) ordered: bool,
     committed: Vec<Arc<Event>>,
 }
 
@@ -35,7 +35,7 @@ impl<'c> Tx<'c> {
             owner,
             rows: Vec::new(),
             project: false,
-            tell: false,
+            ordered: false,
             committed: Vec::new(),
         }
     }
@@ -44,7 +44,7 @@ impl<'c> Tx<'c> {
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.rows.clear();
         self.project = false;
-        self.tell = false;
+        self.ordered = false;
         self.committed.clear();
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
@@ -69,7 +69,7 @@ impl<'c> Tx<'c> {
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         let memory = &mut *self.memory;
         memory.ledger.tidy(memory.draft.at());
-        if !self.rows.is_empty() || self.tell {
+        if !self.rows.is_empty() {
             memory.draft.flag(PROJECTED);
         }
         if !memory.draft.is_empty() {
@@ -79,7 +79,7 @@ impl<'c> Tx<'c> {
             memory.cut = None;
             memory.unprojected += memory.journal.place().offset.saturating_sub(place.offset);
         }
-        if !self.rows.is_empty() || self.project || self.tell {
+        if !self.rows.is_empty() || self.project {
             // It is committed: where the projection fails, it follows before the next group.
             if let Err(error) = memory.project_with(self.connection, &self.rows) {
                 tracing::error!(%error, "store.projection_failed");
@@ -241,7 +241,7 @@ impl<'c> Tx<'c> {
         if self.rows.iter().any(Row::is_approval) {
             self.memory.shared.approvals.send_modify(|count| *count += 1);
         }
-        if self.tell {
+        if self.ordered {
             self.memory.shared.control.send_modify(|count| *count += 1);
         }
     }
