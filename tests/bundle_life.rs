@@ -138,7 +138,7 @@ fn a_bundle_goes_from_a_draft_to_a_rollback() {
     // A draft with a fault is refused with its place, and nothing is begun.
     let broken = draft(dir, &PRIVATE.replace("decision: DENY", "decision: DENNY"));
     let start = |reason: &str| {
-        let stages = ["--stages", "shadow,10%,all", "--max-deny-increase", "80%", "--min-calls", "5"];
+        let stages = ["--stages", "shadow,10%,all", "--max-deny-increase", "100%", "--min-calls", "5"];
         let mut arguments = vec!["policy", "rollout", "start", "draft", "--reason", reason, "--json"];
         arguments.extend(stages);
         admin(dir, &arguments)
@@ -309,6 +309,16 @@ fn a_rollback_holds_until_the_folder_is_activated() {
     assert!(said.code == 1 && said.err.contains("TOLLGATE_KEY"), "{said:?}");
     let nothing = parsed(admin(dir, &["policy", "activate", &second[..12], "--reason", "again", "--json"]));
     assert_eq!((&nothing["changed"], history(dir)["history"].as_array().unwrap().len()), (&json!(false), 2));
+
+    // Nobody is locked out: what nobody could replace is not held; who loses their own role is told.
+    let lonely = draft(dir, PRIVATE).join("authority.yaml");
+    let authority = std::fs::read_to_string(&lonely).unwrap();
+    std::fs::write(&lonely, authority.replace("roles: [admin]", "roles: [auditor]")).unwrap();
+    check(
+        ADMIN,
+        &["policy", "activate", "draft", "--reason", "x"],
+        "nobody has the role `admin` in that bundle",
+    );
 
     // Back: for the next message, in every process.
     let other = Serving::start(dir, &[]);

@@ -180,3 +180,19 @@ pub fn standing_at_rest(path: &Path) -> Result<Standing, StoreError> {
     let (held, trial) = (kept(held)?, kept(trial)?);
     named.with(held, trial)
 }
+
+/// The bundle that came into force last, by the record of the store whose index is at `path`, which need not be open. `None`:
+/// nothing has come into force, or it is not kept.
+pub fn recorded_at_rest(path: &Path) -> Result<Option<(SnapshotId, Arc<[SourceFile]>)>, StoreError> {
+    let Some(store) = EmbeddedStore::at_rest(path)? else { return Ok(None) };
+    let query = EventQuery {
+        event_type: Some(EventType::PolicyActivated),
+        newest_first: true,
+        limit: 1,
+        ..EventQuery::default()
+    };
+    let Some(newest) = store.events(&query)?.first().and_then(Activation::of) else { return Ok(None) };
+    let Some(kept) = store.kept(KeptKind::Bundle, &newest.snapshot)? else { return Ok(None) };
+    let files = files(Some(kept), &newest.snapshot, newest.bundle.as_deref())?;
+    Ok(Some((newest.snapshot, files)))
+}

@@ -56,6 +56,24 @@ impl Setup {
         }
     }
 
+    /// The same with what is in force by the record, whatever the files say: who may change it is for it to say, and a folder
+    /// that is wrong at this moment keeps nobody from going back. Where it cannot be used any more nothing is served, and the
+    /// folder says who may put that right.
+    pub(super) fn load_recorded(path: &Path) -> Result<Self, CliError> {
+        let Some((snapshot, files)) = wiring::recorded(path)? else { return Self::load(path) };
+        match wiring::load_kept(path, &known::remembered, &snapshot, &files) {
+            Ok(loaded) => Self::of(path, loaded, wiring::standing(path)?),
+            Err(problems) => {
+                note(&format!(
+                    "snapshot {snapshot}, which is in force, cannot be used with servers.toml and this program as they are now, \
+                     so the folder says who may do this: {}",
+                    problems.errors()
+                ));
+                Self::load_folder(path)
+            }
+        }
+    }
+
     /// The same with what the folder says, whatever is in force.
     pub(super) fn load_folder(path: &Path) -> Result<Self, CliError> {
         Self::of(path, load(path)?, wiring::standing(path).unwrap_or_default())

@@ -68,6 +68,14 @@ pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
     }
 }
 
+/// The bundle that came into force last, by the record of the store that a servers.toml names.
+pub(crate) fn recorded(path: &Path) -> Result<Option<(SnapshotId, Arc<[SourceFile]>)>, CliError> {
+    match store_path(path) {
+        Some(store) => Ok(activation::recorded_at_rest(&store)?),
+        None => Ok(None),
+    }
+}
+
 /// Decides recorded decisions again.
 pub(crate) async fn replay(
     store: &dyn Store,

@@ -5,7 +5,7 @@ use super::{
     budgets, data, gates,
     index::PolicyIndex,
     input::{CompileInput, SourceFile},
-    manifest::is_signature,
+    manifest::{is_bundle_file, is_signature},
     meaning,
     names::{Deciding, Names, Scope},
     outcome::DECISIONS,
@@ -28,11 +28,6 @@ const DATA: &str = "data.yaml";
 
 /// `loop: {max_repeats}` where bundle.yaml has none (SPEC 5).
 const MAX_REPEATS: u32 = 20;
-
-/// Whether a file of the bundle's folder belongs to it. Fixtures of `policy test` do not.
-pub fn is_bundle_file(name: &str) -> bool {
-    name.ends_with(".yaml") && !name.contains('/') && !name.starts_with('.')
-}
 
 /// Compiles a bundle. The set is there exactly where no problem is an error.
 pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>, Problems) {

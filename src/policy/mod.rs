@@ -23,10 +23,10 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{authority_names, compile, is_bundle_file};
+pub use bundle::{authority_names, compile};
 pub use facts::*;
 pub use input::{CompileInput, KnownNames, KnownUpstream, SourceFile};
-pub use manifest::{SIGNATURES, is_signature, manifest};
+pub use manifest::{SIGNATURES, is_bundle_file, is_signature, manifest};
 pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;
 pub use prices::built_in_prices;

@@ -10,11 +10,9 @@ use super::super::{
 };
 use crate::{
     activation::{self, Ask, OrderError, Outcome, Standing},
-    audit,
     clock::Clock as _,
     config::without_secrets,
     evidence::Order,
-    identity::person_by_key,
     model::{PersonId, SnapshotId},
     policy::PolicySet,
     store::Store,
@@ -54,25 +52,17 @@ impl Source {
     }
 }
 
-/// The files and the store, for a person who may say what is in force.
+/// What a person needs who says what is in force.
 pub(super) struct Desk {
     pub(super) setup: Setup,
     pub(super) standing: Standing,
-    /// By this the person's right is judged: what is in force by the record, whatever the files here say.
-    pub(super) judge: Option<PolicySet>,
     pub(super) person: PersonId,
 }
 
 impl Desk {
-    /// The person of `TOLLGATE_KEY`. Where the bundle in force cannot be used any more, the folder says who is an admin: nothing is
-    /// served then, and somebody must be able to put it right.
+    /// The person of `TOLLGATE_KEY`, by the bundle in force.
     pub(super) fn load(path: &Path) -> Result<Setup, CliError> {
-        let setup = match Setup::load(path) {
-            Err(CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_some() => {
-                Setup::load_folder(path)?
-            }
-            other => other?,
-        };
+        let setup = Setup::load_recorded(path)?;
         match setup.person() {
             Err(CliError::KeyNeeded) => Err(CliError::AdminNeeded),
             Err(other) => Err(other),
@@ -82,25 +72,12 @@ impl Desk {
 
     pub(super) async fn of(setup: Setup, store: &dyn Store) -> Result<Self, CliError> {
         let standing = activation::standing(store).await?;
-        let judge = match activation::newest(store).await? {
-            Some(newest) => audit::kept_bundle(store, &newest.snapshot).await?,
-            None => None,
-        };
         let person = setup.person()?.clone();
-        if let Some(judge) = &judge {
-            let key = std::env::var("TOLLGATE_KEY").unwrap_or_default();
-            let known = person_by_key(&judge.authority, key.as_bytes());
-            if known.is_none_or(|known| known.id != person) {
-                return Err(OrderError::NotAdmin(person).into());
-            }
-        } else {
-            note("the bundle in force cannot be read by this version: the folder says who may do this");
-        }
-        Ok(Self { setup, standing, judge, person })
+        Ok(Self { setup, standing, person })
     }
 
     pub(super) fn in_force(&self) -> &PolicySet {
-        self.judge.as_ref().unwrap_or(&self.setup.loaded.policies)
+        &self.setup.loaded.policies
     }
 
     fn path(&self) -> &Path {
