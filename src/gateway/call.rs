@@ -130,9 +130,19 @@ impl Gateway {
                     continue;
                 }
                 Err(Stop::Unknown) => {
+                    if chosen.compares() {
+                        let compared = self.compare_refused(&chosen, &request, &arguments, &mut looks, None);
+                        Box::pin(compared).await;
+                    }
                     return Box::pin(self.refuse_unknown(&request, in_force, &mut asking)).await;
                 }
                 Err(Stop::Refused(refusal, prepared)) => {
+                    if chosen.compares() && first {
+                        let refused = Some(&*refusal);
+                        let compared =
+                            self.compare_refused(&chosen, &request, &arguments, &mut looks, refused);
+                        Box::pin(compared).await;
+                    }
                     let refused = self.refuse(&request, prepared.as_deref(), in_force, *refusal, &mut asking);
                     return Box::pin(refused).await;
                 }

@@ -1,6 +1,8 @@
 //! A rollout while it goes on: which bundle decides a call, and what the other one would have decided.
 
-use super::{Gateway, InForce, Trial, decided::Decided, fit::Looks, prepare::Stop, request::Request};
+use super::{
+    Gateway, InForce, Trial, decided::Decided, fit::Looks, prepare::Stop, refusal::Refusal, request::Request,
+};
 use crate::{
     decision::Verdict,
     evidence::{Compared, Seen, Stage},
@@ -52,6 +54,27 @@ impl Said {
         }
     }
 
+    /// Before its policies were asked.
+    fn refused(refusal: &Refusal) -> Self {
+        Self {
+            decision: refusal.decision,
+            policy_id: refusal.policy_id.to_string(),
+            rule_id: refusal.rule_id.as_ref().map(ToString::to_string),
+            reason: refusal.reason.clone(),
+            error: false,
+        }
+    }
+
+    fn out_of_scope() -> Self {
+        Self {
+            decision: EventDecision::Deny,
+            policy_id: "scope".to_owned(),
+            rule_id: None,
+            reason: "it is not in this agent's scope".to_owned(),
+            error: false,
+        }
+    }
+
     fn denies(&self) -> bool {
         self.decision == EventDecision::Deny
     }
@@ -100,37 +123,11 @@ impl Gateway {
         decided: &mut Decided,
         first: bool,
     ) {
-        let Some(other) = &chosen.other else { return };
-        let evaluated = if super::call::is_large(request, arguments) {
-            self.evaluate_beside(&other.in_force, request, arguments.clone(), looks).await
-        } else {
-            Ok(self.evaluate(&other.in_force, request, arguments.clone(), looks))
-        };
-        let said = match evaluated {
-            Ok(Ok(decided)) => Said::of(&decided.verdict),
-            Ok(Err(Stop::Refused(refusal, _))) => Said {
-                decision: refusal.decision,
-                policy_id: refusal.policy_id.to_string(),
-                rule_id: refusal.rule_id.as_ref().map(ToString::to_string),
-                reason: refusal.reason.clone(),
-                error: false,
-            },
-            Ok(Err(Stop::Unknown)) => Said {
-                decision: EventDecision::Deny,
-                policy_id: "scope".to_owned(),
-                rule_id: None,
-                reason: "it is not in this agent's scope".to_owned(),
-                error: false,
-            },
-            // Nothing can be told of it.
-            Ok(Err(Stop::Unchecked(_))) | Err(_) => return,
-        };
-        let own = Said::of(&decided.verdict);
-        let Other { trial, in_force, by_candidate } = other;
+        let Some((other, said)) = self.other_says(chosen, request, arguments, looks).await else { return };
         let compared = Compared {
-            rollout: &trial.on.rollout,
-            by_candidate: *by_candidate,
-            snapshot: &in_force.policies.snapshot,
+            rollout: &other.trial.on.rollout,
+            by_candidate: other.by_candidate,
+            snapshot: &other.in_force.policies.snapshot,
             decision: said.decision.as_str(),
             policy_id: &said.policy_id,
             rule_id: said.rule_id.as_deref(),
@@ -140,14 +137,57 @@ impl Gateway {
             judged.compared = Some(compared.text());
         }
         if first {
-            let (base, candidate) = if *by_candidate { (&said, &own) } else { (&own, &said) };
-            let seen = trial.counts.add(difference(base, candidate, *by_candidate));
-            if let Some(why) = seen.beyond(&trial.on.rollout.bounds)
-                && trial.counts.begin_ending()
-            {
-                let (gateway, trial) = (self.clone(), trial.clone());
-                self.spawn_until_stop(async move { gateway.goes_back(&trial, &why).await });
-            }
+            self.count(other, &Said::of(&decided.verdict), &said);
+        }
+    }
+
+    /// The same of a call that was refused before its policies were asked: it is counted. None: it is out of scope.
+    pub(super) async fn compare_refused(
+        &self,
+        chosen: &Chosen,
+        request: &Request,
+        arguments: &Arc<Value>,
+        looks: &mut Looks,
+        refusal: Option<&Refusal>,
+    ) {
+        let own = refusal.map_or_else(Said::out_of_scope, Said::refused);
+        if let Some((other, said)) = self.other_says(chosen, request, arguments, looks).await {
+            self.count(other, &own, &said);
+        }
+    }
+
+    /// What the bundle says that does not decide the call; none where there is no other, or nothing can be told of it.
+    async fn other_says<'c>(
+        &self,
+        chosen: &'c Chosen,
+        request: &Request,
+        arguments: &Arc<Value>,
+        looks: &mut Looks,
+    ) -> Option<(&'c Other, Said)> {
+        let other = chosen.other.as_ref()?;
+        let evaluated = if super::call::is_large(request, arguments) {
+            self.evaluate_beside(&other.in_force, request, arguments.clone(), looks).await.ok()?
+        } else {
+            self.evaluate(&other.in_force, request, arguments.clone(), looks)
+        };
+        let said = match evaluated {
+            Ok(decided) => Said::of(&decided.verdict),
+            Err(Stop::Refused(refusal, _)) => Said::refused(&refusal),
+            Err(Stop::Unknown) => Said::out_of_scope(),
+            Err(Stop::Unchecked(_)) => return None,
+        };
+        Some((other, said))
+    }
+
+    fn count(&self, other: &Other, own: &Said, said: &Said) {
+        let Other { trial, by_candidate, .. } = other;
+        let (base, candidate) = if *by_candidate { (said, own) } else { (own, said) };
+        let seen = trial.counts.add(difference(base, candidate, *by_candidate));
+        if let Some(why) = seen.beyond(&trial.on.rollout.bounds)
+            && trial.counts.begin_ending()
+        {
+            let (gateway, trial) = (self.clone(), trial.clone());
+            self.spawn_until_stop(async move { gateway.goes_back(&trial, &why).await });
         }
     }
 }
