@@ -607,3 +607,39 @@ fn a_candidate_asks_people_and_takes_their_answers() {
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (409, &json!("snapshot_mismatch")));
     assert!(!is_denied(&read_note(&serving, "/notes/private/b.md")));
 }
+
+/// R69: one policy alone can be enforced for a share of calls; the rest has it as a shadow, and all of them are decided again to
+/// the same.
+#[test]
+fn a_policy_counts_for_its_share_of_sessions() {
+    let folder = shipped();
+    let dir = folder.path();
+    let gate = PRIVATE.replace("owner: notes-team\n", "owner: notes-team\nmode: share\nshare: 50%\n");
+    std::fs::write(dir.join("policies/private.yaml"), gate).unwrap();
+    let serving = Serving::start(dir, &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    let (mut denied, mut let_through) = (0, 0);
+    until("calls on both sides", || {
+        match is_denied(&read_note(&serving, "/notes/private.md")) {
+            true => denied += 1,
+            false => let_through += 1,
+        }
+        (denied >= 3 && let_through >= 3).then_some(())
+    });
+    let decisions =
+        events(dir, &["--event-type", "agent_decision", "--decision", "allow", "--tool", "demo__notes_read"]);
+    let step = |event: &Value| {
+        let steps = event["detail"]["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["policy_id"] == "private-notes").unwrap()["decision"].clone()
+    };
+    assert!(
+        !decisions.is_empty() && decisions.iter().all(|event| step(event) == "would_deny"),
+        "{decisions:?}"
+    );
+    let policies = serving.admin(Some(ADMIN), "GET", "/api/v1/policies", "").json();
+    let listed = policies["policies"].as_array().unwrap();
+    let own = listed.iter().find(|policy| policy["id"] == "private-notes").unwrap();
+    assert_eq!((&own["mode"], &own["share"]), (&json!("share"), &json!("50%")));
+    let replayed = parsed(tollgate(dir, &["policy", "replay", "--json"]));
+    assert_eq!((&replayed["differs"], &replayed["unjudgeable"]), (&json!(0), &json!(0)), "{replayed}");
+}

@@ -94,7 +94,7 @@ async fn only_people_with_a_role_get_in() {
     assert!(missing.body["error"]["message"].is_string());
 }
 
-/// R61: what is in force is changed by admins alone.
+/// What is in force is changed by admins alone.
 #[tokio::test]
 async fn only_an_admin_says_what_is_in_force() {
     let port = scripted();
