@@ -273,16 +273,11 @@ impl Gateway {
             Era::Legacy => Some(&*request.session),
             Era::Modern => None,
         };
-        let in_force = self.in_force();
+        let in_force = self.0.in_force.load();
         let agent = in_force.policies.authority.agents.get(&request.agent);
         let default = agent.and_then(|agent| agent.workflow.as_deref());
         let workflow = request.workflow.as_deref().or(default);
-        let trace = if session.is_none() && workflow.is_none() {
-            request.trace_id.to_string()
-        } else {
-            String::new()
-        };
-        SharePlace::of(&request.agent, session, workflow, &trace)
+        SharePlace::of(&request.agent, session, workflow, request.trace_id)
     }
 
     /// [`Self::evaluate`] of large arguments: to look through them takes longer than a connection's thread can spare.

@@ -1,6 +1,7 @@
 //! A share of calls, chosen by a stable hash: the same caller is always on the same side, and whoever is in a small share is in
 //! every larger one.
 
+use super::TraceId;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
@@ -16,16 +17,16 @@ pub struct SharePlace(u16);
 
 impl SharePlace {
     /// By the agent and its session; without one by its workflow, else by the trace.
-    pub fn of(agent: &str, session: Option<&str>, workflow: Option<&str>, trace: &str) -> Self {
+    pub fn of(agent: &str, session: Option<&str>, workflow: Option<&str>, trace: TraceId) -> Self {
         let (kind, name) = match (session, workflow) {
-            (Some(session), _) => ("session", session),
-            (None, Some(workflow)) => ("workflow", workflow),
-            (None, None) => ("trace", trace),
+            (Some(session), _) => ("session", session.as_bytes()),
+            (None, Some(workflow)) => ("workflow", workflow.as_bytes()),
+            (None, None) => ("trace", trace.as_bytes().as_slice()),
         };
         let mut hash = Sha256::new();
-        for part in [agent, kind, name] {
+        for part in [agent.as_bytes(), kind.as_bytes(), name] {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part.as_bytes());
+            hash.update(part);
         }
         let first = hash.finalize().first_chunk::<8>().copied().unwrap_or_default();
         // Far more values than places: each has the same weight.
@@ -101,9 +102,13 @@ mod tests {
         }
     }
 
+    fn trace(number: u8) -> TraceId {
+        TraceId::from_bytes([number; 16])
+    }
+
     #[test]
     fn a_place_is_stable_and_places_are_spread_evenly() {
-        let place = |n: usize| SharePlace::of("agent", Some(&format!("session-{n}")), None, "");
+        let place = |n: usize| SharePlace::of("agent", Some(&format!("session-{n}")), None, trace(1));
         assert_eq!(place(1), place(1));
         let tenth = Share::parse("10%").unwrap();
         let half = Share::parse("50%").unwrap();
@@ -113,10 +118,11 @@ mod tests {
         assert!((0..1_000).all(|n| Share::parse("100%").unwrap().covers(place(n))));
         // A session counts before a workflow, and a workflow before a trace; their names are kept apart.
         let of = SharePlace::of;
-        assert_eq!(of("a", Some("s"), Some("w"), "t"), of("a", Some("s"), None, "u"));
-        assert_eq!(of("a", None, Some("w"), "t"), of("a", None, Some("w"), "u"));
-        assert_ne!(of("a", Some("x"), None, ""), of("a", None, Some("x"), ""));
-        assert_ne!(of("ab", None, None, "c"), of("a", None, None, "bc"));
+        assert_eq!(of("a", Some("s"), Some("w"), trace(1)), of("a", Some("s"), None, trace(2)));
+        assert_eq!(of("a", None, Some("w"), trace(1)), of("a", None, Some("w"), trace(2)));
+        assert_ne!(of("a", Some("x"), None, trace(1)), of("a", None, Some("x"), trace(1)));
+        assert_ne!(of("a", None, None, trace(1)), of("a", None, None, trace(2)));
+        assert_ne!(of("ab", Some("c"), None, trace(1)), of("a", Some("bc"), None, trace(1)));
     }
 
     #[test]
