@@ -178,6 +178,13 @@ fn a_bundle_goes_from_a_draft_to_a_rollback() {
         .collect();
     assert_eq!(would, ["would_deny", "would_allow", "would_deny", "would_allow"]);
 
+    // It goes on in a process that is started now.
+    let (code, _, log) = serving.end();
+    assert_eq!(code, 0, "{log}");
+    let serving = Serving::start(dir, &[]);
+    serving.admin_until("/readyz", |answer| answer.status == 200);
+    until("the rollout", || ready_details(&serving).contains("stage shadow").then_some(()));
+
     // One of ten sessions is decided by the candidate, and the snapshot of its record says so.
     ok(admin(dir, &["policy", "rollout", "advance", "--reason", "as expected"]));
     until("the stage", || ready_details(&serving).contains("stage 10%").then_some(()));

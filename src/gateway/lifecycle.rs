@@ -354,6 +354,7 @@ impl Gateway {
         }
         in_force.upstreams.shutdown(drain).await;
         self.record_counted(true).await;
+        self.record_seen(true).await;
         self.0.call_log.write().await;
     }
 }

@@ -72,10 +72,8 @@ impl Gateway {
 
     /// The orders under which the files were read that the gateway was started with: what has come since is followed.
     pub fn set_standing(&self, standing: Standing) {
-        let mut known = self.0.standing.lock();
-        // What has been followed meanwhile is looked at once more.
-        *known = Arc::new(standing);
-        drop(known);
+        // The files are followed, and a bundle on trial is not yet.
+        *self.0.standing.lock() = Arc::new(Standing { trial: None, ..standing });
         self.0.poked.notify_one();
     }
 
