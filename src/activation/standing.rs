@@ -181,9 +181,18 @@ pub fn standing_at_rest(path: &Path) -> Result<Standing, StoreError> {
     named.with(held, trial)
 }
 
+/// A snapshot with its files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// As they are kept.
+    pub files: Arc<[SourceFile]>,
+}
+
 /// The bundle that came into force last, by the record of the store whose index is at `path`, which need not be open. `None`:
 /// nothing has come into force, or it is not kept.
-pub fn recorded_at_rest(path: &Path) -> Result<Option<(SnapshotId, Arc<[SourceFile]>)>, StoreError> {
+pub fn recorded_at_rest(path: &Path) -> Result<Option<Recorded>, StoreError> {
     let Some(store) = EmbeddedStore::at_rest(path)? else { return Ok(None) };
     let query = EventQuery {
         event_type: Some(EventType::PolicyActivated),
@@ -194,5 +203,5 @@ pub fn recorded_at_rest(path: &Path) -> Result<Option<(SnapshotId, Arc<[SourceFi
     let Some(newest) = store.events(&query)?.first().and_then(Activation::of) else { return Ok(None) };
     let Some(kept) = store.kept(KeptKind::Bundle, &newest.snapshot)? else { return Ok(None) };
     let files = files(Some(kept), &newest.snapshot, newest.bundle.as_deref())?;
-    Ok(Some((newest.snapshot, files)))
+    Ok(Some(Recorded { snapshot: newest.snapshot, files }))
 }

@@ -8,7 +8,7 @@ use super::{
     wiring::{self, Loaded},
 };
 use crate::{
-    activation::Standing,
+    activation::{Recorded, Standing},
     clock::{Clock as _, IdSource as _, System},
     config::{Config, Listings},
     identity::person_by_key,
@@ -60,7 +60,7 @@ impl Setup {
     /// that is wrong at this moment keeps nobody from going back. Where it cannot be used any more nothing is served, and the
     /// folder says who may put that right.
     pub(super) fn load_recorded(path: &Path) -> Result<Self, CliError> {
-        let Some((snapshot, files)) = wiring::recorded(path)? else { return Self::load(path) };
+        let Some(Recorded { snapshot, files }) = wiring::recorded(path)? else { return Self::load(path) };
         match wiring::load_kept(path, &known::remembered, &snapshot, &files) {
             Ok(loaded) => Self::of(path, loaded, wiring::standing(path)?),
             Err(problems) => {

@@ -2,7 +2,7 @@
 
 use super::{failure::CliError, known};
 use crate::{
-    activation::{self, Standing},
+    activation::{self, Recorded, Standing},
     audit,
     clock::System,
     config,
@@ -69,7 +69,7 @@ pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
 }
 
 /// The bundle that came into force last, by the record of the store that a servers.toml names.
-pub(crate) fn recorded(path: &Path) -> Result<Option<(SnapshotId, Arc<[SourceFile]>)>, CliError> {
+pub(crate) fn recorded(path: &Path) -> Result<Option<Recorded>, CliError> {
     match store_path(path) {
         Some(store) => Ok(activation::recorded_at_rest(&store)?),
         None => Ok(None),
