@@ -317,11 +317,16 @@ fn only_admission_makes_a_permit() {
         "pub struct Permit { call: u8 }\nfn f() -> Permit { Permit { call: 1 } }",
         &[],
     );
-    check("src/gateway/dispatch.rs", "fn f(p: Permit) -> u8 { 1 }", &[]);
+    check("src/gateway/dispatch/mod.rs", "fn f(p: Permit) -> u8 { 1 }", &[]);
     check(
-        "src/gateway/dispatch.rs",
+        "src/gateway/call.rs",
+        "use super::admit::Permit;",
+        &["src/gateway/call.rs:2: permit: only gateway/dispatch/ consumes"],
+    );
+    check(
+        "src/gateway/dispatch/mod.rs",
         "fn f() -> Permit {\n Permit { call: 1 }\n}",
-        &["src/gateway/dispatch.rs:3: permit:"],
+        &["src/gateway/dispatch/mod.rs:3: permit:"],
     );
     check("src/gateway/mod.rs", "fn f() { Permit::forge() }", &["src/gateway/mod.rs:2: permit:"]);
     check("src/gateway/mod.rs", "pub struct Permit(u8);", &["src/gateway/mod.rs:2: permit:"]);
@@ -337,7 +342,7 @@ fn only_admission_makes_a_permit() {
 
 #[test]
 fn only_dispatch_calls_an_upstream() {
-    check("src/gateway/dispatch.rs", "fn f(u: U) { u.call(UpstreamRequest { a: 1 }, r); }", &[]);
+    check("src/gateway/dispatch/converse.rs", "fn f(u: U) { u.call(UpstreamRequest { a: 1 }, r); }", &[]);
     check(
         "src/gateway/mod.rs",
         "use crate::upstream::UpstreamRequest;",
@@ -357,7 +362,7 @@ fn only_evidence_builds_records() {
     let make = "fn f(now: T) -> EventDraft { EventDraft::system(EventType::Alert, now) }";
     check("src/evidence/other.rs", make, &[]);
     check("src/gateway/activation.rs", make, &[]);
-    check("src/gateway/parked.rs", make, &["src/gateway/parked.rs:2: records:"]);
+    check("src/gateway/call.rs", make, &["src/gateway/call.rs:2: records:"]);
     check("src/store/embedded/calls.rs", "fn f(t: &str) { EventDraft::from_body(t); }", &[]);
 }
 

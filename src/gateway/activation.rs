@@ -21,7 +21,7 @@ impl Gateway {
         let last = activation::newest(&*self.0.store).await?;
         let last = last.as_ref();
         let from = last.map(|last| last.snapshot.clone());
-        let kept = self.keep_bundle(&new.config, &new.policies).await?;
+        let kept = self.0.references.keep_bundle(&new.config, &new.policies).await?;
         // An activation of before bundles were kept names none, and is recorded once more.
         let named = last.and_then(|last| last.bundle.as_deref());
         if from.as_ref() == Some(&new.policies.snapshot) && named == Some(kept.as_str()) {
@@ -53,7 +53,7 @@ impl Gateway {
         let person = PersonId::from(held.by.as_str());
         let origin = Origin { by: held.by.clone(), reason: held.reason.clone(), ..Origin::default() };
         let renewed = async {
-            let bundle = self.keep_bundle(&in_force.config, &in_force.policies).await?;
+            let bundle = self.0.references.keep_bundle(&in_force.config, &in_force.policies).await?;
             let activated = Activated {
                 policies: &in_force.policies,
                 bundle: &bundle,

@@ -2,32 +2,29 @@
 //! consumed the approval and committed the decision (I1, I9).
 
 use super::{
-    Gateway, InForce,
-    api::CallReply,
-    call::store_policy,
+    InForce,
     call_log::granted,
-    decided::Decided,
-    parked::{ClientHandle, Waiting, Work},
-    people::approve::binding,
-    people::asking::Asking,
-    prepare::{Prepared, subject},
-    refusal::Refusal,
+    decided::{AdmitError, Decided, Limited},
+    keep::References,
+    prepared::Prepared,
+    refusal::{Refusal, store_policy},
+    refused::Refusals,
     request::Request,
     spending::Cap,
+    subject::subject,
 };
 use crate::{
+    clock::Clock,
     decision::{ApprovalRequirement, Facts},
     evidence::{Explained, Ruling},
     model::{EventDecision, EventDraft},
-    offload::LARGE,
+    offload::{LARGE, Offload},
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission, AdmitRequest, ApprovalRecord, StoreError},
+    store::{Admission as Admitted, AdmitRequest, ApprovalRecord, Store, StoreError},
     upstream::Upstream,
 };
-use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 /// The right to make one call, made by admission and consumed by dispatch.
 #[must_use = "an admitted call must be dispatched, or settled as not sent"]
@@ -59,62 +56,25 @@ impl Permit {
 }
 
 /// The records of a call, as they stand where it is admitted.
-struct Drafted {
+pub(super) struct Drafted {
     /// See [`Request::word`].
     word: &'static str,
     start: Option<EventDraft>,
     event: EventDraft,
 }
 
-/// Why there is no permit.
-pub(crate) enum AdmitError {
-    /// A budget asks for a person; the arguments come back unused.
-    AskAbout(Box<ApprovalRequirement>, Arc<Value>),
-    /// Another call used the approval first, and the record says so; the arguments come back unused.
-    AskAnew(Arc<Value>),
-    /// Another snapshot is in force by now: the call is decided under that one.
-    Replaced(Arc<Value>),
-    /// A limit is full.
-    Limited(Box<Limited>),
-    /// The store does not answer, or the gateway failed inside: nothing can be recorded of it.
-    Refused(Box<Refusal>),
-    /// Refused before the store was asked: its record is still to be made.
-    Unrecorded(Box<Refusal>),
-}
-
-/// A call that a limit has stopped.
-pub(crate) struct Limited {
-    pub(super) decided: Box<Decided>,
-    pub(super) refusal: Refusal,
-    /// The store has recorded it in the transaction that refused it; else its record is still to be made, or to be counted.
-    pub(super) recorded: bool,
-}
-
-impl Gateway {
-    /// Admits and dispatches so that a caller that goes away cancels the call and never its settlement.
-    pub(crate) async fn admit_and_dispatch(
-        &self,
-        in_force: &Arc<InForce>,
+impl Drafted {
+    /// Drafted in the order of the records, so that their times keep to it too. `opens`: the call's start is not on record.
+    pub(super) fn of(
+        clock: &dyn Clock,
+        in_force: &InForce,
         request: &Request,
-        decided: Box<Decided>,
-        approval: Option<ApprovalRecord>,
-        asking: &mut Asking,
-    ) -> Result<CallReply, AdmitError> {
-        if !self.0.in_force.load().is_or_tries(in_force) {
-            return Err(AdmitError::Replaced(decided.prepared.arguments));
-        }
-        let Some(upstream) = in_force.upstreams.get(decided.prepared.target.upstream()) else {
-            return Err(AdmitError::Unrecorded(Box::new(Refusal::deny("scope", "its upstream is gone"))));
-        };
-        let gone = CancellationToken::new();
-        let cancel_when_dropped = gone.clone().drop_guard();
-        let gateway = self.clone();
-        let in_force = in_force.clone();
-        let dispatch = self.dispatch_request(&in_force, request, &decided, asking);
-        // Drafted in the order of the records, so that their times keep to it too.
-        let mut subject = subject(request, Some(&decided.prepared), &in_force);
-        let opens = asking.start();
-        let start = opens.then(|| subject.start(self.0.clock.now()));
+        decided: &Decided,
+        approval: Option<&ApprovalRecord>,
+        opens: bool,
+    ) -> Self {
+        let mut subject = subject(request, Some(&decided.prepared), in_force);
+        let start = opens.then(|| subject.start(clock.now()));
         if let Some(target) = &mut subject.target {
             target.capability = decided.verdict.capability.as_ref();
         }
@@ -124,38 +84,31 @@ impl Gateway {
             policy_id,
             rule_id,
             reason: reason.clone(),
-            approval_id: approval.as_ref().map(|approval| &approval.id),
+            approval_id: approval.map(|approval| &approval.id),
         };
         let explained = Explained { method: request.method(), ..decided.explained() };
-        let event = subject.explained(self.0.clock.now(), &ruling, &explained);
-        let drafted = Drafted { word: request.word(), start, event };
-        let waiting = (request.agent.clone(), request.call_id.clone(), dispatch.bound.clone());
-        let (seat, questions) = ClientHandle::new(asking.client.clone());
-        let seated = seat.clone();
-        let tracked = self.0.in_flight.track_future(async move {
-            let permit = gateway.admit(&in_force, upstream, decided, approval, drafted).await?;
-            Ok(gateway.dispatch(permit, dispatch, seated, gone).await)
-        });
-        let (agent, call_id, bound) = waiting;
-        let work = Work::new(tracked);
-        let waiting = Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped);
-        let ended = self.attend(waiting).await;
-        if let Err(AdmitError::Limited(limited)) = &ended
-            && opens
-            && !limited.recorded
-        {
-            // Its start was not written either.
-            asking.started = false;
-        }
-        ended
+        let event = subject.explained(clock.now(), &ruling, &explained);
+        Self { word: request.word(), start, event }
     }
+}
 
-    async fn admit(
+/// Admits calls.
+pub(super) struct Admission {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) large: Arc<Offload>,
+    pub(super) references: Arc<References>,
+    pub(super) refusals: Arc<Refusals>,
+}
+
+impl Admission {
+    /// The one transaction, and the permit where it grants one.
+    pub(super) async fn admit(
         &self,
         in_force: &Arc<InForce>,
         upstream: Arc<dyn Upstream>,
         mut decided: Box<Decided>,
-        approval: Option<ApprovalRecord>,
+        approval: Option<Box<ApprovalRecord>>,
         drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
         let Drafted { word, start, event } = drafted;
@@ -169,9 +122,9 @@ impl Gateway {
         let strict = limits.budgets.iter().any(|budget| budget.strict);
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
-        let unrecorded = self.unrecorded(word, prepared, start.is_none());
+        let unrecorded = self.refusals.unrecorded(word, prepared, start.is_none());
         let request = AdmitRequest {
-            now: self.0.clock.now(),
+            now: self.clock.now(),
             start,
             event,
             rates: limits.rates,
@@ -180,18 +133,18 @@ impl Gateway {
             digest: prepared.call_digest.clone(),
             tokens: prepared.estimate.tokens(),
             cost: prepared.estimate.cost,
-            approval: approval.map(|a| (a.id, binding(&in_force.policies.snapshot, prepared))),
+            approval: approval.map(|a| (a.id, prepared.binding(&in_force.policies.snapshot))),
             unrecorded: unrecorded.clone(),
         };
-        let admission = match self.keep_tools(prepared).await {
+        let admission = match self.references.keep_tools(prepared).await {
             Ok(()) => self.reserve(prepared, request).await,
             Err(error) => Err(error),
         };
         match admission {
-            Ok(Admission::Granted) => {
+            Ok(Admitted::Granted) => {
                 Ok(Permit { decided, upstream, in_force: in_force.clone(), strict, caps })
             }
-            Ok(Admission::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {
+            Ok(Admitted::Refused(limit)) if limit.decision == EventDecision::PendingApproval => {
                 let requirement = ApprovalRequirement {
                     policy_id: limit.policy_id,
                     rule_id: None,
@@ -200,13 +153,13 @@ impl Gateway {
                 };
                 Err(AdmitError::AskAbout(Box::new(requirement), prepared.arguments.clone()))
             }
-            Ok(Admission::Refused(limit)) => {
+            Ok(Admitted::Refused(limit)) => {
                 let recorded = !unrecorded.covers(&limit);
                 let mut refusal = Refusal::by_limit(limit);
                 refusal.cost_estimate = Some(prepared.estimate.cost);
                 Err(AdmitError::Limited(Box::new(Limited { decided, refusal, recorded })))
             }
-            Ok(Admission::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
+            Ok(Admitted::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
             Err(error) => {
                 tracing::error!(error = %error, "admission failed");
                 let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
@@ -217,15 +170,15 @@ impl Gateway {
     }
 }
 
-impl Gateway {
+impl Admission {
     /// The one transaction. A large record is hashed and written on a thread for large work.
-    async fn reserve(&self, prepared: &Prepared, request: AdmitRequest) -> Result<Admission, StoreError> {
+    async fn reserve(&self, prepared: &Prepared, request: AdmitRequest) -> Result<Admitted, StoreError> {
         let Facts { agent, call, .. } = &prepared.facts;
         if call.size <= LARGE as u64 {
-            return self.0.store.admit(request).await;
+            return self.store.admit(request).await;
         }
-        let (store, on) = (self.0.store.clone(), Handle::current());
-        Box::pin(self.0.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
+        let (store, on) = (self.store.clone(), Handle::current());
+        Box::pin(self.large.finish(&agent.id, move || on.block_on(store.admit(request)))).await
     }
 }
 

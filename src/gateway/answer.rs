@@ -1,7 +1,7 @@
 //! What an upstream answered, before the agent sees it: redacted, cut, rid of what its era does not know, and marked
 //! where policy changed the call.
 
-use super::{Gateway, InForce, decided::Decided, declared::hold, edits, edits::Cut, shape};
+use super::{InForce, decided::Decided, declared::hold, edits, edits::Cut, measures::Measures, shape};
 use crate::{
     catalog::ToolSchema,
     cost::{Encoding, Tokenizer},
@@ -13,7 +13,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-impl Gateway {
+impl Measures {
     /// Redacts and cuts a result as data.yaml and the constraints say. It stays what its tool declares. True where something
     /// was cut.
     pub(crate) fn limit_result(
@@ -82,7 +82,7 @@ impl Gateway {
     ) -> bool {
         let count = |value: &Value| {
             let text = serde_json::to_string(value).unwrap_or_default();
-            (self.0.tokens.count_for(tokenizer, &text), text.len() as u64)
+            (self.tokens.count_for(tokenizer, &text), text.len() as u64)
         };
         let (have, bytes) = count(result);
         if have <= tokens {
@@ -145,7 +145,7 @@ fn withheld(reason: &str) -> String {
     format!("The result was withheld by the data policy: {reason}.")
 }
 
-impl Gateway {
+impl Measures {
     /// Redacts and cuts an upstream's error as if it were a result: it is as much text of the upstream's. True where
     /// something was cut.
     pub(crate) fn limit_error(
@@ -165,7 +165,7 @@ impl Gateway {
         let fits = |text: &str| {
             constraints.max_result_bytes.is_none_or(|most| text.len() as u64 <= most)
                 && token_limits(constraints, reserved)
-                    .all(|limit| self.0.tokens.count_for(limit.tokenizer, text) <= limit.tokens)
+                    .all(|limit| self.tokens.count_for(limit.tokenizer, text) <= limit.tokens)
         };
         if fits(&text) {
             return false;

@@ -48,7 +48,7 @@ pub enum Purpose {
 
 /// Where a watch is put by its dispatch.
 #[derive(Clone, Debug, Default)]
-pub struct WatchSlot(pub(crate) Arc<parking_lot::Mutex<Option<super::news::ResourceWatch>>>);
+pub struct WatchSlot(pub(crate) Arc<parking_lot::Mutex<Option<super::resource_watch::ResourceWatch>>>);
 
 /// The URIs that a client is to be told of, one at a time. Dropping it ends the watch.
 pub type ResourceNews = BoxStream<'static, String>;

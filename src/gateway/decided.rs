@@ -1,8 +1,8 @@
 //! A call that has been decided: what every later part of its path knows.
 
-use super::prepare::Prepared;
+use super::{prepared::Prepared, refusal::Refusal};
 use crate::{
-    decision::Verdict,
+    decision::{ApprovalRequirement, Verdict},
     evidence::Explained,
     model::{Decision, PolicyId, RuleId},
     policy::Remediation,
@@ -52,4 +52,28 @@ impl Decided {
             Some(_) | None => (&self.verdict.policy_id, self.verdict.rule_id.as_ref(), &self.verdict.reason),
         }
     }
+}
+
+/// Why there is no permit.
+pub(crate) enum AdmitError {
+    /// A budget asks for a person; the arguments come back unused.
+    AskAbout(Box<ApprovalRequirement>, Arc<Value>),
+    /// Another call used the approval first, and the record says so; the arguments come back unused.
+    AskAnew(Arc<Value>),
+    /// Another snapshot is in force by now: the call is decided under that one.
+    Replaced(Arc<Value>),
+    /// A limit is full.
+    Limited(Box<Limited>),
+    /// The store does not answer, or the gateway failed inside: nothing can be recorded of it.
+    Refused(Box<Refusal>),
+    /// Refused before the store was asked: its record is still to be made.
+    Unrecorded(Box<Refusal>),
+}
+
+/// A call that a limit has stopped.
+pub(crate) struct Limited {
+    pub(super) decided: Box<Decided>,
+    pub(super) refusal: Refusal,
+    /// The store has recorded it in the transaction that refused it; else its record is still to be made, or to be counted.
+    pub(super) recorded: bool,
 }

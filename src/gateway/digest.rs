@@ -1,6 +1,6 @@
 //! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form (I4).
 
-use super::extras::Extras;
+use super::prepared::Extras;
 use crate::model::{Digest, json};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;

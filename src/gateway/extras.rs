@@ -3,8 +3,9 @@
 
 use super::{
     InForce,
-    prepare::{Prepared, Target},
+    prepared::{Extras, Prepared},
     request::Request,
+    target::Target,
 };
 use crate::{
     config::MetaKey,
@@ -67,13 +68,6 @@ pub(super) fn goes_on(key: &str) -> bool {
     !key.starts_with("tollgate/") && !key.starts_with("io.modelcontextprotocol/") && key != "progressToken"
 }
 
-/// What an approval binds beside the arguments.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Extras {
-    pub(crate) meta: Map<String, Value>,
-    pub(crate) params: Map<String, Value>,
-}
-
 impl Extras {
     /// Of this request: what goes upstream, without the volatile keys.
     pub(super) fn bound(request: &Request, volatile: &[MetaKey]) -> Self {
@@ -93,7 +87,7 @@ impl Extras {
 }
 
 fn place(target: &Target) -> Place<'_> {
-    Place { upstream: target.upstream(), tool: target.full(), labels: target.labels(), sensitive: &[] }
+    Place { sensitive: &[], ..target.place() }
 }
 
 /// What data.yaml says of what goes upstream beside the arguments: an agent must not take that way around a rule.

@@ -2,15 +2,18 @@
 //! the agent may use, and what is called goes the path of any call under its own name.
 
 use super::{
-    Gateway, InForce, api::CallReply, fit, people::asking::Asking, prepare::subject, refusal::Refusal,
-    request::Request,
+    InForce, api::CallReply, fit, measures::Measures, people::asking::Asking, refusal::Refusal,
+    refused::Refusals, request::Request, subject::subject,
 };
 use crate::{
     catalog::{View, search::Index},
+    clock::Clock,
     config::CatalogMode,
     cost::Tokenizer,
     evidence::Ruling,
     model::{EventDecision, PolicyId, text},
+    offload::Offload,
+    store::Store,
 };
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, LazyLock};
@@ -122,23 +125,32 @@ fn asked(arguments: Option<&Value>) -> Result<(&str, usize), &'static str> {
 /// More tools are searched on a thread beside.
 const SEARCHED_AT_ONCE: usize = 200;
 
-impl Gateway {
-    /// The places of what is found with how well it fits, and the tokens of the whole list and of this mode's.
-    fn look_for(
-        &self,
-        view: &View,
-        query: &str,
-        limit: usize,
-        tokenizer: Tokenizer,
-    ) -> (Vec<(usize, f64)>, u64, u64) {
-        let count = |tools: &[Value]| -> u64 {
-            tools.iter().map(|tool| self.0.tokens.count_for(tokenizer, &text::of(tool))).sum()
-        };
-        let full = *view.tokens.get_or_init(|| count(&view.tool_list));
-        let index = view.search.get_or_init(|| Index::new(view.tool_list.iter()));
-        (index.search(query, limit), full, count(&TOOLS))
-    }
+/// The places of what is found with how well it fits, and the tokens of the whole list and of this mode's.
+fn look_for(
+    measures: &Measures,
+    view: &View,
+    query: &str,
+    limit: usize,
+    tokenizer: Tokenizer,
+) -> (Vec<(usize, f64)>, u64, u64) {
+    let count = |tools: &[Value]| -> u64 {
+        tools.iter().map(|tool| measures.tokens.count_for(tokenizer, &text::of(tool))).sum()
+    };
+    let full = *view.tokens.get_or_init(|| count(&view.tool_list));
+    let index = view.search.get_or_init(|| Index::new(view.tool_list.iter()));
+    (index.search(query, limit), full, count(&TOOLS))
+}
 
+/// Finds tools for agents.
+pub(super) struct ToolSearch {
+    pub(super) measures: Arc<Measures>,
+    pub(super) large: Arc<Offload>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) refusals: Arc<Refusals>,
+}
+
+impl ToolSearch {
     /// A call of [`FIND`]: looks through what this agent may use, and calls no upstream.
     pub(crate) async fn find_tools(
         &self,
@@ -150,22 +162,24 @@ impl Gateway {
         let (query, limit) = match asked(arguments.as_ref()) {
             Ok(asked) => asked,
             Err(wrong) => {
-                return self.refuse(request, None, in_force, Refusal::deny("schema", wrong), asking).await;
+                return self
+                    .refusals
+                    .refuse(request, None, in_force, Refusal::deny("schema", wrong), asking)
+                    .await;
             }
         };
-        let view =
-            self.view_in(in_force, &request.principal, request.workflow.as_deref()).unwrap_or_default();
+        let view = in_force.view_in(&request.principal, request.workflow.as_deref()).unwrap_or_default();
         let agent = in_force.policies.authority.agents.get(&request.agent);
         let tokenizer = in_force.policies.prices.tokenizer(agent.and_then(|agent| agent.model.as_deref()));
         let view_is_small = view.tool_list.len() <= SEARCHED_AT_ONCE;
         let found = {
-            let (gateway, view, query) = (self.clone(), view.clone(), query.to_owned());
-            let search = move || gateway.look_for(&view, &query, limit, tokenizer);
+            let (measures, view, query) = (self.measures.clone(), view.clone(), query.to_owned());
+            let search = move || look_for(&measures, &view, &query, limit, tokenizer);
             // The first search of many tools reads all their texts.
-            if view_is_small { Ok(search()) } else { self.0.large.run(&request.agent, search).await }
+            if view_is_small { Ok(search()) } else { self.large.run(&request.agent, search).await }
         };
         let Ok((places, full, listed)) = found else {
-            return self.refuse(request, None, in_force, fit::too_many(), asking).await;
+            return self.refusals.refuse(request, None, in_force, fit::too_many(), asking).await;
         };
         let found: Vec<Value> = places
             .into_iter()
@@ -198,14 +212,14 @@ impl Gateway {
             "found": found.iter().filter_map(|tool| tool.get("name")).collect::<Vec<_>>(),
             "tokens": tokens,
         });
-        let mut event = subject.decision(self.0.clock.now(), &ruling, detail);
+        let mut event = subject.decision(self.clock.now(), &ruling, detail);
         event.action = Some("tollgate:find_tools".into());
         let mut events = Vec::with_capacity(2);
         if asking.start() {
-            events.push(subject.start(self.0.clock.now()));
+            events.push(subject.start(self.clock.now()));
         }
         events.push(event);
-        if let Err(error) = self.0.store.record(events).await {
+        if let Err(error) = self.store.record(events).await {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a search could not be recorded");
             let refusal = Refusal::deny("store", error.refusal());
             return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);

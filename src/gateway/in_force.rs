@@ -3,13 +3,13 @@
 //! A call reads it once per evaluation, so that it is never decided by new policies over an old tool table, and goes to the
 //! server that it was decided for. A reload, or a change of what an upstream lists, builds the next one whole and swaps it.
 
-use super::stage_counts::StageCounts;
+use super::{request::workflow_of, stage_counts::StageCounts};
 use crate::{
     activation::OnTrial,
     catalog::{Catalog, View},
     config::Config,
     evidence::Stage,
-    identity::Keyring,
+    identity::{Keyring, Principal},
     model::{AgentId, CapabilityId, SnapshotId},
     policy::PolicySet,
     upstream::{UpstreamSet, UpstreamState},
@@ -127,8 +127,36 @@ impl InForce {
         self.upstreams.states().iter().map(|state| state.borrow().clone()).collect()
     }
 
+    /// What a principal sees; nothing where it is no agent that is known.
+    pub(super) fn view(&self, principal: &Principal) -> Option<Arc<View>> {
+        let agent = principal.agent()?;
+        match principal.grants() {
+            None => self.whole_view(agent),
+            Some(grants) => self.narrow_view(agent, grants),
+        }
+    }
+
+    /// What one agent sees in the workflow that it names, or in its own: nothing where it may not act in that one.
+    pub(super) fn view_in(&self, principal: &Principal, named: Option<&str>) -> Option<Arc<View>> {
+        let authority = &self.policies.authority;
+        let agent = authority.agents.get(principal.agent()?)?;
+        let workflow = match workflow_of(&authority.workflows, agent, named) {
+            (workflow, None) => workflow,
+            (_, Some(_)) => return None,
+        };
+        match workflow.and_then(|workflow| workflow.capabilities.as_deref()) {
+            None => self.view(principal),
+            Some(narrow) => {
+                let granted =
+                    |id: &&CapabilityId| principal.grants().is_none_or(|granted| granted.contains(*id));
+                let kept: Arc<[CapabilityId]> = narrow.iter().filter(granted).cloned().collect();
+                self.narrow_view(&agent.id, &kept)
+            }
+        }
+    }
+
     /// What an agent sees; nothing where it is unknown.
-    pub(super) fn whole_view(&self, agent: &AgentId) -> Option<Arc<View>> {
+    fn whole_view(&self, agent: &AgentId) -> Option<Arc<View>> {
         if let Some(view) = self.views.whole.get(agent) {
             return Some(view.clone());
         }
@@ -139,7 +167,7 @@ impl InForce {
     }
 
     /// What an agent sees where its token or its workflow grants a part of its capabilities.
-    pub(super) fn narrow_view(&self, agent: &AgentId, granted: &Arc<[CapabilityId]>) -> Option<Arc<View>> {
+    fn narrow_view(&self, agent: &AgentId, granted: &Arc<[CapabilityId]>) -> Option<Arc<View>> {
         let key = (agent.clone(), granted.clone());
         if let Some(view) = self.views.narrow.get(&key) {
             return Some(view.clone());

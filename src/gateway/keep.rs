@@ -1,12 +1,12 @@
 //! What decisions refer to by a hash is kept in the store before the first record that names it: bundles as they were
 //! loaded, and tools as they were resolved (I11).
 
-use super::{Gateway, prepare::Prepared};
+use super::prepared::Prepared;
 use crate::{
     config::{Config, without_secrets},
     evidence::{KeptBundle, ResolvedTool, content_hash},
     policy::PolicySet,
-    store::{Kept, KeptKind, StoreError},
+    store::{Kept, KeptKind, Store, StoreError},
 };
 use dashmap::DashMap;
 use std::sync::Arc;
@@ -14,16 +14,23 @@ use std::sync::Arc;
 /// Tools that are remembered as kept. Beyond that each is kept once more, which changes nothing.
 const MOST_REMEMBERED: usize = 50_000;
 
-/// Which tools this process has kept.
-#[derive(Debug, Default)]
-pub(super) struct KeptTools(DashMap<Arc<str>, ()>);
+/// What decisions refer to, in the store.
+pub(super) struct References {
+    store: Arc<dyn Store>,
+    /// The tools that this process has kept.
+    tools: DashMap<Arc<str>, ()>,
+}
 
-impl Gateway {
+impl References {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, tools: DashMap::new() }
+    }
+
     /// Keeps the tools that the record of this call names.
     pub(super) async fn keep_tools(&self, prepared: &Prepared) -> Result<(), StoreError> {
         let judged = prepared.judged.as_ref();
         for tool in judged.into_iter().flat_map(|judged| &judged.tools) {
-            if !self.0.kept_tools.0.contains_key(&tool.hash) {
+            if !self.tools.contains_key(&tool.hash) {
                 Box::pin(self.keep_tool(tool)).await?;
             }
         }
@@ -37,11 +44,11 @@ impl Gateway {
             hash: tool.hash.to_string(),
             body: tool.body.to_string(),
         };
-        self.0.store.keep(kept).await?;
-        if self.0.kept_tools.0.len() >= MOST_REMEMBERED {
-            self.0.kept_tools.0.clear();
+        self.store.keep(kept).await?;
+        if self.tools.len() >= MOST_REMEMBERED {
+            self.tools.clear();
         }
-        self.0.kept_tools.0.insert(tool.hash.clone(), ());
+        self.tools.insert(tool.hash.clone(), ());
         Ok(())
     }
 
@@ -54,14 +61,14 @@ impl Gateway {
     ) -> Result<String, StoreError> {
         let kept = bundle(config, policies);
         let (name, hash) = (kept.name.clone(), kept.hash.clone());
-        self.0.store.keep(kept).await?;
-        Ok(self.0.store.kept(KeptKind::Bundle, name).await?.map_or(hash, |kept| kept.hash))
+        self.store.keep(kept).await?;
+        Ok(self.store.kept(KeptKind::Bundle, name).await?.map_or(hash, |kept| kept.hash))
     }
 
     /// The same for a bundle that is about to come into force: it is queued before every decision under it, and what it
     /// revokes waits for no store.
     pub(super) fn keep_coming(&self, config: &Config, policies: &PolicySet) {
-        drop(self.0.store.keep(bundle(config, policies)));
+        drop(self.store.keep(bundle(config, policies)));
     }
 }
 

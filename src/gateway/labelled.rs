@@ -232,6 +232,16 @@ pub(super) fn notification(upstream: &str, method: &str, params: Value) -> Optio
     Some(Value::Object(params))
 }
 
+/// Of a question that went to a client of 2026-07-28: what its answer has to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    pub(super) method: String,
+    pub(super) renamed: Renamed,
+}
+
+/// The questions that went in one result, by their names.
+pub(crate) type AllPassed = BTreeMap<String, Passed>;
+
 #[cfg(test)]
 mod tests {
     use super::*;

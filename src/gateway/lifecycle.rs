@@ -1,8 +1,23 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, ListGenerations, Origin, StateSeal, Trial, digest::DigestKey,
-    parked::Parking, people::approve::store_error, repeats::Repeats,
+    CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal, Trial,
+    admit::Admission,
+    call_log::CallLog,
+    counted::CountedRefusals,
+    current::Current,
+    digest::DigestKey,
+    dispatch::Dispatcher,
+    evaluate::Evaluator,
+    finding::ToolSearch,
+    keep::References,
+    measures::Measures,
+    orders::Orders,
+    people::{People, prompts::Prompts, store_error},
+    prepare::Preparation,
+    refused::Refusals,
+    spending::Promised,
+    suspend::{held::HeldCalls, parked::Parking, spawn_until, tasks::Tasks},
 };
 use crate::{
     activation::OnTrial,
@@ -12,18 +27,14 @@ use crate::{
     config::Config,
     cost::{LearnedSizes, TokenCounter},
     identity::Doorkeeper,
+    offload::Offload,
     policy::PolicySet,
     store::{Store, StoreError},
     upstream::UpstreamSet,
 };
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -81,6 +92,100 @@ impl ReloadError {
     }
 }
 
+/// What every part of a gateway may need of the outside.
+struct Outside {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    seal: Arc<dyn StateSeal>,
+    large: Arc<Offload>,
+}
+
+impl Outside {
+    /// Makes the parts, and gives each what it needs.
+    fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
+        let Self { store, clock, ids, seal, large } = self;
+        let stop = CancellationToken::new();
+        let log = Arc::new(CallLog::default());
+        let references = Arc::new(References::new(store.clone()));
+        let refusals = Arc::new(Refusals {
+            store: store.clone(),
+            clock: clock.clone(),
+            references: references.clone(),
+            log: log.clone(),
+            counted: CountedRefusals::default(),
+        });
+        let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
+        let preparation = Preparation::new(measures.clone(), clock.clone());
+        Inner {
+            search: ToolSearch {
+                measures: measures.clone(),
+                large: large.clone(),
+                store: store.clone(),
+                clock: clock.clone(),
+                refusals: refusals.clone(),
+            },
+            evaluator: Arc::new(Evaluator { preparation, large: large.clone() }),
+            people: People {
+                current: current.clone(),
+                store: store.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                seal: seal.clone(),
+                approvals: Approvals::new(store.clone(), clock.clone()),
+                prompts: Prompts::default(),
+                references: references.clone(),
+                refusals: refusals.clone(),
+            },
+            admission: Admission {
+                store: store.clone(),
+                clock: clock.clone(),
+                large: large.clone(),
+                references: references.clone(),
+                refusals: refusals.clone(),
+            },
+            dispatcher: Dispatcher {
+                store: store.clone(),
+                clock: clock.clone(),
+                ids: ids.clone(),
+                seal: seal.clone(),
+                large: large.clone(),
+                measures: measures.clone(),
+                promised: Arc::new(Promised::new(store.clone(), clock.clone(), measures.clone())),
+                log: log.clone(),
+            },
+            parking: Arc::new(Parking::new(&store, &clock, &ids, &seal, &stop)),
+            tasks: Tasks {
+                current: current.clone(),
+                measures,
+                held: held.clone(),
+                store: store.clone(),
+                clock: clock.clone(),
+                seal: seal.clone(),
+            },
+            doorkeeper: Doorkeeper::new(clock.clone()),
+            builder: Mutex::new(CatalogBuilder::default()),
+            ready: watch::Sender::new(false),
+            rejected_reload: Mutex::new(None),
+            lints: Mutex::default(),
+            orders: Orders::new(ids.uuid()),
+            in_flight: TaskTracker::new(),
+            current,
+            store,
+            clock,
+            ids,
+            seal,
+            hash_key,
+            references,
+            refusals,
+            held,
+            large,
+            log,
+            stop,
+        }
+    }
+}
+
 impl Gateway {
     /// Starts: settles dead owners' calls, records the bundle in force, and begins to watch the upstreams.
     pub async fn start(parts: GatewayParts) -> Result<Self, StartError> {
@@ -95,46 +200,14 @@ impl Gateway {
         for (tool, tokens) in store.learned_result_tokens().await? {
             learned.seed(&tool, tokens);
         }
+        let measures =
+            Measures { tokens: TokenCounter::load(), learned, digest_key: DigestKey::new(&digest_key) };
         let (config, policies, origin) = keyed(files, hash_key);
-        let offload = upstreams.offload();
-        let process = ids.uuid();
+        let large = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);
-        let gateway = Self(Arc::new(Inner {
-            approvals: Approvals::new(store.clone(), clock.clone()),
-            doorkeeper: Doorkeeper::new(clock.clone()),
-            in_force: ArcSwap::from_pointee(in_force),
-            store,
-            clock,
-            ids,
-            builder: Mutex::new(CatalogBuilder::default()),
-            generations: watch::Sender::new(ListGenerations::default()),
-            tokens: TokenCounter::load(),
-            learned,
-            kept_tools: super::keep::KeptTools::default(),
-            repeats: Repeats::default(),
-            refused: super::counted::CountedRefusals::default(),
-            prompts: super::people::prompts::Prompts::default(),
-            large: offload,
-            promised: super::spending::Promised::default(),
-            digest_key: DigestKey::new(&digest_key),
-            hash_key,
-            seal,
-            ready: watch::Sender::new(false),
-            rejected_reload: Mutex::new(None),
-            lints: Mutex::default(),
-            standing: Mutex::default(),
-            obeying: tokio::sync::Mutex::default(),
-            poked: tokio::sync::Notify::new(),
-            folder: Mutex::default(),
-            folder_wanted: watch::Sender::new(0),
-            folder_reader: OnceLock::new(),
-            process,
-            call_log: super::call_log::CallLog::default(),
-            parking: Parking::default(),
-            held: super::suspend::held::HeldCalls::default(),
-            in_flight: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        }));
+        let current = Arc::new(Current::new(in_force, clock.clone()));
+        let outside = Outside { store, clock, ids, seal, large };
+        let gateway = Self(Arc::new(outside.joined(current, Arc::new(measures), hash_key)));
         gateway.activated(None, &gateway.in_force(), origin).await?;
         gateway.spawn_tasks();
         Ok(gateway)
@@ -160,7 +233,7 @@ impl Gateway {
         self.spawn_until_stop(self.clone().notify());
         self.spawn_until_stop(self.clone().follow_orders());
         let logger = self.clone();
-        self.spawn_until_stop(async move { logger.0.call_log.run().await });
+        self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();
         self.spawn_until_stop(async move { keeper.retire_records().await });
         let sweeper = self.clone();
@@ -169,12 +242,12 @@ impl Gateway {
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                if let Err(error) = sweeper.0.approvals.expire_all_due().await {
+                if let Err(error) = sweeper.0.people.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
                 }
-                sweeper.record_counted(false).await;
+                sweeper.0.refusals.record_counted(false).await;
                 let in_force = sweeper.in_force();
-                if let Err(error) = sweeper.0.approvals.alert_due(&in_force.policies).await {
+                if let Err(error) = sweeper.0.people.approvals.alert_due(&in_force.policies).await {
                     tracing::error!(error = %error, "approvals could not be looked over for alerts");
                 }
                 match sweeper.0.store.settle_dead_owners(sweeper.0.clock.now()).await {
@@ -207,13 +280,7 @@ impl Gateway {
     }
 
     pub(super) fn spawn_until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.0.stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = work => {}
-            }
-        });
+        spawn_until(&self.0.stop, work);
     }
 
     /// Builds the next snapshot on a thread of its own: long lists take their time, in which calls go on.
@@ -275,7 +342,7 @@ impl Gateway {
         let mut new = InForce::new(config, policies, Arc::new(catalog), upstreams).with_trial(trial);
         new.blocked = blocked;
         let new = Arc::new(new);
-        self.0.in_force.store(new.clone());
+        self.0.current.swap(new.clone());
         drop(builder);
         for retired in promoted.into_iter().chain(replaced) {
             retired.end_after(drain);
@@ -284,7 +351,7 @@ impl Gateway {
             *self.0.rejected_reload.lock() = None;
         }
         if is_reload || changed.any() {
-            self.0.generations.send_modify(|g| {
+            self.0.current.count_up(|g| {
                 g.tools += u64::from(is_reload || changed.tools);
                 g.prompts += u64::from(is_reload || changed.prompts);
                 g.resources += u64::from(is_reload || changed.resources);
@@ -297,14 +364,14 @@ impl Gateway {
     /// Puts a checked configuration and bundle in force: from the next message on for live sessions, subscriptions and
     /// waiting calls.
     pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
-        let _one_at_a_time = self.0.obeying.lock().await;
+        let _one_at_a_time = self.0.orders.obeying.lock().await;
         if let Some(held) = &self.standing().held
             && *files.policies.files != *held.files
         {
             return Err(ReloadError::Outdated);
         }
         let (config, policies, origin) = keyed(files, self.0.hash_key);
-        self.keep_coming(&config, &policies);
+        self.0.references.keep_coming(&config, &policies);
         self.put(Next::Files(config, policies), origin).await
     }
 
@@ -315,11 +382,11 @@ impl Gateway {
             return Err(ReloadError::NotBuilt);
         };
         if !brings_files {
-            let cancelled = self.0.approvals.cancel_outdated(&new.snapshots()).await;
+            let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
             return Ok(cancelled.map_err(store_error)?);
         }
         // They were refused under what was in force.
-        self.record_counted(true).await;
+        self.0.refusals.record_counted(true).await;
         self.activated(Some(&old), &new, origin).await?;
         if old.policies.snapshot != new.policies.snapshot {
             self.end_rollout_of_other(&old.policies.snapshot).await;
@@ -336,7 +403,7 @@ impl Gateway {
         origin: Origin,
     ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
-        let cancelled = self.0.approvals.cancel_outdated(&new.snapshots()).await;
+        let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
         cancelled.map_err(store_error)
     }
 
@@ -353,9 +420,9 @@ impl Gateway {
             tracing::warn!("calls were still in flight after the drain; they are settled as unknown");
         }
         in_force.upstreams.shutdown(drain).await;
-        self.record_counted(true).await;
+        self.0.refusals.record_counted(true).await;
         self.record_seen(true).await;
-        self.0.call_log.write().await;
+        self.0.log.write().await;
     }
 }
 

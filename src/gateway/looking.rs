@@ -2,21 +2,22 @@
 //! for large work.
 
 use super::{
-    Gateway, InForce,
+    InForce,
     answer::{Reserved, strip_modern, tell_change},
-    complete, edits,
+    dispatch::complete,
+    edits,
     ending::Ending,
-    prepare::Target,
+    measures::Measures,
     shape,
-    suspend::tasks::is_task,
+    suspend::handle::is_task,
+    target::Target,
 };
 use crate::{
     catalog::{View, naming::strip_reserved},
     cost::Tokenizer,
     model::{AgentId, CallKind, Digest, text, weight::weight},
-    offload::LARGE,
+    offload::{LARGE, Offload},
     policy::Constraints,
-    redaction::Place,
     upstream::Era,
 };
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ use std::sync::Arc;
 /// How a call ended, with everything that says what of it goes to the agent.
 pub(super) struct Answered {
     pub(super) ending: Ending,
+    /// The reply is what the upstream answered.
+    pub(super) is_upstreams: bool,
     pub(super) in_force: Arc<InForce>,
     pub(super) kind: CallKind,
     pub(super) target: Target,
@@ -54,25 +57,22 @@ pub(super) struct Measured {
     pub(super) digest: Option<Digest>,
 }
 
-impl Gateway {
-    /// Looks through what came, and measures what is left of it.
-    pub(super) async fn look_through(
-        &self,
-        agent: &AgentId,
-        mut answered: Answered,
-        is_upstreams: bool,
-    ) -> (Answered, Measured) {
-        if answered.is_large() {
-            let gateway = self.clone();
-            let work = move || {
-                let measured = answered.look_through(&gateway, is_upstreams);
-                (answered, measured)
-            };
-            return Box::pin(self.0.large.finish(agent, work)).await;
-        }
-        let measured = answered.look_through(self, is_upstreams);
-        (answered, measured)
+/// Looks through what came, and measures what is left of it.
+pub(super) async fn look_through(
+    (measures, large): (&Arc<Measures>, &Offload),
+    agent: &AgentId,
+    mut answered: Answered,
+) -> (Answered, Measured) {
+    if answered.is_large() {
+        let measures = measures.clone();
+        let work = move || {
+            let measured = answered.look_through(&measures);
+            (answered, measured)
+        };
+        return Box::pin(large.finish(agent, work)).await;
     }
+    let measured = answered.look_through(measures);
+    (answered, measured)
 }
 
 impl Answered {
@@ -86,19 +86,13 @@ impl Answered {
         }
     }
 
-    /// `is_upstreams`: the reply is what the upstream answered.
-    fn look_through(&mut self, gateway: &Gateway, is_upstreams: bool) -> Measured {
+    fn look_through(&mut self, measures: &Measures) -> Measured {
         let Self { ending, in_force, target, constraints, reserved, .. } = self;
-        let place = Place {
-            upstream: target.upstream(),
-            tool: target.full(),
-            labels: target.labels(),
-            sensitive: target.sensitive(),
-        };
+        let place = target.place();
         let mut cut = false;
         if let Err(error) = &mut ending.reply {
             edits::strip_reserved_error(error);
-            cut = gateway.limit_error(in_force, error, constraints, &place, *reserved);
+            cut = measures.limit_error(in_force, error, constraints, &place, *reserved);
         }
         if let Ok(result) = &mut ending.reply {
             // Questions are as Tollgate puts them.
@@ -122,7 +116,7 @@ impl Answered {
                 strip_modern(result);
             }
             let place = (&place, target.declared(), self.era);
-            cut = gateway.limit_result(in_force, result, constraints, place, *reserved);
+            cut = measures.limit_result(in_force, result, constraints, place, *reserved);
             if let Some(changed) = self.changed.take() {
                 tell_change(result, changed);
             }
@@ -130,14 +124,14 @@ impl Answered {
         match ending.reply.as_ref().is_ok_and(is_task) {
             // What it will be is not known yet.
             true => Measured { cut, ..Measured::default() },
-            false => Measured { cut, ..self.measure(gateway, is_upstreams) },
+            false => Measured { cut, ..self.measure(measures) },
         }
     }
 
     /// The length, the tokens and the digest of what goes to the agent.
-    pub(super) fn measure(&self, gateway: &Gateway, is_upstreams: bool) -> Measured {
-        let count = |text: &str| gateway.0.tokens.count_for(self.tokenizer, text);
-        let digest = |kind: &'static str, text: &str| gateway.0.digest_key.of_result(kind, text);
+    pub(super) fn measure(&self, measures: &Measures) -> Measured {
+        let count = |text: &str| measures.tokens.count_for(self.tokenizer, text);
+        let digest = |kind: &'static str, text: &str| measures.digest_key.of_result(kind, text);
         match &self.ending.reply {
             Ok(result) => {
                 let text = text::of(result);
@@ -146,7 +140,7 @@ impl Answered {
                     size: text.len(),
                     tokens: count(&text),
                     // What stands there in place of an answer is our own.
-                    digest: is_upstreams.then(|| digest("result", &text)),
+                    digest: self.is_upstreams.then(|| digest("result", &text)),
                 }
             }
             Err(error) if self.ending.sent => {
@@ -157,7 +151,7 @@ impl Answered {
                     cut: false,
                     size: error.message.len() + data.len(),
                     tokens: count(&error.message).saturating_add(count(&data)),
-                    digest: is_upstreams.then(|| digest("error", &whole())),
+                    digest: self.is_upstreams.then(|| digest("error", &whole())),
                 }
             }
             Err(_) => Measured::default(),

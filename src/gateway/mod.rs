@@ -6,14 +6,15 @@ mod answer;
 mod api;
 mod call;
 mod call_log;
-mod complete;
 mod counted;
+mod current;
 mod decided;
 mod declared;
 mod digest;
 mod dispatch;
 mod edits;
 mod ending;
+mod evaluate;
 mod extras;
 mod finding;
 mod fit;
@@ -22,55 +23,64 @@ mod keep;
 mod labelled;
 mod lifecycle;
 mod looking;
+mod measures;
 mod news;
 mod notify;
-mod outgoing;
-mod parked;
+mod orders;
 mod people;
 mod prepare;
+mod prepared;
 mod refusal;
 mod refused;
 mod relay;
 mod repeats;
 mod request;
+mod request_state;
+mod resource_watch;
 mod shape;
 mod spending;
 mod stage_counts;
 mod standing;
+mod subject;
 mod suspend;
+mod target;
 mod trial;
 
 pub use api::*;
 pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
+pub use orders::FolderReader;
 pub(crate) use people::question::taken_as;
-pub(crate) use prepare::named_workflow;
+pub(crate) use request::named_workflow;
 pub(crate) use shape::for_sessions;
-pub use standing::{FolderReader, RolloutWish, Wish};
-pub(crate) use suspend::tasks::{takes_tasks, tasks_not_declared};
+pub use standing::{RolloutWish, Wish};
+pub(crate) use suspend::handle::{takes_tasks, tasks_not_declared};
 
 use crate::{
-    activation::{FolderState, Standing},
     approval::Approvals,
-    catalog::{Catalog, CatalogBuilder, View},
+    catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
-    cost::{LearnedSizes, TokenCounter},
     evidence::{Rollout, session_started},
-    identity::{AuthError, Doorkeeper, Principal, still_valid},
-    model::CapabilityId,
+    identity::{AuthError, Doorkeeper, Principal},
     offload::Offload,
     store::Store,
     upstream::{Health, UpstreamState},
 };
-use arc_swap::ArcSwap;
+use admit::Admission;
+use call_log::CallLog;
+use current::Current;
+use dispatch::Dispatcher;
+use evaluate::Evaluator;
+use finding::ToolSearch;
+use keep::References;
+use orders::Orders;
 use parking_lot::Mutex;
+use people::People;
+use refused::Refusals;
 use serde_json::{Value, json};
-use std::{
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use suspend::{held::HeldCalls, parked::Parking, tasks::Tasks};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -98,45 +108,34 @@ pub struct Readiness {
     pub rejected_reload: Option<String>,
 }
 
+/// The parts of a gateway.
 pub(crate) struct Inner {
-    in_force: ArcSwap<InForce>,
+    current: Arc<Current>,
     store: Arc<dyn Store>,
-    approvals: Approvals,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    seal: Arc<dyn StateSeal>,
     doorkeeper: Doorkeeper,
     /// Held while the next one in force is built.
     builder: Mutex<CatalogBuilder>,
-    generations: watch::Sender<ListGenerations>,
-    tokens: TokenCounter,
-    learned: LearnedSizes,
-    kept_tools: keep::KeptTools,
-    repeats: repeats::Repeats,
-    refused: counted::CountedRefusals,
-    prompts: people::prompts::Prompts,
-    large: Arc<Offload>,
-    promised: spending::Promised,
-    digest_key: digest::DigestKey,
     /// For `hash` in data.yaml.
     hash_key: [u8; 32],
-    seal: Arc<dyn StateSeal>,
+    references: Arc<References>,
+    refusals: Arc<Refusals>,
+    search: ToolSearch,
+    evaluator: Arc<Evaluator>,
+    people: People,
+    admission: Admission,
+    dispatcher: Dispatcher,
+    parking: Arc<Parking>,
+    held: Arc<HeldCalls>,
+    tasks: Tasks,
+    large: Arc<Offload>,
+    log: Arc<CallLog>,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
-    /// Orders as this process follows them.
-    standing: Mutex<Arc<Standing>>,
-    /// Held while an order is followed, or files are put in force: one at a time.
-    obeying: tokio::sync::Mutex<()>,
-    /// Orders are to be looked at.
-    poked: tokio::sync::Notify,
-    folder: Mutex<Option<FolderState>>,
-    folder_wanted: watch::Sender<u64>,
-    folder_reader: OnceLock<FolderReader>,
-    /// What this process is called in what it has seen of a rollout.
-    process: String,
-    call_log: call_log::CallLog,
-    parking: parked::Parking,
-    held: suspend::held::HeldCalls,
+    orders: Orders,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }
@@ -144,7 +143,7 @@ pub(crate) struct Inner {
 impl Gateway {
     /// Authenticates an `Authorization` header value.
     pub fn authenticate(&self, peer: IpAddr, authorization: Option<&[u8]>) -> Result<Principal, AuthError> {
-        let in_force = self.0.in_force.load();
+        let in_force = self.0.current.peek();
         let authority = &in_force.policies.authority;
         self.0.doorkeeper.authenticate(
             &in_force.keyring,
@@ -157,25 +156,24 @@ impl Gateway {
 
     /// Verifies an access token, where [`Gateway::authenticate`] gave [`AuthError::Unverified`].
     pub async fn verify(&self, peer: IpAddr, authorization: &[u8]) -> Result<Principal, AuthError> {
-        let in_force = self.0.in_force.load_full();
+        let in_force = self.0.current.in_force();
         let authority = &in_force.policies.authority;
         self.0.doorkeeper.verify(authority, &in_force.config.auth, peer, authorization).await
     }
 
     /// Whether a principal still is one (revocation; checked at every message of a live session).
     pub fn still_valid(&self, principal: &Principal) -> bool {
-        let in_force = self.0.in_force.load();
-        still_valid(&in_force.policies.authority, &in_force.config.auth, self.0.clock.now(), principal)
+        self.0.current.still_valid(principal)
     }
 
     /// What is in force now.
     pub fn in_force(&self) -> Arc<InForce> {
-        self.0.in_force.load_full()
+        self.0.current.in_force()
     }
 
     /// Told whenever a list may have changed.
     pub fn generations(&self) -> watch::Receiver<ListGenerations> {
-        self.0.generations.subscribe()
+        self.0.current.generations()
     }
 
     /// Waits until the first lists can be complete (at most 10 s).
@@ -210,9 +208,9 @@ impl Gateway {
                 }
             }
         }
-        details.extend(self.0.in_force.load().catalog.withheld.iter().cloned());
+        details.extend(self.0.current.peek().catalog.withheld.iter().cloned());
         details.extend(self.0.lints.lock().iter().cloned());
-        let in_force = self.0.in_force.load();
+        let in_force = self.0.current.peek();
         if let Some(why) = &in_force.blocked {
             details.push(format!("every call is refused: {why}"));
         }
@@ -251,7 +249,7 @@ impl Gateway {
                 "completions": {},
                 "logging": {},
                 // Only clients of 2026-07-28 can use it; the others do not know it.
-                "extensions": {suspend::tasks::EXTENSION: {}},
+                "extensions": {suspend::handle::EXTENSION: {}},
             }),
             Principal::Person(_) => json!({"tools": {"listChanged": true}}),
         }
@@ -259,7 +257,7 @@ impl Gateway {
 
     /// `instructions`.
     pub fn instructions(&self) -> Option<String> {
-        self.0.in_force.load().config.gateway.instructions.clone()
+        self.0.current.peek().config.gateway.instructions.clone()
     }
 
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
@@ -273,7 +271,7 @@ impl Gateway {
         if let (Principal::Person(person), ListKind::Tools) = (principal, kind) {
             return people::review::listed(&in_force, person);
         }
-        let Some(view) = self.view_in(&in_force, principal, workflow) else { return Arc::default() };
+        let Some(view) = in_force.view_in(principal, workflow) else { return Arc::default() };
         match kind {
             ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),
             ListKind::Tools => view.tool_list.clone(),
@@ -286,7 +284,7 @@ impl Gateway {
     /// The exposed input schema of a tool that this principal may see (for `Mcp-Param-*` checks).
     pub fn input_schema(&self, principal: &Principal, tool: &str) -> Option<Arc<Value>> {
         let in_force = self.in_force();
-        let covered = self.view(&in_force, principal)?.tool(tool, None)?;
+        let covered = in_force.view(principal)?.tool(tool, None)?;
         // Only a tool that mirrors arguments into headers needs the check: the others cost no copy.
         (!covered.entry.param_headers.is_empty())
             .then(|| covered.entry.item.get("inputSchema").cloned().map(Arc::new))
@@ -296,7 +294,7 @@ impl Gateway {
     /// Records that an agent opened a session (`agent_start`).
     pub fn session_opened(&self, principal: &Principal, client_info: &Value) {
         let Some(agent) = principal.agent() else { return };
-        let in_force = self.0.in_force.load();
+        let in_force = self.0.current.peek();
         let text = |name: &str| {
             // Masked before it is cut: half a secret is not known for one.
             let given = client_info.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -321,7 +319,7 @@ impl Gateway {
 
     /// The approvals.
     pub fn approvals(&self) -> &Approvals {
-        &self.0.approvals
+        &self.0.people.approvals
     }
 
     /// The store.
@@ -341,44 +339,16 @@ impl Gateway {
 
     /// Every upstream's state.
     pub fn upstreams(&self) -> Vec<Arc<UpstreamState>> {
-        self.0.in_force.load().upstream_states()
+        self.0.current.peek().upstream_states()
     }
 
     /// The merged catalog.
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.0.in_force.load().catalog.clone()
+        self.0.current.peek().catalog.clone()
     }
 
-    /// What one agent sees now.
-    pub fn view(&self, in_force: &Arc<InForce>, principal: &Principal) -> Option<Arc<View>> {
-        let agent = principal.agent()?;
-        match principal.grants() {
-            None => in_force.whole_view(agent),
-            Some(grants) => in_force.narrow_view(agent, grants),
-        }
-    }
-
-    /// What one agent sees in the workflow that it names, or in its own: nothing where it may not act in that one.
-    pub(super) fn view_in(
-        &self,
-        in_force: &Arc<InForce>,
-        principal: &Principal,
-        named: Option<&str>,
-    ) -> Option<Arc<View>> {
-        let authority = &in_force.policies.authority;
-        let agent = authority.agents.get(principal.agent()?)?;
-        let workflow = match prepare::workflow_of(&authority.workflows, agent, named) {
-            (workflow, None) => workflow,
-            (_, Some(_)) => return None,
-        };
-        match workflow.and_then(|workflow| workflow.capabilities.as_deref()) {
-            None => self.view(in_force, principal),
-            Some(narrow) => {
-                let granted =
-                    |id: &&CapabilityId| principal.grants().is_none_or(|granted| granted.contains(*id));
-                let kept: Arc<[CapabilityId]> = narrow.iter().filter(granted).cloned().collect();
-                in_force.narrow_view(&agent.id, &kept)
-            }
-        }
+    /// `tasks/get`, `tasks/update`, `tasks/cancel`.
+    pub async fn task(&self, request: TaskRequest) -> CallReply {
+        self.0.tasks.task(request).await
     }
 }

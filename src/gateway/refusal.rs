@@ -232,6 +232,29 @@ impl Refusal {
     }
 }
 
+/// The answer for what does not exist, which is also the answer for what is out of scope (I7).
+pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
+    let shown: String = name.chars().take(128).collect();
+    match kind {
+        CallKind::Tool => RpcError::new(code::INVALID_PARAMS, format!("Unknown tool: {shown}")),
+        CallKind::Prompt => RpcError::new(code::INVALID_PARAMS, format!("Unknown prompt: {shown}")),
+        CallKind::Resource => {
+            // The front turns this into -32602 for a client of 2026-07-28.
+            RpcError::new(code::RESOURCE_NOT_FOUND, "Resource not found").with_data(json!({"uri": shown}))
+        }
+    }
+}
+
+/// The policy id under which a refusal for an unknown target is recorded.
+pub(crate) fn unknown_policy() -> PolicyId {
+    PolicyId::from("scope")
+}
+
+/// The id under which a store that does not answer denies.
+pub(crate) fn store_policy() -> PolicyId {
+    PolicyId::from("store")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

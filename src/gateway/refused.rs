@@ -1,26 +1,37 @@
 //! Refused calls: what is recorded of them, and how they are answered.
 
 use super::{
-    Gateway, InForce,
-    admit::Limited,
+    InForce,
     api::CallReply,
-    call::unknown,
-    counted::{By, Key, Noted},
-    decided::Decided,
+    call_log::CallLog,
+    counted::{By, CountedRefusals, Key, Noted},
+    decided::{Decided, Limited},
+    keep::References,
     people::asking::Asking,
-    prepare::{Prepared, subject, unknown_policy},
-    refusal::Refusal,
+    prepared::Prepared,
+    refusal::{Refusal, unknown, unknown_policy},
     request::Request,
+    subject::subject,
 };
 use crate::{
+    clock::Clock,
     decision::Facts,
     evidence::{CallSubject, Explained, LONGEST_REFUSED},
     model::{EventDecision, EventDraft},
-    store::{StoreError, Unrecorded},
+    store::{Store, StoreError, Unrecorded},
 };
 use std::sync::Arc;
 
-impl Gateway {
+/// Records refused calls, and counts those that repeat another.
+pub(super) struct Refusals {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) references: Arc<References>,
+    pub(super) log: Arc<CallLog>,
+    pub(super) counted: CountedRefusals,
+}
+
+impl Refusals {
     /// Records a refusal, or counts it where it repeats another, and answers with it. Where it cannot be recorded, the agent
     /// is told that instead: either way nothing was dispatched.
     pub(crate) async fn refuse(
@@ -50,14 +61,14 @@ impl Gateway {
         asking: &mut Asking,
     ) -> Result<(), StoreError> {
         let subject = subject(request, prepared, in_force);
-        let refused = subject.refused(self.0.clock.now(), &refusal.ruling());
+        let refused = subject.refused(self.clock.now(), &refusal.ruling());
         self.log_call(request, &refused);
         let mut events = Vec::new();
         // What has begun on record ends there.
         let key = (!asking.started()).then(|| key(request, prepared, in_force, refusal, &refused));
         if let Some(key) = &key {
-            let now = self.0.clock.monotonic();
-            let noted = self.0.refused.note(&request.agent, key, &refused, false, now, &mut events);
+            let now = self.clock.monotonic();
+            let noted = self.counted.note(&request.agent, key, &refused, false, now, &mut events);
             if noted == Noted::Counted {
                 self.write_counted(events).await;
                 return Ok(());
@@ -69,15 +80,15 @@ impl Gateway {
         }
         events.push(explained(&subject, request, prepared, refusal, refused.timestamp));
         let kept = match prepared {
-            Some(prepared) => self.keep_tools(prepared).await,
+            Some(prepared) => self.references.keep_tools(prepared).await,
             None => Ok(()),
         };
-        let recorded = kept.and(self.0.store.record(events).await);
+        let recorded = kept.and(self.store.record(events).await);
         if let Err(error) = &recorded {
             tracing::error!(error = %error, trace.id = %request.trace_id, "a refusal could not be recorded");
-            self.0.refused.keep(ended);
+            self.counted.keep(ended);
             if let Some(key) = &key {
-                self.0.refused.unrecorded(&request.agent, key, &refused);
+                self.counted.unrecorded(&request.agent, key, &refused);
             }
         }
         recorded
@@ -96,12 +107,12 @@ impl Gateway {
         if !recorded {
             return self.refuse(request, prepared, in_force, refusal, asking).await;
         }
-        let refused = subject(request, prepared, in_force).refused(self.0.clock.now(), &refusal.ruling());
+        let refused = subject(request, prepared, in_force).refused(self.clock.now(), &refusal.ruling());
         self.log_call(request, &refused);
         let key = key(request, prepared, in_force, &refusal, &refused);
         let mut ended = Vec::new();
         // The next one like it is a repeat.
-        self.0.refused.note(&request.agent, &key, &refused, true, self.0.clock.monotonic(), &mut ended);
+        self.counted.note(&request.agent, &key, &refused, true, self.clock.monotonic(), &mut ended);
         self.write_counted(ended).await;
         refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies)
     }
@@ -115,13 +126,13 @@ impl Gateway {
         } else if begun {
             Unrecorded::None
         } else {
-            self.0.refused.repeats(&agent.id, word, &prepared.shown, self.0.clock.monotonic())
+            self.counted.repeats(&agent.id, word, &prepared.shown, self.clock.monotonic())
         }
     }
 
     /// Records the counts whose minute is over, or all.
     pub(super) async fn record_counted(&self, all: bool) {
-        let ended = self.0.refused.ended(all, self.0.clock.monotonic(), self.0.clock.now());
+        let ended = self.counted.ended(all, self.clock.monotonic(), self.clock.now());
         self.write_counted(ended).await;
     }
 
@@ -129,15 +140,15 @@ impl Gateway {
         if events.is_empty() {
             return;
         }
-        if let Err(error) = self.0.store.record(events.clone()).await {
+        if let Err(error) = self.store.record(events.clone()).await {
             tracing::error!(error = %error, records = events.len(), "counts of refusals could not be recorded yet");
-            self.0.refused.keep(events);
+            self.counted.keep(events);
         }
     }
 
     /// One line of the log about a call that is not dispatched.
     pub(crate) fn log_call(&self, request: &Request, event: &EventDraft) {
-        self.0.call_log.note(event, None, self.0.clock.monotonic().saturating_sub(request.began));
+        self.log.note(event, None, self.clock.monotonic().saturating_sub(request.began));
     }
 
     /// Nobody is asked about a completion or a subscription: only what they are for can be approved.

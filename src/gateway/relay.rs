@@ -3,12 +3,12 @@
 
 use super::{
     InForce,
-    labelled::{self, Renamed},
-    parked::{Answering, ClientHandle},
+    labelled::{self, AllPassed, Passed, Renamed},
     people::asked::{Asked, Sampled, known, prompt_of, sampled},
     people::question::supports_form,
-    prepare::Target,
     spending::{Held, Spending},
+    suspend::client_handle::{Answering, ClientHandle},
+    target::Target,
 };
 use crate::{
     catalog::naming::strip_reserved,
@@ -19,10 +19,8 @@ use crate::{
 };
 use futures::future::{BoxFuture, try_join_all};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -87,16 +85,6 @@ pub(crate) struct Question {
     prompt: Option<(String, Option<Held>)>,
 }
 
-/// Of a question that went to a client of 2026-07-28: what its answer has to be.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Passed {
-    method: String,
-    renamed: Renamed,
-}
-
-/// The questions that went in one result, by their names.
-pub(crate) type AllPassed = BTreeMap<String, Passed>;
-
 impl Relay {
     pub(crate) fn new(is: Relaying) -> Self {
         let upstream = is.target.upstream().clone();
@@ -142,13 +130,7 @@ impl Relay {
     }
 
     fn place(&self) -> Place<'_> {
-        let target = &self.0.is.target;
-        Place {
-            upstream: &self.0.upstream,
-            tool: target.full(),
-            labels: target.labels(),
-            sensitive: target.sensitive(),
-        }
+        self.0.is.target.place()
     }
 
     fn note(&self, method: &str, outcome: &'static str) {

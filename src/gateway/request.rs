@@ -1,12 +1,16 @@
-//! What stays the same over all evaluations of one call.
+//! What stays the same over all evaluations of one call, and what a request names.
 
-use super::api::Purpose;
+use super::{
+    api::Purpose,
+    target::{LONGEST_NAME, cut},
+};
 use crate::{
     identity::Principal,
-    model::{AgentId, CallId, CallKind, SharePlace, TraceId},
+    model::{AgentId, CallId, CallKind, SharePlace, TraceId, WorkflowId},
+    policy::{Agent, Workflow},
 };
-use serde_json::{Map, Value};
-use std::{sync::Arc, time::Duration};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What stays the same over all evaluations of one call.
 #[derive(Clone)]
@@ -50,4 +54,59 @@ impl Request {
             Purpose::Watch(_) => Some("resources/subscribe"),
         }
     }
+}
+
+/// The workflow that a request names: in `_meta`, else in its header. What is no text is a name that nobody has.
+pub(crate) fn named_workflow(meta: Option<&Map<String, Value>>, header: Option<String>) -> Option<String> {
+    match meta.and_then(|meta| meta.get("tollgate/workflow_id")) {
+        None | Some(Value::Null) => header,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(other) => Some(other.to_string()),
+    }
+}
+
+/// The workflow a request of this agent runs in, or the name it may not use. A name that is allowed but unknown cannot
+/// be: the bundle was checked.
+pub(crate) fn workflow_of<'w>(
+    known: &'w BTreeMap<WorkflowId, Workflow>,
+    agent: &Agent,
+    named: Option<&str>,
+) -> (Option<&'w Workflow>, Option<Arc<str>>) {
+    let wanted = match named {
+        Some(named) => {
+            let allowed = agent.workflows.iter().chain(&agent.workflow).any(|w| w.as_str() == named);
+            if !allowed {
+                return (None, Some(cut(named, LONGEST_NAME).into()));
+            }
+            named
+        }
+        None => match &agent.workflow {
+            Some(default) => default.as_str(),
+            None => return (None, None),
+        },
+    };
+    (known.get(wanted), None)
+}
+
+/// The arguments of a call as policies see them.
+pub(crate) fn arguments_of(kind: CallKind, name: &str, given: Option<Value>) -> Value {
+    match (kind, given) {
+        (CallKind::Tool | CallKind::Prompt, given) => given.unwrap_or_else(|| json!({})),
+        (CallKind::Resource, None) => json!({"uri": name}),
+        // A template's variables, while they are being completed.
+        (CallKind::Resource, Some(given)) => json!({"uri": name, "arguments": given}),
+    }
+}
+
+/// The URI among a resource's arguments.
+pub(crate) fn uri_of(arguments: &Value) -> Option<&str> {
+    arguments.get("uri").and_then(Value::as_str)
+}
+
+/// The trace that a request continues: as its `_meta` says, else its header.
+pub(crate) fn trace_of(meta: &Map<String, Value>, header: Option<&str>) -> Option<TraceId> {
+    meta.get("traceparent")
+        .and_then(Value::as_str)
+        .and_then(TraceId::from_traceparent)
+        .or_else(|| header.and_then(TraceId::from_traceparent))
 }

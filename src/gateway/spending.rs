@@ -1,12 +1,18 @@
 //! What sampling may cost. The agent's model works for an upstream and the call pays: a prompt is put to the client only
 //! where it and the longest answer fit what policies and budgets have left for this very call.
 
-use super::{Gateway, InForce, people::asked::Sampled};
+use super::{
+    InForce,
+    measures::Measures,
+    people::asked::{Sampled, price_sampled},
+};
 use crate::{
+    clock::Clock,
     cost::{BudgetWindow, Estimate},
     decision::{Limits, decide},
     model::{AgentId, MicroUsd, PolicyId},
     policy::Facts,
+    store::Store,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -80,14 +86,20 @@ fn word(window: BudgetWindow) -> &'static str {
 }
 
 /// What the calls in flight have promised beyond their reservations, by counter: what one takes, another cannot.
-#[derive(Debug, Default)]
 pub(crate) struct Promised {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    measures: Arc<Measures>,
     amounts: Mutex<HashMap<Counter, Amount>>,
     /// One after the other looks at what is left and takes of it.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Promised {
+    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, measures: Arc<Measures>) -> Self {
+        Self { store, clock, measures, amounts: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
     fn add(&self, caps: &[Cap], amount: Amount) {
         let mut all = self.amounts.lock();
         for cap in caps {
@@ -116,7 +128,7 @@ impl Promised {
 
 /// The sampling of one call: what it has spent, and what binds it.
 pub(super) struct Spending {
-    gateway: Gateway,
+    promised: Arc<Promised>,
     in_force: Arc<InForce>,
     /// What the call was decided on; none where its client cannot be asked.
     facts: Option<Facts>,
@@ -129,17 +141,17 @@ pub(super) struct Spending {
 
 impl Spending {
     pub(super) fn new(
-        gateway: Gateway,
-        in_force: Arc<InForce>,
+        promised: &Arc<Promised>,
+        in_force: &Arc<InForce>,
         facts: Option<Facts>,
         model: Option<Arc<str>>,
         estimate: &Estimate,
-        max_cost: Option<MicroUsd>,
-        caps: Vec<Cap>,
+        (max_cost, caps): (Option<MicroUsd>, Vec<Cap>),
     ) -> Arc<Self> {
+        let (promised, in_force) = (promised.clone(), in_force.clone());
         let estimate = Amount { tokens: estimate.tokens(), cost: estimate.cost };
         let spent = Mutex::default();
-        Arc::new(Self { gateway, in_force, facts, model, estimate, max_cost, caps, spent })
+        Arc::new(Self { promised, in_force, facts, model, estimate, max_cost, caps, spent })
     }
 
     /// Whether anything limits what the call may cost. A later request about it (a task) cannot be held to that.
@@ -161,7 +173,12 @@ impl Spending {
     /// What a prompt and its answer cost.
     pub(super) fn price(&self, sampled: &Sampled) -> Amount {
         let model = self.model.as_deref();
-        let (tokens, cost) = self.gateway.price_sampled(&self.in_force, model, std::slice::from_ref(sampled));
+        let (tokens, cost) = price_sampled(
+            &self.promised.measures.tokens,
+            &self.in_force,
+            model,
+            std::slice::from_ref(sampled),
+        );
         Amount { tokens, cost }
     }
 
@@ -173,11 +190,11 @@ impl Spending {
         };
         let prices = &self.in_force.policies.prices;
         let model = self.model.as_deref();
-        let prompt = self.gateway.0.tokens.count_for(prices.tokenizer(model), prompt);
+        let prompt = self.promised.measures.tokens.count_for(prices.tokenizer(model), prompt);
         let cost = prices.settle(model, most, prompt, MicroUsd::ZERO);
         let _turn = match self.caps.is_empty() {
             true => None,
-            false => Some(self.gateway.0.promised.turn.lock().await),
+            false => Some(self.promised.turn.lock().await),
         };
         let held = Held::new(self.clone(), Amount { tokens: prompt.saturating_add(most), cost });
         let spent = *self.spent.lock();
@@ -191,8 +208,8 @@ impl Spending {
         if self.caps.is_empty() {
             return Ok(held);
         }
-        let now = self.gateway.0.clock.now();
-        let usage = self.gateway.0.store.budget_usage(now).await.map_err(|error| error.refusal())?;
+        let now = self.promised.clock.now();
+        let usage = self.promised.store.budget_usage(now).await.map_err(|error| error.refusal())?;
         for cap in &self.caps {
             let (id, key, window) = &cap.counter;
             let standing = usage.iter().filter(|at| at.id == *id && *at.key == **key && at.window == *window);
@@ -200,7 +217,7 @@ impl Spending {
                 tokens: most.tokens.max(at.tokens),
                 cost: most.cost.max(at.cost_usd),
             });
-            if !cap.holds(used.plus(self.gateway.0.promised.of(cap))) {
+            if !cap.holds(used.plus(self.promised.of(cap))) {
                 return Err(format!("budget `{id}` has no room for it"));
             }
         }
@@ -211,7 +228,7 @@ impl Spending {
 impl Drop for Spending {
     fn drop(&mut self) {
         // The settlement counts from here on.
-        self.gateway.0.promised.take(&self.caps, *self.spent.get_mut());
+        self.promised.take(&self.caps, *self.spent.get_mut());
     }
 }
 
@@ -226,7 +243,7 @@ impl Held {
         {
             let mut spent = spending.spent.lock();
             *spent = spent.plus(amount);
-            spending.gateway.0.promised.add(&spending.caps, amount);
+            spending.promised.add(&spending.caps, amount);
         }
         Self { spending, amount }
     }
@@ -247,6 +264,6 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut spent = self.spending.spent.lock();
         *spent = spent.minus(self.amount);
-        self.spending.gateway.0.promised.take(&self.spending.caps, self.amount);
+        self.spending.promised.take(&self.spending.caps, self.amount);
     }
 }

@@ -1,7 +1,7 @@
 //! Following orders: what a person puts in force, through whatever process, is in force here for the next message. What this
 //! process cannot follow refuses every call.
 
-use super::{Gateway, InForce, Origin, ReloadError, Trial, lifecycle::Next};
+use super::{FolderReader, Gateway, InForce, Origin, ReloadError, Trial, lifecycle::Next};
 use crate::{
     activation::{self, Ask, FolderState, OnTrial, OrderError, Outcome, Standing},
     config::{compile_kept, without_secrets},
@@ -21,9 +21,6 @@ fn not_put(error: ReloadError) -> StoreError {
 
 /// How soon a store that did not answer is asked again, and how often what a rollout has seen is looked at.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Reads the folder as servers.toml is now; the error says what is wrong with it.
-pub type FolderReader = Box<dyn Fn() -> Result<PolicySet, String> + Send + Sync>;
 
 /// What a person wants to be in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +60,7 @@ impl Gateway {
                         Ok(()) => break,
                         Err(_) => return,
                     },
-                    () = self.0.poked.notified() => break,
+                    () = self.0.orders.poked.notified() => break,
                     _ = tick.tick(), if self.in_force().trial.is_some() => self.record_seen(false).await,
                 }
             }
@@ -73,40 +70,40 @@ impl Gateway {
     /// The orders under which the files were read that the gateway was started with: what has come since is followed.
     pub fn set_standing(&self, standing: Standing) {
         // The files are followed, and a bundle on trial is not yet.
-        *self.0.standing.lock() = Arc::new(Standing { trial: None, ..standing });
-        self.0.poked.notify_one();
+        *self.0.orders.standing.lock() = Arc::new(Standing { trial: None, ..standing });
+        self.0.orders.poked.notify_one();
     }
 
     /// What stands, as this process follows it.
     pub fn standing(&self) -> Arc<Standing> {
-        self.0.standing.lock().clone()
+        self.0.orders.standing.lock().clone()
     }
 
     /// Wakes where an order says that another bundle is held, or that the folder is followed again.
     pub fn folder_wanted(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.0.folder_wanted.subscribe()
+        self.0.orders.folder_wanted.subscribe()
     }
 
     /// How the folder is read, for whoever activates it through the API.
     pub fn set_folder_reader(&self, reader: FolderReader) {
         // Set once, as the process starts.
-        self.0.folder_reader.set(reader).ok();
+        self.0.orders.folder_reader.set(reader).ok();
     }
 
     /// How the folder differs from the bundle that is held; none: it does not, or is followed.
     pub fn set_folder(&self, folder: Option<FolderState>) {
-        *self.0.folder.lock() = folder;
+        *self.0.orders.folder.lock() = folder;
     }
 
     /// How the folder differs from the bundle that is held, with what is held.
     pub fn folder(&self) -> Option<(FolderState, Arc<activation::Held>)> {
-        let folder = self.0.folder.lock().clone()?;
+        let folder = self.0.orders.folder.lock().clone()?;
         Some((folder, self.standing().held.clone()?))
     }
 
     /// Reads what stands and follows it.
     pub(super) async fn obey(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.0.obeying.lock().await;
+        let _one_at_a_time = self.0.orders.obeying.lock().await;
         self.obey_locked().await
     }
 
@@ -135,7 +132,7 @@ impl Gateway {
                             ..Origin::default()
                         };
                         let policies = Arc::new(self.with_hash_key(policies));
-                        self.keep_coming(&config, &policies);
+                        self.0.references.keep_coming(&config, &policies);
                         self.put(Next::Files(config, policies), origin).await.map_err(not_put)?;
                         tracing::info!(snapshot = %order.snapshot, by = order.by, "orders.activated");
                     }
@@ -153,14 +150,14 @@ impl Gateway {
         let freed = standing.held.is_none() && self.in_force().blocked.is_some();
         if standing.ordered != old.ordered || freed {
             // Whoever reads the files takes the folder again, or says how it differs now.
-            self.0.folder_wanted.send_modify(|count| *count += 1);
+            self.0.orders.folder_wanted.send_modify(|count| *count += 1);
         }
         if standing.held.is_none() {
             self.set_folder(None);
         }
         self.follow_trial(&standing).await?;
         // Only what was followed whole is known: the rest is tried again.
-        *self.0.standing.lock() = standing;
+        *self.0.orders.standing.lock() = standing;
         Ok(())
     }
 
@@ -211,7 +208,7 @@ impl Gateway {
         match compile_kept(&in_force.config, &name, &trial.files) {
             Ok(policies) => {
                 let policies = Arc::new(self.with_hash_key(policies));
-                self.keep_coming(&in_force.config, &policies);
+                self.0.references.keep_coming(&in_force.config, &policies);
                 Some((trial.clone(), policies))
             }
             Err(problems) => {
@@ -261,7 +258,7 @@ impl Gateway {
         let lasted = Duration::try_from(lasted).unwrap_or_default();
         let Some(seen) = trial.counts.due(self.0.clock.monotonic(), lasted, all) else { return false };
         let observed =
-            activation::observe(&*self.0.store, &trial.on.rollout, &self.0.process, seen, now).await;
+            activation::observe(&*self.0.store, &trial.on.rollout, &self.0.orders.process, seen, now).await;
         if let Err(error) = &observed {
             tracing::error!(%error, "orders.rollout_not_recorded");
             trial.counts.not_recorded();
@@ -302,7 +299,7 @@ impl Gateway {
             Ok(()) | Err(OrderError::Raced) => {}
             Err(error) => tracing::error!(%error, "orders.rollout_not_ended"),
         }
-        self.0.poked.notify_one();
+        self.0.orders.poked.notify_one();
     }
 
     /// Puts in force what a person wants: the record first, then here at once; every other process follows within a second.
@@ -314,7 +311,7 @@ impl Gateway {
         let mut next = None;
         let (order, source) = match &wish {
             Wish::Folder => {
-                let read = self.0.folder_reader.get();
+                let read = self.0.orders.folder_reader.get();
                 let read =
                     read.ok_or_else(|| OrderError::Refused("this process follows no folder".to_owned()))?;
                 next = Some(read().map_err(OrderError::Refused)?);

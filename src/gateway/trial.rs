@@ -1,7 +1,8 @@
 //! A rollout while it goes on: which bundle decides a call, and what the other one would have decided.
 
 use super::{
-    Gateway, InForce, Trial, decided::Decided, fit::Looks, prepare::Stop, refusal::Refusal, request::Request,
+    Gateway, InForce, Trial, decided::Decided, evaluate::is_large, fit::Looks, prepare::Stop,
+    refusal::Refusal, request::Request,
 };
 use crate::{
     decision::Verdict,
@@ -141,16 +142,21 @@ impl Gateway {
         }
     }
 
-    /// The same of a call that was refused before its policies were asked: it is counted. None: it is out of scope.
+    /// The same of a call that was stopped before its policies were asked: it is counted.
     pub(super) async fn compare_refused(
         &self,
         chosen: &Chosen,
         request: &Request,
         arguments: &Arc<Value>,
         looks: &mut Looks,
-        refusal: Option<&Refusal>,
+        stop: &Stop,
     ) {
-        let own = refusal.map_or_else(Said::out_of_scope, Said::refused);
+        let own = match stop {
+            // It is decided again.
+            Stop::Unchecked(_) => return,
+            Stop::Unknown => Said::out_of_scope(),
+            Stop::Refused(refusal, _) => Said::refused(refusal),
+        };
         if let Some((other, said)) = self.other_says(chosen, request, arguments, looks).await {
             self.count(other, &own, &said);
         }
@@ -165,10 +171,10 @@ impl Gateway {
         looks: &mut Looks,
     ) -> Option<(&'c Other, Said)> {
         let other = chosen.other.as_ref()?;
-        let evaluated = if super::call::is_large(request, arguments) {
-            self.evaluate_beside(&other.in_force, request, arguments.clone(), looks).await.ok()?
+        let evaluated = if is_large(request, arguments) {
+            self.0.evaluator.evaluate_beside(&other.in_force, request, arguments.clone(), looks).await.ok()?
         } else {
-            self.evaluate(&other.in_force, request, arguments.clone(), looks)
+            self.0.evaluator.evaluate(&other.in_force, request, arguments.clone(), looks)
         };
         let said = match evaluated {
             Ok(decided) => Said::of(&decided.verdict),

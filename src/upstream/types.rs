@@ -152,7 +152,7 @@ pub struct UpstreamState {
     pub generation: u64,
 }
 
-/// An upstream MCP server. Only `gateway/dispatch.rs` may call [`Upstream::call`].
+/// An upstream MCP server. Only `gateway/dispatch/` may call [`Upstream::call`].
 pub trait Upstream: Send + Sync + std::fmt::Debug {
     /// Its name.
     fn name(&self) -> &UpstreamName;

@@ -10,29 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 type Module = Vec<String>;
 
 /// Circles that stand for now, each as its files in order, and why.
-pub(crate) const KNOWN: &[(&[&str], &str)] = &[(
-    &[
-        "src/gateway/admit.rs",
-        "src/gateway/answer.rs",
-        "src/gateway/api.rs",
-        "src/gateway/people/approve.rs",
-        "src/gateway/people/asking.rs",
-        "src/gateway/call.rs",
-        "src/gateway/decided.rs",
-        "src/gateway/extras.rs",
-        "src/gateway/finding.rs",
-        "src/gateway/fit.rs",
-        "src/gateway/suspend/held.rs",
-        "src/gateway/news.rs",
-        "src/gateway/parked.rs",
-        "src/gateway/prepare.rs",
-        "src/gateway/refusal.rs",
-        "src/gateway/relay.rs",
-        "src/gateway/request.rs",
-        "src/gateway/suspend/tasks.rs",
-    ],
-    "the path of a call: its data is being moved apart from what is done with it",
-)];
+pub(crate) const KNOWN: &[(&[&str], &str)] = &[];
 
 /// How often an export is followed to another one.
 const MOST_EXPORTS: usize = 8;

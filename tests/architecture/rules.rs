@@ -283,10 +283,12 @@ fn permit(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
         let literal = after.is_some_and(|next| next.is("{"))
             && !before.is_some_and(|b| b.is("->") || matches!(b.ident(), Some("struct" | "impl" | "for")));
         let associated = after.is_some_and(|next| next.is("::"));
+        let implemented = before.and_then(Token::ident) == Some("for") && at >= 2;
         if !home && (declared || literal || associated) {
             tell(line, "permit: only gateway/admit.rs makes a `Permit`".to_owned());
+        } else if !home && !implemented && !is_dispatch(place) {
+            tell(line, "permit: only gateway/dispatch/ consumes a `Permit`".to_owned());
         }
-        let implemented = before.and_then(Token::ident) == Some("for") && at >= 2;
         if implemented
             && matches!(code[at - 2].ident(), Some("Clone" | "Copy" | "Default" | "Deserialize" | "From"))
         {
@@ -315,9 +317,14 @@ fn declaration(code: &[Token], at: usize, tell: Tell<'_>) {
     }
 }
 
+/// Whether a file is one of those that spend permits.
+fn is_dispatch(place: &Place<'_>) -> bool {
+    place.module.starts_with(&["gateway", "dispatch"])
+}
+
 /// I1: a request to an upstream is made where the permit is spent, and nowhere else.
 fn dispatch(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
-    if place.room == "upstream" || place.file == "src/gateway/dispatch.rs" {
+    if place.room == "upstream" || is_dispatch(place) {
         return;
     }
     for (at, token) in code.iter().enumerate() {
@@ -326,7 +333,7 @@ fn dispatch(place: &Place<'_>, code: &[Token], tell: Tell<'_>) {
             && code.get(at + 1).is_some_and(|next| next.is("::"))
             && code.get(at + 2).and_then(Token::ident) == Some("call");
         if request || called {
-            tell(token.line, "dispatch: only gateway/dispatch.rs calls an upstream".to_owned());
+            tell(token.line, "dispatch: only gateway/dispatch/ calls an upstream".to_owned());
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What an upstream asked of the agent's client on the way: for the record, and for the price where the agent's model
 //! worked for it.
 
-use crate::gateway::{Gateway, InForce};
-use crate::model::{MicroUsd, RpcError};
+use crate::gateway::InForce;
+use crate::{
+    cost::TokenCounter,
+    model::{MicroUsd, RpcError},
+};
 use serde_json::{Value, json};
 
 /// How many questions a record tells of.
@@ -100,34 +103,32 @@ fn gather(value: &Value, into: &mut String, depth: usize) {
     }
 }
 
-impl Gateway {
-    /// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer. The client
-    /// names the model that did it; a name does not make it cheaper than the agent's own.
-    pub(in crate::gateway) fn price_sampled(
-        &self,
-        in_force: &InForce,
-        model: Option<&str>,
-        sampled: &[Sampled],
-    ) -> (u64, MicroUsd) {
-        let prices = &in_force.policies.prices;
-        let price = |model: Option<&str>, one: &Sampled| {
-            let tokenizer = prices.tokenizer(model);
-            let prompt = self.0.tokens.count_for(tokenizer, &one.prompt);
-            let answer = self.0.tokens.count_for(tokenizer, &one.answer);
-            (prompt.saturating_add(answer), prices.settle(model, answer, prompt, MicroUsd::ZERO))
+/// Tokens and price of what the agent's model did for the upstream: it read the prompt and wrote the answer. The client
+/// names the model that did it; a name does not make it cheaper than the agent's own.
+pub(in crate::gateway) fn price_sampled(
+    counter: &TokenCounter,
+    in_force: &InForce,
+    model: Option<&str>,
+    sampled: &[Sampled],
+) -> (u64, MicroUsd) {
+    let prices = &in_force.policies.prices;
+    let price = |model: Option<&str>, one: &Sampled| {
+        let tokenizer = prices.tokenizer(model);
+        let prompt = counter.count_for(tokenizer, &one.prompt);
+        let answer = counter.count_for(tokenizer, &one.answer);
+        (prompt.saturating_add(answer), prices.settle(model, answer, prompt, MicroUsd::ZERO))
+    };
+    let mut total = (0_u64, MicroUsd::ZERO);
+    for one in sampled {
+        let own = price(model, one);
+        let named = one.model.as_deref().filter(|named| Some(*named) != model);
+        let (tokens, cost) = match named.map(|named| price(Some(named), one)) {
+            Some(named) => (named.0.max(own.0), named.1.max(own.1)),
+            None => own,
         };
-        let mut total = (0_u64, MicroUsd::ZERO);
-        for one in sampled {
-            let own = price(model, one);
-            let named = one.model.as_deref().filter(|named| Some(*named) != model);
-            let (tokens, cost) = match named.map(|named| price(Some(named), one)) {
-                Some(named) => (named.0.max(own.0), named.1.max(own.1)),
-                None => own,
-            };
-            total = (total.0.saturating_add(tokens), total.1.plus(cost));
-        }
-        total
+        total = (total.0.saturating_add(tokens), total.1.plus(cost));
     }
+    total
 }
 
 /// What a record says of an upstream's questions: nothing where there were none.

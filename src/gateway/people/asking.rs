@@ -1,16 +1,15 @@
 //! What has been asked and answered during one call, and the sealed state in which a modern client carries it.
 
 use crate::gateway::{
-    Gateway,
-    api::ClientPort,
+    api::{ClientPort, StateSeal},
     decided::Decided,
-    relay::AllPassed,
+    people::waiter::{Again, Waited, Waiter},
     request::Request,
-    suspend::held::{Again, Waited},
+    request_state::{Continuing, Opened, bound_to},
 };
 use crate::{
     decision::ApprovalRequirement,
-    model::{ApprovalId, RpcError, TraceId, code},
+    model::{RpcError, TraceId, code},
     store::ApprovalRecord,
 };
 use serde_json::{Map, Value};
@@ -19,8 +18,6 @@ use tokio::sync::oneshot;
 
 /// The name of our question among a modern client's `inputRequests`.
 pub(in crate::gateway) const QUESTION: &str = "tollgate_approval";
-/// How long a sealed state for an upstream's own question lasts.
-const UPSTREAM_STATE_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// What has been asked and answered during one call.
 pub(crate) struct Asking {
@@ -43,46 +40,6 @@ pub(crate) struct Asking {
     pub(in crate::gateway) waiter: Option<Waiter>,
     /// The client asks for the call as a task: it may wait as long as its approval lasts.
     pub(in crate::gateway) held: bool,
-}
-
-/// Who is told when a call begins to wait for a person elsewhere.
-pub(crate) struct Waiter {
-    told: oneshot::Sender<Waited>,
-    /// As the agent sent them.
-    arguments: Option<Arc<Value>>,
-}
-
-impl Waiter {
-    pub(crate) fn new(told: oneshot::Sender<Waited>) -> Self {
-        Self { told, arguments: None }
-    }
-}
-
-/// What a modern client handed back.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(in crate::gateway) enum Opened {
-    /// Our own question about this approval, asked in this trace; whether it was put again for want of evidence.
-    Approval(ApprovalId, TraceId, #[serde(default)] bool),
-    /// An upstream's questions, with its own state.
-    Upstream(Continuing),
-    /// A call that is still in flight.
-    Parked(String),
-}
-
-/// What an upstream that asked is to get back.
-#[derive(Default, serde::Serialize, serde::Deserialize)]
-pub(in crate::gateway) struct Continuing {
-    pub(in crate::gateway) state: Option<String>,
-    /// What it asked.
-    pub(in crate::gateway) asked: AllPassed,
-}
-
-/// The principal and the call. What is sent beside the arguments is the approval's to bind: the answer to an upstream's
-/// question belongs to the call, whatever its client writes into `_meta`.
-pub(in crate::gateway) fn bound_to(request: &Request, decided: &Decided) -> Arc<[u8]> {
-    let (kind, id) = request.principal.kind_and_id();
-    let parts = [kind, ":", id, "\n", request.kind.as_str(), "\n", decided.prepared.call_digest.as_str()];
-    parts.concat().into_bytes().into()
 }
 
 impl Asking {
@@ -159,13 +116,12 @@ impl Asking {
     /// and changes nothing.
     pub(crate) fn open(
         &mut self,
-        gateway: &Gateway,
+        seal: &dyn StateSeal,
         request: &Request,
         decided: &Decided,
     ) -> Result<(), RpcError> {
         let Some(sealed) = self.sealed.take() else { return Ok(()) };
-        let text = gateway.0.seal.open(&sealed, &bound_to(request, decided));
-        match text.and_then(|text| serde_json::from_str(&text).ok()) {
+        match Opened::open(seal, &sealed, &bound_to(request, decided)) {
             Some(opened) => {
                 self.opened = Some(opened);
                 Ok(())
@@ -236,28 +192,5 @@ impl Asking {
             }
             Some(Opened::Approval(..) | Opened::Upstream(_) | Opened::Parked(_)) | None => None,
         }
-    }
-}
-
-impl Gateway {
-    /// Seals an upstream's own questions for a modern client, with the upstream's state inside, where it gave one.
-    pub(in crate::gateway) fn seal_upstream_state(
-        &self,
-        bound: &[u8],
-        continuing: Continuing,
-    ) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Upstream(continuing)).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, UPSTREAM_STATE_TTL)
-    }
-
-    /// Seals the handle of a parked call.
-    pub(crate) fn seal_parked(&self, id: &str, bound: &[u8]) -> Result<String, String> {
-        let text = serde_json::to_string(&Opened::Parked(id.to_owned())).map_err(|e| e.to_string())?;
-        self.0.seal.seal(&text, bound, crate::gateway::parked::PATIENCE)
-    }
-
-    /// What a sealed state of this call is bound to.
-    pub(crate) fn state_binding(request: &Request, decided: &Decided) -> Arc<[u8]> {
-        bound_to(request, decided)
     }
 }

@@ -1,14 +1,17 @@
 //! Asking the agent's own client: the question during a call, and what its operator's answer does.
 
+use super::{
+    PendingCall, People,
+    approve::Step,
+    asking::{Asking, QUESTION},
+    follow::{Follow, Standing},
+    question::{self, read_answer, supports_form},
+    remaining, store_error,
+};
 use crate::gateway::{
-    Gateway, InForce,
     api::ClientPort,
-    decided::Decided,
-    people::approve::{Step, remaining, store_error},
-    people::asking::{Asking, Opened, QUESTION, bound_to},
-    people::question::{self, Put, read_answer, supports_form},
     refusal::Refusal,
-    request::Request,
+    request_state::{Opened, bound_to},
 };
 use crate::{
     approval::{DecideError, eligible},
@@ -18,7 +21,6 @@ use crate::{
     upstream::Era,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// What an answer of the agent's client comes to.
 enum Taken {
@@ -28,41 +30,39 @@ enum Taken {
     NeedsEvidence,
 }
 
-impl Gateway {
+impl People {
     /// Asks the agent's own client where it may answer, and where it does not, waits for an answer given elsewhere.
-    pub(in crate::gateway) async fn ask_person(
+    pub(super) async fn ask_person(
         &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
+        call: PendingCall<'_>,
         asking: &mut Asking,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
+        let PendingCall { in_force, request, decided } = call;
         let mut again = false;
         if let Some(answer) = asking.answer_to(&record) {
-            match self.take_answer(in_force, request, decided, asking, &record, Ok(answer)).await? {
+            match self.take_answer(call, asking, &record, Ok(answer)).await? {
                 Taken::Step(step) => return Ok(step),
                 Taken::NeedsEvidence => again = true,
             }
         }
-        let operator = self.inline_operator(in_force, decided, &record, asking.client.as_ref());
+        let operator = self.inline_operator(call, &record, asking.client.as_ref());
         let most = in_force.config.gateway.rejected_asks;
         let was_asked = std::mem::replace(&mut asking.asked, true);
         if operator.is_none()
             || (was_asked && !again)
-            || !self.0.prompts.show(&request.agent, &record.id, most, self.0.clock.monotonic())
+            || !self.prompts.show(&request.agent, &record.id, most, self.clock.monotonic())
         {
-            return self.wait_elsewhere(in_force, request, decided, asking, record).await;
+            return self.wait_elsewhere(call, asking, record).await;
         }
         match asking.client.era() {
-            Era::Legacy => self.elicit(in_force, request, decided, asking, record).await,
+            Era::Legacy => self.elicit(call, asking, record).await,
             Era::Modern => {
-                let left = remaining(&record, self.0.clock.now());
+                let left = remaining(&record, self.clock.now());
                 let opened = Opened::Approval(record.id.clone(), request.trace_id, again);
-                let state = serde_json::to_string(&opened).unwrap_or_default();
-                let sealed = self.0.seal.seal(&state, &bound_to(request, decided), left);
+                let sealed = opened.seal(&*self.seal, &bound_to(request, decided), left);
                 let sealed = sealed.map_err(StoreError::Failed)?;
-                let question = self.question(in_force, decided, &record, again);
+                let question = self.question_of(call, &record, again);
                 Ok(Step::Reply(Ok(json!({
                     "resultType": "input_required",
                     "inputRequests": {QUESTION: {"method": "elicitation/create", "params": question}},
@@ -72,23 +72,22 @@ impl Gateway {
         }
     }
 
-    fn question(&self, in_force: &InForce, decided: &Decided, record: &ApprovalRecord, again: bool) -> Value {
-        let left = remaining(record, self.0.clock.now());
-        question::question(in_force, record, Put { changed: decided.original.is_some(), left, again })
+    fn question_of(&self, call: PendingCall<'_>, record: &ApprovalRecord, again: bool) -> Value {
+        self.question(call.in_force, record, call.decided.original.is_some(), again)
     }
 
     /// The operator, where the agent's own client may ask them: attended, entitled, not counted yet, and able to show
     /// a form.
     fn inline_operator(
         &self,
-        in_force: &Arc<InForce>,
-        decided: &Decided,
+        call: PendingCall<'_>,
         record: &ApprovalRecord,
         client: &dyn ClientPort,
     ) -> Option<PersonId> {
-        let operator = decided.prepared.operator.as_ref().filter(|_| decided.prepared.attended)?;
-        let person = in_force.policies.authority.people.get(operator)?;
-        let now = self.0.clock.now();
+        let prepared = &call.decided.prepared;
+        let operator = prepared.operator.as_ref().filter(|_| prepared.attended)?;
+        let person = call.in_force.policies.authority.people.get(operator)?;
+        let now = self.clock.now();
         let entitled = record
             .requirements
             .iter()
@@ -99,16 +98,15 @@ impl Gateway {
 
     /// The refusal of a call whose approval nobody could ever give: a rule takes it from the agent's own client only, and
     /// that cannot be shown all of it, or at all. To wait for such a one would be to wait in vain.
-    pub(in crate::gateway) fn unanswerable(
+    pub(super) fn unanswerable(
         &self,
-        in_force: &InForce,
-        decided: &Decided,
+        call: PendingCall<'_>,
         record: &ApprovalRecord,
         client: &dyn ClientPort,
     ) -> Option<Refusal> {
         let (asks, why) = record.requirements.iter().find_map(|requirement| {
             let elsewhere = requirement.channels.iter().any(|channel| channel.proves_the_person());
-            let why = (!elsewhere).then(|| why_not_inline(in_force, decided, record, requirement, client))?;
+            let why = (!elsewhere).then(|| why_not_inline(call, record, requirement, client))?;
             Some((requirement, why?))
         })?;
         let reason = format!(
@@ -118,7 +116,7 @@ impl Gateway {
         );
         let mut refusal =
             Refusal::new(EventDecision::Deny, asks.policy_id.clone(), asks.rule_id.clone(), reason);
-        refusal.trace = Some(decided.verdict.trace.clone());
+        refusal.trace = Some(call.decided.verdict.trace.clone());
         Some(refusal)
     }
 
@@ -126,46 +124,38 @@ impl Gateway {
     /// expires.
     async fn elicit(
         &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
+        call: PendingCall<'_>,
         asking: &mut Asking,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let mut again = false;
         loop {
-            let question = self.question(in_force, decided, &record, again);
+            let question = self.question_of(call, &record, again);
             let mut answer = asking.client.ask("elicitation/create".to_owned(), question);
-            let mut changes = self.0.store.approval_changes();
-            let mut generations = self.generations();
-            let expiry = tokio::time::sleep(remaining(&record, self.0.clock.now()));
+            let mut follow = Follow::new(self);
+            let expiry = tokio::time::sleep(remaining(&record, self.clock.now()));
             tokio::pin!(expiry);
             let answer = loop {
-                // First looked at, then waited for: what changed before the subscription wakes nobody.
-                if !self.still_valid(&request.principal) || self.moved_on(in_force, asking) {
-                    return Ok(Step::Again);
-                }
-                match self.0.store.approval(record.id.clone()).await? {
-                    Some(now) if now.status == ApprovalStatus::Pending => {}
+                match follow.look(call, &record.id, asking).await? {
+                    Standing::Pending => {}
                     // Another process has other policies in force, and this one soon: nobody is to answer this any more.
-                    Some(now) if now.status == ApprovalStatus::Cancelled => {
+                    Standing::Cancelled(now) => {
                         drop(answer);
-                        return self.wait_elsewhere(in_force, request, decided, asking, now).await;
+                        return self.wait_elsewhere(call, asking, *now).await;
                     }
-                    Some(now) => return self.ended(in_force, request, decided, &now, asking).await,
-                    None => return Err(StoreError::Damaged("an approval has vanished".into())),
+                    Standing::Ended(now) => return Ok(self.ended(call, &now, asking).await),
+                    Standing::Outdated => return Ok(Step::Again),
                 }
                 tokio::select! {
                     answer = &mut answer => break answer,
-                    changed = changes.changed() => changed.map_err(|_| StoreError::Closed)?,
-                    _ = generations.changed() => {}
+                    changed = follow.changed() => changed?,
                     () = &mut expiry => {
-                        let expired = self.0.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
-                        return self.ended(in_force, request, decided, &expired, asking).await;
+                        let expired = self.approvals.get(&record.id).await.map_err(store_error)?.unwrap_or(record);
+                        return Ok(self.ended(call, &expired, asking).await);
                     }
                 }
             };
-            match self.take_answer(in_force, request, decided, asking, &record, answer).await? {
+            match self.take_answer(call, asking, &record, answer).await? {
                 Taken::Step(step) => return Ok(step),
                 Taken::NeedsEvidence => again = true,
             }
@@ -175,34 +165,39 @@ impl Gateway {
     /// What the agent's client answered. Only its attended operator's accept or decline decides anything.
     async fn take_answer(
         &self,
-        in_force: &Arc<InForce>,
-        request: &Request,
-        decided: &Decided,
+        call: PendingCall<'_>,
         asking: &mut Asking,
         record: &ApprovalRecord,
         answer: Result<Value, RpcError>,
     ) -> Result<Taken, StoreError> {
-        let operator = self.inline_operator(in_force, decided, record, asking.client.as_ref());
+        let operator = self.inline_operator(call, record, asking.client.as_ref());
         // What the form did not show whole, it did not offer to approve.
         let given = answer.ok().and_then(|value| read_answer(&value));
-        let given = given.filter(|given| !given.approve || question::is_whole(in_force, record));
+        let given = given.filter(|given| !given.approve || question::is_whole(call.in_force, record));
         let (Some(operator), Some(given)) = (operator, given) else {
-            let step = self.wait_elsewhere(in_force, request, decided, asking, record.clone()).await?;
+            let step = self.wait_elsewhere(call, asking, record.clone()).await?;
             return Ok(Taken::Step(step));
         };
         // The policies of now: the question may have been put under others.
-        let now_in_force = self.in_force();
-        let policies = now_in_force.policies_of(&record.binding.snapshot);
-        let outcome =
-            self.0.approvals.decide(policies, &operator, &record.id, ChannelKind::Elicitation, given).await;
+        let in_force = self.current.in_force();
+        let outcome = self
+            .approvals
+            .decide(
+                in_force.policies_of(&record.binding.snapshot),
+                &operator,
+                &record.id,
+                ChannelKind::Elicitation,
+                given,
+            )
+            .await;
         if outcome.is_ok() {
-            self.0.prompts.decided(&request.agent, &record.id);
+            self.prompts.decided(&call.request.agent, &record.id);
         }
         let step = match outcome {
             Ok(now) if now.status == ApprovalStatus::Pending => {
-                self.wait_elsewhere(in_force, request, decided, asking, now).await?
+                self.wait_elsewhere(call, asking, now).await?
             }
-            Ok(now) => self.ended(in_force, request, decided, &now, asking).await?,
+            Ok(now) => self.ended(call, &now, asking).await,
             Err(DecideError::Store(error)) => return Err(error),
             Err(DecideError::EvidenceMissing) if !std::mem::replace(&mut asking.reminded, true) => {
                 return Ok(Taken::NeedsEvidence);
@@ -214,7 +209,7 @@ impl Gateway {
                 | DecideError::SnapshotMismatch
                 | DecideError::AlreadyAnswered(_)
                 | DecideError::EvidenceMissing,
-            ) => self.wait_elsewhere(in_force, request, decided, asking, record.clone()).await?,
+            ) => self.wait_elsewhere(call, asking, record.clone()).await?,
         };
         Ok(Taken::Step(step))
     }
@@ -222,12 +217,12 @@ impl Gateway {
 
 /// Why no answer in the agent's own client could meet a requirement; none where one could.
 fn why_not_inline(
-    in_force: &InForce,
-    decided: &Decided,
+    call: PendingCall<'_>,
     record: &ApprovalRecord,
     requirement: &Requirement,
     client: &dyn ClientPort,
 ) -> Option<String> {
+    let PendingCall { in_force, decided, .. } = call;
     let prepared = &decided.prepared;
     if !prepared.attended {
         return Some("the agent is not attended".to_owned());

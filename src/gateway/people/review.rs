@@ -4,11 +4,14 @@
 //! What comes back is held against the record as it is then, like an answer through any other channel. A modern client is
 //! asked in results: the sealed state says which approvals it was shown, and nothing else that it answers counts.
 
+use super::{
+    People,
+    question::{self, read_answer, supports_form},
+};
 use crate::gateway::{
-    Gateway, InForce,
+    InForce,
     api::{CallReply, ClientPort, IncomingCall},
-    call::unknown,
-    people::question::{self, Put, read_answer, supports_form},
+    refusal::unknown,
 };
 use crate::{
     approval::{DecideError, eligible},
@@ -66,14 +69,14 @@ fn state_bound_to(person: &PersonPrincipal) -> Vec<u8> {
     format!("review\n{}", person.id).into_bytes()
 }
 
-impl Gateway {
+impl People {
     /// A call of a person.
     pub(in crate::gateway) async fn call_of_person(&self, call: IncomingCall) -> CallReply {
         let Principal::Person(person) = &call.principal else { return Err(unknown(call.kind, &call.name)) };
-        let in_force = self.in_force();
+        let in_force = self.current.in_force();
         if call.kind != CallKind::Tool
             || call.name != NAME
-            || !self.still_valid(&call.principal)
+            || !self.current.still_valid(&call.principal)
             || listed(&in_force, person).is_empty()
         {
             return Err(unknown(call.kind, &call.name));
@@ -102,7 +105,7 @@ impl Gateway {
     ) -> Result<Vec<ApprovalRecord>, DecideError> {
         let Some(known) = in_force.policies.authority.people.get(&person.id) else { return Ok(Vec::new()) };
         let filter = ApprovalFilter { status: vec![ApprovalStatus::Pending], ..ApprovalFilter::default() };
-        let now = self.0.clock.now();
+        let now = self.clock.now();
         let may = |record: &ApprovalRecord| {
             let fresh = !record.answers.iter().any(|answer| answer.person == person.id);
             let counts = |r| eligible(record, r, known, ChannelKind::Mcp, now).is_ok();
@@ -110,15 +113,9 @@ impl Gateway {
             let fresh = fresh && in_force.decides_under(&record.binding.snapshot);
             fresh && !review.seen.contains(&record.id) && record.requirements.iter().any(counts)
         };
-        let mut found: Vec<_> = self.0.approvals.list(filter).await?.into_iter().filter(may).collect();
+        let mut found: Vec<_> = self.approvals.list(filter).await?.into_iter().filter(may).collect();
         found.reverse();
         Ok(found)
-    }
-
-    fn question_about(&self, in_force: &InForce, record: &ApprovalRecord, again: bool) -> Value {
-        let left = record.expires_at.duration_since(self.0.clock.now());
-        let left = Duration::try_from(left).unwrap_or_default();
-        question::question(in_force, record, Put { changed: false, left, again })
     }
 
     /// A legacy client is asked during the call.
@@ -130,8 +127,8 @@ impl Gateway {
         let mut review = Review::default();
         let principal = Principal::Person(person.clone());
         for _ in 0..MOST {
-            let in_force = self.in_force();
-            if !self.still_valid(&principal) {
+            let in_force = self.current.in_force();
+            if !self.current.still_valid(&principal) {
                 break;
             }
             let Some(record) = self.reviewable(&in_force, person, &review).await?.into_iter().next() else {
@@ -143,7 +140,7 @@ impl Gateway {
             review.seen.push(record.id.clone());
             // At most once more: what was reminded of is not reminded of again.
             for again in [false, true] {
-                let question = self.question_about(&in_force, &record, again);
+                let question = self.question(&in_force, &record, false, again);
                 let answer = client.ask("elicitation/create".to_owned(), question).await;
                 if !self.take_review(person, &record.id, answer.ok().as_ref(), &mut review).await? {
                     break;
@@ -162,7 +159,7 @@ impl Gateway {
         let bound = state_bound_to(person);
         let mut review = Review::default();
         if let Some(sealed) = &call.request_state {
-            let opened = self.0.seal.open(sealed, &bound).and_then(|text| serde_json::from_str(&text).ok());
+            let opened = self.seal.open(sealed, &bound).and_then(|text| serde_json::from_str(&text).ok());
             let Some(opened) = opened else {
                 let text =
                     "requestState is not valid for this review: it was changed, has expired, or is another's";
@@ -178,7 +175,7 @@ impl Gateway {
                 again.push(id);
             }
         }
-        let in_force = self.in_force();
+        let in_force = self.current.in_force();
         review.seen.retain(|id| !again.contains(id));
         let mut next = self.reviewable(&in_force, person, &review).await?;
         next.truncate(AT_A_TIME);
@@ -190,7 +187,7 @@ impl Gateway {
         }
         let mut questions = Map::new();
         for record in next {
-            let params = self.question_about(&in_force, &record, again.contains(&record.id));
+            let params = self.question(&in_force, &record, false, again.contains(&record.id));
             questions
                 .insert(record.id.to_string(), json!({"method": "elicitation/create", "params": params}));
             review.seen.push(record.id.clone());
@@ -198,7 +195,7 @@ impl Gateway {
         }
         let sealed = serde_json::to_string(&review)
             .map_err(|error| error.to_string())
-            .and_then(|text| self.0.seal.seal(&text, &bound, STATE_TTL));
+            .and_then(|text| self.seal.seal(&text, &bound, STATE_TTL));
         Ok(match sealed {
             Ok(sealed) => Ok(json!({
                 "resultType": "input_required",
@@ -219,11 +216,12 @@ impl Gateway {
         review: &mut Review,
     ) -> Result<bool, DecideError> {
         let principal = Principal::Person(person.clone());
-        let Some(given) = answer.and_then(read_answer).filter(|_| self.still_valid(&principal)) else {
+        let Some(given) = answer.and_then(read_answer).filter(|_| self.current.still_valid(&principal))
+        else {
             return Ok(false);
         };
-        let in_force = self.in_force();
-        let record = self.0.approvals.get(id).await?;
+        let in_force = self.current.in_force();
+        let record = self.approvals.get(id).await?;
         if given.approve
             && let Some(record) = &record
             && !question::is_whole(&in_force, record)
@@ -235,7 +233,7 @@ impl Gateway {
             Some(record) => in_force.policies_of(&record.binding.snapshot),
             None => &in_force.policies,
         };
-        let decided = self.0.approvals.decide(policies, &person.id, id, ChannelKind::Mcp, given).await;
+        let decided = self.approvals.decide(policies, &person.id, id, ChannelKind::Mcp, given).await;
         match decided {
             Ok(record) => {
                 let what = format!(
@@ -281,7 +279,7 @@ impl Gateway {
 
     async fn reviewed(&self, person: &PersonPrincipal, review: Review) -> Result<CallReply, DecideError> {
         let unseen = Review::default();
-        let left = self.reviewable(&self.in_force(), person, &unseen).await?.len();
+        let left = self.reviewable(&self.current.in_force(), person, &unseen).await?.len();
         let mut lines = review.told;
         if review.seen.is_empty() {
             lines.push("Nothing waits for you.".to_owned());

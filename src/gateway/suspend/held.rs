@@ -5,13 +5,18 @@
 //! Who cancels, or whose process ends, has made no call, unless it was sent already.
 
 use crate::gateway::{
-    Gateway,
-    api::{CallReply, ClientPort, IncomingCall, Purpose},
-    parked::PATIENCE,
-    people::asking::Waiter,
-    suspend::tasks::{is_task, takes_tasks},
+    api::{CallReply, ClientPort, IncomingCall, Purpose, StateSeal},
+    people::waiter::{Again, Waited, Waiter},
+    suspend::{
+        handle::{held_handle, is_task, takes_tasks},
+        parked::PATIENCE,
+        spawn_until,
+    },
 };
-use crate::model::{AgentId, CallKind, RpcError, code};
+use crate::{
+    clock::{Clock, IdSource},
+    model::{AgentId, CallKind, RpcError, code},
+};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -55,7 +60,7 @@ pub(crate) struct Held {
     state: Mutex<(State, Timestamp, Arc<dyn ClientPort>)>,
     answered: Notify,
     stop: CancellationToken,
-    clock: Arc<dyn crate::clock::Clock>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Held {
@@ -122,12 +127,31 @@ impl Held {
 }
 
 /// The calls that are held in this process.
-#[derive(Default)]
 pub(crate) struct HeldCalls {
     calls: Mutex<HashMap<String, Arc<Held>>>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    seal: Arc<dyn StateSeal>,
+    stop: CancellationToken,
+}
+
+/// The path of a call, which a held call goes again with each answer.
+pub(crate) trait CallPath: Clone + Send + Sync + 'static {
+    /// Goes it; the waiter is told where the call begins to wait for a person elsewhere.
+    fn go(&self, call: IncomingCall, waiter: Option<Waiter>) -> BoxFuture<'static, CallReply>;
 }
 
 impl HeldCalls {
+    pub(crate) fn new(
+        clock: &Arc<dyn Clock>,
+        ids: &Arc<dyn IdSource>,
+        seal: &Arc<dyn StateSeal>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (clock, ids) = (clock.clone(), ids.clone());
+        Self { calls: Mutex::default(), clock, ids, seal: seal.clone(), stop: stop.clone() }
+    }
+
     pub(in crate::gateway) fn get(&self, id: &str) -> Option<Arc<Held>> {
         self.calls.lock().get(id).cloned()
     }
@@ -154,70 +178,21 @@ impl HeldCalls {
     }
 }
 
-/// What a call tells that begins to wait for a person elsewhere.
-pub(crate) struct Waited {
-    /// The call as the agent made it.
-    pub(crate) again: Again,
-    /// `tollgate/decision`
-    pub(crate) decision: Value,
-    /// Until the approval expires.
-    pub(crate) left: Duration,
-    /// Answered with whether the call is held from now on.
-    pub(crate) held: oneshot::Sender<bool>,
+/// Whether a call may be answered as a task where it has to wait.
+pub(in crate::gateway) fn may_hold(call: &IncomingCall) -> bool {
+    call.kind == CallKind::Tool && matches!(call.purpose, Purpose::Use) && takes_tasks(call.client.as_ref())
 }
 
-/// What it takes to make the call again with an answer.
-#[derive(Clone)]
-pub(crate) struct Again {
-    pub(crate) name: String,
-    pub(crate) arguments: Arc<Value>,
-    pub(crate) meta: Map<String, Value>,
-    pub(crate) rest: Map<String, Value>,
-    pub(crate) session: Arc<str>,
-    pub(crate) workflow: Option<String>,
-    pub(crate) principal: crate::identity::Principal,
-}
-
-impl Again {
-    fn call(
-        &self,
-        client: Arc<dyn ClientPort>,
-        input_responses: Map<String, Value>,
-        request_state: Option<String>,
-    ) -> IncomingCall {
-        IncomingCall {
-            principal: self.principal.clone(),
-            purpose: Purpose::Use,
-            kind: CallKind::Tool,
-            name: self.name.clone(),
-            arguments: Some(Value::clone(&self.arguments)),
-            meta: self.meta.clone(),
-            rest: self.rest.clone(),
-            traceparent: None,
-            workflow: self.workflow.clone(),
-            session: self.session.clone(),
-            input_responses: Some(input_responses),
-            request_state,
-            client,
-        }
-    }
-}
-
-impl Gateway {
-    /// Whether a call may be answered as a task where it has to wait.
-    pub(in crate::gateway) fn may_hold(call: &IncomingCall) -> bool {
-        call.kind == CallKind::Tool
-            && matches!(call.purpose, Purpose::Use)
-            && takes_tasks(call.client.as_ref())
-    }
-
+impl HeldCalls {
     /// A call that is answered as a task where it has to wait for a person.
-    pub(in crate::gateway) async fn call_or_hold(&self, call: IncomingCall) -> CallReply {
+    pub(in crate::gateway) async fn call_or_hold(
+        self: &Arc<Self>,
+        call: IncomingCall,
+        path: impl CallPath,
+    ) -> CallReply {
         let (waiter, waited) = oneshot::channel();
         let client = call.client.clone();
-        let gateway = self.clone();
-        let mut work: BoxFuture<'static, CallReply> =
-            Box::pin(async move { gateway.call_through(call, Some(Waiter::new(waiter))).await });
+        let mut work = path.go(call, Some(Waiter::new(waiter)));
         let waited = tokio::select! {
             biased;
             reply = &mut work => return reply,
@@ -227,8 +202,12 @@ impl Gateway {
         match self.hold(&again, client, decision, left) {
             Some((id, held, task)) => {
                 told.send(true).ok();
-                let gateway = self.clone();
-                self.spawn_until_stop(async move { gateway.drive(id, held, again, work).await });
+                let calls = self.clone();
+                spawn_until(&self.stop, async move {
+                    see_to_its_end(&path, &held, again, work).await;
+                    tokio::time::sleep(KEPT).await;
+                    calls.remove(&id);
+                });
                 Ok(task)
             }
             // There are too many: it waits as if its client took no tasks.
@@ -247,9 +226,9 @@ impl Gateway {
         left: Duration,
     ) -> Option<(String, Arc<Held>, Value)> {
         let agent = again.principal.agent()?.clone();
-        let id = self.0.ids.uuid();
-        let handle = self.held_handle(&again.principal, &id).ok()?;
-        let now = self.0.clock.now();
+        let id = self.ids.uuid();
+        let handle = held_handle(&*self.seal, &again.principal, &id).ok()?;
+        let now = self.clock.now();
         let held = Arc::new(Held {
             agent,
             tool: again.name.clone(),
@@ -258,9 +237,9 @@ impl Gateway {
             state: Mutex::new((State::Working("It waits for a person's approval."), now, client)),
             answered: Notify::new(),
             stop: CancellationToken::new(),
-            clock: self.0.clock.clone(),
+            clock: self.clock.clone(),
         });
-        if self.0.stop.is_cancelled() || !self.0.held.put(&id, &held) {
+        if self.stop.is_cancelled() || !self.put(&id, &held) {
             return None;
         }
         let mut task = held.shown();
@@ -270,79 +249,84 @@ impl Gateway {
         map.insert("_meta".to_owned(), json!({"tollgate/decision": decision}));
         Some((id, held, task))
     }
+}
 
-    /// Sees a held call to its end, and keeps what came of it for a while.
-    async fn drive(self, id: String, held: Arc<Held>, again: Again, mut work: BoxFuture<'static, CallReply>) {
-        for _ in 0..MOST_ROUNDS {
-            let reply = tokio::select! {
-                biased;
-                reply = &mut work => reply,
-                // Dropped, the call is cancelled; what was sent is settled all the same.
-                () = held.stop.cancelled() => {
-                    held.set(State::Cancelled);
-                    break;
-                }
-            };
-            let asks =
-                |reply: &Value| reply.get("resultType").and_then(Value::as_str) == Some("input_required");
-            match reply {
-                Ok(mut reply) if asks(&reply) => {
-                    let questions = reply.get_mut("inputRequests").map(Value::take).unwrap_or_default();
-                    let state = reply.get("requestState").and_then(Value::as_str).map(str::to_owned);
-                    held.set(State::Asked { questions, state, answers: None });
-                    let Some(next) = self.answers_of(&held, &again).await else { break };
-                    work = next;
-                }
-                Ok(reply) if is_task(&reply) => {
-                    let handle = reply.get("taskId").and_then(Value::as_str).unwrap_or_default();
-                    held.set(State::Became(handle.to_owned()));
-                    break;
-                }
-                Ok(mut reply) => {
-                    if let Some(map) = reply.as_object_mut() {
-                        map.shift_remove("resultType");
-                    }
-                    held.set(State::Done(reply));
-                    break;
-                }
-                Err(error) => {
-                    held.set(State::Failed(error));
-                    break;
-                }
-            }
-        }
-        if !held.is_over() {
-            held.set(State::Failed(RpcError::new(code::INTERNAL_ERROR, "it asked too often")));
-        }
-        drop(work);
-        tokio::time::sleep(KEPT).await;
-        self.0.held.remove(&id);
-    }
-
-    /// Waits for the client's answers, and makes the call again with them.
-    async fn answers_of(&self, held: &Arc<Held>, again: &Again) -> Option<BoxFuture<'static, CallReply>> {
-        tokio::select! {
-            () = held.answered.notified() => {}
+/// Sees a held call to its end.
+async fn see_to_its_end(
+    path: &impl CallPath,
+    held: &Held,
+    again: Again,
+    mut work: BoxFuture<'static, CallReply>,
+) {
+    for _ in 0..MOST_ROUNDS {
+        let reply = tokio::select! {
+            biased;
+            reply = &mut work => reply,
+            // Dropped, the call is cancelled; what was sent is settled all the same.
             () = held.stop.cancelled() => {
                 held.set(State::Cancelled);
-                return None;
+                break;
             }
-            () = tokio::time::sleep(PATIENCE) => {
-                let text = "the client did not answer the upstream's question in time";
-                held.set(State::Failed(RpcError::new(code::INTERNAL_ERROR, text)));
-                return None;
+        };
+        let asks = |reply: &Value| reply.get("resultType").and_then(Value::as_str) == Some("input_required");
+        match reply {
+            Ok(mut reply) if asks(&reply) => {
+                let questions = reply.get_mut("inputRequests").map(Value::take).unwrap_or_default();
+                let state = reply.get("requestState").and_then(Value::as_str).map(str::to_owned);
+                held.set(State::Asked { questions, state, answers: None });
+                let Some(next) = answers_of(path, held, &again).await else { break };
+                work = next;
+            }
+            Ok(reply) if is_task(&reply) => {
+                let handle = reply.get("taskId").and_then(Value::as_str).unwrap_or_default();
+                held.set(State::Became(handle.to_owned()));
+                break;
+            }
+            Ok(mut reply) => {
+                if let Some(map) = reply.as_object_mut() {
+                    map.shift_remove("resultType");
+                }
+                held.set(State::Done(reply));
+                break;
+            }
+            Err(error) => {
+                held.set(State::Failed(error));
+                break;
             }
         }
-        let call = {
-            let mut place = held.state.lock();
-            let client = place.2.clone();
-            let State::Asked { state, answers, .. } = &mut place.0 else { return None };
-            again.call(client, answers.take().unwrap_or_default(), state.take())
-        };
-        held.set(State::Working("The upstream has the answer."));
-        let gateway = self.clone();
-        Some(Box::pin(async move { gateway.call_through(call, None).await }))
     }
+    if !held.is_over() {
+        held.set(State::Failed(RpcError::new(code::INTERNAL_ERROR, "it asked too often")));
+    }
+    drop(work);
+}
+
+/// Waits for the client's answers, and makes the call again with them.
+async fn answers_of(
+    path: &impl CallPath,
+    held: &Held,
+    again: &Again,
+) -> Option<BoxFuture<'static, CallReply>> {
+    tokio::select! {
+        () = held.answered.notified() => {}
+        () = held.stop.cancelled() => {
+            held.set(State::Cancelled);
+            return None;
+        }
+        () = tokio::time::sleep(PATIENCE) => {
+            let text = "the client did not answer the upstream's question in time";
+            held.set(State::Failed(RpcError::new(code::INTERNAL_ERROR, text)));
+            return None;
+        }
+    }
+    let call = {
+        let mut place = held.state.lock();
+        let client = place.2.clone();
+        let State::Asked { state, answers, .. } = &mut place.0 else { return None };
+        again.call(client, answers.take().unwrap_or_default(), state.take())
+    };
+    held.set(State::Working("The upstream has the answer."));
+    Some(path.go(call, None))
 }
 
 impl Held {

@@ -6,149 +6,64 @@
 //! force then: the tool must still be in scope, results and questions are limited as they are during a call.
 
 use crate::gateway::{
-    Gateway, InForce,
+    InForce,
     answer::Reserved,
-    api::{CallReply, ClientPort, TaskRequest, TaskVerb},
+    api::{CallReply, StateSeal, TaskRequest, TaskVerb},
+    current::Current,
+    dispatch::converse::ask_task,
     edits,
-    parked::ClientHandle,
-    prepare::Target,
-    relay::{AllPassed, Relay, Relaying, Sampling},
+    labelled::AllPassed,
+    measures::Measures,
+    people::asked::price_sampled,
+    relay::{Relay, Relaying, Sampling},
     shape,
-    suspend::held::Held,
+    suspend::{
+        client_handle::ClientHandle,
+        handle::{Handle, Made, not_found, open_handle, takes_tasks, tasks_not_declared},
+        held::{Held, HeldCalls},
+    },
+    target::Target,
 };
 use crate::{
     catalog::naming::strip_reserved,
+    clock::Clock,
     evidence::{TaskEnd, task_ended},
-    identity::Principal,
-    model::{CallId, CallKind, Outcome, RpcError, TraceId, UpstreamName, code, pointer::Pointer, text},
+    model::{CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
     redaction::Place,
+    store::Store,
     upstream::Era,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-/// The extension's name among capabilities.
-pub(crate) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
-/// How long a handle can be used.
-const HANDLE_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The longest task id of an upstream.
-const LONGEST_ID: usize = 512;
-
-/// What a task id means.
-#[derive(Serialize, Deserialize)]
-enum Handle {
-    /// An upstream's task.
-    Made(Box<Made>),
-    /// A call that waits in this process.
-    Held(String),
+/// Answers requests about calls that became tasks.
+pub(crate) struct Tasks {
+    pub(in crate::gateway) current: Arc<Current>,
+    pub(in crate::gateway) measures: Arc<Measures>,
+    pub(in crate::gateway) held: Arc<HeldCalls>,
+    pub(in crate::gateway) store: Arc<dyn Store>,
+    pub(in crate::gateway) clock: Arc<dyn Clock>,
+    pub(in crate::gateway) seal: Arc<dyn StateSeal>,
 }
 
-/// A call that its upstream turned into a task.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Made {
-    pub(crate) upstream: UpstreamName,
-    /// The upstream's own id, once it is known.
-    pub(crate) own: String,
-    /// The tool's exposed name.
-    pub(crate) tool: String,
-    pub(crate) trace: TraceId,
-    pub(crate) call: CallId,
-    /// What policy masks in the result.
-    pub(crate) redact: Vec<String>,
-    /// How much of the result the agent gets.
-    #[serde(default)]
-    pub(crate) max_result_bytes: Option<u64>,
-    /// The same in tokens.
-    #[serde(default)]
-    pub(crate) max_result_tokens: Option<u64>,
-    /// What a strict budget reserved for it.
-    #[serde(default)]
-    pub(crate) reserved_tokens: Option<u64>,
-    /// Something limits what the call may cost. It has been settled, so that no later sampling would count.
-    #[serde(alias = "strict")]
-    pub(crate) no_sampling: bool,
-}
-
-/// Whether a client takes tasks.
-pub(crate) fn takes_tasks(client: &dyn ClientPort) -> bool {
-    client.era() == Era::Modern
-        && client
-            .capabilities()
-            .get("extensions")
-            .is_some_and(|extensions| extensions.get(EXTENSION).is_some())
-}
-
-/// Whether a result is a task in place of a result.
-pub(crate) fn is_task(result: &Value) -> bool {
-    result.get("resultType").and_then(Value::as_str) == Some("task")
-}
-
-/// What a client gets that asks about tasks and has not said that it takes any.
-pub(crate) fn tasks_not_declared() -> RpcError {
-    let needed = json!({"requiredCapabilities": {"extensions": {EXTENSION: {}}}});
-    let text = format!("the client has not declared `{EXTENSION}`");
-    RpcError::new(code::MISSING_CLIENT_CAPABILITY, text).with_data(needed)
-}
-
-pub(in crate::gateway) fn not_found() -> RpcError {
-    RpcError::new(
-        code::INVALID_PARAMS,
-        "Task not found: it is unknown, has ended long ago, or is somebody else's",
-    )
-}
-
-fn bound_to(principal: &Principal) -> Vec<u8> {
-    format!("task\n{}", principal.key()).into_bytes()
-}
-
-impl Gateway {
-    fn seal_handle(&self, principal: &Principal, handle: &Handle) -> Result<String, String> {
-        let text = serde_json::to_string(handle).map_err(|error| error.to_string())?;
-        self.0.seal.seal(&text, &bound_to(principal), HANDLE_TTL)
-    }
-
-    fn open_handle(&self, principal: &Principal, sealed: &str) -> Option<Handle> {
-        serde_json::from_str(&self.0.seal.open(sealed, &bound_to(principal))?).ok()
-    }
-
-    /// The task id of a call that is held here.
-    pub(in crate::gateway) fn held_handle(&self, principal: &Principal, id: &str) -> Result<String, String> {
-        self.seal_handle(principal, &Handle::Held(id.to_owned()))
-    }
-
-    /// Puts our handle in the place of an upstream's task id. `None`: it is no task that could be asked for later.
-    pub(in crate::gateway) fn hand_out(
-        &self,
-        principal: &Principal,
-        mut made: Made,
-        result: &mut Value,
-    ) -> Option<()> {
-        let own = result.get("taskId").and_then(Value::as_str);
-        made.own = own.filter(|own| (1..=LONGEST_ID).contains(&own.len()))?.to_owned();
-        result.get("status").and_then(Value::as_str)?;
-        let handle = self.seal_handle(principal, &Handle::Made(Box::new(made))).ok()?;
-        result.as_object_mut()?.insert("taskId".to_owned(), Value::String(handle));
-        Some(())
-    }
-
+impl Tasks {
     /// `tasks/get`, `tasks/update`, `tasks/cancel`.
-    pub async fn task(&self, request: TaskRequest) -> CallReply {
+    pub(in crate::gateway) async fn task(&self, request: TaskRequest) -> CallReply {
         if !takes_tasks(request.client.as_ref()) {
             return Err(tasks_not_declared());
         }
-        let in_force = self.in_force();
-        if !self.still_valid(&request.principal) {
+        let in_force = self.current.in_force();
+        if !self.current.still_valid(&request.principal) {
             return Err(not_found());
         }
-        match self.open_handle(&request.principal, &request.task_id).ok_or_else(not_found)? {
+        match open_handle(&*self.seal, &request.principal, &request.task_id).ok_or_else(not_found)? {
             Handle::Made(made) => {
                 let id = request.task_id.clone();
                 self.made_task(&in_force, request, *made, &id).await
             }
             Handle::Held(id) => {
-                let held = self.0.held.get(&id).ok_or_else(not_found)?;
+                let held = self.held.get(&id).ok_or_else(not_found)?;
                 self.held_task(&in_force, request, &held).await
             }
         }
@@ -162,7 +77,7 @@ impl Gateway {
         inner: &str,
     ) -> CallReply {
         let shown = request.task_id.clone();
-        match self.open_handle(&request.principal, inner).ok_or_else(not_found)? {
+        match open_handle(&*self.seal, &request.principal, inner).ok_or_else(not_found)? {
             Handle::Made(made) => self.made_task(in_force, request, *made, &shown).await,
             Handle::Held(_) => Err(not_found()),
         }
@@ -175,7 +90,7 @@ impl Gateway {
         made: Made,
         shown: &str,
     ) -> CallReply {
-        let view = self.view(in_force, &request.principal).ok_or_else(not_found)?;
+        let view = in_force.view(&request.principal).ok_or_else(not_found)?;
         let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
         let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
@@ -202,14 +117,9 @@ impl Gateway {
         let unasked = ended_here.as_ref().is_some_and(Result::is_ok);
         let outcome = match ended_here {
             Some(outcome) => outcome,
-            None => self.ask_task(in_force, &request, request.verb, &made, &target, params).await,
+            None => ask_task(in_force, &request, request.verb, &made, &target, params).await,
         };
-        let place = Place {
-            upstream: target.upstream(),
-            tool: target.full(),
-            labels: target.labels(),
-            sensitive: target.sensitive(),
-        };
+        let place = target.place();
         let constraints = Constraints {
             redact,
             max_result_bytes: made.max_result_bytes,
@@ -231,7 +141,7 @@ impl Gateway {
             }
             Err(mut error) => {
                 edits::strip_reserved_error(&mut error);
-                self.limit_error(in_force, &mut error, &constraints, &place, reserved);
+                self.measures.limit_error(in_force, &mut error, &constraints, &place, reserved);
                 Err(without_pages(error))
             }
         };
@@ -262,11 +172,10 @@ impl Gateway {
         let (TaskVerb::Update, Some(responses)) = (request.verb, request.input_responses.clone()) else {
             return Ok(None);
         };
-        let mut now =
-            match self.ask_task(in_force, request, TaskVerb::Get, made, target, params.clone()).await {
-                Ok(now) => now,
-                Err(error) => return Ok(Some(Err(error))),
-            };
+        let mut now = match ask_task(in_force, request, TaskVerb::Get, made, target, params.clone()).await {
+            Ok(now) => now,
+            Err(error) => return Ok(Some(Err(error))),
+        };
         let asks = now.get("status").and_then(Value::as_str) == Some("input_required");
         let asked = if asks { relay.label_all(&mut now).await? } else { AllPassed::new() };
         let responses = relay.bring(responses, &asked)?;
@@ -305,17 +214,17 @@ impl Gateway {
             let mut told = RpcError::new(code, message);
             told.data = error.get("data").cloned();
             edits::strip_reserved_error(&mut told);
-            self.limit_error(in_force, &mut told, constraints, place, reserved);
+            self.measures.limit_error(in_force, &mut told, constraints, place, reserved);
             json!(without_pages(told))
         });
-        self.limit_result(in_force, task, &Constraints::default(), (place, None, Era::Modern), None);
+        self.measures.limit_result(in_force, task, &Constraints::default(), (place, None, Era::Modern), None);
         let map = task.as_object_mut().ok_or_else(malformed)?;
         map.insert("status".to_owned(), Value::String(status));
         if let Some(mut result) = result {
             shape::list_content(CallKind::Tool, &mut result);
             in_force.catalog.alias_links(target.upstream(), &mut result);
             let place = (place, target.declared(), Era::Modern);
-            self.limit_result(in_force, &mut result, constraints, place, reserved);
+            self.measures.limit_result(in_force, &mut result, constraints, place, reserved);
             map.insert("result".to_owned(), result);
         }
         map.extend(error.map(|error| ("error".to_owned(), error)));
@@ -346,12 +255,13 @@ impl Gateway {
             Err(_) => Outcome::Failed,
         };
         let asked = std::mem::take(&mut *relay.asked().lock());
-        let (sampled, _) = self.price_sampled(in_force, model.as_deref(), &asked.sampled);
+        let (sampled, _) = price_sampled(&self.measures.tokens, in_force, model.as_deref(), &asked.sampled);
         let text = reply.as_ref().ok().and_then(|task| task.get("result")).map(text::of).unwrap_or_default();
-        let tokens = self.0.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
+        let tokens =
+            self.measures.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
         if word == "completed" {
             let kept_as = target.kept_as(&in_force.policies.data);
-            self.0.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
+            self.measures.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
         }
         let ended = TaskEnd {
             trace_id: made.trace,
@@ -371,14 +281,14 @@ impl Gateway {
                 "sampled_tokens": sampled,
             }),
         };
-        let event = task_ended(ended, self.0.clock.now());
-        if let Err(error) = self.0.store.record(vec![event]).await {
+        let event = task_ended(ended, self.clock.now());
+        if let Err(error) = self.store.record(vec![event]).await {
             tracing::error!(error = %error, trace.id = %made.trace, "a task's end could not be recorded");
         }
     }
 
     async fn held_task(&self, in_force: &Arc<InForce>, request: TaskRequest, held: &Arc<Held>) -> CallReply {
-        let view = self.view(in_force, &request.principal).ok_or_else(not_found)?;
+        let view = in_force.view(&request.principal).ok_or_else(not_found)?;
         if request.principal.agent() != Some(&held.agent) || view.tool(&held.tool, None).is_none() {
             return Err(not_found());
         }

@@ -5,16 +5,21 @@
 //! the one call's. Who does not come back in time has gone away: the call is cancelled and settled as unknown. A handle
 //! works once, for the principal and call it was made for, and in the process that holds the call.
 
-use super::{
-    Gateway,
-    admit::AdmitError,
-    api::{CallReply, ClientPort},
+use crate::gateway::{
+    api::{CallReply, ClientPort, StateSeal},
+    decided::AdmitError,
     refusal::Refusal,
+    request_state::Opened,
+    suspend::{
+        client_handle::{ClientHandle, Question, Questions},
+        spawn_until,
+    },
 };
 use crate::{
+    clock::{Clock, IdSource},
     evidence::lost,
     model::{AgentId, CallId, Outcome, RpcError, code},
-    store::Settlement,
+    store::{Settlement, Store},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
@@ -27,109 +32,14 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, oneshot},
-    task::JoinHandle,
-};
-use tokio_util::sync::DropGuard;
+use tokio::{runtime::Handle, task::JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a client may take to come back.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// Parked calls at a time. They hold no slot of their upstreams.
 const MOST: usize = 1024;
 const MOST_PER_AGENT: usize = 64;
-/// Batches of questions that may wait for one client.
-const BACKLOG: usize = 16;
-
-/// The client's side of a call in flight: the client whose request waits for it now, or waited last.
-pub(crate) struct ClientHandle {
-    client: Mutex<Arc<dyn ClientPort>>,
-    backlog: Mutex<Backlog>,
-    asked: Notify,
-}
-
-/// What has been asked and not yet been looked at.
-#[derive(Default)]
-struct Backlog {
-    batches: Vec<Vec<Question>>,
-    /// Nobody looks any more.
-    closed: bool,
-}
-
-/// Where the questions come out; dropped, nobody can be asked.
-pub(crate) struct Questions(Arc<ClientHandle>);
-
-impl Questions {
-    /// All that wait, as soon as any does.
-    async fn next(&self) -> Vec<Question> {
-        loop {
-            let batches = std::mem::take(&mut self.0.backlog.lock().batches);
-            if !batches.is_empty() {
-                return batches.into_iter().flatten().collect();
-            }
-            self.0.asked.notified().await;
-        }
-    }
-}
-
-impl Drop for Questions {
-    fn drop(&mut self) {
-        let mut backlog = self.0.backlog.lock();
-        let dropped = std::mem::replace(&mut *backlog, Backlog { batches: Vec::new(), closed: true });
-        drop(backlog);
-        drop(dropped);
-    }
-}
-
-/// One question of an upstream.
-pub(crate) struct Question {
-    /// Its name among `inputRequests`, where the upstream gave one.
-    name: Option<String>,
-    method: String,
-    params: Value,
-    answer: oneshot::Sender<Result<Value, RpcError>>,
-}
-
-/// The future answer to a question.
-pub(crate) type Answering = BoxFuture<'static, Result<Value, RpcError>>;
-
-impl ClientHandle {
-    /// With the client that made the call.
-    pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, Questions) {
-        let seat = Self { client: Mutex::new(client), backlog: Mutex::default(), asked: Notify::new() };
-        let seat = Arc::new(seat);
-        (seat.clone(), Questions(seat))
-    }
-
-    /// Whose request waits now.
-    pub(crate) fn client(&self) -> Arc<dyn ClientPort> {
-        self.client.lock().clone()
-    }
-
-    /// Puts questions, which then stand in one result together.
-    pub(crate) fn ask(&self, questions: Vec<(Option<String>, String, Value)>) -> Vec<Answering> {
-        let mut answers: Vec<Answering> = Vec::with_capacity(questions.len());
-        let mut asked = Vec::with_capacity(questions.len());
-        for (name, method, params) in questions {
-            let (answer, answered) = oneshot::channel();
-            asked.push(Question { name, method, params, answer });
-            answers.push(Box::pin(async move {
-                answered.await.unwrap_or_else(|_| {
-                    Err(RpcError::new(code::INTERNAL_ERROR, "the client went away before it answered"))
-                })
-            }));
-        }
-        // Where it is full or nobody listens, the senders are dropped and every answer is that error.
-        let mut backlog = self.backlog.lock();
-        if !backlog.closed && backlog.batches.len() < BACKLOG {
-            backlog.batches.push(asked);
-            drop(backlog);
-            self.asked.notify_one();
-        }
-        answers
-    }
-}
 
 /// What comes of a call's work; none where it panicked.
 type Ended = Option<Result<CallReply, AdmitError>>;
@@ -252,16 +162,24 @@ impl Waiting {
 }
 
 /// The calls whose clients have been asked and are not back yet.
-#[derive(Default)]
 pub(crate) struct Parking {
-    calls: Mutex<HashMap<String, Waiting>>,
+    calls: Calls,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    seal: Arc<dyn StateSeal>,
+    stop: CancellationToken,
 }
 
-impl Parking {
+/// Their places.
+#[derive(Default)]
+struct Calls(Mutex<HashMap<String, Waiting>>);
+
+impl Calls {
     /// Keeps a call, unless its agent has too many. Where all places are taken, the agent with the most of them gives up the
     /// call that has waited longest. Ids grow with time.
     fn put(&self, id: String, waiting: Waiting) -> Result<(), &'static str> {
-        let mut calls = self.calls.lock();
+        let mut calls = self.0.lock();
         let own = calls.values().filter(|w| w.agent == waiting.agent).count();
         if own >= MOST_PER_AGENT {
             return Err("too many calls of this agent wait for its clients");
@@ -289,19 +207,34 @@ impl Parking {
     }
 
     fn take(&self, id: &str) -> Option<Waiting> {
-        self.calls.lock().remove(id)
+        self.0.lock().remove(id)
     }
 
-    /// Gives up all of them.
-    pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.calls.lock());
+    fn clear(&self) {
+        let all = std::mem::take(&mut *self.0.lock());
         drop(all);
     }
 }
 
-impl Gateway {
+impl Parking {
+    pub(crate) fn new(
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        ids: &Arc<dyn IdSource>,
+        seal: &Arc<dyn StateSeal>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (store, clock, ids) = (store.clone(), clock.clone(), ids.clone());
+        Self { calls: Calls::default(), store, clock, ids, seal: seal.clone(), stop: stop.clone() }
+    }
+
+    /// Gives up all calls that wait.
+    pub(crate) fn clear(&self) {
+        self.calls.clear();
+    }
+
     /// Waits for a dispatched call: for its end, or for a question that its client must be asked.
-    pub(crate) async fn attend(&self, mut waiting: Waiting) -> Result<CallReply, AdmitError> {
+    pub(crate) async fn attend(self: &Arc<Self>, mut waiting: Waiting) -> Result<CallReply, AdmitError> {
         loop {
             waiting.asked.retain(|(_, question)| !question.answer.is_closed());
             if !waiting.asked.is_empty() {
@@ -327,44 +260,44 @@ impl Gateway {
 
     /// Settles a call whose work failed; where it was never admitted there is nothing to settle, and the store says so.
     async fn settle_lost(&self, agent: AgentId, call_id: CallId) {
-        let event = lost(&agent, &call_id, self.0.clock.now());
+        let event = lost(&agent, &call_id, self.clock.now());
         let outcome = Outcome::Unknown;
         let settlement = Settlement { call_id, event, tokens: None, cost: None, outcome, learned: None };
         // Queued at once; where the database fails it is tried again, and the agent does not wait for that.
-        drop(self.0.store.settle(settlement));
+        drop(self.store.settle(settlement));
     }
 
-    fn park(&self, mut waiting: Waiting) -> CallReply {
+    fn park(self: &Arc<Self>, mut waiting: Waiting) -> CallReply {
         waiting.work.let_go();
-        let id = self.0.ids.uuid();
+        let id = self.ids.uuid();
         let requests = waiting.requests();
         let failed = |why: &str| Err(RpcError::new(code::INTERNAL_ERROR, why));
-        let Ok(sealed) = self.seal_parked(&id, &waiting.bound) else {
+        let Ok(sealed) = Opened::Parked(id.clone()).seal(&*self.seal, &waiting.bound, PATIENCE) else {
             return failed("the question could not be sealed");
         };
-        if self.0.stop.is_cancelled() {
+        if self.stop.is_cancelled() {
             return failed("the gateway is shutting down");
         }
-        if let Err(why) = self.0.parking.put(id.clone(), waiting) {
+        if let Err(why) = self.calls.put(id.clone(), waiting) {
             return failed(why);
         }
-        let gateway = self.clone();
-        self.spawn_until_stop(async move {
+        let parking = self.clone();
+        spawn_until(&self.stop, async move {
             tokio::time::sleep(PATIENCE).await;
-            drop(gateway.0.parking.take(&id));
+            drop(parking.calls.take(&id));
         });
         Ok(json!({"resultType": "input_required", "inputRequests": requests, "requestState": sealed}))
     }
 
     /// The retry: hands over the answers and waits on.
     pub(crate) async fn resume(
-        &self,
+        self: &Arc<Self>,
         id: &str,
         bound: &[u8],
         client: Arc<dyn ClientPort>,
         responses: Option<Map<String, Value>>,
     ) -> CallReply {
-        let mut waiting = self.0.parking.take(id).filter(|waiting| *waiting.bound == *bound).ok_or_else(|| {
+        let mut waiting = self.calls.take(id).filter(|waiting| *waiting.bound == *bound).ok_or_else(|| {
             let text = "requestState belongs to a call that has ended, was answered already, or is held by another \
                         gateway process: make the call again without it";
             RpcError::new(code::INVALID_PARAMS, text)
@@ -384,8 +317,7 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Era;
-    use tokio_util::sync::CancellationToken;
+    use crate::{gateway::suspend::client_handle::Answering, upstream::Era};
 
     struct Client;
 
@@ -454,47 +386,47 @@ mod tests {
     /// Who does not come back has gone away.
     #[tokio::test]
     async fn giving_up_a_parked_call_cancels_it() {
-        let parking = Parking::default();
+        let calls = Calls::default();
         let (one, gone) = waiting("a");
-        parking.put("1".to_owned(), one).unwrap();
+        calls.put("1".to_owned(), one).unwrap();
         assert!(!gone.is_cancelled());
-        drop(parking.take("1"));
+        drop(calls.take("1"));
         assert!(gone.is_cancelled());
-        assert!(parking.take("1").is_none(), "a handle works once");
+        assert!(calls.take("1").is_none(), "a handle works once");
         let (two, gone) = waiting("a");
-        parking.put("2".to_owned(), two).unwrap();
-        parking.clear();
+        calls.put("2".to_owned(), two).unwrap();
+        calls.clear();
         assert!(gone.is_cancelled());
     }
 
     #[tokio::test]
     async fn one_agent_cannot_take_all_places() {
-        let parking = Parking::default();
+        let calls = Calls::default();
         for id in 0..MOST_PER_AGENT {
-            parking.put(id.to_string(), waiting("a").0).unwrap();
+            calls.put(id.to_string(), waiting("a").0).unwrap();
         }
         let (over, gone) = waiting("a");
-        assert!(parking.put("over".to_owned(), over).is_err());
+        assert!(calls.put("over".to_owned(), over).is_err());
         assert!(gone.is_cancelled());
-        assert!(parking.put("other".to_owned(), waiting("b").0).is_ok());
+        assert!(calls.put("other".to_owned(), waiting("b").0).is_ok());
     }
 
     /// I12: however many agents park their calls, another one has a place, and those with the most pay for it.
     #[tokio::test]
     async fn all_places_taken_are_shared() {
-        let parking = Parking::default();
+        let calls = Calls::default();
         let mut gone = Vec::new();
         for number in 0..MOST {
             let agent = number / MOST_PER_AGENT;
             let (one, token) = waiting(&format!("a{agent}"));
-            parking.put(format!("{number:05}"), one).unwrap();
+            calls.put(format!("{number:05}"), one).unwrap();
             gone.push(token);
         }
-        parking.put("90000".to_owned(), waiting("quiet").0).unwrap();
+        calls.put("90000".to_owned(), waiting("quiet").0).unwrap();
         let cancelled: Vec<usize> = (0..MOST).filter(|number| gone[*number].is_cancelled()).collect();
         assert_eq!(cancelled.len(), 1);
         assert_eq!(cancelled[0] % MOST_PER_AGENT, 0, "the one that has waited longest");
-        assert_eq!(parking.calls.lock().len(), MOST);
-        assert!(parking.take("90000").is_some());
+        assert_eq!(calls.0.lock().len(), MOST);
+        assert!(calls.take("90000").is_some());
     }
 }

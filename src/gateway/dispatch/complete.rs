@@ -1,6 +1,6 @@
 //! `completion/complete`: from a call's arguments to the upstream's params, and the values that are in scope back.
 
-use super::prepare::Target;
+use crate::gateway::target::Target;
 use crate::{catalog::View, model::CallKind};
 use serde_json::{Map, Value, json};
 
@@ -29,7 +29,7 @@ fn variables(kind: CallKind, arguments: &Value) -> Option<&Map<String, Value>> {
 }
 
 /// Takes out of a template's completion what would lead out of what the agent sees (I7).
-pub(super) fn scope_values(
+pub(in crate::gateway) fn scope_values(
     view: Option<&View>,
     target: &Target,
     argument: &str,

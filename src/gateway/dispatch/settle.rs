@@ -1,0 +1,170 @@
+//! The settlement of a dispatched call: what it cost, what is recorded of it, and the reply.
+
+use super::{Dispatcher, params::Outgoing};
+use crate::gateway::{
+    InForce,
+    answer::reported_cost,
+    api::CallReply,
+    ending::Ending,
+    looking::{Answered, Measured},
+    people::asked::{Asked, price_sampled, told_of_questions},
+    spending::Spending,
+    suspend::handle::{Made, hand_out, is_task},
+};
+use crate::{
+    cost::Estimate,
+    evidence::{Settled, limits, settled_detail},
+    model::{EventDecision, MicroUsd, Outcome, RpcError, UpstreamName, code},
+    store::Settlement,
+};
+use std::{sync::Arc, time::Duration};
+
+/// What is known before the call is made, and counts when it ends.
+pub(super) struct Settling {
+    /// The decision in one word, for the log.
+    pub(super) word: EventDecision,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) estimate: Estimate,
+    pub(super) tool_price: MicroUsd,
+    /// The name under which its result's size is learned.
+    pub(super) kept_as: Arc<str>,
+    /// Its arguments are not recorded as they were.
+    pub(super) redacted: bool,
+    pub(super) timeout: Duration,
+    /// When it was dispatched, on the clock that never goes back.
+    pub(super) started: Duration,
+    pub(super) was_changed: bool,
+    /// Its client takes tasks.
+    pub(super) tasks: bool,
+    /// A strict budget counts the call.
+    pub(super) strict: bool,
+    pub(super) spending: Arc<Spending>,
+}
+
+impl Dispatcher {
+    /// Settles the call, and gives the reply.
+    pub(super) fn settle(
+        &self,
+        settling: Settling,
+        mut outgoing: Box<Outgoing>,
+        (mut answered, mut measured): (Answered, Measured),
+        asked: Asked,
+    ) -> CallReply {
+        let became_task = answered.ending.reply.as_ref().is_ok_and(is_task);
+        if became_task {
+            self.hand_out(&settling, &outgoing, &mut answered);
+            measured = match answered.ending.reply.is_ok() {
+                // What it will be is not known: it costs what was reserved for it.
+                true => Measured { tokens: settling.estimate.result_tokens, ..measured },
+                false => Measured { cut: measured.cut, ..answered.measure(&self.measures) },
+            };
+        }
+        let Answered { ending, constraints, target, in_force, .. } = answered;
+        let Measured { cut, size, tokens: result_tokens, digest: result_digest } = measured;
+        let Asked { questions, sampled } = asked;
+        let sampled_price =
+            price_sampled(&self.measures.tokens, &in_force, settling.model.as_deref(), &sampled);
+        let own = settling.price(&in_force, target.upstream(), &ending, result_tokens);
+        // What is unknown costs as reserved. Where a model worked for it, that is known and comes on top.
+        let keeps_reservation = ending.outcome == Outcome::Unknown;
+        let (tokens, cost) = match keeps_reservation && sampled.is_empty() {
+            true => (None, None),
+            false => (Some(own.0.saturating_add(sampled_price.0)), Some(own.1.plus(sampled_price.1))),
+        };
+        let learns = outgoing.is_use()
+            && !became_task
+            && !cut
+            && ending.outcome == Outcome::Succeeded
+            && ending.reply.is_ok();
+        let learned = learns.then(|| {
+            let expected = target.expected_result_tokens();
+            self.measures.learned.observe(&settling.kept_as, expected, result_tokens);
+            (settling.kept_as.to_string(), result_tokens)
+        });
+        let took = self.clock.monotonic().saturating_sub(settling.started);
+        let mut told = told_of_questions(&questions, sampled_price.0);
+        if became_task {
+            told.push_str(r#","task":"made""#);
+        }
+        let settled = Settled {
+            outcome: ending.outcome,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            cost,
+            reason: ending.told(&in_force.policies, settling.redacted),
+            result_digest,
+            limits: limits(&constraints, settling.timeout, settling.was_changed),
+            detail: settled_detail(size, result_tokens, cut, &told),
+        };
+        let side_effect = &mut outgoing.side_effect;
+        settled.complete(side_effect, self.clock.now());
+        let took = self.clock.monotonic().saturating_sub(outgoing.began);
+        self.log.note(side_effect, Some(settling.word), took);
+        let Outgoing { side_effect, .. } = *outgoing;
+        let call_id = side_effect.call_id.clone().unwrap_or_else(|| self.ids.call_id());
+        let settlement =
+            Settlement { call_id, event: side_effect, tokens, cost, outcome: ending.outcome, learned };
+        // The settlement is queued before the reply goes out and committed with the next group: the agent does not wait
+        // for the disk twice. Where it is lost with this process, the call is settled as unknown.
+        drop(self.store.settle(settlement));
+        ending.reply
+    }
+
+    /// Puts our handle in the place of an upstream's task id, or ends the call where nobody could ask for the task.
+    fn hand_out(&self, settling: &Settling, outgoing: &Outgoing, answered: &mut Answered) {
+        let Answered { ending, constraints, target, reserved, .. } = answered;
+        let made = Made {
+            upstream: target.upstream().clone(),
+            own: String::new(),
+            tool: target.listed().to_string(),
+            trace: outgoing.trace_id,
+            call: outgoing.side_effect.call_id.clone().unwrap_or_else(|| self.ids.call_id()),
+            redact: constraints.redact.iter().map(|pointer| pointer.as_str().to_owned()).collect(),
+            max_result_bytes: constraints.max_result_bytes,
+            max_result_tokens: constraints.max_result_tokens,
+            reserved_tokens: reserved.map(|reserved| reserved.tokens),
+            no_sampling: settling.strict || settling.spending.is_bound(),
+        };
+        let task = ending.reply.as_mut().ok().filter(|_| settling.tasks);
+        if task.and_then(|task| hand_out(&*self.seal, &outgoing.principal, made, task)).is_none() {
+            let text = "the upstream made a task of the call that nobody could ask for";
+            *ending = Ending {
+                reply: Err(RpcError::new(code::INTERNAL_ERROR, text)),
+                outcome: Outcome::Unknown,
+                sent: true,
+                reason: Some(text.into()),
+                ours: None,
+            };
+        }
+    }
+}
+
+impl Settling {
+    /// Tokens and price of the call itself.
+    fn price(
+        &self,
+        in_force: &InForce,
+        upstream: &UpstreamName,
+        ending: &Ending,
+        result_tokens: u64,
+    ) -> (u64, MicroUsd) {
+        let estimate = &self.estimate;
+        match (ending.outcome, ending.sent) {
+            (Outcome::Unknown, _) => (estimate.tokens(), estimate.cost),
+            (Outcome::Failed, false) => (0, MicroUsd::ZERO),
+            (Outcome::Succeeded | Outcome::Failed, _) => {
+                let trusted = in_force.config.upstreams.get(upstream).is_some_and(|is| is.trust_cost);
+                let reported = ending.reply.as_ref().ok().filter(|_| trusted).and_then(reported_cost);
+                let cost = reported.unwrap_or_else(|| {
+                    let model = self.model.as_deref();
+                    in_force.policies.prices.settle(
+                        model,
+                        estimate.argument_tokens,
+                        result_tokens,
+                        self.tool_price,
+                    )
+                });
+                (estimate.argument_tokens.saturating_add(result_tokens), cost)
+            }
+        }
+    }
+}
