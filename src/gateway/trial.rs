@@ -103,7 +103,8 @@ impl Gateway {
     /// What decides a call: one look at what is in force.
     pub(super) fn choose(&self, request: &Request) -> Chosen {
         let in_force = self.in_force();
-        let Some(trial) = in_force.trial.clone() else { return Chosen { in_force, other: None } };
+        let tried = in_force.trial.clone().filter(|_| in_force.blocked.is_none());
+        let Some(trial) = tried else { return Chosen { in_force, other: None } };
         let by_candidate = match trial.on.rollout.stage() {
             Stage::Share(share) => share.covers(request.share),
             Stage::Shadow | Stage::All => false,
