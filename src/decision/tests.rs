@@ -160,6 +160,7 @@ fn facts() -> Facts {
         prompt: "".into(),
         remediated: false,
         share: Default::default(),
+        checks: Vec::new(),
     }
 }
 

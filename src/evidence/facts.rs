@@ -12,7 +12,7 @@ use crate::{
         CallKind, CapabilityId, EventDraft, Fingerprint, MicroUsd, Sensitivity, SharePlace, ToolTraits,
         UpstreamName, pointer::Pointer, text, text::Object,
     },
-    policy::PolicySet,
+    policy::{CheckAnswer, PolicySet},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -111,6 +111,12 @@ impl Evaluated<'_> {
         if facts.remediated {
             told.flag("remediated", true);
         }
+        // What a service answered long ago cannot be asked again.
+        if !facts.checks.is_empty()
+            && let Ok(answers) = serde_json::to_value(&facts.checks)
+        {
+            told.value("checks", Some(&answers));
+        }
         let masked = self.masked();
         if !masked.is_empty() {
             told.strings("masked", &masked);
@@ -190,6 +196,8 @@ struct Recorded {
     /// Records of before there were shares do not have it, and no policy of theirs reads it.
     #[serde(default)]
     share: u64,
+    #[serde(default)]
+    checks: Vec<CheckAnswer>,
     #[serde(default)]
     masked: Vec<String>,
     #[serde(default)]
@@ -340,6 +348,7 @@ impl Recall<'_> {
             prompt,
             remediated: recorded.remediated,
             share: SharePlace::from_number(recorded.share),
+            checks: recorded.checks,
         };
         Ok(Recalled { facts, masked, target_masked })
     }

@@ -4,7 +4,7 @@ use super::{
     CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal, Trial,
     admit::Admission,
     call_log::CallLog,
-    counted::CountedRefusals,
+    checks::Checks,
     current::Current,
     digest::DigestKey,
     dispatch::Dispatcher,
@@ -103,18 +103,13 @@ struct Outside {
 
 impl Outside {
     /// Makes the parts, and gives each what it needs.
+    // Long: the one place where all parts are listed, each with what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
         let stop = CancellationToken::new();
         let log = Arc::new(CallLog::default());
         let references = Arc::new(References::new(store.clone()));
-        let refusals = Arc::new(Refusals {
-            store: store.clone(),
-            clock: clock.clone(),
-            references: references.clone(),
-            log: log.clone(),
-            counted: CountedRefusals::default(),
-        });
+        let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
         Inner {
@@ -126,6 +121,7 @@ impl Outside {
                 refusals: refusals.clone(),
             },
             evaluator: Arc::new(Evaluator { preparation, large: large.clone() }),
+            checks: Checks::new(clock.clone(), ids.clone()),
             people: People {
                 current: current.clone(),
                 store: store.clone(),

@@ -154,7 +154,7 @@ impl Gateway {
     ) {
         let own = match stop {
             // It is decided again.
-            Stop::Unchecked(_) => return,
+            Stop::Unchecked(_) | Stop::Unasked(..) => return,
             Stop::Unknown => Said::out_of_scope(),
             Stop::Refused(refusal, _) => Said::refused(refusal),
         };
@@ -181,7 +181,8 @@ impl Gateway {
             Ok(decided) => Said::of(&decided.verdict),
             Err(Stop::Refused(refusal, _)) => Said::refused(&refusal),
             Err(Stop::Unknown) => Said::out_of_scope(),
-            Err(Stop::Unchecked(_)) => return None,
+            // Nothing can be told of it: no external check is asked for what decides nothing.
+            Err(Stop::Unchecked(_) | Stop::Unasked(..)) => return None,
         };
         Some((other, said))
     }

@@ -433,6 +433,7 @@ pub(crate) fn facts_with(args: Value) -> Facts {
         prompt: "".into(),
         remediated: false,
         share: Default::default(),
+        checks: Vec::new(),
     }
 }
 

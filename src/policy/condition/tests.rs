@@ -45,6 +45,7 @@ fn facts(args: Value) -> Facts {
         prompt: "".into(),
         remediated: false,
         share: Default::default(),
+        checks: Vec::new(),
     }
 }
 
