@@ -37,8 +37,7 @@ pub(super) async fn keep(
     servers: Value,
     signed: bool,
 ) -> Result<String, OrderError> {
-    let bundle = KeptBundle { environment: next.environment.clone(), servers, files: next.files.to_vec() };
-    let body = bundle.body();
+    let body = KeptBundle::of(next, servers).body();
     let kept =
         Kept { kind: KeptKind::Bundle, name: next.snapshot.to_string(), hash: content_hash(&body), body };
     store.keep(kept).await?;

@@ -1,20 +1,20 @@
 //! `tollgate approvals …`: the command line's channel to approvals, on the store itself.
 
 use super::{
-    args::{ApprovalsCommand, DecideArgs},
+    args::{ApprovalsCommand, DecideArgs, where_of},
     failure::CliError,
     screen::{self, Screen, or_dash, time},
     setup::Setup,
 };
 use crate::{
-    approval::{Answer, Approvals, standing},
+    approval::{Answer, Approvals, GrantProposal, answer_form, standing},
     clock::Clock,
     front::admin::view,
     gateway::{taken_as, tell_webhook},
     model::{ApprovalId, ApprovalStatus, Event},
     policy::{Approver, ChannelKind, PolicySet},
     redaction::display_text,
-    store::{ApprovalFilter, ApprovalRecord, Requirement, Store},
+    store::{ApprovalFilter, ApprovalRecord, GrantAnswer, Requirement, Store},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -105,11 +105,15 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
         ApprovalsCommand::Show { id, json } => {
             let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
             let record = found.ok_or_else(|| unknown(&id))?;
-            show(&mut screen, &record, policies, json.json)
+            let proposed = approvals.grant_proposal(&record).await?;
+            show(&mut screen, &record, policies, proposed.as_ref(), json.json)
         }
         ApprovalsCommand::Watch { json } => watch(&approvals, policies, &mut screen, json.json).await,
-        ApprovalsCommand::Approve(args) => decide(setup, &approvals, true, args, &mut screen).await,
-        ApprovalsCommand::Reject(args) => decide(setup, &approvals, false, args, &mut screen).await,
+        ApprovalsCommand::Approve(args) => {
+            let grant = args.grant();
+            decide(setup, &approvals, (true, grant), args.answer, &mut screen).await
+        }
+        ApprovalsCommand::Reject(args) => decide(setup, &approvals, (false, None), args, &mut screen).await,
     }
 }
 
@@ -225,11 +229,11 @@ fn escalated(requirement: &Requirement) -> Option<String> {
 async fn decide(
     setup: &Setup,
     approvals: &Approvals,
-    approve: bool,
+    (approve, grant): (bool, Option<GrantAnswer>),
     args: DecideArgs,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    let answer = Answer { approve, comment: args.comment, evidence: args.evidence };
+    let answer = Answer { approve, comment: args.comment, evidence: args.evidence, grant };
     let id = ApprovalId::from(args.id.as_str());
     let person = setup.person()?;
     // One that was asked for by a bundle on trial is decided by what that one says of people.
@@ -247,9 +251,21 @@ async fn decide(
         return screen.json(&view::approval(&record, policies));
     }
     let what = format!("`{}` for `{}`", record.binding.tool, record.binding.agent);
+    let last = record.answers.last();
     screen.line(&match record.status {
         ApprovalStatus::Approved | ApprovalStatus::Consumed => {
-            format!("approved: {what} may be called once, until {}", time(record.expires_at))
+            let once = format!("approved: {what} may be called once, until {}", time(record.expires_at));
+            match last.and_then(|answer| answer.grant_id.as_ref()) {
+                Some(grant) => format!(
+                    "{once}; calls like it by the standing grant {grant} (`tollgate grants show {grant}`)"
+                ),
+                None if last.is_some_and(|answer| answer.grant.is_some()) => {
+                    format!(
+                        "{once}; no standing grant was made, since others have not answered with the same one"
+                    )
+                }
+                None => once,
+            }
         }
         ApprovalStatus::Pending => {
             let missing = standing(&policies.authority, &record, &record.answers).missing();
@@ -264,15 +280,20 @@ fn show(
     screen: &mut Screen,
     record: &ApprovalRecord,
     policies: &PolicySet,
+    proposed: Option<&GrantProposal>,
     json: bool,
 ) -> Result<(), CliError> {
-    let form = view::approval(record, policies);
+    let mut form = view::approval(record, policies);
+    if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
+        members.insert("proposed_grant".to_owned(), proposed.form());
+    }
     if json {
         return screen.json(&form);
     }
     screen.field("approval", &format!("{}  ({})", record.id, record.status))?;
     show_call(screen, record)?;
     show_needs(screen, record, policies)?;
+    show_grants(screen, record, proposed)?;
     show_decisions(screen, record, &form)
 }
 
@@ -341,6 +362,35 @@ fn show_needs(screen: &mut Screen, record: &ApprovalRecord, policies: &PolicySet
     Ok(())
 }
 
+/// Whether an answer may make a standing grant, and which one would save somebody from answering again.
+fn show_grants(
+    screen: &mut Screen,
+    record: &ApprovalRecord,
+    proposed: Option<&GrantProposal>,
+) -> Result<(), CliError> {
+    if let Some(limits) = record.grant_limits() {
+        let longest = humantime::format_duration(limits.max_duration);
+        screen.field(
+            "may be granted",
+            &format!("for at most {longest}, for at most {} calls", limits.max_uses),
+        )?;
+    }
+    let Some(GrantProposal { approver, times, grant }) = proposed else { return Ok(()) };
+    let bounds: Vec<String> = grant.arguments.iter().map(|(name, bound)| where_of(name, bound)).collect();
+    let shown = |text: &String| format!(" --where '{}'", display_text(text, text.len()));
+    screen.field(
+        "proposed grant",
+        &format!(
+            "{approver} has approved calls like this one {times} times: \
+             `tollgate approvals approve {} --grant {} --uses {}{}`",
+            record.id,
+            humantime::format_duration(grant.duration).to_string().replace(' ', ""),
+            grant.uses,
+            bounds.iter().map(shown).collect::<String>(),
+        ),
+    )
+}
+
 /// What people answered so far, as the admin API shows it.
 fn show_decisions(screen: &mut Screen, record: &ApprovalRecord, form: &Value) -> Result<(), CliError> {
     let decisions = form.get("decisions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -349,10 +399,12 @@ fn show_decisions(screen: &mut Screen, record: &ApprovalRecord, form: &Value) ->
         let text = |member: &str| shown.get(member).and_then(Value::as_str).map(str::to_owned);
         let comment = text("comment").map(|c| format!(": {c}")).unwrap_or_default();
         let evidence = text("evidence").map(|e| format!(" [evidence: {e}]")).unwrap_or_default();
+        let grant = answer.grant.as_ref().map(|grant| format!(" [standing grant: {}]", answer_form(grant)));
+        let grant = grant.unwrap_or_default();
         screen.field(
             "decision",
             &format!(
-                "{word} by {} by {} at {}{comment}{evidence}",
+                "{word} by {} by {} at {}{comment}{evidence}{grant}",
                 answer.person,
                 answer.channel.as_str(),
                 time(answer.at)

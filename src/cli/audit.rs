@@ -2,6 +2,7 @@
 
 use super::{
     args::{AuditCommand, EventFilter, ExportFormat, VerifyArgs},
+    as_test,
     failure::CliError,
     follow::{Follower, head},
     screen::{self, Screen, or_dash, time},
@@ -12,7 +13,7 @@ use crate::{
     clock::{Clock as _, System},
     front::admin::{approval_use, named_approvals, trace_report},
     model::{ApprovalId, CallId, Event, TraceId},
-    store::{ChainReport, EventQuery, Store},
+    store::{ChainReport, EventQuery, KnownDamage, Store},
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -25,8 +26,21 @@ pub(super) async fn audit(
     command: AuditCommand,
 ) -> Result<(), CliError> {
     let done = on_store(Arc::clone(&store), system.now(), command).await;
+    let damage = store.damage();
     store.close().await;
-    done
+    done.and_then(|()| whole(&damage))
+}
+
+/// What was read lacks what is damaged: said, and the exit code says so too.
+pub(super) fn whole(damage: &[KnownDamage]) -> Result<(), CliError> {
+    if damage.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<&str> = damage.iter().map(|damage| damage.problem.as_str()).collect();
+    Err(CliError::Told(format!(
+        "the record is damaged, and what cannot be read was left out: {}",
+        places.join("; ")
+    )))
 }
 
 /// Checks an export, without the store.
@@ -94,7 +108,9 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
             let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now) };
             list(&store, &mut screen, query, limit, json.json).await
         }
-        AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
+        AuditCommand::Show { trace, as_test, json } => {
+            show(&store, &mut screen, trace, as_test, json.json).await
+        }
         AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
             let report = store.verify().await?;
             show_verified(&mut screen, &report, flag.json)
@@ -130,6 +146,7 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
         person: filter.person,
         user: filter.user,
         approval_id: filter.approval.map(Into::into),
+        grant_id: filter.grant.map(Into::into),
         decision: filter.decision,
         since: filter.since.map(|moment| moment.at(now)),
         until: filter.until.map(|moment| moment.at(now)),
@@ -265,6 +282,7 @@ async fn show(
     store: &Arc<dyn Store>,
     screen: &mut Screen,
     trace: TraceId,
+    is_test: bool,
     json: bool,
 ) -> Result<(), CliError> {
     let of = |trace| EventQuery { trace_id: Some(trace), ..EventQuery::default() };
@@ -287,6 +305,11 @@ async fn show(
         let hint =
             "nor of an approval or a call with this id; `tollgate audit query` lists the newest".to_owned();
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
+    }
+    if is_test {
+        let file = as_test::file(shown, &events);
+        let file = file.ok_or_else(|| CliError::Told(format!("trace {shown} has no decision of a call")))?;
+        return screen.raw(&file);
     }
     let approvals = named_approvals(&**store, &events).await?;
     if json {

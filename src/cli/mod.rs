@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod args;
+mod as_test;
 mod audit;
 mod budget;
 mod check;
@@ -13,6 +14,7 @@ mod exposure;
 mod failure;
 mod folder;
 mod follow;
+mod grants;
 mod init;
 mod keys;
 mod known;
@@ -22,6 +24,7 @@ mod origin;
 mod people;
 mod policy;
 mod reload;
+mod report;
 mod screen;
 mod serve;
 mod servers;
@@ -51,7 +54,9 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "tollgate: {error}").ok();
+            // Problems of files begin with their place, as editors read it.
+            let from = if matches!(error, CliError::Files { .. }) { "" } else { "tollgate: " };
+            writeln!(std::io::stderr(), "{from}{error}").ok();
             ExitCode::FAILURE
         }
     }
@@ -66,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
             Some(()) => Ok(()),
@@ -79,6 +85,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             block(audit::audit(store, system, command))
         }
         Command::Policy(command) => block(policy::policy(path, command)),
+        Command::Report(command) => {
+            let (store, system) = record(&path)?;
+            block(report::report(store, system, command))
+        }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),
         Command::Servers(command) => block(servers::servers(Setup::load(&path)?, command)),

@@ -1,6 +1,6 @@
 //! Every place where the composition root takes hold of another room, so that a change of its signature is met here.
 
-use super::{failure::CliError, known};
+use super::{failure::CliError, known, screen};
 use crate::{
     activation::{self, Recorded, Standing},
     audit,
@@ -8,16 +8,18 @@ use crate::{
     config,
     config::{Bundle, Config, Listings},
     evidence, front,
-    gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError},
+    gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, OwnerId, Problems, SnapshotId},
-    policy::{PolicySet, SourceFile},
-    store::{ChainReport, EventQuery, Store, embedded::EmbeddedStore},
+    model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
+    policy::{PolicySet, SourceFile, ToolFacts},
+    replay::Advice,
+    store::{ChainReport, EventQuery, KeptKind, Store, StoreError, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -76,6 +78,32 @@ pub(crate) fn recorded(path: &Path) -> Result<Option<Recorded>, CliError> {
     }
 }
 
+/// The tools that are known beside those of the record; none where servers.toml cannot be read.
+pub(crate) fn listed_tools(path: &Path) -> BTreeMap<Arc<str>, ToolFacts> {
+    load(path).map(|loaded| known::tools(&loaded.config)).unwrap_or_default()
+}
+
+/// Decides recorded decisions under other bundles.
+pub(crate) async fn simulate(
+    store: &dyn Store,
+    query: EventQuery,
+    compare: audit::Compare,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::SimulatedTraffic, CliError> {
+    let (pace, stop) = (audit::Pace::Whole, audit::Stop::default());
+    Ok(audit::simulate_recorded(store, query, compare, pace, &stop, progress).await?)
+}
+
+/// What recorded traffic advises.
+pub(crate) async fn advice(
+    store: &dyn Store,
+    since: Timestamp,
+    now: Timestamp,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Advice, CliError> {
+    Ok(audit::advice_on_recorded(store, since, now, progress).await?)
+}
+
 /// Decides recorded decisions again.
 pub(crate) async fn replay(
     store: &dyn Store,
@@ -83,6 +111,28 @@ pub(crate) async fn replay(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<audit::ReplayReport, CliError> {
     Ok(audit::replay_recorded(store, query, progress).await?)
+}
+
+/// The bundle of a snapshot as it is kept.
+pub(crate) async fn kept_bundle(
+    store: &dyn Store,
+    snapshot: &SnapshotId,
+) -> Result<Option<PolicySet>, CliError> {
+    Ok(audit::kept_bundle(store, snapshot).await?)
+}
+
+/// The tools that a recorded decision names, as they are kept.
+pub(crate) async fn kept_tools(
+    store: &dyn Store,
+    event: &EventDraft,
+) -> Result<BTreeMap<String, ToolFacts>, CliError> {
+    let mut tools = BTreeMap::new();
+    for hash in evidence::tools_named(event) {
+        let kept = store.kept(KeptKind::Tool, hash.to_owned()).await?;
+        let tool = kept.and_then(|kept| evidence::ResolvedTool::read(&kept.body));
+        tools.extend(tool.map(|tool| (hash.to_owned(), tool)));
+    }
+    Ok(tools)
 }
 
 /// Problems for people, each with its line.
@@ -93,10 +143,44 @@ pub(crate) fn render(problems: &Problems) -> String {
 /// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
 pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
     let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
-    store_exists(&store.path).is_ok_and(|there| there).then(|| {
-        let opened = EmbeddedStore::open(&store.path, &data_dir, store.durability, owner)?;
-        Ok(opened as Arc<dyn Store>)
-    })
+    store_exists(&store.path)
+        .is_ok_and(|there| there)
+        .then(|| record_at(&store.path, &data_dir, store.durability, owner))
+}
+
+/// Opens a store of which the record is to be read: one that is damaged, for reading alone.
+fn record_at(
+    path: &Path,
+    data_dir: &Path,
+    durability: config::Durability,
+    owner: OwnerId,
+) -> Result<Arc<dyn Store>, CliError> {
+    tell_taken_over(path, EmbeddedStore::take_over(path, data_dir)?);
+    match EmbeddedStore::open(path, data_dir, durability, owner) {
+        Ok(store) => Ok(store),
+        Err(StoreError::Damaged(problem)) => {
+            screen::note(&format!("{problem}. What can be read is read"));
+            Ok(EmbeddedStore::open_damaged(path)?)
+        }
+        // The record can be read without writing anything.
+        Err(StoreError::Full) => Ok(EmbeddedStore::open_damaged(path)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for a configuration that was read.
+pub(crate) fn open_record(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
+    record_at(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)
+}
+
+fn tell_taken_over(path: &Path, records: Option<u64>) {
+    if let Some(records) = records {
+        let path = path.display();
+        screen::note(&format!(
+            "`{path}` was a store of an older Tollgate: its {records} records were taken over into the journal; the old file is \
+             kept as `{path}.before-journal`"
+        ));
+    }
 }
 
 /// Where the store of a servers.toml lies, in which other things may be wrong.
@@ -121,7 +205,21 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 
 /// Opens the store, making it where it is missing.
 pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
-    Ok(EmbeddedStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+    let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
+    tell_taken_over(path, EmbeddedStore::take_over(path, data_dir)?);
+    let opened = EmbeddedStore::open(path, data_dir, config.store.durability, owner);
+    Ok(opened.map_err(|error| store_failed(path, error))? as Arc<dyn Store>)
+}
+
+/// In the terms of whoever starts something.
+fn store_failed(path: &Path, error: StoreError) -> CliError {
+    match error {
+        StoreError::Full => CliError::Told(format!(
+            "there is no room on the disk of `{}`: free some, then start again; nothing of the record is lost",
+            path.display()
+        )),
+        other => other.into(),
+    }
 }
 
 /// Takes over a store of before the journal.
@@ -139,7 +237,7 @@ pub(crate) fn accept_damage(
     person: &str,
     reason: &str,
 ) -> Result<Option<String>, CliError> {
-    let said = |problem: &str| evidence::damage_accepted(now, Some(person), reason, problem);
+    let said = |problem: &str, places| evidence::damage_accepted(now, Some(person), reason, problem, places);
     Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)
 }
 
@@ -167,9 +265,11 @@ pub(crate) async fn start_gateway(
     let key = store.secret("request-state", system.random()).await?;
     let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
     let upstreams = start_upstreams(&files.config, &files.policies, &system)?;
+    let path = files.config.store.path.clone();
     let clock = system.clone();
     let parts = GatewayParts { files, store, upstreams, clock, ids: system, seal };
-    let gateway = Gateway::start(parts).await.map_err(|error| CliError::Told(error.to_string()))?;
+    let gateway =
+        Gateway::start(parts).await.map_err(|StartError::Store(error)| store_failed(&path, error))?;
     Ok(Arc::new(gateway))
 }
 

@@ -1,7 +1,7 @@
 //! Reads servers.toml and the bundle it names; whatever is wrong in any of them comes together.
 
 use super::{
-    Config, StoreConfig, ToolConfig, UpstreamTransport,
+    Config, StoreConfig, ToolConfig, UpstreamTransport, credentials,
     expand::Env,
     file::{read_file, whole_file},
     input::Input,
@@ -9,10 +9,11 @@ use super::{
     servers,
     signed::verify_bundle,
     tree,
+    zones::SystemZones,
 };
 use crate::{
     model::{Problem, Problems, Severity},
-    policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, source::Report},
+    policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, Zones, source::Report},
 };
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -60,6 +61,15 @@ pub fn load_knowing(
     load_bundle(path, env, listings, Bundle::Configured)
 }
 
+/// The files of a bundle that came as text, checked and compiled as those of a folder beside this configuration.
+pub fn compile_bundle(
+    config: &Config,
+    files: &[SourceFile],
+    listings: &Listings,
+) -> (Option<PolicySet>, Problems) {
+    policy::compile(files, &input(Some(config), listings))
+}
+
 /// The same with another bundle than the one that servers.toml names.
 pub fn load_bundle(
     path: &Path,
@@ -102,10 +112,20 @@ pub fn load_bundle(
         problems.0.push(whole_file(&folder.display().to_string(), why, expected));
     }
     let compiled = files.and_then(|files| {
-        let (set, found) = policy::compile(&files, &input(config.as_ref(), &listings));
+        // Of a file in which something is wrong it is not known what it names.
+        let sound = config.as_ref().filter(|_| !report.has_errors());
+        let (set, found) = policy::compile(&files, &input(sound, &listings));
         problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
         set
     });
+    // Where something is wrong it is what has to be mended first.
+    if let (Some(config), Some(set)) = (&config, &compiled)
+        && !report.has_errors()
+    {
+        credentials::lint(&tree.root, &mut report);
+        listed::ungranted(&tree.root, config, &listings, set, &mut report);
+    }
+    problems.0.extend(report.into_problems().0);
     problems.sort();
     match (config, compiled) {
         (Some(config), Some(policies)) if !problems.has_errors() => {
@@ -197,12 +217,12 @@ fn input(config: Option<&Config>, listings: &Listings) -> CompileInput {
         Some(config) => CompileInput {
             environment: config.gateway.environment.clone(),
             servers_digest_material: digest_material(config),
-            known: listed::known_names(config, listings),
+            known: KnownNames { zones: Zones::of(SystemZones), ..listed::known_names(config, listings) },
         },
         None => CompileInput {
             environment: std::sync::Arc::from(""),
             servers_digest_material: Vec::new(),
-            known: KnownNames::default(),
+            known: KnownNames { zones: Zones::of(SystemZones), ..KnownNames::default() },
         },
     }
 }

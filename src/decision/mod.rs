@@ -3,9 +3,10 @@
 
 mod constrain;
 mod decide;
-mod explain;
+mod edits;
 mod sentence;
 mod stricter;
+mod tree;
 mod verdict;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use crate::policy::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts};
 pub use decide::{decide, decide_by, selected};
-pub use explain::explain;
+pub use edits::edited;
 pub use stricter::stricter;
+pub use tree::{CapabilityTree, PolicyTree, RuleCame, RuleTree, Tree, tree};
 pub use verdict::*;

@@ -122,6 +122,12 @@ impl InForce {
         std::iter::once(&self.policies.snapshot).chain(tried).collect()
     }
 
+    /// The same under another bundle.
+    pub(super) fn with_policies(&self, policies: Arc<PolicySet>) -> Arc<Self> {
+        let (config, catalog) = (self.config.clone(), self.catalog.clone());
+        Arc::new(Self::new(config, policies, catalog, self.upstreams.clone()))
+    }
+
     /// How each upstream stands.
     pub(super) fn upstream_states(&self) -> Vec<Arc<UpstreamState>> {
         self.upstreams.states().iter().map(|state| state.borrow().clone()).collect()

@@ -73,12 +73,7 @@ impl References {
 }
 
 fn bundle(config: &Config, policies: &PolicySet) -> Kept {
-    let bundle = KeptBundle {
-        environment: policies.environment.clone(),
-        servers: without_secrets(config),
-        files: policies.files.to_vec(),
-    };
-    let body = bundle.body();
+    let body = KeptBundle::of(policies, without_secrets(config)).body();
     let hash = content_hash(&body);
     Kept { kind: KeptKind::Bundle, name: policies.snapshot.to_string(), hash, body }
 }

@@ -106,8 +106,7 @@ impl Outside {
     // Long: the one place where all parts are listed, each with what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
-        let stop = CancellationToken::new();
-        let log = Arc::new(CallLog::default());
+        let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
@@ -132,6 +131,7 @@ impl Outside {
                 prompts: Prompts::default(),
                 references: references.clone(),
                 refusals: refusals.clone(),
+                measures: measures.clone(),
             },
             admission: Admission {
                 store: store.clone(),
@@ -214,7 +214,11 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                drop(watcher.replace_aside(Next::Lists).await);
+                if let Some(replaced) = watcher.replace_aside(Next::Lists).await
+                    && let Err(error) = watcher.0.people.end_outdated_grants(&replaced.new, false).await
+                {
+                    tracing::error!(%error, "grants for tools that have changed could not be ended");
+                }
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -241,6 +245,9 @@ impl Gateway {
                 if let Err(error) = sweeper.0.people.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
                 }
+                if let Err(error) = sweeper.0.people.approvals.expire_grants_due().await {
+                    tracing::error!(error = %error, "grants could not be looked over");
+                }
                 sweeper.0.refusals.record_counted(false).await;
                 let in_force = sweeper.in_force();
                 if let Err(error) = sweeper.0.people.approvals.alert_due(&in_force.policies).await {
@@ -251,6 +258,8 @@ impl Gateway {
                     Ok(calls) => {
                         tracing::warn!(calls, "calls of processes that are gone were settled as unknown")
                     }
+                    // The store's own log has it, damped.
+                    Err(StoreError::Full) => {}
                     Err(error) => tracing::error!(error = %error, "dead processes could not be looked for"),
                 }
             }
@@ -379,7 +388,8 @@ impl Gateway {
         };
         if !brings_files {
             let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
-            return Ok(cancelled.map_err(store_error)?);
+            cancelled.map_err(store_error)?;
+            return Ok(self.0.people.end_outdated_grants(&new, true).await?);
         }
         // They were refused under what was in force.
         self.0.refusals.record_counted(true).await;
@@ -400,7 +410,8 @@ impl Gateway {
     ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
         let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
-        cancelled.map_err(store_error)
+        cancelled.map_err(store_error)?;
+        self.0.people.end_outdated_grants(new, true).await
     }
 
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays

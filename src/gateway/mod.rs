@@ -16,6 +16,7 @@ mod dispatch;
 mod edits;
 mod ending;
 mod evaluate;
+mod explain;
 mod extras;
 mod finding;
 mod fit;
@@ -48,6 +49,7 @@ mod target;
 mod trial;
 
 pub use api::*;
+pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;

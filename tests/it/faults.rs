@@ -350,7 +350,7 @@ mod failing {
     use futures::future::BoxFuture;
     use jiff::Timestamp;
     use tollgate::{
-        model::{ApprovalId, Event, EventDraft},
+        model::{ApprovalId, Event, EventDraft, GrantId},
         store::*,
     };
 
@@ -384,6 +384,8 @@ mod failing {
             order(events: Vec<EventDraft>, after: i64) -> bool;
             ask(new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Asked;
             update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
+            make_grant(update: ApprovalUpdate, grant: StandingGrant, events: Vec<EventDraft>, made: EventDraft, most: usize) -> GrantMade;
+            end_grant(id: GrantId, end: GrantEnd) -> Option<StandingGrant>;
             settle_dead_owners(now: Timestamp) -> u64;
             keep(kept: Kept) -> ();
         }
@@ -392,6 +394,8 @@ mod failing {
             approval_for(binding: ApprovalBinding, needed: Vec<Requirement>, now: Timestamp) -> Option<ApprovalRecord>;
             approvals(filter: ApprovalFilter) -> Vec<ApprovalRecord>;
             approval_heads(limit: usize) -> Vec<ApprovalHead>;
+            grant(id: GrantId) -> Option<StandingGrant>;
+            grants(filter: GrantFilter) -> Vec<StandingGrant>;
             events(query: EventQuery) -> Vec<Event>;
             event_lines(query: EventQuery) -> Vec<EventLine>;
             budget_usage(now: Timestamp) -> Vec<BudgetUsage>;

@@ -1,20 +1,41 @@
 //! `tollgate policy …`: what the bundles decide, and decided.
 
 mod activate;
+mod bundles;
+mod diff;
+mod explain;
+mod flips;
 mod history;
+mod junit;
 mod manifest;
 mod replay;
 mod rollout;
+mod simulate;
+mod test;
 
-use super::{args::PolicyCommand, failure::CliError, setup::record};
+use super::{
+    args::PolicyCommand,
+    failure::CliError,
+    setup::{Setup, record},
+};
 use std::path::PathBuf;
 
-/// Runs one of them.
+/// Runs one of them; `path` is the servers.toml.
 pub(super) async fn policy(path: PathBuf, command: PolicyCommand) -> Result<(), CliError> {
     match command {
+        PolicyCommand::Test(args) => test::test(Setup::load(&path)?, &args),
+        PolicyCommand::Explain(args) => explain::explain(path, *args).await,
         PolicyCommand::Replay(args) => {
             let (store, system) = record(&path)?;
             replay::replay(store, system, args).await
+        }
+        PolicyCommand::Simulate(args) => {
+            let (store, system) = record(&path)?;
+            simulate::simulate(&path, store, system, args).await
+        }
+        PolicyCommand::Diff(args) => {
+            let (store, system) = record(&path)?;
+            diff::diff(&path, store, system, args).await
         }
         PolicyCommand::History(args) => history::history(&path, &args).await,
         PolicyCommand::Show(args) => history::show(&path, &args).await,

@@ -1,14 +1,14 @@
 //! `POST approvals/{id}/decision`: the API's channel to the one record of an approval.
 
 use super::{
-    AdminPort, BODY_TIME, State, body,
+    AdminPort, BODY_TIME, MAX_BODY, State, body,
     error::ApiError,
     params::{self, Segment},
     person::Decider,
     view,
 };
 use crate::{
-    approval::{Answer, DecideError, MAX_TEXT},
+    approval::{Answer, DecideError, MAX_TEXT, read_grant},
     model::{ApprovalId, json},
     policy::ChannelKind,
 };
@@ -31,7 +31,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let bytes = body::read(request, port, BODY_TIME).await?;
+        let bytes = body::read(request, port, BODY_TIME, MAX_BODY).await?;
         parse(&bytes).map(Self).map_err(ApiError::BadRequest)
     }
 }
@@ -49,6 +49,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
     let mut approve = None;
     let mut comment = None;
     let mut evidence = None;
+    let mut grant = None;
     for (name, value) in members {
         match name.as_str() {
             "decision" => {
@@ -60,17 +61,19 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
             }
             "comment" => comment = text("comment", value)?,
             "evidence" => evidence = text("evidence", value)?,
+            "grant" if value.is_null() => {}
+            "grant" => grant = Some(read_grant(value)?),
             _ => {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
-                    "`{}` is not a member of a decision: expected decision, comment, evidence",
+                    "`{}` is not a member of a decision: expected decision, comment, evidence, grant",
                     shown.escape_debug()
                 ));
             }
         }
     }
     let approve = approve.ok_or_else(|| "`decision` is missing: `approve` or `reject`".to_owned())?;
-    Ok(Answer { approve, comment, evidence })
+    Ok(Answer { approve, comment, evidence, grant })
 }
 
 fn text(name: &str, value: Value) -> Result<Option<String>, String> {
@@ -117,7 +120,7 @@ mod tests {
         let port: Arc<dyn AdminPort> = super::super::tests::scripted();
         let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
         let request = Request::new(axum::body::Body::from_stream(never));
-        let refused = body::read(request, &port, Duration::from_millis(1)).await;
+        let refused = body::read(request, &port, Duration::from_millis(1), MAX_BODY).await;
         assert!(matches!(refused, Err(ApiError::TooSlow(_))), "{refused:?}");
     }
 
@@ -130,6 +133,25 @@ mod tests {
         };
         check(r#"{"decision":"approve"}"#, Ok(true));
         check(r#"{"decision":"reject","comment":null,"evidence":"T-1"}"#, Ok(false));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","uses":2,"arguments":{"path":{"within":"/a"}}}}"#,
+            Ok(true),
+        );
+        check(r#"{"decision":"approve","grant":{"duration":"1h"}}"#, Err("`grant.uses` is missing"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"soon"}}"#,
+            Err("`grant.duration` must be a duration"),
+        );
+        check(r#"{"decision":"approve","grant":{"uses":1}}"#, Err("`grant.duration` is missing"));
+        check(r#"{"decision":"approve","grant":{"duration":"1h","uses":1.5}}"#, Err("`grant.uses` must be"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","arguments":{"a":{"glob":"x","any":true}}}}"#,
+            Err("one of equals, glob, within, any"),
+        );
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","for":"ever"}}"#,
+            Err("`for` is not a member of a grant"),
+        );
         check(r#"{"decision":"yes"}"#, Err("`approve` or `reject`"));
         check(r#"{"decision":true}"#, Err("`approve` or `reject`"));
         check("{}", Err("`decision` is missing"));

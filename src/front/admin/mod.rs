@@ -3,12 +3,15 @@
 mod body;
 mod decide;
 mod error;
+mod explain;
+mod grants;
 mod guard;
 mod page;
 mod params;
 mod person;
 mod policies;
 mod read;
+mod simulate;
 mod stream;
 pub mod view;
 
@@ -18,9 +21,9 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
-    gateway::{Gateway, InForce, Readiness, RolloutWish, Wish},
+    gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish},
     identity::{AuthError, Principal},
-    model::PersonId,
+    model::{PersonId, SnapshotId},
     store::Store,
     upstream::UpstreamState,
 };
@@ -28,8 +31,9 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
+pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
@@ -56,6 +60,12 @@ pub trait AdminPort: Send + Sync + 'static {
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
     /// The merged catalog.
     fn catalog(&self) -> Arc<Catalog>;
+    /// What would be decided of a call, under the bundle in force or that of a snapshot, and why.
+    fn explain(
+        &self,
+        question: Question,
+        snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
     /// Cancelled when the gateway ends: streams end then.
     fn stopped(&self) -> CancellationToken;
     /// What is ordered to be in force.
@@ -117,6 +127,13 @@ impl AdminPort for Desk {
     fn catalog(&self) -> Arc<Catalog> {
         self.gateway.catalog()
     }
+    fn explain(
+        &self,
+        question: Question,
+        snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        Box::pin(self.gateway.explain(question, snapshot))
+    }
     fn stopped(&self) -> CancellationToken {
         self.gateway.stopped()
     }
@@ -164,6 +181,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/approvals", get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", get(read::approval)),
         ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
+        ("get", "/api/v1/grants", get(grants::grants)),
+        ("get", "/api/v1/grants/{id}", get(grants::grant)),
+        ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),
@@ -179,6 +199,8 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
         ("get", "/api/v1/budgets", get(read::budgets)),
+        ("post", "/api/v1/explain", post(explain::explain)),
+        ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),
     ]
 }
@@ -196,7 +218,13 @@ fn pages() -> [(&'static str, Routes); 4] {
 /// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
 pub fn router(port: Arc<dyn AdminPort>) -> Router {
     let mut router = Router::new();
-    let served = table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages());
+    let mut served: Vec<(&str, Routes)> = Vec::new();
+    for (path, routes) in table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages()) {
+        match served.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, known)) => *known = std::mem::take(known).merge(routes),
+            None => served.push((path, routes)),
+        }
+    }
     for (path, routes) in served {
         router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
     }

@@ -66,6 +66,16 @@ impl Credential {
         }
     }
 
+    /// The person, where they may administer now.
+    fn admin(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.contains(&Role::Admin) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("this takes the role `admin`".to_owned()))
+        }
+    }
+
     /// The person, where they may decide now.
     fn decider(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         let (id, roles) = self.person(port)?;
@@ -73,6 +83,16 @@ impl Credential {
             Ok(id)
         } else {
             Err(ApiError::Forbidden("deciding takes the role `approver`".to_owned()))
+        }
+    }
+
+    /// The person, where they may revoke a grant now, if it is one of theirs.
+    fn revoker(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.iter().any(|role| matches!(role, Role::Approver | Role::Admin)) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("revoking takes the role `approver` or `admin`".to_owned()))
         }
     }
 }
@@ -115,13 +135,23 @@ impl Decider {
     }
 }
 
-/// A person who may say what is in force.
+/// A person who may administer.
 pub(super) struct Admin(Credential);
 
 impl Admin {
     /// Who it is, asked once more after the body has come in: that may take its time.
     pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         self.0.admin(port)
+    }
+}
+
+/// A person who may revoke some grant: their own as an approver, or any as an admin.
+pub(super) struct Revoker(Credential);
+
+impl Revoker {
+    /// Who it is.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.revoker(port)
     }
 }
 
@@ -170,6 +200,17 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Admin {
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
         let id = credential.admin(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Revoker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let credential = Credential::of(parts)?;
+        let id = credential.revoker(&**port)?;
         welcome(parts, &id);
         Ok(Self(credential))
     }

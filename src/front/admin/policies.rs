@@ -170,7 +170,7 @@ impl FromRequest<Arc<dyn super::AdminPort>> for Bytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, port: &Arc<dyn super::AdminPort>) -> Result<Self, ApiError> {
-        body::read(request, port, BODY_TIME).await.map(Self)
+        body::read(request, port, BODY_TIME, MAX_BODY).await.map(Self)
     }
 }
 

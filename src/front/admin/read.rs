@@ -10,7 +10,7 @@ use super::{
 use crate::{
     approval::DecideError,
     audit::{self, NamedApprovals},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, TraceId},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, GrantId, TraceId},
     store::{EventQuery, Store, StoreError},
 };
 use axum::{
@@ -64,6 +64,10 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
         details
             .insert(0, format!("the store does not answer, and every call is denied: {reason}{settlements}"));
     }
+    details.extend(port.store().damage().iter().map(|damage| match &damage.approval {
+        Some(id) => format!("approval `{id}` does not verify and is not used: {}", damage.problem),
+        None => format!("the record is damaged: {}", damage.problem),
+    }));
     let body = json!({
         "status": status,
         "details": details,
@@ -102,7 +106,15 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     found.truncate(limit);
     let policies = &port.in_force().policies;
     let form = |record| view::approval_for(record, policies, &viewer.id, port.now());
-    Ok(Json(view::listing("approvals", found.iter().map(form).collect())))
+    let mut listing = view::listing("approvals", found.iter().map(form).collect());
+    // One that does not verify says nothing that could be shown, and hides no other.
+    let unverified: Vec<_> = port.store().damage().into_iter().filter_map(|damage| damage.approval).collect();
+    if !unverified.is_empty()
+        && let Some(members) = listing.as_object_mut()
+    {
+        members.insert("unverified".to_owned(), json!(unverified));
+    }
+    Ok(Json(listing))
 }
 
 /// One approval.
@@ -115,7 +127,12 @@ pub(super) async fn approval(
     params::none(query.as_deref())?;
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
-    Ok(Json(view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now())))
+    let proposed = port.approvals().grant_proposal(&record).await?;
+    let mut form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
+        members.insert("proposed_grant".to_owned(), proposed.form());
+    }
+    Ok(Json(form))
 }
 
 /// Events by filter.
@@ -124,7 +141,15 @@ pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQu
     let (found, truncated) = bounded(&**port.store(), wanted).await?;
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);
-    Ok(Json(json!({"events": found, "truncated": truncated, "next": next})))
+    let mut listing = json!({"events": found, "truncated": truncated, "next": next});
+    let of_record = port.store().damage().into_iter().filter(|damage| damage.approval.is_none());
+    let left_out: Vec<String> = of_record.map(|damage| damage.problem).collect();
+    if !left_out.is_empty()
+        && let Some(members) = listing.as_object_mut()
+    {
+        members.insert("left_out".to_owned(), json!(left_out));
+    }
+    Ok(Json(listing))
 }
 
 /// Events within the query's limit and [`MOST_BYTES`], and whether more fit the query.
@@ -168,7 +193,7 @@ pub(super) async fn trace(
     Ok(Json(report))
 }
 
-/// The approvals that events name, with the decisions of the calls that used them.
+/// The approvals and grants that events name, with the decisions of the calls that used the approvals.
 pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<NamedApprovals, StoreError> {
     let ids: BTreeSet<&ApprovalId> =
         events.iter().filter_map(|event| event.draft.approval_id.as_ref()).collect();
@@ -176,6 +201,11 @@ pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<Name
     for id in ids {
         named.records.extend(store.approval(id.clone()).await?);
         named.uses.extend(approval_use(store, id).await?);
+    }
+    let grants: BTreeSet<&GrantId> =
+        events.iter().filter_map(|event| event.draft.grant_id.as_ref()).collect();
+    for id in grants {
+        named.grants.extend(store.grant(id.clone()).await?);
     }
     Ok(named)
 }

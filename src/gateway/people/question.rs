@@ -4,11 +4,12 @@ use crate::gateway::InForce;
 use crate::{
     approval::Answer,
     model::{PolicyId, RuleId, ToolTraits},
+    policy::GrantLimits,
     redaction::{cut_value, display_text},
-    store::ApprovalRecord,
+    store::{ApprovalRecord, GrantAnswer},
 };
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How much of the arguments, of `_meta` and of other params a prompt shows, in bytes of JSON each; where they take more,
 /// each text among them is cut to what [`cut_value`] gives one.
@@ -46,6 +47,25 @@ impl Prompt {
         self.whole &= whole;
         format!("\n{title} (sensitive values masked):\n---\n{shown}\n---")
     }
+}
+
+/// The member of the form that makes a standing grant of an approval.
+const SCOPE: &str = "scope";
+/// Its word for this one call, which is also what an answer without it says.
+const ONCE: &str = "once";
+/// A grant that is offered first, where the rules allow as much.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The grants that a form offers: these very arguments, for an hour, and for as long as the rules allow. Other bounds are
+/// given where there is room to see them: on the page, the command line and the API.
+fn offered(limits: GrantLimits) -> Vec<(String, GrantAnswer)> {
+    let mut durations = vec![HOUR.min(limits.max_duration), limits.max_duration];
+    durations.dedup();
+    let grant = |duration| {
+        let word = format!("these arguments for {}", humantime::format_duration(duration));
+        (word, GrantAnswer { duration, uses: limits.max_uses, arguments: BTreeMap::new() })
+    };
+    durations.into_iter().map(grant).collect()
 }
 
 /// What is asked about, and whether that is all of it.
@@ -129,6 +149,15 @@ pub(crate) fn question(in_force: &InForce, record: &ApprovalRecord, put: Put) ->
             json!({"type": "string", "title": "Evidence", "description": "Needed to approve: what shows that the call is right, like a ticket or a change number", "maxLength": crate::approval::MAX_TEXT}),
         );
     }
+    if whole && let Some(limits) = record.grant_limits() {
+        let words = [ONCE.to_owned()].into_iter().chain(offered(limits).into_iter().map(|(word, _)| word));
+        let words: Vec<String> = words.collect();
+        let uses = limits.max_uses;
+        properties.insert(
+            SCOPE.into(),
+            json!({"type": "string", "title": "How far an approval goes", "description": format!("Only for an approval: this one call, or a standing grant, under which this agent may make the same call again with the same arguments, at most {uses} times, until it is revoked or the policies change"), "enum": words, "default": ONCE}),
+        );
+    }
     json!({
         "mode": "form",
         "message": message,
@@ -187,8 +216,9 @@ pub(crate) fn supports_form(capabilities: &Value) -> bool {
         .is_some_and(|modes| modes.is_empty() || modes.contains_key("form") || !modes.contains_key("url"))
 }
 
-/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
-pub(crate) fn read_answer(result: &Value) -> Option<Answer> {
+/// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing, also an approval for
+/// something that the form did not offer.
+pub(crate) fn read_answer(result: &Value, limits: Option<GrantLimits>) -> Option<Answer> {
     let content = result.get("content");
     let text = |name: &str| {
         content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
@@ -202,7 +232,15 @@ pub(crate) fn read_answer(result: &Value) -> Option<Answer> {
         "decline" => false,
         _ => return None,
     };
-    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
+    let grant = match content.and_then(|content| content.get(SCOPE)).filter(|_| approve) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(word)) if word.is_empty() || word == ONCE => None,
+        Some(chosen) => {
+            let mut offered = limits.map(offered).unwrap_or_default().into_iter();
+            Some(offered.find(|(word, _)| chosen.as_str() == Some(word.as_str()))?.1)
+        }
+    };
+    Some(Answer { approve, comment: text("comment"), evidence: text("evidence"), grant })
 }
 
 #[cfg(test)]
@@ -232,7 +270,7 @@ mod tests {
     #[test]
     fn silence_and_nonsense_decide_nothing() {
         let check = |value: Value, expect: Option<bool>| {
-            assert_eq!(read_answer(&value).map(|a| a.approve), expect, "{value}");
+            assert_eq!(read_answer(&value, None).map(|a| a.approve), expect, "{value}");
         };
         check(json!({"action": "accept", "content": {"decision": "approve"}}), Some(true));
         check(json!({"action": "accept", "content": {"decision": "reject"}}), Some(false));
@@ -245,6 +283,35 @@ mod tests {
         check(json!({"action": "approve", "content": {"decision": "approve"}}), None);
         check(json!({}), None);
         check(json!(null), None);
+    }
+
+    /// R87: what the rules allow is offered, and nothing else makes a grant.
+    #[test]
+    fn a_form_offers_what_the_rules_allow() {
+        let limits =
+            |minutes: u64| GrantLimits { max_duration: Duration::from_secs(60 * minutes), max_uses: 7 };
+        let words = |minutes| offered(limits(minutes)).into_iter().map(|(word, _)| word).collect::<Vec<_>>();
+        assert_eq!(words(480), ["these arguments for 1h", "these arguments for 8h"]);
+        assert_eq!(words(60), ["these arguments for 1h"]);
+        assert_eq!(words(20), ["these arguments for 20m"]);
+        let check = |scope: Value, allowed: Option<u64>, expect: Option<Option<u64>>| {
+            let value = json!({"action": "accept", "content": {"decision": "approve", "scope": scope}});
+            let answer = read_answer(&value, allowed.map(limits));
+            let granted = answer.map(|answer| answer.grant.map(|grant| grant.duration.as_secs() / 60));
+            assert_eq!(granted, expect, "{scope}");
+        };
+        check(Value::Null, Some(480), Some(None));
+        check(json!("once"), Some(480), Some(None));
+        check(json!("these arguments for 8h"), Some(480), Some(Some(480)));
+        check(json!("these arguments for 8h"), Some(60), None);
+        check(json!("these arguments for 1h"), None, None);
+        check(json!("ever"), Some(480), None);
+        check(json!(["these arguments for 1h"]), Some(480), None);
+        let rejected = json!({"action": "accept", "content": {"decision": "reject", "scope": "nonsense"}});
+        assert_eq!(
+            read_answer(&rejected, None).map(|answer| (answer.approve, answer.grant)),
+            Some((false, None))
+        );
     }
 
     #[test]

@@ -216,8 +216,10 @@ impl People {
         review: &mut Review,
     ) -> Result<bool, DecideError> {
         let principal = Principal::Person(person.clone());
-        let Some(given) = answer.and_then(read_answer).filter(|_| self.current.still_valid(&principal))
-        else {
+        let record = self.approvals.get(id).await?;
+        let limits = record.as_ref().and_then(ApprovalRecord::grant_limits);
+        let given = answer.and_then(|answer| read_answer(answer, limits));
+        let Some(given) = given.filter(|_| self.current.still_valid(&principal)) else {
             return Ok(false);
         };
         let in_force = self.current.in_force();
@@ -242,7 +244,12 @@ impl People {
                     display_text(&record.binding.agent, 100)
                 );
                 review.told.push(match record.status {
-                    ApprovalStatus::Approved | ApprovalStatus::Consumed => format!("approved: {what}"),
+                    ApprovalStatus::Approved | ApprovalStatus::Consumed => {
+                        let made = record.answers.last().and_then(|answer| answer.grant_id.as_ref());
+                        let made =
+                            made.map(|id| format!(", with the standing grant {id}")).unwrap_or_default();
+                        format!("approved: {what}{made}")
+                    }
                     ApprovalStatus::Pending => format!("recorded, and more must agree: {what}"),
                     ApprovalStatus::Rejected | ApprovalStatus::Cancelled => format!("rejected: {what}"),
                     ApprovalStatus::Expired => format!("expired: {what}"),

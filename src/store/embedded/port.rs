@@ -1,7 +1,11 @@
 //! What the store promises, by the parts of this one.
 
 use super::{
-    EmbeddedStore, PROBE, SETTLING, approvals, book, calls, in_time,
+    EmbeddedStore, PROBE, SETTLING, approvals, book,
+    calls::{self, Chained},
+    granting,
+    grants::{self, Grants},
+    in_time,
     job::{Kind, job},
     kept, not_in, records, retire,
     tx::Tx,
@@ -9,11 +13,12 @@ use super::{
 };
 use crate::{
     journal,
-    model::{ApprovalId, Event, EventDraft},
+    model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
         Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
-        Requirement, Settlement, Store, StoreError,
+        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
+        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
+        StoreError,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -21,16 +26,37 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch as signal};
 
+/// What stops a call whose approval cannot be read.
+fn unverified(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(problem) => StoreError::Unverified(problem),
+        other => other,
+    }
+}
+
+impl EmbeddedStore {
+    /// Where the counters stand, without anything being written.
+    async fn remembered_usage(&self, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
+        let work = move |tx: &mut Tx<'_>| {
+            let rolling = tx.counted().all_last_minute(now.as_microsecond());
+            usage::remembered(tx.connection, tx.ledger(), now, &rolling)
+        };
+        let (job, answer) = job(Kind::Read, work, |usage| usage);
+        self.send(job)?;
+        in_time(async { answer.await.unwrap_or(Err(StoreError::Closed)) }).await
+    }
+}
+
 impl Store for EmbeddedStore {
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
         let request = Arc::new(request);
-        // Queued at once, but where a call uses an approval, which is read first.
-        let named = request.approval.as_ref().map(|(id, _)| id.clone());
-        let first = if named.is_none() { Some(self.submit(&request, None, false)) } else { None };
+        // Queued at once, but where a call uses an approval or a grant, which is read first.
+        let names = request.approval.is_some() || request.grant.is_some();
+        let first = if names { None } else { Some(self.submit(&request, Arc::default(), false)) };
         async move {
-            let chained = match named {
-                Some(id) => self.chained(id).await?.map(Arc::new),
-                None => None,
+            let chained = match names {
+                true => Arc::new(self.chained(&request).await.map_err(unverified)?),
+                false => Arc::new(Chained::default()),
             };
             let first = match first {
                 Some(first) => first.await?,
@@ -101,7 +127,7 @@ impl Store for EmbeddedStore {
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
         self.read(move |book| {
             // First what the chain says: what comes meanwhile is newer in the projection.
-            let chained = book::chained(book.journal, &id)?;
+            let chained = book::chained(book.journal, &id, book.first_seq(&id)?)?;
             book::held(book.get(&id)?, chained.as_ref(), &id)
         })
     }
@@ -116,7 +142,8 @@ impl Store for EmbeddedStore {
     }
 
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
-        self.read(move |book| book::list(book, &filter))
+        let shared = self.shared.clone();
+        self.read(move |book| book::list(book, &filter, &|id, problem| shared.note_unverified(id, problem)))
     }
 
     fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
@@ -125,6 +152,33 @@ impl Store for EmbeddedStore {
 
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {
         self.write(move |tx| approvals::update(tx, &update, &events))
+    }
+
+    fn make_grant(
+        &self,
+        update: ApprovalUpdate,
+        grant: StandingGrant,
+        events: Vec<EventDraft>,
+        made: EventDraft,
+        most: usize,
+    ) -> Answer<'_, GrantMade> {
+        self.write(move |tx| granting::make(tx, &update, &grant, &events, (&made, most)))
+    }
+
+    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>> {
+        self.read(move |book| {
+            // First what the chain says: what comes meanwhile is newer in the projection.
+            let chained = grants::chained(book.journal, &id)?;
+            grants::held(Grants::from(book).get(&id)?, chained.as_ref(), &id)
+        })
+    }
+
+    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>> {
+        self.read(move |book| Grants::from(book).list(&filter))
+    }
+
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>> {
+        self.write(move |tx| granting::end(tx, &id, &end))
     }
 
     fn approval_changes(&self) -> signal::Receiver<u64> {
@@ -161,7 +215,12 @@ impl Store for EmbeddedStore {
                     tx.project = true;
                     Ok(tx.counted().all_last_minute(now.as_microsecond()))
                 })
-                .await?;
+                .await;
+            let rolling = match rolling {
+                // Nothing can be written, and all of it is remembered.
+                Err(StoreError::Full) => return self.remembered_usage(now).await,
+                rolling => rolling?,
+            };
             self.read(move |book| usage::read(book.connection, now, &rolling)).await
         }
         .boxed()
@@ -246,6 +305,19 @@ impl Store for EmbeddedStore {
         *newest = Some(probe.clone());
         drop(newest);
         async move { tokio::time::timeout(PROBE, probe).await.unwrap_or_else(|_| Err(not_in(PROBE))) }.boxed()
+    }
+
+    fn damage(&self) -> Vec<KnownDamage> {
+        let of_record = self.journal.damage().into_iter();
+        let mut known: Vec<KnownDamage> =
+            of_record.map(|damage| KnownDamage { approval: None, problem: damage.to_string() }).collect();
+        let unverified = self.shared.unverified.lock();
+        known.extend(
+            unverified
+                .iter()
+                .map(|(id, problem)| KnownDamage { approval: Some(id.clone()), problem: problem.clone() }),
+        );
+        known
     }
 
     fn unsettled(&self) -> usize {

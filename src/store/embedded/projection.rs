@@ -21,7 +21,10 @@ use std::{
 pub(super) const APPLICATION_ID: i32 = 0x546f_6c6c;
 
 /// The version of these tables. Those below it held the record itself ([`super::import`]).
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
+
+/// The version before there were standing grants.
+const WITHOUT_GRANTS: i64 = 5;
 
 /// A store of before the journal whose records are in the journal now.
 pub(super) const TAKEN_OVER: i64 = 100;
@@ -100,9 +103,36 @@ CREATE TABLE kept (
 ) STRICT;
 ";
 
+/// What version 5 did not have: in its time there were no grants in the journal.
+const GRANTS: &str = "
+CREATE TABLE grants (
+  n INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  live INTEGER NOT NULL,
+  agent TEXT NOT NULL,
+  tool TEXT NOT NULL,
+  made_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  whole_seq INTEGER NOT NULL,
+  whole_segment INTEGER NOT NULL,
+  whole_offset INTEGER NOT NULL,
+  newest_seq INTEGER NOT NULL,
+  newest_segment INTEGER NOT NULL,
+  newest_offset INTEGER NOT NULL
+) STRICT;
+CREATE INDEX grants_live ON grants(agent, tool, expires_at) WHERE live = 1;
+CREATE INDEX grants_made ON grants(made_at);
+";
+
 /// The tables that follow from the journal, and the order that makes their rows comparable.
-pub(super) const FOLLOWING: [(&str, &str); 6] = [
+pub(super) const FOLLOWING: [(&str, &str); 7] = [
     ("approvals", "id, version, status, agent, binding, created_at, expires_at, rejected_at, records"),
+    (
+        "grants",
+        "id, version, live, agent, tool, made_at, expires_at, whole_seq, whole_segment, whole_offset, newest_seq, \
+         newest_segment, newest_offset",
+    ),
     ("counters", "id, kind, policy_id, key"),
     ("usage", "counter, start, calls, tokens, cost, alerted"),
     ("learned", "tool, milli_tokens"),
@@ -195,6 +225,7 @@ pub(super) fn clear(connection: &Connection) -> Result<(), StoreError> {
 pub(super) fn in_memory() -> Result<Connection, StoreError> {
     let connection = Connection::open_in_memory()?;
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(GRANTS)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -242,6 +273,57 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// What keeps a file of ours from being read: it is no database, it is damaged, or tables are missing. `None`: nothing, or it
+/// is not ours to judge. `thorough`: each page is read.
+pub(super) fn unreadable(path: &Path, thorough: bool) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return None;
+    }
+    match read_through(path, thorough) {
+        Ok(()) => None,
+        Err(error) => {
+            let is_damage = match &error {
+                // A table or a column is missing; the statement is ours.
+                rusqlite::Error::SqlInputError { .. } => true,
+                other => matches!(
+                    other.sqlite_error_code(),
+                    Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown)
+                ),
+            };
+            is_damage.then(|| match explain(path, &error) {
+                StoreError::Failed(problem) => problem,
+                other => other.to_string(),
+            })
+        }
+    }
+}
+
+fn read_through(path: &Path, thorough: bool) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_handler(Some(Patience::Short.handler()))?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != APPLICATION_ID || version != VERSION {
+        return Ok(());
+    }
+    let mark = ("mark", "journal, segment, offset, seq, hash, frame, base_segment, base_offset, open");
+    for (table, columns) in FOLLOWING.into_iter().chain([mark]) {
+        connection.prepare(&format!("SELECT {columns} FROM {table}"))?;
+    }
+    if thorough {
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found != "ok" {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(rusqlite::Error::SqliteFailure(code, Some(found)));
+        }
+    }
+    Ok(())
+}
+
 /// A connection that cannot write.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -266,7 +348,10 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Store
 
 /// The file and its folder exist, and nobody else may read them.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
-    let failed = |e: std::io::Error| StoreError::Failed(format!("`{}`: {e}", path.display()));
+    let failed = |e: std::io::Error| match e.kind() {
+        IoErrorKind::StorageFull | IoErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Failed(format!("`{}`: {e}", path.display())),
+    };
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         private_dir(parent).map_err(failed)?;
     }
@@ -355,6 +440,11 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
     match version_of(&transaction, path)? {
         VERSION => return Ok(()),
         0 => {}
+        WITHOUT_GRANTS => {
+            transaction.execute_batch(GRANTS).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+            return transaction.commit().map_err(failed);
+        }
         version => {
             return Err(StoreError::Failed(format!(
                 "`{}` has schema version {version}, and this Tollgate knows versions up to {VERSION}: use a newer Tollgate",
@@ -362,7 +452,7 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
             )));
         }
     }
-    transaction.execute_batch(TABLES).map_err(failed)?;
+    transaction.execute_batch(TABLES).and_then(|()| transaction.execute_batch(GRANTS)).map_err(failed)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
     transaction.commit().map_err(failed)
@@ -372,6 +462,7 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.display();
     let text = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => return StoreError::Full,
         Some(ErrorCode::NotADatabase) => format!("`{path}` is not a SQLite database"),
         Some(ErrorCode::DatabaseCorrupt) => format!("`{path}` is damaged: {error}"),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!("`{path}` cannot be written"),

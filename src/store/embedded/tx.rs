@@ -1,6 +1,8 @@
 //! A group of operations: what they read, and what they append.
 
-use super::{book::Book, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
+use super::{
+    book::Book, failing::Failing, grants::Grants, kept, ledger::Ledger, memory::Memory, notes, rows::Row,
+};
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
     evidence,
@@ -10,7 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 /// A group being run.
 pub(super) struct Tx<'c> {
@@ -40,8 +42,8 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// Begins where the lock is held: takes in what other processes have appended, and has room for more.
-    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+    /// Begins where the lock is held: takes in what other processes have appended, and has room for more, unless it only `reads`.
+    pub(super) fn begin(&mut self, reads: bool) -> Result<(), StoreError> {
         self.rows.clear();
         self.project = false;
         self.ordered = false;
@@ -49,6 +51,10 @@ impl<'c> Tx<'c> {
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
             self.memory.cut = Some(cut);
+        }
+        if reads {
+            self.memory.draft.begin(self.memory.journal.head());
+            return Ok(());
         }
         if self.memory.journal.is_full() {
             self.memory.project(self.connection)?;
@@ -59,8 +65,10 @@ impl<'c> Tx<'c> {
         }
         self.memory.journal.prepare()?;
         self.memory.draft.begin(self.memory.journal.head());
-        if let Some(Cut { place, bytes }) = self.memory.cut.clone() {
-            self.append(&evidence::torn_tail(self.memory.now(), place.segment, place.offset, bytes))?;
+        if let Some(Cut { place, bytes, kept }) = self.memory.cut.clone() {
+            let kept = kept.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
+            let now = self.memory.now();
+            self.append(&evidence::torn_tail(now, place.segment, (place.offset, bytes), kept.as_deref()))?;
         }
         Ok(())
     }
@@ -103,6 +111,11 @@ impl<'c> Tx<'c> {
         let now = now.as_microsecond();
         self.memory.draft.saw(now);
         now
+    }
+
+    /// The time that the newest frames name.
+    pub(super) fn reached(&self) -> Timestamp {
+        self.memory.now()
     }
 
     /// The `seq` of the event that is appended next.
@@ -164,6 +177,11 @@ impl<'c> Tx<'c> {
         &mut self.memory.open
     }
 
+    /// What the log says of failures.
+    pub(super) fn failing(&self) -> &Failing {
+        &self.memory.shared.failing
+    }
+
     /// What has been committed.
     pub(super) fn reader(&self) -> &Arc<Reader> {
         &self.memory.reader
@@ -172,6 +190,11 @@ impl<'c> Tx<'c> {
     /// Approvals as they stand.
     pub(super) fn approvals(&self) -> Book<'_> {
         Book { connection: self.connection, journal: &self.memory.reader }
+    }
+
+    /// Standing grants as they stand.
+    pub(super) fn grants(&self) -> Grants<'_> {
+        self.approvals().into()
     }
 
     /// Keeps something; what is there under its name stays.
@@ -238,7 +261,7 @@ impl<'c> Tx<'c> {
             // An error means that nobody listens any more.
             drop(self.memory.events.send(event));
         }
-        if self.rows.iter().any(Row::is_approval) {
+        if self.rows.iter().any(Row::is_awaited) {
             self.memory.shared.approvals.send_modify(|count| *count += 1);
         }
         if self.ordered {
