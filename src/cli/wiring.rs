@@ -113,14 +113,6 @@ pub(crate) async fn replay(
     Ok(audit::replay_recorded(store, query, progress).await?)
 }
 
-/// The bundle of a snapshot as it is kept.
-pub(crate) async fn kept_bundle(
-    store: &dyn Store,
-    snapshot: &SnapshotId,
-) -> Result<Option<PolicySet>, CliError> {
-    Ok(audit::kept_bundle(store, snapshot).await?)
-}
-
 /// The tools that a recorded decision names, as they are kept.
 pub(crate) async fn kept_tools(
     store: &dyn Store,

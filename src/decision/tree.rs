@@ -6,7 +6,7 @@ use crate::{
     model::{CapabilityId, Decision, EventDecision, MicroUsd, PolicyId, RuleId, Selected},
     policy::{
         Capability, Facts, Mode, Policy, PolicyBody, PolicySet, Rule, Rulebook, Violation,
-        condition::{Came, Condition, Examined, Part, ReadValue},
+        condition::{Came, Condition, Examined, Part, ReadValue, Surroundings},
     },
 };
 use serde::Serialize;
@@ -90,6 +90,8 @@ pub fn tree(set: &PolicySet, on: &Examined<'_>, verdict: &Verdict) -> Tree {
 }
 
 fn capabilities(set: &PolicySet, on: &Examined<'_>) -> Vec<CapabilityTree> {
+    // The one that lets the call through is found by them.
+    let on = &Examined { around: Surroundings { capability: None, ..on.around }, ..*on };
     let mut passed = false;
     let known = on.facts.capabilities.iter().filter_map(|id| set.authority.capabilities.get(id));
     known
@@ -118,8 +120,9 @@ fn came(of: Came) -> RuleCame {
 }
 
 fn policies(set: &PolicySet, on: &Examined<'_>, verdict: &Verdict) -> Vec<PolicyTree> {
-    let selected = selected(on.facts);
-    let shown = super::decide::selected(on.shown);
+    let capability = on.around.capability;
+    let selected = selected(on.facts, capability);
+    let shown = super::decide::selected(on.shown, capability);
     set.policies
         .iter()
         .map(|policy| {

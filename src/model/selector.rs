@@ -86,6 +86,8 @@ impl Selector {
             ("agent", Self { agent: self.agent.clone(), ..none() }, of.agent),
             ("role", Self { role: self.role.clone(), ..none() }, of.role),
             ("agent_type", Self { agent_type: self.agent_type.clone(), ..none() }, of.agent_type),
+            ("tenant", Self { tenant: self.tenant.clone(), ..none() }, of.tenant),
+            ("capability", Self { capability: self.capability.clone(), ..none() }, of.capability),
             ("workflow", Self { workflow: self.workflow.clone(), ..none() }, of.workflow),
         ];
         let (key, alone, found) = keys.into_iter().find(|(_, alone, _)| !alone.matches(of))?;
@@ -94,9 +96,10 @@ impl Selector {
 
     /// The patterns that are set.
     fn written(&self) -> String {
-        let Self { action, tool, label, upstream, agent, role, agent_type, workflow, resource, prompt } =
-            self;
-        let globs = [action, tool, label, upstream, agent, role, agent_type, workflow, prompt];
+        let Self { action, tool, label, upstream, agent, role, agent_type, tenant, capability, .. } = self;
+        let Self { workflow, resource, prompt, .. } = self;
+        let globs =
+            [action, tool, label, upstream, agent, role, agent_type, tenant, capability, workflow, prompt];
         let globs = globs.into_iter().flatten().map(Glob::as_str);
         globs.chain(resource.as_ref().map(UriPattern::as_str)).collect::<Vec<_>>().join(", ")
     }

@@ -72,7 +72,7 @@ pub(super) fn find(
 /// What the conditions at hand speak of: those of the capabilities that cover the call and of the policies that concern it.
 fn variations(ground: Ground<'_>, seen: &Seen) -> Vec<Variation> {
     let set = &*ground.in_force.policies;
-    let selected = selected(&seen.facts);
+    let selected = selected(&seen.facts, seen.verdict.capability.as_ref());
     let capabilities = seen.facts.capabilities.iter().filter_map(|id| set.authority.capabilities.get(id));
     let concerned =
         |policy: &&Policy| policy.on.is_empty() || policy.on.iter().any(|entry| entry.matches(&selected));

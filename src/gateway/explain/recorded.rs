@@ -4,10 +4,10 @@ use super::answer::{EvaluationView, Explanation};
 use crate::{
     decision::{decide_by, tree},
     evidence::{Recalled, recall},
-    model::{CallKind, EventDraft},
+    model::{CallKind, CapabilityId, EventDraft},
     policy::{
         PolicySet, ToolFacts,
-        condition::{Condition, Examined, Hidden},
+        condition::{Condition, Examined, Hidden, Surroundings},
     },
     replay::{Why, verdicts},
 };
@@ -85,11 +85,14 @@ fn explained(
 fn evaluation(set: &PolicySet, recalled: &Recalled) -> EvaluationView {
     let Recalled { facts, masked, .. } = recalled;
     let hidden = Hidden::of(&facts.args, masked);
-    let ask = |condition: &Condition| {
-        condition.evaluate_hidden(facts, &set.environment, &hidden).unwrap_or(Ok(false))
+    let environment = &set.environment;
+    let ask = |condition: &Condition, capability: Option<&CapabilityId>| {
+        let around = Surroundings { environment, capability };
+        condition.evaluate_hidden(facts, around, &hidden).unwrap_or(Ok(false))
     };
     let verdict = decide_by(set, facts, &ask);
-    let on = Examined { facts, shown: facts, hidden: &hidden, is_recorded: true, env: &set.environment };
+    let around = Surroundings { environment, capability: verdict.capability.as_ref() };
+    let on = Examined { facts, shown: facts, hidden: &hidden, is_recorded: true, around };
     let name = match facts.call.kind {
         CallKind::Tool => &facts.tool.name,
         CallKind::Resource => &facts.resource,

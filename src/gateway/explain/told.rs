@@ -14,7 +14,7 @@ use crate::{
     model::{CallKind, EventDecision},
     policy::{
         PolicySet,
-        condition::{Examined, Hidden},
+        condition::{Examined, Hidden, Surroundings},
         names::did_you_mean,
     },
     redaction::display_text,
@@ -73,9 +73,12 @@ pub(super) fn explain(ground: Ground<'_>, question: &Question, with_changes: boo
 
 /// What policies say of facts that somebody states, with `env` as stated.
 pub fn explain_facts(set: &PolicySet, facts: &Facts, environment: &str) -> Explanation {
-    let verdict = decide_by(set, facts, &|condition| condition.evaluate(facts, environment));
+    let verdict = decide_by(set, facts, &|condition, capability| {
+        condition.evaluate(facts, Surroundings { environment, capability })
+    });
     let hidden = Hidden::of(&facts.args, &[]);
-    let on = Examined { facts, shown: facts, hidden: &hidden, is_recorded: false, env: environment };
+    let around = Surroundings { environment, capability: verdict.capability.as_ref() };
+    let on = Examined { facts, shown: facts, hidden: &hidden, is_recorded: false, around };
     let mut told = Explanation::of(set, facts.agent.operator.as_ref(), &verdict);
     told.evaluations.push(EvaluationView {
         decision: verdict.decision.event_word(),
@@ -138,7 +141,7 @@ fn evaluation(set: &PolicySet, seen: &Seen) -> EvaluationView {
         shown: &shown,
         hidden: &hidden,
         is_recorded: false,
-        env: &set.environment,
+        around: Surroundings { environment: &set.environment, capability: seen.verdict.capability.as_ref() },
     };
     EvaluationView {
         decision: seen.verdict.decision.event_word(),

@@ -270,7 +270,7 @@ impl Checker<'_> {
             (operators::LOGICAL_AND, None, [left, right]) => self.logical(left, right, Op::And),
             (operators::LOGICAL_OR, None, [left, right]) => self.logical(left, right, Op::Or),
             (operators::LOGICAL_NOT, None, [of]) => {
-                let sign = self.tokens.take(|kind, _| kind == TokenKind::TokExclamation);
+                self.tokens.take(|kind, _| kind == TokenKind::TokExclamation);
                 let of = self.truth(of)?;
                 Ok((Node { at: self.tokens.negated(of.at), op: Op::Not(Box::new(of)) }, Type::Bool))
             }

@@ -1,7 +1,7 @@
 //! What each part of a condition comes to on a call: for people who ask why a rule applies or does not.
 
 use super::{
-    Condition, Hidden,
+    Condition, Hidden, Surroundings,
     eval::{Evaluation, Fault},
     kind::What,
     node::{Node, Op},
@@ -69,8 +69,8 @@ pub struct Examined<'e> {
     pub hidden: &'e Hidden<'e>,
     /// `facts` have masks too: an answer that depends on them is none.
     pub is_recorded: bool,
-    /// `env`
-    pub env: &'e str,
+    /// `env` and `capability`
+    pub around: Surroundings<'e>,
 }
 
 impl Condition {
@@ -135,8 +135,8 @@ impl Examination<'_> {
     fn came(&self, node: &Node) -> (Came, Option<String>) {
         let on = self.on;
         let truth = match on.is_recorded {
-            true => Evaluation::of_recorded(on.shown, on.env, on.hidden).truth(node, None),
-            false => Evaluation::new(on.facts, on.env).truth(node, None),
+            true => Evaluation::of_recorded(on.shown, on.around, on.hidden).truth(node, None),
+            false => Evaluation::new(on.facts, on.around).truth(node, None),
         };
         match truth {
             Ok(true) => (Came::True, None),
@@ -151,8 +151,8 @@ impl Examination<'_> {
     fn value(&self, node: &Node) -> String {
         let on = self.on;
         let evaluation = match is_plain(node) {
-            true => Evaluation::new(on.shown, on.env),
-            false => Evaluation::of_recorded(on.shown, on.env, on.hidden),
+            true => Evaluation::new(on.shown, on.around),
+            false => Evaluation::of_recorded(on.shown, on.around, on.hidden),
         };
         match evaluation.value(node, None) {
             Ok(value) => shown(&value),
@@ -198,7 +198,7 @@ fn collect<'n>(node: &'n Node, found: &mut Vec<&'n Node>) {
         Op::Not(of) | Op::IsNull(of) | Op::NotNull(of) | Op::Matches(of, _) | Op::Glob(of, _) => {
             collect(of, found);
         }
-        Op::Negate(of) => {
+        Op::Negate(of) | Op::PartIn(of, ..) => {
             found.push(node);
             collect(of, found);
         }

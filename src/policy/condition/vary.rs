@@ -125,6 +125,7 @@ impl Made<'_> {
             | Op::HasFact(_)
             | Op::Calculate(..)
             | Op::Negate(_)
+            | Op::PartIn(..)
             | Op::List(_)
             | Op::Matches(..)
             | Op::Loop(..) => {}
