@@ -32,6 +32,17 @@ rules:
     decision: DENY
 ";
 
+/// Tests of it.
+const TESTS: &str = "\
+tests:
+  - name: private notes are not read
+    call: { agent: demo-agent, tool: demo__notes_read, arguments: { path: /notes/private.md } }
+    expect: { decision: DENY, policy_id: private-notes, rule_id: private }
+  - name: others are
+    call: { agent: demo-agent, tool: demo__notes_read, arguments: { path: /notes/welcome.md } }
+    expect: { decision: ALLOW }
+";
+
 fn ok(said: Said) -> Said {
     assert_eq!(said.code, 0, "{said:?}");
     said
@@ -144,8 +155,30 @@ fn a_bundle_goes_from_a_draft_to_a_rollback() {
     assert!(said.err.contains("private.yaml:9:"), "{}", said.err);
     assert_eq!(rollout(dir), Value::Null);
 
-    // The draft is mended. Here it would be tested and simulated: `policy test`, `policy simulate --bundle draft`.
+    // The draft is mended, and tested by its own tests.
     std::fs::write(broken.join("private.yaml"), PRIVATE).unwrap();
+    std::fs::create_dir_all(broken.join("tests")).unwrap();
+    std::fs::write(broken.join("tests/private.yaml"), TESTS).unwrap();
+    let servers = std::fs::read_to_string(dir.join("servers.toml")).unwrap();
+    let beside = servers.replacen("policies = \"policies\"", "policies = \"draft\"", 1);
+    assert_ne!(servers, beside);
+    std::fs::write(dir.join("draft.toml"), beside).unwrap();
+    let tested = parsed(tollgate(dir, &["--config", "draft.toml", "policy", "test", "--json"]));
+    assert_eq!((&tested["passed"], &tested["failed"]), (&json!(2), &json!(0)), "{tested}");
+
+    // And simulated: of what was called until now, one call would be denied.
+    let simulated =
+        parsed(tollgate(dir, &["policy", "simulate", "--bundle", "draft", "--since", "1d", "--json"]));
+    assert_eq!((&simulated["judged"], &simulated["unjudgeable"]), (&json!(1), &json!(0)), "{simulated}");
+    let flips = simulated["flips"].as_array().unwrap();
+    assert_eq!(flips.len(), 1, "{simulated}");
+    let said = ["from", "to", "tool", "policy_id"].map(|name| flips[0][name].as_str().unwrap());
+    assert_eq!(
+        (said, &flips[0]["calls"]),
+        (["allow", "deny", "demo__notes_read", "private-notes"], &json!(1))
+    );
+    assert_eq!(active(dir), first, "nothing is in force of it");
+
     let status = parsed(start("private notes"))["rollout"].clone();
     assert_eq!(
         (&status["stage"], &status["next"], &status["state"]),

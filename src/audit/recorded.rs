@@ -9,7 +9,7 @@ use crate::{
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -195,7 +195,8 @@ impl Held {
 /// The bundle of a snapshot, compiled. `None`: it is not kept, or this version refuses it.
 pub async fn kept_bundle(store: &dyn Store, snapshot: &SnapshotId) -> Result<Option<PolicySet>, StoreError> {
     let Some(kept) = store.kept(KeptKind::Bundle, snapshot.to_string()).await? else { return Ok(None) };
-    let damaged = |error: String| StoreError::Damaged(format!("the bundle of snapshot `{snapshot}`: {error}"));
+    let damaged =
+        |error: String| StoreError::Damaged(format!("the bundle of snapshot `{snapshot}`: {error}"));
     let bundle = KeptBundle::read(&kept.body).map_err(|error| damaged(error.to_string()))?;
     let input = bundle.input().map_err(damaged)?;
     let compiled = tokio::task::spawn_blocking(move || compile(&bundle.files, &input)).await;

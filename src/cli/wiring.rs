@@ -83,6 +83,14 @@ pub(crate) fn listed_tools(path: &Path) -> BTreeMap<Arc<str>, ToolFacts> {
     load(path).map(|loaded| known::tools(&loaded.config)).unwrap_or_default()
 }
 
+/// The bundle of a snapshot as it is kept.
+pub(crate) async fn kept_bundle(
+    store: &dyn Store,
+    snapshot: &SnapshotId,
+) -> Result<Option<PolicySet>, CliError> {
+    Ok(audit::kept_bundle(store, snapshot).await?)
+}
+
 /// Decides recorded decisions under other bundles.
 pub(crate) async fn simulate(
     store: &dyn Store,

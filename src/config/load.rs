@@ -103,7 +103,6 @@ pub fn load_bundle(
         if tree.whole { read_config(&tree.root, path, env, files.as_deref(), &mut report) } else { None };
     let listings = config.as_ref().map(listings).unwrap_or_default();
     listed::tables(&tree.root, &listings, &mut report);
-    problems.0.extend(report.into_problems().0);
     if let (Some(config), Some(files)) = (&config, &files)
         && !config.verify.is_empty()
         && let Err(why) = verify_bundle(files, &config.verify)

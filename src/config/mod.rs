@@ -26,8 +26,8 @@ mod tests;
 pub use argument::secret as secret_in_argument;
 pub use listed::{Listed, Listings};
 pub use load::{
-    Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing, manifest_of, store_place,
-    without_secrets,
+    Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,
+    manifest_of, store_place, without_secrets,
 };
 pub use render::render;
 pub use secret::is_secret;

@@ -70,6 +70,11 @@ impl Share {
         place.0 < self.0
     }
 
+    /// The first place that is not in it; the last of all where every place is.
+    pub fn first_outside(self) -> SharePlace {
+        SharePlace::from_number(self.0.into())
+    }
+
     /// Whether so many of all are more than this share of them.
     pub fn is_exceeded_by(self, count: u64, all: u64) -> bool {
         u128::from(count) * u128::from(PLACES) > u128::from(all) * u128::from(self.0)

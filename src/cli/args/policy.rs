@@ -103,8 +103,8 @@ A bundle with errors is exit code 1.")]
     #[command(long_about = "\
 Names the policies, rules, agents, capabilities, people, workflows, budgets, data rules and prices that differ between two \
 bundles, decides recorded calls under both and counts those that are decided otherwise, and names the cells of agents and \
-tools that change. A bundle is a folder, a snapshot that is kept in the store (its first characters are enough), or the word \
-`active`: the one that was activated last. What an agent gets for a tool is asked of a call without cost, data and labels; \
+tools that change. A bundle is a folder, a snapshot that was in force or tried (its first characters are enough), or the word \
+`active`: the one in force, by the record. What an agent gets for a tool is asked of a call without cost, data and labels; \
 where that depends on the arguments, it says so. Comments, layout and the order of keys are no difference.")]
     Diff(DiffArgs),
 }
@@ -279,7 +279,7 @@ pub(crate) struct ExplainArgs {
     /// When the call would be made: a time (2026-12-24T08:00Z), a day, or how long ago (24h); else now
     #[arg(long, value_name = "TIME", conflicts_with = "trace", value_parser = moment)]
     pub(crate) at: Option<Moment>,
-    /// Under the bundle of this snapshot, as it is kept in the store; else the one in the folder
+    /// Under the bundle of this snapshot, as it is kept in the store; else the one in force
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) snapshot: Option<String>,
     /// Explain a decision on record instead, from its facts and under the bundle that made it

@@ -23,7 +23,8 @@ use std::path::PathBuf;
 /// Runs one of them; `path` is the servers.toml.
 pub(super) async fn policy(path: PathBuf, command: PolicyCommand) -> Result<(), CliError> {
     match command {
-        PolicyCommand::Test(args) => test::test(Setup::load(&path)?, &args),
+        // The folder's tests are of the folder's bundle, whatever is held in force.
+        PolicyCommand::Test(args) => test::test(Setup::load_folder(&path)?, &args),
         PolicyCommand::Explain(args) => explain::explain(path, *args).await,
         PolicyCommand::Replay(args) => {
             let (store, system) = record(&path)?;

@@ -97,18 +97,6 @@ impl Credential {
     }
 }
 
-impl Credential {
-    /// The person, where they may administer now.
-    fn admin(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
-        let (id, roles) = self.person(port)?;
-        if roles.contains(&Role::Admin) {
-            Ok(id)
-        } else {
-            Err(ApiError::Forbidden("this takes the role `admin`".to_owned()))
-        }
-    }
-}
-
 /// A person who may read: approver, auditor or admin.
 pub(super) struct Reader;
 

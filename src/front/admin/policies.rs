@@ -1,7 +1,7 @@
 //! What was in force, what is, and what a person with the role `admin` puts in its place.
 
 use super::{
-    BODY_TIME, State, body,
+    BODY_TIME, MAX_BODY, State, body,
     error::ApiError,
     params::{self, Segment},
     person::{Admin, Reader},

@@ -5,8 +5,8 @@
 
 mod accept;
 mod approvals;
-mod at_rest;
 mod aside;
+mod at_rest;
 mod book;
 mod boot;
 mod calls;
