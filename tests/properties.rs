@@ -24,7 +24,7 @@ use tollgate::{
     model::Decision,
     policy::{
         PolicyBody,
-        condition::{Examined, Hidden},
+        condition::{Examined, Hidden, Surroundings},
     },
 };
 use world::{Dice, World, decided, facts, made, random_call, set, world};
@@ -141,7 +141,7 @@ proptest! {
         let verdict = decided(&world);
         let hidden = Hidden::of(&facts.args, &[]);
         let on = Examined {
-            facts: &facts, shown: &facts, hidden: &hidden, is_recorded: false, env: &set.environment,
+            facts: &facts, shown: &facts, hidden: &hidden, is_recorded: false, around: Surroundings { environment: &set.environment, capability: verdict.capability.as_ref() },
         };
         let told = tree(&set, &on, &verdict);
         prop_assert_eq!(told.policies.len(), set.policies.len());

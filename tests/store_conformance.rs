@@ -30,8 +30,8 @@ use tollgate::{
     decision::BudgetLimit,
     evidence::content_hash,
     model::{
-        AgentId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd, Outcome,
-        PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
+        AgentId, ApprovalId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd,
+        Outcome, PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
     },
     policy::{ChannelKind, Violation},
     store::{
@@ -1037,6 +1037,12 @@ mod checks {
         assert!(find(nobody).await.is_empty());
         let newest = find(ApprovalFilter { limit: 1, ..ApprovalFilter::default() }).await;
         assert_eq!(newest, std::slice::from_ref(&second.id));
+        let before = async |id: &ApprovalId| {
+            find(ApprovalFilter { before: Some(id.clone()), ..ApprovalFilter::default() }).await
+        };
+        assert_eq!(before(&second.id).await, std::slice::from_ref(&first.id));
+        assert!(before(&first.id).await.is_empty());
+        assert!(before(&ApprovalId::from("none")).await.is_empty());
         assert_eq!(first.expires_at, second.expires_at);
         let due = async |at| find(ApprovalFilter { due: Some(at), ..ApprovalFilter::default() }).await;
         assert_eq!(due(first.expires_at).await, [second.id.clone(), first.id.clone()]);

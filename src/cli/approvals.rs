@@ -11,10 +11,10 @@ use crate::{
     clock::Clock,
     front::admin::view,
     gateway::{taken_as, tell_webhook},
-    model::{ApprovalId, ApprovalStatus, Event},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType},
     policy::{Approver, ChannelKind, PolicySet},
     redaction::display_text,
-    store::{ApprovalFilter, ApprovalRecord, GrantAnswer, Requirement, Store},
+    store::{ApprovalContext, ApprovalFilter, ApprovalRecord, EventQuery, GrantAnswer, Requirement, Store},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -75,7 +75,7 @@ async fn notify(setup: &Setup, mut committed: Receiver<Arc<Event>>, ended: &Canc
 
 async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsCommand) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = setup.system.clone();
-    let approvals = Approvals::new(store, clock);
+    let approvals = Approvals::new(Arc::clone(&store), clock);
     let policies = &setup.loaded.policies;
     let mut screen = Screen::new();
     match command {
@@ -104,7 +104,7 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
         }
         ApprovalsCommand::Show { id, json } => {
             let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
-            let record = found.ok_or_else(|| unknown(&id))?;
+            let record = whole(&*store, found.ok_or_else(|| unknown(&id))?).await?;
             let proposed = approvals.grant_proposal(&record).await?;
             show(&mut screen, &record, policies, proposed.as_ref(), json.json)
         }
@@ -178,6 +178,37 @@ fn told(record: &ApprovalRecord) -> String {
         status if by.is_empty() => format!("{:<9} {}  {what}", status.as_str(), record.id),
         status => format!("{:<9} {}  {what}, by {}", status.as_str(), record.id, by.join(", ")),
     }
+}
+
+/// With all that is sent, where the approval itself is cut: the record of its decision has it.
+async fn whole(store: &dyn Store, record: ApprovalRecord) -> Result<ApprovalRecord, CliError> {
+    if record.context.complete {
+        return Ok(record);
+    }
+    let decided = EventQuery {
+        event_type: Some(EventType::AgentDecision),
+        approval_id: Some(record.id.clone()),
+        decision: Some(EventDecision::PendingApproval),
+        limit: 1,
+        ..EventQuery::default()
+    };
+    let found = store.events(decided).await?.pop();
+    Ok(match found.and_then(|event| event.draft.detail) {
+        Some(detail) => completed(record, &detail),
+        None => record,
+    })
+}
+
+/// A record with what the detail of its decision has whole.
+fn completed(record: ApprovalRecord, detail: &Value) -> ApprovalRecord {
+    let Some(arguments) = detail.get("arguments") else { return record };
+    let member = |name: &str| match detail.get(name) {
+        Some(Value::Object(members)) if !members.is_empty() => Value::Object(members.clone()),
+        Some(_) | None => Value::Null,
+    };
+    let context =
+        ApprovalContext { complete: true, meta: member("meta"), params: member("params"), ..record.context };
+    ApprovalRecord { arguments: arguments.clone(), context, ..record }
 }
 
 fn unknown(id: &str) -> CliError {

@@ -194,6 +194,8 @@ pub struct ApprovalFilter {
     pub call: Option<ApprovalBinding>,
     /// Only those whose expiry is not after this.
     pub due: Option<Timestamp>,
+    /// Only those that were asked for before this one; none where there is no such one.
+    pub before: Option<ApprovalId>,
     /// At most so many; 0: no limit.
     pub limit: usize,
 }

@@ -20,9 +20,19 @@ use axum::{
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The page says with it that a person looked at the approval there. Whoever has the person's key can say so too: a rule's
-/// `channels` tells people where to answer, and is no second factor: whoever holds a key can decide.
+/// The page says with it that a person looked at the approval there; with the value [`LINK`], that a link to this approval led
+/// them to it. Whoever has the person's key can say so too: a rule's `channels` tells people where to answer, and is no second
+/// factor: whoever holds a key can decide.
 const INBOX: &str = "tollgate-inbox";
+const LINK: &[u8] = b"link";
+
+fn channel(headers: &HeaderMap) -> ChannelKind {
+    match headers.get(INBOX) {
+        None => ChannelKind::Api,
+        Some(value) if value.as_bytes() == LINK => ChannelKind::Link,
+        Some(_) => ChannelKind::Inbox,
+    }
+}
 
 /// The answer in a request's body.
 pub(super) struct Body(Answer);
@@ -103,8 +113,7 @@ pub(super) async fn decide(
     let record = port.approvals().get(&id).await?.ok_or(DecideError::NotFound)?;
     // One that was asked for by a candidate is decided by what the candidate says of people.
     let policies = in_force.policies_of(&record.binding.snapshot);
-    let channel = if headers.contains_key(INBOX) { ChannelKind::Inbox } else { ChannelKind::Api };
-    let decided = port.approvals().decide(policies, &person, &id, channel, answer).await?;
+    let decided = port.approvals().decide(policies, &person, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
     Ok(Json(view::approval_for(&decided, policies, &person, port.now())))
 }

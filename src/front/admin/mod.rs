@@ -205,11 +205,11 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
     ]
 }
 
-/// The inbox page.
+/// The page.
 fn pages() -> [(&'static str, Routes); 4] {
     [
         ("/", get(page::index)),
-        ("/page.js", get(page::script)),
+        ("/page/{name}", get(page::module)),
         ("/page.css", get(page::style)),
         ("/icon.svg", get(page::icon)),
     ]

@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use crate::{
-    model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
     store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
 };
 use axum::{
@@ -38,7 +38,7 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
 ];
 
 /// The parameters of `GET approvals`.
-pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "limit"];
+pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "before", "limit"];
 
 /// The parameters of `GET grants`.
 pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before", "limit"];
@@ -172,7 +172,7 @@ pub(super) fn history(query: Option<&str>) -> Result<(usize, Option<i64>), ApiEr
     Ok(wanted)
 }
 
-/// `GET approvals`: `status` takes one word or several with commas.
+/// `GET approvals`: `status` takes one word or several with commas; `before` is the cursor, an approval of the list.
 pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError> {
     let mut wanted = ApprovalFilter { limit: DEFAULT_LIMIT, ..ApprovalFilter::default() };
     for (name, value) in pairs(query, APPROVAL_PARAMS)? {
@@ -183,6 +183,7 @@ pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError>
                 }
             }
             "agent_id" => wanted.agent = Some(AgentId::from(value)),
+            "before" => wanted.before = Some(ApprovalId::from(value)),
             _ => wanted.limit = limit(&value)?,
         }
     }

@@ -124,6 +124,8 @@ pub fn approval_for(
         }
     };
     if let Some(map) = form.as_object_mut() {
+        let in_force = record.binding.snapshot == policies.snapshot;
+        map.insert("policies_in_force".to_owned(), in_force.into());
         map.insert("may_decide".to_owned(), why_not.is_none().into());
         map.insert("why_not".to_owned(), why_not.into());
     }

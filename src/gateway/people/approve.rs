@@ -99,7 +99,10 @@ impl People {
                     return Ok(self.refuse(call, refusal, asking).await);
                 }
                 match self.ask(call, record, asking).await? {
-                    Asked::Made(record) | Asked::Reused(record) => record,
+                    Asked::Made(record) | Asked::Reused(record) => {
+                        self.cancel_if_outdated(&record).await?;
+                        record
+                    }
                     // The agent asks more often than it may.
                     Asked::Refused(limit) => {
                         return Ok(self.refuse(call, Refusal::by_limit(limit), asking).await);
@@ -112,6 +115,16 @@ impl People {
             self.store.record(events).await?;
         }
         self.ask_person(call, asking, record).await
+    }
+
+    /// Ends what was asked for under policies that went while it was written: whoever put the others in force has looked for
+    /// such asks already.
+    async fn cancel_if_outdated(&self, record: &ApprovalRecord) -> Result<(), StoreError> {
+        let in_force = self.current.in_force();
+        if in_force.decides_under(&record.binding.snapshot) {
+            return Ok(());
+        }
+        self.approvals.cancel_outdated(&in_force.snapshots()).await.map_err(store_error)
     }
 
     /// Nothing is dispatched, and the agent is told why.

@@ -28,23 +28,33 @@ pub(crate) struct Put {
     pub(crate) again: bool,
 }
 
-/// Text of a prompt, and whether all of it fits.
+/// Text of a prompt, and what of it does not fit.
 struct Prompt {
-    whole: bool,
+    cut: Vec<&'static str>,
 }
 
 impl Prompt {
-    fn text(&mut self, text: &str) -> String {
-        self.whole &= text.chars().count() <= SHOWN_TEXT;
+    fn text(&mut self, name: &'static str, text: &str) -> String {
+        if text.chars().count() > SHOWN_TEXT {
+            self.is_cut(name);
+        }
         display_text(text, SHOWN_TEXT)
     }
 
-    fn block(&mut self, title: &str, value: &Value) -> String {
+    fn is_cut(&mut self, name: &'static str) {
+        if !self.cut.contains(&name) {
+            self.cut.push(name);
+        }
+    }
+
+    fn block(&mut self, name: &'static str, title: &str, value: &Value) -> String {
         if value.is_null() {
             return String::new();
         }
         let (shown, whole) = shown_value(value);
-        self.whole &= whole;
+        if !whole {
+            self.is_cut(name);
+        }
         format!("\n{title} (sensitive values masked):\n---\n{shown}\n---")
     }
 }
@@ -68,12 +78,16 @@ fn offered(limits: GrantLimits) -> Vec<(String, GrantAnswer)> {
     durations.into_iter().map(grant).collect()
 }
 
-/// What is asked about, and whether that is all of it.
-fn subject(in_force: &InForce, changed: bool, record: &ApprovalRecord) -> (String, bool) {
+/// What is asked about, and the names of what does not fit whole.
+fn subject(in_force: &InForce, changed: bool, record: &ApprovalRecord) -> (String, Vec<&'static str>) {
     let context = &record.context;
-    let mut prompt = Prompt { whole: context.complete };
-    let mut line = |title: &str, text: Option<&str>| {
-        text.map(|text| format!("\n{title}{}", prompt.text(text))).unwrap_or_default()
+    let mut prompt = Prompt { cut: Vec::new() };
+    let mut line = |title: &'static str, text: Option<&str>| {
+        let name = match title {
+            "The server says of it: " => "what the server says of the tool",
+            other => other.trim_end_matches(": "),
+        };
+        text.map(|text| format!("\n{title}{}", prompt.text(name, text))).unwrap_or_default()
     };
     let labels = Some(context.labels.join(", ")).filter(|labels| !labels.is_empty());
     let mut out = [
@@ -92,12 +106,16 @@ fn subject(in_force: &InForce, changed: bool, record: &ApprovalRecord) -> (Strin
     if changed {
         out.push_str("\nThe arguments are as policy changed them.");
     }
-    out.push_str(&prompt.block("Arguments", &record.arguments));
-    out.push_str(&prompt.block("Metadata that is sent with it, `_meta`", &context.meta));
-    out.push_str(&prompt.block("Other parameters that are sent with it", &context.params));
+    out.push_str(&prompt.block("the arguments", "Arguments", &record.arguments));
+    out.push_str(&prompt.block("`_meta`", "Metadata that is sent with it, `_meta`", &context.meta));
+    out.push_str(&prompt.block(
+        "the other parameters",
+        "Other parameters that are sent with it",
+        &context.params,
+    ));
     let mut why = |policy: &PolicyId, rule: Option<&RuleId>, reason: &str, title: &str| {
         let rule = rule.map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
-        let reason = prompt.text(&in_force.policies.data.redact_text(reason));
+        let reason = prompt.text("a reason", &in_force.policies.data.redact_text(reason));
         format!("\n{title}: `{policy}`{rule}\nReason: {reason}")
     };
     out.push_str(&why(&record.policy_id, record.rule_id.as_ref(), &record.reason, "Policy"));
@@ -106,29 +124,37 @@ fn subject(in_force: &InForce, changed: bool, record: &ApprovalRecord) -> (Strin
             out.push_str(&why(&also.policy_id, also.rule_id.as_ref(), &also.reason, "Also asked for by"));
         }
     }
-    (out, prompt.whole)
+    // The record itself is cut, and all that fits of it may be here.
+    if !context.complete && prompt.cut.is_empty() {
+        prompt.is_cut("a part of what is sent");
+    }
+    (out, prompt.cut)
 }
 
 /// Whether a prompt shows all that a person has to see before they approve: in a prompt nothing can be opened.
 pub(crate) fn is_whole(in_force: &InForce, record: &ApprovalRecord) -> bool {
-    subject(in_force, false, record).1
+    subject(in_force, false, record).1.is_empty()
 }
 
-/// What is said where a prompt does not show all of it. Where no rule took an answer elsewhere, nobody was asked.
-pub(crate) fn told_cut(record: &ApprovalRecord) -> String {
+/// What is said where a prompt does not show all of it: what is cut, and where to open it. Where no rule took an answer
+/// elsewhere, nobody was asked.
+pub(crate) fn told_cut(in_force: &InForce, record: &ApprovalRecord) -> String {
     let id = &record.id;
+    let link = in_force.config.approval_link(id);
+    let cut = subject(in_force, false, record).1.join(", ");
     format!(
-        "It is too long for a prompt: some is cut, so it can be rejected here and not approved. Read it whole on the inbox \
-         page or with `tollgate approvals show {id}`, and approve it there or with `tollgate approvals approve {id}`."
+        "It is too long for a prompt: not all is shown of {cut}. So it can be rejected here and not approved. Read approval {id} whole on the \
+         inbox page, {link}, or with `tollgate approvals show {id}`, and approve it there or with `tollgate approvals approve {id}`."
     )
 }
 
 /// The elicitation's parameters: what a person reads, and the form.
 pub(crate) fn question(in_force: &InForce, record: &ApprovalRecord, put: Put) -> Value {
-    let (subject, whole) = subject(in_force, put.changed, record);
+    let (subject, cut) = subject(in_force, put.changed, record);
+    let whole = cut.is_empty();
     let minutes = humantime::format_duration(Duration::from_secs(put.left.as_secs().max(1)));
     let again = if put.again { "An approval of this needs evidence, and none was given.\n" } else { "" };
-    let cut = if whole { String::new() } else { format!("\n{}", told_cut(record)) };
+    let cut = if whole { String::new() } else { format!("\n{}", told_cut(in_force, record)) };
     let cost = record.cost_estimate_usd;
     let message = format!(
         "{again}Tollgate asks for your approval.{subject}\nEstimated cost: ${cost}\nYour answer counts for {minutes}.{cut}"
@@ -146,7 +172,7 @@ pub(crate) fn question(in_force: &InForce, record: &ApprovalRecord, put: Put) ->
     if whole && record.requirements.iter().any(|r| r.evidence_required) {
         properties.insert(
             "evidence".into(),
-            json!({"type": "string", "title": "Evidence", "description": "Needed to approve: what shows that the call is right, like a ticket or a change number", "maxLength": crate::approval::MAX_TEXT}),
+            json!({"type": "string", "title": "Evidence (only to approve)", "description": "Needed to approve, and not to reject: what shows that the call is right, like a ticket or a change number", "maxLength": crate::approval::MAX_TEXT}),
         );
     }
     if whole && let Some(limits) = record.grant_limits() {

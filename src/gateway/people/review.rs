@@ -228,7 +228,9 @@ impl People {
             && let Some(record) = &record
             && !question::is_whole(&in_force, record)
         {
-            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(record)));
+            review
+                .told
+                .push(format!("approval {id} was not approved. {}", question::told_cut(&in_force, record)));
             return Ok(false);
         }
         let policies = match &record {
@@ -276,8 +278,9 @@ impl People {
         let ids: Vec<&str> = waiting.iter().take(MOST).map(|record| record.id.as_str()).collect();
         let text = format!(
             "{} approvals wait for you, and this client cannot show forms (it declares no form elicitation). Decide \
-             them with `tollgate approvals`, on the inbox page, or over the API: {}",
+             them with `tollgate approvals`, on the inbox page, {}, or over the API: {}",
             waiting.len(),
+            in_force.config.page_link(),
             ids.join(", ")
         );
         Ok(Ok(json!({"content": [{"type": "text", "text": text}], "isError": true,

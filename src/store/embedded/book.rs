@@ -337,6 +337,10 @@ pub(super) fn list(
         sql.push_str(" AND expires_at <= ?");
         values.push(Value::from(due.as_microsecond()));
     }
+    if let Some(before) = &filter.before {
+        sql.push_str(" AND (created_at, n) < (SELECT created_at, n FROM approvals WHERE id = ?)");
+        values.push(Value::from(before.as_str().to_owned()));
+    }
     sql.push_str(" ORDER BY created_at DESC, n DESC");
     if filter.limit > 0 {
         sql.push_str(" LIMIT ?");
