@@ -1,17 +1,15 @@
 //! `tollgate policy explain`: what would be decided of a call, or was, and why.
 
-use super::{
-    super::{
-        args::ExplainArgs,
-        failure::CliError,
-        known,
-        screen::{Screen, note},
-        setup::{Setup, record},
-        wiring,
-    },
-    bundles,
+use super::super::{
+    args::ExplainArgs,
+    failure::CliError,
+    known,
+    screen::{Screen, note},
+    setup::{Setup, record},
+    wiring,
 };
 use crate::{
+    activation,
     clock::{IdSource as _, System},
     gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
     model::{AgentId, CallKind, Event, EventType, TraceId},
@@ -20,7 +18,7 @@ use crate::{
 use std::{path::PathBuf, sync::Arc};
 
 /// Explains what the arguments name.
-pub(in crate::cli) async fn explain(path: PathBuf, args: ExplainArgs) -> Result<(), CliError> {
+pub(super) async fn explain(path: PathBuf, args: ExplainArgs) -> Result<(), CliError> {
     let json = args.json.json;
     if let Some(trace) = args.trace {
         let (store, _) = record(&path)?;
@@ -101,11 +99,12 @@ async fn of_call(
     if let Some(store) = store {
         resolver.usage = Some(store.budget_usage(now).await?);
     }
-    if let Some(wanted) =
-        args.snapshot.filter(|wanted| !bundles::begins(&resolver.policies().snapshot, wanted))
-    {
+    if let Some(wanted) = args.snapshot.filter(|wanted| **wanted != *resolver.policies().snapshot) {
         let kept = match store {
-            Some(store) => bundles::kept(&**store, &wanted).await?,
+            Some(store) => {
+                let snapshot = activation::resolve(&**store, &wanted).await?;
+                wiring::kept_bundle(&**store, &snapshot).await?
+            }
             None => None,
         };
         let hint = "its bundle is not kept in the store; `tollgate audit query --event-type policy_activated` lists those \
