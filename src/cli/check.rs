@@ -80,12 +80,6 @@ fn read(path: &Path) -> Result<Setup, CliError> {
     let setup = Setup::load_folder(path)?;
     exposed(path, &setup.loaded)?;
     certified(path, &setup.loaded)?;
-    let mut problems = policy::wrong_tests(&setup)?;
-    if problems.has_errors() {
-        problems.0.extend(setup.loaded.lints.0);
-        problems.sort();
-        return Err(CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems });
-    }
     Ok(setup)
 }
 
@@ -121,6 +115,11 @@ async fn looked_at(path: &Path, mut setup: Setup, args: &CheckArgs) -> Result<Se
             ));
         }
     }
+    // The bundle works without its tests: what is wrong in them is no error unless --strict asks.
+    let lint = |problem| Problem { severity: Severity::Lint, strict: true, ..problem };
+    let wrong_tests = policy::wrong_tests(&setup)?;
+    setup.loaded.lints.0.extend(wrong_tests.0.into_iter().map(lint));
+    setup.loaded.lints.sort();
     let mut wrong = Vec::new();
     for (name, reason) in silent {
         match args.smoke {

@@ -183,14 +183,16 @@ fn calls_of_an_unknown_upstream_are_resolved_from_the_files() {
     assert!(said.err.contains("what upstream `crm` lists is not known yet"), "{}", said.err);
 }
 
-/// R65: what is wrong in a test is told by `check` as everything else in the bundle, and a test of facts that no capability
+/// R65: what is wrong in a test is told by `check`, and is an error under `--strict`, and a test of facts that no capability
 /// covers says what to state.
 #[test]
 fn check_reads_the_tests() {
     let folder = with_tests(
         "tests:\n  - nam: x\n    facts: { agent: demo-agent }\n    expect: { decision: ALLOWW }\n",
     );
-    let said = tollgate(folder.path(), &["check", "--json"]);
+    let said = tollgate(folder.path(), &["check"]);
+    assert!(said.code == 0 && said.out.contains("own.yaml:2:5: lint: unknown key `nam`"), "{}", said.out);
+    let said = tollgate(folder.path(), &["check", "--strict", "--json"]);
     let told = parsed(&said);
     assert_eq!((said.code, &told["ok"]), (1, &json!(false)), "{}", said.err);
     let messages: Vec<&str> =
