@@ -314,7 +314,7 @@ fn recorded_calls_are_explained_and_become_tests() {
             "--args",
             &write.to_string(),
             "--snapshot",
-            &snapshot[..8],
+            snapshot.get(..8).unwrap(),
         ],
     );
     for member in
