@@ -2,7 +2,9 @@
 
 use super::{Approvals, DecideError, about, rules::standing};
 use crate::{
-    model::{AgentId, ApprovalStatus, EventDraft, EventType, Glob, GrantId, PersonId, plain_readings, within},
+    model::{
+        AgentId, ApprovalStatus, EventDraft, EventType, Glob, GrantId, PersonId, plain_readings, within,
+    },
     policy::{GrantLimits, PolicySet, Role},
     store::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Bound, CallShape, GrantAnswer,
@@ -252,6 +254,10 @@ impl Approvals {
     /// Grants, newest first, with their expiry applied.
     pub async fn grants(&self, filter: GrantFilter) -> Result<Vec<StandingGrant>, StoreError> {
         let live = filter.live;
+        if live {
+            // None of them counts against the limit: a page that is cut would look like the last.
+            self.expire_grants_due().await?;
+        }
         let mut all = Vec::new();
         for grant in self.store.grants(filter).await? {
             let grant = self.expire_grant_if_due(grant).await?;

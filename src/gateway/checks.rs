@@ -215,9 +215,12 @@ struct Message {
 }
 
 fn read(body: &[u8]) -> Result<Said, String> {
-    let said: Said = serde_json::from_slice(body).map_err(|_| {
-        "its answer is not {\"decision\": \"allow\" | \"deny\" | \"require_approval\", \"reason\", \"labels\"}".to_owned()
-    })?;
+    // A list of the members' values could be read as one of these too.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let said: Option<Said> = serde_json::from_slice(body).ok().filter(|_| is_object);
+    let said = said.ok_or(
+        "its answer is not {\"decision\": \"allow\" | \"deny\" | \"require_approval\", \"reason\", \"labels\"}",
+    )?;
     match (&said.decision, said.valid, said.labels.is_empty()) {
         (Some(_), Some(_), _) => Err("its answer has both `decision` and `valid`".to_owned()),
         (None, None, true) => Err("its answer has no `decision`, no `valid` and no `labels`".to_owned()),
@@ -248,6 +251,16 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_an_object() {
+        assert!(read(br#" {"decision": "allow"}"#).is_ok());
+        for wrong in
+            [r#"["allow", "r", [], null, []]"#, r#"{"decision": "deny", "decision": "allow"}"#, "null", ""]
+        {
+            assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
 
     /// An answer holds for a minute while a person is waited for, and for as long as it takes while services are.
     #[test]
