@@ -364,6 +364,9 @@ tests:
   - name: a tool that may change something is agreed to first
     facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: false }} }}
     expect: {{ decision: REQUIRE_APPROVAL, policy_id: ask-before-acting, rule_id: ask, approvers: [operator, leads] }}
+  - name: a call whose arguments hold a secret is agreed to first
+    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: true }}, data: {{ level: restricted }} }}
+    expect: {{ decision: REQUIRE_APPROVAL, policy_id: ask-before-acting, rule_id: secrets }}
   - name: a resource is read
     facts: {{ agent: {agent}, capability: resources.all, resource: \"file:///srv/docs/a.md\" }}
     expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
