@@ -154,7 +154,7 @@ fn first_frame(
     for record in cancelled(&made, connection, reader, event.timestamp)? {
         draft.record(|out| record.write_body(out, None));
     }
-    for record in grants_ended(&made, connection, &reader, event.timestamp)? {
+    for record in grants_ended(&made, connection, reader, event.timestamp)? {
         draft.record(|out| record.write_body(out, None));
     }
     for note in counted(&made, connection)? {
