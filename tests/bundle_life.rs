@@ -609,7 +609,7 @@ fn a_candidate_asks_people_and_takes_their_answers() {
     let serving = Serving::start(dir, &[]);
     serving.admin_until("/readyz", |answer| answer.status == 200);
     let asks =
-        PRIVATE.replace("decision: DENY", "decision: REQUIRE_APPROVAL\n    approvers: [platform-lead]");
+        PRIVATE.replace("decision: DENY", "decision: REQUIRE_APPROVAL\n    approvers: [platform-lead]\n    grants: { max_duration: 1h, max_uses: 5 }");
     draft(dir, &asks);
     let start =
         ["policy", "rollout", "start", "draft", "--stages", "100%", "--reason", "ask about private notes"];
@@ -635,10 +635,21 @@ fn a_candidate_asks_people_and_takes_their_answers() {
         serving.admin(Some(APPROVER), "POST", &path, &json!({"decision": "approve"}).to_string())
     };
     assert_eq!(decide(&second).json()["status"], "approved");
+    // A standing grant is one for its calls, as long as it is tried.
+    let granted = asked("/notes/private/c.md");
+    let approve = ["approvals", "approve", &granted, "--grant", "1h", "--uses", "5"];
+    ok(tollgate_with_key(dir, APPROVER, &approve));
+    for _ in 0..3 {
+        let result = read_note(&serving, "/notes/private/c.md");
+        assert_eq!(result["_meta"]["tollgate/decision"], Value::Null, "{result}");
+    }
+    let live = || parsed(tollgate(dir, &["grants", "list", "--json"]))["grants"].as_array().unwrap().len();
+    assert_eq!(live(), 1);
     // What is asked for when the rollout ends is asked for in vain.
     let third = asked("/notes/private/b.md");
     ok(admin(dir, &["policy", "rollout", "abort", "--reason", "enough"]));
     until("the end of it here", || (!ready_details(&serving).contains("a rollout")).then_some(()));
+    until("the end of its grant", || (live() == 0).then_some(()));
     let refused = decide(&third);
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (409, &json!("snapshot_mismatch")));
     assert!(!is_denied(&read_note(&serving, "/notes/private/b.md")));
@@ -678,4 +689,16 @@ fn a_policy_counts_for_its_share_of_sessions() {
     assert_eq!((&own["mode"], &own["share"]), (&json!("share"), &json!("50%")));
     let replayed = parsed(tollgate(dir, &["policy", "replay", "--json"]));
     assert_eq!((&replayed["differs"], &replayed["unjudgeable"]), (&json!(0), &json!(0)), "{replayed}");
+
+    // An explanation says on which side a call was; one that is only asked about is in every share.
+    let explained = |arguments: &[&str]| ok(tollgate(dir, &[&["policy", "explain"], arguments].concat())).out;
+    let arguments = r#"{"path": "/notes/private.md"}"#;
+    let question = ["--agent", "demo-agent", "--tool", "demo__notes_read", "--args", arguments];
+    let told = explained(&question);
+    assert!(told.contains("private-notes (50% of calls, with this one) in private.yaml: deny"), "{told}");
+    let told = explained(&["--trace", decisions[0]["trace_id"].as_str().unwrap()]);
+    assert!(
+        told.contains("private-notes (50% of calls, without this one: shadow) in private.yaml"),
+        "{told}"
+    );
 }

@@ -103,7 +103,6 @@ struct Outside {
 
 impl Outside {
     /// Makes the parts, and gives each what it needs.
-    // Long: the one place where all parts are listed, each with what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
         let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));

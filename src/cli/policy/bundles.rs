@@ -1,11 +1,18 @@
 //! A bundle as it is named on the command line: a folder, a snapshot that is kept, or the one in force.
 
 use super::super::{failure::CliError, setup::refused, wiring};
-use crate::{activation, policy::PolicySet, store::Store};
+use crate::{
+    activation::{self, OrderError},
+    policy::PolicySet,
+    store::Store,
+};
 use std::{path::Path, sync::Arc};
 
 /// The word for the bundle in force: the one that came into force last, by the record.
 const ACTIVE: &str = "active";
+
+const HINT: &str =
+    "name a folder, a snapshot that was in force or tried (its first characters are enough), or `active`";
 
 /// Finds and compiles it. `path` is the servers.toml that a folder is read beside.
 pub(super) async fn named(path: &Path, store: &dyn Store, name: &str) -> Result<Arc<PolicySet>, CliError> {
@@ -21,7 +28,10 @@ pub(super) async fn named(path: &Path, store: &dyn Store, name: &str) -> Result<
                 .ok_or_else(|| unknown(name, "nothing was activated yet: `tollgate serve` does that"))?
                 .snapshot
         }
-        _ => activation::resolve(store, name).await?,
+        _ => match activation::resolve(store, name).await {
+            Err(OrderError::Unknown(_)) => return Err(unknown(name, HINT)),
+            found => found?,
+        },
     };
     let set = wiring::kept_bundle(store, &snapshot).await?.ok_or_else(|| {
         unknown(&snapshot, "its files are not kept in the store, or this version cannot read them")

@@ -52,16 +52,7 @@ pub(super) fn open(
     let cut = journal.take_cut();
     let files = watch::Files::of(path, lock.path(), own.path());
     let events = broadcast::Sender::<Arc<Event>>::new(EVENTS_BEHIND);
-    let shared = Arc::new(Shared {
-        events: events.downgrade(),
-        approvals: signal::Sender::new(0),
-        control: signal::Sender::new(0),
-        closed: AtomicBool::new(false),
-        lost: OnceLock::new(),
-        left: Mutex::new(Vec::new()),
-        failing: Failing::new(journal.dir().to_owned()),
-        unverified: Mutex::default(),
-    });
+    let shared = Arc::new(shared(&events, journal.dir()));
     let queue = Arc::new(Queue::default());
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let failed = |e: std::io::Error| StoreError::Failed(format!("a thread could not be started: {e}"));
@@ -117,6 +108,20 @@ pub(super) fn open(
         patrol,
         patroller,
     }))
+}
+
+/// What the threads of a store that is opened now share.
+fn shared(events: &broadcast::Sender<Arc<Event>>, journal: &Path) -> Shared {
+    Shared {
+        events: events.downgrade(),
+        approvals: signal::Sender::new(0),
+        control: signal::Sender::new(0),
+        closed: AtomicBool::new(false),
+        lost: OnceLock::new(),
+        left: Mutex::new(Vec::new()),
+        failing: Failing::new(journal.to_owned()),
+        unverified: Mutex::default(),
+    }
 }
 
 /// Opens what is there, each as the others say. A projection that cannot be read is set aside, for it can be made anew.
