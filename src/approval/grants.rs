@@ -2,7 +2,9 @@
 
 use super::{Approvals, DecideError, about, rules::standing};
 use crate::{
-    model::{AgentId, ApprovalStatus, EventDraft, EventType, Glob, GrantId, PersonId, within},
+    model::{
+        AgentId, ApprovalStatus, EventDraft, EventType, Glob, GrantId, PersonId, plain_readings, within,
+    },
     policy::{GrantLimits, PolicySet, Role},
     store::{
         ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, Bound, CallShape, GrantAnswer,
@@ -179,9 +181,9 @@ fn bound_refusal(policies: &PolicySet, record: &ApprovalRecord, name: &str, boun
         Bound::Within(root) if root.chars().count() > LONGEST_PATH => {
             Some(format!("is a path of more than {LONGEST_PATH} characters"))
         }
-        // A root that two parsers read differently holds nothing.
-        Bound::Within(root) => (!within(root, root).unwrap_or(false)).then(|| {
-            "is no path that all parsers read alike: expected an absolute one like /scratch".to_owned()
+        Bound::Within(root) => (!is_plain_root(root)).then(|| {
+            "is no path that all parsers read alike: expected an absolute one without escapes and dots, like /scratch"
+                .to_owned()
         }),
     };
     if wrong.is_some() {
@@ -201,6 +203,12 @@ fn bound_refusal(policies: &PolicySet, record: &ApprovalRecord, name: &str, boun
         "would tell what looks like a secret or personal data: leave the argument out, then it must be as it was asked for"
             .to_owned()
     })
+}
+
+/// Whether a root holds what a person sees in it. One that two parsers read differently holds nothing, or what lies below each
+/// of its readings: `/scratch/%2e%2e` would hold everything.
+fn is_plain_root(root: &str) -> bool {
+    within(root, root).unwrap_or(false) && plain_readings(root).is_some_and(|readings| readings.len() == 1)
 }
 
 /// The grant that this answer, the last that was missing, makes: where all who must agree have answered with the same.
@@ -246,6 +254,10 @@ impl Approvals {
     /// Grants, newest first, with their expiry applied.
     pub async fn grants(&self, filter: GrantFilter) -> Result<Vec<StandingGrant>, StoreError> {
         let live = filter.live;
+        if live {
+            // None of them counts against the limit: a page that is cut would look like the last.
+            self.expire_grants_due().await?;
+        }
         let mut all = Vec::new();
         for grant in self.store.grants(filter).await? {
             let grant = self.expire_grant_if_due(grant).await?;
@@ -411,13 +423,13 @@ fn bounds_around(
     Some(bounds)
 }
 
-/// The deepest folder that holds all these paths; none where they have none but the root.
+/// The deepest folder that holds all these paths, written plainly; none where they have none but the root.
 fn common_root(paths: &[&str]) -> Option<String> {
     let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
     let mut root = folder(paths.first()?)?;
     while root.len() > 1 {
         let fits: Result<Vec<bool>, _> = paths.iter().map(|path| within(path, &root)).collect();
-        if fits.ok()?.into_iter().all(|fits| fits) {
+        if fits.ok()?.into_iter().all(|fits| fits) && is_plain_root(&root) {
             return Some(root);
         }
         root = folder(&root)?;
@@ -438,5 +450,37 @@ pub(super) fn tell(event: &mut EventDraft, answer: &ApprovalAnswer) {
     if let (Some(grant), Some(Value::Object(detail))) = (&answer.grant, event.detail.as_mut()) {
         detail.insert("grant".to_owned(), answer_form(grant));
         detail.insert("grant_id".to_owned(), json!(answer.grant_id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R87: a grant holds what a person sees in its bounds, also where an agent's own paths propose them.
+    #[test]
+    fn a_root_holds_what_is_seen_in_it() {
+        for root in ["/", "/scratch", "/scratch/", "/srv/a b/.config", "/srv/50%", "/srv/ä..b"] {
+            assert!(is_plain_root(root), "{root}");
+        }
+        let hidden = [
+            "/scratch/%2e%2e",
+            "/scratch/%252e%252e",
+            "/scratch/..",
+            "/scratch%2F..",
+            "/scratch\\..\\x",
+            "/scratch/..;/x",
+            "/scr%61tch",
+            "/a\u{0}b",
+            "scratch",
+            "",
+        ];
+        for root in hidden {
+            assert!(!is_plain_root(root), "{root}");
+        }
+        let proposed = |paths: &[&str]| common_root(paths);
+        assert_eq!(proposed(&["/scratch/a/x", "/scratch/b"]).as_deref(), Some("/scratch"));
+        assert_eq!(proposed(&["/scratch/%2e%2e/a", "/scratch/%2e%2e/b"]), None);
+        assert_eq!(proposed(&["/scratch/a/../b", "/scratch/a/../c"]).as_deref(), Some("/scratch"));
     }
 }

@@ -43,18 +43,25 @@ const FRESH: Duration = Duration::from_secs(60);
 
 /// The answers that one call has got.
 #[derive(Default)]
-pub(crate) struct Answers(Vec<(Digest, Duration, CheckAnswer)>);
+pub(crate) struct Answers {
+    all: Vec<(Digest, Duration, CheckAnswer)>,
+    /// The call is being decided: it goes on with what was answered, however long the services took.
+    asking: bool,
+}
 
 impl Answers {
     /// Those about these arguments.
     pub(crate) fn about(&self, call: &Digest) -> Vec<CheckAnswer> {
-        let about = self.0.iter().filter(|(digest, ..)| digest == call);
+        let about = self.all.iter().filter(|(digest, ..)| digest == call);
         about.map(|(_, _, answer)| answer.clone()).collect()
     }
 
-    /// Leaves out what was answered too long ago.
+    /// Leaves out what was answered too long ago, unless the call has only waited for services since: one whose answers
+    /// take longer than they hold would be asked about for ever.
     pub(crate) fn forget_old(&mut self, now: Duration) {
-        self.0.retain(|(_, at, _)| now.saturating_sub(*at) < FRESH);
+        if !std::mem::take(&mut self.asking) {
+            self.all.retain(|(_, at, _)| now.saturating_sub(*at) < FRESH);
+        }
     }
 }
 
@@ -84,13 +91,14 @@ impl Checks {
         prepared: &Prepared,
         answers: &mut Answers,
     ) -> Result<(), TooMany> {
-        if answers.0.len() + checks.len() > MOST_ANSWERS {
+        if answers.all.len() + checks.len() > MOST_ANSWERS {
             return Err(TooMany);
         }
+        answers.asking = true;
         let body: Arc<str> = description(request, prepared).to_string().into();
         let asked = checks.iter().map(|name| self.one(in_force, request, name, &body));
         for answer in join_all(asked).await {
-            answers.0.push((prepared.call_digest.clone(), self.clock.monotonic(), answer));
+            answers.all.push((prepared.call_digest.clone(), self.clock.monotonic(), answer));
         }
         Ok(())
     }
@@ -121,13 +129,17 @@ impl Checks {
         answer
     }
 
+    /// Nothing of the map outlives this: its locks are not for waiting under.
+    fn places_of(&self, agent: &AgentId) -> Arc<Semaphore> {
+        let made = || Arc::new(Semaphore::new(MOST_AT_ONCE));
+        self.places.entry(agent.clone()).or_insert_with(made).clone()
+    }
+
     /// Waiting for its turn counts: a service that is slow for one agent holds up that agent's calls, and each only so long.
     async fn answer(&self, check: &CheckConfig, agent: &AgentId, body: &str) -> Result<Vec<u8>, String> {
         let exchange = async {
-            let places =
-                self.places.entry(agent.clone()).or_insert_with(|| Arc::new(Semaphore::new(MOST_AT_ONCE)));
-            let places = places.value().clone();
-            let _place = places.acquire_owned().await.map_err(|_| "the gateway is ending".to_owned())?;
+            let place = self.places_of(agent).acquire_owned().await;
+            let _place = place.map_err(|_| "the gateway is ending".to_owned())?;
             let id = format!("chk_{}", self.ids.uuid());
             let request = signed(check.url.as_str(), &check.secret, &*self.clock, &id, body)
                 .ok_or("its URL cannot be requested")?;
@@ -203,9 +215,12 @@ struct Message {
 }
 
 fn read(body: &[u8]) -> Result<Said, String> {
-    let said: Said = serde_json::from_slice(body).map_err(|_| {
-        "its answer is not {\"decision\": \"allow\" | \"deny\" | \"require_approval\", \"reason\", \"labels\"}".to_owned()
-    })?;
+    // A list of the members' values could be read as one of these too.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let said: Option<Said> = serde_json::from_slice(body).ok().filter(|_| is_object);
+    let said = said.ok_or(
+        "its answer is not {\"decision\": \"allow\" | \"deny\" | \"require_approval\", \"reason\", \"labels\"}",
+    )?;
     match (&said.decision, said.valid, said.labels.is_empty()) {
         (Some(_), Some(_), _) => Err("its answer has both `decision` and `valid`".to_owned()),
         (None, None, true) => Err("its answer has no `decision`, no `valid` and no `labels`".to_owned()),
@@ -230,5 +245,42 @@ impl Said {
         answer.reason = self.reason.or(first).map(|reason| shown(&reason, LONGEST_REASON));
         let labels = self.labels.iter().take(MOST_LABELS);
         answer.labels = labels.map(|label| shown(label, LONGEST_NAME)).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_an_object() {
+        assert!(read(br#" {"decision": "allow"}"#).is_ok());
+        for wrong in
+            [r#"["allow", "r", [], null, []]"#, r#"{"decision": "deny", "decision": "allow"}"#, "null", ""]
+        {
+            assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+
+    /// An answer holds for a minute while a person is waited for, and for as long as it takes while services are.
+    #[test]
+    fn answers_hold_while_services_are_asked() {
+        let seconds = Duration::from_secs;
+        let call = Digest::from("digest");
+        let answer = CheckAnswer {
+            check: "judge".into(),
+            decision: None,
+            reason: None,
+            labels: Vec::new(),
+            error: None,
+            took_ms: 0,
+        };
+        let mut answers = Answers { all: vec![(call.clone(), seconds(10), answer)], asking: true };
+        answers.forget_old(seconds(100));
+        assert_eq!(answers.about(&call).len(), 1, "it has been asked about others since");
+        answers.forget_old(seconds(69));
+        assert_eq!(answers.about(&call).len(), 1);
+        answers.forget_old(seconds(70));
+        assert_eq!(answers.about(&call).len(), 0);
     }
 }

@@ -192,6 +192,39 @@ rules:
     assert_eq!(service.asked(), 1);
 }
 
+/// Services are asked at once, for one call and for several: one that takes its time holds up nobody else's thread.
+#[tokio::test]
+async fn services_are_asked_side_by_side() {
+    let service = Service::start(Next::Hang).await;
+    let other = "=== other.yaml
+name: other
+description: A second opinion on what is written
+on: [{ tool: up__write }]
+rules: [{ id: ask, check: second }]
+";
+    let servers = ["judge", "second"]
+        .map(|name| {
+            format!("[checks.{name}]\nurl = \"{}\"\nsecret = \"{SECRET}\"\ntimeout = \"2s\"\n", service.url)
+        })
+        .concat();
+    let files = format!("{}{other}", gate(""));
+    let world = World::start(Setup { files, servers, ..Setup::default() }).await;
+    let bots = ["bot", "ada", "eve"].map(|name| world.bare(name));
+    let calls = bots.iter().map(|bot| bot.call("up__write", json!({"path": "/a"})));
+    let free = async {
+        while service.asked() < 6 {
+            tokio::task::yield_now().await;
+        }
+        // None of them is answered yet, and others are served.
+        world.bare("bot").call("up__read", json!({"path": "/a"})).await.ok();
+    };
+    let (denied, ()) = soon(futures::future::join(futures::future::join_all(calls), free)).await;
+    for denied in denied {
+        assert_eq!(denied.word(), "deny");
+    }
+    assert_eq!((service.asked(), world.up.count()), (6, 1));
+}
+
 /// A check that servers.toml does not have is an error of the bundle, with its place.
 #[tokio::test]
 async fn an_unknown_check_is_an_error() {

@@ -18,13 +18,13 @@ use axum::{
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The largest bundle that is taken, as JSON.
 const MAX_BUNDLE: usize = 1 << 20;
 /// The most files of one.
 const MAX_FILES: usize = 1_000;
-/// The longest that one may take; what was looked at until then is answered.
+/// The longest that a bundle may take to be read, and then the record; what was looked at until then is answered.
 const LONGEST: Duration = Duration::from_secs(20);
 /// Calls since, where nothing else is said.
 const SINCE: &str = "7d";
@@ -64,8 +64,9 @@ async fn simulate(
     let bytes = body::read(request, &port, BODY_TIME, MAX_BUNDLE).await?;
     let person = admin.person(&*port)?;
     let wanted = parse(&bytes).map_err(ApiError::BadRequest)?;
-    let _turn = turn.try_acquire().map_err(|_| ApiError::Simulating)?;
-    let set = Arc::new(bundle(&port, wanted.bundle).await?);
+    let turn = turn.try_acquire_owned().map_err(|_| ApiError::Simulating)?;
+    let (set, _turn) = bundle(&port, wanted.bundle, turn).await?;
+    let set = Arc::new(set);
     let snapshot = set.snapshot.clone();
     let query = EventQuery { since: Some(wanted.since.at(port.now())), ..EventQuery::default() };
     let stop = Stop::default();
@@ -90,13 +91,18 @@ async fn simulate(
     Ok(Json(told))
 }
 
-async fn bundle(port: &Arc<dyn AdminPort>, wanted: Bundle) -> Result<PolicySet, ApiError> {
+/// The bundle, compiled. The turn goes with the work: what nobody waits for any more ends by itself, and until then nothing
+/// else begins.
+async fn bundle(
+    port: &Arc<dyn AdminPort>,
+    wanted: Bundle,
+    turn: OwnedSemaphorePermit,
+) -> Result<(PolicySet, OwnedSemaphorePermit), ApiError> {
     match wanted {
         Bundle::Snapshot(snapshot) => {
             let kept = audit::kept_bundle(&**port.store(), &snapshot).await?;
-            kept.ok_or_else(|| {
-                ApiError::NotFound("no bundle of this snapshot is kept, or it cannot be read now".to_owned())
-            })
+            let missing = "no bundle of this snapshot is kept, or it cannot be read now";
+            Ok((kept.ok_or_else(|| ApiError::NotFound(missing.to_owned()))?, turn))
         }
         Bundle::Files(files) => {
             let config = port.in_force().config.clone();
@@ -104,10 +110,12 @@ async fn bundle(port: &Arc<dyn AdminPort>, wanted: Bundle) -> Result<PolicySet, 
                 let (set, problems) = config::compile_bundle(&config, &files, &config::Listings::new());
                 let text =
                     |name: &str| files.iter().find(|file| file.name == name).map(|file| file.text.clone());
-                set.ok_or_else(|| config::render(&problems, &text))
+                set.map(|set| (set, turn)).ok_or_else(|| config::render(&problems, &text))
             };
-            let compiled = tokio::task::spawn_blocking(compile).await;
-            compiled.map_err(|_| ApiError::Unavailable)?.map_err(ApiError::InvalidBundle)
+            let compiled = tokio::time::timeout(LONGEST, tokio::task::spawn_blocking(compile)).await;
+            let late =
+                |_| ApiError::InvalidBundle(format!("it takes longer than {} s to read", LONGEST.as_secs()));
+            compiled.map_err(late)?.map_err(|_| ApiError::Unavailable)?.map_err(ApiError::InvalidBundle)
         }
     }
 }

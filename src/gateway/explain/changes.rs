@@ -39,7 +39,7 @@ pub(super) fn find(
     }
     let variations = variations(ground, seen);
     let mut told: Vec<(Decision, ChangeView)> = Vec::new();
-    for variation in variations.iter().take(MOST_TRIED) {
+    for variation in &variations {
         told.extend(tried(ground, question, &given, &[variation], now));
     }
     if now.1 > Decision::AllowWithConstraints && !told.iter().any(|(_, change)| change.less_strict) {
@@ -84,6 +84,10 @@ fn variations(ground: Ground<'_>, seen: &Seen) -> Vec<Variation> {
         let known = |other: &Variation| other.at == variation.at && other.value == variation.value;
         if !found.iter().any(known) {
             found.push(variation);
+        }
+        // Further ones are not tried.
+        if found.len() >= MOST_TRIED {
+            break;
         }
     }
     found

@@ -461,3 +461,15 @@ fn phrases_read_like_sentences() {
     check("cost.estimate_usd > 10.0", "`cost.estimate_usd > 10.0`");
     check("env == 'x' && (args.n > 1 ||  args.n < 0)", "env is x and `args.n > 1 || args.n < 0`");
 }
+
+/// One item of an agent's, thousands of times over, is not made of a few bytes.
+#[test]
+fn lists_that_are_tried_stay_small() {
+    let condition = Condition::compile("size(args.rows) > 3000").unwrap();
+    let tried = |row: &str| {
+        let made = condition.variations(&json!({"rows": [row]}));
+        made.iter().map(|made| made.value.as_ref().and_then(Value::as_array).map_or(0, Vec::len)).max()
+    };
+    assert_eq!(tried("a"), Some(3001));
+    assert_eq!(tried(&"a".repeat(15_000)), None);
+}

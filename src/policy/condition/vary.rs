@@ -7,13 +7,18 @@ use super::{
     node::{Constant, Node, Op, Relation},
     number::Number,
 };
-use crate::model::pointer::{Pointer, escape};
+use crate::model::{
+    pointer::{Pointer, escape},
+    weight::weight,
+};
 use serde_json::Value as Json;
 
 /// Proposals of one condition.
 const MOST: usize = 64;
-/// The longest text that is made for a condition on a length.
+/// The longest text that is made for a condition on a length, and the most items of a list.
 const LONGEST: usize = 4_096;
+/// What such a list may weigh: one item of an agent's, thousands of times, would be far more than it sent.
+const HEAVIEST: usize = 512 << 10;
 /// Stands for what an author left open.
 const EXAMPLE: &str = "example";
 
@@ -195,6 +200,9 @@ impl Made<'_> {
                 let Some(first) = items.first().cloned().or_else(|| (size == 0).then_some(Json::Null)) else {
                     return;
                 };
+                if weight(&first, HEAVIEST).saturating_mul(size) > HEAVIEST {
+                    return;
+                }
                 Json::Array(items.iter().cloned().chain(std::iter::repeat(first)).take(size).collect())
             }
             Some(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_)) | None => return,
