@@ -246,5 +246,7 @@ export function confirm({ title, body, reason, required, action, danger, run }) 
     });
     $("dialogs").append(dialog);
     dialog.showModal();
+    // Not in what is read above it, which may be moved by keys where it is long.
+    (field || stay).focus();
   });
 }

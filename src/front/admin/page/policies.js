@@ -27,6 +27,7 @@ async function read() {
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
   if (mine !== asked || state.view !== "policies" || !state.me) return;
+  const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
     ...[
       el("h2", {}, "Policies"),
@@ -34,6 +35,7 @@ async function read() {
       past.error ? el("p", { class: "error" }, past.error.message) : history(past),
     ],
   );
+  if (hadFocus) $("policies").focus({ preventScroll: true });
 }
 
 const short = (snapshot) => el("code", { title: snapshot }, snapshot.slice(0, 12));
