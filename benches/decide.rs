@@ -131,6 +131,7 @@ fn facts() -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        share: Default::default(),
         checks: Vec::new(),
     }
 }

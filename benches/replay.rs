@@ -26,7 +26,7 @@ use tollgate::{
     },
     model::{
         AgentId, CallId, CallKind, Decision, Digest, EventType, MicroUsd, Outcome, OwnerId, Sensitivity,
-        ToolTraits, TraceId,
+        SharePlace, ToolTraits, TraceId,
     },
     policy::{AgentFacts, CompileInput, KnownNames, PolicySet, SourceFile, ToolFacts, compile},
     store::{
@@ -135,6 +135,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         prompt: Arc::default(),
         remediated: false,
         checks: Vec::new(),
+        share: SharePlace::default(),
     };
     let decided = decide(set, &facts);
     let evaluated = Evaluated {
@@ -148,6 +149,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         facts: evaluated.text(&[]),
         verdict: verdict(&decided, &tool.name, &tool.name),
         tools: vec![resolved.clone()],
+        compared: None,
     };
     let call_id = CallId::from(format!("01900000-0000-7000-8000-{n:012x}"));
     let (action, environment) = (tool.action.clone(), set.environment.clone());

@@ -23,6 +23,7 @@ pub mod outbound;
 pub mod store;
 pub mod upstream;
 
+pub mod activation;
 pub mod approval;
 pub mod audit;
 pub mod catalog;

@@ -94,6 +94,7 @@ conformance! {
     results_are_learned
     secrets_are_the_same_everywhere
     what_is_kept_stays
+    of_two_orders_one_is_first
     a_closed_store_refuses
     the_chain_verifies
 }
@@ -332,6 +333,33 @@ mod checks {
         assert_eq!(found("s-1").await, Some(first));
         assert_eq!(found("s-2").await, None);
         assert_eq!(other.kept(KeptKind::Tool, "s-1".to_owned()).await.unwrap(), None);
+    }
+
+    /// I10, R19: of two orders that know the same, one is appended, through whatever handle; and every handle wakes for it.
+    pub(super) async fn of_two_orders_one_is_first(open: Opener<'_>) {
+        let (one, other) = (open(), open());
+        let order = |reason: &str| {
+            let mut event = EventDraft::system(EventType::PolicyActivated, start());
+            event.policy_id = Some(PolicyId::from("activation"));
+            event.reason = Some(reason.into());
+            vec![event]
+        };
+        let mut woken = other.control_changes();
+        woken.mark_unchanged();
+        let (first, second) = tokio::join!(one.order(order("a"), 0), other.order(order("b"), 0));
+        assert_ne!(first.unwrap(), second.unwrap(), "exactly one of them");
+        tokio::time::timeout(std::time::Duration::from_secs(10), woken.changed()).await.unwrap().unwrap();
+        let told = all_events(&*one).await;
+        assert_eq!(told.len(), 1);
+        // Whoever knows of it may give the next, and nobody else.
+        assert!(!other.order(order("c"), 0).await.unwrap());
+        one.record(vec![EventDraft::system(EventType::Alert, start())]).await.unwrap();
+        assert!(other.order(order("d"), told[0].seq).await.unwrap(), "other records are no orders");
+        // Two through one handle, which may go in one group.
+        let known = all_events(&*one).await.last().unwrap().seq;
+        let (first, second) = tokio::join!(one.order(order("e"), known), one.order(order("f"), known));
+        assert_ne!(first.unwrap(), second.unwrap(), "exactly one of them");
+        assert_eq!(one.verify().await.unwrap().bad, None);
     }
 
     /// R36: never more than N, whoever asks at once.

@@ -231,9 +231,9 @@ impl Approvals {
         Ok(())
     }
 
-    /// Cancels what was asked for under other policies than those that have come into force: no answer to it could let
+    /// Cancels what was asked for under other policies than those that are in force, or are tried for a share of calls: no answer to it could let
     /// anything through, and what was approved cannot be used. Each is recorded once, whichever process does it.
-    pub async fn cancel_outdated(&self, in_force: &SnapshotId) -> Result<(), DecideError> {
+    pub async fn cancel_outdated(&self, in_force: &[&SnapshotId]) -> Result<(), DecideError> {
         let filter = ApprovalFilter {
             status: vec![ApprovalStatus::Pending, ApprovalStatus::Approved],
             ..ApprovalFilter::default()
@@ -241,14 +241,14 @@ impl Approvals {
         for record in self.store.approvals(filter).await? {
             let mut record = self.expire_if_due(record).await?;
             while matches!(record.status, ApprovalStatus::Pending | ApprovalStatus::Approved)
-                && record.binding.snapshot != *in_force
+                && !in_force.contains(&&record.binding.snapshot)
             {
                 let mut event = about(&record).event(EventType::ApprovalCancelled, self.clock.now());
                 event.reason = Some("snapshot_mismatch".into());
                 event.detail = Some(json!({
                     "status": record.status,
                     "asked_under": record.binding.snapshot,
-                    "in_force": in_force,
+                    "in_force": in_force.first(),
                 }));
                 let update = ApprovalUpdate {
                     id: record.id.clone(),

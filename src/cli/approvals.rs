@@ -264,10 +264,16 @@ async fn decide(
     args: DecideArgs,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    let policies = &setup.loaded.policies;
     let answer = Answer { approve, comment: args.comment, evidence: args.evidence, grant };
     let id = ApprovalId::from(args.id.as_str());
     let person = setup.person()?;
+    // One that was asked for by a bundle on trial is decided by what that one says of people.
+    let candidate = setup.candidate();
+    let asked = approvals.get(&id).await?.ok_or_else(|| unknown(&args.id))?;
+    let policies = match &candidate {
+        Some(candidate) if candidate.snapshot == asked.binding.snapshot => candidate,
+        Some(_) | None => &setup.loaded.policies,
+    };
     let record = match approvals.decide(policies, person, &id, ChannelKind::Cli, answer).await {
         Err(crate::approval::DecideError::NotFound) => return Err(unknown(&args.id)),
         other => other?,

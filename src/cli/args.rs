@@ -137,11 +137,13 @@ Examples:
   tollgate audit tail --json | jq .tool"
     )]
     Audit(AuditCommand),
-    /// What policies decide: recorded calls decided again, or under another bundle
+    /// What is in force, was and is tried; what policies decide, and would decide of recorded calls
     #[command(
         subcommand,
         after_help = "\
 Examples:
+  tollgate policy history
+  TOLLGATE_KEY=… tollgate policy rollback --reason 'the new limits stop the nightly run'
   tollgate policy simulate --bundle policies-draft --since 7d
   tollgate policy diff active policies-draft
   tollgate policy replay --since 24h

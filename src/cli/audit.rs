@@ -256,7 +256,11 @@ fn row(event: &Event) -> Vec<String> {
     vec![
         event.seq.to_string(),
         time(draft.timestamp),
-        draft.event_type.to_string(),
+        match (&draft.action, &draft.agent_id) {
+            // What a person or Tollgate itself did is told by its action alone.
+            (Some(action), None) => format!("{} {action}", draft.event_type),
+            (Some(_) | None, Some(_)) | (None, None) => draft.event_type.to_string(),
+        },
         or_dash(draft.agent_id.as_ref()),
         or_dash(draft.tool.as_ref()),
         or_dash(draft.decision),

@@ -3,7 +3,7 @@
 use super::{
     args::CheckArgs,
     failure::CliError,
-    known,
+    folder, known,
     screen::{Screen, note},
     setup::{Setup, certified, exposed, load_knowing},
     wiring,
@@ -41,12 +41,15 @@ pub(super) async fn check(path: &Path, args: &CheckArgs) -> Result<(), CliError>
         Err(other) => return Err(other),
     };
     let loaded = &setup.loaded;
+    let held = setup.standing.held.as_ref();
+    let differs = folder::differs(path, &setup.standing).zip(held);
     if args.json.json {
         return screen.json(&json!({
             "ok": true,
             "errors": [],
             "lints": loaded.lints,
             "policy_snapshot": loaded.policies.snapshot,
+            "folder": differs.map(|(folder, held)| folder.form(held)),
         }));
     }
     if !loaded.lints.0.is_empty() {
@@ -62,12 +65,16 @@ pub(super) async fn check(path: &Path, args: &CheckArgs) -> Result<(), CliError>
         loaded.lints.0.len(),
         loaded.policies.environment,
         loaded.policies.snapshot,
-    ))
+    ))?;
+    match differs {
+        Some((folder, held)) => screen.line(&folder.sentence(held)),
+        None => Ok(()),
+    }
 }
 
 /// What the files say by themselves.
 fn read(path: &Path) -> Result<Setup, CliError> {
-    let setup = Setup::load(path)?;
+    let setup = Setup::load_folder(path)?;
     exposed(path, &setup.loaded)?;
     certified(path, &setup.loaded)?;
     Ok(setup)

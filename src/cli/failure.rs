@@ -1,6 +1,6 @@
 //! Why a command failed, in words that say what to do.
 
-use crate::{approval::DecideError, model::Problems, store::StoreError};
+use crate::{activation::OrderError, approval::DecideError, model::Problems, store::StoreError};
 use std::{io, path::PathBuf};
 
 /// Why a command failed. Every one is exit code 1, but a reader that has gone away.
@@ -27,6 +27,12 @@ pub(crate) enum CliError {
     /// TOLLGATE_KEY is missing where a person must act.
     #[error("this needs a person: set TOLLGATE_KEY to the key of somebody who may decide this approval")]
     KeyNeeded,
+    /// TOLLGATE_KEY is missing where an admin must act.
+    #[error("this needs a person: set TOLLGATE_KEY to the key of somebody with the role `admin`")]
+    AdminNeeded,
+    /// What is in force was not changed.
+    #[error("{0}")]
+    Order(#[from] OrderError),
     /// The person may not do this.
     #[error("`{person}` may not do this: it takes the role {needs}")]
     NotEntitled {

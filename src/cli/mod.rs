@@ -12,6 +12,7 @@ mod client_config;
 pub mod demo_upstream;
 mod exposure;
 mod failure;
+mod folder;
 mod follow;
 mod grants;
 mod init;
@@ -31,7 +32,7 @@ mod setup;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command, PolicyCommand};
+use args::{AuditCommand, Cli, Command};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -83,20 +84,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
         }
-        Command::Policy(PolicyCommand::Test(args)) => policy::test(Setup::load(&path)?, &args),
-        Command::Policy(PolicyCommand::Explain(args)) => block(policy::explain(path, *args)),
-        Command::Policy(PolicyCommand::Replay(args)) => {
-            let (store, system) = record(&path)?;
-            block(policy::replay(store, system, args))
-        }
-        Command::Policy(PolicyCommand::Simulate(args)) => {
-            let (store, system) = record(&path)?;
-            block(policy::simulate(&path, store, system, args))
-        }
-        Command::Policy(PolicyCommand::Diff(args)) => {
-            let (store, system) = record(&path)?;
-            block(policy::diff(&path, store, system, args))
-        }
+        Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
             block(report::report(store, system, command))

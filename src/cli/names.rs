@@ -1,7 +1,7 @@
 //! Holds the names in the files against what the upstreams list, whenever that changes: what an admin wrote for a tool that is
 //! not there protects nothing, and is told in the log and by `/readyz`.
 
-use super::{known, wiring};
+use super::{known, setup::load_standing_knowing};
 use crate::{config::Config, gateway::Gateway};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -43,6 +43,6 @@ fn look(path: &std::path::Path, gateway: &Gateway) -> Option<Vec<String>> {
         listings.extend(now.clone());
         listings
     };
-    let loaded = wiring::load_knowing(path, &listings).ok()?;
+    let loaded = load_standing_knowing(path, &gateway.standing(), &listings).ok()?;
     Some(loaded.lints.0.iter().filter(|lint| lint.strict).map(ToString::to_string).collect())
 }

@@ -2,9 +2,9 @@
 
 use super::{
     failure::CliError,
-    origin,
-    setup::{exposed, load},
-    wiring::{self, Loaded},
+    folder, origin,
+    setup::{exposed, load_standing},
+    wiring::{self, Loaded, Reloaded},
 };
 use crate::{
     config::Config,
@@ -38,12 +38,15 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
     let mut policies = gateway.in_force().config.gateway.policies.clone();
     watched.renew(&path, &policies);
     let mut last = fingerprint(&path, &policies);
+    let mut wanted = gateway.folder_wanted();
     loop {
-        let forced = tokio::select! {
-            Some(()) = hangup.recv() => true,
-            Some(()) = changes.recv() => false,
+        let reason = tokio::select! {
+            Some(()) = hangup.recv() => "SIGHUP",
+            Some(()) = changes.recv() => "file change",
+            Ok(()) = wanted.changed() => "order",
             else => return Ok(()),
         };
+        let forced = reason != "file change";
         // Folders that were replaced must be watched anew, before they are read.
         watched.renew(&path, &policies);
         let now = fingerprint(&path, &policies);
@@ -51,7 +54,12 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
             continue;
         }
         last = now;
-        once(&path, &gateway, if forced { "SIGHUP" } else { "file change" }).await;
+        // An order that comes meanwhile says what is to be read.
+        for _ in 0..MOST_TRIES {
+            if once(&path, &gateway, reason).await != Reloaded::Outdated {
+                break;
+            }
+        }
         let newer = gateway.in_force().config.gateway.policies.clone();
         if newer != policies {
             policies = newer;
@@ -61,11 +69,23 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
     }
 }
 
-/// Reads the files and puts them in force, or says why not.
-async fn once(path: &Path, gateway: &Gateway, reason: &str) {
-    let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || load(&owned)).await;
-    let read = read.map(|read| {
+/// How often files are read again because of an order that came meanwhile.
+const MOST_TRIES: usize = 5;
+
+/// Reads the files and puts them in force, or says why not. Where a bundle is held, servers.toml alone is followed, and whether
+/// the folder says something else is told.
+async fn once(path: &Path, gateway: &Gateway, reason: &str) -> Reloaded {
+    let (owned, standing) = (path.to_owned(), gateway.standing());
+    let is_held = standing.held.is_some();
+    let read = tokio::task::spawn_blocking(move || {
+        (load_standing(&owned, &standing), folder::differs(&owned, &standing))
+    });
+    let read = read.await.map(|(read, differs)| {
+        gateway.set_folder(differs);
+        if is_held && reason == "order" {
+            // It is in force already.
+            return Ok(None);
+        }
         read.and_then(|mut loaded| {
             let running = gateway.in_force();
             for what in needs_restart(&running.config, &loaded.config) {
@@ -74,20 +94,23 @@ async fn once(path: &Path, gateway: &Gateway, reason: &str) {
             // The listeners stay where they are until then, and who may come in is held against that.
             loaded.config.gateway.listen = running.config.gateway.listen;
             loaded.config.admin.listen = running.config.admin.listen;
-            exposed(path, &loaded).map(|()| loaded)
+            exposed(path, &loaded).map(|()| Some(loaded))
         })
     });
     match read {
-        Ok(Ok(Loaded { config, policies, lints })) => {
+        Ok(Ok(None)) => return Reloaded::Yes,
+        Ok(Ok(Some(Loaded { config, policies, lints }))) => {
             // Names that fit nothing are told by whoever watches what the upstreams list.
             for lint in lints.0.iter().filter(|lint| !lint.strict) {
                 tracing::info!(lint = %lint, "reload.lint");
             }
             let snapshot = policies.snapshot.clone();
             let origin = origin::of(&config.gateway.policies, reason).await;
-            if wiring::reload(gateway, CheckedFiles { config, policies, origin }).await {
+            let reloaded = wiring::reload(gateway, CheckedFiles { config, policies, origin }).await;
+            if reloaded == Reloaded::Yes {
                 tracing::info!(policy.snapshot = %snapshot, "reload.activated");
             }
+            return reloaded;
         }
         Ok(Err(CliError::Files { problems, .. })) => {
             wiring::reload_rejected(gateway, problems).await;
@@ -95,6 +118,7 @@ async fn once(path: &Path, gateway: &Gateway, reason: &str) {
         Ok(Err(other)) => tracing::error!(error = %other, "reload.failed"),
         Err(lost) => tracing::error!(error = %lost, "reload.failed"),
     }
+    Reloaded::No
 }
 
 /// What is taken at start only.

@@ -3,12 +3,14 @@
 use super::{
     args::{LogFormat, RunArgs, ServeArgs, StdioArgs},
     failure::CliError,
+    folder,
     follow::{self, Follower, Sink},
     log, names, origin, reload,
-    setup::{load, load_to_serve},
+    setup::{load_to_run, load_to_serve},
     wiring::{self, Loaded},
 };
 use crate::{
+    activation::Standing,
     clock::{IdSource as _, System},
     gateway::{CheckedFiles, Gateway},
     store::{EventQuery, Store},
@@ -42,7 +44,7 @@ struct Running {
 impl Running {
     async fn start(
         path: &Path,
-        loaded: Loaded,
+        (loaded, standing): (Loaded, Standing),
         args: &RunArgs,
         system: Arc<System>,
     ) -> Result<Self, CliError> {
@@ -69,6 +71,7 @@ impl Running {
         let origin = origin::of(&config.gateway.policies, "start").await;
         let files = CheckedFiles { config, policies, origin };
         let gateway = wiring::start_gateway(files, Arc::clone(&store), system).await?;
+        folder::follow(path, &gateway, standing).await;
         let told = lints.0.iter().map(ToString::to_string).collect();
         let names = tokio::spawn(names::watch(path.to_owned(), Arc::clone(&gateway), told));
         let watched = (path.to_owned(), Arc::clone(&gateway));
@@ -97,7 +100,7 @@ impl Running {
 /// Runs the gateway until a signal ends it.
 pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError> {
     log::start(args.run.log_format)?;
-    let loaded = load_to_serve(&path)?;
+    let (loaded, standing) = load_to_serve(&path)?;
     wiring::take_files();
     let system = Arc::new(System::default());
     // A port that is taken is told before anything is started.
@@ -105,7 +108,7 @@ pub(super) async fn serve(path: PathBuf, args: ServeArgs) -> Result<(), CliError
     let admin = bind(loaded.config.admin.listen, "[admin] listen").await?;
     let announcement = Announcement::new(&loaded, address(&mcp), address(&admin));
     let mut signals = Signals::listen()?;
-    let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
+    let running = Running::start(&path, (loaded, standing), &args.run, Arc::clone(&system)).await?;
     let (mcp_end, admin_end) = (CancellationToken::new(), CancellationToken::new());
     let gateway = &running.gateway;
     let core_runtimes = wiring::core_runtimes()?;
@@ -154,7 +157,7 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
         ));
     }
     log::start(args.run.log_format)?;
-    let loaded = load(&path)?;
+    let (loaded, standing) = load_to_run(&path)?;
     if !loaded.policies.authority.agents.contains_key(&args.agent) {
         return Err(CliError::Unknown {
             kind: "agent",
@@ -164,7 +167,7 @@ pub(super) async fn stdio(path: PathBuf, args: StdioArgs) -> Result<(), CliError
     }
     let mut signals = Signals::listen()?;
     let system = Arc::new(System::default());
-    let running = Running::start(&path, loaded, &args.run, Arc::clone(&system)).await?;
+    let running = Running::start(&path, (loaded, standing), &args.run, Arc::clone(&system)).await?;
     let end = CancellationToken::new();
     let session = wiring::serve_stdio(Arc::clone(&running.gateway), system, args.agent, end.clone());
     let mut session = tokio::spawn(session);

@@ -3,14 +3,17 @@
 use super::{
     exposure,
     failure::CliError,
+    known,
+    screen::note,
     wiring::{self, Loaded},
 };
 use crate::{
+    activation::{Recorded, Standing},
     clock::{Clock as _, IdSource as _, System},
     config::{Config, Listings},
     identity::person_by_key,
     model::{PersonId, Place, Problem, Problems, Severity},
-    policy::Role,
+    policy::{PolicySet, Role},
     store::Store,
 };
 use std::{
@@ -25,15 +28,58 @@ pub(super) struct Setup {
     pub(super) path: PathBuf,
     /// What it and the bundle say.
     pub(super) loaded: Loaded,
+    /// What is ordered to be in force.
+    pub(super) standing: Standing,
     /// This machine's clock and randomness.
     pub(super) system: Arc<System>,
     person: Option<PersonId>,
 }
 
 impl Setup {
-    /// Reads the files and holds `TOLLGATE_KEY` against them: a wrong one is never taken for none.
+    /// Reads what is in force and holds `TOLLGATE_KEY` against it: a wrong one is never taken for none.
     pub(super) fn load(path: &Path) -> Result<Self, CliError> {
-        let loaded = load(path)?;
+        // Whatever serves looks once more, and refuses; of a record that is damaged the folder must do.
+        let standing = match wiring::standing(path) {
+            Ok(standing) => standing,
+            Err(error) => {
+                note(&format!("what is in force cannot be read, so the folder counts here: {error}"));
+                Standing::default()
+            }
+        };
+        match load_standing(path, &standing) {
+            Ok(loaded) => Self::of(path, loaded, standing),
+            Err(wrong) if standing.held.is_some() => {
+                note("the bundle that is held in force cannot be used with servers.toml as it is now:");
+                Err(wrong)
+            }
+            Err(wrong) => Err(wrong),
+        }
+    }
+
+    /// The same with what is in force by the record, whatever the files say: who may change it is for it to say, and a folder
+    /// that is wrong at this moment keeps nobody from going back. Where it cannot be used any more nothing is served, and the
+    /// folder says who may put that right.
+    pub(super) fn load_recorded(path: &Path) -> Result<Self, CliError> {
+        let Some(Recorded { snapshot, files }) = wiring::recorded(path)? else { return Self::load(path) };
+        match wiring::load_kept(path, &known::remembered, &snapshot, &files) {
+            Ok(loaded) => Self::of(path, loaded, wiring::standing(path)?),
+            Err(problems) => {
+                note(&format!(
+                    "snapshot {snapshot}, which is in force, cannot be used with servers.toml and this program as they are now, \
+                     so the folder says who may do this: {}",
+                    problems.errors()
+                ));
+                Self::load_folder(path)
+            }
+        }
+    }
+
+    /// The same with what the folder says, whatever is in force.
+    pub(super) fn load_folder(path: &Path) -> Result<Self, CliError> {
+        Self::of(path, load(path)?, wiring::standing(path).unwrap_or_default())
+    }
+
+    fn of(path: &Path, loaded: Loaded, standing: Standing) -> Result<Self, CliError> {
         let person = match std::env::var("TOLLGATE_KEY") {
             Err(std::env::VarError::NotPresent) => None,
             Err(std::env::VarError::NotUnicode(_)) => return Err(CliError::UnreadableKey),
@@ -50,12 +96,20 @@ impl Setup {
                 Some(person.id.clone())
             }
         };
-        Ok(Self { path: path.to_owned(), loaded, system: Arc::new(System::default()), person })
+        Ok(Self { path: path.to_owned(), loaded, standing, system: Arc::new(System::default()), person })
     }
 
     /// The person whose key was given; without one nobody can decide.
     pub(super) fn person(&self) -> Result<&PersonId, CliError> {
         self.person.as_ref().ok_or(CliError::KeyNeeded)
+    }
+
+    /// The bundle that is tried beside the one in force.
+    pub(super) fn candidate(&self) -> Option<PolicySet> {
+        let trial = self.standing.trial.as_ref()?;
+        let (path, snapshot) = (&self.path, &trial.rollout.candidate);
+        let loaded = wiring::load_kept(path, &known::remembered, snapshot, &trial.files).ok()?;
+        Some(loaded.policies)
     }
 
     /// The local admin may administer, and so may a person with that role; others may not.
@@ -141,11 +195,48 @@ pub(super) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) 
     wiring::load_knowing(path, listings).map_err(|problems| refused(path, problems))
 }
 
+/// Reads servers.toml, and the bundle that is held in force or, where none is, that of the folder.
+pub(super) fn load_standing(path: &Path, standing: &Standing) -> Result<Loaded, CliError> {
+    load_standing_knowing(path, standing, &known::remembered)
+}
+
+/// The same, with what upstreams are known to list.
+pub(super) fn load_standing_knowing(
+    path: &Path,
+    standing: &Standing,
+    listings: &dyn Fn(&Config) -> Listings,
+) -> Result<Loaded, CliError> {
+    let loaded = match &standing.held {
+        Some(held) => wiring::load_kept(path, listings, &held.snapshot, &held.files),
+        None => wiring::load_knowing(path, listings),
+    };
+    loaded.map_err(|problems| refused(path, problems))
+}
+
+/// What is in force, for whatever serves: what cannot be known or used ends it.
+pub(super) fn load_to_run(path: &Path) -> Result<(Loaded, Standing), CliError> {
+    let standing = wiring::standing(path)?;
+    match load_standing(path, &standing) {
+        Err(wrong) => {
+            if let Some(held) = &standing.held {
+                note(&format!(
+                    "snapshot {} is held in force, by order of {} (\"{}\"), and cannot be used as servers.toml and this program \
+                     are now. The folder is not taken in its place. Put servers.toml right, or say with an admin's key what is to \
+                     be in force: `tollgate policy activate FOLDER --reason TEXT`",
+                    held.snapshot, held.by, held.reason
+                ));
+            }
+            Err(wrong)
+        }
+        Ok(loaded) => Ok((loaded, standing)),
+    }
+}
+
 /// The same for a listener, which not everybody may be let in by.
-pub(super) fn load_to_serve(path: &Path) -> Result<Loaded, CliError> {
-    let loaded = load(path)?;
+pub(super) fn load_to_serve(path: &Path) -> Result<(Loaded, Standing), CliError> {
+    let (loaded, standing) = load_to_run(path)?;
     exposed(path, &loaded)?;
-    Ok(loaded)
+    Ok((loaded, standing))
 }
 
 /// Refuses what may not be served beyond this machine.
@@ -166,6 +257,6 @@ pub(super) fn certified(path: &Path, loaded: &Loaded) -> Result<(), CliError> {
     Err(refused(path, Problems(vec![problem])))
 }
 
-fn refused(path: &Path, problems: Problems) -> CliError {
+pub(super) fn refused(path: &Path, problems: Problems) -> CliError {
     CliError::Files { path: path.to_owned(), rendered: wiring::render(&problems), problems }
 }

@@ -2,15 +2,16 @@
 
 use super::{failure::CliError, known, screen};
 use crate::{
+    activation::{self, Recorded, Standing},
     audit,
     clock::System,
     config,
-    config::{Config, Listings},
+    config::{Bundle, Config, Listings},
     evidence, front,
-    gateway::{CheckedFiles, Gateway, GatewayParts, StartError},
+    gateway::{CheckedFiles, Gateway, GatewayParts, ReloadError, StartError},
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
-    policy::{PolicySet, ToolFacts},
+    policy::{PolicySet, SourceFile, ToolFacts},
     replay::Advice,
     store::{ChainReport, EventQuery, KeptKind, Store, StoreError, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
@@ -38,9 +39,43 @@ pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) 
     config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
 }
 
-/// Reads servers.toml with the bundle of another folder.
-pub(crate) fn load_bundle(path: &Path, folder: &Path) -> Result<Loaded, Problems> {
-    config::load_bundle(path, folder, &|name| std::env::var(name).ok(), &known::remembered)
+/// The same with the bundle of a folder that servers.toml does not name.
+pub(crate) fn load_folder(path: &Path, folder: &Path) -> Result<Loaded, Problems> {
+    load_bundle(path, &known::remembered, Bundle::Folder(folder))
+}
+
+/// The same with a bundle that the store keeps.
+pub(crate) fn load_kept(
+    path: &Path,
+    listings: &dyn Fn(&Config) -> Listings,
+    snapshot: &SnapshotId,
+    files: &[SourceFile],
+) -> Result<Loaded, Problems> {
+    load_bundle(path, listings, Bundle::Files { name: &format!("snapshot {snapshot}"), files })
+}
+
+fn load_bundle(
+    path: &Path,
+    listings: &dyn Fn(&Config) -> Listings,
+    bundle: Bundle<'_>,
+) -> Result<Loaded, Problems> {
+    config::load_bundle(path, &|name| std::env::var(name).ok(), listings, bundle)
+}
+
+/// What is ordered to be in force, by the store that a servers.toml names, which need not be open.
+pub(crate) fn standing(path: &Path) -> Result<Standing, CliError> {
+    match store_path(path) {
+        Some(store) => Ok(activation::standing_at_rest(&store)?),
+        None => Ok(Standing::default()),
+    }
+}
+
+/// The bundle that came into force last, by the record of the store that a servers.toml names.
+pub(crate) fn recorded(path: &Path) -> Result<Option<Recorded>, CliError> {
+    match store_path(path) {
+        Some(store) => Ok(activation::recorded_at_rest(&store)?),
+        None => Ok(None),
+    }
 }
 
 /// The tools that are known beside those of the record; none where servers.toml cannot be read.
@@ -48,7 +83,7 @@ pub(crate) fn listed_tools(path: &Path) -> BTreeMap<Arc<str>, ToolFacts> {
     load(path).map(|loaded| known::tools(&loaded.config)).unwrap_or_default()
 }
 
-/// The bundle of a snapshot that is kept.
+/// The bundle of a snapshot as it is kept.
 pub(crate) async fn kept_bundle(
     store: &dyn Store,
     snapshot: &SnapshotId,
@@ -238,13 +273,25 @@ pub(crate) async fn start_gateway(
     Ok(Arc::new(gateway))
 }
 
-/// Puts another bundle and servers.toml in force. Whether they are.
-pub(crate) async fn reload(gateway: &Gateway, files: CheckedFiles) -> bool {
+/// What came of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reloaded {
+    /// The files are in force.
+    Yes,
+    /// They are not.
+    No,
+    /// Another bundle was ordered to be in force meanwhile: the files are to be read again.
+    Outdated,
+}
+
+/// Puts another bundle and servers.toml in force.
+pub(crate) async fn reload(gateway: &Gateway, files: CheckedFiles) -> Reloaded {
     match gateway.reload(files).await {
-        Ok(()) => true,
+        Ok(()) => Reloaded::Yes,
+        Err(ReloadError::Outdated) => Reloaded::Outdated,
         Err(error) => {
             tracing::error!(error = %error, "reload.failed");
-            error.is_in_force()
+            if error.is_in_force() { Reloaded::Yes } else { Reloaded::No }
         }
     }
 }

@@ -6,7 +6,9 @@ use super::{
     file::{read_file, whole_file},
     input::Input,
     listed::{self, Listings},
-    servers, tree,
+    servers,
+    signed::verify_bundle,
+    tree,
     zones::SystemZones,
 };
 use crate::{
@@ -29,6 +31,22 @@ pub struct Loaded {
     pub lints: Problems,
 }
 
+/// Which bundle a servers.toml is loaded with.
+#[derive(Clone, Copy, Debug)]
+pub enum Bundle<'b> {
+    /// That in the folder which servers.toml names.
+    Configured,
+    /// That in this folder.
+    Folder(&'b Path),
+    /// These files; problems in them are told as of `name`.
+    Files {
+        /// Like `snapshot 1a2b3c4d`.
+        name: &'b str,
+        /// What the store keeps of it.
+        files: &'b [SourceFile],
+    },
+}
+
 /// Loads servers.toml at `path` and its bundle. `env` answers for the environment.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
     load_knowing(path, env, &|_| Listings::default())
@@ -40,17 +58,7 @@ pub fn load_knowing(
     env: &dyn Fn(&str) -> Option<String>,
     listings: &dyn Fn(&Config) -> Listings,
 ) -> Result<Loaded, Problems> {
-    load_with(path, None, env, listings)
-}
-
-/// The same with the bundle of another folder in place of the one that servers.toml names.
-pub fn load_bundle(
-    path: &Path,
-    folder: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-    listings: &dyn Fn(&Config) -> Listings,
-) -> Result<Loaded, Problems> {
-    load_with(path, Some(folder), env, listings)
+    load_bundle(path, env, listings, Bundle::Configured)
 }
 
 /// The files of a bundle that came as text, checked and compiled as those of a folder beside this configuration.
@@ -62,11 +70,12 @@ pub fn compile_bundle(
     policy::compile(files, &input(Some(config), listings))
 }
 
-fn load_with(
+/// The same with another bundle than the one that servers.toml names.
+pub fn load_bundle(
     path: &Path,
-    folder: Option<&Path>,
     env: &dyn Fn(&str) -> Option<String>,
     listings: &dyn Fn(&Config) -> Listings,
+    bundle: Bundle<'_>,
 ) -> Result<Loaded, Problems> {
     let shown = path.display().to_string();
     let text = read_file(path).map_err(|unreadable| {
@@ -79,20 +88,14 @@ fn load_with(
     let mut report = Report::new(&shown, &text);
     let tree = tree::parse(&text, &mut report);
     let env = Env::new(env);
-    let (folder, named_at) = match folder {
-        Some(folder) => (folder.to_owned(), None),
-        None => servers::policies_folder(&tree.root, path, env),
-    };
     let mut problems = Problems::default();
-    let files = match list(&folder) {
-        Ok(paths) => Some(read_bundle(&folder, paths, &mut problems)),
-        Err(why) => {
-            let expected = "a folder with bundle.yaml and authority.yaml";
-            match named_at {
-                Some(at) => report.error(at, why, expected),
-                None => problems.0.push(whole_file(&folder.display().to_string(), why, expected)),
-            }
-            None
+    let (folder, files) = match bundle {
+        Bundle::Files { name, files } => (PathBuf::from(name), Some(files.to_vec())),
+        Bundle::Folder(folder) => (folder.to_owned(), read_folder(folder, None, &mut report, &mut problems)),
+        Bundle::Configured => {
+            let (folder, named_at) = servers::policies_folder(&tree.root, path, env);
+            let files = read_folder(&folder, named_at, &mut report, &mut problems);
+            (folder, files)
         }
     };
 
@@ -100,6 +103,13 @@ fn load_with(
         if tree.whole { read_config(&tree.root, path, env, files.as_deref(), &mut report) } else { None };
     let listings = config.as_ref().map(listings).unwrap_or_default();
     listed::tables(&tree.root, &listings, &mut report);
+    if let (Some(config), Some(files)) = (&config, &files)
+        && !config.verify.is_empty()
+        && let Err(why) = verify_bundle(files, &config.verify)
+    {
+        let expected = "`tollgate policy manifest` prints what is to be signed";
+        problems.0.push(whole_file(&folder.display().to_string(), why, expected));
+    }
     let compiled = files.and_then(|files| {
         // Of a file in which something is wrong it is not known what it names.
         let sound = config.as_ref().filter(|_| !report.has_errors());
@@ -121,6 +131,64 @@ fn load_with(
             Ok(Loaded { config, policies, lints: problems })
         }
         (Some(_) | None, Some(_) | None) => Err(problems),
+    }
+}
+
+/// The manifest of the bundle in a folder, or in the one that servers.toml names: what a signature over it covers.
+pub fn manifest_of(
+    path: &Path,
+    folder: Option<&Path>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, String> {
+    let folder = match folder {
+        Some(folder) => folder.to_owned(),
+        None => {
+            let text = read_file(path).map_err(|unreadable| unreadable.why)?;
+            let tree = tree::parse(&text, &mut Report::new("", &text));
+            servers::policies_folder(&tree.root, path, Env::new(env)).0
+        }
+    };
+    let mut problems = Problems::default();
+    let files = read_bundle(&folder, list(&folder)?, &mut problems);
+    if problems.has_errors() {
+        return Err(problems.errors().to_string());
+    }
+    if files.is_empty() {
+        return Err(format!("there is no bundle in `{}`", folder.display()));
+    }
+    policy::manifest(&files)
+}
+
+/// Compiles a bundle that the store keeps for a servers.toml that has been read: what both name is held against each other.
+pub fn compile_kept(config: &Config, name: &str, files: &[SourceFile]) -> Result<PolicySet, Problems> {
+    let mut problems = Problems::default();
+    let mut wrong = |why: String, expected: &str| problems.0.push(whole_file(name, why, expected));
+    if !config.verify.is_empty()
+        && let Err(why) = verify_bundle(files, &config.verify)
+    {
+        wrong(why, "a signed bundle");
+    }
+    if let Some(names) = policy::authority_names(files) {
+        if let Some(agent) = config.auth.anonymous_agent.as_ref().filter(|id| !names.agents.contains(&***id))
+        {
+            wrong(
+                format!("`[auth] anonymous_agent` is `{agent}`, which this bundle does not have"),
+                "an agent of it",
+            );
+        }
+        let granted = config.auth.jwt.iter().flat_map(|jwt| jwt.scope_map.values().flatten());
+        for capability in granted.filter(|id| !names.capabilities.contains(&***id)) {
+            wrong(
+                format!("`scope_map` grants `{capability}`, which this bundle does not have"),
+                "a capability of it",
+            );
+        }
+    }
+    let (set, found) = policy::compile(files, &input(Some(config), &Listings::default()));
+    problems.0.extend(found.0.into_iter().map(|problem| in_folder(Path::new(name), problem)));
+    match set {
+        Some(set) if !problems.has_errors() => Ok(set),
+        Some(_) | None => Err(problems.errors()),
     }
 }
 
@@ -250,6 +318,26 @@ fn tool_table(tool: &ToolConfig) -> Value {
     })
 }
 
+/// The bundle of a folder; `named_at` is where servers.toml names it.
+fn read_folder(
+    folder: &Path,
+    named_at: Option<usize>,
+    report: &mut Report<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<SourceFile>> {
+    match list(folder) {
+        Ok(paths) => Some(read_bundle(folder, paths, problems)),
+        Err(why) => {
+            let expected = "a folder with bundle.yaml and authority.yaml";
+            match named_at {
+                Some(at) => report.error(at, why, expected),
+                None => problems.0.push(whole_file(&folder.display().to_string(), why, expected)),
+            }
+            None
+        }
+    }
+}
+
 /// What is in the bundle's folder, in order.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let listed = std::fs::read_dir(folder).and_then(|listing| {
@@ -319,7 +407,7 @@ fn wanted(path: &Path, name: &str, problems: &mut Problems) -> bool {
             "a name that ends with .yaml",
         ));
     }
-    readable
+    readable || policy::is_signature(name)
 }
 
 fn in_folder(folder: &Path, mut problem: Problem) -> Problem {

@@ -13,6 +13,7 @@ mod outgoing;
 mod render;
 mod secret;
 mod servers;
+mod signed;
 mod toml_error;
 mod tree;
 mod types;
@@ -25,10 +26,12 @@ mod tests;
 pub use argument::secret as secret_in_argument;
 pub use listed::{Listed, Listings};
 pub use load::{
-    Loaded, compile_bundle, digest_material, load, load_bundle, load_knowing, store_place, without_secrets,
+    Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,
+    manifest_of, store_place, without_secrets,
 };
 pub use render::render;
 pub use secret::is_secret;
+pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
 
 use std::path::Path;

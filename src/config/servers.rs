@@ -5,7 +5,7 @@ use super::{
     RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
-    jwt, upstreams,
+    jwt, signed, upstreams,
 };
 use crate::{
     model::AgentId,
@@ -63,7 +63,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     let map = fields(
         root,
         "servers.toml",
-        &["gateway", "admin", "store", "auth", "webhook", "checks", "upstreams"],
+        &["gateway", "admin", "store", "auth", "webhook", "policies", "checks", "upstreams"],
         report,
     )?;
     let table = |name: &str, known: &'static [&'static str], report: &mut Report<'_>| {
@@ -84,6 +84,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
+    let verify = signed::keys(map.get("policies"), input, report);
     let checks = section(&map, "checks", report).iter().filter_map(|entry| {
         let read = check(&entry.key, &entry.value, input, report)?;
         Some((Arc::from(entry.key.as_str()), Arc::new(read)))
@@ -101,6 +102,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         store: store?,
         auth,
         webhook: webhook?,
+        verify: verify?,
         checks,
         upstreams,
         disabled,

@@ -1,5 +1,6 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
+use super::signed::VerifyKey;
 use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -19,6 +20,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[webhook]`
     pub webhook: Option<Arc<WebhookConfig>>,
+    /// `[policies] verify`: whose signature a bundle must carry; empty: it need not have one.
+    pub verify: Vec<VerifyKey>,
     /// `[checks.*]`, by name.
     pub checks: BTreeMap<Arc<str>, Arc<CheckConfig>>,
     /// `[upstreams.*]`, by name.

@@ -6,7 +6,7 @@ use crate::{
     cost::BudgetScope,
     model::{Autonomy, CallKind, CapabilityId, Decision, PolicyId, RuleId, Selected},
     policy::{
-        ApprovalRule, ChannelKind, CheckDecision, CheckRule, Constraints, Facts, Mode, Policy, PolicyBody,
+        ApprovalRule, ChannelKind, CheckDecision, CheckRule, Constraints, Facts, Policy, PolicyBody,
         PolicySet, Remediation, Rule, RuleOutcome, Rulebook,
         condition::{Condition, EvalError, Surroundings},
     },
@@ -211,6 +211,7 @@ impl<'s> Said<'s> {
     }
 
     fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy, ask: AskPolicy<'_>) {
+        let counts = policy.mode.counts(facts.share);
         let outcome = match &policy.body {
             PolicyBody::Gate(rules) => gate(set, facts, policy, rules, ask),
             PolicyBody::Rulebook(rulebook) => {
@@ -218,7 +219,7 @@ impl<'s> Said<'s> {
                     return;
                 }
                 let (outcome, applies) = judge(set, facts, rulebook, policy, ask);
-                if applies && policy.mode == Mode::Enforce {
+                if applies && counts {
                     self.limits.rates.extend(rates(policy, rulebook));
                 }
                 outcome
@@ -229,18 +230,18 @@ impl<'s> Said<'s> {
             if !self.unasked.contains(check) {
                 self.unasked.push(check.clone());
             }
-            self.provisional += usize::from(policy.mode == Mode::Enforce);
+            self.provisional += usize::from(counts);
         }
         self.steps.push(Step {
             policy_id: policy.id.clone(),
             rule_id: outcome.rule_id.clone(),
             decision: outcome.decision,
             reason: outcome.reason.clone(),
-            shadow: policy.mode == Mode::Shadow,
+            shadow: !counts,
             error: outcome.error,
             limit: false,
         });
-        if policy.mode == Mode::Shadow {
+        if !counts {
             return;
         }
         self.spoken = true;

@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
     cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, PriceTable},
-    model::{Autonomy, CallKind, Decision, Glob, MicroUsd, PolicyId, Selector, Sensitivity, ToolTraits},
+    model::{
+        Autonomy, CallKind, Decision, Glob, MicroUsd, PolicyId, Selector, Sensitivity, Share, SharePlace,
+        ToolTraits,
+    },
     policy::{
         ApprovalRule, Approver, Authority, BundleInfo, Capability, ChannelKind, Constraints, Mode, Policy,
         PolicyBody, PolicySet, Remediation, Rule, RuleOutcome, Rulebook, Violation, condition::Condition,
@@ -158,6 +161,7 @@ fn facts() -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        share: Default::default(),
         checks: Vec::new(),
     }
 }
@@ -377,6 +381,24 @@ fn shadow_policies_stand_in_the_trace_only() {
     assert_eq!(verdict.constraints, Constraints::default());
     let shadows: Vec<(bool, Decision)> = verdict.trace.steps.iter().map(|s| (s.shadow, s.decision)).collect();
     assert_eq!(shadows, [(true, Decision::Deny), (true, Decision::Deny), (false, Decision::Allow)]);
+}
+
+/// R69: a policy in `mode: share` counts for the calls of its share, with its limits, and is a shadow for the rest.
+#[test]
+fn a_share_of_calls_is_decided_in_earnest() {
+    let mut share = says("share", RuleOutcome::Deny);
+    share.mode = Mode::Share(Share::parse("10%").unwrap());
+    let mut book = aegis_rulebook().remove(1);
+    book.mode = share.mode;
+    let set = set(vec![share, book, says("allow", RuleOutcome::Allow)]);
+    let at = |place: u64| decide(&set, &Facts { share: SharePlace::from_number(place), ..facts() });
+    for (place, inside) in [(0, true), (999, true), (1_000, false), (9_999, false)] {
+        let verdict = at(place);
+        let expect = if inside { (Decision::Deny, "share") } else { (Decision::Allow, "allow") };
+        assert_eq!((verdict.decision, &*verdict.policy_id), expect, "{place}");
+        assert_eq!(verdict.trace.steps[0].shadow, !inside, "{place}");
+        assert_eq!(verdict.limits.rates.is_empty(), !inside, "{place}");
+    }
 }
 
 /// R1, R2, R3.

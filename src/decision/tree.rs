@@ -5,7 +5,7 @@ use super::{Verdict, decide::selected};
 use crate::{
     model::{CapabilityId, Decision, EventDecision, MicroUsd, PolicyId, RuleId, Selected},
     policy::{
-        Capability, Facts, Mode, Policy, PolicyBody, PolicySet, Rule, Rulebook, Violation,
+        Capability, Facts, Policy, PolicyBody, PolicySet, Rule, Rulebook, Violation,
         condition::{Came, Condition, Examined, Part, ReadValue, Surroundings},
     },
 };
@@ -40,6 +40,15 @@ pub struct RuleTree {
     pub condition: Option<Part>,
 }
 
+/// The share of a policy in `mode: share`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShareTree {
+    /// Like `10%`.
+    pub of_calls: String,
+    /// Whether this call is in it; else the policy is a shadow for it.
+    pub counts: bool,
+}
+
 /// One policy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PolicyTree {
@@ -47,8 +56,11 @@ pub struct PolicyTree {
     pub policy_id: PolicyId,
     /// Where it stands.
     pub file: String,
-    /// `enforce` or `shadow`.
+    /// `enforce`, `shadow` or `share`.
     pub mode: &'static str,
+    /// The share of calls for which it counts, in `mode: share`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<ShareTree>,
     /// Whether it concerns the call.
     pub concerns: bool,
     /// Why not.
@@ -133,7 +145,11 @@ fn policies(set: &PolicySet, on: &Examined<'_>, verdict: &Verdict) -> Vec<Policy
             PolicyTree {
                 policy_id: policy.id.clone(),
                 file: policy.file.to_string(),
-                mode: mode(policy.mode),
+                mode: policy.mode.as_str(),
+                share: policy.mode.share().map(|share| ShareTree {
+                    of_calls: share.to_string(),
+                    counts: share.covers(on.facts.share),
+                }),
                 concerns,
                 why_not,
                 decision: step.map(|step| step.decision.event_word()),
@@ -146,13 +162,6 @@ fn policies(set: &PolicySet, on: &Examined<'_>, verdict: &Verdict) -> Vec<Policy
             }
         })
         .collect()
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::Shadow => "shadow",
-    }
 }
 
 /// Why a policy does not concern a call: of each entry of `on` the first key that does not match.

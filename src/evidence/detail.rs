@@ -83,6 +83,9 @@ impl<'e> Explained<'e> {
         }
         if let Some(judged) = self.judged {
             detail.member("verdict").extend_from_slice(judged.verdict.as_bytes());
+            if let Some(compared) = &judged.compared {
+                detail.member("rollout").extend_from_slice(compared.as_bytes());
+            }
         }
         if let Some(trace) = self.trace {
             write_steps(detail.member("steps"), trace);

@@ -9,8 +9,8 @@ use super::{cut::CUT_ARGUMENTS, masked::differing};
 use crate::{
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     model::{
-        CallKind, CapabilityId, EventDraft, Fingerprint, MicroUsd, Sensitivity, ToolTraits, UpstreamName,
-        pointer::Pointer, text, text::Object,
+        CallKind, CapabilityId, EventDraft, Fingerprint, MicroUsd, Sensitivity, SharePlace, ToolTraits,
+        UpstreamName, pointer::Pointer, text, text::Object,
     },
     policy::{CheckAnswer, PolicySet},
 };
@@ -95,6 +95,7 @@ impl Evaluated<'_> {
         told.natural("repeats", Some(facts.call.repeats));
         told.natural("size", Some(facts.call.size));
         told.natural("tokens", Some(facts.cost.tokens));
+        told.natural("share", Some(facts.share.number().into()));
         for (name, list) in [
             ("findings", &facts.data.findings),
             ("session_labels", &facts.session_labels),
@@ -192,6 +193,9 @@ struct Recorded {
     workflow_refused: Option<Arc<str>>,
     #[serde(default)]
     remediated: bool,
+    /// Records of before there were shares do not have it, and no policy of theirs reads it.
+    #[serde(default)]
+    share: u64,
     #[serde(default)]
     checks: Vec<CheckAnswer>,
     #[serde(default)]
@@ -343,6 +347,7 @@ impl Recall<'_> {
             resource,
             prompt,
             remediated: recorded.remediated,
+            share: SharePlace::from_number(recorded.share),
             checks: recorded.checks,
         };
         Ok(Recalled { facts, masked, target_masked })

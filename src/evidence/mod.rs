@@ -1,7 +1,9 @@
 //! Every record of a call is built here and nowhere else, so that what a record says does not depend on which part of the
 //! gateway wrote it. Pure: times and ids are arguments.
 
+mod activation;
 mod approval;
+mod bundle;
 mod call;
 mod cut;
 mod detail;
@@ -10,10 +12,13 @@ mod grant;
 mod masked;
 mod other;
 mod refused;
+mod rollout;
 mod tool;
 mod verdict;
 
+pub use activation::{ACTIVATION, Activated, Activation, Order, Ordered, Origin, difference, is_order};
 pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
+pub use bundle::KeptBundle;
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
@@ -26,5 +31,9 @@ pub use other::{
     store_taken_over, task_ended, torn_tail,
 };
 pub use refused::Counted;
+pub use rollout::{
+    Bounds, Compared, OBSERVED, ROLLOUT, Rollout, RolloutEvent, RolloutRecord, RolloutState, RolloutStep,
+    Seen, Stage,
+};
 pub use tool::{ResolvedTool, content_hash};
 pub use verdict::{Judged, verdict};

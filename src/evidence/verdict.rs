@@ -17,6 +17,8 @@ pub struct Judged {
     pub verdict: Box<str>,
     /// The tools that the facts name.
     pub tools: Vec<Arc<ResolvedTool>>,
+    /// What the other bundle of a rollout says of the call.
+    pub compared: Option<Box<str>>,
 }
 
 /// The verdict and its limits. Which caps a budget or a rule has is told by the snapshot; `full` is the name of the target

@@ -22,12 +22,14 @@ use super::{
         held::{CallPath, may_hold},
         parked::{Waiting, Work},
     },
+    trial::Chosen,
 };
 use crate::{
     decision::{self, ApprovalRequirement},
     identity::Principal,
-    model::{AgentId, CallKind, Decision},
+    model::{AgentId, CallKind, Decision, SharePlace},
     offload::Busy,
+    upstream::Era,
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -104,8 +106,8 @@ impl Gateway {
         let mut underway = Underway { request, arguments, asking, looks, counted: false, lost: 0 };
         loop {
             // Each round sees what is in force now: a key or a policy may have gone while a person was asked.
-            let in_force = self.in_force();
-            match self.round(&in_force, &mut underway).await {
+            let chosen = self.choose(&underway.request);
+            match self.round(&chosen, &mut underway).await {
                 Ok(reply) | Err(Halt::Reply(reply)) => return reply,
                 Err(Halt::Again) => {}
             }
@@ -125,7 +127,7 @@ impl Gateway {
         let mut rest = call.rest;
         // Only what was sealed for this call goes back to an upstream that asked.
         rest.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
-        let request = Request {
+        let mut request = Request {
             agent,
             principal: call.principal,
             kind: call.kind,
@@ -139,15 +141,36 @@ impl Gateway {
             call_id: self.0.ids.call_id(),
             began: self.0.clock.monotonic(),
             name: call.name,
+            share: SharePlace::default(),
         };
+        request.share = self.share_of(&request, call.client.era());
         let asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
         (request, call.arguments, asking)
     }
 
+    /// Where a call falls among all: by its session, in the eras that have one; else by its workflow, or its trace.
+    fn share_of(&self, request: &Request, era: Era) -> SharePlace {
+        let session = match era {
+            Era::Legacy => Some(&*request.session),
+            Era::Modern => None,
+        };
+        let in_force = self.0.current.peek();
+        let agent = in_force.policies.authority.agents.get(&request.agent);
+        let default = agent.and_then(|agent| agent.workflow.as_deref());
+        let workflow = request.workflow.as_deref().or(default);
+        SharePlace::of(&request.agent, session, workflow, request.trace_id)
+    }
+
     /// One round: the steps of a call in their order, each of which may end it.
-    async fn round(&self, in_force: &Arc<InForce>, underway: &mut Underway) -> Result<CallReply, Halt> {
-        let mut decided = self.decide(in_force, underway).await?;
+    async fn round(&self, chosen: &Chosen, underway: &mut Underway) -> Result<CallReply, Halt> {
+        let in_force = &chosen.in_force;
+        let mut decided = self.decide(chosen, underway).await?;
+        let is_first = !underway.counted;
         self.take_up(in_force, underway, &decided).await?;
+        if chosen.compares() {
+            let Underway { request, arguments, looks, .. } = underway;
+            Box::pin(self.compare(chosen, request, arguments, looks, &mut decided, is_first)).await;
+        }
         ask_for_budgets(&underway.asking, &mut decided);
         let warrant = self.warrant_of(in_force, underway, &decided).await?;
         // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
@@ -159,10 +182,14 @@ impl Gateway {
     }
 
     /// Scope, schema, redaction, estimate and decision.
-    async fn decide(&self, in_force: &Arc<InForce>, underway: &mut Underway) -> Result<Box<Decided>, Halt> {
+    async fn decide(&self, chosen: &Chosen, underway: &mut Underway) -> Result<Box<Decided>, Halt> {
+        let in_force = &chosen.in_force;
         if !self.still_valid(&underway.request.principal) {
             let refusal = Refusal::deny("identity", "this credential is no longer valid");
             return Err(self.refuse(in_force, underway, None, refusal).await);
+        }
+        if let Some(why) = &in_force.blocked {
+            return Err(self.refuse(in_force, underway, None, Refusal::deny("activation", &**why)).await);
         }
         let evaluator = &self.0.evaluator;
         let Underway { request, arguments, looks, .. } = underway;
@@ -176,6 +203,11 @@ impl Gateway {
             Ok(Err(stop)) => stop,
             Err(Busy) => return Err(self.refuse(in_force, underway, None, fit::too_many()).await),
         };
+        if chosen.compares() && !underway.counted {
+            let Underway { request, arguments, looks, .. } = underway;
+            Box::pin(self.compare_refused(chosen, request, arguments, looks, &stop)).await;
+        }
+        let Underway { request, looks, .. } = underway;
         Err(match stop {
             Stop::Unchecked(look) => match Box::pin(evaluator.look(looks, request, *look)).await {
                 Ok(()) => Halt::Again,
@@ -327,7 +359,7 @@ impl Gateway {
         warrant: Warrant,
         asking: &mut Asking,
     ) -> Result<CallReply, AdmitError> {
-        if !Arc::ptr_eq(in_force, &self.0.current.peek()) {
+        if !self.0.current.peek().is_or_tries(in_force) {
             return Err(AdmitError::Replaced(decided.prepared.arguments));
         }
         let Some(upstream) = in_force.upstreams.get(decided.prepared.target.upstream()) else {

@@ -202,7 +202,7 @@ impl EarlierTold {
         tools.extend(prepared.resolved().cloned());
         let facts = prepared.evaluated().text(&self.facts);
         let verdict = evidence::verdict(verdict, prepared.target.full(), &prepared.shown);
-        Judged { facts, verdict, tools }
+        Judged { facts, verdict, tools, compared: None }
     }
 }
 

@@ -3,12 +3,14 @@
 //! A call reads it once per evaluation, so that it is never decided by new policies over an old tool table, and goes to the
 //! server that it was decided for. A reload, or a change of what an upstream lists, builds the next one whole and swaps it.
 
-use super::request::workflow_of;
+use super::{request::workflow_of, stage_counts::StageCounts};
 use crate::{
+    activation::OnTrial,
     catalog::{Catalog, View},
     config::Config,
+    evidence::Stage,
     identity::{Keyring, Principal},
-    model::{AgentId, CapabilityId},
+    model::{AgentId, CapabilityId, SnapshotId},
     policy::PolicySet,
     upstream::{UpstreamSet, UpstreamState},
 };
@@ -19,18 +21,7 @@ use std::sync::Arc;
 /// they grant, of which an issuer could make many.
 const MOST_NARROW_VIEWS: usize = 1_000;
 
-/// Who or what brings files, and where they come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// Like `uid 1000`.
-    pub by: String,
-    /// `start`, `file change`, `SIGHUP`.
-    pub reason: String,
-    /// Where the folder of policies is in git: the commit that is checked out.
-    pub git_commit: Option<String>,
-    /// Whether the folder is as it stands in that commit.
-    pub git_clean: Option<bool>,
-}
+pub use crate::evidence::Origin;
 
 /// What the files say, checked: what a reload brings.
 #[derive(Debug)]
@@ -55,7 +46,21 @@ pub struct InForce {
     pub(super) upstreams: UpstreamSet,
     /// The keys of the bundle's authority map.
     pub keyring: Keyring,
+    /// A bundle that is tried beside this one.
+    pub trial: Option<Arc<Trial>>,
+    /// Why every call is refused: an order that this process cannot follow.
+    pub(super) blocked: Option<Arc<str>>,
     views: Views,
+}
+
+/// A bundle that is tried beside the one in force, over the same catalog and servers.
+#[derive(Debug)]
+pub struct Trial {
+    /// The rollout, as its newest record has it.
+    pub on: Arc<OnTrial>,
+    /// The candidate as it would be in force.
+    pub candidate: Arc<InForce>,
+    pub(super) counts: Arc<StageCounts>,
 }
 
 /// What agents see of it, made when somebody asks.
@@ -74,7 +79,47 @@ impl InForce {
         upstreams: UpstreamSet,
     ) -> Self {
         let keyring = Keyring::of(&policies.authority);
-        Self { config, policies, catalog, upstreams, keyring, views: Views::default() }
+        let (trial, blocked, views) = (None, None, Views::default());
+        Self { config, policies, catalog, upstreams, keyring, trial, blocked, views }
+    }
+
+    /// With a bundle that is tried beside it.
+    pub(super) fn with_trial(
+        mut self,
+        trial: Option<(Arc<OnTrial>, Arc<PolicySet>, Arc<StageCounts>)>,
+    ) -> Self {
+        self.trial = trial.map(|(on, policies, counts)| {
+            let (config, catalog) = (self.config.clone(), self.catalog.clone());
+            let candidate = Self::new(config, policies, catalog, self.upstreams.clone());
+            Arc::new(Trial { on, candidate: Arc::new(candidate), counts })
+        });
+        self
+    }
+
+    /// What decides a call that was asked about under a snapshot: that of a candidate decides its own.
+    pub fn policies_of(&self, snapshot: &SnapshotId) -> &Arc<PolicySet> {
+        match &self.trial {
+            Some(trial) if trial.candidate.policies.snapshot == *snapshot => &trial.candidate.policies,
+            Some(_) | None => &self.policies,
+        }
+    }
+
+    /// Whether calls are decided under a snapshot now.
+    pub(super) fn decides_under(&self, snapshot: &SnapshotId) -> bool {
+        self.snapshots().contains(&snapshot)
+    }
+
+    /// Whether this or its candidate is what a call was decided under.
+    pub(super) fn is_or_tries(&self, other: &Arc<Self>) -> bool {
+        std::ptr::eq(self, &**other)
+            || self.trial.as_ref().is_some_and(|trial| Arc::ptr_eq(&trial.candidate, other))
+    }
+
+    /// The snapshots under which calls are decided: its own first.
+    pub(super) fn snapshots(&self) -> Vec<&SnapshotId> {
+        let tried = self.trial.as_ref().filter(|trial| trial.on.rollout.stage() != Stage::Shadow);
+        let tried = tried.map(|trial| &trial.candidate.policies.snapshot);
+        std::iter::once(&self.policies.snapshot).chain(tried).collect()
     }
 
     /// The same under another bundle.

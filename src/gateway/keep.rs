@@ -4,13 +4,11 @@
 use super::prepared::Prepared;
 use crate::{
     config::{Config, without_secrets},
-    evidence::{ResolvedTool, content_hash},
+    evidence::{KeptBundle, ResolvedTool, content_hash},
     policy::PolicySet,
     store::{Kept, KeptKind, Store, StoreError},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use dashmap::DashMap;
-use serde_json::json;
 use std::sync::Arc;
 
 /// Tools that are remembered as kept. Beyond that each is kept once more, which changes nothing.
@@ -75,17 +73,7 @@ impl References {
 }
 
 fn bundle(config: &Config, policies: &PolicySet) -> Kept {
-    let mut body = json!({
-        "environment": policies.environment,
-        "servers": without_secrets(config),
-        "files": *policies.files,
-    });
-    if let (Some(map), false) = (body.as_object_mut(), policies.zones.is_empty()) {
-        let zones =
-            policies.zones.iter().map(|(name, data)| (name.to_string(), json!(STANDARD.encode(data))));
-        map.insert("zones".to_owned(), zones.collect());
-    }
-    let body = body.to_string();
+    let body = KeptBundle::of(policies, without_secrets(config)).body();
     let hash = content_hash(&body);
     Kept { kind: KeptKind::Bundle, name: policies.snapshot.to_string(), hash, body }
 }

@@ -1,7 +1,7 @@
 //! Starting, reloading and ending a gateway, and the tasks that keep it true in between.
 
 use super::{
-    CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal,
+    CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal, Trial,
     admit::Admission,
     call_log::CallLog,
     checks::Checks,
@@ -12,6 +12,7 @@ use super::{
     finding::ToolSearch,
     keep::References,
     measures::Measures,
+    orders::Orders,
     people::{People, prompts::Prompts, store_error},
     prepare::Preparation,
     refused::Refusals,
@@ -19,6 +20,7 @@ use super::{
     suspend::{held::HeldCalls, parked::Parking, spawn_until, tasks::Tasks},
 };
 use crate::{
+    activation::OnTrial,
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
@@ -72,6 +74,9 @@ pub enum ReloadError {
     /// The next snapshot could not be built; the old one stays in force.
     #[error("the next snapshot could not be built; the old one stays in force")]
     NotBuilt,
+    /// The files are not what somebody ordered to be in force meanwhile.
+    #[error("another bundle was ordered to be in force meanwhile")]
+    Outdated,
     /// The new snapshot is in force, and the record does not say so.
     #[error("the new snapshot is in force, and could not be recorded: {0}")]
     NotRecorded(#[from] StoreError),
@@ -81,7 +86,7 @@ impl ReloadError {
     /// Whether the new files are in force all the same.
     pub fn is_in_force(&self) -> bool {
         match self {
-            Self::NotBuilt => false,
+            Self::NotBuilt | Self::Outdated => false,
             Self::NotRecorded(_) => true,
         }
     }
@@ -98,6 +103,7 @@ struct Outside {
 
 impl Outside {
     /// Makes the parts, and gives each what it needs.
+    // Long: the one place where all parts are listed, each with what it is given.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
         let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
@@ -158,6 +164,7 @@ impl Outside {
             ready: watch::Sender::new(false),
             rejected_reload: Mutex::new(None),
             lints: Mutex::default(),
+            orders: Orders::new(ids.uuid()),
             in_flight: TaskTracker::new(),
             current,
             store,
@@ -207,7 +214,7 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                if let Some(replaced) = watcher.replace_aside(None).await
+                if let Some(replaced) = watcher.replace_aside(Next::Lists).await
                     && let Err(error) = watcher.0.people.end_outdated_grants(&replaced.new, false).await
                 {
                     tracing::error!(%error, "grants for tools that have changed could not be ended");
@@ -220,10 +227,11 @@ impl Gateway {
         let first = self.clone();
         self.spawn_until_stop(async move {
             drop(tokio::time::timeout(super::FIRST_LISTS, first.in_force().upstreams.settled()).await);
-            drop(first.replace_aside(None).await);
+            drop(first.replace_aside(Next::Lists).await);
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
+        self.spawn_until_stop(self.clone().follow_orders());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();
@@ -267,6 +275,7 @@ impl Gateway {
             let Some(retention) = self.in_force().config.store.retention else { continue };
             let now = self.0.clock.now();
             let Ok(before) = now.checked_sub(retention) else { continue };
+            self.renew_order(before).await;
             match self.0.store.retire(before, now).await {
                 Ok(0) => {}
                 Ok(records) => tracing::info!(records, %before, "store.records_retired"),
@@ -280,21 +289,43 @@ impl Gateway {
     }
 
     /// Builds the next snapshot on a thread of its own: long lists take their time, in which calls go on.
-    async fn replace_aside(&self, files: Option<(Arc<Config>, Arc<PolicySet>)>) -> Option<Replaced> {
+    async fn replace_aside(&self, next: Next) -> Option<Replaced> {
         let gateway = self.clone();
-        let replaced = tokio::task::spawn_blocking(move || gateway.replace(files)).await;
+        let replaced = tokio::task::spawn_blocking(move || gateway.replace(next)).await;
         replaced
             .inspect_err(|_| tracing::error!("the next snapshot could not be built; the old one stays"))
             .ok()
     }
 
-    /// Builds what is in force from the files, or from those that are in force already, and from what the upstreams list
+    /// Builds what is in force from what comes next, from what else is in force already, and from what the upstreams list
     /// now; swaps it; and only then tells the fronts which lists changed. It waits for no upstream.
-    fn replace(&self, files: Option<(Arc<Config>, Arc<PolicySet>)>) -> Replaced {
+    fn replace(&self, next: Next) -> Replaced {
         let mut builder = self.0.builder.lock();
         let old = self.in_force();
-        let is_reload = files.is_some();
-        let (config, policies) = files.unwrap_or_else(|| (old.config.clone(), old.policies.clone()));
+        let is_reload = matches!(next, Next::Files(..));
+        let (mut config, mut policies) = (old.config.clone(), old.policies.clone());
+        let known =
+            |trial: &Arc<Trial>| (trial.on.clone(), trial.candidate.policies.clone(), trial.counts.clone());
+        let mut trial = old.trial.as_ref().map(known);
+        let mut blocked = old.blocked.clone();
+        match next {
+            Next::Lists => {}
+            Next::Files(newer, bundle) => {
+                // What was tried beside another bundle says nothing about this one.
+                trial = trial.filter(|_| bundle.snapshot == old.policies.snapshot);
+                (config, policies, blocked) = (newer, bundle, None);
+            }
+            Next::Trial(next) => {
+                trial = next.map(|(on, bundle)| {
+                    let same = |(known, _, _): &(Arc<OnTrial>, _, _)| {
+                        (&known.rollout.id, known.rollout.at) == (&on.rollout.id, on.rollout.at)
+                    };
+                    let counts = trial.filter(same).map(|(_, _, counts)| counts);
+                    (on, bundle, counts.unwrap_or_default())
+                });
+            }
+            Next::Blocked(why) => blocked = Some(why),
+        }
         let promoted = old.upstreams.promoted();
         let (mut upstreams, promoted) = match promoted {
             Some((upstreams, retired)) => (upstreams, Some(retired)),
@@ -313,7 +344,9 @@ impl Gateway {
         }
         let changed = Changed::between(&old.catalog, &catalog);
         let drain = config.gateway.drain;
-        let new = Arc::new(InForce::new(config, policies, Arc::new(catalog), upstreams));
+        let mut new = InForce::new(config, policies, Arc::new(catalog), upstreams).with_trial(trial);
+        new.blocked = blocked;
+        let new = Arc::new(new);
         self.0.current.swap(new.clone());
         drop(builder);
         for retired in promoted.into_iter().chain(replaced) {
@@ -336,16 +369,35 @@ impl Gateway {
     /// Puts a checked configuration and bundle in force: from the next message on for live sessions, subscriptions and
     /// waiting calls.
     pub async fn reload(&self, files: CheckedFiles) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.0.orders.obeying.lock().await;
+        if let Some(held) = &self.standing().held
+            && *files.policies.files != *held.files
+        {
+            return Err(ReloadError::Outdated);
+        }
         let (config, policies, origin) = keyed(files, self.0.hash_key);
         self.0.references.keep_coming(&config, &policies);
-        match self.replace_aside(Some((config, policies))).await {
-            Some(Replaced { old, new }) => {
-                // They were refused under what was in force.
-                self.0.refusals.record_counted(true).await;
-                Ok(self.activated(Some(&old), &new, origin).await?)
-            }
-            None => Err(ReloadError::NotBuilt),
+        self.put(Next::Files(config, policies), origin).await
+    }
+
+    /// Puts what comes next in force, and records what that is to be recorded of.
+    pub(super) async fn put(&self, next: Next, origin: Origin) -> Result<(), ReloadError> {
+        let brings_files = matches!(next, Next::Files(..));
+        let Some(Replaced { old, new }) = self.replace_aside(next).await else {
+            return Err(ReloadError::NotBuilt);
+        };
+        if !brings_files {
+            let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
+            cancelled.map_err(store_error)?;
+            return Ok(self.0.people.end_outdated_grants(&new, true).await?);
         }
+        // They were refused under what was in force.
+        self.0.refusals.record_counted(true).await;
+        self.activated(Some(&old), &new, origin).await?;
+        if old.policies.snapshot != new.policies.snapshot {
+            self.end_rollout_of_other(&old.policies.snapshot).await;
+        }
+        Ok(())
     }
 
     /// Records what has come into force, and ends what was asked for under anything else. A process that dies in between
@@ -357,7 +409,7 @@ impl Gateway {
         origin: Origin,
     ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
-        let cancelled = self.0.people.approvals.cancel_outdated(&new.policies.snapshot).await;
+        let cancelled = self.0.people.approvals.cancel_outdated(&new.snapshots()).await;
         cancelled.map_err(store_error)?;
         self.0.people.end_outdated_grants(new, true).await
     }
@@ -376,6 +428,7 @@ impl Gateway {
         }
         in_force.upstreams.shutdown(drain).await;
         self.0.refusals.record_counted(true).await;
+        self.record_seen(true).await;
         self.0.log.write().await;
     }
 }
@@ -385,6 +438,18 @@ fn keyed(files: CheckedFiles, key: [u8; 32]) -> (Arc<Config>, Arc<PolicySet>, Or
     let CheckedFiles { config, mut policies, origin } = files;
     policies.data = policies.data.with_key(key);
     (Arc::new(config), Arc::new(policies), origin)
+}
+
+/// What comes into force next, over what is in force already.
+pub(super) enum Next {
+    /// What the upstreams list now.
+    Lists,
+    /// Other files.
+    Files(Arc<Config>, Arc<PolicySet>),
+    /// A bundle to be tried beside the one in force, or none any more.
+    Trial(Option<(Arc<OnTrial>, Arc<PolicySet>)>),
+    /// Every call is refused, for this reason.
+    Blocked(Arc<str>),
 }
 
 /// What was in force, and what is now.

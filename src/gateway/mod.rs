@@ -28,6 +28,7 @@ mod looking;
 mod measures;
 mod news;
 mod notify;
+mod orders;
 mod people;
 mod prepare;
 mod prepared;
@@ -40,25 +41,30 @@ mod request_state;
 mod resource_watch;
 mod shape;
 mod spending;
+mod stage_counts;
+mod standing;
 mod subject;
 mod suspend;
 mod target;
+mod trial;
 
 pub use api::*;
 pub use explain::*;
-pub use in_force::{CheckedFiles, InForce, Origin};
+pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;
+pub use orders::FolderReader;
 pub(crate) use people::question::taken_as;
 pub(crate) use request::named_workflow;
 pub(crate) use shape::for_sessions;
+pub use standing::{RolloutWish, Wish};
 pub(crate) use suspend::handle::{takes_tasks, tasks_not_declared};
 
 use crate::{
     approval::Approvals,
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
-    evidence::session_started,
+    evidence::{Rollout, session_started},
     identity::{AuthError, Doorkeeper, Principal},
     offload::Offload,
     store::Store,
@@ -72,6 +78,7 @@ use dispatch::Dispatcher;
 use evaluate::Evaluator;
 use finding::ToolSearch;
 use keep::References;
+use orders::Orders;
 use parking_lot::Mutex;
 use people::People;
 use refused::Refusals;
@@ -133,6 +140,7 @@ pub(crate) struct Inner {
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
+    orders: Orders,
     in_flight: TaskTracker,
     stop: CancellationToken,
 }
@@ -207,6 +215,18 @@ impl Gateway {
         }
         details.extend(self.0.current.peek().catalog.withheld.iter().cloned());
         details.extend(self.0.lints.lock().iter().cloned());
+        let in_force = self.0.current.peek();
+        if let Some(why) = &in_force.blocked {
+            details.push(format!("every call is refused: {why}"));
+        }
+        if let Some(trial) = &in_force.trial {
+            let Rollout { candidate, .. } = &trial.on.rollout;
+            details.push(format!(
+                "a rollout of snapshot {candidate} goes on, stage {}",
+                trial.on.rollout.stage()
+            ));
+        }
+        details.extend(self.folder().map(|(folder, held)| folder.sentence(&held)));
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {
             details.push(format!("the newest reload was refused, the old bundle is in force: {rejected}"));

@@ -250,6 +250,7 @@ impl Preparation {
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
+            share: request.share,
             checks,
         }
     }

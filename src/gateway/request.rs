@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     identity::Principal,
-    model::{AgentId, CallId, CallKind, TraceId, WorkflowId},
+    model::{AgentId, CallId, CallKind, SharePlace, TraceId, WorkflowId},
     policy::{Agent, Workflow},
 };
 use serde_json::{Map, Value, json};
@@ -30,6 +30,8 @@ pub(crate) struct Request {
     /// The trace is the caller's own, not made here.
     pub(crate) traced: bool,
     pub(crate) call_id: CallId,
+    /// Where it falls among all calls, for what counts for a share of them.
+    pub(crate) share: SharePlace,
     /// When it came, on the clock that never goes back.
     pub(crate) began: Duration,
 }

@@ -101,6 +101,11 @@ impl TraceId {
         if bytes == [0; 16] { Self(1u128.to_be_bytes()) } else { Self(bytes) }
     }
 
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// Reads 32 hex digits, or the UUID form with dashes; anything else, and all zero, is `None`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0u8; 16];

@@ -12,6 +12,7 @@ pub mod pointer;
 mod problem;
 mod rpc;
 mod selector;
+mod share;
 pub mod span;
 pub mod text;
 mod uri;
@@ -31,6 +32,7 @@ pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
 pub use selector::{Mismatch, Selected, Selector};
+pub use share::{Share, SharePlace};
 pub use uri::{
     LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
     within,

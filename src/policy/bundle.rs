@@ -4,7 +4,9 @@ use super::{
     Authority, BundleInfo, BundleParts, PolicySet, authority, budgets, data, gates,
     index::PolicyIndex,
     input::{CompileInput, SourceFile},
-    lints, meaning,
+    lints,
+    manifest::{is_bundle_file, is_signature},
+    meaning,
     names::{Deciding, Names, Scope},
     outcome::DECISIONS,
     parts::Parts,
@@ -25,11 +27,6 @@ const DATA: &str = "data.yaml";
 
 /// `loop: {max_repeats}` where bundle.yaml has none (SPEC 5).
 const MAX_REPEATS: u32 = 20;
-
-/// Whether a file of the bundle's folder belongs to it. Fixtures of `policy test` do not.
-pub fn is_bundle_file(name: &str) -> bool {
-    name.ends_with(".yaml") && !name.contains('/') && !name.starts_with('.')
-}
 
 /// Compiles a bundle. The set is there exactly where no problem is an error.
 pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>, Problems) {
@@ -105,11 +102,16 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         data: parts.data,
         policies: parts.policies,
         max_repeats,
-        files: sorted.into_iter().cloned().collect(),
+        files: sorted.into_iter().chain(signatures(files)).cloned().collect(),
         zones,
         index,
     };
     (Some(set), problems)
+}
+
+/// The signatures over a bundle: no part of what it says, and kept with it.
+fn signatures(files: &[SourceFile]) -> impl Iterator<Item = &SourceFile> {
+    files.iter().filter(|file| is_signature(&file.name))
 }
 
 /// What a bundle's authority.yaml names, right or wrong as the rest may be; `None` where it cannot be read.

@@ -1,8 +1,8 @@
 //! The complete input of a decision. It stands with the policies, whose conditions read nothing else.
 
 use crate::model::{
-    AgentId, Autonomy, CallKind, CapabilityId, Fingerprint, MicroUsd, PersonId, Sensitivity, ToolTraits,
-    UpstreamName, WorkflowId,
+    AgentId, Autonomy, CallKind, CapabilityId, Fingerprint, MicroUsd, PersonId, Sensitivity, SharePlace,
+    ToolTraits, UpstreamName, WorkflowId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,6 +44,9 @@ pub struct Facts {
     pub prompt: Arc<str>,
     /// A remediation has been applied already: no second one.
     pub remediated: bool,
+    /// Where the call falls among all, for policies in `mode: share`.
+    #[serde(default)]
+    pub share: SharePlace,
     /// What external checks have answered, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckAnswer>,

@@ -11,13 +11,13 @@ use super::{
     },
     source::{Node, Report},
 };
-use crate::model::{Glob, PolicyId, RuleId, Selector};
+use crate::model::{Glob, PolicyId, RuleId, Selector, Share};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-const GATE_KEYS: &[&str] = &["name", "description", "owner", "mode", "on", "rules"];
+const GATE_KEYS: &[&str] = &["name", "description", "owner", "mode", "share", "on", "rules"];
 const RULE_KEYS: &[&str] = &[
     "id",
     "condition",
@@ -42,6 +42,7 @@ const BOOK_POLICY_KEYS: &[&str] = &[
     "description",
     "owner",
     "mode",
+    "share",
     "on",
     "condition",
     "conditions",
@@ -79,7 +80,18 @@ const SELECTOR_KEYS: &[&str] = &[
 ];
 
 /// Ids that stand for something else where a policy is named in a verdict or a record.
-const RESERVED: &[&str] = &["default", "required", "workflow", "autonomy", "loop", "freeze", "operator"];
+const RESERVED: &[&str] = &[
+    "default",
+    "required",
+    "workflow",
+    "autonomy",
+    "loop",
+    "freeze",
+    "operator",
+    "activation",
+    "rollout",
+    "rollout.seen",
+];
 
 /// Policy and budget ids of the whole bundle, with the place of the first of each.
 #[derive(Debug, Default)]
@@ -303,9 +315,7 @@ impl Head {
         Self {
             description: map.read("description", report, text),
             owner: map.read("owner", report, text),
-            mode: map
-                .read("mode", report, word(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]))
-                .unwrap_or(Mode::Enforce),
+            mode: mode(map, report),
             on: map.get("on").map(|node| on(node, scope, report)).unwrap_or_default(),
         }
     }
@@ -313,6 +323,41 @@ impl Head {
     fn policy(self, id: PolicyId, file: &str, body: PolicyBody) -> Policy {
         let Self { description, owner, mode, on } = self;
         Policy { id, file: Arc::from(file), description, owner, mode, on, body }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ModeWord {
+    Enforce,
+    Shadow,
+    Share,
+}
+
+/// `mode`, with its `share`. What is wrong is an error, so that what is given in its place never counts.
+fn mode(map: &Fields<'_>, report: &mut Report<'_>) -> Mode {
+    const WORDS: &[(&str, ModeWord)] =
+        &[("enforce", ModeWord::Enforce), ("shadow", ModeWord::Shadow), ("share", ModeWord::Share)];
+    let written = map.read("mode", report, word(WORDS)).unwrap_or(ModeWord::Enforce);
+    let share = map.read("share", report, |node, key, report| {
+        let read = node.as_text().and_then(Share::parse);
+        if read.is_none() {
+            mismatch(node, key, Share::EXPECTED, report);
+        }
+        read
+    });
+    match (written, map.entry("share")) {
+        (ModeWord::Share, None) => {
+            let at = map.get("mode").map_or(map.at, |node| node.start);
+            report.error(at, "`mode: share` does not say of how many calls", "share: 10%");
+            Mode::Enforce
+        }
+        (ModeWord::Share, Some(_)) => share.map_or(Mode::Enforce, Mode::Share),
+        (ModeWord::Enforce | ModeWord::Shadow, Some(entry)) => {
+            report.error(entry.at, "`share` does nothing without `mode: share`", "mode: share");
+            Mode::Enforce
+        }
+        (ModeWord::Enforce, None) => Mode::Enforce,
+        (ModeWord::Shadow, None) => Mode::Shadow,
     }
 }
 

@@ -12,6 +12,7 @@ mod gates;
 pub mod index;
 mod input;
 mod lints;
+mod manifest;
 mod meaning;
 mod misfit;
 pub mod names;
@@ -33,11 +34,12 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{authority_names, compile, is_bundle_file};
+pub use bundle::{authority_names, compile};
 pub use changes::{Change, Detail, PartChange, changes};
 pub use facts::*;
 pub use fixture::{Expect, Fixture, FixtureCall, FixtureFacts, Given, read_fixtures};
 pub use input::{CompileInput, KnownNames, KnownUpstream, SourceFile};
+pub use manifest::{SIGNATURES, is_bundle_file, is_signature, manifest};
 pub use meaning::{BundleParts, PartDigest};
 pub use names::Names;
 pub use prices::built_in_prices;

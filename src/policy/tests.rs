@@ -1103,3 +1103,34 @@ proptest! {
         prop_assert_eq!(set.is_none(), problems.has_errors());
     }
 }
+
+/// R69: `mode: share` says of how many calls, and nothing else has a share.
+#[test]
+fn a_share_is_read_and_belongs_to_its_mode() {
+    let gate = |keys: &str| format!("name: g\n{keys}on: [{{ action: a }}]\nrules: [{{ decision: DENY }}]\n");
+    let mode = |keys: &str| set(&[("g.yaml", &gate(keys))]).policies[0].mode;
+    assert_eq!(mode("mode: share\nshare: 12.5%\n").share().unwrap().to_string(), "12.5%");
+    assert_eq!(mode("mode: shadow\n"), Mode::Shadow);
+    assert_eq!(mode(""), Mode::Enforce);
+    let check = |keys: &str, offending: &str, expected: &str| {
+        check_errors("g.yaml", &gate(keys), &[(offending, expected)]);
+    };
+    check("mode: ‸share\n", "does not say of how many calls", "share: 10%");
+    check("‸share: 10%\n", "does nothing without `mode: share`", "mode: share");
+    check("mode: shadow\n‸share: 10%\n", "does nothing", "mode: share");
+    check("mode: share\nshare: ‸10\n", "share", "like 10%");
+    check("mode: share\nshare: ‸0%\n", "share", "like 10%");
+    let book =
+        "version: 1\npolicies: [{ id: b, mode: share, share: 50%, conditions: { max_cost_usd: 1 } }]\n";
+    assert_eq!(set(&[("b.yaml", book)]).policies[0].mode.as_str(), "share");
+}
+
+/// The signature over a bundle is kept with it, and no part of what it says.
+#[test]
+fn a_signature_is_kept_and_not_counted() {
+    let plain = set(&[]);
+    let signed = set(&[("bundle.sig", "a signature")]);
+    assert_eq!(plain.snapshot, signed.snapshot);
+    assert_eq!(signed.files.last().map(|file| file.name.as_str()), Some("bundle.sig"));
+    assert_eq!(manifest(&plain.files), manifest(&signed.files));
+}

@@ -2,8 +2,8 @@
 
 use super::{condition::Condition, facts::AgentFacts};
 use crate::model::{
-    AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector,
-    UriPattern, WorkflowId, pointer::Pointer,
+    AgentId, Autonomy, CapabilityId, Decision, Glob, MicroUsd, PersonId, PolicyId, RuleId, Selector, Share,
+    SharePlace, UriPattern, WorkflowId, pointer::Pointer,
 };
 use serde_json::Value;
 use std::{
@@ -182,6 +182,36 @@ pub enum Mode {
     Enforce,
     /// It is evaluated and recorded, and changes nothing.
     Shadow,
+    /// It does for this share of calls, and is a shadow for the rest.
+    Share(Share),
+}
+
+impl Mode {
+    /// Whether it counts for the call at this place.
+    pub fn counts(self, place: SharePlace) -> bool {
+        match self {
+            Self::Enforce => true,
+            Self::Shadow => false,
+            Self::Share(share) => share.covers(place),
+        }
+    }
+
+    /// Its word in a file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Share(_) => "share",
+        }
+    }
+
+    /// The share, where it has one.
+    pub fn share(self) -> Option<Share> {
+        match self {
+            Self::Enforce | Self::Shadow => None,
+            Self::Share(share) => Some(share),
+        }
+    }
 }
 
 /// The two forms of a policy.

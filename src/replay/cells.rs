@@ -5,7 +5,7 @@ use super::verdicts;
 use crate::{
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, WorkflowFacts},
     evidence::Recalled,
-    model::{AgentId, CallKind, EventDecision, MicroUsd, Sensitivity, pointer::Pointer},
+    model::{AgentId, CallKind, EventDecision, MicroUsd, Sensitivity, SharePlace, pointer::Pointer},
     policy::{PolicySet, ToolFacts},
 };
 use jiff::Timestamp;
@@ -92,6 +92,12 @@ pub fn changed_cells(
     (changed, false)
 }
 
+/// A place of a call on each side of every share that policies count for.
+fn places(set: &PolicySet) -> BTreeSet<SharePlace> {
+    let shares = set.policies.iter().filter_map(|policy| policy.mode.share());
+    shares.map(|share| share.first_outside()).chain([SharePlace::default()]).collect()
+}
+
 fn cell(set: &PolicySet, agent: &AgentId, tool: &ToolFacts, now: Timestamp) -> Cell {
     let Some(agent) = set.authority.agents.get(agent) else { return Cell::NoAgent };
     let workflow = agent.workflow.as_ref().and_then(|id| set.authority.workflows.get(id));
@@ -101,7 +107,7 @@ fn cell(set: &PolicySet, agent: &AgentId, tool: &ToolFacts, now: Timestamp) -> C
     if capabilities.is_empty() {
         return Cell::OutOfScope;
     }
-    let facts = Facts {
+    let facts = |share: SharePlace| Facts {
         agent: AgentFacts::of(agent),
         user: agent.operator.clone(),
         workflow: workflow.map(|known| WorkflowFacts { id: known.id.clone(), owner: known.owner.clone() }),
@@ -112,21 +118,26 @@ fn cell(set: &PolicySet, agent: &AgentId, tool: &ToolFacts, now: Timestamp) -> C
         data: DataFacts { level: Sensitivity::Internal, labels: Vec::new(), findings: Vec::new() },
         session_labels: Vec::new(),
         now,
-        capabilities,
+        capabilities: capabilities.clone(),
         missing_metadata: Vec::new(),
         workflow_refused: None,
         resource: Arc::default(),
         prompt: Arc::default(),
         remediated: false,
         checks: Vec::new(),
+        share,
     };
     // Nothing is known of the arguments: all of them count as masked.
     let masked: Vec<Pointer> = Pointer::parse("").into_iter().collect();
-    let found = verdicts(set, &[Recalled { facts, masked, target_masked: false }]);
-    // What an external check would say of it is not known.
-    let found = found.filter(|all| all.iter().all(|verdict| verdict.unasked.is_empty()));
-    let Some(found) = found else { return Cell::Depends(BTreeSet::new()) };
-    let words: BTreeSet<EventDecision> = found.iter().map(|verdict| verdict.decision.event_word()).collect();
+    let mut words: BTreeSet<EventDecision> = BTreeSet::new();
+    for share in places(set) {
+        let recalled = Recalled { facts: facts(share), masked: masked.clone(), target_masked: false };
+        // What an external check would say of it is not known.
+        let found = verdicts(set, &[recalled]);
+        let found = found.filter(|all| all.iter().all(|verdict| verdict.unasked.is_empty()));
+        let Some(found) = found else { return Cell::Depends(BTreeSet::new()) };
+        words.extend(found.iter().map(|verdict| verdict.decision.event_word()));
+    }
     match words.len() {
         1 => words.first().map_or(Cell::OutOfScope, |word| Cell::Always(*word)),
         _ => Cell::Depends(words),

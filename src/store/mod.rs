@@ -31,6 +31,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Appends events that belong to no dispatch, in order, in one transaction.
     fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()>;
 
+    /// Appends records of an order about what is in force, where no other order stands behind the record `after`; else
+    /// appends nothing, and says so.
+    fn order(&self, events: Vec<EventDraft>, after: i64) -> Answer<'_, bool>;
+
     /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
     /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record). The limits are counted
     /// from the records, in the same transaction: they hold across processes and restarts.
@@ -82,6 +86,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Wakes whenever any approval or grant may have changed, in this process or another (I10).
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Wakes whenever a record of an activation or a rollout may have been written, in this process or another, within
+    /// half a second.
+    fn control_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Events, in chain order (or newest first, as the query says).
     fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>>;

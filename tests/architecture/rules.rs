@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["admission", "evidence"],
     &["replay", "clock", "config", "journal", "offload", "outbound"],
     &["store", "upstream"],
-    &["identity", "catalog", "approval", "audit"],
+    &["identity", "catalog", "approval", "activation", "audit"],
     &["gateway"],
     &["front"],
     &["cli"],

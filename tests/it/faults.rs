@@ -396,6 +396,7 @@ mod failing {
         through! { WRITES;
             settle(settlement: Settlement) -> ();
             record(events: Vec<EventDraft>) -> ();
+            order(events: Vec<EventDraft>, after: i64) -> bool;
             update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
             make_grant(update: ApprovalUpdate, grant: StandingGrant, events: Vec<EventDraft>, made: EventDraft, most: usize) -> GrantMade;
             end_grant(id: GrantId, end: GrantEnd) -> Option<StandingGrant>;
@@ -435,6 +436,9 @@ mod failing {
         }
         fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
             self.inner.approval_changes()
+        }
+        fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+            self.inner.control_changes()
         }
         fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
             self.inner.committed()

@@ -528,6 +528,7 @@ pub(crate) fn facts_with(args: Value) -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        share: Default::default(),
         checks: Vec::new(),
     }
 }

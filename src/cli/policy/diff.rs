@@ -35,7 +35,7 @@ struct Told {
 }
 
 /// Runs it; `path` is the servers.toml.
-pub(in crate::cli) async fn diff(
+pub(super) async fn diff(
     path: &Path,
     store: Arc<dyn Store>,
     system: Arc<System>,

@@ -17,7 +17,7 @@ use crate::{
 use std::{path::PathBuf, sync::Arc};
 
 /// Explains what the arguments name.
-pub(in crate::cli) async fn explain(path: PathBuf, args: ExplainArgs) -> Result<(), CliError> {
+pub(super) async fn explain(path: PathBuf, args: ExplainArgs) -> Result<(), CliError> {
     let json = args.json.json;
     if let Some(trace) = args.trace {
         let (store, _) = record(&path)?;

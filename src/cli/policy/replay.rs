@@ -13,7 +13,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-pub(in crate::cli) async fn replay(
+pub(super) async fn replay(
     store: Arc<dyn Store>,
     system: Arc<System>,
     args: ReplayArgs,

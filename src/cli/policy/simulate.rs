@@ -27,7 +27,7 @@ struct Told<'t> {
 }
 
 /// Runs it; `path` is the servers.toml.
-pub(in crate::cli) async fn simulate(
+pub(super) async fn simulate(
     path: &Path,
     store: Arc<dyn Store>,
     system: Arc<System>,

@@ -66,7 +66,7 @@ struct Done {
 }
 
 /// Runs them.
-pub(in crate::cli) fn test(setup: Setup, args: &TestArgs) -> Result<(), CliError> {
+pub(super) fn test(setup: Setup, args: &TestArgs) -> Result<(), CliError> {
     let servers = setup.path.clone();
     let folder = setup.loaded.config.gateway.policies.join("tests");
     let (files, mut problems) = files(&folder)?;

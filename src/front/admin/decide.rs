@@ -1,25 +1,24 @@
 //! `POST approvals/{id}/decision`: the API's channel to the one record of an approval.
 
 use super::{
-    AdminPort, BODY_TIME, MAX_BODY, State,
+    AdminPort, BODY_TIME, MAX_BODY, State, body,
     error::ApiError,
     params::{self, Segment},
     person::Decider,
     view,
 };
 use crate::{
-    approval::{Answer, MAX_TEXT, read_grant},
+    approval::{Answer, DecideError, MAX_TEXT, read_grant},
     model::{ApprovalId, json},
     policy::ChannelKind,
 };
 use axum::{
     Json,
-    body::Bytes,
     extract::{FromRequest, RawQuery, Request},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
 };
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// The page says with it that a person looked at the approval there; with the value [`LINK`], that a link to this approval led
 /// them to it. Whoever has the person's key can say so too: a rule's `channels` tells people where to answer, and is no second
@@ -42,25 +41,9 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let bytes = read(request, port, BODY_TIME, MAX_BODY).await?;
+        let bytes = body::read(request, port, BODY_TIME, MAX_BODY).await?;
         parse(&bytes).map(Self).map_err(ApiError::BadRequest)
     }
-}
-
-/// A request's whole body, within the time that one may take; `most` is the limit that its route has.
-pub(super) async fn read(
-    request: Request,
-    port: &Arc<dyn AdminPort>,
-    within: Duration,
-    most: usize,
-) -> Result<Bytes, ApiError> {
-    let whole = tokio::time::timeout(within, Bytes::from_request(request, port)).await;
-    whole.map_err(|_| ApiError::TooSlow(within))?.map_err(|rejection| {
-        match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            true => ApiError::TooLarge(most),
-            false => ApiError::BadRequest("the body could not be read".to_owned()),
-        }
-    })
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer, String> {
@@ -127,22 +110,26 @@ pub(super) async fn decide(
     let person = decider.person(&*port)?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
-    let decided =
-        port.approvals().decide(&in_force.policies, &person, &id, channel(&headers), answer).await?;
+    let record = port.approvals().get(&id).await?.ok_or(DecideError::NotFound)?;
+    // One that was asked for by a candidate is decided by what the candidate says of people.
+    let policies = in_force.policies_of(&record.binding.snapshot);
+    let decided = port.approvals().decide(policies, &person, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
-    Ok(Json(view::approval_for(&decided, &in_force.policies, &person, port.now())))
+    Ok(Json(view::approval_for(&decided, policies, &person, port.now())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Bytes;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_not_waited_for() {
         let port: Arc<dyn AdminPort> = super::super::tests::scripted();
         let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
         let request = Request::new(axum::body::Body::from_stream(never));
-        let refused = read(request, &port, Duration::from_millis(1), MAX_BODY).await;
+        let refused = body::read(request, &port, Duration::from_millis(1), MAX_BODY).await;
         assert!(matches!(refused, Err(ApiError::TooSlow(_))), "{refused:?}");
     }
 

@@ -1,6 +1,6 @@
 //! `POST explain`: what would be decided of a call, and why. Nothing is recorded, counted or sent.
 
-use super::{AdminPort, BODY_TIME, MAX_BODY, State, decide, error::ApiError, params, person::Reader};
+use super::{AdminPort, BODY_TIME, MAX_BODY, State, body, error::ApiError, params, person::Reader};
 use crate::{
     gateway::{ExplainError, Explanation, Question},
     model::{CallKind, Moment, SnapshotId, json},
@@ -23,7 +23,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let bytes = decide::read(request, port, BODY_TIME, MAX_BODY).await?;
+        let bytes = body::read(request, port, BODY_TIME, MAX_BODY).await?;
         let (question, snapshot) = parse(&bytes, port.now()).map_err(ApiError::BadRequest)?;
         Ok(Self(question, snapshot))
     }

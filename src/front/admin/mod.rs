@@ -1,5 +1,6 @@
 //! The admin listener: probes for machines, and the API for people (SPEC 12). It is never on the agents' port.
 
+mod body;
 mod decide;
 mod error;
 mod explain;
@@ -8,18 +9,21 @@ mod guard;
 mod page;
 mod params;
 mod person;
+mod policies;
 mod read;
 mod simulate;
 mod stream;
 pub mod view;
 
 use crate::{
+    activation::{FolderState, Held, OrderError, Outcome, Standing},
     approval::Approvals,
     catalog::Catalog,
     clock::Clock,
-    gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness},
+    evidence::{Bounds, Rollout, Stage},
+    gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish},
     identity::{AuthError, Principal},
-    model::SnapshotId,
+    model::{PersonId, SnapshotId},
     store::Store,
     upstream::UpstreamState,
 };
@@ -33,7 +37,7 @@ pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -64,7 +68,26 @@ pub trait AdminPort: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
     /// Cancelled when the gateway ends: streams end then.
     fn stopped(&self) -> CancellationToken;
+    /// What is ordered to be in force.
+    fn standing(&self) -> Arc<Standing>;
+    /// How the folder differs from what is held in force, with that.
+    fn folder(&self) -> Option<(FolderState, Arc<Held>)>;
+    /// Puts in force what a person wants.
+    fn order(&self, person: PersonId, wish: Wish, reason: String) -> Ordering<'_, Outcome>;
+    /// Begins a rollout of a snapshot.
+    fn start_rollout(
+        &self,
+        person: PersonId,
+        snapshot: String,
+        plan: (Vec<Stage>, Bounds),
+        reason: String,
+    ) -> Ordering<'_, Rollout>;
+    /// Takes the rollout to its next stage, or ends it.
+    fn order_rollout(&self, person: PersonId, wish: RolloutWish, reason: String) -> Ordering<'_, Rollout>;
 }
+
+/// An order under way.
+pub type Ordering<'a, T> = BoxFuture<'a, Result<T, OrderError>>;
 
 /// The port over a running gateway.
 pub struct Desk {
@@ -114,6 +137,27 @@ impl AdminPort for Desk {
     fn stopped(&self) -> CancellationToken {
         self.gateway.stopped()
     }
+    fn standing(&self) -> Arc<Standing> {
+        self.gateway.standing()
+    }
+    fn folder(&self) -> Option<(FolderState, Arc<Held>)> {
+        self.gateway.folder()
+    }
+    fn order(&self, person: PersonId, wish: Wish, reason: String) -> Ordering<'_, Outcome> {
+        async move { self.gateway.order(&person, wish, &reason).await }.boxed()
+    }
+    fn start_rollout(
+        &self,
+        person: PersonId,
+        snapshot: String,
+        plan: (Vec<Stage>, Bounds),
+        reason: String,
+    ) -> Ordering<'_, Rollout> {
+        async move { self.gateway.start_rollout(&person, &snapshot, plan, &reason).await }.boxed()
+    }
+    fn order_rollout(&self, person: PersonId, wish: RolloutWish, reason: String) -> Ordering<'_, Rollout> {
+        async move { self.gateway.order_rollout(&person, wish, &reason).await }.boxed()
+    }
 }
 
 /// The OpenAPI document, served as it stands.
@@ -146,6 +190,14 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/tools", get(read::tools)),
         ("get", "/api/v1/upstreams", get(read::upstreams)),
         ("get", "/api/v1/policies", get(read::policies)),
+        ("get", "/api/v1/policies/history", get(policies::history)),
+        ("get", "/api/v1/policies/{snapshot}", get(policies::snapshot)),
+        ("post", "/api/v1/policies/activate", post(policies::activate)),
+        ("post", "/api/v1/policies/rollback", post(policies::rollback)),
+        ("get", "/api/v1/policies/rollout", get(policies::rollout)),
+        ("post", "/api/v1/policies/rollout/start", post(policies::start)),
+        ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
+        ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
         ("get", "/api/v1/budgets", get(read::budgets)),
         ("post", "/api/v1/explain", post(explain::explain)),
         ("post", "/api/v1/simulate", simulate::route()),

@@ -157,6 +157,21 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
     Ok(wanted)
 }
 
+/// The parameters of `GET policies/history`.
+pub(super) const HISTORY_PARAMS: &[&str] = &["limit", "before_seq"];
+
+/// `GET policies/history`: how many, and before which record.
+pub(super) fn history(query: Option<&str>) -> Result<(usize, Option<i64>), ApiError> {
+    let mut wanted = (DEFAULT_LIMIT, None);
+    for (name, value) in pairs(query, HISTORY_PARAMS)? {
+        match name.as_str() {
+            "before_seq" => wanted.1 = Some(seq(&name, &value)?),
+            _ => wanted.0 = limit(&value)?,
+        }
+    }
+    Ok(wanted)
+}
+
 /// `GET approvals`: `status` takes one word or several with commas; `before` is the cursor, an approval of the list.
 pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError> {
     let mut wanted = ApprovalFilter { limit: DEFAULT_LIMIT, ..ApprovalFilter::default() };

@@ -274,7 +274,18 @@ pub(super) async fn upstreams(Given(port): State, _: Reader, RawQuery(query): Ra
 /// The bundle in force.
 pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
     params::none(query.as_deref())?;
-    Ok(Json(view::policies(&port.in_force().policies)))
+    let mut form = view::policies(&port.in_force().policies);
+    if let Some(members) = form.as_object_mut() {
+        let standing = port.standing();
+        members.insert("held".to_owned(), standing.held.is_some().into());
+        let folder = port.folder().map(|(folder, held)| folder.form(&held));
+        members.insert("folder".to_owned(), json!(folder));
+        let trial = standing.trial.as_ref().map(|trial| {
+            json!({"candidate": trial.rollout.candidate, "stage": trial.rollout.stage(), "id": trial.rollout.id})
+        });
+        members.insert("rollout".to_owned(), json!(trial));
+    }
+    Ok(Json(form))
 }
 
 /// Budgets and their counters.

@@ -1,7 +1,7 @@
 //! `POST simulate`: recorded calls under another bundle. For admins, one at a time, on one core and within a time, so that
 //! agents do not wait for it.
 
-use super::{AdminPort, BODY_TIME, Routes, State, decide, error::ApiError, params, person::Admin};
+use super::{AdminPort, BODY_TIME, Routes, State, body, error::ApiError, params, person::Admin};
 use crate::{
     audit::{self, Compare, Pace, Stop},
     config,
@@ -61,7 +61,7 @@ async fn simulate(
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
     params::none(query.as_deref())?;
-    let bytes = decide::read(request, &port, BODY_TIME, MAX_BUNDLE).await?;
+    let bytes = body::read(request, &port, BODY_TIME, MAX_BUNDLE).await?;
     let person = admin.person(&*port)?;
     let wanted = parse(&bytes).map_err(ApiError::BadRequest)?;
     let _turn = turn.try_acquire().map_err(|_| ApiError::Simulating)?;

@@ -8,9 +8,7 @@ use crate::{
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
     cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::{ApprovalStatus, Glob, PersonId, UriPattern},
-    policy::{
-        Agent, Approver, Authority, Capability, ChannelKind, Mode, Person, Policy, PolicyBody, PolicySet,
-    },
+    policy::{Agent, Approver, Authority, Capability, ChannelKind, Person, Policy, PolicyBody, PolicySet},
     redaction::DataRules,
     store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement, StandingGrant},
     upstream::{Era, Health, UpstreamState},
@@ -324,10 +322,8 @@ fn policy(policy: &Policy) -> Value {
         "id": policy.id,
         "file": &*policy.file,
         "kind": kind,
-        "mode": match policy.mode {
-            Mode::Enforce => "enforce",
-            Mode::Shadow => "shadow",
-        },
+        "mode": policy.mode.as_str(),
+        "share": policy.mode.share().map(|share| share.to_string()),
         "description": policy.description,
         "owner": policy.owner,
         "rules": rules,

@@ -8,7 +8,7 @@ use crate::{
         request::{Request, arguments_of},
     },
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, CallId, CallKind, PersonId, TraceId},
+    model::{AgentId, CallId, CallKind, PersonId, SharePlace, TraceId},
     policy::PolicySet,
 };
 use jiff::Timestamp;
@@ -88,6 +88,8 @@ impl Question {
             traced: true,
             call_id: CallId::from(""),
             began: Duration::ZERO,
+            // In every share: what a policy says is to be seen.
+            share: SharePlace::default(),
         }
     }
 

@@ -154,7 +154,12 @@ fn mark(of: RuleCame) -> &'static str {
 }
 
 fn policy(one: &PolicyTree, out: &mut String) -> fmt::Result {
-    let shadow = if one.mode == "enforce" { String::new() } else { format!(" ({})", one.mode) };
+    let shadow = match &one.share {
+        Some(share) if share.counts => format!(" ({} of calls, with this one)", share.of_calls),
+        Some(share) => format!(" ({} of calls, without this one: shadow)", share.of_calls),
+        None if one.mode == "enforce" => String::new(),
+        None => format!(" ({})", one.mode),
+    };
     let came = match one.decision {
         Some(decision) => decision.to_string(),
         None => "no outcome".to_owned(),

@@ -121,10 +121,10 @@ impl People {
     /// such asks already.
     async fn cancel_if_outdated(&self, record: &ApprovalRecord) -> Result<(), StoreError> {
         let in_force = self.current.in_force();
-        if in_force.policies.snapshot == record.binding.snapshot {
+        if in_force.decides_under(&record.binding.snapshot) {
             return Ok(());
         }
-        self.approvals.cancel_outdated(&in_force.policies.snapshot).await.map_err(store_error)
+        self.approvals.cancel_outdated(&in_force.snapshots()).await.map_err(store_error)
     }
 
     /// Nothing is dispatched, and the agent is told why.

@@ -73,7 +73,7 @@ impl People {
     /// Whether other policies have come into force since the call was decided: then it is decided again, and its client may
     /// be asked about it again.
     fn moved_on(&self, call: PendingCall<'_>, asking: &mut Asking) -> bool {
-        let moved = self.current.in_force().policies.snapshot != call.in_force.policies.snapshot;
+        let moved = !self.current.in_force().decides_under(&call.in_force.policies.snapshot);
         if moved {
             asking.begin_again();
         }

@@ -6,6 +6,7 @@ use crate::{
     admission::{AskingRule, CoveredCall},
     catalog::ToolEntry,
     model::{AgentId, CallKind, CapabilityId, Fingerprint},
+    policy::PolicySet,
     redaction::DataRules,
     store::{CallShape, GrantEndReason, GrantFilter, StandingGrant, StoreError},
 };
@@ -102,29 +103,30 @@ impl People {
         in_force: &InForce,
         policies_changed: bool,
     ) -> Result<(), StoreError> {
-        let policies = &in_force.policies;
         let listed = OnceLock::new();
         let fingerprint = |tool: &str| {
             let all: &BTreeMap<Arc<str>, Fingerprint> = listed.get_or_init(|| {
                 let tools = in_force.catalog.tools.values();
-                let shown = |tool: &Arc<ToolEntry>| Target::Tool(tool.clone()).shown(&policies.data);
+                let shown = |tool: &Arc<ToolEntry>| Target::Tool(tool.clone()).shown(&in_force.policies.data);
                 tools.map(|tool| (shown(tool), tool.fingerprint.clone())).collect()
             });
             all.get(tool)
         };
-        let has = |agent: &AgentId, capability: &CapabilityId| {
+        let has = |policies: &PolicySet, agent: &AgentId, capability: &CapabilityId| {
             let known = policies.authority.agents.get(agent);
             known.is_some_and(|agent| agent.capabilities.contains(capability))
         };
         self.approvals
             .end_grants(|grant| {
                 let terms = &grant.terms;
-                let is_of_these = terms.snapshot == policies.snapshot;
+                // One that was made for a bundle on trial is that one's, as long as it decides calls.
+                let policies = in_force.policies_of(&terms.snapshot);
+                let is_of_these = in_force.decides_under(&terms.snapshot);
                 // While a reload goes round, another process has other policies in force, and grants of its own.
                 if !is_of_these && !policies_changed {
                     return None;
                 }
-                let lacks = |capability: &CapabilityId| !has(&terms.agent, capability);
+                let lacks = |capability: &CapabilityId| !has(policies, &terms.agent, capability);
                 if terms.capability.as_ref().is_some_and(lacks) {
                     Some(GrantEndReason::Capability)
                 } else if !is_of_these {

@@ -182,7 +182,13 @@ impl People {
         let in_force = self.current.in_force();
         let outcome = self
             .approvals
-            .decide(&in_force.policies, &operator, &record.id, ChannelKind::Elicitation, given)
+            .decide(
+                in_force.policies_of(&record.binding.snapshot),
+                &operator,
+                &record.id,
+                ChannelKind::Elicitation,
+                given,
+            )
             .await;
         if outcome.is_ok() {
             self.prompts.decided(&call.request.agent, &record.id);

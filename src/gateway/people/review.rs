@@ -110,7 +110,7 @@ impl People {
             let fresh = !record.answers.iter().any(|answer| answer.person == person.id);
             let counts = |r| eligible(record, r, known, ChannelKind::Mcp, now).is_ok();
             // What was asked for under other policies is about to be cancelled.
-            let fresh = fresh && record.binding.snapshot == in_force.policies.snapshot;
+            let fresh = fresh && in_force.decides_under(&record.binding.snapshot);
             fresh && !review.seen.contains(&record.id) && record.requirements.iter().any(counts)
         };
         let mut found: Vec<_> = self.approvals.list(filter).await?.into_iter().filter(may).collect();
@@ -222,18 +222,22 @@ impl People {
         let Some(given) = given.filter(|_| self.current.still_valid(&principal)) else {
             return Ok(false);
         };
-        let policies = self.current.in_force();
+        let in_force = self.current.in_force();
+        let record = self.approvals.get(id).await?;
         if given.approve
-            && let Some(record) = record
-            && !question::is_whole(&policies, &record)
+            && let Some(record) = &record
+            && !question::is_whole(&in_force, record)
         {
             review
                 .told
-                .push(format!("approval {id} was not approved. {}", question::told_cut(&policies, &record)));
+                .push(format!("approval {id} was not approved. {}", question::told_cut(&in_force, record)));
             return Ok(false);
         }
-        let decided =
-            self.approvals.decide(&policies.policies, &person.id, id, ChannelKind::Mcp, given).await;
+        let policies = match &record {
+            Some(record) => in_force.policies_of(&record.binding.snapshot),
+            None => &in_force.policies,
+        };
+        let decided = self.approvals.decide(policies, &person.id, id, ChannelKind::Mcp, given).await;
         match decided {
             Ok(record) => {
                 let what = format!(

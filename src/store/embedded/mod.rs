@@ -6,6 +6,7 @@
 mod accept;
 mod approvals;
 mod aside;
+mod at_rest;
 mod book;
 mod boot;
 mod calls;
@@ -38,6 +39,8 @@ mod usage;
 mod verify;
 mod watch;
 mod writer;
+
+pub use at_rest::AtRest;
 
 use super::{Admission, AdmitRequest, Answer, ChainReport, Store, StoreError};
 use crate::{
@@ -117,6 +120,8 @@ struct Shared {
     /// Ends with the writer, so that listeners see the end.
     events: broadcast::WeakSender<Arc<Event>>,
     approvals: signal::Sender<u64>,
+    /// Told whenever what is in force may have changed.
+    control: signal::Sender<u64>,
     closed: AtomicBool,
     /// Why nothing more is written, where the database file is no longer the one that was opened.
     lost: OnceLock<StoreError>,
@@ -265,6 +270,11 @@ impl EmbeddedStore {
     /// where there is no journal.
     pub fn verify_at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
         verify::at_rest(path)
+    }
+
+    /// The store at `path` as it lies there; `None` where there is none, or one of before the journal.
+    pub fn at_rest(path: &Path) -> Result<Option<AtRest>, StoreError> {
+        AtRest::of(path)
     }
 
     /// Opens the store at `path` for reading alone, where it is damaged: what can be read of it.

@@ -55,6 +55,7 @@ pub(super) fn open(
     let shared = Arc::new(Shared {
         events: events.downgrade(),
         approvals: signal::Sender::new(0),
+        control: signal::Sender::new(0),
         closed: AtomicBool::new(false),
         lost: OnceLock::new(),
         left: Mutex::new(Vec::new()),

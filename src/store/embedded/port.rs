@@ -9,7 +9,7 @@ use super::{
     job::{Kind, job},
     kept, not_in, records, retire,
     tx::Tx,
-    usage, verify,
+    usage, verify, watch,
 };
 use crate::{
     journal,
@@ -92,6 +92,34 @@ impl Store for EmbeddedStore {
         in_time(written).boxed()
     }
 
+    fn order(&self, events: Vec<EventDraft>, after: i64) -> Answer<'_, bool> {
+        async move {
+            // Other processes look from here on: whoever is killed behind the commit has told them.
+            watch::tell_of_order(self.journal.dir()).map_err(|error| {
+                StoreError::Failed(format!("other processes cannot be told of an order: {error}"))
+            })?;
+            // The index of what is there is made before the writer looks.
+            self.read_records(move |journal| records::has_order(journal, after)).await?;
+            let written = self.write(move |tx| {
+                // One that this group has appended cannot be read yet.
+                if tx.ordered {
+                    return Ok(false);
+                }
+                tx.reader().refresh()?;
+                if records::has_order(tx.reader(), after)? {
+                    return Ok(false);
+                }
+                for event in &events {
+                    tx.append(event)?;
+                }
+                tx.ordered = true;
+                Ok(true)
+            });
+            in_time(written).await
+        }
+        .boxed()
+    }
+
     fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
         self.write(move |tx| approvals::ask(tx, &new, &events, &limits))
     }
@@ -155,6 +183,12 @@ impl Store for EmbeddedStore {
 
     fn approval_changes(&self) -> signal::Receiver<u64> {
         let receiver = self.shared.approvals.subscribe();
+        self.watcher.thread().unpark();
+        receiver
+    }
+
+    fn control_changes(&self) -> signal::Receiver<u64> {
+        let receiver = self.shared.control.subscribe();
         self.watcher.thread().unpark();
         receiver
     }

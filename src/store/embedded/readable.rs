@@ -75,6 +75,10 @@ impl Store for ReadableStore {
         refused()
     }
 
+    fn order(&self, _: Vec<EventDraft>, _: i64) -> Answer<'_, bool> {
+        refused()
+    }
+
     fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> Answer<'_, Asked> {
         refused()
     }
@@ -137,6 +141,10 @@ impl Store for ReadableStore {
     }
 
     fn approval_changes(&self) -> signal::Receiver<u64> {
+        signal::Sender::new(0).subscribe()
+    }
+
+    fn control_changes(&self) -> signal::Receiver<u64> {
         signal::Sender::new(0).subscribe()
     }
 

@@ -1,9 +1,10 @@
 //! Reading the chain: queries, and the lines of an export.
 
 use crate::{
+    evidence::{ACTIVATION, ROLLOUT},
     journal::{Entry, JournalError, Range, Reader, chain},
     model::{Event, EventDraft},
-    store::{EventLine, EventQuery, StoreError},
+    store::{EventLine, EventQuery, Pattern, StoreError},
 };
 use std::ops::ControlFlow;
 
@@ -43,6 +44,22 @@ pub(super) fn query(journal: &Reader, query: &EventQuery) -> Result<Vec<Event>, 
         let (prev_hash, hash) = (chain::to_hex(&entry.prev), chain::to_hex(&entry.hash));
         Ok(Event { seq: entry.seq, prev_hash, hash, draft })
     })
+}
+
+/// Whether an order about what is in force stands behind a record.
+pub(super) fn has_order(journal: &Reader, after: i64) -> Result<bool, StoreError> {
+    for policy in [ACTIVATION, ROLLOUT] {
+        let wanted = EventQuery {
+            policy_id: Some(Pattern::from(policy)),
+            after_seq: Some(after),
+            limit: 1,
+            ..EventQuery::default()
+        };
+        if !each(journal, &wanted, |_| Ok(()))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Events as lines of an export.

@@ -23,19 +23,30 @@ pub(super) struct Tx<'c> {
     pub(super) rows: Vec<Row>,
     /// The projection is to take everything.
     pub(super) project: bool,
+    /// The group holds an order about what is in force.
+    pub(super) ordered: bool,
     committed: Vec<Arc<Event>>,
 }
 
 impl<'c> Tx<'c> {
     pub(super) fn new(connection: &'c Connection, memory: &'c mut Memory) -> Self {
         let owner = memory.owner;
-        Self { connection, memory, owner, rows: Vec::new(), project: false, committed: Vec::new() }
+        Self {
+            connection,
+            memory,
+            owner,
+            rows: Vec::new(),
+            project: false,
+            ordered: false,
+            committed: Vec::new(),
+        }
     }
 
     /// Begins where the lock is held: takes in what other processes have appended, and has room for more, unless it only `reads`.
     pub(super) fn begin(&mut self, reads: bool) -> Result<(), StoreError> {
         self.rows.clear();
         self.project = false;
+        self.ordered = false;
         self.committed.clear();
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
@@ -252,6 +263,9 @@ impl<'c> Tx<'c> {
         }
         if self.rows.iter().any(Row::is_awaited) {
             self.memory.shared.approvals.send_modify(|count| *count += 1);
+        }
+        if self.ordered {
+            self.memory.shared.control.send_modify(|count| *count += 1);
         }
     }
 }

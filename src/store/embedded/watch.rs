@@ -1,26 +1,49 @@
-//! What others do to the store: a change of an approval, which wakes callers who wait for one (I10), and its files
-//! replaced or removed.
+//! What others do to the store: a change of an approval, which wakes callers who wait for one (I10), an order about what is in
+//! force, and its files replaced or removed.
 
 use super::Shared;
 use crate::journal::{Place, Reader};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-/// How soon a change in another process is seen.
+/// How soon a change in another process is seen where somebody waits for an answer.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// The thread's whole life: it looks only while somebody waits, and reads what came since.
+/// How soon an order of another process is seen: what is in force is followed within a second.
+const ORDER_PERIOD: Duration = Duration::from_millis(250);
+
+/// How long the record is looked at once an order was told of: it is committed by then, or never.
+const ORDER_LOOKS: Duration = Duration::from_secs(15);
+
+/// Touched before an order is committed. To look at it costs one system call, whatever else is recorded.
+const ORDERS: &str = "orders";
+
+/// Tells other processes that an order is about to be committed.
+pub(super) fn tell_of_order(journal: &Path) -> std::io::Result<()> {
+    std::fs::write(journal.join(ORDERS), "")
+}
+
+/// When the newest order was told of.
+fn told(journal: &Path) -> Option<SystemTime> {
+    std::fs::metadata(journal.join(ORDERS)).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// The thread's whole life: it looks only while somebody waits.
 pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
     let mut seen: Option<Seen> = None;
+    let mut known: Option<SystemTime> = None;
+    let mut looks = Duration::ZERO;
     loop {
-        let waiting = match shared.upgrade() {
-            Some(shared) if !shared.is_closed() => shared.approvals.receiver_count() > 0,
+        let (answers, orders) = match shared.upgrade() {
+            Some(shared) if !shared.is_closed() => {
+                (shared.approvals.receiver_count() > 0, shared.control.receiver_count() > 0)
+            }
             Some(_) | None => return,
         };
-        if waiting {
+        if answers {
             // A read that fails says nothing; the next one may.
             if journal.refresh().is_ok() {
                 let now = Seen { segment: journal.end().segment, projected: journal.projected() };
@@ -32,10 +55,25 @@ pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
                 }
                 seen = Some(now);
             }
-            std::thread::park_timeout(PERIOD);
         } else {
             seen = None;
-            std::thread::park();
+        }
+        let period = if answers { PERIOD } else { ORDER_PERIOD };
+        if orders {
+            let newest = told(journal.dir());
+            if newest != known {
+                (known, looks) = (newest, ORDER_LOOKS);
+            }
+            if !looks.is_zero()
+                && let Some(shared) = shared.upgrade()
+            {
+                looks = looks.saturating_sub(period);
+                shared.control.send_modify(|count| *count += 1);
+            }
+        }
+        match answers || orders {
+            true => std::thread::park_timeout(period),
+            false => std::thread::park(),
         }
     }
 }

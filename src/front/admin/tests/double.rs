@@ -141,6 +141,7 @@ fn files() -> CheckedFiles {
         },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
+        verify: Vec::new(),
         checks: std::collections::BTreeMap::new(),
         upstreams: [("crm".into(), crm)].into(),
         disabled: [(
@@ -215,6 +216,13 @@ impl Store for Memory {
     fn record(&self, events: Vec<EventDraft>) -> store::Answer<'_, ()> {
         self.append(events);
         self.answer(())
+    }
+    fn order(&self, events: Vec<EventDraft>, after: i64) -> store::Answer<'_, bool> {
+        let fresh = !self.events.lock().iter().any(|e| e.seq > after && crate::evidence::is_order(&e.draft));
+        if fresh {
+            self.append(events);
+        }
+        self.answer(fresh)
     }
     fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> store::Answer<'_, Asked> {
         unreachable!("the admin listener asks nothing")
@@ -297,6 +305,9 @@ impl Store for Memory {
         self.answer(ended)
     }
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+    fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changes.subscribe()
     }
     fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
@@ -419,6 +430,38 @@ impl AdminPort for Scripted {
     }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()
+    }
+    fn standing(&self) -> Arc<crate::activation::Standing> {
+        Arc::default()
+    }
+    fn folder(&self) -> Option<(crate::activation::FolderState, Arc<crate::activation::Held>)> {
+        None
+    }
+    fn order(
+        &self,
+        person: PersonId,
+        wish: crate::gateway::Wish,
+        reason: String,
+    ) -> crate::front::admin::Ordering<'_, crate::activation::Outcome> {
+        let told = format!("{person} {wish:?} {reason}");
+        async move { Ok(crate::activation::Outcome::Nothing { snapshot: "s1".into(), why: told }) }.boxed()
+    }
+    fn start_rollout(
+        &self,
+        _: PersonId,
+        _: String,
+        _: (Vec<crate::evidence::Stage>, crate::evidence::Bounds),
+        _: String,
+    ) -> crate::front::admin::Ordering<'_, crate::evidence::Rollout> {
+        async { Err(crate::activation::OrderError::RolloutRuns) }.boxed()
+    }
+    fn order_rollout(
+        &self,
+        _: PersonId,
+        _: crate::gateway::RolloutWish,
+        _: String,
+    ) -> crate::front::admin::Ordering<'_, crate::evidence::Rollout> {
+        async { Err(crate::activation::OrderError::NoRollout) }.boxed()
     }
     fn catalog(&self) -> Arc<Catalog> {
         let mut state = (*self.upstreams().remove(0)).clone();
