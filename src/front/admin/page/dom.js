@@ -213,6 +213,7 @@ export function confirm({ title, body, reason, required, action, danger, run }) 
       error.hidden = !text;
       error.textContent = text || "";
     };
+    if (field) field.addEventListener("input", () => say(""));
     let result = null;
     let busy = false;
     stay.addEventListener("click", () => dialog.close());

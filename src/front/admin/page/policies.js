@@ -1,7 +1,7 @@
 // The bundle in force, those that were, and going back to one.
 
 import { api } from "./api.js";
-import { $, announce, chip, confirm, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
+import { $, chip, confirm, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
 import { hasRole, state } from "./state.js";
 
 let asked = 0;
@@ -159,7 +159,6 @@ const order = (what, body) => api(`policies/${what}`, body);
 async function told(done) {
   if (!done) return;
   const text = [`${done.snapshot.slice(0, 12)}: ${done.message}.`, ...(done.notes || [])].join(" ");
-  announce(text);
   notice(text);
   await read();
   $("policies").focus({ preventScroll: true });
