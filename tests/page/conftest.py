@@ -25,8 +25,10 @@ def binary(request) -> Path:
 
 @pytest.fixture(scope="session")
 def browser():
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    # What is waited for is an event; how long one takes is not what is tried, and machines are busy.
+    expect.set_options(timeout=20_000)
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     assert program, "chromium is missing"
     with sync_playwright() as playwright:

@@ -381,6 +381,7 @@ def test_a_phone_has_the_answers_in_view(gateway, open_page, shot, scheme):
     # The next one, from its top.
     expect(detail(page).locator(".sent")).to_contain_text("/srv/1.md")
     expect(detail(page).locator("h2")).to_be_in_viewport()
+    expect(page.locator("#done")).to_be_in_viewport(ratio=0.95)
     assert [status(gateway, id) for id in ids] == ["approved", "pending"]
     page.get_by_role("button", name="← All asks").tap()
     expect(detail(page)).to_be_hidden()
@@ -444,8 +445,11 @@ def test_batches_and_views_by_keyboard_alone(gateway, open_page):
     reject = page.locator("#reject-marked")
     while not reject.evaluate("node => node === document.activeElement"):
         page.keyboard.press("Shift+Tab")
+    page.set_viewport_size({"width": 1280, "height": 200})
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
+    # Also where the list of what is rejected is so long that keys could move it.
+    assert dialog.locator("ul").evaluate("list => list.scrollHeight > list.clientHeight")
     expect(dialog.get_by_label("Comment")).to_be_focused()
     page.keyboard.type("j k a")
     page.keyboard.press("Escape")
@@ -459,10 +463,15 @@ def test_batches_and_views_by_keyboard_alone(gateway, open_page):
     expect(page.get_by_role("button", name="Reject 2", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#done")).to_contain_text("Rejected: 2.")
+    expect(page.locator("#announce")).to_have_text("Rejected: 2. Nothing else waits for you.")
+    expect(detail(page)).to_be_focused()
     assert [status(gateway, id) for id in ids] == ["rejected", "rejected"]
     for key, view in [("g", "Grants"), ("e", "Explain")]:
         page.keyboard.press(key)
         expect(page.locator('nav [aria-current="page"]')).to_have_text(view)
+        expect(page.locator(f"#{view.lower()}")).to_be_focused()
+        # What was done in the inbox leads nowhere here.
+        expect(page.locator("#done")).to_be_hidden()
     # Keys of one letter can be switched off.
     page.keyboard.press("o")
     expect(page.locator('nav [aria-current="page"]')).to_have_text("Policies")

@@ -81,6 +81,7 @@ def test_a_grant_is_given_seen_and_revoked(gateway, open_page, shot):
     expect(view(page, "Grants").locator("[data-grant]")).to_contain_text("1 use")
     # Who has not given it, and is no admin, only looks.
     section.get_by_text("What it has let through (1)").click()
+    section.get_by_role("region", name="What it has let through").focus()
     expect(section.get_by_role("region", name="What it has let through")).to_contain_text("/work/other.md")
     assert page.evaluate("window.hit") is None and page.locator("#grants img, #grants script").count() == 0
     looks = view(open_page("dave"), "Grants")
@@ -90,8 +91,15 @@ def test_a_grant_is_given_seen_and_revoked(gateway, open_page, shot):
     view(root, "Grants").get_by_role("button", name="Revoke the grant of demo__note_write for writer").click()
     root.get_by_role("dialog").get_by_role("button", name="Revoke", exact=True).click()
     expect(root.locator("#no-grants")).to_be_visible()
-    # It goes from the others' pages by itself.
+    # It goes from the others' pages by itself, and leaves the keyboard there.
     expect(page.locator("#no-grants")).to_be_visible()
+    expect(section).to_be_focused()
+    # What it was stays on record.
+    page.get_by_label("Those that have ended too").check()
+    expect(grant.locator("h3 .chip")).to_have_text("revoked")
+    expect(grant.locator("dl.facts")).to_contain_text("by root")
+    expect(grant.get_by_role("button", name="Revoke")).to_have_count(0)
+    shot(page, "grants-ended")
     asked(gateway, "demo__note_write", {"path": "/work/third.md", "text": "x"})
 
 

@@ -186,7 +186,7 @@ function newForm(one) {
   const id = `answer-${one.id}`;
   const comment = el("textarea", { name: "comment", maxlength: 4000, rows: 2 });
   const evidence = el("textarea", { name: "evidence", maxlength: 4000, rows: 2 });
-  const grant = giving(one, (on) => (approve.textContent = on ? "Approve, and let such calls through" : "Approve"));
+  const grant = giving(one, (on) => (approve.textContent = on ? "Approve with a grant" : "Approve"));
   const error = el("p", { class: "error", role: "alert", hidden: true });
   const words = el("span", {});
   const next = el("button", { type: "button", onclick: () => openNext(record(one.id) || one) }, "Show the next part");

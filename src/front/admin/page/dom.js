@@ -213,6 +213,7 @@ export function confirm({ title, body, reason, required, action, danger, run }) 
       error.hidden = !text;
       error.textContent = text || "";
     };
+    if (field) field.addEventListener("input", () => say(""));
     let result = null;
     let busy = false;
     stay.addEventListener("click", () => dialog.close());
@@ -246,5 +247,7 @@ export function confirm({ title, body, reason, required, action, danger, run }) 
     });
     $("dialogs").append(dialog);
     dialog.showModal();
+    // Not in what is read above it, which may be moved by keys where it is long.
+    (field || stay).focus();
   });
 }

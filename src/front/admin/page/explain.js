@@ -23,7 +23,7 @@ const field = (label, input, help) => {
 };
 
 function build() {
-  const agent = el("select", { name: "agent", required: true }, ...[...state.agents.keys()].map((id) => el("option", { value: id }, id)));
+  const agent = el("select", { name: "agent", required: true });
   const tool = el("input", { name: "tool", required: true, list: "tools", spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
   const args = el("textarea", { name: "arguments", rows: 6, spellcheck: "false", class: "code" });
   args.value = "{}";
@@ -72,6 +72,13 @@ function build() {
   return made;
 }
 
+// The agents of the authority map in force, and the one that is chosen.
+function offerAgents({ agent }, chosen) {
+  const ids = new Set([...state.agents.keys(), ...(chosen ? [chosen] : [])]);
+  agent.replaceChildren(...[...ids].map((id) => el("option", { value: id }, id)));
+  if (chosen) agent.value = chosen;
+}
+
 // `given`: a call to be explained.
 export async function open(given) {
   if (!form) {
@@ -84,6 +91,7 @@ export async function open(given) {
     );
   }
   const mine = form;
+  offerAgents(mine, given ? given.agent : mine.agent.value);
   if (given) fill(mine, given);
   $("explain").focus({ preventScroll: true });
   const listed = await api("tools").catch(() => null);
@@ -94,8 +102,6 @@ export async function open(given) {
 }
 
 function fill(form, given) {
-  if (![...form.agent.options].some((option) => option.value === given.agent)) form.agent.append(el("option", { value: given.agent }, given.agent));
-  form.agent.value = given.agent;
   form.tool.value = given.tool;
   form.args.value = written(given.arguments ?? {}, 2);
   form.user.value = given.user || "";

@@ -1,19 +1,32 @@
 // Standing grants: what goes through without being asked, and until when.
 
 import { api } from "./api.js";
-import { $, announce, brief, confirm, countdown, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
+import { $, announce, brief, confirm, countdown, counted, el, facts, notice, opened, place, shown, table, td, when } from "./dom.js";
 import { isTree, written } from "./exact.js";
 import { hasRole, state } from "./state.js";
 
 let asked = 0;
 
+// What was drawn of each grant by id, so that a card is drawn again only where its grant has changed.
+const cards = new Map();
+const ended = el("input", { type: "checkbox", name: "ended" });
+ended.addEventListener("change", () => read());
+const head = [
+  el("h2", {}, "Standing grants"),
+  el("p", { class: "soft" }, "Calls that go through without a person being asked. One use of a grant is one call."),
+  el("label", { class: "check" }, ended, " Those that have ended too"),
+];
+
 export function clear() {
   asked += 1;
+  cards.clear();
+  ended.checked = false;
   $("grants").replaceChildren();
 }
 
 export async function open() {
-  $("grants").replaceChildren(el("h2", {}, "Standing grants"), el("p", { class: "soft" }, "Reading the grants…"));
+  cards.clear();
+  place($("grants"), [...head, el("p", { class: "soft" }, "Reading the grants…")]);
   $("grants").focus({ preventScroll: true });
   await read();
 }
@@ -27,19 +40,29 @@ async function read() {
   const mine = ++asked;
   let found = null;
   try {
-    found = await api("grants");
+    found = await api(ended.checked ? "grants?status=all" : "grants");
   } catch (error) {
-    if (mine === asked) $("grants").replaceChildren(el("h2", {}, "Standing grants"), el("p", { class: "error" }, error.message));
+    if (mine === asked && state.view === "grants") place($("grants"), [...head, el("p", { class: "error" }, error.message)], $("grants"));
     return;
   }
   if (mine !== asked || state.view !== "grants") return;
-  const cards = found.grants.map(card);
-  $("grants").replaceChildren(
-    el("h2", {}, "Standing grants"),
-    el("p", { class: "soft" }, "Calls that go through without a person being asked. One use of a grant is one call."),
-    cards.length ? el("ul", { class: "cards" }, ...cards) : el("p", { id: "no-grants" }, "There is no grant."),
-    found.truncated ? el("p", { class: "soft" }, `The newest ${cards.length} are listed, and there are more.`) : "",
-  );
+  const ids = new Set(found.grants.map((grant) => grant.id));
+  for (const id of cards.keys()) if (!ids.has(id)) cards.delete(id);
+  place(list, found.grants.map(cardOf), $("grants"));
+  const more = found.truncated ? el("p", { class: "soft" }, `The newest ${ids.size} are listed, and there are more.`) : null;
+  const none = el("p", { id: "no-grants" }, "There is no grant.");
+  place($("grants"), [...head, ids.size ? list : none, more].filter(Boolean), $("grants"));
+}
+
+const list = el("ul", { class: "cards" });
+
+function cardOf(grant) {
+  const text = written(grant);
+  const before = cards.get(grant.id);
+  if (before && before.text === text) return before.node;
+  const node = card(grant);
+  cards.set(grant.id, { text, node });
+  return node;
 }
 
 // What an argument may be, in words.
@@ -67,22 +90,36 @@ function bounds(grant) {
   return el("ul", { class: "bounds" }, ...named.map(line), rest);
 }
 
+// Why it counts no more, in a few words.
+const ENDS = {
+  expired: "expired",
+  used_up: "used up",
+  revoked: "revoked",
+  snapshot: "the policies have changed",
+  fingerprint: "the tool has changed",
+  capability: "the agent may not use the tool any more",
+  lost: "records of its use are lost",
+};
+
 function card(grant) {
-  const mayRevoke = hasRole("admin") || grant.approver === state.me.id;
+  const end = grant.ended;
+  const mayRevoke = !end && (hasRole("admin") || grant.approvers.includes(state.me.id));
   const revoke = el("button", { type: "button", class: "reject", "aria-label": `Revoke the grant of ${grant.tool} for ${grant.agent}` }, "Revoke…");
   revoke.addEventListener("click", () => askRevoke(grant));
   const uses = grant.uses_left === null || grant.uses_left === undefined ? null : counted(grant.uses_left, "use", "uses");
   return el(
     "li",
     { class: "panel", "data-grant": grant.id },
-    el("h3", {}, shown(grant.tool, true)),
+    el("h3", {}, shown(grant.tool, true), end ? [" ", el("span", { class: "chip warn" }, ENDS[end.why] || end.why)] : null),
     facts([
       ["Agent", grant.agent],
       ["For", grant.user],
       ["Workflow", grant.workflow],
       ["Lets through", bounds(grant)],
       ["Left", uses],
-      ["Ends", el("span", {}, when(grant.expires_at), " (", countdown(grant.expires_at), ")")],
+      ["Ends", end ? null : el("span", {}, when(grant.expires_at), " (", countdown(grant.expires_at), ")")],
+      ["Ended", end && el("span", {}, when(end.at), end.by ? [" by ", shown(end.by, true)] : null)],
+      ["Why", end && end.reason],
       ["Given by", grant.approver],
     ]),
     opened(`What it has let through (${grant.used ?? 0})`, () => calls(grant)),

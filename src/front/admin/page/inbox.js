@@ -243,8 +243,9 @@ export function choose(id, focus = true) {
   if (!focus) return;
   $("detail").focus({ preventScroll: true });
   const { top } = $("detail").getBoundingClientRect();
-  // It is read from its head.
-  if (top < 0 || top > window.innerHeight / 2) $("detail").scrollIntoView({ block: "start" });
+  // It is read from its head, below what was done last.
+  const head = $("done").hidden ? $("detail") : $("done");
+  if (top < 0 || top > window.innerHeight / 2) head.scrollIntoView({ block: "start" });
 }
 
 export function step(by) {
@@ -269,7 +270,7 @@ export function back() {
 // What was done last, with a way back to it.
 export function done(text, id) {
   $("done").hidden = !text;
-  const again = id && el("button", { type: "button", onclick: () => choose(id) }, "Show it");
+  const again = id && state.view === "pending" && el("button", { type: "button", onclick: () => choose(id) }, "Show it");
   $("done").replaceChildren(...(text ? [el("span", {}, text), again || ""] : []));
 }
 
@@ -363,12 +364,18 @@ async function rejectMarked() {
   const what = failed.map(({ one, error }) => `${one.tool} for ${one.agent_id}: ${error.message}`);
   const said = `Rejected: ${count}.${failed.length ? ` Not rejected: ${failed.length}. ${what.slice(0, 3).join(" ")}` : ""}`;
   done(said);
-  announce(said);
   // What could not be rejected has changed meanwhile, or will be tried again.
   if (failed.length) await loadPending().catch(() => {});
   render();
   const next = mine()[0];
-  if (next && (!chosen() || chosen().status !== "pending")) choose(next.id);
+  if (next && (!chosen() || chosen().status !== "pending")) {
+    choose(next.id);
+    announce(`${said} Next: ${next.tool} for ${next.agent_id}.`);
+    return;
+  }
+  announce(next ? said : `${said} Nothing else waits for you.`);
+  // The button that was pressed is none any more.
+  if ($("reject-marked").disabled) ($("detail").checkVisibility() ? $("detail") : $("main")).focus({ preventScroll: true });
 }
 
 $("show-more").addEventListener("click", () => loadHistory(inbox.more.history));

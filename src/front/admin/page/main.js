@@ -6,7 +6,7 @@ import { $, announce, FIELDS, notice, typing } from "./dom.js";
 import { parse } from "./exact.js";
 import * as explain from "./explain.js";
 import * as grants from "./grants.js";
-import { choose, chosen, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
+import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
 import * as policies from "./policies.js";
 import { openNext } from "./sent.js";
 import { hasRole, KEY, state } from "./state.js";
@@ -55,12 +55,15 @@ export function show(view, given) {
     if (one.here && view !== "pending") inbox.approvals.delete(id);
   }
   notice("");
+  if (isOther) done("");
   draw();
   const hash = view === "pending" ? "#/" : `#/${view}`;
   if (location.hash !== hash) history.pushState(null, "", hash);
   render();
   VIEWS[view].open(given);
   if (isOther) announce(VIEWS[view].title);
+  // What had the keyboard may be in the view of before.
+  if (document.activeElement === document.body) $("main").focus({ preventScroll: true });
 }
 
 document.addEventListener("tollgate-explain", ({ detail: one }) => {

@@ -1,7 +1,7 @@
 // The bundle in force, those that were, and going back to one.
 
 import { api } from "./api.js";
-import { $, announce, chip, confirm, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
+import { $, chip, confirm, counted, el, facts, notice, opened, shown, table, td, when } from "./dom.js";
 import { hasRole, state } from "./state.js";
 
 let asked = 0;
@@ -27,6 +27,7 @@ async function read() {
   const none = (error) => ({ error });
   const [bundle, past] = await Promise.all([api("policies").catch(none), api("policies/history").catch(none)]);
   if (mine !== asked || state.view !== "policies" || !state.me) return;
+  const hadFocus = $("policies").contains(document.activeElement);
   $("policies").replaceChildren(
     ...[
       el("h2", {}, "Policies"),
@@ -34,6 +35,7 @@ async function read() {
       past.error ? el("p", { class: "error" }, past.error.message) : history(past),
     ],
   );
+  if (hadFocus) $("policies").focus({ preventScroll: true });
 }
 
 const short = (snapshot) => el("code", { title: snapshot }, snapshot.slice(0, 12));
@@ -157,7 +159,6 @@ const order = (what, body) => api(`policies/${what}`, body);
 async function told(done) {
   if (!done) return;
   const text = [`${done.snapshot.slice(0, 12)}: ${done.message}.`, ...(done.notes || [])].join(" ");
-  announce(text);
   notice(text);
   await read();
   $("policies").focus({ preventScroll: true });
