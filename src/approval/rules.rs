@@ -82,7 +82,7 @@ pub fn eligible(
         Approver::Operator => is_operator,
     };
     let by_name = requirement.approvers.iter().chain(escalated).any(named);
-    // Where nobody is named everyone with the role may decide, but an operator only where named (SPEC 6).
+    // Where nobody is named everyone with the role may decide, but an operator only where named.
     let open = requirement.approvers.is_empty() && !is_operator;
     if by_name || open {
         Ok(())

@@ -155,7 +155,7 @@ fn write(
     }
 }
 
-/// Below these levels libraries log bodies and headers, so no filter opens them (I5).
+/// Below these levels libraries log bodies and headers, so no filter opens them.
 fn harmless(metadata: &Metadata<'_>) -> bool {
     let root = metadata.target().split("::").next().unwrap_or_default();
     let most = match root {

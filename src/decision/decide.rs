@@ -1,5 +1,5 @@
 //! From facts to verdict: authority first, then every policy that concerns the call; the strictest
-//! outcome wins and constraints intersect (SPEC 4).
+//! outcome wins and constraints intersect.
 
 use super::{ApprovalRequirement, BudgetLimit, Limits, RateLimit, Step, Trace, Verdict, constrain, sentence};
 use crate::{
@@ -21,7 +21,7 @@ const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
 /// The answer to a condition of a call.
 type Ask<'q> = &'q dyn Fn(&Condition) -> Result<bool, EvalError>;
 
-/// Decides a call. Cannot fail: an error inside is a deny that says so (I2).
+/// Decides a call. Cannot fail: an error inside is a deny that says so.
 pub fn decide(set: &PolicySet, facts: &Facts) -> Verdict {
     decide_by(set, facts, &|condition| condition.evaluate(facts, &set.environment))
 }
@@ -100,7 +100,7 @@ struct Said<'s> {
     limits: Limits,
     capability: Option<CapabilityId>,
     suggest_only: Option<String>,
-    /// A policy that counts had an outcome.
+    /// A policy that counts gave an outcome.
     spoken: bool,
 }
 
@@ -304,7 +304,7 @@ impl<'s> Said<'s> {
         counted.max().unwrap_or(Decision::Deny)
     }
 
-    /// No policy had an outcome.
+    /// No policy gave an outcome.
     fn silence(&mut self, set: &PolicySet) {
         let decision = set.bundle.default_decision;
         let (decision, reason) = match decision {
@@ -337,7 +337,7 @@ impl<'s> Said<'s> {
     }
 }
 
-/// The first rule whose condition is true; a condition without an answer denies (I2).
+/// The first rule whose condition is true; a condition without an answer denies.
 fn gate<'s>(
     set: &PolicySet,
     facts: &Facts,

@@ -1,7 +1,7 @@
 //! MCP over stdin and stdout: one agent, one JSON-RPC message a line, both eras on one connection.
 //!
 //! Nothing but MCP is written to stdout. The end of stdin is the client's end: calls that are not answered by then
-//! are cancelled, because nobody is left to approve or receive them (I3).
+//! are cancelled, because nobody is left to approve or receive them.
 
 use super::{
     BATCH_VERSION,

@@ -1,5 +1,5 @@
 //! Admission: the only maker of a [`Permit`], after one store transaction has reserved the budget, counted the rates,
-//! consumed the approval and committed the decision (I1, I9).
+//! consumed the approval and committed the decision.
 
 use super::{
     InForce,

@@ -150,7 +150,7 @@ impl Gateway {
         self.take_up(in_force, underway, &decided).await?;
         ask_for_budgets(&underway.asking, &mut decided);
         let approval = self.approval_of(in_force, underway, &decided).await?;
-        // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
+        // Nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
         if let Some(back) = underway.asking.client.until_present() {
             back.await;
             return Err(Halt::Again);

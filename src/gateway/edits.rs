@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Map, Number, Value, json};
 use std::cmp::Ordering;
 
-/// Applies the edits in order. An edit that cannot be made is an error: a limit that is not enforced is none (I2).
+/// Applies the edits in order. An edit that cannot be made is an error: a limit that is not enforced is none.
 pub(crate) fn apply(arguments: &Value, edits: &[ArgumentEdit]) -> Result<Option<Value>, String> {
     if edits.is_empty() {
         return Ok(None);
@@ -275,7 +275,7 @@ fn bare(result: &Value) -> Value {
     rest
 }
 
-/// Takes `tollgate/*` out of an upstream's error, where it would look like a refusal of Tollgate's own (I8).
+/// Takes `tollgate/*` out of an upstream's error, where it would look like a refusal of Tollgate's own.
 pub(crate) fn strip_reserved_error(error: &mut RpcError) {
     if let Some(data) = &mut error.data {
         if let Value::Object(map) = data {

@@ -38,7 +38,7 @@ impl Ending {
     /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
     pub(super) fn told(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
         Some(match (&self.ours, self.reason.as_ref()?) {
-            // I5: what is masked by its place cannot be told in words that repeat it.
+            // What is masked by its place cannot be told in words that repeat it.
             (Some(ours), _) if masked => {
                 format!("{ours} (its words are not recorded: the arguments are masked)").into()
             }

@@ -64,7 +64,7 @@ impl Evaluator {
     }
 
     /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
-    /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
+    /// record describe what will be dispatched, and the stricter of all outcomes stands.
     pub(crate) fn evaluate(
         &self,
         in_force: &Arc<InForce>,

@@ -77,7 +77,7 @@ use suspend::{held::HeldCalls, parked::Parking, tasks::Tasks};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long the first lists are waited for (SPEC 12).
+/// How long the first lists are waited for.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// The gateway; cloning it is cheap.
@@ -241,7 +241,7 @@ impl Gateway {
     }
 
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
-    /// `workflow` is the one that the request names: what a call in it could not reach is not shown (I7).
+    /// `workflow` is the one that the request names: what a call in it could not reach is not shown.
     pub fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
         let in_force = self.in_force();
         // The request's body may have taken its time, and the key may have gone meanwhile.

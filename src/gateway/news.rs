@@ -1,4 +1,4 @@
-//! News, each for those who may see what has changed (I7): of a resource that an upstream says has changed, and of lists.
+//! News, each for those who may see what has changed: of a resource that an upstream says has changed, and of lists.
 
 use super::{
     Gateway,

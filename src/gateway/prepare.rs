@@ -34,7 +34,7 @@ pub(crate) struct Version<'v> {
 
 /// Why a call went no further than its preparation.
 pub(crate) enum Stop {
-    /// Not in scope, or not there: the same answer for both (I7).
+    /// Not in scope, or not there: the same answer for both.
     Unknown,
     /// Whether the arguments fit has to be found out beside first.
     Unchecked(Box<Look>),
@@ -324,7 +324,7 @@ fn unclear(policies: &PolicySet, wrong: &UriError) -> Refusal {
     Refusal::deny("uri", display_text(&masked, LONGEST_NAME))
 }
 
-/// What of the bundle's `required` the call lacks (R1).
+/// What of the bundle's `required` the call lacks.
 fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool) -> Vec<Arc<str>> {
     required
         .iter()

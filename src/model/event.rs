@@ -1,4 +1,4 @@
-//! One JSON object per event (SPEC 8). Every field is always present, null where it has nothing to say.
+//! One JSON object per event. Every field is always present, null where it has nothing to say.
 
 use super::{
     AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, MicroUsd, PersonId, PolicyId, RuleId,
@@ -122,7 +122,7 @@ macro_rules! event {
         rest { $($(#[$rest_doc:meta])* $rest:ident: $rest_type:ty,)* }
         told { $($(#[$told_doc:meta])* $told:ident,)* }
     ) => {
-        /// An event before the store gives it its place in the chain. Everything in it is redacted already (I5).
+        /// An event before the store gives it its place in the chain. Everything in it is redacted already.
         #[derive(Clone, Debug, PartialEq)]
         pub struct EventDraft {
             /// What kind.

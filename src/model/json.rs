@@ -329,7 +329,7 @@ impl Strict {
 }
 
 /// Writes the RFC 8785 form: members ordered by UTF-16 code units, shortest strings, numbers as
-/// ECMAScript prints a double, except that a number a double cannot hold keeps its digits (I4).
+/// ECMAScript prints a double, except that a number a double cannot hold keeps its digits.
 pub fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),

@@ -1,4 +1,4 @@
-//! Text from agents and upstreams as a person may safely see it (SPEC 6): nothing in it can move the
+//! Text from agents and upstreams as a person may safely see it: nothing in it can move the
 //! cursor, turn the reading direction or hide.
 
 use std::{borrow::Cow, fmt::Write};

@@ -32,7 +32,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()>;
 
     /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
-    /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record). The limits are counted
+    /// a pending one is returned as it is (an identical ask reuses the pending record). The limits are counted
     /// from the records, in the same transaction: they hold across processes and restarts.
     fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked>;
 
@@ -59,7 +59,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// in the same transaction. `false`: somebody else was first, and nothing was changed.
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool>;
 
-    /// Wakes whenever any approval may have changed, in this process or another (I10).
+    /// Wakes whenever any approval may have changed, in this process or another.
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Events, in chain order (or newest first, as the query says).

@@ -287,7 +287,7 @@ mod tests {
                 assert!(breaker.is_open("a") && !breaker.is_open("b"), "{failures}");
                 clock.advance(Duration::from_secs(30));
             }
-            // Of another agent it takes half of them, and an answer to anybody begins anew.
+            // Of another agent it takes half of them, and an answer to anybody begins again.
             let half = (failures.max(2) / 2) as usize;
             breaker.says("c", Health::Answered);
             breaker.fails("b", half);

@@ -129,7 +129,7 @@ impl Inbox {
     }
 
     /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
-    pub(super) fn anew(&self) {
+    pub(super) fn new_session(&self) {
         self.company.lock().renewed();
     }
 

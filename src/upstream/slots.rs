@@ -484,7 +484,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         /// Whatever comes and goes: never more slots than there are, none lost, and between two turns of an agent that waits
-        /// every other agent that waits and may take one has had one.
+        /// every other agent that waits and may take one got one.
         #[test]
         fn slots_are_neither_lost_nor_multiplied_and_nobody_starves(
             total in 1_usize..9,

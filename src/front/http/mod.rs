@@ -3,7 +3,7 @@
 //!
 //! There is no middleware: every check stands in the order it is made, cheapest first, and nothing of a body is read
 //! before its sender is known. A connection that breaks cancels its request, because what nobody can receive any more must
-//! not happen unseen (I3); unless it was a stream of a session, which can be taken up again (`resume.rs`).
+//! not happen unseen; unless it was a stream of a session, which can be taken up again (`resume.rs`).
 
 mod body;
 mod core_runtimes;

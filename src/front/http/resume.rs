@@ -2,7 +2,7 @@
 //!
 //! What is sent on such a stream is kept for a while, and so is what comes while nobody reads it: a connection that breaks
 //! does not cancel its request (2025-11-25, "Resumability and Redelivery"). A call that waits for a person is not made before
-//! its client is back (I3). What is kept is bounded in bytes, number and time, for each stream, session and principal and for
+//! its client is back. What is kept is bounded in bytes, number and time, for each stream, session and principal and for
 //! all together. An event's id counts in its own session only, and a session belongs to its principal.
 
 use super::{

@@ -1,5 +1,5 @@
 //! Asking a person: the durable record first, then the agent's own client where that may answer, then waiting for an
-//! answer given elsewhere. Silence never approves (I3).
+//! answer given elsewhere. Silence never approves.
 
 use super::{
     PendingCall, People,

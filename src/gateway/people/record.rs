@@ -117,7 +117,7 @@ impl People {
     }
 
     /// What is told where the same call was asked about under other policies, or with something else beside its
-    /// arguments: that approval is for none of these (I4), so it is asked again.
+    /// arguments: that approval is for none of these, so it is asked again.
     async fn outdated(
         &self,
         new: &ApprovalRecord,

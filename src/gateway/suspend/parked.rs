@@ -245,7 +245,7 @@ impl Parking {
                 ended = &mut waiting.work => return match ended {
                     Some(ended) => ended,
                     None => {
-                        // A panic's own text may quote what it was given: it is not told (I5).
+                        // A panic's own text may quote what it was given: it is not told.
                         tracing::error!("a call's work failed");
                         let (agent, call_id) = (waiting.agent.clone(), waiting.call_id.clone());
                         self.settle_lost(agent, call_id).await;

@@ -1,6 +1,6 @@
 //! The access token that Tollgate itself gets for an upstream: client credentials (RFC 6749, section 4.4).
 //!
-//! One token serves all connections of an upstream. It is had anew shortly before it ends, and at once where the upstream
+//! One token serves all connections of an upstream. It is fetched again shortly before it ends, and at once where the upstream
 //! refuses it; no agent's token and no other upstream's is ever sent in its place.
 
 use crate::{
@@ -24,9 +24,9 @@ use std::{
 };
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-/// How long before its end a token is had anew, so that none ends on its way.
+/// How long before its end a token is fetched again, so that none ends on its way.
 const EARLY: Duration = Duration::from_secs(30);
-/// A token that names no end is had anew after so long.
+/// A token that names no end is replaced after so long.
 const UNNAMED: Duration = Duration::from_secs(3_600);
 /// The longest any token is kept.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);

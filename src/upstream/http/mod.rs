@@ -223,7 +223,7 @@ impl Http {
         let session = self.session_of(dialect, id, true);
         let ready = wire::notification("notifications/initialized", &json!({}));
         self.aside(Method::POST, &session, ready).await;
-        self.inbox.anew();
+        self.inbox.new_session();
         self.session.store(Some(session));
         Ok(result)
     }

@@ -30,7 +30,7 @@ pub(super) fn is_of_kind(headers: &HeaderMap, kind: &str) -> bool {
     found.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
 }
 
-/// The body of a status that is no success. It says less than the status: where it cannot be had soon, there is none.
+/// The body of a status that is no success. It says less than the status: where it does not come soon, there is none.
 pub(super) async fn body_of_refusal(body: Answer, most: u64) -> Bytes {
     let read = tokio::time::timeout(REFUSAL, whole(body, most)).await;
     read.ok().and_then(Result::ok).unwrap_or_default()
@@ -57,7 +57,7 @@ impl Reader {
         self.parser.retry()
     }
 
-    /// Reads the end of a stream whose answer was had, so that its TCP connection can serve the next request.
+    /// Reads the end of a stream whose answer was read, so that its TCP connection can serve the next request.
     pub(super) fn finish(mut self) {
         if self.body.is_end_stream() || matches!(self.body.frame().now_or_never(), Some(None)) {
             return;

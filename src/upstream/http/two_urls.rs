@@ -49,7 +49,7 @@ pub(in crate::upstream) struct TwoUrls {
     inbox: Inbox,
     url: url::Url,
     reach: Target,
-    /// None while it is opened anew.
+    /// None while it is opened again.
     stream: watch::Sender<Option<Arc<Stream>>>,
     declared: Value,
     dialect: Dialect,
@@ -209,7 +209,7 @@ impl TwoUrls {
         Ok(result)
     }
 
-    /// The stream to be used; where it is being opened anew, after that.
+    /// The stream to be used; where it is being opened again, after that.
     async fn stream(&self) -> Result<Arc<Stream>, UpstreamError> {
         let usable = |stream: &Option<Arc<Stream>>| stream.as_ref().is_some_and(|s| !s.ended.is_cancelled());
         let mut streams = self.stream.subscribe();

@@ -175,7 +175,7 @@ impl Server {
                 }
                 match Box::pin(self.own_connection(&lease.slot, call)).await {
                     Ok(connection) => self.request(&connection, call).await,
-                    // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
+                    // It lists versions that it does not speak after all: bridged from now on, until it connects again.
                     Err(failure) if era.is_some() => {
                         self.warn(&failure.reason, "the other era is refused");
                         self.speaks_both.store(false, Ordering::Relaxed);
@@ -245,7 +245,7 @@ impl Server {
             Ok(result) if result.is_object() => Ok(result),
             Ok(_) => Err(UpstreamError::Malformed("a result that is no object".to_owned())),
             Err(error) => {
-                Box::pin(self.heed(connection, &error)).await;
+                Box::pin(self.react_to(connection, &error)).await;
                 Err(error)
             }
         }
@@ -253,7 +253,7 @@ impl Server {
 
     /// What an error may say of the connection as a whole. It came for one call, so others do not pay for it: what it
     /// says is looked into first.
-    async fn heed(&self, connection: &Connection, error: &UpstreamError) {
+    async fn react_to(&self, connection: &Connection, error: &UpstreamError) {
         let UpstreamError::Rpc(RpcError { code, .. }) = error else { return };
         match *code {
             // The tool's header annotations changed.
