@@ -7,7 +7,7 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    approval::{Answer, Approvals, standing},
+    approval::{ApprovalResponse, Approvals, standing},
     clock::Clock,
     front::admin::view,
     gateway::{taken_as, tell_webhook},
@@ -230,7 +230,7 @@ async fn decide(
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let policies = &setup.loaded.policies;
-    let answer = Answer { approve, comment: args.comment, evidence: args.evidence };
+    let answer = ApprovalResponse { approve, comment: args.comment, evidence: args.evidence };
     let id = ApprovalId::from(args.id.as_str());
     let person = setup.person()?;
     let record = match approvals.decide(policies, person, &id, ChannelKind::Cli, answer).await {

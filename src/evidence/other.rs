@@ -66,9 +66,8 @@ pub fn torn_tail(now: Timestamp, segment: i64, offset: u64, bytes: u64) -> Event
 pub fn index_edited(now: Timestamp, problem: &str) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
     event.action = Some("index_edited".into());
-    event.reason = Some(
-        "somebody edited the index of the record; it was rebuilt from the record, which counts".into(),
-    );
+    event.reason =
+        Some("somebody edited the index of the record; it was rebuilt from the record, which counts".into());
     event.detail = Some(json!({"alert": "integrity", "problem": problem}));
     event
 }

@@ -83,7 +83,7 @@ pub struct Difference {
 /// than can be looked at.
 pub fn verdicts(set: &PolicySet, evaluations: &[Recalled]) -> Option<Vec<Verdict>> {
     let mut found: Vec<Verdict> = Vec::new();
-    let mut paths: Vec<Vec<Answer>> = vec![Vec::new()];
+    let mut paths: Vec<Vec<AssumedAnswer>> = vec![Vec::new()];
     let mut runs = 0;
     while let Some(path) = paths.pop() {
         runs += 1;
@@ -93,7 +93,7 @@ pub fn verdicts(set: &PolicySet, evaluations: &[Recalled]) -> Option<Vec<Verdict
         let assumed = Assumed { path: &path, asked: Cell::new(0) };
         let verdict = once(set, evaluations, &assumed)?;
         if assumed.asked.get() > path.len() {
-            for answer in [Answer::Yes, Answer::No, Answer::Error] {
+            for answer in [AssumedAnswer::Yes, AssumedAnswer::No, AssumedAnswer::Error] {
                 paths.push(path.iter().copied().chain([answer]).collect());
             }
         } else {
@@ -105,7 +105,7 @@ pub fn verdicts(set: &PolicySet, evaluations: &[Recalled]) -> Option<Vec<Verdict
 
 /// What is assumed of a condition that has no certain answer.
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+enum AssumedAnswer {
     Yes,
     No,
     Error,
@@ -113,7 +113,7 @@ enum Answer {
 
 /// The answers to the conditions without a certain one, in the order in which they are asked.
 struct Assumed<'p> {
-    path: &'p [Answer],
+    path: &'p [AssumedAnswer],
     asked: Cell<usize>,
 }
 
@@ -122,10 +122,10 @@ impl Assumed<'_> {
         let place = self.asked.get();
         self.asked.set(place + 1);
         match self.path.get(place) {
-            Some(Answer::Yes) => Ok(true),
+            Some(AssumedAnswer::Yes) => Ok(true),
             // One that nothing is assumed of yet only has to end the evaluation.
-            Some(Answer::No) | None => Ok(false),
-            Some(Answer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
+            Some(AssumedAnswer::No) | None => Ok(false),
+            Some(AssumedAnswer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     call::Call,
     dialect::Dialect,
     http::{Fault, Http, TwoUrls, listen_filter},
-    inbox::{Answer, Signals},
+    inbox::{ServerResponse, Signals},
     refusal::Failure,
     stdio::Stdio,
     types::{Era, UpstreamError},
@@ -64,7 +64,7 @@ enum Probe {
     Neither(String),
 }
 
-fn judge(answer: Answer) -> Probe {
+fn judge(answer: ServerResponse) -> Probe {
     let listed = |versions: &Value| -> Vec<String> {
         let versions = versions.as_array().into_iter().flatten();
         versions.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -225,7 +225,7 @@ async fn shake_hands(
     }
 }
 
-async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> Answer {
+async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> ServerResponse {
     let deps = wiring.deps;
     let dialect = Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version);
     let offer = async |dialect: &Dialect| {
@@ -330,7 +330,7 @@ impl Connection {
     }
 
     /// Sends one request and waits for its answer. Dropping it cancels it over there.
-    pub(super) async fn request(&self, call: &Arc<Call>) -> Answer {
+    pub(super) async fn request(&self, call: &Arc<Call>) -> ServerResponse {
         match self {
             Self::Stdio(stdio, dialect) => stdio.request(call, dialect).await,
             Self::Http(http) => http.request(call).await,
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_era_is_judged_by_the_answer_and_never_by_one_error_code() {
-        let check = |answer: Answer, expect: &str| {
+        let check = |answer: ServerResponse, expect: &str| {
             let found = match judge(answer) {
                 Probe::Modern(_) => "modern",
                 Probe::Legacy => "legacy",

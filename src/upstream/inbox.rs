@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) type Answer = Result<Value, UpstreamError>;
+pub(super) type ServerResponse = Result<Value, UpstreamError>;
 
 /// Answers to what an upstream asks of this client itself that may wait to be taken at a time.
 const MOST_REPLIES: usize = 64;
@@ -85,14 +85,14 @@ impl Signals {
 
 struct Entry {
     call: Arc<Call>,
-    reply: Option<oneshot::Sender<Answer>>,
+    reply: Option<oneshot::Sender<ServerResponse>>,
     asks: Vec<(Value, AbortHandle)>,
     /// How many questions there have been.
     asked: usize,
 }
 
 impl Entry {
-    fn new(call: &Arc<Call>, reply: Option<oneshot::Sender<Answer>>) -> Self {
+    fn new(call: &Arc<Call>, reply: Option<oneshot::Sender<ServerResponse>>) -> Self {
         Self { call: call.clone(), reply, asks: Vec::new(), asked: 0 }
     }
 }
@@ -160,7 +160,7 @@ impl Inbox {
     }
 
     /// Registers a request whose answer comes through the shared channel.
-    pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<Answer> {
+    pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<ServerResponse> {
         let (reply, answer) = oneshot::channel();
         self.note(call);
         self.entries.lock().insert(id, Entry::new(call, Some(reply)));
@@ -189,7 +189,7 @@ impl Inbox {
     }
 
     /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped. Whether somebody waited.
-    pub(super) fn deliver(&self, id: u64, answer: Answer) -> bool {
+    pub(super) fn deliver(&self, id: u64, answer: ServerResponse) -> bool {
         let entry = self.entries.lock().remove(&id);
         self.ended(entry.as_ref());
         let reply = entry.and_then(|mut entry| entry.reply.take());

@@ -4,7 +4,7 @@ use super::{
     call::{Call, LARGEST_PAGE},
     deps::Redact,
     dialect::Dialect,
-    inbox::{Answer, Inbox, Link, Signals},
+    inbox::{Inbox, Link, ServerResponse, Signals},
     last_words::{LastWords, cut},
     limits::{Allowance, Limits},
     own::OwnSecrets,
@@ -175,7 +175,7 @@ impl Stdio {
     }
 
     /// Sends one request and waits for its answer. Dropping it tells the child.
-    pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> Answer {
+    pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> ServerResponse {
         let gone = || UpstreamError::NotSent("the process is gone".to_owned());
         let slot = self.outgoing.reserve().await.map_err(|_| gone())?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);

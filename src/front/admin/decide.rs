@@ -8,7 +8,7 @@ use super::{
     view,
 };
 use crate::{
-    approval::{Answer, MAX_TEXT},
+    approval::{ApprovalResponse, MAX_TEXT},
     model::{ApprovalId, json},
     policy::ChannelKind,
 };
@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 const INBOX: &str = "tollgate-inbox";
 
 /// The answer in a request's body.
-pub(super) struct Body(Answer);
+pub(super) struct Body(ApprovalResponse);
 
 impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
@@ -47,7 +47,7 @@ async fn read(request: Request, port: &Arc<dyn AdminPort>, within: Duration) -> 
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Answer, String> {
+fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
     let value = json::parse(bytes).map_err(|error| {
         // The text of the error may quote the body: its place is enough.
         format!(
@@ -81,7 +81,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
         }
     }
     let approve = approve.ok_or_else(|| "`decision` is missing: `approve` or `reject`".to_owned())?;
-    Ok(Answer { approve, comment, evidence })
+    Ok(ApprovalResponse { approve, comment, evidence })
 }
 
 fn text(name: &str, value: Value) -> Result<Option<String>, String> {

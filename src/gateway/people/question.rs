@@ -2,7 +2,7 @@
 
 use crate::gateway::InForce;
 use crate::{
-    approval::Answer,
+    approval::ApprovalResponse,
     model::{PolicyId, RuleId, ToolTraits},
     redaction::{cut_value, display_text},
     store::ApprovalRecord,
@@ -188,7 +188,7 @@ pub(crate) fn supports_form(capabilities: &Value) -> bool {
 }
 
 /// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing.
-pub(crate) fn read_answer(result: &Value) -> Option<Answer> {
+pub(crate) fn read_answer(result: &Value) -> Option<ApprovalResponse> {
     let content = result.get("content");
     let text = |name: &str| {
         content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
@@ -202,7 +202,7 @@ pub(crate) fn read_answer(result: &Value) -> Option<Answer> {
         "decline" => false,
         _ => return None,
     };
-    Some(Answer { approve, comment: text("comment"), evidence: text("evidence") })
+    Some(ApprovalResponse { approve, comment: text("comment"), evidence: text("evidence") })
 }
 
 #[cfg(test)]

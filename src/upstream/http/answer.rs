@@ -74,7 +74,7 @@ impl Http {
         limit: u64,
         call: &Call,
         session: &Session,
-        response: Response<http1_pool::Answer>,
+        response: Response<http1_pool::ResponseBody>,
     ) -> Fault {
         let (head, body) = response.into_parts();
         let bytes = body_of_refusal(body, limit).await;
@@ -111,7 +111,7 @@ impl Http {
         id: u64,
         call: &Call,
         session: &Arc<Session>,
-        body: http1_pool::Answer,
+        body: http1_pool::ResponseBody,
     ) -> Result<Value, Fault> {
         let limit = call.largest_answer(self.max_result);
         let opens = matches!(call.request.method, "server/discover" | "initialize");

@@ -19,7 +19,7 @@ use super::{
     deps::Timing,
     dialect::Dialect,
     headers::value_as_header,
-    inbox::{Answer, Inbox, Link, Signals},
+    inbox::{Inbox, Link, ServerResponse, Signals},
     refusal::{Failure, HttpRefusal},
     types::{Era, UpstreamError},
     wire,
@@ -230,7 +230,7 @@ impl Http {
 
     /// Sends one request and waits for its answer. A lost session is renewed once without the caller noticing, where a
     /// repeat is safe. Dropping it tells the upstream.
-    pub(super) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+    pub(super) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> ServerResponse {
         let Some(mut session) = self.session.load_full() else {
             return Err(UpstreamError::NotSent("not connected".to_owned()));
         };
@@ -318,7 +318,7 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
         call: Option<&Call>,
-    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         self.reach.send(method, headers, body, call).await.inspect_err(|error| {
             if let UpstreamError::NotSent(reason) = error {
                 self.inbox.signals.close(reason);
@@ -421,7 +421,7 @@ impl Http {
         &self,
         session: &Session,
         last: Option<HeaderValue>,
-    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         let mut headers = session.headers.clone();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, EVENTS);

@@ -15,7 +15,7 @@ use crate::upstream::{
     call::{Call, LARGEST_PAGE},
     deps::Timing,
     dialect::Dialect,
-    inbox::{Answer, Inbox, Link, Signals},
+    inbox::{Inbox, Link, ServerResponse, Signals},
     refusal::Failure,
     sse::{Event, Kind},
     types::{Era, UpstreamError},
@@ -141,7 +141,7 @@ impl TwoUrls {
     }
 
     /// What came in place of an event stream.
-    async fn no_stream(&self, response: Response<http1_pool::Answer>) -> Failure {
+    async fn no_stream(&self, response: Response<http1_pool::ResponseBody>) -> Failure {
         let (head, body) = response.into_parts();
         let status = head.status;
         if status.is_success() {
@@ -224,12 +224,12 @@ impl TwoUrls {
     }
 
     /// Sends one request and waits for its answer. Dropping it tells the upstream.
-    pub(in crate::upstream) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+    pub(in crate::upstream) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> ServerResponse {
         let stream = self.stream().await?;
         self.exchange(call, &stream).await
     }
 
-    async fn exchange(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> Answer {
+    async fn exchange(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> ServerResponse {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let body = wire::request(id, call, &stream.dialect);
         let mut headers = stream.headers.clone();
