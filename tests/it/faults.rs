@@ -242,7 +242,7 @@ async fn get(world: &World, path: &str) -> (u16, Value) {
     (status, reply.json().await.unwrap_or(Value::Null))
 }
 
-/// Hot reload of servers.toml: who may knock, how large a body and how many sessions there may be.
+/// Hot reload of servers.toml: which hosts are allowed, how large a body and how many sessions there may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_fronts_settings_are_reloaded() {
     let world = World::of("").await;
