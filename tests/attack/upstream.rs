@@ -530,6 +530,7 @@ impl World {
 
     /// Waits until so many records of a kind are there.
     async fn events(&self, kind: EventType, count: usize) -> Vec<tollgate::model::Event> {
+        let mut committed = self.store.committed();
         soon(async {
             loop {
                 let query = EventQuery { event_type: Some(kind), limit: 1_000, ..EventQuery::default() };
@@ -537,7 +538,8 @@ impl World {
                 if events.len() >= count {
                     return events;
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                // One that falls behind has missed something, and looks again too.
+                drop(committed.recv().await);
             }
         })
         .await
