@@ -7,7 +7,6 @@ use super::{
     decided::{AdmitError, Decided},
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
-    finding,
     fit::{self, Looks},
     people::{PendingCall, approve::Step, asking::Asking, waiter::Waiter},
     prepare::Stop,
@@ -21,6 +20,7 @@ use super::{
         held::{CallPath, may_hold},
         parked::{Waiting, Work},
     },
+    tool_search,
 };
 use crate::{
     decision::{self, ApprovalRequirement},
@@ -82,14 +82,16 @@ impl Gateway {
         };
         let agent = agent.id.clone();
         let (mut request, mut given, mut asking) = self.received(agent, call, waiter);
-        if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
+        if request.kind == CallKind::Tool
+            && [tool_search::FIND, tool_search::CALL].contains(&request.name.as_str())
+        {
             let in_force = self.in_force();
-            if finding::is_on(&in_force) && self.still_valid(&request.principal) {
-                if request.name == finding::FIND {
+            if tool_search::is_on(&in_force) && self.still_valid(&request.principal) {
+                if request.name == tool_search::FIND {
                     return Box::pin(self.0.search.find_tools(&in_force, &request, given, &mut asking)).await;
                 }
                 // From here on it is the call of the tool that is meant.
-                match finding::meant(given) {
+                match tool_search::meant(given) {
                     Ok((name, arguments)) => (request.name, given) = (name, arguments),
                     Err(wrong) => {
                         let refusal = Refusal::deny("schema", wrong);

@@ -16,7 +16,6 @@ mod edits;
 mod ending;
 mod evaluate;
 mod extras;
-mod finding;
 mod fit;
 mod in_force;
 mod keep;
@@ -41,6 +40,7 @@ mod spending;
 mod subject;
 mod suspend;
 mod target;
+mod tool_search;
 
 pub use api::*;
 pub use in_force::{CheckedFiles, InForce, Origin};
@@ -66,7 +66,6 @@ use call_log::CallLog;
 use current::Current;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
-use finding::ToolSearch;
 use keep::References;
 use parking_lot::Mutex;
 use people::People;
@@ -76,6 +75,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use suspend::{held::HeldCalls, parked::Parking, tasks::Tasks};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tool_search::ToolSearch;
 
 /// How long the first lists are waited for.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
@@ -253,7 +253,7 @@ impl Gateway {
         }
         let Some(view) = in_force.view_in(principal, workflow) else { return Arc::default() };
         match kind {
-            ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),
+            ListKind::Tools if tool_search::is_on(&in_force) => tool_search::listed(&view),
             ListKind::Tools => view.tool_list.clone(),
             ListKind::Resources => view.resource_list.clone(),
             ListKind::Templates => view.template_list.clone(),
