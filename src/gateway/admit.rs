@@ -78,7 +78,7 @@ impl Drafted {
         if let Some(target) = &mut subject.target {
             target.capability = decided.verdict.capability.as_ref();
         }
-        let (policy_id, rule_id, reason) = decided.says();
+        let (policy_id, rule_id, reason) = decided.attribution();
         let ruling = Ruling {
             decision: granted(&decided.verdict, approval.is_some(), decided.applied.is_some()),
             policy_id,

@@ -214,7 +214,7 @@ pub(crate) fn strip_modern(result: &mut Value) {
 
 /// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
 pub(crate) fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
-    let (policy, rule, reason) = decided.says();
+    let (policy, rule, reason) = decided.attribution();
     let mut told = json!({
         "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
         "policy_id": policy,

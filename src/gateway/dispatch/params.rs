@@ -55,7 +55,7 @@ impl Outgoing {
         decided: &Decided,
         asking: &mut Asking,
     ) -> Box<Self> {
-        let (policy, rule, _) = decided.says();
+        let (policy, rule, _) = decided.attribution();
         let capability = decided.verdict.capability.as_ref();
         let side_effect =
             subject(request, Some(&decided.prepared), in_force).side_effect(now, policy, rule, capability);
