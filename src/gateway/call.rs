@@ -8,7 +8,7 @@ use super::{
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
     fit::{self, Looks},
-    people::{PendingCall, approve::Step, asking::Asking, waiter::Waiter},
+    people::{PendingCall, approve::Step, client_questions::ClientQuestions, waiter::Waiter},
     prepare::Stop,
     prepared::Prepared,
     refusal::Refusal,
@@ -42,7 +42,7 @@ struct Underway {
     request: Request,
     /// As the agent sent them.
     arguments: Arc<Value>,
-    asking: Asking,
+    asking: ClientQuestions,
     looks: Looks,
     /// It is counted among the repeats.
     counted: bool,
@@ -120,7 +120,7 @@ impl Gateway {
         agent: AgentId,
         call: IncomingCall,
         waiter: Option<Waiter>,
-    ) -> (Request, Option<Value>, Asking) {
+    ) -> (Request, Option<Value>, ClientQuestions) {
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = named_workflow(Some(&call.meta), call.workflow);
@@ -142,7 +142,7 @@ impl Gateway {
             began: self.0.clock.monotonic(),
             name: call.name,
         };
-        let asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
+        let asking = ClientQuestions::new(call.client, call.input_responses, call.request_state, waiter);
         (request, call.arguments, asking)
     }
 
@@ -315,7 +315,7 @@ impl Gateway {
         request: &Request,
         decided: Box<Decided>,
         approval: Option<Box<ApprovalRecord>>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Result<CallReply, AdmitError> {
         if !Arc::ptr_eq(in_force, &self.0.current.peek()) {
             return Err(AdmitError::Replaced(decided.prepared.arguments));
@@ -368,7 +368,7 @@ impl Gateway {
 }
 
 /// A budget that asks for a person adds its requirement to the rules' own.
-fn ask_for_budgets(asking: &Asking, decided: &mut Decided) {
+fn ask_for_budgets(asking: &ClientQuestions, decided: &mut Decided) {
     let verdict = &mut decided.verdict;
     let Some(first) = asking.also.first().filter(|_| verdict.decision <= Decision::RequireApproval) else {
         return;

@@ -35,6 +35,7 @@ mod repeats;
 mod request;
 mod request_state;
 mod resource_watch;
+mod server_requests;
 mod shape;
 mod spending;
 mod subject;

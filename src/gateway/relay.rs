@@ -4,8 +4,8 @@
 use super::{
     InForce,
     labelled::{self, AllPassed, Passed, Renamed},
-    people::asked::{Asked, Sampled, known, prompt_of, sampled},
     people::question::supports_form,
+    server_requests::{Sampled, ServerRequests, known, prompt_of, sampled},
     spending::{Held, Spending},
     suspend::client_handle::{Answering, ClientHandle},
     target::Target,
@@ -68,7 +68,7 @@ pub(crate) struct Relay(Arc<Inner>);
 struct Inner {
     is: Relaying,
     upstream: UpstreamName,
-    asked: Arc<Mutex<Asked>>,
+    asked: Arc<Mutex<ServerRequests>>,
     count: AtomicUsize,
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
@@ -119,7 +119,7 @@ impl Relay {
     }
 
     /// What was asked so far.
-    pub(crate) fn asked(&self) -> Arc<Mutex<Asked>> {
+    pub(crate) fn asked(&self) -> Arc<Mutex<ServerRequests>> {
         self.0.asked.clone()
     }
 

@@ -4,7 +4,7 @@
 use super::{
     InForce,
     measures::Measures,
-    people::asked::{Sampled, price_sampled},
+    server_requests::{Sampled, price_sampled},
 };
 use crate::{
     clock::Clock,

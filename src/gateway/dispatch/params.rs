@@ -7,7 +7,7 @@ use crate::gateway::{
     api::{ClientPort, Purpose},
     decided::Decided,
     extras::goes_on,
-    people::asking::Asking,
+    people::client_questions::ClientQuestions,
     request::{Request, uri_of},
     request_state::{Continuing, bound_to},
     subject::subject,
@@ -53,7 +53,7 @@ impl Outgoing {
         in_force: &InForce,
         request: &Request,
         decided: &Decided,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Box<Self> {
         let (policy, rule, _) = decided.attribution();
         let capability = decided.verdict.capability.as_ref();

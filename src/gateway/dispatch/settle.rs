@@ -7,7 +7,7 @@ use crate::gateway::{
     api::CallReply,
     ending::Ending,
     looking::{Answered, Measured},
-    people::asked::{Asked, price_sampled, told_of_questions},
+    server_requests::{ServerRequests, price_sampled, told_of_questions},
     spending::Spending,
     suspend::handle::{Made, hand_out, is_task},
 };
@@ -48,7 +48,7 @@ impl Dispatcher {
         settling: Settling,
         mut outgoing: Box<Outgoing>,
         (mut answered, mut measured): (Answered, Measured),
-        asked: Asked,
+        asked: ServerRequests,
     ) -> CallReply {
         let became_task = answered.ending.reply.as_ref().is_ok_and(is_task);
         if became_task {
@@ -61,7 +61,7 @@ impl Dispatcher {
         }
         let Answered { ending, constraints, target, in_force, .. } = answered;
         let Measured { cut, size, tokens: result_tokens, digest: result_digest } = measured;
-        let Asked { questions, sampled } = asked;
+        let ServerRequests { questions, sampled } = asked;
         let sampled_price =
             price_sampled(&self.measures.tokens, &in_force, settling.model.as_deref(), &sampled);
         let own = settling.price(&in_force, target.upstream(), &ending, result_tokens);

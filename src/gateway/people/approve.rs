@@ -1,9 +1,9 @@
-//! Asking a person: the durable record first, then the agent's own client where that may answer, then waiting for an
+//! ClientQuestions a person: the durable record first, then the agent's own client where that may answer, then waiting for an
 //! answer given elsewhere. Silence never approves.
 
 use super::{
     PendingCall, People,
-    asking::Asking,
+    client_questions::ClientQuestions,
     follow::{Follow, Standing},
     remaining, store_error,
 };
@@ -32,7 +32,7 @@ pub(crate) enum Step {
 
 impl People {
     /// Gets a person's decision on a call that needs one.
-    pub(crate) async fn seek_approval(&self, call: PendingCall<'_>, asking: &mut Asking) -> Step {
+    pub(crate) async fn seek_approval(&self, call: PendingCall<'_>, asking: &mut ClientQuestions) -> Step {
         match self.try_approval(call, asking).await {
             Ok(step) => step,
             Err(error) => {
@@ -43,7 +43,11 @@ impl People {
         }
     }
 
-    async fn try_approval(&self, call: PendingCall<'_>, asking: &mut Asking) -> Result<Step, StoreError> {
+    async fn try_approval(
+        &self,
+        call: PendingCall<'_>,
+        asking: &mut ClientQuestions,
+    ) -> Result<Step, StoreError> {
         let prepared = &call.decided.prepared;
         self.references.keep_tools(prepared).await?;
         let binding = prepared.binding(&call.in_force.policies.snapshot);
@@ -103,7 +107,7 @@ impl People {
     }
 
     /// Nothing is dispatched, and the agent is told why.
-    async fn refuse(&self, call: PendingCall<'_>, refusal: Refusal, asking: &mut Asking) -> Step {
+    async fn refuse(&self, call: PendingCall<'_>, refusal: Refusal, asking: &mut ClientQuestions) -> Step {
         let PendingCall { in_force, request, decided } = call;
         Step::Reply(self.refusals.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
     }
@@ -116,7 +120,12 @@ impl People {
 
     /// A retry that differs from what was asked about beside the arguments. A new ask would have the person decide once
     /// more, and a client that changes such a key with each call would never come to an end.
-    async fn other_extras(&self, call: PendingCall<'_>, known: &ApprovalRecord, asking: &mut Asking) -> Step {
+    async fn other_extras(
+        &self,
+        call: PendingCall<'_>,
+        known: &ApprovalRecord,
+        asking: &mut ClientQuestions,
+    ) -> Step {
         let (_, now, _) = extras::shown(call.in_force, &call.decided.prepared);
         let names = extras::differing(&known.context, &now);
         let names = display_text(&names.join(", "), 300);
@@ -132,7 +141,7 @@ impl People {
     pub(super) async fn wait_elsewhere(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let PendingCall { in_force, request, decided } = call;
@@ -187,7 +196,7 @@ impl People {
         &self,
         call: PendingCall<'_>,
         record: &ApprovalRecord,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Step {
         let decision = match record.status {
             ApprovalStatus::Pending | ApprovalStatus::Approved => return Step::Again,

@@ -1,6 +1,6 @@
 //! Following one pending approval while a call waits for it, wherever it is decided.
 
-use super::{PendingCall, People, asking::Asking, store_error};
+use super::{PendingCall, People, client_questions::ClientQuestions, store_error};
 use crate::{
     gateway::api::ListGenerations,
     model::{ApprovalId, ApprovalStatus},
@@ -39,7 +39,7 @@ impl<'p> Follow<'p> {
         &self,
         call: PendingCall<'_>,
         id: &ApprovalId,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Result<Standing, StoreError> {
         if !self.people.current.still_valid(&call.request.principal) || self.people.moved_on(call, asking) {
             return Ok(Standing::Outdated);
@@ -64,7 +64,7 @@ impl<'p> Follow<'p> {
 impl People {
     /// Whether other policies have come into force since the call was decided: then it is decided again, and its client may
     /// be asked about it again.
-    fn moved_on(&self, call: PendingCall<'_>, asking: &mut Asking) -> bool {
+    fn moved_on(&self, call: PendingCall<'_>, asking: &mut ClientQuestions) -> bool {
         let moved = self.current.in_force().policies.snapshot != call.in_force.policies.snapshot;
         if moved {
             asking.begin_again();

@@ -1,9 +1,9 @@
-//! Asking the agent's own client: the question during a call, and what its operator's answer does.
+//! ClientQuestions the agent's own client: the question during a call, and what its operator's answer does.
 
 use super::{
     PendingCall, People,
     approve::Step,
-    asking::{Asking, QUESTION},
+    client_questions::{ClientQuestions, QUESTION},
     follow::{Follow, Standing},
     question::{self, read_answer, supports_form},
     remaining, store_error,
@@ -35,7 +35,7 @@ impl People {
     pub(super) async fn ask_person(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let PendingCall { in_force, request, decided } = call;
@@ -125,7 +125,7 @@ impl People {
     async fn elicit(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let mut again = false;
@@ -166,7 +166,7 @@ impl People {
     async fn take_answer(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: &ApprovalRecord,
         answer: Result<Value, RpcError>,
     ) -> Result<Taken, StoreError> {

@@ -1,6 +1,6 @@
 //! What is asked of people, in the store: the durable record, and the events that tell of it.
 
-use super::{PendingCall, People, asking::Asking};
+use super::{PendingCall, People, client_questions::ClientQuestions};
 use crate::gateway::{extras, subject::subject};
 use crate::{
     approval::about,
@@ -81,7 +81,7 @@ impl People {
         &self,
         call: PendingCall<'_>,
         record: ApprovalRecord,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Result<Asked, StoreError> {
         let PendingCall { in_force, decided, .. } = call;
         let prepared = &decided.prepared;

@@ -14,8 +14,8 @@ use crate::gateway::{
     edits,
     labelled::AllPassed,
     measures::Measures,
-    people::asked::price_sampled,
     relay::{Relay, Relaying, Sampling},
+    server_requests::price_sampled,
     shape,
     suspend::{
         client_handle::ClientHandle,
