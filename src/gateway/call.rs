@@ -124,16 +124,16 @@ impl Gateway {
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = named_workflow(Some(&call.meta), call.workflow);
-        let mut rest = call.rest;
+        let mut extra_params = call.extra_params;
         // Only what was sealed for this call goes back to an upstream that asked.
-        rest.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
+        extra_params.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
         let request = Request {
             agent,
             principal: call.principal,
             kind: call.kind,
             purpose: call.purpose,
             meta: call.meta,
-            rest,
+            extra_params,
             session: call.session,
             workflow,
             trace_id,

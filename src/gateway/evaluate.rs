@@ -162,7 +162,7 @@ fn change_of(request: &Request, prepared: &Prepared, verdict: &Verdict) -> Resul
 pub(super) fn is_large(request: &Request, arguments: &Value) -> bool {
     let own = weight(arguments, LARGE);
     let beside = |members| weight_of(members, LARGE);
-    own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.rest)) > LARGE
+    own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.extra_params)) > LARGE
 }
 
 /// The evaluations after which rules changed a call, for the record of the last.

@@ -85,7 +85,7 @@ impl Preparation {
         let InScope { agent, target, arguments, .. } = &found;
         let place = target.place();
         let inspected = policies.data.inspect_arguments(arguments, &place);
-        let beside =
+        let inspected_extras =
             policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, target));
         let shown = target.shown(&policies.data);
         let kept_as = match target {
@@ -114,7 +114,7 @@ impl Preparation {
         };
         let redacted = inspected.redacted;
         let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
-        let (beside, blocked_beside) = beside_of(beside);
+        let (outbound_extras, blocked_extras) = extras_of(inspected_extras);
         let InScope { agent, workflow, target, arguments, tokenizer, fit, .. } = found;
         let prepared = Prepared {
             judged: None,
@@ -122,7 +122,7 @@ impl Preparation {
             level: facts.data.level,
             recorded,
             outbound,
-            beside,
+            outbound_extras,
             attended: agent.attended,
             unchecked: fit == Fit::Unchecked,
             shown,
@@ -140,7 +140,7 @@ impl Preparation {
             workflow: workflow.map(|w| w.id.clone()),
             operator: agent.operator.clone(),
         };
-        let (policy, reason, advice) = match (fit, blocked.or(blocked_beside)) {
+        let (policy, reason, advice) = match (fit, blocked.or(blocked_extras)) {
             (Fit::Refused { reason, advice }, _) => ("schema", reason, advice),
             (Fit::Fits | Fit::Unchecked, Some(reason)) => ("data", reason, None),
             (Fit::Fits | Fit::Unchecked, None) => return Ok(prepared),
@@ -262,10 +262,10 @@ fn outbound_of(request: &Request, arguments: &Value, outbound: Outbound) -> (Opt
 }
 
 /// `_meta` and the other members of the params.
-type Beside = (Map<String, Value>, Map<String, Value>);
+type OutboundExtras = (Map<String, Value>, Map<String, Value>);
 
 /// The same of what goes beside the arguments.
-fn beside_of(outbound: Option<Outbound>) -> (Option<Beside>, Option<String>) {
+fn extras_of(outbound: Option<Outbound>) -> (Option<OutboundExtras>, Option<String>) {
     match outbound {
         None | Some(Outbound::Unchanged) => (None, None),
         Some(Outbound::Changed(mut value)) => {

@@ -84,7 +84,7 @@ impl ClientQuestions {
             name: request.name.clone(),
             arguments,
             meta: request.meta.clone(),
-            rest: request.rest.clone(),
+            extra_params: request.extra_params.clone(),
             session: request.session.clone(),
             workflow: request.workflow.clone(),
             principal: request.principal.clone(),

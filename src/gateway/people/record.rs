@@ -177,8 +177,8 @@ impl People {
             reason: verdict.reason.clone(),
             approval_id: Some(&record.id),
         };
-        let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
-        let explained = Explained { beside: beside.as_ref(), ..decided.explained() };
+        let extras = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
+        let explained = Explained { extras: extras.as_ref(), ..decided.explained() };
         let event = subject.explained(now, &ruling, &explained);
         self.refusals.log_call(request, &event);
         start.then(|| subject.start(now)).into_iter().chain([event]).collect()
