@@ -36,7 +36,7 @@ impl Ending {
     }
 
     /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
-    pub(super) fn told(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
+    pub(super) fn recorded_reason(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
         Some(match (&self.ours, self.reason.as_ref()?) {
             // What is masked by its place cannot be told in words that repeat it.
             (Some(ours), _) if masked => {

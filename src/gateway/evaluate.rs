@@ -78,7 +78,7 @@ impl Evaluator {
         let mut earlier: Option<Verdict> = None;
         let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
-        let mut told = EarlierTold::default();
+        let mut earlier_evaluations = EarlierEvaluations::default();
         for _ in 0..MAX_CHANGES {
             let version =
                 Version { name: &name, arguments: arguments.clone(), remediated: applied.is_some() };
@@ -97,18 +97,18 @@ impl Evaluator {
             }
             let change = match change_of(request, &prepared, &verdict) {
                 Err(reason) => {
-                    prepared.judged = Some(told.judged(&prepared, &verdict));
+                    prepared.judged = Some(earlier_evaluations.judged(&prepared, &verdict));
                     let refusal = Refusal::deny(&verdict.policy_id, reason);
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(None) => {
-                    prepared.judged = Some(told.judged(&prepared, &verdict));
+                    prepared.judged = Some(earlier_evaluations.judged(&prepared, &verdict));
                     // It is passed on a few times, and large.
                     return Ok(Box::new(Decided { prepared, verdict, original, applied }));
                 }
                 Ok(Some(change)) => change,
             };
-            told.note(&prepared);
+            earlier_evaluations.note(&prepared);
             original.get_or_insert_with(|| (prepared.shown.clone(), prepared.recorded));
             earlier = Some(verdict);
             let Change { arguments: mut changed, tool, applied: by } = change;
@@ -167,12 +167,12 @@ pub(super) fn is_large(request: &Request, arguments: &Value) -> bool {
 
 /// The evaluations after which rules changed a call, for the record of the last.
 #[derive(Default)]
-struct EarlierTold {
+struct EarlierEvaluations {
     facts: Vec<Box<str>>,
     tools: Vec<Arc<ResolvedTool>>,
 }
 
-impl EarlierTold {
+impl EarlierEvaluations {
     fn note(&mut self, prepared: &Prepared) {
         self.facts.push(prepared.evaluated().earlier(self.facts.is_empty()));
         self.tools.extend(prepared.resolved().cloned());

@@ -132,7 +132,7 @@ pub(in crate::gateway) fn price_sampled(
 }
 
 /// What a record says of an upstream's questions: nothing where there were none.
-pub(in crate::gateway) fn told_of_questions(
+pub(in crate::gateway) fn questions_detail(
     questions: &[(&'static str, &'static str)],
     sampled_tokens: u64,
 ) -> String {

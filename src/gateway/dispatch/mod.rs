@@ -8,7 +8,7 @@ mod settle;
 use super::{
     InForce,
     admit::{Permit, Permitted},
-    answer::{Reserved, change_told},
+    answer::{Reserved, change_notice},
     api::{CallReply, ClientPort, Purpose, StateSeal},
     call_log::{CallLog, granted},
     decided::Decided,
@@ -57,7 +57,8 @@ impl Dispatcher {
         gone: CancellationToken,
     ) -> CallReply {
         let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
-        let changed = decided.original.is_some().then(|| change_told(&decided, outgoing.trace_id, &in_force));
+        let changed =
+            decided.original.is_some().then(|| change_notice(&decided, outgoing.trace_id, &in_force));
         let Decided { prepared, verdict, applied, .. } = *decided;
         let approved = verdict.decision == Decision::RequireApproval;
         let word = granted(&verdict, approved, applied.is_some());
