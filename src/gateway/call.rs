@@ -332,16 +332,17 @@ impl Gateway {
         let opens = asking.start();
         let drafted = Drafted::of(clock, &in_force, request, &decided, approval.as_deref(), opens);
         let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
-        let (seat, questions) = ClientHandle::new(asking.client.clone());
-        let seated = seat.clone();
+        let (client_handle, questions) = ClientHandle::new(asking.client.clone());
+        let handle_of_call = client_handle.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let Inner { admission, dispatcher, .. } = &*gateway.0;
             let permit = admission.admit(&in_force, upstream, decided, approval, drafted).await?;
-            Ok(dispatcher.dispatch(permit, outgoing, seated, gone).await)
+            Ok(dispatcher.dispatch(permit, outgoing, handle_of_call, gone).await)
         });
         let (agent, call_id, bound) = waiting;
         let work = Work::new(tracked);
-        let waiting = Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped);
+        let waiting =
+            Waiting::new(agent, call_id, bound, work, (client_handle, questions), cancel_when_dropped);
         let ended = self.0.parking.attend(waiting).await;
         if let Err(AdmitError::Limited(limited)) = &ended
             && opens

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What a relay is for.
 pub(crate) struct Relaying {
-    pub(crate) seat: Arc<ClientHandle>,
+    pub(crate) client_handle: Arc<ClientHandle>,
     pub(crate) target: Target,
     pub(crate) in_force: Arc<InForce>,
     /// What policy masks in results.
@@ -188,7 +188,7 @@ impl Relay {
 
     /// Whether the client declared what this question needs.
     fn supported(&self, method: &str, params: &Value) -> bool {
-        let client = self.0.is.seat.client();
+        let client = self.0.is.client_handle.client();
         let capabilities = client.capabilities();
         let declared = |name: &str| capabilities.get(name).filter(|given| given.is_object());
         self.0.is.may_ask
@@ -275,7 +275,7 @@ impl Relay {
     /// A client of 2026-07-28 is told which capability its call needs, where the upstream's question needs one that the
     /// client has not declared. To earlier ones, and to upstreams that ask by a request, it is a method that there is not.
     fn declared(&self, method: &str, params: &Value) -> Result<(), RpcError> {
-        let is_told = self.0.is.may_ask && self.0.is.seat.client().era() == Era::Modern;
+        let is_told = self.0.is.may_ask && self.0.is.client_handle.client().era() == Era::Modern;
         if !is_told || !self.asks().allows(method) || self.supported(method, params) {
             return Ok(());
         }
@@ -358,7 +358,7 @@ impl Relay {
 
     /// Asks in the client's own way: by requests during the call, or in the call's result.
     fn put(&self, questions: Vec<Question>) -> Vec<Answering> {
-        let client = self.0.is.seat.client();
+        let client = self.0.is.client_handle.client();
         let mut told = Vec::with_capacity(questions.len());
         let mut put = Vec::with_capacity(questions.len());
         for Question { name, method, params, renamed, prompt } in questions {
@@ -367,7 +367,7 @@ impl Relay {
         }
         let answers: Vec<Answering> = match client.era() {
             Era::Legacy => put.into_iter().map(|(_, method, params)| client.ask(method, params)).collect(),
-            Era::Modern => self.0.is.seat.ask(put),
+            Era::Modern => self.0.is.client_handle.ask(put),
         };
         let noted = answers.into_iter().zip(told).map(|(answer, (method, renamed, prompt))| -> Answering {
             let relay = self.clone();
@@ -523,7 +523,7 @@ impl CallRelay for Relay {
         if let Ok(params) = self.limited(params)
             && let Some(params) = labelled::notification(&self.0.upstream, method, params)
         {
-            self.0.is.seat.client().notify(method, params);
+            self.0.is.client_handle.client().notify(method, params);
         }
     }
 

@@ -193,7 +193,7 @@ async fn an_approval_does_not_cover_other_members_of_params() {
     assert_eq!(decision(&world.tool("up__act", json!({})).await), "pending_approval");
     world.approve(&world.approvals().await[0].id, "alice").await;
     let mut call = world.incoming(CallKind::Tool, "up__act", Some(json!({})));
-    call.rest.insert("task".to_owned(), json!({"ttl": 60000}));
+    call.extra_params.insert("task".to_owned(), json!({"ttl": 60000}));
     assert_eq!(decision(&world.call(call).await), "pending_approval");
     assert_eq!(decision(&world.tool("up__act", json!({})).await), "allow");
     assert_eq!(world.reached(), 1);

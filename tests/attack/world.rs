@@ -219,7 +219,7 @@ impl World {
             name: name.to_owned(),
             arguments,
             meta: Map::new(),
-            rest: Map::new(),
+            extra_params: Map::new(),
             traceparent: None,
             workflow: None,
             session: Arc::from("s"),

@@ -1,4 +1,4 @@
-//! ClientQuestions a person: the durable record first, then the agent's own client where that may answer, then waiting for an
+//! Asking a person: the durable record first, then the agent's own client where that may answer, then waiting for an
 //! answer given elsewhere. Silence never approves.
 
 use super::{

@@ -1,4 +1,4 @@
-//! ClientQuestions the agent's own client: the question during a call, and what its operator's answer does.
+//! Asking the agent's own client: the question during a call, and what its operator's answer does.
 
 use super::{
     PendingCall, People,

@@ -94,10 +94,10 @@ impl Tasks {
         let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
         let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
-        let (seat, _asked) = ClientHandle::new(request.client.clone());
+        let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
         let relay = Relay::new(Relaying {
-            seat,
+            client_handle,
             target: target.clone(),
             in_force: in_force.clone(),
             redact: redact.clone(),
