@@ -107,7 +107,10 @@ impl Gateway {
         let folder = tempfile::tempdir()?;
         let (listen, admin) = (free_port()?, free_port()?);
         write_configuration(folder.path(), listen, admin, upstream)?;
-        let log = std::fs::File::create(folder.path().join("gateway.log"))?;
+        // Not beside servers.toml, where a file that grows wakes whoever waits for changes of the configuration.
+        let logs = folder.path().join("logs");
+        std::fs::create_dir(&logs)?;
+        let log = std::fs::File::create(logs.join("gateway.log"))?;
         let child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(folder.path().join("servers.toml"))
@@ -125,7 +128,8 @@ impl Gateway {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let log = std::fs::read_to_string(gateway._folder.path().join("gateway.log")).unwrap_or_default();
+        let log =
+            std::fs::read_to_string(gateway._folder.path().join("logs/gateway.log")).unwrap_or_default();
         Err(format!("the gateway did not become ready:\n{log}").into())
     }
 

@@ -42,6 +42,7 @@ impl Era {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     port: u16,
+    path: Cow<'static, str>,
     tool: Cow<'static, str>,
     key: Option<&'static str>,
 }
@@ -52,21 +53,21 @@ impl Target {
     }
 
     pub(crate) fn direct(port: u16) -> Self {
-        Self { port, tool: "echo".into(), key: None }
+        Self { port, path: "/mcp".into(), tool: "echo".into(), key: None }
     }
 
     /// Another gateway, in which the tool is called so.
-    pub(crate) fn other(port: u16, tool: String) -> Self {
-        Self { port, tool: tool.into(), key: None }
+    pub(crate) fn other(port: u16, path: String, tool: String) -> Self {
+        Self { port, path: path.into(), tool: tool.into(), key: None }
     }
 
     pub(crate) fn through(port: u16, key: &'static str) -> Self {
-        Self { port, tool: "bench__echo".into(), key: Some(key) }
+        Self { port, path: "/mcp".into(), tool: "bench__echo".into(), key: Some(key) }
     }
 
     /// The same endpoint, another tool, another agent.
     pub(crate) fn with(&self, tool: String, key: &'static str) -> Self {
-        Self { port: self.port, tool: tool.into(), key: Some(key) }
+        Self { port: self.port, path: self.path.clone(), tool: tool.into(), key: Some(key) }
     }
 }
 
@@ -175,6 +176,7 @@ pub(crate) async fn sessions(target: &Target, count: u32) -> Fallible<Vec<Connec
 
 /// One connection, in its session where there is one.
 pub(crate) struct Connection {
+    path: Cow<'static, str>,
     sender: SendRequest<Full<Bytes>>,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -197,7 +199,8 @@ impl Connection {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))?);
         }
         let mut params = json!({ "name": target.tool, "arguments": arguments });
-        let mut connection = Self { sender, headers, body: Vec::new(), places: Vec::new(), count: 0 };
+        let path = target.path.clone();
+        let mut connection = Self { sender, path, headers, body: Vec::new(), places: Vec::new(), count: 0 };
         match era {
             Era::Legacy => connection.initialize().await?,
             Era::Modern => {
@@ -240,7 +243,7 @@ impl Connection {
     }
 
     async fn post(&mut self, body: Bytes) -> Fallible<(Option<HeaderValue>, String)> {
-        let mut request = Request::post("/mcp").body(Full::new(body))?;
+        let mut request = Request::post(self.path.as_ref()).body(Full::new(body))?;
         *request.headers_mut() = self.headers.clone();
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;

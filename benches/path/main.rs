@@ -3,10 +3,11 @@
 //! the machine does not.
 //!
 //! `cargo bench --bench path -- [--gateway PATH] [--seconds N] [--rounds N] [--connections 1,16,64] [--json]
-//! [--other PROGRAM [--other-tool NAME]] [--neighbours]`
+//! [--other PROGRAM [--other-tool NAME] [--other-path PATH]] [--neighbours]`
 //!
 //! `--other` measures a gateway of somebody else's in the same run: PROGRAM is called with the upstream's port, writes the
-//! port of the gateway's `/mcp` as its first line and then becomes the gateway; NAME is what it calls the upstream's `echo`.
+//! port of the gateway as its first line and then becomes the gateway; PATH (`/mcp`) is its endpoint, NAME is what it calls the
+//! upstream's `echo`. An era that it does not speak is left out.
 //!
 //! `--neighbours` measures instead what one agent's calls take beside another agent that does its worst.
 
@@ -43,6 +44,7 @@ struct Options {
     json: bool,
     other: Option<PathBuf>,
     other_tool: String,
+    other_path: String,
     neighbours: bool,
 }
 
@@ -57,6 +59,7 @@ impl Options {
             json: false,
             other: None,
             other_tool: "echo".to_owned(),
+            other_path: "/mcp".to_owned(),
             neighbours: false,
         };
         let mut args = std::env::args().skip(1);
@@ -73,6 +76,7 @@ impl Options {
                 "--neighbours" => options.neighbours = true,
                 "--other" => options.other = Some(value()?.into()),
                 "--other-tool" => options.other_tool = value()?,
+                "--other-path" => options.other_path = value()?,
                 // What cargo adds.
                 "--bench" => {}
                 _ => return Err(format!("`{arg}` is not an option").into()),
@@ -124,7 +128,8 @@ async fn run() -> Fallible<()> {
     let other = match &options.other {
         Some(program) => {
             let process = Process::other(program, upstream.port).await?;
-            Some((Target::other(process.port, options.other_tool.clone()), process))
+            let target = Target::other(process.port, options.other_path.clone(), options.other_tool.clone());
+            Some((target, process))
         }
         None => None,
     };
@@ -137,15 +142,21 @@ async fn run() -> Fallible<()> {
             let (mut straight, mut passed, mut sdk_passed, mut others, mut through) =
                 <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
             let targets = [&direct, &plain, &by_sdk].into_iter();
-            let targets = targets.chain(other.as_ref().map(|(target, _)| target));
             for target in targets.chain(gateway.as_ref().map(|gateway| &gateway.target)) {
                 load::run(target, era, connections, span / 4).await?;
+            }
+            let mut spoken = other.as_ref();
+            if let Some((target, _)) = spoken
+                && let Err(error) = load::run(target, era, connections, span / 4).await
+            {
+                eprintln!("the other gateway is left out of {}: {error}", era.name());
+                spoken = None;
             }
             for _ in 0..options.rounds.max(1) {
                 straight.push(load::run(&direct, era, connections, span).await?);
                 passed.push(measure(&plain, bare.id, era, connections, span).await?);
                 sdk_passed.push(measure(&by_sdk, sdk.id, era, connections, span).await?);
-                if let Some((target, process)) = &other {
+                if let Some((target, process)) = spoken {
                     others.push(measure(target, process.id, era, connections, span).await?);
                 }
                 if let Some(gateway) = &gateway {
@@ -280,12 +291,14 @@ fn show(rows: &[Row], idle: Option<u64>, session: Option<u64>) {
         );
         if row.other.is_some() {
             println!(
-                "{:>16} | the other gateway: {}/s, ratio {}, cpu {} µs; through/other {}",
+                "{:>16} | the other gateway: {}/s, ratio {}, cpu {} µs, p99 {} µs; through/other {}, p99 {}",
                 "",
                 rate(&row.other),
                 figure(row.ratio(row.other.as_ref()), 2),
                 cpu(&row.other),
+                figure(row.other.as_ref().map(|s| s.p99_us), 0),
                 share(&row.other),
+                figure(row.through.as_ref().zip(row.other.as_ref()).map(|(t, o)| t.p99_us / o.p99_us), 2),
             );
         }
     }

@@ -24,6 +24,8 @@ use tracing_subscriber::{
 const MOST_WAITING: usize = 4 << 20;
 /// What a line takes beside its bytes.
 const LINE: usize = 64;
+/// Bytes after which no more lines are added to a write.
+const BATCH: usize = 32 << 10;
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -122,7 +124,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// Writes lines as they come. One that cannot be written is lost: there is no other place to say so.
+/// Writes lines as they come, those that wait in one write. What cannot be written is lost: there is no other place to say so.
 fn write(
     lines: &Receiver<Entry>,
     waiting: &AtomicUsize,
@@ -130,16 +132,26 @@ fn write(
     format: LogFormat,
     out: &mut dyn Write,
 ) {
-    for entry in lines {
-        match entry {
-            Entry::Line(line) => {
-                out.write_all(&line).ok();
-                waiting.fetch_sub(line.len() + LINE, Ordering::Relaxed);
+    let mut batch = Vec::new();
+    while let Ok(first) = lines.recv() {
+        let (mut next, mut taken, mut done) = (Some(first), 0, None);
+        while let Some(entry) = next {
+            match entry {
+                Entry::Line(line) => {
+                    batch.extend_from_slice(&line);
+                    taken += line.len() + LINE;
+                }
+                Entry::Flush(sender) => done = Some(sender),
             }
-            Entry::Flush(done) => {
-                out.flush().ok();
-                done.send(()).ok();
-            }
+            let full = batch.len() >= BATCH || done.is_some();
+            next = if full { None } else { lines.try_recv().ok() };
+        }
+        out.write_all(&batch).ok();
+        batch.clear();
+        waiting.fetch_sub(taken, Ordering::Relaxed);
+        if let Some(done) = done {
+            out.flush().ok();
+            done.send(()).ok();
         }
         let missing = left_out.swap(0, Ordering::Relaxed);
         if missing > 0 {
