@@ -139,13 +139,13 @@ macro_rules! event {
             $($(#[$rest_doc])* pub $rest: Option<$rest_type>,)*
             $($(#[$told_doc])* pub $told: Option<Value>,)*
             /// The last of these where they are text already.
-            pub told: Told,
+            pub texts: JsonTexts,
         }
 
         /// JSON texts that stand in the places of values: what is written with every call is written once, without a value in
         /// between.
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Told {
+        pub struct JsonTexts {
             $(#[doc = concat!("In place of [`EventDraft::", stringify!($told), "`].")] pub $told: Option<Box<str>>,)*
         }
 
@@ -176,7 +176,7 @@ macro_rules! event {
                     $($first: None,)*
                     $($rest: None,)*
                     $($told: None,)*
-                    told: Told::default(),
+                    texts: JsonTexts::default(),
                 }
             }
 
@@ -184,8 +184,8 @@ macro_rules! event {
             #[must_use]
             pub fn with_values(mut self) -> Self {
                 let read = |text: Box<str>| json::parse_inner(text.as_bytes()).ok();
-                let told = std::mem::take(&mut self.told);
-                $(self.$told = told.$told.and_then(read).or(self.$told);)*
+                let texts = std::mem::take(&mut self.texts);
+                $(self.$told = texts.$told.and_then(read).or(self.$told);)*
                 self
             }
 
@@ -207,7 +207,7 @@ macro_rules! event {
                 $(member(&mut body, stringify!($rest), self.$rest.as_ref());)*
                 $(
                     let instead = limits.filter(|_| stringify!($told) == "limits");
-                    match instead.or(self.told.$told.as_deref()) {
+                    match instead.or(self.texts.$told.as_deref()) {
                         Some(text) => body.member(stringify!($told)).extend_from_slice(text.as_bytes()),
                         None => body.value(stringify!($told), self.$told.as_ref()),
                     }
@@ -254,7 +254,7 @@ macro_rules! event {
                     $($first: self.$first,)*
                     $($rest: self.$rest,)*
                     $($told: self.$told,)*
-                    told: Told::default(),
+                    texts: JsonTexts::default(),
                 };
                 (draft, chain)
             }

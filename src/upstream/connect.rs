@@ -137,7 +137,7 @@ pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(C
     };
     connected.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => "the process ended".to_owned().into(),
-        Refusal::Because(failure) => failure.told(|reason| (wiring.deps.redact)(&reason)),
+        Refusal::Because(failure) => failure.reworded(|reason| (wiring.deps.redact)(&reason)),
     })
 }
 
@@ -167,7 +167,7 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
     let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
     shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => Refusal::DiedOfProbe,
-        Refusal::Because(failure) => Refusal::Because(failure.told(why)),
+        Refusal::Because(failure) => Refusal::Because(failure.reworded(why)),
     })
 }
 
@@ -290,7 +290,7 @@ async fn older(wiring: &Wiring<'_>, fault: Fault) -> Result<(Connection, Hello),
     let first = fault.failure().reason;
     let connected = connect_two_urls(wiring, url, headers).await;
     Ok(connected.map_err(|failure| {
-        failure.told(|why| format!("{first} (to a POST); and not HTTP+SSE either: {why}"))
+        failure.reworded(|why| format!("{first} (to a POST); and not HTTP+SSE either: {why}"))
     })?)
 }
 

@@ -242,11 +242,11 @@ impl Inbox {
             Message::Request { id, method, params } => {
                 self.asked(link, id, method, params, stream);
             }
-            Message::Notification { method, params } => self.told(&method, params, stream),
+            Message::Notification { method, params } => self.notified(&method, params, stream),
         }
     }
 
-    fn told(&self, method: &str, mut params: Value, stream: Option<u64>) {
+    fn notified(&self, method: &str, mut params: Value, stream: Option<u64>) {
         match method {
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"

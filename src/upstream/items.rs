@@ -153,7 +153,7 @@ impl LeftOut {
     }
 
     /// One sentence for each kind of loss.
-    pub(super) fn told(&self, method: &str) -> Vec<String> {
+    pub(super) fn sentences(&self, method: &str) -> Vec<String> {
         let Self { items, first_item, members, first_member, cut } = self;
         let mut told = Vec::new();
         if *items > 0 {

@@ -143,7 +143,7 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
     let mut is_whole = true;
     let mut whole = |kind: &Kind, list: List, known: Option<&Vec<Value>>| {
         if list.missing.is_none() || known.is_none() {
-            for lost in list.left_out.told(kind.method) {
+            for lost in list.left_out.sentences(kind.method) {
                 let lost = display_text(&redact(&lost), LONGEST_REASON);
                 if let Some(left_out) = log.admits(lost.len()) {
                     tracing::warn!(%upstream, lost, left_out, "something of a list is left out");

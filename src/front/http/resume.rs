@@ -399,8 +399,8 @@ impl Own {
         self.0.event(message)
     }
 
-    /// What was told after an event.
-    pub(super) fn told_after(&self, event: u64) -> Vec<Bytes> {
+    /// What was sent after an event.
+    pub(super) fn sent_after(&self, event: u64) -> Vec<Bytes> {
         let inner = self.0.standing.shelf.inner.lock();
         let log = inner.logs.get(&self.0.number);
         let later = log.into_iter().flat_map(|log| &log.events).filter(|kept| kept.number > event);

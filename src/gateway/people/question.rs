@@ -95,7 +95,7 @@ pub(crate) fn is_whole(in_force: &InForce, record: &ApprovalRecord) -> bool {
 }
 
 /// What is said where a prompt does not show all of it. Where no rule took an answer elsewhere, nobody was asked.
-pub(crate) fn told_cut(record: &ApprovalRecord) -> String {
+pub(crate) fn cut_notice(record: &ApprovalRecord) -> String {
     let id = &record.id;
     format!(
         "It is too long for a prompt: some is cut, so it can be rejected here and not approved. Read it whole on the inbox \
@@ -108,7 +108,7 @@ pub(crate) fn question(in_force: &InForce, record: &ApprovalRecord, put: Put) ->
     let (subject, whole) = subject(in_force, put.changed, record);
     let minutes = humantime::format_duration(Duration::from_secs(put.left.as_secs().max(1)));
     let again = if put.again { "An approval of this needs evidence, and none was given.\n" } else { "" };
-    let cut = if whole { String::new() } else { format!("\n{}", told_cut(record)) };
+    let cut = if whole { String::new() } else { format!("\n{}", cut_notice(record)) };
     let cost = record.cost_estimate_usd;
     let message = format!(
         "{again}Tollgate asks for your approval.{subject}\nEstimated cost: ${cost}\nYour answer counts for {minutes}.{cut}"

@@ -225,7 +225,7 @@ impl People {
             && let Some(record) = self.approvals.get(id).await?
             && !question::is_whole(&policies, &record)
         {
-            review.told.push(format!("approval {id} was not approved. {}", question::told_cut(&record)));
+            review.told.push(format!("approval {id} was not approved. {}", question::cut_notice(&record)));
             return Ok(false);
         }
         let decided =

@@ -149,7 +149,7 @@ impl TwoUrls {
         }
         let body = body_of_refusal(body, ACKNOWLEDGEMENT).await;
         let refused = Failure::from(UpstreamError::Refused(self.reach.refusal(&head, &body)));
-        refused.told(|why| format!("no event stream: {why}"))
+        refused.reworded(|why| format!("no event stream: {why}"))
     }
 
     /// The URL that the first event names: on the origin that the configuration names, and nowhere else, for what is sent
