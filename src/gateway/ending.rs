@@ -146,7 +146,7 @@ mod tests {
         );
     }
 
-    /// R100, SPEC 4: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
+    /// R100: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
     /// as they are. Of tools all but those are results.
     #[test]
     fn an_upstream_without_a_result_has_its_code() {

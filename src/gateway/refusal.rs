@@ -276,7 +276,7 @@ mod tests {
         set.unwrap_or_else(|| panic!("{problems:?}"))
     }
 
-    /// SPEC 4: what, which policy and rule, why, what would work instead.
+    /// What, which policy and rule, why, what would work instead.
     #[test]
     fn one_sentence_says_it_all() {
         let policies = policies();

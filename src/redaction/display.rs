@@ -115,7 +115,7 @@ mod tests {
         );
     }
 
-    /// SPEC 6: the inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.
+    /// The inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.
     #[test]
     fn the_inbox_has_the_same_list() {
         let page = include_str!("../front/admin/page/page.js");

@@ -39,7 +39,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// One approval.
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;
 
-    /// The approval that a call with this binding has to heed, of those that cover `needed` and whose expiry lies after
+    /// The approval that a call with this binding has to obey, of those that cover `needed` and whose expiry lies after
     /// `now`: the newest that is approved, else the newest that is pending or rejected. Where that is none that is pending,
     /// it is the one that was rejected last, whatever else stands beside the arguments of the same call.
     fn approval_for(

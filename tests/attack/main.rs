@@ -143,7 +143,7 @@ async fn an_upstream_cannot_speak_as_tollgate() {
     assert!(error.contains("keep") && !error.to_lowercase().contains("tollgate/"), "{error}");
 }
 
-/// SPEC 4: a limit on results is a limit, wherever an upstream puts its bytes.
+/// A limit on results is a limit, wherever an upstream puts its bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_is_cut_wherever_its_bytes_stand() {
     let gate = "name: cut\ndescription: d\non: [{ tool: \"up__*\" }]\nrules:\n  - id: r\n    decision: ALLOW_WITH_CONSTRAINTS\n    constraints: { max_result_bytes: 1000 }\n";
@@ -168,7 +168,7 @@ async fn a_result_is_cut_wherever_its_bytes_stand() {
     }
 }
 
-/// SPEC 7: what is masked in results is masked in errors too.
+/// What is masked in results is masked in errors too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstreams_error_obeys_the_data_policy() {
     const SECRET: &str = "AKIAIOSFODNN7EXAMPLQ";

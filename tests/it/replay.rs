@@ -79,7 +79,7 @@ async fn recorded_decisions_are_decided_again() {
     assert!(world.gate.store.verify().await.unwrap().bad.is_none());
 }
 
-/// SPEC 8: who, where and by what program; nothing raw, nothing twice.
+/// Who, where and by what program; nothing raw, nothing twice.
 #[tokio::test]
 async fn a_decision_carries_its_facts() {
     let world = World::of(GATE).await;
@@ -127,7 +127,7 @@ async fn a_decision_carries_its_facts() {
     assert_eq!(activated.draft.detail.as_ref().unwrap()["bundle"], bundle.hash);
 }
 
-/// SPEC 8: the digest of a result tells equal from unequal to whoever has the store's key, and nothing to others.
+/// The digest of a result tells equal from unequal to whoever has the store's key, and nothing to others.
 #[tokio::test]
 async fn a_side_effect_has_the_digest_of_its_result() {
     let world = World::of("").await;

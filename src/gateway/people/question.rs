@@ -209,7 +209,7 @@ pub(crate) fn read_answer(result: &Value) -> Option<ApprovalResponse> {
 mod tests {
     use super::*;
 
-    /// SPEC 6: what an agent wrote cannot look like a line of the prompt, and a cut says how much.
+    /// What an agent wrote cannot look like a line of the prompt, and a cut says how much.
     #[test]
     fn arguments_are_shown_over_lines_of_their_own() {
         let (shown, whole) = shown_value(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));
