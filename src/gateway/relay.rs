@@ -251,7 +251,7 @@ impl Relay {
     async fn screen_all(&self, result: &mut Value) -> Result<Vec<Question>, RpcError> {
         let Some(requests) = result.get_mut("inputRequests").map(Value::take) else { return Ok(Vec::new()) };
         let Value::Object(requests) = requests else {
-            return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream's questions are no object"));
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream's questions are not an object"));
         };
         if requests.len() > MAX_QUESTIONS {
             return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream asks too many questions at once"));
@@ -413,7 +413,7 @@ impl Relay {
     /// What a client answers goes where its arguments go, under the same rules.
     fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
         if !answer.is_object() {
-            return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is no object"));
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is not an object"));
         }
         // The places that are named are places in the arguments.
         let place = Place { sensitive: &[], ..self.place() };

@@ -141,7 +141,7 @@ impl Inbox {
     /// So many bytes came that are no message. An upstream that sends nothing else is given up.
     pub(super) fn junk(&self, bytes: usize) {
         if !self.noise.bears(bytes) {
-            let reason = "it sends without end what is no message";
+            let reason = "it keeps sending what is not a message";
             self.signals.close(reason);
             self.fail_all(&UpstreamError::Lost(reason.to_owned()));
         }
@@ -213,7 +213,7 @@ impl Inbox {
     /// An event came that is no message.
     pub(super) fn unread(&self, reason: &str, bytes: usize) {
         if let Some(left_out) = self.may_log() {
-            tracing::warn!(upstream = %self.upstream, reason, left_out, "an event that is no message");
+            tracing::warn!(upstream = %self.upstream, reason, left_out, "an event that is not a message");
         }
         self.junk(bytes);
     }

@@ -180,7 +180,7 @@ pub(super) fn mend(
     known: Members,
     told: &mut LeftOut,
 ) -> Result<(), String> {
-    let Value::Object(map) = item else { return Err("is no object".to_owned()) };
+    let Value::Object(map) = item else { return Err("is not an object".to_owned()) };
     let own = match map.get(key) {
         Some(Value::String(own)) if !own.is_empty() => own.clone(),
         Some(_) | None => return Err(format!("has no text as its `{key}`")),

@@ -196,7 +196,7 @@ impl Tasks {
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
     ) -> Result<(), RpcError> {
-        let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is no task");
+        let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is not a task");
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
         let asks = status == "input_required";
         if asks {

@@ -180,7 +180,7 @@ fn read(answer: &Value, now: Duration) -> Result<Token, &'static str> {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     let token = text("access_token").filter(|token| !token.is_empty()).ok_or("has no `access_token`")?;
     if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err("is no token of the type `Bearer`");
+        return Err("is not a token of the type `Bearer`");
     }
     let mut header =
         HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "has a token that cannot be sent")?;
@@ -190,7 +190,7 @@ fn read(answer: &Value, now: Duration) -> Result<Token, &'static str> {
         // Some servers write the number as a text.
         Some(written) => {
             let seconds = written.as_u64().or_else(|| written.as_str()?.parse().ok());
-            Duration::from_secs(seconds.ok_or("has an `expires_in` that is no number of seconds")?)
+            Duration::from_secs(seconds.ok_or("has an `expires_in` that is not a number of seconds")?)
         }
     };
     let lasts = lasts.min(LONGEST);

@@ -70,7 +70,8 @@ impl Target {
         bare.set_fragment(None);
         let (uri, path) = parts(&bare)?;
         for (key, value) in configured {
-            let key = HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is no header name"))?;
+            let key =
+                HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is not a header name"))?;
             let mut value = HeaderValue::try_from(value.expose_secret())
                 .map_err(|_| format!("the value of the header `{key}` cannot be sent"))?;
             value.set_sensitive(true);

@@ -354,7 +354,7 @@ impl TwoUrls {
                 }
                 Message::Unreadable { answers: id, reason } => {
                     if let Some(left_out) = self.inbox.may_log() {
-                        tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is no message");
+                        tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is not a message");
                     }
                     answers |= self.inbox.unreadable(id, reason, data.len());
                 }

@@ -243,7 +243,7 @@ impl Server {
     async fn request(&self, connection: &Connection, call: &Arc<Call>) -> ServerResponse {
         match connection.request(call).await {
             Ok(result) if result.is_object() => Ok(result),
-            Ok(_) => Err(UpstreamError::Malformed("a result that is no object".to_owned())),
+            Ok(_) => Err(UpstreamError::Malformed("a result that is not an object".to_owned())),
             Err(error) => {
                 Box::pin(self.react_to(connection, &error)).await;
                 Err(error)
