@@ -4,7 +4,7 @@
 use super::{
     PendingCall, People,
     client_questions::ClientQuestions,
-    follow::{Follow, Standing},
+    follow::{Follow, WaitState},
     remaining, store_error,
 };
 use crate::gateway::{
@@ -167,13 +167,13 @@ impl People {
         tokio::pin!(patience);
         loop {
             match follow.look(call, &record.id, asking).await? {
-                Standing::Pending => {}
+                WaitState::Pending => {}
                 // Another process has other policies in force, and this one soon: the call is decided again then.
-                Standing::Cancelled(_) if !patience.is_elapsed() => {}
-                Standing::Cancelled(now) | Standing::Ended(now) => {
+                WaitState::Cancelled(_) if !patience.is_elapsed() => {}
+                WaitState::Cancelled(now) | WaitState::Ended(now) => {
                     return Ok(self.ended(call, &now, asking).await);
                 }
-                Standing::Outdated => return Ok(Step::Again),
+                WaitState::Outdated => return Ok(Step::Again),
             }
             tokio::select! {
                 changed = follow.changed() => changed?,

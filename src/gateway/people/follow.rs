@@ -9,7 +9,7 @@ use crate::{
 use tokio::sync::watch;
 
 /// What has become of an approval that a call waits for.
-pub(super) enum Standing {
+pub(super) enum WaitState {
     /// Nobody has ended it.
     Pending,
     /// The policies that asked for it are no longer in force in the process that cancelled it.
@@ -40,14 +40,14 @@ impl<'p> Follow<'p> {
         call: PendingCall<'_>,
         id: &ApprovalId,
         asking: &mut ClientQuestions,
-    ) -> Result<Standing, StoreError> {
+    ) -> Result<WaitState, StoreError> {
         if !self.people.current.still_valid(&call.request.principal) || self.people.moved_on(call, asking) {
-            return Ok(Standing::Outdated);
+            return Ok(WaitState::Outdated);
         }
         match self.people.approvals.get(id).await.map_err(store_error)? {
-            Some(now) if now.status == ApprovalStatus::Pending => Ok(Standing::Pending),
-            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(Standing::Cancelled(Box::new(now))),
-            Some(now) => Ok(Standing::Ended(Box::new(now))),
+            Some(now) if now.status == ApprovalStatus::Pending => Ok(WaitState::Pending),
+            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(WaitState::Cancelled(Box::new(now))),
+            Some(now) => Ok(WaitState::Ended(Box::new(now))),
             None => Err(StoreError::Damaged("an approval has vanished".into())),
         }
     }

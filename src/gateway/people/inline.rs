@@ -4,7 +4,7 @@ use super::{
     PendingCall, People,
     approve::Step,
     client_questions::{ClientQuestions, QUESTION},
-    follow::{Follow, Standing},
+    follow::{Follow, WaitState},
     question::{self, read_answer, supports_form},
     remaining, store_error,
 };
@@ -137,14 +137,14 @@ impl People {
             tokio::pin!(expiry);
             let answer = loop {
                 match follow.look(call, &record.id, asking).await? {
-                    Standing::Pending => {}
+                    WaitState::Pending => {}
                     // Another process has other policies in force, and this one soon: nobody is to answer this any more.
-                    Standing::Cancelled(now) => {
+                    WaitState::Cancelled(now) => {
                         drop(answer);
                         return self.wait_elsewhere(call, asking, *now).await;
                     }
-                    Standing::Ended(now) => return Ok(self.ended(call, &now, asking).await),
-                    Standing::Outdated => return Ok(Step::Again),
+                    WaitState::Ended(now) => return Ok(self.ended(call, &now, asking).await),
+                    WaitState::Outdated => return Ok(Step::Again),
                 }
                 tokio::select! {
                     answer = &mut answer => break answer,
