@@ -134,10 +134,10 @@ impl Call {
                 }
                 continue;
             }
-            let Some(aside) = slot.aside() else { return std::future::pending().await };
+            let Some(yielded) = slot.yielded() else { return std::future::pending().await };
             self.is_aside.store(true, Ordering::Release);
             self.nobody_is_asked().await;
-            match aside.back().await {
+            match yielded.back().await {
                 Ok(again) => slot = again,
                 // Whoever closed the slots ends the calls.
                 Err(_) => return std::future::pending().await,

@@ -24,7 +24,7 @@ pub(super) type ServerResponse = Result<Value, UpstreamError>;
 /// Answers to what an upstream asks of this client itself that may wait to be taken at a time.
 const MOST_REPLIES: usize = 64;
 /// Cancellations that may be under way at a time.
-const MOST_ASIDES: usize = 256;
+const MOST_SENDING: usize = 256;
 /// Questions about one call that may be open at a time.
 const MOST_ASKS: usize = 32;
 /// Questions about one call in all.
@@ -113,7 +113,7 @@ pub(super) struct Inbox {
     entries: Mutex<HashMap<u64, Entry>>,
     company: Mutex<Company>,
     replies: Arc<Semaphore>,
-    asides: Arc<Semaphore>,
+    sending: Arc<Semaphore>,
     limits: Arc<Limits>,
     /// What comes and answers nothing.
     pub(super) noise: Arc<Noise>,
@@ -122,10 +122,10 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact, limits: Arc<Limits>) -> Self {
         let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
-        let (replies, asides) =
-            (Arc::new(Semaphore::new(MOST_REPLIES)), Arc::new(Semaphore::new(MOST_ASIDES)));
+        let (replies, sending) =
+            (Arc::new(Semaphore::new(MOST_REPLIES)), Arc::new(Semaphore::new(MOST_SENDING)));
         let noise = Arc::new(Noise::new(limits.clone()));
-        Self { upstream, signals, redact, entries, company, replies, asides, limits, noise }
+        Self { upstream, signals, redact, entries, company, replies, sending, limits, noise }
     }
 
     /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
@@ -356,8 +356,8 @@ impl Inbox {
     }
 
     /// Sends what nobody waits for and what may be lost. Where too much of that is under way, it is.
-    pub(super) fn aside(&self, sending: impl Future<Output = ()> + Send + 'static) {
-        match self.asides.clone().try_acquire_owned() {
+    pub(super) fn spawn_sending(&self, sending: impl Future<Output = ()> + Send + 'static) {
+        match self.sending.clone().try_acquire_owned() {
             Ok(place) => {
                 tokio::spawn(async move {
                     sending.await;

@@ -222,7 +222,7 @@ impl Http {
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
         let ready = wire::notification("notifications/initialized", &json!({}));
-        self.aside(Method::POST, &session, ready).await;
+        self.send_and_forget(Method::POST, &session, ready).await;
         self.inbox.new_session();
         self.session.store(Some(session));
         Ok(result)
@@ -327,7 +327,7 @@ impl Http {
     }
 
     /// What nobody waits for.
-    async fn aside(&self, method: Method, session: &Session, body: Vec<u8>) {
+    async fn send_and_forget(&self, method: Method, session: &Session, body: Vec<u8>) {
         let sent = tokio::time::timeout(ASIDE, self.send(method, session.headers.clone(), body, None)).await;
         match sent {
             Ok(Ok(response)) if !response.status().is_success() => {
@@ -465,7 +465,7 @@ impl Http {
         if let Some(session) = self.session.swap(None)
             && session.id.is_some()
         {
-            self.aside(Method::DELETE, &session, Vec::new()).await;
+            self.send_and_forget(Method::DELETE, &session, Vec::new()).await;
         }
     }
 }
@@ -474,7 +474,7 @@ impl Link for Http {
     fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             if let Some(session) = self.session.load_full() {
-                self.aside(Method::POST, &session, message).await;
+                self.send_and_forget(Method::POST, &session, message).await;
             }
         })
     }
@@ -495,7 +495,9 @@ impl Drop for Pending<'_> {
         if self.waits && self.session.dialect.era == Era::Legacy && self.method != "initialize" {
             let (http, session, message) =
                 (self.http.clone(), self.session.clone(), wire::cancelled(self.id));
-            self.http.inbox.aside(async move { http.aside(Method::POST, &session, message).await });
+            self.http
+                .inbox
+                .spawn_sending(async move { http.send_and_forget(Method::POST, &session, message).await });
         }
     }
 }

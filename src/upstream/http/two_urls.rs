@@ -200,7 +200,7 @@ impl TwoUrls {
             stream.headers.insert(VERSION, HeaderValue::from_static(version));
         }
         let ready = wire::notification("notifications/initialized", &json!({}));
-        self.aside(&stream, ready).await;
+        self.send_and_forget(&stream, ready).await;
         self.stream.send_replace(Some(Arc::new(stream)));
         // Had it ended before, nobody would have seen it in use.
         if opening.ended.is_cancelled() {
@@ -317,7 +317,7 @@ impl TwoUrls {
     }
 
     /// What nobody waits for.
-    async fn aside(&self, stream: &Stream, message: Vec<u8>) {
+    async fn send_and_forget(&self, stream: &Stream, message: Vec<u8>) {
         let sent = tokio::time::timeout(
             ASIDE,
             stream.post.send(Method::POST, stream.headers.clone(), message, None),
@@ -451,7 +451,7 @@ impl Link for TwoUrls {
         Box::pin(async move {
             let stream = self.stream.borrow().clone();
             if let Some(stream) = stream {
-                self.aside(&stream, message).await;
+                self.send_and_forget(&stream, message).await;
             }
         })
     }
@@ -475,7 +475,7 @@ impl Drop for Pending<'_> {
         }
         if unanswered && self.cancellable {
             let (two, stream, message) = (self.two.clone(), self.stream.clone(), wire::cancelled(self.id));
-            self.two.inbox.aside(async move { two.aside(&stream, message).await });
+            self.two.inbox.spawn_sending(async move { two.send_and_forget(&stream, message).await });
         }
     }
 }
