@@ -15,14 +15,14 @@ const RECORD: &str = "record";
 /// Puts into an event what became of an approval, as JSON text.
 pub fn put_approval(event: &mut EventDraft, id: &ApprovalId, record: &str) {
     event.approval_id = Some(id.clone());
-    let detail = match (event.told.detail.take(), event.detail.take()) {
+    let detail = match (event.texts.detail.take(), event.detail.take()) {
         (Some(text), _) => text.into_string(),
         (None, Some(value)) => value.to_string(),
         (None, None) => "{}".to_owned(),
     };
     let members = detail.trim_end().strip_suffix('}').unwrap_or("{").trim_end();
     let comma = if members.ends_with('{') { "" } else { "," };
-    event.told.detail = Some(format!("{members}{comma}\"{RECORD}\":{record}}}").into());
+    event.texts.detail = Some(format!("{members}{comma}\"{RECORD}\":{record}}}").into());
 }
 
 /// What an event says became of its approval.

@@ -189,7 +189,7 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
                 false
             }
         });
-        let refused = refused.told(TOOLS.method);
+        let refused = refused.sentences(TOOLS.method);
         missing.extend(refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)));
     }
     Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing, is_whole, was_hurried })

@@ -460,7 +460,7 @@ impl Front {
         let ended = busy.session.take_stream();
         let own = Own::of(self, standing, &busy.session, limits);
         let news = async_stream::stream! {
-            for event in after.map(|after| own.told_after(after)).unwrap_or_default() {
+            for event in after.map(|after| own.sent_after(after)).unwrap_or_default() {
                 yield event;
             }
             let told = *busy.session.told.lock();
