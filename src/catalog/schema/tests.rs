@@ -64,8 +64,8 @@ fn a_keyword_that_cannot_be_checked_costs_itself() {
     check(json!({"type": []}), "/type", "is not a type");
     check(json!({"required": true}), "/required", "list of names");
     check(json!({"enum": "a"}), "/enum", "list of values");
-    check(json!({"minimum": "5", "maximum": 9}), "/minimum", "no value of it");
-    check(json!({"exclusiveMinimum": true}), "/exclusiveMinimum", "no value of it");
+    check(json!({"minimum": "5", "maximum": 9}), "/minimum", "not a value of it");
+    check(json!({"exclusiveMinimum": true}), "/exclusiveMinimum", "not a value of it");
     check(json!({"properties": []}), "/properties", "an object");
     check(json!({"properties": {"a": "text"}}), "/properties/a", "object or a boolean");
     check(json!({"additionalProperties": "no"}), "/additionalProperties", "object or a boolean");
