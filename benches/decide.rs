@@ -130,6 +130,7 @@ fn facts() -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        checks: Vec::new(),
     }
 }
 

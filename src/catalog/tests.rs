@@ -62,6 +62,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
         auth: AuthConfig::default(),
         webhook: None,
+        checks: std::collections::BTreeMap::new(),
         upstreams: upstreams.into_iter().map(|u| (u.name.clone(), u)).collect(),
         disabled: std::collections::BTreeMap::new(),
     }

@@ -33,7 +33,8 @@ pub struct Listed {
 
 /// Actions, labels and names that policies may speak of.
 pub(super) fn known_names(config: &Config, listings: &Listings) -> KnownNames {
-    let mut known = KnownNames::default();
+    let checks = config.checks.keys().map(ToString::to_string).collect();
+    let mut known = KnownNames { checks: Some(checks), ..KnownNames::default() };
     let enabled = config.upstreams.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
     let disabled = config.disabled.values().map(|u| (&u.name, &u.prefix, &u.labels, &u.tools));
     for (name, prefix, labels, tables) in enabled.chain(disabled) {

@@ -158,7 +158,13 @@ pub fn digest_material(config: &Config) -> Vec<u8> {
             ])
         })
         .collect();
-    json!([config.gateway.environment, config.gateway.separator, upstreams]).to_string().into_bytes()
+    let mut material = json!([config.gateway.environment, config.gateway.separator, upstreams]);
+    if let (false, Some(parts)) = (config.checks.is_empty(), material.as_array_mut()) {
+        let checks: Vec<_> =
+            config.checks.iter().map(|(name, check)| json!([name, check.url.as_str()])).collect();
+        parts.push(json!(checks));
+    }
+    material.to_string().into_bytes()
 }
 
 /// What servers.toml resolves to where decisions read it, without what may hold a secret: commands, URLs, variables and

@@ -1,8 +1,8 @@
 //! servers.toml → [`Config`]: defaults filled in, paths resolved, keys checked against each other.
 
 use super::{
-    AdminConfig, AuthConfig, CatalogMode, Config, Durability, Formats, GatewayConfig, MetaKey, RejectedAsks,
-    SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
+    AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig, MetaKey,
+    RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     jwt, upstreams,
@@ -59,8 +59,12 @@ static NOTHING: Node = Node { start: 0, end: 0, kind: Kind::Map(Vec::new()) };
 
 /// Reads the whole file; what is wrong is in `report`.
 pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<Config> {
-    let map =
-        fields(root, "servers.toml", &["gateway", "admin", "store", "auth", "webhook", "upstreams"], report)?;
+    let map = fields(
+        root,
+        "servers.toml",
+        &["gateway", "admin", "store", "auth", "webhook", "checks", "upstreams"],
+        report,
+    )?;
     let table = |name: &str, known: &[&str], report: &mut Report<'_>| {
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
@@ -79,6 +83,11 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
+    let checks = section(&map, "checks", report).iter().filter_map(|entry| {
+        let read = check(&entry.key, &entry.value, input, report)?;
+        Some((Arc::from(entry.key.as_str()), Arc::new(read)))
+    });
+    let checks = checks.collect();
     let separator = gateway.as_ref().map_or("__", |gateway| &gateway.separator);
     let (upstreams, disabled) = upstreams::read(section(&map, "upstreams", report), separator, input, report);
     if let (Some(gateway), Some(admin)) = (&gateway, &admin) {
@@ -91,6 +100,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         store: store?,
         auth,
         webhook: webhook?,
+        checks,
         upstreams,
         disabled,
     })
@@ -264,40 +274,61 @@ fn separator(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> 
 /// No message shows a value: the URLs of chat services are secrets.
 fn webhook(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<WebhookConfig> {
     let map = fields(node, "webhook", &["url", "secret", "link"], report)?;
-    let url = map.required("url", "where notifications are sent", report);
-    let url = url.and_then(|node| {
-        let written = expanded(&map, "url", input, report).flatten()?;
-        let parsed = url::Url::parse(&written).ok().filter(url::Url::has_host);
-        let safe = parsed.filter(|url| {
-            let plain = url.username().is_empty() && url.password().is_none();
-            plain && (url.scheme() == "https" || (url.scheme() == "http" && super::is_loopback(url)))
-        });
-        if safe.is_none() {
-            let why = "`url` of the webhook cannot be used (not shown: it may hold a secret)";
-            report.error(node.start, why, "an https URL without a user, or http on this machine");
-        }
-        safe
-    });
-    let secret = map.required("secret", "\"${NAME}\" of the environment, at least 24 characters", report);
-    let secret = secret.and_then(|node| {
-        let written = expanded(&map, "secret", input, report).flatten()?;
-        if written.len() < 24 {
-            report.error(
-                node.start,
-                "`secret` of the webhook is too short to sign with",
-                "24 characters or more",
-            );
-            return None;
-        }
-        Some(SecretString::from(written))
-    });
+    let (url, secret) = signed(&map, "the webhook", "where notifications are sent", input, report);
     let link = expanded(&map, "link", input, report).flatten();
     if let (Some(link), Some(node)) = (&link, map.get("link"))
         && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
     {
         mismatch(node, "link", "the http or https URL of the inbox page", report);
     }
-    Some(WebhookConfig { url: SecretUrl(url?), secret: secret?, link })
+    Some(WebhookConfig { url: url?, secret: secret?, link })
+}
+
+/// How long a check may take that says nothing of it, and at most.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+const LONGEST_CHECK: Duration = Duration::from_secs(60);
+
+fn check(name: &str, node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<CheckConfig> {
+    let map = fields(node, name, &["url", "secret", "timeout"], report)?;
+    let (url, secret) =
+        signed(&map, &format!("the check `{name}`"), "the service that is asked", input, report);
+    let timeout = map.read("timeout", report, duration(Duration::from_millis(10), LONGEST_CHECK));
+    Some(CheckConfig { url: url?, secret: secret?, timeout: timeout.unwrap_or(CHECK_TIMEOUT) })
+}
+
+/// `url` and `secret` of a server that gets signed requests.
+fn signed(
+    map: &Fields<'_>,
+    whose: &str,
+    what: &str,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> (Option<SecretUrl>, Option<SecretString>) {
+    let url = map.required("url", what, report);
+    let url = url.and_then(|node| {
+        let written = expanded(map, "url", input, report).flatten()?;
+        let parsed = url::Url::parse(&written).ok().filter(url::Url::has_host);
+        let safe = parsed.filter(|url| {
+            let plain = url.username().is_empty() && url.password().is_none();
+            plain && (url.scheme() == "https" || (url.scheme() == "http" && super::is_loopback(url)))
+        });
+        if safe.is_none() {
+            let why = format!("`url` of {whose} cannot be used (not shown: it may hold a secret)");
+            report.error(node.start, why, "an https URL without a user, or http on this machine");
+        }
+        safe
+    });
+    let secret = map.required("secret", "\"${NAME}\" of the environment, at least 24 characters", report);
+    let secret = secret.and_then(|node| {
+        let written = expanded(map, "secret", input, report).flatten()?;
+        if written.len() < 24 {
+            let why = format!("`secret` of {whose} is too short to sign with");
+            report.error(node.start, why, "24 characters or more");
+            return None;
+        }
+        Some(SecretString::from(written))
+    });
+    (url.map(SecretUrl), secret)
 }
 
 fn public_url(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<String> {

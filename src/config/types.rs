@@ -19,6 +19,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[webhook]`
     pub webhook: Option<Arc<WebhookConfig>>,
+    /// `[checks.*]`, by name.
+    pub checks: BTreeMap<Arc<str>, Arc<CheckConfig>>,
     /// `[upstreams.*]`, by name.
     pub upstreams: BTreeMap<UpstreamName, UpstreamConfig>,
     /// Those of them that are known and not started.
@@ -34,6 +36,17 @@ pub struct WebhookConfig {
     pub secret: SecretString,
     /// The inbox page as people reach it.
     pub link: Option<String>,
+}
+
+/// `[checks.NAME]`: an HTTP service that a policy rule may ask about a call.
+#[derive(Clone, Debug)]
+pub struct CheckConfig {
+    /// Where calls are described. A part of it may be a secret.
+    pub url: SecretUrl,
+    /// What the descriptions are signed with.
+    pub secret: SecretString,
+    /// How long an answer may take.
+    pub timeout: Duration,
 }
 
 /// A URL any part of which may hold a secret: chat services put it into the path, some into a host of one's own.

@@ -6,8 +6,8 @@ use crate::{
     cost::BudgetScope,
     model::{Autonomy, CallKind, CapabilityId, Decision, PolicyId, RuleId, Selected},
     policy::{
-        ApprovalRule, ChannelKind, Constraints, Facts, Mode, Policy, PolicyBody, PolicySet, Remediation,
-        Rule, RuleOutcome, Rulebook,
+        ApprovalRule, ChannelKind, CheckDecision, CheckRule, Constraints, Facts, Mode, Policy, PolicyBody,
+        PolicySet, Remediation, Rule, RuleOutcome, Rulebook,
         condition::{Condition, EvalError},
     },
 };
@@ -85,6 +85,8 @@ enum Effect<'s> {
     Ask(&'s ApprovalRule),
     Remediate(&'s Remediation),
     Wait(Duration),
+    /// An external check has to be asked first.
+    Unasked(&'s Arc<str>),
 }
 
 /// Everything that was said of a call.
@@ -102,6 +104,10 @@ struct Said<'s> {
     suggest_only: Option<String>,
     /// A policy that counts gave an outcome.
     spoken: bool,
+    /// External checks that rules need an answer of.
+    unasked: Vec<Arc<str>>,
+    /// How many of the denials are by these checks alone.
+    provisional: usize,
 }
 
 impl<'s> Said<'s> {
@@ -214,6 +220,12 @@ impl<'s> Said<'s> {
             }
         };
         let Some(outcome) = outcome else { return };
+        if let Effect::Unasked(check) = outcome.effect {
+            if !self.unasked.contains(check) {
+                self.unasked.push(check.clone());
+            }
+            self.provisional += usize::from(policy.mode == Mode::Enforce);
+        }
         self.steps.push(Step {
             policy_id: policy.id.clone(),
             rule_id: outcome.rule_id.clone(),
@@ -228,7 +240,7 @@ impl<'s> Said<'s> {
         }
         self.spoken = true;
         match outcome.effect {
-            Effect::None => {}
+            Effect::None | Effect::Unasked(_) => {}
             Effect::Constrain(constraints) => self.constraints.push((policy.id.clone(), constraints)),
             Effect::Ask(rule) => self.approvals.push(ApprovalRequirement {
                 policy_id: policy.id.clone(),
@@ -264,6 +276,11 @@ impl<'s> Said<'s> {
             self.step("autonomy", Decision::Suggest, reason, false);
         }
         let decision = self.strictest();
+        // Nobody is asked about a call that is denied whatever they say.
+        let denials = self.steps.iter().filter(|step| !step.shadow && step.decision == Decision::Deny);
+        if denials.count() > self.provisional {
+            self.unasked.clear();
+        }
         // An error that denied nothing (of a capability that was not needed) decides nothing.
         let idle = |step: &Step| step.shadow || step.error && step.decision != Decision::Deny;
         let winner = self.steps.iter().find(|step| !idle(step) && step.decision == decision);
@@ -291,6 +308,7 @@ impl<'s> Said<'s> {
             limits: self.limits,
             capability: self.capability,
             snapshot: set.snapshot.clone(),
+            unasked: self.unasked,
         }
     }
 
@@ -346,9 +364,18 @@ fn gate<'s>(
     ask: Ask<'_>,
 ) -> Option<Outcome<'s>> {
     for rule in rules {
-        let Some(condition) = &rule.condition else { return Some(outcome(set, facts, policy, rules, rule)) };
-        match ask(condition) {
-            Ok(true) => return Some(outcome(set, facts, policy, rules, rule)),
+        let applies = rule.condition.as_ref().map_or(Ok(true), ask);
+        match applies {
+            Ok(true) => {
+                let found = match &rule.outcome {
+                    RuleOutcome::Check(check) => checked(set, facts, rule, check),
+                    _ => Some(outcome(set, facts, policy, rules, rule)),
+                };
+                // A service without an opinion leaves the call to the rules that follow.
+                if found.is_some() {
+                    return found;
+                }
+            }
             Ok(false) => {}
             Err(error) => {
                 return Some(Outcome {
@@ -362,6 +389,41 @@ fn gate<'s>(
         }
     }
     None
+}
+
+/// What a rule comes to that leaves its outcome to an external check: none where that has no opinion. A check that was not
+/// asked yet denies; the caller asks it and decides again.
+fn checked<'s>(set: &PolicySet, facts: &Facts, rule: &Rule, check: &'s CheckRule) -> Option<Outcome<'s>> {
+    let make = |decision, reason: String, error, effect| {
+        Some(Outcome { rule_id: Some(rule.id.clone()), decision, reason: reason.into(), error, effect })
+    };
+    let name = &check.check;
+    let Some(answer) = facts.check(name) else {
+        let reason = format!("the external check `{name}` was not asked");
+        let unasked = Effect::Unasked(name);
+        return make(Decision::Deny, reason, true, unasked);
+    };
+    let said = sentence::checked(name, answer);
+    let decision = match (&answer.error, answer.decision) {
+        (Some(_), _) => check.on_error.decision(),
+        (None, Some(CheckDecision::Allow)) => Decision::Allow,
+        (None, Some(CheckDecision::RequireApproval)) => Decision::RequireApproval,
+        (None, Some(CheckDecision::Deny)) => Decision::Deny,
+        (None, None) => return None,
+    };
+    let is_error = answer.error.is_some();
+    match decision {
+        Decision::Allow if is_error => {
+            make(decision, format!("allowed though {said}, as the rule has it"), false, Effect::None)
+        }
+        Decision::Allow => make(decision, format!("allowed: {said}"), false, Effect::None),
+        Decision::RequireApproval => {
+            let who = sentence::approvers(&check.approval, set.bundle.default_approvers.as_deref());
+            let reason = format!("needs approval by {who}: {said}");
+            make(decision, reason, false, Effect::Ask(&check.approval))
+        }
+        _ => make(Decision::Deny, format!("denied: {said}"), is_error, Effect::None),
+    }
 }
 
 fn outcome<'s>(
@@ -407,7 +469,8 @@ fn outcome<'s>(
             once(&|| format!("held back{}; try again in {}", because(), sentence::duration(*wait))),
             Effect::Wait(*wait),
         ),
-        RuleOutcome::Deny => {
+        // A check is judged before it comes here.
+        RuleOutcome::Deny | RuleOutcome::Check(_) => {
             let reason = once(&|| format!("denied{}{}", because(), sentence::instead(rules, rule)));
             (Decision::Deny, reason, Effect::None)
         }

@@ -3,7 +3,7 @@
 
 use crate::{
     model::{Decision, MicroUsd},
-    policy::{ApprovalRule, Approver, Constraints, Policy, Remediation, Rule, RuleOutcome},
+    policy::{ApprovalRule, Approver, CheckAnswer, Constraints, Policy, Remediation, Rule, RuleOutcome},
     redaction::is_hidden,
 };
 use std::{fmt::Write as _, time::Duration};
@@ -71,6 +71,17 @@ fn one_line(text: &str) -> String {
     line.trim_end_matches('.').to_owned()
 }
 
+/// What an external check says, in the words of a rule.
+pub(super) fn checked(check: &str, answer: &CheckAnswer) -> String {
+    match (&answer.error, &answer.reason) {
+        (Some(error), _) => format!("the external check `{check}` gave no answer ({error})"),
+        (None, Some(reason)) => {
+            format!("the external check `{check}` says: {}", reason.trim_end_matches('.'))
+        }
+        (None, None) => format!("the external check `{check}` says so"),
+    }
+}
+
 /// What other rules of the same gate let a call do that this one denies.
 pub(super) fn instead(rules: &[Rule], denied: &Rule) -> String {
     let ways: Vec<String> = rules
@@ -82,7 +93,7 @@ pub(super) fn instead(rules: &[Rule], denied: &Rule) -> String {
                 RuleOutcome::RequireApproval(_) => "can be approved",
                 RuleOutcome::Remediate(_) => "has a safer variant",
                 RuleOutcome::Suggest => "can be proposed",
-                RuleOutcome::Throttle(_) | RuleOutcome::Deny => return None,
+                RuleOutcome::Throttle(_) | RuleOutcome::Deny | RuleOutcome::Check(_) => return None,
             };
             let wherever = other.condition.as_ref()?.phrase();
             Some(format!("{how} where {wherever} (rule {})", other.id))

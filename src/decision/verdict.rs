@@ -35,6 +35,9 @@ pub struct Verdict {
     pub capability: Option<CapabilityId>,
     /// The bundle that decided.
     pub snapshot: SnapshotId,
+    /// External checks that rules wait for: the verdict is none until they were asked. Empty where the call is denied
+    /// whatever they say.
+    pub unasked: Vec<Arc<str>>,
 }
 
 /// One rule's approval requirement.

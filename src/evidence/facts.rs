@@ -12,7 +12,7 @@ use crate::{
         CallKind, CapabilityId, EventDraft, Fingerprint, MicroUsd, Sensitivity, ToolTraits, UpstreamName,
         pointer::Pointer, text, text::Object,
     },
-    policy::PolicySet,
+    policy::{CheckAnswer, PolicySet},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -110,6 +110,12 @@ impl Evaluated<'_> {
         if facts.remediated {
             told.flag("remediated", true);
         }
+        // What a service answered long ago cannot be asked again.
+        if !facts.checks.is_empty()
+            && let Ok(answers) = serde_json::to_value(&facts.checks)
+        {
+            told.value("checks", Some(&answers));
+        }
         let masked = self.masked();
         if !masked.is_empty() {
             told.strings("masked", &masked);
@@ -186,6 +192,8 @@ struct Recorded {
     workflow_refused: Option<Arc<str>>,
     #[serde(default)]
     remediated: bool,
+    #[serde(default)]
+    checks: Vec<CheckAnswer>,
     #[serde(default)]
     masked: Vec<String>,
     #[serde(default)]
@@ -335,6 +343,7 @@ impl Recall<'_> {
             resource,
             prompt,
             remediated: recorded.remediated,
+            checks: recorded.checks,
         };
         Ok(Recalled { facts, masked, target_masked })
     }

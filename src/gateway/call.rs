@@ -4,6 +4,7 @@ use super::{
     Gateway, InForce, Inner,
     admit::Drafted,
     api::{CallReply, IncomingCall},
+    checks::TooMany,
     decided::{AdmitError, Decided},
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
@@ -168,6 +169,7 @@ impl Gateway {
         }
         let evaluator = &self.0.evaluator;
         let Underway { request, arguments, looks, .. } = underway;
+        looks.answers.forget_old(self.0.clock.monotonic());
         let evaluated = match is_large(request, arguments) {
             false => Ok(evaluator.evaluate(in_force, request, arguments.clone(), looks)),
             true => Box::pin(evaluator.evaluate_beside(in_force, request, arguments.clone(), looks)).await,
@@ -182,6 +184,16 @@ impl Gateway {
                 Ok(()) => Halt::Again,
                 Err(Busy) => self.refuse(in_force, underway, None, fit::too_many()).await,
             },
+            Stop::Unasked(checks, prepared) => {
+                let asked = self.0.checks.ask(in_force, request, &checks, &prepared, &mut looks.answers);
+                match Box::pin(asked).await {
+                    Ok(()) => Halt::Again,
+                    Err(TooMany) => {
+                        let refusal = Refusal::deny("check", "the external checks of this call never end");
+                        self.refuse(in_force, underway, Some(&prepared), refusal).await
+                    }
+                }
+            }
             Stop::Unknown => {
                 let Underway { request, asking, .. } = underway;
                 Halt::Reply(Box::pin(self.0.refusals.refuse_unknown(request, in_force, asking)).await)

@@ -92,6 +92,9 @@ impl Evaluator {
                 prepared => prepared?,
             };
             let mut verdict = decide(&in_force.policies, &prepared.facts);
+            if !verdict.unasked.is_empty() {
+                return Err(Stop::Unasked(std::mem::take(&mut verdict.unasked), Box::new(prepared)));
+            }
             if let Some(first) = earlier.take() {
                 verdict = stricter(first, verdict, &prepared.facts);
             }

@@ -1,7 +1,7 @@
 //! Arguments against their tool's schema: at once where that is cheap, else on a thread beside, so that no connection waits
 //! for another agent's arguments.
 
-use super::refusal::Refusal;
+use super::{checks::Answers, refusal::Refusal};
 use crate::{
     catalog::{ArgumentSchema, Budget, Misfit, SchemaError, ToolSchema},
     config::Unchecked,
@@ -88,7 +88,11 @@ pub(crate) struct Look {
 
 /// The looks that one call needed.
 #[derive(Default)]
-pub(crate) struct Looks(Vec<(Look, Result<(), Fault>)>);
+pub(crate) struct Looks {
+    fits: Vec<(Look, Result<(), Fault>)>,
+    /// What external checks have said.
+    pub(crate) answers: Answers,
+}
 
 /// The refusal where too many of an agent's arguments wait to be checked.
 pub(crate) fn too_many() -> Refusal {
@@ -114,7 +118,7 @@ impl Looks {
         bytes: u64,
         setting: Unchecked,
     ) -> Result<Fit, Box<Look>> {
-        let known = self.0.iter().find(|(look, _)| {
+        let known = self.fits.iter().find(|(look, _)| {
             Arc::ptr_eq(&look.schema, schema)
                 && (Arc::ptr_eq(&look.arguments, arguments) || look.arguments == *arguments)
         });
@@ -135,7 +139,7 @@ impl Looks {
 
     /// Takes a look beside, and keeps what it found.
     pub(crate) async fn take(&mut self, offload: &Offload, agent: &AgentId, look: Look) -> Result<(), Busy> {
-        if self.0.len() >= MOST_LOOKS {
+        if self.fits.len() >= MOST_LOOKS {
             return Err(Busy);
         }
         let (schema, arguments) = (look.schema.clone(), look.arguments.clone());
@@ -149,7 +153,7 @@ impl Looks {
                 "arguments could not be checked against their tool's schema within the budget"
             );
         }
-        self.0.push((look, found));
+        self.fits.push((look, found));
         Ok(())
     }
 }

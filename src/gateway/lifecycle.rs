@@ -4,7 +4,7 @@ use super::{
     CheckedFiles, Gateway, InForce, Inner, Origin, StateSeal,
     admit::Admission,
     call_log::CallLog,
-    counted::CountedRefusals,
+    checks::Checks,
     current::Current,
     digest::DigestKey,
     dispatch::Dispatcher,
@@ -103,13 +103,7 @@ impl Outside {
         let stop = CancellationToken::new();
         let log = Arc::new(CallLog::default());
         let references = Arc::new(References::new(store.clone()));
-        let refusals = Arc::new(Refusals {
-            store: store.clone(),
-            clock: clock.clone(),
-            references: references.clone(),
-            log: log.clone(),
-            counted: CountedRefusals::default(),
-        });
+        let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
         let preparation = Preparation::new(measures.clone(), clock.clone());
         Inner {
@@ -121,6 +115,7 @@ impl Outside {
                 refusals: refusals.clone(),
             },
             evaluator: Arc::new(Evaluator { preparation, large: large.clone() }),
+            checks: Checks::new(clock.clone(), ids.clone()),
             people: People {
                 current: current.clone(),
                 store: store.clone(),

@@ -6,6 +6,7 @@ mod answer;
 mod api;
 mod call;
 mod call_log;
+mod checks;
 mod counted;
 mod current;
 mod decided;
@@ -64,6 +65,7 @@ use crate::{
 };
 use admit::Admission;
 use call_log::CallLog;
+use checks::Checks;
 use current::Current;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
@@ -118,6 +120,7 @@ pub(crate) struct Inner {
     refusals: Arc<Refusals>,
     search: ToolSearch,
     evaluator: Arc<Evaluator>,
+    checks: Checks,
     people: People,
     admission: Admission,
     dispatcher: Dispatcher,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{Request, header};
 use http_body_util::Full;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
@@ -187,18 +187,8 @@ async fn send(
     id: &str,
     body: &str,
 ) -> Result<(), Refused> {
-    // Each attempt has its own time, so that a receiver may refuse what is old.
-    let timestamp = clock.now().as_second();
-    let signed = signature(webhook.secret.expose_secret().as_bytes(), id, timestamp, body.as_bytes());
-    let signed = signed.ok_or_else(|| Refused::ForGood("it cannot be signed".to_owned()))?;
-    let request = Request::post(webhook.url.as_str())
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-        .header("webhook-id", id)
-        .header("webhook-timestamp", timestamp.to_string())
-        .header("webhook-signature", signed)
-        .body(Full::new(Bytes::from(body.to_owned())))
-        .map_err(|_| Refused::ForGood("its URL cannot be requested".to_owned()))?;
+    let request = signed(webhook.url.as_str(), &webhook.secret, clock, id, body)
+        .ok_or_else(|| Refused::ForGood("its URL cannot be requested".to_owned()))?;
     let reply = outbound.send(request, MOST_BYTES, PATIENCE).await;
     let status = reply.map_err(|error| Refused::ForNow(error.to_string()))?.status;
     match status.as_u16() {
@@ -209,6 +199,27 @@ async fn send(
         }
         _ => Err(Refused::ForNow(format!("HTTP status {status}"))),
     }
+}
+
+/// A signed request. Each attempt has its own time, so that a receiver may refuse what is old. None: the URL cannot be
+/// requested.
+pub(super) fn signed(
+    url: &str,
+    secret: &SecretString,
+    clock: &dyn Clock,
+    id: &str,
+    body: &str,
+) -> Option<Request<Full<Bytes>>> {
+    let timestamp = clock.now().as_second();
+    let signed = signature(secret.expose_secret().as_bytes(), id, timestamp, body.as_bytes())?;
+    Request::post(url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+        .header("webhook-id", id)
+        .header("webhook-timestamp", timestamp.to_string())
+        .header("webhook-signature", signed)
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .ok()
 }
 
 enum Refused {

@@ -18,7 +18,7 @@ use crate::{
     cost::Tokenizer,
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
     model::{CallKind, CapabilityId, Digest, UriError, text},
-    policy::{Agent, PolicySet, Workflow},
+    policy::{Agent, CheckAnswer, PolicySet, Workflow},
     redaction::{Outbound, display_text},
 };
 use serde_json::{Map, Value, json};
@@ -38,6 +38,8 @@ pub(crate) enum Stop {
     Unknown,
     /// Whether the arguments fit has to be found out beside first.
     Unchecked(Box<Look>),
+    /// Rules wait for what external checks say of it.
+    Unasked(Vec<Arc<str>>, Box<Prepared>),
     /// Refused before policy saw it, with what is known of it for the record.
     Refused(Box<Refusal>, Option<Box<Prepared>>),
 }
@@ -104,10 +106,11 @@ impl Preparation {
             true => call_digest.clone(),
             false => digest(Some(&extras)),
         };
-        let data =
-            DataFacts { level: inspected.level, labels: inspected.labels, findings: inspected.findings };
+        let answers = looks.answers.about(&call_digest);
+        let labels = with_labels(inspected.labels, &answers);
+        let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
         let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
-        let facts = self.facts(policies, request, &found, (data, cost), &call_digest, remediated);
+        let facts = self.facts(policies, request, &found, (data, cost, answers), &call_digest, remediated);
         let recorded = match inspected.recorded {
             Cow::Borrowed(_) => arguments.clone(),
             Cow::Owned(masked) => Arc::new(masked),
@@ -197,7 +200,7 @@ impl Preparation {
         policies: &PolicySet,
         request: &Request,
         found: &InScope<'_>,
-        (data, cost): (DataFacts, CostFacts),
+        (data, cost, checks): (DataFacts, CostFacts, Vec<CheckAnswer>),
         call_digest: &Digest,
         remediated: bool,
     ) -> Facts {
@@ -237,6 +240,7 @@ impl Preparation {
             resource: item(CallKind::Resource),
             prompt: item(CallKind::Prompt),
             remediated,
+            checks,
         }
     }
 
@@ -244,6 +248,16 @@ impl Preparation {
         let text = text::of(arguments);
         (self.measures.tokens.count_for(tokenizer, &text), text.len() as u64)
     }
+}
+
+/// The labels of the data with those that external checks put on it.
+fn with_labels(mut labels: Vec<Arc<str>>, answers: &[CheckAnswer]) -> Vec<Arc<str>> {
+    for label in answers.iter().flat_map(|answer| &answer.labels) {
+        if !labels.contains(label) {
+            labels.push(label.clone());
+        }
+    }
+    labels
 }
 
 /// What goes upstream in place of the arguments, or why they may not go.

@@ -32,6 +32,21 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
+    pub(super) fn new(
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        references: &Arc<References>,
+        log: &Arc<CallLog>,
+    ) -> Self {
+        Self {
+            store: store.clone(),
+            clock: clock.clone(),
+            references: references.clone(),
+            log: log.clone(),
+            counted: CountedRefusals::default(),
+        }
+    }
+
     /// Records a refusal, or counts it where it repeats another, and answers with it. Where it cannot be recorded, the agent
     /// is told that instead: either way nothing was dispatched.
     pub(crate) async fn refuse(

@@ -176,6 +176,7 @@ impl Parts {
         let asks = |policy: &Policy| match &policy.body {
             PolicyBody::Gate(rules) => rules.iter().any(|rule| match &rule.outcome {
                 RuleOutcome::RequireApproval(approval) => open(approval),
+                RuleOutcome::Check(check) => open(&check.approval),
                 RuleOutcome::Allow
                 | RuleOutcome::AllowWithConstraints(_)
                 | RuleOutcome::Remediate(_)

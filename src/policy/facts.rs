@@ -44,6 +44,49 @@ pub struct Facts {
     pub prompt: Arc<str>,
     /// A remediation has been applied already: no second one.
     pub remediated: bool,
+    /// What external checks have answered, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckAnswer>,
+}
+
+impl Facts {
+    /// What an external check has answered.
+    pub fn check(&self, name: &str) -> Option<&CheckAnswer> {
+        self.checks.iter().find(|answer| &*answer.check == name)
+    }
+}
+
+/// What an external check answered about a call. Its labels are in [`DataFacts::labels`] too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// Which of `[checks.NAME]` in servers.toml.
+    pub check: Arc<str>,
+    /// What it says; none: it has no opinion, or gave no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<CheckDecision>,
+    /// Its reason, as it may be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+    /// Labels that it puts on the data of the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Arc<str>>,
+    /// Why there is no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Arc<str>>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What an external check may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckDecision {
+    /// Nothing stands against it.
+    Allow,
+    /// A person should decide.
+    RequireApproval,
+    /// Not to be dispatched.
+    Deny,
 }
 
 /// `agent`

@@ -32,6 +32,8 @@ const RULE_KEYS: &[&str] = &[
     "constraints",
     "remediation",
     "retry_after",
+    "check",
+    "on_error",
 ];
 const BOOK_POLICY_KEYS: &[&str] = &[
     "id",
@@ -133,7 +135,7 @@ fn gate(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -
                 "an id that is unique in its gate",
             );
         }
-        always |= rule.condition.is_none();
+        always |= rule.condition.is_none() && !matches!(rule.outcome, RuleOutcome::Check(_));
         rules.push(rule);
     }
     Some(head.policy(id?, report.file(), PolicyBody::Gate(rules)))

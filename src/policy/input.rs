@@ -39,6 +39,8 @@ pub struct KnownNames {
     pub tools: BTreeSet<String>,
     /// The exposed names of prompts that are listed.
     pub prompts: BTreeSet<String>,
+    /// The external checks of servers.toml; none where that is not known.
+    pub checks: Option<BTreeSet<String>>,
 }
 
 /// One upstream, as far as names of what it has can be told.

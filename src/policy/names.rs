@@ -280,6 +280,19 @@ impl Scope<'_> {
         }
     }
 
+    /// A rule that asks a service which nobody has described could only ever fail.
+    pub(super) fn check(self, name: &str, at: usize, report: &mut Report<'_>) {
+        let Some(known) = &self.known.checks else { return };
+        if !known.contains(name) {
+            let near = did_you_mean(name, known.iter().map(String::as_str));
+            report.error(
+                at,
+                format!("`{}` is no external check of servers.toml{near}", short(name)),
+                "the NAME of a table [checks.NAME] in servers.toml",
+            );
+        }
+    }
+
     /// A glob over actions, tools, prompts, labels or upstreams that can match nothing known is a lint: what stands beside
     /// it applies to nothing.
     pub(super) fn known_glob(self, glob: &Glob, at: usize, what: &str, report: &mut Report<'_>) {

@@ -1,7 +1,8 @@
 //! What a rule says: its condition, and the keys that go with each decision word.
 
 use super::{
-    ApprovalRule, ArgumentEdit, ChannelKind, Constraints, Escalation, Remediation, RuleOutcome,
+    ApprovalRule, ArgumentEdit, ChannelKind, CheckRule, Constraints, Escalation, OnCheckError, Remediation,
+    RuleOutcome,
     condition::Condition,
     names::{Deciding, Scope},
     read::{
@@ -66,8 +67,38 @@ pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Opti
     }
 }
 
+const ON_ERROR: &[(&str, OnCheckError)] = &[
+    ("DENY", OnCheckError::Deny),
+    ("REQUIRE_APPROVAL", OnCheckError::RequireApproval),
+    ("ALLOW", OnCheckError::Allow),
+];
+
+/// A rule that asks an HTTP service, in place of a `decision`.
+fn check(node: &Node, map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_>) -> Option<RuleOutcome> {
+    for key in ["decision", "constraints", "remediation", "retry_after"] {
+        if let Some(entry) = map.entry(key) {
+            report.error(
+                entry.at,
+                format!("`{key}` beside `check`: the service's answer is the decision"),
+                "either `decision` or `check`; what holds without an answer is `on_error`",
+            );
+        }
+    }
+    let name = text(node, "check", report)?;
+    scope.check(&name, node.start, report);
+    let on_error = map.read("on_error", report, word(ON_ERROR)).unwrap_or_default();
+    let approval = approval(map, true, scope, report);
+    Some(RuleOutcome::Check(CheckRule { check: name, on_error, approval }))
+}
+
 /// The outcome of a gate's rule; keys that belong to another decision are errors.
 pub(super) fn outcome(map: &Fields<'_>, scope: Scope<'_>, report: &mut Report<'_>) -> Option<RuleOutcome> {
+    if let Some(node) = map.get("check") {
+        return check(node, map, scope, report);
+    }
+    if let Some(entry) = map.entry("on_error") {
+        report.error(entry.at, "`on_error` does nothing without `check`", "check: NAME");
+    }
     let decision = map
         .required(
             "decision",

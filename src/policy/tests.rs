@@ -122,6 +122,7 @@ fn check_lints_of(is_listed: bool, name: &str, marked: &str, expect: &[&str]) {
         labels: known(&["write"]),
         tools: known(&["files__write_file"]),
         prompts: known(&["files__outline"]),
+        checks: None,
     };
     let (set, problems) = compile(&bundle(&[(name, &text)]), &input);
     assert!(set.is_some(), "{problems}");

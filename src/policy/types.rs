@@ -242,6 +242,8 @@ pub enum RuleOutcome {
     Throttle(Duration),
     /// `DENY`
     Deny,
+    /// `check`: an HTTP service says.
+    Check(CheckRule),
 }
 
 impl RuleOutcome {
@@ -255,6 +257,41 @@ impl RuleOutcome {
             Self::Suggest => Decision::Suggest,
             Self::Throttle(_) => Decision::Throttle,
             Self::Deny => Decision::Deny,
+            Self::Check(check) => check.on_error.decision(),
+        }
+    }
+}
+
+/// A rule that leaves the outcome to an HTTP service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckRule {
+    /// Which of `[checks.NAME]` in servers.toml.
+    pub check: Arc<str>,
+    /// What holds where the service gives no answer.
+    pub on_error: OnCheckError,
+    /// Who is asked where the service, or `on_error`, wants a person.
+    pub approval: ApprovalRule,
+}
+
+/// What holds where an external check gives no answer: it cannot be reached, is too slow, or answers what is no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCheckError {
+    /// The call is denied.
+    #[default]
+    Deny,
+    /// A person is asked.
+    RequireApproval,
+    /// As if the service had let it through.
+    Allow,
+}
+
+impl OnCheckError {
+    /// The decision that it stands for.
+    pub fn decision(self) -> Decision {
+        match self {
+            Self::Deny => Decision::Deny,
+            Self::RequireApproval => Decision::RequireApproval,
+            Self::Allow => Decision::Allow,
         }
     }
 }

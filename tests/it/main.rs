@@ -12,6 +12,7 @@ mod harness;
 
 mod approvals;
 mod budgets;
+mod checks;
 mod crash;
 mod decisions;
 mod faults;

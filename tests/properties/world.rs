@@ -432,6 +432,7 @@ pub(crate) fn facts_with(args: Value) -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        checks: Vec::new(),
     }
 }
 

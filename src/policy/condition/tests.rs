@@ -44,6 +44,7 @@ fn facts(args: Value) -> Facts {
         resource: "".into(),
         prompt: "".into(),
         remediated: false,
+        checks: Vec::new(),
     }
 }
 

@@ -137,6 +137,7 @@ fn files() -> CheckedFiles {
         },
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
+        checks: std::collections::BTreeMap::new(),
         upstreams: [("crm".into(), crm)].into(),
         disabled: [(
             "attic".into(),
