@@ -516,7 +516,7 @@ impl World {
             name: tool.to_owned(),
             arguments: Some(arguments),
             meta: Map::new(),
-            rest: Map::new(),
+            extra_params: Map::new(),
             traceparent: None,
             workflow: None,
             session: Arc::from("s"),
