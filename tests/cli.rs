@@ -793,6 +793,19 @@ fn a_damaged_record_goes_on_only_when_an_admin_says_so() {
         }
     };
     refused();
+    // What is whole is read all the same; what is not is named, and the exit code says so.
+    let read = tollgate(folder.path(), &["audit", "query", "--json"]);
+    assert_eq!(read.code, 1, "{}", read.err);
+    assert!(read.err.contains("was left out") && read.err.contains(".segment"), "{}", read.err);
+    let listed: Value = serde_json::from_str(&read.out).unwrap();
+    assert!(!listed["events"].as_array().unwrap().is_empty(), "{listed}");
+    let exported = tollgate(folder.path(), &["audit", "export"]);
+    assert_eq!(exported.code, 1, "{}", exported.err);
+    assert!(exported.out.lines().count() > 0 && exported.err.contains("was left out"), "{}", exported.err);
+    let named = tollgate(folder.path(), &["audit", "verify"]);
+    assert_eq!((named.code, named.out.as_str()), (1, ""), "{}", named.err);
+    assert!(named.err.contains(segment.file_name().unwrap().to_str().unwrap()), "{}", named.err);
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "reading changes nothing");
     // Nobody's word, an approver's and an empty one change nothing.
     let accept = ["store", "accept", "--reason", "no backup of last night"];
     for (key, arguments, part) in [

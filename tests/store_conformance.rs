@@ -9,6 +9,8 @@
     reason = "a test file"
 )]
 
+#[path = "store/damage.rs"]
+mod damage;
 #[path = "store/embedded.rs"]
 mod embedded;
 #[path = "store/import.rs"]

@@ -1,19 +1,26 @@
 //! Tollgate's own records as people and other systems read them: the five questions, exports and their
 //! offline verification, and sinks for committed events.
 
+mod advice;
 mod export;
 mod questions;
+mod recorded;
 mod render;
 mod replay;
+mod simulate;
 mod verify;
+
+pub use advice::advice_on_recorded;
 
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator,
     NamedApprovals, ResultSize, TraceReport, questions,
 };
+pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;
-pub use replay::{RecordedDifference, ReplayReport, kept_bundle, replay_recorded};
+pub use replay::{RecordedDifference, ReplayReport, replay_recorded};
+pub use simulate::{Compare, SimulatedTraffic, simulate_recorded};
 pub use verify::{Coverage, ExportReport, verify_export};
 
 #[cfg(test)]

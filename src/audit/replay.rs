@@ -1,25 +1,16 @@
 //! Recorded decisions decided again, from a store: each under the bundle that decided it.
 
+use super::recorded::{Pace, Referred, Stop, walk};
 use crate::{
-    evidence::{Counted, ResolvedTool, tools_named},
+    evidence::{Counted, Unreadable},
     model::{AgentId, CallId, Event, EventType, SnapshotId, TraceId},
-    policy::{CompileInput, KnownNames, PolicySet, SourceFile, ToolFacts, compile},
-    replay::{Difference, Finding, replay},
-    store::{EventQuery, KeptKind, Store, StoreError},
+    replay::{Difference, Finding, Why, replay},
+    store::{EventQuery, Store, StoreError},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use serde::Serialize;
+use std::{collections::BTreeMap, sync::Arc};
 
-/// Events in one read, and the bytes of their bodies.
-const PAGE: usize = 1_000;
-const PAGE_BYTES: usize = 8 << 20;
-/// Bundles and tools that are held at a time.
-const MOST_BUNDLES: usize = 8;
-const MOST_TOOLS: usize = 10_000;
 /// Differences that are told one by one; all are counted.
 const MOST_DIFFERENCES: usize = 1_000;
 
@@ -70,142 +61,90 @@ pub struct RecordedDifference {
     pub difference: Difference,
 }
 
-/// Decides again what a query finds among the decisions, page by page; `progress` is told how many were looked at.
+/// Decides again what a query finds among the decisions, on all cores; `progress` is told how many were looked at.
 pub async fn replay_recorded(
     store: &dyn Store,
     query: EventQuery,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<ReplayReport, StoreError> {
     let mut report = ReplayReport::default();
-    let mut kept = Held { store, bundles: HashMap::new(), tools: HashMap::new() };
-    let mut query = EventQuery {
-        event_type: Some(EventType::AgentDecision),
-        newest_first: false,
-        limit: PAGE,
-        most_bytes: PAGE_BYTES,
-        ..query
-    };
     let mut seen = 0;
-    loop {
-        let events = store.events(query.clone()).await?;
-        let Some(last) = events.last() else { return Ok(report) };
-        query.after_seq = Some(last.seq);
-        for event in &events {
-            let finding = kept.judge(event).await?;
-            report.take(event, finding);
+    let query = EventQuery { event_type: Some(EventType::AgentDecision), ..query };
+    walk(store, query, (Pace::Whole, &Stop::default()), judge, &mut |judged| {
+        for one in judged {
+            report.take(one);
             seen += 1;
         }
         progress(seen);
-    }
+    })
+    .await?;
+    Ok(report)
 }
 
+/// What a report takes in of a decision.
 enum Judged {
-    Found(Finding),
-    NoBundle,
+    Same,
+    Differs(Box<RecordedDifference>),
+    Unjudgeable(&'static str),
+    Counted,
+    NotByRules,
 }
 
 impl ReplayReport {
-    fn unjudgeable(&mut self, why: &'static str) {
-        self.unjudgeable += 1;
-        *self.unjudgeable_because.entry(why).or_default() += 1;
-    }
-
-    fn take(&mut self, event: &Event, judged: Judged) {
+    fn take(&mut self, judged: Judged) {
         match judged {
-            Judged::NoBundle => {
-                self.unjudgeable("the bundle is not kept, or is not one that can be read now")
+            Judged::NotByRules => self.not_by_rules += 1,
+            Judged::Counted => self.counted += 1,
+            Judged::Unjudgeable(why) => {
+                self.unjudgeable += 1;
+                *self.unjudgeable_because.entry(why).or_default() += 1;
             }
-            Judged::Found(Finding::NotByRules) => self.not_by_rules += 1,
-            Judged::Found(Finding::Counted) => self.counted += 1,
-            Judged::Found(Finding::Unjudgeable(why)) => self.unjudgeable(why.kind()),
-            Judged::Found(Finding::Same) => {
+            Judged::Same => {
                 self.judged += 1;
                 self.same += 1;
             }
-            Judged::Found(Finding::Differs(difference)) => {
+            Judged::Differs(difference) => {
                 self.judged += 1;
                 self.differs += 1;
-                if self.differences.len() == MOST_DIFFERENCES {
-                    self.truncated = true;
-                    return;
+                match self.differences.len() < MOST_DIFFERENCES {
+                    true => self.differences.push(*difference),
+                    false => self.truncated = true,
                 }
-                let draft = &event.draft;
-                self.differences.push(RecordedDifference {
-                    seq: event.seq,
-                    timestamp: draft.timestamp,
-                    trace_id: draft.trace_id,
-                    call_id: draft.call_id.clone(),
-                    agent_id: draft.agent_id.clone(),
-                    tool: draft.tool.clone(),
-                    policy_snapshot: draft.policy_snapshot.clone(),
-                    evaluator: draft.evaluator.as_deref().map(str::to_owned),
-                    difference,
-                });
             }
         }
     }
 }
 
-/// What was read from the store lately.
-struct Held<'s> {
-    store: &'s dyn Store,
-    bundles: HashMap<SnapshotId, Option<PolicySet>>,
-    tools: HashMap<String, Option<ToolFacts>>,
-}
-
-impl Held<'_> {
-    async fn judge(&mut self, event: &Event) -> Result<Judged, StoreError> {
-        let draft = &event.draft;
-        if Counted::of(draft).is_some() {
-            return Ok(Judged::Found(Finding::Counted));
-        }
-        // Where there is nothing to decide on, no bundle is needed.
-        let Some(snapshot) = draft.policy_snapshot.as_ref().filter(|_| draft.facts.is_some()) else {
-            return Ok(Judged::Found(match draft.evaluator {
-                Some(_) => Finding::NotByRules,
-                None => Finding::Unjudgeable(crate::evidence::Unreadable::None.into()),
-            }));
+fn judge(event: &Event, referred: &Referred) -> Judged {
+    let draft = &event.draft;
+    if Counted::of(draft).is_some() {
+        return Judged::Counted;
+    }
+    // Where there is nothing to decide on, no bundle is needed.
+    let Some(snapshot) = draft.policy_snapshot.as_ref().filter(|_| draft.facts.is_some()) else {
+        return match draft.evaluator {
+            Some(_) => Judged::NotByRules,
+            None => Judged::Unjudgeable(Why::from(Unreadable::None).kind()),
         };
-        if !self.bundles.contains_key(snapshot) {
-            if self.bundles.len() >= MOST_BUNDLES {
-                self.bundles.clear();
-            }
-            let set = kept_bundle(self.store, snapshot).await?;
-            self.bundles.insert(snapshot.clone(), set);
-        }
-        if self.tools.len() >= MOST_TOOLS {
-            self.tools.clear();
-        }
-        for hash in tools_named(draft) {
-            if !self.tools.contains_key(hash) {
-                let kept = self.store.kept(KeptKind::Tool, hash.to_owned()).await?;
-                let tool = kept.and_then(|kept| ResolvedTool::read(&kept.body));
-                self.tools.insert(hash.to_owned(), tool);
-            }
-        }
-        let Some(Some(set)) = self.bundles.get(snapshot) else { return Ok(Judged::NoBundle) };
-        let tool = |hash: &str| self.tools.get(hash).cloned().flatten();
-        Ok(Judged::Found(replay(draft, set, &tool)))
-    }
-}
-
-/// A bundle as it is kept. What servers.toml resolved to stands with it for the record: decisions read none of it.
-#[derive(Deserialize)]
-struct KeptBundle {
-    environment: Arc<str>,
-    files: Vec<SourceFile>,
-}
-
-/// The bundle of a snapshot, compiled. `None`: it is not kept, or this version refuses it.
-pub async fn kept_bundle(store: &dyn Store, snapshot: &SnapshotId) -> Result<Option<PolicySet>, StoreError> {
-    let Some(kept) = store.kept(KeptKind::Bundle, snapshot.to_string()).await? else { return Ok(None) };
-    let damaged = |error| StoreError::Damaged(format!("the bundle of snapshot `{snapshot}`: {error}"));
-    let bundle: KeptBundle = serde_json::from_str(&kept.body).map_err(damaged)?;
-    let input = CompileInput {
-        environment: bundle.environment,
-        servers_digest_material: Vec::new(),
-        known: KnownNames::default(),
     };
-    let (set, _) = compile(&bundle.files, &input);
-    Ok(set.map(|set| PolicySet { snapshot: snapshot.clone(), ..set }))
+    let Some(set) = referred.bundle(snapshot) else {
+        return Judged::Unjudgeable("the bundle is not kept, or is not one that can be read now");
+    };
+    match replay(draft, set, &|hash| referred.tool(hash)) {
+        Finding::Same => Judged::Same,
+        Finding::Counted => Judged::Counted,
+        Finding::NotByRules => Judged::NotByRules,
+        Finding::Unjudgeable(why) => Judged::Unjudgeable(why.kind()),
+        Finding::Differs(difference) => Judged::Differs(Box::new(RecordedDifference {
+            seq: event.seq,
+            timestamp: draft.timestamp,
+            trace_id: draft.trace_id,
+            call_id: draft.call_id.clone(),
+            agent_id: draft.agent_id.clone(),
+            tool: draft.tool.clone(),
+            policy_snapshot: draft.policy_snapshot.clone(),
+            evaluator: draft.evaluator.as_deref().map(str::to_owned),
+            difference,
+        })),
+    }
 }

@@ -18,7 +18,7 @@ pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,
     param_headers,
 };
-pub use tool::fingerprint;
+pub use tool::{by_tables, fingerprint};
 pub use view::{Covered, Digests, View, digest};
 
 #[cfg(test)]

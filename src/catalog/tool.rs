@@ -4,6 +4,7 @@ use super::{ArgumentSchema, ToolSchema};
 use crate::{
     config::{ToolConfig, UpstreamConfig},
     model::{Fingerprint, ToolTraits, UpstreamName, json},
+    policy::ToolFacts,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -62,6 +63,25 @@ pub(super) fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value
         destructive: table.destructive.or_else(|| hint("destructiveHint")).unwrap_or(!read_only),
         idempotent: table.idempotent.or_else(|| hint("idempotentHint")).unwrap_or(read_only),
         open_world: table.open_world.or_else(|| hint("openWorldHint")).unwrap_or(cautious.open_world),
+    }
+}
+
+/// What decisions read of a tool of which only its own name is known: what servers.toml says of it, and no annotation.
+pub fn by_tables(upstream: &UpstreamConfig, separator: &str, own: &str) -> ToolFacts {
+    let fallback = ToolConfig::default();
+    let table = upstream.tools.get(own).unwrap_or(&fallback);
+    let name = match upstream.prefix.as_str() {
+        "" => own.to_owned(),
+        prefix => format!("{prefix}{separator}{own}"),
+    };
+    ToolFacts {
+        name: name.into(),
+        upstream: upstream.name.clone(),
+        action: table.action.clone().unwrap_or_else(|| format!("{}:{own}", upstream.name).into()),
+        labels: upstream.labels.iter().chain(&table.labels).cloned().collect(),
+        traits: traits(upstream, table, &Value::Null),
+        fingerprint: Fingerprint::from(""),
+        pinned: false,
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod audit;
 mod policy;
+mod report;
 mod store;
 
 pub(crate) use audit::*;
 pub(crate) use policy::*;
+pub(crate) use report::*;
 pub(crate) use store::*;
 
 use crate::{
@@ -119,15 +121,20 @@ Examples:
   tollgate audit tail --json | jq .tool"
     )]
     Audit(AuditCommand),
-    /// Decide recorded calls again
+    /// What policies decide: recorded calls decided again, or under another bundle
     #[command(
         subcommand,
         after_help = "\
 Examples:
+  tollgate policy simulate --bundle policies-draft --since 7d
+  tollgate policy diff active policies-draft
   tollgate policy replay --since 24h
   tollgate policy replay --trace 0af7651916cd43dd8448eb211c80319c --json"
     )]
     Policy(PolicyCommand),
+    /// What the record advises
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// Take over an older store, or go on behind a damaged record
     #[command(
         subcommand,

@@ -12,7 +12,7 @@ use crate::{
     clock::{Clock as _, System},
     front::admin::{approval_use, named_approvals, trace_report},
     model::{ApprovalId, CallId, Event, TraceId},
-    store::{ChainReport, EventQuery, Store},
+    store::{ChainReport, EventQuery, KnownDamage, Store},
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -25,8 +25,21 @@ pub(super) async fn audit(
     command: AuditCommand,
 ) -> Result<(), CliError> {
     let done = on_store(Arc::clone(&store), system.now(), command).await;
+    let damage = store.damage();
     store.close().await;
-    done
+    done.and_then(|()| whole(&damage))
+}
+
+/// What was read lacks what is damaged: said, and the exit code says so too.
+pub(super) fn whole(damage: &[KnownDamage]) -> Result<(), CliError> {
+    if damage.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<&str> = damage.iter().map(|damage| damage.problem.as_str()).collect();
+    Err(CliError::Told(format!(
+        "the record is damaged, and what cannot be read was left out: {}",
+        places.join("; ")
+    )))
 }
 
 /// Checks an export, without the store.

@@ -3,8 +3,10 @@
 
 use super::demo_upstream::DemoUpstream;
 use crate::{
+    catalog::by_tables,
     config::{Config, Listed, Listings, UpstreamConfig, UpstreamTransport},
     model::UpstreamName,
+    policy::ToolFacts,
     redaction::DataRules,
     upstream::{Health, Listing, UpstreamState},
 };
@@ -48,6 +50,19 @@ pub(crate) fn remembered(config: &Config) -> Listings {
         Some((upstream.name.clone(), entry.map(|entry| entry.listed).or_else(|| built_in(upstream))?))
     };
     config.upstreams.values().filter_map(known).collect()
+}
+
+/// The tools that upstreams are known to list, by exposed name, as far as servers.toml tells what they are taken for.
+pub(crate) fn tools(config: &Config) -> BTreeMap<Arc<str>, ToolFacts> {
+    let mut tools = BTreeMap::new();
+    for (name, listed) in remembered(config) {
+        let Some(upstream) = config.upstreams.get(&name) else { continue };
+        for own in listed.tools.keys() {
+            let tool = by_tables(upstream, &config.gateway.separator, own);
+            tools.insert(tool.name.clone(), tool);
+        }
+    }
+    tools
 }
 
 /// The upstreams that list now and could be read whole. Names are an upstream's text, and are kept and told: one that has a

@@ -21,6 +21,7 @@ mod origin;
 mod people;
 mod policy;
 mod reload;
+mod report;
 mod screen;
 mod serve;
 mod servers;
@@ -79,7 +80,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Policy(command) => {
             let (store, system) = record(&path)?;
-            block(policy::policy(store, system, command))
+            block(policy::policy(&path, store, system, command))
+        }
+        Command::Report(command) => {
+            let (store, system) = record(&path)?;
+            block(report::report(store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),

@@ -4,6 +4,7 @@
 use super::failure::CliError;
 use crate::redaction::{visible, visible_json};
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, Write as _};
 
@@ -95,6 +96,15 @@ pub(super) fn widen<const N: usize>(widths: &mut [usize; N], row: &[String]) {
 /// Says something about the output on standard error, so that standard output stays what it is.
 pub(super) fn note(text: &str) {
     writeln!(io::stderr(), "tollgate: {}", visible(text)).ok();
+}
+
+/// How far long work is: so many of `what`, and how many a second. Drawn on a terminal only.
+pub(super) fn progress(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{pos}} {what}, {{per_sec}}")) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 fn plain_lines(text: &str) -> String {

@@ -71,9 +71,20 @@ impl Setup {
     /// Opens the store that `serve` and `stdio` made. A missing one is not made here: an empty answer from a store
     /// at the wrong place would look like a clean record.
     pub(super) fn store(&self) -> Result<Arc<dyn Store>, CliError> {
+        self.existing()?;
+        wiring::open_store(&self.loaded.config, self.system.owner_id())
+    }
+
+    /// The same for the record alone, which can be read where it is damaged, too.
+    fn record(&self) -> Result<Arc<dyn Store>, CliError> {
+        self.existing()?;
+        wiring::open_record(&self.loaded.config, self.system.owner_id())
+    }
+
+    fn existing(&self) -> Result<(), CliError> {
         let path = &self.loaded.config.store.path;
         match wiring::store_exists(path) {
-            Ok(true) => wiring::open_store(&self.loaded.config, self.system.owner_id()),
+            Ok(true) => Ok(()),
             Ok(false) => Err(CliError::NoStore(path.clone())),
             Err(source) => Err(CliError::Io { what: format!("cannot read `{}`", path.display()), source }),
         }
@@ -89,7 +100,7 @@ impl Setup {
 /// variable is not set here: that is when it is looked at. Whoever gives a key is held against the bundle all the same.
 pub(super) fn record(path: &Path) -> Result<(Arc<dyn Store>, Arc<System>), CliError> {
     let wrong = match Setup::load(path) {
-        Ok(setup) => return Ok((setup.store()?, setup.system)),
+        Ok(setup) => return Ok((setup.record()?, setup.system)),
         Err(wrong @ CliError::Files { .. }) if std::env::var_os("TOLLGATE_KEY").is_none() => wrong,
         Err(other) => return Err(other),
     };

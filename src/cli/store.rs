@@ -52,7 +52,8 @@ async fn accept(setup: &Setup, args: &AcceptArgs) -> Result<(), CliError> {
     let Some(problem) =
         wiring::accept_damage(&setup.loaded.config, setup.now(), person.as_str(), &args.reason)?
     else {
-        return screen.line("the end of the journal is as it was written: nothing was done");
+        return screen
+            .line("the journal is as it was written, but for what was accepted before: nothing was done");
     };
     screen.line(&format!("accepted by {person}: {problem}"))?;
     screen.line("the record goes on; `tollgate audit verify` keeps naming what is damaged")

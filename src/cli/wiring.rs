@@ -1,22 +1,24 @@
 //! Every place where the composition root takes hold of another room, so that a change of its signature is met here.
 
-use super::{failure::CliError, known};
+use super::{failure::CliError, known, screen};
 use crate::{
     audit,
     clock::System,
     config,
     config::{Config, Listings},
     evidence, front,
-    gateway::{CheckedFiles, Gateway, GatewayParts},
+    gateway::{CheckedFiles, Gateway, GatewayParts, StartError},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, OwnerId, Problems},
-    policy::PolicySet,
-    store::{ChainReport, EventQuery, Store, embedded::EmbeddedStore},
+    model::{AgentId, Event, OwnerId, Problems, SnapshotId},
+    policy::{PolicySet, ToolFacts},
+    replay::Advice,
+    store::{ChainReport, EventQuery, Store, StoreError, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -36,6 +38,45 @@ pub(crate) fn load_knowing(path: &Path, listings: &dyn Fn(&Config) -> Listings) 
     config::load_knowing(path, &|name| std::env::var(name).ok(), listings)
 }
 
+/// Reads servers.toml with the bundle of another folder.
+pub(crate) fn load_bundle(path: &Path, folder: &Path) -> Result<Loaded, Problems> {
+    config::load_bundle(path, folder, &|name| std::env::var(name).ok(), &known::remembered)
+}
+
+/// The tools that are known beside those of the record; none where servers.toml cannot be read.
+pub(crate) fn listed_tools(path: &Path) -> BTreeMap<Arc<str>, ToolFacts> {
+    load(path).map(|loaded| known::tools(&loaded.config)).unwrap_or_default()
+}
+
+/// The bundle of a snapshot that is kept.
+pub(crate) async fn kept_bundle(
+    store: &dyn Store,
+    snapshot: &SnapshotId,
+) -> Result<Option<PolicySet>, CliError> {
+    Ok(audit::kept_bundle(store, snapshot).await?)
+}
+
+/// Decides recorded decisions under other bundles.
+pub(crate) async fn simulate(
+    store: &dyn Store,
+    query: EventQuery,
+    compare: audit::Compare,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<audit::SimulatedTraffic, CliError> {
+    let (pace, stop) = (audit::Pace::Whole, audit::Stop::default());
+    Ok(audit::simulate_recorded(store, query, compare, pace, &stop, progress).await?)
+}
+
+/// What recorded traffic advises.
+pub(crate) async fn advice(
+    store: &dyn Store,
+    since: Timestamp,
+    now: Timestamp,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Advice, CliError> {
+    Ok(audit::advice_on_recorded(store, since, now, progress).await?)
+}
+
 /// Decides recorded decisions again.
 pub(crate) async fn replay(
     store: &dyn Store,
@@ -53,10 +94,44 @@ pub(crate) fn render(problems: &Problems) -> String {
 /// Opens the store of a servers.toml in which other things may be wrong; none where it does not say where that is.
 pub(crate) fn store_of(path: &Path, owner: OwnerId) -> Option<Result<Arc<dyn Store>, CliError>> {
     let (store, data_dir) = config::store_place(path, &|name| std::env::var(name).ok())?;
-    store_exists(&store.path).is_ok_and(|there| there).then(|| {
-        let opened = EmbeddedStore::open(&store.path, &data_dir, store.durability, owner)?;
-        Ok(opened as Arc<dyn Store>)
-    })
+    store_exists(&store.path)
+        .is_ok_and(|there| there)
+        .then(|| record_at(&store.path, &data_dir, store.durability, owner))
+}
+
+/// Opens a store of which the record is to be read: one that is damaged, for reading alone.
+fn record_at(
+    path: &Path,
+    data_dir: &Path,
+    durability: config::Durability,
+    owner: OwnerId,
+) -> Result<Arc<dyn Store>, CliError> {
+    tell_taken_over(path, EmbeddedStore::take_over(path, data_dir)?);
+    match EmbeddedStore::open(path, data_dir, durability, owner) {
+        Ok(store) => Ok(store),
+        Err(StoreError::Damaged(problem)) => {
+            screen::note(&format!("{problem}. What can be read is read"));
+            Ok(EmbeddedStore::open_damaged(path)?)
+        }
+        // The record can be read without writing anything.
+        Err(StoreError::Full) => Ok(EmbeddedStore::open_damaged(path)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for a configuration that was read.
+pub(crate) fn open_record(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
+    record_at(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)
+}
+
+fn tell_taken_over(path: &Path, records: Option<u64>) {
+    if let Some(records) = records {
+        let path = path.display();
+        screen::note(&format!(
+            "`{path}` was a store of an older Tollgate: its {records} records were taken over into the journal; the old file is \
+             kept as `{path}.before-journal`"
+        ));
+    }
 }
 
 /// Where the store of a servers.toml lies, in which other things may be wrong.
@@ -81,7 +156,21 @@ pub(crate) fn ensure_data_dir(config: &Config) -> Result<(), CliError> {
 
 /// Opens the store, making it where it is missing.
 pub(crate) fn open_store(config: &Config, owner: OwnerId) -> Result<Arc<dyn Store>, CliError> {
-    Ok(EmbeddedStore::open(&config.store.path, &config.gateway.data_dir, config.store.durability, owner)?)
+    let (path, data_dir) = (&config.store.path, &config.gateway.data_dir);
+    tell_taken_over(path, EmbeddedStore::take_over(path, data_dir)?);
+    let opened = EmbeddedStore::open(path, data_dir, config.store.durability, owner);
+    Ok(opened.map_err(|error| store_failed(path, error))? as Arc<dyn Store>)
+}
+
+/// In the terms of whoever starts something.
+fn store_failed(path: &Path, error: StoreError) -> CliError {
+    match error {
+        StoreError::Full => CliError::Told(format!(
+            "there is no room on the disk of `{}`: free some, then start again; nothing of the record is lost",
+            path.display()
+        )),
+        other => other.into(),
+    }
 }
 
 /// Takes over a store of before the journal.
@@ -99,7 +188,7 @@ pub(crate) fn accept_damage(
     person: &str,
     reason: &str,
 ) -> Result<Option<String>, CliError> {
-    let said = |problem: &str| evidence::damage_accepted(now, Some(person), reason, problem);
+    let said = |problem: &str, places| evidence::damage_accepted(now, Some(person), reason, problem, places);
     Ok(EmbeddedStore::accept_damage(&config.store.path, &config.gateway.data_dir, &said)?)
 }
 
@@ -127,9 +216,11 @@ pub(crate) async fn start_gateway(
     let key = store.secret("request-state", system.random()).await?;
     let seal = Arc::new(front::state::SealedState::new(&key).map_err(CliError::Told)?);
     let upstreams = start_upstreams(&files.config, &files.policies, &system)?;
+    let path = files.config.store.path.clone();
     let clock = system.clone();
     let parts = GatewayParts { files, store, upstreams, clock, ids: system, seal };
-    let gateway = Gateway::start(parts).await.map_err(|error| CliError::Told(error.to_string()))?;
+    let gateway =
+        Gateway::start(parts).await.map_err(|StartError::Store(error)| store_failed(&path, error))?;
     Ok(Arc::new(gateway))
 }
 

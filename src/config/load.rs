@@ -39,6 +39,34 @@ pub fn load_knowing(
     env: &dyn Fn(&str) -> Option<String>,
     listings: &dyn Fn(&Config) -> Listings,
 ) -> Result<Loaded, Problems> {
+    load_with(path, None, env, listings)
+}
+
+/// The same with the bundle of another folder in place of the one that servers.toml names.
+pub fn load_bundle(
+    path: &Path,
+    folder: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    listings: &dyn Fn(&Config) -> Listings,
+) -> Result<Loaded, Problems> {
+    load_with(path, Some(folder), env, listings)
+}
+
+/// The files of a bundle that came as text, checked and compiled as those of a folder beside this configuration.
+pub fn compile_bundle(
+    config: &Config,
+    files: &[SourceFile],
+    listings: &Listings,
+) -> (Option<PolicySet>, Problems) {
+    policy::compile(files, &input(Some(config), listings))
+}
+
+fn load_with(
+    path: &Path,
+    folder: Option<&Path>,
+    env: &dyn Fn(&str) -> Option<String>,
+    listings: &dyn Fn(&Config) -> Listings,
+) -> Result<Loaded, Problems> {
     let shown = path.display().to_string();
     let text = read_file(path).map_err(|unreadable| {
         let expected = match path.try_exists() {
@@ -50,7 +78,10 @@ pub fn load_knowing(
     let mut report = Report::new(&shown, &text);
     let tree = tree::parse(&text, &mut report);
     let env = Env::new(env);
-    let (folder, named_at) = servers::policies_folder(&tree.root, path, env);
+    let (folder, named_at) = match folder {
+        Some(folder) => (folder.to_owned(), None),
+        None => servers::policies_folder(&tree.root, path, env),
+    };
     let mut problems = Problems::default();
     let files = match list(&folder) {
         Ok(paths) => Some(read_bundle(&folder, paths, &mut problems)),

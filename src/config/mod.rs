@@ -18,7 +18,9 @@ mod upstreams;
 mod tests;
 
 pub use listed::{Listed, Listings};
-pub use load::{Loaded, digest_material, load, load_knowing, store_place, without_secrets};
+pub use load::{
+    Loaded, compile_bundle, digest_material, load, load_bundle, load_knowing, store_place, without_secrets,
+};
 pub use render::render;
 pub use types::*;
 

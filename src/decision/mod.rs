@@ -3,6 +3,7 @@
 
 mod constrain;
 mod decide;
+mod edits;
 mod explain;
 mod sentence;
 mod stricter;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use crate::policy::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts};
 pub use decide::{decide, decide_by, selected};
+pub use edits::edited;
 pub use explain::explain;
 pub use stricter::stricter;
 pub use verdict::*;

@@ -18,8 +18,9 @@ pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use other::{
-    TaskEnd, alert_of_call, damage_accepted, index_edited, lost, orphaned, records_retired, retired,
-    session_started, store_taken_over, task_ended, torn_tail,
+    TaskEnd, accepts, alert_of_call, damage_accepted, index_edited, index_set_aside, is_journal_damaged,
+    journal_damaged, lost, orphaned, records_lost, records_retired, retired, session_started,
+    store_taken_over, task_ended, torn_tail,
 };
 pub use refused::Counted;
 pub use tool::{ResolvedTool, content_hash};

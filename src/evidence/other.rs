@@ -51,14 +51,22 @@ pub fn alert_of_call(
 }
 
 /// Bytes that a process was writing to the journal as it ended, which nobody was told of, were cut off.
-pub fn torn_tail(now: Timestamp, segment: i64, offset: u64, bytes: u64) -> EventDraft {
+/// `kept`: the file of the journal's folder `torn` that has them, or the beginning of them.
+pub fn torn_tail(
+    now: Timestamp,
+    segment: i64,
+    (offset, bytes): (u64, u64),
+    kept: Option<&str>,
+) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
     event.action = Some("torn_tail_cut".into());
     event.reason = Some(
         format!("{bytes} bytes at the journal's end were not written to their end and were cut off: a process ended as it wrote them")
             .into(),
     );
-    event.detail = Some(json!({"alert": "integrity", "segment": segment, "offset": offset, "bytes": bytes}));
+    event.detail = Some(
+        json!({"alert": "integrity", "segment": segment, "offset": offset, "bytes": bytes, "kept": kept}),
+    );
     event
 }
 
@@ -68,6 +76,49 @@ pub fn index_edited(now: Timestamp, problem: &str) -> EventDraft {
     event.action = Some("index_edited".into());
     event.reason =
         Some("somebody edited the index of the record; it was rebuilt from the record, which counts".into());
+    event.detail = Some(json!({"alert": "integrity", "problem": problem}));
+    event
+}
+
+/// The index could not be read; it was set aside under another name and made anew from the record.
+pub fn index_set_aside(now: Timestamp, problem: &str, kept: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("index_set_aside".into());
+    event.reason = Some("the index of the record could not be read; it was made anew from the record".into());
+    event.detail = Some(json!({"alert": "integrity", "problem": problem, "kept": kept}));
+    event
+}
+
+const JOURNAL_DAMAGED: &str = "journal_damaged";
+
+/// A running process found that the record is not what was written there. `segment` is the file's name, `after` the last
+/// record before the place.
+pub fn journal_damaged(now: Timestamp, segment: &str, after: i64, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some(JOURNAL_DAMAGED.into());
+    event.reason = Some("the record is not what was written: somebody edited it, or the disk failed".into());
+    event.detail =
+        Some(json!({"alert": "integrity", "segment": segment, "after": after, "problem": problem}));
+    event
+}
+
+/// Whether an event is of [`journal_damaged`], of this place.
+pub fn is_journal_damaged(event: &EventDraft, segment: &str, after: i64) -> bool {
+    let same = |detail: &Value| {
+        detail["segment"].as_str() == Some(segment) && detail["after"].as_i64() == Some(after)
+    };
+    event.action.as_deref() == Some(JOURNAL_DAMAGED) && event.detail.as_ref().is_some_and(same)
+}
+
+/// Records that were not on the disk as the power went are missing: what they may have used is withdrawn.
+pub fn records_lost(now: Timestamp, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("records_lost".into());
+    event.reason = Some(
+        "the machine was started anew, and the newest records were not on its disk (`durability = \"commit\"`): approvals \
+         that they may have used are withdrawn"
+            .into(),
+    );
     event.detail = Some(json!({"alert": "integrity", "problem": problem}));
     event
 }
@@ -106,15 +157,32 @@ pub fn retired(event: &EventDraft, seq: i64, hash: &str) -> bool {
     })
 }
 
-/// A person said that the record goes on behind damage.
-pub fn damage_accepted(now: Timestamp, person: Option<&str>, reason: &str, problem: &str) -> EventDraft {
+const DAMAGE_ACCEPTED: &str = "damage_accepted";
+
+/// Whether an event says that a person accepted damage of this segment, behind this record.
+pub fn accepts(event: &EventDraft, segment: &str, after: i64) -> bool {
+    let places = event.detail.as_ref().and_then(|detail| detail.get("places")).and_then(Value::as_array);
+    let same =
+        |place: &Value| place["segment"].as_str() == Some(segment) && place["after"].as_i64() == Some(after);
+    event.action.as_deref() == Some(DAMAGE_ACCEPTED) && places.is_some_and(|places| places.iter().any(same))
+}
+
+/// A person said that the record goes on behind damage. `places` are its places, each with `segment`, `after`, `offset` and
+/// `problem`.
+pub fn damage_accepted(
+    now: Timestamp,
+    person: Option<&str>,
+    reason: &str,
+    problem: &str,
+    places: Value,
+) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);
     if person.is_some() {
         event.actor = Actor { kind: "person".into(), role: Some("admin".into()) };
     }
-    event.action = Some("damage_accepted".into());
+    event.action = Some(DAMAGE_ACCEPTED.into());
     event.reason = Some(reason.into());
-    event.detail = Some(json!({"person": person, "damage": problem}));
+    event.detail = Some(json!({"person": person, "damage": problem, "places": places}));
     event
 }
 

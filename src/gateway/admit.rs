@@ -161,7 +161,10 @@ impl Admission {
             }
             Ok(Admitted::ApprovalUnusable(_)) => Err(AdmitError::AskAnew(prepared.arguments.clone())),
             Err(error) => {
-                tracing::error!(error = %error, "admission failed");
+                // A full disk stands in the store's own log, damped.
+                if !matches!(error, StoreError::Full) {
+                    tracing::error!(error = %error, "admission failed");
+                }
                 let mut refusal = Refusal::new(EventDecision::Deny, store_policy(), None, error.refusal());
                 refusal.cost_estimate = Some(prepared.estimate.cost);
                 Err(AdmitError::Refused(Box::new(refusal)))

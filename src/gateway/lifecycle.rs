@@ -243,6 +243,8 @@ impl Gateway {
                     Ok(calls) => {
                         tracing::warn!(calls, "calls of processes that are gone were settled as unknown")
                     }
+                    // The store's own log has it, damped.
+                    Err(StoreError::Full) => {}
                     Err(error) => tracing::error!(error = %error, "dead processes could not be looked for"),
                 }
             }

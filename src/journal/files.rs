@@ -1,10 +1,13 @@
 //! Reads and writes at offsets, and files that are there whole or not at all.
 
 use std::{
+    collections::hash_map::RandomState,
     fs::{self, File},
+    hash::BuildHasher as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 /// Reads until the buffer is full or the file ends, and says how much.
@@ -71,11 +74,80 @@ pub(super) fn ask_for_room(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A name beside a file that nobody else uses.
-fn beside(path: &Path) -> PathBuf {
+/// How the extension of a file begins that is being written.
+const BEING_WRITTEN: &str = "new-";
+
+/// Files that are being written are left behind by processes that died: those that are older than this are removed.
+const LEFT_BEHIND: Duration = Duration::from_secs(600);
+
+/// A name beside a file that nobody else uses, of this boot or another.
+pub(super) fn beside(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_extension(format!("new-{}-{number}", std::process::id()))
+    // Keyed anew in each process, so that one with the same number in another container has other names.
+    let random = RandomState::new().hash_one((std::process::id(), number));
+    path.with_extension(format!("{BEING_WRITTEN}{random:016x}-{number}"))
+}
+
+/// Removes what processes that died have left of files they were writing in a folder.
+pub(super) fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let being_written =
+            path.extension().is_some_and(|extension| extension.to_string_lossy().starts_with(BEING_WRITTEN));
+        let modified = || fs::metadata(&path).and_then(|metadata| metadata.modified());
+        if !being_written || !modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LEFT_BEHIND)) {
+            continue;
+        }
+        match fs::remove_file(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "journal.unfinished_file_removed"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "journal.unfinished_file_not_removed")
+            }
+        }
+    }
+}
+
+/// Whether a file that is open has no name any more.
+#[cfg(unix)]
+pub(super) fn is_nameless(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(file.metadata()?.nlink() == 0)
+}
+
+/// Other systems do not remove a file that is open.
+#[cfg(not(unix))]
+pub(super) fn is_nameless(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Bytes of what was cut off that are kept, and how many such files there are at most.
+const KEPT_BYTES: u64 = 1 << 20;
+const KEPT_FILES: usize = 16;
+
+/// Keeps what is about to be cut off a file, as far as there is room for it: the beginning of it, in a file of its own.
+pub(super) fn keep_cut(
+    file: &File,
+    offset: u64,
+    bytes: u64,
+    folder: &Path,
+    name: &str,
+) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let mut known: Vec<PathBuf> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    // Their names say which is the oldest.
+    known.sort();
+    let too_many = (known.len() + 1).saturating_sub(KEPT_FILES);
+    for old in known.into_iter().take(too_many) {
+        fs::remove_file(old)?;
+    }
+    let mut kept = vec![0; usize::try_from(bytes.min(KEPT_BYTES)).unwrap_or_default()];
+    let read = read_at(file, &mut kept, offset)?;
+    kept.truncate(read);
+    let path = folder.join(name);
+    let mut target = private().create(true).truncate(true).open(&path)?;
+    target.write_all(&kept)?;
+    Ok(path)
 }
 
 fn private() -> fs::OpenOptions {
@@ -97,7 +169,7 @@ pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     let temporary = beside(path);
-    let mut file = private().create(true).truncate(true).open(&temporary)?;
+    let mut file = private().create_new(true).open(&temporary)?;
     let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| {
         match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -141,7 +213,7 @@ pub fn key(folder: &Path, name: &str, fresh: &[u8; 32]) -> io::Result<[u8; 32]> 
 /// Puts a file in place of another, whole or not at all.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = beside(path);
-    let mut file = private().create(true).truncate(true).open(&temporary)?;
+    let mut file = private().create_new(true).open(&temporary)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
         fs::remove_file(&temporary).ok();

@@ -28,6 +28,12 @@ pub const PROJECTED: u32 = 1;
 /// The last frame of its segment: what follows stands in the next.
 pub const SEALED: u32 = 2;
 
+/// No record has a higher number: what a file says beyond it is damage, and sums of numbers cannot overflow.
+pub const LAST_SEQ: i64 = 1 << 62;
+
+/// Bytes of the shortest record: its length and its hash.
+pub(super) const SHORTEST_RECORD: u64 = 4 + 32;
+
 /// The end of the journal: what the next frame follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -88,13 +94,15 @@ impl FrameHead {
         }
         let length = usize::try_from(u32::from_le_bytes(four(head, 4))).ok()?;
         let notes = usize::try_from(u32::from_le_bytes(four(head, 12))).ok()?;
-        (length >= SMALLEST && notes <= length - SMALLEST).then_some(Self {
+        let first_seq = i64::from_le_bytes(eight(head, 28));
+        let fits = length >= SMALLEST && notes <= length - SMALLEST && (1..=LAST_SEQ).contains(&first_seq);
+        fits.then_some(Self {
             length,
             records: u32::from_le_bytes(four(head, 8)),
             notes,
             flags: u32::from_le_bytes(four(head, 16)),
             at: i64::from_le_bytes(eight(head, 20)),
-            first_seq: i64::from_le_bytes(eight(head, 28)),
+            first_seq,
         })
     }
 
@@ -208,6 +216,16 @@ impl<'b> Frame<'b> {
             return Err("its records are not as long as it says".to_owned());
         }
         Ok(())
+    }
+
+    /// The last record that is as it was written, of this frame or before it, where [`Self::check`] finds something wrong.
+    pub fn good_until(&self, before: &Head) -> i64 {
+        let fits = |record: &Record<'_>| {
+            std::str::from_utf8(record.body)
+                .is_ok_and(|body| chain::link(&record.prev, record.seq, body) == record.hash)
+        };
+        let wrong = self.records().find(|record| !fits(record));
+        wrong.map_or(before.seq, |record| record.seq - 1)
     }
 
     /// Holds its own hash against the frame before, with its records' hashes as they are written.

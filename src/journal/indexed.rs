@@ -1,11 +1,11 @@
 //! The indexes of sealed segments in their files: found, held against their segments, rebuilt.
 
 use super::{
-    JournalError,
-    chain::Hash,
+    Damage, JournalError,
+    chain::{self, Hash},
     files,
     index::{Builder, IndexError, Members, SegmentIndex},
-    segment::{self, SEGMENT_HEAD, Segment, Step},
+    segment::{self, Segment, Step},
 };
 use std::path::Path;
 
@@ -19,7 +19,10 @@ impl From<IndexError> for JournalError {
     }
 }
 
-pub(super) fn open_index(segment: &Segment) -> Result<SegmentIndex, JournalError> {
+/// Who is told of damage in a segment of which an index is made.
+pub(super) type Noting<'n> = &'n dyn Fn(Damage);
+
+pub(super) fn open_index(segment: &Segment, note: Noting<'_>) -> Result<SegmentIndex, JournalError> {
     let path = segment::index_path(&segment.path);
     let end = sealed_end(segment)?;
     match SegmentIndex::open(&path) {
@@ -32,18 +35,32 @@ pub(super) fn open_index(segment: &Segment) -> Result<SegmentIndex, JournalError
         }
         Err(_) => {}
     }
-    write_index(segment, &path)
+    write_index(segment, &path, note)
 }
 
-pub(super) fn write_index(segment: &Segment, path: &Path) -> Result<SegmentIndex, JournalError> {
-    let bytes = build_index(segment)?;
-    files::replace(path, &bytes).map_err(|error| JournalError::of(path, &error))?;
-    SegmentIndex::open(path).map_err(|error| of_index(path, &error))
+/// Makes the index. That of a segment that is damaged is not kept: whoever makes it knows what it lacks.
+pub(super) fn write_index(
+    segment: &Segment,
+    path: &Path,
+    note: Noting<'_>,
+) -> Result<SegmentIndex, JournalError> {
+    let (bytes, damage) = build(segment)?;
+    let of = |error: &_| of_index(path, error);
+    if damage.is_empty() {
+        files::replace(path, &bytes).map_err(|error| JournalError::of(path, &error))?;
+        return SegmentIndex::open(path).map_err(|error| of(&error));
+    }
+    damage.into_iter().for_each(note);
+    let passing = files::beside(path);
+    files::write_new(&passing, &bytes).map_err(|error| JournalError::of(&passing, &error))?;
+    let opened = SegmentIndex::open(&passing).map_err(|error| of(&error));
+    std::fs::remove_file(&passing).map_err(|error| JournalError::of(&passing, &error))?;
+    opened
 }
 
 /// Makes the index of a sealed segment where it has none.
 pub fn make_index(path: &Path) -> Result<(), JournalError> {
-    open_index(&Segment::open(path, false)?).map(drop)
+    open_index(&Segment::open(path, false)?, &|damage| tracing::error!(%damage, "journal.damaged")).map(drop)
 }
 
 /// What names a sealed segment's content: its last 32 bytes are the hash of its last frame.
@@ -60,20 +77,36 @@ fn sealed_end(segment: &Segment) -> Result<Hash, JournalError> {
 
 /// The bytes of a sealed segment's index, made from the segment alone.
 pub fn build_index(segment: &Segment) -> Result<Vec<u8>, JournalError> {
+    build(segment).map(|(bytes, _)| bytes)
+}
+
+/// The same, with what is damaged in the segment.
+fn build(segment: &Segment) -> Result<(Vec<u8>, Vec<Damage>), JournalError> {
     let first = segment.first_seq();
     let mut builder = Builder::new();
     let mut next = first;
-    let mut scan = segment.scan(SEGMENT_HEAD, segment.head.before)?;
+    let mut damage: Vec<Damage> = segment.head_damage().into_iter().collect();
+    let mut scan = segment.scan_all()?;
     loop {
         match scan.step()? {
-            Step::Frame { offset, frame, .. } => {
+            Step::Frame { offset, before, frame } => {
+                let wrong = frame.check_apart(&frame.prev()).err();
+                let is_whole = wrong.is_none();
+                damage.extend(wrong.map(|problem| Damage {
+                    path: segment.path.clone(),
+                    offset,
+                    after: frame.good_until(&before),
+                    problem,
+                }));
                 for record in frame.records() {
                     while next < record.seq && next - first < i64::from(u32::MAX) {
                         builder.add(0, None);
                         next += 1;
                     }
-                    let members =
-                        std::str::from_utf8(record.body).ok().and_then(|body| Members::read(body).ok());
+                    let body = std::str::from_utf8(record.body).ok();
+                    let fits =
+                        |body: &&str| is_whole || chain::link(&record.prev, record.seq, body) == record.hash;
+                    let members = body.filter(fits).and_then(|body| Members::read(body).ok());
                     let at = u32::try_from(offset + record.offset as u64).unwrap_or(0);
                     builder.add(at, members.as_ref());
                     next += 1;
@@ -81,12 +114,17 @@ pub fn build_index(segment: &Segment) -> Result<Vec<u8>, JournalError> {
             }
             Step::End => break,
             // Verification names it; the rest is found.
-            Step::Torn { .. } | Step::Damaged { .. } => {
+            step @ (Step::Torn { .. } | Step::Damaged { .. }) => {
+                let (offset, problem) = match step {
+                    Step::Damaged { offset, problem } => (offset, problem),
+                    _ => (scan.offset(), "a frame ends early".to_owned()),
+                };
+                damage.push(Damage { path: segment.path.clone(), offset, after: scan.head().seq, problem });
                 if scan.resume()?.is_none() {
                     break;
                 }
             }
         }
     }
-    Ok(builder.finish(&sealed_end(segment)?))
+    Ok((builder.finish(&sealed_end(segment)?), damage))
 }

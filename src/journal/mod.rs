@@ -3,25 +3,28 @@
 //!
 //! - A group of operations is one frame, written with one write, under a lock between processes ([`Journal`]).
 //! - A frame that was not written to its end is cut off by whoever writes next; anything else that is not as it was written
-//!   is damage, is named, and nothing is written behind it until a person says how to go on ([`accept_damage`]).
+//!   is damage, is named, and nothing is written behind it until a person says how to go on ([`go_on`]).
 //! - Whoever reads needs no lock: a frame counts once all of it is there ([`Reader`]).
 //! - A segment that is full is sealed and never changes again; its index ([`index`]) is made of it, and can be rebuilt.
 
 pub mod chain;
+mod damage;
 mod files;
 mod frame;
 pub mod index;
 mod indexed;
 mod read;
 mod segment;
+mod tail;
 mod write;
 
+pub use damage::{Flow, Survey, Walked, go_on, survey, walk};
 pub use files::key;
-pub use frame::{Draft, Frame, FrameHead, Head, PROJECTED, Record, SEALED};
+pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, Record, SEALED};
 pub use indexed::{build_index, make_index};
-pub use read::{Entry, Range, Reader};
+pub use read::{Entry, Range, Reader, Take};
 pub use segment::{BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list};
-pub use write::{Cut, Journal, Lock, Patience, accept_damage};
+pub use write::{Cut, Journal, Lock, Patience};
 
 use std::{
     fmt, io,

@@ -1,19 +1,20 @@
 //! Reading, without the lock: what is there whole counts.
 
 use super::{
-    JournalError, Place,
+    Damage, JournalError, Place,
     chain::{self, Hash},
     files,
     frame::{Frame, Head},
-    index::{IndexError, Members, SegmentIndex, TailIndex, Wanted},
+    index::{IndexError, Members, SegmentIndex, Wanted},
     indexed::{open_index, write_index},
     segment::{self, SEGMENT_HEAD, Segment, Step},
+    tail::Tail,
 };
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, VecDeque},
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +22,9 @@ use std::{
 
 /// Indexes that are held open.
 const OPEN_INDEXES: usize = 128;
+
+/// Places that are noted where reading left something out.
+const NOTED: usize = 100;
 
 /// A record as it was read and held against its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,111 +50,15 @@ pub struct Range {
     pub newest_first: bool,
 }
 
-/// The segment that is appended to, as far as it has been read.
-#[derive(Debug)]
-struct Tail {
-    segment: Segment,
-    /// Where the next frame begins.
-    end: u64,
-    head: Head,
-    /// Where its records are, by their number.
-    offsets: Vec<u32>,
-    /// Made and extended only when somebody looks for something.
-    index: TailIndex,
-    /// A frame with this was the last of them that the projection follows.
-    projected: Option<Place>,
-    sealed: bool,
-}
-
-impl Tail {
-    fn new(segment: Segment) -> Self {
-        let head = segment.head.before;
-        Self {
-            segment,
-            end: SEGMENT_HEAD,
-            head,
-            offsets: Vec::new(),
-            index: TailIndex::default(),
-            projected: None,
-            sealed: false,
-        }
-    }
-
-    fn first_seq(&self) -> i64 {
-        self.segment.first_seq()
-    }
-
-    /// Takes in what has come since. Damage is an error: what stands behind it would be missing from every answer.
-    fn refresh(&mut self) -> Result<(), JournalError> {
-        match self.look() {
-            // What was torn or taken back by its writer, and written over since, is whole when it is read from the beginning.
-            Err(JournalError::Damaged(_)) => {
-                *self = Self::new(self.segment.clone());
-                self.look()
-            }
-            looked => looked,
-        }
-    }
-
-    fn look(&mut self) -> Result<(), JournalError> {
-        let length = self.segment.length()?;
-        if self.sealed || length == self.end {
-            return Ok(());
-        }
-        if length < self.end {
-            // A frame that its writer took back, since the disk failed under it.
-            *self = Self::new(self.segment.clone());
-        }
-        let segment = self.segment.clone();
-        let mut scan = segment.scan(self.end, self.head)?;
-        let damage = loop {
-            match scan.step()? {
-                Step::Frame { offset, frame, .. } => {
-                    note_offsets(&mut self.offsets, offset, &frame);
-                    if frame.head.is_projected() {
-                        self.projected = Some(Place { segment: segment.first_seq(), offset });
-                    }
-                    self.sealed |= frame.head.is_sealed();
-                }
-                // What is torn is being written; the next writer judges it.
-                Step::End | Step::Torn { .. } => break None,
-                Step::Damaged { offset, problem } => break Some((offset, problem)),
-            }
-        };
-        self.end = scan.offset();
-        self.head = *scan.head();
-        match damage {
-            None => Ok(()),
-            Some((offset, problem)) => {
-                Err(JournalError::damaged(&segment.path, offset, self.head.seq, problem))
-            }
-        }
-    }
-
-    /// Has in the index what has come since.
-    fn refresh_index(&mut self) -> Result<(), JournalError> {
-        let known = usize::try_from(self.index.records()).unwrap_or(usize::MAX);
-        for offset in self.offsets.get(known..).unwrap_or_default() {
-            let (_, _, body) = self.segment.record(u64::from(*offset))?;
-            let members = std::str::from_utf8(&body).ok().and_then(|body| Members::read(body).ok());
-            self.index.add(members.as_ref());
-        }
-        Ok(())
-    }
-}
-
-fn note_offsets(offsets: &mut Vec<u32>, frame_at: u64, frame: &Frame<'_>) {
-    for record in frame.records() {
-        // Segments are far shorter than that.
-        offsets.push(u32::try_from(frame_at + record.offset as u64).unwrap_or(u32::MAX));
-    }
-}
-
 /// Reads a journal, whoever appends to it. What takes long is done without its lock.
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
     view: Mutex<View>,
+    /// Goes on behind damage, wherever it is, with what can be read.
+    over_damage: bool,
+    /// What reading met that is not as it was written, by segment and the last record before it.
+    noted: Mutex<BTreeMap<(PathBuf, i64), Damage>>,
 }
 
 /// What is known of the segments.
@@ -159,7 +67,8 @@ struct View {
     /// All but the newest, by the `seq` of their first records.
     sealed: BTreeMap<i64, PathBuf>,
     tail: Tail,
-    indexes: HashMap<i64, Arc<SegmentIndex>>,
+    /// Those that are held open, the one that was used last at the end.
+    indexes: VecDeque<(i64, Arc<SegmentIndex>)>,
 }
 
 /// The records of one segment that may be wanted.
@@ -180,8 +89,16 @@ impl View {
     fn open(&self, first: i64) -> Result<Option<Segment>, JournalError> {
         match first == self.tail.first_seq() {
             true => Ok(Some(self.tail.segment.clone())),
-            false => self.sealed.get(&first).map(|path| Segment::open(path, false)).transpose(),
+            false => self.sealed.get(&first).map(|path| Segment::open_any(path)).transpose(),
         }
+    }
+
+    fn index(&mut self, first: i64) -> Option<Arc<SegmentIndex>> {
+        let at = self.indexes.iter().position(|(known, _)| *known == first)?;
+        let held = self.indexes.remove(at)?;
+        let index = held.1.clone();
+        self.indexes.push_back(held);
+        Some(index)
     }
 
     fn end(&self) -> Place {
@@ -190,33 +107,67 @@ impl View {
 
     /// What of the newest segment is wanted.
     fn plan_tail(&mut self, wanted: &Wanted, (low, high): (u32, u32)) -> Result<Plan, JournalError> {
-        let offset = |number: u32| {
-            self.tail.offsets.get(usize::try_from(number).ok()?).map(|offset| (number, *offset))
-        };
-        if wanted.is_all() {
-            return Ok(Plan::Listed((low..=high).map_while(offset).collect()));
+        let high = high.min(u32::try_from(self.tail.offsets.len()).unwrap_or(u32::MAX));
+        if !wanted.is_all() {
+            self.tail.refresh_index()?;
+            if let Some(hits) = self.tail.index.find(wanted) {
+                let hits = hits.range(low..=high);
+                return Ok(Plan::Listed(hits.filter_map(|number| self.tail.place_of(number)).collect()));
+            }
         }
-        self.tail.refresh_index()?;
-        let offset = |number: u32| {
-            self.tail.offsets.get(usize::try_from(number).ok()?).map(|offset| (number, *offset))
-        };
-        Ok(Plan::Listed(match self.tail.index.find(wanted) {
-            Some(hits) => hits.range(low..=high).filter_map(offset).collect(),
-            None => (low..=high).map_while(offset).collect(),
-        }))
+        Ok(Plan::Listed((low..=high).filter_map(|number| self.tail.place_of(number)).collect()))
     }
 }
 
 impl Reader {
     /// Begins to read. There must be a segment.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        Self::begin(dir, false)
+    }
+
+    /// The same for a journal that is damaged: what can be read of it is read, and [`Self::damage`] names what cannot.
+    pub fn open_damaged(dir: &Path) -> Result<Self, JournalError> {
+        Self::begin(dir, true)
+    }
+
+    fn begin(dir: &Path, over_damage: bool) -> Result<Self, JournalError> {
         let mut sealed: BTreeMap<i64, PathBuf> = segment::list(dir)?.into_iter().collect();
         let Some((_, newest)) = sealed.pop_last() else {
             let problem = "there is no segment in it".to_owned();
             return Err(JournalError::Failed { path: dir.to_owned(), problem });
         };
-        let tail = Tail::new(Segment::open(&newest, false)?);
-        Ok(Self { dir: dir.to_owned(), view: Mutex::new(View { sealed, tail, indexes: HashMap::new() }) })
+        let tail = Self::tail(&newest, over_damage)?;
+        let view = Mutex::new(View { sealed, tail, indexes: VecDeque::new() });
+        Ok(Self { dir: dir.to_owned(), view, over_damage, noted: Mutex::default() })
+    }
+
+    fn tail(newest: &Path, over_damage: bool) -> Result<Tail, JournalError> {
+        let segment = if over_damage { Segment::open_any(newest) } else { Segment::open(newest, false) };
+        Ok(Tail::new(segment?, over_damage))
+    }
+
+    /// What reading met that is not as it was written, and left out.
+    pub fn damage(&self) -> Vec<Damage> {
+        let mut found = self.noted.lock().clone();
+        for damage in &self.view.lock().tail.damage {
+            found.entry((damage.path.clone(), damage.after)).or_insert_with(|| damage.clone());
+        }
+        found.into_values().collect()
+    }
+
+    fn leave_out(&self, damage: Damage) {
+        self.note(damage);
+    }
+
+    /// Notes something that is not as it was written; `false` where it was known.
+    pub fn note(&self, damage: Damage) -> bool {
+        let mut noted = self.noted.lock();
+        let place = (damage.path.clone(), damage.after);
+        let is_new = !noted.contains_key(&place) && noted.len() < NOTED;
+        if is_new {
+            noted.insert(place, damage);
+        }
+        is_new
     }
 
     /// Takes in all that was committed before.
@@ -230,7 +181,7 @@ impl Reader {
             match newest {
                 // One that is not the newest any more is read as it is found.
                 Some((first, path)) if first != view.tail.first_seq() => {
-                    view.tail = Tail::new(Segment::open(&path, false)?);
+                    view.tail = Self::tail(&path, self.over_damage)?;
                 }
                 Some(_) | None => return looked,
             }
@@ -251,7 +202,7 @@ impl Reader {
     pub fn first(&self) -> Result<Head, JournalError> {
         let view = self.view.lock();
         match view.sealed.values().next() {
-            Some(path) => Ok(Segment::open(path, false)?.head.before),
+            Some(path) => Ok(Segment::open_any(path)?.head.before),
             None => Ok(view.tail.segment.head.before),
         }
     }
@@ -302,46 +253,76 @@ impl Reader {
                 view.sealed.keys().copied().chain(std::iter::once(view.tail.first_seq())).collect();
             (until.unwrap_or(view.end()).min(view.end()), firsts)
         };
+        let accepted_before = self.accepted_before(from.segment, &firsts)?;
         for (at, first) in firsts.iter().enumerate() {
             let next = firsts.get(at + 1);
             if next.is_some_and(|next| *next <= from.segment) {
                 continue;
             }
             let Some(segment) = self.segment(*first)? else { continue };
-            let accepted = match next.map(|next| self.segment(*next)).transpose()?.flatten() {
-                Some(next) => next.head.after_damage,
-                None => false,
-            };
+            let accepted = self.over_damage || accepted_before.is_some_and(|before| *first < before);
+            if let Some(damage) = segment.head_damage().filter(|_| !accepted) {
+                return Err(JournalError::Damaged(Box::new(damage)));
+            }
             let start = if from.segment == *first { from.offset.max(SEGMENT_HEAD) } else { SEGMENT_HEAD };
             // What the first frame there follows is not known where it begins in the middle.
             let mut scan = match start == SEGMENT_HEAD {
-                true => segment.scan(start, segment.head.before)?,
+                true => segment.scan_all()?,
                 false => segment.scan_unheld(start)?,
             };
-            loop {
+            let mut over = false;
+            let left = loop {
                 match scan.step()? {
                     Step::Frame { offset, frame, .. } => {
                         let place = Place { segment: *first, offset };
                         if place >= end {
-                            break;
+                            return Ok(());
                         }
                         take(place, &frame)?;
                         continue;
                     }
-                    Step::End => break,
-                    Step::Torn { .. } if !accepted => break,
+                    Step::End => break scan.is_held(),
+                    Step::Torn { .. } if !accepted => break false,
                     Step::Damaged { offset, problem } if !accepted => {
                         let after = scan.head().seq;
                         return Err(JournalError::damaged(&segment.path, offset, after, problem));
                     }
                     Step::Torn { .. } | Step::Damaged { .. } => {}
                 }
+                over = true;
                 if scan.resume()?.is_none() {
-                    break;
+                    break false;
                 }
+            };
+            if let (true, false, Some(next)) = (left, accepted || over, next)
+                && let Some(next) = self.segment(*next)?
+                && next.bad_head.is_none()
+                && next.head.before != *scan.head()
+            {
+                return Err(does_not_follow(&next, scan.head()));
             }
         }
         Ok(())
+    }
+
+    /// Before which segment a person accepted damage: what stands before it has been told anew there. `None`: nobody did,
+    /// behind this segment.
+    fn accepted_before(&self, behind: i64, firsts: &[i64]) -> Result<Option<i64>, JournalError> {
+        for first in firsts.iter().rev().take_while(|first| **first > behind) {
+            if self.segment(*first)?.is_some_and(|segment| segment.head.after_damage) {
+                return Ok(Some(*first));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a person accepted damage in a segment behind this one.
+    pub fn is_accepted_behind(&self, segment: i64) -> Result<bool, JournalError> {
+        let firsts: Vec<i64> = {
+            let view = self.view.lock();
+            view.sealed.keys().copied().chain(std::iter::once(view.tail.first_seq())).collect()
+        };
+        Ok(self.accepted_before(segment, &firsts)?.is_some())
     }
 
     /// A segment by the `seq` of its first record; `None` where it is gone.
@@ -375,12 +356,22 @@ impl Reader {
         Ok(found)
     }
 
-    /// Hands on what is wanted of a range, each held against its hash.
-    pub fn find(
+    /// Hands on what is wanted of a range, each held against its hash. Damage is an error.
+    pub fn find(&self, wanted: &Wanted, range: Range, take: Take<'_>) -> Result<(), JournalError> {
+        self.search(wanted, range, false, take)
+    }
+
+    /// The same without what is damaged, which [`Self::damage`] names from then on.
+    pub fn find_readable(&self, wanted: &Wanted, range: Range, take: Take<'_>) -> Result<(), JournalError> {
+        self.search(wanted, range, true, take)
+    }
+
+    fn search(
         &self,
         wanted: &Wanted,
         range: Range,
-        take: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>, JournalError>,
+        readable: bool,
+        take: Take<'_>,
     ) -> Result<(), JournalError> {
         if range.first > range.last {
             return Ok(());
@@ -401,11 +392,18 @@ impl Reader {
             let low = u32::try_from(range.first.max(first) - first).unwrap_or(u32::MAX);
             let high = u32::try_from(range.last.min(last) - first).unwrap_or(u32::MAX);
             let Some((segment, plan)) = self.plan(first, wanted, (low, high))? else { continue };
+            let note = |damage| self.leave_out(damage);
+            let how = Visit {
+                segment: &segment,
+                wanted,
+                newest_first: range.newest_first,
+                left_out: readable.then_some(&note),
+            };
             let flow = match plan {
-                Plan::Listed(list) => {
-                    visit(&segment, wanted, range.newest_first, list.into_iter().map(Ok), take)?
-                }
+                Plan::Listed(list) => how.visit(list.into_iter().map(Ok), take)?,
                 Plan::Indexed(index, hits) => {
+                    // Numbers that no record has stand between a damaged segment and that which goes on.
+                    let high = high.min(index.records());
                     let numbers: Box<dyn DoubleEndedIterator<Item = u32> + '_> = match &hits {
                         None => Box::new(low..=high),
                         Some(hits) => Box::new(hits.range(low..=high)),
@@ -425,7 +423,7 @@ impl Reader {
                             Err(error) => Some(Err(error)),
                         }
                     };
-                    visit(&segment, wanted, range.newest_first, numbers.filter_map(place), take)?
+                    how.visit(numbers.filter_map(place), take)?
                 }
             };
             if flow.is_break() {
@@ -449,13 +447,13 @@ impl Reader {
                 return Ok(Some((view.tail.segment.clone(), plan)));
             }
             let Some(path) = view.path(first) else { return Ok(None) };
-            (path, view.indexes.get(&first).cloned())
+            (path, view.index(first))
         };
         let (path, index) = known;
-        let segment = Segment::open(&path, false)?;
+        let segment = Segment::open_any(&path)?;
         let index = match index {
             Some(index) => index,
-            None => self.holds(first, open_index(&segment)?),
+            None => self.holds(first, open_index(&segment, &|damage| self.leave_out(damage))?),
         };
         match index.find(wanted) {
             Ok(hits) => Ok(Some((segment, Plan::Indexed(index, hits)))),
@@ -470,10 +468,11 @@ impl Reader {
     fn holds(&self, first: i64, index: SegmentIndex) -> Arc<SegmentIndex> {
         let index = Arc::new(index);
         let mut view = self.view.lock();
+        view.indexes.retain(|(known, _)| *known != first);
         if view.indexes.len() >= OPEN_INDEXES {
-            view.indexes.clear();
+            view.indexes.pop_front();
         }
-        view.indexes.insert(first, index.clone());
+        view.indexes.push_back((first, index.clone()));
         index
     }
 
@@ -481,7 +480,8 @@ impl Reader {
     fn renewed(&self, segment: &Segment, error: &IndexError) -> Result<Arc<SegmentIndex>, JournalError> {
         let path = segment::index_path(&segment.path);
         tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is rebuilt from its segment");
-        Ok(self.holds(segment.first_seq(), write_index(segment, &path)?))
+        let index = write_index(segment, &path, &|damage| self.leave_out(damage))?;
+        Ok(self.holds(segment.first_seq(), index))
     }
 }
 
@@ -509,29 +509,59 @@ fn read(segment: &Segment, offset: u64, seq: i64) -> Result<Entry, JournalError>
     Ok(Entry { seq, prev, hash, body })
 }
 
+/// What takes the records that were found.
+pub type Take<'t> = &'t mut dyn FnMut(Entry) -> Result<ControlFlow<()>, JournalError>;
+
 /// Reads records by number and offset, from either end, and hands on those that are wanted.
-fn visit(
-    segment: &Segment,
-    wanted: &Wanted,
+struct Visit<'v> {
+    segment: &'v Segment,
+    wanted: &'v Wanted,
     newest_first: bool,
-    mut places: impl DoubleEndedIterator<Item = Result<(u32, u32), JournalError>>,
-    take: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>, JournalError>,
-) -> Result<ControlFlow<()>, JournalError> {
-    let first = segment.first_seq();
-    while let Some(place) = if newest_first { places.next_back() } else { places.next() } {
-        let (number, offset) = place?;
-        let entry = read(segment, u64::from(offset), first + i64::from(number))?;
-        if !wanted.is_all() {
-            let problem =
-                |problem| JournalError::damaged(&segment.path, u64::from(offset), entry.seq - 1, problem);
-            let members = Members::read(&entry.body).map_err(problem)?;
-            if !wanted.fit(&members) {
-                continue;
+    /// Who is told of a record that is damaged and left out; none: it is an error.
+    left_out: Option<&'v dyn Fn(Damage)>,
+}
+
+impl Visit<'_> {
+    fn visit(
+        &self,
+        mut places: impl DoubleEndedIterator<Item = Result<(u32, u32), JournalError>>,
+        take: Take<'_>,
+    ) -> Result<ControlFlow<()>, JournalError> {
+        while let Some(place) = if self.newest_first { places.next_back() } else { places.next() } {
+            let (number, offset) = place?;
+            let entry = match (self.read(number, offset), self.left_out) {
+                (Err(JournalError::Damaged(damage)), Some(left_out)) => {
+                    left_out(*damage);
+                    continue;
+                }
+                (entry, _) => entry?,
+            };
+            if let Some(entry) = entry
+                && take(entry)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        if take(entry)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
+        Ok(ControlFlow::Continue(()))
     }
-    Ok(ControlFlow::Continue(()))
+
+    /// `None`: it is not wanted.
+    fn read(&self, number: u32, offset: u32) -> Result<Option<Entry>, JournalError> {
+        let (segment, offset) = (self.segment, u64::from(offset));
+        let entry = read(segment, offset, segment.first_seq() + i64::from(number))?;
+        if self.wanted.is_all() {
+            return Ok(Some(entry));
+        }
+        let problem = |problem| JournalError::damaged(&segment.path, offset, entry.seq - 1, problem);
+        let fits = self.wanted.fit(&Members::read(&entry.body).map_err(problem)?);
+        Ok(fits.then_some(entry))
+    }
+}
+
+fn does_not_follow(next: &Segment, before: &Head) -> JournalError {
+    let problem = match next.head.before.seq > before.seq {
+        true => format!("records {} to {} are missing before it", before.seq + 1, next.head.before.seq),
+        false => "it does not follow the segment before".to_owned(),
+    };
+    JournalError::damaged(&next.path, 0, before.seq, problem)
 }

@@ -1,10 +1,10 @@
 //! The files of a journal: each holds the frames of some 100,000 records, and is named by the first of them.
 
 use super::{
-    JournalError,
+    Damage, JournalError,
     chain::{GENESIS, Hash},
     files,
-    frame::{Frame, FrameHead, HEAD, Head},
+    frame::{Frame, FrameHead, HEAD, Head, LAST_SEQ, SHORTEST_RECORD},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -60,9 +60,11 @@ impl SegmentHead {
         let (hash, rest) = rest.split_first_chunk::<32>()?;
         let (frame, rest) = rest.split_first_chunk::<32>()?;
         let flags = rest.first_chunk::<8>()?;
+        let seq = i64::from_le_bytes(*seq);
+        (0..LAST_SEQ).contains(&seq).then_some(())?;
         Some(Self {
             journal: *journal,
-            before: Head { seq: i64::from_le_bytes(*seq), hash: *hash, frame: *frame },
+            before: Head { seq, hash: *hash, frame: *frame },
             after_damage: u64::from_le_bytes(*flags) != 0,
         })
     }
@@ -77,11 +79,20 @@ pub struct Segment {
     pub file: Arc<File>,
     /// How it begins.
     pub head: SegmentHead,
+    /// What is wrong with its first bytes, where they cannot be read: `head` is then what its name says.
+    pub bad_head: Option<String>,
 }
 
 /// The name of the segment whose first record has this `seq`.
 pub(super) fn name(first_seq: i64) -> String {
     format!("{first_seq:020}.segment")
+}
+
+/// The `seq` of the first record of the segment that has this name.
+fn named(path: &Path) -> Option<i64> {
+    let first: i64 = path.file_stem()?.to_str()?.parse().ok()?;
+    let canonical = path.file_name()?.to_str()? == name(first);
+    (canonical && (1..=LAST_SEQ).contains(&first)).then_some(first)
 }
 
 /// Where the index of a segment is.
@@ -98,12 +109,12 @@ pub fn list(dir: &Path) -> Result<Vec<(i64, PathBuf)>, JournalError> {
         if path.extension().is_none_or(|extension| extension != "segment") {
             continue;
         }
-        let first = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        match first {
+        match named(&path) {
             Some(first) => found.push((first, path)),
             None => {
-                let problem = "its name is not that of a segment".to_owned();
-                return Err(JournalError::damaged(&path, 0, 0, problem));
+                let problem =
+                    "its name is not that of a segment: move it out of the journal's folder".to_owned();
+                return Err(JournalError::Failed { path, problem });
             }
         }
     }
@@ -115,6 +126,19 @@ impl Segment {
     /// The `seq` of its first record, which names it.
     pub fn first_seq(&self) -> i64 {
         self.head.before.seq + 1
+    }
+
+    /// Makes the file with its first frame, whole or not at all; there must be none of its name.
+    pub(super) fn create_with(dir: &Path, head: &SegmentHead, frame: &[u8]) -> Result<PathBuf, JournalError> {
+        let path = dir.join(name(head.before.seq + 1));
+        if path.exists() {
+            let problem = "there is a segment of this name already".to_owned();
+            return Err(JournalError::Failed { path, problem });
+        }
+        let mut bytes = head.write();
+        bytes.extend_from_slice(frame);
+        files::write_new(&path, &bytes).map_err(|error| JournalError::of(&path, &error))?;
+        Ok(path)
     }
 
     /// Makes the file, whole or not at all. One that is there already is opened: another process was first.
@@ -148,7 +172,46 @@ impl Segment {
             let problem = format!("it begins behind record {}, which is not its name", head.before.seq);
             return Err(JournalError::damaged(path, 0, head.before.seq, problem));
         }
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), head })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), head, bad_head: None })
+    }
+
+    /// Opens it for reading, also where its first bytes are damaged.
+    pub fn open_any(path: &Path) -> Result<Self, JournalError> {
+        let (damage, first) = match (Self::open(path, false), named(path)) {
+            (Err(JournalError::Damaged(damage)), Some(first)) => (damage, first),
+            (opened, _) => return opened,
+        };
+        let file = File::open(path).map_err(|error| JournalError::of(path, &error))?;
+        let before = Head { seq: first - 1, ..Head::START };
+        let head = SegmentHead { journal: [0; 16], before, after_damage: false };
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), head, bad_head: Some(damage.problem) })
+    }
+
+    /// What is wrong with its first bytes.
+    pub(super) fn head_damage(&self) -> Option<Damage> {
+        let problem = self.bad_head.clone()?;
+        Some(Damage { path: self.path.clone(), offset: 0, after: self.head.before.seq, problem })
+    }
+
+    /// Reads all of its frames.
+    pub fn scan_all(&self) -> Result<Scan<'_>, JournalError> {
+        match self.bad_head {
+            None => self.scan(SEGMENT_HEAD, self.head.before),
+            Some(_) => self.scan_unheld(SEGMENT_HEAD),
+        }
+    }
+
+    /// How many records can stand before a byte of it.
+    pub(super) fn most_records(offset: u64) -> i64 {
+        i64::try_from(offset / SHORTEST_RECORD).unwrap_or(i64::MAX)
+    }
+
+    /// What the bytes at an offset say as a frame's head.
+    pub(super) fn frame_head(&self, offset: u64) -> Result<Option<FrameHead>, JournalError> {
+        let mut bytes = [0; HEAD];
+        let read = files::read_at(&self.file, &mut bytes, offset)
+            .map_err(|error| JournalError::of(&self.path, &error))?;
+        Ok(bytes.get(..read).and_then(FrameHead::read))
     }
 
     /// Its length now.
@@ -167,7 +230,7 @@ impl Segment {
 
     /// The same where a frame is known to begin at the offset, and what it follows is not known.
     pub fn scan_unheld(&self, offset: u64) -> Result<Scan<'_>, JournalError> {
-        Ok(Scan { unheld: true, ..self.scan(offset, Head::START)? })
+        Ok(Scan { unheld: true, ..self.scan(offset, self.head.before)? })
     }
 
     /// Reads one record by its offset in the segment, with the hash that it follows and its own, as they are written.
@@ -263,6 +326,16 @@ impl Scan<'_> {
         &self.head
     }
 
+    /// Whether what the next frame follows is known.
+    pub(super) fn is_held(&self) -> bool {
+        !self.unheld
+    }
+
+    /// Whether a record with this number can stand at the present place: those before it take room.
+    fn has_room_for(&self, seq: i64) -> bool {
+        (0..=Segment::most_records(self.offset)).contains(&(seq - self.segment.first_seq()))
+    }
+
     fn left(&self) -> u64 {
         self.end.saturating_sub(self.offset)
     }
@@ -307,6 +380,9 @@ impl Scan<'_> {
         let Some(frame) = self.buffer.get(self.at..).and_then(Frame::of) else {
             return self.unreadable("no frame begins there");
         };
+        if self.unheld && !self.has_room_for(head.first_seq) {
+            return self.unreadable("its number is none that can stand there");
+        }
         let before = match self.unheld {
             true => Head { seq: frame.head.first_seq - 1, hash: frame.prev(), frame: GENESIS },
             false => self.head,
@@ -362,7 +438,9 @@ impl Scan<'_> {
             }
             let Some(frame) = self.buffer.get(self.at..).and_then(Frame::of) else { continue };
             let prev = frame.prev();
-            if frame.check_apart(&prev).is_err() {
+            // What it says must come after what was read, and fit into the bytes before it.
+            let fits = head.first_seq > self.head.seq && self.has_room_for(head.first_seq);
+            if !fits || frame.check_apart(&prev).is_err() {
                 continue;
             }
             self.unheld = true;

@@ -1,7 +1,7 @@
 //! Appending: one process at a time, under the lock.
 
 use super::{
-    Damage, JournalError, Place, files,
+    JournalError, Place, files,
     frame::{Draft, Frame, Head, SEALED},
     segment::{self, BYTES, RECORDS, SEGMENT_HEAD, Segment, SegmentHead, Step},
 };
@@ -14,6 +14,9 @@ use std::{
 
 /// The lock's file in the journal's folder.
 const LOCK: &str = "lock";
+
+/// The folder in which what was cut off is kept.
+const TORN: &str = "torn";
 
 /// Room that is asked for ahead, and what is enough to begin a group.
 const ROOM: u64 = 8 << 20;
@@ -62,7 +65,19 @@ impl Lock {
     /// Takes it where nobody has it.
     pub fn try_take(&self) -> Result<bool, JournalError> {
         match self.file.try_lock() {
-            Ok(()) => Ok(true),
+            // Whoever opens the folder makes a new one: both would hold a lock, and append to one file.
+            Ok(()) => match files::is_nameless(&self.file) {
+                Ok(false) => Ok(true),
+                Ok(true) => {
+                    self.release();
+                    let problem = "it was removed while Tollgate had it open: restart Tollgate".to_owned();
+                    Err(JournalError::Failed { path: self.path.clone(), problem })
+                }
+                Err(error) => {
+                    self.release();
+                    Err(JournalError::of(&self.path, &error))
+                }
+            },
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(JournalError::of(&self.path, &error)),
         }
@@ -101,6 +116,8 @@ pub struct Cut {
     pub place: Place,
     /// Its bytes.
     pub bytes: u64,
+    /// Where they are kept, or the beginning of them; none: they could not be kept.
+    pub kept: Option<PathBuf>,
 }
 
 /// What appends. All but [`Self::open`] is for whoever holds the lock.
@@ -127,6 +144,7 @@ impl Journal {
     /// Opens the journal in a folder, making its first segment where there is none, which then has the name `fresh`. The
     /// newest segment is held against its hashes; what was not written to its end is cut off. For the holder of the lock.
     pub fn open(dir: &Path, fresh: [u8; 16], sync: bool) -> Result<Self, JournalError> {
+        files::sweep(dir);
         let tail = match segment::list(dir)?.pop() {
             Some((_, path)) => Segment::open(&path, true)?,
             None => {
@@ -142,6 +160,7 @@ impl Journal {
     /// Reads the newest segment as far as it is whole, without the lock, so that what is left to read under it is little;
     /// `None` where there is none. Call [`Self::follow`] once the lock is held.
     pub fn ahead(dir: &Path, sync: bool) -> Result<Option<Self>, JournalError> {
+        files::sweep(dir);
         let Some((_, path)) = segment::list(dir)?.pop() else { return Ok(None) };
         let mut journal = Self::at(dir, Segment::open(&path, true)?, sync);
         journal.read_on(false, &mut |_, _, _| Ok(()))?;
@@ -211,7 +230,17 @@ impl Journal {
         &mut self,
         take: &mut dyn FnMut(&Frame<'_>, Place, &Head) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        self.read_on(true, take)
+        self.read_on(true, take)?;
+        // Its first frame withdraws what must not be used any more.
+        match self.tail.head.after_damage && self.end == SEGMENT_HEAD {
+            true => Err(JournalError::damaged(
+                &self.tail.path,
+                SEGMENT_HEAD,
+                self.head.seq,
+                "an acceptance of damage was begun and not finished".to_owned(),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The same without cutting anything off; `true` where a frame that was not written to its end, or nothing, stands behind it.
@@ -267,7 +296,7 @@ impl Journal {
                                 return Err(JournalError::damaged(
                                     &segment.path,
                                     offset,
-                                    before.seq,
+                                    frame.good_until(&before),
                                     problem,
                                 ));
                             }
@@ -311,13 +340,17 @@ impl Journal {
         let place = Place { segment: self.tail.first_seq(), offset };
         let bytes = length.saturating_sub(offset);
         let failed = |error: &std::io::Error| JournalError::of(&self.tail.path, error);
+        let name = format!("{:020}-{offset:012}", place.segment);
+        let kept = files::keep_cut(&self.tail.file, offset, bytes, &self.dir.join(TORN), &name)
+            .inspect_err(|error| tracing::warn!(%error, "journal.torn_tail_not_kept"))
+            .ok();
         self.tail.file.set_len(offset).map_err(|e| failed(&e))?;
         self.tail.file.sync_data().map_err(|e| failed(&e))?;
         tracing::warn!(
-            segment = %self.tail.path.display(), offset, bytes,
+            segment = %self.tail.path.display(), offset, bytes, kept = ?kept,
             "journal.torn_tail_cut: what a process was writing as it ended is cut off"
         );
-        self.cut = Some(Cut { place, bytes });
+        self.cut = Some(Cut { place, bytes, kept });
         Ok(())
     }
 
@@ -397,52 +430,4 @@ impl Journal {
     pub fn flush(&self) -> Result<(), JournalError> {
         self.tail.file.sync_data().map_err(|error| JournalError::of(&self.tail.path, &error))
     }
-}
-
-/// Goes on behind a newest segment that is damaged, as a person has said: it stays as it is, and what can be read of it is
-/// read. The same where records up to `at_least` are known to have been there. No number of a record is given twice. Says what
-/// is wrong; `None` where nothing is. For the holder of the lock.
-pub fn accept_damage(dir: &Path, at_least: i64) -> Result<Option<Damage>, JournalError> {
-    let Some((_, path)) = segment::list(dir)?.pop() else { return Ok(None) };
-    let tail = Segment::open(&path, true)?;
-    let mut scan = tail.scan(SEGMENT_HEAD, tail.head.before)?;
-    let mut found: Option<Damage> = None;
-    loop {
-        let problem = match scan.step()? {
-            Step::Frame { offset, before, frame } => match frame.check_apart(&before.hash) {
-                Ok(()) => continue,
-                Err(problem) => Damage { path: path.clone(), offset, after: before.seq, problem },
-            },
-            Step::End => break,
-            // Behind damage nobody can tell what was torn.
-            Step::Torn { offset } if found.is_none() => {
-                tracing::debug!(offset, "journal.torn");
-                break;
-            }
-            Step::Torn { offset } => {
-                Damage { path: path.clone(), offset, after: 0, problem: "a frame ends early".to_owned() }
-            }
-            Step::Damaged { offset, problem } => Damage { path: path.clone(), offset, after: 0, problem },
-        };
-        let after = scan.head().seq;
-        found.get_or_insert(Damage { after: problem.after.max(after), ..problem });
-        if scan.resume()?.is_none() {
-            break;
-        }
-    }
-    let last = *scan.head();
-    let lost = at_least > last.seq;
-    let damage = match found {
-        Some(damage) => damage,
-        None if lost => {
-            let problem =
-                format!("it ends behind record {}, and record {at_least} was there before", last.seq);
-            Damage { path: path.clone(), offset: scan.offset(), after: last.seq, problem }
-        }
-        None => return Ok(None),
-    };
-    let before = Head { seq: at_least.max(last.seq + 1), ..last };
-    let head = SegmentHead { journal: tail.head.journal, before, after_damage: true };
-    Segment::create(dir, &head)?;
-    Ok(Some(damage))
 }

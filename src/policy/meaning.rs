@@ -40,6 +40,16 @@ fn digest(node: &Node) -> PartDigest {
     hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 
+/// Whether two trees say the same.
+pub(super) fn same(one: &Node, other: &Node) -> bool {
+    let whole = |node: &Node| {
+        let mut hash = Sha256::new();
+        write(node, &mut hash);
+        hash.finalize()
+    };
+    whole(one) == whole(other)
+}
+
 /// Adds what a tree says to a hash. Each value begins with its kind and says how long it is, so that no two trees give the
 /// same bytes.
 pub(super) fn write(node: &Node, hash: &mut Sha256) {

@@ -3,6 +3,7 @@
 mod authority;
 mod budgets;
 mod bundle;
+mod changes;
 pub mod condition;
 mod data;
 mod facts;
@@ -14,6 +15,7 @@ pub mod names;
 mod outcome;
 mod prices;
 pub mod read;
+mod scope;
 mod set;
 pub mod source;
 mod typed;
@@ -23,6 +25,7 @@ mod types;
 mod tests;
 
 pub use bundle::{authority_names, compile, is_bundle_file};
+pub use changes::{Change, Detail, PartChange, changes};
 pub use facts::*;
 pub use input::{CompileInput, KnownNames, KnownUpstream, SourceFile};
 pub use meaning::{BundleParts, PartDigest};

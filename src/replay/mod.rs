@@ -3,20 +3,30 @@
 //! A condition that meets a masked value has no certain answer. Both answers and an error are tried, for each such condition
 //! in turn: where the verdict is the same whatever they are, it is certain.
 
+mod advice;
+mod assume;
+mod cells;
+mod flips;
+mod limits;
+mod rebase;
+mod simulate;
+mod traffic;
+
+pub use advice::{Advice, advise};
+pub use cells::{Cell, ChangedCell, changed_cells};
+pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
+pub use limits::CountersOnRecord;
+pub use simulate::{RecordedCall, Ruled, Simulated, simulate};
+pub use traffic::{Seen, Traffic, see};
+
 use crate::{
-    decision::{Verdict, decide_by, stricter},
+    decision::{Verdict, stricter},
     evidence::{Counted, Recalled, Unreadable, recall, steps, verdict},
     model::{Decision, EventDecision, EventDraft},
-    policy::{
-        PolicySet, ToolFacts,
-        condition::{Condition, EvalError, Hidden},
-    },
+    policy::{PolicySet, ToolFacts},
 };
+use assume::{Assumed, every};
 use serde_json::Value;
-use std::cell::Cell;
-
-/// Evaluations of one call before it is given up: each condition without a certain answer has three.
-const MOST_RUNS: usize = 243;
 
 /// What came of deciding a recorded decision again.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +58,15 @@ pub enum Why {
     /// A masked value mattered, or may have.
     #[error("it depends on a value that is masked in the record")]
     Masked,
+    /// Rules change the call, and what is decided on then is not recorded.
+    #[error("a rule sends it to another target, of which the record does not tell enough")]
+    OtherTarget,
+    /// The bundle requires metadata of which the record does not tell whether the call had it.
+    #[error("the bundle requires `{0}`, and the record does not tell whether the call had it")]
+    Metadata(std::sync::Arc<str>),
+    /// A rule leaves its outcome to an external check that was not asked then.
+    #[error("a rule asks the external check `{0}`, which was not asked then")]
+    Unasked(std::sync::Arc<str>),
 }
 
 impl Why {
@@ -64,6 +83,9 @@ impl Why {
             }
             Self::TargetMasked => "the name of the target is masked",
             Self::Masked => "a masked value may have mattered",
+            Self::OtherTarget => "a rule sends the call to another target",
+            Self::Unasked(_) => "a rule asks an external check that was not asked then",
+            Self::Metadata(_) => "the bundle requires metadata that the record does not tell",
         }
     }
 }
@@ -82,66 +104,14 @@ pub struct Difference {
 /// Every verdict that a recorded call can have under a bundle: one, unless a masked value matters. `None`: there are more
 /// than can be looked at.
 pub fn verdicts(set: &PolicySet, evaluations: &[Recalled]) -> Option<Vec<Verdict>> {
-    let mut found: Vec<Verdict> = Vec::new();
-    let mut paths: Vec<Vec<AssumedAnswer>> = vec![Vec::new()];
-    let mut runs = 0;
-    while let Some(path) = paths.pop() {
-        runs += 1;
-        if runs > MOST_RUNS {
-            return None;
-        }
-        let assumed = Assumed { path: &path, asked: Cell::new(0) };
-        let verdict = once(set, evaluations, &assumed)?;
-        if assumed.asked.get() > path.len() {
-            for answer in [AssumedAnswer::Yes, AssumedAnswer::No, AssumedAnswer::Error] {
-                paths.push(path.iter().copied().chain([answer]).collect());
-            }
-        } else {
-            found.push(verdict);
-        }
-    }
-    Some(found)
-}
-
-/// What is assumed of a condition that has no certain answer.
-#[derive(Clone, Copy, Debug)]
-enum AssumedAnswer {
-    Yes,
-    No,
-    Error,
-}
-
-/// The answers to the conditions without a certain one, in the order in which they are asked.
-struct Assumed<'p> {
-    path: &'p [AssumedAnswer],
-    asked: Cell<usize>,
-}
-
-impl Assumed<'_> {
-    fn next(&self) -> Result<bool, EvalError> {
-        let place = self.asked.get();
-        self.asked.set(place + 1);
-        match self.path.get(place) {
-            Some(AssumedAnswer::Yes) => Ok(true),
-            // One that nothing is assumed of yet only has to end the evaluation.
-            Some(AssumedAnswer::No) | None => Ok(false),
-            Some(AssumedAnswer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
-        }
-    }
+    every(|assumed| once(set, evaluations, assumed).ok_or(())).ok().flatten()
 }
 
 /// One evaluation of the whole call: as it came, and as rules changed it. `None`: there is none.
 fn once(set: &PolicySet, evaluations: &[Recalled], assumed: &Assumed<'_>) -> Option<Verdict> {
     let mut last: Option<Verdict> = None;
     for Recalled { facts, masked, .. } in evaluations {
-        let hidden = (!masked.is_empty()).then(|| Hidden::of(&facts.args, masked));
-        let ask = |condition: &Condition| match &hidden {
-            None => condition.evaluate(facts, &set.environment),
-            Some(hidden) => {
-                condition.evaluate_hidden(facts, &set.environment, hidden).unwrap_or_else(|| assumed.next())
-            }
-        };
-        let verdict = decide_by(set, facts, &ask);
+        let verdict = assumed.decide(set, facts, masked);
         last = Some(match last {
             Some(first) => stricter(first, verdict, facts),
             None => verdict,
@@ -247,5 +217,7 @@ fn sayings(steps: &Value) -> Vec<[Option<&Value>; 5]> {
         .collect()
 }
 
+#[cfg(test)]
+mod simulate_tests;
 #[cfg(test)]
 mod tests;

@@ -104,6 +104,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// How many settlements are not committed yet. Where the database fails they wait and are tried again.
     fn unsettled(&self) -> usize;
 
+    /// What this process has met that is not as it was written. Reads of records and approvals leave it out.
+    fn damage(&self) -> Vec<KnownDamage> {
+        Vec::new()
+    }
+
     /// Writes what is queued and closes; later calls answer [`StoreError::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -39,6 +39,9 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store holds a damaged record: {0}")]
     Damaged(String),
+    /// An approval is not what its records say, or a record of it is damaged: it is not used.
+    #[error("an approval does not verify: {0}")]
+    Unverified(String),
 }
 
 impl StoreError {
@@ -53,6 +56,10 @@ impl StoreError {
             }
             Self::Overloaded => {
                 "the audit store is overloaded, and nothing is done unrecorded: try again later"
+            }
+            Self::Unverified(_) => {
+                "the record of this call's approval does not verify, and the approval is not used: make the call again to \
+                 ask for a new approval"
             }
             Self::Failed(_) | Self::NoSuchCall(_) | Self::Closed | Self::Damaged(_) => {
                 "the audit store does not answer, and nothing is done unrecorded"
@@ -330,6 +337,15 @@ pub struct ChainReport {
     pub head: String,
     /// The first bad record, and what is wrong with it.
     pub bad: Option<BadRecord>,
+}
+
+/// Something that is known not to be as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KnownDamage {
+    /// The approval that does not verify; none: it is of the record.
+    pub approval: Option<ApprovalId>,
+    /// What is wrong, and where.
+    pub problem: String,
 }
 
 /// A record that does not verify.

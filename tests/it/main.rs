@@ -31,6 +31,7 @@ mod replay;
 mod review;
 mod secrets;
 mod shapes;
+mod simulate;
 mod snapshot;
 mod tasks;
 mod tokens;

@@ -112,6 +112,11 @@ async fn holds(store: &EmbeddedStore, old: &Old) {
 async fn a_store_of_before_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let old = old_store(dir.path());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(database(dir.path()), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
     let store = opened(dir.path()).unwrap();
     holds(&store, &old).await;
     assert_eq!(store.verify().await.unwrap().bad, None);
@@ -132,9 +137,41 @@ async fn a_store_of_before_is_taken_over() {
     full.budgets = vec![calls("cap", BudgetWindow::Day, 3)];
     assert!(matches!(store.admit(full).await.unwrap(), Admission::Refused(_)));
     store.close().await;
-    assert!(dir.path().join("tollgate.db.before-journal").exists());
+    let aside = dir.path().join("tollgate.db.before-journal");
+    assert!(aside.exists());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&aside).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "nobody else may read what it holds");
+    }
     let again = opened(dir.path()).unwrap();
     assert_eq!(again.verify().await.unwrap().bad, None);
+}
+
+/// Of several that start at once one takes it over, and the others find it done.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_starts_take_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = old_store(dir.path());
+    let at_once = std::sync::Barrier::new(6);
+    let stores: Vec<_> = std::thread::scope(|scope| {
+        let start = || {
+            at_once.wait();
+            opened(dir.path()).unwrap()
+        };
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    holds(&stores[0], &old).await;
+    for store in &stores {
+        assert_eq!(store.verify().await.unwrap().bad, None);
+    }
+    let taken =
+        EventQuery { event_type: Some(tollgate::model::EventType::AdminAction), ..EventQuery::default() };
+    let told = stores[0].events(taken).await.unwrap();
+    let told = told.iter().filter(|event| event.draft.action.as_deref() == Some("store_taken_over"));
+    assert_eq!(told.count(), 1);
 }
 
 /// Stopped between any two of its last steps, it goes on at the next start.

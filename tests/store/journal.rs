@@ -748,6 +748,10 @@ async fn a_full_disk_refuses_and_loses_nothing() {
         let asked = other.ask(pending(&format!("d{round}"), now(500)), Vec::new(), AskLimits::NONE).await;
         assert!(!matches!(asked, Ok(Asked::Refused(_))), "{asked:?}");
         assert!(matches!(store.admit(limited(now(501))).await, Err(StoreError::Full)));
+        // Reads go on, where counters stand too.
+        let stands = store.budget_usage(now(501)).await.unwrap();
+        assert!(stands.iter().any(|one| one.calls >= 3), "{stands:?}");
+        assert!(all_events(&*store).await.len() >= answered);
         disk.empty();
         for settled in settled {
             settled.await.unwrap();

@@ -3,7 +3,7 @@
 use super::super::{
     args::ReplayArgs,
     failure::CliError,
-    screen::{Screen, or_dash, time},
+    screen::{Screen, or_dash, progress, time},
     wiring,
 };
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     clock::{Clock as _, System},
     store::{EventQuery, Store},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Arc;
 
 pub(super) async fn replay(
@@ -24,11 +23,7 @@ pub(super) async fn replay(
         trace_id: args.trace,
         ..EventQuery::default()
     };
-    // Drawn on a terminal only.
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} decisions, {per_sec}") {
-        bar.set_style(style);
-    }
+    let bar = progress("decisions");
     let replayed = wiring::replay(store.as_ref(), query, &mut |seen| bar.set_position(seen)).await;
     bar.finish_and_clear();
     store.close().await;

@@ -32,16 +32,22 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
-        let bytes = read(request, port, BODY_TIME).await?;
+        let bytes = read(request, port, BODY_TIME, MAX_BODY).await?;
         parse(&bytes).map(Self).map_err(ApiError::BadRequest)
     }
 }
 
-async fn read(request: Request, port: &Arc<dyn AdminPort>, within: Duration) -> Result<Bytes, ApiError> {
+/// A request's whole body; `most` is the limit that its route has.
+pub(super) async fn read(
+    request: Request,
+    port: &Arc<dyn AdminPort>,
+    within: Duration,
+    most: usize,
+) -> Result<Bytes, ApiError> {
     let whole = tokio::time::timeout(within, Bytes::from_request(request, port)).await;
     whole.map_err(|_| ApiError::TooSlow(within))?.map_err(|rejection| {
         match rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            true => ApiError::TooLarge(MAX_BODY),
+            true => ApiError::TooLarge(most),
             false => ApiError::BadRequest("the body could not be read".to_owned()),
         }
     })
@@ -123,7 +129,7 @@ mod tests {
         let port: Arc<dyn AdminPort> = super::super::tests::scripted();
         let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
         let request = Request::new(axum::body::Body::from_stream(never));
-        let refused = read(request, &port, Duration::from_millis(1)).await;
+        let refused = read(request, &port, Duration::from_millis(1), MAX_BODY).await;
         assert!(matches!(refused, Err(ApiError::TooSlow(_))), "{refused:?}");
     }
 

@@ -45,9 +45,15 @@ pub(super) enum ApiError {
     /// 422
     #[error("{0}")]
     EvidenceMissing(String),
+    /// 422
+    #[error("{0}")]
+    InvalidBundle(String),
     /// 503
     #[error("too many streams are open: try again later")]
     Busy,
+    /// 503
+    #[error("another simulation is running: try again when it has ended")]
+    Simulating,
     /// 503; what the store said goes to the log only.
     #[error("the store does not answer: nothing was changed; try again")]
     Unavailable,
@@ -68,7 +74,8 @@ impl ApiError {
             Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::InvalidBundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bundle"),
+            Self::Busy | Self::Simulating => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }

@@ -7,6 +7,7 @@ mod page;
 mod params;
 mod person;
 mod read;
+mod simulate;
 mod stream;
 pub mod view;
 
@@ -125,6 +126,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/upstreams", get(read::upstreams)),
         ("get", "/api/v1/policies", get(read::policies)),
         ("get", "/api/v1/budgets", get(read::budgets)),
+        ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),
     ]
 }

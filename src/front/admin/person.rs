@@ -66,6 +66,16 @@ impl Credential {
         }
     }
 
+    /// The person, where they may administer now.
+    fn admin(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.contains(&Role::Admin) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("this takes the role `admin`".to_owned()))
+        }
+    }
+
     /// The person, where they may decide now.
     fn decider(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         let (id, roles) = self.person(port)?;
@@ -103,6 +113,16 @@ impl Decider {
     }
 }
 
+/// A person who may administer.
+pub(super) struct Admin(Credential);
+
+impl Admin {
+    /// Who it is, asked once more after the body has come in: that may take its time.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.admin(port)
+    }
+}
+
 /// Whose request it is: the connection is theirs from here on.
 fn welcome(parts: &Parts, id: &PersonId) {
     if let Some(visit) = parts.extensions.get::<Visit>() {
@@ -137,6 +157,17 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Decider {
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
         let id = credential.decider(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let credential = Credential::of(parts)?;
+        let id = credential.admin(&**port)?;
         welcome(parts, &id);
         Ok(Self(credential))
     }

@@ -64,6 +64,10 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
         details
             .insert(0, format!("the store does not answer, and every call is denied: {reason}{settlements}"));
     }
+    details.extend(port.store().damage().iter().map(|damage| match &damage.approval {
+        Some(id) => format!("approval `{id}` does not verify and is not used: {}", damage.problem),
+        None => format!("the record is damaged: {}", damage.problem),
+    }));
     let body = json!({
         "status": status,
         "details": details,
@@ -102,7 +106,15 @@ pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query
     found.truncate(limit);
     let policies = &port.in_force().policies;
     let form = |record| view::approval_for(record, policies, &viewer.id, port.now());
-    Ok(Json(view::listing("approvals", found.iter().map(form).collect())))
+    let mut listing = view::listing("approvals", found.iter().map(form).collect());
+    // One that does not verify says nothing that could be shown, and hides no other.
+    let unverified: Vec<_> = port.store().damage().into_iter().filter_map(|damage| damage.approval).collect();
+    if !unverified.is_empty()
+        && let Some(members) = listing.as_object_mut()
+    {
+        members.insert("unverified".to_owned(), json!(unverified));
+    }
+    Ok(Json(listing))
 }
 
 /// One approval.
@@ -124,7 +136,15 @@ pub(super) async fn events(Given(port): State, _: Reader, RawQuery(query): RawQu
     let (found, truncated) = bounded(&**port.store(), wanted).await?;
     // For `before_seq`, or for `after_seq` where that was given.
     let next = found.last().map(|event| event.seq).filter(|_| truncated);
-    Ok(Json(json!({"events": found, "truncated": truncated, "next": next})))
+    let mut listing = json!({"events": found, "truncated": truncated, "next": next});
+    let of_record = port.store().damage().into_iter().filter(|damage| damage.approval.is_none());
+    let left_out: Vec<String> = of_record.map(|damage| damage.problem).collect();
+    if !left_out.is_empty()
+        && let Some(members) = listing.as_object_mut()
+    {
+        members.insert("left_out".to_owned(), json!(left_out));
+    }
+    Ok(Json(listing))
 }
 
 /// Events within the query's limit and [`MOST_BYTES`], and whether more fit the query.

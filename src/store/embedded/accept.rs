@@ -1,30 +1,40 @@
-//! Going on behind damage of the journal's end, or behind records that were cut off, because a person says so. What is lost may
-//! have used approvals and money: no approval of before can be used any more, and what the projection had counted counts on.
+//! Going on behind damage, wherever it is, or behind records that were cut off: because a person says so, or because the power
+//! went. What is lost may have used approvals and money: no approval of before can be used any more, and what the projection
+//! had counted counts on.
 
 use super::{
+    aside,
     book::{self, Book},
     fold,
     notes::{self, Note},
-    open::locked,
-    owners, projection,
+    owners,
+    projection::{self, Mark},
+    terms::locked,
     writer::Held,
 };
 use crate::{
     admission::{Usage, Window, WindowUsage},
-    journal::{self, Draft, Journal, Lock, PROJECTED, Patience, Reader},
-    model::{ApprovalStatus, EventDraft},
+    evidence,
+    journal::{
+        self, Damage, Draft, Lock, PROJECTED, Patience, Range, Reader, Survey,
+        index::{Field, Pattern, Wanted},
+    },
+    model::{ApprovalStatus, EventDraft, EventType},
     store::StoreError,
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::Arc};
+
+/// Places that a message names one by one.
+const NAMED: usize = 8;
+
+/// What says that it goes on: from the words and the places, as JSON.
+pub(super) type Said<'s> = &'s dyn Fn(&str, Value) -> EventDraft;
 
 /// Says what was wrong; `None` where nothing is. `said`: the record of who accepts it, and why.
-pub(super) fn accept(
-    path: &Path,
-    data_dir: &Path,
-    said: &dyn Fn(&str) -> EventDraft,
-) -> Result<Option<String>, StoreError> {
+pub(super) fn accept(path: &Path, data_dir: &Path, said: Said<'_>) -> Result<Option<String>, StoreError> {
     if owners::any_alive(data_dir) {
         return Err(StoreError::Failed(
             "a Tollgate has the store open: stop it, so that nothing is appended to the damaged part"
@@ -35,50 +45,119 @@ pub(super) fn accept(
     let lock = Arc::new(Lock::open(&dir)?);
     lock.take(Patience::Long).map_err(|error| locked(path, error))?;
     let _held = Held::new(&lock);
-    let connection = projection::open_writer(path)?;
-    let noted = projection::mark(&connection)?;
-    let at_least = noted.as_ref().map_or(0, |mark| mark.head.seq);
-    let Some(damage) = journal::accept_damage(&dir, at_least)? else { return Ok(None) };
-    let problem = damage.to_string();
-    let begun = begin(&dir, &connection, &said(&problem));
-    // A segment that does not begin with what is withdrawn would let it be used: it is as if nobody had accepted.
-    if begun.is_err()
-        && let Some((_, segment)) = journal::list(&dir)?.pop()
-        && let Err(error) = std::fs::remove_file(&segment)
-    {
-        tracing::error!(segment = %segment.display(), %error, "store.acceptance_not_taken_back");
+    // What it says cannot be read, and is not missed: the journal is what counts.
+    if let Some(problem) = projection::unreadable(path, true) {
+        aside::set_aside(path, &problem)?;
     }
-    let (journal, reader) = begun?;
+    let connection = projection::open_writer(path)?;
+    go_on(&dir, &connection, said)
+}
+
+/// After a power loss: the journal ends before what the projection has followed of it. `at`: the time that it has reached.
+pub(super) fn after_power_loss(dir: &Path, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
+    let problem = go_on(dir, connection, &|problem, _| evidence::records_lost(at, problem))?;
+    tracing::error!(
+        problem,
+        "store.records_lost: the newest records were not on the disk as the power went; approvals of before are withdrawn"
+    );
+    Ok(())
+}
+
+/// Goes on in a new segment, where something is wrong that nobody accepted before. For the holder of the lock.
+fn go_on(dir: &Path, connection: &Connection, said: Said<'_>) -> Result<Option<String>, StoreError> {
+    let mark = projection::mark(connection)?;
+    let at_least = mark.as_ref().map_or(0, |mark| mark.head.seq);
+    let Some(mut survey) = journal::survey(dir, at_least)? else { return Ok(None) };
+    if survey.journal == [0; 16] {
+        survey.journal = mark.as_ref().map_or([0; 16], |mark| mark.journal);
+    }
+    let reader = Reader::open_damaged(dir)?;
     reader.refresh()?;
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    projection::clear(&connection)?;
-    fold::rebuild(&connection, &reader, journal.id())?;
-    connection.execute_batch("COMMIT")?;
+    let mut found = unaccepted(&reader, std::mem::take(&mut survey.damage))?;
+    if found.is_empty() {
+        found.extend(cut_off(&survey, mark.as_ref()));
+    }
+    if found.is_empty() && !survey.is_unfinished() {
+        return Ok(None);
+    }
+    let problem = in_words(&found);
+    let mut draft = first_frame(connection, &reader, &survey, &said(&problem, places(&found)))?;
+    journal::go_on(dir, &survey, &mut draft)?;
+    let reader = Reader::open(dir)?;
+    reader.refresh()?;
+    fold::make_anew(connection, survey.journal, &reader)?;
     Ok(Some(problem))
 }
 
+/// What no record says of that it was accepted.
+fn unaccepted(reader: &Reader, mut found: Vec<Damage>) -> Result<Vec<Damage>, StoreError> {
+    let terms = vec![(Field::EventType, Pattern::Exact(EventType::AdminAction.as_str().to_owned()))];
+    let range = Range { first: 1, last: i64::MAX, newest_first: true };
+    reader.find_readable(&Wanted { terms, ..Wanted::default() }, range, &mut |entry| {
+        if let Ok(event) = EventDraft::from_body(&entry.body) {
+            found.retain(|damage| !evidence::accepts(&event, &segment(damage), damage.after));
+        }
+        Ok(if found.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
+}
+
+fn segment(damage: &Damage) -> String {
+    damage.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What the projection has followed and the journal has not any more, where no record is missing by its number.
+fn cut_off(survey: &Survey, mark: Option<&Mark>) -> Option<Damage> {
+    let end = survey.end;
+    let cut = mark.is_some_and(|mark| mark.journal == survey.journal && mark.place > end);
+    let damage = Damage {
+        path: format!("{:020}.segment", end.segment).into(),
+        offset: end.offset,
+        after: survey.before.seq,
+        problem: "more was written behind it: what counters and open calls were is lost or cut off"
+            .to_owned(),
+    };
+    cut.then_some(damage)
+}
+
+fn in_words(found: &[Damage]) -> String {
+    if found.is_empty() {
+        return "an acceptance of damage was begun and not finished".to_owned();
+    }
+    let mut words: Vec<String> = found.iter().take(NAMED).map(ToString::to_string).collect();
+    if found.len() > NAMED {
+        words.push(format!("and {} places more", found.len() - NAMED));
+    }
+    words.join("; ")
+}
+
+fn places(found: &[Damage]) -> Value {
+    let place = |damage: &Damage| json!({"segment": segment(damage), "after": damage.after, "offset": damage.offset, "problem": damage.problem});
+    found.iter().map(place).collect()
+}
+
 /// The first frame behind the damage: who accepts it, what is withdrawn, and what counts on.
-fn begin(dir: &Path, connection: &Connection, event: &EventDraft) -> Result<(Journal, Reader), StoreError> {
-    let mut journal = Journal::open(dir, [0; 16], true)?;
-    let reader = Reader::open(dir)?;
-    reader.refresh()?;
+fn first_frame(
+    connection: &Connection,
+    reader: &Reader,
+    survey: &Survey,
+    event: &EventDraft,
+) -> Result<Draft, StoreError> {
     // What can be read of the journal, in place of what the file says.
     let made = projection::in_memory()?;
-    fold::rebuild(&made, &reader, journal.id())?;
+    fold::rebuild(&made, reader, survey.journal)?;
     let mut draft = Draft::default();
-    draft.begin(journal.head());
+    draft.begin(&survey.before);
     draft.saw(event.timestamp.as_microsecond());
     draft.record(|out| event.write_body(out, None));
-    for record in cancelled(&made, connection, &reader, event.timestamp)? {
+    for record in cancelled(&made, connection, reader, event.timestamp)? {
         draft.record(|out| record.write_body(out, None));
     }
     for note in counted(&made, connection)? {
         notes::write(draft.notes(), &note);
     }
     draft.flag(PROJECTED);
-    journal.prepare()?;
-    journal.append(&mut draft)?;
-    Ok((journal, reader))
+    Ok(draft)
 }
 
 /// Records that withdraw every approval that could be used: whether it was used in what is lost is not known.

@@ -110,7 +110,25 @@ impl Book<'_> {
         }
     }
 
+    /// Where the records of an approval begin, as the projection says: later ones are all that the chain can say of it. An
+    /// edit that names a later record makes it say less than is held against it, and never more.
+    pub(super) fn first_seq(&self, id: &ApprovalId) -> Result<i64, StoreError> {
+        let listed = match self.listed(id) {
+            Err(StoreError::Unverified(_)) => None,
+            listed => listed?,
+        };
+        let first = listed.and_then(|listed| listed.told.iter().map(|(seq, ..)| *seq).min());
+        Ok(first.unwrap_or(1).max(1))
+    }
+
     fn read(&self, id: &ApprovalId, listed: &Listed) -> Result<ApprovalRecord, StoreError> {
+        self.read_told(id, listed).map_err(|error| match error {
+            StoreError::Damaged(problem) => StoreError::Unverified(problem),
+            other => other,
+        })
+    }
+
+    fn read_told(&self, id: &ApprovalId, listed: &Listed) -> Result<ApprovalRecord, StoreError> {
         let mut record: Option<ApprovalRecord> = None;
         for (seq, segment, offset) in &listed.told {
             let place = Place { segment: *segment, offset: *offset };
@@ -151,11 +169,18 @@ impl Book<'_> {
         Ok(self.connection.prepare_cached(sql)?.exists(row)?)
     }
 
-    /// Reads what a query of ids has found, in its order.
-    fn all(&self, ids: Vec<String>) -> Result<Vec<ApprovalRecord>, StoreError> {
+    /// Reads what a query of ids has found, in its order. One that does not verify is left out and told.
+    fn all(
+        &self,
+        ids: Vec<String>,
+        left_out: &dyn Fn(&ApprovalId, &str),
+    ) -> Result<Vec<ApprovalRecord>, StoreError> {
         let mut records = Vec::with_capacity(ids.len());
-        for id in ids {
-            records.extend(self.get(&ApprovalId::from(id))?);
+        for id in ids.into_iter().map(ApprovalId::from) {
+            match self.get(&id) {
+                Err(StoreError::Unverified(problem)) => left_out(&id, &problem),
+                found => records.extend(found?),
+            }
         }
         Ok(records)
     }
@@ -183,7 +208,15 @@ impl Book<'_> {
         let mut rows = statement.query((key(binding)?, now.as_microsecond()))?;
         while let Some(row) = rows.next()? {
             let id = ApprovalId::from(row.get::<_, String>(0)?);
-            let Some(record) = self.get(&id)? else { continue };
+            let found = match self.get(&id) {
+                // It cannot be used: a call asks for a new one.
+                Err(StoreError::Unverified(problem)) => {
+                    tracing::error!(approval = %id, problem, "store.approval_unverified");
+                    continue;
+                }
+                found => found?,
+            };
+            let Some(record) = found else { continue };
             if record.binding.same_call(binding) && fits(&record) {
                 return Ok(Some(record));
             }
@@ -217,7 +250,7 @@ impl Book<'_> {
 }
 
 fn differs(id: &ApprovalId, what: &str) -> StoreError {
-    StoreError::Damaged(format!(
+    StoreError::Unverified(format!(
         "the index says something else of approval `{id}` than the record does ({what}): somebody edited it; \
          `tollgate audit verify` names what differs, and a restart takes the record"
     ))
@@ -244,13 +277,17 @@ pub(super) fn held(
     }
 }
 
-/// One approval, by everything that the chain says of it.
-pub(super) fn chained(journal: &Reader, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+/// One approval, by everything that the chain says of it from a record on.
+pub(super) fn chained(
+    journal: &Reader,
+    id: &ApprovalId,
+    first: i64,
+) -> Result<Option<ApprovalRecord>, StoreError> {
     let wanted = Wanted {
         terms: vec![(Field::Approval, Pattern::Exact(id.as_str().to_owned()))],
         ..Wanted::default()
     };
-    let range = Range { first: 1, last: i64::MAX, newest_first: false };
+    let range = Range { first, last: i64::MAX, newest_first: false };
     let (mut record, mut failed) = (None, Ok(()));
     journal.find(&wanted, range, &mut |entry| {
         let before = record.take();
@@ -270,7 +307,11 @@ pub(super) fn chained(journal: &Reader, id: &ApprovalId) -> Result<Option<Approv
 }
 
 /// Newest first.
-pub(super) fn list(book: Book<'_>, filter: &ApprovalFilter) -> Result<Vec<ApprovalRecord>, StoreError> {
+pub(super) fn list(
+    book: Book<'_>,
+    filter: &ApprovalFilter,
+    left_out: &dyn Fn(&ApprovalId, &str),
+) -> Result<Vec<ApprovalRecord>, StoreError> {
     let mut sql = "SELECT id FROM approvals WHERE 1".to_owned();
     let mut values: Vec<Value> = Vec::new();
     if !filter.status.is_empty() {
@@ -301,7 +342,7 @@ pub(super) fn list(book: Book<'_>, filter: &ApprovalFilter) -> Result<Vec<Approv
     let mut statement = book.connection.prepare_cached(&sql)?;
     let ids = statement.query_map(params_from_iter(values), |row| row.get(0))?;
     let ids = ids.collect::<Result<Vec<String>, _>>()?;
-    book.all(ids)
+    book.all(ids, left_out)
 }
 
 /// The newest.

@@ -118,6 +118,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         let settled = EventQuery {
             call_id: Some(settlement.call_id.clone()),
             event_type: Some(EventType::AgentSideEffect),
+            newest_first: true,
             limit: 1,
             ..EventQuery::default()
         };

@@ -145,7 +145,15 @@ fn put_aside(path: &Path) -> Result<(), StoreError> {
             aside.display()
         )));
     }
-    fs::rename(path, aside).map_err(|error| failed(path, &error))
+    fs::rename(path, &aside).map_err(|error| failed(path, &error))?;
+    // What it holds is nobody else's to read, whatever mode it had.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))
+            .map_err(|error| failed(&aside, &error))?;
+    }
+    Ok(())
 }
 
 fn has_segments(dir: &Path) -> Result<bool, StoreError> {

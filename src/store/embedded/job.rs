@@ -11,6 +11,8 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
     /// Whether somebody waits for it.
     fn wanted(&self) -> bool;
+    /// Whether it writes nothing.
+    fn reads(&self) -> bool;
     /// Whether it is to be tried again, after it failed so.
     fn again(&self, error: &StoreError) -> bool;
 }
@@ -29,6 +31,8 @@ struct Task<T, R, W, F> {
 pub(super) enum Kind {
     /// Somebody waits for the answer; it is done in any case.
     Awaited,
+    /// The same; it writes nothing, and needs no room.
+    Read,
     /// Not done at all where nobody waits any more.
     OnlyIfAwaited,
     /// Nobody waits for it; where the database fails it is tried again until the process ends, for nobody else would. There
@@ -67,6 +71,10 @@ where
 
     fn wanted(&self) -> bool {
         self.kind != Kind::FireAndForget
+    }
+
+    fn reads(&self) -> bool {
+        self.kind == Kind::Read
     }
 
     fn again(&self, error: &StoreError) -> bool {

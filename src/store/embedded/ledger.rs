@@ -207,7 +207,7 @@ impl Ledger {
     }
 
     /// Where all calendar windows stand, in memory or in the projection.
-    fn windows(&self, connection: &Connection) -> Result<Vec<(Window, WindowUsage)>, StoreError> {
+    pub(super) fn windows(&self, connection: &Connection) -> Result<Vec<(Window, WindowUsage)>, StoreError> {
         let mut found = HashMap::new();
         let mut statement =
             connection.prepare_cached("SELECT counter, start, calls, tokens, cost, alerted FROM usage")?;
@@ -233,15 +233,7 @@ impl Ledger {
 
     /// All that it knows, as notes: counters, where they stand, open calls, processes.
     pub(super) fn everything(&self, connection: &Connection) -> Result<Vec<Note>, StoreError> {
-        let mut names: BTreeMap<i64, Counter> = BTreeMap::new();
-        let mut statement = connection.prepare_cached("SELECT id, kind, policy_id, key FROM counters")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            names
-                .insert(row.get(0)?, Counter { kind: row.get(1)?, policy_id: row.get(2)?, key: row.get(3)? });
-        }
-        let unprojected = self.unprojected.counters.iter();
-        names.extend(unprojected.filter_map(|id| Some((*id, self.names.get(id)?.clone()))));
+        let names = self.counters(connection)?;
         let mut notes: Vec<Note> = names
             .into_iter()
             .map(|(id, Counter { kind, policy_id, key })| Note::Counter { id, kind, policy_id, key })
@@ -256,6 +248,20 @@ impl Ledger {
             lock: owner.lock.clone(),
         }));
         Ok(notes)
+    }
+
+    /// What the counters' numbers stand for, in memory or in the projection.
+    pub(super) fn counters(&self, connection: &Connection) -> Result<BTreeMap<i64, Counter>, StoreError> {
+        let mut names: BTreeMap<i64, Counter> = BTreeMap::new();
+        let mut statement = connection.prepare_cached("SELECT id, kind, policy_id, key FROM counters")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            names
+                .insert(row.get(0)?, Counter { kind: row.get(1)?, policy_id: row.get(2)?, key: row.get(3)? });
+        }
+        let unprojected = self.unprojected.counters.iter();
+        names.extend(unprojected.filter_map(|id| Some((*id, self.names.get(id)?.clone()))));
+        Ok(names)
     }
 
     /// Notes where frames of a time begin. A frame may name an old time, as that of a call that ends late: only the hand

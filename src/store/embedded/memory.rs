@@ -7,6 +7,7 @@ use super::{
     notes::{self, Note},
     projection::{self, Mark},
     rows::Row,
+    terms::remedied,
 };
 use crate::{
     journal::{Cut, Draft, Journal, Place, Reader},
@@ -117,7 +118,7 @@ impl Memory {
         });
         if let Err(error) = failed.and(outcome.map_err(StoreError::from)) {
             self.stale = true;
-            return Err(error);
+            return Err(remedied(error));
         }
         Ok(())
     }
@@ -138,9 +139,10 @@ impl Memory {
     pub(super) fn recall(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.ledger = Ledger::default();
         self.learned = Learned::default();
-        self.journal.follow(&mut |_, _, _| Ok(()))?;
-        self.reader.refresh()?;
-        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)?;
+        let read = self.journal.follow(&mut |_, _, _| Ok(())).and_then(|()| self.reader.refresh());
+        read.map_err(|error| remedied(error.into()))?;
+        self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)
+            .map_err(remedied)?;
         self.stale = false;
         Ok(())
     }

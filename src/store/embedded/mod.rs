@@ -5,8 +5,11 @@
 
 mod accept;
 mod approvals;
+mod aside;
 mod book;
+mod boot;
 mod calls;
+mod failing;
 mod fold;
 mod import;
 mod indexer;
@@ -18,20 +21,23 @@ mod memory;
 mod notes;
 mod open;
 mod owners;
+mod patrol;
 mod port;
 mod projection;
 mod queue;
+mod readable;
 mod readers;
 mod records;
 mod retire;
 mod rows;
+mod terms;
 mod tx;
 mod usage;
 mod verify;
 mod watch;
 mod writer;
 
-use super::{Admission, AdmitRequest, Answer, ApprovalRecord, ChainReport, StoreError};
+use super::{Admission, AdmitRequest, Answer, ApprovalRecord, ChainReport, Store, StoreError};
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
@@ -50,6 +56,7 @@ use queue::Queue;
 use readers::Readers;
 
 use std::{
+    collections::BTreeMap,
     future::poll_fn,
     path::{Path, PathBuf},
     sync::{
@@ -92,10 +99,7 @@ impl From<JournalError> for StoreError {
         match error {
             JournalError::Full => Self::Full,
             JournalError::Locked => Self::Locked,
-            JournalError::Damaged(damage) => Self::Damaged(format!(
-                "{damage}. Nothing is dispatched until the journal is put back from a backup, or an admin says that it goes \
-                 on all the same: `tollgate store accept --reason TEXT`"
-            )),
+            JournalError::Damaged(damage) => Self::Damaged(damage.to_string()),
             JournalError::Failed { .. } => Self::Failed(error.to_string()),
         }
     }
@@ -115,11 +119,26 @@ struct Shared {
     lost: OnceLock<StoreError>,
     /// Calls that were granted to callers who had left.
     left: Mutex<Vec<CallId>>,
+    /// What the log says of failures.
+    failing: failing::Failing,
+    /// Approvals that were found not to be what their records say.
+    unverified: Mutex<BTreeMap<ApprovalId, String>>,
 }
+
+/// Approvals that do not verify and are named.
+const MOST_UNVERIFIED: usize = 100;
 
 impl Shared {
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Notes an approval that does not verify, and tells of it once.
+    fn note_unverified(&self, id: &ApprovalId, problem: &str) {
+        let mut known = self.unverified.lock();
+        if known.len() < MOST_UNVERIFIED && known.insert(id.clone(), problem.to_owned()).is_none() {
+            tracing::error!(approval = %id, problem, "store.approval_unverified: it is not used and not listed");
+        }
     }
 
     /// Whether something may be asked of the store.
@@ -151,6 +170,8 @@ pub struct EmbeddedStore {
     lock: Mutex<Option<OwnerLock>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     watcher: JoinHandle<()>,
+    patrol: Arc<Mutex<patrol::Patrol>>,
+    patroller: JoinHandle<()>,
 }
 
 /// An admission on its way to the caller. Where the caller has left, the grant is taken back: nobody
@@ -196,9 +217,14 @@ impl EmbeddedStore {
         let journal = self.journal.clone();
         self.readers
             .clone()
-            .read(move |_| {
-                journal.refresh()?;
-                book::chained(&journal, &id)
+            .read(move |connection| {
+                // The writer says what stops it.
+                match journal.refresh() {
+                    Ok(()) | Err(JournalError::Damaged(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let first = Book { connection, journal: &journal }.first_seq(&id)?;
+                book::chained(&journal, &id, first)
             })
             .await
     }
@@ -229,13 +255,25 @@ impl EmbeddedStore {
         verify::at_rest(path)
     }
 
-    /// Lets the store at `path` go on behind damage at the journal's end or records that were cut off, because a person
-    /// says so, and tells what was wrong; `None` where nothing is. Refused while another process has it open. No approval of
-    /// before can be used from then on: whether it was is not known.
+    /// Opens the store at `path` for reading alone, where it is damaged: what can be read of it.
+    pub fn open_damaged(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(Arc::new(readable::ReadableStore::open(path)?))
+    }
+
+    /// Takes over a store of before the journal at `path` as a start does, and says how many records it had; `None` where there
+    /// is none.
+    pub fn take_over(path: &Path, data_dir: &Path) -> Result<Option<u64>, StoreError> {
+        import::take_over(path, data_dir, true, &mut |_, _| {})
+    }
+
+    /// Lets the store at `path` go on behind damage of the journal, wherever it is, or records that were cut off, because a
+    /// person says so, and tells what was wrong; `None` where nothing is that was not accepted before. `said` makes the record
+    /// of it from the words and the places. Refused while another process has it open. No approval of before can be used from
+    /// then on: whether it was is not known.
     pub fn accept_damage(
         path: &Path,
         data_dir: &Path,
-        said: &dyn Fn(&str) -> EventDraft,
+        said: &dyn Fn(&str, serde_json::Value) -> EventDraft,
     ) -> Result<Option<String>, StoreError> {
         accept::accept(path, data_dir, said)
     }
@@ -321,7 +359,14 @@ impl EmbeddedStore {
             self.readers
                 .clone()
                 .read(move |_| {
-                    journal.refresh()?;
+                    match journal.refresh() {
+                        Ok(()) => {}
+                        // What stands before it is read all the same, and whoever asks is told.
+                        Err(JournalError::Damaged(damage)) => {
+                            journal.note(*damage);
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                     read(&journal)
                 })
                 .await
@@ -426,6 +471,7 @@ impl EmbeddedStore {
             return;
         }
         self.watcher.thread().unpark();
+        self.patroller.thread().unpark();
         let queue = self.queue.clone();
         let writer = self.writer.lock().take();
         let end = move || {
@@ -452,6 +498,7 @@ impl Drop for EmbeddedStore {
         self.shared.closed.store(true, Ordering::Release);
         self.queue.close();
         self.watcher.thread().unpark();
+        self.patroller.thread().unpark();
     }
 }
 

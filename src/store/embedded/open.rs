@@ -1,21 +1,27 @@
 //! Opening: the journal first, then the projection, which is held against it.
 
 use super::{
-    EVENTS_BEHIND, EmbeddedStore, Shared, fold, import, indexer,
+    EVENTS_BEHIND, EmbeddedStore, Shared, accept,
+    aside::{self, Aside},
+    boot,
+    failing::Failing,
+    fold, import, indexer,
     ledger::Owner,
     memory::{Memory, Parts},
     owners::{OwnerLock, owner_id},
+    patrol::{self, Patrol},
     projection::{self, Mark},
     queue::Queue,
     readers::Readers,
+    terms::{locked, remedied},
     verify, watch,
     writer::{self, Held, Writer, WriterLock},
 };
 use crate::{
     config::{Durability, private_dir},
     evidence,
-    journal::{Draft, Journal, JournalError, Lock, Patience, Reader, Step},
-    model::{Event, OwnerId},
+    journal::{Draft, Journal, Lock, Patience, Reader, Step},
+    model::{Event, EventDraft, OwnerId},
     store::StoreError,
 };
 use jiff::Timestamp;
@@ -37,14 +43,11 @@ pub(super) fn open(
     durability: Durability,
     owner: &OwnerId,
 ) -> Result<Arc<EmbeddedStore>, StoreError> {
-    let own = OwnerLock::take(data_dir, owner)?;
-    import::take_over(path, data_dir, true, &mut |_, _| {})?;
-    let dir = projection::journal_dir(path);
-    private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
+    let opened = open_files(path, data_dir, durability == Durability::Fsync, owner);
+    let (own, lock, found) = opened.map_err(remedied)?;
     let owner_id = owner_id(owner.as_str());
-    let lock = Arc::new(Lock::open(&dir)?);
-    let Found { mut journal, reader, connection } =
-        find(path, &dir, durability == Durability::Fsync, owner, &lock)?;
+    let Found { mut journal, reader, connection } = found;
+    boot::note(journal.dir());
     let lock_path = own.path().to_string_lossy().into_owned();
     let cut = journal.take_cut();
     let files = watch::Files::of(path, lock.path(), own.path());
@@ -55,6 +58,8 @@ pub(super) fn open(
         closed: AtomicBool::new(false),
         lost: OnceLock::new(),
         left: Mutex::new(Vec::new()),
+        failing: Failing::new(journal.dir().to_owned()),
+        unverified: Mutex::default(),
     });
     let queue = Arc::new(Queue::default());
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -85,6 +90,14 @@ pub(super) fn open(
         let (shared, journal) = (Arc::downgrade(&shared), reader.clone());
         thread("store-watch").spawn(move || watch::run(&journal, &shared)).map_err(failed)?
     };
+    let patrol = Arc::new(Mutex::new(Patrol::default()));
+    let patroller = {
+        let (shared, journal, queue) = (Arc::downgrade(&shared), reader.clone(), Arc::downgrade(&queue));
+        let patrol = patrol.clone();
+        thread("store-patrol")
+            .spawn(move || patrol::run(&patrol, &journal, &shared, &queue))
+            .map_err(failed)?
+    };
     Ok(Arc::new(EmbeddedStore {
         path: path.to_owned(),
         data_dir: data_dir.to_owned(),
@@ -100,7 +113,42 @@ pub(super) fn open(
         lock: Mutex::new(Some(own)),
         writer: Mutex::new(Some(writer)),
         watcher,
+        patrol,
+        patroller,
     }))
+}
+
+/// Opens what is there, each as the others say. A projection that cannot be read is set aside, for it can be made anew.
+fn open_files(
+    path: &Path,
+    data_dir: &Path,
+    sync: bool,
+    owner: &OwnerId,
+) -> Result<(OwnerLock, Arc<Lock>, Found), StoreError> {
+    let own = OwnerLock::take(data_dir, owner)?;
+    let mut set_aside = aside::set_unreadable_aside(path, false)?;
+    import::take_over(path, data_dir, true, &mut |_, _| {})?;
+    let dir = projection::journal_dir(path);
+    private_dir(&dir).map_err(|error| StoreError::Failed(format!("`{}`: {error}", dir.display())))?;
+    let lock = Arc::new(Lock::open(&dir)?);
+    let mut found = match find(path, &dir, sync, owner, &lock) {
+        Ok(found) => found,
+        Err(error) => match aside::set_unreadable_aside(path, true)? {
+            Some(aside) => {
+                set_aside = Some(aside);
+                find(path, &dir, sync, owner, &lock)?
+            }
+            None => return Err(error),
+        },
+    };
+    if let Some(Aside { problem, kept }) = set_aside {
+        lock.take(Patience::Long).map_err(|error| locked(path, error))?;
+        let _held = Held::new(&lock);
+        found.journal.follow(&mut |_, _, _| Ok(()))?;
+        let name = kept.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        tell(&mut found.journal, |now| evidence::index_set_aside(now, &problem, &name));
+    }
+    Ok((own, lock, found))
 }
 
 /// Journal and projection, each as the other says.
@@ -110,16 +158,19 @@ struct Found {
     connection: Connection,
 }
 
-/// Whatever makes the projection anew after an edit says so in the record.
-fn tell_edited(journal: &mut Journal, problem: &str) {
-    let now = Timestamp::from_microsecond(journal.latest()).unwrap_or_default();
-    let event = evidence::index_edited(now, problem);
+/// Whatever makes the projection anew after an edit or damage says so in the record. For the holder of the lock.
+fn tell(journal: &mut Journal, event: impl FnOnce(Timestamp) -> EventDraft) {
+    let event = event(latest(journal));
     let mut draft = Draft::default();
     draft.begin(journal.head());
     draft.record(|out| event.write_body(out, None));
     if let Err(error) = journal.prepare().and_then(|()| journal.append(&mut draft)) {
         tracing::error!(%error, "store.edit_not_recorded");
     }
+}
+
+fn latest(journal: &Journal) -> Timestamp {
+    Timestamp::from_microsecond(journal.latest()).unwrap_or_default()
 }
 
 /// Opens both. What takes long is done before the lock is taken: others go on meanwhile.
@@ -135,11 +186,22 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
     let mut journal = match ahead {
         Some(mut journal) => {
             // What is missing is told before anything is cut off behind it.
-            if journal.look()? {
-                ends_behind(&journal, projection::mark(&connection)?.as_ref())?;
+            let lost = match journal.look()? {
+                true => ends_behind(&journal, projection::mark(&connection)?.as_ref()),
+                false => Ok(()),
+            };
+            match lost {
+                Ok(()) => {
+                    journal.follow(&mut |_, _, _| Ok(()))?;
+                    journal
+                }
+                // With `fsync` nothing that was followed can be missing after it.
+                Err(_) if !sync && boot::is_another(dir) => {
+                    accept::after_power_loss(dir, &connection, latest(&journal))?;
+                    Journal::open(dir, [0; 16], sync)?
+                }
+                Err(lost) => return Err(lost),
             }
-            journal.follow(&mut |_, _, _| Ok(()))?;
-            journal
         }
         None => {
             let fresh: [u8; 32] = Sha256::digest(format!("{owner} {}", dir.display())).into();
@@ -149,7 +211,7 @@ fn find(path: &Path, dir: &Path, sync: bool, owner: &OwnerId, lock: &Arc<Lock>) 
     let reader = Arc::new(Reader::open(dir)?);
     reader.refresh()?;
     if let Some(problem) = follow(&connection, &journal, &reader, doubt)? {
-        tell_edited(&mut journal, &problem);
+        tell(&mut journal, |now| evidence::index_edited(now, &problem));
         reader.refresh()?;
         fold::make_anew(&connection, journal.id(), &reader)?;
     }
@@ -163,16 +225,6 @@ pub(super) fn import(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<u64>, StoreError> {
     import::take_over(path, data_dir, false, progress)
-}
-
-/// In the terms of whoever starts something.
-pub(super) fn locked(path: &Path, error: JournalError) -> StoreError {
-    match error {
-        JournalError::Locked => {
-            StoreError::Failed(format!("`{}` is locked by another process", path.display()))
-        }
-        JournalError::Full | JournalError::Failed { .. } | JournalError::Damaged(_) => error.into(),
-    }
 }
 
 /// Has a projection that follows this journal: one that is of another, that somebody edited, or that is missing is made
@@ -190,6 +242,9 @@ fn follow(
         }
         None => "it is missing or empty",
         Some(mark) if mark.journal != journal.id() => "it is of another journal",
+        Some(mark) if reader.is_accepted_behind(mark.place.segment)? && !goes_on(journal, reader, mark)? => {
+            "a person accepted damage of what it had followed"
+        }
         Some(mark) if !goes_on(journal, reader, mark)? => {
             return Err(StoreError::Damaged(format!(
                 "the journal is not the one that was written: records up to {} were replaced. Put the journal back from a \

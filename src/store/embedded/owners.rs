@@ -73,8 +73,12 @@ fn file_name(owner: &str) -> Option<String> {
 impl OwnerLock {
     /// Takes this process's lock. Only after that may anything be written in its name.
     pub(super) fn take(data_dir: &Path, owner: &OwnerId) -> Result<Self, StoreError> {
-        let failed = |e: io::Error| {
-            StoreError::Failed(format!("the lock in `{}` cannot be taken: {e}", folder(data_dir).display()))
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::Failed(format!(
+                "the lock in `{}` cannot be taken: {e}",
+                folder(data_dir).display()
+            )),
         };
         let name = file_name(owner)
             .ok_or_else(|| StoreError::Failed(format!("`{owner}` cannot be the id of a process")))?;

@@ -13,13 +13,34 @@ use crate::{
     store::{
         Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
-        Requirement, Settlement, Store, StoreError,
+        KnownDamage, Requirement, Settlement, Store, StoreError,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::{broadcast, watch as signal};
+
+/// What stops a call whose approval cannot be read.
+fn unverified(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(problem) => StoreError::Unverified(problem),
+        other => other,
+    }
+}
+
+impl EmbeddedStore {
+    /// Where the counters stand, without anything being written.
+    async fn remembered_usage(&self, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
+        let work = move |tx: &mut Tx<'_>| {
+            let rolling = tx.counted().all_last_minute(now.as_microsecond());
+            usage::remembered(tx.connection, tx.ledger(), now, &rolling)
+        };
+        let (job, answer) = job(Kind::Read, work, |usage| usage);
+        self.send(job)?;
+        in_time(async { answer.await.unwrap_or(Err(StoreError::Closed)) }).await
+    }
+}
 
 impl Store for EmbeddedStore {
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
@@ -29,7 +50,7 @@ impl Store for EmbeddedStore {
         let first = if named.is_none() { Some(self.submit(&request, None, false)) } else { None };
         async move {
             let chained = match named {
-                Some(id) => self.chained(id).await?.map(Arc::new),
+                Some(id) => self.chained(id).await.map_err(unverified)?.map(Arc::new),
                 None => None,
             };
             let first = match first {
@@ -73,7 +94,7 @@ impl Store for EmbeddedStore {
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
         self.read(move |book| {
             // First what the chain says: what comes meanwhile is newer in the projection.
-            let chained = book::chained(book.journal, &id)?;
+            let chained = book::chained(book.journal, &id, book.first_seq(&id)?)?;
             book::held(book.get(&id)?, chained.as_ref(), &id)
         })
     }
@@ -88,7 +109,8 @@ impl Store for EmbeddedStore {
     }
 
     fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
-        self.read(move |book| book::list(book, &filter))
+        let shared = self.shared.clone();
+        self.read(move |book| book::list(book, &filter, &|id, problem| shared.note_unverified(id, problem)))
     }
 
     fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
@@ -127,7 +149,12 @@ impl Store for EmbeddedStore {
                     tx.project = true;
                     Ok(tx.counted().all_last_minute(now.as_microsecond()))
                 })
-                .await?;
+                .await;
+            let rolling = match rolling {
+                // Nothing can be written, and all of it is remembered.
+                Err(StoreError::Full) => return self.remembered_usage(now).await,
+                rolling => rolling?,
+            };
             self.read(move |book| usage::read(book.connection, now, &rolling)).await
         }
         .boxed()
@@ -212,6 +239,19 @@ impl Store for EmbeddedStore {
         *newest = Some(probe.clone());
         drop(newest);
         async move { tokio::time::timeout(PROBE, probe).await.unwrap_or_else(|_| Err(not_in(PROBE))) }.boxed()
+    }
+
+    fn damage(&self) -> Vec<KnownDamage> {
+        let of_record = self.journal.damage().into_iter();
+        let mut known: Vec<KnownDamage> =
+            of_record.map(|damage| KnownDamage { approval: None, problem: damage.to_string() }).collect();
+        let unverified = self.shared.unverified.lock();
+        known.extend(
+            unverified
+                .iter()
+                .map(|(id, problem)| KnownDamage { approval: Some(id.clone()), problem: problem.clone() }),
+        );
+        known
     }
 
     fn unsettled(&self) -> usize {

@@ -242,6 +242,57 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// What keeps a file of ours from being read: it is no database, it is damaged, or tables are missing. `None`: nothing, or it
+/// is not ours to judge. `thorough`: each page is read.
+pub(super) fn unreadable(path: &Path, thorough: bool) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return None;
+    }
+    match read_through(path, thorough) {
+        Ok(()) => None,
+        Err(error) => {
+            let is_damage = match &error {
+                // A table or a column is missing; the statement is ours.
+                rusqlite::Error::SqlInputError { .. } => true,
+                other => matches!(
+                    other.sqlite_error_code(),
+                    Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown)
+                ),
+            };
+            is_damage.then(|| match explain(path, &error) {
+                StoreError::Failed(problem) => problem,
+                other => other.to_string(),
+            })
+        }
+    }
+}
+
+fn read_through(path: &Path, thorough: bool) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_handler(Some(Patience::Short.handler()))?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != APPLICATION_ID || version != VERSION {
+        return Ok(());
+    }
+    let mark = ("mark", "journal, segment, offset, seq, hash, frame, base_segment, base_offset, open");
+    for (table, columns) in FOLLOWING.into_iter().chain([mark]) {
+        connection.prepare(&format!("SELECT {columns} FROM {table}"))?;
+    }
+    if thorough {
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found != "ok" {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            return Err(rusqlite::Error::SqliteFailure(code, Some(found)));
+        }
+    }
+    Ok(())
+}
+
 /// A connection that cannot write.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -266,7 +317,10 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Store
 
 /// The file and its folder exist, and nobody else may read them.
 fn prepare_file(path: &Path) -> Result<(), StoreError> {
-    let failed = |e: std::io::Error| StoreError::Failed(format!("`{}`: {e}", path.display()));
+    let failed = |e: std::io::Error| match e.kind() {
+        IoErrorKind::StorageFull | IoErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Failed(format!("`{}`: {e}", path.display())),
+    };
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         private_dir(parent).map_err(failed)?;
     }
@@ -372,6 +426,7 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.display();
     let text = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => return StoreError::Full,
         Some(ErrorCode::NotADatabase) => format!("`{path}` is not a SQLite database"),
         Some(ErrorCode::DatabaseCorrupt) => format!("`{path}` is damaged: {error}"),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!("`{path}` cannot be written"),

@@ -19,7 +19,7 @@ fn each<T>(
         newest_first: query.newest_first,
     };
     let (mut found, mut bytes, mut failed) = (Vec::new(), 0, Ok(()));
-    journal.find(&query.wanted(), range, &mut |entry| {
+    journal.find_readable(&query.wanted(), range, &mut |entry| {
         bytes += entry.body.len();
         match read(&entry) {
             Ok(value) => found.push(value),

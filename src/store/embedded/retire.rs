@@ -66,7 +66,15 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
     let event = evidence::records_retired(now, plan.before, Value::Array(segments));
     tx.append(&event)?;
     for id in book::ids_in(tx.connection, plan.stays)? {
-        let Some(record) = tx.approvals().get(&id)? else { continue };
+        let found = match tx.approvals().get(&id) {
+            // It cannot be used, here or anew.
+            Err(StoreError::Unverified(problem)) => {
+                tracing::error!(approval = %id, problem, "store.approval_unverified");
+                continue;
+            }
+            found => found?,
+        };
+        let Some(record) = found else { continue };
         let heeded = match record.status {
             ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Rejected => {
                 record.expires_at.as_microsecond() > at

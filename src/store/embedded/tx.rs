@@ -1,6 +1,6 @@
 //! A group of operations: what they read, and what they append.
 
-use super::{book::Book, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
+use super::{book::Book, failing::Failing, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
     evidence,
@@ -10,7 +10,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 /// A group being run.
 pub(super) struct Tx<'c> {
@@ -30,14 +30,18 @@ impl<'c> Tx<'c> {
         Self { connection, memory, owner, rows: Vec::new(), project: false, committed: Vec::new() }
     }
 
-    /// Begins where the lock is held: takes in what other processes have appended, and has room for more.
-    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+    /// Begins where the lock is held: takes in what other processes have appended, and has room for more, unless it only `reads`.
+    pub(super) fn begin(&mut self, reads: bool) -> Result<(), StoreError> {
         self.rows.clear();
         self.project = false;
         self.committed.clear();
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
             self.memory.cut = Some(cut);
+        }
+        if reads {
+            self.memory.draft.begin(self.memory.journal.head());
+            return Ok(());
         }
         if self.memory.journal.is_full() {
             self.memory.project(self.connection)?;
@@ -48,8 +52,10 @@ impl<'c> Tx<'c> {
         }
         self.memory.journal.prepare()?;
         self.memory.draft.begin(self.memory.journal.head());
-        if let Some(Cut { place, bytes }) = self.memory.cut.clone() {
-            self.append(&evidence::torn_tail(self.memory.now(), place.segment, place.offset, bytes))?;
+        if let Some(Cut { place, bytes, kept }) = self.memory.cut.clone() {
+            let kept = kept.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
+            let now = self.memory.now();
+            self.append(&evidence::torn_tail(now, place.segment, (place.offset, bytes), kept.as_deref()))?;
         }
         Ok(())
     }
@@ -92,6 +98,11 @@ impl<'c> Tx<'c> {
         let now = now.as_microsecond();
         self.memory.draft.saw(now);
         now
+    }
+
+    /// The time that the newest frames name.
+    pub(super) fn reached(&self) -> Timestamp {
+        self.memory.now()
     }
 
     /// The `seq` of the event that is appended next.
@@ -151,6 +162,11 @@ impl<'c> Tx<'c> {
     /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.
     pub(super) fn open(&mut self) -> &mut HashMap<CallId, i64> {
         &mut self.memory.open
+    }
+
+    /// What the log says of failures.
+    pub(super) fn failing(&self) -> &Failing {
+        &self.memory.shared.failing
     }
 
     /// What has been committed.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     evidence,
     journal::{
-        self, Frame, Head, JournalError, Place, Range, Reader, Record, SEGMENT_HEAD, Segment, Step, chain,
+        self, Damage, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
         index_path,
     },
@@ -30,9 +30,11 @@ const THREADS: usize = 8;
 
 /// What one segment was found to be.
 struct Found {
+    first: i64,
     before: Head,
     after: Head,
     after_damage: bool,
+    headless: bool,
     records: u64,
     bad: Option<BadRecord>,
 }
@@ -47,8 +49,12 @@ pub(super) fn at_rest(path: &Path) -> Result<Option<ChainReport>, StoreError> {
     if !dir.exists() || journal::list(&dir)?.is_empty() {
         return Ok(None);
     }
-    match projection::version(path)? {
-        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open(&dir)?)?)),
+    let version = match projection::unreadable(path, true) {
+        Some(_) => projection::VERSION,
+        None => projection::version(path)?,
+    };
+    match version {
+        0 | projection::VERSION => Ok(Some(verify(path, &Reader::open_damaged(&dir)?)?)),
         // Opening takes it over, or says what it is.
         _ => Ok(None),
     }
@@ -63,7 +69,9 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     }
     let end = journal.end();
     let paths = journal.paths();
-    let stored = match path.exists() {
+    // It is made anew by the next start, and named where nothing is wrong with the journal itself.
+    let unreadable = projection::unreadable(path, true);
+    let stored = match path.exists() && unreadable.is_none() {
         true => Some(projection::open_reader(path)?),
         false => None,
     };
@@ -98,29 +106,10 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     });
     let mut found = found.into_inner();
     found.sort_by_key(|(at, _)| *at);
-    let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
-    let mut before: Option<Head> = None;
-    // What a person has accepted is told where nothing else is wrong: it hides no later damage.
-    let mut accepted: Option<BadRecord> = None;
     let found: Vec<Found> = found.into_iter().map(|(_, one)| one).collect::<Result<_, _>>()?;
-    for (at, one) in found.iter().enumerate() {
-        let gap = match before {
-            None => first_gap(journal, one)?,
-            Some(before) if before == one.before => None,
-            Some(before) => {
-                let said = if one.after_damage { ", as a person accepted" } else { "" };
-                Some(bad(before.seq + 1, format!("the next segment does not follow it{said}")))
-            }
-        };
-        let (gap_accepted, bad_accepted) =
-            (one.after_damage, found.get(at + 1).is_some_and(|next| next.after_damage));
-        for (problem, is_accepted) in [(gap, gap_accepted), (one.bad.clone(), bad_accepted)] {
-            let told = if is_accepted { &mut accepted } else { &mut report.bad };
-            *told = told.take().or(problem);
-        }
-        report.records += one.records;
-        report.head = chain::to_hex(&one.after.hash);
-        before = Some(one.after);
+    let (mut report, accepted) = joined(journal, &found)?;
+    if report.bad.is_none() {
+        report.bad = unreadable.map(|problem| bad(0, problem));
     }
     if report.bad.is_none() {
         report.bad = kept.damaged().map(|problem| bad(0, problem));
@@ -133,6 +122,39 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
     }
     report.bad = report.bad.or(accepted);
     Ok(report)
+}
+
+/// What all segments are together, and what a person has accepted: that is told where nothing else is wrong, and hides no
+/// later damage.
+fn joined(journal: &Reader, found: &[Found]) -> Result<(ChainReport, Option<BadRecord>), StoreError> {
+    let mut report = ChainReport { records: 0, head: chain::to_hex(&chain::GENESIS), bad: None };
+    let mut before: Option<Head> = None;
+    let mut accepted: Option<BadRecord> = None;
+    let restart = found.iter().filter(|one| one.after_damage).map(|one| one.first).max();
+    for (at, one) in found.iter().enumerate() {
+        let gap = match before {
+            None if at == 0 && one.bad.is_none() => first_gap(journal, one)?,
+            // What is damaged before it is named already, and so is a head that cannot be read.
+            None => None,
+            Some(_) if one.headless => None,
+            Some(before) if before == one.before => None,
+            Some(before) => {
+                let said = if one.after_damage { ", as a person accepted" } else { "" };
+                Some(bad(before.seq + 1, format!("the next segment does not follow it{said}")))
+            }
+        };
+        let bad_accepted = restart.is_some_and(|restart| one.first < restart);
+        for (problem, is_accepted) in
+            [(gap, one.after_damage || bad_accepted), (one.bad.clone(), bad_accepted)]
+        {
+            let told = if is_accepted { &mut accepted } else { &mut report.bad };
+            *told = told.take().or(problem);
+        }
+        report.records += one.records;
+        report.head = chain::to_hex(&one.after.hash);
+        before = one.bad.is_none().then_some(one.after);
+    }
+    Ok((report, accepted))
 }
 
 /// A projection of the whole journal in memory, as far as its frames can be read.
@@ -172,15 +194,36 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
     let segment = match Segment::open(path, false) {
         Ok(segment) => segment,
         Err(error) => {
-            let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-            let before = Head { seq: named.unwrap_or(0) - 1, ..Head::START };
-            let problem = Some(bad(before.seq + 1, error.to_string()));
-            return Ok(Found { before, after: before, after_damage: false, records: 0, bad: problem });
+            let named =
+                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<i64>().ok());
+            let first = named.unwrap_or(0);
+            let before = Head { seq: first.saturating_sub(1), ..Head::START };
+            let problem = Some(bad(first, error.to_string()));
+            return Ok(Found {
+                first,
+                before,
+                after: before,
+                after_damage: false,
+                headless: true,
+                records: 0,
+                bad: problem,
+            });
         }
     };
     let before = segment.head.before;
-    let mut found =
-        Found { before, after: before, after_damage: segment.head.after_damage, records: 0, bad: None };
+    let mut found = Found {
+        first: segment.first_seq(),
+        before,
+        after: before,
+        after_damage: segment.head.after_damage,
+        headless: false,
+        records: 0,
+        bad: None,
+    };
+    let damaged = |offset: u64, after: i64, problem: String| {
+        let damage = Damage { path: path.to_owned(), offset, after, problem };
+        bad(after + 1, damage.to_string())
+    };
     let mut builder = Builder::new();
     let mut scan = segment.scan(SEGMENT_HEAD, before)?;
     let mut sealed = false;
@@ -191,36 +234,25 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                     break;
                 }
                 if let Err(problem) = frame.check(&before) {
-                    found.bad = Some(bad(first_bad(&frame).unwrap_or(before.seq + 1), problem));
+                    found.bad = Some(damaged(offset, frame.good_until(&before), problem));
                     break;
                 }
-                for record in frame.records() {
-                    let body = std::str::from_utf8(record.body).unwrap_or_default();
-                    let members = match Members::read(body) {
-                        Ok(members) => members,
-                        Err(problem) => {
-                            found.bad = Some(bad(record.seq, problem));
-                            break;
-                        }
-                    };
-                    if let Some(problem) = kept.problem(members.event_type(), body) {
-                        found.bad = Some(bad(record.seq, problem));
-                        break;
-                    }
-                    builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
-                    found.records += 1;
-                }
+                let (records, bad) = verify_records(&frame, offset, kept, &mut builder);
+                found.records += records;
+                found.bad = bad;
                 sealed |= frame.head.is_sealed();
                 found.after = frame.written_end();
             }
             Step::End => break,
             // Somebody is writing it; the next writer judges it.
             Step::Torn { .. } if segment.first_seq() == end.segment => break,
-            Step::Torn { .. } => {
-                found.bad =
-                    Some(bad(found.after.seq + 1, "its segment ends in the middle of a frame".to_owned()));
+            Step::Torn { offset } => {
+                let problem = "its segment ends in the middle of a frame".to_owned();
+                found.bad = Some(damaged(offset, found.after.seq, problem));
             }
-            Step::Damaged { problem, .. } => found.bad = Some(bad(found.after.seq + 1, problem)),
+            Step::Damaged { offset, problem } => {
+                found.bad = Some(damaged(offset, found.after.seq, problem));
+            }
         }
     }
     if found.bad.is_none() && sealed {
@@ -229,13 +261,27 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
     Ok(found)
 }
 
-/// The first record of a frame whose hash is not that of its content.
-fn first_bad(frame: &Frame<'_>) -> Option<i64> {
-    let fits = |record: &Record<'_>| {
-        std::str::from_utf8(record.body)
-            .is_ok_and(|body| chain::link(&record.prev, record.seq, body) == record.hash)
-    };
-    frame.records().find(|record| !fits(record)).map(|record| record.seq)
+/// How many records of a frame can be read and refer to what is kept, and the first that does not.
+fn verify_records(
+    frame: &Frame<'_>,
+    offset: u64,
+    kept: &Inventory,
+    builder: &mut Builder,
+) -> (u64, Option<BadRecord>) {
+    let mut records = 0;
+    for record in frame.records() {
+        let body = std::str::from_utf8(record.body).unwrap_or_default();
+        let members = match Members::read(body) {
+            Ok(members) => members,
+            Err(problem) => return (records, Some(bad(record.seq, problem))),
+        };
+        if let Some(problem) = kept.problem(members.event_type(), body) {
+            return (records, Some(bad(record.seq, problem)));
+        }
+        builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
+        records += 1;
+    }
+    (records, None)
 }
 
 /// A sealed segment's index, where there is one, is what its records make.
@@ -313,7 +359,7 @@ pub(super) fn doubt(connection: &Connection, journal: &Reader) -> Result<Option<
         match book.check(&id) {
             Ok(true) => {}
             Ok(false) => return Ok(Some(format!("approval `{id}` is not found by what its records say"))),
-            Err(StoreError::Damaged(problem)) => return Ok(Some(problem)),
+            Err(StoreError::Damaged(problem) | StoreError::Unverified(problem)) => return Ok(Some(problem)),
             Err(error) => return Err(error),
         }
     }

@@ -40,6 +40,7 @@ impl Batch {
             | StoreError::NoSuchCall(_)
             | StoreError::Overloaded
             | StoreError::Closed
+            | StoreError::Unverified(_)
             | StoreError::Damaged(_) => Self::Spoiled(error),
         }
     }
@@ -48,7 +49,7 @@ impl Batch {
 /// Runs operations up to the first after which the projection has to follow: those behind it read it.
 fn attempt(tx: &mut Tx<'_>, jobs: &mut [Box<dyn Job>]) -> Batch {
     // What is remembered holds all the same: where it does not, following says so itself.
-    if let Err(error) = tx.begin() {
+    if let Err(error) = tx.begin(jobs.iter().all(|job| job.reads())) {
         return Batch::Failed(error);
     }
     let mut done = 0;
@@ -97,8 +98,12 @@ fn execute(
     queue: &Queue,
 ) -> Result<(), StoreError> {
     while !jobs.is_empty() {
+        let reading = jobs.iter().filter(|job| job.reads()).count();
         let error = match attempt(tx, jobs) {
             Batch::Committed(done) => {
+                if reading < jobs.len() {
+                    tx.failing().over();
+                }
                 for job in jobs.drain(..done) {
                     job.answer(Ok(()));
                 }
@@ -113,13 +118,20 @@ fn execute(
                 return one_by_one(tx, jobs, queue);
             }
             Batch::Spoiled(error) => {
-                tracing::error!(%error, "store.write_failed");
+                tx.failing().tell(&error, 1);
                 fail_all(jobs, &error, queue);
                 return Ok(());
             }
             Batch::Failed(error) => error,
         };
-        tracing::error!(%error, operations = jobs.len(), "store.write_failed");
+        tx.failing().tell(&error, jobs.len());
+        // What writes nothing needs no room.
+        if matches!(error, StoreError::Full) && (1..jobs.len()).contains(&reading) {
+            let (reads, mut writes) = std::mem::take(jobs).into_iter().partition(|job| job.reads());
+            fail_all(&mut writes, &error, queue);
+            *jobs = reads;
+            continue;
+        }
         fail_all(jobs, &error, queue);
         return Err(error);
     }
@@ -217,7 +229,7 @@ impl Writer {
         let outcome = match locked {
             Ok(_held) => execute(&mut Tx::new(&self.connection, &mut self.memory), jobs, inline, queue),
             Err(error) => {
-                tracing::error!(%error, operations = jobs.len(), "store.write_failed");
+                self.memory.shared.failing.tell(&error, jobs.len());
                 fail_all(jobs, &error, queue);
                 Err(error)
             }

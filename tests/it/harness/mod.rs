@@ -6,7 +6,7 @@ mod issuer;
 mod process;
 mod upstream;
 
-pub(crate) use bundle::{authority, digest};
+pub(crate) use bundle::{authority, digest, rewrite};
 pub(crate) use client::{Client, Reply, Stream, form, pending};
 pub(crate) use issuer::{Issuer, SigningKey, set};
 pub(crate) use process::{Files, Process};
@@ -14,6 +14,7 @@ pub(crate) use upstream::{Scripted, Seen, answer, error, json_reply, text_result
 
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -21,13 +22,15 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollgate::{
-    audit::{ReplayReport, replay_recorded},
+    audit::{ReplayReport, kept_bundle, replay_recorded},
     clock::{Clock, Fake, IdSource, System},
     config::{self, Durability},
+    evidence::{ResolvedTool, tools_named},
     front::{self, http::HttpOptions},
     gateway::{CheckedFiles, Gateway, GatewayParts, Origin},
     model::{Event, EventType},
-    store::{ApprovalFilter, ApprovalRecord, EventQuery, Store, embedded::EmbeddedStore},
+    replay::{Compared, Flip, Tally, simulate},
+    store::{ApprovalFilter, ApprovalRecord, EventQuery, KeptKind, Store, embedded::EmbeddedStore},
     upstream::{Timing, UpstreamDeps, UpstreamSet},
 };
 
@@ -98,15 +101,18 @@ impl Drop for Replayed {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(replay(&dir))
         });
-        if let Some(report) = replayed.join().unwrap() {
+        if let Some((report, flips)) = replayed.join().unwrap() {
             let differs = report.differs > 0;
-            assert_eq!(differs, self.1.load(Ordering::SeqCst), "{:#?}", report.differences);
+            let expected = self.1.load(Ordering::SeqCst);
+            assert_eq!(differs, expected, "{:#?}", report.differences);
+            assert!(expected || flips.is_empty(), "no call changes under its own bundle: {flips:#?}");
         }
     }
 }
 
-/// Decides again what the store of a folder has recorded. None where a test has left no store that can be read.
-async fn replay(dir: &std::path::Path) -> Option<ReplayReport> {
+/// Decides again what the store of a folder has recorded, and simulates it under its own bundles. None where a test has left no
+/// store that can be read.
+async fn replay(dir: &std::path::Path) -> Option<(ReplayReport, Vec<Flip>)> {
     let path = dir.join("data/tollgate.db");
     if !path.is_file() {
         return None;
@@ -114,8 +120,32 @@ async fn replay(dir: &std::path::Path) -> Option<ReplayReport> {
     let owner = System::default().owner_id();
     let store = EmbeddedStore::open(&path, &dir.join("data"), Durability::Commit, owner).ok()?;
     let report = replay_recorded(&*store, EventQuery::default(), &mut |_| {}).await.ok();
+    let flips = own_flips(&*store).await;
     store.close().await;
-    report
+    Some((report?, flips?))
+}
+
+/// What would change for recorded calls, each under the bundle that decided it: nothing, whatever limits and people did.
+async fn own_flips(store: &dyn Store) -> Option<Vec<Flip>> {
+    let query = EventQuery { event_type: Some(EventType::AgentDecision), ..EventQuery::default() };
+    let mut tally = Tally::new(Compared::Recorded);
+    let (mut bundles, mut tools) = (HashMap::new(), HashMap::new());
+    for Event { draft, .. } in store.events(query).await.ok()? {
+        let Some(snapshot) = draft.policy_snapshot.clone() else { continue };
+        if !bundles.contains_key(&snapshot) {
+            bundles.insert(snapshot.clone(), kept_bundle(store, &snapshot).await.ok()?);
+        }
+        for hash in tools_named(&draft) {
+            let kept = store.kept(KeptKind::Tool, hash.to_owned()).await.ok()?;
+            tools.insert(hash.to_owned(), kept.and_then(|kept| ResolvedTool::read(&kept.body)));
+        }
+        if let Some(set) = &bundles[&snapshot] {
+            let tool = |hash: &str| tools.get(hash).cloned().flatten();
+            let simulated = simulate(&draft, Some(set), &[set], &tool);
+            tally.take(draft.call_id.as_ref(), draft.timestamp, simulated);
+        }
+    }
+    Some(tally.finish().flips)
 }
 
 /// One gateway with its listeners; dropped, it stops listening.

@@ -1,0 +1,92 @@
+//! `tollgate report …`: what the record says as a whole.
+
+use super::{
+    args::{AdviceArgs, ReportCommand},
+    failure::CliError,
+    screen::{Screen, progress, time},
+    wiring,
+};
+use crate::{
+    clock::{Clock as _, System},
+    replay::Advice,
+    store::Store,
+};
+use std::sync::Arc;
+
+/// Runs one of them.
+pub(super) async fn report(
+    store: Arc<dyn Store>,
+    system: Arc<System>,
+    command: ReportCommand,
+) -> Result<(), CliError> {
+    let done = match command {
+        ReportCommand::Advice(args) => advice(&*store, &system, args).await,
+    };
+    store.close().await;
+    done
+}
+
+async fn advice(store: &dyn Store, system: &System, args: AdviceArgs) -> Result<(), CliError> {
+    let now = system.now();
+    let bar = progress("records");
+    let advised = wiring::advice(store, args.since.at(now), now, &mut |seen| bar.set_position(seen)).await;
+    bar.finish_and_clear();
+    let advice = advised?;
+    let mut screen = Screen::new();
+    if args.json.json { screen.json(&advice) } else { show(&mut screen, &advice) }
+}
+
+fn show(screen: &mut Screen, advice: &Advice) -> Result<(), CliError> {
+    screen.line(&format!("{} calls from {} to {}", advice.calls, time(advice.since), time(advice.until)))?;
+    for step in &advice.steps {
+        let mark = if step.done { "done" } else { "to do" };
+        screen.line(&format!(
+            "\n{}. {} ({mark})\n   {}\n   {}",
+            step.step, step.title, step.found, step.advice
+        ))?;
+    }
+    if !advice.workflows.is_empty() {
+        screen.line("\nworkflows that cost most")?;
+        let rows: Vec<Vec<String>> = advice
+            .workflows
+            .iter()
+            .map(|one| {
+                vec![
+                    one.workflow.to_string(),
+                    one.calls.to_string(),
+                    one.cost_usd.to_string(),
+                    one.busy_minute_usd.to_string(),
+                    one.max_cost_per_minute_usd.to_string(),
+                    one.minutes_above.to_string(),
+                ]
+            })
+            .collect();
+        let head = ["workflow", "calls", "usd", "busy minute", "proposed cap", "minutes above"];
+        screen.table(&head, &rows, "")?;
+    }
+    if !advice.gates.is_empty() {
+        screen.line("\ngates that ask people")?;
+        let rows: Vec<Vec<String>> = advice
+            .gates
+            .iter()
+            .map(|gate| {
+                let rule = gate.rule_id.as_ref().map_or(String::new(), |rule| format!("/{rule}"));
+                vec![
+                    format!("{}{rule}", gate.policy_id),
+                    gate.asks.to_string(),
+                    gate.approved.to_string(),
+                    gate.rejected.to_string(),
+                    gate.expired.to_string(),
+                    if gate.remove { "may go" } else { "keep" }.to_owned(),
+                    gate.why.clone(),
+                ]
+            })
+            .collect();
+        let head = ["gate", "asks", "approved", "rejected", "expired", "advice", "why"];
+        screen.table(&head, &rows, "")?;
+    }
+    for file in &advice.files {
+        screen.line(&format!("\n--- {}\n{}", file.name, file.text.trim_end()))?;
+    }
+    Ok(())
+}

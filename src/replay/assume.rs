@@ -1,0 +1,76 @@
+//! Conditions that have no certain answer, since they meet a masked value: yes, no and an error are tried for each in turn.
+
+use crate::{
+    decision::{Facts, Verdict, decide_by},
+    model::pointer::Pointer,
+    policy::{
+        PolicySet,
+        condition::{Condition, EvalError, Hidden},
+    },
+};
+use std::cell::Cell;
+
+/// Evaluations of one call before it is given up: each condition without a certain answer has three.
+const MOST_RUNS: usize = 243;
+
+/// What is assumed of a condition that has no certain answer.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Yes,
+    No,
+    Error,
+}
+
+/// The answers to the conditions without a certain one, in the order in which they are asked.
+pub(super) struct Assumed<'p> {
+    path: &'p [Answer],
+    asked: Cell<usize>,
+}
+
+impl Assumed<'_> {
+    fn next(&self) -> Result<bool, EvalError> {
+        let place = self.asked.get();
+        self.asked.set(place + 1);
+        match self.path.get(place) {
+            Some(Answer::Yes) => Ok(true),
+            // One that nothing is assumed of yet only has to end the evaluation.
+            Some(Answer::No) | None => Ok(false),
+            Some(Answer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
+        }
+    }
+
+    /// Decides on facts of which these places of the arguments are masked.
+    pub(super) fn decide(&self, set: &PolicySet, facts: &Facts, masked: &[Pointer]) -> Verdict {
+        let hidden = (!masked.is_empty()).then(|| Hidden::of(&facts.args, masked));
+        let ask = |condition: &Condition| match &hidden {
+            None => condition.evaluate(facts, &set.environment),
+            Some(hidden) => {
+                condition.evaluate_hidden(facts, &set.environment, hidden).unwrap_or_else(|| self.next())
+            }
+        };
+        decide_by(set, facts, &ask)
+    }
+}
+
+/// Everything that `run` may come to: one, unless a masked value matters. `None`: there is more than can be looked at.
+pub(super) fn every<T, E>(run: impl Fn(&Assumed<'_>) -> Result<T, E>) -> Result<Option<Vec<T>>, E> {
+    let mut found: Vec<T> = Vec::new();
+    let mut paths: Vec<Vec<Answer>> = vec![Vec::new()];
+    let mut runs = 0;
+    while let Some(path) = paths.pop() {
+        runs += 1;
+        if runs > MOST_RUNS {
+            return Ok(None);
+        }
+        let assumed = Assumed { path: &path, asked: Cell::new(0) };
+        let outcome = run(&assumed);
+        if assumed.asked.get() > path.len() {
+            for answer in [Answer::Yes, Answer::No, Answer::Error] {
+                paths.push(path.iter().copied().chain([answer]).collect());
+            }
+        } else {
+            found.push(outcome?);
+        }
+    }
+    Ok(Some(found))
+}

@@ -1,0 +1,189 @@
+//! A damaged store, opened for reading alone: what can be read of it, without anything being put right or written.
+
+use super::{
+    book::{self, Book},
+    fold, kept, projection, records, usage, verify,
+};
+use crate::{
+    journal::Reader,
+    model::{ApprovalId, Event, EventDraft},
+    store::{
+        Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
+        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
+        KnownDamage, Requirement, Settlement, Store, StoreError,
+    },
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::{broadcast, watch as signal};
+
+/// What can be read of a damaged store.
+#[derive(Debug)]
+pub(super) struct ReadableStore {
+    path: PathBuf,
+    journal: Reader,
+    /// A projection of what can be read.
+    made: Mutex<Connection>,
+    unverified: Mutex<BTreeMap<ApprovalId, String>>,
+}
+
+/// Everything that would write.
+fn refused<T: Send + 'static>() -> Answer<'static, T> {
+    let problem = "it is opened for reading alone".to_owned();
+    async move { Err(StoreError::Damaged(problem)) }.boxed()
+}
+
+fn done<'a, T: Send + 'a>(read: Result<T, StoreError>) -> Answer<'a, T> {
+    async move { read }.boxed()
+}
+
+impl ReadableStore {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let journal = Reader::open_damaged(&projection::journal_dir(path))?;
+        journal.refresh()?;
+        let made = projection::in_memory()?;
+        fold::rebuild(&made, &journal, [0; 16])?;
+        let path = path.to_owned();
+        Ok(Self { path, journal, made: Mutex::new(made), unverified: Mutex::default() })
+    }
+
+    fn book<T>(&self, read: impl FnOnce(Book<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        read(Book { connection: &self.made.lock(), journal: &self.journal })
+    }
+}
+
+impl Store for ReadableStore {
+    fn admit(&self, _: AdmitRequest) -> Answer<'_, Admission> {
+        refused()
+    }
+
+    fn settle(&self, _: Settlement) -> Answer<'_, ()> {
+        refused()
+    }
+
+    fn record(&self, _: Vec<EventDraft>) -> Answer<'_, ()> {
+        refused()
+    }
+
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> Answer<'_, Asked> {
+        refused()
+    }
+
+    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
+        done(match self.book(|book| book.get(&id)) {
+            Err(StoreError::Unverified(problem)) => {
+                self.unverified.lock().insert(id, problem);
+                Ok(None)
+            }
+            found => found,
+        })
+    }
+
+    fn approval_for(
+        &self,
+        binding: ApprovalBinding,
+        needed: Vec<Requirement>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<ApprovalRecord>> {
+        done(self.book(|book| book.find(&binding, &needed, now)))
+    }
+
+    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
+        let left_out = |id: &ApprovalId, problem: &str| {
+            self.unverified.lock().insert(id.clone(), problem.to_owned());
+        };
+        done(self.book(|book| book::list(book, &filter, &left_out)))
+    }
+
+    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
+        done(self.book(|book| book::heads(book.connection, limit)))
+    }
+
+    fn update_approval(&self, _: ApprovalUpdate, _: Vec<EventDraft>) -> Answer<'_, bool> {
+        refused()
+    }
+
+    fn approval_changes(&self) -> signal::Receiver<u64> {
+        signal::Sender::new(0).subscribe()
+    }
+
+    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>> {
+        done(records::query(&self.journal, &query))
+    }
+
+    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>> {
+        done(records::lines(&self.journal, &query))
+    }
+
+    fn committed(&self) -> broadcast::Receiver<Arc<Event>> {
+        broadcast::Sender::new(1).subscribe()
+    }
+
+    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {
+        done(self.book(|book| usage::read(book.connection, now, &HashMap::new())))
+    }
+
+    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>> {
+        done(self.book(|book| usage::learned(book.connection)))
+    }
+
+    fn settle_dead_owners(&self, _: Timestamp) -> Answer<'_, u64> {
+        refused()
+    }
+
+    fn secret(&self, _: &'static str, _: [u8; 32]) -> Answer<'_, [u8; 32]> {
+        refused()
+    }
+
+    fn keep(&self, _: Kept) -> Answer<'_, ()> {
+        refused()
+    }
+
+    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>> {
+        done(self.book(|book| kept::get(book.connection, kind, &name)))
+    }
+
+    fn verify(&self) -> Answer<'_, ChainReport> {
+        done(
+            verify::at_rest(&self.path).and_then(|report| {
+                report.ok_or_else(|| StoreError::Failed("there is no journal".to_owned()))
+            }),
+        )
+    }
+
+    fn retire(&self, _: Timestamp, _: Timestamp) -> Answer<'_, u64> {
+        refused()
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        refused()
+    }
+
+    fn damage(&self) -> Vec<KnownDamage> {
+        let of_record = self.journal.damage().into_iter();
+        let mut known: Vec<KnownDamage> =
+            of_record.map(|damage| KnownDamage { approval: None, problem: damage.to_string() }).collect();
+        let unverified = self.unverified.lock();
+        known.extend(
+            unverified
+                .iter()
+                .map(|(id, problem)| KnownDamage { approval: Some(id.clone()), problem: problem.clone() }),
+        );
+        known
+    }
+
+    fn unsettled(&self) -> usize {
+        0
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}

@@ -1,0 +1,25 @@
+//! What stops the store, in words that say what to do.
+
+use crate::{journal::JournalError, store::StoreError};
+use std::path::Path;
+
+/// What to do where the journal is damaged.
+pub(super) fn remedied(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(problem) if !problem.contains("backup") => StoreError::Damaged(format!(
+            "{problem}. Nothing is dispatched until the journal is put back from a backup, or an admin says that it goes \
+                 on all the same: `tollgate store accept --reason TEXT`"
+        )),
+        other => other,
+    }
+}
+
+/// In the terms of whoever starts something.
+pub(super) fn locked(path: &Path, error: JournalError) -> StoreError {
+    match error {
+        JournalError::Locked => {
+            StoreError::Failed(format!("`{}` is locked by another process", path.display()))
+        }
+        JournalError::Full | JournalError::Failed { .. } | JournalError::Damaged(_) => error.into(),
+    }
+}
