@@ -91,6 +91,7 @@ fn set(count: usize) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        zones: Default::default(),
         files: [].into(),
     }
 }
@@ -143,7 +144,7 @@ fn decides(bencher: Bencher<'_, '_>, policies: usize) {
 #[divan::bench(args = [1, 100, 1000])]
 fn finds_candidates(bencher: Bencher<'_, '_>, policies: usize) {
     let (set, facts) = (set(policies), facts());
-    let selected = selected(&facts);
+    let selected = selected(&facts, None);
     bencher.bench_local(|| set.index.candidates(black_box(&selected)));
 }
 

@@ -205,6 +205,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         tokens: 120,
         cost: facts.cost.estimate,
         approval: None,
+        grant: None,
         unrecorded: Unrecorded::None,
     };
     assert_eq!(store.admit(request).await.unwrap(), Admission::Granted);

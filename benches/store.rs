@@ -79,6 +79,7 @@ fn request(clock: &System) -> AdmitRequest {
         tokens: 200,
         cost: MicroUsd(1_250),
         approval: None,
+        grant: None,
         unrecorded: Unrecorded::None,
     }
 }

@@ -1,5 +1,5 @@
 //! Admission as a whole: random histories of two processes against a naive account that adds everything up from scratch,
-//! for the pure rules alone and for the SQLite store that runs them (R22, R36 to R39, I4, I10).
+//! for the pure rules alone and for the SQLite store that runs them (R22, R36 to R39, R87, I4, I10).
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use tollgate::{
     decision::{BudgetLimit, RateLimit},
     model::{AgentId, CallId, Digest, MicroUsd, PolicyId},
     policy::Violation,
-    store::{Admission, AdmitRequest, ApprovalRecord, AskLimits, Asked},
+    store::{Admission, AdmitRequest, ApprovalRecord, AskLimits, Asked, StandingGrant},
 };
 
 pub(crate) const AGENTS: [&str; 2] = ["planner-01", "writer-02"];
@@ -49,6 +49,10 @@ pub(crate) trait Subject {
     async fn settle(&mut self, process: usize, request: &AdmitRequest, took: Option<(u64, i64)>);
     async fn ask(&mut self, process: usize, record: ApprovalRecord) -> Asked;
     async fn decide(&mut self, process: usize, record: &ApprovalRecord, approve: bool, now: Timestamp);
+    /// Approved, with a standing grant.
+    async fn make_grant(&mut self, process: usize, record: &ApprovalRecord, grant: StandingGrant);
+    /// A person takes a grant back: whether there was something to take back.
+    async fn revoke(&mut self, process: usize, grant: &StandingGrant, now: Timestamp) -> bool;
     /// The process ends in the middle of whatever it does, and another takes its place.
     async fn crash(&mut self, process: usize);
     /// The calls that dead processes left open, and that this one settles.
@@ -67,6 +71,9 @@ enum Act {
     SettleAgain { which: usize },
     Ask { agent: usize, digest: u8 },
     Decide { which: usize, approve: bool },
+    Grant { which: usize, uses: u64 },
+    UseGrant { which: usize, limits: u8, changed: bool },
+    Revoke { which: usize },
     Forward { millis: i64 },
     Back { millis: i64 },
     Crash,
@@ -85,6 +92,10 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..8_usize).prop_map(|which| Act::SettleAgain { which }),
         3 => (0..2_usize, 0..3_u8).prop_map(|(agent, digest)| Act::Ask { agent, digest }),
         3 => (0..8_usize, prop::bool::weighted(0.75)).prop_map(|(which, approve)| Act::Decide { which, approve }),
+        2 => (0..8_usize, 1..4_u64).prop_map(|(which, uses)| Act::Grant { which, uses }),
+        5 => (0..4_usize, limits, prop::bool::weighted(0.1))
+            .prop_map(|(which, limits, changed)| Act::UseGrant { which, limits, changed }),
+        1 => (0..4_usize).prop_map(|which| Act::Revoke { which }),
         4 => prop_oneof![0..2_000_i64, 2_000..70_000_i64, Just(3_600_000), Just(50_000_000)]
             .prop_map(|millis| Act::Forward { millis }),
         1 => (0..BACK).prop_map(|millis| Act::Back { millis }),
@@ -158,6 +169,7 @@ struct Made {
     calls: Vec<AdmitRequest>,
     settled: Vec<AdmitRequest>,
     asks: Vec<ApprovalRecord>,
+    grants: Vec<StandingGrant>,
 }
 
 fn nth<T>(of: &[T], which: usize) -> Option<usize> {
@@ -209,6 +221,32 @@ async fn run<S: Subject>(mut subject: S, history: Vec<(usize, Act)>) {
                 if naive.decide(&made.asks[which], approve, now) {
                     subject.decide(process, &made.asks[which], approve, now).await;
                 }
+            }
+            Act::Grant { which, uses } => {
+                let Some(which) = nth(&made.asks, which) else { continue };
+                let record = made.asks[which].clone();
+                if naive.decide(&record, true, now) {
+                    let grant = granted(&record, uses, now);
+                    subject.make_grant(process, &record, grant.clone()).await;
+                    naive.make_grant(&grant);
+                    made.grants.push(grant);
+                }
+            }
+            Act::UseGrant { which, limits, changed } => {
+                let Some(which) = nth(&made.grants, which) else { continue };
+                let (id, mut terms) = (made.grants[which].id.clone(), made.grants[which].terms.clone());
+                if changed {
+                    terms.uses += 1;
+                }
+                let agent = terms.agent.to_string();
+                let mut request = call(&agent, now, "under a grant", limits, 30, 10);
+                request.grant = Some((id, terms.into()));
+                admit(&mut subject, &mut naive, &mut made, process, request).await;
+            }
+            Act::Revoke { which } => {
+                let Some(which) = nth(&made.grants, which) else { continue };
+                let revoked = subject.revoke(process, &made.grants[which], now).await;
+                assert_eq!(revoked, naive.revoke(&made.grants[which]), "revoked once, and while it counts");
             }
             Act::Forward { millis } => now = later(now, millis),
             Act::Back { millis } => now = later(now, -millis).max(later(newest, -BACK)),

@@ -89,8 +89,12 @@ async fn play(
     let mut told = Told::default();
     match op {
         Op::Answer { person, approve, evidence } => {
-            let answer =
-                ApprovalResponse { approve, comment: None, evidence: evidence.then(|| "T-1".to_owned()) };
+            let answer = ApprovalResponse {
+                approve,
+                comment: None,
+                evidence: evidence.then(|| "T-1".to_owned()),
+                grant: None,
+            };
             let person = PEOPLE[person].into();
             match approvals.decide(&policies, &person, &record.id, ChannelKind::Api, answer).await {
                 Ok(now) => match now.status {

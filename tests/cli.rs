@@ -9,6 +9,8 @@
 
 #[path = "binary/mod.rs"]
 mod binary;
+#[path = "cli/policy_commands.rs"]
+mod policy_commands;
 
 use binary::{Said, shipped, tollgate, tollgate_in_zone, tollgate_with_key};
 use serde_json::Value;
@@ -74,6 +76,11 @@ fn wrong_usage_is_2_and_told_on_standard_error() {
 #[test]
 fn check_tells_every_error_at_once_with_its_place() {
     let folder = shipped();
+    // What is shipped is an example: nothing in it is even a lint.
+    let good = tollgate(folder.path(), &["check", "--strict", "--json"]);
+    assert_eq!(good.code, 0, "{}", good.err);
+    let told: Value = serde_json::from_str(&good.out).unwrap();
+    assert_eq!(told["lints"], serde_json::json!([]), "{told}");
     let good = tollgate(folder.path(), &["check"]);
     assert_eq!(good.code, 0, "{}", good.err);
     assert!(good.out.contains("ok:"), "{}", good.out);
@@ -88,12 +95,27 @@ fn check_tells_every_error_at_once_with_its_place() {
     for part in ["nonsense", "servers.toml", "default_decison", "bundle.yaml:3"] {
         assert!(bad.err.contains(part), "{part}: {}", bad.err);
     }
+    // Nothing stands before the place of the first.
+    assert!(bad.err.starts_with(&folder.path().display().to_string()), "{}", bad.err);
     let json = tollgate(folder.path(), &["check", "--json"]);
     assert_eq!(json.code, 1);
     let told: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(told["ok"], false);
     assert!(told["errors"].as_array().unwrap().len() >= 2, "{told}");
     assert!(told["errors"][0]["line"].is_number());
+    for error in told["errors"].as_array().unwrap() {
+        assert!(error["line"].as_u64() > Some(0) && error["column"].as_u64() > Some(0), "{error}");
+        assert!(!error["expected"].as_str().unwrap().is_empty(), "{error}");
+        // The form that editors read.
+        let first = format!(
+            "{}:{}:{}: error: {}\n",
+            error["file"].as_str().unwrap(),
+            error["line"],
+            error["column"],
+            error["message"].as_str().unwrap()
+        );
+        assert!(bad.err.contains(&first), "{first}{}", bad.err);
+    }
 
     let none = tollgate(folder.path(), &["check", "--config", "elsewhere.toml"]);
     assert_eq!(none.code, 1);
@@ -371,8 +393,10 @@ fn init_writes_what_check_accepts() {
     let dir = tempfile::tempdir().unwrap();
     let first = init(dir.path(), &[]);
     assert!(first.status.success(), "{first:?}");
-    let checked = check(dir.path(), &[]);
-    assert!(checked.status.success(), "{checked:?}");
+    let checked = tollgate(dir.path(), &["check", "--strict", "--json"]);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    let told: Value = serde_json::from_str(&checked.out).unwrap();
+    assert_eq!(told["lints"], serde_json::json!([]), "{told}");
     let servers = || std::fs::read_to_string(dir.path().join("servers.toml")).unwrap();
     assert!(servers().contains("demo-upstream"), "{}", servers());
     let before = servers();

@@ -13,6 +13,8 @@
 mod damage;
 #[path = "store/embedded.rs"]
 mod embedded;
+#[path = "store/grants.rs"]
+mod grants;
 #[path = "store/import.rs"]
 mod import;
 #[path = "store/journal.rs"]
@@ -28,14 +30,14 @@ use tollgate::{
     decision::BudgetLimit,
     evidence::content_hash,
     model::{
-        AgentId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd, Outcome,
-        PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
+        AgentId, ApprovalId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd,
+        Outcome, PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
     },
     policy::{ChannelKind, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, EventQuery, Kept, KeptKind, LimitRefusal, Pattern, Store,
-        StoreError, Unrecorded,
+        ApprovalUpdate, AskLimits, Asked, EventQuery, GrantEnd, GrantEndReason, GrantFilter, GrantMade, Kept,
+        KeptKind, LimitRefusal, Pattern, StandingGrant, Store, StoreError, Unrecorded,
     },
 };
 
@@ -79,6 +81,11 @@ conformance! {
     an_unusable_approval_reserves_nothing
     a_person_excuses_the_budget_that_asked
     a_change_elsewhere_wakes_a_waiter
+    a_grant_is_used_so_often_and_no_more
+    a_grant_that_may_not_be_used_reserves_nothing
+    a_grant_is_made_with_its_approval_or_not_at_all
+    a_grant_excuses_no_budget_and_no_loop
+    grants_survive_and_are_found
     approvals_survive_and_are_found
     events_are_found_by_every_index
     a_committed_event_is_seen_at_once_and_published
@@ -127,7 +134,10 @@ fn answer(record: &ApprovalRecord, status: ApprovalStatus, person: &str) -> Appr
             comment: Some("seen".to_owned()),
             evidence: None,
             snapshot: SnapshotId::from("snapshot"),
+            grant: None,
+            grant_id: None,
         }],
+        covered_by: None,
     }
 }
 
@@ -143,8 +153,167 @@ fn using(record: &ApprovalRecord, now: jiff::Timestamp) -> AdmitRequest {
     AdmitRequest { approval: Some((record.id.clone(), record.binding.clone())), ..request("planner-01", now) }
 }
 
+/// A standing grant that is made of a new approval.
+async fn with_grant(store: &dyn Store, uses: u64) -> StandingGrant {
+    let record = made(store, &unique()).await;
+    let grant = granted(&record, uses, start());
+    let update = answer(&record, ApprovalStatus::Approved, "alice");
+    let made = store.make_grant(update, grant.clone(), Vec::new(), grant_made(&grant), 100).await.unwrap();
+    assert_eq!(made, GrantMade::Made);
+    grant
+}
+
+fn under(grant: &StandingGrant, now: jiff::Timestamp) -> AdmitRequest {
+    AdmitRequest {
+        grant: Some((grant.id.clone(), Arc::new(grant.terms.clone()))),
+        ..request("planner-01", now)
+    }
+}
+
 mod checks {
     use super::*;
+
+    /// R87: never more calls than it says, whoever uses it at once, and each names it.
+    pub(super) async fn a_grant_is_used_so_often_and_no_more(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let grant = with_grant(&*stores[0], 10).await;
+        let tasks: Vec<_> = (0..64)
+            .map(|n| {
+                let (store, request) = (stores[n % 2].clone(), under(&grant, start()));
+                tokio::spawn(async move { store.admit(request).await.unwrap() })
+            })
+            .collect();
+        let mut through = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Admission::Granted => through += 1,
+                Admission::ApprovalUnusable(reason) => assert!(reason.contains("used up"), "{reason}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(through, 10);
+        let ended = open().grant(grant.id.clone()).await.unwrap().unwrap();
+        assert_eq!((ended.used, ended.uses_left()), (10, 0));
+        assert_eq!(ended.ended.unwrap().why, GrantEndReason::UsedUp);
+        let of = async |event_type, decision| {
+            let query = EventQuery {
+                event_type,
+                decision,
+                grant_id: Some(grant.id.clone()),
+                ..EventQuery::default()
+            };
+            stores[1].events(query).await.unwrap().len()
+        };
+        assert_eq!(of(Some(EventType::AgentDecision), Some(EventDecision::Allow)).await, 10);
+        assert_eq!(of(Some(EventType::GrantMade), None).await, 1);
+        assert_eq!(of(Some(EventType::GrantEnded), None).await, 1);
+        assert_eq!(stores[0].verify().await.unwrap().bad, None);
+    }
+
+    pub(super) async fn a_grant_that_may_not_be_used_reserves_nothing(open: Opener<'_>) {
+        let store = open();
+        let limit = [calls("one", BudgetWindow::Day, 1)];
+        let check = async |request: AdmitRequest, part: &str| {
+            let request = AdmitRequest { budgets: limit.to_vec(), ..request };
+            match store.admit(request).await.unwrap() {
+                Admission::ApprovalUnusable(reason) => assert!(reason.contains(part), "{reason}"),
+                other => panic!("{part}: {other:?}"),
+            }
+        };
+        let (used, revoked, other) =
+            (with_grant(&*store, 1).await, with_grant(&*store, 3).await, with_grant(&*store, 3).await);
+        grant(&*store, under(&used, start())).await;
+        check(under(&used, start()), "used up").await;
+        let end = GrantEnd {
+            why: GrantEndReason::Revoked,
+            at: start(),
+            by: Some(PersonId::from("alice")),
+            reason: Some("done".to_owned()),
+        };
+        let ended = open().end_grant(revoked.id.clone(), end.clone()).await.unwrap().unwrap();
+        assert_eq!(ended.ended.as_ref(), Some(&end));
+        assert_eq!(store.end_grant(revoked.id.clone(), end.clone()).await.unwrap(), None, "once");
+        assert_eq!(store.end_grant("grant-of-nobody".into(), end).await.unwrap(), None);
+        check(under(&revoked, start()), "revoked").await;
+        check(under(&other, later(start(), 3_600_000)), "expired").await;
+        let mut foreign = under(&other, start());
+        foreign.event.agent_id = Some(AgentId::from("another"));
+        check(foreign, "other calls").await;
+        let mut wider = other.clone();
+        wider.terms.uses = 100;
+        check(under(&wider, start()), "other calls").await;
+        let unknown = StandingGrant { id: "grant-of-nobody".into(), ..other.clone() };
+        check(under(&unknown, start()), "no grant").await;
+        grant(&*store, AdmitRequest { budgets: limit.to_vec(), ..under(&other, start()) }).await;
+        let left = store.grant(other.id).await.unwrap().unwrap();
+        assert_eq!((left.used, left.uses_left()), (1, 2));
+        assert_eq!(store.verify().await.unwrap().bad, None);
+    }
+
+    pub(super) async fn a_grant_is_made_with_its_approval_or_not_at_all(open: Opener<'_>) {
+        let store = open();
+        let record = made(&*store, "d").await;
+        let grant = granted(&record, 5, start());
+        let make = async |expected_version, most| {
+            let update =
+                ApprovalUpdate { expected_version, ..answer(&record, ApprovalStatus::Approved, "alice") };
+            store.make_grant(update, grant.clone(), Vec::new(), grant_made(&grant), most).await.unwrap()
+        };
+        assert_eq!(make(record.version + 1, 100).await, GrantMade::Outdated);
+        let others = [with_grant(&*store, 1).await, with_grant(&*store, 1).await];
+        assert_eq!(make(record.version, 2).await, GrantMade::TooMany(2));
+        assert_eq!(store.approval(record.id.clone()).await.unwrap().unwrap().status, ApprovalStatus::Pending);
+        assert_eq!(store.grant(grant.id.clone()).await.unwrap(), None);
+        // One that is used up makes room.
+        super::grant(&*store, under(&others[0], start())).await;
+        assert_eq!(make(record.version, 2).await, GrantMade::Made);
+        assert_eq!(open().grant(grant.id.clone()).await.unwrap().unwrap(), grant);
+        assert_eq!(store.approval(record.id).await.unwrap().unwrap().status, ApprovalStatus::Approved);
+    }
+
+    /// R87: a grant answers the rules that asked, and nothing else.
+    pub(super) async fn a_grant_excuses_no_budget_and_no_loop(open: Opener<'_>) {
+        let store = open();
+        let granted = with_grant(&*store, 5).await;
+        let asks =
+            BudgetLimit { on_exceed: BudgetAction::RequireApproval, ..calls("gate", BudgetWindow::Day, 0) };
+        let full = AdmitRequest { budgets: vec![asks], ..under(&granted, start()) };
+        assert_eq!(refuse(&*store, full).await.decision, EventDecision::PendingApproval);
+        let same =
+            || AdmitRequest { max_repeats: Some(1), digest: "same".into(), ..under(&granted, start()) };
+        grant(&*store, same()).await;
+        assert_eq!(&*refuse(&*store, same()).await.policy_id, "loop");
+        assert_eq!(store.grant(granted.id).await.unwrap().unwrap().used, 1);
+    }
+
+    pub(super) async fn grants_survive_and_are_found(open: Opener<'_>) {
+        let store = open();
+        let (first, second) = (with_grant(&*store, 2).await, with_grant(&*store, 2).await);
+        grant(&*store, under(&first, start())).await;
+        let list = async |filter: GrantFilter| -> Vec<_> {
+            let found = open().grants(filter).await.unwrap();
+            found.into_iter().map(|grant| (grant.id, grant.used)).collect()
+        };
+        let all = [(second.id.clone(), 0), (first.id.clone(), 1)];
+        assert_eq!(list(GrantFilter::default()).await, all);
+        assert_eq!(list(GrantFilter { limit: 1, ..GrantFilter::default() }).await, all[..1]);
+        let before =
+            |grant: &StandingGrant| GrantFilter { before: Some(grant.id.clone()), ..GrantFilter::default() };
+        assert_eq!(list(before(&second)).await, all[1..]);
+        assert_eq!(list(before(&first)).await, []);
+        let agent = |name: &str| GrantFilter { agent: Some(AgentId::from(name)), ..GrantFilter::default() };
+        assert_eq!(list(agent("planner-01")).await, all);
+        assert_eq!(list(agent("another")).await, []);
+        let tool = Some("files__write_file".to_owned());
+        assert_eq!(list(GrantFilter { tool, ..agent("planner-01") }).await, all);
+        let at = |millis| later(start(), millis);
+        assert_eq!(list(GrantFilter { due: Some(at(3_599_999)), ..GrantFilter::default() }).await, []);
+        assert_eq!(list(GrantFilter { due: Some(at(3_600_000)), ..GrantFilter::default() }).await, all);
+        assert_eq!(list(GrantFilter { valid_at: Some(at(3_600_000)), ..GrantFilter::default() }).await, []);
+        grant(&*store, under(&first, start())).await;
+        let live = GrantFilter { live: true, valid_at: Some(start()), ..GrantFilter::default() };
+        assert_eq!(list(live).await, all[..1]);
+    }
 
     /// I11: what records refer to is kept once, and seen by every process.
     pub(super) async fn what_is_kept_stays(open: Opener<'_>) {
@@ -840,6 +1009,12 @@ mod checks {
         assert!(find(nobody).await.is_empty());
         let newest = find(ApprovalFilter { limit: 1, ..ApprovalFilter::default() }).await;
         assert_eq!(newest, std::slice::from_ref(&second.id));
+        let before = async |id: &ApprovalId| {
+            find(ApprovalFilter { before: Some(id.clone()), ..ApprovalFilter::default() }).await
+        };
+        assert_eq!(before(&second.id).await, std::slice::from_ref(&first.id));
+        assert!(before(&first.id).await.is_empty());
+        assert!(before(&ApprovalId::from("none")).await.is_empty());
         assert_eq!(first.expires_at, second.expires_at);
         let due = async |at| find(ApprovalFilter { due: Some(at), ..ApprovalFilter::default() }).await;
         assert_eq!(due(first.expires_at).await, [second.id.clone(), first.id.clone()]);

@@ -3,6 +3,7 @@
 use super::{
     approval::ApprovalRecord,
     effect::{Effect, Grant},
+    grant::StandingGrant,
     limit::{Above, Slot},
     limits::{Check, wait},
     refusal::LimitRefusal,
@@ -33,16 +34,18 @@ pub enum Outcome {
         /// Open calls of other processes hold some of what is missing, and their settlements may be on their way.
         held_by_others: bool,
     },
-    /// The named approval is not one that this call may use: why. Nothing is reserved.
+    /// The named approval or grant is not one that this call may use: why. Nothing is reserved.
     Unusable(String),
 }
 
 /// Judges a request by a state that was brought to its time ([`State::advance`]). All or nothing: every limit has room
-/// and the approval may be used, or nothing changes.
+/// and the approval or grant may be used, or nothing changes.
 pub fn admit<'q>(state: &State, request: &'q Request<'_>) -> Ruling<'q> {
-    let approval = match request.approval.map(|named| named.usable(request.now)).transpose() {
-        Ok(approval) => approval,
-        Err(reason) => {
+    let approval = request.approval.map(|named| named.usable(request.now)).transpose();
+    let grant = request.grant.map(|named| named.usable(request.agent, request.now)).transpose();
+    let (approval, grant) = match (approval, grant) {
+        (Ok(approval), Ok(grant)) => (approval, grant),
+        (Err(reason), _) | (_, Err(reason)) => {
             let outcome = Outcome::Unusable(reason);
             return Ruling { agent: request.agent, checks: Vec::new(), repeats: None, outcome };
         }
@@ -53,6 +56,7 @@ pub fn admit<'q>(state: &State, request: &'q Request<'_>) -> Ruling<'q> {
         checks: request.limits.iter().map(|limit| Check { limit, standing: state.of(limit) }).collect(),
         repeats: request.repeats.map(|limit| (limit, state.repeats().count(limit.key))),
         approval,
+        grant,
     };
     let outcome = match looked.refusal() {
         Some(refusal) => Outcome::Refused { refusal, held_by_others: looked.held_by_others() },
@@ -68,13 +72,15 @@ struct Looked<'q, 's> {
     checks: Vec<Check<'q>>,
     repeats: Option<(RepeatLimit, u32)>,
     approval: Option<&'q ApprovalRecord>,
+    grant: Option<&'q StandingGrant>,
 }
 
 impl<'q> Looked<'q, '_> {
     /// The first limit that is full, strictest first: deny, throttle (the loop before all others), ask.
     fn refusal(&self) -> Option<LimitRefusal> {
         let full = self.full().min_by_key(|(check, _)| check.limit.above);
-        // A call that uses an approval is counted and never stopped as a loop: a person looked at it.
+        // A call that uses an approval is counted and never stopped as a loop: a person looked at it. Nobody looks at one
+        // that uses a grant.
         let looping = self.repeats.filter(|(limit, seen)| self.approval.is_none() && *seen >= limit.max);
         match (full, looping) {
             (Some((check, unit)), None) => Some(self.over(check, unit)),
@@ -86,7 +92,8 @@ impl<'q> Looked<'q, '_> {
         }
     }
 
-    /// Budgets that the approval was asked for do not ask again: a person has let this call through with them in view.
+    /// Budgets that the approval was asked for do not ask again: a person has let this call through with them in view. A
+    /// grant excuses none: no budget may be answered with one.
     fn full(&self) -> impl Iterator<Item = (&Check<'q>, Unit)> {
         let excused = |id: &PolicyId| {
             self.approval.is_some_and(|record| record.requirements.iter().any(|r| r.policy_id == *id))
@@ -156,6 +163,7 @@ impl<'q> Looked<'q, '_> {
         }
         let mut effects = Vec::with_capacity(2);
         effects.extend(self.approval.map(|record| Effect::Consumed(Box::new(record.consumed()))));
+        effects.extend(self.grant.map(|used| Effect::GrantUsed(Box::new(used.once_used(request.now)))));
         effects.push(Effect::Granted(grant));
         effects.extend(
             self.checks

@@ -1,11 +1,12 @@
 //! Approvals as admission knows them: the record, what it is bound to, and when a call may use it.
 
+use super::grant::{CallShape, GrantAnswer, GrantTerms, StandingGrant};
 use crate::{
     model::{
-        AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, Fingerprint, MicroUsd, PersonId,
-        PolicyId, RuleId, SnapshotId, ToolTraits, TraceId, UpstreamName, WorkflowId, json,
+        AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Digest, Fingerprint, GrantId, MicroUsd,
+        PersonId, PolicyId, RuleId, SnapshotId, ToolTraits, TraceId, UpstreamName, WorkflowId, json,
     },
-    policy::{Approver, ChannelKind},
+    policy::{Approver, ChannelKind, GrantLimits},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,12 @@ pub struct ApprovalRecord {
     pub expires_at: Timestamp,
     /// What people answered, in order.
     pub answers: Vec<ApprovalAnswer>,
+    /// What a standing grant holds later calls against; none where no answer may make one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<CallShape>,
+    /// The standing grant that let its call through while it waited: nobody has to answer it any more, and it was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<GrantId>,
 }
 
 /// One rule's requirement, resolved.
@@ -145,6 +152,9 @@ pub struct Requirement {
     pub channels: Vec<ChannelKind>,
     /// Who else may decide, from when.
     pub escalation: Option<(Timestamp, Vec<Approver>)>,
+    /// How far an answer may make a standing grant; none: it may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantLimits>,
 }
 
 impl Requirement {
@@ -170,6 +180,46 @@ impl ApprovalRecord {
     /// Whether it stands for exactly this call, and asks for all that these requirements do.
     pub fn is_about(&self, binding: &ApprovalBinding, needed: &[Requirement]) -> bool {
         self.binding.digest == binding.digest && self.covers(needed)
+    }
+
+    /// How far an answer may make a standing grant of it; none: it may not. Every rule that asks has to allow it, and the
+    /// narrowest counts.
+    pub fn grant_limits(&self) -> Option<GrantLimits> {
+        self.shape.as_ref()?;
+        let all = self.requirements.iter().map(|requirement| requirement.grants);
+        all.reduce(|one, other| Some(one?.narrower(other?))).flatten()
+    }
+
+    /// The grant that people answer it with, once all who must have answered so.
+    pub fn granted(
+        &self,
+        answer: &GrantAnswer,
+        approvers: Vec<PersonId>,
+        now: Timestamp,
+    ) -> Option<StandingGrant> {
+        let binding = &self.binding;
+        let terms = GrantTerms {
+            approval: self.id.clone(),
+            call_id: self.call_id.clone(),
+            trace_id: self.trace_id,
+            agent: binding.agent.clone(),
+            user: binding.user.clone(),
+            workflow: binding.workflow.clone(),
+            tool: binding.tool.clone(),
+            fingerprint: binding.fingerprint.clone(),
+            upstream: self.upstream.clone(),
+            capability: self.capability_id.clone(),
+            snapshot: binding.snapshot.clone(),
+            rules: self.requirements.iter().map(|r| (r.policy_id.clone(), r.rule_id.clone())).collect(),
+            arguments: answer.arguments.clone(),
+            asked: self.shape.clone()?,
+            uses: answer.uses,
+            approvers,
+            made_at: now,
+            expires_at: now.checked_add(answer.duration).ok()?,
+        };
+        let id = StandingGrant::id_of(&self.id);
+        Some(StandingGrant { id, version: 1, terms, used: 0, ended: None })
     }
 
     /// When a person rejected it, in microseconds.
@@ -236,4 +286,10 @@ pub struct ApprovalAnswer {
     pub evidence: Option<String>,
     /// The bundle in force when they decided.
     pub snapshot: SnapshotId,
+    /// The standing grant that they answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantAnswer>,
+    /// The grant that this answer has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<GrantId>,
 }

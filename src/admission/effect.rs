@@ -1,6 +1,6 @@
 //! What an admission, a question or a settlement changes: it is written, and it is what [`super::State`] is a fold over.
 
-use super::{approval::ApprovalRecord, usage::Usage};
+use super::{approval::ApprovalRecord, grant::StandingGrant, usage::Usage};
 use crate::model::PolicyId;
 
 /// A calendar window of a counter: the counter's number, and the window's start in microseconds.
@@ -72,6 +72,8 @@ pub enum Effect {
     Alerted(Alert),
     /// An approval was used: its record from now on.
     Consumed(Box<ApprovalRecord>),
+    /// A standing grant was used: how it stands from now on.
+    GrantUsed(Box<StandingGrant>),
 }
 
 impl Effect {
@@ -80,7 +82,11 @@ impl Effect {
         match self {
             Self::Granted(grant) => Some(grant.at),
             Self::Asked { at, .. } => Some(*at),
-            Self::Carried(_) | Self::Closed { .. } | Self::Alerted(_) | Self::Consumed(_) => None,
+            Self::Carried(_)
+            | Self::Closed { .. }
+            | Self::Alerted(_)
+            | Self::Consumed(_)
+            | Self::GrantUsed(_) => None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod admit;
 mod approval;
 mod asks;
 mod effect;
+mod grant;
 mod limit;
 mod limits;
 mod refusal;
@@ -26,6 +27,10 @@ pub use admit::{Outcome, Ruling, admit};
 pub use approval::{ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, Named, Requirement};
 pub use asks::{AskHistory, AskLimits};
 pub use effect::{Alert, Effect, Grant, Window};
+pub use grant::{
+    AskingRule, Bound, CallShape, CoveredCall, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, NamedGrant,
+    StandingGrant,
+};
 pub use limit::Limit;
 pub use refusal::LimitRefusal;
 pub use repeats::repeat_key;

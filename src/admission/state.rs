@@ -4,6 +4,7 @@
 use super::{
     approval::Named,
     effect::{Effect, Grant, Window},
+    grant::NamedGrant,
     limit::{Limit, Slot},
     repeats::Repeats,
     rolling::Rolling,
@@ -52,6 +53,8 @@ pub struct Request<'r> {
     pub need: Usage,
     /// The approval that it uses.
     pub approval: Option<Named<'r>>,
+    /// The standing grant that it uses.
+    pub grant: Option<NamedGrant<'r>>,
 }
 
 /// More identical calls in 60 s than this are a loop.
@@ -95,8 +98,8 @@ impl State {
             }
             Effect::Asked { at, repeat } => self.repeats.push(at, repeat),
             Effect::Alerted(alert) => self.windows.entry(alert.window).or_default().alerted = alert.at,
-            // Approvals are named with each request.
-            Effect::Consumed(_) => {}
+            // Approvals and grants are named with each request.
+            Effect::Consumed(_) | Effect::GrantUsed(_) => {}
         }
     }
 
@@ -113,9 +116,11 @@ impl State {
                 Cow::Owned(self.open(*seq).map(|grant| grant.windows.clone()).unwrap_or_default())
             }
             Effect::Alerted(alert) => Cow::Borrowed(std::slice::from_ref(&alert.window)),
-            Effect::Closed { .. } | Effect::Carried(_) | Effect::Asked { .. } | Effect::Consumed(_) => {
-                Cow::Borrowed(&[])
-            }
+            Effect::Closed { .. }
+            | Effect::Carried(_)
+            | Effect::Asked { .. }
+            | Effect::Consumed(_)
+            | Effect::GrantUsed(_) => Cow::Borrowed(&[]),
         }
     }
 

@@ -40,6 +40,7 @@ fn request<'r>(seq: i64, now: i64, tokens: u64, limits: &[Limit<'r>]) -> Request
         repeats: None,
         need: Usage { calls: 1, tokens: amount(tokens), cost: 0 },
         approval: None,
+        grant: None,
     }
 }
 

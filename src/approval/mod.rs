@@ -1,15 +1,20 @@
 //! Approvals: the state machine over the durable record, who may decide, and the channels that write to it.
 
+mod grants;
 mod rules;
 
-pub use rules::{DecideError, QuorumProgress, apply, eligible, standing};
+pub use grants::{GrantProposal, RevokeError, answer_form, bounds_form, read_answer as read_grant};
+pub use rules::{DecideError, QuorumProgress, apply, deciders, eligible, standing};
 
 use crate::{
     clock::Clock,
     evidence::ApprovalSubject,
     model::{ApprovalId, ApprovalStatus, EventDecision, EventDraft, EventType, PersonId, SnapshotId},
     policy::{Approver, ChannelKind, PolicySet, Role},
-    store::{ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, Store},
+    store::{
+        ApprovalAnswer, ApprovalFilter, ApprovalRecord, ApprovalUpdate, EventQuery, GrantAnswer, GrantMade,
+        Store,
+    },
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -30,6 +35,8 @@ pub struct ApprovalResponse {
     pub comment: Option<String>,
     /// What they show.
     pub evidence: Option<String>,
+    /// The standing grant that they answer with; an approval of more than one call.
+    pub grant: Option<GrantAnswer>,
 }
 
 /// The longest comment or evidence that is kept, in characters.
@@ -83,11 +90,12 @@ impl Approvals {
             approve: answer.approve,
             comment: answer.comment.map(clean),
             evidence: answer.evidence.map(clean),
+            grant: answer.grant,
         };
         loop {
             let record = self.get(id).await?.ok_or(DecideError::NotFound)?;
             let now = self.clock.now();
-            let given = ApprovalAnswer {
+            let mut given = ApprovalAnswer {
                 person: person.clone(),
                 approve: answer.approve,
                 at: now,
@@ -95,18 +103,49 @@ impl Approvals {
                 comment: answer.comment.clone(),
                 evidence: answer.evidence.clone(),
                 snapshot: policies.snapshot.clone(),
+                grant: answer.grant.clone(),
+                grant_id: None,
             };
             let status = apply(&policies.authority, &record, &given, now)?;
+            if let Some(asked) = &given.grant {
+                let refused = match given.approve {
+                    true => grants::refusal(policies, &record, asked),
+                    false => Some("a standing grant goes with an approval, not with a rejection".to_owned()),
+                };
+                refused.map_or(Ok(()), |why| Err(DecideError::GrantRefused(why)))?;
+            }
             let mut answers = record.answers.clone();
             answers.push(given.clone());
-            let event = decided_event(&record, &given, status);
+            let grant = match status {
+                ApprovalStatus::Approved => grants::made_by(policies, &record, &answers, &given),
+                _ => None,
+            };
+            if let (Some(grant), Some(last)) = (&grant, answers.last_mut()) {
+                given.grant_id = Some(grant.id.clone());
+                last.grant_id.clone_from(&given.grant_id);
+            }
+            let mut event = decided_event(&record, &given, status);
+            grants::tell(&mut event, &given);
             let update = ApprovalUpdate {
                 id: id.clone(),
                 expected_version: record.version,
                 status,
                 answers: answers.clone(),
+                covered_by: None,
             };
-            if self.store.update_approval(update, vec![event]).await? {
+            let is_done = match grant {
+                None => self.store.update_approval(update, vec![event]).await?,
+                Some(grant) => {
+                    let made = grants::made_event(&grant, &given);
+                    let agent = grant.terms.agent.clone();
+                    match self.store.make_grant(update, grant, vec![event], made, grants::MOST_LIVE).await? {
+                        GrantMade::Made => true,
+                        GrantMade::Outdated => false,
+                        GrantMade::TooMany(most) => return Err(grants::too_many(most, &agent)),
+                    }
+                }
+            };
+            if is_done {
                 let version = record.version + 1;
                 return Ok(ApprovalRecord { status, answers, version, ..record });
             }
@@ -135,6 +174,7 @@ impl Approvals {
             expected_version: record.version,
             status: ApprovalStatus::Expired,
             answers: record.answers.clone(),
+            covered_by: None,
         };
         if self.store.update_approval(update, vec![event]).await? {
             let version = record.version + 1;
@@ -183,6 +223,7 @@ impl Approvals {
                 expected_version: record.version,
                 status: record.status,
                 answers: record.answers.clone(),
+                covered_by: None,
             };
             // Where somebody was first, the next look tells whether there is still something to tell.
             self.store.update_approval(update, fresh).await?;
@@ -214,6 +255,7 @@ impl Approvals {
                     expected_version: record.version,
                     status: ApprovalStatus::Cancelled,
                     answers: record.answers.clone(),
+                    covered_by: None,
                 };
                 if self.store.update_approval(update, vec![event]).await? {
                     break;

@@ -28,6 +28,9 @@ pub enum DecideError {
     /// Evidence is needed.
     #[error("this approval needs evidence: say in `evidence` what shows that the call is right")]
     EvidenceMissing,
+    /// The standing grant that it came with is none that its rules allow; nothing was decided.
+    #[error("{0}")]
+    GrantRefused(String),
     /// The store did not do it; nothing was decided.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,12 +79,7 @@ pub fn eligible(
         .filter(|(from, _)| now >= *from)
         .map(|(_, to)| to.as_slice())
         .unwrap_or_default();
-    let named = |approver: &Approver| match approver {
-        Approver::Group(group) => person.groups.contains(group),
-        Approver::Person(id) => *id == person.id,
-        Approver::Operator => is_operator,
-    };
-    let by_name = requirement.approvers.iter().chain(escalated).any(named);
+    let by_name = requirement.approvers.iter().chain(escalated).any(|one| is_named(one, person, is_operator));
     // Where nobody is named everyone with the role may decide, but an operator only where named.
     let open = requirement.approvers.is_empty() && !is_operator;
     if by_name || open {
@@ -91,6 +89,32 @@ pub fn eligible(
     } else {
         Err("its rule does not name you or a group of yours".to_owned())
     }
+}
+
+fn is_named(approver: &Approver, person: &Person, is_operator: bool) -> bool {
+    match approver {
+        Approver::Group(group) => person.groups.contains(group),
+        Approver::Person(id) => *id == person.id,
+        Approver::Operator => is_operator,
+    }
+}
+
+/// The people who could decide for one requirement as long as nothing escalates; of a call of an agent with this operator.
+/// `approvers` are those that the rule names, or the bundle's default.
+pub fn deciders<'p>(
+    authority: &'p Authority,
+    operator: Option<&PersonId>,
+    approvers: &[Approver],
+    separate: bool,
+) -> Vec<&'p PersonId> {
+    let may = |person: &&Person| {
+        let is_operator = operator == Some(&person.id);
+        let named = approvers.iter().any(|one| is_named(one, person, is_operator));
+        person.roles.contains(&Role::Approver)
+            && !(is_operator && separate)
+            && (named || approvers.is_empty() && !is_operator)
+    };
+    authority.people.values().filter(may).map(|person| &person.id).collect()
 }
 
 /// Which requirements an approval by this person counts for.
@@ -173,6 +197,10 @@ pub fn apply(
     };
     match record.status {
         ApprovalStatus::Pending => {}
+        // A grant has let its call through.
+        ApprovalStatus::Cancelled if record.covered_by.is_some() => {
+            return Err(DecideError::AlreadyDecided(record.status));
+        }
         // Nothing else cancels one.
         ApprovalStatus::Cancelled => return Err(DecideError::SnapshotMismatch),
         ApprovalStatus::Approved

@@ -40,6 +40,7 @@ fn requirement(approvers: Vec<Approver>) -> Requirement {
         separate: false,
         channels: ChannelKind::ALL.to_vec(),
         escalation: None,
+        grants: None,
     }
 }
 
@@ -81,6 +82,8 @@ fn record(requirements: Vec<Requirement>) -> ApprovalRecord {
         created_at: at(0),
         expires_at: at(15),
         answers: vec![],
+        shape: None,
+        covered_by: None,
     }
 }
 
@@ -93,6 +96,8 @@ fn answer(person: &str, approve: bool) -> ApprovalAnswer {
         comment: None,
         evidence: None,
         snapshot: "s".into(),
+        grant: None,
+        grant_id: None,
     }
 }
 
@@ -104,6 +109,7 @@ fn outcome(record: &ApprovalRecord, answer: &ApprovalAnswer) -> Result<ApprovalS
         DecideError::SnapshotMismatch => "snapshot mismatch".into(),
         DecideError::AlreadyAnswered(_) => "already answered".into(),
         DecideError::EvidenceMissing => "evidence".into(),
+        DecideError::GrantRefused(why) => why,
         DecideError::Store(error) => error.to_string(),
     })
 }

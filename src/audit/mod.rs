@@ -14,8 +14,8 @@ pub use advice::advice_on_recorded;
 
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
 pub use questions::{
-    ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, Initiator,
-    NamedApprovals, ResultSize, TraceReport, questions,
+    ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
+    Initiator, NamedApprovals, ResultSize, TraceReport, questions,
 };
 pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;

@@ -4,9 +4,10 @@ use crate::{
     evidence::{CUT_ARGUMENTS, Counted},
     model::{
         Actor, AgentId, ApprovalId, ApprovalStatus, CallId, CapabilityId, Event, EventDecision, EventType,
-        MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
+        GrantId, MicroUsd, Outcome, PersonId, PolicyId, RuleId, SnapshotId, TraceId, UpstreamName,
+        WorkflowId,
     },
-    store::{ApprovalAnswer, ApprovalRecord},
+    store::{ApprovalAnswer, ApprovalRecord, StandingGrant},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct CallReport {
     pub decided: Vec<DecisionReport>,
     /// Was approval required, and who approved? Empty: not required.
     pub approvals: Vec<ApprovalReport>,
+    /// The standing grants that its approval was answered with, or that let it through.
+    pub grants: Vec<GrantReport>,
     /// What executed, where, with what limits? Null: nothing was dispatched, or it is not known yet.
     pub executed: Option<Execution>,
     /// Where is the immutable evidence?
@@ -124,6 +127,25 @@ pub struct ApprovalReport {
     pub used_by: Option<ApprovalCall>,
 }
 
+/// A standing grant of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantReport {
+    /// Its id.
+    pub id: GrantId,
+    /// Whether it let this call through; else this call's approval made it.
+    pub used: bool,
+    /// Who answered with it, in order; empty where only events speak of it.
+    pub approvers: Vec<PersonId>,
+    /// When it was made.
+    pub made_at: Option<Timestamp>,
+    /// Until when it counts, if nothing ends it before.
+    pub expires_at: Option<Timestamp>,
+    /// The approval that was answered with it.
+    pub approval_id: Option<ApprovalId>,
+    /// The call that asked for that.
+    pub asked_by: Option<ApprovalCall>,
+}
+
 /// A call as an approval names it: the one that uses an approval need not be the one that asked, nor of its trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ApprovalCall {
@@ -151,6 +173,8 @@ pub struct NamedApprovals {
     pub records: Vec<ApprovalRecord>,
     /// The decisions by which calls of any trace used them.
     pub uses: Vec<Event>,
+    /// The standing grants that events name.
+    pub grants: Vec<StandingGrant>,
 }
 
 /// What a call did.
@@ -306,11 +330,40 @@ fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Optio
         tool: events.iter().find_map(|e| e.draft.tool.clone()),
         initiated,
         approvals: approvals_of(events, approvals),
+        grants: grants_of(events, approvals),
         executed,
         evidence: events.iter().map(|e| Evidence::of(e)).collect(),
         decided,
         call_id,
     })
+}
+
+fn grants_of(events: &[&Event], named: &NamedApprovals) -> Vec<GrantReport> {
+    let mut reports: Vec<GrantReport> = Vec::new();
+    for event in events {
+        let Some(id) = &event.draft.grant_id else { continue };
+        let used = event.draft.event_type == EventType::AgentDecision
+            && event.draft.decision == Some(EventDecision::Approved);
+        if let Some(known) = reports.iter_mut().find(|report| report.id == *id) {
+            known.used |= used;
+            continue;
+        }
+        let terms = named.grants.iter().find(|grant| grant.id == *id).map(|grant| &grant.terms);
+        reports.push(GrantReport {
+            id: id.clone(),
+            used,
+            approvers: terms.map(|terms| terms.approvers.clone()).unwrap_or_default(),
+            made_at: terms.map(|terms| terms.made_at),
+            expires_at: terms.map(|terms| terms.expires_at),
+            approval_id: terms.map(|terms| terms.approval.clone()),
+            asked_by: terms.map(|terms| ApprovalCall {
+                call_id: terms.call_id.clone(),
+                trace_id: Some(terms.trace_id),
+                at: terms.made_at,
+            }),
+        });
+    }
+    reports
 }
 
 fn approvals_of(events: &[&Event], approvals: &NamedApprovals) -> Vec<ApprovalReport> {

@@ -4,13 +4,14 @@
 use crate::{
     evidence::{ResolvedTool, tools_named},
     model::{Event, SnapshotId},
-    policy::{CompileInput, KnownNames, PolicySet, SourceFile, ToolFacts, compile},
+    policy::{CompileInput, KnownNames, PolicySet, SourceFile, ToolFacts, ZoneData, Zones, compile},
     store::{EventQuery, KeptKind, Store, StoreError},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -198,6 +199,9 @@ impl Held {
 struct KeptBundle {
     environment: Arc<str>,
     files: Vec<SourceFile>,
+    /// The data of the time zones that its conditions name, in base64.
+    #[serde(default)]
+    zones: BTreeMap<Arc<str>, String>,
 }
 
 /// The bundle of a snapshot, compiled. `None`: it is not kept, or this version refuses it.
@@ -205,10 +209,17 @@ pub async fn kept_bundle(store: &dyn Store, snapshot: &SnapshotId) -> Result<Opt
     let Some(kept) = store.kept(KeptKind::Bundle, snapshot.to_string()).await? else { return Ok(None) };
     let damaged = |error| StoreError::Damaged(format!("the bundle of snapshot `{snapshot}`: {error}"));
     let bundle: KeptBundle = serde_json::from_str(&kept.body).map_err(damaged)?;
+    let mut zones = ZoneData::new();
+    for (name, data) in bundle.zones {
+        let read = STANDARD.decode(&data).map_err(|error| {
+            StoreError::Damaged(format!("the time zone `{name}` of snapshot `{snapshot}`: {error}"))
+        })?;
+        zones.insert(name, read.into());
+    }
     let input = CompileInput {
         environment: bundle.environment,
         servers_digest_material: Vec::new(),
-        known: KnownNames::default(),
+        known: KnownNames { zones: Zones::of(zones), ..KnownNames::default() },
     };
     let compiled = tokio::task::spawn_blocking(move || compile(&bundle.files, &input)).await;
     let (set, _) =

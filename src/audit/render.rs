@@ -1,6 +1,8 @@
 //! A trace's report as one screen of text.
 
-use super::{ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, TraceReport};
+use super::{
+    ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport, TraceReport,
+};
 use crate::{evidence::Counted, model::MicroUsd, store::ApprovalAnswer};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
@@ -109,11 +111,14 @@ fn write_call(out: &mut String, call: &CallReport) -> fmt::Result {
         }
     }
     writeln!(out, "  was approval required, and who approved?")?;
-    if call.approvals.is_empty() {
+    if call.approvals.is_empty() && call.grants.is_empty() {
         writeln!(out, "    not required")?;
     }
     for approval in &call.approvals {
         write_approval(out, call, approval)?;
+    }
+    for grant in &call.grants {
+        write_grant(out, call, grant)?;
     }
     writeln!(out, "  what executed, where, with what limits?")?;
     match &call.executed {
@@ -196,6 +201,25 @@ fn write_approval(out: &mut String, call: &CallReport, approval: &ApprovalReport
         Some(used) if used.call_id == call.call_id => writeln!(out, "    used by this call at {}", used.at),
         Some(used) => writeln!(out, "    used by {} at {}", named(call, used), used.at),
         None => Ok(()),
+    }
+}
+
+fn write_grant(out: &mut String, call: &CallReport, grant: &GrantReport) -> fmt::Result {
+    let how = if grant.used { "required, and let through by" } else { "answered with" };
+    write!(out, "    {how} standing grant {}", shown(&grant.id))?;
+    let names: Vec<String> = grant.approvers.iter().map(|person| shown(person)).collect();
+    if let Some(made) = grant.made_at {
+        write!(out, ", made by {} at {made}", names.join(", "))?;
+    }
+    if let Some(until) = grant.expires_at {
+        write!(out, ", until {until}")?;
+    }
+    writeln!(out)?;
+    match (&grant.approval_id, elsewhere(call, grant.asked_by.as_ref())) {
+        (Some(approval), Some(asked)) => {
+            writeln!(out, "    it answered approval {}, asked for by {}", shown(approval), named(call, asked))
+        }
+        (_, _) => Ok(()),
     }
 }
 

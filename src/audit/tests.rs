@@ -83,7 +83,11 @@ fn approval() -> ApprovalRecord {
             comment: Some("fine\u{202e}".to_owned()),
             evidence: Some("CHG-7".to_owned()),
             snapshot: SnapshotId::from("abc123"),
+            grant: None,
+            grant_id: None,
         }],
+        shape: None,
+        covered_by: None,
     }
 }
 
@@ -118,7 +122,11 @@ fn trace() -> Vec<Event> {
 /// The approval of [`trace`], used by the call that asked.
 fn named() -> NamedApprovals {
     let used = trace().into_iter().find(|e| e.draft.decision == Some(EventDecision::Approved));
-    NamedApprovals { records: vec![approval()], uses: used.into_iter().collect() }
+    NamedApprovals {
+        records: vec![approval()],
+        uses: used.into_iter().collect(),
+        ..NamedApprovals::default()
+    }
 }
 
 /// R55: where another call used the approval, under a trace of its own, the call that asked names it and does not say that
@@ -133,7 +141,11 @@ fn the_call_that_used_an_approval_is_named() {
     let mut effect = event(9, EventType::AgentSideEffect, Some("call-9"));
     effect.draft.trace_id = Some(other);
     effect.draft.outcome = Some(Outcome::Failed);
-    let named = NamedApprovals { records: vec![approval()], uses: vec![allowed.clone()] };
+    let named = NamedApprovals {
+        records: vec![approval()],
+        uses: vec![allowed.clone()],
+        ..NamedApprovals::default()
+    };
 
     let report = questions(&asked, &named);
     let used = report.calls[0].approvals[0].used_by.clone().unwrap();

@@ -1,20 +1,20 @@
 //! `tollgate approvals …`: the command line's channel to approvals, on the store itself.
 
 use super::{
-    args::{ApprovalsCommand, DecideArgs},
+    args::{ApprovalsCommand, DecideArgs, where_of},
     failure::CliError,
     screen::{self, Screen, or_dash, time},
     setup::Setup,
 };
 use crate::{
-    approval::{ApprovalResponse, Approvals, standing},
+    approval::{ApprovalResponse, Approvals, GrantProposal, answer_form, standing},
     clock::Clock,
     front::admin::view,
     gateway::{taken_as, tell_webhook},
-    model::{ApprovalId, ApprovalStatus, Event},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType},
     policy::{Approver, ChannelKind, PolicySet},
     redaction::display_text,
-    store::{ApprovalFilter, ApprovalRecord, Requirement, Store},
+    store::{ApprovalContext, ApprovalFilter, ApprovalRecord, EventQuery, GrantAnswer, Requirement, Store},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -75,7 +75,7 @@ async fn notify(setup: &Setup, mut committed: Receiver<Arc<Event>>, ended: &Canc
 
 async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsCommand) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = setup.system.clone();
-    let approvals = Approvals::new(store, clock);
+    let approvals = Approvals::new(Arc::clone(&store), clock);
     let policies = &setup.loaded.policies;
     let mut screen = Screen::new();
     match command {
@@ -104,12 +104,16 @@ async fn on_store(setup: &Setup, store: Arc<dyn Store>, command: ApprovalsComman
         }
         ApprovalsCommand::Show { id, json } => {
             let found = approvals.get(&ApprovalId::from(id.as_str())).await?;
-            let record = found.ok_or_else(|| unknown(&id))?;
-            show(&mut screen, &record, policies, json.json)
+            let record = whole(&*store, found.ok_or_else(|| unknown(&id))?).await?;
+            let proposed = approvals.grant_proposal(&record).await?;
+            show(&mut screen, &record, policies, proposed.as_ref(), json.json)
         }
         ApprovalsCommand::Watch { json } => watch(&approvals, policies, &mut screen, json.json).await,
-        ApprovalsCommand::Approve(args) => decide(setup, &approvals, true, args, &mut screen).await,
-        ApprovalsCommand::Reject(args) => decide(setup, &approvals, false, args, &mut screen).await,
+        ApprovalsCommand::Approve(args) => {
+            let grant = args.grant();
+            decide(setup, &approvals, (true, grant), args.answer, &mut screen).await
+        }
+        ApprovalsCommand::Reject(args) => decide(setup, &approvals, (false, None), args, &mut screen).await,
     }
 }
 
@@ -176,6 +180,37 @@ fn told(record: &ApprovalRecord) -> String {
     }
 }
 
+/// With all that is sent, where the approval itself is cut: the record of its decision has it.
+async fn whole(store: &dyn Store, record: ApprovalRecord) -> Result<ApprovalRecord, CliError> {
+    if record.context.complete {
+        return Ok(record);
+    }
+    let decided = EventQuery {
+        event_type: Some(EventType::AgentDecision),
+        approval_id: Some(record.id.clone()),
+        decision: Some(EventDecision::PendingApproval),
+        limit: 1,
+        ..EventQuery::default()
+    };
+    let found = store.events(decided).await?.pop();
+    Ok(match found.and_then(|event| event.draft.detail) {
+        Some(detail) => completed(record, &detail),
+        None => record,
+    })
+}
+
+/// A record with what the detail of its decision has whole.
+fn completed(record: ApprovalRecord, detail: &Value) -> ApprovalRecord {
+    let Some(arguments) = detail.get("arguments") else { return record };
+    let member = |name: &str| match detail.get(name) {
+        Some(Value::Object(members)) if !members.is_empty() => Value::Object(members.clone()),
+        Some(_) | None => Value::Null,
+    };
+    let context =
+        ApprovalContext { complete: true, meta: member("meta"), params: member("params"), ..record.context };
+    ApprovalRecord { arguments: arguments.clone(), context, ..record }
+}
+
 fn unknown(id: &str) -> CliError {
     let hint = "`tollgate approvals list` shows them all".to_owned();
     CliError::Unknown { kind: "approval", name: id.chars().take(80).collect(), hint }
@@ -225,12 +260,12 @@ fn escalated(requirement: &Requirement) -> Option<String> {
 async fn decide(
     setup: &Setup,
     approvals: &Approvals,
-    approve: bool,
+    (approve, grant): (bool, Option<GrantAnswer>),
     args: DecideArgs,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let policies = &setup.loaded.policies;
-    let answer = ApprovalResponse { approve, comment: args.comment, evidence: args.evidence };
+    let answer = ApprovalResponse { approve, comment: args.comment, evidence: args.evidence, grant };
     let id = ApprovalId::from(args.id.as_str());
     let person = setup.person()?;
     let record = match approvals.decide(policies, person, &id, ChannelKind::Cli, answer).await {
@@ -241,9 +276,21 @@ async fn decide(
         return screen.json(&view::approval(&record, policies));
     }
     let what = format!("`{}` for `{}`", record.binding.tool, record.binding.agent);
+    let last = record.answers.last();
     screen.line(&match record.status {
         ApprovalStatus::Approved | ApprovalStatus::Consumed => {
-            format!("approved: {what} may be called once, until {}", time(record.expires_at))
+            let once = format!("approved: {what} may be called once, until {}", time(record.expires_at));
+            match last.and_then(|answer| answer.grant_id.as_ref()) {
+                Some(grant) => format!(
+                    "{once}; calls like it by the standing grant {grant} (`tollgate grants show {grant}`)"
+                ),
+                None if last.is_some_and(|answer| answer.grant.is_some()) => {
+                    format!(
+                        "{once}; no standing grant was made, since others have not answered with the same one"
+                    )
+                }
+                None => once,
+            }
         }
         ApprovalStatus::Pending => {
             let missing = standing(&policies.authority, &record, &record.answers).missing();
@@ -258,15 +305,20 @@ fn show(
     screen: &mut Screen,
     record: &ApprovalRecord,
     policies: &PolicySet,
+    proposed: Option<&GrantProposal>,
     json: bool,
 ) -> Result<(), CliError> {
-    let form = view::approval(record, policies);
+    let mut form = view::approval(record, policies);
+    if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
+        members.insert("proposed_grant".to_owned(), proposed.form());
+    }
     if json {
         return screen.json(&form);
     }
     screen.field("approval", &format!("{}  ({})", record.id, record.status))?;
     show_call(screen, record)?;
     show_needs(screen, record, policies)?;
+    show_grants(screen, record, proposed)?;
     show_decisions(screen, record, &form)
 }
 
@@ -335,6 +387,35 @@ fn show_needs(screen: &mut Screen, record: &ApprovalRecord, policies: &PolicySet
     Ok(())
 }
 
+/// Whether an answer may make a standing grant, and which one would save somebody from answering again.
+fn show_grants(
+    screen: &mut Screen,
+    record: &ApprovalRecord,
+    proposed: Option<&GrantProposal>,
+) -> Result<(), CliError> {
+    if let Some(limits) = record.grant_limits() {
+        let longest = humantime::format_duration(limits.max_duration);
+        screen.field(
+            "may be granted",
+            &format!("for at most {longest}, for at most {} calls", limits.max_uses),
+        )?;
+    }
+    let Some(GrantProposal { approver, times, grant }) = proposed else { return Ok(()) };
+    let bounds: Vec<String> = grant.arguments.iter().map(|(name, bound)| where_of(name, bound)).collect();
+    let shown = |text: &String| format!(" --where '{}'", display_text(text, text.len()));
+    screen.field(
+        "proposed grant",
+        &format!(
+            "{approver} has approved calls like this one {times} times: \
+             `tollgate approvals approve {} --grant {} --uses {}{}`",
+            record.id,
+            humantime::format_duration(grant.duration).to_string().replace(' ', ""),
+            grant.uses,
+            bounds.iter().map(shown).collect::<String>(),
+        ),
+    )
+}
+
 /// What people answered so far, as the admin API shows it.
 fn show_decisions(screen: &mut Screen, record: &ApprovalRecord, form: &Value) -> Result<(), CliError> {
     let decisions = form.get("decisions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -343,10 +424,12 @@ fn show_decisions(screen: &mut Screen, record: &ApprovalRecord, form: &Value) ->
         let text = |member: &str| shown.get(member).and_then(Value::as_str).map(str::to_owned);
         let comment = text("comment").map(|c| format!(": {c}")).unwrap_or_default();
         let evidence = text("evidence").map(|e| format!(" [evidence: {e}]")).unwrap_or_default();
+        let grant = answer.grant.as_ref().map(|grant| format!(" [standing grant: {}]", answer_form(grant)));
+        let grant = grant.unwrap_or_default();
         screen.field(
             "decision",
             &format!(
-                "{word} by {} by {} at {}{comment}{evidence}",
+                "{word} by {} by {} at {}{comment}{evidence}{grant}",
                 answer.person,
                 answer.channel.as_str(),
                 time(answer.at)

@@ -1,11 +1,13 @@
 //! What can be typed: the commands, their flags, and the help that teaches them.
 
 mod audit;
+mod grants;
 mod policy;
 mod report;
 mod store;
 
 pub(crate) use audit::*;
+pub(crate) use grants::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use store::*;
@@ -92,8 +94,9 @@ Reads servers.toml and the whole bundle and prints every error and every lint, w
 Exit code 1 if there is any error. Nothing is written.
 
 Names of tools and prompts are held against what the MCP servers list. What they listed when they last ran is \
-remembered, so that nothing is started for it. --strict starts those whose lists are not known, and takes a name that \
-fits nothing, or a rule that nobody can approve, for an error. --smoke starts all of them, and one that does not answer \
+remembered, so that nothing is started for it. --strict, for CI, starts those whose lists are not known, and takes for an \
+error what does not do what it says: a name that fits nothing, a rule that is never reached, or one that nobody can \
+approve. --smoke starts all of them, and one that does not answer \
 is an error.")]
     Check(CheckArgs),
     /// See and decide what waits for a person
@@ -104,11 +107,24 @@ Examples:
   tollgate approvals list --status pending
   tollgate approvals show 0199a3f2-…
   TOLLGATE_KEY=… tollgate approvals approve 0199a3f2-… --comment 'seen the ticket'
+  TOLLGATE_KEY=… tollgate approvals approve 0199a3f2-… --grant 1h --uses 10 --where 'path within /scratch'
   TOLLGATE_KEY=… tollgate approvals reject 0199a3f2-… --comment 'not on a Friday'
 
 It works on the store itself, with or without a running `tollgate serve`; a call that waits is woken."
     )]
     Approvals(ApprovalsCommand),
+    /// Standing grants: what people have let agents do again without being asked
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  tollgate grants list
+  tollgate grants show grant-0199a3f2-…       what it covers, and the calls that it let through
+  TOLLGATE_KEY=… tollgate grants revoke grant-0199a3f2-… --reason 'the job is done'
+
+A grant is made by answering an approval: `tollgate approvals approve ID --grant 1h --uses 10`."
+    )]
+    Grants(GrantsCommand),
     /// Ask, verify and export the record of what happened
     #[command(
         subcommand,
@@ -201,7 +217,7 @@ pub(crate) struct JsonFlag {
 /// `check`
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A name that fits nothing, and a rule that nobody can approve, are errors
+    /// A name that fits nothing, and a rule that is never reached or that nobody can approve, are errors
     #[arg(long)]
     pub(crate) strict: bool,
     /// Start every MCP server and look at what it lists
@@ -289,7 +305,7 @@ pub(crate) enum ApprovalsCommand {
         json: JsonFlag,
     },
     /// Approve one; needs TOLLGATE_KEY of a person who may
-    Approve(DecideArgs),
+    Approve(ApproveArgs),
     /// Reject one; needs TOLLGATE_KEY of a person who may
     Reject(DecideArgs),
 }

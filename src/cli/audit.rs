@@ -2,6 +2,7 @@
 
 use super::{
     args::{AuditCommand, EventFilter, ExportFormat, VerifyArgs},
+    as_test,
     failure::CliError,
     follow::{Follower, head},
     screen::{self, Screen, or_dash, time},
@@ -107,7 +108,9 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
             let query = EventQuery { until_seq: before.map(|seq| seq - 1), ..query(*filter, now) };
             list(&store, &mut screen, query, limit, json.json).await
         }
-        AuditCommand::Show { trace, json } => show(&store, &mut screen, trace, json.json).await,
+        AuditCommand::Show { trace, as_test, json } => {
+            show(&store, &mut screen, trace, as_test, json.json).await
+        }
         AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
             let report = store.verify().await?;
             show_verified(&mut screen, &report, flag.json)
@@ -143,6 +146,7 @@ fn query(filter: EventFilter, now: Timestamp) -> EventQuery {
         person: filter.person,
         user: filter.user,
         approval_id: filter.approval.map(Into::into),
+        grant_id: filter.grant.map(Into::into),
         decision: filter.decision,
         since: filter.since.map(|moment| moment.at(now)),
         until: filter.until.map(|moment| moment.at(now)),
@@ -274,6 +278,7 @@ async fn show(
     store: &Arc<dyn Store>,
     screen: &mut Screen,
     trace: TraceId,
+    is_test: bool,
     json: bool,
 ) -> Result<(), CliError> {
     let of = |trace| EventQuery { trace_id: Some(trace), ..EventQuery::default() };
@@ -296,6 +301,11 @@ async fn show(
         let hint =
             "nor of an approval or a call with this id; `tollgate audit query` lists the newest".to_owned();
         return Err(CliError::Unknown { kind: "event of trace", name: trace.to_string(), hint });
+    }
+    if is_test {
+        let file = as_test::file(shown, &events);
+        let file = file.ok_or_else(|| CliError::Told(format!("trace {shown} has no decision of a call")))?;
+        return screen.raw(&file);
     }
     let approvals = named_approvals(&**store, &events).await?;
     if json {

@@ -1,6 +1,7 @@
 //! The upstream that the shipped configuration governs: an MCP server small enough to read and real enough
 //! to need every decision. All of its state is in memory; its mail goes nowhere.
 
+use crate::upstream::Listing;
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, Json, RoleServer, ServerHandler, ServiceExt,
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 const SCHEME: &str = "note://";
+const TEMPLATE: &str = "note:///{+path}";
 const PAGE: usize = 4;
 const MAX_NOTES: usize = 200;
 const MAX_TEXT: usize = 64 * 1024;
@@ -272,13 +274,13 @@ impl DemoUpstream {
         Self { state: Arc::new(Mutex::new(State::seeded())) }
     }
 
-    /// Its tools and its prompts, as it lists them.
-    pub(super) fn lists() -> (Vec<Value>, Vec<Value>) {
-        let items = |listed| match listed {
-            Value::Array(items) => items,
-            _ => Vec::new(),
-        };
-        (items(json!(Self::tool_router().list_all())), items(json!(Self::prompt_router().list_all())))
+    /// What it lists; of its notes the template alone.
+    pub(super) fn lists() -> Listing {
+        let items = |listed: Value| listed.as_array().cloned().unwrap_or_default();
+        let tools = items(json!(Self::tool_router().list_all()));
+        let prompts = items(json!(Self::prompt_router().list_all()));
+        let templates = vec![json!({ "uriTemplate": TEMPLATE, "name": "note" })];
+        Listing { tools, prompts, templates, ..Listing::default() }
     }
 
     #[tool(
@@ -522,9 +524,8 @@ impl ServerHandler for DemoUpstream {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let template = ResourceTemplate::new(format!("{SCHEME}/{{+path}}"), "note")
-            .with_title("A note")
-            .with_mime_type("text/markdown");
+        let template =
+            ResourceTemplate::new(TEMPLATE, "note").with_title("A note").with_mime_type("text/markdown");
         Ok(ListResourceTemplatesResult::with_all_items(vec![template]))
     }
 

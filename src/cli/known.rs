@@ -3,9 +3,9 @@
 
 use super::demo_upstream::DemoUpstream;
 use crate::{
-    catalog::by_tables,
+    catalog::{Catalog, CatalogBuilder, by_tables, naming},
     config::{Config, Listed, Listings, UpstreamConfig, UpstreamTransport},
-    model::UpstreamName,
+    model::{CallKind, UpstreamName},
     policy::ToolFacts,
     redaction::DataRules,
     upstream::{Health, Listing, UpstreamState},
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io::{self, Read as _, Write as _},
     path::Path,
@@ -36,10 +37,25 @@ struct Entry {
     reached: String,
     #[serde(flatten)]
     listed: Listed,
+    /// The items themselves, where there is room for them; those that hold something sensitive by their names alone.
+    #[serde(default)]
+    items: Option<Items>,
 }
 
+/// What an upstream lists, each item as it wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Items {
+    tools: Vec<Value>,
+    resources: Vec<Value>,
+    templates: Vec<Value>,
+    prompts: Vec<Value>,
+}
+
+/// The same of each upstream.
+pub(crate) type AllItems = BTreeMap<UpstreamName, Items>;
+
 /// The form of the file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the upstreams of a configuration are known to list: what they listed last, where they are still reached alike, and
 /// what is built in.
@@ -74,8 +90,101 @@ pub(crate) fn listed_now(states: &[Arc<UpstreamState>], data: &DataRules) -> Lis
     listings.filter(|(_, listed)| is_clean(listed)).collect()
 }
 
+/// The items of the upstreams that list now. Of an item that holds something sensitive only the name stays; where that does,
+/// nothing.
+pub(crate) fn items_now(states: &[Arc<UpstreamState>], data: &DataRules) -> AllItems {
+    let clean = |items: &[Value], member: &str| -> Vec<Value> {
+        let one = |item: &Value| match data.redact_value(item) {
+            Cow::Borrowed(_) => Some(item.clone()),
+            Cow::Owned(_) => {
+                let name = item.get(member)?.as_str()?;
+                (data.redact_text(name) == name).then(|| json!({ member: name, "name": name }))
+            }
+        };
+        items.iter().filter_map(one).collect()
+    };
+    let items = |listing: &Listing| Items {
+        tools: clean(&listing.tools, "name"),
+        resources: clean(&listing.resources, "uri"),
+        templates: clean(&listing.templates, "uriTemplate"),
+        prompts: clean(&listing.prompts, "name"),
+    };
+    let up = states.iter().filter(|state| state.health == Health::Up && state.missing.is_empty());
+    up.map(|state| (state.name.clone(), items(&state.listing))).collect()
+}
+
+/// What a call names.
+pub(crate) type Named = (CallKind, String);
+
+/// A catalog made without starting anything: of what upstreams listed last, and of what is built in. An upstream whose lists
+/// are not known is taken to have what its table in servers.toml and the calls at hand name: it is named beside the catalog.
+pub(crate) fn catalog(config: &Config, data: &DataRules, named: &[Named]) -> (Catalog, Vec<UpstreamName>) {
+    let mut kept = read(&config.gateway.data_dir);
+    let mut unknown = Vec::new();
+    let mut states = Vec::new();
+    for upstream in config.upstreams.values() {
+        let entry = kept.upstreams.remove(&upstream.name).filter(|entry| entry.reached == reached(upstream));
+        let listing = match entry.and_then(|entry| entry.items) {
+            Some(Items { tools, resources, templates, prompts }) => {
+                Listing { tools, resources, templates, prompts }
+            }
+            None => match is_built_in(upstream) {
+                true => DemoUpstream::lists(),
+                false => {
+                    unknown.push(upstream.name.clone());
+                    continue;
+                }
+            },
+        };
+        states.push(state(upstream, listing));
+    }
+    let alone = unknown.len() == 1;
+    for upstream in config.upstreams.values().filter(|upstream| unknown.contains(&upstream.name)) {
+        states.push(state(upstream, taken(config, upstream, named, alone)));
+    }
+    let mut builder = CatalogBuilder::default();
+    builder.data = data.clone();
+    (builder.build(config, &states), unknown)
+}
+
+fn state(upstream: &UpstreamConfig, listing: Listing) -> Arc<UpstreamState> {
+    Arc::new(UpstreamState {
+        name: upstream.name.clone(),
+        health: Health::Up,
+        listing: Arc::new(listing),
+        missing: Arc::from([]),
+        era: None,
+        capabilities: Value::Null,
+        server_info: Value::Null,
+        instructions: None,
+        generation: 0,
+    })
+}
+
+/// What an upstream is taken to list: what its table names, and what of the calls at hand begins as its names do. A resource
+/// is taken for its own where there is no other that it could be of.
+fn taken(config: &Config, upstream: &UpstreamConfig, named: &[Named], alone: bool) -> Listing {
+    let separator = &config.gateway.separator;
+    let head = naming::full_name(&upstream.prefix, separator, "");
+    let own = |kind: CallKind| {
+        let of_kind = named.iter().filter(move |(other, _)| *other == kind);
+        of_kind.filter_map(|(_, name)| match upstream.prefix.is_empty() {
+            true => alone.then_some(name.as_str()),
+            false => name.strip_prefix(&head),
+        })
+    };
+    let names = |all: BTreeSet<&str>| all.into_iter().map(|name| json!({ "name": name })).collect();
+    let resources = named.iter().filter(|(kind, _)| alone && *kind == CallKind::Resource);
+    Listing {
+        tools: names(upstream.tools.keys().map(String::as_str).chain(own(CallKind::Tool)).collect()),
+        prompts: names(own(CallKind::Prompt).collect()),
+        resources: resources.map(|(_, uri)| json!({ "uri": uri, "name": uri })).collect(),
+        templates: Vec::new(),
+    }
+}
+
 /// Keeps what upstreams list now; what is known of others stays, as long as servers.toml has them.
-pub(crate) fn keep(config: &Config, now: &Listings) -> io::Result<()> {
+pub(crate) fn keep(config: &Config, now: &Listings, items: &AllItems) -> io::Result<()> {
     let folder = &config.gateway.data_dir;
     let mut kept = read(folder);
     let before = kept.upstreams.len();
@@ -84,7 +193,8 @@ pub(crate) fn keep(config: &Config, now: &Listings) -> io::Result<()> {
     let mut changed = kept.upstreams.len() != before;
     for (name, listed) in now {
         let Some(upstream) = config.upstreams.get(name) else { continue };
-        let entry = Entry { reached: reached(upstream), listed: listed.clone() };
+        let entry =
+            Entry { reached: reached(upstream), listed: listed.clone(), items: items.get(name).cloned() };
         if kept.upstreams.get(name) != Some(&entry) {
             kept.upstreams.insert(name.clone(), entry);
             changed = true;
@@ -94,7 +204,12 @@ pub(crate) fn keep(config: &Config, now: &Listings) -> io::Result<()> {
         return Ok(());
     }
     kept.version = VERSION;
-    let text = serde_json::to_vec(&kept).map_err(io::Error::other)?;
+    let mut text = serde_json::to_vec(&kept).map_err(io::Error::other)?;
+    if text.len() > MOST_BYTES {
+        // The names matter more.
+        kept.upstreams.values_mut().for_each(|entry| entry.items = None);
+        text = serde_json::to_vec(&kept).map_err(io::Error::other)?;
+    }
     if text.len() > MOST_BYTES {
         return Err(io::Error::other(format!("the names take more than {MOST_BYTES} bytes")));
     }
@@ -133,12 +248,14 @@ fn reached(upstream: &UpstreamConfig) -> String {
 
 /// The demo's lists are in this program.
 fn built_in(upstream: &UpstreamConfig) -> Option<Listed> {
-    let UpstreamTransport::Stdio { command, .. } = &upstream.transport else { return None };
-    if *command != ["tollgate", "demo-upstream"] {
-        return None;
+    is_built_in(upstream).then(|| names_of(&DemoUpstream::lists()))
+}
+
+fn is_built_in(upstream: &UpstreamConfig) -> bool {
+    match &upstream.transport {
+        UpstreamTransport::Stdio { command, .. } => *command == ["tollgate", "demo-upstream"],
+        UpstreamTransport::Http { .. } => false,
     }
-    let (tools, prompts) = DemoUpstream::lists();
-    Some(Listed { resources: true, ..names_of(&Listing { tools, prompts, ..Listing::default() }) })
 }
 
 fn names_of(listing: &Listing) -> Listed {

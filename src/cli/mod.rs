@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod args;
+mod as_test;
 mod audit;
 mod budget;
 mod check;
@@ -12,6 +13,7 @@ pub mod demo_upstream;
 mod exposure;
 mod failure;
 mod follow;
+mod grants;
 mod init;
 mod keys;
 mod known;
@@ -29,7 +31,7 @@ mod setup;
 mod store;
 mod wiring;
 
-use args::{AuditCommand, Cli, Command};
+use args::{AuditCommand, Cli, Command, PolicyCommand};
 use clap::Parser as _;
 use failure::CliError;
 use setup::{Setup, record};
@@ -51,7 +53,9 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "tollgate: {error}").ok();
+            // Problems of files begin with their place, as editors read it.
+            let from = if matches!(error, CliError::Files { .. }) { "" } else { "tollgate: " };
+            writeln!(std::io::stderr(), "{from}{error}").ok();
             ExitCode::FAILURE
         }
     }
@@ -66,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init(args) => init::init(&path, &args),
         Command::Check(args) => block(check::check(&path, &args)),
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
+        Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
         Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
             Some(()) => Ok(()),
@@ -78,9 +83,19 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))
         }
-        Command::Policy(command) => {
+        Command::Policy(PolicyCommand::Test(args)) => policy::test(Setup::load(&path)?, &args),
+        Command::Policy(PolicyCommand::Explain(args)) => block(policy::explain(path, *args)),
+        Command::Policy(PolicyCommand::Replay(args)) => {
             let (store, system) = record(&path)?;
-            block(policy::policy(&path, store, system, command))
+            block(policy::replay(store, system, args))
+        }
+        Command::Policy(PolicyCommand::Simulate(args)) => {
+            let (store, system) = record(&path)?;
+            block(policy::simulate(&path, store, system, args))
+        }
+        Command::Policy(PolicyCommand::Diff(args)) => {
+            let (store, system) = record(&path)?;
+            block(policy::diff(&path, store, system, args))
         }
         Command::Report(command) => {
             let (store, system) = record(&path)?;

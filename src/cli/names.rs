@@ -33,8 +33,9 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>, told: Vec<String
 /// The names that fit nothing; none where the files cannot be read.
 fn look(path: &std::path::Path, gateway: &Gateway) -> Option<Vec<String>> {
     let in_force = gateway.in_force();
-    let now = known::listed_now(&gateway.upstreams(), &in_force.policies.data);
-    if let Err(error) = known::keep(&in_force.config, &now) {
+    let (states, data) = (gateway.upstreams(), &in_force.policies.data);
+    let now = known::listed_now(&states, data);
+    if let Err(error) = known::keep(&in_force.config, &now, &known::items_now(&states, data)) {
         tracing::warn!(%error, "what the upstreams list could not be kept for `tollgate check`");
     }
     let listings = |config: &Config| {

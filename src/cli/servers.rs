@@ -138,9 +138,10 @@ fn doubts(
     of: Option<&UpstreamName>,
 ) -> Vec<String> {
     let mut listings = known::remembered(&setup.loaded.config);
-    let now = known::listed_now(states, &setup.loaded.policies.data);
+    let data = &setup.loaded.policies.data;
+    let now = known::listed_now(states, data);
     if config.gateway.data_dir.is_dir()
-        && let Err(error) = known::keep(&setup.loaded.config, &now)
+        && let Err(error) = known::keep(&setup.loaded.config, &now, &known::items_now(states, data))
     {
         note(&format!("what the servers list could not be kept for `tollgate check`: {error}"));
     }

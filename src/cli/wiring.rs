@@ -9,10 +9,10 @@ use crate::{
     evidence, front,
     gateway::{CheckedFiles, Gateway, GatewayParts, StartError},
     identity::{AgentPrincipal, Principal, Proof},
-    model::{AgentId, Event, OwnerId, Problems, SnapshotId},
+    model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, ToolFacts},
     replay::Advice,
-    store::{ChainReport, EventQuery, Store, StoreError, embedded::EmbeddedStore},
+    store::{ChainReport, EventQuery, KeptKind, Store, StoreError, embedded::EmbeddedStore},
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use jiff::Timestamp;
@@ -84,6 +84,20 @@ pub(crate) async fn replay(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<audit::ReplayReport, CliError> {
     Ok(audit::replay_recorded(store, query, progress).await?)
+}
+
+/// The tools that a recorded decision names, as they are kept.
+pub(crate) async fn kept_tools(
+    store: &dyn Store,
+    event: &EventDraft,
+) -> Result<BTreeMap<String, ToolFacts>, CliError> {
+    let mut tools = BTreeMap::new();
+    for hash in evidence::tools_named(event) {
+        let kept = store.kept(KeptKind::Tool, hash.to_owned()).await?;
+        let tool = kept.and_then(|kept| evidence::ResolvedTool::read(&kept.body));
+        tools.extend(tool.map(|tool| (hash.to_owned(), tool)));
+    }
+    Ok(tools)
 }
 
 /// Problems for people, each with its line.

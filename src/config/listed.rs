@@ -3,9 +3,9 @@
 
 use super::{Config, ToolConfig};
 use crate::{
-    model::UpstreamName,
+    model::{Glob, UpstreamName, UriPattern},
     policy::{
-        KnownNames, KnownUpstream,
+        KnownNames, KnownUpstream, PolicySet,
         names::did_you_mean,
         read::short,
         source::{Node, Report},
@@ -70,6 +70,55 @@ pub(super) fn known_names(config: &Config, listings: &Listings) -> KnownNames {
         known.upstreams.insert(name.to_string(), upstream);
     }
     known
+}
+
+/// Lints the upstreams of which no capability grants anything: nobody can use them.
+pub(super) fn ungranted(
+    root: &Node,
+    config: &Config,
+    listings: &Listings,
+    set: &PolicySet,
+    report: &mut Report<'_>,
+) {
+    let capabilities = &set.authority.capabilities;
+    for upstream in root.get("upstreams").map(Node::entries).unwrap_or_default() {
+        let Some(enabled) = config.upstreams.get(upstream.key.as_str()) else { continue };
+        let prefix = match enabled.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}{}", config.gateway.separator),
+        };
+        let listed = listings.get(upstream.key.as_str());
+        let reaches = |glob: &Glob, names: Option<Vec<&String>>| match names {
+            Some(names) => names.iter().any(|own| glob.matches(&format!("{prefix}{own}"))),
+            None => {
+                let head = glob.as_str().split('*').next().unwrap_or_default();
+                head.starts_with(&prefix) || prefix.starts_with(head) && glob.literal().is_none()
+            }
+        };
+        let tools = || listed.map(|listed| listed.tools.keys().collect());
+        let prompts = || listed.map(|listed| listed.prompts.iter().collect());
+        // Whose a URI is cannot be told before it is listed, but for a capability that grants all of them.
+        let resources = |pattern: &UriPattern| match listed {
+            Some(listed) => listed.resources,
+            None => matches!(pattern.path().as_str(), "*" | "**"),
+        };
+        let lists_nothing = listed.is_some_and(|listed| listed.tools.is_empty() && listed.prompts.is_empty());
+        let granted = capabilities.values().any(|capability| {
+            capability.tools.iter().any(|glob| reaches(glob, tools()))
+                || capability.prompts.iter().any(|glob| reaches(glob, prompts()))
+                || capability.resources.iter().any(resources)
+        });
+        if !granted && !lists_nothing {
+            let shown = short(&upstream.key);
+            report.lint(
+                upstream.at,
+                format!("no capability grants anything of upstream `{shown}`: no agent can use it"),
+                format!(
+                    "a capability in authority.yaml, like `tools: [\"{prefix}*\"]`, or `enabled = false`"
+                ),
+            );
+        }
+    }
 }
 
 /// Looks through the tables of tools.

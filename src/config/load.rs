@@ -1,16 +1,17 @@
 //! Reads servers.toml and the bundle it names; whatever is wrong in any of them comes together.
 
 use super::{
-    Config, StoreConfig, ToolConfig, UpstreamTransport,
+    Config, StoreConfig, ToolConfig, UpstreamTransport, credentials,
     expand::Env,
     file::{read_file, whole_file},
     input::Input,
     listed::{self, Listings},
     servers, tree,
+    zones::SystemZones,
 };
 use crate::{
     model::{Problem, Problems, Severity},
-    policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, source::Report},
+    policy::{self, CompileInput, KnownNames, PolicySet, SourceFile, Zones, source::Report},
 };
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -99,12 +100,21 @@ fn load_with(
         if tree.whole { read_config(&tree.root, path, env, files.as_deref(), &mut report) } else { None };
     let listings = config.as_ref().map(listings).unwrap_or_default();
     listed::tables(&tree.root, &listings, &mut report);
-    problems.0.extend(report.into_problems().0);
     let compiled = files.and_then(|files| {
-        let (set, found) = policy::compile(&files, &input(config.as_ref(), &listings));
+        // Of a file in which something is wrong it is not known what it names.
+        let sound = config.as_ref().filter(|_| !report.has_errors());
+        let (set, found) = policy::compile(&files, &input(sound, &listings));
         problems.0.extend(found.0.into_iter().map(|p| in_folder(&folder, p)));
         set
     });
+    // Where something is wrong it is what has to be mended first.
+    if let (Some(config), Some(set)) = (&config, &compiled)
+        && !report.has_errors()
+    {
+        credentials::lint(&tree.root, &mut report);
+        listed::ungranted(&tree.root, config, &listings, set, &mut report);
+    }
+    problems.0.extend(report.into_problems().0);
     problems.sort();
     match (config, compiled) {
         (Some(config), Some(policies)) if !problems.has_errors() => {
@@ -138,12 +148,12 @@ fn input(config: Option<&Config>, listings: &Listings) -> CompileInput {
         Some(config) => CompileInput {
             environment: config.gateway.environment.clone(),
             servers_digest_material: digest_material(config),
-            known: listed::known_names(config, listings),
+            known: KnownNames { zones: Zones::of(SystemZones), ..listed::known_names(config, listings) },
         },
         None => CompileInput {
             environment: std::sync::Arc::from(""),
             servers_digest_material: Vec::new(),
-            known: KnownNames::default(),
+            known: KnownNames { zones: Zones::of(SystemZones), ..KnownNames::default() },
         },
     }
 }

@@ -1,5 +1,7 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
+mod argument;
+mod credentials;
 mod expand;
 mod file;
 mod input;
@@ -9,19 +11,24 @@ mod load;
 mod oauth;
 mod outgoing;
 mod render;
+mod secret;
 mod servers;
+mod toml_error;
 mod tree;
 mod types;
 mod upstreams;
+mod zones;
 
 #[cfg(test)]
 mod tests;
 
+pub use argument::secret as secret_in_argument;
 pub use listed::{Listed, Listings};
 pub use load::{
     Loaded, compile_bundle, digest_material, load, load_bundle, load_knowing, store_place, without_secrets,
 };
 pub use render::render;
+pub use secret::is_secret;
 pub use types::*;
 
 use std::path::Path;

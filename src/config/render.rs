@@ -30,14 +30,7 @@ fn one(out: &mut String, problem: &Problem, text: Option<&str>) {
         Severity::Error => "error",
         Severity::Lint => "lint",
     };
-    if place.line == 0 {
-        out.push_str(&format!("{}: {kind}: {}\n", place.file, problem.message));
-    } else {
-        out.push_str(&format!(
-            "{}:{}:{}: {kind}: {}\n",
-            place.file, place.line, place.column, problem.message
-        ));
-    }
+    out.push_str(&format!("{place}: {kind}: {}\n", problem.message));
     let line = text.filter(|_| place.line > 0).and_then(|text| text.lines().nth(place.line - 1));
     if let Some(line) = line {
         let (shown, caret) = window(&blot(line, problem), place.column.saturating_sub(1));

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     model::AgentId,
     policy::{
+        names::did_you_mean,
         read::{
             Fields, boolean, bytes, count, duration, fields, list_of, mismatch, section, short,
             show_duration, text, texts, word,
@@ -65,7 +66,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         &["gateway", "admin", "store", "auth", "webhook", "checks", "upstreams"],
         report,
     )?;
-    let table = |name: &str, known: &[&str], report: &mut Report<'_>| {
+    let table = |name: &str, known: &'static [&'static str], report: &mut Report<'_>| {
         fields(map.get(name).unwrap_or(&NOTHING), name, known, report)
     };
     let gateway_map = table("gateway", GATEWAY_KEYS, report)?;
@@ -281,6 +282,15 @@ fn webhook(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<We
     {
         mismatch(node, "link", "the http or https URL of the inbox page", report);
     }
+    if let (Some(url), None, Some(node)) = (&url, &link, map.get("url"))
+        && is_chat(&url.0)
+    {
+        report.lint(
+            node.start,
+            "the webhook tells a chat of approvals, and not where they are decided: an answer there decides nothing",
+            "link = \"https://…\", the URL of the inbox page",
+        );
+    }
     Some(WebhookConfig { url: url?, secret: secret?, link })
 }
 
@@ -329,6 +339,24 @@ fn signed(
         Some(SecretString::from(written))
     });
     (url.map(SecretUrl), secret)
+}
+
+/// Whether a URL is that of a chat service.
+fn is_chat(url: &url::Url) -> bool {
+    let chats = [
+        "slack.com",
+        "slack-gov.com",
+        "discord.com",
+        "discordapp.com",
+        "webhook.office.com",
+        "logic.azure.com",
+        "chat.googleapis.com",
+        "webexapis.com",
+        "api.telegram.org",
+        "hooks.zapier.com",
+    ];
+    let host = url.host_str().unwrap_or_default();
+    chats.iter().any(|chat| host == *chat || host.strip_suffix(chat).is_some_and(|rest| rest.ends_with('.')))
 }
 
 fn public_url(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<String> {
@@ -432,10 +460,11 @@ fn auth(
                 "listen on 127.0.0.1, or no anonymous_agent",
             );
         }
-        if input.names.is_some_and(|names| !names.agents.contains(&**name)) {
+        if let Some(names) = input.names.filter(|names| !names.agents.contains(&**name)) {
+            let near = did_you_mean(name, names.agents.iter().map(String::as_str));
             report.error(
                 node.start,
-                format!("there is no agent `{}`", short(name)),
+                format!("there is no agent `{}`{near}", short(name)),
                 "an agent of authority.yaml",
             );
         }

@@ -417,7 +417,7 @@ fn a_wrong_upstream_says_where() {
     upstream("command = [\"x\"]\nurl = ‸\"https://x\"", "both `command` and `url`", "one of the two");
     upstream("command = ‸\"npx --token s3cret\"", "`command` is not a list", "program");
     upstream("command = ‸[]", "`command` names no program", "program");
-    upstream("command = [\"x\", 1.5e‸]", "not TOML", "well-formed");
+    upstream("command = [\"x\", 1.5e‸]", "the list cannot be read", "a comma");
     upstream("command = [\"x\", \"‸${A B}\"]", "`${A B}` names no variable", "letters");
     upstream("command = [\"x\", \"s3cret ‸${A\"]", "`${` has no end", "$${");
     upstream("url = ‸\"s3cret\"", "`url` is not an http or https URL", "https://host/path");
@@ -530,7 +530,7 @@ fn a_syntax_error_hides_nothing_in_the_bundle() {
     std::fs::write(dir.path().join("rules/gate.yaml"), "name: g\nrules: [{ decision: NO }]\n").unwrap();
     let problems = load(&path, &env).map(|_| ()).unwrap_err();
     let text = problems.to_string();
-    assert!(text.contains("not TOML") && text.contains("`NO`"), "{text}");
+    assert!(text.contains("`=` stands twice") && text.contains("`NO`"), "{text}");
 }
 
 /// I5: no secret in `Debug`, in what is hashed, in what is shown.
@@ -615,7 +615,7 @@ fn problems_are_shown_with_line_and_caret() {
         "{shown}"
     );
     assert!(shown.contains("/servers.toml:2:10: error: `nowhere` does not fit `listen`\n 2 | listen = \"nowhere\"\n   |          ^\n"), "{shown}");
-    assert!(shown.contains("3 errors, "), "{shown}");
+    assert!(shown.contains("2 errors, "), "{shown}");
     let json = serde_json::to_value(&problems).unwrap();
     let first = &json[0];
     for key in ["file", "line", "column", "severity", "message", "expected"] {

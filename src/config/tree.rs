@@ -1,5 +1,6 @@
 //! servers.toml as the same located tree that the bundle is read from.
 
+use super::toml_error;
 use crate::policy::source::{Entry, Kind, MAX_FILE_BYTES, Node, Report};
 use toml::de::{DeTable, DeValue};
 
@@ -18,20 +19,32 @@ pub(super) fn parse(text: &str, report: &mut Report<'_>) -> Tree {
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut whole = true;
+    let mut told = false;
+    // Where a table ends that stands twice.
+    let mut twice = 0;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let duplicate = error.message() == "duplicate key";
         whole &= duplicate;
-        if duplicate {
+        if duplicate && span.start < twice {
+            // A key of a table that stands twice itself.
+        } else if duplicate {
+            let line = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+            if text.get(line..).is_some_and(|line| line.trim_start().starts_with('[')) {
+                let next = text.get(span.start..).and_then(|rest| rest.find("\n["));
+                twice = next.map_or(text.len(), |next| span.start + next);
+            }
             let key = text.get(span.clone()).unwrap_or_default();
             report.error(
                 span.start,
                 format!("duplicate key `{}`", crate::policy::read::short(key)),
                 "each key once",
             );
-        } else {
-            // The parser's own words; they name what it expected, never what a value holds.
-            report.error(span.start, format!("not TOML: {}", error.message()), "well-formed TOML");
+        } else if !told {
+            // What it says of the lines that follow comes of the first.
+            told = true;
+            let explained = toml_error::explain(text, error.message(), span.start);
+            report.error(explained.at, explained.message, explained.expected);
         }
     }
     Tree { root: table_node(table.get_ref(), 0, text.len()), whole }

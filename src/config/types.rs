@@ -1,6 +1,6 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
-use crate::model::{AgentId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
+use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,6 +25,22 @@ pub struct Config {
     pub upstreams: BTreeMap<UpstreamName, UpstreamConfig>,
     /// Those of them that are known and not started.
     pub disabled: BTreeMap<UpstreamName, DisabledUpstream>,
+}
+
+impl Config {
+    /// The page as people reach it, or at the admin listener; without a `/` at its end.
+    pub fn page_link(&self) -> String {
+        let base = self.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
+            let scheme = if self.gateway.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", self.admin.listen)
+        });
+        base.trim_end_matches('/').to_owned()
+    }
+
+    /// Where people open an approval.
+    pub fn approval_link(&self, id: &ApprovalId) -> String {
+        format!("{}/#{id}", self.page_link())
+    }
 }
 
 /// `[webhook]`: whom to tell that approvals wait.

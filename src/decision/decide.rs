@@ -8,7 +8,7 @@ use crate::{
     policy::{
         ApprovalRule, ChannelKind, CheckDecision, CheckRule, Constraints, Facts, Mode, Policy, PolicyBody,
         PolicySet, Remediation, Rule, RuleOutcome, Rulebook,
-        condition::{Condition, EvalError},
+        condition::{Condition, EvalError, Surroundings},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -18,28 +18,31 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(60);
 /// How long an approval that no rule describes can be answered.
 const DEFAULT_EXPIRY: Duration = Duration::from_secs(15 * 60);
 
-/// The answer to a condition of a call.
-type Ask<'q> = &'q dyn Fn(&Condition) -> Result<bool, EvalError>;
+/// The answer to a condition of a call, of which this capability is known to let it through.
+type Ask<'q> = &'q dyn Fn(&Condition, Option<&CapabilityId>) -> Result<bool, EvalError>;
+
+/// The same of a policy, for which the capability is known.
+type AskPolicy<'q> = &'q dyn Fn(&Condition) -> Result<bool, EvalError>;
 
 /// Decides a call. Cannot fail: an error inside is a deny that says so.
 pub fn decide(set: &PolicySet, facts: &Facts) -> Verdict {
-    decide_by(set, facts, &|condition| condition.evaluate(facts, &set.environment))
+    decide_by(set, facts, &|condition, capability| {
+        condition.evaluate(facts, Surroundings { environment: &set.environment, capability })
+    })
 }
 
 /// The same with the answers to conditions from elsewhere: of recorded facts not every condition has one.
-pub fn decide_by(
-    set: &PolicySet,
-    facts: &Facts,
-    ask: &dyn Fn(&Condition) -> Result<bool, EvalError>,
-) -> Verdict {
-    let selected = selected(facts);
+pub fn decide_by(set: &PolicySet, facts: &Facts, ask: Ask<'_>) -> Verdict {
     let mut said = Said::default();
     said.authority(set, facts, ask);
+    let capability = said.capability.clone();
+    let selected = selected(facts, capability.as_ref());
+    let ask = |condition: &Condition| ask(condition, capability.as_ref());
     for position in set.index.candidates(&selected) {
         if let Some(policy) = set.policies.get(position)
             && concerns(policy, &selected)
         {
-            said.policy(set, facts, policy, ask);
+            said.policy(set, facts, policy, &ask);
         }
     }
     said.merge();
@@ -48,8 +51,8 @@ pub fn decide_by(
     said.verdict(set)
 }
 
-/// What selectors of policies and budgets are held against.
-pub fn selected(facts: &Facts) -> Selected<'_> {
+/// What selectors of policies and budgets are held against; `capability` lets the call through.
+pub fn selected<'f>(facts: &'f Facts, capability: Option<&'f CapabilityId>) -> Selected<'f> {
     Selected {
         action: &facts.tool.action,
         tool: &facts.tool.name,
@@ -58,6 +61,8 @@ pub fn selected(facts: &Facts) -> Selected<'_> {
         agent: facts.agent.id.as_str(),
         role: &facts.agent.role,
         agent_type: &facts.agent.agent_type,
+        tenant: &facts.agent.tenant,
+        capability: capability.map_or("", CapabilityId::as_str),
         workflow: facts.workflow.as_ref().map_or("", |workflow| workflow.id.as_str()),
         resource: &facts.resource,
         prompt: &facts.prompt,
@@ -163,7 +168,7 @@ impl<'s> Said<'s> {
                 passing = Some(capability);
                 break;
             };
-            match ask(condition) {
+            match ask(condition, None) {
                 Ok(true) => {
                     passing = Some(capability);
                     break;
@@ -205,7 +210,7 @@ impl<'s> Said<'s> {
         }
     }
 
-    fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy, ask: Ask<'_>) {
+    fn policy(&mut self, set: &PolicySet, facts: &Facts, policy: &'s Policy, ask: AskPolicy<'_>) {
         let outcome = match &policy.body {
             PolicyBody::Gate(rules) => gate(set, facts, policy, rules, ask),
             PolicyBody::Rulebook(rulebook) => {
@@ -344,6 +349,7 @@ impl<'s> Said<'s> {
                 evidence_required: false,
                 channels: ChannelKind::ALL.to_vec(),
                 separate: false,
+                grants: None,
             };
             self.approvals.push(ApprovalRequirement {
                 policy_id: PolicyId::from("default"),
@@ -361,7 +367,7 @@ fn gate<'s>(
     facts: &Facts,
     policy: &Policy,
     rules: &'s [Rule],
-    ask: Ask<'_>,
+    ask: AskPolicy<'_>,
 ) -> Option<Outcome<'s>> {
     for rule in rules {
         let applies = rule.condition.as_ref().map_or(Ok(true), ask);
@@ -502,7 +508,7 @@ fn judge<'s>(
     facts: &Facts,
     rulebook: &'s Rulebook,
     policy: &Policy,
-    ask: Ask<'_>,
+    ask: AskPolicy<'_>,
 ) -> (Option<Outcome<'s>>, bool) {
     let make = |decision, reason: String, error, effect| {
         Some(Outcome { rule_id: None, decision, reason: reason.into(), error, effect })

@@ -4,9 +4,9 @@
 mod constrain;
 mod decide;
 mod edits;
-mod explain;
 mod sentence;
 mod stricter;
+mod tree;
 mod verdict;
 
 #[cfg(test)]
@@ -15,6 +15,6 @@ mod tests;
 pub use crate::policy::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts};
 pub use decide::{decide, decide_by, selected};
 pub use edits::edited;
-pub use explain::explain;
 pub use stricter::stricter;
+pub use tree::{CapabilityTree, PolicyTree, RuleCame, RuleTree, Tree, tree};
 pub use verdict::*;

@@ -15,6 +15,11 @@ const RECORD: &str = "record";
 /// Puts into an event what became of an approval, as JSON text.
 pub fn put_approval(event: &mut EventDraft, id: &ApprovalId, record: &str) {
     event.approval_id = Some(id.clone());
+    put(event, RECORD, record);
+}
+
+/// Puts a member into an event's `detail`, as JSON text.
+pub(super) fn put(event: &mut EventDraft, member: &str, value: &str) {
     let detail = match (event.texts.detail.take(), event.detail.take()) {
         (Some(text), _) => text.into_string(),
         (None, Some(value)) => value.to_string(),
@@ -22,7 +27,7 @@ pub fn put_approval(event: &mut EventDraft, id: &ApprovalId, record: &str) {
     };
     let members = detail.trim_end().strip_suffix('}').unwrap_or("{").trim_end();
     let comma = if members.ends_with('{') { "" } else { "," };
-    event.texts.detail = Some(format!("{members}{comma}\"{RECORD}\":{record}}}").into());
+    event.texts.detail = Some(format!("{members}{comma}\"{member}\":{value}}}").into());
 }
 
 /// What an event says became of its approval.

@@ -1,6 +1,6 @@
 //! Where a record does not hold what was decided on: the places that were masked or cut.
 
-use crate::model::pointer::escape;
+use crate::model::pointer::{Pointer, escape};
 use serde_json::Value;
 
 /// The most places that are named, and the most bytes of their names together. Beyond either everything counts as masked.
@@ -18,6 +18,11 @@ pub(super) fn differing(raw: &Value, recorded: &Value, root: &str) -> Vec<String
         return vec![root.to_owned()];
     }
     found
+}
+
+/// The places of arguments that are not recorded as they are.
+pub fn masked_places(raw: &Value, recorded: &Value) -> Vec<Pointer> {
+    differing(raw, recorded, "").iter().filter_map(|place| Pointer::parse(place).ok()).collect()
 }
 
 fn walk(raw: &Value, recorded: &Value, at: &mut String, found: &mut Vec<String>) {

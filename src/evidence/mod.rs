@@ -6,6 +6,7 @@ mod call;
 mod cut;
 mod detail;
 mod facts;
+mod grant;
 mod masked;
 mod other;
 mod refused;
@@ -17,6 +18,8 @@ pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
 pub use detail::{Explained, limits, settled_detail, steps};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
+pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
+pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, alert_of_call, damage_accepted, index_edited, index_set_aside, is_journal_damaged,
     journal_damaged, lost, orphaned, records_lost, records_retired, retired, session_started,

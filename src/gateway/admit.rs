@@ -1,10 +1,10 @@
 //! Admission: the only maker of a [`Permit`], after one store transaction has reserved the budget, counted the rates,
-//! consumed the approval and committed the decision.
+//! consumed the approval or used the grant, and committed the decision.
 
 use super::{
     InForce,
     call_log::granted,
-    decided::{AdmitError, Decided, Limited},
+    decided::{AdmitError, Decided, Limited, Warrant},
     keep::References,
     prepared::Prepared,
     refusal::{Refusal, store_policy},
@@ -20,7 +20,7 @@ use crate::{
     model::{EventDecision, EventDraft},
     offload::{LARGE, Offload},
     policy::{ApprovalRule, ChannelKind},
-    store::{Admission as Admitted, AdmitRequest, ApprovalRecord, Store, StoreError},
+    store::{Admission as Admitted, AdmitRequest, Store, StoreError},
     upstream::Upstream,
 };
 use std::{sync::Arc, time::Duration};
@@ -70,7 +70,7 @@ impl Drafted {
         in_force: &InForce,
         request: &Request,
         decided: &Decided,
-        approval: Option<&ApprovalRecord>,
+        warrant: &Warrant,
         opens: bool,
     ) -> Self {
         let mut subject = subject(request, Some(&decided.prepared), in_force);
@@ -79,15 +79,21 @@ impl Drafted {
             target.capability = decided.verdict.capability.as_ref();
         }
         let (policy_id, rule_id, reason) = decided.attribution();
+        let (by_people, approval_id, grant_id) = match warrant {
+            Warrant::Rules => (false, None, None),
+            Warrant::Approval(approval) => (true, Some(&approval.id), None),
+            Warrant::Grant(grant) => (true, None, Some(grant.id.clone())),
+        };
         let ruling = Ruling {
-            decision: granted(&decided.verdict, approval.is_some(), decided.applied.is_some()),
+            decision: granted(&decided.verdict, by_people, decided.applied.is_some()),
             policy_id,
             rule_id,
             reason: reason.clone(),
-            approval_id: approval.map(|approval| &approval.id),
+            approval_id,
         };
         let explained = Explained { method: request.method(), ..decided.explained() };
-        let event = subject.explained(clock.now(), &ruling, &explained);
+        let mut event = subject.explained(clock.now(), &ruling, &explained);
+        event.grant_id = grant_id;
         Self { word: request.word(), start, event }
     }
 }
@@ -108,7 +114,7 @@ impl Admission {
         in_force: &Arc<InForce>,
         upstream: Arc<dyn Upstream>,
         mut decided: Box<Decided>,
-        approval: Option<Box<ApprovalRecord>>,
+        warrant: Warrant,
         drafted: Drafted,
     ) -> Result<Permit, AdmitError> {
         let Drafted { word, start, event } = drafted;
@@ -123,6 +129,14 @@ impl Admission {
         let prepared = &decided.prepared;
         let caps = Cap::of(&limits, &prepared.facts.agent.id);
         let unrecorded = self.refusals.unrecorded(word, prepared, start.is_none());
+        let (mut approval, mut grant) = (None, None);
+        match warrant {
+            Warrant::Rules => {}
+            Warrant::Approval(used) => {
+                approval = Some((used.id, prepared.binding(&in_force.policies.snapshot)));
+            }
+            Warrant::Grant(used) => grant = Some((used.id, Arc::new(used.terms))),
+        }
         let request = AdmitRequest {
             now: self.clock.now(),
             start,
@@ -133,7 +147,8 @@ impl Admission {
             digest: prepared.call_digest.clone(),
             tokens: prepared.estimate.tokens(),
             cost: prepared.estimate.cost,
-            approval: approval.map(|a| (a.id, prepared.binding(&in_force.policies.snapshot))),
+            approval,
+            grant,
             unrecorded: unrecorded.clone(),
         };
         let admission = match self.references.keep_tools(prepared).await {
@@ -186,7 +201,7 @@ impl Admission {
 }
 
 /// What a budget with `on_exceed: require_approval` asks for.
-fn budget_approval() -> ApprovalRule {
+pub(super) fn budget_approval() -> ApprovalRule {
     ApprovalRule {
         approvers: None,
         quorum: 1,
@@ -195,5 +210,6 @@ fn budget_approval() -> ApprovalRule {
         evidence_required: false,
         channels: ChannelKind::ALL.to_vec(),
         separate: false,
+        grants: None,
     }
 }

@@ -5,7 +5,7 @@ use super::{
     admit::Drafted,
     api::{CallReply, IncomingCall},
     checks::TooMany,
-    decided::{AdmitError, Decided},
+    decided::{AdmitError, Decided, Warrant},
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
     fit::{self, Looks},
@@ -28,7 +28,6 @@ use crate::{
     identity::Principal,
     model::{AgentId, CallKind, Decision},
     offload::Busy,
-    store::ApprovalRecord,
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -152,13 +151,13 @@ impl Gateway {
         let mut decided = self.decide(in_force, underway).await?;
         self.take_up(in_force, underway, &decided).await?;
         ask_for_budgets(&underway.asking, &mut decided);
-        let approval = self.approval_of(in_force, underway, &decided).await?;
+        let warrant = self.warrant_of(in_force, underway, &decided).await?;
         // Nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
         if let Some(back) = underway.asking.client.until_present() {
             back.await;
             return Err(Halt::Again);
         }
-        self.carry_out(in_force, underway, decided, approval).await
+        self.carry_out(in_force, underway, decided, warrant).await
     }
 
     /// Scope, schema, redaction, estimate and decision.
@@ -237,16 +236,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// The approval that the call uses, where it needs one.
-    async fn approval_of(
+    /// By what the call may be dispatched: an approval or a grant, where it needs one.
+    async fn warrant_of(
         &self,
         in_force: &Arc<InForce>,
         underway: &mut Underway,
         decided: &Decided,
-    ) -> Result<Option<Box<ApprovalRecord>>, Halt> {
+    ) -> Result<Warrant, Halt> {
         let Underway { request, arguments, asking, .. } = underway;
         match decided.verdict.decision {
-            Decision::Allow | Decision::AllowWithConstraints => Ok(None),
+            Decision::Allow | Decision::AllowWithConstraints => Ok(Warrant::Rules),
             Decision::RequireApproval if request.method().is_some() => {
                 let refused = self.0.refusals.refuse_unaskable(request, in_force, decided, asking);
                 Err(Halt::Reply(Box::pin(refused).await))
@@ -261,8 +260,9 @@ impl Gateway {
                         if !request.traced && !asking.started() {
                             request.trace_id = record.trace_id;
                         }
-                        Ok(Some(record))
+                        Ok(Warrant::Approval(record))
                     }
+                    Step::UseGrant(grant) => Ok(Warrant::Grant(grant)),
                     Step::Again => Err(Halt::Again),
                     Step::Reply(reply) => Err(Halt::Reply(reply)),
                 }
@@ -280,13 +280,13 @@ impl Gateway {
         in_force: &Arc<InForce>,
         underway: &mut Underway,
         decided: Box<Decided>,
-        approval: Option<Box<ApprovalRecord>>,
+        warrant: Warrant,
     ) -> Result<CallReply, Halt> {
         let Underway { request, arguments, asking, lost, .. } = underway;
         // The arguments go with the call: only where it was changed is the agent's own version kept.
         let kept = decided.original.is_some().then(|| arguments.clone());
         drop(std::mem::take(arguments));
-        let returned = match self.admit_and_dispatch(in_force, request, decided, approval, asking).await {
+        let returned = match self.admit_and_dispatch(in_force, request, decided, warrant, asking).await {
             Ok(reply) => return Ok(reply),
             Err(AdmitError::AskAbout(requirement, returned)) => {
                 asking.also.retain(|known| known.policy_id != requirement.policy_id);
@@ -326,7 +326,7 @@ impl Gateway {
         in_force: &Arc<InForce>,
         request: &Request,
         decided: Box<Decided>,
-        approval: Option<Box<ApprovalRecord>>,
+        warrant: Warrant,
         asking: &mut ClientQuestions,
     ) -> Result<CallReply, AdmitError> {
         if !Arc::ptr_eq(in_force, &self.0.current.peek()) {
@@ -342,13 +342,13 @@ impl Gateway {
         let clock = &*self.0.clock;
         let outgoing = Outgoing::of(clock.now(), &in_force, request, &decided, asking);
         let opens = asking.start();
-        let drafted = Drafted::of(clock, &in_force, request, &decided, approval.as_deref(), opens);
+        let drafted = Drafted::of(clock, &in_force, request, &decided, &warrant, opens);
         let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
         let (client_handle, questions) = ClientHandle::new(asking.client.clone());
         let handle_of_call = client_handle.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let Inner { admission, dispatcher, .. } = &*gateway.0;
-            let permit = admission.admit(&in_force, upstream, decided, approval, drafted).await?;
+            let permit = admission.admit(&in_force, upstream, decided, warrant, drafted).await?;
             Ok(dispatcher.dispatch(permit, outgoing, handle_of_call, gone).await)
         });
         let (agent, call_id, bound) = waiting;

@@ -6,6 +6,7 @@ use crate::{
     evidence::Explained,
     model::{Decision, PolicyId, RuleId},
     policy::Remediation,
+    store::{ApprovalRecord, StandingGrant},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -52,6 +53,16 @@ impl Decided {
             Some(_) | None => (&self.verdict.policy_id, self.verdict.rule_id.as_ref(), &self.verdict.reason),
         }
     }
+}
+
+/// By what a call may be dispatched, as far as its decision says so.
+pub(crate) enum Warrant {
+    /// The rules let it through.
+    Rules,
+    /// People have approved of it.
+    Approval(Box<ApprovalRecord>),
+    /// People have let calls like it through.
+    Grant(Box<StandingGrant>),
 }
 
 /// Why there is no permit.

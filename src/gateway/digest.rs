@@ -42,6 +42,20 @@ impl DigestKey {
         self.of(&[&bytes])
     }
 
+    /// Over one argument of a call, by its name.
+    pub(crate) fn of_argument(&self, tool: &str, name: &str, value: &Value) -> Digest {
+        let mut bytes = Vec::with_capacity(64);
+        json::canonical(value, &mut bytes);
+        // Of what stands before the value none can hold this byte but the name, which is the last.
+        let length = u64::try_from(name.len()).unwrap_or(u64::MAX).to_le_bytes();
+        self.of(&[b"argument\0", tool.as_bytes(), &[0], &length, name.as_bytes(), &bytes])
+    }
+
+    /// Over what goes upstream beside the arguments.
+    pub(crate) fn of_extras(&self, tool: &str, extras: &Extras) -> Digest {
+        self.digest("extras", tool, &Value::Null, Some(extras))
+    }
+
     /// Over what the agent got: the JSON text of a result, or of an error. Keyed like the others, so that what is easily
     /// guessed is not confirmed by it.
     pub(crate) fn of_result(&self, kind: &'static str, text: &str) -> Digest {

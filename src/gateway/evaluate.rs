@@ -5,7 +5,7 @@ use super::{
     decided::{Applied, Decided},
     edits,
     fit::{Look, Looks},
-    prepare::{Preparation, Stop, Version},
+    prepare::{Assumed, Preparation, Stop, Version},
     prepared::Prepared,
     refusal::{Refusal, unknown_policy},
     request::{Request, uri_of},
@@ -72,6 +72,20 @@ impl Evaluator {
         arguments: Arc<Value>,
         looks: &Looks,
     ) -> Result<Box<Decided>, Stop> {
+        self.evaluate_as(in_force, request, arguments, looks, None, &mut |_, _| {})
+    }
+
+    /// The same of a call of which something is taken for granted. `seen` is told each evaluation with what policies said of
+    /// it alone.
+    pub(crate) fn evaluate_as(
+        &self,
+        in_force: &Arc<InForce>,
+        request: &Request,
+        arguments: Arc<Value>,
+        looks: &Looks,
+        assumed: Option<&Assumed>,
+        seen: &mut dyn FnMut(&Prepared, &Verdict),
+    ) -> Result<Box<Decided>, Stop> {
         let view = in_force.view(&request.principal).ok_or(Stop::Unknown)?;
         let mut name = request.name.clone();
         let mut arguments = arguments;
@@ -80,8 +94,8 @@ impl Evaluator {
         let mut applied: Option<Applied> = None;
         let mut earlier_evaluations = EarlierEvaluations::default();
         for _ in 0..MAX_CHANGES {
-            let version =
-                Version { name: &name, arguments: arguments.clone(), remediated: applied.is_some() };
+            let remediated = applied.is_some();
+            let version = Version { name: &name, arguments: arguments.clone(), remediated, assumed };
             let mut prepared = match self.preparation.prepare(in_force, &view, request, version, looks) {
                 // The agent's own tool is there: what is not is the rule's.
                 Err(Stop::Unknown) if name != request.name => {
@@ -92,7 +106,9 @@ impl Evaluator {
                 prepared => prepared?,
             };
             let mut verdict = decide(&in_force.policies, &prepared.facts);
-            if !verdict.unasked.is_empty() {
+            seen(&prepared, &verdict);
+            // Of a call that is not made nobody is asked.
+            if !verdict.unasked.is_empty() && assumed.is_none() {
                 return Err(Stop::Unasked(std::mem::take(&mut verdict.unasked), Box::new(prepared)));
             }
             if let Some(first) = earlier.take() {

@@ -15,11 +15,9 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-/// The most that an approval shows of a call's arguments, and of what stands beside them, in bytes of JSON. Every list
-/// of approvals holds them.
+/// The most that an approval shows of a call's arguments, of what stands beside them, and of what the tool's server says of
+/// it, in bytes of JSON each. Every list of approvals holds them.
 const MOST_SHOWN: usize = 64 * 1024;
-/// The most of a tool's description.
-const MOST_DESCRIPTION: usize = 4096;
 /// The most keys of `_meta` that are named as different.
 const MOST_NAMED: usize = 16;
 
@@ -136,7 +134,7 @@ pub(super) fn shown(in_force: &InForce, prepared: &Prepared) -> (Value, Approval
     }
     if let Some(Value::String(description)) = target.item().get("description") {
         let masked = Value::String(data.redact_text(description).into_owned());
-        context.description = cut_value(&masked, MOST_DESCRIPTION).as_str().map(str::to_owned);
+        context.description = cut_value(&masked, MOST_SHOWN).as_str().map(str::to_owned);
     }
     context.traits = matches!(target, Target::Tool(_)).then(|| target.traits());
     context.labels = target.labels().iter().map(|label| label.to_string()).collect();

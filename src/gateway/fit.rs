@@ -156,6 +156,16 @@ impl Looks {
         self.fits.push((look, found));
         Ok(())
     }
+
+    /// The same at once, for whoever has the time. Whether there was room for it.
+    pub(crate) fn take_here(&mut self, look: Look) -> bool {
+        if self.fits.len() >= MOST_LOOKS {
+            return false;
+        }
+        let found = held_against(&look.schema.compile(), &look.arguments, Budget::whole(look.bytes));
+        self.fits.push((look, found));
+        true
+    }
 }
 
 fn held_against(

@@ -77,6 +77,12 @@ impl InForce {
         Self { config, policies, catalog, upstreams, keyring, views: Views::default() }
     }
 
+    /// The same under another bundle.
+    pub(super) fn with_policies(&self, policies: Arc<PolicySet>) -> Arc<Self> {
+        let (config, catalog) = (self.config.clone(), self.catalog.clone());
+        Arc::new(Self::new(config, policies, catalog, self.upstreams.clone()))
+    }
+
     /// How each upstream stands.
     pub(super) fn upstream_states(&self) -> Vec<Arc<UpstreamState>> {
         self.upstreams.states().iter().map(|state| state.borrow().clone()).collect()

@@ -8,6 +8,7 @@ use crate::{
     policy::PolicySet,
     store::{Kept, KeptKind, Store, StoreError},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use dashmap::DashMap;
 use serde_json::json;
 use std::sync::Arc;
@@ -74,12 +75,17 @@ impl References {
 }
 
 fn bundle(config: &Config, policies: &PolicySet) -> Kept {
-    let body = json!({
+    let mut body = json!({
         "environment": policies.environment,
         "servers": without_secrets(config),
         "files": *policies.files,
-    })
-    .to_string();
+    });
+    if let (Some(map), false) = (body.as_object_mut(), policies.zones.is_empty()) {
+        let zones =
+            policies.zones.iter().map(|(name, data)| (name.to_string(), json!(STANDARD.encode(data))));
+        map.insert("zones".to_owned(), zones.collect());
+    }
+    let body = body.to_string();
     let hash = content_hash(&body);
     Kept { kind: KeptKind::Bundle, name: policies.snapshot.to_string(), hash, body }
 }

@@ -100,8 +100,7 @@ impl Outside {
     /// Makes the parts, and gives each what it needs.
     fn joined(self, current: Arc<Current>, measures: Arc<Measures>, hash_key: [u8; 32]) -> Inner {
         let Self { store, clock, ids, seal, large } = self;
-        let stop = CancellationToken::new();
-        let log = Arc::new(CallLog::default());
+        let (stop, log) = (CancellationToken::new(), Arc::new(CallLog::default()));
         let references = Arc::new(References::new(store.clone()));
         let refusals = Arc::new(Refusals::new(&store, &clock, &references, &log));
         let held = Arc::new(HeldCalls::new(&clock, &ids, &seal, &stop));
@@ -126,6 +125,7 @@ impl Outside {
                 prompts: Prompts::default(),
                 references: references.clone(),
                 refusals: refusals.clone(),
+                measures: measures.clone(),
             },
             admission: Admission {
                 store: store.clone(),
@@ -207,7 +207,11 @@ impl Gateway {
         self.spawn_until_stop(async move {
             let mut changes = watcher.in_force().upstreams.changes();
             loop {
-                drop(watcher.replace_aside(None).await);
+                if let Some(replaced) = watcher.replace_aside(None).await
+                    && let Err(error) = watcher.0.people.end_outdated_grants(&replaced.new, false).await
+                {
+                    tracing::error!(%error, "grants for tools that have changed could not be ended");
+                }
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -232,6 +236,9 @@ impl Gateway {
                 tick.tick().await;
                 if let Err(error) = sweeper.0.people.approvals.expire_all_due().await {
                     tracing::error!(error = %error, "approvals could not be looked over");
+                }
+                if let Err(error) = sweeper.0.people.approvals.expire_grants_due().await {
+                    tracing::error!(error = %error, "grants could not be looked over");
                 }
                 sweeper.0.refusals.record_counted(false).await;
                 let in_force = sweeper.in_force();
@@ -351,7 +358,8 @@ impl Gateway {
     ) -> Result<(), StoreError> {
         self.record_activation(old, new, origin).await?;
         let cancelled = self.0.people.approvals.cancel_outdated(&new.policies.snapshot).await;
-        cancelled.map_err(store_error)
+        cancelled.map_err(store_error)?;
+        self.0.people.end_outdated_grants(new, true).await
     }
 
     /// Ends in order: calls in flight may finish within `drain`, then the upstreams are asked to leave. The store stays

@@ -16,6 +16,7 @@ mod dispatch;
 mod edits;
 mod ending;
 mod evaluate;
+mod explain;
 mod extras;
 mod fit;
 mod in_force;
@@ -45,6 +46,7 @@ mod target;
 mod tool_search;
 
 pub use api::*;
+pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
 pub use notify::tell_webhook;

@@ -52,10 +52,6 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
     let kind = draft.detail.as_ref().and_then(|detail| detail.get("alert"));
     // Whom an escalation names.
     let to = draft.detail.as_ref().and_then(|detail| detail.pointer("/approval/to"));
-    let base = config.webhook.as_ref().and_then(|webhook| webhook.link.clone()).unwrap_or_else(|| {
-        let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", config.admin.listen)
-    });
     Some(json!({
         "type": draft.event_type,
         "alert": kind,
@@ -68,7 +64,7 @@ fn told(event: &Event, config: &Config) -> Option<Value> {
         "policy_id": draft.policy_id,
         "rule_id": draft.rule_id,
         "environment": config.gateway.environment,
-        "link": format!("{}/#{id}", base.trim_end_matches('/')),
+        "link": config.approval_link(id),
     }))
 }
 

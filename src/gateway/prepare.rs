@@ -17,10 +17,11 @@ use crate::{
     clock::Clock,
     cost::Tokenizer,
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, WorkflowFacts},
-    model::{CallKind, CapabilityId, Digest, UriError, text},
+    model::{CallKind, CapabilityId, Digest, PersonId, UriError, text},
     policy::{Agent, CheckAnswer, PolicySet, Workflow},
     redaction::{Outbound, display_text},
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, sync::Arc};
 
@@ -30,6 +31,17 @@ pub(crate) struct Version<'v> {
     pub(crate) arguments: Arc<Value>,
     /// A remediation was applied.
     pub(crate) remediated: bool,
+    /// What is taken for granted; nothing of a call that is made.
+    pub(crate) assumed: Option<&'v Assumed>,
+}
+
+/// What is taken for granted of a call that somebody asks about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Assumed {
+    pub(crate) now: Option<Timestamp>,
+    pub(crate) user: Option<PersonId>,
+    pub(crate) repeats: Option<u64>,
+    pub(crate) session_labels: Vec<Arc<str>>,
 }
 
 /// Why a call went no further than its preparation.
@@ -82,7 +94,7 @@ impl Preparation {
         looks: &Looks,
     ) -> Result<Prepared, Stop> {
         let policies = &in_force.policies;
-        let remediated = version.remediated;
+        let given = (version.remediated, version.assumed);
         let found = self.in_scope(in_force, view, request, version, looks)?;
         let InScope { agent, target, arguments, .. } = &found;
         let place = target.place();
@@ -110,7 +122,7 @@ impl Preparation {
         let labels = with_labels(inspected.labels, &answers);
         let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
         let cost = CostFacts { estimate: estimate.cost, tokens: estimate.tokens() };
-        let facts = self.facts(policies, request, &found, (data, cost, answers), &call_digest, remediated);
+        let facts = self.facts(policies, request, &found, (data, cost, answers), &call_digest, given);
         let recorded = match inspected.recorded {
             Cow::Borrowed(_) => arguments.clone(),
             Cow::Owned(masked) => Arc::new(masked),
@@ -202,10 +214,12 @@ impl Preparation {
         found: &InScope<'_>,
         (data, cost, checks): (DataFacts, CostFacts, Vec<CheckAnswer>),
         call_digest: &Digest,
-        remediated: bool,
+        (remediated, assumed): (bool, Option<&Assumed>),
     ) -> Facts {
         let InScope { agent, workflow, workflow_refused, target, .. } = found;
-        let user = agent.operator.clone();
+        let user = assumed.and_then(|assumed| assumed.user.as_ref()).or(agent.operator.as_ref()).cloned();
+        let repeats = assumed.and_then(|assumed| assumed.repeats);
+        let known = || self.repeats.before(&agent.id, call_digest, self.clock.monotonic());
         let item = |kind: CallKind| if request.kind == kind { target.full().clone() } else { Arc::default() };
         let required = &policies.bundle.required;
         let missing_metadata = missing(required, request, workflow.is_some(), user.is_some());
@@ -223,15 +237,11 @@ impl Preparation {
                 pinned: false,
             },
             args: found.arguments.clone(),
-            call: CallFacts {
-                kind: request.kind,
-                repeats: self.repeats.before(&agent.id, call_digest, self.clock.monotonic()),
-                size: found.size,
-            },
+            call: CallFacts { kind: request.kind, repeats: repeats.unwrap_or_else(known), size: found.size },
             cost,
             data,
-            session_labels: Vec::new(),
-            now: self.clock.now(),
+            session_labels: assumed.map(|assumed| assumed.session_labels.clone()).unwrap_or_default(),
+            now: assumed.and_then(|assumed| assumed.now).unwrap_or_else(|| self.clock.now()),
             capabilities: found.capabilities.to_vec(),
             missing_metadata,
             workflow_refused: workflow_refused

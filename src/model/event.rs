@@ -1,8 +1,8 @@
 //! One JSON object per event. Every field is always present, null where it has nothing to say.
 
 use super::{
-    AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, MicroUsd, PersonId, PolicyId, RuleId,
-    Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId, json,
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, GrantId, MicroUsd, PersonId, PolicyId,
+    RuleId, Sensitivity, SnapshotId, TraceId, UpstreamName, WorkflowId, json,
     text::{self, Object},
 };
 use jiff::Timestamp;
@@ -28,6 +28,10 @@ pub enum EventType {
     ApprovalExpired,
     /// The policies changed before the call was made.
     ApprovalCancelled,
+    /// A person answered an approval with a standing grant.
+    GrantMade,
+    /// A standing grant lets nothing more through.
+    GrantEnded,
     /// Somebody should look.
     Alert,
     /// A policy bundle came into force.
@@ -48,6 +52,8 @@ impl EventType {
         Self::ApprovalDecided,
         Self::ApprovalExpired,
         Self::ApprovalCancelled,
+        Self::GrantMade,
+        Self::GrantEnded,
         Self::Alert,
         Self::PolicyActivated,
         Self::PolicyRejected,
@@ -64,6 +70,8 @@ impl EventType {
             Self::ApprovalDecided => "approval_decided",
             Self::ApprovalExpired => "approval_expired",
             Self::ApprovalCancelled => "approval_cancelled",
+            Self::GrantMade => "grant_made",
+            Self::GrantEnded => "grant_ended",
             Self::Alert => "alert",
             Self::PolicyActivated => "policy_activated",
             Self::PolicyRejected => "policy_rejected",
@@ -330,8 +338,8 @@ event! {
         evaluator: Cow<'static, str>,
         /// On a decision: the labels of the data in the call.
         labels: Vec<Arc<str>>,
-        /// The standing grant that was used.
-        grant_id: Arc<str>,
+        /// The standing grant that was made, used or ended.
+        grant_id: GrantId,
         /// On a side effect: what came of it.
         outcome: Outcome,
         /// On a side effect: how long the upstream took.
@@ -382,6 +390,7 @@ texts!(
     RuleId,
     SnapshotId,
     ApprovalId,
+    GrantId,
     Arc<str>,
     PersonId,
     Digest,

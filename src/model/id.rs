@@ -81,6 +81,8 @@ text_id! {
     CallId;
     /// A durable approval record (a UUID v7).
     ApprovalId;
+    /// A standing grant, named after the approval that made it.
+    GrantId;
     /// A process that uses the store (a UUID v7); its OS lock dies with it.
     OwnerId;
     /// HMAC-SHA-256, in hex, over a call's RFC 8785 form.

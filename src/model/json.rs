@@ -576,7 +576,7 @@ mod tests {
         assert_ne!(canonical_text("1e400"), canonical_text("1e401"));
         assert_eq!(canonical_text("10e399"), canonical_text("1e400"));
         assert_eq!(canonical_text("9007199254740993"), canonical_text("9007199254740993.0"));
-        // Here RFC 8785 rounds to the nearest double; an upstream that reads decimals would see another number (I4).
+        // Here RFC 8785 rounds to the nearest double; an upstream that reads decimals would see another number.
         assert_ne!(canonical_text("333333333.33333329"), canonical_text("333333333.3333333"));
     }
 

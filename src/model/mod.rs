@@ -12,6 +12,7 @@ pub mod pointer;
 mod problem;
 mod rpc;
 mod selector;
+pub mod span;
 pub mod text;
 mod uri;
 pub mod weight;
@@ -21,14 +22,17 @@ pub use call::{CallKind, RetryPlan, ToolTraits};
 pub use event::{Actor, Event, EventDraft, EventType, JsonTexts, Outcome};
 pub use glob::{Glob, GlobError};
 pub use id::{
-    AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, OwnerId, PersonId, PolicyId, RuleId,
-    SnapshotId, TraceId, UpstreamName, WorkflowId,
+    AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, GrantId, OwnerId, PersonId, PolicyId,
+    RuleId, SnapshotId, TraceId, UpstreamName, WorkflowId,
 };
 pub use label::Sensitivity;
 pub use moment::Moment;
 pub use money::{MicroUsd, MoneyError};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use rpc::{RpcError, code};
-pub use selector::{Selected, Selector};
-pub use uri::{LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, spell_around, within};
+pub use selector::{Mismatch, Selected, Selector};
+pub use uri::{
+    LONGEST_URI, Uri, UriError, UriPattern, UriPatternError, host, paths, plain_readings, spell_around,
+    within,
+};
 pub use word::{ApprovalStatus, Autonomy, Decision, EventDecision};

@@ -1,6 +1,6 @@
 //! What is wrong in a file an admin wrote: with its place, the offending text and what was expected.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// Where in a file, counted from 1.
@@ -8,10 +8,23 @@ use std::fmt;
 pub struct Place {
     /// The file as the admin knows it.
     pub file: String,
-    /// The line, from 1; 0 where the whole file is meant.
+    /// The line, from 1; 0 where the whole file is meant, which is told as 1.
+    #[serde(serialize_with = "from_one")]
     pub line: usize,
-    /// The column in characters, from 1; 0 where the whole file is meant.
+    /// The column in characters, from 1; 0 where the whole file is meant, which is told as 1.
+    #[serde(serialize_with = "from_one")]
     pub column: usize,
+}
+
+fn from_one<S: Serializer>(value: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    value.max(&1).serialize(serializer)
+}
+
+/// As editors read it: where the whole file is meant, its first character.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line.max(1), self.column.max(1))
+    }
 }
 
 /// How bad it is.
@@ -47,7 +60,7 @@ impl fmt::Display for Problem {
             Severity::Error => "error",
             Severity::Lint => "lint",
         };
-        write!(f, "{}:{}:{}: {kind}: {}", self.place.file, self.place.line, self.place.column, self.message)?;
+        write!(f, "{}: {kind}: {}", self.place, self.message)?;
         if !self.expected.is_empty() {
             write!(f, " (expected {})", self.expected)?;
         }

@@ -19,6 +19,10 @@ pub struct Selected<'a> {
     pub role: &'a str,
     /// The agent's type.
     pub agent_type: &'a str,
+    /// The agent's tenant.
+    pub tenant: &'a str,
+    /// The capability that lets the call through; empty where none does.
+    pub capability: &'a str,
     /// The workflow's name; empty where there is none.
     pub workflow: &'a str,
     /// The canonical URI of a resource; empty otherwise.
@@ -44,6 +48,10 @@ pub struct Selector {
     pub role: Option<Glob>,
     /// Glob over the agent's type.
     pub agent_type: Option<Glob>,
+    /// Glob over the agent's tenant.
+    pub tenant: Option<Glob>,
+    /// Glob over the capability that lets the call through.
+    pub capability: Option<Glob>,
     /// Glob over the workflow.
     pub workflow: Option<Glob>,
     /// Pattern over the URI; matches resources only.
@@ -52,7 +60,50 @@ pub struct Selector {
     pub prompt: Option<Glob>,
 }
 
+/// A key of an entry that does not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The key.
+    pub key: &'static str,
+    /// What the entry wants.
+    pub pattern: String,
+    /// What the call has; empty where it has none.
+    pub found: String,
+}
+
 impl Selector {
+    /// The first key that does not match; `None` where all of them do.
+    pub fn mismatch(&self, of: &Selected<'_>) -> Option<Mismatch> {
+        let none = Self::default;
+        let labels = of.labels.join(", ");
+        let keys = [
+            ("tool", Self { tool: self.tool.clone(), ..none() }, of.tool),
+            ("resource", Self { resource: self.resource.clone(), ..none() }, of.resource),
+            ("prompt", Self { prompt: self.prompt.clone(), ..none() }, of.prompt),
+            ("action", Self { action: self.action.clone(), ..none() }, of.action),
+            ("label", Self { label: self.label.clone(), ..none() }, &labels),
+            ("upstream", Self { upstream: self.upstream.clone(), ..none() }, of.upstream),
+            ("agent", Self { agent: self.agent.clone(), ..none() }, of.agent),
+            ("role", Self { role: self.role.clone(), ..none() }, of.role),
+            ("agent_type", Self { agent_type: self.agent_type.clone(), ..none() }, of.agent_type),
+            ("tenant", Self { tenant: self.tenant.clone(), ..none() }, of.tenant),
+            ("capability", Self { capability: self.capability.clone(), ..none() }, of.capability),
+            ("workflow", Self { workflow: self.workflow.clone(), ..none() }, of.workflow),
+        ];
+        let (key, alone, found) = keys.into_iter().find(|(_, alone, _)| !alone.matches(of))?;
+        Some(Mismatch { key, pattern: alone.written(), found: found.to_owned() })
+    }
+
+    /// The patterns that are set.
+    fn written(&self) -> String {
+        let Self { action, tool, label, upstream, agent, role, agent_type, tenant, capability, .. } = self;
+        let Self { workflow, resource, prompt, .. } = self;
+        let globs =
+            [action, tool, label, upstream, agent, role, agent_type, tenant, capability, workflow, prompt];
+        let globs = globs.into_iter().flatten().map(Glob::as_str);
+        globs.chain(resource.as_ref().map(UriPattern::as_str)).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether every key that is set matches.
     pub fn matches(&self, of: &Selected<'_>) -> bool {
         let ok = |glob: &Option<Glob>, text: &str| glob.as_ref().is_none_or(|g| g.matches(text));
@@ -68,6 +119,8 @@ impl Selector {
             && ok(&self.agent, of.agent)
             && ok(&self.role, of.role)
             && ok(&self.agent_type, of.agent_type)
+            && ok_only(&self.tenant, of.tenant)
+            && ok_only(&self.capability, of.capability)
             && ok_only(&self.workflow, of.workflow)
     }
 }

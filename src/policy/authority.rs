@@ -29,11 +29,13 @@ const AUTONOMY: &[(&str, Autonomy)] = &[
 const ROLES: &[(&str, Role)] =
     &[("approver", Role::Approver), ("admin", Role::Admin), ("auditor", Role::Auditor)];
 
+const SECTIONS: &[&str] = &["capabilities", "agents", "people", "workflows"];
+const CAPABILITY_KEYS: &[&str] = &["tools", "resources", "prompts", "condition", "autonomy"];
+
 /// Reads the map; what is wrong is in `report`.
 pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Authority {
     let mut authority = Authority::default();
-    let known = ["capabilities", "agents", "people", "workflows"];
-    let Some(map) = fields(root, "authority.yaml", &known, report) else { return authority };
+    let Some(map) = fields(root, "authority.yaml", SECTIONS, report) else { return authority };
 
     for entry in section(&map, "capabilities", report) {
         if let Some(capability) = capability(entry, scope, report) {
@@ -56,14 +58,13 @@ pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Au
             authority.agents.insert(agent.id.clone(), agent);
         }
     }
-    lint(&map, &authority, report);
+    lint(&map, report);
     authority
 }
 
 fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Capability> {
     let id = name(&entry.key, entry.at, report);
-    let known = ["tools", "resources", "prompts", "condition", "autonomy"];
-    let map = fields(&entry.value, &entry.key, &known, report)?;
+    let map = fields(&entry.value, &entry.key, CAPABILITY_KEYS, report)?;
     let globs = |key: &str, report: &mut Report<'_>| -> Vec<Glob> {
         map.read(key, report, |node, key, report| list_of(node, key, report, glob)).unwrap_or_default()
     };
@@ -72,8 +73,12 @@ fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Optio
         .read("resources", report, |node, key, report| list_of(node, key, report, uri_pattern))
         .unwrap_or_default();
     let prompts = globs("prompts", report);
+    // To one agent alone a server's resources may all be open; from a second one on they are not told apart.
+    let alone = scope.names.is_some_and(|names| names.agents.len() == 1);
     for key in ["tools", "resources"] {
-        let Some(nodes) = map.get(key).map(Node::items) else { continue };
+        let Some(nodes) = map.get(key).map(Node::items).filter(|_| key == "tools" || !alone) else {
+            continue;
+        };
         for node in nodes.iter().filter(|n| matches!(n.as_text(), Some("*" | "**"))) {
             report.lint(
                 node.start,
@@ -92,14 +97,25 @@ fn capability(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Optio
             scope.known_glob(glob, node.start, what, report);
         }
     }
-    if ["tools", "resources", "prompts"].iter().all(|key| map.get(key).is_none_or(|n| n.items().is_empty())) {
+    let empty = |key: &&str| map.lacks(key) || map.get(key).is_some_and(|node| node.items().is_empty());
+    if ["tools", "resources", "prompts"].iter().all(empty) {
         report.lint(
             entry.at,
             format!("capability `{}` covers nothing", short(&entry.key)),
             "tools, resources or prompts",
         );
     }
-    let condition: Option<Condition> = map.read("condition", report, condition);
+    let condition: Option<Condition> =
+        map.read("condition", report, |node, key, report| condition(node, key, scope, report));
+    if let (Some(condition), Some(node)) = (&condition, map.get("condition"))
+        && condition.names_capability()
+    {
+        report.error(
+            node.start,
+            "`capability` is not known yet in a capability's own condition: this is what decides on it",
+            "a condition on `agent`, `tool`, `args` and the like",
+        );
+    }
     let autonomy = map.read("autonomy", report, word(AUTONOMY));
     Some(Capability { id: CapabilityId::from(id?), tools, resources, prompts, condition, autonomy })
 }
@@ -108,7 +124,7 @@ fn workflow(entry: &Entry, scope: Scope<'_>, report: &mut Report<'_>) -> Option<
     let id = name(&entry.key, entry.at, report);
     let map = fields(&entry.value, &entry.key, &["owner", "approval_sla", "capabilities"], report)?;
     let owner = map.read("owner", report, text);
-    if map.get("owner").is_none() {
+    if map.lacks("owner") {
         report.lint(
             entry.at,
             format!("workflow `{}` has no owner", short(&entry.key)),
@@ -220,7 +236,8 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
     let capabilities: Vec<CapabilityId> = map
         .read("capabilities", report, |node, key, report| capabilities(node, key, scope, report))
         .unwrap_or_default();
-    if map.get("capabilities").is_none_or(|node| node.items().is_empty()) {
+    let empty = |key: &str| map.lacks(key) || map.get(key).is_some_and(|node| node.items().is_empty());
+    if empty("capabilities") {
         report.lint(
             entry.at,
             format!("agent `{shown}` has no capability: it can use nothing"),
@@ -228,7 +245,7 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
         );
     }
     let digests = keys.read(&map, &format!("agent `{shown}`"), report);
-    if map.get("keys").is_none_or(|node| node.items().is_empty()) {
+    if empty("keys") {
         report.lint(
             entry.at,
             format!("agent `{shown}` has no key: it can come in over stdio only"),
@@ -283,10 +300,16 @@ impl Keys {
     }
 }
 
-fn lint(map: &Fields<'_>, authority: &Authority, report: &mut Report<'_>) {
-    let used: BTreeSet<&CapabilityId> = authority.agents.values().flat_map(|a| &a.capabilities).collect();
+fn lint(map: &Fields<'_>, report: &mut Report<'_>) {
+    // Where something is wrong it is what has to be mended first.
+    if report.has_errors() {
+        return;
+    }
+    let agents = map.get("agents").map(Node::entries).unwrap_or_default();
+    let named = agents.iter().filter_map(|agent| agent.value.get("capabilities")).flat_map(Node::items);
+    let used: BTreeSet<&str> = named.filter_map(Node::as_text).collect();
     let Some(node) = map.get("capabilities") else { return };
-    for entry in node.entries().iter().filter(|e| !used.contains(&CapabilityId::from(e.key.as_str()))) {
+    for entry in node.entries().iter().filter(|entry| !used.contains(entry.key.as_str())) {
         report.lint(
             entry.at,
             format!("no agent has the capability `{}`", short(&entry.key)),

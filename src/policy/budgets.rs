@@ -78,7 +78,7 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
         }
         Some(node) => selector(node, "match", scope, report).into_iter().collect(),
     };
-    if CAPS.iter().all(|key| map.get(key).is_none()) {
+    if CAPS.iter().all(|key| map.lacks(key)) {
         report.error(node.start, "the budget has no cap", format!("at least one of {}", CAPS.join(", ")));
     }
     let strict = map.read("strict", report, boolean).unwrap_or(false);

@@ -1,23 +1,21 @@
 //! A bundle's files → a [`PolicySet`] or everything that is wrong with them.
 
 use super::{
-    ApprovalRule, Authority, BundleInfo, BundleParts, Policy, PolicyBody, PolicySet, RuleOutcome, authority,
-    budgets, data, gates,
+    Authority, BundleInfo, BundleParts, PolicySet, authority, budgets, data, gates,
     index::PolicyIndex,
     input::{CompileInput, SourceFile},
-    meaning,
+    lints, meaning,
     names::{Deciding, Names, Scope},
     outcome::DECISIONS,
+    parts::Parts,
     prices,
-    read::{count, fields, mismatch, text, texts, word},
+    read::{count, fields, mismatch, short, text, texts, word},
     source::{Node, Report, parse_yaml},
+    zones::{ZoneData, ZoneTable},
 };
-use crate::{
-    cost::{BudgetAction, BudgetRule, PriceTable},
-    model::{Decision, Place, Problem, Problems, Severity, SnapshotId},
-    redaction::DataRules,
-};
+use crate::model::{Decision, Place, Problem, Problems, Severity, SnapshotId};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 const BUNDLE: &str = "bundle.yaml";
 const AUTHORITY: &str = "authority.yaml";
@@ -45,7 +43,6 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         let root = parse_yaml(&mut report);
         parsed.push(Parsed { name: &file.name, report, root });
     }
-    let snapshot = snapshot(&parsed, input);
     let mut contents = BundleParts::default();
     for file in &parsed {
         file.root.iter().for_each(|root| contents.add(file.name, root));
@@ -68,8 +65,19 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
 
     let root = |name: &str| parsed.iter().find(|p| p.name == name).and_then(|p| p.root.as_ref());
     let names = root(AUTHORITY).map(|authority| Names::collect(authority).with_defaults(root(BUNDLE)));
-    let scope = Scope { names: names.as_ref(), known: &input.known };
-    let parts = Parts::read(&mut parsed, scope);
+    let environments = root(BUNDLE).and_then(environments);
+    let zones = ZoneTable::new(&input.known.zones);
+    let scope = Scope {
+        names: names.as_ref(),
+        known: &input.known,
+        // Where the bundle's own words are not known, nothing is held against them.
+        environment: root(BUNDLE).map_or("", |_| &*input.environment),
+        environments: environments.as_ref(),
+        zones: &zones,
+    };
+    let parts = read_parts(&mut parsed, scope);
+    let zones = zones.used();
+    let snapshot = snapshot(&parsed, &zones, input);
     for file in parsed {
         problems.0.extend(file.report.into_problems().0);
     }
@@ -98,6 +106,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         policies: parts.policies,
         max_repeats,
         files: sorted.into_iter().cloned().collect(),
+        zones,
         index,
     };
     (Some(set), problems)
@@ -116,83 +125,63 @@ struct Parsed<'t> {
     root: Option<Node>,
 }
 
-struct Parts {
-    bundle: Option<(BundleInfo, u32)>,
-    authority: Authority,
-    prices: PriceTable,
-    budgets: Vec<BudgetRule>,
-    data: DataRules,
-    policies: Vec<Policy>,
-}
-
-impl Parts {
-    fn read(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Self {
-        let mut unread = Report::new(DATA, "");
-        let mut parts = Self {
-            bundle: None,
-            authority: Authority::default(),
-            prices: prices::built_in_prices(),
-            budgets: Vec::new(),
-            data: data::compile(None, &mut unread),
-            policies: Vec::new(),
-        };
-        let mut ids = gates::Ids::default();
-        for Parsed { name, report, root } in files.iter_mut() {
-            let Some(root) = root.as_ref() else { continue };
-            match *name {
-                BUNDLE => parts.bundle = bundle(root, scope, report),
-                AUTHORITY => parts.authority = authority::read(root, scope, report),
-                PRICES => parts.prices = prices::read(root, scope, report),
-                BUDGETS => parts.budgets = budgets::read(root, scope, &mut ids, report),
-                DATA => parts.data = data::compile(Some(root), report),
-                _ => parts.policies.extend(gates::read(root, scope, &mut ids, report)),
-            }
+/// Reads every file.
+fn read_parts(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Parts {
+    let mut unread = Report::new(DATA, "");
+    let mut parts = Parts {
+        bundle: None,
+        authority: Authority::default(),
+        prices: prices::built_in_prices(),
+        budgets: Vec::new(),
+        data: data::compile(None, &mut unread),
+        policies: Vec::new(),
+    };
+    let mut ids = gates::Ids::default();
+    for Parsed { name, report, root } in files.iter_mut() {
+        let Some(root) = root.as_ref() else { continue };
+        match *name {
+            BUNDLE => parts.bundle = bundle(root, scope, report),
+            AUTHORITY => parts.authority = authority::read(root, scope, report),
+            PRICES => parts.prices = prices::read(root, scope, report),
+            BUDGETS => parts.budgets = budgets::read(root, scope, &mut ids, report),
+            DATA => parts.data = data::compile(Some(root), report),
+            _ => parts.policies.extend(gates::read(root, scope, &mut ids, report)),
         }
-        if let Some(Parsed { report, root: Some(root), .. }) = files.iter_mut().find(|f| f.name == AUTHORITY)
+    }
+    if let Some(Parsed { report, root: Some(root), .. }) = files.iter_mut().find(|f| f.name == AUTHORITY) {
+        authority::lint_models(root, &parts.prices, report);
+        if parts.asks_everyone()
+            && !scope.names.is_some_and(|names| names.people.values().any(|decides| *decides))
         {
-            authority::lint_models(root, &parts.prices, report);
-            if parts.asks_everyone()
-                && !scope.names.is_some_and(|names| names.people.values().any(|decides| *decides))
-            {
-                report.doubt(
+            report.doubt(
                     root.get("people").map_or(root.start, |people| people.start),
-                    "approvals are asked of everyone with role `approver`, and nobody has it: none can be given",
+                    "nobody can approve this: approvals are asked of everyone with role `approver`, and nobody has it: none can be given",
                     "a person with roles: [approver]",
                 );
+        }
+    }
+    // Where something is wrong it is what has to be mended first.
+    if !files.iter().any(|file| file.report.has_errors()) {
+        for Parsed { name, report, root } in files.iter_mut() {
+            match (*name, root) {
+                (BUNDLE, Some(root)) => lints::bundle(root, &parts, report),
+                (AUTHORITY, Some(root)) => lints::workflows(root, &parts, report),
+                (DATA, Some(root)) => lints::data(root, report),
+                _ => {}
             }
         }
-        parts
     }
-}
-
-impl Parts {
-    /// Whether something asks for an approval without saying of whom.
-    fn asks_everyone(&self) -> bool {
-        let nobody_by_default =
-            self.bundle.as_ref().is_some_and(|(info, _)| info.default_approvers.is_none());
-        let asked_by_default =
-            self.bundle.as_ref().is_some_and(|(info, _)| info.default_decision == Decision::RequireApproval);
-        let open = |rule: &ApprovalRule| rule.approvers.is_none();
-        let asks = |policy: &Policy| match &policy.body {
-            PolicyBody::Gate(rules) => rules.iter().any(|rule| match &rule.outcome {
-                RuleOutcome::RequireApproval(approval) => open(approval),
-                RuleOutcome::Check(check) => open(&check.approval),
-                RuleOutcome::Allow
-                | RuleOutcome::AllowWithConstraints(_)
-                | RuleOutcome::Remediate(_)
-                | RuleOutcome::Suggest
-                | RuleOutcome::Throttle(_)
-                | RuleOutcome::Deny => false,
-            }),
-            PolicyBody::Rulebook(book) => book.requires_approval.as_ref().is_some_and(open),
-        };
-        let asked_by_budget = self.budgets.iter().any(|b| b.on_exceed == BudgetAction::RequireApproval);
-        nobody_by_default && (asked_by_default || asked_by_budget || self.policies.iter().any(asks))
-    }
+    parts
 }
 
 const BUNDLE_KEYS: &[&str] =
-    &["version", "owner", "default_decision", "default_approvers", "required", "loop"];
+    &["version", "owner", "environments", "default_decision", "default_approvers", "required", "loop"];
+
+/// `environments`, right or wrong as the rest may be.
+fn environments(root: &Node) -> Option<BTreeSet<String>> {
+    let listed = root.get("environments")?;
+    Some(listed.items().iter().filter_map(Node::as_text).map(str::to_owned).collect())
+}
 
 fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(BundleInfo, u32)> {
     let map = fields(root, BUNDLE, BUNDLE_KEYS, report)?;
@@ -200,7 +189,7 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
         .required("version", "your own version of the bundle, like \"1\"", report)
         .and_then(|node| text(node, "version", report));
     let owner = map.read("owner", report, text);
-    if map.get("owner").is_none() {
+    if map.lacks("owner") {
         report.lint(map.at, "the bundle has no owner", "owner: who answers for it");
     }
     let default_decision = map.read("default_decision", report, |node, key, report| {
@@ -223,6 +212,17 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
     if let (Some(approvers), Some(node)) = (&default_approvers, map.get("default_approvers")) {
         scope.somebody(approvers, 1, Deciding::default(), node.start, report);
     }
+    let environments = map.read("environments", report, texts);
+    if let (Some(environments), Some(node)) = (environments, map.get("environments"))
+        && !scope.environment.is_empty()
+        && !environments.iter().any(|name| **name == *scope.environment)
+    {
+        report.lint(
+            node.start,
+            format!("the environment of this gateway, `{}`, is none of them", short(scope.environment)),
+            "`[gateway] environment` of servers.toml, or the environments that the bundle is for",
+        );
+    }
     let required = map.read("required", report, texts).unwrap_or_default();
     let max_repeats = map.get("loop").and_then(|node| {
         let map = fields(node, "loop", &["max_repeats"], report)?;
@@ -240,7 +240,7 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
 
 /// Hashes what every file says, and what servers.toml resolves to. The names of files count, since the order of policies
 /// follows them. Lengths go before what they measure, so that no two bundles give the same bytes.
-fn snapshot(files: &[Parsed<'_>], input: &CompileInput) -> SnapshotId {
+fn snapshot(files: &[Parsed<'_>], zones: &ZoneData, input: &CompileInput) -> SnapshotId {
     let mut hash = Sha256::new();
     let part = |hash: &mut Sha256, bytes: &[u8]| {
         hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -254,6 +254,11 @@ fn snapshot(files: &[Parsed<'_>], input: &CompileInput) -> SnapshotId {
         if let Some(root) = &file.root {
             meaning::write(root, &mut hash);
         }
+    }
+    // With other rules the same condition says something else.
+    for (name, data) in zones {
+        part(&mut hash, name.as_bytes());
+        part(&mut hash, data);
     }
     SnapshotId::from(hex::encode(hash.finalize()))
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Mode, Policy, PolicyBody, Rule, RuleOutcome, Rulebook, Sentence, Violation,
+    condition::Condition,
     names::Scope,
     outcome::{APPROVAL_KEYS, approval, condition, outcome},
     read::{
@@ -29,6 +30,7 @@ const RULE_KEYS: &[&str] = &[
     "evidence_required",
     "channels",
     "separate",
+    "grants",
     "constraints",
     "remediation",
     "retry_after",
@@ -51,6 +53,7 @@ const BOOK_POLICY_KEYS: &[&str] = &[
     "evidence_required",
     "channels",
     "separate",
+    "grants",
 ];
 const BOOK_CONDITIONS: &[&str] = &[
     "allowed_roles",
@@ -60,8 +63,20 @@ const BOOK_CONDITIONS: &[&str] = &[
     "max_calls_per_minute",
     "max_cost_per_minute_usd",
 ];
-const SELECTOR_KEYS: &[&str] =
-    &["action", "tool", "label", "upstream", "agent", "role", "agent_type", "workflow", "resource", "prompt"];
+const SELECTOR_KEYS: &[&str] = &[
+    "action",
+    "tool",
+    "label",
+    "upstream",
+    "agent",
+    "role",
+    "agent_type",
+    "workflow",
+    "capability",
+    "tenant",
+    "resource",
+    "prompt",
+];
 
 /// Ids that stand for something else where a policy is named in a verdict or a record.
 const RESERVED: &[&str] = &["default", "required", "workflow", "autonomy", "loop", "freeze", "operator"];
@@ -93,7 +108,7 @@ impl Ids {
 
 /// Reads one policy file of either form.
 pub(super) fn read(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -> Vec<Policy> {
-    if root.get("policies").is_some() {
+    if root.get("policies").is_some() || root.get("version").is_some() && root.get("rules").is_none() {
         return rulebook(root, scope, ids, report);
     }
     if root.get("rules").is_some() || root.get("name").is_some() {
@@ -118,16 +133,18 @@ fn gate(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -
     }
     let mut rules: Vec<Rule> = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut always = false;
+    // What each rule before asks, by its id.
+    let mut before: Vec<(RuleId, BTreeSet<String>)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        if always {
-            report.lint(
-                item.start,
-                format!("rule `{}` is never reached", index + 1),
-                "a condition on the rule before it",
-            );
-        }
         let Some(rule) = rule(item, index + 1, scope, report) else { continue };
+        unreachable(&rule, item, &before, report);
+        // A service without an opinion leaves the call to the rules that follow.
+        if !matches!(rule.outcome, RuleOutcome::Check(_)) {
+            before.push((
+                rule.id.clone(),
+                rule.condition.as_ref().map(Condition::conjuncts).unwrap_or_default(),
+            ));
+        }
         if !seen.insert(rule.id.clone()) {
             report.error(
                 item.start,
@@ -135,18 +152,44 @@ fn gate(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>) -
                 "an id that is unique in its gate",
             );
         }
-        always |= rule.condition.is_none() && !matches!(rule.outcome, RuleOutcome::Check(_));
         rules.push(rule);
     }
     Some(head.policy(id?, report.file(), PolicyBody::Gate(rules)))
 }
 
+/// Lints a rule that no call gets to: the first rule whose condition is true gives the outcome.
+fn unreachable(rule: &Rule, item: &Node, before: &[(RuleId, BTreeSet<String>)], report: &mut Report<'_>) {
+    let own = rule.condition.as_ref().map(Condition::conjuncts).unwrap_or_default();
+    let id = short(&rule.id);
+    if let Some((first, asked)) = before.iter().find(|(_, asked)| asked.is_subset(&own)) {
+        let first = short(first);
+        let why = match asked.is_empty() {
+            true => format!("rule `{first}` before it always applies"),
+            false => format!("wherever it would apply, rule `{first}` before it does"),
+        };
+        report.doubt(
+            item.start,
+            format!("rule `{id}` is never reached: {why}"),
+            format!(
+                "`{id}` before `{first}`, or its removal: the first rule whose condition is true decides"
+            ),
+        );
+    } else if rule.condition.as_ref().and_then(Condition::constant) == Some(false) {
+        let expected = "a condition that can be true, or the removal of the rule";
+        report.doubt(
+            item.start,
+            format!("rule `{id}` never applies: its condition is always false"),
+            expected,
+        );
+    }
+}
+
 fn rule(node: &Node, position: usize, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Rule> {
     let map = fields(node, "a rule", RULE_KEYS, report)?;
     let id = map.read("id", report, text).unwrap_or_else(|| Arc::from(position.to_string()));
-    let id = name(&id, node.start, report);
+    let id = name(&id, map.get("id").unwrap_or(node).start, report);
     let written = map.get("condition");
-    let compiled = written.and_then(|node| condition(node, "condition", report));
+    let compiled = written.and_then(|node| condition(node, "condition", scope, report));
     let reason = map.read("reason", report, text);
     let outcome: Option<RuleOutcome> = outcome(&map, scope, report);
     if written.is_some() && compiled.is_none() {
@@ -166,8 +209,8 @@ fn rulebook(root: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_
     if let Some(version) = map.required("version", "the rulebook's version, like \"1.0\"", report) {
         text(version, "version", report);
     }
-    let policies = map.read("policies", report, |node, key, report| {
-        list_of(node, key, report, |item, _, report| book_policy(item, scope, ids, report))
+    let policies = map.required("policies", "a list of policies", report).and_then(|node| {
+        list_of(node, "policies", report, |item, _, report| book_policy(item, scope, ids, report))
     });
     policies.unwrap_or_default()
 }
@@ -177,13 +220,13 @@ fn book_policy(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report
     let id = map.required("id", "the policy's id", report).and_then(|node| ids.take(node, "id", report));
     let head = Head::read(&map, id.as_deref(), scope, report);
     let extra = map.get("condition");
-    let compiled = extra.and_then(|node| condition(node, "condition", report));
+    let compiled = extra.and_then(|node| condition(node, "condition", scope, report));
     let conditions =
         map.get("conditions").and_then(|node| fields(node, "conditions", BOOK_CONDITIONS, report));
     let actions = map
         .get("actions")
         .and_then(|node| fields(node, "actions", &["on_allow", "on_deny", "on_violation"], report));
-    if map.get("conditions").is_none() && map.get("actions").is_none() {
+    if map.lacks("conditions") && map.lacks("actions") {
         report.error(node.start, "the policy says nothing", "conditions, actions or both");
     }
 
@@ -247,10 +290,10 @@ struct Head {
 impl Head {
     fn read(map: &Fields<'_>, id: Option<&str>, scope: Scope<'_>, report: &mut Report<'_>) -> Self {
         let id = id.map(short);
-        if let (None, Some(id)) = (map.get("description"), &id) {
+        if let (true, Some(id)) = (map.lacks("description"), &id) {
             report.lint(map.at, format!("policy `{id}` gives no rationale"), "description: why it exists");
         }
-        if let (None, Some(id)) = (map.get("on"), &id) {
+        if let (true, Some(id)) = (map.lacks("on"), &id) {
             report.lint(
                 map.at,
                 format!("policy `{id}` concerns every call: it has no `on`"),
@@ -288,6 +331,15 @@ pub(super) fn selector(
     scope: Scope<'_>,
     report: &mut Report<'_>,
 ) -> Option<Selector> {
+    if let Some(text) = node.as_text().filter(|text| !text.contains(':')) {
+        let written = short(text);
+        report.error(
+            node.start,
+            format!("`{written}` does not fit `{key}`"),
+            format!("a key that says what it is about, like `tool: \"{written}\"`"),
+        );
+        return None;
+    }
     let map = fields(node, key, SELECTOR_KEYS, report)?;
     if map.is_empty() {
         report.error(
@@ -306,6 +358,8 @@ pub(super) fn selector(
         role: read("role", report),
         agent_type: read("agent_type", report),
         workflow: read("workflow", report),
+        capability: read("capability", report),
+        tenant: read("tenant", report),
         resource: map.read("resource", report, uri_pattern),
         prompt: read("prompt", report),
     };
@@ -326,6 +380,12 @@ pub(super) fn selector(
     }
     if let Some(glob) = &selector.agent_type {
         scope.held_by_an_agent(glob, at("agent_type"), "type", |names| &names.types, report);
+    }
+    if let Some(glob) = &selector.tenant {
+        scope.held_by_an_agent(glob, at("tenant"), "tenant", |names| &names.tenants, report);
+    }
+    if let Some(glob) = &selector.capability {
+        scope.authority_glob(glob, at("capability"), "capability", |names| &names.capabilities, report);
     }
     if let Some(glob) = &selector.agent {
         scope.authority_glob(glob, at("agent"), "agent", |names| &names.agents, report);

@@ -1,5 +1,6 @@
 //! What a bundle is compiled from.
 
+use super::zones::Zones;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -27,7 +28,7 @@ pub struct CompileInput {
 
 /// Names from servers.toml and of what upstreams are known to list; what a policy names beside them is a lint. Where
 /// there is no upstream, nothing is held against them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct KnownNames {
     /// The upstreams.
     pub upstreams: BTreeMap<String, KnownUpstream>,
@@ -39,6 +40,8 @@ pub struct KnownNames {
     pub tools: BTreeSet<String>,
     /// The exposed names of prompts that are listed.
     pub prompts: BTreeSet<String>,
+    /// Time zones, which conditions may name.
+    pub zones: Zones,
     /// The external checks of servers.toml; none where that is not known.
     pub checks: Option<BTreeSet<String>>,
 }

@@ -1,9 +1,12 @@
 //! The names of the authority map, known before anything that refers to them is read.
 
+pub use super::near::did_you_mean;
 use super::{
     Approver, KnownNames, KnownUpstream,
-    read::{list_of, mismatch, short, similar},
+    near::{closest, is_near},
+    read::{list_of, mismatch, short},
     source::{Kind, Node, Report},
+    zones::ZoneTable,
 };
 use crate::model::{Glob, PersonId};
 use std::{
@@ -29,9 +32,10 @@ pub struct Names {
     pub(super) groups: BTreeMap<String, BTreeSet<String>>,
     /// Of each agent: its operator, and whether that one sits at its client.
     operators: Vec<(Option<String>, bool)>,
-    /// What agents have for `role` and `type`.
+    /// What agents have for `role`, `type` and `tenant`.
     pub(super) roles: BTreeSet<String>,
     pub(super) types: BTreeSet<String>,
+    pub(super) tenants: BTreeSet<String>,
     /// `default_approvers` of bundle.yaml.
     default_approvers: Option<Vec<String>>,
 }
@@ -75,6 +79,7 @@ impl Names {
             names.operators.push((word("operator"), attended));
             names.roles.extend(word("role"));
             names.types.extend(word("type"));
+            names.tenants.extend(word("tenant"));
         }
         names
     }
@@ -135,17 +140,16 @@ pub(super) struct Deciding {
     pub(super) own_client_only: bool,
 }
 
-/// `; did you mean …?`, where one of the names differs by one slip of the hand.
-pub fn did_you_mean<'n>(written: &str, mut names: impl Iterator<Item = &'n str>) -> String {
-    let near = names.find(|name| similar(name, written));
-    near.map(|name| format!("; did you mean `{}`?", short(name))).unwrap_or_default()
-}
-
 /// Everything a file of the bundle may refer to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'s> {
     pub(super) names: Option<&'s Names>,
     pub(super) known: &'s KnownNames,
+    /// The gateway's own; empty where servers.toml cannot be read.
+    pub(super) environment: &'s str,
+    /// `environments` of bundle.yaml.
+    pub(super) environments: Option<&'s BTreeSet<String>>,
+    pub(super) zones: &'s ZoneTable,
 }
 
 impl Scope<'_> {
@@ -175,9 +179,10 @@ impl Scope<'_> {
     ) -> Option<Arc<str>> {
         match self.names {
             Some(names) if !of(names).contains(text) => {
+                let near = did_you_mean(text, of(names).iter().map(String::as_str));
                 report.error(
                     at,
-                    format!("there is no {what} `{}`", short(text)),
+                    format!("there is no {what} `{}`{near}", short(text)),
                     format!("{} of authority.yaml{}", one(what), some(of(names))),
                 );
                 None
@@ -196,9 +201,10 @@ impl Scope<'_> {
             && !names.people.contains_key(text)
         {
             let people: BTreeSet<String> = names.people.keys().cloned().collect();
+            let near = did_you_mean(text, people.iter().map(String::as_str));
             report.error(
                 node.start,
-                format!("there is no person `{}`", short(text)),
+                format!("there is no person `{}`{near}", short(text)),
                 format!("a person of authority.yaml{}", some(&people)),
             );
             return None;
@@ -223,9 +229,10 @@ impl Scope<'_> {
                 Some(Approver::Person(PersonId::from(text)))
             } else {
                 let all: BTreeSet<String> = names.groups.keys().chain(names.people.keys()).cloned().collect();
+                let near = did_you_mean(text, all.iter().map(String::as_str).chain([OPERATOR]));
                 report.error(
                     item.start,
-                    format!("there is no group and no person `{}`", short(text)),
+                    format!("there is no group and no person `{}`{near}", short(text)),
                     format!("a group somebody is in, a person, or `operator`{}", some(&all)),
                 );
                 None
@@ -316,7 +323,7 @@ impl Scope<'_> {
             let near = match glob.literal() {
                 Some(literal) => did_you_mean(literal, names.iter().map(String::as_str)),
                 None => {
-                    let near = names.iter().find(|name| similar(&part(name), head));
+                    let near = names.iter().find(|name| is_near(head, &part(name)));
                     near.map(|name| format!("; did you mean `{}`?", short(name))).unwrap_or_default()
                 }
             };
@@ -350,6 +357,40 @@ impl Scope<'_> {
                     }
                 }
             })
+    }
+
+    /// An environment that a condition names and that is not this gateway's. A bundle that serves several says which.
+    pub(super) fn environment(self, name: &str, at: usize, report: &mut Report<'_>) {
+        let own = self.environment;
+        if own.is_empty() || name == own {
+            return;
+        }
+        let written = short(name);
+        match self.environments {
+            Some(declared) if declared.contains(name) => {}
+            Some(declared) => {
+                let near = closest(name, declared.iter().map(String::as_str), ENVIRONMENTS);
+                let near = near.map(|near| format!("; did you mean `{}`?", short(near))).unwrap_or_default();
+                report.doubt(
+                    at,
+                    format!("`{written}` is none of the environments of this bundle{near}"),
+                    format!("one of `environments` in bundle.yaml{}", some(declared)),
+                );
+            }
+            None => {
+                let near = closest(name, std::iter::once(own), ENVIRONMENTS);
+                let near = near.map(|near| format!("; did you mean `{}`?", short(near))).unwrap_or_default();
+                report.lint(
+                    at,
+                    format!("`{written}` is not the environment of this gateway, which is `{}`{near}", short(own)),
+                    format!(
+                        "`{}`, or in bundle.yaml the environments that it is for: `environments: [{}, {written}]`",
+                        short(own),
+                        short(own)
+                    ),
+                );
+            }
+        }
     }
 
     /// Lints an approval that nobody can give. `approvers` are the rule's own.
@@ -388,7 +429,10 @@ fn too_few(deciders: usize, quorum: u32, at: usize, report: &mut Report<'_>) {
     if deciders < usize::try_from(quorum).unwrap_or(usize::MAX) {
         report.doubt(
             at,
-            format!("`{deciders}` of them may decide, and the quorum is `{quorum}`: nobody can approve"),
+            match (deciders, quorum) {
+                (0, 1) => "nobody can approve this: none of those who are asked may decide".to_owned(),
+                _ => format!("nobody can approve this: `{deciders}` may decide, and the quorum is `{quorum}`"),
+            },
             "as many people with role `approver` as the quorum asks; an agent's operator only where the rule names them, and \
              with `channels: [elicitation]` nobody else",
         );
@@ -404,6 +448,20 @@ fn known_one(what: &str) -> String {
         _ => format!("{} of servers.toml", one(what)),
     }
 }
+
+/// Short forms of environments.
+const ENVIRONMENTS: &[(&str, &str)] = &[
+    ("prod", "production"),
+    ("prd", "production"),
+    ("live", "production"),
+    ("stage", "staging"),
+    ("stg", "staging"),
+    ("dev", "development"),
+    ("testing", "test"),
+    ("production", "prod"),
+    ("staging", "stage"),
+    ("development", "dev"),
+];
 
 /// A word with its article.
 fn one(what: &str) -> String {

@@ -1,8 +1,8 @@
 //! What a rule says: its condition, and the keys that go with each decision word.
 
 use super::{
-    ApprovalRule, ArgumentEdit, ChannelKind, CheckRule, Constraints, Escalation, OnCheckError, Remediation,
-    RuleOutcome,
+    ApprovalRule, ArgumentEdit, ChannelKind, CheckRule, Constraints, Escalation, GrantLimits, OnCheckError,
+    Remediation, RuleOutcome,
     condition::Condition,
     names::{Deciding, Scope},
     read::{
@@ -39,10 +39,15 @@ const CHANNELS: &[(&str, ChannelKind)] = &[
 
 /// The keys of an approval requirement, beside `decision: REQUIRE_APPROVAL` or `requires_approval`.
 pub(super) const APPROVAL_KEYS: &[&str] =
-    &["approvers", "quorum", "expires_in", "escalate", "evidence_required", "channels", "separate"];
+    &["approvers", "quorum", "expires_in", "escalate", "evidence_required", "channels", "separate", "grants"];
 
 /// A condition; the place of an error inside it is mapped into the file.
-pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Condition> {
+pub(super) fn condition(
+    node: &Node,
+    key: &str,
+    scope: Scope<'_>,
+    report: &mut Report<'_>,
+) -> Option<Condition> {
     let source = match node.as_text() {
         Some(source) => source,
         None if matches!(node.kind, super::source::Kind::Bool(true)) => "true",
@@ -52,8 +57,11 @@ pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Opti
             return None;
         }
     };
-    match Condition::compile(source) {
-        Ok(condition) => Some(condition),
+    match Condition::compile_in(source, scope.zones) {
+        Ok(condition) => {
+            environments(node, &condition, scope, report);
+            Some(condition)
+        }
         Err(error) => {
             let at = report.inside(node, error.offset);
             let message = if error.message.contains('`') {
@@ -64,6 +72,15 @@ pub(super) fn condition(node: &Node, key: &str, report: &mut Report<'_>) -> Opti
             report.error(at, message, error.expected);
             None
         }
+    }
+}
+
+/// Environments that a condition compares with and that this gateway is not in: a rule about one that is nowhere never
+/// applies.
+fn environments(node: &Node, condition: &Condition, scope: Scope<'_>, report: &mut Report<'_>) {
+    for (name, offset) in condition.environments() {
+        let at = report.inside(node, offset);
+        scope.environment(&name, at, report);
     }
 }
 
@@ -155,10 +172,18 @@ pub(super) fn approval(
         if node.items().is_empty() {
             mismatch(node, key, "at least one of elicitation, inbox, mcp, cli, api, link", report);
         }
-        list_of(node, key, report, word(CHANNELS))
+        list_of(node, key, report, channel)
     });
-    let own_client_only =
-        channels.as_ref().is_some_and(|all| all.iter().all(|channel| *channel == ChannelKind::Elicitation));
+    let own_client_only = channels
+        .as_ref()
+        .is_some_and(|all| !all.is_empty() && all.iter().all(|channel| *channel == ChannelKind::Elicitation));
+    if let Some(node) = map.get("channels").filter(|_| own_client_only) {
+        report.lint(
+            node.start,
+            "this is approved in the agent's own chat alone, where no key proves who answers",
+            "a channel that does beside it: inbox, mcp, cli, api or link",
+        );
+    }
     let by = Deciding { separate, own_client_only };
     match (&approvers, map.get("approvers")) {
         (Some(approvers), Some(node)) if !approvers.is_empty() => {
@@ -177,7 +202,39 @@ pub(super) fn approval(
         evidence_required: map.read("evidence_required", report, boolean).unwrap_or(false),
         channels: channels.unwrap_or_else(|| ChannelKind::ALL.to_vec()),
         separate,
+        grants: map.get("grants").and_then(|node| grants(node, report)),
     }
+}
+
+/// Services that tell people, and in which nobody decides.
+const CHATS: &[&str] =
+    &["slack", "teams", "discord", "chat", "telegram", "mattermost", "whatsapp", "webhook", "email", "mail"];
+
+fn channel(node: &Node, key: &str, report: &mut Report<'_>) -> Option<ChannelKind> {
+    if let Some(chat) = node.as_text().filter(|text| CHATS.contains(&text.to_ascii_lowercase().as_str())) {
+        report.error(
+            node.start,
+            format!("`{}` tells people, and nobody decides there", super::read::short(chat)),
+            "one of elicitation, inbox, mcp, cli, api, link; `[webhook]` in servers.toml tells of approvals",
+        );
+        return None;
+    }
+    word(CHANNELS)(node, key, report)
+}
+
+/// How far a standing grant may go where the file does not say.
+const GRANTED: GrantLimits = GrantLimits { max_duration: Duration::from_secs(60 * 60), max_uses: 10 };
+/// The most uses that a rule may allow.
+const MOST_USES: u64 = 1_000_000;
+
+fn grants(node: &Node, report: &mut Report<'_>) -> Option<GrantLimits> {
+    let map = fields(node, "grants", &["max_duration", "max_uses"], report)?;
+    Some(GrantLimits {
+        max_duration: map
+            .read("max_duration", report, duration(SECOND, DAYS_366))
+            .unwrap_or(GRANTED.max_duration),
+        max_uses: map.read("max_uses", report, count(1, MOST_USES)).unwrap_or(GRANTED.max_uses),
+    })
 }
 
 fn escalation(
@@ -207,7 +264,8 @@ fn escalation(
 const CONSTRAINT_KEYS: &[&str] =
     &["timeout", "max_cost", "max_result_tokens", "max_result_bytes", "read_only", "arguments", "redact"];
 
-fn constraints(node: &Node, report: &mut Report<'_>) -> Option<Constraints> {
+/// Limits by the keys of rules.
+pub(super) fn constraints(node: &Node, report: &mut Report<'_>) -> Option<Constraints> {
     let map = fields(node, "constraints", CONSTRAINT_KEYS, report)?;
     if map.is_empty() {
         report.error(

@@ -79,9 +79,10 @@ pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Pr
     table
 }
 
+const MODEL_KEYS: &[&str] = &["input_usd_per_mtok", "output_usd_per_mtok", "encoding", "multiplier"];
+
 fn model(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ModelPrice> {
-    let known = ["input_usd_per_mtok", "output_usd_per_mtok", "encoding", "multiplier"];
-    let map = fields(node, name, &known, report)?;
+    let map = fields(node, name, MODEL_KEYS, report)?;
     let price = |key: &str, report: &mut Report<'_>| {
         map.required(key, "USD per million tokens", report).and_then(|node| money(node, key, report))
     };

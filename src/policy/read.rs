@@ -1,9 +1,18 @@
 //! Reads typed values from located trees; what is wrong is reported and reading goes on.
 
-use super::source::{Entry, Kind, Node, Report};
+pub use super::{
+    misfit::mismatch,
+    shown::short,
+    units::{DAYS_366, bytes, duration, parse_duration, show_duration},
+};
+use super::{
+    misfit::{unfit, unquoted},
+    near::{did_you_mean, nearest},
+    source::{Entry, Kind, Node, Report},
+};
 use crate::model::{Glob, MicroUsd, UriPattern, UriPatternError, pointer::Pointer};
 use serde_json::{Map, Number, Value};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A map whose keys are known, with the place where it begins.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +20,7 @@ pub struct Fields<'n> {
     /// Where the map begins.
     pub at: usize,
     entries: &'n [Entry],
+    known: &'static [&'static str],
 }
 
 impl<'n> Fields<'n> {
@@ -24,15 +34,30 @@ impl<'n> Fields<'n> {
         self.entries.is_empty()
     }
 
+    /// Whether a key is not there, and no key either that may be a slip of it.
+    pub fn lacks(&self, key: &str) -> bool {
+        let slip = |entry: &Entry| nearest(written_key(&entry.key), self.known()) == Some(key);
+        self.get(key).is_none() && !self.unknown().any(slip)
+    }
+
+    fn known(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.known.iter().copied()
+    }
+
+    fn unknown(&self) -> impl Iterator<Item = &'n Entry> {
+        self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str()))
+    }
+
     /// The key and its value.
     pub fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|e| e.key == key)
     }
 
-    /// The value of a key that must be there.
+    /// The value of a key that must be there. Where a key that is not known may be a slip of it, that has been said and is
+    /// enough.
     pub fn required(&self, key: &str, expected: &str, report: &mut Report<'_>) -> Option<&'n Node> {
         let found = self.get(key);
-        if found.is_none() {
+        if self.lacks(key) {
             report.error(self.at, format!("`{key}` is missing"), format!("`{key}`: {expected}"));
         }
         found
@@ -50,26 +75,54 @@ impl<'n> Fields<'n> {
 }
 
 /// A map with these keys only, each once.
-pub fn fields<'n>(node: &'n Node, what: &str, known: &[&str], report: &mut Report<'_>) -> Option<Fields<'n>> {
-    let entries = entries(node, what, report)?;
-    for entry in entries {
-        if !known.contains(&entry.key.as_str()) {
-            let near = known.iter().find(|k| similar(k, &entry.key));
-            let hint = near.map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
-            report.error(
-                entry.at,
-                format!("unknown key `{}`{hint}", short(&entry.key)),
-                format!("one of {}", known.join(", ")),
-            );
+pub fn fields<'n>(
+    node: &'n Node,
+    what: &str,
+    known: &'static [&'static str],
+    report: &mut Report<'_>,
+) -> Option<Fields<'n>> {
+    let fields = Fields { at: node.start, entries: entries(node, what, report)?, known };
+    for entry in fields.unknown() {
+        // `tool:x` is one word to YAML.
+        if let Some((key, rest)) = entry.key.split_once(':')
+            && known.contains(&key)
+        {
+            let (what, rest) = match rest.trim() {
+                "" => ("has a colon too many", "…".to_owned()),
+                rest => ("lacks a space after the colon", short(rest)),
+            };
+            report.error(entry.at, format!("`{}` {what}", short(&entry.key)), format!("`{key}: {rest}`"));
+            continue;
         }
+        // A key that is there already was not meant once more.
+        let free = fields.known().filter(|known| fields.get(known).is_none());
+        let near = nearest(&entry.key, free).or_else(|| nearest(&entry.key, fields.known()));
+        let hint = near.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        report.error(
+            entry.at,
+            format!("unknown key `{}`{hint}", short(&entry.key)),
+            format!("one of {}", known.join(", ")),
+        );
     }
-    Some(Fields { at: node.start, entries })
+    Some(fields)
+}
+
+/// A key without what was taken into it because no space follows its colon.
+fn written_key(key: &str) -> &str {
+    key.split_once(':').map_or(key, |(key, _)| key)
 }
 
 /// The entries of a map whose keys are names, each once.
 pub fn entries<'n>(node: &'n Node, what: &str, report: &mut Report<'_>) -> Option<&'n [Entry]> {
     let Kind::Map(entries) = &node.kind else {
-        mismatch(node, what, "a map", report);
+        match node.as_text().and_then(|text| text.split_once(':')) {
+            Some((key, rest)) if !key.is_empty() && !rest.starts_with(['/', ' ']) && !key.contains(' ') => {
+                let written = node.as_text().map(short).unwrap_or_default();
+                let expected = format!("`{key}: {}`", short(rest));
+                report.error(node.start, format!("`{written}` lacks a space after the colon"), expected);
+            }
+            Some(_) | None => mismatch(node, what, "a map: keys and values, like `key: value`", report),
+        }
         return None;
     };
     let mut seen = BTreeSet::new();
@@ -93,7 +146,27 @@ pub fn section<'n>(fields: &Fields<'n>, key: &str, report: &mut Report<'_>) -> &
 pub fn list<'n>(node: &'n Node, key: &str, report: &mut Report<'_>) -> Option<&'n [Node]> {
     match &node.kind {
         Kind::List(items) => Some(items),
-        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Map(_) => {
+        Kind::Map(_) => {
+            mismatch(node, key, "a list: `- ` before each entry, or `[…]` around them", report);
+            None
+        }
+        Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => {
+            let written = node.as_text().map_or("…".to_owned(), short);
+            let words = written.trim_start_matches('-');
+            if words.contains(char::is_whitespace) {
+                mismatch(node, key, "a list: `- ` before each entry, or `[…]` around them", report);
+            } else if words.len() < written.len() {
+                report.error(
+                    node.start,
+                    format!("`{written}` lacks a space after the `-`"),
+                    format!("`- {words}`"),
+                );
+            } else {
+                mismatch(node, key, &format!("a list, like `[\"{written}\"]`"), report);
+            }
+            None
+        }
+        Kind::Null => {
             mismatch(node, key, "a list", report);
             None
         }
@@ -147,14 +220,14 @@ pub fn text(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Arc<str>>
 pub fn name(text: &str, at: usize, report: &mut Report<'_>) -> Option<Arc<str>> {
     let good = !text.is_empty()
         && text.chars().count() <= 128
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control() || "“”„‘’‚«»".contains(c));
     if good {
         return Some(Arc::from(text));
     }
     report.error(
         at,
         format!("`{}` is not a name", short(text)),
-        "1 to 128 characters, no spaces, no control characters",
+        "1 to 128 characters, no spaces, no control characters, no typographic quotes",
     );
     None
 }
@@ -163,7 +236,16 @@ pub fn name(text: &str, at: usize, report: &mut Report<'_>) -> Option<Arc<str>> 
 pub fn boolean(node: &Node, key: &str, report: &mut Report<'_>) -> Option<bool> {
     match &node.kind {
         Kind::Bool(value) => Some(*value),
-        Kind::Null | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => {
+        Kind::Text(text) => {
+            let meant = match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" | "true" | "enabled" => "`true`, without quotes",
+                "no" | "off" | "n" | "false" | "disabled" => "`false`, without quotes",
+                _ => "true or false",
+            };
+            mismatch(node, key, meant, report);
+            None
+        }
+        Kind::Null | Kind::Number(_) | Kind::List(_) | Kind::Map(_) => {
             mismatch(node, key, "true or false", report);
             None
         }
@@ -185,7 +267,7 @@ pub fn count(min: u64, max: u64) -> impl Fn(&Node, &str, &mut Report<'_>) -> Opt
         match read {
             Some(value) if (min..=max).contains(&value) => Some(value),
             Some(_) | None => {
-                mismatch(node, key, &expected, report);
+                mismatch(node, key, &unquoted(node, &expected), report);
                 None
             }
         }
@@ -199,83 +281,18 @@ pub fn money(node: &Node, key: &str, report: &mut Report<'_>) -> Option<MicroUsd
         Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
     };
     if amount.is_none() {
-        mismatch(
-            node,
-            key,
-            "an amount in USD: a number, not negative, with at most six decimals, like 0.25",
-            report,
-        );
+        let expected = "an amount in USD: a number, not negative, with at most six decimals, like 0.25";
+        mismatch(node, key, &unquoted(node, expected), report);
     }
     amount
-}
-
-/// A duration within bounds.
-pub fn duration(
-    min: Duration,
-    max: Duration,
-) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<Duration> + Copy {
-    move |node, key, report| {
-        let read = node.as_text().and_then(parse_duration);
-        match read {
-            Some(value) if (min..=max).contains(&value) => Some(value),
-            Some(_) => {
-                mismatch(
-                    node,
-                    key,
-                    &format!("from {} to {}", show_duration(min), show_duration(max)),
-                    report,
-                );
-                None
-            }
-            None => {
-                mismatch(node, key, "a duration like 300s, 15m, 2h or 1h30m (units ms, s, m, h, d)", report);
-                None
-            }
-        }
-    }
-}
-
-/// A longest duration that nobody needs to exceed.
-pub const DAYS_366: Duration = Duration::from_secs(366 * 86_400);
-
-/// Reads `15m`, `300s`, `1h30m`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut millis: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at_checked(digits)?;
-        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, next) = tail.split_at_checked(unit_end)?;
-        let factor: u64 = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        millis = millis.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
-        rest = next;
-    }
-    (!text.is_empty()).then(|| Duration::from_millis(millis))
-}
-
-/// Writes a duration the way it is read.
-pub fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
-        if millis >= factor && millis.is_multiple_of(factor) {
-            return format!("{}{unit}", millis / factor);
-        }
-    }
-    format!("{millis}ms")
 }
 
 /// A glob.
 pub fn glob(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Glob> {
     let Some(text) = node.as_text() else {
-        mismatch(node, key, "a glob", report);
+        let several = matches!(node.kind, Kind::List(_));
+        let expected = if several { "one glob; for several, an entry for each" } else { "a glob" };
+        mismatch(node, key, expected, report);
         return None;
     };
     glob_text(text, node.start, report)
@@ -364,7 +381,8 @@ pub fn word<T: Copy>(
         let found = node.as_text().and_then(|text| words.iter().find(|(word, _)| *word == text));
         if found.is_none() {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            mismatch(node, key, &format!("one of {}", all.join(", ")), report);
+            let near = node.as_text().map(|text| did_you_mean(text, all.iter().copied()));
+            unfit(node, key, &near.unwrap_or_default(), &format!("one of {}", all.join(", ")), report);
         }
         found.map(|(_, value)| *value)
     }
@@ -446,87 +464,4 @@ fn json_number(text: &str) -> Option<Number> {
     let whole = if whole.is_empty() { "0" } else { whole };
     let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
     format!("{sign}{whole}{fraction}{exponent}").parse::<Number>().ok()
-}
-
-/// Says that a value does not fit its key.
-pub fn mismatch(node: &Node, key: &str, expected: &str, report: &mut Report<'_>) {
-    let message = match &node.kind {
-        Kind::Null => format!("`{key}` has no value"),
-        Kind::Bool(value) => format!("`{value}` does not fit `{key}`"),
-        Kind::Number(text) | Kind::Text(text) => format!("`{}` does not fit `{key}`", short(text)),
-        Kind::List(_) => format!("a list does not fit `{key}`"),
-        Kind::Map(_) => format!("a map does not fit `{key}`"),
-    };
-    report.error(node.start, message, expected);
-}
-
-/// Offending text, cut where it is long, control characters escaped.
-pub fn short(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).flat_map(printable).collect();
-    if text.chars().nth(80).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-fn printable(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
-}
-
-/// Whether two words differ by one slip of the hand.
-pub(super) fn similar(a: &str, b: &str) -> bool {
-    let fold = |s: &str| s.replace(['-', '_'], "").to_ascii_lowercase();
-    let (a, b): (Vec<char>, Vec<char>) = (fold(a).chars().collect(), fold(b).chars().collect());
-    if a == b {
-        return true;
-    }
-    if a.len().abs_diff(b.len()) > 1 || a.len() < 4 {
-        return false;
-    }
-    let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
-    let longest = a.len().max(b.len());
-    head + tail + 1 >= longest
-        || (a.len() == b.len() && head + tail + 2 >= longest && {
-            let mut x = a.clone();
-            let mut y = b.clone();
-            x.sort_unstable();
-            y.sort_unstable();
-            x == y
-        })
-}
-
-/// A number of bytes within bounds: `4MiB`, `512 KiB`, `1048576`.
-pub fn bytes(min: u64, max: u64) -> impl Fn(&Node, &str, &mut Report<'_>) -> Option<u64> + Copy {
-    move |node, key, report| {
-        let read = node.as_text().and_then(parse_bytes);
-        match read {
-            Some(value) if (min..=max).contains(&value) => Some(value),
-            Some(_) => {
-                let most = if max == u64::MAX { String::new() } else { format!(" to {max}") };
-                mismatch(node, key, &format!("from {min}{most} bytes"), report);
-                None
-            }
-            None => {
-                mismatch(node, key, "a size like 4MiB, 512KiB or a number of bytes", report);
-                None
-            }
-        }
-    }
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let factor: u64 = match unit.trim() {
-        "" | "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.replace('_', "").parse::<u64>().ok()?.checked_mul(factor)
 }

@@ -5,6 +5,7 @@ use super::{
     input::SourceFile,
     meaning::BundleParts,
     types::{Authority, BundleInfo, Policy},
+    zones::ZoneData,
 };
 use crate::{
     cost::{BudgetRule, PriceTable},
@@ -36,6 +37,8 @@ pub struct PolicySet {
     pub policies: Vec<Policy>,
     /// More identical calls of one agent in 60 s than this are a loop.
     pub max_repeats: u32,
+    /// The time zones that its conditions name, as they were when it was loaded; part of the snapshot.
+    pub zones: ZoneData,
     /// The files as they were loaded.
     pub files: Arc<[SourceFile]>,
     /// Which policies can concern a call; made from `policies`.

@@ -1,6 +1,7 @@
 //! Files as located trees, so that every problem in them is found in one pass and has its place.
 //! Both formats (the bundle's YAML, servers.toml) become the same tree and are read by one reader.
 
+use super::yaml_error;
 use crate::model::{Place, Problem, Problems, Severity};
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span, Tag};
 use std::collections::BTreeMap;
@@ -205,6 +206,18 @@ impl<'t> Report<'t> {
         node.start + last
     }
 
+    /// Whether one of them forbids using the file.
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Whether a comment stands on the line where an empty value should.
+    pub fn is_before_comment(&self, node: &Node) -> bool {
+        let line = self.place(node.start).line;
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        text.split_once(": ").is_some_and(|(_, rest)| rest.trim_start().starts_with('#'))
+    }
+
     /// All that was found.
     pub fn into_problems(self) -> Problems {
         Problems(self.problems)
@@ -241,6 +254,12 @@ struct Fault {
     expected: String,
 }
 
+impl From<yaml_error::Told> for Fault {
+    fn from(told: yaml_error::Told) -> Self {
+        Self { at: told.at, message: told.message, expected: told.expected }
+    }
+}
+
 fn fault(at: usize, message: impl Into<String>, expected: &str) -> Fault {
     Fault { at, message: message.into(), expected: expected.to_owned() }
 }
@@ -264,7 +283,7 @@ impl<'t, I: Iterator<Item = Parsed<'t>>> Builder<'t, I> {
                 Some(Err(error)) => {
                     let mark = error.marker();
                     let at = mark.byte_offset().unwrap_or_else(|| self.byte_of(mark.index()));
-                    Err(fault(at, format!("not YAML: {}", error.info()), "well-formed YAML"))
+                    Err(yaml_error::explain(self.text, error.kind(), at).into())
                 }
                 Some(Ok((Event::Comment(..), _))) => continue,
                 Some(Ok((event, span))) => {
@@ -309,13 +328,13 @@ impl<'t, I: Iterator<Item = Parsed<'t>>> Builder<'t, I> {
         self.count(start, 1)?;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let kind = scalar(text.into_owned(), style, tag.as_deref(), start)?;
+                let kind = scalar(self.text, text.into_owned(), style, tag.as_deref(), start)?;
                 let node = Node { start, end, kind };
                 self.remember(anchor, &node);
                 Ok(node)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                no_tag(tag.as_deref(), start)?;
+                no_tag(self.text, tag.as_deref(), start)?;
                 self.open(anchor);
                 let mut items = Vec::new();
                 let end = loop {
@@ -330,7 +349,7 @@ impl<'t, I: Iterator<Item = Parsed<'t>>> Builder<'t, I> {
                 Ok(node)
             }
             Event::MappingStart(_, anchor, tag) => {
-                no_tag(tag.as_deref(), start)?;
+                no_tag(self.text, tag.as_deref(), start)?;
                 self.open(anchor);
                 let mut entries = Vec::new();
                 let end = loop {
@@ -379,10 +398,19 @@ impl<'t, I: Iterator<Item = Parsed<'t>>> Builder<'t, I> {
 
     fn key(&mut self, event: Event<'t>, start: usize, end: usize, depth: usize) -> Result<String, Fault> {
         match self.node(event, start, end, depth)?.kind {
+            Kind::Text(text) if text.starts_with(char::is_whitespace) => {
+                let code = text.chars().next().map_or(0, u32::from);
+                let what = format!("this key begins with U+{code:04X}, which is no plain space");
+                Err(fault(start, what, "spaces before the key"))
+            }
             Kind::Text(text) | Kind::Number(text) => Ok(text),
             Kind::Bool(value) => Ok(value.to_string()),
             Kind::Null => Err(fault(start, "a key is empty", "a text as key")),
-            Kind::List(_) | Kind::Map(_) => Err(fault(start, "a key is not a text", "a text as key")),
+            Kind::List(_) | Kind::Map(_) => Err(fault(
+                start,
+                "a key is not a text: `[` and `{` begin a list and a map, unless they stand in quotes",
+                "a text as key, or quotes around the whole value",
+            )),
         }
     }
 
@@ -407,18 +435,24 @@ impl<'t, I: Iterator<Item = Parsed<'t>>> Builder<'t, I> {
     }
 }
 
-fn no_tag(tag: Option<&Tag>, at: usize) -> Result<(), Fault> {
+fn no_tag(source: &str, tag: Option<&Tag>, at: usize) -> Result<(), Fault> {
     match tag {
         None => Ok(()),
-        Some(tag) => Err(fault(at, format!("`{}` is a tag", tag.original()), "a value without a tag")),
+        Some(tag) => Err(yaml_error::tag(source, at, &tag.original()).into()),
     }
 }
 
-fn scalar(text: String, style: ScalarStyle, tag: Option<&Tag>, at: usize) -> Result<Kind, Fault> {
+fn scalar(
+    source: &str,
+    text: String,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+    at: usize,
+) -> Result<Kind, Fault> {
     if tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str")) {
         return Ok(Kind::Text(text));
     }
-    no_tag(tag, at)?;
+    no_tag(source, tag, at)?;
     Ok(if matches!(style, ScalarStyle::Plain) { plain(text) } else { Kind::Text(text) })
 }
 

@@ -122,7 +122,7 @@ fn check_lints_of(is_listed: bool, name: &str, marked: &str, expect: &[&str]) {
         labels: known(&["write"]),
         tools: known(&["files__write_file"]),
         prompts: known(&["files__outline"]),
-        checks: None,
+        ..KnownNames::default()
     };
     let (set, problems) = compile(&bundle(&[(name, &text)]), &input);
     assert!(set.is_some(), "{problems}");
@@ -201,6 +201,7 @@ rules:
     evidence_required: true
     channels: [elicitation, inbox]
     separate: true
+    grants: { max_duration: 8h, max_uses: 50 }
   - condition: "env == 'staging'"
     decision: ALLOW_WITH_CONSTRAINTS
     constraints:
@@ -247,6 +248,7 @@ rules:
             evidence_required: true,
             channels: vec![ChannelKind::Elicitation, ChannelKind::Inbox],
             separate: true,
+            grants: Some(GrantLimits { max_duration: Duration::from_secs(8 * 3_600), max_uses: 50 }),
         })
     );
     assert_eq!(rules[0].reason.as_deref(), Some("Production is not a place for experiments"));
@@ -369,7 +371,14 @@ fn a_gate_that_is_wrong_says_where() {
         "`20m`",
         "less than expires_in (15m)",
     );
-    rule("{ decision: REQUIRE_APPROVAL, separate: ‸\"yes\" }", "`yes`", "true or false");
+    rule("{ decision: REQUIRE_APPROVAL, separate: ‸\"yes\" }", "`yes`", "`true`, without quotes");
+    rule("{ decision: REQUIRE_APPROVAL, grants: { max_uses: ‸0 } }", "`0`", "from 1 to 1000000");
+    rule("{ decision: REQUIRE_APPROVAL, grants: { max_duration: ‸ever } }", "`ever`", "a duration like");
+    rule(
+        "{ decision: REQUIRE_APPROVAL, grants: { ‸uses: 5 } }",
+        "unknown key `uses`",
+        "max_duration, max_uses",
+    );
     rule("{ decision: DENY, ‸approvers: [bob] }", "`approvers`", "REQUIRE_APPROVAL");
     rule("‸{ decision: ALLOW_WITH_CONSTRAINTS }", "`constraints` is missing", "timeout");
     rule("{ decision: ALLOW_WITH_CONSTRAINTS, constraints: ‸{} }", "`constraints` is empty", "max_cost");
@@ -478,7 +487,7 @@ fn rulebooks_and_other_files_that_are_wrong_say_where() {
 #[test]
 fn data_yaml_is_checked_like_the_rest() {
     check_errors("data.yaml", "‸nonsense: 1\n‸more: 2\n", &[("`nonsense`", ""), ("`more`", "")]);
-    check_errors("data.yaml", "‸[1]\n", &[("sequence", "a map")]);
+    check_errors("data.yaml", "‸[1]\n", &[("a list", "a map")]);
     assert!(compile(&bundle(&[("data.yaml", "# nothing\n")]), &input()).0.is_some());
 }
 
@@ -642,10 +651,19 @@ fn a_rule_that_nobody_can_approve_is_a_lint() {
     nobody("    approvers: ‸[alice]\n    separate: true\n");
     nobody("    approvers: ‸[operator]\n    quorum: 2\n");
     nobody("    quorum: 7\n");
-    // In the agent's own client only its attended operator's answer counts.
-    fine("    approvers: [operator]\n    channels: [elicitation]\n");
+    // In the agent's own client only its attended operator's answer counts, and no key proves whose it is.
+    let chat = "in the agent's own chat alone";
+    check_lints(
+        "gate.yaml",
+        &gate("    approvers: [operator]\n    channels: ‸[elicitation]\n").replacen('‸', "", 1),
+        &[chat],
+    );
     fine("    approvers: [bob]\n    channels: [elicitation, cli]\n");
-    nobody("    approvers: ‸[bob]\n    channels: [elicitation]\n");
+    check_lints(
+        "gate.yaml",
+        &gate("    approvers: ‸[bob]\n    channels: ‸[elicitation]\n").replacen('‸', "", 1),
+        &["nobody can approve", chat],
+    );
     let own = gate("    approvers: [operator]\n    channels: [elicitation]\n").replace('‸', "");
     let away = AUTHORITY.replace("attended: true", "attended: false");
     let (_, problems) = compile(&bundle(&[("authority.yaml", &away), ("gate.yaml", &own)]), &input());
@@ -694,7 +712,12 @@ fn lints_name_what_somebody_should_look_at() {
         "name: g\ndescription: d\non:\n  - { tool: files__read_file }\n  - { tool: ‸aws-cli }\n  - { tool: \"*__x\" }\n  - { action: \"files:*\", label: ‸wirte }\n  - { action: ‸\"s3:put\" }\n  - { upstream: ‸crm, agent: ‸\"x-*\" }\nrules:\n  - { decision: REQUIRE_APPROVAL, approvers: ‸[bob], quorum: 2 }\n",
         &["`aws-cli`", "`wirte`", "`s3:put`", "`crm`", "`x-*` matches no agent", "the quorum is `2`"],
     );
-    check_lints("bundle.yaml", "‸version: 1\ndefault_decision: ‸ALLOW\n", &["no owner", "`ALLOW`"]);
+    // R65: implicit trust, and cost that is seen afterwards.
+    check_lints(
+        "bundle.yaml",
+        "‸‸‸version: 1\ndefault_decision: ‸ALLOW\n",
+        &["no budget", "no policy looks at who", "no owner", "`ALLOW`"],
+    );
     check_lints(
         "authority.yaml",
         "agents:\n  a: { capabilities: [c], keys: [\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"] }\n\
@@ -718,6 +741,86 @@ fn lints_name_what_somebody_should_look_at() {
             "no owner",
         ],
     );
+}
+
+/// The hour of a zone is that of its rules, which count for the snapshot and are kept with the set.
+#[test]
+fn the_rules_of_a_named_zone_are_part_of_the_bundle() {
+    let gate = |zone: &str| {
+        format!(
+            "name: g\ndescription: d\nrules: [{{ condition: \"now.getHours('{zone}') >= 18\", decision: DENY }}]\n"
+        )
+    };
+    let compiled = |zone: &str, data: &[(&str, Arc<[u8]>)]| {
+        let mut input = input();
+        let zones: ZoneData = data.iter().map(|(name, data)| (Arc::from(*name), data.clone())).collect();
+        input.known.zones = Zones::of(zones);
+        compile(&bundle(&[("g.yaml", &gate(zone))]), &input)
+    };
+    let read =
+        |zone: &str| -> Arc<[u8]> { std::fs::read(format!("/usr/share/zoneinfo/{zone}")).unwrap().into() };
+    let (berlin, kolkata) = (read("Europe/Berlin"), read("Asia/Kolkata"));
+    let (set, problems) =
+        compiled("Europe/Berlin", &[("Europe/Berlin", berlin.clone()), ("Asia/Kolkata", kolkata.clone())]);
+    let set = set.unwrap_or_else(|| panic!("{problems}"));
+    assert_eq!(set.zones.keys().map(|name| &**name).collect::<Vec<_>>(), ["Europe/Berlin"]);
+    let again = compiled("Europe/Berlin", &[("Europe/Berlin", berlin)]).0.unwrap();
+    assert_eq!(again.snapshot, set.snapshot);
+    let moved = compiled("Europe/Berlin", &[("Europe/Berlin", kolkata)]).0.unwrap();
+    assert_ne!(moved.snapshot, set.snapshot, "other rules of a zone are another bundle");
+    let refused = |zone: &str, data: &[(&str, Arc<[u8]>)], expect: &str| {
+        let (set, problems) = compiled(zone, data);
+        assert!(set.is_none() && problems.to_string().contains(expect), "{problems}");
+    };
+    let known = [("Europe/Berlin", read("Europe/Berlin"))];
+    refused("Europe/Berln", &known, "did you mean `Europe/Berlin`?");
+    refused("Berlin", &known, "did you mean `Europe/Berlin`?");
+    refused("europe/berlin", &known, "did you mean `Europe/Berlin`?");
+    refused("../../etc/passwd", &known, "no such time zone");
+    refused("Europe/Berlin", &[], "there is no time zone data here");
+    refused("Europe/Berlin", &[("Europe/Berlin", Arc::from(&b"TZif"[..]))], "cannot be read");
+}
+
+/// R79: a rule says for which capability and tenant it is, and a slip in either is told.
+#[test]
+fn selectors_know_capability_and_tenant() {
+    let gate = |on: &str| format!("name: g\ndescription: d\non: [{on}]\nrules: [{{ decision: DENY }}]\n");
+    let set = set(&[("g.yaml", &gate("{ capability: \"docs.*\", tenant: acme }"))]);
+    let on = &set.policies[0].on[0];
+    assert_eq!(on.capability.as_ref().map(|glob| glob.as_str()), Some("docs.*"));
+    assert_eq!(on.tenant.as_ref().map(|glob| glob.as_str()), Some("acme"));
+    check_errors(
+        "g.yaml",
+        &gate("{ capability: ‸docs.wirte }"),
+        &[("did you mean `docs.write`?", "`docs.read`")],
+    );
+    check_lints("g.yaml", &gate("{ tenant: ‸acmee }"), &["the tenant `acmee`; did you mean `acme`?"]);
+    check_lints("g.yaml", &gate("{ capability: ‸\"mail.*\" }"), &["matches no capability"]);
+}
+
+/// A rule is never reached where one before it is true whenever it would be; it is named by its id.
+#[test]
+fn a_rule_that_is_never_reached_is_named() {
+    let gate = |first: &str, second: &str| {
+        format!(
+            "name: g\ndescription: d\non: [{{ label: write }}]\nrules:\n  - {{ id: one, condition: \"{first}\", decision: DENY }}\n  - ‸{{ id: two, condition: \"{second}\", decision: ALLOW }}\n"
+        )
+    };
+    let never = |first: &str, second: &str, expect: &str| {
+        check_lints("gate.yaml", &gate(first, second), &[&format!("rule `two` {expect}")]);
+    };
+    let reached =
+        |first: &str, second: &str| check_lints("gate.yaml", &gate(first, second).replace('‸', ""), &[]);
+    never("true", "args.n == 1", "is never reached: rule `one` before it always applies");
+    never("args.n == 1", "args.n  ==  1", "is never reached: wherever it would apply");
+    never("args.n == 1", "args.m == 2 && args.n == 1", "is never reached: wherever it would apply");
+    never("args.n == 1", "false", "never applies");
+    reached("args.n == 1", "args.n == 2");
+    reached("args.n == 1 && args.m == 2", "args.n == 1");
+    reached("!tool.pinned", "tool.pinned");
+    reached("!(args.a || args.b)", "args.a || args.b");
+    reached("!args.a || args.b", "args.a || args.b");
+    reached("args.n == 'a b'", "args.n == 'ab'");
 }
 
 #[test]
@@ -798,13 +901,28 @@ fn the_parts_of_a_bundle_are_told_apart() {
 /// A key pasted where its digest belongs is in no message (I5).
 #[test]
 fn keys_are_never_echoed() {
-    for keys in
-        ["[sk-live-0123]", "sk-live-0123", "{ k: sk-live-0123 }", "[sha256:sk-live-0123]", "[[sk-live-0123]]"]
-    {
-        let text = format!("agents: {{ a: {{ keys: {keys} }} }}\npeople: {{ p: {{ keys: {keys} }} }}\n");
-        let (set, problems) = compile(&bundle(&[("authority.yaml", &text)]), &input());
-        assert!(set.is_none());
-        assert!(!problems.to_string().contains("sk-live-0123"), "{problems}");
+    for keys in [
+        "[@sk-live-0123]",
+        "[*sk-live-0123]",
+        "!sk-live-0123",
+        "sk-live-0123: sk-live-0123",
+        "\"sk-live-0123",
+        "'sk-live-0123' sk-live-0123",
+        "[sk-live-0123",
+        "\n  -sk-live-0123\n  - x\n",
+        "[sk-live-0123]",
+        "sk-live-0123",
+        "{ k: sk-live-0123 }",
+        "[sha256:sk-live-0123]",
+        "[[sk-live-0123]]",
+    ] {
+        let inline = format!("agents: {{ a: {{ keys: {keys} }} }}\npeople: {{ p: {{ keys: {keys} }} }}\n");
+        let below = format!("agents:\n  a:\n    keys: {}\n    role: r\n", keys.replace("\n  ", "\n      "));
+        for text in [inline, below] {
+            let (set, problems) = compile(&bundle(&[("authority.yaml", &text)]), &input());
+            assert!(set.is_none(), "{text}");
+            assert!(!problems.to_string().contains("sk-live-0123"), "{text}{problems}");
+        }
     }
 }
 
@@ -818,13 +936,17 @@ fn hostile_yaml_is_bounded() {
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 50].join(","));
     let deep = format!("a: {}{}", "[".repeat(60), "]".repeat(60));
     let huge = "#".repeat(2 << 20);
+    let blank = format!("a: [{}", "\n".repeat(900_000));
+    let quotes = format!("{}b: [", "a: \"x\n".repeat(150_000));
     for (text, word) in [
         (bomb.as_str(), "too many values"),
         (&long, "unfold"),
         (&deep, "too deeply"),
         (&huge, "bytes"),
+        (&blank, "is not closed"),
+        (&quotes, "is not closed"),
         ("a: &a [*a]", "`*a`"),
-        ("a: *b", "not YAML"),
+        ("a: *b", "`*` begins the name of an alias"),
         ("a: !!int 5", "`!!int`"),
         ("? [a]\n: b", "a key is not a text"),
         ("<<: { a: 1 }\nname: g\nrules: []", "unknown key `<<`"),
@@ -916,7 +1038,12 @@ fn trees_are_read_into_typed_values_with_every_misfit() {
     problems.sort();
     let got: Vec<_> = problems.0.iter().map(|p| (p.place.line, p.place.column)).collect();
     assert_eq!(got, places, "{problems}");
-    assert!(problems.to_string().contains("unknown key `nam` (expected one of name, count)"), "{problems}");
+    assert!(
+        problems
+            .to_string()
+            .contains("unknown key `nam`; did you mean `name`? (expected one of name, count)"),
+        "{problems}"
+    );
     assert!(
         problems.to_string().contains("`medium` is an unknown word (expected one of low, high)"),
         "{problems}"

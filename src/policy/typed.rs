@@ -2,7 +2,8 @@
 //! only the first: what does not fit is reported, left out, and the rest is read again.
 
 use super::{
-    read::short,
+    near::did_you_mean,
+    shown::short,
     source::{Entry, Kind, Node, Report},
 };
 use serde::de::{
@@ -97,7 +98,11 @@ impl std::error::Error for Misfit {}
 
 impl de::Error for Misfit {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { at: None, message: message.to_string(), expected: String::new() }
+        Self {
+            at: None,
+            message: message.to_string(),
+            expected: "what the documentation of data.yaml says".to_owned(),
+        }
     }
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self { at: None, message: shown(found), expected: expected.to_string() }
@@ -107,11 +112,13 @@ impl de::Error for Misfit {
     }
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         let expected = format!("one of {}", known.join(", "));
-        Self { at: None, message: format!("unknown key `{}`", short(field)), expected }
+        let near = did_you_mean(field, known.iter().copied());
+        Self { at: None, message: format!("unknown key `{}`{near}", short(field)), expected }
     }
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
         let expected = format!("one of {}", known.join(", "));
-        Self { at: None, message: format!("`{}` is an unknown word", short(word)), expected }
+        let near = did_you_mean(word, known.iter().copied());
+        Self { at: None, message: format!("`{}` is an unknown word{near}", short(word)), expected }
     }
     fn missing_field(field: &'static str) -> Self {
         Self { at: None, message: format!("`{field}` is missing"), expected: format!("`{field}`") }
@@ -125,6 +132,9 @@ fn shown(found: Unexpected<'_>) -> String {
         Unexpected::Unsigned(value) => format!("`{value}` does not fit"),
         Unexpected::Signed(value) => format!("`{value}` does not fit"),
         Unexpected::Float(value) => format!("`{value}` does not fit"),
+        Unexpected::Seq => "a list does not fit".to_owned(),
+        Unexpected::Map => "a map does not fit".to_owned(),
+        Unexpected::Unit | Unexpected::Option => "there is no value".to_owned(),
         other => format!("{other} does not fit"),
     }
 }

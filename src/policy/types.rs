@@ -345,6 +345,29 @@ pub struct ApprovalRule {
     pub channels: Vec<ChannelKind>,
     /// The agent's operator can never decide it.
     pub separate: bool,
+    /// How far an approver may turn the answer into a standing grant; `None`: they may not.
+    pub grants: Option<GrantLimits>,
+}
+
+/// `grants`: the widest standing grant that an answer may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct GrantLimits {
+    /// Valid for at most so long.
+    #[serde(with = "crate::model::span")]
+    pub max_duration: Duration,
+    /// Lets at most so many calls through.
+    pub max_uses: u64,
+}
+
+impl GrantLimits {
+    /// What both allow.
+    #[must_use]
+    pub fn narrower(self, other: Self) -> Self {
+        Self {
+            max_duration: self.max_duration.min(other.max_duration),
+            max_uses: self.max_uses.min(other.max_uses),
+        }
+    }
 }
 
 /// `escalate`.

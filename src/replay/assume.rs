@@ -2,10 +2,10 @@
 
 use crate::{
     decision::{Facts, Verdict, decide_by},
-    model::pointer::Pointer,
+    model::{CapabilityId, pointer::Pointer},
     policy::{
         PolicySet,
-        condition::{Condition, EvalError, Hidden},
+        condition::{Condition, EvalError, Hidden, Surroundings},
     },
 };
 use std::cell::Cell;
@@ -42,10 +42,13 @@ impl Assumed<'_> {
     /// Decides on facts of which these places of the arguments are masked.
     pub(super) fn decide(&self, set: &PolicySet, facts: &Facts, masked: &[Pointer]) -> Verdict {
         let hidden = (!masked.is_empty()).then(|| Hidden::of(&facts.args, masked));
-        let ask = |condition: &Condition| match &hidden {
-            None => condition.evaluate(facts, &set.environment),
-            Some(hidden) => {
-                condition.evaluate_hidden(facts, &set.environment, hidden).unwrap_or_else(|| self.next())
+        let ask = |condition: &Condition, capability: Option<&CapabilityId>| {
+            let around = Surroundings { environment: &set.environment, capability };
+            match &hidden {
+                None => condition.evaluate(facts, around),
+                Some(hidden) => {
+                    condition.evaluate_hidden(facts, around, hidden).unwrap_or_else(|| self.next())
+                }
             }
         };
         decide_by(set, facts, &ask)

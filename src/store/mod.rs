@@ -6,7 +6,7 @@ mod types;
 
 pub use types::*;
 
-use crate::model::{ApprovalId, Event, EventDraft};
+use crate::model::{ApprovalId, Event, EventDraft, GrantId};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// The store. Callers hold it as `Arc<dyn Store>`.
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
-    /// ONE transaction: the approval is consumed (where one is named), every limit is checked and
+    /// ONE transaction: the approval is consumed and the grant used once (where one is named), every limit is checked and
     /// reserved, and the decision event is written: as drafted where everything is granted, as a
     /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed), unless the request says
     /// that this refusal is not recorded.
@@ -59,7 +59,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// in the same transaction. `false`: somebody else was first, and nothing was changed.
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool>;
 
-    /// Wakes whenever any approval may have changed, in this process or another.
+    /// The same, and in the same transaction it makes the standing grant that the approval was answered with, told by the
+    /// event `made`; refused where the agent has `most` live grants already.
+    fn make_grant(
+        &self,
+        update: ApprovalUpdate,
+        grant: StandingGrant,
+        events: Vec<EventDraft>,
+        made: EventDraft,
+        most: usize,
+    ) -> Answer<'_, GrantMade>;
+
+    /// One standing grant.
+    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>>;
+
+    /// Standing grants, newest first.
+    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>>;
+
+    /// Ends a standing grant, and records it: the grant as it stands then; `None` where there is none, or it has ended
+    /// already, and nothing was changed.
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>>;
+
+    /// Wakes whenever any approval or grant may have changed, in this process or another.
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Events, in chain order (or newest first, as the query says).

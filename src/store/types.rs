@@ -1,19 +1,22 @@
 //! What goes into and comes out of the store.
 
 pub use crate::admission::{
-    ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, LimitRefusal, Requirement,
+    ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape,
+    GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, Requirement, StandingGrant,
 };
 pub use crate::journal::index::Pattern;
 use crate::{
     decision::{BudgetLimit, RateLimit},
+    evidence::GrantSubject,
     journal::index::{Field, Wanted},
     model::{
-        AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, MicroUsd,
-        Outcome, PolicyId, TraceId,
+        AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, GrantId,
+        MicroUsd, Outcome, PolicyId, TraceId,
     },
 };
 use jiff::Timestamp;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Why the store did not do it. Every one of these denies.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -94,6 +97,8 @@ pub struct AdmitRequest {
     pub cost: MicroUsd,
     /// The approval that is consumed, with the binding it must have.
     pub approval: Option<(ApprovalId, ApprovalBinding)>,
+    /// The standing grant that is used once, with the terms that the call was held against.
+    pub grant: Option<(GrantId, Arc<GrantTerms>)>,
     /// Refusals that are answered and not recorded, neither the call's start nor its decision.
     pub unrecorded: Unrecorded,
 }
@@ -131,7 +136,7 @@ pub enum Admission {
     Granted,
     /// A limit is full.
     Refused(LimitRefusal),
-    /// The named approval is not (any longer) one that this call may use: consumed, expired, another binding.
+    /// The named approval or grant is not (any longer) one that this call may use: consumed, expired, another binding.
     ApprovalUnusable(String),
 }
 
@@ -174,6 +179,8 @@ pub struct ApprovalUpdate {
     pub status: ApprovalStatus,
     /// All answers, the new one last.
     pub answers: Vec<ApprovalAnswer>,
+    /// The standing grant that let its call through, where it is cancelled for that.
+    pub covered_by: Option<GrantId>,
 }
 
 /// Which approvals.
@@ -187,8 +194,59 @@ pub struct ApprovalFilter {
     pub call: Option<ApprovalBinding>,
     /// Only those whose expiry is not after this.
     pub due: Option<Timestamp>,
+    /// Only those that were asked for before this one; none where there is no such one.
+    pub before: Option<ApprovalId>,
     /// At most so many; 0: no limit.
     pub limit: usize,
+}
+
+/// What came of an answer that makes a standing grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantMade {
+    /// The approval is decided, and the grant is there.
+    Made,
+    /// The approval is not as it was read: nothing was changed.
+    Outdated,
+    /// The agent has so many live grants already: nothing was changed.
+    TooMany(usize),
+}
+
+/// Which standing grants.
+#[derive(Clone, Debug, Default)]
+pub struct GrantFilter {
+    /// Only those that nothing has ended.
+    pub live: bool,
+    /// Only this agent's.
+    pub agent: Option<AgentId>,
+    /// Only of this tool.
+    pub tool: Option<String>,
+    /// Only those whose expiry is not after this.
+    pub due: Option<Timestamp>,
+    /// Only those whose expiry is after this.
+    pub valid_at: Option<Timestamp>,
+    /// Only those that were made before this one: the next page of a listing that ended with it.
+    pub before: Option<GrantId>,
+    /// At most so many; 0: no limit.
+    pub limit: usize,
+}
+
+/// A grant as its records name it.
+pub fn about_grant(grant: &StandingGrant) -> GrantSubject<'_> {
+    let terms = &grant.terms;
+    GrantSubject {
+        id: &grant.id,
+        approval: &terms.approval,
+        trace_id: terms.trace_id,
+        call_id: &terms.call_id,
+        workflow: terms.workflow.as_ref(),
+        agent: &terms.agent,
+        user: terms.user.as_ref(),
+        capability: terms.capability.as_ref(),
+        rule: terms.rules.first().map(|(policy, rule)| (policy, rule.as_ref())),
+        tool: &terms.tool,
+        upstream: &terms.upstream,
+        snapshot: &terms.snapshot,
+    }
 }
 
 /// How an approval stands, without the record.
@@ -227,6 +285,8 @@ pub struct EventQuery {
     pub call_id: Option<CallId>,
     /// Of this approval.
     pub approval_id: Option<ApprovalId>,
+    /// Of this standing grant.
+    pub grant_id: Option<GrantId>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Before.
@@ -251,6 +311,7 @@ impl EventQuery {
             (Field::Trace, self.trace_id.map(|trace| Pattern::Exact(trace.to_string()))),
             (Field::Call, exact(self.call_id.as_deref())),
             (Field::Approval, exact(self.approval_id.as_deref())),
+            (Field::Grant, exact(self.grant_id.as_deref())),
             (Field::Workflow, self.workflow_id.clone()),
             (Field::Agent, self.agent_id.clone()),
             (Field::Policy, self.policy_id.clone()),

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate::{
     cost::{BudgetAction, BudgetWindow},
-    model::{ApprovalId, CallId, EventDecision, MicroUsd},
+    model::{ApprovalId, CallId, EventDecision, GrantId, MicroUsd},
     policy::Violation,
-    store::{Admission, AdmitRequest, ApprovalRecord, Asked, LimitRefusal},
+    store::{Admission, AdmitRequest, ApprovalRecord, Asked, LimitRefusal, StandingGrant},
 };
 
 const MINUTE: i64 = 60_000_000;
@@ -63,6 +63,8 @@ pub(crate) struct Naive {
     living: [u32; 2],
     dead: BTreeSet<(usize, u32)>,
     used: BTreeSet<ApprovalId>,
+    /// Each grant as it was made, how many calls it has let through, and whether a person has taken it back.
+    grants: BTreeMap<GrantId, (StandingGrant, u64, bool)>,
     newest: i64,
 }
 
@@ -212,6 +214,18 @@ impl Naive {
             assert!(matches!(admission, Admission::ApprovalUnusable(_)), "{admission:?}");
             return;
         }
+        let by_grant = request.grant.as_ref().map(|(id, terms)| {
+            let (grant, used, revoked) = &self.grants[id];
+            let usable = **terms == grant.terms
+                && !revoked
+                && *used < grant.terms.uses
+                && request.now < grant.terms.expires_at;
+            (id.clone(), usable)
+        });
+        if by_grant.as_ref().is_some_and(|(_, usable)| !usable) {
+            assert!(matches!(admission, Admission::ApprovalUnusable(_)), "{admission:?}");
+            return;
+        }
         let excuses = |look: &&Look| {
             !(asked.is_some() && look.id == "gate" && look.decision == EventDecision::PendingApproval)
         };
@@ -248,6 +262,9 @@ impl Naive {
                     assert!(self.used.insert(id.clone()), "approval `{id}` was used twice");
                     let own = self.questions.iter_mut().find(|question| question.record.id == *id).unwrap();
                     own.stands = Stands::Used;
+                }
+                if let Some((id, _)) = &by_grant {
+                    self.grants.get_mut(id).unwrap().1 += 1;
                 }
                 let all = self.looks(request, &agent);
                 self.given.push(Given {
@@ -381,6 +398,16 @@ impl Naive {
             }
             (other, expect) => panic!("{other:?}, expected {expect:?}"),
         }
+    }
+
+    pub(crate) fn make_grant(&mut self, grant: &StandingGrant) {
+        assert!(self.grants.insert(grant.id.clone(), (grant.clone(), 0, false)).is_none());
+    }
+
+    /// Whether there is something to take back.
+    pub(crate) fn revoke(&mut self, grant: &StandingGrant) -> bool {
+        let (grant, used, revoked) = self.grants.get_mut(&grant.id).unwrap();
+        *used < grant.terms.uses && !std::mem::replace(revoked, true)
     }
 
     /// Whether it can be decided, and takes it in.

@@ -8,12 +8,15 @@ use std::{
 };
 use tollgate::{
     admission::{
-        AskHistory, Effect, End, Limit, Named, Outcome, RepeatLimit, Request, State, Usage, amount, money,
-        repeat_key, settle, window,
+        AskHistory, Effect, End, Limit, Named, NamedGrant, Outcome, RepeatLimit, Request, State, Usage,
+        amount, money, repeat_key, settle, window,
     },
     model::{ApprovalStatus, CallId, MicroUsd, PersonId, PolicyId, SnapshotId},
     policy::ChannelKind,
-    store::{Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, Asked},
+    store::{
+        Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, Asked, GrantEnd, GrantEndReason,
+        StandingGrant,
+    },
 };
 
 #[derive(Default)]
@@ -30,6 +33,7 @@ pub(crate) struct Pure {
     numbers: BTreeMap<(String, String, String), i64>,
     repeats: BTreeSet<i64>,
     approvals: Vec<ApprovalRecord>,
+    grants: Vec<StandingGrant>,
     calls: HashMap<CallId, i64>,
     dead: Vec<i64>,
     next: i64,
@@ -44,6 +48,7 @@ impl Pure {
             numbers: BTreeMap::new(),
             repeats: BTreeSet::new(),
             approvals: Vec::new(),
+            grants: Vec::new(),
             calls: HashMap::new(),
             dead: Vec::new(),
             next: 3,
@@ -69,6 +74,10 @@ impl Pure {
         if let Effect::Consumed(record) = &effect {
             let found = self.approvals.iter_mut().find(|own| own.id == record.id).unwrap();
             found.clone_from(record);
+        }
+        if let Effect::GrantUsed(used) = &effect {
+            let found = self.grants.iter_mut().find(|own| own.id == used.id).unwrap();
+            found.clone_from(used);
         }
         self.log.push(effect.clone());
         let one = &mut self.processes[process];
@@ -151,6 +160,8 @@ impl Subject for Pure {
         self.repeats.insert(key);
         let named = request.approval.as_ref();
         let found = named.and_then(|(id, _)| self.approvals.iter().find(|own| own.id == *id).cloned());
+        let by_grant = request.grant.as_ref();
+        let found_grant = by_grant.and_then(|(id, _)| self.grants.iter().find(|own| own.id == *id).cloned());
         let asked = Request {
             now,
             owner: self.processes[process].owner,
@@ -160,6 +171,7 @@ impl Subject for Pure {
             repeats: request.max_repeats.map(|max| RepeatLimit { key, max }),
             need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
             approval: named.map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
+            grant: by_grant.map(|(id, terms)| NamedGrant { id, terms, found: found_grant.as_ref() }),
         };
         let one = self.process(process);
         one.state.advance(&asked);
@@ -222,7 +234,25 @@ impl Subject for Pure {
             comment: None,
             evidence: None,
             snapshot: SnapshotId::from("snapshot"),
+            grant: None,
+            grant_id: None,
         });
+    }
+
+    async fn make_grant(&mut self, _: usize, record: &ApprovalRecord, grant: StandingGrant) {
+        let own = self.approvals.iter_mut().find(|own| own.id == record.id).unwrap();
+        own.status = ApprovalStatus::Approved;
+        own.version += 1;
+        self.grants.push(grant);
+    }
+
+    async fn revoke(&mut self, _: usize, grant: &StandingGrant, now: Timestamp) -> bool {
+        let own = self.grants.iter_mut().find(|own| own.id == grant.id).unwrap();
+        let counts = own.ended.is_none();
+        if counts {
+            *own = own.ended_by(GrantEnd { why: GrantEndReason::Revoked, at: now, by: None, reason: None });
+        }
+        counts
     }
 
     async fn crash(&mut self, process: usize) {

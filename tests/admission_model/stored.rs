@@ -7,8 +7,8 @@ use tollgate::{
     model::{ApprovalStatus, EventDraft, EventType, PersonId, SnapshotId},
     policy::ChannelKind,
     store::{
-        Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, ApprovalUpdate, Asked, Store as _,
-        embedded::EmbeddedStore,
+        Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, ApprovalUpdate, Asked, GrantEnd,
+        GrantEndReason, GrantMade, StandingGrant, Store as _, embedded::EmbeddedStore,
     },
 };
 
@@ -53,9 +53,30 @@ impl Subject for Stored {
                 comment: None,
                 evidence: None,
                 snapshot: SnapshotId::from("snapshot"),
+                grant: None,
+                grant_id: None,
             }],
+            covered_by: None,
         };
         assert!(self.stores[process].update_approval(update, Vec::new()).await.unwrap());
+    }
+
+    async fn make_grant(&mut self, process: usize, record: &ApprovalRecord, grant: StandingGrant) {
+        let update = ApprovalUpdate {
+            id: record.id.clone(),
+            expected_version: record.version,
+            status: ApprovalStatus::Approved,
+            answers: Vec::new(),
+            covered_by: None,
+        };
+        let told = store::grant_made(&grant);
+        let made = self.stores[process].make_grant(update, grant, Vec::new(), told, 1_000).await.unwrap();
+        assert_eq!(made, GrantMade::Made);
+    }
+
+    async fn revoke(&mut self, process: usize, grant: &StandingGrant, now: Timestamp) -> bool {
+        let end = GrantEnd { why: GrantEndReason::Revoked, at: now, by: Some("alice".into()), reason: None };
+        self.stores[process].end_grant(grant.id.clone(), end).await.unwrap().is_some()
     }
 
     async fn crash(&mut self, process: usize) {

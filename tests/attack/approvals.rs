@@ -267,6 +267,7 @@ async fn asks_that_nobody_approves_end() {
             expected_version: record.version,
             status,
             answers: Vec::new(),
+            covered_by: None,
         };
         assert!(world.store.update_approval(update, Vec::new()).await.unwrap());
     }

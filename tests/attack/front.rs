@@ -132,7 +132,7 @@ async fn no_page_of_another_server_reaches_the_admin_listener() {
         assert_eq!(status(get("/healthz").header("origin", origin)).await, 403, "{origin}");
     }
     for site in ["cross-site", "same-site"] {
-        assert_eq!(status(get("/page.js").header("sec-fetch-site", site)).await, 403, "{site}");
+        assert_eq!(status(get("/page/main.js").header("sec-fetch-site", site)).await, 403, "{site}");
     }
     assert_eq!(status(get("/healthz").header("host", "evil.example")).await, 403);
 }

@@ -244,7 +244,7 @@ impl World {
 
     pub(crate) async fn decide(&self, id: &ApprovalId, person: &str, approve: bool) {
         let in_force = self.gateway.in_force();
-        let answer = ApprovalResponse { approve, comment: None, evidence: None };
+        let answer = ApprovalResponse { approve, comment: None, evidence: None, grant: None };
         let approvals = self.gateway.approvals();
         approvals
             .decide(&in_force.policies, &PersonId::from(person), id, ChannelKind::Api, answer)

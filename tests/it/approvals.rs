@@ -463,6 +463,10 @@ async fn a_cut_prompt_cannot_be_approved() {
         let waits = |r: &tollgate::store::ApprovalRecord| r.status == ApprovalStatus::Pending;
         let id = world.until_approval(waits).await.id;
         assert!(message.contains(&format!("tollgate approvals approve {id}")), "{n}: {message}");
+        // It names what is missing, and where all of it is.
+        for part in ["not all is shown of the arguments.", &format!("http://127.0.0.1:8788/#{id}, ")] {
+            assert!(message.contains(part), "{n}: {part}: {message}");
+        }
         let refused = ada.retry("up__write", arguments.clone(), state, form("approve")).await;
         assert_eq!((refused.word(), world.up.count()), ("pending_approval", before), "{n}");
         // Whoever reads it whole may approve it.

@@ -11,7 +11,7 @@ use std::{
 };
 use tollgate::{
     clock::Fake,
-    model::{EventType, Outcome},
+    model::{ApprovalStatus, EventType, Outcome},
     store::Store,
 };
 
@@ -338,6 +338,21 @@ async fn a_session_belongs_to_its_principal() {
 struct Failing {
     inner: Arc<dyn Store>,
     fails: Arc<AtomicU8>,
+    /// Where asks wait, once they are told to.
+    asks: Arc<Door>,
+}
+
+/// Holds what comes to it while it is shut.
+#[derive(Debug)]
+struct Door {
+    came: tokio::sync::Semaphore,
+    open: tokio::sync::watch::Sender<bool>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self { came: tokio::sync::Semaphore::new(0), open: tokio::sync::watch::Sender::new(true) }
+    }
 }
 
 const NOTHING: u8 = 0;
@@ -350,7 +365,7 @@ mod failing {
     use futures::future::BoxFuture;
     use jiff::Timestamp;
     use tollgate::{
-        model::{ApprovalId, Event, EventDraft},
+        model::{ApprovalId, Event, EventDraft, GrantId},
         store::*,
     };
 
@@ -381,8 +396,9 @@ mod failing {
         through! { WRITES;
             settle(settlement: Settlement) -> ();
             record(events: Vec<EventDraft>) -> ();
-            ask(new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Asked;
             update_approval(update: ApprovalUpdate, events: Vec<EventDraft>) -> bool;
+            make_grant(update: ApprovalUpdate, grant: StandingGrant, events: Vec<EventDraft>, made: EventDraft, most: usize) -> GrantMade;
+            end_grant(id: GrantId, end: GrantEnd) -> Option<StandingGrant>;
             settle_dead_owners(now: Timestamp) -> u64;
             keep(kept: Kept) -> ();
         }
@@ -391,6 +407,8 @@ mod failing {
             approval_for(binding: ApprovalBinding, needed: Vec<Requirement>, now: Timestamp) -> Option<ApprovalRecord>;
             approvals(filter: ApprovalFilter) -> Vec<ApprovalRecord>;
             approval_heads(limit: usize) -> Vec<ApprovalHead>;
+            grant(id: GrantId) -> Option<StandingGrant>;
+            grants(filter: GrantFilter) -> Vec<StandingGrant>;
             events(query: EventQuery) -> Vec<Event>;
             event_lines(query: EventQuery) -> Vec<EventLine>;
             budget_usage(now: Timestamp) -> Vec<BudgetUsage>;
@@ -400,6 +418,17 @@ mod failing {
             retire(before: Timestamp, now: Timestamp) -> u64;
             verify() -> ChainReport;
             ping() -> ();
+        }
+        fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
+            if let Some(failed) = self.check(WRITES) {
+                return failed;
+            }
+            Box::pin(async move {
+                self.asks.came.add_permits(1);
+                let mut open = self.asks.open.subscribe();
+                open.wait_for(|open| *open).await.unwrap();
+                self.inner.ask(new, events, limits).await
+            })
         }
         fn unsettled(&self) -> usize {
             self.inner.unsettled()
@@ -431,7 +460,7 @@ rules:
   - { condition: \"tool.name == 'up__delete'\", decision: DENY }
 "
         .to_owned(),
-        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told }))),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }))),
         ..Setup::default()
     };
     let world = World::start(setup).await;
@@ -457,13 +486,51 @@ rules:
     assert!(world.gate.store.verify().await.unwrap().bad.is_none());
 }
 
+/// R28, SPEC 6: an ask that is being written while other policies come into force is cancelled like those that were there, and the
+/// call is asked about again under the policies of now.
+#[tokio::test]
+async fn an_ask_that_is_written_during_a_reload_is_not_left() {
+    let gate = Arc::new(Door::default());
+    let asks = gate.clone();
+    let rules = |description: &str| {
+        format!(
+            "=== rules.yaml\nname: rules\ndescription: {description}\non: [{{ tool: up__write }}]\n\
+             rules: [{{ id: ask, decision: REQUIRE_APPROVAL }}]\n"
+        )
+    };
+    let setup = Setup {
+        files: rules("before"),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: Arc::default(), asks }))),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    gate.open.send_replace(false);
+    let client = world.bare("ada");
+    let call = tokio::spawn(async move { client.call("up__write", json!({"n": 1})).await });
+    soon(gate.came.acquire()).await.unwrap().forget();
+    world.reload(&rules("after")).await;
+    gate.open.send_replace(true);
+    let id = pending(&soon(call).await.unwrap());
+    let mut left: Vec<_> =
+        world.approvals().await.into_iter().map(|one| (one.id.to_string(), one.status)).collect();
+    left.retain(|(_, status)| *status == ApprovalStatus::Pending);
+    assert_eq!(left, [(id, ApprovalStatus::Pending)]);
+    let cancelled =
+        world.events().await.into_iter().filter(|e| e.draft.event_type == EventType::ApprovalCancelled);
+    assert_eq!(
+        cancelled.map(|e| e.draft.reason.unwrap().to_string()).collect::<Vec<_>>(),
+        ["snapshot_mismatch"]
+    );
+    assert_eq!(world.up.count(), 0);
+}
+
 /// A settlement that cannot be written does not lose the result, and the next call is governed as ever.
 #[tokio::test]
 async fn a_settlement_that_fails_loses_no_result() {
     let fails = Arc::new(AtomicU8::new(NOTHING));
     let told = fails.clone();
     let setup = Setup {
-        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told }))),
+        wrap: Some(Box::new(move |inner| Arc::new(Failing { inner, fails: told, asks: Arc::default() }))),
         ..Setup::default()
     };
     let world = World::start(setup).await;

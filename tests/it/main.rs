@@ -18,6 +18,7 @@ mod decisions;
 mod faults;
 mod forged;
 mod gates;
+mod grants;
 mod interleaving;
 mod kills;
 mod large;

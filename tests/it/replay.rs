@@ -79,7 +79,29 @@ async fn recorded_decisions_are_decided_again() {
     assert!(world.gate.store.verify().await.unwrap().bad.is_none());
 }
 
-/// Who, where and by what program; nothing raw, nothing twice.
+/// I11, R79: a rule that names a capability and a time zone is decided again with the zone's rules as they were kept.
+#[tokio::test]
+async fn a_zone_is_kept_with_the_bundle_that_names_it() {
+    let gate = "=== hours.yaml
+name: hours
+description: d
+on: [{ capability: all, tenant: acme }]
+rules:
+  - { id: hours, condition: \"capability == 'all' && now.getHours('Asia/Kolkata') == now.getHours('+05:30')\", decision: DENY }
+";
+    let world = World::of(gate).await;
+    assert_eq!(world.bare("ada").call("up__echo", json!({"n": 3})).await.word(), "deny");
+    world.bare("narrow").call("up__read", json!({"path": "/a"})).await.ok();
+    let events = world.events().await;
+    let snapshot = decisions(&events)[0].draft.policy_snapshot.clone().unwrap();
+    let kept = world.gate.store.kept(KeptKind::Bundle, snapshot.to_string()).await.unwrap().unwrap();
+    let body: Value = serde_json::from_str(&kept.body).unwrap();
+    assert_eq!(body["zones"].as_object().unwrap().keys().collect::<Vec<_>>(), ["Asia/Kolkata"]);
+    let report = replay(&world).await;
+    assert_eq!((report.judged, report.same), (2, 2), "{report:#?}");
+}
+
+/// SPEC 8: who, where and by what program; nothing raw, nothing twice.
 #[tokio::test]
 async fn a_decision_carries_its_facts() {
     let world = World::of(GATE).await;

@@ -156,3 +156,32 @@ async fn decisions_of_the_command_line_are_told() {
     let (mut late, _) = files.command_of(Some("carol"), &["approvals", "approve", &second]);
     assert!(!soon(late.wait()).await.unwrap().success());
 }
+
+/// Whichever of several processes decides or cancels, the webhook is told, and once.
+#[tokio::test]
+async fn each_of_several_processes_tells_what_it_does() {
+    let (hook, url) = Hook::start(&[]).await;
+    let servers = format!("[webhook]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n");
+    let files = Files::of(Setup { files: GATE.to_owned(), servers, ..Setup::default() }).await;
+    let (mut first, mut second) = (files.serve().await, files.serve().await);
+    let bot = files.client(&first, "bot");
+    let decided = pending(&bot.call("up__write", json!({"n": 1})).await);
+    let left = pending(&bot.call("up__write", json!({"n": 2})).await);
+    hook.until(2).await;
+    let decision = format!("{}/api/v1/approvals/{decided}/decision", second.admin);
+    let answer = files.http.post(decision).bearer_auth("key-carol").json(&json!({"decision": "reject"}));
+    assert_eq!(soon(answer.send()).await.unwrap().status(), 200);
+    let seen = told(&hook.until(3).await[2]);
+    assert_eq!((&seen["type"], &seen["approval_id"]), (&json!("approval_decided"), &json!(decided)));
+    // Each of them takes up other policies, and one cancels what was asked before.
+    let policy = files.dir.join("policies/ask.yaml");
+    let changed = std::fs::read_to_string(&policy).unwrap().replace("description: d", "description: e");
+    std::fs::write(&policy, changed).unwrap();
+    let seen = told(&hook.until(4).await[3]);
+    assert_eq!((&seen["type"], &seen["approval_id"]), (&json!("approval_cancelled"), &json!(left)));
+    for process in [&mut first, &mut second] {
+        process.signal(rustix::process::Signal::TERM);
+        assert!(process.ended().await);
+    }
+    assert_eq!(hook.seen.lock().len(), 4);
+}

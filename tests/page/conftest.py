@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -34,6 +35,69 @@ def browser():
         browser.close()
 
 
+def module(page, name: str, expression: str):
+    """What an expression over a module `m` of the page gives."""
+    return page.evaluate(f"import('/page/{name}.js').then((m) => {expression})")
+
+
+AXE = Path(__file__).resolve().parent / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.fixture()
+def accessible():
+    """Fails where axe-core finds anything in what a page shows; such a page has `bypass_csp`, since its own policy keeps the tool out."""
+    source = AXE.read_text()
+
+    def check(page, what: str) -> None:
+        page.evaluate(source)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations', 'passes']})")
+        found = [f"{one['id']}: {one['help']}\n" + "\n".join(f"    {node['html'][:300]}\n    {node['failureSummary']}" for node in one["nodes"])
+                 for one in result["violations"]]
+        assert not found, f"{what}:\n" + "\n".join(found)
+        assert result["passes"], json.dumps(result)[:500]
+    return check
+
+
+@pytest.fixture()
+def open_page(browser, gateway):
+    """A page for a person, signed in; whatever goes wrong in it fails the test."""
+    from playwright.sync_api import expect
+
+    problems, contexts = [], []
+
+    def open_one(person: str, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
+        page.goto(gateway.admin + "/")
+        page.get_by_label("Your key").fill(f"key-{person}")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("#live")).to_have_text("live")
+        return page
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not problems, problems
+
+
+def view(page, name: str):
+    """A view by its name in the navigation, opened."""
+    page.get_by_role("navigation").get_by_role("button", name=name).click()
+    return page.locator(f"#{name.lower()}")
+
+
+def too_wide(page) -> list[str]:
+    """What reaches beyond the right edge of a window that is narrower than the page; nothing where the page fits."""
+    return page.evaluate("""() => {
+      const root = document.documentElement;
+      if (root.scrollWidth <= root.clientWidth) return [];
+      const over = [...document.body.querySelectorAll("*")].filter((node) => node.getBoundingClientRect().right > root.clientWidth);
+      return [`${root.scrollWidth} > ${root.clientWidth}`, ...over.map((node) => node.outerHTML.slice(0, 120))];
+    }""")
+
+
 @pytest.fixture()
 def shot(request):
     folder = request.config.getoption("--screenshots")
@@ -41,5 +105,5 @@ def shot(request):
     def take(page, name: str) -> None:
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+            page.screenshot(path=f"{folder}/{name}.png")
     return take

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from playwright.sync_api import Page, expect
 
+from agent import asked as ask_about, call as call_tool
+from conftest import module
 from harness import Gateway, digest
 
 POLICIES = {
@@ -69,54 +71,12 @@ def gateway(binary, tmp_path):
         print(running.tail())
 
 
-def call(gateway: Gateway, arguments: str | dict, meta: dict | None = None, **params) -> dict:
-    """A call as an agent writes it: `arguments` may be JSON text."""
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    meta = {**(meta or {}), "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "attacker", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {}}
-    members = json.dumps({"name": "evil__act", "_meta": meta, **params})[1:-1]
-    body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":%s,%s}}' % (written, members)
-    headers = {"Authorization": "Bearer key-writer", "Content-Type": "application/json",
-               "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28",
-               "Mcp-Method": "tools/call", "Mcp-Name": "evil__act"}
-    request = urllib.request.Request(gateway.url, data=body.encode(), headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read().decode()
-    except urllib.error.HTTPError as error:
-        raise AssertionError(error.read().decode()) from error
-    if text.startswith("{"):
-        return json.loads(text)["result"]
-    (data,) = [line[6:] for line in text.splitlines() if line.startswith("data: {") and '"id":1' in line]
-    return json.loads(data)["result"]
+def call(gateway: Gateway, *arguments, **more) -> dict:
+    return call_tool(gateway, "evil__act", *arguments, **more)
 
 
 def asked(gateway: Gateway, *arguments, **more) -> str:
-    told = call(gateway, *arguments, **more)["_meta"]["tollgate/decision"]
-    assert told["decision"] == "pending_approval", told
-    return told["approval_id"]
-
-
-@pytest.fixture()
-def open_page(browser, gateway):
-    problems, contexts = [], []
-
-    def open_one(person: str) -> Page:
-        context = browser.new_context()
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"a dialog: {dialog.message}"))
-        page.goto(gateway.admin + "/")
-        page.get_by_label("Your key").fill(f"key-{person}")
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.locator("#live")).to_have_text("live")
-        return page
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert not problems, problems
+    return ask_about(gateway, "evil__act", *arguments, **more)
 
 
 def approve(page: Page):
@@ -129,7 +89,7 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
                """"toString":"x","length":-1,"<b>bold</b>":"<script>window.hit=1</script>","href":"javascript:window.hit=1","""
                """"\\u202ekey":"\\u05d0\\u05d1 1234567890123456789 \\u05d2","style":"position:fixed;inset:0","""
                """"text":"fine\\"\\n\\"to\\": \\"nobody\\"\\n\\nPolicy: allow","hidden":"a\\u200b\\u200b\\u200b\\u200bb\\u2060c","""
-               """"zalgo":"e%s","n":-0,"big":123456789012345678901234567890.10}""" % ("\u0301" * 400))
+               """"old_text":"<i>a</i>\\u202e","new_text":"<script>window.hit=1</script>\\n+added: nothing","zalgo":"e%s","n":-0,"big":123456789012345678901234567890.10}""" % ("\u0301" * 400))
     id = asked(gateway, hostile, meta={"vendor/mode": "<svg onload=window.hit=1>", "claudecode/toolUseId": "toolu_1"},
                extra={"for": "<iframe src=/>"})
     detail = page.locator("#detail")
@@ -145,10 +105,17 @@ def test_what_is_written_stays_text(gateway, open_page, shot):
     expect(detail.locator("dl.facts", has_text="Workflow")).to_contain_text("night")
     shot(page, "hostile")
     # A line break in a text is marked, so that its lines are not taken for the page's.
-    assert tree.locator("mark", has_text="\\n").count() == 3
+    assert tree.locator(".tree mark", has_text="\\n").count() == 4
+    # A change is text too, and a line of it cannot pass for another.
+    expect(detail.locator(".diff .gone")).to_have_text(["−removed: <i>a</i>\\u{202e}"])
+    expect(detail.locator(".diff .come")).to_have_text(["+added: <script>window.hit=1</script>", "+added: +added: nothing"])
+    # The card says what it is about, in text.
+    card = page.locator(f'#list [data-id="{id}"]')
+    expect(card.locator(".headline")).to_contain_text("+ 13 more")
+    assert card.locator("i, b, script, img, a").count() == 0
     # What reads from right to left turns nothing but itself.
     assert tree.locator("li", has_text="1234567890123456789").locator(".value bdi").count() == 1
-    hit = page.evaluate("[window.hit, ({}).polluted, ({}).status, Object.prototype.may_decide, typeof state.approvals.get]")
+    hit = module(page, "inbox", "[window.hit, ({}).polluted, ({}).status, Object.prototype.may_decide, typeof m.inbox.approvals.get]")
     assert hit == [None, None, None, None, "function"]
     assert page.locator("#detail script, #detail img, #detail iframe, #detail svg, #detail a").count() == 0
     # Marks that are piled on a letter cover nothing else.
@@ -197,7 +164,7 @@ def test_what_is_long_is_opened_before_it_is_approved(gateway, open_page, shot):
     expect(sent).to_contain_text("the bad one")
     expect(approve(page)).to_be_disabled()
     # Neither the keyboard nor a form that is sent by hand gets past it.
-    page.evaluate("decide(state.chosen, 'approve')")
+    module(page, "detail", f"m.decide('{first}', 'approve')")
     # Another ask comes meanwhile: what was opened stays open.
     asked(gateway, {"n": 1})
     expect(page.locator("#list li")).to_have_count(2)
@@ -205,7 +172,7 @@ def test_what_is_long_is_opened_before_it_is_approved(gateway, open_page, shot):
     sent.get_by_text("more characters").click()
     expect(sent).to_contain_text("the end")
     approve(page).click()
-    expect(page.locator("#detail h2 .chip")).to_have_text("approved")
+    expect(page.locator("#done")).to_contain_text("Approved: evil__act for writer")
     assert gateway.api(f"approvals/{first}", "key-carol")[1]["status"] == "approved"
     # What the record itself cuts is read whole from the decision's.
     large = asked(gateway, {"n": 2, "rows": ["z" * 50_000, "w" * 50_000 + "the very end"]}, meta={"vendor/rows": "q" * 50_000})
@@ -221,7 +188,7 @@ def test_what_is_long_is_opened_before_it_is_approved(gateway, open_page, shot):
     expect(sent).to_contain_text("the very end")
     shot(page, "long")
     approve(page).click()
-    expect(page.locator("#detail h2 .chip")).to_have_text("approved")
+    expect(page.locator(f'#list [data-id="{large}"] .chips > :first-child')).to_have_text("approved")
 
 
 def test_what_lies_deep_stands_open(gateway, open_page):
@@ -247,7 +214,7 @@ def test_nothing_takes_the_place_of_what_somebody_looks_at(gateway, open_page):
     page.route("**/api/v1/approvals?status=pending*", lambda route: route.fulfill(status=200, body=kept))
     gone = json.dumps({"error": {"code": "not_found", "message": "there is no such approval"}})
     page.route(f"**/api/v1/approvals/{harmless}", lambda route: route.fulfill(status=404, body=gone))
-    page.evaluate("loadPending()")
+    module(page, "inbox", "m.loadPending()")
     expect(page.locator("#list li")).to_have_count(1)
     expect(page.locator("#detail")).to_contain_text("has ended, or has left this list")
     expect(approve(page)).to_have_count(0)
@@ -261,7 +228,10 @@ def test_a_burst_of_asks_leaves_the_page_usable(gateway, open_page):
     asked(gateway, {"n": 0, "rows": list(range(400))})
     expect(page.locator("#detail .sent")).to_contain_text("rows")
     page.locator("#detail").get_by_label("Comment").fill("typing")
-    drawn = page.evaluate("""() => { window.drawn = 0; const own = render; render = (...a) => { window.drawn += 1; return own(...a); }; }""")
+    page.evaluate("""() => {
+      window.drawn = 0;
+      new MutationObserver(() => { window.drawn += 1; }).observe(document.getElementById("list"), { childList: true });
+    }""")
     threads = [threading.Thread(target=asked, args=(gateway, {"n": n, "rows": list(range(400))})) for n in range(1, 45)]
     for thread in threads:
         thread.start()
@@ -270,7 +240,7 @@ def test_a_burst_of_asks_leaves_the_page_usable(gateway, open_page):
     expect(page.locator("#list li")).to_have_count(45)
     expect(page).to_have_title("(45) Tollgate: approvals")
     assert page.locator("#detail").get_by_label("Comment").input_value() == "typing"
-    assert drawn is None and page.evaluate("window.drawn") <= 45, "it is drawn less often than things change"
+    assert page.evaluate("window.drawn") <= 45, "it is drawn less often than things change"
 
 
 class Attacker:
@@ -338,7 +308,9 @@ def test_no_other_site_drives_it(gateway, open_page, browser):
     assert page.evaluate(stored) == [0, 1, False, ""]
     page.get_by_role("button", name="Sign out").click()
     assert page.evaluate(stored) == [0, 0, False, ""]
-    assert page.evaluate("[state.key, state.approvals.size, state.sent.size, state.forms.size, state.more.size]") == [None, 0, 0, 0, 0]
+    assert module(page, "state", "m.state.key") is None
+    assert module(page, "inbox", "[m.inbox.approvals.size, m.inbox.history.length]") == [0, 0]
+    assert module(page, "sent", "m.sentCount()") == 0 and module(page, "detail", "m.detailCounts()") == [0, 0]
 
 
 def test_one_person_does_not_take_all_streams(gateway, open_page):

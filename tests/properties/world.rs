@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 use tollgate::{
     cost::PriceTable,
     decision::{AgentFacts, CallFacts, CostFacts, DataFacts, Facts, ToolFacts, Verdict, decide},
@@ -24,8 +24,15 @@ pub(crate) enum When {
     Staging,
     Role(&'static str),
     ArgAbove(i64),
+    /// `args.path` lies below it.
+    Within(&'static str),
+    /// `args.n` is there.
+    HasArg,
     Broken,
     BrokenUnlessStaging,
+    And(Box<When>, Box<When>),
+    Or(Box<When>, Box<When>),
+    Not(Box<When>),
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +52,7 @@ pub(crate) enum On {
     Tool(&'static str),
     Action(&'static str),
     AgentAndLabel(&'static str, &'static str),
+    RoleAndType(&'static str, &'static str),
     Either(&'static str, &'static str),
 }
 
@@ -79,10 +87,12 @@ pub(crate) struct Call {
     pub(crate) agent_type: &'static str,
     pub(crate) read_only: bool,
     pub(crate) arg: Option<i64>,
+    pub(crate) path: Option<&'static str>,
     pub(crate) cost: i64,
     pub(crate) suggest_only: bool,
     pub(crate) remediated: bool,
-    pub(crate) covered: bool,
+    /// Those that cover the call, in order: of [`CAPABILITIES`].
+    pub(crate) capabilities: Vec<&'static str>,
     pub(crate) refused: bool,
     pub(crate) missing: bool,
 }
@@ -97,16 +107,39 @@ pub(crate) struct World {
 
 pub(crate) const ROLES: [&str; 2] = ["ops", "dev"];
 pub(crate) const TYPES: [&str; 2] = ["planner", "executor"];
+pub(crate) const PATHS: [&str; 4] = ["/scratch/a", "/scratch/../notes/a", "/notes/b", "relative"];
+pub(crate) const AGENTS: [&str; 3] = ["a1", "a2", "b"];
+/// Tool, action, label.
+pub(crate) const TOOLS: [(&str, &str, &str); 3] = [
+    ("files__read", "files:read", "read"),
+    ("files__write", "files:write", "write"),
+    ("crm__write", "crm:write", "write"),
+];
+/// `all` always covers, `never` never does, `ops` where the role is that, `broken` has no answer, `proposals` lets through
+/// as a proposal only.
+pub(crate) const CAPABILITIES: [&str; 5] = ["all", "never", "ops", "broken", "proposals"];
 
 pub(crate) fn when() -> impl Strategy<Value = When> {
+    let simple = || {
+        prop_oneof![
+            2 => Just(When::Production),
+            2 => Just(When::Staging),
+            2 => proptest::sample::select(&ROLES[..]).prop_map(When::Role),
+            2 => (0..4i64).prop_map(When::ArgAbove),
+            2 => proptest::sample::select(&["/scratch", "/notes", "/"][..]).prop_map(When::Within),
+            1 => Just(When::HasArg),
+            1 => Just(When::Broken),
+            1 => Just(When::BrokenUnlessStaging),
+        ]
+    };
+    let both = || (simple(), simple()).prop_map(|(a, b)| (Box::new(a), Box::new(b)));
     prop_oneof![
         4 => Just(When::Always),
-        2 => Just(When::Production),
-        2 => Just(When::Staging),
-        2 => proptest::sample::select(&ROLES[..]).prop_map(When::Role),
-        2 => (0..4i64).prop_map(When::ArgAbove),
-        1 => Just(When::Broken),
-        1 => Just(When::BrokenUnlessStaging),
+        6 => simple(),
+        1 => both().prop_map(|(a, b)| When::And(a, b)),
+        1 => both().prop_map(|(a, b)| When::Or(a, b)),
+        1 => simple().prop_map(|a| When::Not(Box::new(a))),
+        1 => both().prop_map(|(a, b)| When::Not(Box::new(When::Or(a, b)))),
     ]
 }
 
@@ -146,6 +179,11 @@ pub(crate) fn on() -> impl Strategy<Value = On> {
             proptest::sample::select(&["write", "*", "r*"][..])
         )
             .prop_map(|(agent, label)| On::AgentAndLabel(agent, label)),
+        (
+            proptest::sample::select(&["ops", "d*", "*"][..]),
+            proptest::sample::select(&["planner", "exec*"][..])
+        )
+            .prop_map(|(role, agent_type)| On::RoleAndType(role, agent_type)),
         (tool(), action()).prop_map(|(tool, action)| On::Either(tool, action)),
     ]
 }
@@ -181,44 +219,68 @@ pub(crate) fn made(allow: bool) -> impl Strategy<Value = Made> {
 }
 
 pub(crate) fn call() -> impl Strategy<Value = Call> {
-    let names = (
-        proptest::sample::select(
-            &[
-                ("files__read", "files:read", "read"),
-                ("files__write", "files:write", "write"),
-                ("crm__write", "crm:write", "write"),
-            ][..],
-        ),
-        proptest::sample::select(&["a1", "a2", "b"][..]),
-        proptest::sample::select(&ROLES[..]),
-        proptest::sample::select(&TYPES[..]),
-    );
-    let rare = || proptest::bool::weighted(0.07);
-    (
-        names,
-        any::<bool>(),
-        proptest::option::weighted(0.8, 0..5i64),
-        0..5i64,
-        (rare(), rare(), rare(), rare(), rare()),
-    )
-        .prop_map(|(((tool, action, label), agent, role, agent_type), read_only, arg, cost, flags)| {
-            Call {
-                tool,
-                action,
-                label,
-                agent,
-                role,
-                agent_type,
-                read_only,
-                arg,
-                cost,
-                suggest_only: flags.0,
-                remediated: flags.1,
-                covered: !flags.2,
-                refused: flags.3,
-                missing: flags.4,
-            }
-        })
+    any::<u64>().prop_map(|seed| random_call(&mut Dice(seed)))
+}
+
+/// A source of small numbers, quicker than a strategy's: a million calls are made of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// SplitMix64.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.next() % most
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        let place = usize::try_from(self.below(all.len() as u64)).unwrap();
+        all.get(place).copied().unwrap()
+    }
+
+    fn percent(&mut self, of: u64) -> bool {
+        self.below(100) < of
+    }
+}
+
+pub(crate) fn random_call(dice: &mut Dice) -> Call {
+    let (tool, action, label) = dice.of(&TOOLS);
+    let number = |dice: &mut Dice| i64::try_from(dice.below(5)).unwrap();
+    // Most calls are covered; the first of the list that lets the call through counts.
+    let mut capabilities: Vec<&str> = Vec::new();
+    for _ in 0..dice.below(3) {
+        let one = dice.of(&CAPABILITIES);
+        if !capabilities.contains(&one) {
+            capabilities.push(one);
+        }
+    }
+    if dice.percent(85) && !capabilities.contains(&"all") {
+        capabilities.push("all");
+    }
+    Call {
+        tool,
+        action,
+        label,
+        agent: dice.of(&AGENTS),
+        role: dice.of(&ROLES),
+        agent_type: dice.of(&TYPES),
+        read_only: dice.percent(50),
+        arg: dice.percent(80).then(|| number(dice)),
+        path: dice.percent(80).then(|| dice.of(&PATHS)),
+        cost: number(dice),
+        suggest_only: dice.percent(7),
+        remediated: dice.percent(7),
+        capabilities,
+        refused: dice.percent(5),
+        missing: dice.percent(5),
+    }
 }
 
 pub(crate) fn world() -> impl Strategy<Value = World> {
@@ -237,17 +299,36 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
 
 // From what is generated to what decides.
 
-pub(crate) fn condition(when: &When) -> Option<Condition> {
-    let source = match when {
+/// As the condition language writes it; none for a rule that always applies.
+fn source(when: &When) -> Option<String> {
+    let part = |when: &When| format!("({})", source(when).unwrap());
+    Some(match when {
         When::Always => return None,
         When::Production => "env == 'production'".to_owned(),
         When::Staging => "env == 'staging'".to_owned(),
         When::Role(role) => format!("agent.role == '{role}'"),
         When::ArgAbove(limit) => format!("args.n > {limit}"),
+        When::Within(root) => format!("within(args.path, '{root}')"),
+        When::HasArg => "has(args.n)".to_owned(),
         When::Broken => "args.n == 'five'".to_owned(),
         When::BrokenUnlessStaging => "args.missing == 1 || env == 'staging'".to_owned(),
-    };
-    Some(Condition::compile(&source).unwrap())
+        When::And(a, b) => format!("{} && {}", part(a), part(b)),
+        When::Or(a, b) => format!("{} || {}", part(a), part(b)),
+        When::Not(a) => format!("!{}", part(a)),
+    })
+}
+
+thread_local! {
+    /// There are only so many conditions, and compiling one takes longer than deciding.
+    static COMPILED: RefCell<HashMap<String, Condition>> = RefCell::default();
+}
+
+pub(crate) fn condition(when: &When) -> Option<Condition> {
+    let source = source(when)?;
+    COMPILED.with_borrow_mut(|all| {
+        let compiled = all.entry(source).or_insert_with_key(|source| Condition::compile(source).unwrap());
+        Some(compiled.clone())
+    })
 }
 
 pub(crate) fn approval(group: &str) -> ApprovalRule {
@@ -259,6 +340,7 @@ pub(crate) fn approval(group: &str) -> ApprovalRule {
         evidence_required: false,
         channels: ChannelKind::ALL.to_vec(),
         separate: false,
+        grants: None,
     }
 }
 
@@ -296,6 +378,9 @@ pub(crate) fn policy(made: &Made) -> Policy {
         On::Action(action) => vec![Selector { action: glob(action), ..Selector::default() }],
         On::AgentAndLabel(agent, label) => {
             vec![Selector { agent: glob(agent), label: glob(label), ..Selector::default() }]
+        }
+        On::RoleAndType(role, agent_type) => {
+            vec![Selector { role: glob(role), agent_type: glob(agent_type), ..Selector::default() }]
         }
         On::Either(tool, action) => vec![
             Selector { tool: glob(tool), ..Selector::default() },
@@ -347,17 +432,23 @@ pub(crate) fn policy(made: &Made) -> Policy {
 pub(crate) fn set(world: &World) -> PolicySet {
     let policies: Vec<Policy> = world.policies.iter().map(policy).collect();
     let mut authority = Authority::default();
-    authority.capabilities.insert(
-        "all".into(),
-        Capability {
-            id: "all".into(),
+    for id in CAPABILITIES {
+        let condition = match id {
+            "never" => Some("env == 'nowhere'"),
+            "ops" => Some("agent.role == 'ops'"),
+            "broken" => Some("args.missing"),
+            _ => None,
+        };
+        let capability = Capability {
+            id: id.into(),
             tools: Vec::new(),
             resources: Vec::new(),
             prompts: Vec::new(),
-            condition: (!world.call.covered).then(|| Condition::compile("env == 'nowhere'").unwrap()),
-            autonomy: None,
-        },
-    );
+            condition: condition.map(|source| Condition::compile(source).unwrap()),
+            autonomy: (id == "proposals").then_some(Autonomy::SuggestOnly),
+        };
+        authority.capabilities.insert(id.into(), capability);
+    }
     PolicySet {
         snapshot: "s".into(),
         parts: Default::default(),
@@ -376,12 +467,17 @@ pub(crate) fn set(world: &World) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        zones: Default::default(),
         files: [].into(),
     }
 }
 
 pub(crate) fn facts(call: &Call) -> Facts {
-    let mut facts = facts_with(call.arg.map_or(json!({}), |n| json!({"n": n})));
+    let mut args = serde_json::Map::new();
+    args.extend(call.arg.map(|n| ("n".to_owned(), json!(n))));
+    args.extend(call.path.map(|path| ("path".to_owned(), json!(path))));
+    let mut facts = facts_with(Value::Object(args));
+    facts.capabilities = call.capabilities.iter().map(|id| (*id).into()).collect();
     facts.agent.id = call.agent.into();
     facts.agent.role = call.role.into();
     facts.agent.agent_type = call.agent_type.into();

@@ -58,6 +58,7 @@ async fn events_are_append_only() {
         expected_version: 1,
         status: ApprovalStatus::Rejected,
         answers: Vec::new(),
+        covered_by: None,
     };
     let mut before = std::fs::read(&segments(dir.path())[0]).unwrap();
     for step in 0..7 {

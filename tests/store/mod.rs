@@ -24,8 +24,8 @@ use tollgate::{
     },
     policy::Violation,
     store::{
-        AdmitRequest, ApprovalBinding, ApprovalRecord, Requirement, Settlement, Store, Unrecorded,
-        embedded::EmbeddedStore,
+        AdmitRequest, ApprovalBinding, ApprovalRecord, CallShape, GrantAnswer, Requirement, Settlement,
+        StandingGrant, Store, Unrecorded, embedded::EmbeddedStore,
     },
 };
 
@@ -163,6 +163,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         cost: MicroUsd(0),
         approval: None,
         unrecorded: Unrecorded::None,
+        grant: None,
     }
 }
 
@@ -249,11 +250,33 @@ pub(crate) fn pending(digest: &str, now: Timestamp) -> ApprovalRecord {
             separate: false,
             channels: Vec::new(),
             escalation: None,
+            grants: None,
         }],
         created_at: now,
         expires_at: later(now, 15 * 60_000),
         answers: Vec::new(),
+        shape: None,
+        covered_by: None,
     }
+}
+
+/// The standing grant that an approval is answered with, for an hour.
+pub(crate) fn granted(record: &ApprovalRecord, uses: u64, now: Timestamp) -> StandingGrant {
+    let shape = CallShape {
+        arguments: [("path".to_owned(), Digest::from("p"))].into(),
+        extras: Digest::from("e"),
+        masked: Default::default(),
+    };
+    let record = ApprovalRecord { shape: Some(shape), ..record.clone() };
+    let answer =
+        GrantAnswer { duration: std::time::Duration::from_secs(3600), uses, arguments: Default::default() };
+    record.granted(&answer, vec!["alice".into()], now).unwrap()
+}
+
+/// What tells of a grant that is made.
+pub(crate) fn grant_made(grant: &StandingGrant) -> EventDraft {
+    let made = EventDraft::system(EventType::GrantMade, grant.terms.made_at);
+    EventDraft { agent_id: Some(grant.terms.agent.clone()), ..made }
 }
 
 /// Everything that the chain holds, oldest first.

@@ -6,8 +6,8 @@ use tollgate::{
     cost::BudgetWindow,
     model::{ApprovalStatus, EventType},
     store::{
-        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, Kept, KeptKind,
-        Store as _, embedded::EmbeddedStore,
+        Admission, AdmitRequest, ApprovalFilter, ApprovalUpdate, AskLimits, EventQuery, GrantMade, Kept,
+        KeptKind, Store as _, embedded::EmbeddedStore,
     },
 };
 
@@ -56,8 +56,30 @@ async fn old_segments_go_and_what_is_needed_stays() {
         expected_version: 1,
         status: ApprovalStatus::Approved,
         answers: Vec::new(),
+        covered_by: None,
     };
     assert!(store.update_approval(approve, Vec::new()).await.unwrap());
+    // A standing grant of the first day that lasts, used once then.
+    let asked = pending("granted", start());
+    store.ask(asked.clone(), Vec::new(), AskLimits::NONE).await.unwrap();
+    let mut lasts = granted(&asked, 3, start());
+    lasts.terms.expires_at = later(start(), 400 * DAY);
+    let approve = ApprovalUpdate {
+        id: asked.id.clone(),
+        expected_version: 1,
+        status: ApprovalStatus::Approved,
+        answers: Vec::new(),
+        covered_by: None,
+    };
+    let made = store.make_grant(approve, lasts.clone(), Vec::new(), grant_made(&lasts), 9).await.unwrap();
+    assert_eq!(made, GrantMade::Made);
+    let under = |now| AdmitRequest {
+        grant: Some((lasts.id.clone(), lasts.terms.clone().into())),
+        ..request("planner-01", now)
+    };
+    let used = under(start());
+    assert_eq!(store.admit(used.clone()).await.unwrap(), Admission::Granted);
+    store.settle(settlement(&used, None, None)).await.unwrap();
     // A call that is open all the time.
     let open_call = request("planner-01", start());
     assert_eq!(store.admit(open_call.clone()).await.unwrap(), Admission::Granted);
@@ -111,6 +133,10 @@ async fn old_segments_go_and_what_is_needed_stays() {
         ..request("planner-01", now)
     };
     assert!(matches!(store.admit(again).await.unwrap(), Admission::ApprovalUnusable(_)));
+    // Of the grant two uses are left, and no third.
+    for expect in [true, true, false] {
+        assert_eq!(store.admit(under(now)).await.unwrap() == Admission::Granted, expect);
+    }
     assert_eq!(store.verify().await.unwrap().bad, None);
 }
 

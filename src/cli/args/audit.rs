@@ -26,6 +26,9 @@ approval was required and who gave it; what executed, where, with what limits; a
         /// The trace id: 32 hex digits, or the UUID form. The id of an approval or of a call shows the trace it is of
         #[arg(value_name = "TRACE_ID", value_parser = trace)]
         trace: TraceId,
+        /// Print its calls as tests of the bundle, for a file in policies/tests/
+        #[arg(long, conflicts_with = "json")]
+        as_test: bool,
         #[command(flatten)]
         json: JsonFlag,
     },
@@ -98,6 +101,9 @@ pub(crate) struct EventFilter {
     /// Of this approval, by its id
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) approval: Option<String>,
+    /// Of this standing grant, by its id: what made it, what ended it, and the calls that it let through
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) grant: Option<String>,
     /// With this decision, like `deny` or `pending_approval`
     #[arg(long, value_parser = decision)]
     pub(crate) decision: Option<EventDecision>,

@@ -1,6 +1,7 @@
 //! `policy …`: its arguments.
 
 use super::*;
+use clap::builder::NonEmptyStringValueParser;
 
 /// `policy …`
 #[derive(Debug, Subcommand)]
@@ -13,6 +14,37 @@ that depends on a value that is masked in the record cannot be judged, and neith
 were. Decisions on which no rule was asked (an unknown tool, arguments that do not fit) are not judged. Nothing is \
 recorded, counted or sent.")]
     Replay(ReplayArgs),
+    /// Run the tests of the bundle: policies/tests/*.yaml
+    #[command(
+        long_about = "\
+Decides each call (or each set of facts) in policies/tests/*.yaml and holds the outcome against what the test expects. A \
+call is resolved as a real one: its tool as the upstream listed it last, its arguments looked through and held against \
+the tool's schema, priced and decided. An upstream whose lists are not known is taken to have what servers.toml and the \
+tests name. Nothing is started, recorded, counted or sent. Exit code 1 if a test fails. Rules that no test reaches are \
+named.",
+        after_help = "\
+A test:
+  tests:
+    - name: the scratch folder is free
+      call: { agent: demo-agent, tool: demo__note_write, arguments: { path: /scratch/a.md, text: x } }
+      expect: { decision: ALLOW, policy_id: writes, rule_id: scratch }
+
+`tollgate audit show TRACE --as-test` prints one of a recorded call."
+    )]
+    Test(TestArgs),
+    /// Tell what would be decided of a call, and why
+    #[command(
+        long_about = "\
+Tells what would be decided of a call and why: which policies concern it and which do not, which rule applies, each part \
+of its condition with its value, how the outcomes combine, which limit comes from where, who would be asked, and what \
+other arguments would change. With --trace it explains a decision on record. Nothing is recorded, counted or sent.",
+        after_help = "\
+Examples:
+  tollgate policy explain --agent demo-agent --tool demo__note_write --args '{\"path\": \"/notes/a.md\", \"text\": \"x\"}'
+  tollgate policy explain --agent demo-agent --tool demo__search --args '{\"query\": \"plan\"}' --at 2027-12-24T12:00Z
+  tollgate policy explain --trace 0af7651916cd43dd8448eb211c80319c"
+    )]
+    Explain(Box<ExplainArgs>),
     /// What another bundle would change: recorded calls decided under it
     #[command(long_about = "\
 Takes each recorded call as it was decided first, decides it under the bundle in DIR, and counts what would be decided \
@@ -74,4 +106,67 @@ pub(crate) struct ReplayArgs {
     pub(crate) trace: Option<TraceId>,
     #[command(flatten)]
     pub(crate) json: JsonFlag,
+}
+
+/// `policy test`
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Write the results as JUnit XML to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `policy explain`
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The agent that would make the call
+    #[arg(long, value_name = "NAME", required_unless_present = "trace", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) agent: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: ExplainTarget,
+    /// The arguments of the call: a JSON object
+    #[arg(long = "args", value_name = "JSON", conflicts_with = "trace", value_parser = arguments)]
+    pub(crate) arguments: Option<serde_json::Value>,
+    /// The person that the agent acts for; else its operator
+    #[arg(long, value_name = "NAME", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) user: Option<String>,
+    /// The workflow that the call names; else the agent's own
+    #[arg(long, value_name = "NAME", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) workflow: Option<String>,
+    /// When the call would be made: a time (2026-12-24T08:00Z), a day, or how long ago (24h); else now
+    #[arg(long, value_name = "TIME", conflicts_with = "trace", value_parser = moment)]
+    pub(crate) at: Option<Moment>,
+    /// Under the bundle of this snapshot, as it is kept in the store; else the one in the folder
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "trace", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) snapshot: Option<String>,
+    /// Explain a decision on record instead, from its facts and under the bundle that made it
+    #[arg(long, value_name = "TRACE", value_parser = trace, conflicts_with = "agent")]
+    pub(crate) trace: Option<TraceId>,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// What the call names.
+#[derive(Debug, Args)]
+#[group(required = false, multiple = false)]
+pub(crate) struct ExplainTarget {
+    /// The tool, by the name that agents see
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) tool: Option<String>,
+    /// A resource, by its URI
+    #[arg(long, value_name = "URI", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) resource: Option<String>,
+    /// A prompt, by the name that agents see
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) prompt: Option<String>,
+}
+
+fn arguments(text: &str) -> Result<serde_json::Value, String> {
+    match crate::model::json::parse(text.as_bytes()) {
+        Ok(value) if value.is_object() => Ok(value),
+        Ok(_) => Err("expected a JSON object, like '{\"path\": \"/scratch/a.md\"}'".to_owned()),
+        Err(error) => Err(format!("not JSON: {error}")),
+    }
 }

@@ -1,9 +1,7 @@
 //! `tollgate init`: a first servers.toml and policies/, with the servers that this machine's MCP clients have already. All
 //! of it is written, or nothing.
 
-mod argument;
 mod read;
-mod secret;
 mod variables;
 mod write;
 
@@ -260,7 +258,8 @@ fn put(
         tempfile::Builder::new().prefix(".tollgate-init-").tempdir_in(folder).map_err(failed(folder))?;
     let (new_servers, new_policies) = (staging.path().join("servers.toml"), staging.path().join("policies"));
     private(&new_servers, servers).map_err(failed(&new_servers))?;
-    fs::create_dir(&new_policies).map_err(failed(&new_policies))?;
+    let new_tests = new_policies.join("tests");
+    fs::create_dir_all(&new_tests).map_err(failed(&new_tests))?;
     for (name, text) in bundle {
         let path = new_policies.join(name);
         private(&path, text).map_err(failed(&path))?;
@@ -277,6 +276,7 @@ fn put(
             }
         }
     }
+    sync_folder(&new_tests).map_err(failed(&new_tests))?;
     sync_folder(&new_policies).map_err(failed(&new_policies))?;
     fs::rename(&new_policies, policies).map_err(failed(policies))?;
     if let Err(source) = fs::rename(&new_servers, servers_toml) {

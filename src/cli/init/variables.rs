@@ -1,6 +1,7 @@
 //! The variables that servers.toml names in place of what is not copied into it.
 
-use super::{read::Input, secret::is_secret};
+use super::read::Input;
+use crate::config::is_secret;
 use crate::redaction::DataRules;
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _};

@@ -2,12 +2,13 @@
 //! only read.
 
 use super::{
-    argument,
     read::{Input, Server},
-    secret::is_secret,
     variables::{Variables, references, variable},
 };
-use crate::redaction::{DataRules, display_text};
+use crate::{
+    config::{is_secret, secret_in_argument},
+    redaction::{DataRules, display_text},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -192,7 +193,7 @@ fn word(
     let word = command.get(place).map_or("", String::as_str);
     let before = place.checked_sub(1).filter(|before| *before > 0);
     let before = before.and_then(|before| command.get(before)).map(String::as_str);
-    let from = if place > 0 { argument::secret(rules, before, word) } else { None };
+    let from = if place > 0 { secret_in_argument(rules, before, word) } else { None };
     let (kept, secret) = word.split_at(from.unwrap_or(word.len()));
     let mut text = references(kept, upstream, variables);
     if from.is_some() {
@@ -254,6 +255,18 @@ fn table(
     }
 }
 
+/// The first budgets.yaml.
+const BUDGETS: &str = "\
+# What an agent may cost before somebody is asked. `tollgate budget status` shows what is used.
+budgets:
+  - id: agent-day
+    scope: agent
+    window: day
+    max_cost_usd: 100.00
+    on_exceed: require_approval
+    alert_at: 80
+";
+
 /// The files of policies/, by name.
 pub(super) fn policies(
     upstreams: &[Upstream],
@@ -301,7 +314,7 @@ people:
     keys: [\"{person_digest}\"]
 
 workflows:
-  everyday: {{ owner: platform-team }}
+  everyday: {{ owner: platform-team, approval_sla: 15m }}
 "
     );
     let gate = "\
@@ -313,6 +326,10 @@ on:
   - resource: \"*\"
   - prompt: \"*\"
 rules:
+  - id: secrets                  # the arguments hold a key, a password or the like
+    condition: \"data.level == 'restricted'\"
+    decision: REQUIRE_APPROVAL
+    approvers: [operator, leads]
   - id: reads                    # resources and prompts are read; a tool where its server says that it only reads and
                                  # `trust_annotations` is true, or its table in servers.toml has `read_only = true`
     condition: \"tool.read_only || call.kind != 'tool'\"
@@ -322,7 +339,36 @@ rules:
     approvers: [operator, leads]
 "
     .to_owned();
-    vec![("bundle.yaml", bundle), ("authority.yaml", authority), ("ask-before-acting.yaml", gate)]
+    vec![
+        ("bundle.yaml", bundle),
+        ("authority.yaml", authority),
+        ("ask-before-acting.yaml", gate),
+        ("budgets.yaml", BUDGETS.to_owned()),
+        ("tests/ask-before-acting.yaml", tests(upstreams.first(), agent)),
+    ]
+}
+
+/// The first tests of the bundle.
+fn tests(upstream: Option<&Upstream>, agent: &str) -> String {
+    let (capability, tool) = match upstream {
+        Some(Upstream { name, .. }) => (format!("{name}.all"), format!("{name}__some_tool")),
+        None => ("resources.all".to_owned(), "some_tool".to_owned()),
+    };
+    format!(
+        "\
+# `tollgate policy test` runs these. `tollgate audit show TRACE --as-test` prints one of a recorded call.
+tests:
+  - name: a tool that only reads needs nobody
+    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: true }} }}
+    expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
+  - name: a tool that may change something is agreed to first
+    facts: {{ agent: {agent}, capability: {capability}, tool: {{ name: {tool}, read_only: false }} }}
+    expect: {{ decision: REQUIRE_APPROVAL, policy_id: ask-before-acting, rule_id: ask, approvers: [operator, leads] }}
+  - name: a resource is read
+    facts: {{ agent: {agent}, capability: resources.all, resource: \"file:///srv/docs/a.md\" }}
+    expect: {{ decision: ALLOW, policy_id: ask-before-acting, rule_id: reads }}
+"
+    )
 }
 
 /// A name for an upstream that is valid and not among those that are taken.

@@ -34,12 +34,19 @@ struct Told {
     cells_truncated: bool,
 }
 
-pub(super) async fn diff(
+/// Runs it; `path` is the servers.toml.
+pub(in crate::cli) async fn diff(
     path: &Path,
-    store: &dyn Store,
-    system: &System,
+    store: Arc<dyn Store>,
+    system: Arc<System>,
     args: DiffArgs,
 ) -> Result<(), CliError> {
+    let done = compared(path, &*store, &system, args).await;
+    store.close().await;
+    done
+}
+
+async fn compared(path: &Path, store: &dyn Store, system: &System, args: DiffArgs) -> Result<(), CliError> {
     let before = bundles::named(path, store, &args.before).await?;
     let after = bundles::named(path, store, &args.after).await?;
     let now = system.now();

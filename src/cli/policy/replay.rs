@@ -13,7 +13,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-pub(super) async fn replay(
+pub(in crate::cli) async fn replay(
     store: Arc<dyn Store>,
     system: Arc<System>,
     args: ReplayArgs,

@@ -17,7 +17,7 @@ use crate::{
     store::{EventQuery, Store},
 };
 use serde::Serialize;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 #[derive(Serialize)]
 struct Told<'t> {
@@ -26,7 +26,19 @@ struct Told<'t> {
     report: &'t SimulateReport,
 }
 
-pub(super) async fn simulate(
+/// Runs it; `path` is the servers.toml.
+pub(in crate::cli) async fn simulate(
+    path: &Path,
+    store: Arc<dyn Store>,
+    system: Arc<System>,
+    args: SimulateArgs,
+) -> Result<(), CliError> {
+    let done = simulated(path, &*store, &system, args).await;
+    store.close().await;
+    done
+}
+
+async fn simulated(
     path: &Path,
     store: &dyn Store,
     system: &System,

@@ -8,7 +8,7 @@ use super::{
     view,
 };
 use crate::{
-    approval::{ApprovalResponse, MAX_TEXT},
+    approval::{ApprovalResponse, MAX_TEXT, read_grant},
     model::{ApprovalId, json},
     policy::ChannelKind,
 };
@@ -21,9 +21,19 @@ use axum::{
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// The page says with it that a person looked at the approval there. Whoever has the person's key can say so too: a rule's
-/// `channels` tells people where to answer, and is no second factor: whoever holds a key can decide.
+/// The page says with it that a person looked at the approval there; with the value [`LINK`], that a link to this approval led
+/// them to it. Whoever has the person's key can say so too: a rule's `channels` tells people where to answer, and is no second
+/// factor: whoever holds a key can decide.
 const INBOX: &str = "tollgate-inbox";
+const LINK: &[u8] = b"link";
+
+fn channel(headers: &HeaderMap) -> ChannelKind {
+    match headers.get(INBOX) {
+        None => ChannelKind::Api,
+        Some(value) if value.as_bytes() == LINK => ChannelKind::Link,
+        Some(_) => ChannelKind::Inbox,
+    }
+}
 
 /// The answer in a request's body.
 pub(super) struct Body(ApprovalResponse);
@@ -37,7 +47,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     }
 }
 
-/// A request's whole body; `most` is the limit that its route has.
+/// A request's whole body, within the time that one may take; `most` is the limit that its route has.
 pub(super) async fn read(
     request: Request,
     port: &Arc<dyn AdminPort>,
@@ -66,6 +76,7 @@ fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
     let mut approve = None;
     let mut comment = None;
     let mut evidence = None;
+    let mut grant = None;
     for (name, value) in members {
         match name.as_str() {
             "decision" => {
@@ -77,17 +88,19 @@ fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
             }
             "comment" => comment = text("comment", value)?,
             "evidence" => evidence = text("evidence", value)?,
+            "grant" if value.is_null() => {}
+            "grant" => grant = Some(read_grant(value)?),
             _ => {
                 let shown: String = name.chars().take(40).collect();
                 return Err(format!(
-                    "`{}` is not a member of a decision: expected decision, comment, evidence",
+                    "`{}` is not a member of a decision: expected decision, comment, evidence, grant",
                     shown.escape_debug()
                 ));
             }
         }
     }
     let approve = approve.ok_or_else(|| "`decision` is missing: `approve` or `reject`".to_owned())?;
-    Ok(ApprovalResponse { approve, comment, evidence })
+    Ok(ApprovalResponse { approve, comment, evidence, grant })
 }
 
 fn text(name: &str, value: Value) -> Result<Option<String>, String> {
@@ -114,8 +127,8 @@ pub(super) async fn decide(
     let person = decider.person(&*port)?;
     let in_force = port.in_force();
     let id = ApprovalId::from(id);
-    let channel = if headers.contains_key(INBOX) { ChannelKind::Inbox } else { ChannelKind::Api };
-    let decided = port.approvals().decide(&in_force.policies, &person, &id, channel, answer).await?;
+    let decided =
+        port.approvals().decide(&in_force.policies, &person, &id, channel(&headers), answer).await?;
     tracing::info!(approval.id = %id, person = %person, status = %decided.status, "approval.decided");
     Ok(Json(view::approval_for(&decided, &in_force.policies, &person, port.now())))
 }
@@ -142,6 +155,25 @@ mod tests {
         };
         check(r#"{"decision":"approve"}"#, Ok(true));
         check(r#"{"decision":"reject","comment":null,"evidence":"T-1"}"#, Ok(false));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","uses":2,"arguments":{"path":{"within":"/a"}}}}"#,
+            Ok(true),
+        );
+        check(r#"{"decision":"approve","grant":{"duration":"1h"}}"#, Err("`grant.uses` is missing"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"soon"}}"#,
+            Err("`grant.duration` must be a duration"),
+        );
+        check(r#"{"decision":"approve","grant":{"uses":1}}"#, Err("`grant.duration` is missing"));
+        check(r#"{"decision":"approve","grant":{"duration":"1h","uses":1.5}}"#, Err("`grant.uses` must be"));
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","arguments":{"a":{"glob":"x","any":true}}}}"#,
+            Err("one of equals, glob, within, any"),
+        );
+        check(
+            r#"{"decision":"approve","grant":{"duration":"1h","for":"ever"}}"#,
+            Err("`for` is not a member of a grant"),
+        );
         check(r#"{"decision":"yes"}"#, Err("`approve` or `reject`"));
         check(r#"{"decision":true}"#, Err("`approve` or `reject`"));
         check("{}", Err("`decision` is missing"));

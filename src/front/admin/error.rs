@@ -1,6 +1,10 @@
 //! What the admin API answers when it does not do what was asked: `{"error": {"code", "message"}}`.
 
-use crate::{approval::DecideError, identity::AuthError, store::StoreError};
+use crate::{
+    approval::{DecideError, RevokeError},
+    identity::AuthError,
+    store::StoreError,
+};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -48,12 +52,18 @@ pub(super) enum ApiError {
     /// 422
     #[error("{0}")]
     InvalidBundle(String),
+    /// 422
+    #[error("{0}")]
+    GrantRefused(String),
     /// 503
     #[error("too many streams are open: try again later")]
     Busy,
     /// 503
     #[error("another simulation is running: try again when it has ended")]
     Simulating,
+    /// 503
+    #[error("too many calls are being explained: try again later")]
+    Overloaded,
     /// 503; what the store said goes to the log only.
     #[error("the store does not answer: nothing was changed; try again")]
     Unavailable,
@@ -75,7 +85,9 @@ impl ApiError {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
             Self::InvalidBundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bundle"),
+            Self::GrantRefused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "grant_refused"),
             Self::Busy | Self::Simulating => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }
@@ -109,7 +121,19 @@ impl From<DecideError> for ApiError {
             }
             DecideError::SnapshotMismatch => Self::SnapshotMismatch(error.to_string()),
             DecideError::EvidenceMissing => Self::EvidenceMissing(error.to_string()),
+            DecideError::GrantRefused(_) => Self::GrantRefused(error.to_string()),
             DecideError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<RevokeError> for ApiError {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::NotFound => Self::NotFound(error.to_string()),
+            RevokeError::Forbidden => Self::Forbidden(error.to_string()),
+            RevokeError::Ended(_) => Self::Conflict(error.to_string()),
+            RevokeError::Store(store) => store.into(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod decide;
 mod error;
+mod explain;
+mod grants;
 mod guard;
 mod page;
 mod params;
@@ -15,8 +17,9 @@ use crate::{
     approval::Approvals,
     catalog::Catalog,
     clock::Clock,
-    gateway::{Gateway, InForce, Readiness},
+    gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness},
     identity::{AuthError, Principal},
+    model::SnapshotId,
     store::Store,
     upstream::UpstreamState,
 };
@@ -24,11 +27,13 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, delete, get, post},
 };
+pub use grants::grant_with_calls;
 pub use read::{approval_use, named_approvals, trace_report};
 
 use error::ApiError;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +56,12 @@ pub trait AdminPort: Send + Sync + 'static {
     fn upstreams(&self) -> Vec<Arc<UpstreamState>>;
     /// The merged catalog.
     fn catalog(&self) -> Arc<Catalog>;
+    /// What would be decided of a call, under the bundle in force or that of a snapshot, and why.
+    fn explain(
+        &self,
+        question: Question,
+        snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
     /// Cancelled when the gateway ends: streams end then.
     fn stopped(&self) -> CancellationToken;
 }
@@ -93,6 +104,13 @@ impl AdminPort for Desk {
     fn catalog(&self) -> Arc<Catalog> {
         self.gateway.catalog()
     }
+    fn explain(
+        &self,
+        question: Question,
+        snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        Box::pin(self.gateway.explain(question, snapshot))
+    }
     fn stopped(&self) -> CancellationToken {
         self.gateway.stopped()
     }
@@ -119,6 +137,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/approvals", get(read::approvals)),
         ("get", "/api/v1/approvals/{id}", get(read::approval)),
         ("post", "/api/v1/approvals/{id}/decision", post(decide::decide)),
+        ("get", "/api/v1/grants", get(grants::grants)),
+        ("get", "/api/v1/grants/{id}", get(grants::grant)),
+        ("delete", "/api/v1/grants/{id}", delete(grants::revoke)),
         ("get", "/api/v1/events", get(read::events)),
         ("get", "/api/v1/traces/{trace_id}", get(read::trace)),
         ("get", "/api/v1/agents", get(read::agents)),
@@ -126,16 +147,17 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("get", "/api/v1/upstreams", get(read::upstreams)),
         ("get", "/api/v1/policies", get(read::policies)),
         ("get", "/api/v1/budgets", get(read::budgets)),
+        ("post", "/api/v1/explain", post(explain::explain)),
         ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),
     ]
 }
 
-/// The inbox page.
+/// The page.
 fn pages() -> [(&'static str, Routes); 4] {
     [
         ("/", get(page::index)),
-        ("/page.js", get(page::script)),
+        ("/page/{name}", get(page::module)),
         ("/page.css", get(page::style)),
         ("/icon.svg", get(page::icon)),
     ]
@@ -144,7 +166,13 @@ fn pages() -> [(&'static str, Routes); 4] {
 /// The whole listener. It wants the peer's address as [`axum::extract::ConnectInfo`].
 pub fn router(port: Arc<dyn AdminPort>) -> Router {
     let mut router = Router::new();
-    let served = table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages());
+    let mut served: Vec<(&str, Routes)> = Vec::new();
+    for (path, routes) in table().into_iter().map(|(_, path, routes)| (path, routes)).chain(pages()) {
+        match served.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, known)) => *known = std::mem::take(known).merge(routes),
+            None => served.push((path, routes)),
+        }
+    }
     for (path, routes) in served {
         router = router.route(path, routes.fallback(|| async { ApiError::MethodNotAllowed }));
     }

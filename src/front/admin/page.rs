@@ -1,9 +1,9 @@
-//! The inbox page: three files in the binary, which speak to the API as anybody would.
+//! The page: a few files in the binary, which speak to the API as anybody would.
 //!
 //! There are no cookies: the person's key stays in the tab and goes with each request as a header, so that no other page
 //! can make one in their name. No markup is ever made from text, and the policy forbids it.
 
-use super::error::ApiError;
+use super::{error::ApiError, params::Segment};
 use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
@@ -26,9 +26,29 @@ pub(super) async fn index() -> Result<Response, ApiError> {
     Ok(file("text/html; charset=utf-8", include_str!("page/index.html")))
 }
 
-/// `/page.js`
-pub(super) async fn script() -> Result<Response, ApiError> {
-    Ok(file("text/javascript; charset=utf-8", include_str!("page/page.js")))
+/// The modules of the page by name, under `/page/`.
+const MODULES: &[(&str, &str)] = &[
+    ("api.js", include_str!("page/api.js")),
+    ("detail.js", include_str!("page/detail.js")),
+    ("diff.js", include_str!("page/diff.js")),
+    ("dom.js", include_str!("page/dom.js")),
+    ("exact.js", include_str!("page/exact.js")),
+    ("explain.js", include_str!("page/explain.js")),
+    ("giving.js", include_str!("page/giving.js")),
+    ("grants.js", include_str!("page/grants.js")),
+    ("headline.js", include_str!("page/headline.js")),
+    ("inbox.js", include_str!("page/inbox.js")),
+    ("main.js", include_str!("page/main.js")),
+    ("policies.js", include_str!("page/policies.js")),
+    ("sent.js", include_str!("page/sent.js")),
+    ("state.js", include_str!("page/state.js")),
+];
+
+/// `/page/{name}`
+pub(super) async fn module(Segment(name): Segment) -> Result<Response, ApiError> {
+    let found = MODULES.iter().find(|(known, _)| *known == name);
+    let (_, text) = found.ok_or_else(|| ApiError::NotFound("the page has no such file".to_owned()))?;
+    Ok(file("text/javascript; charset=utf-8", text))
 }
 
 /// `/page.css`
@@ -39,4 +59,26 @@ pub(super) async fn style() -> Result<Response, ApiError> {
 /// `/icon.svg`
 pub(super) async fn icon() -> Result<Response, ApiError> {
     Ok(file("image/svg+xml", include_str!("page/icon.svg")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every module that another one imports is served, and the page loads the first of them.
+    #[test]
+    fn the_modules_are_complete() {
+        let known = |name: &str| MODULES.iter().any(|(other, _)| *other == name);
+        let mut imported = 0;
+        for (module, text) in MODULES {
+            for line in text.lines().filter(|line| line.starts_with("import ")) {
+                let from = line.split("from \"./").nth(1).and_then(|rest| rest.split('"').next());
+                let from = from.unwrap_or_else(|| panic!("{module}: {line}"));
+                assert!(known(from), "{module} imports {from}");
+                imported += 1;
+            }
+        }
+        assert!(imported > 10);
+        assert!(include_str!("page/index.html").contains("src=\"/page/main.js\"") && known("main.js"));
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::error::ApiError;
 use crate::{
-    model::{AgentId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
-    store::{ApprovalFilter, EventQuery, Pattern},
+    model::{AgentId, ApprovalId, ApprovalStatus, CallId, EventDecision, EventType, Moment, TraceId},
+    store::{ApprovalFilter, EventQuery, GrantFilter, Pattern},
 };
 use axum::{
     extract::{FromRequestParts, Path},
@@ -29,6 +29,7 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
     "decision",
     "call_id",
     "approval_id",
+    "grant_id",
     "since",
     "until",
     "after_seq",
@@ -37,7 +38,12 @@ pub(super) const EVENT_PARAMS: &[&str] = &[
 ];
 
 /// The parameters of `GET approvals`.
-pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "limit"];
+pub(super) const APPROVAL_PARAMS: &[&str] = &["status", "agent_id", "before", "limit"];
+
+/// The parameters of `GET grants`.
+pub(super) const GRANT_PARAMS: &[&str] = &["status", "agent_id", "tool", "before", "limit"];
+/// The parameters of `DELETE grants/{id}`.
+pub(super) const REVOKE_PARAMS: &[&str] = &["reason"];
 
 fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let mut seen: Vec<(String, String)> = Vec::new();
@@ -137,6 +143,7 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
             }
             "call_id" => wanted.call_id = Some(CallId::from(value)),
             "approval_id" => wanted.approval_id = Some(value.into()),
+            "grant_id" => wanted.grant_id = Some(value.into()),
             "since" => wanted.since = Some(time(&name, &value, now)?),
             "until" => wanted.until = Some(time(&name, &value, now)?),
             "after_seq" => {
@@ -150,7 +157,7 @@ pub(super) fn events(query: Option<&str>, now: Timestamp) -> Result<EventQuery, 
     Ok(wanted)
 }
 
-/// `GET approvals`: `status` takes one word or several with commas.
+/// `GET approvals`: `status` takes one word or several with commas; `before` is the cursor, an approval of the list.
 pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError> {
     let mut wanted = ApprovalFilter { limit: DEFAULT_LIMIT, ..ApprovalFilter::default() };
     for (name, value) in pairs(query, APPROVAL_PARAMS)? {
@@ -161,8 +168,36 @@ pub(super) fn approvals(query: Option<&str>) -> Result<ApprovalFilter, ApiError>
                 }
             }
             "agent_id" => wanted.agent = Some(AgentId::from(value)),
+            "before" => wanted.before = Some(ApprovalId::from(value)),
             _ => wanted.limit = limit(&value)?,
         }
     }
     Ok(wanted)
+}
+
+/// `GET grants`, and whether those that have ended are wanted too.
+pub(super) fn grants(query: Option<&str>) -> Result<(GrantFilter, bool), ApiError> {
+    let mut wanted = GrantFilter { limit: DEFAULT_LIMIT, ..GrantFilter::default() };
+    let mut all = false;
+    for (name, value) in pairs(query, GRANT_PARAMS)? {
+        match name.as_str() {
+            "status" => {
+                all = match value.as_str() {
+                    "live" => false,
+                    "all" => true,
+                    _ => return Err(bad(&name, "is not a word it takes", "live or all")),
+                };
+            }
+            "agent_id" => wanted.agent = Some(AgentId::from(value)),
+            "tool" => wanted.tool = Some(value),
+            "before" => wanted.before = Some(value.into()),
+            _ => wanted.limit = limit(&value)?,
+        }
+    }
+    Ok((wanted, all))
+}
+
+/// Why something is done.
+pub(super) fn reason(query: Option<&str>) -> Result<Option<String>, ApiError> {
+    Ok(pairs(query, REVOKE_PARAMS)?.pop().map(|(_, reason)| reason))
 }

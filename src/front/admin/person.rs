@@ -85,6 +85,16 @@ impl Credential {
             Err(ApiError::Forbidden("deciding takes the role `approver`".to_owned()))
         }
     }
+
+    /// The person, where they may revoke a grant now, if it is one of theirs.
+    fn revoker(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        let (id, roles) = self.person(port)?;
+        if roles.iter().any(|role| matches!(role, Role::Approver | Role::Admin)) {
+            Ok(id)
+        } else {
+            Err(ApiError::Forbidden("revoking takes the role `approver` or `admin`".to_owned()))
+        }
+    }
 }
 
 /// A person who may read: approver, auditor or admin.
@@ -120,6 +130,16 @@ impl Admin {
     /// Who it is, asked once more after the body has come in: that may take its time.
     pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
         self.0.admin(port)
+    }
+}
+
+/// A person who may revoke some grant: their own as an approver, or any as an admin.
+pub(super) struct Revoker(Credential);
+
+impl Revoker {
+    /// Who it is.
+    pub(super) fn person(&self, port: &dyn AdminPort) -> Result<PersonId, ApiError> {
+        self.0.revoker(port)
     }
 }
 
@@ -168,6 +188,17 @@ impl FromRequestParts<Arc<dyn AdminPort>> for Admin {
     async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
         let credential = Credential::of(parts)?;
         let id = credential.admin(&**port)?;
+        welcome(parts, &id);
+        Ok(Self(credential))
+    }
+}
+
+impl FromRequestParts<Arc<dyn AdminPort>> for Revoker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, port: &Arc<dyn AdminPort>) -> Result<Self, ApiError> {
+        let credential = Credential::of(parts)?;
+        let id = credential.revoker(&**port)?;
         welcome(parts, &id);
         Ok(Self(credential))
     }

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     approval::DecideError,
     audit::{self, NamedApprovals},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, TraceId},
-    store::{EventQuery, Store, StoreError},
+    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, GrantId, TraceId},
+    store::{ApprovalFilter, EventQuery, Store, StoreError},
 };
 use axum::{
     Json,
@@ -97,16 +97,26 @@ pub(super) async fn me(Given(port): State, viewer: Viewer, RawQuery(query): RawQ
 /// Approvals, newest first.
 pub(super) async fn approvals(Given(port): State, viewer: Viewer, RawQuery(query): RawQuery) -> Reply {
     let wanted = params::approvals(query.as_deref())?;
-    if wanted.status.contains(&ApprovalStatus::Expired) {
-        // What is due is expired first, or the store would not find it under that word.
-        port.approvals().expire_all_due().await?;
+    // What is due is expired first: the store finds it under that word only then, and none is missing from what is listed.
+    port.approvals().expire_all_due().await?;
+    if let Some(cursor) = &wanted.before
+        && port.store().approval(cursor.clone()).await?.is_none()
+    {
+        return Err(ApiError::BadRequest(
+            "`before` names no approval: expected `next` of a listing".to_owned(),
+        ));
     }
     let limit = wanted.limit;
-    let mut found = port.approvals().list(wanted).await?;
+    let one_more = ApprovalFilter { limit: limit.saturating_add(1), ..wanted };
+    let mut found = port.approvals().list(one_more).await?;
+    let truncated = found.len() > limit;
     found.truncate(limit);
+    let next = found.last().map(|record| record.id.clone()).filter(|_| truncated);
     let policies = &port.in_force().policies;
     let form = |record| view::approval_for(record, policies, &viewer.id, port.now());
-    let mut listing = view::listing("approvals", found.iter().map(form).collect());
+    let listed: Vec<Value> = found.iter().map(form).collect();
+    // `next` is for `before`.
+    let mut listing = json!({"approvals": listed, "truncated": truncated, "next": next});
     // One that does not verify says nothing that could be shown, and hides no other.
     let unverified: Vec<_> = port.store().damage().into_iter().filter_map(|damage| damage.approval).collect();
     if !unverified.is_empty()
@@ -127,7 +137,12 @@ pub(super) async fn approval(
     params::none(query.as_deref())?;
     let found = port.approvals().get(&ApprovalId::from(id)).await?;
     let record = found.ok_or(DecideError::NotFound)?;
-    Ok(Json(view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now())))
+    let proposed = port.approvals().grant_proposal(&record).await?;
+    let mut form = view::approval_for(&record, &port.in_force().policies, &viewer.id, port.now());
+    if let (Some(members), Some(proposed)) = (form.as_object_mut(), proposed) {
+        members.insert("proposed_grant".to_owned(), proposed.form());
+    }
+    Ok(Json(form))
 }
 
 /// Events by filter.
@@ -188,7 +203,7 @@ pub(super) async fn trace(
     Ok(Json(report))
 }
 
-/// The approvals that events name, with the decisions of the calls that used them.
+/// The approvals and grants that events name, with the decisions of the calls that used the approvals.
 pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<NamedApprovals, StoreError> {
     let ids: BTreeSet<&ApprovalId> =
         events.iter().filter_map(|event| event.draft.approval_id.as_ref()).collect();
@@ -196,6 +211,11 @@ pub async fn named_approvals(store: &dyn Store, events: &[Event]) -> Result<Name
     for id in ids {
         named.records.extend(store.approval(id.clone()).await?);
         named.uses.extend(approval_use(store, id).await?);
+    }
+    let grants: BTreeSet<&GrantId> =
+        events.iter().filter_map(|event| event.draft.grant_id.as_ref()).collect();
+    for id in grants {
+        named.grants.extend(store.grant(id.clone()).await?);
     }
     Ok(named)
 }

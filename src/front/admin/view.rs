@@ -2,7 +2,7 @@
 //! through here.
 
 use crate::{
-    approval::{DecideError, eligible, standing},
+    approval::{DecideError, answer_form, bounds_form, eligible, standing},
     audit::ApprovalReport,
     catalog::{Catalog, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
@@ -12,7 +12,7 @@ use crate::{
         Agent, Approver, Authority, Capability, ChannelKind, Mode, Person, Policy, PolicyBody, PolicySet,
     },
     redaction::DataRules,
-    store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement},
+    store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement, StandingGrant},
     upstream::{Era, Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
@@ -79,6 +79,9 @@ pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
         "cost_estimate_usd": record.cost_estimate_usd,
         "created_at": record.created_at,
         "expires_at": record.expires_at,
+        "grants": record.grant_limits(),
+        "proposed_grant": null,
+        "covered_by": record.covered_by,
         "requirements": requirements,
         "decisions": decisions,
     })
@@ -93,6 +96,9 @@ pub fn approval_for(
 ) -> Value {
     let mut form = approval(record, policies);
     let why_not = match policies.authority.people.get(person) {
+        _ if record.covered_by.is_some() => {
+            Some("a standing grant has let its call through: nobody has to answer any more".to_owned())
+        }
         _ if record.status == ApprovalStatus::Cancelled => Some(DecideError::SnapshotMismatch.to_string()),
         _ if record.status != ApprovalStatus::Pending => Some(format!("it is {}", record.status)),
         _ if record.binding.snapshot != policies.snapshot => Some(DecideError::SnapshotMismatch.to_string()),
@@ -120,6 +126,8 @@ pub fn approval_for(
         }
     };
     if let Some(map) = form.as_object_mut() {
+        let in_force = record.binding.snapshot == policies.snapshot;
+        map.insert("policies_in_force".to_owned(), in_force.into());
         map.insert("may_decide".to_owned(), why_not.is_none().into());
         map.insert("why_not".to_owned(), why_not.into());
     }
@@ -136,6 +144,46 @@ fn decision(answer: &ApprovalAnswer) -> Value {
         "comment": answer.comment,
         "evidence": answer.evidence,
         "policy_snapshot": answer.snapshot,
+        "grant": answer.grant.as_ref().map(answer_form),
+        "grant_id": answer.grant_id,
+    })
+}
+
+/// A standing grant in the contract's words.
+pub fn grant(grant: &StandingGrant) -> Value {
+    let terms = &grant.terms;
+    let rules: Vec<Value> =
+        terms.rules.iter().map(|(policy, rule)| json!({"policy_id": policy, "rule_id": rule})).collect();
+    json!({
+        "id": grant.id,
+        "status": grant.ended.as_ref().map_or("live", |end| end.why.as_str()),
+        "agent": terms.agent,
+        "user": terms.user,
+        "workflow": terms.workflow,
+        "tool": terms.tool,
+        "fingerprint": terms.fingerprint,
+        "upstream": terms.upstream,
+        "capability": terms.capability,
+        "policy_snapshot": terms.snapshot,
+        "rules": rules,
+        "arguments": bounds_form(&terms.arguments),
+        "as_asked": terms.as_asked(),
+        "uses": terms.uses,
+        "used": grant.used,
+        "uses_left": grant.uses_left(),
+        "made_at": terms.made_at,
+        "expires_at": terms.expires_at,
+        "approver": terms.approvers.last(),
+        "approvers": terms.approvers,
+        "approval_id": terms.approval,
+        "trace_id": terms.trace_id,
+        "call_id": terms.call_id,
+        "ended": grant.ended.as_ref().map(|end| json!({
+            "why": end.why.as_str(),
+            "at": end.at,
+            "by": end.by,
+            "reason": end.reason,
+        })),
     })
 }
 

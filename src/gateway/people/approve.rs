@@ -13,7 +13,7 @@ use crate::gateway::{
 use crate::{
     model::{ApprovalStatus, EventDecision, RpcError, code},
     redaction::display_text,
-    store::{ApprovalRecord, Asked, StoreError},
+    store::{ApprovalRecord, Asked, StandingGrant, StoreError},
 };
 use serde_json::json;
 
@@ -24,6 +24,8 @@ const LARGEST_HELD: u64 = 64 * 1024;
 pub(crate) enum Step {
     /// An approval that this call may use.
     Use(Box<ApprovalRecord>),
+    /// A standing grant that covers this call.
+    UseGrant(Box<StandingGrant>),
     /// Something changed: evaluate again.
     Again,
     /// Nothing is dispatched.
@@ -76,22 +78,35 @@ impl People {
         }
         let now = self.clock.now();
         let found = self.store.approval_for(binding.clone(), requirements.clone(), now).await?;
-        let record = match found {
+        let found = match found {
             Some(record) if record.status == ApprovalStatus::Approved => {
                 return Ok(Step::Use(Box::new(record)));
             }
-            Some(record) if record.status == ApprovalStatus::Pending => record,
             // A person has said no to this very call a moment ago: they are not asked again.
             Some(record) if self.rejection_stands(call.in_force, &record) => {
                 return Ok(self.ended(call, &record, asking).await);
             }
+            found => found,
+        };
+        if let Some(grant) = self.grant_for(call, asking).await? {
+            // Whoever was asked about this call need not answer any more.
+            if let Some(waits) = found.filter(|found| found.status == ApprovalStatus::Pending) {
+                self.approvals.cancel_covered(waits, &grant.id).await?;
+            }
+            return Ok(Step::UseGrant(Box::new(grant)));
+        }
+        let record = match found {
+            Some(record) if record.status == ApprovalStatus::Pending => record,
             Some(_) | None => {
                 let record = self.new_record(call, binding, requirements);
                 if let Some(refusal) = self.unanswerable(call, &record, asking.client.as_ref()) {
                     return Ok(self.refuse(call, refusal, asking).await);
                 }
                 match self.ask(call, record, asking).await? {
-                    Asked::Made(record) | Asked::Reused(record) => record,
+                    Asked::Made(record) | Asked::Reused(record) => {
+                        self.cancel_if_outdated(&record).await?;
+                        record
+                    }
                     // The agent asks more often than it may.
                     Asked::Refused(limit) => {
                         return Ok(self.refuse(call, Refusal::by_limit(limit), asking).await);
@@ -104,6 +119,16 @@ impl People {
             self.store.record(events).await?;
         }
         self.ask_person(call, asking, record).await
+    }
+
+    /// Ends what was asked for under policies that went while it was written: whoever put the others in force has looked for
+    /// such asks already.
+    async fn cancel_if_outdated(&self, record: &ApprovalRecord) -> Result<(), StoreError> {
+        let in_force = self.current.in_force();
+        if in_force.policies.snapshot == record.binding.snapshot {
+            return Ok(());
+        }
+        self.approvals.cancel_outdated(&in_force.policies.snapshot).await.map_err(store_error)
     }
 
     /// Nothing is dispatched, and the agent is told why.

@@ -16,7 +16,8 @@ pub(super) enum WaitState {
     Cancelled(Box<ApprovalRecord>),
     /// It was decided, used, or has expired.
     Ended(Box<ApprovalRecord>),
-    /// The call cannot wait for it any more: its principal is none any more, or other policies are in force here.
+    /// The call need not or cannot wait for it any more: its principal is none any more, other policies are in force here, or
+    /// a standing grant covers it, or has covered the identical call that was asked about too.
     Outdated,
 }
 
@@ -45,9 +46,16 @@ impl<'p> Follow<'p> {
             return Ok(WaitState::Outdated);
         }
         match self.people.approvals.get(id).await.map_err(store_error)? {
-            Some(now) if now.status == ApprovalStatus::Pending => Ok(WaitState::Pending),
-            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(WaitState::Cancelled(Box::new(now))),
-            Some(now) => Ok(WaitState::Ended(Box::new(now))),
+            // A grant that was made of another approval may cover this call too.
+            Some(now) if now.status == ApprovalStatus::Pending => {
+                match self.people.grant_for(call, asking).await? {
+                    Some(_) => Ok(Standing::Outdated),
+                    None => Ok(Standing::Pending),
+                }
+            }
+            Some(now) if now.covered_by.is_some() => Ok(Standing::Outdated),
+            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(Standing::Cancelled(Box::new(now))),
+            Some(now) => Ok(Standing::Ended(Box::new(now))),
             None => Err(StoreError::Damaged("an approval has vanished".into())),
         }
     }

@@ -172,7 +172,7 @@ impl People {
     ) -> Result<Taken, StoreError> {
         let operator = self.inline_operator(call, record, asking.client.as_ref());
         // What the form did not show whole, it did not offer to approve.
-        let given = answer.ok().and_then(|value| read_answer(&value));
+        let given = answer.ok().and_then(|value| read_answer(&value, record.grant_limits()));
         let given = given.filter(|given| !given.approve || question::is_whole(call.in_force, record));
         let (Some(operator), Some(given)) = (operator, given) else {
             let step = self.wait_elsewhere(call, asking, record.clone()).await?;
@@ -202,7 +202,8 @@ impl People {
                 | DecideError::AlreadyDecided(_)
                 | DecideError::SnapshotMismatch
                 | DecideError::AlreadyAnswered(_)
-                | DecideError::EvidenceMissing,
+                | DecideError::EvidenceMissing
+                | DecideError::GrantRefused(_),
             ) => self.wait_elsewhere(call, asking, record.clone()).await?,
         };
         Ok(Taken::Step(step))

@@ -3,6 +3,7 @@
 pub(super) mod approve;
 pub(super) mod client_questions;
 mod follow;
+mod granted;
 mod inline;
 pub(super) mod prompts;
 pub(super) mod question;
@@ -11,8 +12,8 @@ pub(super) mod review;
 pub(super) mod waiter;
 
 use super::{
-    InForce, StateSeal, current::Current, decided::Decided, keep::References, refused::Refusals,
-    request::Request,
+    InForce, StateSeal, current::Current, decided::Decided, keep::References, measures::Measures,
+    refused::Refusals, request::Request,
 };
 use crate::{
     approval::{Approvals, DecideError},
@@ -35,6 +36,7 @@ pub(crate) struct People {
     pub(super) prompts: Prompts,
     pub(super) references: Arc<References>,
     pub(super) refusals: Arc<Refusals>,
+    pub(super) measures: Arc<Measures>,
 }
 
 /// A call that a person is asked about, as it was decided.

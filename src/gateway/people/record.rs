@@ -32,6 +32,7 @@ impl People {
                 separate: needed.rule.separate,
                 channels: needed.rule.channels.clone(),
                 escalation: needed.rule.escalate.as_ref().map(|e| (plus(e.after), e.to.clone())),
+                grants: needed.rule.grants,
             })
             .collect()
     }
@@ -48,6 +49,7 @@ impl People {
         let (arguments, context, redacted) = extras::shown(in_force, prepared);
         let now = self.clock.now();
         let plus = |d: Duration| now.checked_add(d).unwrap_or(jiff::Timestamp::MAX);
+        let may_grant = requirements.iter().all(|requirement| requirement.grants.is_some());
         let expires_in = decided.verdict.approvals.iter().map(|a| a.rule.expires_in).min();
         ApprovalRecord {
             id: self.ids.approval_id(),
@@ -73,6 +75,8 @@ impl People {
             created_at: now,
             expires_at: plus(expires_in.unwrap_or_default()),
             answers: Vec::new(),
+            shape: if may_grant { self.call_shape(in_force, prepared) } else { None },
+            covered_by: None,
         }
     }
 

@@ -216,16 +216,21 @@ impl People {
         review: &mut Review,
     ) -> Result<bool, DecideError> {
         let principal = Principal::Person(person.clone());
-        let Some(given) = answer.and_then(read_answer).filter(|_| self.current.still_valid(&principal))
-        else {
+        let record = self.approvals.get(id).await?;
+        let limits = record.as_ref().and_then(ApprovalRecord::grant_limits);
+        let given = answer.and_then(|answer| read_answer(answer, limits));
+        let Some(given) = given.filter(|_| self.current.still_valid(&principal)) else {
             return Ok(false);
         };
         let policies = self.current.in_force();
         if given.approve
-            && let Some(record) = self.approvals.get(id).await?
+            && let Some(record) = record
             && !question::is_whole(&policies, &record)
         {
-            review.told.push(format!("approval {id} was not approved. {}", question::cut_notice(&record)));
+            review.told.push(format!(
+                "approval {id} was not approved. {}",
+                question::cut_notice(&policies, &record)
+            ));
             return Ok(false);
         }
         let decided =
@@ -238,7 +243,12 @@ impl People {
                     display_text(&record.binding.agent, 100)
                 );
                 review.told.push(match record.status {
-                    ApprovalStatus::Approved | ApprovalStatus::Consumed => format!("approved: {what}"),
+                    ApprovalStatus::Approved | ApprovalStatus::Consumed => {
+                        let made = record.answers.last().and_then(|answer| answer.grant_id.as_ref());
+                        let made =
+                            made.map(|id| format!(", with the standing grant {id}")).unwrap_or_default();
+                        format!("approved: {what}{made}")
+                    }
                     ApprovalStatus::Pending => format!("recorded, and more must agree: {what}"),
                     ApprovalStatus::Rejected | ApprovalStatus::Cancelled => format!("rejected: {what}"),
                     ApprovalStatus::Expired => format!("expired: {what}"),
@@ -265,8 +275,9 @@ impl People {
         let ids: Vec<&str> = waiting.iter().take(MOST).map(|record| record.id.as_str()).collect();
         let text = format!(
             "{} approvals wait for you, and this client cannot show forms (it declares no form elicitation). Decide \
-             them with `tollgate approvals`, on the inbox page, or over the API: {}",
+             them with `tollgate approvals`, on the inbox page, {}, or over the API: {}",
             waiting.len(),
+            in_force.config.page_link(),
             ids.join(", ")
         );
         Ok(Ok(json!({"content": [{"type": "text", "text": text}], "isError": true,

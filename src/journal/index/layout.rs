@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Names the format and its version. What is written changes with a version of `roaring` too, so that a test holds
 /// the bytes of an index against those of the version.
-const MAGIC: &[u8; 8] = b"TGINDEX1";
+const MAGIC: &[u8; 8] = b"TGINDEX2";
 
 /// Bytes of a piece that are its checksum.
 pub(super) const SUM: usize = 8;

@@ -21,6 +21,7 @@ pub struct Members<'b> {
     tool: Option<Cow<'b, str>>,
     call: Option<Cow<'b, str>>,
     approval: Option<Cow<'b, str>>,
+    grant: Option<Cow<'b, str>>,
     person: Option<Cow<'b, str>>,
     user: Option<Cow<'b, str>>,
 }
@@ -49,6 +50,7 @@ impl<'b> Members<'b> {
             tool: text(body.tool),
             call: text(body.call_id),
             approval: text(body.approval_id),
+            grant: text(body.grant_id),
             person,
             user: text(body.user),
         })
@@ -81,6 +83,7 @@ impl<'b> Members<'b> {
             Field::Tool => self.tool.as_ref(),
             Field::Call => self.call.as_ref(),
             Field::Approval => self.approval.as_ref(),
+            Field::Grant => self.grant.as_ref(),
             Field::Person => self.person.as_ref(),
             Field::User => self.user.as_ref(),
         };
@@ -97,6 +100,8 @@ fn can_name_a_person(event_type: &str) -> bool {
             | EventType::ApprovalDecided
             | EventType::ApprovalExpired
             | EventType::ApprovalCancelled
+            | EventType::GrantMade
+            | EventType::GrantEnded
             | EventType::Alert
             | EventType::PolicyActivated
             | EventType::PolicyRejected
@@ -133,6 +138,8 @@ struct Body<'b> {
     call_id: Option<Text<'b>>,
     #[serde(borrow)]
     approval_id: Option<Text<'b>>,
+    #[serde(borrow)]
+    grant_id: Option<Text<'b>>,
     #[serde(borrow)]
     user: Option<Text<'b>>,
     #[serde(borrow)]

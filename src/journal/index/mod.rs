@@ -4,7 +4,7 @@
 //! that is lost or damaged costs time and no record.
 //!
 //! A file is made of pieces, each with its own checksum, and a search reads the pieces that it needs and no other: the
-//! ids (trace, call, approval) are a sorted table of hashes in pages; the names (everything else) are a sorted list in
+//! ids (trace, call, approval, grant) are a sorted table of hashes in pages; the names (everything else) are a sorted list in
 //! blocks, whose entries lead to sets of record numbers. Nothing is kept in memory between two searches but the header.
 
 mod build;
@@ -44,6 +44,8 @@ pub enum Field {
     Call,
     /// The approval.
     Approval,
+    /// The standing grant.
+    Grant,
     /// The person who acted.
     Person,
     /// The person the agent acts for.
@@ -51,7 +53,7 @@ pub enum Field {
 }
 
 /// Fields with a value of their own in almost every record. They are looked up whole.
-const IDS: [Field; 3] = [Field::Trace, Field::Call, Field::Approval];
+const IDS: [Field; 4] = [Field::Trace, Field::Call, Field::Approval, Field::Grant];
 
 /// Fields with few values in many records.
 const NAMES: [Field; 8] = [

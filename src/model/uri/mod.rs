@@ -14,7 +14,7 @@ mod pattern;
 mod tests;
 
 pub use host::host;
-pub use path::within;
+pub use path::{plain_readings, within};
 pub use pattern::{UriPattern, UriPatternError, paths, spell_around};
 
 use std::fmt;

@@ -85,6 +85,30 @@ pub fn within(path: &str, root: &str) -> Result<bool, UriError> {
     Ok(answer)
 }
 
+/// What readers take a text for: as it is, and percent-decoded until nothing changes. `None` where one of these has a segment
+/// `.` or `..`, for what a pattern says of it then says nothing of where it leads, or where nobody can tell.
+pub fn plain_readings(text: &str) -> Option<Vec<String>> {
+    let dots = |reading: &str| {
+        let mut names = reading.split(['/', '\\']);
+        // Some servers drop `;` and what follows it before they resolve dots.
+        names.any(|name| matches!(name.split_once(';').map_or(name, |(name, _)| name), "." | ".."))
+    };
+    let mut readings = Vec::new();
+    let mut reading = text.to_owned();
+    for _ in 0..=escape::MOST_ROUNDS {
+        if dots(&reading) {
+            return None;
+        }
+        let next = escape::once(&reading).ok()?;
+        let is_last = next == reading;
+        readings.push(std::mem::replace(&mut reading, next));
+        if is_last {
+            return Some(readings);
+        }
+    }
+    None
+}
+
 /// A path as it is, decoded once, twice and so on until nothing changes. A path need not be encoded at all, so a `%`
 /// that begins no escape is a character like others.
 fn decoded(path: &str) -> Result<Vec<String>, Why> {

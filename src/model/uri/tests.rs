@@ -490,3 +490,28 @@ proptest! {
         prop_assert_eq!(again.map(Uri::into_string), Ok(uri.as_str().to_owned()), "{}", text);
     }
 }
+
+/// R87: what a glob says of a text with dot segments says nothing of where it leads.
+#[test]
+fn readings_with_dot_segments_are_none() {
+    for text in [
+        "..",
+        ".",
+        "a/../b",
+        "./a",
+        "/a/..",
+        "%2e%2e/a",
+        "a%2f..%2fb",
+        "a\\..\\b",
+        "%252e%252e",
+        "..;x/a",
+        "a/%2E;v=1/b",
+        "%ff",
+    ] {
+        assert_eq!(plain_readings(text), None, "{text}");
+    }
+    for text in ["", "a", "a.b", "...", "/a/b", "a..b", "100%", "v1.2", "one ; two", "line\nof ... text"] {
+        assert_eq!(plain_readings(text), Some(vec![text.to_owned()]), "{text}");
+    }
+    assert_eq!(plain_readings("a%252fb").unwrap(), ["a%252fb", "a%2fb", "a/b"]);
+}

@@ -4,17 +4,19 @@
 use super::{
     ConditionError,
     compile::{Checked, Checker},
+    error::At,
     eval::Fault,
     function::{self, FUNCTIONS, Function, Signature, Style},
     kind::What,
     node::{Constant, Node, Op},
+    syntax::OTHER_FUNCTIONS,
     time,
-    token::At,
-    types::Type,
+    types::{Type, words},
     value::Value,
 };
-use crate::model::Glob;
+use crate::{model::Glob, policy::near::closest};
 use cel::common::ast::IdedExpr;
+use jiff::tz::TimeZone;
 use regex_automata::meta::Regex;
 use std::sync::Arc;
 
@@ -60,7 +62,10 @@ impl Checker<'_> {
             let message = format!("`{name}` is used in another way than it can be");
             return self.tokens.error(at, &message, "`has(args.x)`, or `list.exists(item, condition)`");
         }
-        self.tokens.error(at, &format!("`{name}` is not a function"), FUNCTIONS)
+        let near = closest(name, words(FUNCTIONS), OTHER_FUNCTIONS);
+        let usage = near.and_then(function::find).map_or(FUNCTIONS, |signature| signature.usage);
+        let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        self.tokens.error(at, &format!("`{name}` is not a function{near}"), usage)
     }
 
     fn apply(
@@ -72,20 +77,14 @@ impl Checker<'_> {
         mut arguments: Vec<(Node, Type)>,
     ) -> Checked {
         let style = if member { Style::Member } else { Style::Global };
-        let mut function = signature.function;
-        if let Function::Part(part, _) = function
-            && arguments.len() == 2
-        {
-            let offset = match arguments.pop() {
-                Some((Node { op: Op::Const(Constant::Text(text)), .. }, _)) => time::offset(&text),
-                _ => None,
-            };
-            let Some(offset) = offset else {
-                let message = format!("`{}` names a time zone that is not a fixed offset", self.text_of(at));
-                return Err(self.tokens.error(at, &message, "`UTC` or an offset like `+02:00`"));
-            };
-            function = Function::Part(part, offset);
-        }
+        let function = signature.function;
+        let zone = match function {
+            Function::Part(_) if arguments.len() == 2 => match arguments.pop() {
+                Some((zone, _)) => Some(self.zone(&zone)?),
+                None => None,
+            },
+            _ => None,
+        };
         if signature.style != Style::Both && signature.style != style
             || arguments.len() != signature.params.len()
         {
@@ -96,7 +95,11 @@ impl Checker<'_> {
             if !param.takes(type_) {
                 let message =
                     format!("`{}` is {}, and `{name}` takes none", self.text_of(node.at), type_.phrase());
-                return Err(self.tokens.error(node.at, &message, param.phrase()));
+                let expected = match (name, type_.present()) {
+                    ("contains", Type::List(_)) => "`part in list`",
+                    _ => param.phrase(),
+                };
+                return Err(self.tokens.error(node.at, &message, expected));
             }
         }
         let result = signature.result.clone();
@@ -112,10 +115,34 @@ impl Checker<'_> {
                 return Ok((Node { at, op: Op::Glob(Box::new(of), glob) }, Type::Bool));
             }
         }
+        if let (Some(zone), Function::Part(part)) = (zone, function) {
+            return match nodes.pop() {
+                Some(of) => Ok((Node { at, op: Op::PartIn(Box::new(of), part, zone) }, result)),
+                None => {
+                    Err(self.tokens.error(at, &format!("`{name}` is called of nothing"), signature.usage))
+                }
+            };
+        }
         if let Some(constant) = self.folded(function, &nodes)? {
             return Ok((Node { at, op: Op::Const(constant) }, result));
         }
         Ok((Node { at, op: Op::Call(function, nodes.into()) }, result))
+    }
+
+    /// The time zone that a literal names. One that a call chooses would be a rule that agents set the clock of.
+    fn zone(&self, named: &Node) -> Result<TimeZone, ConditionError> {
+        let Op::Const(Constant::Text(name)) = &named.op else {
+            let message =
+                format!("`{}` is not a literal, and a time zone must be one", self.text_of(named.at));
+            return Err(self.tokens.error(named.at, &message, "a zone in quotes, like `'Europe/Berlin'`"));
+        };
+        if let Some(fixed) = time::offset(name) {
+            return Ok(fixed);
+        }
+        self.zones.get(name).map_err(|wrong| {
+            let message = format!("`{}`: {}", self.text_of(named.at), wrong.message);
+            self.tokens.error(named.at, &message, wrong.expected)
+        })
     }
 
     /// What `timestamp` and `duration` give for a literal; a wrong one is an error at load.
@@ -164,6 +191,8 @@ impl Checker<'_> {
             let why = error
                 .syntax_error()
                 .map_or_else(|| error.to_string(), |syntax| syntax.to_string().replace('\n', " "));
+            // Before it stands a picture of the pattern.
+            let why = why.rsplit_once("error: ").map_or(why.as_str(), |(_, why)| why);
             let short: String = why.chars().take(200).collect();
             let message = format!("`{}` is not a regular expression: {short}", self.text_of(pattern.at));
             self.tokens.error(pattern.at, &message, "a pattern in RE2 syntax of moderate size")

@@ -3,13 +3,15 @@
 
 use super::{
     ConditionError,
+    error::At,
     fact::Fact,
     function,
     node::{Arithmetic, Constant, Node, Op, Relation},
     number::Number,
-    token::{At, Tokens},
-    types::{NAMES, Named, Record, Type, named},
+    token::Tokens,
+    types::{NAMES, Named, Record, Type, named, near_fact, words},
 };
+use crate::policy::zones::ZoneTable;
 use cel::{
     common::ast::{CallExpr, Expr, IdedExpr, ListExpr, LiteralValue, SelectExpr, operators},
     parser::{PrattParser, pratt_parser::TokenKind},
@@ -26,7 +28,7 @@ const MAX_ELEMENTS: usize = 256;
 pub(super) type Checked = Result<(Node, Type), ConditionError>;
 
 /// Parses and checks a whole condition.
-pub(super) fn compile(source: &str) -> Result<Node, ConditionError> {
+pub(super) fn compile(source: &str, zones: &ZoneTable) -> Result<Node, ConditionError> {
     let tokens = Tokens::read(source)?;
     let parser = PrattParser::new().max_recursion_depth(MAX_DEPTH).enable_ident_escape_syntax(true);
     let parsed = match parser.parse(source) {
@@ -44,7 +46,7 @@ pub(super) fn compile(source: &str) -> Result<Node, ConditionError> {
             });
         }
     };
-    let mut checker = Checker { source, tokens, item: None, depth: 0 };
+    let mut checker = Checker { source, tokens, zones, item: None, depth: 0 };
     let (node, type_) = checker.check(&parsed)?;
     match type_ {
         Type::Bool | Type::Dyn => Ok(node),
@@ -60,6 +62,7 @@ pub(super) fn compile(source: &str) -> Result<Node, ConditionError> {
 pub(super) struct Checker<'s> {
     pub(super) source: &'s str,
     pub(super) tokens: Tokens<'s>,
+    pub(super) zones: &'s ZoneTable,
     /// The variable of the loop around, and its type.
     pub(super) item: Option<(String, Type)>,
     depth: usize,
@@ -157,7 +160,20 @@ impl Checker<'_> {
                 &format!("`{name}` stands without a field"),
                 &format!("`{name}.` and {}", record.fields()),
             )),
-            None => Err(self.tokens.error(at, &format!("`{name}` is not a fact"), NAMES)),
+            None => Err(self.no_fact(name, at)),
+        }
+    }
+
+    fn no_fact(&self, name: &str, at: At) -> ConditionError {
+        match near_fact(name) {
+            Some(near) => {
+                self.tokens.error(at, &format!("`{name}` is not a fact; did you mean `{near}`?"), NAMES)
+            }
+            None => {
+                let expected =
+                    format!("a text in quotes: `'{name}'`; an argument: `args.{name}`; a fact: {NAMES}");
+                self.tokens.error(at, &format!("`{name}` is not a fact"), &expected)
+            }
         }
     }
 
@@ -175,7 +191,8 @@ impl Checker<'_> {
 
     fn field(&self, record: Record, name: &str, at: At) -> Result<(Fact, Type), ConditionError> {
         record.field(name).ok_or_else(|| {
-            let message = format!("`{}` has no field `{name}`", record.name());
+            let near = record.near(name).map(|near| format!("; did you mean `{}.{near}`?", record.name()));
+            let message = format!("`{}` has no field `{name}`{}", record.name(), near.unwrap_or_default());
             self.tokens.error(at, &message, record.fields())
         })
     }
@@ -189,6 +206,7 @@ impl Checker<'_> {
             }
             let can_lack = record == Record::Workflow || matches!(type_, Type::Nullable(_));
             let op = if can_lack { Op::HasFact(fact) } else { Op::Const(Constant::Bool(true)) };
+            let at = self.tokens.asked(at);
             return Ok((Node { at, op }, Type::Bool));
         }
         let (of, type_) = self.check(&select.operand)?;
@@ -205,7 +223,7 @@ impl Checker<'_> {
         }
         let name: Box<str> = select.field.as_str().into();
         Ok(if select.test {
-            (Node { at, op: Op::Has(Box::new(of), name) }, Type::Bool)
+            (Node { at: self.tokens.asked(at), op: Op::Has(Box::new(of), name) }, Type::Bool)
         } else {
             (Node { at, op: Op::Member(Box::new(of), name) }, Type::Dyn)
         })
@@ -252,8 +270,9 @@ impl Checker<'_> {
             (operators::LOGICAL_AND, None, [left, right]) => self.logical(left, right, Op::And),
             (operators::LOGICAL_OR, None, [left, right]) => self.logical(left, right, Op::Or),
             (operators::LOGICAL_NOT, None, [of]) => {
+                self.tokens.take(|kind, _| kind == TokenKind::TokExclamation);
                 let of = self.truth(of)?;
-                Ok((Node { at: of.at, op: Op::Not(Box::new(of)) }, Type::Bool))
+                Ok((Node { at: self.tokens.negated(of.at), op: Op::Not(Box::new(of)) }, Type::Bool))
             }
             (operators::NEGATE, None, [of]) => {
                 let (of, type_) = self.check(of)?;
@@ -316,7 +335,30 @@ impl Checker<'_> {
 
     fn unlike(&self, at: At, left: &Type, right: &Type) -> ConditionError {
         let message = format!("`{}` compares {} with {}", self.text_of(at), left.phrase(), right.phrase());
-        self.tokens.error(at, &message, "two values of one type")
+        let expected = match (left.present(), right.present()) {
+            (Type::Record(record), _) | (_, Type::Record(record)) => {
+                format!(
+                    "a field of it, like `{}.{}`",
+                    record.name(),
+                    words(record.fields()).next().unwrap_or("id")
+                )
+            }
+            (Type::List(_), Type::Text) | (Type::Text, Type::List(_)) => "`'…' in list`".to_owned(),
+            (Type::Number, Type::Text) | (Type::Text, Type::Number) => {
+                "two numbers, or two texts: a number has no quotes, a text has them".to_owned()
+            }
+            (Type::Bool, Type::Text) | (Type::Text, Type::Bool) => {
+                "the fact alone, or `!` before it: it is true or false itself".to_owned()
+            }
+            (Type::Time, Type::Text) | (Type::Text, Type::Time) => {
+                "a time: `timestamp('2026-01-31T08:00:00Z')`".to_owned()
+            }
+            (Type::Span, Type::Text | Type::Number) | (Type::Text | Type::Number, Type::Span) => {
+                "a duration: `duration('1h30m')`".to_owned()
+            }
+            _ => "two values of one type".to_owned(),
+        };
+        self.tokens.error(at, &message, &expected)
     }
 
     fn equality(&mut self, left: &IdedExpr, right: &IdedExpr, negate: bool) -> Checked {

@@ -3,16 +3,17 @@
 //! so that an error beside a `false &&` or a `true ||` does not matter.
 
 use super::{
-    EvalError, Hidden,
+    EvalError, Hidden, Surroundings,
+    error::At,
     fact::Fact,
     function::Function,
     kind::{Kind, What},
     node::{Arithmetic, Loop, LoopParts, Node, Op, Relation},
+    number::Number,
     time,
-    token::At,
     value::{List, Value},
 };
-use crate::policy::Facts;
+use crate::{model::CapabilityId, policy::Facts};
 use serde_json::Value as Json;
 use std::{borrow::Cow, cell::Cell, cmp::Ordering};
 
@@ -53,20 +54,20 @@ impl Fault {
 /// One evaluation.
 pub(super) struct Evaluation<'a> {
     pub(super) facts: &'a Facts,
-    pub(super) env: &'a str,
+    pub(super) around: Surroundings<'a>,
     /// Of recorded facts, what is masked.
     pub(super) hidden: Option<&'a Hidden<'a>>,
     steps: Cell<u32>,
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(facts: &'a Facts, env: &'a str) -> Self {
-        Self { facts, env, hidden: None, steps: Cell::new(MAX_STEPS) }
+    pub(super) fn new(facts: &'a Facts, around: Surroundings<'a>) -> Self {
+        Self { facts, around, hidden: None, steps: Cell::new(MAX_STEPS) }
     }
 
     /// Of recorded facts, of which a part is masked.
-    pub(super) fn of_recorded(facts: &'a Facts, env: &'a str, hidden: &'a Hidden<'a>) -> Self {
-        Self { hidden: Some(hidden), ..Self::new(facts, env) }
+    pub(super) fn of_recorded(facts: &'a Facts, around: Surroundings<'a>, hidden: &'a Hidden<'a>) -> Self {
+        Self { hidden: Some(hidden), ..Self::new(facts, around) }
     }
 
     fn spend(&self, steps: usize, at: At) -> Result<(), Fault> {
@@ -126,7 +127,7 @@ impl<'a> Evaluation<'a> {
     }
 
     // Long: one arm for each operation, so that a reader finds what it means and costs in one place.
-    fn value(&self, node: &'a Node, item: Option<&Value<'a>>) -> Result<Value<'a>, Fault> {
+    pub(super) fn value(&self, node: &'a Node, item: Option<&Value<'a>>) -> Result<Value<'a>, Fault> {
         self.spend(1, node.at)?;
         let fault = |what| Fault { at: node.at, what };
         match &node.op {
@@ -242,6 +243,10 @@ impl<'a> Evaluation<'a> {
                     other => Err(Fault { at: of.at, what: What::Needs("text", other.kind()) }),
                 }
             }
+            Op::PartIn(of, part, zone) => match self.value(of, item)? {
+                Value::Time(time) => Ok(Value::Number(Number::Whole(part.of_time(time, zone)))),
+                other => Err(Fault { at: of.at, what: What::Needs("a timestamp", other.kind()) }),
+            },
             Op::Loop(kind, parts) => self.run(node, *kind, parts, item),
         }
     }
@@ -320,8 +325,8 @@ impl<'a> Evaluation<'a> {
             (Value::Map(_), other) => Err(wrong("text", other.kind())),
             (Value::List(list), Value::Number(number)) => {
                 let number = match number {
-                    super::number::Number::Whole(whole) => usize::try_from(whole).ok(),
-                    super::number::Number::Decimal { .. } | super::number::Number::Wide(_) => None,
+                    Number::Whole(whole) => usize::try_from(whole).ok(),
+                    Number::Decimal { .. } | Number::Wide(_) => None,
                 };
                 let found = number.and_then(|index| self.element(&list, index));
                 found.ok_or(What::Missing).flatten().map_err(fault)
@@ -393,7 +398,7 @@ impl<'a> Evaluation<'a> {
         let facts = self.facts;
         let workflow = || facts.workflow.as_ref().ok_or(What::NoWorkflow);
         let or_absent = |text: Option<&'a str>| text.map_or(Value::Absent, Value::text);
-        let count = |count: u64| Value::Number(super::number::Number::Whole(i128::from(count)));
+        let count = |count: u64| Value::Number(Number::Whole(i128::from(count)));
         Ok(match fact {
             Fact::AgentId => Value::text(facts.agent.id.as_str()),
             Fact::AgentType => Value::text(&facts.agent.agent_type),
@@ -407,7 +412,8 @@ impl<'a> Evaluation<'a> {
             Fact::Workflow => facts.workflow.as_ref().map_or(Value::Absent, |_| Value::Present),
             Fact::WorkflowId => Value::text(workflow()?.id.as_str()),
             Fact::WorkflowOwner => or_absent(workflow()?.owner.as_deref()),
-            Fact::Env => Value::text(self.env),
+            Fact::Env => Value::text(self.around.environment),
+            Fact::Capability => or_absent(self.around.capability.map(CapabilityId::as_str)),
             Fact::ToolName => Value::text(&facts.tool.name),
             Fact::ToolUpstream => Value::text(facts.tool.upstream.as_str()),
             Fact::ToolAction => Value::text(&facts.tool.action),

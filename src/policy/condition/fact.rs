@@ -16,6 +16,7 @@ pub(super) enum Fact {
     WorkflowId,
     WorkflowOwner,
     Env,
+    Capability,
     ToolName,
     ToolUpstream,
     ToolAction,

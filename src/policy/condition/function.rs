@@ -8,6 +8,7 @@ use super::{
     value::Value,
 };
 use crate::model::{self, Glob, UriError};
+use jiff::tz::TimeZone;
 use std::borrow::Cow;
 
 /// A function with one meaning.
@@ -30,8 +31,8 @@ pub(super) enum Function {
     Duration,
     TypeOf,
     Dyn,
-    /// A part of a timestamp at an offset from UTC in seconds, or of a duration.
-    Part(Part, i32),
+    /// A part of a timestamp in UTC, or of a duration.
+    Part(Part),
 }
 
 /// What a parameter takes; arguments of the call are checked at run time.
@@ -108,11 +109,11 @@ pub(super) fn find(name: &str) -> Option<Signature> {
         |function, style, params, result, usage| Some(Signature { function, style, params, result, usage });
     if let Some(part) = Part::parse(name) {
         return make(
-            Function::Part(part, 0),
+            Function::Part(part),
             Member,
             &[Moment],
             Type::Number,
-            "like `now.getHours()` or `now.getHours('+02:00')`",
+            "`now.getHours()`, or `now.getHours('Europe/Berlin')` in a time zone",
         );
     }
     match name {
@@ -175,7 +176,7 @@ impl Function {
             | Self::Bytes
             | Self::Timestamp
             | Self::Duration => total(),
-            Self::TypeOf | Self::Dyn | Self::Part(..) => 0,
+            Self::TypeOf | Self::Dyn | Self::Part(_) => 0,
         }
     }
 
@@ -235,8 +236,8 @@ impl Function {
             }),
             Self::TypeOf => Ok(Value::Kind(one.kind())),
             Self::Dyn => Ok(one.clone()),
-            Self::Part(part, offset) => first(match one {
-                Value::Time(time) => part.of_time(*time, offset).map(|n| Value::Number(Number::Whole(n))),
+            Self::Part(part) => first(match one {
+                Value::Time(time) => Ok(Value::Number(Number::Whole(part.of_time(*time, &TimeZone::UTC)))),
                 Value::Span(span) => part.of_span(*span).map(|n| Value::Number(Number::Whole(n))),
                 other => Err(What::Needs("a timestamp", other.kind())),
             }),

@@ -10,32 +10,54 @@
 //!   may be compared with null and with their type; absent, they equal null only. The fields of an
 //!   absent `workflow` are missing; `has(workflow.id)` asks.
 //! - `matches` takes a literal pattern; loops (`all`, `exists`, …) are not nested; there are no map
-//!   and message literals; times are UTC or a fixed offset.
+//!   and message literals; a time zone is a literal.
 
 mod call;
 mod compile;
 mod error;
 mod eval;
+mod examine;
 mod fact;
 mod function;
 mod hidden;
 mod kind;
+mod looks;
 mod loops;
 mod node;
 mod number;
 mod phrase;
+mod syntax;
 mod time;
 mod token;
 mod types;
 mod value;
+mod vary;
 
 #[cfg(test)]
 mod tests;
 
-use super::Facts;
+use super::{Facts, zones::ZoneTable};
+use crate::model::CapabilityId;
 pub use error::{ConditionError, EvalError};
+pub use examine::{Came, Examined, Part, ReadValue};
 pub use hidden::Hidden;
 use std::{fmt, sync::Arc};
+pub use vary::Variation;
+
+/// What a condition reads beside the facts of the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// `env`
+    pub environment: &'a str,
+    /// `capability`: the one that lets the call through, as far as that is known.
+    pub capability: Option<&'a CapabilityId>,
+}
+
+impl<'a> From<&'a str> for Surroundings<'a> {
+    fn from(environment: &'a str) -> Self {
+        Self { environment, capability: None }
+    }
+}
 
 /// A compiled condition.
 #[derive(Clone)]
@@ -48,9 +70,14 @@ struct Compiled {
 }
 
 impl Condition {
-    /// Parses, checks and compiles.
+    /// Parses, checks and compiles. It may name no time zones but offsets.
     pub fn compile(source: &str) -> Result<Self, ConditionError> {
-        let root = compile::compile(source)?;
+        Self::compile_in(source, &ZoneTable::default())
+    }
+
+    /// The same with time zones.
+    pub(super) fn compile_in(source: &str, zones: &ZoneTable) -> Result<Self, ConditionError> {
+        let root = compile::compile(source, zones)?;
         let phrase = phrase::phrase(&root, source).into();
         Ok(Self(Arc::new(Compiled { source: source.into(), root, phrase })))
     }
@@ -61,21 +88,25 @@ impl Condition {
     }
 
     /// Whether it is true of the call. The error says what was missing or did not fit.
-    pub fn evaluate(&self, facts: &Facts, env: &str) -> Result<bool, EvalError> {
-        eval::Evaluation::new(facts, env)
+    pub fn evaluate<'f>(
+        &self,
+        facts: &'f Facts,
+        around: impl Into<Surroundings<'f>>,
+    ) -> Result<bool, EvalError> {
+        eval::Evaluation::new(facts, around.into())
             .truth(&self.0.root, None)
             .map_err(|fault| fault.told(&self.0.source))
     }
 
     /// The same of recorded facts, some of whose arguments are masked. `None`: the answer may depend on what is masked.
-    pub fn evaluate_hidden(
+    pub fn evaluate_hidden<'f>(
         &self,
         facts: &Facts,
-        env: &str,
+        around: impl Into<Surroundings<'f>>,
         hidden: &Hidden<'_>,
     ) -> Option<Result<bool, EvalError>> {
         hidden.begin();
-        let evaluation = eval::Evaluation::of_recorded(facts, env, hidden);
+        let evaluation = eval::Evaluation::of_recorded(facts, around.into(), hidden);
         let truth = evaluation.truth(&self.0.root, None);
         let open =
             matches!(&truth, Err(fault) if matches!(fault.what, kind::What::Masked | kind::What::TooCostly));

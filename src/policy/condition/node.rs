@@ -1,7 +1,8 @@
 //! A condition after checking: the tree that is evaluated.
 
-use super::{fact::Fact, function::Function, token::At, value::Value};
+use super::{error::At, fact::Fact, function::Function, time::Part, value::Value};
 use crate::model::Glob;
+use jiff::tz::TimeZone;
 use regex_automata::meta::Regex;
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub(super) enum Op {
     Matches(Box<Node>, Arc<Regex>),
     /// `glob` with a pattern compiled at load.
     Glob(Box<Node>, Glob),
+    /// A part of a timestamp in a time zone.
+    PartIn(Box<Node>, Part, TimeZone),
     Loop(Loop, Box<LoopParts>),
 }
 

@@ -160,6 +160,56 @@ fn conditions_have_the_values_that_cel_gives() {
     );
 }
 
+/// The clock of a zone is moved by its rules, summer time among them.
+#[test]
+fn times_are_those_of_the_zone() {
+    let facts = facts(args());
+    let read = |name: &str| {
+        let data: Arc<[u8]> = std::fs::read(format!("/usr/share/zoneinfo/{name}")).unwrap().into();
+        (Arc::from(name), data)
+    };
+    let zones: crate::policy::ZoneData =
+        ["Europe/Berlin", "America/St_Johns", "Asia/Kolkata"].map(read).into();
+    let zones = ZoneTable::new(&crate::policy::Zones::of(zones));
+    let check = |source: &str| {
+        let condition = Condition::compile_in(source, &zones).unwrap_or_else(|e| panic!("{source}: {e}"));
+        assert_eq!(condition.evaluate(&facts, "production"), Ok(true), "{source}");
+    };
+    // Friday the 20th of November, 23:30:15.250 UTC is Saturday in Berlin.
+    check("now.getFullYear('Europe/Berlin') == 2026 && now.getMonth('Europe/Berlin') == 10");
+    check("now.getDate('Europe/Berlin') == 21 && now.getDayOfMonth('Europe/Berlin') == 20");
+    check("now.getDayOfWeek('Europe/Berlin') == 6 && now.getDayOfYear('Europe/Berlin') == 324");
+    check("now.getHours('Europe/Berlin') == 0 && now.getMinutes('Europe/Berlin') == 30");
+    check("now.getSeconds('Europe/Berlin') == 15 && now.getMilliseconds('Europe/Berlin') == 250");
+    check("now.getHours('Asia/Kolkata') == 5 && now.getMinutes('Asia/Kolkata') == 0");
+    check("now.getHours('America/St_Johns') == 20 && now.getMinutes('America/St_Johns') == 0");
+    // Summer, and the hours around the change of 2026.
+    check("timestamp('2026-07-01T22:30:00Z').getHours('Europe/Berlin') == 0");
+    check("timestamp('2026-03-29T00:59:59Z').getHours('Europe/Berlin') == 1");
+    check("timestamp('2026-03-29T01:00:00Z').getHours('Europe/Berlin') == 3");
+    check("timestamp('2026-10-25T00:30:00Z').getHours('Europe/Berlin') == 2");
+    check("timestamp('2026-10-25T01:30:00Z').getHours('Europe/Berlin') == 2");
+    let wrong = Condition::compile_in("args.path.getHours('Europe/Berlin') == 1", &zones).unwrap();
+    let told = wrong.evaluate(&facts, "production").unwrap_err().message;
+    assert_eq!(told, "`args.path` is text, and a timestamp is needed there");
+}
+
+/// R79: the capability that lets the call through; absent where none does.
+#[test]
+fn the_capability_is_a_fact() {
+    let facts = facts(args());
+    let files = "files".into();
+    let around = Surroundings { environment: "production", capability: Some(&files) };
+    let check = |source: &str, around: Surroundings<'_>, expect: bool| {
+        let condition = Condition::compile(source).unwrap_or_else(|e| panic!("{source}: {e}"));
+        assert_eq!(condition.evaluate(&facts, around), Ok(expect), "{source}");
+    };
+    check("capability == 'files' && capability.startsWith('f') && capability != null", around, true);
+    check("capability in ['mail', 'web']", around, false);
+    check("capability == 'files'", "production".into(), false);
+    check("capability == null", "production".into(), true);
+}
+
 /// I2: what cannot be answered is an error and never false.
 #[test]
 fn what_cannot_be_answered_is_an_error() {
@@ -306,22 +356,24 @@ fn what_is_wrong_is_found_at_load_with_its_place() {
     check("env.matches(args.p)", 12, "args.p", "is not a literal");
     check("timestamp('tomorrow') > now", 10, "'tomorrow'", "is not a timestamp");
     check("duration('1 day') > duration('1h')", 9, "'1 day'", "is not a duration");
-    check("now.getHours('Europe/Paris') == 1", 0, "now.getHours('Europe/Paris')", "not a fixed offset");
+    check("now.getHours('Europe/Paris') == 1", 13, "'Europe/Paris'", "no time zone data");
+    check("now.getHours(args.zone) == 1", 13, "args.zone", "a time zone must be");
+    check("now.getHours(env) == 1", 13, "env", "a time zone must be");
     check("['a', 1] == args.x", 6, "1", "`1` is a number in a list of text");
     check("args.x.all(a, args.y.all(b, a == b))", 14, "args.y", "stands inside another");
     check("args.x.all(env, env == 'x')", 11, "env", "already means something");
     check("args.x.all(x, x)  && x == 1", 21, "x", "`x` is not a fact");
     check("tool.labels.exists(l, l == 1)", 22, "l == 1", "compares text with a number");
     check("{'a': 1}.a == 1", 0, "{", "map literal");
-    check("has(args)", 4, "args", "invalid argument to has() macro");
+    check("has(args)", 4, "args", "`has` asks for a field");
     check("true ? 1 : 'a'", 0, "true ? 1 : 'a'", "one side is a number, the other text");
     check("env == ", 4, "==", "ends too early");
     check(" ", 0, "", "is empty");
     check("env = 'x'", 4, "=", "");
-    check("env == 'x", 7, "'x", "unterminated string literal");
+    check("env == 'x", 7, "'x", "the quote `'` that opens here is not closed");
     check("env == 'x' && ü", 14, "ü", "");
     check("1e300 > args.x", 0, "1e300", "out of range");
-    check(&"(".repeat(200), 0, &"(".repeat(80), "");
+    check(&"(".repeat(200), 199, "(", "that opens here is not closed");
     check(&format!("{}true{}", "(!".repeat(100), ")".repeat(100)), 0, &"(!".repeat(40), "nested too deeply");
     check(
         &format!("1{} == 1", " + 1".repeat(100)),

@@ -1,5 +1,5 @@
-//! Timestamps and durations of conditions. Everything is UTC or a fixed offset: named time zones
-//! would need the machine's tables, and deciding reads nothing but its facts (I6).
+//! Timestamps and durations of conditions. Where a `get…` function names a time zone, its rules were read when the
+//! condition was compiled: deciding reads nothing but its facts.
 
 use super::kind::What;
 use jiff::{
@@ -46,10 +46,10 @@ impl Part {
         })
     }
 
-    pub(super) fn of_time(self, time: Timestamp, offset: i32) -> Result<i128, What> {
-        let offset = Offset::from_seconds(offset).map_err(|_| What::Range)?;
-        let there = TimeZone::fixed(offset).to_datetime(time);
-        Ok(match self {
+    /// What the clock there shows.
+    pub(super) fn of_time(self, time: Timestamp, zone: &TimeZone) -> i128 {
+        let there = zone.to_datetime(time);
+        match self {
             Self::FullYear => i128::from(there.year()),
             Self::Month => i128::from(there.month()) - 1,
             Self::Date => i128::from(there.day()),
@@ -60,7 +60,7 @@ impl Part {
             Self::Minutes => i128::from(there.minute()),
             Self::Seconds => i128::from(there.second()),
             Self::Milliseconds => i128::from(there.millisecond()),
-        })
+        }
     }
 
     /// Of a duration: all of it in that unit, and the thousandths beyond whole seconds.
@@ -148,10 +148,10 @@ fn read_duration(text: &str) -> Option<i128> {
     (total <= 10_000 * 366 * 86_400 * SECOND).then_some(if negative { -total } else { total })
 }
 
-/// Reads `UTC`, `Z` or `±HH:MM`, as seconds east.
-pub(super) fn offset(text: &str) -> Option<i32> {
+/// Reads `UTC`, `Z` or `±HH:MM`.
+pub(super) fn offset(text: &str) -> Option<TimeZone> {
     if text == "UTC" || text == "Z" {
-        return Some(0);
+        return Some(TimeZone::UTC);
     }
     let (sign, rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -163,5 +163,6 @@ pub(super) fn offset(text: &str) -> Option<i32> {
         return None;
     }
     let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+    let seconds = (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))?;
+    Offset::from_seconds(seconds).ok().map(TimeZone::fixed)
 }

@@ -1,34 +1,17 @@
 //! Places in a condition's source. The parser gives none for what it has parsed, so the checker
 //! walks its tree in the order of the source and follows it through the tokens.
 
-use super::ConditionError;
+use super::{
+    ConditionError,
+    error::{At, error},
+    syntax::{foreign, in_other_words, unreadable},
+};
 use cel::parser::pratt_parser::{Lexer, Token, TokenKind};
 
 /// A longer condition is refused.
 pub(super) const MAX_SOURCE: usize = 2048;
 /// The parser calls itself for each `?`.
 const MAX_TERNARIES: usize = 24;
-
-/// A part of the source, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct At {
-    /// Its first byte.
-    pub(super) start: usize,
-    /// The byte behind it.
-    pub(super) end: usize,
-}
-
-impl At {
-    /// From the start of this to the end of `other`.
-    pub(super) fn to(self, other: Self) -> Self {
-        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
-    }
-
-    /// The text there.
-    pub(super) fn of(self, source: &str) -> &str {
-        source.get(self.start..self.end).unwrap_or(source)
-    }
-}
 
 /// The tokens of a source, and how far the walk has come.
 #[derive(Debug)]
@@ -58,16 +41,20 @@ impl<'s> Tokens<'s> {
                 TokenKind::TokWhitespace | TokenKind::TokComment => {}
                 TokenKind::TokError => {
                     let at = At { start: token.start, end: token.end };
-                    let why = lexer.get_error().map_or("unknown token", |e| e.message.as_str());
-                    return Err(error(source, at, why, "a CEL expression"));
+                    return Err(unreadable(source, at));
                 }
                 _ => tokens.push(token),
             }
         }
         let this = Self { source, tokens, next: 0 };
         if this.tokens.is_empty() {
-            return Err(this.error(At::default(), "the `condition` is empty", "a CEL expression"));
+            return Err(this.error(
+                At::default(),
+                "the `condition` is empty",
+                "a condition in CEL, like \"env == 'production'\"",
+            ));
         }
+        foreign(source, &this.tokens)?;
         let questions = this.tokens.iter().filter(|t| t.kind == TokenKind::TokQuestion);
         if let Some(token) = questions.clone().nth(MAX_TERNARIES) {
             let at = At { start: token.start, end: token.end };
@@ -129,6 +116,37 @@ impl<'s> Tokens<'s> {
         }
     }
 
+    /// The same part with the `has(` and `)` around it.
+    pub(super) fn asked(&self, at: At) -> At {
+        let mut before = self.tokens.iter().rev().filter(|token| token.end <= at.start);
+        let open = before.next().filter(|token| opens(token.kind));
+        let has = before.next().filter(|token| self.source.get(token.start..token.end) == Some("has"));
+        let close = self.tokens.iter().find(|token| token.start >= at.end).filter(|token| closes(token.kind));
+        match (open, has, close) {
+            (Some(_), Some(has), Some(close)) => At { start: has.start, end: close.end },
+            _ => at,
+        }
+    }
+
+    /// The same part with the `!` in front, and the brackets between them.
+    pub(super) fn negated(&self, at: At) -> At {
+        let mut at = at;
+        for _ in 0..self.tokens.len() {
+            let before = self.tokens.iter().rev().find(|token| token.end <= at.start);
+            let behind = self.tokens.iter().find(|token| token.start >= at.end);
+            match (before, behind) {
+                (Some(token), _) if self.source.get(token.start..token.end) == Some("!") => {
+                    return At { start: token.start, end: at.end };
+                }
+                (Some(open), Some(close)) if opens(open.kind) && closes(close.kind) => {
+                    at = At { start: open.start, end: close.end };
+                }
+                _ => break,
+            }
+        }
+        at
+    }
+
     /// An error at that part.
     pub(super) fn error(&self, at: At, message: &str, expected: &str) -> ConditionError {
         error(self.source, at, message, expected)
@@ -142,9 +160,9 @@ impl<'s> Tokens<'s> {
         let start = before + column;
         let token = self.tokens.iter().find(|t| t.end > start).or(self.tokens.last());
         let at = token.map_or(At::default(), |t| At { start: t.start, end: t.end });
-        let plain = message.strip_prefix("Syntax error: ").unwrap_or(message);
-        let plain = if plain.contains("'<EOF>' expecting") { "the condition ends too early" } else { plain };
-        error(self.source, at, plain, "a CEL expression")
+        let text: String = at.of(self.source).chars().take(80).collect();
+        let (plain, expected) = in_other_words(&text, message);
+        error(self.source, at, &plain, expected)
     }
 }
 
@@ -154,19 +172,4 @@ fn opens(kind: TokenKind) -> bool {
 
 fn closes(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::TokRightParen | TokenKind::TokRightBracket | TokenKind::TokRightBrace)
-}
-
-fn error(source: &str, at: At, message: &str, expected: &str) -> ConditionError {
-    let start = (0..=at.start.min(source.len())).rev().find(|i| source.is_char_boundary(*i)).unwrap_or(0);
-    let end = (at.end.min(source.len())..=source.len()).find(|i| source.is_char_boundary(*i));
-    let text = source.get(start..end.unwrap_or(source.len())).unwrap_or_default();
-    let offending: String = text.chars().take(80).collect();
-    let message =
-        if message.contains('`') { message.to_owned() } else { format!("`{offending}`: {message}") };
-    ConditionError {
-        offset: source.get(..start).map_or(0, |before| before.chars().count()),
-        offending,
-        message,
-        expected: expected.to_owned(),
-    }
 }

@@ -1,6 +1,10 @@
 //! The types of declared facts. Arguments are dynamic: their types are known when a call comes.
 
-use super::fact::Fact;
+use super::{
+    fact::Fact,
+    syntax::{OTHER_FACTS, OTHER_FIELDS},
+};
+use crate::policy::near::closest;
 
 /// The type of an expression at load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +48,14 @@ pub(super) enum Named {
 
 /// Every name, for messages.
 pub(super) const NAMES: &str =
-    "one of agent, user, workflow, env, tool, args, call, cost, data, session, now";
+    "one of agent, user, capability, workflow, env, tool, args, call, cost, data, session, now";
 
 /// The fact of that name.
 pub(super) fn named(name: &str) -> Option<Named> {
     Some(match name {
         "agent" => Named::Record(Record::Agent),
         "user" => Named::Fact(Fact::User, nullable(Type::Text)),
+        "capability" => Named::Fact(Fact::Capability, nullable(Type::Text)),
         "workflow" => Named::Record(Record::Workflow),
         "env" => Named::Fact(Fact::Env, Type::Text),
         "tool" => Named::Record(Record::Tool),
@@ -62,6 +67,17 @@ pub(super) fn named(name: &str) -> Option<Named> {
         "now" => Named::Fact(Fact::Now, Type::Time),
         _ => return None,
     })
+}
+
+/// The words of a list for messages.
+pub(super) fn words(list: &'static str) -> impl Iterator<Item = &'static str> {
+    list.trim_start_matches("one of ").split(',').map(str::trim)
+}
+
+/// The fact that may be meant by a name that is none.
+pub(super) fn near_fact(name: &str) -> Option<&'static str> {
+    let known = words(NAMES).chain(OTHER_FACTS.iter().map(|(_, fact)| *fact));
+    closest(name, known, OTHER_FACTS)
 }
 
 fn nullable(of: Type) -> Type {
@@ -99,6 +115,11 @@ impl Record {
             Self::Data => "one of level, labels, findings",
             Self::Session => "labels",
         }
+    }
+
+    /// A field that may be meant by a name that is none.
+    pub(super) fn near(self, name: &str) -> Option<&'static str> {
+        closest(name, words(self.fields()), OTHER_FIELDS)
     }
 
     /// The fact behind a field.

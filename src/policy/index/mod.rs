@@ -16,11 +16,13 @@ enum Key {
     Upstream,
     Role,
     AgentType,
+    Capability,
+    Tenant,
     Label,
 }
 
 impl Key {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Tool,
         Self::Resource,
         Self::Prompt,
@@ -30,6 +32,8 @@ impl Key {
         Self::Upstream,
         Self::Role,
         Self::AgentType,
+        Self::Capability,
+        Self::Tenant,
         Self::Label,
     ];
 
@@ -45,6 +49,8 @@ impl Key {
             Self::Upstream => selector.upstream.as_ref(),
             Self::Role => selector.role.as_ref(),
             Self::AgentType => selector.agent_type.as_ref(),
+            Self::Capability => selector.capability.as_ref(),
+            Self::Tenant => selector.tenant.as_ref(),
             Self::Label => selector.label.as_ref(),
         }
     }
@@ -94,7 +100,7 @@ impl Bucket {
 #[derive(Debug, Default)]
 pub struct PolicyIndex {
     /// One for each of [`Key::ALL`].
-    buckets: [Bucket; 10],
+    buckets: [Bucket; 12],
     /// Policies that name nothing by which they could be found.
     always: Vec<usize>,
 }
@@ -146,8 +152,20 @@ impl PolicyIndex {
     }
 
     fn bucket(&mut self, key: Key) -> &mut Bucket {
-        let [tool, resource, prompt, action, agent, workflow, upstream, role, agent_type, label] =
-            &mut self.buckets;
+        let [
+            tool,
+            resource,
+            prompt,
+            action,
+            agent,
+            workflow,
+            upstream,
+            role,
+            agent_type,
+            capability,
+            tenant,
+            label,
+        ] = &mut self.buckets;
         match key {
             Key::Tool => tool,
             Key::Resource => resource,
@@ -158,6 +176,8 @@ impl PolicyIndex {
             Key::Upstream => upstream,
             Key::Role => role,
             Key::AgentType => agent_type,
+            Key::Capability => capability,
+            Key::Tenant => tenant,
             Key::Label => label,
         }
     }
@@ -166,8 +186,20 @@ impl PolicyIndex {
     /// them may not match; none that matches is left out.
     pub fn candidates(&self, of: &Selected<'_>) -> Vec<usize> {
         let mut found = self.always.clone();
-        let [tool, resource, prompt, action, agent, workflow, upstream, role, agent_type, label] =
-            &self.buckets;
+        let [
+            tool,
+            resource,
+            prompt,
+            action,
+            agent,
+            workflow,
+            upstream,
+            role,
+            agent_type,
+            capability,
+            tenant,
+            label,
+        ] = &self.buckets;
         for (bucket, text) in [
             (tool, of.tool),
             (prompt, of.prompt),
@@ -177,6 +209,8 @@ impl PolicyIndex {
             (upstream, of.upstream),
             (role, of.role),
             (agent_type, of.agent_type),
+            (capability, of.capability),
+            (tenant, of.tenant),
         ] {
             bucket.find(text, &mut found);
         }

@@ -1,11 +1,12 @@
 //! Going on behind damage, wherever it is, or behind records that were cut off: because a person says so, or because the power
-//! went. What is lost may have used approvals and money: no approval of before can be used any more, and what the projection
-//! had counted counts on.
+//! went. What is lost may have used approvals, grants and money: no approval and no grant of before can be used any more, and
+//! what the projection had counted counts on.
 
 use super::{
     aside,
     book::{self, Book},
     fold,
+    grants::{self, Grants},
     notes::{self, Note},
     owners,
     projection::{self, Mark},
@@ -20,7 +21,7 @@ use crate::{
         index::{Field, Pattern, Wanted},
     },
     model::{ApprovalStatus, EventDraft, EventType},
-    store::StoreError,
+    store::{GrantEnd, GrantEndReason, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -153,6 +154,9 @@ fn first_frame(
     for record in cancelled(&made, connection, reader, event.timestamp)? {
         draft.record(|out| record.write_body(out, None));
     }
+    for record in grants_ended(&made, connection, &reader, event.timestamp)? {
+        draft.record(|out| record.write_body(out, None));
+    }
     for note in counted(&made, connection)? {
         notes::write(draft.notes(), &note);
     }
@@ -183,6 +187,31 @@ fn cancelled(
                     "withdrawn: it may have been used in records that are lost",
                     at,
                 )?);
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Records that end every standing grant: how often it was used in what is lost is not known.
+fn grants_ended(
+    made: &Connection,
+    stored: &Connection,
+    reader: &Reader,
+    at: Timestamp,
+) -> Result<Vec<EventDraft>, StoreError> {
+    let mut records = Vec::new();
+    for connection in [made, stored] {
+        for id in grants::newest_live(connection, usize::MAX)? {
+            // One whose records are lost cannot be used: nothing in the journal speaks of it.
+            let Ok(Some(grant)) = (Grants { connection, journal: reader }).get(&id) else { continue };
+            let known = records.iter().any(|event: &EventDraft| event.grant_id.as_ref() == Some(&id));
+            if grant.ended.is_none() && !known {
+                let end = GrantEnd { why: GrantEndReason::Lost, at, by: None, reason: None };
+                let told = grants::ended(&grant, &end, true)?;
+                let grant = grant.ended_by(end);
+                records.push(grants::carried(&grant, GrantEndReason::Lost.phrase(), at)?);
+                records.push(told);
             }
         }
     }

@@ -124,6 +124,7 @@ pub(super) fn update(
     record.version += 1;
     record.status = update.status;
     record.answers.clone_from(&update.answers);
+    record.covered_by.clone_from(&update.covered_by);
     let at = events.first().map_or(record.created_at, |event| event.timestamp);
     let told = change(&record, true)?;
     append(tx, &record, (&told, false), events.to_vec(), at)?;

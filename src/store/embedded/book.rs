@@ -7,7 +7,7 @@ use crate::{
         JournalError, Place, Range, Reader,
         index::{Field, Pattern, Wanted},
     },
-    model::{AgentId, ApprovalId, ApprovalStatus, EventDraft},
+    model::{AgentId, ApprovalId, ApprovalStatus, EventDraft, GrantId},
     store::{
         ApprovalAnswer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord, Requirement,
         StoreError,
@@ -38,6 +38,8 @@ struct Change {
     status: ApprovalStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answers: Option<Vec<ApprovalAnswer>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    covered_by: Option<GrantId>,
 }
 
 /// What an event makes of its approval, as it stood before; `None` where it says nothing of one.
@@ -69,6 +71,7 @@ pub(super) fn changed(
     if let Some(answers) = change.answers {
         record.answers = answers;
     }
+    record.covered_by = change.covered_by.or(record.covered_by);
     Ok(Some(record))
 }
 
@@ -334,6 +337,10 @@ pub(super) fn list(
         sql.push_str(" AND expires_at <= ?");
         values.push(Value::from(due.as_microsecond()));
     }
+    if let Some(before) = &filter.before {
+        sql.push_str(" AND (created_at, n) < (SELECT created_at, n FROM approvals WHERE id = ?)");
+        values.push(Value::from(before.as_str().to_owned()));
+    }
     sql.push_str(" ORDER BY created_at DESC, n DESC");
     if filter.limit > 0 {
         sql.push_str(" LIMIT ?");
@@ -439,8 +446,9 @@ pub(super) fn whole(record: &ApprovalRecord) -> Result<String, StoreError> {
 }
 
 pub(super) fn change(record: &ApprovalRecord, answers: bool) -> Result<String, StoreError> {
-    let ApprovalRecord { version, status, answers: all, .. } = record;
-    let change = Change { version: *version, status: *status, answers: answers.then(|| all.clone()) };
+    let ApprovalRecord { version, status, answers: all, covered_by, .. } = record;
+    let answers = answers.then(|| all.clone());
+    let change = Change { version: *version, status: *status, answers, covered_by: covered_by.clone() };
     serde_json::to_string(&change).map_err(unwritable)
 }
 

@@ -1,10 +1,10 @@
 //! Admission and settlement, inside the writing transaction: what the rules say is written.
 
-use super::{book, notes::Note, records, rows::Row, tx::Tx};
+use super::{book, grants, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
-        self, Alert, ApprovalRecord, Effect, End, Named, Outcome, RepeatLimit, Request, Usage, amount, money,
-        repeat_key,
+        self, Alert, ApprovalRecord, Effect, End, Named, NamedGrant, Outcome, RepeatLimit, Request,
+        StandingGrant, Usage, amount, money, repeat_key,
     },
     evidence,
     journal::{JournalError, Place},
@@ -13,13 +13,20 @@ use crate::{
 };
 use jiff::Timestamp;
 
+/// What the chain says, as of a moment ago, of what a call uses.
+#[derive(Debug, Default)]
+pub(super) struct Chained {
+    pub(super) approval: Option<ApprovalRecord>,
+    pub(super) grant: Option<StandingGrant>,
+}
+
 /// Checks, reserves, consumes and records one call, or refuses it and records that. `None`, which does nothing: another
 /// process holds what is missing for a call that may be over, and whose settlement is on its way; never where this is the
 /// `last` look.
 pub(super) fn admit(
     tx: &mut Tx<'_>,
     request: &AdmitRequest,
-    chained: Option<&ApprovalRecord>,
+    chained: &Chained,
     last: bool,
 ) -> Result<Option<Admission>, StoreError> {
     let Some(call_id) = request.event.call_id.clone() else {
@@ -29,7 +36,11 @@ pub(super) fn admit(
         return Err(StoreError::Failed(format!("call `{call_id}` is open already")));
     }
     let found = match &request.approval {
-        Some((id, _)) => book::held(tx.approvals().get(id)?, chained, id)?,
+        Some((id, _)) => book::held(tx.approvals().get(id)?, chained.approval.as_ref(), id)?,
+        None => None,
+    };
+    let granted = match &request.grant {
+        Some((id, _)) => grants::held(tx.grants().get(id)?, chained.grant.as_ref(), id)?,
         None => None,
     };
     let now = tx.saw(request.now);
@@ -43,6 +54,7 @@ pub(super) fn admit(
         repeats: request.max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, &request.digest), max }),
         need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
+        grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
     };
     let ruling = tx.judge(&asked);
     if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
@@ -83,32 +95,52 @@ pub(super) fn admit(
             event.decision = Some(EventDecision::Deny);
             event.reason = Some(reason.as_str().into());
             event.approval_id = request.approval.as_ref().map(|(id, _)| id.clone());
+            event.grant_id = request.grant.as_ref().map(|(id, _)| id.clone());
             tx.append(&event)?;
             Admission::ApprovalUnusable(reason)
         }
     }))
 }
 
-/// Writes the decision of a granted call, which says so where the call uses an approval.
+/// Writes the decision of a granted call, which says so where the call uses an approval or a standing grant.
 fn grant(
     tx: &mut Tx<'_>,
     request: &AdmitRequest,
     limits: Option<&str>,
     effects: &[Effect],
 ) -> Result<(i64, Place), StoreError> {
-    let used = effects.iter().find_map(|effect| match effect {
-        Effect::Consumed(record) => Some(record),
-        Effect::Granted(_)
-        | Effect::Carried(_)
-        | Effect::Closed { .. }
-        | Effect::Asked { .. }
-        | Effect::Alerted(_) => None,
-    });
-    let Some(record) = used else { return tx.append_with_limits(&request.event, limits) };
+    let (mut approval, mut grant) = (None, None);
+    for effect in effects {
+        match effect {
+            Effect::Consumed(record) => approval = Some(record),
+            Effect::GrantUsed(used) => grant = Some(used),
+            Effect::Granted(_)
+            | Effect::Carried(_)
+            | Effect::Closed { .. }
+            | Effect::Asked { .. }
+            | Effect::Alerted(_) => {}
+        }
+    }
+    if approval.is_none() && grant.is_none() {
+        return tx.append_with_limits(&request.event, limits);
+    }
     let mut decision = request.event.clone();
-    book::used(&mut decision, record)?;
+    if let Some(record) = approval {
+        book::used(&mut decision, record)?;
+    }
+    if let Some(used) = grant {
+        grants::used(&mut decision, used)?;
+    }
     let (seq, place) = tx.append_with_limits(&decision, limits)?;
-    tx.row(Row::Approval { record: record.clone(), whole: false, seq, place });
+    if let Some(record) = approval {
+        tx.row(Row::Approval { record: record.clone(), whole: false, seq, place });
+    }
+    if let Some(used) = grant {
+        tx.row(Row::Grant { grant: used.clone(), whole: false, seq, place });
+        if let Some(end) = &used.ended {
+            tx.append(&grants::ended(used, end, true)?)?;
+        }
+    }
     Ok((seq, place))
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     book::{self, Book},
+    grants::{self, Grants},
     kept,
     learned::Learned,
     ledger::Ledger,
@@ -83,9 +84,15 @@ fn write_rows(
         if let Some(changed) = book::changed(&event, before)? {
             book::write(connection, &changed, whole, record.seq, at)?;
         }
+        if let Some((grant, whole)) = grants::changed(&event, |id| Grants::from(book).get(id))? {
+            grants::write(connection, &grant, whole, record.seq, at)?;
+        }
     }
     // What this frame carries is in it by now.
-    retired.map_or(Ok(()), |stays| book::forget(connection, stays))
+    match retired {
+        Some(stays) => book::forget(connection, stays).and_then(|()| grants::forget(connection, stays)),
+        None => Ok(()),
+    }
 }
 
 /// Writes the rows of all frames from a place on that have some, in the projection's open transaction.

@@ -11,6 +11,8 @@ mod boot;
 mod calls;
 mod failing;
 mod fold;
+mod granting;
+mod grants;
 mod import;
 mod indexer;
 mod job;
@@ -37,13 +39,14 @@ mod verify;
 mod watch;
 mod writer;
 
-use super::{Admission, AdmitRequest, Answer, ApprovalRecord, ChainReport, Store, StoreError};
+use super::{Admission, AdmitRequest, Answer, ChainReport, Store, StoreError};
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
     model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
 };
 use book::Book;
+use calls::Chained;
 use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared as SharedFuture},
@@ -211,10 +214,12 @@ impl EmbeddedStore {
         open::open(path, data_dir, durability, &owner)
     }
 
-    /// What the chain alone says of an approval.
-    async fn chained(&self, id: ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+    /// What the chain alone says of the approval and the grant that a call uses.
+    async fn chained(&self, request: &AdmitRequest) -> Result<Chained, StoreError> {
         self.shared.usable()?;
         let journal = self.journal.clone();
+        let approval = request.approval.as_ref().map(|(id, _)| id.clone());
+        let grant = request.grant.as_ref().map(|(id, _)| id.clone());
         self.readers
             .clone()
             .read(move |connection| {
@@ -223,8 +228,15 @@ impl EmbeddedStore {
                     Ok(()) | Err(JournalError::Damaged(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
-                let first = Book { connection, journal: &journal }.first_seq(&id)?;
-                book::chained(&journal, &id, first)
+                let approval = match approval {
+                    Some(id) => {
+                        let first = Book { connection, journal: &journal }.first_seq(&id)?;
+                        book::chained(&journal, &id, first)?
+                    }
+                    None => None,
+                };
+                let grant = grant.map(|id| grants::chained(&journal, &id)).transpose()?.flatten();
+                Ok(Chained { approval, grant })
             })
             .await
     }
@@ -301,13 +313,13 @@ impl EmbeddedStore {
     fn submit<'s>(
         &'s self,
         request: &Arc<AdmitRequest>,
-        chained: Option<Arc<ApprovalRecord>>,
+        chained: Arc<Chained>,
         last: bool,
     ) -> impl Future<Output = Result<Option<Admission>, StoreError>> + use<'s> {
         let call_id = request.event.call_id.clone();
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
         let request = request.clone();
-        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request, chained.as_deref(), last);
+        let work = move |tx: &mut Tx<'_>| calls::admit(tx, &request, &chained, last);
         let finish = move |admission| Delivery { admission, call_id, shared, queue };
         let (job, mut answer) = job(Kind::OnlyIfAwaited, work, finish);
         let sent = self.shared.usable().and_then(|()| self.queue.push(job, self.runs_inline));

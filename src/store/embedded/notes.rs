@@ -156,7 +156,7 @@ pub(super) fn write(out: &mut Vec<u8>, note: &Note) {
     }
 }
 
-/// Writes an effect behind the others. What an approval becomes stands in a record.
+/// Writes an effect behind the others. What an approval or a grant becomes stands in a record.
 pub(super) fn write_effect(out: &mut Vec<u8>, effect: &Effect) {
     match effect {
         Effect::Granted(grant) => {
@@ -184,7 +184,7 @@ pub(super) fn write_effect(out: &mut Vec<u8>, effect: &Effect) {
             put_text(out, policy_id.as_str());
             put_text(out, sentence);
         }
-        Effect::Consumed(_) => {}
+        Effect::Consumed(_) | Effect::GrantUsed(_) => {}
     }
 }
 

@@ -1,7 +1,11 @@
 //! What the store promises, by the parts of this one.
 
 use super::{
-    EmbeddedStore, PROBE, SETTLING, approvals, book, calls, in_time,
+    EmbeddedStore, PROBE, SETTLING, approvals, book,
+    calls::{self, Chained},
+    granting,
+    grants::{self, Grants},
+    in_time,
     job::{Kind, job},
     kept, not_in, records, retire,
     tx::Tx,
@@ -9,11 +13,12 @@ use super::{
 };
 use crate::{
     journal,
-    model::{ApprovalId, Event, EventDraft},
+    model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
         Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
-        KnownDamage, Requirement, Settlement, Store, StoreError,
+        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
+        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
+        StoreError,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -45,13 +50,13 @@ impl EmbeddedStore {
 impl Store for EmbeddedStore {
     fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
         let request = Arc::new(request);
-        // Queued at once, but where a call uses an approval, which is read first.
-        let named = request.approval.as_ref().map(|(id, _)| id.clone());
-        let first = if named.is_none() { Some(self.submit(&request, None, false)) } else { None };
+        // Queued at once, but where a call uses an approval or a grant, which is read first.
+        let names = request.approval.is_some() || request.grant.is_some();
+        let first = if names { None } else { Some(self.submit(&request, Arc::default(), false)) };
         async move {
-            let chained = match named {
-                Some(id) => self.chained(id).await.map_err(unverified)?.map(Arc::new),
-                None => None,
+            let chained = match names {
+                true => Arc::new(self.chained(&request).await.map_err(unverified)?),
+                false => Arc::new(Chained::default()),
             };
             let first = match first {
                 Some(first) => first.await?,
@@ -119,6 +124,33 @@ impl Store for EmbeddedStore {
 
     fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {
         self.write(move |tx| approvals::update(tx, &update, &events))
+    }
+
+    fn make_grant(
+        &self,
+        update: ApprovalUpdate,
+        grant: StandingGrant,
+        events: Vec<EventDraft>,
+        made: EventDraft,
+        most: usize,
+    ) -> Answer<'_, GrantMade> {
+        self.write(move |tx| granting::make(tx, &update, &grant, &events, (&made, most)))
+    }
+
+    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>> {
+        self.read(move |book| {
+            // First what the chain says: what comes meanwhile is newer in the projection.
+            let chained = grants::chained(book.journal, &id)?;
+            grants::held(Grants::from(book).get(&id)?, chained.as_ref(), &id)
+        })
+    }
+
+    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>> {
+        self.read(move |book| Grants::from(book).list(&filter))
+    }
+
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>> {
+        self.write(move |tx| granting::end(tx, &id, &end))
     }
 
     fn approval_changes(&self) -> signal::Receiver<u64> {

@@ -21,7 +21,10 @@ use std::{
 pub(super) const APPLICATION_ID: i32 = 0x546f_6c6c;
 
 /// The version of these tables. Those below it held the record itself ([`super::import`]).
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
+
+/// The version before there were standing grants.
+const WITHOUT_GRANTS: i64 = 5;
 
 /// A store of before the journal whose records are in the journal now.
 pub(super) const TAKEN_OVER: i64 = 100;
@@ -100,9 +103,36 @@ CREATE TABLE kept (
 ) STRICT;
 ";
 
+/// What version 5 did not have: in its time there were no grants in the journal.
+const GRANTS: &str = "
+CREATE TABLE grants (
+  n INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  live INTEGER NOT NULL,
+  agent TEXT NOT NULL,
+  tool TEXT NOT NULL,
+  made_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  whole_seq INTEGER NOT NULL,
+  whole_segment INTEGER NOT NULL,
+  whole_offset INTEGER NOT NULL,
+  newest_seq INTEGER NOT NULL,
+  newest_segment INTEGER NOT NULL,
+  newest_offset INTEGER NOT NULL
+) STRICT;
+CREATE INDEX grants_live ON grants(agent, tool, expires_at) WHERE live = 1;
+CREATE INDEX grants_made ON grants(made_at);
+";
+
 /// The tables that follow from the journal, and the order that makes their rows comparable.
-pub(super) const FOLLOWING: [(&str, &str); 6] = [
+pub(super) const FOLLOWING: [(&str, &str); 7] = [
     ("approvals", "id, version, status, agent, binding, created_at, expires_at, rejected_at, records"),
+    (
+        "grants",
+        "id, version, live, agent, tool, made_at, expires_at, whole_seq, whole_segment, whole_offset, newest_seq, \
+         newest_segment, newest_offset",
+    ),
     ("counters", "id, kind, policy_id, key"),
     ("usage", "counter, start, calls, tokens, cost, alerted"),
     ("learned", "tool, milli_tokens"),
@@ -195,6 +225,7 @@ pub(super) fn clear(connection: &Connection) -> Result<(), StoreError> {
 pub(super) fn in_memory() -> Result<Connection, StoreError> {
     let connection = Connection::open_in_memory()?;
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(GRANTS)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -409,6 +440,11 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
     match version_of(&transaction, path)? {
         VERSION => return Ok(()),
         0 => {}
+        WITHOUT_GRANTS => {
+            transaction.execute_batch(GRANTS).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+            return transaction.commit().map_err(failed);
+        }
         version => {
             return Err(StoreError::Failed(format!(
                 "`{}` has schema version {version}, and this Tollgate knows versions up to {VERSION}: use a newer Tollgate",
@@ -416,7 +452,7 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
             )));
         }
     }
-    transaction.execute_batch(TABLES).map_err(failed)?;
+    transaction.execute_batch(TABLES).and_then(|()| transaction.execute_batch(GRANTS)).map_err(failed)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
     transaction.commit().map_err(failed)

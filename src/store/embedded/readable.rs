@@ -2,15 +2,18 @@
 
 use super::{
     book::{self, Book},
-    fold, kept, projection, records, usage, verify,
+    fold,
+    grants::Grants,
+    kept, projection, records, usage, verify,
 };
 use crate::{
     journal::Reader,
-    model::{ApprovalId, Event, EventDraft},
+    model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
         Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, Kept, KeptKind,
-        KnownDamage, Requirement, Settlement, Store, StoreError,
+        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
+        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
+        StoreError,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -107,6 +110,29 @@ impl Store for ReadableStore {
     }
 
     fn update_approval(&self, _: ApprovalUpdate, _: Vec<EventDraft>) -> Answer<'_, bool> {
+        refused()
+    }
+
+    fn make_grant(
+        &self,
+        _: ApprovalUpdate,
+        _: StandingGrant,
+        _: Vec<EventDraft>,
+        _: EventDraft,
+        _: usize,
+    ) -> Answer<'_, GrantMade> {
+        refused()
+    }
+
+    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>> {
+        done(self.book(|book| Grants::from(book).get(&id)))
+    }
+
+    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>> {
+        done(self.book(|book| Grants::from(book).list(&filter)))
+    }
+
+    fn end_grant(&self, _: GrantId, _: GrantEnd) -> Answer<'_, Option<StandingGrant>> {
         refused()
     }
 

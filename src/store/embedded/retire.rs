@@ -1,8 +1,8 @@
-//! Retention: whole old segments go, and what is still needed of them is written anew before: approvals that a call may
-//! still use, where counters stand, open calls, what records refer to. The record that says so names what each segment
+//! Retention: whole old segments go, and what is still needed of them is written anew before: approvals and grants that a
+//! call may still use, where counters stand, open calls, what records refer to. The record that says so names what each segment
 //! ended with, so that what is left can be verified.
 
-use super::{book, notes::Note, rows::Row, tx::Tx};
+use super::{book, grants, notes::Note, rows::Row, tx::Tx};
 use crate::{
     evidence,
     journal::{Range, Reader, Segment, chain, index::Wanted, index_path},
@@ -86,6 +86,12 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
             let (seq, place) = tx.append(&event)?;
             tx.row(Row::Approval { record: Box::new(record), whole: true, seq, place });
         }
+    }
+    for id in grants::ids_in(tx.connection, plan.stays)? {
+        let Some(grant) = tx.grants().get(&id)?.filter(|grant| grant.is_live(now)) else { continue };
+        let event = grants::carried(&grant, "its records are removed by `[store] retention`", now)?;
+        let (seq, place) = tx.append(&event)?;
+        tx.row(Row::Grant { grant: Box::new(grant), whole: true, seq, place });
     }
     for note in tx.everything()? {
         tx.note(note)?;

@@ -1,6 +1,8 @@
 //! A group of operations: what they read, and what they append.
 
-use super::{book::Book, failing::Failing, kept, ledger::Ledger, memory::Memory, notes, rows::Row};
+use super::{
+    book::Book, failing::Failing, grants::Grants, kept, ledger::Ledger, memory::Memory, notes, rows::Row,
+};
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
     evidence,
@@ -179,6 +181,11 @@ impl<'c> Tx<'c> {
         Book { connection: self.connection, journal: &self.memory.reader }
     }
 
+    /// Standing grants as they stand.
+    pub(super) fn grants(&self) -> Grants<'_> {
+        self.approvals().into()
+    }
+
     /// Keeps something; what is there under its name stays.
     pub(super) fn keep(&mut self, kept: &Kept) -> Result<(), StoreError> {
         if kept::has(self.connection, kept.kind, &kept.name)? {
@@ -243,7 +250,7 @@ impl<'c> Tx<'c> {
             // An error means that nobody listens any more.
             drop(self.memory.events.send(event));
         }
-        if self.rows.iter().any(Row::is_approval) {
+        if self.rows.iter().any(Row::is_awaited) {
             self.memory.shared.approvals.send_modify(|count| *count += 1);
         }
     }

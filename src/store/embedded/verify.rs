@@ -4,6 +4,7 @@
 use super::{
     book::{self, Book},
     fold,
+    grants::{self, Grants},
     kept::Inventory,
     projection::{self, FOLLOWING, journal_dir},
 };
@@ -284,6 +285,9 @@ fn verify_records(
     (records, None)
 }
 
+/// An index of an earlier version is read by nobody, and made anew when it is needed.
+const EARLIER_INDEX: &[u8] = b"TGINDEX1";
+
 /// A sealed segment's index, where there is one, is what its records make.
 fn verify_index(
     path: &Path,
@@ -297,7 +301,7 @@ fn verify_index(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::Failed(format!("`{}`: {error}", index.display()))),
     };
-    if bytes == builder.finish(&after.frame) {
+    if bytes.starts_with(EARLIER_INDEX) || bytes == builder.finish(&after.frame) {
         return Ok(None);
     }
     let problem =
@@ -338,7 +342,7 @@ fn verify_projection(connection: &Connection, journal: &Reader) -> Result<Option
     Ok(None)
 }
 
-/// Approvals that are held against their records at a start: the newest, which are those that calls can use.
+/// Approvals and grants that are held against their records at a start: the newest, which are those that calls can use.
 const CHECKED: usize = 1_000;
 
 /// A journal of so many bytes is folded at a start, to hold the whole projection against it.
@@ -360,6 +364,15 @@ pub(super) fn doubt(connection: &Connection, journal: &Reader) -> Result<Option<
             Ok(true) => {}
             Ok(false) => return Ok(Some(format!("approval `{id}` is not found by what its records say"))),
             Err(StoreError::Damaged(problem) | StoreError::Unverified(problem)) => return Ok(Some(problem)),
+            Err(error) => return Err(error),
+        }
+    }
+    let held = Grants { connection, journal };
+    for id in grants::newest_live(connection, CHECKED)? {
+        match held.check(&id) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(format!("grant `{id}` is not found by what its records say"))),
+            Err(StoreError::Damaged(problem)) => return Ok(Some(problem)),
             Err(error) => return Err(error),
         }
     }

@@ -10,11 +10,14 @@ use crate::{
         AdminConfig, AuthConfig, BreakerConfig, CatalogMode, Config, Durability, GatewayConfig, Isolation,
         RetryConfig, StoreConfig, UpstreamConfig, UpstreamTransport,
     },
-    gateway::{CheckedFiles, InForce, Origin, Readiness},
+    gateway::{
+        CheckedFiles, ExplainError, Explanation, InForce, Origin, Question, Readiness, Resolver,
+        ResolverParts,
+    },
     identity::{AuthError, Doorkeeper, Principal, key_digest},
     journal::index::Members,
     model::*,
-    policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, Person, PolicySet, Role},
+    policy::{Agent, Approver, Authority, BundleInfo, ChannelKind, GrantLimits, Person, PolicySet, Role},
     store::{self, *},
     upstream::{Health, Listing, UpstreamDeps, UpstreamSet, UpstreamState},
 };
@@ -80,6 +83,7 @@ fn files() -> CheckedFiles {
         data: Default::default(),
         policies: Vec::new(),
         max_repeats: 20,
+        zones: Default::default(),
         files: [].into(),
         index: Default::default(),
     };
@@ -165,6 +169,7 @@ fn in_force(files: CheckedFiles) -> InForce {
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) approvals: Mutex<Vec<ApprovalRecord>>,
+    pub(super) grants: Mutex<Vec<StandingGrant>>,
     pub(super) events: Mutex<Vec<Event>>,
     pub(super) broken: std::sync::atomic::AtomicBool,
     pub(super) committed: tokio::sync::broadcast::Sender<Arc<Event>>,
@@ -175,6 +180,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             approvals: Mutex::default(),
+            grants: Mutex::default(),
             events: Mutex::default(),
             broken: Default::default(),
             committed: tokio::sync::broadcast::Sender::new(8),
@@ -248,6 +254,7 @@ impl Store for Memory {
         let done = record.is_some_and(|record| {
             record.status = update.status;
             record.answers = update.answers;
+            record.covered_by = update.covered_by;
             record.version += 1;
             true
         });
@@ -255,6 +262,39 @@ impl Store for Memory {
             self.append(events);
         }
         self.answer(done)
+    }
+    fn make_grant(
+        &self,
+        update: ApprovalUpdate,
+        grant: StandingGrant,
+        events: Vec<EventDraft>,
+        made: EventDraft,
+        most: usize,
+    ) -> store::Answer<'_, GrantMade> {
+        if self.grants.lock().iter().filter(|grant| grant.ended.is_none()).count() >= most {
+            return self.answer(GrantMade::TooMany(most));
+        }
+        self.grants.lock().push(grant);
+        self.append(vec![made]);
+        self.update_approval(update, events).map(|done| done.map(|_| GrantMade::Made)).boxed()
+    }
+    fn grant(&self, id: GrantId) -> store::Answer<'_, Option<StandingGrant>> {
+        let found = self.grants.lock().iter().find(|grant| grant.id == id).cloned();
+        self.answer(found)
+    }
+    fn grants(&self, filter: GrantFilter) -> store::Answer<'_, Vec<StandingGrant>> {
+        let fits = |grant: &&StandingGrant| !filter.live || grant.ended.is_none();
+        let found = self.grants.lock().iter().rev().filter(fits).cloned().collect();
+        self.answer(found)
+    }
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> store::Answer<'_, Option<StandingGrant>> {
+        let mut grants = self.grants.lock();
+        let found = grants.iter_mut().find(|grant| grant.id == id && grant.ended.is_none());
+        let ended = found.map(|grant| {
+            *grant = grant.ended_by(end);
+            grant.clone()
+        });
+        self.answer(ended)
     }
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changes.subscribe()
@@ -362,6 +402,21 @@ impl AdminPort for Scripted {
     fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+    fn explain(
+        &self,
+        question: Question,
+        _snapshot: Option<SnapshotId>,
+    ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        let in_force = self.in_force();
+        let parts = ResolverParts {
+            clock: Arc::new(System::default()),
+            ids: Arc::new(System::default()),
+            learned: Vec::new(),
+        };
+        let (config, files) = (Config::clone(&in_force.config), files());
+        let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
+        Box::pin(std::future::ready(resolver.explain(&question, true)))
+    }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()
     }
@@ -442,9 +497,27 @@ pub(super) fn record(id: &str, evidence_required: bool) -> ApprovalRecord {
             separate: false,
             channels: ChannelKind::ALL.to_vec(),
             escalation: None,
+            grants: None,
         }],
         created_at: "2026-11-20T08:00:00Z".parse().unwrap(),
         expires_at: "2026-11-20T08:15:00Z".parse().unwrap(),
         answers: Vec::new(),
+        shape: None,
+        covered_by: None,
     }
+}
+
+/// An approval of which a standing grant can be made: for at most eight hours and 50 calls.
+pub(super) fn grantable(id: &str) -> ApprovalRecord {
+    let mut record = record(id, false);
+    let limits = GrantLimits { max_duration: std::time::Duration::from_secs(8 * 3600), max_uses: 50 };
+    record.requirements[0].grants = Some(limits);
+    record.arguments = json!({"path": "/scratch/a", "mode": "append"});
+    record.redacted = false;
+    record.context.complete = true;
+    let digests =
+        [("mode", "m"), ("path", "p")].map(|(name, digest)| (name.to_owned(), Digest::from(digest)));
+    record.shape =
+        Some(CallShape { arguments: digests.into(), extras: Digest::from("e"), masked: Default::default() });
+    record
 }

@@ -4,7 +4,8 @@
 use super::*;
 use crate::{
     identity::key_digest,
-    model::{ApprovalStatus, EventDecision, EventDraft, EventType, TraceId},
+    model::{ApprovalStatus, Digest, EventDecision, EventDraft, EventType, TraceId},
+    store::{ApprovalRecord, Bound, GrantAnswer, GrantEnd, GrantEndReason, StandingGrant},
 };
 use axum::{
     body::Body,
@@ -20,7 +21,7 @@ use tower::ServiceExt as _;
 mod double;
 
 pub(super) use double::scripted;
-use double::{Scripted, record};
+use double::{Scripted, grantable, record};
 
 struct Answered {
     status: StatusCode,
@@ -58,6 +59,9 @@ async fn decide_as(port: &Arc<Scripted>, id: &str, key: Option<&str>, body: &str
     send(port, request(Method::POST, &format!("/api/v1/approvals/{id}/decision"), key, body)).await
 }
 
+/// Of `POST explain`.
+const QUESTION: &str = r#"{"agent":"planner-01","tool":"crm__find","arguments":{"n":1}}"#;
+
 fn error_code(answered: &Answered) -> &str {
     answered.body["error"]["code"].as_str().unwrap_or_default()
 }
@@ -68,13 +72,22 @@ async fn only_people_with_a_role_get_in() {
     // So that the stream ends.
     port.stopped.cancel();
     port.memory.approvals.lock().push(record("a1", false));
+    let mut granted = made_grant(&grantable("a1"));
+    granted.id = "a1".into();
+    port.memory.grants.lock().push(granted);
     for (method, path, _) in table() {
-        if !path.starts_with("/api/") || method != "get" {
+        let explains = path.ends_with("/explain");
+        if !path.starts_with("/api/") || (method != "get" && !explains) {
             continue;
         }
+        // Each route is asked as it is meant to be.
+        let (method, body) = match method {
+            "post" => (Method::POST, QUESTION),
+            _ => (Method::GET, ""),
+        };
         let path = path.replace("{id}", "a1").replace("{trace_id}", "0af7651916cd43dd8448eb211c80319c");
         let check = async |key: Option<&str>, expect: u16| {
-            let got = get_as(&port, &path, key).await;
+            let got = send(&port, request(method.clone(), &path, key, body)).await;
             assert_eq!(got.status, expect, "{path} {key:?}: {}", got.text);
         };
         // An anonymous agent is configured: it opens nothing here.
@@ -159,7 +172,155 @@ async fn deciding_answers_with_the_contracts_statuses() {
     assert_eq!(get_as(&port, "/api/v1/approvals/a3/decision", bob).await.status, 405);
 }
 
-/// A key that is removed opens nothing from the next message on, and a decision is one when it is whole.
+fn made_grant(record: &ApprovalRecord) -> StandingGrant {
+    let duration = Duration::from_secs(3600);
+    let answer = GrantAnswer { duration, uses: 2, arguments: [("path".to_owned(), Bound::Any(true))].into() };
+    record.granted(&answer, vec!["bob".into()], record.created_at).unwrap()
+}
+
+/// R87: an answer makes a grant within the rule's limits, and no other; it is listed, and revoked by whom it may be.
+#[tokio::test]
+async fn grants_are_made_listed_and_revoked() {
+    let port = scripted();
+    for id in ["a1", "a2", "a3"] {
+        port.memory.approvals.lock().push(grantable(id));
+    }
+    port.memory.approvals.lock().push(record("plain", false));
+    let check = async |id: &str, grant: Value, status: u16, part: &str| {
+        let body = json!({"decision": "approve", "grant": grant}).to_string();
+        let got = decide_as(&port, id, Some("key-of-bob"), &body).await;
+        assert_eq!(got.status, status, "{body}: {}", got.text);
+        assert!(got.text.contains(part), "{body}: {}", got.text);
+        got
+    };
+    let one = json!({"duration": "1h", "uses": 10, "arguments": {"path": {"within": "/scratch"}}});
+    check("plain", one.clone(), 422, "policy `prod-safety-gate` allows none").await;
+    let bad = [
+        (json!({"duration": "9h", "uses": 10}), "from 1s to 8h"),
+        (json!({"duration": "1h", "uses": 51}), "from 1 to 50"),
+        (json!({"duration": "1h", "uses": 0}), "from 1 to 50"),
+        (
+            json!({"duration": "1h", "uses": 1, "arguments": {"path": {"within": "scratch"}}}),
+            "argument `path` is no path",
+        ),
+        (
+            json!({"duration": "1h", "uses": 1, "arguments": {"path": {"within": "/a/%2e%2e/../.."}}}),
+            "is no path",
+        ),
+        (
+            json!({"duration": "1h", "uses": 1, "arguments": {"path": {"glob": "a***"}}}),
+            "argument `path` is no glob",
+        ),
+        (
+            json!({"duration": "1h", "uses": 1, "arguments": {"mode": {"equals": "ghp_012345678901234567890123456789012345"}}}),
+            "secret",
+        ),
+        (
+            json!({"duration": "1h", "uses": 1, "arguments": {"mode": {"equals": "x".repeat(5000)}}}),
+            "larger than 4096",
+        ),
+    ];
+    for (grant, part) in bad {
+        check("a1", grant, 422, part).await;
+    }
+    check(
+        "a1",
+        json!({"duration": "1h", "uses": 1, "arguments": {"path": {"any": false}}}),
+        400,
+        "takes `true`",
+    )
+    .await;
+    let rejects = json!({"decision": "reject", "grant": one}).to_string();
+    assert_eq!(decide_as(&port, "a1", Some("key-of-bob"), &rejects).await.status, 422);
+    assert!(port.memory.grants.lock().is_empty(), "nothing that was refused made one");
+    let made = check("a1", one.clone(), 200, "grant-a1").await.body;
+    assert_eq!(
+        (&made["status"], &made["decisions"][0]["grant_id"]),
+        (&json!("approved"), &json!("grant-a1"))
+    );
+    assert_eq!(made["decisions"][0]["grant"], one);
+    let get = async |path: &str| get_as(&port, path, Some("key-of-carol")).await;
+    let listed = get("/api/v1/grants").await.body;
+    let grant = &listed["grants"][0];
+    assert_eq!(
+        (&grant["id"], &grant["agent"], &grant["tool"]),
+        (&json!("grant-a1"), &json!("planner-01"), &json!("files__write_file"))
+    );
+    assert_eq!((&grant["uses_left"], &grant["approver"]), (&json!(10), &json!("bob")));
+    assert_eq!((&grant["arguments"], &grant["as_asked"]), (&one["arguments"], &json!(["mode"])));
+    let events = get("/api/v1/events?event_type=grant_made").await.body;
+    assert_eq!(events["events"][0]["grant_id"], "grant-a1", "{events:#}");
+    let revoke = async |key: &str, id: &str| {
+        let request = request(Method::DELETE, &format!("/api/v1/grants/{id}?reason=enough"), Some(key), "");
+        send(&port, request).await
+    };
+    // An auditor reads; an approver who did not make it may not; nobody revokes what is not there.
+    for (key, id, status) in [
+        ("key-of-carol", "grant-a1", 403),
+        ("key-of-alice", "grant-a1", 403),
+        ("key-of-planner", "grant-a1", 403),
+        ("key-of-bob", "grant-zz", 404),
+    ] {
+        assert_eq!(revoke(key, id).await.status, status, "{key} {id}");
+    }
+    let revoked = revoke("key-of-bob", "grant-a1").await;
+    assert_eq!(
+        (revoked.status.as_u16(), &revoked.body["status"]),
+        (200, &json!("revoked")),
+        "{}",
+        revoked.text
+    );
+    assert_eq!(revoked.body["ended"]["reason"], "enough");
+    assert_eq!(revoke("key-of-dave", "grant-a1").await.status, 409);
+    assert_eq!(get("/api/v1/grants").await.body["grants"], json!([]));
+    assert_eq!(get("/api/v1/grants?status=all").await.body["grants"][0]["status"], "revoked");
+    // An admin revokes anybody's.
+    check("a2", one.clone(), 200, "grant-a2").await;
+    assert_eq!(revoke("key-of-dave", "grant-a2").await.status, 200);
+    assert_eq!(get("/api/v1/grants?status=some").await.status, 400);
+    // So many are live at a time, and no more.
+    let granted = made_grant(&grantable("a3"));
+    port.memory.grants.lock().extend(std::iter::repeat_n(granted, 100));
+    check("a3", one, 422, "has 100 live grants already").await;
+    assert_eq!(get("/api/v1/approvals/a3").await.body["status"], "pending", "it was not decided either");
+}
+
+/// R87: a grant is proposed where one approver has given the same answer to the same shape of call five times.
+#[tokio::test]
+async fn a_grant_is_proposed_after_the_same_answer_five_times() {
+    let port = scripted();
+    let get =
+        async |id: &str| get_as(&port, &format!("/api/v1/approvals/{id}"), Some("key-of-bob")).await.body;
+    for n in 0..6 {
+        let mut old = grantable(&format!("old-{n}"));
+        old.arguments["path"] = json!(format!("/scratch/dir-{}/f{n}", n % 2));
+        old.shape.as_mut().unwrap().arguments.insert("path".to_owned(), Digest::from(format!("p{n}")));
+        port.memory.approvals.lock().push(old);
+    }
+    port.memory.approvals.lock().push(grantable("new"));
+    assert_eq!(get("new").await["grants"], json!({"max_duration": "8h", "max_uses": 50}));
+    for n in 0..5 {
+        assert_eq!(get("new").await["proposed_grant"], Value::Null, "after {n} answers");
+        decide_as(&port, &format!("old-{n}"), Some("key-of-bob"), r#"{"decision":"approve"}"#).await;
+    }
+    let expect = json!({
+        "approver": "bob", "times": 5, "duration": "1h", "uses": 10, "arguments": {"path": {"within": "/scratch"}},
+    });
+    assert_eq!(get("new").await["proposed_grant"], expect);
+    // What is proposed is taken as it stands.
+    let mut asked = expect;
+    asked.as_object_mut().unwrap().retain(|name, _| !["approver", "times"].contains(&name.as_str()));
+    let body = json!({"decision": "approve", "grant": asked}).to_string();
+    assert_eq!(decide_as(&port, "new", Some("key-of-bob"), &body).await.status, 200);
+    assert_eq!(get("new").await["proposed_grant"], Value::Null, "it waits no more");
+    // Nothing is told of what is masked.
+    let mut masked = grantable("masked");
+    masked.shape.as_mut().unwrap().masked.insert("path".to_owned());
+    port.memory.approvals.lock().push(masked);
+    assert_eq!(get("masked").await["proposed_grant"], Value::Null);
+}
+
+/// SPEC 3: a key that is removed opens nothing from the next message on, and a decision is one when it is whole.
 #[tokio::test]
 async fn a_decision_counts_for_the_person_as_they_are_when_it_is_read() {
     let port = scripted();
@@ -507,6 +668,7 @@ fn the_document_knows_parameters_and_words() {
     };
     assert_eq!(names("/api/v1/events"), params::EVENT_PARAMS);
     assert_eq!(names("/api/v1/approvals"), params::APPROVAL_PARAMS);
+    assert_eq!(names("/api/v1/grants"), params::GRANT_PARAMS);
     let schemas = &document["components"]["schemas"];
     let words = |schema: &str, member: &str| -> Vec<String> {
         let all = schemas[schema]["properties"][member]["enum"].as_array().unwrap();
@@ -562,5 +724,14 @@ async fn the_document_knows_every_member() {
     let tool = &get("/api/v1/tools").await["tools"][0];
     same_members(&schemas["Tool"], tool, "Tool");
     assert_eq!((&tool["name"], &tool["destructive"]), (&json!("crm__find"), &json!(true)));
+    let mut granted = made_grant(&grantable("a1"));
+    granted.ended = Some(GrantEnd { why: GrantEndReason::Lost, at: port.now(), by: None, reason: None });
+    port.memory.grants.lock().push(granted);
+    let mut grant = get("/api/v1/grants/grant-a1").await;
+    assert_eq!(grant.as_object_mut().unwrap().remove("calls"), Some(json!([])));
+    same_members(&schemas["Grant"], &grant, "Grant");
+    same_members(&schemas["Grant"]["properties"]["ended"], &grant["ended"], "Grant.ended");
     same_members(&schemas["Policies"], &get("/api/v1/policies").await, "Policies");
+    let asked = request(Method::POST, "/api/v1/explain", Some("key-of-carol"), QUESTION);
+    same_members(&schemas["Explanation"], &send(&port, asked).await.body, "Explanation");
 }

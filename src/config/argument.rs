@@ -1,7 +1,7 @@
 //! Which part of a program's argument is a secret: a flag and its value are often two arguments, and the value alone says
 //! nothing.
 
-use super::secret::is_secret;
+use super::secret::{is_secret, names_secret};
 use crate::redaction::DataRules;
 
 /// Flags that hold a secret by themselves; as a field of data each of these words means something else.
@@ -17,7 +17,7 @@ const SWITCHES: &[&str] = &["no", "without", "skip", "disable"];
 const SETTINGS: &[&str] = &["true", "false", "none", "yes", "no", "on", "off"];
 
 /// Where the secret of an argument begins, which goes on to its end. `before` is the argument before it.
-pub(super) fn secret(rules: &DataRules, before: Option<&str>, word: &str) -> Option<usize> {
+pub fn secret(rules: &DataRules, before: Option<&str>, word: &str) -> Option<usize> {
     let flag = before.filter(|before| !before.contains('=') && !is_flag(word)).and_then(name_of);
     if let (Some("H" | "header" | "headers"), Some((_, sent))) = (flag, word.split_once(':')) {
         // The name of a header says what it holds; of another one the value may say it.
@@ -106,7 +106,7 @@ fn holds(rules: &DataRules, name: &str) -> bool {
     let mut words = lower.split(['-', '_', '.']);
     let switch = words.next().is_some_and(|first| SWITCHES.contains(&first));
     let place = words.next_back().is_some_and(|last| PLACES.contains(&last));
-    !switch && !place && is_secret(rules, name, "q7Z")
+    !switch && !place && names_secret(rules, name)
 }
 
 /// The name of a flag, without its dashes.

@@ -1,0 +1,250 @@
+// Making elements. All text is put in as text; nothing is ever parsed as markup.
+
+import { state } from "./state.js";
+
+export const $ = (id) => document.getElementById(id);
+
+export function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.flat(2).filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const FIELDS = "input, textarea, select";
+
+// Whether a field has gone while somebody typed in it: what they go on typing is no command.
+export const typing = { cut: false };
+
+// Makes these nodes the children of an element. What is there already is not moved: it keeps focus, caret and selection,
+// and a click that began on it ends on it. Where what had the focus goes, `refuge` gets it.
+export function place(parent, nodes, refuge) {
+  const kept = new Set(nodes);
+  const gone = [...parent.childNodes].filter((child) => !kept.has(child));
+  const focused = gone.some((child) => child.contains(document.activeElement)) ? document.activeElement : null;
+  for (const child of gone) child.remove();
+  let next = parent.firstChild;
+  for (const node of nodes) {
+    if (node === next) next = next.nextSibling;
+    else parent.insertBefore(node, next);
+  }
+  if (!focused || !refuge) return;
+  // The keyboard stays where its user was.
+  typing.cut ||= focused.matches(FIELDS);
+  refuge.focus({ preventScroll: true });
+}
+
+// What nobody sees, or what changes how others are shown: the gateway's own list, but for line feeds and tabs.
+const HIDDEN =
+  /[\u{0}-\u{8}\u{b}-\u{1f}\u{7f}-\u{9f}\u{ad}\u{34f}\u{61c}\u{115f}-\u{1160}\u{17b4}-\u{17b5}\u{180b}-\u{180f}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{2060}-\u{206f}\u{3164}\u{fe00}-\u{fe0f}\u{feff}\u{ffa0}\u{fff0}-\u{fffb}\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/u;
+const SPECIAL = new RegExp(`(\\[(?:redacted|hash):[^\\]]*\\]|\\n|${HIDDEN.source})`, "u");
+
+// Text as it is, with masks, line breaks and characters that nobody sees marked. It keeps its reading direction to itself.
+// Within one line (`inline`) a line break is only marked.
+export function shown(text, inline = false) {
+  const out = el("bdi", {});
+  let run = null;
+  for (const part of String(text).split(SPECIAL)) {
+    if (!part) continue;
+    if (HIDDEN.test(part) && part.length <= 2) {
+      const name = `\\u{${part.codePointAt(0).toString(16)}}`;
+      if (run && run.name === name) {
+        run.count += 1;
+        run.mark.textContent = `${name} × ${run.count}`;
+      } else {
+        run = { name, count: 1, mark: el("mark", { title: "a character that nobody sees" }, name) };
+        out.append(run.mark);
+      }
+      continue;
+    }
+    run = null;
+    if (part === "\n") {
+      // A line of a text cannot pass for a line of the page.
+      out.append(el("mark", { title: "a line break" }, "\\n"), inline ? " " : "\n");
+    } else if (SPECIAL.test(part)) {
+      out.append(el("mark", { title: "masked: what it was, and how long" }, part));
+    } else {
+      out.append(part);
+    }
+  }
+  return out;
+}
+
+// The start of a text, not cut between the halves of one character, and how much is left.
+export function cutAt(text, most) {
+  if (text.length <= most) return { start: text, rest: "" };
+  const at = /[\ud800-\udbff]/.test(text[most - 1]) ? most + 1 : most;
+  return { start: text.slice(0, at), rest: text.slice(at) };
+}
+
+// One line of a text, with what is left of it counted.
+export function brief(text, most = 160) {
+  const { start, rest } = cutAt(String(text), most);
+  return rest ? [shown(start, true), ` … (${rest.length} more characters)`] : [shown(start, true)];
+}
+
+export function facts(pairs) {
+  const list = el("dl", { class: "facts" });
+  for (const [name, value] of pairs) {
+    if (value === null || value === undefined || value === "") continue;
+    list.append(el("dt", {}, name), el("dd", {}, value instanceof Node ? value : shown(value)));
+  }
+  return list;
+}
+
+// What is made when somebody opens it.
+export function opened(words, make) {
+  const details = el("details", {}, el("summary", {}, words));
+  details.addEventListener("toggle", () => {
+    if (details.open && details.childElementCount === 1) details.append(...[make()].flat());
+  });
+  return details;
+}
+
+// A table that is wider than its place is moved sideways by itself, by the keyboard too.
+export function table(label, columns, rows, attributes = {}) {
+  const head = columns && el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name))));
+  const body = el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells)));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, el("table", attributes, head, body));
+}
+
+export const td = (...children) => el("td", {}, ...children);
+
+// --- times -----------------------------------------------------------------------------------------------------------
+
+const FORMAT = new Intl.DateTimeFormat(undefined, {
+  year: "numeric",
+  month: "short",
+  day: "2-digit",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZoneName: "short",
+});
+
+// A time where the reader is, with its zone.
+export const whenText = (time) => (time ? FORMAT.format(new Date(time)) : "");
+export const when = (time) => (time ? el("time", { datetime: time, title: time }, whenText(time)) : null);
+
+const now = () => Date.now() + state.skew;
+
+export function left(until) {
+  const seconds = Math.floor((new Date(until).getTime() - now()) / 1000);
+  if (seconds <= 0) return "expired";
+  const days = Math.floor(seconds / 86400);
+  const hours = Math.floor((seconds % 86400) / 3600);
+  const minutes = Math.floor((seconds % 3600) / 60);
+  if (days) return `${days} d ${hours} h left`;
+  if (hours) return `${hours} h ${minutes} min left`;
+  const rest = `${String(seconds % 60).padStart(2, "0")} s`;
+  return minutes ? `${minutes} min ${rest} left` : `${rest} left`;
+}
+
+export const countdown = (until) => el("span", { "data-until": until }, left(until));
+
+setInterval(() => {
+  for (const node of document.querySelectorAll("[data-until]")) node.textContent = left(node.dataset.until);
+}, 1000);
+
+// --- words -----------------------------------------------------------------------------------------------------------
+
+const COLOURS = {
+  approved: "good",
+  consumed: "good",
+  allow: "good",
+  allow_with_constraints: "good",
+  rejected: "bad",
+  deny: "bad",
+  expired: "warn",
+  cancelled: "warn",
+  pending_approval: "warn",
+  throttle: "warn",
+  remediate: "warn",
+  suggest: "warn",
+};
+const WORDS = {
+  consumed: "approved and used",
+  allow_with_constraints: "allow with constraints",
+  pending_approval: "a person is asked",
+};
+export const chip = (status) => el("span", { class: `chip ${COLOURS[status] || ""}` }, WORDS[status] || String(status));
+
+export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
+// --- telling ---------------------------------------------------------------------------------------------------------
+
+export function notice(text) {
+  $("notice").hidden = !text;
+  $("notice").textContent = text || "";
+}
+
+// Says it to those who do not see the page. The same words twice are two things to say.
+export function announce(text) {
+  const line = el("p", {}, text);
+  $("announce").replaceChildren(line);
+}
+
+// --- questions before something is done ------------------------------------------------------------------------------
+
+// Asks before something is done. `run(reason, tell)` does it; what it throws is shown, and the dialog stays. The answer: what `run`
+// gave, or null where the person left it.
+export function confirm({ title, body, reason, required, action, danger, run }) {
+  return new Promise((done) => {
+    const field = reason && el("textarea", { name: "reason", maxlength: 4000, required });
+    const error = el("p", { class: "error", role: "alert", hidden: true });
+    const go = el("button", { type: "submit", class: danger ? "reject" : "primary" }, action);
+    const stay = el("button", { type: "button" }, "Cancel");
+    const form = el(
+      "form",
+      { class: "ask", novalidate: true },
+      el("h2", { id: "confirm-title" }, title),
+      ...body,
+      field && el("label", {}, required ? `${reason} (needed)` : reason, field),
+      error,
+      el("div", { class: "buttons" }, stay, go),
+    );
+    const dialog = el("dialog", { class: "confirm", "aria-labelledby": "confirm-title" }, form);
+    const say = (text) => {
+      error.hidden = !text;
+      error.textContent = text || "";
+    };
+    let result = null;
+    let busy = false;
+    stay.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("cancel", (event) => busy && event.preventDefault());
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      done(result);
+    });
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (busy) return;
+      const text = field ? field.value.trim() : "";
+      if (required && !text) {
+        say("Say why: it stands in the record.");
+        field.focus();
+        return;
+      }
+      busy = true;
+      go.disabled = stay.disabled = true;
+      say("");
+      try {
+        result = await run(text, (words) => (go.textContent = words));
+        dialog.close();
+      } catch (problem) {
+        say(problem.message);
+        go.textContent = action;
+      } finally {
+        busy = false;
+        go.disabled = stay.disabled = false;
+      }
+    });
+    $("dialogs").append(dialog);
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,19 @@
+// What the views share: who is signed in, and what is in force.
+
+export const KEY = "tollgate-key";
+
+export const state = {
+  key: sessionStorage.getItem(KEY),
+  // The answer of `me`; null: nobody is signed in.
+  me: null,
+  // How far the gateway's clock is ahead of this one, in milliseconds.
+  skew: 0,
+  view: "pending",
+  // By id: the agents of the authority map, the policies of the bundle in force.
+  agents: new Map(),
+  policies: new Map(),
+  // Keys of one letter do something.
+  shortcuts: true,
+};
+
+export const hasRole = (...roles) => roles.some((role) => state.me && (state.me.roles || []).includes(role));

@@ -1,0 +1,145 @@
+//! Budgets and limits per minute as they stand: whether a call that policies let through has room. They are read, not counted.
+
+use super::{
+    answer::{self, Explanation, LimitView},
+    decided::Ground,
+};
+use crate::{
+    admission::window,
+    cost::BudgetAction,
+    decision::ApprovalRequirement,
+    gateway::{admit::budget_approval, decided::Decided},
+    model::{Decision, EventDecision, MicroUsd, PersonId, PolicyId},
+    policy::Violation,
+    store::BudgetUsage,
+};
+use serde_json::{Value, json};
+
+/// Adds the limits that count the call, and what the first one that is full says of it.
+pub(super) fn add(
+    told: &mut Explanation,
+    ground: Ground<'_>,
+    decided: &Decided,
+    operator: Option<&PersonId>,
+) {
+    let verdict = &decided.verdict;
+    told.limits = limits(ground.usage, decided);
+    if verdict.decision > Decision::AllowWithConstraints {
+        return;
+    }
+    let repeats = decided.prepared.facts.call.repeats;
+    let max_repeats = verdict.limits.max_repeats.filter(|most| repeats >= u64::from(*most));
+    // Strictest first, as admission looks at them: deny, a loop, throttle, ask.
+    let first = |above: EventDecision| told.limits.iter().find(|limit| limit.full && limit.above == above);
+    let (decision, policy_id, reason) = match (
+        first(EventDecision::Deny),
+        max_repeats,
+        first(EventDecision::Throttle),
+        first(EventDecision::PendingApproval),
+    ) {
+        (Some(limit), _, _, _) | (None, None, Some(limit), _) | (None, None, None, Some(limit)) => {
+            (limit.above, limit.policy_id.clone(), sentence(limit))
+        }
+        (None, Some(most), _, _) => (
+            EventDecision::Throttle,
+            PolicyId::from("loop"),
+            format!(
+                "the same call was made {repeats} times in the last 60 s, and {most} are let through: it looks like a loop"
+            ),
+        ),
+        (None, None, None, None) => return,
+    };
+    if decision == EventDecision::PendingApproval {
+        let asks = ApprovalRequirement {
+            policy_id: policy_id.clone(),
+            rule_id: None,
+            rule: budget_approval(),
+            reason: reason.as_str().into(),
+        };
+        told.ask(std::iter::once(answer::approval(&ground.in_force.policies, operator, &asks)));
+    }
+    if let Value::Array(steps) = &mut told.steps {
+        steps.push(json!({
+            "policy_id": policy_id, "rule_id": null, "decision": decision, "reason": reason, "limit": true,
+        }));
+    }
+    (told.decision, told.policy_id, told.rule_id, told.reason) = (decision, policy_id, None, reason);
+}
+
+fn sentence(limit: &LimitView) -> String {
+    let LimitView { policy_id, key, window, .. } = limit;
+    let used = |used: Option<String>, most: Option<String>, what: &str| {
+        Some(format!("{} of {} {what}", used?, most?))
+    };
+    let parts: Vec<String> = [
+        used(limit.used_calls.map(|n| n.to_string()), limit.max_calls.map(|n| n.to_string()), "calls"),
+        used(limit.used_tokens.map(|n| n.to_string()), limit.max_tokens.map(|n| n.to_string()), "tokens"),
+        used(limit.used_cost_usd.map(|n| n.to_string()), limit.max_cost_usd.map(|n| n.to_string()), "USD"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    format!("`{policy_id}` has no room for the call: `{key}` has used {} ({window})", parts.join(", "))
+}
+
+fn limits(usage: Option<&[BudgetUsage]>, decided: &Decided) -> Vec<LimitView> {
+    let verdict = &decided.verdict;
+    let prepared = &decided.prepared;
+    let (tokens, cost) = (prepared.facts.cost.tokens, prepared.facts.cost.estimate);
+    let agent = prepared.facts.agent.id.as_str();
+    let rates = verdict.limits.rates.iter().map(|rate| LimitView {
+        policy_id: rate.policy_id.clone(),
+        key: agent.to_owned(),
+        window: "minute",
+        used_calls: None,
+        used_tokens: None,
+        used_cost_usd: None,
+        max_calls: rate.max_calls,
+        max_tokens: None,
+        max_cost_usd: rate.max_cost,
+        above: match rate.on_violation {
+            Violation::Throttle => EventDecision::Throttle,
+            Violation::Deny => EventDecision::Deny,
+        },
+        full: false,
+    });
+    let budgets = verdict.limits.budgets.iter().map(|budget| LimitView {
+        policy_id: budget.id.clone(),
+        // What a resource is counted under may hold a secret.
+        key: match *budget.key == **prepared.target.full() {
+            true => prepared.shown.to_string(),
+            false => budget.key.to_string(),
+        },
+        window: window::word(budget.window),
+        used_calls: None,
+        used_tokens: None,
+        used_cost_usd: None,
+        max_calls: budget.max_calls,
+        max_tokens: budget.max_tokens,
+        max_cost_usd: budget.max_cost,
+        above: match budget.on_exceed {
+            BudgetAction::Throttle => EventDecision::Throttle,
+            BudgetAction::Deny => EventDecision::Deny,
+            BudgetAction::RequireApproval => EventDecision::PendingApproval,
+        },
+        full: false,
+    });
+    let mut all: Vec<LimitView> = rates.chain(budgets).collect();
+    let Some(usage) = usage else { return all };
+    for limit in &mut all {
+        let counters = usage
+            .iter()
+            .filter(|at| at.id == limit.policy_id && at.key == limit.key && at.window == limit.window);
+        // Of a window that has ended and one that has begun, the newest counts.
+        let standing = counters.max_by_key(|at| at.window_start);
+        let (calls, used_tokens, used_cost) =
+            standing.map_or((0, 0, MicroUsd::ZERO), |at| (at.calls, at.tokens, at.cost_usd));
+        limit.used_calls = Some(calls);
+        limit.used_tokens = Some(used_tokens);
+        limit.used_cost_usd = Some(used_cost);
+        limit.full = limit.max_calls.is_some_and(|most| calls.saturating_add(1) > most)
+            || limit.max_tokens.is_some_and(|most| used_tokens.saturating_add(tokens) > most)
+            || limit.max_cost_usd.is_some_and(|most| used_cost.plus(cost) > most);
+    }
+    all
+}

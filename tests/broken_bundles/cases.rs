@@ -1,0 +1,522 @@
+//! The base bundle, and how it is broken.
+
+/// One broken bundle.
+pub(crate) struct Case {
+    /// What somebody did.
+    pub(crate) name: &'static str,
+    /// The file that is changed. Without changes it is left out; one that the base does not have is added.
+    pub(crate) file: &'static str,
+    /// What is put in place of what; the whole file where the first is empty.
+    pub(crate) changes: &'static [(&'static str, &'static str)],
+}
+
+const fn case(
+    name: &'static str,
+    file: &'static str,
+    changes: &'static [(&'static str, &'static str)],
+) -> Case {
+    Case { name, file, changes }
+}
+
+const GATE: &str = "policies/production.yaml";
+const BOOK: &str = "policies/rates.yaml";
+const AUTHORITY: &str = "policies/authority.yaml";
+const BUNDLE: &str = "policies/bundle.yaml";
+const BUDGETS: &str = "policies/budgets.yaml";
+const SERVERS: &str = "servers.toml";
+const DATA: &str = "policies/data.yaml";
+
+/// A small bundle of which nothing is wrong.
+pub(crate) const BASE: &[(&str, &str)] = &[
+    (
+        SERVERS,
+        r#"[gateway]
+environment = "staging"
+
+[upstreams.filesystem]
+command = ["files-mcp", "/srv"]
+timeout = "30s"
+labels = ["internal"]
+
+[upstreams.filesystem.tools.write_file]
+action = "files:write"
+labels = ["write"]
+"#,
+    ),
+    (
+        BUNDLE,
+        "version: \"1\"\nowner: platform-team\nenvironments: [staging, production]\ndefault_decision: DENY\n",
+    ),
+    (
+        AUTHORITY,
+        r#"capabilities:
+  docs.write:
+    tools: ["filesystem__*"]
+    resources: ["file:///srv/**"]
+agents:
+  planner:
+    role: writer
+    owner: data-team
+    workflow: reports
+    model: gpt-4o
+    capabilities: [docs.write]
+    keys: ["sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"]
+people:
+  alice:
+    groups: [leads]
+    roles: [approver]
+    keys: ["sha256:10112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"]
+workflows:
+  reports: { owner: data-team, approval_sla: 15m }
+"#,
+    ),
+    (
+        BUDGETS,
+        "budgets:\n  - id: agent-day\n    scope: agent\n    window: day\n    max_cost_usd: 5.00\n    on_exceed: deny\n",
+    ),
+    (
+        GATE,
+        r#"name: production
+description: Changes in production need a person
+owner: platform-team
+on:
+  - upstream: filesystem
+    label: write
+rules:
+  - id: ask
+    condition: "env == 'production' && agent.role == 'writer'"
+    decision: REQUIRE_APPROVAL
+    approvers: [leads]
+    expires_in: 15m
+  - id: scratch
+    condition: "within(args.path, '/scratch')"
+    decision: ALLOW
+"#,
+    ),
+    (
+        BOOK,
+        r#"version: "1"
+policies:
+  - id: rates
+    description: Nobody calls faster than a person can follow
+    on:
+      - upstream: filesystem
+    conditions:
+      max_calls_per_minute: 60
+    actions:
+      on_violation: throttle
+"#,
+    ),
+];
+
+const CONDITION: &str = "\"env == 'production' && agent.role == 'writer'\"";
+const SCRATCH: &str = "\"within(args.path, '/scratch')\"";
+
+/// What cannot be used.
+pub(crate) const ERRORS: &[Case] = &[
+    // YAML.
+    case("a condition that begins with `!` and has no quotes", GATE, &[(SCRATCH, "!args.dry_run")]),
+    case("the same with a space", GATE, &[(SCRATCH, "! has(args.dry_run)")]),
+    case(
+        "a colon in a text without quotes",
+        GATE,
+        &[("Changes in production need a person", "Note: changes need a person")],
+    ),
+    case("a colon in a condition without quotes", GATE, &[(SCRATCH, "args.mode == 'a: b'")]),
+    case("a lone star without quotes", GATE, &[("    label: write\n", "    tool: *\n")]),
+    case("a star in a list without quotes", AUTHORITY, &[("[\"filesystem__*\"]", "[*]")]),
+    case(
+        "a glob that begins with a star and has no quotes",
+        GATE,
+        &[("    label: write\n", "    tool: *_write\n")],
+    ),
+    case("a text that begins with `@`", GATE, &[("owner: platform-team", "owner: @platform-team")]),
+    case("a text that begins with a backquote", GATE, &[(SCRATCH, "`args.path`")]),
+    case("a text that begins with `%`", GATE, &[("owner: platform-team", "owner: %team")]),
+    case("a text that begins with `&`", GATE, &[("owner: platform-team", "owner: &")]),
+    case(
+        "a list item less indented than the others",
+        GATE,
+        &[("  - id: scratch\n    condition", " - id: scratch\n   condition")],
+    ),
+    case(
+        "a list item more indented than the others",
+        GATE,
+        &[("  - id: scratch\n    condition", "    - id: scratch\n      condition")],
+    ),
+    case("a list on the line of its key", GATE, &[("    approvers: [leads]", "    approvers: - leads")]),
+    case("a long dash before an item", GATE, &[("  - id: scratch", "  – id: scratch")]),
+    case("spaces that are none", GATE, &[("    decision: ALLOW", "\u{a0}\u{a0}\u{a0}\u{a0}decision: ALLOW")]),
+    case(
+        "a text below its key that is not indented",
+        GATE,
+        &[(SCRATCH, ">\n  within(args.path, '/scratch')")],
+    ),
+    case("braces of a template", GATE, &[(SCRATCH, "{{ env }} == 'x'")]),
+    case(
+        "no comma between two entries in braces",
+        AUTHORITY,
+        &[("owner: data-team, approval", "owner: data-team approval")],
+    ),
+    case("two colons", GATE, &[("owner: platform-team", "owner:: platform-team")]),
+    case(
+        "a list item without its dash",
+        GATE,
+        &[("    approvers: [leads]", "    approvers:\n      leads\n      alice")],
+    ),
+    case(
+        "a list item without the space after its dash",
+        GATE,
+        &[("    approvers: [leads]", "    approvers:\n      -leads")],
+    ),
+    case(
+        "a double quote that is not closed",
+        GATE,
+        &[("agent.role == 'writer'\"", "agent.role == 'writer'")],
+    ),
+    case(
+        "a double quote that is not closed, and one that is later",
+        GATE,
+        &[
+            ("need a person", "need a person\""),
+            ("description: ", "description: \""),
+            ("'writer'\"", "'writer'"),
+        ],
+    ),
+    case("a single quote that is not closed", GATE, &[("owner: platform-team", "owner: 'platform-team")]),
+    case(
+        "a quote that is not closed at the end of the file",
+        GATE,
+        &[("    decision: ALLOW\n", "    decision: \"ALLOW\n")],
+    ),
+    case(
+        "single quotes around a condition with single quotes",
+        GATE,
+        &[(SCRATCH, "'within(args.path, '/scratch')'")],
+    ),
+    case(
+        "a text that goes on after its quotes",
+        GATE,
+        &[("Changes in production need a person", "\"Changes\" need a person")],
+    ),
+    case("a backslash in double quotes", GATE, &[(SCRATCH, "\"args.path.matches('\\d+')\"")]),
+    case("a bracket that is not closed", GATE, &[("[leads]", "[leads")]),
+    case("a brace that is not closed", AUTHORITY, &[("approval_sla: 15m }", "approval_sla: 15m")]),
+    case("a bracket that closes nothing", GATE, &[("approvers: [leads]", "approvers: [leads]]")]),
+    case("a tab as indentation", GATE, &[("    decision: ALLOW", "\tdecision: ALLOW")]),
+    case("a tab after spaces", GATE, &[("    label: write", "  \tlabel: write")]),
+    case("no space after a colon", GATE, &[("    decision: ALLOW", "    decision:ALLOW")]),
+    case(
+        "no space after a colon in the first key of an item",
+        GATE,
+        &[("  - upstream: filesystem\n    label: write", "  - upstream:filesystem")],
+    ),
+    case(
+        "no space after a colon in braces",
+        AUTHORITY,
+        &[("owner: data-team, approval", "owner:data-team, approval")],
+    ),
+    case("an equals sign for a colon", GATE, &[("    decision: ALLOW", "    decision = ALLOW")]),
+    case("a key indented under a value", GATE, &[("owner: platform-team", "  owner: platform-team")]),
+    case("a key less indented than its siblings", GATE, &[("    decision: ALLOW", "   decision: ALLOW")]),
+    case("two documents in one file", GATE, &[("rules:", "---\nrules:")]),
+    case("a key twice", GATE, &[("    decision: ALLOW", "    decision: ALLOW\n    decision: DENY")]),
+    case("a name twice", AUTHORITY, &[("people:\n", "people:\n  alice: { roles: [approver] }\n")]),
+    case("an alias without its anchor", GATE, &[("[leads]", "*approvers")]),
+    case("a merge key", GATE, &[("  - id: scratch\n", "  - <<: { decision: ALLOW }\n    id: scratch\n")]),
+    case("a value that is a comment", GATE, &[("description: Changes", "description: #1 Changes")]),
+    case("a file of plain text", GATE, &[("", "deny everything in production\n")]),
+    case("an empty policy file", GATE, &[("", "")]),
+    // Keys.
+    case("`server` for `upstream`", GATE, &[("- upstream: filesystem", "- server: filesystem")]),
+    case("`tools` for `tool`", GATE, &[("    label: write", "    tools: filesystem__write_file")]),
+    case("`decison` for `decision`", GATE, &[("    decision: ALLOW", "    decison: ALLOW")]),
+    case("`effect` for `decision`", GATE, &[("    decision: ALLOW", "    effect: ALLOW")]),
+    case("`when` for `condition`", GATE, &[("    condition: \"within", "    when: \"within")]),
+    case("`rule` for `rules`", GATE, &[("rules:", "rule:")]),
+    case("`polices` for `policies`", BOOK, &[("policies:", "polices:")]),
+    case("`approver` for `approvers`", GATE, &[("    approvers: [leads]", "    approver: [leads]")]),
+    case("`expires` for `expires_in`", GATE, &[("expires_in", "expires")]),
+    case("`max_cost` for `max_cost_usd`", BUDGETS, &[("max_cost_usd", "max_cost")]),
+    case("`period` for `window`", BUDGETS, &[("window", "period")]),
+    case("`capability` for `capabilities`", AUTHORITY, &[("    capabilities: [", "    capability: [")]),
+    case("`agent` for `agents`", AUTHORITY, &[("agents:", "agent:")]),
+    case("a key in capitals", GATE, &[("    decision: ALLOW", "    Decision: ALLOW")]),
+    case(
+        "a key of another decision",
+        GATE,
+        &[("    decision: ALLOW\n", "    decision: ALLOW\n    quorum: 2\n")],
+    ),
+    case("no decision", GATE, &[("    decision: ALLOW\n", "")]),
+    case("no version", BUNDLE, &[("version: \"1\"\n", "")]),
+    case("no name", GATE, &[("name: production\n", "")]),
+    case("no bundle.yaml", BUNDLE, &[]),
+    case("no authority.yaml", AUTHORITY, &[]),
+    case("a file that ends with .yml", "policies/more.yml", &[("", "name: more\n")]),
+    // Values.
+    case("`REQUIRE_APROVAL`", GATE, &[("REQUIRE_APPROVAL", "REQUIRE_APROVAL")]),
+    case("`require_approval`", GATE, &[("REQUIRE_APPROVAL", "require_approval")]),
+    case("`BLOCK`", GATE, &[("decision: ALLOW", "decision: BLOCK")]),
+    case("a decision in typographic quotes", GATE, &[("decision: ALLOW", "decision: “ALLOW”")]),
+    case("a name in typographic quotes", GATE, &[("- id: scratch", "- id: ‘scratch’")]),
+    case(
+        "`yes` for `true`",
+        AUTHORITY,
+        &[("    role: writer", "    attended: yes\n    operator: alice\n    role: writer")],
+    ),
+    case("a duration without a unit", GATE, &[("expires_in: 15m", "expires_in: 15")]),
+    case("a duration in words", GATE, &[("expires_in: 15m", "expires_in: 15 minutes")]),
+    case("an amount with its currency", BUDGETS, &[("5.00", "$5.00")]),
+    case("a number in quotes", BOOK, &[("60", "\"60\"")]),
+    case("a number that is too large", GATE, &[("    expires_in: 15m", "    quorum: 99999999999999999999")]),
+    case("a list where a text belongs", GATE, &[("label: write", "label: [write]")]),
+    case("a text where a list belongs", AUTHORITY, &[("tools: [\"filesystem__*\"]", "tools: filesystem__*")]),
+    case(
+        "a map where a list belongs",
+        GATE,
+        &[("  - upstream: filesystem\n    label: write", "  upstream: filesystem\n  label: write")],
+    ),
+    case(
+        "a tool where an entry of `on` belongs",
+        GATE,
+        &[("  - upstream: filesystem\n    label: write", "  - filesystem__write_file")],
+    ),
+    case("a chat as a channel", GATE, &[("    expires_in: 15m", "    channels: [slack]")]),
+    case("a wildcard of another language", AUTHORITY, &[("filesystem__*", "filesystem__?ead")]),
+    case("a key where its digest belongs", AUTHORITY, &[("sha256:0011", "tg_0011")]),
+    // Names.
+    case("an unknown group", GATE, &[("[leads]", "[leeds]")]),
+    case("an unknown capability", AUTHORITY, &[("capabilities: [docs.write]", "capabilities: [doc.write]")]),
+    case("an unknown agent", GATE, &[("    label: write", "    agent: planer")]),
+    case("an unknown workflow", AUTHORITY, &[("workflow: reports", "workflow: report")]),
+    case("an unknown operator", AUTHORITY, &[("    role: writer", "    operator: alise\n    role: writer")]),
+    case("an id that another policy has", BOOK, &[("id: rates", "id: production")]),
+    // Conditions.
+    case("`=~` for `matches`", GATE, &[(CONDITION, "\"args.path =~ 'x'\"")]),
+    case("`=` for `==`", GATE, &[(CONDITION, "\"env = 'production'\"")]),
+    case("`===` for `==`", GATE, &[(CONDITION, "\"env === 'production'\"")]),
+    case("`<>` for `!=`", GATE, &[(CONDITION, "\"env <> 'production'\"")]),
+    case("`=>` for `>=`", GATE, &[(CONDITION, "\"cost.estimate_usd => 1.0\"")]),
+    case("`and` for `&&`", GATE, &[(CONDITION, "\"env == 'production' and agent.role == 'writer'\"")]),
+    case("`OR` for `||`", GATE, &[(CONDITION, "\"env == 'production' OR agent.role == 'writer'\"")]),
+    case("`not` for `!`", GATE, &[(CONDITION, "\"not tool.read_only\"")]),
+    case("`not in`", GATE, &[(CONDITION, "\"'write' not in tool.labels\"")]),
+    case("a single `&`", GATE, &[(CONDITION, "\"tool.read_only & tool.pinned\"")]),
+    case("a single `|`", GATE, &[(CONDITION, "\"tool.read_only | tool.pinned\"")]),
+    case("`contains` between two values", GATE, &[(CONDITION, "\"args.path contains 'x'\"")]),
+    case("`if`", GATE, &[(CONDITION, "\"if env == 'production'\"")]),
+    case("a text without quotes", GATE, &[(CONDITION, "\"env == production\"")]),
+    case("typographic quotes in a condition", GATE, &[(CONDITION, "env == ‘production’")]),
+    case("a quote in a condition that is not closed", GATE, &[(CONDITION, "\"env == 'production\"")]),
+    case(
+        "a parenthesis that is not closed",
+        GATE,
+        &[(CONDITION, "\"(env == 'production' && agent.role == 'writer'\"")],
+    ),
+    case(
+        "a parenthesis too many",
+        GATE,
+        &[(CONDITION, "\"env == 'production') && agent.role == 'writer'\"")],
+    ),
+    case("a condition that ends with its operator", GATE, &[(CONDITION, "\"env == 'production' &&\"")]),
+    case(
+        "two comparisons without an operator",
+        GATE,
+        &[(CONDITION, "\"env == 'production' agent.role == 'writer'\"")],
+    ),
+    case("an empty condition", GATE, &[(CONDITION, "\"\"")]),
+    case("`environment` for `env`", GATE, &[(CONDITION, "\"environment == 'production'\"")]),
+    case("`arguments.` for `args.`", GATE, &[(CONDITION, "\"arguments.path == '/etc'\"")]),
+    case("an argument without `args.`", GATE, &[(CONDITION, "\"path == '/etc'\"")]),
+    case("a role without its agent", GATE, &[(CONDITION, "\"role == 'writer'\"")]),
+    case("an unknown field", GATE, &[(CONDITION, "\"agent.rolle == 'writer'\"")]),
+    case("a fact without its field", GATE, &[(CONDITION, "\"agent == 'planner'\"")]),
+    case("`inside()` for `within()`", GATE, &[(SCRATCH, "\"inside(args.path, '/scratch')\"")]),
+    case("`startswith` for `startsWith`", GATE, &[(SCRATCH, "\"args.path.startswith('/scratch')\"")]),
+    case("`len` for `size`", GATE, &[(SCRATCH, "\"len(args.path) > 5\"")]),
+    case("an unknown function", GATE, &[(SCRATCH, "\"args.path.frobnicate()\"")]),
+    case("a function with too few arguments", GATE, &[(SCRATCH, "\"within(args.path)\"")]),
+    case("a number in quotes in a comparison", GATE, &[(CONDITION, "\"cost.estimate_usd > '1.0'\"")]),
+    case("a list compared with a text", GATE, &[(CONDITION, "\"tool.labels == 'write'\"")]),
+    case("`contains` of a list", GATE, &[(CONDITION, "\"tool.labels.contains('write')\"")]),
+    case("true in quotes", GATE, &[(CONDITION, "\"tool.read_only == 'true'\"")]),
+    case("a day in quotes", GATE, &[(CONDITION, "\"now > '2027-12-24'\"")]),
+    case("a duration as a number", GATE, &[(CONDITION, "\"now - timestamp('2027-12-24T00:00:00Z') > 5m\"")]),
+    case("a condition that is a number", GATE, &[(CONDITION, "\"size(args.path)\"")]),
+    case("a condition that is a text", GATE, &[(CONDITION, "\"'production'\"")]),
+    case("a condition that is a list", GATE, &[(CONDITION, "[env, production]")]),
+    case("`has` without a field", GATE, &[(CONDITION, "\"has(args)\"")]),
+    case("`True`", GATE, &[(CONDITION, "\"tool.read_only == True\"")]),
+    case("a regular expression that is none", GATE, &[(CONDITION, "\"args.path.matches('[a-')\"")]),
+    case("a zone that there is not", GATE, &[(CONDITION, "\"now.getHours('Europe/Berln') >= 18\"")]),
+    case("a city for its zone", GATE, &[(CONDITION, "\"now.getHours('Berlin') >= 18\"")]),
+    case("a zone that the call chooses", GATE, &[(CONDITION, "\"now.getHours(args.zone) >= 18\"")]),
+    case(
+        "a capability in its own condition",
+        AUTHORITY,
+        &[("    tools:", "    condition: \"capability == 'docs.write'\"\n    tools:")],
+    ),
+    // servers.toml.
+    case("YAML in servers.toml", SERVERS, &[("environment = \"staging\"", "environment: staging")]),
+    case("a text without quotes in servers.toml", SERVERS, &[("\"staging\"", "staging")]),
+    case("a quote in servers.toml that is not closed", SERVERS, &[("timeout = \"30s\"", "timeout = \"30s")]),
+    case("a table that is not closed", SERVERS, &[("[upstreams.filesystem]", "[upstreams.filesystem")]),
+    case("no comma between two arguments", SERVERS, &[("\"files-mcp\", \"/srv\"", "\"files-mcp\" \"/srv\"")]),
+    case("`True` in servers.toml", SERVERS, &[("timeout = \"30s\"", "enabled = True")]),
+    case("a list in servers.toml that is not closed", SERVERS, &[("\"/srv\"]", "\"/srv\"")]),
+    case(
+        "a table twice",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem.tools",
+            "[upstreams.filesystem.tools.write_file]\naction = \"files:write\"\nlabels = [\"write\"]\n\n[upstreams.filesystem.tools",
+        )],
+    ),
+    case("a backslash in servers.toml", SERVERS, &[("environment", "data_dir = \"C:\\Users\"\nenvironment")]),
+    case("true in quotes in servers.toml", SERVERS, &[("timeout = \"30s\"", "trust_annotations = \"true\"")]),
+    case("a command as one text", SERVERS, &[("[\"files-mcp\", \"/srv\"]", "\"files-mcp /srv\"")]),
+    case("`args` beside `command`", SERVERS, &[("timeout = \"30s\"", "args = [\"/srv\"]")]),
+    case("a key of servers.toml that is a slip", SERVERS, &[("timeout", "time_out")]),
+    case("a variable of the gateway that is not set", SERVERS, &[("\"staging\"", "\"${ENVIRONMENT}\"")]),
+    // data.yaml.
+    case("an unknown key of data.yaml", DATA, &[("", "detector:\n  phone: { enabled: false }\n")]),
+    case("an unknown level of data.yaml", DATA, &[("", "classes: { health: secret }\n")]),
+];
+
+/// What can be used and should not.
+pub(crate) const LINTS: &[Case] = &[
+    case("no rationale", GATE, &[("description: Changes in production need a person\n", "")]),
+    case("a policy about everything", GATE, &[("on:\n  - upstream: filesystem\n    label: write\n", "")]),
+    case("no policy looks at role or sensitivity", GATE, &[(" && agent.role == 'writer'", "")]),
+    case("no budget", BUDGETS, &[]),
+    case("no owner of the bundle", BUNDLE, &[("owner: platform-team\n", "")]),
+    case("everything that nobody speaks of is allowed", BUNDLE, &[("DENY", "ALLOW")]),
+    case("an ownerless workflow", AUTHORITY, &[("owner: data-team, approval", "approval")]),
+    case("no SLA", AUTHORITY, &[(", approval_sla: 15m", "")]),
+    case(
+        "an agent that can use nothing",
+        AUTHORITY,
+        &[
+            ("    keys: [\"sha256:10", "    keys: [\"sha256:10"),
+            (
+                "people:\n",
+                "  idle: { keys: [\"sha256:20112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"] }\npeople:\n",
+            ),
+        ],
+    ),
+    case(
+        "a rule behind one that always applies",
+        GATE,
+        &[
+            ("    condition: \"env == 'production' && agent.role == 'writer'\"\n", ""),
+            ("within(args.path, '/scratch')", "agent.role == 'writer'"),
+        ],
+    ),
+    case(
+        "a rule behind a wider one",
+        GATE,
+        &[(SCRATCH, "\"within(args.path, '/scratch') && agent.role == 'writer' && env == 'production'\"")],
+    ),
+    case("a rule that never applies", GATE, &[(SCRATCH, "\"false\"")]),
+    case("a rule that nobody can approve", GATE, &[("    expires_in: 15m", "    quorum: 2")]),
+    case(
+        "an approval in the agent's own chat",
+        GATE,
+        &[
+            (
+                "    approvers: [leads]\n    expires_in: 15m",
+                "    approvers: [operator]\n    channels: [elicitation]",
+            ),
+            ("    role: writer\n", "    role: writer\n    operator: alice\n    attended: true\n"),
+        ],
+    ),
+    case("`prod` for `production`", GATE, &[("env == 'production'", "env == 'prod'")]),
+    case("an environment of which nothing is said", BUNDLE, &[("environments: [staging, production]\n", "")]),
+    case("an environment that the bundle is not for", BUNDLE, &[("[staging, production]", "[production]")]),
+    case("an upstream that is a slip", GATE, &[("upstream: filesystem", "upstream: filesytem")]),
+    case("a label that is a slip", GATE, &[("label: write", "label: wirte")]),
+    case("a role that no agent has", GATE, &[("    label: write", "    role: writr")]),
+    case("a tenant that no agent has", GATE, &[("    label: write", "    tenant: acme")]),
+    case(
+        "an upstream that no capability grants",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem.tools",
+            "[upstreams.crm]\ncommand = [\"crm-mcp\"]\n\n[upstreams.filesystem.tools",
+        )],
+    ),
+    case(
+        "a secret in `headers`",
+        SERVERS,
+        &[(
+            "command = [\"files-mcp\", \"/srv\"]",
+            "url = \"https://files.example/mcp\"\nheaders = { Authorization = \"Bearer a1B2c3D4e5F6g7H8i9J0\" }",
+        )],
+    ),
+    case(
+        "a secret in `env`",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { API_KEY = \"a1B2c3D4e5F6g7H8i9J0\" }")],
+    ),
+    case("a secret in `command`", SERVERS, &[("\"/srv\"", "\"--token\", \"a1B2c3D4e5F6g7H8i9J0\"")]),
+    case(
+        "a secret in `url`",
+        SERVERS,
+        &[(
+            "command = [\"files-mcp\", \"/srv\"]",
+            "url = \"https://files.example/mcp?api_key=a1B2c3D4e5F6g7H8i9J0\"",
+        )],
+    ),
+    case(
+        "a secret as a default",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { API_KEY = \"${CRM_TOKEN:-a1B2c3D4e5F6g7H8i9J0}\" }")],
+    ),
+    case(
+        "a credential that opens everything",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { CRM_ADMIN_TOKEN = \"${CRM_ADMIN_TOKEN}\" }")],
+    ),
+    case(
+        "a user who may do everything",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { DATABASE = \"postgres://postgres:${CRM_TOKEN}@db/crm\" }")],
+    ),
+    case(
+        "one credential for two upstreams",
+        SERVERS,
+        &[
+            ("tools: [\"filesystem__*\"]", "tools: [\"filesystem__*\", \"archive__*\"]"),
+            ("timeout = \"30s\"", "env = { CRM_TOKEN = \"${CRM_TOKEN}\" }"),
+            (
+                "[upstreams.filesystem.tools",
+                "[upstreams.archive]\ncommand = [\"files-mcp\"]\nenv = { CRM_TOKEN = \"${CRM_TOKEN}\" }\n\n[upstreams.filesystem.tools",
+            ),
+        ],
+    ),
+    case(
+        "an upstream that logs what it is sent",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { LOG_LEVEL = \"debug\" }")],
+    ),
+    case("a command that logs what it is sent", SERVERS, &[("\"/srv\"", "\"--verbose\"")]),
+    case(
+        "a chat that says not where to decide",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[webhook]\nurl = \"https://hooks.slack.com/services/x\"\nsecret = \"${HOOK_SECRET}\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a detector of secrets that is off",
+        DATA,
+        &[("", "detectors: { github_token: { enabled: false } }\n")],
+    ),
+    case("an exception for everything", DATA, &[("", "allow: [{ pattern: '.*' }]\n")]),
+    case(
+        "a missing variable of an upstream",
+        SERVERS,
+        &[("timeout = \"30s\"", "env = { LEVEL = \"${MISSING}\" }")],
+    ),
+];
