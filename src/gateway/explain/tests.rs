@@ -35,7 +35,7 @@ const AUTHORITY: &str = r#"
 capabilities:
   reading: { tools: ["files__read"], resources: ["file:///srv/**"] }
   writing: { tools: ["files__write"], condition: "size(args.path) > 1" }
-  extra_params: { tools: ["files__delete", "files__send"] }
+  rest: { tools: ["files__delete", "files__send"] }
 agents:
   ada: { type: assistant, role: writer, tenant: acme, owner: tests, operator: alice, attended: true, workflow: wf-1, workflows: [wf-1], model: gpt-4o, capabilities: [reading, writing, rest], keys: [] }
   scout: { type: planner, role: reader, owner: tests, autonomy: suggest_only, capabilities: [reading], keys: [] }
