@@ -10,7 +10,7 @@ use super::{
 use crate::{
     approval::DecideError,
     audit::{self, NamedApprovals},
-    model::{ApprovalId, ApprovalStatus, Event, EventDecision, EventType, GrantId, TraceId},
+    model::{ApprovalId, Event, EventDecision, EventType, GrantId, TraceId},
     store::{ApprovalFilter, EventQuery, Store, StoreError},
 };
 use axum::{
