@@ -49,13 +49,13 @@ impl<'p> Follow<'p> {
             // A grant that was made of another approval may cover this call too.
             Some(now) if now.status == ApprovalStatus::Pending => {
                 match self.people.grant_for(call, asking).await? {
-                    Some(_) => Ok(Standing::Outdated),
-                    None => Ok(Standing::Pending),
+                    Some(_) => Ok(WaitState::Outdated),
+                    None => Ok(WaitState::Pending),
                 }
             }
-            Some(now) if now.covered_by.is_some() => Ok(Standing::Outdated),
-            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(Standing::Cancelled(Box::new(now))),
-            Some(now) => Ok(Standing::Ended(Box::new(now))),
+            Some(now) if now.covered_by.is_some() => Ok(WaitState::Outdated),
+            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(WaitState::Cancelled(Box::new(now))),
+            Some(now) => Ok(WaitState::Ended(Box::new(now))),
             None => Err(StoreError::Damaged("an approval has vanished".into())),
         }
     }
