@@ -460,13 +460,17 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
 
 /// A failure while opening, in the admin's terms.
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StoreError {
-    let path = path.display();
+    let (file, path) = (path, path.display());
     let text = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => return StoreError::Full,
         Some(ErrorCode::NotADatabase) => format!("`{path}` is not a SQLite database"),
         Some(ErrorCode::DatabaseCorrupt) => format!("`{path}` is damaged: {error}"),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => format!("`{path}` cannot be written"),
-        Some(ErrorCode::CannotOpen) => format!("`{path}` cannot be opened: {error}"),
+        // SQLite does not say why; the system does.
+        Some(ErrorCode::CannotOpen) => match fs::OpenOptions::new().append(true).open(file) {
+            Err(why) => format!("`{path}` cannot be opened: {why}"),
+            Ok(_) => format!("`{path}` cannot be opened: {error}"),
+        },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("`{path}` is locked by another process")
         }
