@@ -25,7 +25,7 @@ pub const STACK: usize = 8 << 20;
 /// The name of its threads.
 const THREAD: &str = "large-work";
 
-/// Too many pieces wait, or no thread can be had.
+/// Too many pieces wait, or no thread can be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
@@ -116,7 +116,7 @@ impl Offload {
 /// What comes of a piece of work, or its panic.
 type Done<T> = oneshot::Receiver<std::thread::Result<T>>;
 
-/// Starts it; gives it back where no thread can be had.
+/// Starts it; gives it back where no thread can be started.
 fn start<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
     turn: [Option<OwnedSemaphorePermit>; 2],
     work: W,
@@ -136,7 +136,7 @@ fn start<T: Send + 'static, W: FnOnce() -> T + Send + 'static>(
     match started {
         Ok(_) => Ok(result),
         Err(error) => {
-            tracing::error!(error = %error, "no thread can be had for large work");
+            tracing::error!(error = %error, "no thread can be started for large work");
             let work = place.lock().take();
             work.map_or(Ok(result), Err)
         }

@@ -140,7 +140,7 @@ fn an_approval_is_given_in_another_process_and_used_once() {
 }
 
 /// R55: an approval that is used in another trace than the one that asked: its id shows both, each trace names the other
-/// call, and nobody is told that nothing came of it. SPEC 6: `approvals show` has the escalation and each channel.
+/// call, and nobody is told that nothing came of it. `approvals show` has the escalation and each channel.
 #[test]
 fn an_approval_shows_all_its_traces() {
     let folder = shipped();

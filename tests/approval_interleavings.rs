@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use store::*;
 use tollgate::{
-    approval::{Answer, Approvals, DecideError},
+    approval::{ApprovalResponse, Approvals, DecideError},
     clock::Fake,
     model::{ApprovalStatus, EventDecision, EventDraft, EventType},
     policy::{Approver, ChannelKind, CompileInput, KnownNames, PolicySet, SourceFile, compile},
@@ -89,8 +89,12 @@ async fn play(
     let mut told = Told::default();
     match op {
         Op::Answer { person, approve, evidence } => {
-            let answer =
-                Answer { approve, comment: None, evidence: evidence.then(|| "T-1".to_owned()), grant: None };
+            let answer = ApprovalResponse {
+                approve,
+                comment: None,
+                evidence: evidence.then(|| "T-1".to_owned()),
+                grant: None,
+            };
             let person = PEOPLE[person].into();
             match approvals.decide(&policies, &person, &record.id, ChannelKind::Api, answer).await {
                 Ok(now) => match now.status {

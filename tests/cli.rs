@@ -191,7 +191,7 @@ fn the_record_is_read_whatever_the_files_say() {
     assert_eq!((said.code, said.out.as_str()), (1, ""));
 }
 
-/// SPEC 11: what `check` lets pass, `serve` starts with.
+/// What `check` lets pass, `serve` starts with.
 #[test]
 fn check_looks_into_the_certificate() {
     let folder = shipped();

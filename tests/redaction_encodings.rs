@@ -1,5 +1,5 @@
 //! Texts are read as what they mean: what every detector finds is found in every encoding, four deep, and what honest
-//! texts hold of encodings is left alone (SPEC 7).
+//! texts hold of encodings is left alone.
 
 #![expect(clippy::unwrap_used, clippy::string_slice, clippy::indexing_slicing, reason = "a test, over ASCII")]
 

@@ -1,4 +1,4 @@
-//! What every store must do, whatever it is made of (SPEC I1, I4, I9, I10; R23, R36 to R39, R45, R47, R57).
+//! What every store must do, whatever it is made of (I1, I4, I9, I10; R23, R36 to R39, R45, R47, R57).
 //! Each check takes a factory that opens one more handle, as another process would, on the same data.
 
 #![allow(
@@ -693,7 +693,7 @@ mod checks {
         assert_eq!(usage.len(), 1, "the minute has rolled on");
     }
 
-    /// SPEC 6: an identical ask reuses the pending record, in every process.
+    /// An identical ask reuses the pending record, in every process.
     pub(super) async fn an_identical_ask_reuses_the_pending_record(open: Opener<'_>) {
         let stores = [open(), open()];
         let tasks: Vec<_> = (0..16)

@@ -58,7 +58,7 @@ impl Service for Quiet {
     fn call(&self, call: IncomingCall) -> BoxFuture<'_, CallReply> {
         call.client.notify("notifications/progress", call.arguments.clone().unwrap_or_default());
         call.client.notify("notifications/message", json!({ "level": "error", "data": call.meta }));
-        Box::pin(std::future::ready(Ok(json!({ "rest": call.rest, "arguments": call.arguments }))))
+        Box::pin(std::future::ready(Ok(json!({ "rest": call.extra_params, "arguments": call.arguments }))))
     }
     fn watch(&self, call: IncomingCall) -> BoxFuture<'_, Result<ResourceNews, RpcError>> {
         Box::pin(std::future::ready(Ok(Box::pin(futures::stream::iter([call.name])) as ResourceNews)))

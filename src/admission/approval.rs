@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What an approval is bound to (I4).
+/// What an approval is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ApprovalBinding {
     /// The agent.
@@ -88,7 +88,7 @@ pub struct ApprovalRecord {
     pub trace_id: TraceId,
     /// Its workflow.
     pub workflow_id: Option<WorkflowId>,
-    /// What lets the agent call it (R6).
+    /// What lets the agent call it.
     #[serde(default)]
     pub capability_id: Option<CapabilityId>,
     /// Its upstream.
@@ -172,7 +172,7 @@ impl Requirement {
 
 impl ApprovalRecord {
     /// Whether this record asks for all that these requirements do. Which rules ask depends on more than the binding
-    /// (the workflow, the time, a budget): a record that asks for less stands for another question (I4).
+    /// (the workflow, the time, a budget): a record that asks for less stands for another question.
     pub fn covers(&self, needed: &[Requirement]) -> bool {
         needed.iter().all(|need| self.requirements.iter().any(|own| own.asks_like(need)))
     }
@@ -247,7 +247,7 @@ pub struct Named<'r> {
 }
 
 impl<'r> Named<'r> {
-    /// The record, where a call at `now` may use it, or why it may not (I4).
+    /// The record, where a call at `now` may use it, or why it may not.
     pub fn usable(self, now: i64) -> Result<&'r ApprovalRecord, String> {
         let Self { id, binding, found } = self;
         let Some(record) = found else {
@@ -284,7 +284,7 @@ pub struct ApprovalAnswer {
     pub comment: Option<String>,
     /// What they showed.
     pub evidence: Option<String>,
-    /// The bundle in force when they decided (R29).
+    /// The bundle in force when they decided.
     pub snapshot: SnapshotId,
     /// The standing grant that they answered with.
     #[serde(default, skip_serializing_if = "Option::is_none")]

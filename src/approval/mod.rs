@@ -28,7 +28,7 @@ pub struct Approvals {
 
 /// A person's answer as a channel brings it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ApprovalResponse {
     /// Yes or no.
     pub approve: bool,
     /// What they say.
@@ -80,13 +80,13 @@ impl Approvals {
         person: &PersonId,
         id: &ApprovalId,
         channel: ChannelKind,
-        answer: Answer,
+        answer: ApprovalResponse,
     ) -> Result<ApprovalRecord, DecideError> {
         let clean = |text: String| -> String {
             // Masked before it is cut: half a secret is not known for one.
             policies.data.redact_text(&text).chars().take(MAX_TEXT).collect()
         };
-        let answer = Answer {
+        let answer = ApprovalResponse {
             approve: answer.approve,
             comment: answer.comment.map(clean),
             evidence: answer.evidence.map(clean),

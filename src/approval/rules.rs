@@ -80,7 +80,7 @@ pub fn eligible(
         .map(|(_, to)| to.as_slice())
         .unwrap_or_default();
     let by_name = requirement.approvers.iter().chain(escalated).any(|one| is_named(one, person, is_operator));
-    // Where nobody is named everyone with the role may decide, but an operator only where named (SPEC 6).
+    // Where nobody is named everyone with the role may decide, but an operator only where named.
     let open = requirement.approvers.is_empty() && !is_operator;
     if by_name || open {
         Ok(())

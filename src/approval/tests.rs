@@ -199,7 +199,7 @@ fn channels_and_escalation_are_kept() {
     assert_eq!(outcome(&record, &later), Ok(ApprovalStatus::Approved));
 }
 
-/// SPEC 6: `channels` says how sure a rule wants to be of the person: what takes a key or a sign-in is worth the same, and the
+/// `channels` says how sure a rule wants to be of the person: what takes a key or a sign-in is worth the same, and the
 /// agent's own client counts only where it is listed.
 #[test]
 fn channels_that_prove_the_person_are_worth_the_same() {
@@ -220,7 +220,7 @@ fn channels_that_prove_the_person_are_worth_the_same() {
     }
 }
 
-/// SPEC 6: an answer to what was asked for under other policies never counts, and an outsider is not told why.
+/// An answer to what was asked for under other policies never counts, and an outsider is not told why.
 #[test]
 fn an_ask_of_other_policies_is_dead() {
     let mut record = record(vec![requirement(vec![group("security")])]);

@@ -1,4 +1,4 @@
-//! The five questions of an audit, answered from records alone (R52 to R56).
+//! The five questions of an audit, answered from records alone.
 
 use crate::{
     evidence::{CUT_ARGUMENTS, Counted},

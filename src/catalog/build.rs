@@ -21,7 +21,7 @@ use std::{collections::HashMap, sync::Arc};
 /// Templates of one upstream: every URI is held against all of them.
 const MOST_TEMPLATES: usize = 1_000;
 
-/// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name (SPEC 7).
+/// Builds catalogs, and remembers across them who had a name first: a newcomer never replaces a name.
 ///
 /// A name that begins with the prefix of an upstream is that one's alone, whoever lists it, and also while that one is away
 /// or not started. For what no prefix decides, the upstreams that list at the start come in the order of their names,

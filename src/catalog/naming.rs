@@ -84,7 +84,7 @@ pub fn reserved_key(key: &str) -> bool {
         && key.get(OWN.len()..).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Takes `tollgate/*` out of every `_meta` in what an upstream wrote (I8).
+/// Takes `tollgate/*` out of every `_meta` in what an upstream wrote.
 pub fn strip_reserved(value: &mut Value) {
     match value {
         Value::Object(map) => {

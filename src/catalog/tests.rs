@@ -299,7 +299,7 @@ fn a_uri_that_another_upstream_had_first_gets_its_upstreams_name_in_front() {
     assert_eq!(&*naming::alias("_Crm.1"), "u-crm.1+");
 }
 
-/// SPEC 7: a template of a newcomer takes no URI from another's, nor does a resource, nor while the first is away.
+/// A template of a newcomer takes no URI from another's, nor does a resource, nor while the first is away.
 #[test]
 fn what_a_template_stands_for_stays_with_who_had_it_first() {
     let config = config(vec![upstream("a", "a"), upstream("z", "z")]);
@@ -467,7 +467,7 @@ fn an_agent_sees_and_finds_only_what_its_capabilities_cover() {
     assert!(view.resource("file:///srv/docs/a", Some(&narrow)).unwrap().is_none());
 }
 
-/// SPEC 10, MCP Apps: two upstreams with one page; each tool's link leads to its own upstream's, in both spellings of the
+/// MCP Apps: two upstreams with one page; each tool's link leads to its own upstream's, in both spellings of the
 /// link, where the page is listed and where a template stands for it; and nowhere where it has none, or the agent may not
 /// read it.
 #[test]

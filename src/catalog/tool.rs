@@ -34,7 +34,7 @@ impl Kept {
     }
 }
 
-/// SHA-256 over upstream, name, description, schemas and annotations (SPEC 7).
+/// SHA-256 over upstream, name, description, schemas and annotations.
 pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
     let pick = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
     let material = json!({
@@ -50,7 +50,7 @@ pub fn fingerprint(upstream: &UpstreamName, item: &Value) -> Fingerprint {
     Fingerprint::from(hex::encode(Sha256::digest(&bytes)))
 }
 
-/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value (I8).
+/// The table's word first, then the annotation where the upstream's are trusted, then the cautious value.
 pub(super) fn traits(upstream: &UpstreamConfig, table: &ToolConfig, item: &Value) -> ToolTraits {
     let hint = |name: &str| -> Option<bool> {
         upstream.trust_annotations.then(|| item.get("annotations")?.get(name)?.as_bool()).flatten()

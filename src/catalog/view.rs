@@ -1,4 +1,4 @@
-//! What one agent sees (I7): computed once per catalog, bundle and agent, then looked up by name.
+//! What one agent sees: computed once per catalog, bundle and agent, then looked up by name.
 
 use super::{
     entry::{Catalog, Claim, ItemEntry, ToolEntry},

@@ -7,7 +7,7 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    approval::{Answer, Approvals, GrantProposal, answer_form, standing},
+    approval::{ApprovalResponse, Approvals, GrantProposal, answer_form, standing},
     clock::Clock,
     front::admin::view,
     gateway::{taken_as, tell_webhook},
@@ -264,7 +264,7 @@ async fn decide(
     args: DecideArgs,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    let answer = Answer { approve, comment: args.comment, evidence: args.evidence, grant };
+    let answer = ApprovalResponse { approve, comment: args.comment, evidence: args.evidence, grant };
     let id = ApprovalId::from(args.id.as_str());
     let person = setup.person()?;
     // One that was asked for by a bundle on trial is decided by what that one says of people.

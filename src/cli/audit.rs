@@ -76,7 +76,7 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
     screen.line(&format!("{said}, head {}", report.head))
 }
 
-/// Checks the store as it lies there, before anything that can be made anew is. `None`: it is to be opened.
+/// Checks the store as it is on disk, before what can be rebuilt is rebuilt. `None`: it is to be opened.
 pub(super) fn verify_at_rest(path: &Path, args: &VerifyArgs) -> Result<Option<()>, CliError> {
     let Some(store) = record_path(path)? else { return Ok(None) };
     let Some(report) = wiring::verify_at_rest(&store)? else { return Ok(None) };

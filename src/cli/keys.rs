@@ -94,7 +94,7 @@ fn file(setup: &Setup) -> String {
 fn valid_name(word: &str, name: &str) -> Result<(), CliError> {
     agent_name(name).map(drop).map_err(|expected| {
         let shown: String = name.chars().take(80).collect();
-        CliError::Told(format!("`{shown}` is no name for a new {word}: {expected}"))
+        CliError::Told(format!("`{shown}` is not a name for a new {word}: {expected}"))
     })
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn watch(path: PathBuf, gateway: Arc<Gateway>) -> Result<(), Cl
             else => return Ok(()),
         };
         let forced = reason != "file change";
-        // Folders that were replaced must be watched anew, before they are read.
+        // Folders that were replaced must be watched again, before they are read.
         watched.renew(&path, &policies);
         let now = fingerprint(&path, &policies);
         if now == last && !forced {

@@ -1,5 +1,5 @@
 //! Standard output: tables, lines and JSON. Text that agents and upstreams wrote cannot move the cursor, hide
-//! itself or turn its direction here (SPEC 6).
+//! itself or turn its direction here.
 
 use super::failure::CliError;
 use crate::redaction::{visible, visible_json};

@@ -501,7 +501,7 @@ fn everything_wrong_in_both_formats_comes_together() {
     assert!(problems.to_string().contains("`/no/such/servers.toml` cannot be read"), "{problems}");
 }
 
-/// SPEC 3: what is wrong has its place, also where a file or folder cannot be read at all.
+/// What is wrong has its place, also where a file or folder cannot be read at all.
 #[test]
 fn what_cannot_be_read_has_its_place() {
     let (dir, path) = folder("[gateway]\npolicies = \"x\"\n", &[]);

@@ -346,7 +346,7 @@ pub enum UpstreamTransport {
         headers: BTreeMap<String, SecretString>,
         /// Which of the HTTP transports.
         wire: HttpWire,
-        /// Where an access token for it is had.
+        /// Where an access token for it is fetched.
         oauth: Option<Arc<OauthConfig>>,
     },
 }

@@ -1,4 +1,4 @@
-//! Budgets as the bundle states them (SPEC 5). Counting them is admission's, in the store's transaction.
+//! Budgets as the bundle states them. Counting them is admission's, in the store's transaction.
 
 use crate::model::{MicroUsd, PolicyId};
 use serde::{Deserialize, Serialize};

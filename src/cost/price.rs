@@ -140,7 +140,7 @@ impl PriceTable {
         listed.map_or(configured, |(_, price)| *price).max(MicroUsd::ZERO)
     }
 
-    /// What one call will probably cost (R35): argument tokens at the model's output price, since it
+    /// What one call will probably cost: argument tokens at the model's output price, since it
     /// wrote them, result tokens at its input price, since it will read them, and the tool's own
     /// price. The token counts carry the model's multiplier already.
     pub fn estimate(

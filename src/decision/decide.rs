@@ -1,5 +1,5 @@
 //! From facts to verdict: authority first, then every policy that concerns the call; the strictest
-//! outcome wins and constraints intersect (SPEC 4).
+//! outcome wins and constraints intersect.
 
 use super::{ApprovalRequirement, BudgetLimit, Limits, RateLimit, Step, Trace, Verdict, constrain, sentence};
 use crate::{
@@ -24,7 +24,7 @@ type Ask<'q> = &'q dyn Fn(&Condition, Option<&CapabilityId>) -> Result<bool, Eva
 /// The same of a policy, for which the capability is known.
 type AskPolicy<'q> = &'q dyn Fn(&Condition) -> Result<bool, EvalError>;
 
-/// Decides a call. Cannot fail: an error inside is a deny that says so (I2).
+/// Decides a call. Cannot fail: an error inside is a deny that says so.
 pub fn decide(set: &PolicySet, facts: &Facts) -> Verdict {
     decide_by(set, facts, &|condition, capability| {
         condition.evaluate(facts, Surroundings { environment: &set.environment, capability })
@@ -107,7 +107,7 @@ struct Said<'s> {
     limits: Limits,
     capability: Option<CapabilityId>,
     suggest_only: Option<String>,
-    /// A policy that counts had an outcome.
+    /// A policy that counts gave an outcome.
     spoken: bool,
     /// External checks that rules need an answer of.
     unasked: Vec<Arc<str>>,
@@ -328,7 +328,7 @@ impl<'s> Said<'s> {
         counted.max().unwrap_or(Decision::Deny)
     }
 
-    /// No policy had an outcome.
+    /// No policy gave an outcome.
     fn silence(&mut self, set: &PolicySet) {
         let decision = set.bundle.default_decision;
         let (decision, reason) = match decision {
@@ -362,7 +362,7 @@ impl<'s> Said<'s> {
     }
 }
 
-/// The first rule whose condition is true; a condition without an answer denies (I2).
+/// The first rule whose condition is true; a condition without an answer denies.
 fn gate<'s>(
     set: &PolicySet,
     facts: &Facts,

@@ -5,7 +5,7 @@ use serde_json::{Number, Value};
 use std::cmp::Ordering;
 
 /// The arguments after these edits, in order; `None` where they change nothing. An edit that cannot be made is an error: a
-/// limit that is not enforced is none (I2).
+/// limit that is not enforced is none.
 pub fn edited(arguments: &Value, edits: &[ArgumentEdit]) -> Result<Option<Value>, String> {
     if edits.is_empty() {
         return Ok(None);

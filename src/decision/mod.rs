@@ -1,4 +1,4 @@
-//! The pure core (I6): a compiled snapshot and [`Facts`] in, a [`Verdict`] with its trace and the
+//! The pure core: a compiled snapshot and [`Facts`] in, a [`Verdict`] with its trace and the
 //! limits that apply out. No clock, no randomness, no IO; it cannot fail, an error inside is a deny.
 
 mod constrain;

@@ -1,5 +1,5 @@
 //! The plain sentences of reasons. They are read by agents and people, so they say what would
-//! work instead where that is known, and hold no value of the arguments (I5).
+//! work instead where that is known, and hold no value of the arguments.
 
 use crate::{
     model::{Decision, MicroUsd},

@@ -1,5 +1,5 @@
 //! A call whose arguments or tool were changed is decided again; what was said of the call as it
-//! came still holds of the call as it goes (SPEC 4).
+//! came still holds of the call as it goes.
 
 use super::{Step, Verdict, constrain, decide::unmet};
 use crate::{

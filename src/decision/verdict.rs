@@ -13,13 +13,13 @@ use std::{sync::Arc, time::Duration};
 pub struct Verdict {
     /// The strictest outcome.
     pub decision: Decision,
-    /// Whose it is: the first by file name, then order, under ties; `default` where nobody had an outcome.
+    /// Whose it is: the first by file name, then order, under ties; `default` where no policy gave an outcome.
     pub policy_id: PolicyId,
     /// Which rule of it.
     pub rule_id: Option<RuleId>,
     /// Its reason: one plain sentence.
     pub reason: Arc<str>,
-    /// Every outcome that was had, in file order: the explanation.
+    /// Every outcome, in file order: the explanation.
     pub trace: Trace,
     /// The intersection of all constraints that apply; empty unless something constrains.
     pub constraints: Constraints,
@@ -100,7 +100,7 @@ pub struct BudgetLimit {
     pub strict: bool,
 }
 
-/// Why: every step that had a say.
+/// Why: every step that counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// In the order of evaluation.
@@ -121,7 +121,7 @@ pub struct Step {
     /// A shadow policy: recorded as `would_*`, changed nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
-    /// The condition could not be evaluated; hence a deny (I2).
+    /// The condition could not be evaluated; hence a deny.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub error: bool,
     /// A limit that admission holds, not a policy: deciding again does not say it.

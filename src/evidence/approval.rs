@@ -20,14 +20,14 @@ pub fn put_approval(event: &mut EventDraft, id: &ApprovalId, record: &str) {
 
 /// Puts a member into an event's `detail`, as JSON text.
 pub(super) fn put(event: &mut EventDraft, member: &str, value: &str) {
-    let detail = match (event.told.detail.take(), event.detail.take()) {
+    let detail = match (event.texts.detail.take(), event.detail.take()) {
         (Some(text), _) => text.into_string(),
         (None, Some(value)) => value.to_string(),
         (None, None) => "{}".to_owned(),
     };
     let members = detail.trim_end().strip_suffix('}').unwrap_or("{").trim_end();
     let comma = if members.ends_with('{') { "" } else { "," };
-    event.told.detail = Some(format!("{members}{comma}\"{member}\":{value}}}").into());
+    event.texts.detail = Some(format!("{members}{comma}\"{member}\":{value}}}").into());
 }
 
 /// What an event says became of its approval.

@@ -135,8 +135,8 @@ impl CallSubject<'_> {
     /// `agent_decision` of a call about which policies were asked.
     pub fn explained(&self, now: Timestamp, ruling: &Ruling<'_>, explained: &Explained<'_>) -> EventDraft {
         let mut event = self.decided(now, ruling);
-        event.told.facts = explained.facts();
-        event.told.detail = Some(explained.text());
+        event.texts.facts = explained.facts();
+        event.texts.detail = Some(explained.text());
         event
     }
 
@@ -184,7 +184,7 @@ impl Settled {
         event.cost_usd = cost;
         event.reason = reason;
         event.result_digest = result_digest;
-        event.told.limits = Some(limits);
-        event.told.detail = Some(detail);
+        event.texts.limits = Some(limits);
+        event.texts.detail = Some(detail);
     }
 }

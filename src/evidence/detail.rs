@@ -33,7 +33,7 @@ pub struct Explained<'e> {
     /// Nobody knows whether the arguments fit their schema.
     pub unchecked: bool,
     /// What is sent beside the arguments: an object with `meta` and `params`.
-    pub beside: Option<&'e Value>,
+    pub extras: Option<&'e Value>,
     /// Nothing is dispatched: what the call brought is recorded up to [`LONGEST_REFUSED`].
     pub refused: bool,
 }
@@ -97,7 +97,7 @@ impl<'e> Explained<'e> {
             detail.text("method", Some(method));
         }
         for name in ["meta", "params"] {
-            if let Some(value) = self.beside.and_then(|beside| beside.get(name)) {
+            if let Some(value) = self.extras.and_then(|extras| extras.get(name)) {
                 detail.value(name, Some(value));
             }
         }

@@ -1,4 +1,4 @@
-//! What a decision was made on, as its record holds it, and back (I11).
+//! What a decision was made on, as its record holds it, and back.
 //!
 //! A decision's `facts` hold what rules could read and what neither another field of the event, nor the snapshot, nor the
 //! resolved tool tells: agent, user, workflow, estimate and level are fields; the agent's role, tenant and the like are in
@@ -137,7 +137,7 @@ impl Evaluated<'_> {
     }
 }
 
-/// Why the facts of a record cannot be had.
+/// Why the facts of a record cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It has none.

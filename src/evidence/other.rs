@@ -70,13 +70,12 @@ pub fn torn_tail(
     event
 }
 
-/// The index said something else than the record: somebody edited it, and it was made anew from the record.
+/// The index said something else than the record: somebody edited it, and it was rebuilt from the record.
 pub fn index_edited(now: Timestamp, problem: &str) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
     event.action = Some("index_edited".into());
-    event.reason = Some(
-        "somebody edited the index of the record; it was made anew from the record, which counts".into(),
-    );
+    event.reason =
+        Some("somebody edited the index of the record; it was rebuilt from the record, which counts".into());
     event.detail = Some(json!({"alert": "integrity", "problem": problem}));
     event
 }

@@ -43,7 +43,7 @@ impl Counted {
         detail.shown("since", Some(&self.since));
         detail.shown("until", Some(&self.until));
         detail.end();
-        event.told.detail = Some(text::finished(out));
+        event.texts.detail = Some(text::finished(out));
         event
     }
 }

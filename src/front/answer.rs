@@ -418,7 +418,7 @@ fn incoming(
         name,
         arguments,
         meta,
-        rest: params,
+        extra_params: params,
         traceparent: caller.traceparent,
         workflow: caller.workflow,
         session: caller.session,

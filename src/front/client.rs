@@ -322,7 +322,7 @@ impl ClientPort for Client {
             }
             match answer.await {
                 Ok(outcome) => {
-                    // I3: what is answered while nobody reads the request's stream counts once somebody does.
+                    // What is answered while nobody reads the request's stream counts once somebody does.
                     question.outbox.until_away(false).await;
                     outcome
                 }

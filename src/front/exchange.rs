@@ -6,7 +6,7 @@ use super::{
     client::{Client, Outbox},
     conversation::Conversation,
     message::{self, Malformed, Message, Request},
-    modern::Answer,
+    modern::ClientResponse,
 };
 use futures::{future::BoxFuture, stream::StreamExt as _};
 use serde_json::{Map, Value};
@@ -22,7 +22,7 @@ pub(crate) enum Event {
     /// A notification or a question.
     Message(Vec<u8>),
     /// The answer; none where the request was cancelled. Nothing comes after it.
-    End(Option<Answer>),
+    End(Option<ClientResponse>),
 }
 
 /// A request, its answer and what stands before it.
@@ -32,14 +32,14 @@ pub(crate) struct Exchange {
 }
 
 enum State {
-    Working(BoxFuture<'static, Option<Answer>>),
+    Working(BoxFuture<'static, Option<ClientResponse>>),
     /// The answer is there, and messages that stand before it may be left.
-    Answered(Option<Answer>),
+    Answered(Option<ClientResponse>),
 }
 
 impl Exchange {
     /// Begins when it is polled.
-    pub(crate) fn new(outbox: Arc<Outbox>, work: BoxFuture<'static, Option<Answer>>) -> Self {
+    pub(crate) fn new(outbox: Arc<Outbox>, work: BoxFuture<'static, Option<ClientResponse>>) -> Self {
         Self { outbox, work: State::Working(work) }
     }
 
@@ -120,7 +120,7 @@ pub(crate) fn batch(
     outbox: &Arc<Outbox>,
     turns: &Turns,
     messages: Vec<Result<Message, Malformed>>,
-) -> Option<BoxFuture<'static, Option<Answer>>> {
+) -> Option<BoxFuture<'static, Option<ClientResponse>>> {
     let mut answers: Vec<BoxFuture<'static, Option<Vec<u8>>>> = Vec::new();
     for message in messages {
         match message {
@@ -155,6 +155,6 @@ pub(crate) fn batch(
             return None;
         }
         body.push(b']');
-        Some(Answer::ok(body))
+        Some(ClientResponse::ok(body))
     }))
 }

@@ -1,5 +1,5 @@
 //! Telling clients that a list has changed: `subscriptions/listen` in the stateless era, and the notifications of
-//! a legacy conversation. Only a list of the principal's own counts: what it may not see does not move it (I7).
+//! a legacy conversation. Only a list of the principal's own counts: what it may not see does not move it.
 
 use super::{
     answer::{Caller, Core},

@@ -347,14 +347,14 @@ struct Failure<'a> {
 }
 
 #[derive(Serialize)]
-struct Told<'a, T> {
+struct NotificationMessage<'a, T> {
     jsonrpc: &'static str,
     method: &'a str,
     params: &'a T,
 }
 
 #[derive(Serialize)]
-struct Asked<'a, T> {
+struct RequestMessage<'a, T> {
     jsonrpc: &'static str,
     id: &'a Id,
     method: &'a str,
@@ -384,12 +384,12 @@ pub(crate) fn failure(id: Option<&Id>, error: &RpcError) -> Vec<u8> {
 
 /// A notification.
 pub(crate) fn notification(method: &str, params: &impl Serialize) -> Vec<u8> {
-    write(&Told { jsonrpc: VERSION, method, params })
+    write(&NotificationMessage { jsonrpc: VERSION, method, params })
 }
 
 /// A request to the client.
 pub(crate) fn request(id: &Id, method: &str, params: &impl Serialize) -> Vec<u8> {
-    write(&Asked { jsonrpc: VERSION, id, method, params })
+    write(&RequestMessage { jsonrpc: VERSION, id, method, params })
 }
 
 #[cfg(test)]

@@ -155,14 +155,14 @@ fn modernized(mut error: RpcError) -> RpcError {
 
 /// A written answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ClientResponse {
     /// Over HTTP.
     pub(crate) status: StatusCode,
     /// The JSON-RPC response.
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl ClientResponse {
     /// With status 200.
     pub(crate) fn ok(body: Vec<u8>) -> Self {
         Self { status: StatusCode::OK, body }
@@ -183,7 +183,7 @@ impl Core {
         client: Arc<Client>,
         id: Id,
         params: Map<String, Value>,
-    ) -> Answer {
+    ) -> ClientResponse {
         let agent = caller.principal.agent().cloned();
         let server_info = Arc::clone(&self.server_info);
         let finisher = Arc::clone(&client);
@@ -204,7 +204,7 @@ impl Core {
                     let write = move || {
                         message::success(&id, &ModernList { kind, items: &items, server_info: &server_info })
                     };
-                    return Answer::ok(self.write(agent, is_large, write).await);
+                    return ClientResponse::ok(self.write(agent, is_large, write).await);
                 }
                 Err(error) => (Err(error), None),
             },
@@ -218,15 +218,15 @@ impl Core {
                     let result = ModernResult { result: &result, cache, server_info: &server_info };
                     message::success(&id, &result)
                 };
-                Answer::ok(self.write(agent, is_large, write).await)
+                ClientResponse::ok(self.write(agent, is_large, write).await)
             }
             Ok(_) => {
                 let error = RpcError::new(code::INTERNAL_ERROR, "the result is not an object");
-                Answer::ok(message::failure(Some(&id), &error))
+                ClientResponse::ok(message::failure(Some(&id), &error))
             }
             Err(error) => {
                 let error = modernized(error);
-                Answer { status: status_of(&error), body: message::failure(Some(&id), &error) }
+                ClientResponse { status: status_of(&error), body: message::failure(Some(&id), &error) }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! MCP over stdin and stdout: one agent, one JSON-RPC message a line, both eras on one connection.
 //!
 //! Nothing but MCP is written to stdout. The end of stdin is the client's end: calls that are not answered by then
-//! are cancelled, because nobody is left to approve or receive them (I3).
+//! are cancelled, because nobody is left to approve or receive them.
 
 use super::{
     BATCH_VERSION,
@@ -11,7 +11,7 @@ use super::{
     exchange::{self, Event, Exchange},
     listen::{self, Watched, Watcher},
     message::{self, Document, Id, Malformed, Message, Request},
-    modern::{self, Answer, Method},
+    modern::{self, ClientResponse, Method},
     service::Service,
 };
 use crate::{
@@ -459,7 +459,7 @@ impl Connection {
         let (core, caller, outbox) = (Arc::clone(&self.core), self.caller(), Outbox::new(true));
         let (to, turns) = (Arc::clone(&outbox), Some(Arc::clone(&self.turns)));
         let work = async move {
-            exchange::legacy(core, conversation, caller, to, turns, request).await.map(Answer::ok)
+            exchange::legacy(core, conversation, caller, to, turns, request).await.map(ClientResponse::ok)
         };
         self.spawn(&method, Exchange::new(outbox, Box::pin(work)));
     }

@@ -1,5 +1,5 @@
 //! Admission: the only maker of a [`Permit`], after one store transaction has reserved the budget, counted the rates,
-//! consumed the approval or used the grant, and committed the decision (I1, I9).
+//! consumed the approval or used the grant, and committed the decision.
 
 use super::{
     InForce,
@@ -78,7 +78,7 @@ impl Drafted {
         if let Some(target) = &mut subject.target {
             target.capability = decided.verdict.capability.as_ref();
         }
-        let (policy_id, rule_id, reason) = decided.says();
+        let (policy_id, rule_id, reason) = decided.attribution();
         let (by_people, approval_id, grant_id) = match warrant {
             Warrant::Rules => (false, None, None),
             Warrant::Approval(approval) => (true, Some(&approval.id), None),

@@ -213,8 +213,8 @@ pub(crate) fn strip_modern(result: &mut Value) {
 }
 
 /// What an agent is told whose call was changed: by whom, why, and what was called in place of it.
-pub(crate) fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
-    let (policy, rule, reason) = decided.says();
+pub(crate) fn change_notice(decided: &Decided, trace_id: TraceId, in_force: &InForce) -> Value {
+    let (policy, rule, reason) = decided.attribution();
     let mut told = json!({
         "decision": if decided.applied.is_some() { "remediate" } else { "allow_with_constraints" },
         "policy_id": policy,
@@ -241,7 +241,7 @@ pub(crate) fn change_told(decided: &Decided, trace_id: TraceId, in_force: &InFor
 }
 
 /// Tells the agent that its call was changed, where that is not plain from the result.
-pub(crate) fn tell_change(result: &mut Value, told: Value) {
+pub(crate) fn attach_change(result: &mut Value, told: Value) {
     let Some(map) = result.as_object_mut() else { return };
     let meta = map.entry("_meta").or_insert_with(|| json!({}));
     if let Some(meta) = meta.as_object_mut() {

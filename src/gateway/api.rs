@@ -69,7 +69,7 @@ pub struct IncomingCall {
     /// `params._meta`.
     pub meta: Map<String, Value>,
     /// Members of `params` that Tollgate does not know; passed on unchanged.
-    pub rest: Map<String, Value>,
+    pub extra_params: Map<String, Value>,
     /// The HTTP header `traceparent`.
     pub traceparent: Option<String>,
     /// The HTTP header `X-Workflow-Id`.

@@ -8,9 +8,8 @@ use super::{
     decided::{AdmitError, Decided, Warrant},
     dispatch::params::Outgoing,
     evaluate::{is_large, refusal_of},
-    finding,
     fit::{self, Looks},
-    people::{PendingCall, approve::Step, asking::Asking, waiter::Waiter},
+    people::{PendingCall, approve::Step, client_questions::ClientQuestions, waiter::Waiter},
     prepare::Stop,
     prepared::Prepared,
     refusal::Refusal,
@@ -22,6 +21,7 @@ use super::{
         held::{CallPath, may_hold},
         parked::{Waiting, Work},
     },
+    tool_search,
     trial::Chosen,
 };
 use crate::{
@@ -44,7 +44,7 @@ struct Underway {
     request: Request,
     /// As the agent sent them.
     arguments: Arc<Value>,
-    asking: Asking,
+    asking: ClientQuestions,
     looks: Looks,
     /// It is counted among the repeats.
     counted: bool,
@@ -84,14 +84,16 @@ impl Gateway {
         };
         let agent = agent.id.clone();
         let (mut request, mut given, mut asking) = self.received(agent, call, waiter);
-        if request.kind == CallKind::Tool && [finding::FIND, finding::CALL].contains(&request.name.as_str()) {
+        if request.kind == CallKind::Tool
+            && [tool_search::FIND, tool_search::CALL].contains(&request.name.as_str())
+        {
             let in_force = self.in_force();
-            if finding::is_on(&in_force) && self.still_valid(&request.principal) {
-                if request.name == finding::FIND {
+            if tool_search::is_on(&in_force) && self.still_valid(&request.principal) {
+                if request.name == tool_search::FIND {
                     return Box::pin(self.0.search.find_tools(&in_force, &request, given, &mut asking)).await;
                 }
                 // From here on it is the call of the tool that is meant.
-                match finding::meant(given) {
+                match tool_search::meant(given) {
                     Ok((name, arguments)) => (request.name, given) = (name, arguments),
                     Err(wrong) => {
                         let refusal = Refusal::deny("schema", wrong);
@@ -120,20 +122,20 @@ impl Gateway {
         agent: AgentId,
         call: IncomingCall,
         waiter: Option<Waiter>,
-    ) -> (Request, Option<Value>, Asking) {
+    ) -> (Request, Option<Value>, ClientQuestions) {
         let traced = trace_of(&call.meta, call.traceparent.as_deref());
         let trace_id = traced.unwrap_or_else(|| self.0.ids.trace_id());
         let workflow = named_workflow(Some(&call.meta), call.workflow);
-        let mut rest = call.rest;
+        let mut extra_params = call.extra_params;
         // Only what was sealed for this call goes back to an upstream that asked.
-        rest.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
+        extra_params.retain(|name, _| !["inputResponses", "requestState"].contains(&name.as_str()));
         let mut request = Request {
             agent,
             principal: call.principal,
             kind: call.kind,
             purpose: call.purpose,
             meta: call.meta,
-            rest,
+            extra_params,
             session: call.session,
             workflow,
             trace_id,
@@ -144,7 +146,7 @@ impl Gateway {
             share: SharePlace::default(),
         };
         request.share = self.share_of(&request, call.client.era());
-        let asking = Asking::new(call.client, call.input_responses, call.request_state, waiter);
+        let asking = ClientQuestions::new(call.client, call.input_responses, call.request_state, waiter);
         (request, call.arguments, asking)
     }
 
@@ -173,7 +175,7 @@ impl Gateway {
         }
         ask_for_budgets(&underway.asking, &mut decided);
         let warrant = self.warrant_of(in_force, underway, &decided).await?;
-        // I3: nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
+        // Nothing is made for a client that has gone away. Where it can come back, the call is decided again then.
         if let Some(back) = underway.asking.client.until_present() {
             back.await;
             return Err(Halt::Again);
@@ -357,7 +359,7 @@ impl Gateway {
         request: &Request,
         decided: Box<Decided>,
         warrant: Warrant,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Result<CallReply, AdmitError> {
         if !self.0.current.peek().is_or_tries(in_force) {
             return Err(AdmitError::Replaced(decided.prepared.arguments));
@@ -374,16 +376,17 @@ impl Gateway {
         let opens = asking.start();
         let drafted = Drafted::of(clock, &in_force, request, &decided, &warrant, opens);
         let waiting = (request.agent.clone(), request.call_id.clone(), outgoing.bound.clone());
-        let (seat, questions) = ClientHandle::new(asking.client.clone());
-        let seated = seat.clone();
+        let (client_handle, questions) = ClientHandle::new(asking.client.clone());
+        let handle_of_call = client_handle.clone();
         let tracked = self.0.in_flight.track_future(async move {
             let Inner { admission, dispatcher, .. } = &*gateway.0;
             let permit = admission.admit(&in_force, upstream, decided, warrant, drafted).await?;
-            Ok(dispatcher.dispatch(permit, outgoing, seated, gone).await)
+            Ok(dispatcher.dispatch(permit, outgoing, handle_of_call, gone).await)
         });
         let (agent, call_id, bound) = waiting;
         let work = Work::new(tracked);
-        let waiting = Waiting::new(agent, call_id, bound, work, (seat, questions), cancel_when_dropped);
+        let waiting =
+            Waiting::new(agent, call_id, bound, work, (client_handle, questions), cancel_when_dropped);
         let ended = self.0.parking.attend(waiting).await;
         if let Err(AdmitError::Limited(limited)) = &ended
             && opens
@@ -410,7 +413,7 @@ impl Gateway {
 }
 
 /// A budget that asks for a person adds its requirement to the rules' own.
-fn ask_for_budgets(asking: &Asking, decided: &mut Decided) {
+fn ask_for_budgets(asking: &ClientQuestions, decided: &mut Decided) {
     let verdict = &mut decided.verdict;
     let Some(first) = asking.also.first().filter(|_| verdict.decision <= Decision::RequireApproval) else {
         return;

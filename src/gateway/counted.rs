@@ -1,4 +1,4 @@
-//! Refusals that repeat one that is recorded: counted here, and recorded as one when their minute is over (I12).
+//! Refusals that repeat one that is recorded: counted here, and recorded as one when their minute is over.
 //!
 //! Of each agent, so many refusals stand on record one by one within a minute; what is refused beyond that is counted by
 //! what refused it. Nothing here decides: the agent's answer is the same either way.

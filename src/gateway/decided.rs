@@ -45,7 +45,7 @@ impl Decided {
 
     /// The policy, rule and reason that stand for the whole: of an allowed call that was made safer first, those of the
     /// remediation.
-    pub(crate) fn says(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
+    pub(crate) fn attribution(&self) -> (&PolicyId, Option<&RuleId>, &Arc<str>) {
         match &self.applied {
             Some(applied) if self.verdict.decision < Decision::RequireApproval => {
                 (&applied.policy_id, applied.rule_id.as_ref(), &applied.reason)

@@ -1,4 +1,4 @@
-//! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form (I4).
+//! The digest that identifies a call: HMAC-SHA-256 under a store key over the RFC 8785 form.
 
 use super::prepared::Extras;
 use crate::model::{Digest, json};

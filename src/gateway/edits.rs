@@ -220,7 +220,7 @@ fn bare(result: &Value) -> Value {
     rest
 }
 
-/// Takes `tollgate/*` out of an upstream's error, where it would look like a refusal of Tollgate's own (I8).
+/// Takes `tollgate/*` out of an upstream's error, where it would look like a refusal of Tollgate's own.
 pub(crate) fn strip_reserved_error(error: &mut RpcError) {
     if let Some(data) = &mut error.data {
         if let Value::Object(map) = data {

@@ -36,9 +36,9 @@ impl Ending {
     }
 
     /// The reason as it is recorded; `masked` says that the call's arguments are not recorded as they were.
-    pub(super) fn told(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
+    pub(super) fn recorded_reason(&self, policies: &PolicySet, masked: bool) -> Option<Arc<str>> {
         Some(match (&self.ours, self.reason.as_ref()?) {
-            // I5: what is masked by its place cannot be told in words that repeat it.
+            // What is masked by its place cannot be told in words that repeat it.
             (Some(ours), _) if masked => {
                 format!("{ours} (its words are not recorded: the arguments are masked)").into()
             }
@@ -146,7 +146,7 @@ mod tests {
         );
     }
 
-    /// R100, SPEC 4: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
+    /// R100: an upstream that cannot be reached is 502, one that does not answer in time 504, and its own errors stay
     /// as they are. Of tools all but those are results.
     #[test]
     fn an_upstream_without_a_result_has_its_code() {

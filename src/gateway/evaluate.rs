@@ -64,7 +64,7 @@ impl Evaluator {
     }
 
     /// Decides a call, and decides it again where a constraint or an applied remediation changes it: digest, prompt and
-    /// record describe what will be dispatched, and the stricter of all outcomes stands (SPEC 4).
+    /// record describe what will be dispatched, and the stricter of all outcomes stands.
     pub(crate) fn evaluate(
         &self,
         in_force: &Arc<InForce>,
@@ -92,7 +92,7 @@ impl Evaluator {
         let mut earlier: Option<Verdict> = None;
         let mut original: Option<(Arc<str>, Arc<Value>)> = None;
         let mut applied: Option<Applied> = None;
-        let mut told = EarlierTold::default();
+        let mut earlier_evaluations = EarlierEvaluations::default();
         for _ in 0..MAX_CHANGES {
             let remediated = applied.is_some();
             let version = Version { name: &name, arguments: arguments.clone(), remediated, assumed };
@@ -116,18 +116,18 @@ impl Evaluator {
             }
             let change = match change_of(request, &prepared, &verdict) {
                 Err(reason) => {
-                    prepared.judged = Some(told.judged(&prepared, &verdict));
+                    prepared.judged = Some(earlier_evaluations.judged(&prepared, &verdict));
                     let refusal = Refusal::deny(&verdict.policy_id, reason);
                     return Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))));
                 }
                 Ok(None) => {
-                    prepared.judged = Some(told.judged(&prepared, &verdict));
+                    prepared.judged = Some(earlier_evaluations.judged(&prepared, &verdict));
                     // It is passed on a few times, and large.
                     return Ok(Box::new(Decided { prepared, verdict, original, applied }));
                 }
                 Ok(Some(change)) => change,
             };
-            told.note(&prepared);
+            earlier_evaluations.note(&prepared);
             original.get_or_insert_with(|| (prepared.shown.clone(), prepared.recorded));
             earlier = Some(verdict);
             let Change { arguments: mut changed, tool, applied: by } = change;
@@ -181,17 +181,17 @@ fn change_of(request: &Request, prepared: &Prepared, verdict: &Verdict) -> Resul
 pub(super) fn is_large(request: &Request, arguments: &Value) -> bool {
     let own = weight(arguments, LARGE);
     let beside = |members| weight_of(members, LARGE);
-    own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.rest)) > LARGE
+    own.saturating_add(beside(&request.meta)).saturating_add(beside(&request.extra_params)) > LARGE
 }
 
 /// The evaluations after which rules changed a call, for the record of the last.
 #[derive(Default)]
-struct EarlierTold {
+struct EarlierEvaluations {
     facts: Vec<Box<str>>,
     tools: Vec<Arc<ResolvedTool>>,
 }
 
-impl EarlierTold {
+impl EarlierEvaluations {
     fn note(&mut self, prepared: &Prepared) {
         self.facts.push(prepared.evaluated().earlier(self.facts.is_empty()));
         self.tools.extend(prepared.resolved().cloned());

@@ -75,7 +75,7 @@ impl Extras {
         let meta = request.meta.iter().filter(|(key, value)| bound(key, value));
         Self {
             meta: meta.map(|(key, value)| (key.clone(), value.clone())).collect(),
-            params: request.rest.clone(),
+            params: request.extra_params.clone(),
         }
     }
 
@@ -96,10 +96,10 @@ pub(super) fn inspect(policies: &PolicySet, request: &Request, target: &Target) 
         .filter(|(key, _)| goes_on(key))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    if meta.is_empty() && request.rest.is_empty() {
+    if meta.is_empty() && request.extra_params.is_empty() {
         return Outbound::Unchanged;
     }
-    let whole = json!({"_meta": meta, "params": request.rest});
+    let whole = json!({"_meta": meta, "params": request.extra_params});
     policies.data.inspect_arguments(&whole, &place(target)).outbound
 }
 

@@ -1,5 +1,5 @@
 //! What decisions refer to by a hash is kept in the store before the first record that names it: bundles as they were
-//! loaded, and tools as they were resolved (I11).
+//! loaded, and tools as they were resolved.
 
 use super::prepared::Prepared;
 use crate::{

@@ -61,7 +61,7 @@ pub(super) fn question(upstream: &str, method: &str, params: Value) -> Result<(V
         // It has nothing to say.
         Value::Null if method == "roots/list" => Map::new(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            return Err("its params are no object".to_owned());
+            return Err("its params are not an object".to_owned());
         }
     };
     match method {
@@ -78,7 +78,7 @@ fn elicitation(upstream: &str, mut params: Map<String, Value>) -> Result<(Value,
                 params.shift_remove(other);
             }
             if params.get("requestedSchema").is_some_and(|schema| !schema.is_object()) {
-                return Err("its `requestedSchema` is no object".to_owned());
+                return Err("its `requestedSchema` is not an object".to_owned());
             }
         }
         Some(Some("url")) => {
@@ -87,7 +87,7 @@ fn elicitation(upstream: &str, mut params: Map<String, Value>) -> Result<(Value,
             params.insert("url".to_owned(), Value::String(url));
             let id = params.get("elicitationId").and_then(Value::as_str).unwrap_or_default();
             if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(is_hidden) {
-                return Err("its `elicitationId` is no text, or hides characters".to_owned());
+                return Err("its `elicitationId` is not text, or hides characters".to_owned());
             }
         }
         Some(Some(_) | None) => return Err("its `mode` is neither `form` nor `url`".to_owned()),

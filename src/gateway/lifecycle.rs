@@ -9,7 +9,6 @@ use super::{
     digest::DigestKey,
     dispatch::Dispatcher,
     evaluate::Evaluator,
-    finding::ToolSearch,
     keep::References,
     measures::Measures,
     orders::Orders,
@@ -18,6 +17,7 @@ use super::{
     refused::Refusals,
     spending::Promised,
     suspend::{held::HeldCalls, parked::Parking, spawn_until, tasks::Tasks},
+    tool_search::ToolSearch,
 };
 use crate::{
     activation::OnTrial,

@@ -3,7 +3,7 @@
 
 use super::{
     InForce,
-    answer::{Reserved, strip_modern, tell_change},
+    answer::{Reserved, attach_change, strip_modern},
     dispatch::complete,
     edits,
     ending::Ending,
@@ -118,7 +118,7 @@ impl Answered {
             let place = (&place, target.declared(), self.era);
             cut = measures.limit_result(in_force, result, constraints, place, *reserved);
             if let Some(changed) = self.changed.take() {
-                tell_change(result, changed);
+                attach_change(result, changed);
             }
         }
         match ending.reply.as_ref().is_ok_and(is_task) {

@@ -18,7 +18,6 @@ mod ending;
 mod evaluate;
 mod explain;
 mod extras;
-mod finding;
 mod fit;
 mod in_force;
 mod keep;
@@ -39,6 +38,7 @@ mod repeats;
 mod request;
 mod request_state;
 mod resource_watch;
+mod server_requests;
 mod shape;
 mod spending;
 mod stage_counts;
@@ -46,6 +46,7 @@ mod standing;
 mod subject;
 mod suspend;
 mod target;
+mod tool_search;
 mod trial;
 
 pub use api::*;
@@ -76,7 +77,6 @@ use checks::Checks;
 use current::Current;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
-use finding::ToolSearch;
 use keep::References;
 use orders::Orders;
 use parking_lot::Mutex;
@@ -87,8 +87,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use suspend::{held::HeldCalls, parked::Parking, tasks::Tasks};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tool_search::ToolSearch;
 
-/// How long the first lists are waited for (SPEC 12).
+/// How long the first lists are waited for.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
 
 /// The gateway; cloning it is cheap.
@@ -266,7 +267,7 @@ impl Gateway {
     }
 
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
-    /// `workflow` is the one that the request names: what a call in it could not reach is not shown (I7).
+    /// `workflow` is the one that the request names: what a call in it could not reach is not shown.
     pub fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
         let in_force = self.in_force();
         // The request's body may have taken its time, and the key may have gone meanwhile.
@@ -278,7 +279,7 @@ impl Gateway {
         }
         let Some(view) = in_force.view_in(principal, workflow) else { return Arc::default() };
         match kind {
-            ListKind::Tools if finding::is_on(&in_force) => finding::listed(&view),
+            ListKind::Tools if tool_search::is_on(&in_force) => tool_search::listed(&view),
             ListKind::Tools => view.tool_list.clone(),
             ListKind::Resources => view.resource_list.clone(),
             ListKind::Templates => view.template_list.clone(),

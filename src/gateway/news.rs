@@ -1,11 +1,11 @@
-//! News, each for those who may see what has changed (I7): of a resource that an upstream says has changed, and of lists.
+//! News, each for those who may see what has changed: of a resource that an upstream says has changed, and of lists.
 
 use super::{
     Gateway,
     api::{IncomingCall, ListKind, Listed, Purpose, ResourceNews, WatchSlot},
-    finding,
     request::named_workflow,
     resource_watch::Changed,
+    tool_search,
 };
 use crate::{
     catalog::{digest, naming},
@@ -57,7 +57,7 @@ impl Gateway {
             |id: &&WorkflowId| authority.workflows.get(*id).is_some_and(|w| w.capabilities.is_some());
         let others = authority.agents.get(agent).map(|agent| &agent.workflows).filter(|_| workflow.is_none());
         let others = others.into_iter().flatten().filter(narrows).map(|id| Some(id.as_str()));
-        let searched = finding::is_on(&in_force);
+        let searched = tool_search::is_on(&in_force);
         let (mut tools, mut resources, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
         for workflow in std::iter::once(workflow).chain(others) {
             let Some(view) = in_force.view_in(principal, workflow) else { continue };

@@ -46,7 +46,7 @@ pub(crate) struct Assumed {
 
 /// Why a call went no further than its preparation.
 pub(crate) enum Stop {
-    /// Not in scope, or not there: the same answer for both (I7).
+    /// Not in scope, or not there: the same answer for both.
     Unknown,
     /// Whether the arguments fit has to be found out beside first.
     Unchecked(Box<Look>),
@@ -99,7 +99,7 @@ impl Preparation {
         let InScope { agent, target, arguments, .. } = &found;
         let place = target.place();
         let inspected = policies.data.inspect_arguments(arguments, &place);
-        let beside =
+        let inspected_extras =
             policies.data.acts_on_arguments(&place).then(|| extras::inspect(policies, request, target));
         let shown = target.shown(&policies.data);
         let kept_as = match target {
@@ -129,7 +129,7 @@ impl Preparation {
         };
         let redacted = inspected.redacted;
         let (outbound, blocked) = outbound_of(request, arguments, inspected.outbound);
-        let (beside, blocked_beside) = beside_of(beside);
+        let (outbound_extras, blocked_extras) = extras_of(inspected_extras);
         let InScope { agent, workflow, target, arguments, tokenizer, fit, .. } = found;
         let prepared = Prepared {
             judged: None,
@@ -137,7 +137,7 @@ impl Preparation {
             level: facts.data.level,
             recorded,
             outbound,
-            beside,
+            outbound_extras,
             attended: agent.attended,
             unchecked: fit == Fit::Unchecked,
             shown,
@@ -155,7 +155,7 @@ impl Preparation {
             workflow: workflow.map(|w| w.id.clone()),
             operator: agent.operator.clone(),
         };
-        let (policy, reason, advice) = match (fit, blocked.or(blocked_beside)) {
+        let (policy, reason, advice) = match (fit, blocked.or(blocked_extras)) {
             (Fit::Refused { reason, advice }, _) => ("schema", reason, advice),
             (Fit::Fits | Fit::Unchecked, Some(reason)) => ("data", reason, None),
             (Fit::Fits | Fit::Unchecked, None) => return Ok(prepared),
@@ -287,10 +287,10 @@ fn outbound_of(request: &Request, arguments: &Value, outbound: Outbound) -> (Opt
 }
 
 /// `_meta` and the other members of the params.
-type Beside = (Map<String, Value>, Map<String, Value>);
+type OutboundExtras = (Map<String, Value>, Map<String, Value>);
 
 /// The same of what goes beside the arguments.
-fn beside_of(outbound: Option<Outbound>) -> (Option<Beside>, Option<String>) {
+fn extras_of(outbound: Option<Outbound>) -> (Option<OutboundExtras>, Option<String>) {
     match outbound {
         None | Some(Outbound::Unchanged) => (None, None),
         Some(Outbound::Changed(mut value)) => {
@@ -349,7 +349,7 @@ fn unclear(policies: &PolicySet, wrong: &UriError) -> Refusal {
     Refusal::deny("uri", display_text(&masked, LONGEST_NAME))
 }
 
-/// What of the bundle's `required` the call lacks (R1).
+/// What of the bundle's `required` the call lacks.
 fn missing(required: &[Arc<str>], request: &Request, workflow: bool, user: bool) -> Vec<Arc<str>> {
     required
         .iter()

@@ -26,10 +26,10 @@ pub(crate) struct Prepared {
     pub(crate) recorded: Arc<Value>,
     pub(crate) redacted: bool,
     pub(crate) level: Sensitivity,
-    /// Changed arguments towards the upstream, where data.yaml says so.
+    /// Changed arguments as they go to the upstream, where data.yaml says so.
     pub(crate) outbound: Option<Value>,
     /// The same of what goes beside them: `_meta` and other members of the params.
-    pub(crate) beside: Option<(Map<String, Value>, Map<String, Value>)>,
+    pub(crate) outbound_extras: Option<(Map<String, Value>, Map<String, Value>)>,
     pub(crate) estimate: Estimate,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) tool_price: MicroUsd,

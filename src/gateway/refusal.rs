@@ -1,5 +1,5 @@
-//! How a refusal reaches the agent: one plain sentence, `tollgate/decision`, and the same in the shape of MCP's SEP-2643
-//! (SPEC 4).
+//! How a refusal reaches the agent: one plain sentence, `tollgate/decision`, and the same in the shape of MCP's
+//! SEP-2643.
 
 use super::api::CallReply;
 use crate::{
@@ -232,7 +232,7 @@ impl Refusal {
     }
 }
 
-/// The answer for what does not exist, which is also the answer for what is out of scope (I7).
+/// The answer for what does not exist, which is also the answer for what is out of scope.
 pub(crate) fn unknown(kind: CallKind, name: &str) -> RpcError {
     let shown: String = name.chars().take(128).collect();
     match kind {
@@ -276,7 +276,7 @@ mod tests {
         set.unwrap_or_else(|| panic!("{problems:?}"))
     }
 
-    /// SPEC 4: what, which policy and rule, why, what would work instead.
+    /// What, which policy and rule, why, what would work instead.
     #[test]
     fn one_sentence_says_it_all() {
         let policies = policies();

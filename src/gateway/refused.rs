@@ -7,7 +7,7 @@ use super::{
     counted::{By, CountedRefusals, Key, Noted},
     decided::{Decided, Limited},
     keep::References,
-    people::asking::Asking,
+    people::client_questions::ClientQuestions,
     prepared::Prepared,
     refusal::{Refusal, unknown, unknown_policy},
     request::Request,
@@ -55,7 +55,7 @@ impl Refusals {
         prepared: Option<&Prepared>,
         in_force: &Arc<InForce>,
         refusal: Refusal,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> CallReply {
         let mut refusal = refusal;
         if let Some(prepared) = prepared {
@@ -73,7 +73,7 @@ impl Refusals {
         prepared: Option<&Prepared>,
         in_force: &Arc<InForce>,
         refusal: &Refusal,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Result<(), StoreError> {
         let subject = subject(request, prepared, in_force);
         let refused = subject.refused(self.clock.now(), &refusal.ruling());
@@ -115,7 +115,7 @@ impl Refusals {
         request: &Request,
         in_force: &Arc<InForce>,
         limited: Limited,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> CallReply {
         let Limited { decided, refusal, recorded } = limited;
         let prepared = Some(&decided.prepared);
@@ -172,7 +172,7 @@ impl Refusals {
         request: &Request,
         in_force: &Arc<InForce>,
         decided: &Decided,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> CallReply {
         let verdict = &decided.verdict;
         let reason = format!(
@@ -188,7 +188,7 @@ impl Refusals {
         &self,
         request: &Request,
         in_force: &Arc<InForce>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> CallReply {
         let refusal = Refusal::deny(&unknown_policy(), "not in this agent's scope, or not there");
         // What cannot be recorded has been told to the log: the answer is the same as for a tool that does not exist.

@@ -4,8 +4,8 @@
 use super::{
     InForce,
     labelled::{self, AllPassed, Passed, Renamed},
-    people::asked::{Asked, Sampled, known, prompt_of, sampled},
     people::question::supports_form,
+    server_requests::{Sampled, ServerRequests, known, prompt_of, sampled},
     spending::{Held, Spending},
     suspend::client_handle::{Answering, ClientHandle},
     target::Target,
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What a relay is for.
 pub(crate) struct Relaying {
-    pub(crate) seat: Arc<ClientHandle>,
+    pub(crate) client_handle: Arc<ClientHandle>,
     pub(crate) target: Target,
     pub(crate) in_force: Arc<InForce>,
     /// What policy masks in results.
@@ -68,7 +68,7 @@ pub(crate) struct Relay(Arc<Inner>);
 struct Inner {
     is: Relaying,
     upstream: UpstreamName,
-    asked: Arc<Mutex<Asked>>,
+    asked: Arc<Mutex<ServerRequests>>,
     count: AtomicUsize,
     /// Whether the upstream may have seen the request under way, and whether it has answered one.
     sent: AtomicBool,
@@ -119,7 +119,7 @@ impl Relay {
     }
 
     /// What was asked so far.
-    pub(crate) fn asked(&self) -> Arc<Mutex<Asked>> {
+    pub(crate) fn asked(&self) -> Arc<Mutex<ServerRequests>> {
         self.0.asked.clone()
     }
 
@@ -188,7 +188,7 @@ impl Relay {
 
     /// Whether the client declared what this question needs.
     fn supported(&self, method: &str, params: &Value) -> bool {
-        let client = self.0.is.seat.client();
+        let client = self.0.is.client_handle.client();
         let capabilities = client.capabilities();
         let declared = |name: &str| capabilities.get(name).filter(|given| given.is_object());
         self.0.is.may_ask
@@ -251,7 +251,7 @@ impl Relay {
     async fn screen_all(&self, result: &mut Value) -> Result<Vec<Question>, RpcError> {
         let Some(requests) = result.get_mut("inputRequests").map(Value::take) else { return Ok(Vec::new()) };
         let Value::Object(requests) = requests else {
-            return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream's questions are no object"));
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream's questions are not an object"));
         };
         if requests.len() > MAX_QUESTIONS {
             return Err(RpcError::new(code::INTERNAL_ERROR, "the upstream asks too many questions at once"));
@@ -275,7 +275,7 @@ impl Relay {
     /// A client of 2026-07-28 is told which capability its call needs, where the upstream's question needs one that the
     /// client has not declared. To earlier ones, and to upstreams that ask by a request, it is a method that there is not.
     fn declared(&self, method: &str, params: &Value) -> Result<(), RpcError> {
-        let is_told = self.0.is.may_ask && self.0.is.seat.client().era() == Era::Modern;
+        let is_told = self.0.is.may_ask && self.0.is.client_handle.client().era() == Era::Modern;
         if !is_told || !self.asks().allows(method) || self.supported(method, params) {
             return Ok(());
         }
@@ -358,7 +358,7 @@ impl Relay {
 
     /// Asks in the client's own way: by requests during the call, or in the call's result.
     fn put(&self, questions: Vec<Question>) -> Vec<Answering> {
-        let client = self.0.is.seat.client();
+        let client = self.0.is.client_handle.client();
         let mut told = Vec::with_capacity(questions.len());
         let mut put = Vec::with_capacity(questions.len());
         for Question { name, method, params, renamed, prompt } in questions {
@@ -367,7 +367,7 @@ impl Relay {
         }
         let answers: Vec<Answering> = match client.era() {
             Era::Legacy => put.into_iter().map(|(_, method, params)| client.ask(method, params)).collect(),
-            Era::Modern => self.0.is.seat.ask(put),
+            Era::Modern => self.0.is.client_handle.ask(put),
         };
         let noted = answers.into_iter().zip(told).map(|(answer, (method, renamed, prompt))| -> Answering {
             let relay = self.clone();
@@ -413,7 +413,7 @@ impl Relay {
     /// What a client answers goes where its arguments go, under the same rules.
     fn outbound(&self, method: &str, answer: Value) -> Result<Value, RpcError> {
         if !answer.is_object() {
-            return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is no object"));
+            return Err(RpcError::new(code::INTERNAL_ERROR, "the client's answer is not an object"));
         }
         // The places that are named are places in the arguments.
         let place = Place { sensitive: &[], ..self.place() };
@@ -523,7 +523,7 @@ impl CallRelay for Relay {
         if let Ok(params) = self.limited(params)
             && let Some(params) = labelled::notification(&self.0.upstream, method, params)
         {
-            self.0.is.seat.client().notify(method, params);
+            self.0.is.client_handle.client().notify(method, params);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) meta: Map<String, Value>,
     /// The other members of `params`, which go upstream as they are.
-    pub(crate) rest: Map<String, Value>,
+    pub(crate) extra_params: Map<String, Value>,
     pub(crate) session: Arc<str>,
     pub(crate) workflow: Option<String>,
     pub(crate) trace_id: TraceId,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Said where a tool's declared object is none.
-const NO_OBJECT: &str = "[The call was made; there is no need to repeat it. Its structured result is no object, as the tool's \
+const NO_OBJECT: &str = "[The call was made; there is no need to repeat it. Its structured result is not an object, as the tool's \
      outputSchema has it, and stands here as text.]";
 
 /// Makes the content of a result a list of items. It comes before redaction, so that nothing hides in another shape.

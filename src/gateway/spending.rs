@@ -4,7 +4,7 @@
 use super::{
     InForce,
     measures::Measures,
-    people::asked::{Sampled, price_sampled},
+    server_requests::{Sampled, price_sampled},
 };
 use crate::{
     clock::Clock,
@@ -186,7 +186,7 @@ impl Spending {
     pub(super) async fn set_aside(self: &Arc<Self>, params: &Value, prompt: &str) -> Result<Held, String> {
         let most = match params.get("maxTokens") {
             None => UNSTATED,
-            Some(most) => most.as_u64().ok_or("its `maxTokens` is no whole number")?,
+            Some(most) => most.as_u64().ok_or("its `maxTokens` is not a whole number")?,
         };
         let prices = &self.in_force.policies.prices;
         let model = self.model.as_deref();

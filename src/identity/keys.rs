@@ -23,7 +23,7 @@ use tokio::{io::AsyncReadExt as _, sync::Semaphore};
 const FRESH: Duration = Duration::from_secs(300);
 /// The same of a file.
 const FRESH_FILE: Duration = Duration::from_secs(5);
-/// How long keys are used where no newer ones can be had; after that nobody is let in by them.
+/// How long keys are used where no newer ones can be fetched; after that nobody is let in by them.
 const USABLE: Duration = Duration::from_secs(3_600);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -183,7 +183,7 @@ impl Keys {
         })
     }
 
-    /// The keys for a token with this `kid`, read anew where they are old or it is not among them. None where nobody can
+    /// The keys for a token with this `kid`, read again where they are old or it is not among them. None where nobody can
     /// have them now.
     pub(super) async fn for_token(
         &self,
@@ -210,7 +210,7 @@ impl Keys {
         let tried = turn.as_ref().is_some_and(|(of, at)| **of == **rules && now.saturating_sub(*at) < PAUSE);
         if !tried {
             if let Err(why) = self.read(rules).await {
-                tracing::error!(reason = %why, "an issuer's keys cannot be had");
+                tracing::error!(reason = %why, "an issuer's keys cannot be fetched");
             }
             // The pause begins when the attempt ends, or those who waited for it would each make another.
             *turn = Some((rules.clone(), self.clock.monotonic()));

@@ -124,8 +124,8 @@ pub enum AuthError {
     /// It has the form of an access token, and is not remembered: [`Doorkeeper::verify`] can tell.
     #[error("a token that is yet to be verified")]
     Unverified,
-    /// The issuer's keys cannot be had, so no token can be verified.
-    #[error("tokens cannot be verified now: the issuer's keys cannot be had")]
+    /// The issuer's keys cannot be fetched, so no token can be verified.
+    #[error("tokens cannot be verified now: the issuer's keys cannot be fetched")]
     Unavailable,
 }
 

@@ -225,7 +225,7 @@ fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>,
         if text.contains(['e', 'E']) { None } else { text.split('.').next()?.parse().ok() }
     });
     let time = whole.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map(Some).ok_or("a time in it is no number of seconds")
+    time.map(Some).ok_or("a time in it is not a number of seconds")
 }
 
 /// RFC 9068, section 4, and RFC 7519: issuer, audience, times, and the agent it is for.

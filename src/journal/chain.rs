@@ -1,4 +1,4 @@
-//! The hash chain (I9): what is hashed, and nothing else. `hash = SHA-256(prev_hash LF seq LF body)`, where
+//! The hash chain: what is hashed, and nothing else. `hash = SHA-256(prev_hash LF seq LF body)`, where
 //! `prev_hash` is 64 lowercase hex digits (64 zeros before the first record), `seq` is decimal from 1
 //! without gaps, and `body` is the stored text of the event, byte for byte.
 

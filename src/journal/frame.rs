@@ -323,7 +323,7 @@ impl Default for Draft {
 }
 
 impl Draft {
-    /// Begins anew behind `before`, whatever was written.
+    /// Begins again behind `before`, whatever was written.
     pub fn begin(&mut self, before: &Head) {
         for room in [&mut self.bytes, &mut self.notes] {
             room.clear();

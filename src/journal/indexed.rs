@@ -1,4 +1,4 @@
-//! The indexes of sealed segments in their files: found, held against their segments, made anew.
+//! The indexes of sealed segments in their files: found, held against their segments, rebuilt.
 
 use super::{
     Damage, JournalError,
@@ -28,10 +28,10 @@ pub(super) fn open_index(segment: &Segment, note: Noting<'_>) -> Result<SegmentI
     match SegmentIndex::open(&path) {
         Ok(index) if *index.segment() == end => return Ok(index),
         Ok(_) => {
-            tracing::warn!(path = %path.display(), "journal.index_differs: it is made anew from its segment")
+            tracing::warn!(path = %path.display(), "journal.index_differs: it is rebuilt from its segment")
         }
         Err(error) if path.exists() => {
-            tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is made anew from its segment");
+            tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is rebuilt from its segment");
         }
         Err(_) => {}
     }

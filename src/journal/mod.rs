@@ -5,7 +5,7 @@
 //! - A frame that was not written to its end is cut off by whoever writes next; anything else that is not as it was written
 //!   is damage, is named, and nothing is written behind it until a person says how to go on ([`go_on`]).
 //! - Whoever reads needs no lock: a frame counts once all of it is there ([`Reader`]).
-//! - A segment that is full is sealed and never changes again; its index ([`index`]) is made of it, and can be made anew.
+//! - A segment that is full is sealed and never changes again; its index ([`index`]) is made of it, and can be rebuilt.
 
 pub mod chain;
 mod damage;

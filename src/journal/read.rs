@@ -476,10 +476,10 @@ impl Reader {
         index
     }
 
-    /// An index of which a piece cannot be read is made anew from its segment.
+    /// An index of which a piece cannot be read is rebuilt from its segment.
     fn renewed(&self, segment: &Segment, error: &IndexError) -> Result<Arc<SegmentIndex>, JournalError> {
         let path = segment::index_path(&segment.path);
-        tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is made anew from its segment");
+        tracing::warn!(path = %path.display(), %error, "journal.index_unreadable: it is rebuilt from its segment");
         let index = write_index(segment, &path, &|damage| self.leave_out(damage))?;
         Ok(self.holds(segment.first_seq(), index))
     }

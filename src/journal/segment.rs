@@ -254,11 +254,11 @@ impl Segment {
             if u64::try_from(whole).map_or(true, |whole| whole > left) {
                 return Err(problem());
             }
-            let had = bytes.len();
+            let before = bytes.len();
             bytes.resize(whole, 0);
-            let rest = bytes.get_mut(had..).unwrap_or_default();
-            let more = files::read_at(&self.file, rest, from + had as u64).map_err(|e| failed(&e))?;
-            bytes.truncate(had + more);
+            let rest = bytes.get_mut(before..).unwrap_or_default();
+            let more = files::read_at(&self.file, rest, from + before as u64).map_err(|e| failed(&e))?;
+            bytes.truncate(before + more);
         }
         bytes.truncate(whole);
         let hash: Hash = *bytes.last_chunk().filter(|_| bytes.len() == whole).ok_or_else(problem)?;
@@ -351,13 +351,13 @@ impl Scan<'_> {
         self.buffer.drain(..self.at);
         self.start = self.offset;
         self.at = 0;
-        let had = self.buffer.len();
+        let before = self.buffer.len();
         let room = wanted.max(CHUNK).min(usize::try_from(self.left()).unwrap_or(usize::MAX));
         self.buffer.resize(room, 0);
-        let rest = self.buffer.get_mut(had..).unwrap_or_default();
-        let read = files::read_at(&self.segment.file, rest, self.start + had as u64)
+        let rest = self.buffer.get_mut(before..).unwrap_or_default();
+        let read = files::read_at(&self.segment.file, rest, self.start + before as u64)
             .map_err(|error| JournalError::of(&self.segment.path, &error))?;
-        self.buffer.truncate(had + read);
+        self.buffer.truncate(before + read);
         // Somebody cut the file meanwhile.
         Ok(self.buffer.len() >= wanted)
     }

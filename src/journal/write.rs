@@ -21,7 +21,7 @@ const TORN: &str = "torn";
 /// Room that is asked for ahead, and what is enough to begin a group.
 const ROOM: u64 = 8 << 20;
 const LEAST_ROOM: u64 = 64 << 10;
-/// Less room than this ahead is asked for anew.
+/// Where less room than this is left ahead, more is asked for.
 const LOW_ROOM: u64 = 1 << 20;
 
 /// How long somebody waits for the lock.
@@ -371,14 +371,14 @@ impl Journal {
     pub fn prepare(&mut self) -> Result<(), JournalError> {
         if self.end + LOW_ROOM > self.room_until {
             let ask = |bytes| files::ask_for_room(&self.tail.file, self.end, bytes);
-            let had = match ask(ROOM) {
+            let got = match ask(ROOM) {
                 Ok(()) => ROOM,
                 Err(_) => match ask(LEAST_ROOM) {
                     Ok(()) => LEAST_ROOM,
                     Err(error) => return Err(JournalError::of(&self.tail.path, &error)),
                 },
             };
-            self.room_until = self.end + had;
+            self.room_until = self.end + got;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One JSON object per event (SPEC 8). Every field is always present, null where it has nothing to say.
+//! One JSON object per event. Every field is always present, null where it has nothing to say.
 
 use super::{
     AgentId, ApprovalId, CallId, CapabilityId, Digest, EventDecision, GrantId, MicroUsd, PersonId, PolicyId,
@@ -130,7 +130,7 @@ macro_rules! event {
         rest { $($(#[$rest_doc:meta])* $rest:ident: $rest_type:ty,)* }
         told { $($(#[$told_doc:meta])* $told:ident,)* }
     ) => {
-        /// An event before the store gives it its place in the chain. Everything in it is redacted already (I5).
+        /// An event before the store gives it its place in the chain. Everything in it is redacted already.
         #[derive(Clone, Debug, PartialEq)]
         pub struct EventDraft {
             /// What kind.
@@ -147,13 +147,13 @@ macro_rules! event {
             $($(#[$rest_doc])* pub $rest: Option<$rest_type>,)*
             $($(#[$told_doc])* pub $told: Option<Value>,)*
             /// The last of these where they are text already.
-            pub told: Told,
+            pub texts: JsonTexts,
         }
 
         /// JSON texts that stand in the places of values: what is written with every call is written once, without a value in
         /// between.
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Told {
+        pub struct JsonTexts {
             $(#[doc = concat!("In place of [`EventDraft::", stringify!($told), "`].")] pub $told: Option<Box<str>>,)*
         }
 
@@ -184,7 +184,7 @@ macro_rules! event {
                     $($first: None,)*
                     $($rest: None,)*
                     $($told: None,)*
-                    told: Told::default(),
+                    texts: JsonTexts::default(),
                 }
             }
 
@@ -192,8 +192,8 @@ macro_rules! event {
             #[must_use]
             pub fn with_values(mut self) -> Self {
                 let read = |text: Box<str>| json::parse_inner(text.as_bytes()).ok();
-                let told = std::mem::take(&mut self.told);
-                $(self.$told = told.$told.and_then(read).or(self.$told);)*
+                let texts = std::mem::take(&mut self.texts);
+                $(self.$told = texts.$told.and_then(read).or(self.$told);)*
                 self
             }
 
@@ -215,7 +215,7 @@ macro_rules! event {
                 $(member(&mut body, stringify!($rest), self.$rest.as_ref());)*
                 $(
                     let instead = limits.filter(|_| stringify!($told) == "limits");
-                    match instead.or(self.told.$told.as_deref()) {
+                    match instead.or(self.texts.$told.as_deref()) {
                         Some(text) => body.member(stringify!($told)).extend_from_slice(text.as_bytes()),
                         None => body.value(stringify!($told), self.$told.as_ref()),
                     }
@@ -262,7 +262,7 @@ macro_rules! event {
                     $($first: self.$first,)*
                     $($rest: self.$rest,)*
                     $($told: self.$told,)*
-                    told: Told::default(),
+                    texts: JsonTexts::default(),
                 };
                 (draft, chain)
             }

@@ -329,7 +329,7 @@ impl Strict {
 }
 
 /// Writes the RFC 8785 form: members ordered by UTF-16 code units, shortest strings, numbers as
-/// ECMAScript prints a double, except that a number a double cannot hold keeps its digits (I4).
+/// ECMAScript prints a double, except that a number a double cannot hold keeps its digits.
 pub fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
@@ -576,7 +576,7 @@ mod tests {
         assert_ne!(canonical_text("1e400"), canonical_text("1e401"));
         assert_eq!(canonical_text("10e399"), canonical_text("1e400"));
         assert_eq!(canonical_text("9007199254740993"), canonical_text("9007199254740993.0"));
-        // Here RFC 8785 rounds to the nearest double; an upstream that reads decimals would see another number (I4).
+        // Here RFC 8785 rounds to the nearest double; an upstream that reads decimals would see another number.
         assert_ne!(canonical_text("333333333.33333329"), canonical_text("333333333.3333333"));
     }
 

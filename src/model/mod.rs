@@ -20,7 +20,7 @@ pub mod weight;
 mod word;
 
 pub use call::{CallKind, RetryPlan, ToolTraits};
-pub use event::{Actor, Event, EventDraft, EventType, Outcome, Told};
+pub use event::{Actor, Event, EventDraft, EventType, JsonTexts, Outcome};
 pub use glob::{Glob, GlobError};
 pub use id::{
     AgentId, ApprovalId, CallId, CapabilityId, Digest, Fingerprint, GrantId, OwnerId, PersonId, PolicyId,

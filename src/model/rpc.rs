@@ -34,7 +34,7 @@ impl RpcError {
 /// JSON-RPC reserves -32768 to -32000, and MCP 2026-07-28 asks that nobody else makes codes there. So Tollgate's own are the
 /// numbers of the HTTP statuses that mean the same.
 pub mod code {
-    /// Tollgate refused a resource or a prompt; `data["tollgate/decision"]` says why (SPEC 4).
+    /// Tollgate refused a resource or a prompt; `data["tollgate/decision"]` says why.
     pub const REFUSED: i64 = 403;
     /// The same, until somebody approves it.
     pub const PENDING_APPROVAL: i64 = 428;

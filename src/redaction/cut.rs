@@ -1,4 +1,4 @@
-//! Values cut to a size that a person can look at and a store can hold, telling what is missing (SPEC 6).
+//! Values cut to a size that a person can look at and a store can hold, telling what is missing.
 
 use serde_json::{Map, Value};
 

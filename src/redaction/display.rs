@@ -1,4 +1,4 @@
-//! Text from agents and upstreams as a person may safely see it (SPEC 6): nothing in it can move the
+//! Text from agents and upstreams as a person may safely see it: nothing in it can move the
 //! cursor, turn the reading direction or hide.
 
 use std::{borrow::Cow, fmt::Write};
@@ -115,7 +115,7 @@ mod tests {
         );
     }
 
-    /// SPEC 6: the inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.
+    /// The inbox page marks the same characters, but for line feeds and tabs, which it shows as they are.
     #[test]
     fn the_inbox_has_the_same_list() {
         let page = include_str!("../front/admin/page/dom.js");

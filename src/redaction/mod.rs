@@ -1,5 +1,5 @@
 //! Sensitive values: found by value (detectors) and by place (pointers, schema marks, field names),
-//! masked before anything is logged, stored, shown or prompted (I5). Pure.
+//! masked before anything is logged, stored, shown or prompted. Pure.
 //!
 //! Without data.yaml every detector looks, nothing is changed on its way to an upstream or an agent,
 //! and everything recorded or shown is masked: `[redacted:email:17]` says what it was and how long.

@@ -15,7 +15,7 @@ const MOST_RUNS: usize = 243;
 
 /// What is assumed of a condition that has no certain answer.
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+enum AssumedAnswer {
     Yes,
     No,
     Error,
@@ -23,7 +23,7 @@ enum Answer {
 
 /// The answers to the conditions without a certain one, in the order in which they are asked.
 pub(super) struct Assumed<'p> {
-    path: &'p [Answer],
+    path: &'p [AssumedAnswer],
     asked: Cell<usize>,
 }
 
@@ -32,10 +32,10 @@ impl Assumed<'_> {
         let place = self.asked.get();
         self.asked.set(place + 1);
         match self.path.get(place) {
-            Some(Answer::Yes) => Ok(true),
+            Some(AssumedAnswer::Yes) => Ok(true),
             // One that nothing is assumed of yet only has to end the evaluation.
-            Some(Answer::No) | None => Ok(false),
-            Some(Answer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
+            Some(AssumedAnswer::No) | None => Ok(false),
+            Some(AssumedAnswer::Error) => Err(EvalError { message: "a masked value".to_owned() }),
         }
     }
 
@@ -58,7 +58,7 @@ impl Assumed<'_> {
 /// Everything that `run` may come to: one, unless a masked value matters. `None`: there is more than can be looked at.
 pub(super) fn every<T, E>(run: impl Fn(&Assumed<'_>) -> Result<T, E>) -> Result<Option<Vec<T>>, E> {
     let mut found: Vec<T> = Vec::new();
-    let mut paths: Vec<Vec<Answer>> = vec![Vec::new()];
+    let mut paths: Vec<Vec<AssumedAnswer>> = vec![Vec::new()];
     let mut runs = 0;
     while let Some(path) = paths.pop() {
         runs += 1;
@@ -68,7 +68,7 @@ pub(super) fn every<T, E>(run: impl Fn(&Assumed<'_>) -> Result<T, E>) -> Result<
         let assumed = Assumed { path: &path, asked: Cell::new(0) };
         let outcome = run(&assumed);
         if assumed.asked.get() > path.len() {
-            for answer in [Answer::Yes, Answer::No, Answer::Error] {
+            for answer in [AssumedAnswer::Yes, AssumedAnswer::No, AssumedAnswer::Error] {
                 paths.push(path.iter().copied().chain([answer]).collect());
             }
         } else {

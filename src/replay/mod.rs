@@ -1,4 +1,4 @@
-//! Deciding again: recorded facts under a bundle, held against what was decided then (I11). Pure.
+//! Deciding again: recorded facts under a bundle, held against what was decided then. Pure.
 //!
 //! A condition that meets a masked value has no certain answer. Both answers and an error are tried, for each such condition
 //! in turn: where the verdict is the same whatever they are, it is certain.

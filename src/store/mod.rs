@@ -36,14 +36,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn order(&self, events: Vec<EventDraft>, after: i64) -> Answer<'_, bool>;
 
     /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
-    /// a pending one is returned as it is (SPEC 6, an identical ask reuses the pending record). The limits are counted
+    /// a pending one is returned as it is (an identical ask reuses the pending record). The limits are counted
     /// from the records, in the same transaction: they hold across processes and restarts.
     fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked>;
 
     /// One approval.
     fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;
 
-    /// The approval that a call with this binding has to heed, of those that cover `needed` and whose expiry lies after
+    /// The approval that a call with this binding has to obey, of those that cover `needed` and whose expiry lies after
     /// `now`: the newest that is approved, else the newest that is pending or rejected. Where that is none that is pending,
     /// it is the one that was rejected last, whatever else stands beside the arguments of the same call.
     fn approval_for(
@@ -84,7 +84,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// already, and nothing was changed.
     fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>>;
 
-    /// Wakes whenever any approval or grant may have changed, in this process or another (I10).
+    /// Wakes whenever any approval or grant may have changed, in this process or another.
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Wakes whenever a record of an activation or a rollout may have been written, in this process or another, within

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Why the store did not do it. Every one of these denies (I2).
+/// Why the store did not do it. Every one of these denies.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database refused or failed.
@@ -76,7 +76,7 @@ impl StoreError {
 pub struct AdmitRequest {
     /// When.
     pub now: Timestamp,
-    /// The `agent_start` event of the call, written before the decision in the same transaction (R45).
+    /// The `agent_start` event of the call, written before the decision in the same transaction.
     pub start: Option<EventDraft>,
     /// The decision event as it stands where everything is granted. Its `limits` are filled in by the
     /// store with the counters that it saw.

@@ -4,7 +4,7 @@
 //! upstream fail. Failures of several agents, with no answer to anybody in between, stop everybody. An upstream that
 //! cannot be reached at all is down, which is another matter (`server.rs`).
 
-use super::{inbox::Answer, types::UpstreamError};
+use super::{inbox::ServerResponse, types::UpstreamError};
 use crate::{clock::Clock, config::BreakerConfig, model::AgentId};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -73,7 +73,7 @@ pub(super) enum Health {
 
 impl Health {
     /// What an attempt's outcome says.
-    pub(super) fn of(outcome: &Answer) -> Self {
+    pub(super) fn of(outcome: &ServerResponse) -> Self {
         match outcome {
             Ok(_) | Err(UpstreamError::Rpc(_) | UpstreamError::TooLarge(_)) => Self::Answered,
             // What it says of one request is no reason to ask nothing else; that it knows us no more, has moved, has too
@@ -287,7 +287,7 @@ mod tests {
                 assert!(breaker.is_open("a") && !breaker.is_open("b"), "{failures}");
                 clock.advance(Duration::from_secs(30));
             }
-            // Of another agent it takes half of them, and an answer to anybody begins anew.
+            // Of another agent it takes half of them, and an answer to anybody begins again.
             let half = (failures.max(2) / 2) as usize;
             breaker.says("c", Health::Answered);
             breaker.fails("b", half);

@@ -113,10 +113,10 @@ impl Call {
     }
 
     /// Says that somebody is asked, until dropped: the call's clock stands, and its slot is given back.
-    pub(super) fn asking(self: &Arc<Self>) -> Asking {
+    pub(super) fn asking(self: &Arc<Self>) -> PendingQuestion {
         self.asks.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_waiters();
-        Asking(self.clone())
+        PendingQuestion(self.clone())
     }
 
     /// Holds the slot, and ends when `limit` has passed. While somebody is asked the clock stands and the slot is given
@@ -134,10 +134,10 @@ impl Call {
                 }
                 continue;
             }
-            let Some(aside) = slot.aside() else { return std::future::pending().await };
+            let Some(yielded) = slot.yielded() else { return std::future::pending().await };
             self.is_aside.store(true, Ordering::Release);
             self.nobody_is_asked().await;
-            match aside.back().await {
+            match yielded.back().await {
                 Ok(again) => slot = again,
                 // Whoever closed the slots ends the calls.
                 Err(_) => return std::future::pending().await,
@@ -182,9 +182,9 @@ impl Call {
 }
 
 /// Somebody is asked about a call.
-pub(super) struct Asking(Arc<Call>);
+pub(super) struct PendingQuestion(Arc<Call>);
 
-impl Drop for Asking {
+impl Drop for PendingQuestion {
     fn drop(&mut self) {
         self.0.asks.fetch_sub(1, Ordering::AcqRel);
         self.0.changed.notify_waiters();

@@ -7,7 +7,7 @@ use super::{
     call::Call,
     dialect::Dialect,
     http::{Fault, Http, TwoUrls, listen_filter},
-    inbox::{Answer, Signals},
+    inbox::{ServerResponse, Signals},
     refusal::Failure,
     stdio::Stdio,
     types::{Era, UpstreamError},
@@ -64,7 +64,7 @@ enum Probe {
     Neither(String),
 }
 
-fn judge(answer: Answer) -> Probe {
+fn judge(answer: ServerResponse) -> Probe {
     let listed = |versions: &Value| -> Vec<String> {
         let versions = versions.as_array().into_iter().flatten();
         versions.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -137,7 +137,7 @@ pub(super) async fn connect(wiring: &Wiring<'_>, hint: Option<Era>) -> Result<(C
     };
     connected.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => "the process ended".to_owned().into(),
-        Refusal::Because(failure) => failure.told(|reason| (wiring.deps.redact)(&reason)),
+        Refusal::Because(failure) => failure.reworded(|reason| (wiring.deps.redact)(&reason)),
     })
 }
 
@@ -167,7 +167,7 @@ async fn connect_stdio(wiring: &Wiring<'_>, legacy: bool) -> Result<(Connection,
     let why = |reason: String| stdio.signals().closed_reason().map_or(reason, |whole| whole.to_string());
     shake_hands(wiring, &stdio, legacy).await.map_err(|refusal| match refusal {
         Refusal::DiedOfProbe => Refusal::DiedOfProbe,
-        Refusal::Because(failure) => Refusal::Because(failure.told(why)),
+        Refusal::Because(failure) => Refusal::Because(failure.reworded(why)),
     })
 }
 
@@ -225,7 +225,7 @@ async fn shake_hands(
     }
 }
 
-async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> Answer {
+async fn initialize_stdio(wiring: &Wiring<'_>, stdio: &Arc<Stdio>) -> ServerResponse {
     let deps = wiring.deps;
     let dialect = Dialect::new(Era::Legacy, wire::LEGACY, &deps.client_name, &deps.client_version);
     let offer = async |dialect: &Dialect| {
@@ -290,7 +290,7 @@ async fn older(wiring: &Wiring<'_>, fault: Fault) -> Result<(Connection, Hello),
     let first = fault.failure().reason;
     let connected = connect_two_urls(wiring, url, headers).await;
     Ok(connected.map_err(|failure| {
-        failure.told(|why| format!("{first} (to a POST); and not HTTP+SSE either: {why}"))
+        failure.reworded(|why| format!("{first} (to a POST); and not HTTP+SSE either: {why}"))
     })?)
 }
 
@@ -330,7 +330,7 @@ impl Connection {
     }
 
     /// Sends one request and waits for its answer. Dropping it cancels it over there.
-    pub(super) async fn request(&self, call: &Arc<Call>) -> Answer {
+    pub(super) async fn request(&self, call: &Arc<Call>) -> ServerResponse {
         match self {
             Self::Stdio(stdio, dialect) => stdio.request(call, dialect).await,
             Self::Http(http) => http.request(call).await,
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_era_is_judged_by_the_answer_and_never_by_one_error_code() {
-        let check = |answer: Answer, expect: &str| {
+        let check = |answer: ServerResponse, expect: &str| {
             let found = match judge(answer) {
                 Probe::Modern(_) => "modern",
                 Probe::Legacy => "legacy",

@@ -19,12 +19,12 @@ use tokio::{
     time::Instant,
 };
 
-pub(super) type Answer = Result<Value, UpstreamError>;
+pub(super) type ServerResponse = Result<Value, UpstreamError>;
 
 /// Answers to what an upstream asks of this client itself that may wait to be taken at a time.
 const MOST_REPLIES: usize = 64;
 /// Cancellations that may be under way at a time.
-const MOST_ASIDES: usize = 256;
+const MOST_SENDING: usize = 256;
 /// Questions about one call that may be open at a time.
 const MOST_ASKS: usize = 32;
 /// Questions about one call in all.
@@ -85,14 +85,14 @@ impl Signals {
 
 struct Entry {
     call: Arc<Call>,
-    reply: Option<oneshot::Sender<Answer>>,
+    reply: Option<oneshot::Sender<ServerResponse>>,
     asks: Vec<(Value, AbortHandle)>,
     /// How many questions there have been.
     asked: usize,
 }
 
 impl Entry {
-    fn new(call: &Arc<Call>, reply: Option<oneshot::Sender<Answer>>) -> Self {
+    fn new(call: &Arc<Call>, reply: Option<oneshot::Sender<ServerResponse>>) -> Self {
         Self { call: call.clone(), reply, asks: Vec::new(), asked: 0 }
     }
 }
@@ -113,7 +113,7 @@ pub(super) struct Inbox {
     entries: Mutex<HashMap<u64, Entry>>,
     company: Mutex<Company>,
     replies: Arc<Semaphore>,
-    asides: Arc<Semaphore>,
+    sending: Arc<Semaphore>,
     limits: Arc<Limits>,
     /// What comes and answers nothing.
     pub(super) noise: Arc<Noise>,
@@ -122,14 +122,14 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn new(upstream: UpstreamName, signals: Signals, redact: Redact, limits: Arc<Limits>) -> Self {
         let (entries, company) = (Mutex::new(HashMap::new()), Mutex::default());
-        let (replies, asides) =
-            (Arc::new(Semaphore::new(MOST_REPLIES)), Arc::new(Semaphore::new(MOST_ASIDES)));
+        let (replies, sending) =
+            (Arc::new(Semaphore::new(MOST_REPLIES)), Arc::new(Semaphore::new(MOST_SENDING)));
         let noise = Arc::new(Noise::new(limits.clone()));
-        Self { upstream, signals, redact, entries, company, replies, asides, limits, noise }
+        Self { upstream, signals, redact, entries, company, replies, sending, limits, noise }
     }
 
     /// A new session begins over there: what it says is about none of the calls before. To be said before it is used.
-    pub(super) fn anew(&self) {
+    pub(super) fn new_session(&self) {
         self.company.lock().renewed();
     }
 
@@ -141,7 +141,7 @@ impl Inbox {
     /// So many bytes came that are no message. An upstream that sends nothing else is given up.
     pub(super) fn junk(&self, bytes: usize) {
         if !self.noise.bears(bytes) {
-            let reason = "it sends without end what is no message";
+            let reason = "it keeps sending what is not a message";
             self.signals.close(reason);
             self.fail_all(&UpstreamError::Lost(reason.to_owned()));
         }
@@ -160,7 +160,7 @@ impl Inbox {
     }
 
     /// Registers a request whose answer comes through the shared channel.
-    pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<Answer> {
+    pub(super) fn expect(&self, id: u64, call: &Arc<Call>) -> oneshot::Receiver<ServerResponse> {
         let (reply, answer) = oneshot::channel();
         self.note(call);
         self.entries.lock().insert(id, Entry::new(call, Some(reply)));
@@ -189,7 +189,7 @@ impl Inbox {
     }
 
     /// Hands an answer to its waiting call; an answer that nobody waits for any more is dropped. Whether somebody waited.
-    pub(super) fn deliver(&self, id: u64, answer: Answer) -> bool {
+    pub(super) fn deliver(&self, id: u64, answer: ServerResponse) -> bool {
         let entry = self.entries.lock().remove(&id);
         self.ended(entry.as_ref());
         let reply = entry.and_then(|mut entry| entry.reply.take());
@@ -213,7 +213,7 @@ impl Inbox {
     /// An event came that is no message.
     pub(super) fn unread(&self, reason: &str, bytes: usize) {
         if let Some(left_out) = self.may_log() {
-            tracing::warn!(upstream = %self.upstream, reason, left_out, "an event that is no message");
+            tracing::warn!(upstream = %self.upstream, reason, left_out, "an event that is not a message");
         }
         self.junk(bytes);
     }
@@ -242,11 +242,11 @@ impl Inbox {
             Message::Request { id, method, params } => {
                 self.asked(link, id, method, params, stream);
             }
-            Message::Notification { method, params } => self.told(&method, params, stream),
+            Message::Notification { method, params } => self.notified(&method, params, stream),
         }
     }
 
-    fn told(&self, method: &str, mut params: Value, stream: Option<u64>) {
+    fn notified(&self, method: &str, mut params: Value, stream: Option<u64>) {
         match method {
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
@@ -356,8 +356,8 @@ impl Inbox {
     }
 
     /// Sends what nobody waits for and what may be lost. Where too much of that is under way, it is.
-    pub(super) fn aside(&self, sending: impl Future<Output = ()> + Send + 'static) {
-        match self.asides.clone().try_acquire_owned() {
+    pub(super) fn spawn_sending(&self, sending: impl Future<Output = ()> + Send + 'static) {
+        match self.sending.clone().try_acquire_owned() {
             Ok(place) => {
                 tokio::spawn(async move {
                     sending.await;

@@ -153,7 +153,7 @@ impl LeftOut {
     }
 
     /// One sentence for each kind of loss.
-    pub(super) fn told(&self, method: &str) -> Vec<String> {
+    pub(super) fn sentences(&self, method: &str) -> Vec<String> {
         let Self { items, first_item, members, first_member, cut } = self;
         let mut told = Vec::new();
         if *items > 0 {
@@ -180,7 +180,7 @@ pub(super) fn mend(
     known: Members,
     told: &mut LeftOut,
 ) -> Result<(), String> {
-    let Value::Object(map) = item else { return Err("is no object".to_owned()) };
+    let Value::Object(map) = item else { return Err("is not an object".to_owned()) };
     let own = match map.get(key) {
         Some(Value::String(own)) if !own.is_empty() => own.clone(),
         Some(_) | None => return Err(format!("has no text as its `{key}`")),

@@ -147,7 +147,7 @@ pub(super) struct Noise {
     upstream: Arc<Limits>,
     own: Allowance,
     junk: Allowance,
-    /// Sessions and streams that are opened anew.
+    /// Sessions and streams that are opened again.
     renewals: Allowance,
 }
 
@@ -181,7 +181,7 @@ impl Noise {
         self.junk.restore();
     }
 
-    /// Whether a session or stream may be opened anew now.
+    /// Whether a session or stream may be opened again now.
     pub(super) fn may_renew(&self) -> bool {
         self.renewals.take(Instant::now(), 1)
     }

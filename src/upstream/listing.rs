@@ -143,7 +143,7 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
     let mut is_whole = true;
     let mut whole = |kind: &Kind, list: List, known: Option<&Vec<Value>>| {
         if list.missing.is_none() || known.is_none() {
-            for lost in list.left_out.told(kind.method) {
+            for lost in list.left_out.sentences(kind.method) {
                 let lost = display_text(&redact(&lost), LONGEST_REASON);
                 if let Some(left_out) = log.admits(lost.len()) {
                     tracing::warn!(%upstream, lost, left_out, "something of a list is left out");
@@ -189,7 +189,7 @@ pub(super) async fn list(reading: &Reading<'_>, before: Option<&Listing>) -> Res
                 false
             }
         });
-        let refused = refused.told(TOOLS.method);
+        let refused = refused.sentences(TOOLS.method);
         missing.extend(refused.iter().map(|told| display_text(&redact(told), LONGEST_REASON)));
     }
     Ok(Listed { listing: Listing { tools, resources, templates, prompts }, missing, is_whole, was_hurried })

@@ -85,7 +85,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// The same with other words.
-    pub(super) fn told(self, words: impl FnOnce(String) -> String) -> Self {
+    pub(super) fn reworded(self, words: impl FnOnce(String) -> String) -> Self {
         Self { reason: words(self.reason), ..self }
     }
 }

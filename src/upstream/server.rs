@@ -237,7 +237,7 @@ impl Server {
         let listed = listed.map_err(|error| match connection.signals().closed_reason() {
             Some(reason) => reason.to_string().into(),
             None => Failure::from(error)
-                .told(|error| (self.deps.redact)(&format!("it cannot be listed: {error}"))),
+                .reworded(|error| (self.deps.redact)(&format!("it cannot be listed: {error}"))),
         })?;
         Ok((Arc::new(connection), hello, listed))
     }

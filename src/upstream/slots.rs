@@ -21,7 +21,7 @@ const MOST_WAITING_PER_AGENT: usize = 256;
 const MOST_WAITING: usize = 1024;
 /// Calls of one agent that may be without a slot while a person is asked. With so many, its further calls wait; those that
 /// are under way may still come to it.
-const MOST_ASIDE: usize = 64;
+const MOST_YIELDED: usize = 64;
 
 /// The slots of one upstream.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Share {
     held: usize,
-    aside: usize,
+    yielded: usize,
     queue: VecDeque<Waiting>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Slot {
 /// A call without a slot while a person is asked.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Aside {
+pub(super) struct YieldedSlot {
     slots: Arc<Slots>,
     agent: AgentId,
 }
@@ -126,8 +126,8 @@ impl Slots {
 
     fn may_take(&self, state: &State, agent: &AgentId, returning: bool) -> bool {
         let free = self.total.saturating_sub(state.used);
-        let (held, aside) = state.agents.get(agent).map_or((0, 0), |share| (share.held, share.aside));
-        free > 0 && held < free.saturating_mul(SHARE) && (returning || aside < MOST_ASIDE)
+        let (held, yielded) = state.agents.get(agent).map_or((0, 0), |share| (share.held, share.yielded));
+        free > 0 && held < free.saturating_mul(SHARE) && (returning || yielded < MOST_YIELDED)
     }
 
     /// The same for the first of those that wait.
@@ -235,7 +235,7 @@ impl State {
     }
 
     fn tidy(&mut self, agent: &AgentId) {
-        let empty = |share: &Share| share.held == 0 && share.aside == 0 && share.queue.is_empty();
+        let empty = |share: &Share| share.held == 0 && share.yielded == 0 && share.queue.is_empty();
         if self.agents.get(agent).is_some_and(empty) {
             self.agents.remove(agent);
         }
@@ -244,18 +244,18 @@ impl State {
 
 impl Slot {
     /// Gives it back while a person is asked. None where it was given up.
-    pub(super) fn aside(mut self) -> Option<Aside> {
+    pub(super) fn yielded(mut self) -> Option<YieldedSlot> {
         let (slots, agent) = self.of.take()?;
         let mut state = slots.state.lock();
-        state.agents.entry(agent.clone()).or_default().aside += 1;
+        state.agents.entry(agent.clone()).or_default().yielded += 1;
         state.give_back(&agent);
         slots.hand_out(&mut state);
         drop(state);
-        Some(Aside { slots, agent })
+        Some(YieldedSlot { slots, agent })
     }
 }
 
-impl Aside {
+impl YieldedSlot {
     /// Waits for a slot again, before the other calls of its agent.
     pub(super) async fn back(self) -> Result<Slot, NoSlot> {
         self.slots.wait(&self.agent, true).await
@@ -270,11 +270,11 @@ impl Drop for Slot {
     }
 }
 
-impl Drop for Aside {
+impl Drop for YieldedSlot {
     fn drop(&mut self) {
         let mut state = self.slots.state.lock();
         if let Some(share) = state.agents.get_mut(&self.agent) {
-            share.aside = share.aside.saturating_sub(1);
+            share.yielded = share.yielded.saturating_sub(1);
         }
         state.tidy(&self.agent);
         // Others of this agent may have waited for that.
@@ -415,10 +415,10 @@ mod tests {
         let slots = Slots::new(1);
         let held = slots.acquire(&"a".into()).await.unwrap();
         let mut own = waits(&slots, "a").await;
-        let aside = held.aside().unwrap();
+        let yielded = held.yielded().unwrap();
         let Poll::Ready(Ok(second)) = poll!(&mut own) else { panic!("its slot was given back") };
         let third = waits(&slots, "a").await;
-        let mut back = aside.back().boxed();
+        let mut back = yielded.back().boxed();
         assert!(poll!(&mut back).is_pending());
         drop(second);
         let Poll::Ready(Ok(slot)) = poll!(&mut back) else {
@@ -433,28 +433,28 @@ mod tests {
     async fn waiting_calls_hold_no_slot_and_their_agent_gets_no_more_of_them() {
         let slots = Slots::new(8);
         // All that are under way may come to wait.
-        let mut asides = Vec::new();
-        while asides.len() < MOST_ASIDE - 2 {
-            asides.push(slots.acquire(&"a".into()).await.unwrap().aside().unwrap());
+        let mut yielded = Vec::new();
+        while yielded.len() < MOST_YIELDED - 2 {
+            yielded.push(slots.acquire(&"a".into()).await.unwrap().yielded().unwrap());
         }
         let mut held = Vec::new();
         for _ in 0..3 {
             held.push(slots.acquire(&"a".into()).await.unwrap());
         }
-        asides.extend(held.drain(..).map(|slot| slot.aside().unwrap()));
-        assert_eq!((asides.len(), slots.state.lock().used), (MOST_ASIDE + 1, 0));
+        yielded.extend(held.drain(..).map(|slot| slot.yielded().unwrap()));
+        assert_eq!((yielded.len(), slots.state.lock().used), (MOST_YIELDED + 1, 0));
         // The next one waits, with all slots free; another agent does not.
         let mut next = waits(&slots, "a").await;
         let other = slots.acquire(&"b".into()).await.unwrap();
         // One that comes back has its slot, and is no longer one of those that wait.
-        let back = asides.pop().unwrap().back().await.unwrap();
+        let back = yielded.pop().unwrap().back().await.unwrap();
         assert!(poll!(&mut next).is_pending());
         drop(back);
         assert!(poll!(&mut next).is_pending());
         // As soon as there are fewer of them it goes on.
-        drop(asides.pop());
+        drop(yielded.pop());
         let Poll::Ready(Ok(slot)) = poll!(&mut next) else { panic!("it may go on") };
-        drop((slot, other, asides));
+        drop((slot, other, yielded));
         assert!(is_idle(&slots), "{slots:?}");
     }
 
@@ -462,13 +462,13 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_returns_is_not_refused_for_a_newcomer() {
         let slots = Slots::new(1);
-        let mut asides = Vec::new();
+        let mut yielded = Vec::new();
         for n in 0..MOST_WAITING {
-            let agent = AgentId::from(format!("a{}", n / MOST_ASIDE).as_str());
-            asides.push(slots.acquire(&agent).await.unwrap().aside().unwrap());
+            let agent = AgentId::from(format!("a{}", n / MOST_YIELDED).as_str());
+            yielded.push(slots.acquire(&agent).await.unwrap().yielded().unwrap());
         }
         let held = slots.acquire(&"x".into()).await.unwrap();
-        let mut returning: Vec<_> = asides.into_iter().map(|aside| aside.back().boxed()).collect();
+        let mut returning: Vec<_> = yielded.into_iter().map(|yielded| yielded.back().boxed()).collect();
         for back in &mut returning {
             assert!(poll!(back).is_pending());
         }
@@ -484,7 +484,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         /// Whatever comes and goes: never more slots than there are, none lost, and between two turns of an agent that waits
-        /// every other agent that waits and may take one has had one.
+        /// every other agent that waits and may take one got one.
         #[test]
         fn slots_are_neither_lost_nor_multiplied_and_nobody_starves(
             total in 1_usize..9,

@@ -99,7 +99,7 @@ impl Parser {
         self.idle
     }
 
-    /// The same, from now on counted anew.
+    /// The same, counted from zero again.
     pub(super) fn take_idle(&mut self) -> usize {
         std::mem::take(&mut self.idle)
     }

@@ -4,7 +4,7 @@ use super::{
     call::{Call, LARGEST_PAGE},
     deps::Redact,
     dialect::Dialect,
-    inbox::{Answer, Inbox, Link, Signals},
+    inbox::{Inbox, Link, ServerResponse, Signals},
     last_words::{LastWords, cut},
     limits::{Allowance, Limits},
     own::OwnSecrets,
@@ -160,8 +160,8 @@ impl Stdio {
             modern: AtomicBool::new(false),
         });
         tokio::spawn(write(stdin, queue, stop));
-        let told = Told { upstream: name.clone(), redact, limits: Arc::clone(limits) };
-        let errors = tokio::spawn(log_errors(stderr, told, last_words.clone()));
+        let log = ErrorLog { upstream: name.clone(), redact, limits: Arc::clone(limits) };
+        let errors = tokio::spawn(log_errors(stderr, log, last_words.clone()));
         tokio::spawn(read(Arc::downgrade(&stdio), stdout, child, errors, last_words, ended));
         Ok(stdio)
     }
@@ -175,7 +175,7 @@ impl Stdio {
     }
 
     /// Sends one request and waits for its answer. Dropping it tells the child.
-    pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> Answer {
+    pub(super) async fn request(&self, call: &Arc<Call>, dialect: &Dialect) -> ServerResponse {
         let gone = || UpstreamError::NotSent("the process is gone".to_owned());
         let slot = self.outgoing.reserve().await.map_err(|_| gone())?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -376,13 +376,13 @@ async fn read(
 }
 
 /// Where lines of standard error go.
-struct Told {
+struct ErrorLog {
     upstream: UpstreamName,
     redact: Redact,
     limits: Arc<Limits>,
 }
 
-impl Told {
+impl ErrorLog {
     fn left_out(&self, lines: u64) {
         if lines > 0 {
             tracing::info!(upstream = %self.upstream, "{lines} lines of its standard error were left out: they came too fast");
@@ -390,8 +390,8 @@ impl Told {
     }
 }
 
-async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<LastWords>) {
-    let Told { upstream, redact, limits } = &told;
+async fn log_errors(stderr: impl AsyncRead + Unpin, log: ErrorLog, last_words: Arc<LastWords>) {
+    let ErrorLog { upstream, redact, limits } = &log;
     let reading = Allowance::new(STDERR_BURST, STDERR_RATE);
     let mut lines = Lines::new(stderr, STDERR_LINE);
     let mut key_lines = 0;
@@ -404,7 +404,7 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<
                 unseen.clear();
                 match limits.stderr.admits(line.len()) {
                     Some(left_out) => {
-                        told.left_out(left_out);
+                        log.left_out(left_out);
                         let text = redact(String::from_utf8_lossy(line).trim_end());
                         last_words.hear(&text);
                         tracing::info!(%upstream, "{}", visible(&text));
@@ -416,14 +416,14 @@ async fn log_errors(stderr: impl AsyncRead + Unpin, told: Told, last_words: Arc<
             Line::Skipped(bytes) => bytes,
             Line::TooLong(_) => {
                 if let Some(left_out) = limits.stderr.admits(0) {
-                    told.left_out(left_out);
+                    log.left_out(left_out);
                     tracing::info!(%upstream, "a line of more than {STDERR_LINE} bytes was left out");
                 }
                 0
             }
             Line::End => {
                 last_words.hear(&redact(String::from_utf8_lossy(&unseen).trim_end()));
-                return told.left_out(limits.stderr.left_out());
+                return log.left_out(limits.stderr.left_out());
             }
         };
         // Not read meanwhile: the child waits too.
@@ -563,8 +563,8 @@ mod tests {
     #[tokio::test]
     async fn an_endless_line_on_stderr_is_read_slowly() {
         let taken = Arc::new(AtomicU64::new(0));
-        let told = Told { upstream: "s".into(), redact: Arc::new(str::to_owned), limits: Limits::new() };
-        let reading = log_errors(Endless(taken.clone()), told, Arc::default());
+        let log = ErrorLog { upstream: "s".into(), redact: Arc::new(str::to_owned), limits: Limits::new() };
+        let reading = log_errors(Endless(taken.clone()), log, Arc::default());
         let begun = Instant::now();
         drop(tokio::time::timeout(Duration::from_millis(500), reading).await);
         let most = STDERR_BURST + STDERR_RATE * (begun.elapsed().as_secs() + 1) + (1 << 16);

@@ -83,7 +83,7 @@ pub enum UpstreamError {
     /// Nothing was sent: not connected, breaker open, no free slot, the process is gone.
     #[error("{0}")]
     NotSent(String),
-    /// Something was sent, and no answer can be had: whether the upstream acted is unknown.
+    /// Something was sent, and no answer came: whether the upstream acted is unknown.
     #[error("{0}")]
     Lost(String),
     /// No answer in time; the upstream was told to cancel. Whether it acted is unknown.

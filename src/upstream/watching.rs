@@ -24,12 +24,12 @@ pub(super) struct Watching {
 struct Resource {
     watchers: AtomicUsize,
     /// Held while the upstream is asked, so that it hears in order of what is so.
-    told: tokio::sync::Mutex<Told>,
+    subscribed: tokio::sync::Mutex<Subscribed>,
 }
 
 /// Whether the upstream has taken the subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Told {
+enum Subscribed {
     #[default]
     No,
     /// It was asked, and its answer did not come or nobody waited for it.
@@ -37,7 +37,7 @@ enum Told {
     Yes,
 }
 
-impl Told {
+impl Subscribed {
     /// What the answer to a subscription says.
     fn by(outcome: &Result<(), UpstreamError>) -> Self {
         match outcome {
@@ -75,28 +75,28 @@ impl Watching {
         F: Future<Output = Result<(), UpstreamError>>,
     {
         let resource = self.count(uri, on);
-        let mut told = resource.told.lock().await;
+        let mut subscribed = resource.subscribed.lock().await;
         let wanted = resource.watchers.load(Ordering::Acquire) > 0;
-        let outcome = match (wanted, *told) {
-            (true, Told::No | Told::Perhaps) if on => {
-                *told = Told::Perhaps;
+        let outcome = match (wanted, *subscribed) {
+            (true, Subscribed::No | Subscribed::Perhaps) if on => {
+                *subscribed = Subscribed::Perhaps;
                 let outcome = tell(uri.to_owned(), true).await;
-                *told = Told::by(&outcome);
+                *subscribed = Subscribed::by(&outcome);
                 outcome
             }
-            (false, Told::Yes | Told::Perhaps) => {
-                *told = Told::No;
+            (false, Subscribed::Yes | Subscribed::Perhaps) => {
+                *subscribed = Subscribed::No;
                 tell(uri.to_owned(), false).await
             }
-            (true, _) | (false, Told::No) => Ok(()),
+            (true, _) | (false, Subscribed::No) => Ok(()),
         };
-        drop(told);
+        drop(subscribed);
         drop(resource);
         // What nobody watches and nobody is busy with goes, this one and what was left before.
         self.resources.lock().retain(|_, resource| {
             Arc::strong_count(resource) > 1
                 || resource.watchers.load(Ordering::Acquire) > 0
-                || resource.told.try_lock().is_ok_and(|told| *told != Told::No)
+                || resource.subscribed.try_lock().is_ok_and(|subscribed| *subscribed != Subscribed::No)
         });
         outcome
     }
@@ -121,9 +121,9 @@ impl Watching {
             self.resources.lock().iter().map(|(uri, resource)| (uri.clone(), resource.clone())).collect();
         let tell = &tell;
         let asked = all.into_iter().map(|(uri, resource)| async move {
-            let mut told = resource.told.lock().await;
+            let mut subscribed = resource.subscribed.lock().await;
             let wanted = resource.watchers.load(Ordering::Acquire) > 0;
-            *told = if wanted { Told::by(&tell(uri, true).await) } else { Told::No };
+            *subscribed = if wanted { Subscribed::by(&tell(uri, true).await) } else { Subscribed::No };
         });
         join_all(asked).await;
     }

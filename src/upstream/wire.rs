@@ -253,7 +253,7 @@ fn message(envelope: Envelope) -> Result<Message, String> {
             Ok(Message::Notification { method, params: params(p) })
         }
         Envelope { id: None, error: Some(error), .. } if !error.is_object() => {
-            Err("an error that is no object".to_owned())
+            Err("an error that is not an object".to_owned())
         }
         Envelope { id, error: Some(error), .. } => {
             Ok(Message::Response { id: own_id(id.as_ref()), outcome: Err(rpc_error(error)) })

@@ -20,7 +20,7 @@ fn map(value: Value) -> Map<String, Value> {
 
 fn call(world: &World, arguments: Value, meta: Value, params: Value) -> IncomingCall {
     let mut call = world.incoming(CallKind::Tool, "up__act", Some(arguments));
-    (call.meta, call.rest) = (map(meta), map(params));
+    (call.meta, call.extra_params) = (map(meta), map(params));
     call
 }
 
@@ -161,7 +161,7 @@ async fn a_changing_key_hides_no_loop() {
     for n in 0..25 {
         let mut read = world.incoming(CallKind::Tool, "up__read", Some(json!({"path": "/a"})));
         read.meta = map(json!({"acme/n": n}));
-        read.rest = map(json!({"n": n}));
+        read.extra_params = map(json!({"n": n}));
         words.push(decision(&world.call(read).await));
     }
     assert_eq!(words.iter().filter(|word| *word == "allow").count(), 20, "{words:?}");

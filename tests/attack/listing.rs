@@ -75,7 +75,7 @@ async fn one_bad_list_costs_itself_only() {
     call(&upstream, "a", "t").await.unwrap();
 }
 
-/// One bad item of each list, or a bad member of one, costs itself only, and is told (SPEC 10).
+/// One bad item of each list, or a bad member of one, costs itself only, and is told.
 #[tokio::test]
 async fn one_bad_item_costs_itself_only() {
     let url = serve(|method, message| {

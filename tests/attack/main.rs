@@ -143,7 +143,7 @@ async fn an_upstream_cannot_speak_as_tollgate() {
     assert!(error.contains("keep") && !error.to_lowercase().contains("tollgate/"), "{error}");
 }
 
-/// SPEC 4: a limit on results is a limit, wherever an upstream puts its bytes.
+/// A limit on results is a limit, wherever an upstream puts its bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_is_cut_wherever_its_bytes_stand() {
     let gate = "name: cut\ndescription: d\non: [{ tool: \"up__*\" }]\nrules:\n  - id: r\n    decision: ALLOW_WITH_CONSTRAINTS\n    constraints: { max_result_bytes: 1000 }\n";
@@ -168,7 +168,7 @@ async fn a_result_is_cut_wherever_its_bytes_stand() {
     }
 }
 
-/// SPEC 7: what is masked in results is masked in errors too.
+/// What is masked in results is masked in errors too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstreams_error_obeys_the_data_policy() {
     const SECRET: &str = "AKIAIOSFODNN7EXAMPLQ";
@@ -193,7 +193,7 @@ async fn an_approval_does_not_cover_other_members_of_params() {
     assert_eq!(decision(&world.tool("up__act", json!({})).await), "pending_approval");
     world.approve(&world.approvals().await[0].id, "alice").await;
     let mut call = world.incoming(CallKind::Tool, "up__act", Some(json!({})));
-    call.rest.insert("task".to_owned(), json!({"ttl": 60000}));
+    call.extra_params.insert("task".to_owned(), json!({"ttl": 60000}));
     assert_eq!(decision(&world.call(call).await), "pending_approval");
     assert_eq!(decision(&world.tool("up__act", json!({})).await), "allow");
     assert_eq!(world.reached(), 1);

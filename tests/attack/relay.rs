@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use tollgate::{
     gateway::{ClientPort, IncomingCall, TaskRequest, TaskVerb},
     identity::{AgentPrincipal, Principal, Proof},
@@ -26,6 +27,8 @@ struct Person {
     era: Era,
     declared: Value,
     asked: Mutex<Vec<(String, Value)>>,
+    /// Whenever it is asked.
+    heard: Notify,
     told: Mutex<Vec<(String, Value)>>,
     answers: Answers,
 }
@@ -49,6 +52,7 @@ impl ClientPort for Person {
     fn ask(&self, method: String, params: Value) -> BoxFuture<'static, Result<Value, RpcError>> {
         let answer = (self.answers)(&method, &params);
         self.asked.lock().push((method, params));
+        self.heard.notify_one();
         Box::pin(async move {
             match answer {
                 Some(answer) => answer,
@@ -70,6 +74,7 @@ fn person(
         era,
         declared: everything(),
         asked: Mutex::default(),
+        heard: Notify::new(),
         told: Mutex::default(),
         answers: Box::new(answers),
     })
@@ -195,6 +200,7 @@ async fn questions(world: &World, calls: usize) -> Vec<Value> {
 }
 
 async fn settled(world: &World, calls: usize) -> Vec<tollgate::model::EventDraft> {
+    let mut committed = world.store.committed();
     let all = async {
         loop {
             let kind = Some(EventType::AgentSideEffect);
@@ -203,7 +209,8 @@ async fn settled(world: &World, calls: usize) -> Vec<tollgate::model::EventDraft
             if events.len() >= calls {
                 return events.into_iter().map(|event| event.draft).collect();
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            // One that falls behind has missed something, and looks again too.
+            drop(committed.recv().await);
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap()
@@ -540,7 +547,7 @@ async fn questions_that_pretend_are_not_put() {
         let call = by(&world, "robot", "s", "up__act", &client);
         tokio::select! {
             reply = world.gateway.call(call) => (reply, client.asked.lock().clone()),
-            () = async { while client.asked.lock().is_empty() { tokio::time::sleep(Duration::from_millis(5)).await } } => {
+            () = client.heard.notified() => {
                 (Ok(Value::Null), client.asked.lock().clone())
             }
         }

@@ -347,8 +347,7 @@ async fn junk_without_end_ends_the_connection() {
     for junk in ["exec yes junk", "tr '\\0' x < /dev/zero"] {
         let (_set, upstream) = up(child("", LISTS, junk, ":")).await;
         let mut states = upstream.state();
-        let is_told =
-            |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains("no message"));
+        let is_told = |health: &Health| matches!(health, Health::Down { reason, .. } if reason.contains("not a message"));
         let down =
             async { soon(states.wait_for(|state| is_told(&state.health))).await.unwrap().name.clone() };
         let (lost, _) = tokio::join!(call(&upstream, "a", "t"), down);
@@ -517,7 +516,7 @@ impl World {
             name: tool.to_owned(),
             arguments: Some(arguments),
             meta: Map::new(),
-            rest: Map::new(),
+            extra_params: Map::new(),
             traceparent: None,
             workflow: None,
             session: Arc::from("s"),
@@ -530,6 +529,7 @@ impl World {
 
     /// Waits until so many records of a kind are there.
     async fn events(&self, kind: EventType, count: usize) -> Vec<tollgate::model::Event> {
+        let mut committed = self.store.committed();
         soon(async {
             loop {
                 let query = EventQuery { event_type: Some(kind), limit: 1_000, ..EventQuery::default() };
@@ -537,7 +537,8 @@ impl World {
                 if events.len() >= count {
                     return events;
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                // One that falls behind has missed something, and looks again too.
+                drop(committed.recv().await);
             }
         })
         .await

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tollgate::{
-    approval::Answer,
+    approval::ApprovalResponse,
     clock::{IdSource as _, System},
     config,
     front::state::SealedState,
@@ -219,7 +219,7 @@ impl World {
             name: name.to_owned(),
             arguments,
             meta: Map::new(),
-            rest: Map::new(),
+            extra_params: Map::new(),
             traceparent: None,
             workflow: None,
             session: Arc::from("s"),
@@ -244,7 +244,7 @@ impl World {
 
     pub(crate) async fn decide(&self, id: &ApprovalId, person: &str, approve: bool) {
         let in_force = self.gateway.in_force();
-        let answer = Answer { approve, comment: None, evidence: None, grant: None };
+        let answer = ApprovalResponse { approve, comment: None, evidence: None, grant: None };
         let approvals = self.gateway.approvals();
         approvals
             .decide(&in_force.policies, &PersonId::from(person), id, ChannelKind::Api, answer)

@@ -85,7 +85,7 @@ async fn the_methods_of_a_session() {
     assert_eq!(seen["capabilities"], json!({ "elicitation": {} }));
 }
 
-/// (23) and SPEC 3: a session id works only for the principal that opened it.
+/// (23): a session id works only for the principal that opened it.
 #[tokio::test]
 async fn a_session_is_bound_to_its_principal() {
     let server = Server::start().await;

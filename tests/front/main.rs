@@ -2,7 +2,7 @@
 
 // `cfg(test)` tells the lints that helpers here are tests too.
 #[cfg(test)]
-mod doors;
+mod allow_list;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! SPEC 10: streams of the sessions' era can be taken up again (`Last-Event-ID`).
+//! Streams of the sessions' era can be taken up again (`Last-Event-ID`).
 
 use crate::wire::{Events, Http, Server, rpc};
 use serde_json::{Value, json};

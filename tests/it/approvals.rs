@@ -1,4 +1,4 @@
-//! Approvals end to end: SPEC 6, I3, I4.
+//! Approvals end to end: I3, I4.
 
 use crate::harness::*;
 use serde_json::{Value, json};
@@ -241,7 +241,7 @@ async fn an_approval_is_bound_to_the_snapshot() {
     assert_eq!(world.up.count(), 0);
 }
 
-/// SPEC 6: what is decided elsewhere wakes the waiting call; the same call made again is dispatched once.
+/// What is decided elsewhere wakes the waiting call; the same call made again is dispatched once.
 #[tokio::test]
 async fn an_approval_given_elsewhere_is_used_once() {
     let world = World::of(ASK).await;
@@ -301,7 +301,7 @@ async fn concurrent_uses_of_one_approval_dispatch_once() {
     assert_eq!(world.up.count(), 2);
 }
 
-/// SPEC 6: identical asks share a record; another agent's or other arguments do not.
+/// Identical asks share a record; another agent's or other arguments do not.
 #[tokio::test]
 async fn identical_asks_share_a_record() {
     let world = World::of(ASK).await;
@@ -385,7 +385,7 @@ async fn evidence_is_needed() {
     assert_eq!(world.up.count(), 2);
 }
 
-/// SPEC 6: a rejection needs no evidence; an approval without it is asked about once more, in both eras, and no oftener.
+/// A rejection needs no evidence; an approval without it is asked about once more, in both eras, and no oftener.
 #[tokio::test]
 async fn missing_evidence_is_asked_for_once_more() {
     let world = World::of(&ask("approvers: [operator, leads], evidence_required: true")).await;
@@ -434,7 +434,7 @@ async fn missing_evidence_is_asked_for_once_more() {
     assert_eq!(world.up.count(), 2);
 }
 
-/// SPEC 6: what a prompt cannot show whole it offers to reject only, and says where it can be read; an approval that comes all
+/// What a prompt cannot show whole it offers to reject only, and says where it can be read; an approval that comes all
 /// the same decides nothing.
 #[tokio::test]
 async fn a_cut_prompt_cannot_be_approved() {
@@ -482,7 +482,7 @@ async fn a_cut_prompt_cannot_be_approved() {
     assert_eq!(declined.word(), "rejected");
 }
 
-/// SPEC 6: an approval that can only be given in the agent's own client, where nobody can give it there, is refused at once
+/// An approval that can only be given in the agent's own client, where nobody can give it there, is refused at once
 /// and asked of nobody.
 #[tokio::test]
 async fn what_nobody_could_approve_is_refused_at_once() {
@@ -531,7 +531,7 @@ async fn what_nobody_could_approve_is_refused_at_once() {
     assert_eq!(world.up.count(), 1);
 }
 
-/// SPEC 6: what is decided already is 409 to everybody who may decide it, whatever channel its rule takes.
+/// What is decided already is 409 to everybody who may decide it, whatever channel its rule takes.
 #[tokio::test]
 async fn a_decided_elicitation_is_a_conflict() {
     let world = World::of(&ask("approvers: [operator], channels: [elicitation]")).await;
@@ -547,7 +547,7 @@ async fn a_decided_elicitation_is_a_conflict() {
     assert_eq!(world.decide("carol", &id, "approve").await, 403, "never hers");
 }
 
-/// SPEC 6: when another snapshot comes into force, asks of the old one are cancelled and recorded, answering one is 409
+/// When another snapshot comes into force, asks of the old one are cancelled and recorded, answering one is 409
 /// `snapshot_mismatch`, and a call that waits is decided anew.
 #[tokio::test]
 async fn asks_of_old_policies_are_cancelled() {
@@ -647,7 +647,7 @@ async fn no_channel_answers_an_ask_of_old_policies() {
     assert_eq!((questions, world.up.count()), (2, 2));
 }
 
-/// SPEC 6: who may decide: the operator only where named, never where `separate`, and no unattended client.
+/// Who may decide: the operator only where named, never where `separate`, and no unattended client.
 #[tokio::test]
 async fn the_operator_decides_only_where_the_rule_says_so() {
     let gate = |tool: &str, keys: &str| {
@@ -708,7 +708,7 @@ async fn an_approval_waits_for_nobody_twice() {
     assert_eq!(world.up.count(), 0);
 }
 
-/// SPEC 6: remediation before approval: the person sees, and the digest binds, what will be dispatched.
+/// Remediation before approval: the person sees, and the digest binds, what will be dispatched.
 #[tokio::test]
 async fn what_is_approved_is_what_is_dispatched() {
     let files = format!(
@@ -725,7 +725,7 @@ async fn what_is_approved_is_what_is_dispatched() {
     assert_eq!(world.approvals().await[0].arguments, json!({"mode": "safe"}));
 }
 
-/// A revoked key ends a waiting call: nothing is dispatched, although somebody approves (SPEC 3).
+/// A revoked key ends a waiting call: nothing is dispatched, although somebody approves.
 #[tokio::test]
 async fn a_revoked_agents_waiting_call_is_not_dispatched() {
     let setup =
@@ -956,7 +956,7 @@ async fn watching_tells_of_every_change() {
     assert_eq!(serde_json::from_str::<Value>(&form).unwrap()["decisions"][0]["person"], "carol");
 }
 
-/// SPEC 6: what is too large to look at is cut and says so; what was approved is dispatched whole, and the decision's
+/// What is too large to look at is cut and says so; what was approved is dispatched whole, and the decision's
 /// record has all of it.
 #[tokio::test]
 async fn large_arguments_are_cut_where_they_are_shown() {
@@ -985,7 +985,7 @@ async fn large_arguments_are_cut_where_they_are_shown() {
     assert_eq!(client.call("up__write", arguments.clone()).await.echoed(), arguments);
 }
 
-/// SPEC 6: the person reads all that is sent, and nothing of it looks like a line of the prompt.
+/// The person reads all that is sent, and nothing of it looks like a line of the prompt.
 #[tokio::test]
 async fn the_prompt_shows_all_that_is_sent() {
     let world = World::of(ASK).await;

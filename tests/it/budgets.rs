@@ -1,4 +1,4 @@
-//! Budgets, rates and loops: exact, across tasks and processes (SPEC 5).
+//! Budgets, rates and loops: exact, across tasks and processes.
 
 use crate::harness::*;
 use futures::StreamExt as _;
@@ -256,7 +256,7 @@ async fn what_is_not_dispatched_costs_nothing() {
     assert_eq!(went(&[client.call("up__echo", json!({"n": 1})).await], "deny"), 0);
 }
 
-/// SPEC 5: a failure before anything was sent gives the reservation back; an unknown outcome keeps it.
+/// A failure before anything was sent gives the reservation back; an unknown outcome keeps it.
 #[tokio::test]
 async fn an_unknown_outcome_keeps_its_reservation() {
     let files = format!(
@@ -347,7 +347,7 @@ async fn cost_stands_where_it_must() {
     assert_eq!(effect["outcome"], "succeeded");
 }
 
-/// SPEC 5: `strict` cuts a result at what was reserved, counted as it was reserved: for the model of the agent.
+/// `strict` cuts a result at what was reserved, counted as it was reserved: for the model of the agent.
 #[tokio::test]
 async fn strict_counts_for_the_agents_model() {
     let other =
@@ -371,7 +371,7 @@ async fn strict_counts_for_the_agents_model() {
     assert!(other > one / 2 && other * 5 / 4 <= one + 10, "{one} {other}");
 }
 
-/// SPEC 5: cost that the upstream reports counts only where it is trusted, and never below zero.
+/// Cost that the upstream reports counts only where it is trusted, and never below zero.
 #[tokio::test]
 async fn reported_cost_counts_only_where_trusted() {
     let check = async |trust: bool, reported: Value, expect: &dyn Fn(f64) -> bool| {

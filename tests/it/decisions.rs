@@ -1,4 +1,4 @@
-//! Every decision of SPEC 4, end to end.
+//! Every decision, end to end.
 
 use crate::harness::*;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ rules:
     assert_eq!(world.up.count(), 0);
 }
 
-/// SPEC 4: no outcome at all is the default decision.
+/// No outcome at all is the default decision.
 #[tokio::test]
 async fn silence_of_all_policies_is_the_default() {
     let world = World::of("=== bundle.yaml\nversion: \"1\"\nowner: tests\n").await;
@@ -165,7 +165,7 @@ rules:
     assert_eq!(world.up.count(), 2);
 }
 
-/// SPEC 4: a changed call is a new call: every policy sees it, and the stricter outcome stands.
+/// A changed call is a new call: every policy sees it, and the stricter outcome stands.
 #[tokio::test]
 async fn a_changed_call_is_evaluated_again() {
     let world = World::of(
@@ -299,7 +299,7 @@ rules:
     assert_eq!(whole.text().len(), 20_000);
 }
 
-/// R15: arguments are set, removed and clamped; SPEC 4: constraints of several policies intersect.
+/// R15: arguments are set, removed and clamped; constraints of several policies intersect.
 #[tokio::test]
 async fn arguments_are_changed_and_constraints_intersect() {
     let world = World::of(
@@ -338,7 +338,7 @@ rules:
     assert_eq!(event["detail"]["original_arguments"], json!({"limit": 50, "force": true, "x": 1}));
 }
 
-/// SPEC 4: `redact` takes places out of the result.
+/// `redact` takes places out of the result.
 #[tokio::test]
 async fn results_are_redacted_where_a_rule_says_so() {
     let world = World::of(
@@ -360,7 +360,7 @@ rules: [{ decision: ALLOW_WITH_CONSTRAINTS, constraints: { redact: [/rows/*/iban
     assert_eq!(reply.ok()["structuredContent"]["rows"][1]["id"], 2);
 }
 
-/// SPEC 4: the strictest wins over all policies, and under ties the first by file name.
+/// The strictest wins over all policies, and under ties the first by file name.
 #[tokio::test]
 async fn the_strictest_wins() {
     let gate = |file: &str, id: &str, decision: &str| {
@@ -384,7 +384,7 @@ async fn the_strictest_wins() {
     }
 }
 
-/// SPEC 4: a shadow policy is recorded as would_*, and changes nothing.
+/// A shadow policy is recorded as would_*, and changes nothing.
 #[tokio::test]
 async fn shadow_is_recorded_and_changes_nothing() {
     let world = World::of(
@@ -438,7 +438,7 @@ rules:
     assert!(world.approvals().await.is_empty());
 }
 
-/// SPEC 4: a capability whose condition is false denies with a decision, and the tool stays visible; an error denies.
+/// A capability whose condition is false denies with a decision, and the tool stays visible; an error denies.
 #[tokio::test]
 async fn a_capabilitys_condition_is_held() {
     let world = World::of(
@@ -518,7 +518,7 @@ async fn out_of_scope_and_unknown_are_alike() {
     assert_eq!(world.up.count(), 0);
 }
 
-/// SPEC 7: a schema violation names path and rule, and no value; remote references are not fetched.
+/// A schema violation names path and rule, and no value; remote references are not fetched.
 #[tokio::test]
 async fn a_schema_violation_names_path_and_rule_without_values() {
     let world = World::of("").await;
@@ -549,7 +549,7 @@ async fn a_schema_violation_names_path_and_rule_without_values() {
     assert_eq!(client.call("up__strange", json!([1])).await.body["error"]["code"], -32602);
 }
 
-/// SPEC 7: duplicate keys are refused: what is checked is what is sent.
+/// Duplicate keys are refused: what is checked is what is sent.
 #[tokio::test]
 async fn duplicate_keys_are_refused() {
     let world = World::of("").await;
@@ -638,7 +638,7 @@ async fn required_metadata_is_required() {
     }
 }
 
-/// SPEC 4: a refusal for resources and prompts is a JSON-RPC error with the decision, and SEP-2643's shape of it.
+/// A refusal for resources and prompts is a JSON-RPC error with the decision, and SEP-2643's shape of it.
 #[tokio::test]
 async fn resources_and_prompts_are_governed() {
     let world = World::of(
@@ -793,7 +793,7 @@ async fn two_upstreams_with_the_same_uri_are_told_apart() {
     assert!(refused.error()["message"].as_str().unwrap().contains("not found"), "{:#}", refused.body);
 }
 
-/// SPEC 4, I8: a limit on results holds for whatever an upstream calls its answer.
+/// I8: a limit on results holds for whatever an upstream calls its answer.
 #[tokio::test]
 async fn no_answer_escapes_the_limit() {
     let limited = "=== gate.yaml

@@ -43,7 +43,7 @@ async fn with_crm(servers: &str) -> World {
     World::start(setup).await
 }
 
-/// SPEC 10: the second page counts; a dead upstream takes nobody else's tools, and comes back with `list_changed`.
+/// The second page counts; a dead upstream takes nobody else's tools, and comes back with `list_changed`.
 #[tokio::test]
 async fn a_dead_upstream_takes_nobody_with_it() {
     let mut world = with_crm(CRM).await;
@@ -73,7 +73,7 @@ async fn a_dead_upstream_takes_nobody_with_it() {
     assert_eq!(status, 200, "{ready}");
 }
 
-/// SPEC 10: an upstream that never answers delays nobody else.
+/// An upstream that never answers delays nobody else.
 #[tokio::test]
 async fn a_slow_upstream_delays_nobody() {
     let world = with_crm(CRM).await;
@@ -145,7 +145,7 @@ async fn the_breaker_opens_and_closes() {
     client.call("up__echo", json!({"n": 5})).await.ok();
 }
 
-/// SPEC 3: a repeat only where it is safe.
+/// A repeat only where it is safe.
 #[tokio::test]
 async fn only_safe_calls_are_repeated() {
     let world = World::of("").await;
@@ -242,7 +242,7 @@ async fn get(world: &World, path: &str) -> (u16, Value) {
     (status, reply.json().await.unwrap_or(Value::Null))
 }
 
-/// Hot reload of servers.toml: who may knock, how large a body and how many sessions there may be.
+/// Hot reload of servers.toml: which hosts are allowed, how large a body and how many sessions there may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_fronts_settings_are_reloaded() {
     let world = World::of("").await;
@@ -296,7 +296,7 @@ async fn a_reload_is_in_force_at_once_or_not_at_all() {
     assert_eq!(world.gate.gateway.readiness().rejected_reload, None);
 }
 
-/// SPEC 3: a removed key ends live sessions and their streams; a removed capability hides its tools.
+/// A removed key ends live sessions and their streams; a removed capability hides its tools.
 #[tokio::test]
 async fn revocation_takes_effect_in_live_sessions() {
     let world = World::of("").await;

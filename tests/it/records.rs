@@ -1,4 +1,4 @@
-//! What stands in the audit chain of a call, and what joins it to the world outside (SPEC 8, 9).
+//! What stands in the audit chain of a call, and what joins it to the world outside.
 
 use crate::harness::*;
 use serde_json::{Map, Value, json};
@@ -165,7 +165,7 @@ async fn traces_join() {
     }
 }
 
-/// R2, SPEC 3: a call runs in the workflow it names, else in its agent's own; another is denied.
+/// R2: a call runs in the workflow it names, else in its agent's own; another is denied.
 #[tokio::test]
 async fn workflows_are_checked() {
     let world = World::of("").await;
@@ -283,7 +283,7 @@ async fn news_are_of_the_workflow() {
     assert_eq!(told().await, "file:///closed/b.txt");
 }
 
-/// SPEC 3: a key that is removed shows nothing either, to a request that came in before.
+/// A key that is removed shows nothing either, to a request that came in before.
 #[tokio::test]
 async fn a_removed_key_lists_nothing() {
     let world = World::of("").await;

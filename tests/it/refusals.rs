@@ -267,7 +267,7 @@ async fn counts_are_written_at_a_reload_and_at_the_end() {
     assert_eq!(counts().await, [("deletes".to_owned(), 2), ("removes".to_owned(), 3)]);
 }
 
-/// SPEC 6: a rejection that stands is recorded once for its approval, and what was asked about is ended one by one.
+/// A rejection that stands is recorded once for its approval, and what was asked about is ended one by one.
 #[tokio::test]
 async fn a_standing_rejection_is_counted() {
     let clock = noon();

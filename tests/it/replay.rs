@@ -149,7 +149,7 @@ async fn a_decision_carries_its_facts() {
     assert_eq!(activated.draft.detail.as_ref().unwrap()["bundle"], bundle.hash);
 }
 
-/// SPEC 8: the digest of a result tells equal from unequal to whoever has the store's key, and nothing to others.
+/// The digest of a result tells equal from unequal to whoever has the store's key, and nothing to others.
 #[tokio::test]
 async fn a_side_effect_has_the_digest_of_its_result() {
     let world = World::of("").await;

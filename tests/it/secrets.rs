@@ -184,7 +184,7 @@ async fn secrets_stand_in_no_record_and_no_prompt() {
     assert!(clean_files(&world.dir.join("data")) > 0);
 }
 
-/// R42, SPEC 7: data.yaml masks, hashes, drops and blocks towards upstreams and agents.
+/// R42: data.yaml masks, hashes, drops and blocks towards upstreams and agents.
 #[tokio::test]
 async fn data_rules_change_what_passes() {
     let data = "=== data.yaml

@@ -37,7 +37,7 @@ fn declared(list: &Reply, name: &str) -> Option<Value> {
     tools.iter().find(|tool| tool["name"] == name).unwrap().get("outputSchema").cloned()
 }
 
-/// SPEC 10: what only 2026-07-28 knows costs a client of the sessions' era neither its list nor its result.
+/// What only 2026-07-28 knows costs a client of the sessions' era neither its list nor its result.
 #[tokio::test]
 async fn structured_lists_are_for_clients_that_know_them() {
     let rows = json!(["Ana", "Bo"]);
@@ -63,7 +63,7 @@ async fn structured_lists_are_for_clients_that_know_them() {
     assert!(result["isError"] == true && result.to_string().contains("no need to repeat"), "{result:#}");
 }
 
-/// SPEC 10: content in another shape than the protocol's is put right, and what is of an unknown type stays.
+/// Content in another shape than the protocol's is put right, and what is of an unknown type stays.
 #[tokio::test]
 async fn content_is_a_list_for_each_client() {
     let text = |text: &str| json!({"type": "text", "text": text});

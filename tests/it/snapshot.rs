@@ -1,4 +1,4 @@
-//! One snapshot in force: bundle, configuration, tools and the servers that they mean change together (SPEC 2, 3).
+//! One snapshot in force: bundle, configuration, tools and the servers that they mean change together.
 
 use crate::harness::*;
 use serde_json::{Value, json};

@@ -348,7 +348,7 @@ async fn a_tool_out_of_scope_takes_its_held_calls_along() {
     assert_eq!(world.up.count(), 1);
 }
 
-/// I8, SPEC 4: what a task brings is limited as a result is, and only a task that asks has questions.
+/// I8: what a task brings is limited as a result is, and only a task that asks has questions.
 #[tokio::test]
 async fn a_task_escapes_no_limit() {
     let gate = "\n=== gate.yaml\nname: small\ndescription: d\non: [{ upstream: crm }]\nrules:\n  - { condition: \"tool.name == 'crm__job'\", decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_result_bytes: 300 } }\n  - { decision: ALLOW_WITH_CONSTRAINTS, constraints: { max_result_tokens: 50 } }\n";
@@ -379,7 +379,7 @@ async fn a_task_escapes_no_limit() {
     assert!(working.ok().get("inputRequests").is_none(), "{:#}", working.body);
 }
 
-/// SPEC 5: `strict` cuts what a task brings at what was reserved for the call.
+/// `strict` cuts what a task brings at what was reserved for the call.
 #[tokio::test]
 async fn a_task_under_a_strict_budget_is_cut_at_its_reservation() {
     let budgets = "\n=== budgets.yaml\nbudgets: [{ id: day, scope: agent, window: day, max_tokens: 1000000, strict: true }]\n";

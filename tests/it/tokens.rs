@@ -150,7 +150,7 @@ async fn only_a_token_of_this_issuer_for_this_gateway_counts() {
         ("no agent", key.token(&door.with(|c| c["client_id"] = json!("")))),
         ("an agent that is not known", key.token(&door.with(|c| c["client_id"] = json!("mallory")))),
         ("a person", key.token(&door.with(|c| c["client_id"] = json!("alice")))),
-        ("claims that are no object", key.token(&json!([1]))),
+        ("claims that are not an object", key.token(&json!([1]))),
         ("no JSON", format!("eyJ.{}.x", "A".repeat(9))),
         (
             "changed claims",

@@ -251,7 +251,7 @@ async fn tampering_with_what_is_kept_is_named() {
         activated.policy_snapshot = Some("s-1".into());
         activated.detail = Some(json!({"bundle": bundle}));
         let mut decided = decision("a", start());
-        decided.told.facts = Some(format!(r#"{{"version":1,"kind":"tool","tool":"{tool}"}}"#).into());
+        decided.texts.facts = Some(format!(r#"{{"version":1,"kind":"tool","tool":"{tool}"}}"#).into());
         store.record(vec![decision("a", start()), activated, decided]).await.unwrap();
         assert_eq!(store.verify().await.unwrap().bad, None);
         assert!(raw(dir.path()).execute(sql, []).unwrap() > 0, "{sql}");

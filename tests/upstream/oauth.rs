@@ -188,7 +188,7 @@ async fn rubbish_from_the_token_endpoint_is_told() {
     let answers = [
         (200, json!({}), "has no `access_token`"),
         (200, json!({"access_token": "", "token_type": "Bearer"}), "has no `access_token`"),
-        (200, json!({"access_token": "a", "token_type": "mac"}), "no token of the type `Bearer`"),
+        (200, json!({"access_token": "a", "token_type": "mac"}), "not a token of the type `Bearer`"),
         (200, json!({"access_token": "a\nb", "token_type": "Bearer"}), "cannot be sent"),
         (200, json!({"access_token": "a", "token_type": "Bearer", "expires_in": "soon"}), "`expires_in`"),
         (302, json!({}), "302"),

@@ -174,7 +174,7 @@ impl<'s> Compiler<'s> {
         let Some(named) = schema.get("$schema") else { return };
         if named.as_str().and_then(dialect).is_none() {
             let shown: String = named.to_string().chars().take(120).collect();
-            self.tell(0, "$schema", format!("{shown} is no known dialect: it is read as 2020-12"));
+            self.tell(0, "$schema", format!("{shown} is not a known dialect: it is read as 2020-12"));
         }
     }
 
@@ -296,7 +296,7 @@ impl<'s> Compiler<'s> {
         let known = |name: &&str| TYPES.contains(name) || *name == "integer";
         if names.is_empty() || names.len() < written.len() || !names.iter().all(known) {
             let shown: String = value.to_string().chars().take(80).collect();
-            self.skip("type", format!("{shown} is no type"));
+            self.skip("type", format!("{shown} is not a type"));
             return;
         }
         // As OpenAPI 3.0 says it.
@@ -457,7 +457,7 @@ impl<'s> Compiler<'s> {
                 Some(leaf) => rules.leaves.push(leaf),
                 None => {
                     let shown: String = value.to_string().chars().take(80).collect();
-                    self.skip(&keyword, format!("{shown} is no value of it"));
+                    self.skip(&keyword, format!("{shown} is not a value of it"));
                 }
             }
         }

@@ -167,7 +167,7 @@ impl Reader<'_> {
                     }
                     // Other languages read it as "at most", and ECMA-262 as letters.
                     None if self.rest.peek() == Some(&',') => {
-                        return Err("`{,` is no count in ECMA-262".to_owned());
+                        return Err("`{,` is not a count in ECMA-262".to_owned());
                     }
                     None => {
                         self.rest = ahead;

@@ -1,4 +1,4 @@
-//! Which rules arguments break, and where. Values are never told (I5).
+//! Which rules arguments break, and where. Values are never told.
 
 use super::{
     MAX_VIOLATIONS, Violation,

@@ -89,7 +89,7 @@ pub enum Misfit {
     Exceeded,
 }
 
-/// One violation: where in the arguments, and which rule. Values are never told (I5).
+/// One violation: where in the arguments, and which rule. Values are never told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// A JSON pointer into the arguments; empty for the whole.

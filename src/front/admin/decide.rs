@@ -8,7 +8,7 @@ use super::{
     view,
 };
 use crate::{
-    approval::{Answer, DecideError, MAX_TEXT, read_grant},
+    approval::{ApprovalResponse, DecideError, MAX_TEXT, read_grant},
     model::{ApprovalId, json},
     policy::ChannelKind,
 };
@@ -35,7 +35,7 @@ fn channel(headers: &HeaderMap) -> ChannelKind {
 }
 
 /// The answer in a request's body.
-pub(super) struct Body(Answer);
+pub(super) struct Body(ApprovalResponse);
 
 impl FromRequest<Arc<dyn AdminPort>> for Body {
     type Rejection = ApiError;
@@ -46,7 +46,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Answer, String> {
+fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
     let value = json::parse(bytes).map_err(|error| {
         // The text of the error may quote the body: its place is enough.
         format!(
@@ -83,7 +83,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, String> {
         }
     }
     let approve = approve.ok_or_else(|| "`decision` is missing: `approve` or `reject`".to_owned())?;
-    Ok(Answer { approve, comment, evidence, grant })
+    Ok(ApprovalResponse { approve, comment, evidence, grant })
 }
 
 fn text(name: &str, value: Value) -> Result<Option<String>, String> {

@@ -1,4 +1,4 @@
-//! The admin listener: probes for machines, and the API for people (SPEC 12). It is never on the agents' port.
+//! The admin listener: probes for machines, and the API for people. It is never on the agents' port.
 
 mod body;
 mod decide;

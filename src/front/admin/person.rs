@@ -1,4 +1,4 @@
-//! Who asks. The admin listener is for people: an agent's key opens nothing here (I8).
+//! Who asks. The admin listener is for people: an agent's key opens nothing here.
 
 use super::{AdminPort, error::ApiError};
 use crate::{
@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What a request is authenticated by, kept so that it can be looked at again: a key, a role or a person may go while a
-/// body comes in or an answer goes out, and that counts at once (SPEC 3).
+/// body comes in or an answer goes out, and that counts at once.
 #[derive(Clone)]
 pub(super) struct Credential {
     header: Vec<u8>,

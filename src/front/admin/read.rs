@@ -44,7 +44,7 @@ pub(super) async fn ready(Given(port): State, request: Request) -> Result<Respon
     let (code, status) = match (readiness.ready, &store) {
         (true, Ok(())) => (StatusCode::OK, "ready"),
         (false, Ok(())) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        // Everything is denied meanwhile (I2).
+        // Everything is denied meanwhile.
         (_, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "store unavailable"),
     };
     if !details {

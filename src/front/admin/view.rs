@@ -1,5 +1,5 @@
 //! The JSON forms that the admin API and the command line share. No key and no digest of a key leaves
-//! through here (I5).
+//! through here.
 
 use crate::{
     approval::{DecideError, answer_form, bounds_form, eligible, standing},
@@ -31,7 +31,7 @@ pub fn all_approvers(record: &ApprovalRecord) -> Vec<String> {
     all
 }
 
-/// An approval in the contract's words (SPEC 6).
+/// An approval in the contract's words.
 pub fn approval(record: &ApprovalRecord, policies: &PolicySet) -> Value {
     let context = &record.context;
     let members = |value: &Value| if value.is_null() { json!({}) } else { value.clone() };
@@ -270,7 +270,7 @@ pub fn capability(capability: &Capability) -> Value {
     })
 }
 
-/// The published authority map (R3).
+/// The published authority map.
 pub fn authority(policies: &PolicySet) -> Value {
     let map = &policies.authority;
     let workflow = |w: &crate::policy::Workflow| {

@@ -99,7 +99,7 @@ pub(super) fn show<B>(front: &Front, request: &Request<B>) -> Response {
     for host in request.headers().get_all(header::HOST) {
         of_whom.append(header::HOST, host.clone());
     }
-    if let Err(turned) = settings.doors.check(request.uri(), &of_whom) {
+    if let Err(turned) = settings.allow_list.check(request.uri(), &of_whom) {
         return reply::error(StatusCode::FORBIDDEN, code::INVALID_REQUEST, turned.to_string());
     }
     let mut response = match *request.method() {

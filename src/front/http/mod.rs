@@ -3,11 +3,11 @@
 //!
 //! There is no middleware: every check stands in the order it is made, cheapest first, and nothing of a body is read
 //! before its sender is known. A connection that breaks cancels its request, because what nobody can receive any more must
-//! not happen unseen (I3); unless it was a stream of a session, which can be taken up again (`resume.rs`).
+//! not happen unseen; unless it was a stream of a session, which can be taken up again (`resume.rs`).
 
+mod allow_list;
 mod body;
 mod core_runtimes;
-mod doors;
 mod metadata;
 mod places;
 mod post;
@@ -17,14 +17,14 @@ mod resume;
 mod serve;
 mod shelf;
 
+pub(super) use allow_list::is_of_another_site;
 pub use core_runtimes::CoreRuntimes;
-pub(super) use doors::is_of_another_site;
 pub use places::Visit;
 pub use serve::{Site, serve, serve_on};
 pub use shelf::Replay;
 
 use self::{
-    doors::Doors,
+    allow_list::AllowList,
     metadata::Protected,
     principal_quota::{PrincipalQuota, Standings},
     reply::Accepts,
@@ -189,7 +189,7 @@ struct Front {
 struct Settings {
     /// Of which files; none where no reload can change them.
     of: Option<Arc<InForce>>,
-    doors: Doors,
+    allow_list: AllowList,
     limits: Limits,
     bodies: Arc<Semaphore>,
     /// Where access tokens are taken.
@@ -206,7 +206,7 @@ impl Front {
         }
         let config = &now.config.gateway;
         let url = config.public_url.as_deref();
-        let doors = Doors::new(self.listen, url, &config.allowed_hosts, &config.allowed_origins);
+        let allow_list = AllowList::new(self.listen, url, &config.allowed_hosts, &config.allowed_origins);
         let limits = known.limits.configured(config);
         // Who is being read keeps the place that was taken; for a moment there can be some more.
         let bodies = if limits.large_bodies == known.limits.large_bodies {
@@ -215,7 +215,7 @@ impl Front {
             Arc::new(Semaphore::new(limits.large_bodies / 1024))
         };
         let protected = Protected::of(&now.config);
-        let settings = Arc::new(Settings { of: Some(now), doors, limits, bodies, protected });
+        let settings = Arc::new(Settings { of: Some(now), allow_list, limits, bodies, protected });
         self.settings.store(Arc::clone(&settings));
         settings
     }
@@ -237,7 +237,7 @@ impl Endpoint {
         let settings = Settings {
             protected: of.as_ref().and_then(|of| Protected::of(&of.config)),
             of,
-            doors: Doors::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
+            allow_list: AllowList::new(listen, public_url.as_deref(), &allowed_hosts, &allowed_origins),
             bodies: Arc::new(Semaphore::new(limits.large_bodies / 1024)),
             limits,
         };
@@ -300,7 +300,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin,
 {
     let settings = front.settings();
-    let origin = match settings.doors.check(request.uri(), request.headers()) {
+    let origin = match settings.allow_list.check(request.uri(), request.headers()) {
         Ok(origin) => origin.cloned(),
         Err(turned) => {
             return reply::error(StatusCode::FORBIDDEN, code::INVALID_REQUEST, turned.to_string());
@@ -460,7 +460,7 @@ impl Front {
         let ended = busy.session.take_stream();
         let own = Own::of(self, standing, &busy.session, limits);
         let news = async_stream::stream! {
-            for event in after.map(|after| own.told_after(after)).unwrap_or_default() {
+            for event in after.map(|after| own.sent_after(after)).unwrap_or_default() {
                 yield event;
             }
             let told = *busy.session.told.lock();

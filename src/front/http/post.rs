@@ -17,7 +17,7 @@ use crate::{
         exchange::{self, Exchange},
         headers, listen,
         message::{self, Document, Malformed, Message, Notification, Request},
-        modern::{self, Answer, Declared, Method, Refusal},
+        modern::{self, ClientResponse, Declared, Method, Refusal},
     },
     identity::Principal,
     model::{RpcError, code},
@@ -188,7 +188,7 @@ impl Post<'_> {
         let welcome = core.welcome(&self.principal, &hello);
         self.front.standings.open(self.limits, self.standing, Arc::new(Conversation::new(id, &hello)), told);
         core.service.session_opened(&self.principal, &hello.client_info);
-        let answer = Answer::ok(message::success(&request.id, &welcome));
+        let answer = ClientResponse::ok(message::success(&request.id, &welcome));
         let mut response = reply::whole(answer, self.accepts, self.limits);
         response.headers_mut().insert(SESSION, header);
         response
@@ -207,7 +207,7 @@ impl Post<'_> {
         let (held, to) = (self.held, Arc::clone(&outbox));
         let work = Box::pin(async move {
             let _held = (held, busy);
-            exchange::legacy(core, conversation, caller, to, None, request).await.map(Answer::ok)
+            exchange::legacy(core, conversation, caller, to, None, request).await.map(ClientResponse::ok)
         });
         reply::exchange(Exchange::new(outbox, work), self.accepts, self.limits, opening).await
     }
@@ -236,7 +236,7 @@ impl Post<'_> {
             Method::Governed(method) => method,
             Method::Discover => {
                 let caller = Front::caller(self.principal, &standing.key, self.headers);
-                let answer = Answer::ok(front.core.discover(&caller, &id));
+                let answer = ClientResponse::ok(front.core.discover(&caller, &id));
                 return reply::whole(answer, self.accepts, limits);
             }
             Method::Listen => return self.listen(id, &params, declared),

@@ -8,7 +8,7 @@ use crate::{
     front::{
         exchange::{Event, Exchange},
         message,
-        modern::{Answer, Refusal},
+        modern::{ClientResponse, Refusal},
     },
     model::RpcError,
 };
@@ -157,7 +157,7 @@ pub(super) fn event(message: &[u8]) -> Bytes {
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
 /// An answer that is there already.
-pub(super) fn whole(answer: Answer, accepts: Accepts, limits: &Limits) -> Response {
+pub(super) fn whole(answer: ClientResponse, accepts: Accepts, limits: &Limits) -> Response {
     if !accepts.prefers_events || answer.status != StatusCode::OK {
         json(answer.status, answer.body)
     } else {

@@ -2,7 +2,7 @@
 //!
 //! What is sent on such a stream is kept for a while, and so is what comes while nobody reads it: a connection that breaks
 //! does not cancel its request (2025-11-25, "Resumability and Redelivery"). A call that waits for a person is not made before
-//! its client is back (I3). What is kept is bounded in bytes, number and time, for each stream, session and principal and for
+//! its client is back. What is kept is bounded in bytes, number and time, for each stream, session and principal and for
 //! all together. An event's id counts in its own session only, and a session belongs to its principal.
 
 use super::{
@@ -399,8 +399,8 @@ impl Own {
         self.0.event(message)
     }
 
-    /// What was told after an event.
-    pub(super) fn told_after(&self, event: u64) -> Vec<Bytes> {
+    /// What was sent after an event.
+    pub(super) fn sent_after(&self, event: u64) -> Vec<Bytes> {
         let inner = self.0.standing.shelf.inner.lock();
         let log = inner.logs.get(&self.0.number);
         let later = log.into_iter().flat_map(|log| &log.events).filter(|kept| kept.number > event);

@@ -228,11 +228,11 @@ impl<IO: Unpin> Patient<IO> {
 
     /// Looks at the first bytes.
     fn opened(&mut self, bytes: &[u8]) {
-        let Some(had) = self.opening else { return };
-        let rest = PREFACE.get(had..).unwrap_or_default();
+        let Some(read) = self.opening else { return };
+        let rest = PREFACE.get(read..).unwrap_or_default();
         let same = rest.iter().zip(bytes).take_while(|(a, b)| a == b).count();
         let undecided = same == bytes.len() && same < rest.len();
-        self.opening = undecided.then_some(had + same);
+        self.opening = undecided.then_some(read + same);
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

@@ -28,7 +28,7 @@ fn variables(kind: CallKind, arguments: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-/// Takes out of a template's completion what would lead out of what the agent sees (I7).
+/// Takes out of a template's completion what would lead out of what the agent sees.
 pub(in crate::gateway) fn scope_values(
     view: Option<&View>,
     target: &Target,

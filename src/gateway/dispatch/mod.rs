@@ -8,7 +8,7 @@ mod settle;
 use super::{
     InForce,
     admit::{Permit, Permitted},
-    answer::{Reserved, change_told},
+    answer::{Reserved, change_notice},
     api::{CallReply, ClientPort, Purpose, StateSeal},
     call_log::{CallLog, granted},
     decided::Decided,
@@ -53,11 +53,12 @@ impl Dispatcher {
         &self,
         permit: Permit,
         mut outgoing: Box<Outgoing>,
-        seat: Arc<ClientHandle>,
+        client_handle: Arc<ClientHandle>,
         gone: CancellationToken,
     ) -> CallReply {
         let Permitted { decided, upstream, in_force, strict, caps } = permit.consume();
-        let changed = decided.original.is_some().then(|| change_told(&decided, outgoing.trace_id, &in_force));
+        let changed =
+            decided.original.is_some().then(|| change_notice(&decided, outgoing.trace_id, &in_force));
         let Decided { prepared, verdict, applied, .. } = *decided;
         let approved = verdict.decision == Decision::RequireApproval;
         let word = granted(&verdict, approved, applied.is_some());
@@ -66,7 +67,7 @@ impl Dispatcher {
         let timeout = timeout_of(&in_force, upstream.name(), &constraints);
         let Prepared { target, arguments, facts, recorded, outbound, estimate, tokenizer, workflow, .. } =
             prepared;
-        let client = seat.client();
+        let client = client_handle.client();
         let kind = outgoing.kind;
         let tasks = kind == CallKind::Tool && outgoing.is_use() && takes_tasks(client.as_ref());
         let agent = facts.agent.id.clone();
@@ -82,7 +83,7 @@ impl Dispatcher {
         let completing = outgoing.completing(&arguments);
         let call = outgoing.call(&target, arguments, completing.as_ref(), timeout, (approved, tasks));
         let relay = Arc::new(Relay::new(Relaying {
-            seat: seat.clone(),
+            client_handle: client_handle.clone(),
             target: target.clone(),
             in_force: in_force.clone(),
             redact: constraints.redact.clone(),

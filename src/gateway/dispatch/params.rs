@@ -7,7 +7,7 @@ use crate::gateway::{
     api::{ClientPort, Purpose},
     decided::Decided,
     extras::goes_on,
-    people::asking::Asking,
+    people::client_questions::ClientQuestions,
     request::{Request, uri_of},
     request_state::{Continuing, bound_to},
     subject::subject,
@@ -31,7 +31,7 @@ pub(crate) struct Outgoing {
     pub(super) purpose: Purpose,
     pub(super) principal: Principal,
     pub(super) meta: Map<String, Value>,
-    pub(super) rest: Map<String, Value>,
+    pub(super) extra_params: Map<String, Value>,
     pub(super) caller: CallerKey,
     pub(super) trace_id: TraceId,
     pub(super) side_effect: EventDraft,
@@ -53,15 +53,15 @@ impl Outgoing {
         in_force: &InForce,
         request: &Request,
         decided: &Decided,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Box<Self> {
-        let (policy, rule, _) = decided.says();
+        let (policy, rule, _) = decided.attribution();
         let capability = decided.verdict.capability.as_ref();
         let side_effect =
             subject(request, Some(&decided.prepared), in_force).side_effect(now, policy, rule, capability);
-        let (meta, rest) = match &decided.prepared.beside {
+        let (meta, extra_params) = match &decided.prepared.outbound_extras {
             Some(changed) => changed.clone(),
-            None => (request.meta.clone(), request.rest.clone()),
+            None => (request.meta.clone(), request.extra_params.clone()),
         };
         let approved = decided.verdict.decision == Decision::RequireApproval;
         Box::new(Self {
@@ -69,7 +69,7 @@ impl Outgoing {
             purpose: request.purpose.clone(),
             principal: request.principal.clone(),
             meta,
-            rest,
+            extra_params,
             caller: CallerKey {
                 agent: request.agent.clone(),
                 session: session_named(&request.session, asking.client.as_ref()),
@@ -131,7 +131,11 @@ impl Outgoing {
         };
         Call {
             method,
-            params: Arc::new(params(own, std::mem::take(&mut self.meta), std::mem::take(&mut self.rest))),
+            params: Arc::new(params(
+                own,
+                std::mem::take(&mut self.meta),
+                std::mem::take(&mut self.extra_params),
+            )),
             retry: if traits.read_only || traits.idempotent { RetryPlan::Safe } else { RetryPlan::Never },
             timeout,
             trace_id: self.trace_id,
@@ -162,8 +166,12 @@ fn named(own_name: &str, arguments: Value) -> Map<String, Value> {
     Map::from_iter([("name".into(), json!(own_name)), ("arguments".into(), arguments)])
 }
 
-fn params(own: Map<String, Value>, meta: Map<String, Value>, rest: Map<String, Value>) -> Map<String, Value> {
-    let mut params = rest;
+fn params(
+    own: Map<String, Value>,
+    meta: Map<String, Value>,
+    extra_params: Map<String, Value>,
+) -> Map<String, Value> {
+    let mut params = extra_params;
     params.extend(own);
     let mut meta = meta;
     meta.retain(|key, _| goes_on(key));

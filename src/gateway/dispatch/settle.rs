@@ -7,7 +7,7 @@ use crate::gateway::{
     api::CallReply,
     ending::Ending,
     looking::{Answered, Measured},
-    people::asked::{Asked, price_sampled, told_of_questions},
+    server_requests::{ServerRequests, price_sampled, questions_detail},
     spending::Spending,
     suspend::handle::{Made, hand_out, is_task},
 };
@@ -48,7 +48,7 @@ impl Dispatcher {
         settling: Settling,
         mut outgoing: Box<Outgoing>,
         (mut answered, mut measured): (Answered, Measured),
-        asked: Asked,
+        asked: ServerRequests,
     ) -> CallReply {
         let became_task = answered.ending.reply.as_ref().is_ok_and(is_task);
         if became_task {
@@ -61,7 +61,7 @@ impl Dispatcher {
         }
         let Answered { ending, constraints, target, in_force, .. } = answered;
         let Measured { cut, size, tokens: result_tokens, digest: result_digest } = measured;
-        let Asked { questions, sampled } = asked;
+        let ServerRequests { questions, sampled } = asked;
         let sampled_price =
             price_sampled(&self.measures.tokens, &in_force, settling.model.as_deref(), &sampled);
         let own = settling.price(&in_force, target.upstream(), &ending, result_tokens);
@@ -82,7 +82,7 @@ impl Dispatcher {
             (settling.kept_as.to_string(), result_tokens)
         });
         let took = self.clock.monotonic().saturating_sub(settling.started);
-        let mut told = told_of_questions(&questions, sampled_price.0);
+        let mut told = questions_detail(&questions, sampled_price.0);
         if became_task {
             told.push_str(r#","task":"made""#);
         }
@@ -90,7 +90,7 @@ impl Dispatcher {
             outcome: ending.outcome,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             cost,
-            reason: ending.told(&in_force.policies, settling.redacted),
+            reason: ending.recorded_reason(&in_force.policies, settling.redacted),
             result_digest,
             limits: limits(&constraints, settling.timeout, settling.was_changed),
             detail: settled_detail(size, result_tokens, cut, &told),

@@ -121,7 +121,7 @@ fn tried(
     let (word, decision) = came.word();
     let (policy_id, rule_id) = match &came {
         Came::Decided(decided) => {
-            let (policy, rule, _) = decided.says();
+            let (policy, rule, _) = decided.attribution();
             (policy.clone(), rule.cloned())
         }
         // Arguments that do not fit their schema, or another target: no rule spoke of them.

@@ -81,7 +81,7 @@ impl Question {
             purpose: Purpose::Use,
             name: self.listed_name(),
             meta,
-            rest: Map::new(),
+            extra_params: Map::new(),
             session: Arc::from(""),
             workflow: self.workflow.clone(),
             trace_id: TraceId::from_bytes([0; 16]),

@@ -33,7 +33,7 @@ pub(super) fn explain(ground: Ground<'_>, question: &Question, with_changes: boo
     let mut told = match &came {
         Came::Decided(decided) => {
             let mut told = Explanation::of(set, operator, &decided.verdict);
-            let (policy, rule, reason) = decided.says();
+            let (policy, rule, reason) = decided.attribution();
             told.decision = came.word().0;
             (told.policy_id, told.rule_id, told.reason) = (policy.clone(), rule.cloned(), reason.to_string());
             told.remediation = remediation(decided);

@@ -1,10 +1,10 @@
 //! Asking a person: the durable record first, then the agent's own client where that may answer, then waiting for an
-//! answer given elsewhere. Silence never approves (I3).
+//! answer given elsewhere. Silence never approves.
 
 use super::{
     PendingCall, People,
-    asking::Asking,
-    follow::{Follow, Standing},
+    client_questions::ClientQuestions,
+    follow::{Follow, WaitState},
     remaining, store_error,
 };
 use crate::gateway::{
@@ -34,7 +34,7 @@ pub(crate) enum Step {
 
 impl People {
     /// Gets a person's decision on a call that needs one.
-    pub(crate) async fn seek_approval(&self, call: PendingCall<'_>, asking: &mut Asking) -> Step {
+    pub(crate) async fn seek_approval(&self, call: PendingCall<'_>, asking: &mut ClientQuestions) -> Step {
         match self.try_approval(call, asking).await {
             Ok(step) => step,
             Err(error) => {
@@ -45,7 +45,11 @@ impl People {
         }
     }
 
-    async fn try_approval(&self, call: PendingCall<'_>, asking: &mut Asking) -> Result<Step, StoreError> {
+    async fn try_approval(
+        &self,
+        call: PendingCall<'_>,
+        asking: &mut ClientQuestions,
+    ) -> Result<Step, StoreError> {
         let prepared = &call.decided.prepared;
         self.references.keep_tools(prepared).await?;
         let binding = prepared.binding(&call.in_force.policies.snapshot);
@@ -128,7 +132,7 @@ impl People {
     }
 
     /// Nothing is dispatched, and the agent is told why.
-    async fn refuse(&self, call: PendingCall<'_>, refusal: Refusal, asking: &mut Asking) -> Step {
+    async fn refuse(&self, call: PendingCall<'_>, refusal: Refusal, asking: &mut ClientQuestions) -> Step {
         let PendingCall { in_force, request, decided } = call;
         Step::Reply(self.refusals.refuse(request, Some(&decided.prepared), in_force, refusal, asking).await)
     }
@@ -141,7 +145,12 @@ impl People {
 
     /// A retry that differs from what was asked about beside the arguments. A new ask would have the person decide once
     /// more, and a client that changes such a key with each call would never come to an end.
-    async fn other_extras(&self, call: PendingCall<'_>, known: &ApprovalRecord, asking: &mut Asking) -> Step {
+    async fn other_extras(
+        &self,
+        call: PendingCall<'_>,
+        known: &ApprovalRecord,
+        asking: &mut ClientQuestions,
+    ) -> Step {
         let (_, now, _) = extras::shown(call.in_force, &call.decided.prepared);
         let names = extras::differing(&known.context, &now);
         let names = display_text(&names.join(", "), 300);
@@ -157,7 +166,7 @@ impl People {
     pub(super) async fn wait_elsewhere(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let PendingCall { in_force, request, decided } = call;
@@ -183,13 +192,13 @@ impl People {
         tokio::pin!(patience);
         loop {
             match follow.look(call, &record.id, asking).await? {
-                Standing::Pending => {}
+                WaitState::Pending => {}
                 // Another process has other policies in force, and this one soon: the call is decided again then.
-                Standing::Cancelled(_) if !patience.is_elapsed() => {}
-                Standing::Cancelled(now) | Standing::Ended(now) => {
+                WaitState::Cancelled(_) if !patience.is_elapsed() => {}
+                WaitState::Cancelled(now) | WaitState::Ended(now) => {
                     return Ok(self.ended(call, &now, asking).await);
                 }
-                Standing::Outdated => return Ok(Step::Again),
+                WaitState::Outdated => return Ok(Step::Again),
             }
             tokio::select! {
                 changed = follow.changed() => changed?,
@@ -212,7 +221,7 @@ impl People {
         &self,
         call: PendingCall<'_>,
         record: &ApprovalRecord,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Step {
         let decision = match record.status {
             ApprovalStatus::Pending | ApprovalStatus::Approved => return Step::Again,

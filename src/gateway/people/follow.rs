@@ -1,6 +1,6 @@
 //! Following one pending approval while a call waits for it, wherever it is decided.
 
-use super::{PendingCall, People, asking::Asking, store_error};
+use super::{PendingCall, People, client_questions::ClientQuestions, store_error};
 use crate::{
     gateway::api::ListGenerations,
     model::{ApprovalId, ApprovalStatus},
@@ -9,7 +9,7 @@ use crate::{
 use tokio::sync::watch;
 
 /// What has become of an approval that a call waits for.
-pub(super) enum Standing {
+pub(super) enum WaitState {
     /// Nobody has ended it.
     Pending,
     /// The policies that asked for it are no longer in force in the process that cancelled it.
@@ -40,22 +40,22 @@ impl<'p> Follow<'p> {
         &self,
         call: PendingCall<'_>,
         id: &ApprovalId,
-        asking: &mut Asking,
-    ) -> Result<Standing, StoreError> {
+        asking: &mut ClientQuestions,
+    ) -> Result<WaitState, StoreError> {
         if !self.people.current.still_valid(&call.request.principal) || self.people.moved_on(call, asking) {
-            return Ok(Standing::Outdated);
+            return Ok(WaitState::Outdated);
         }
         match self.people.approvals.get(id).await.map_err(store_error)? {
             // A grant that was made of another approval may cover this call too.
             Some(now) if now.status == ApprovalStatus::Pending => {
                 match self.people.grant_for(call, asking).await? {
-                    Some(_) => Ok(Standing::Outdated),
-                    None => Ok(Standing::Pending),
+                    Some(_) => Ok(WaitState::Outdated),
+                    None => Ok(WaitState::Pending),
                 }
             }
-            Some(now) if now.covered_by.is_some() => Ok(Standing::Outdated),
-            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(Standing::Cancelled(Box::new(now))),
-            Some(now) => Ok(Standing::Ended(Box::new(now))),
+            Some(now) if now.covered_by.is_some() => Ok(WaitState::Outdated),
+            Some(now) if now.status == ApprovalStatus::Cancelled => Ok(WaitState::Cancelled(Box::new(now))),
+            Some(now) => Ok(WaitState::Ended(Box::new(now))),
             None => Err(StoreError::Damaged("an approval has vanished".into())),
         }
     }
@@ -72,7 +72,7 @@ impl<'p> Follow<'p> {
 impl People {
     /// Whether other policies have come into force since the call was decided: then it is decided again, and its client may
     /// be asked about it again.
-    fn moved_on(&self, call: PendingCall<'_>, asking: &mut Asking) -> bool {
+    fn moved_on(&self, call: PendingCall<'_>, asking: &mut ClientQuestions) -> bool {
         let moved = !self.current.in_force().decides_under(&call.in_force.policies.snapshot);
         if moved {
             asking.begin_again();

@@ -1,6 +1,6 @@
 //! Standing grants on the path of a call: what an approval keeps for them, and the one that covers a call.
 
-use super::{PendingCall, People, asking::Asking};
+use super::{PendingCall, People, client_questions::ClientQuestions};
 use crate::gateway::{InForce, digest::DigestKey, prepared::Prepared, request_state::Opened, target::Target};
 use crate::{
     admission::{AskingRule, CoveredCall},
@@ -51,7 +51,7 @@ impl People {
     pub(super) async fn grant_for(
         &self,
         call: PendingCall<'_>,
-        asking: &Asking,
+        asking: &ClientQuestions,
     ) -> Result<Option<StandingGrant>, StoreError> {
         let PendingCall { in_force, decided, .. } = call;
         if matches!(asking.opened, Some(Opened::Approval(..))) || !asking.also.is_empty() {

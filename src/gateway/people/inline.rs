@@ -3,8 +3,8 @@
 use super::{
     PendingCall, People,
     approve::Step,
-    asking::{Asking, QUESTION},
-    follow::{Follow, Standing},
+    client_questions::{ClientQuestions, QUESTION},
+    follow::{Follow, WaitState},
     question::{self, read_answer, supports_form},
     remaining, store_error,
 };
@@ -35,7 +35,7 @@ impl People {
     pub(super) async fn ask_person(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let PendingCall { in_force, request, decided } = call;
@@ -125,7 +125,7 @@ impl People {
     async fn elicit(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: ApprovalRecord,
     ) -> Result<Step, StoreError> {
         let mut again = false;
@@ -137,14 +137,14 @@ impl People {
             tokio::pin!(expiry);
             let answer = loop {
                 match follow.look(call, &record.id, asking).await? {
-                    Standing::Pending => {}
+                    WaitState::Pending => {}
                     // Another process has other policies in force, and this one soon: nobody is to answer this any more.
-                    Standing::Cancelled(now) => {
+                    WaitState::Cancelled(now) => {
                         drop(answer);
                         return self.wait_elsewhere(call, asking, *now).await;
                     }
-                    Standing::Ended(now) => return Ok(self.ended(call, &now, asking).await),
-                    Standing::Outdated => return Ok(Step::Again),
+                    WaitState::Ended(now) => return Ok(self.ended(call, &now, asking).await),
+                    WaitState::Outdated => return Ok(Step::Again),
                 }
                 tokio::select! {
                     answer = &mut answer => break answer,
@@ -166,7 +166,7 @@ impl People {
     async fn take_answer(
         &self,
         call: PendingCall<'_>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
         record: &ApprovalRecord,
         answer: Result<Value, RpcError>,
     ) -> Result<Taken, StoreError> {

@@ -1,8 +1,7 @@
 //! Where people come in: who is asked, how a question looks, and what an answer means.
 
 pub(super) mod approve;
-pub(super) mod asked;
-pub(super) mod asking;
+pub(super) mod client_questions;
 mod follow;
 mod granted;
 mod inline;

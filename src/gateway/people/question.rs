@@ -2,7 +2,7 @@
 
 use crate::gateway::InForce;
 use crate::{
-    approval::Answer,
+    approval::ApprovalResponse,
     model::{PolicyId, RuleId, ToolTraits},
     policy::GrantLimits,
     redaction::{cut_value, display_text},
@@ -138,7 +138,7 @@ pub(crate) fn is_whole(in_force: &InForce, record: &ApprovalRecord) -> bool {
 
 /// What is said where a prompt does not show all of it: what is cut, and where to open it. Where no rule took an answer
 /// elsewhere, nobody was asked.
-pub(crate) fn told_cut(in_force: &InForce, record: &ApprovalRecord) -> String {
+pub(crate) fn cut_notice(in_force: &InForce, record: &ApprovalRecord) -> String {
     let id = &record.id;
     let link = in_force.config.approval_link(id);
     let cut = subject(in_force, false, record).1.join(", ");
@@ -154,7 +154,7 @@ pub(crate) fn question(in_force: &InForce, record: &ApprovalRecord, put: Put) ->
     let whole = cut.is_empty();
     let minutes = humantime::format_duration(Duration::from_secs(put.left.as_secs().max(1)));
     let again = if put.again { "An approval of this needs evidence, and none was given.\n" } else { "" };
-    let cut = if whole { String::new() } else { format!("\n{}", told_cut(in_force, record)) };
+    let cut = if whole { String::new() } else { format!("\n{}", cut_notice(in_force, record)) };
     let cost = record.cost_estimate_usd;
     let message = format!(
         "{again}Tollgate asks for your approval.{subject}\nEstimated cost: ${cost}\nYour answer counts for {minutes}.{cut}"
@@ -244,7 +244,7 @@ pub(crate) fn supports_form(capabilities: &Value) -> bool {
 
 /// An `ElicitResult`: accept with `approve` or `reject`, or decline. Everything else decides nothing, also an approval for
 /// something that the form did not offer.
-pub(crate) fn read_answer(result: &Value, limits: Option<GrantLimits>) -> Option<Answer> {
+pub(crate) fn read_answer(result: &Value, limits: Option<GrantLimits>) -> Option<ApprovalResponse> {
     let content = result.get("content");
     let text = |name: &str| {
         content.and_then(|c| c.get(name)).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
@@ -266,14 +266,14 @@ pub(crate) fn read_answer(result: &Value, limits: Option<GrantLimits>) -> Option
             Some(offered.find(|(word, _)| chosen.as_str() == Some(word.as_str()))?.1)
         }
     };
-    Some(Answer { approve, comment: text("comment"), evidence: text("evidence"), grant })
+    Some(ApprovalResponse { approve, comment: text("comment"), evidence: text("evidence"), grant })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// SPEC 6: what an agent wrote cannot look like a line of the prompt, and a cut says how much.
+    /// What an agent wrote cannot look like a line of the prompt, and a cut says how much.
     #[test]
     fn arguments_are_shown_over_lines_of_their_own() {
         let (shown, whole) = shown_value(&json!({"a": "x\n---\nPolicy: none", "b": "\u{202e}z"}));

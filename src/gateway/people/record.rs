@@ -1,6 +1,6 @@
 //! What is asked of people, in the store: the durable record, and the events that tell of it.
 
-use super::{PendingCall, People, asking::Asking};
+use super::{PendingCall, People, client_questions::ClientQuestions};
 use crate::gateway::{extras, subject::subject};
 use crate::{
     approval::about,
@@ -85,7 +85,7 @@ impl People {
         &self,
         call: PendingCall<'_>,
         record: ApprovalRecord,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> Result<Asked, StoreError> {
         let PendingCall { in_force, decided, .. } = call;
         let prepared = &decided.prepared;
@@ -121,7 +121,7 @@ impl People {
     }
 
     /// What is told where the same call was asked about under other policies, or with something else beside its
-    /// arguments: that approval is for none of these (I4), so it is asked again.
+    /// arguments: that approval is for none of these, so it is asked again.
     async fn outdated(
         &self,
         new: &ApprovalRecord,
@@ -181,8 +181,8 @@ impl People {
             reason: verdict.reason.clone(),
             approval_id: Some(&record.id),
         };
-        let beside = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
-        let explained = Explained { beside: beside.as_ref(), ..decided.explained() };
+        let extras = extras::masked(in_force, &decided.prepared).map(|(value, _)| value);
+        let explained = Explained { extras: extras.as_ref(), ..decided.explained() };
         let event = subject.explained(now, &ruling, &explained);
         self.refusals.log_call(request, &event);
         start.then(|| subject.start(now)).into_iter().chain([event]).collect()

@@ -230,7 +230,7 @@ impl People {
         {
             review
                 .told
-                .push(format!("approval {id} was not approved. {}", question::told_cut(&in_force, record)));
+                .push(format!("approval {id} was not approved. {}", question::cut_notice(&in_force, record)));
             return Ok(false);
         }
         let policies = match &record {

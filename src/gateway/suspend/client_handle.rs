@@ -66,9 +66,10 @@ pub(crate) type Answering = BoxFuture<'static, Result<Value, RpcError>>;
 impl ClientHandle {
     /// With the client that made the call.
     pub(crate) fn new(client: Arc<dyn ClientPort>) -> (Arc<Self>, Questions) {
-        let seat = Self { client: Mutex::new(client), backlog: Mutex::default(), asked: Notify::new() };
-        let seat = Arc::new(seat);
-        (seat.clone(), Questions(seat))
+        let client_handle =
+            Self { client: Mutex::new(client), backlog: Mutex::default(), asked: Notify::new() };
+        let client_handle = Arc::new(client_handle);
+        (client_handle.clone(), Questions(client_handle))
     }
 
     /// Whose request waits now.

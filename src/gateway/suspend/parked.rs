@@ -103,7 +103,7 @@ pub(crate) struct Waiting {
     pub(crate) bound: Arc<[u8]>,
     pub(crate) work: Work,
     pub(crate) questions: Questions,
-    pub(crate) seat: Arc<ClientHandle>,
+    pub(crate) client_handle: Arc<ClientHandle>,
     /// Cancels the call where nobody waits for it any more.
     _present: DropGuard,
     asked: Vec<(String, Question)>,
@@ -116,7 +116,7 @@ impl Waiting {
         call_id: CallId,
         bound: Arc<[u8]>,
         work: Work,
-        (seat, questions): (Arc<ClientHandle>, Questions),
+        (client_handle, questions): (Arc<ClientHandle>, Questions),
         present: DropGuard,
     ) -> Self {
         Self {
@@ -125,7 +125,7 @@ impl Waiting {
             bound,
             work,
             questions,
-            seat,
+            client_handle,
             _present: present,
             asked: Vec::new(),
             numbered: 0,
@@ -245,7 +245,7 @@ impl Parking {
                 ended = &mut waiting.work => return match ended {
                     Some(ended) => ended,
                     None => {
-                        // A panic's own text may quote what it was given: it is not told (I5).
+                        // A panic's own text may quote what it was given: it is not told.
                         tracing::error!("a call's work failed");
                         let (agent, call_id) = (waiting.agent.clone(), waiting.call_id.clone());
                         self.settle_lost(agent, call_id).await;
@@ -302,7 +302,7 @@ impl Parking {
                         gateway process: make the call again without it";
             RpcError::new(code::INVALID_PARAMS, text)
         })?;
-        *waiting.seat.client.lock() = client;
+        *waiting.client_handle.client.lock() = client;
         waiting.answer(responses.unwrap_or_default());
         self.attend(waiting).await.unwrap_or_else(|_| {
             // Admission is behind it: only a task that failed is left.
@@ -343,14 +343,14 @@ mod tests {
     fn waiting(agent: &str) -> (Waiting, CancellationToken) {
         let gone = CancellationToken::new();
         let work = Work::new(std::future::pending());
-        let seats = ClientHandle::new(Arc::new(Client));
+        let handles = ClientHandle::new(Arc::new(Client));
         (
             Waiting::new(
                 agent.into(),
                 "call".into(),
                 b"bound".as_slice().into(),
                 work,
-                seats,
+                handles,
                 gone.clone().drop_guard(),
             ),
             gone,
@@ -364,10 +364,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_answered_stays_asked() {
         let (mut waiting, _gone) = waiting("a");
-        let mut answers = waiting.seat.ask(vec![question(Some("name")), question(None)]);
+        let mut answers = waiting.client_handle.ask(vec![question(Some("name")), question(None)]);
         let asked = waiting.questions.next().await;
         waiting.take_in(asked);
-        let same_name = waiting.seat.ask(vec![question(Some("name"))]);
+        let same_name = waiting.client_handle.ask(vec![question(Some("name"))]);
         let asked = waiting.questions.next().await;
         waiting.take_in(asked);
         let names: Vec<String> = waiting.asked.iter().map(|(name, _)| name.clone()).collect();

@@ -79,7 +79,7 @@ fn sealed(seal: &dyn StateSeal, mut result: Value, continuing: Continuing, bound
         sealed.map_err(|_| RpcError::new(code::INTERNAL_ERROR, "the question could not be sealed"))?;
     let map: &mut Map<String, Value> = result
         .as_object_mut()
-        .ok_or_else(|| RpcError::new(code::INTERNAL_ERROR, "the upstream's question is no object"))?;
+        .ok_or_else(|| RpcError::new(code::INTERNAL_ERROR, "the upstream's question is not an object"))?;
     map.insert("requestState".to_owned(), Value::String(sealed));
     Ok(result)
 }

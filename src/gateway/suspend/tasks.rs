@@ -14,8 +14,8 @@ use crate::gateway::{
     edits,
     labelled::AllPassed,
     measures::Measures,
-    people::asked::price_sampled,
     relay::{Relay, Relaying, Sampling},
+    server_requests::price_sampled,
     shape,
     suspend::{
         client_handle::ClientHandle,
@@ -94,10 +94,10 @@ impl Tasks {
         let covered = view.tool(&made.tool, None).filter(|covered| covered.entry.upstream == made.upstream);
         let target = Target::Tool(covered.ok_or_else(not_found)?.entry);
         let redact: Vec<Pointer> = made.redact.iter().filter_map(|text| Pointer::parse(text).ok()).collect();
-        let (seat, _asked) = ClientHandle::new(request.client.clone());
+        let (client_handle, _asked) = ClientHandle::new(request.client.clone());
         let settings = in_force.config.upstreams.get(&made.upstream).ok_or_else(not_found)?;
         let relay = Relay::new(Relaying {
-            seat,
+            client_handle,
             target: target.clone(),
             in_force: in_force.clone(),
             redact: redact.clone(),
@@ -196,7 +196,7 @@ impl Tasks {
         (constraints, reserved): (&Constraints, Option<Reserved>),
         task: &mut Value,
     ) -> Result<(), RpcError> {
-        let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is no task");
+        let malformed = || RpcError::new(code::INTERNAL_ERROR, "the upstream's answer is not a task");
         let status = task.get("status").and_then(Value::as_str).ok_or_else(malformed)?.to_owned();
         let asks = status == "input_required";
         if asks {

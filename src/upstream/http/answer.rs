@@ -53,7 +53,7 @@ impl Http {
                 Message::Response { .. } => {}
                 Message::Unreadable { reason, .. } => wrong = Some(reason),
                 other @ (Message::Request { .. } | Message::Notification { .. }) => {
-                    self.aloud(other, id, session.dialect.era);
+                    self.beside_answer(other, id, session.dialect.era);
                 }
             }
         }
@@ -74,7 +74,7 @@ impl Http {
         limit: u64,
         call: &Call,
         session: &Session,
-        response: Response<http1_pool::Answer>,
+        response: Response<http1_pool::ResponseBody>,
     ) -> Fault {
         let (head, body) = response.into_parts();
         let bytes = body_of_refusal(body, limit).await;
@@ -111,7 +111,7 @@ impl Http {
         id: u64,
         call: &Call,
         session: &Arc<Session>,
-        body: http1_pool::Answer,
+        body: http1_pool::ResponseBody,
     ) -> Result<Value, Fault> {
         let limit = call.largest_answer(self.max_result);
         let opens = matches!(call.request.method, "server/discover" | "initialize");
@@ -189,7 +189,7 @@ impl Http {
                 }
                 Message::Unreadable { reason, .. } => self.inbox.unread(&reason, length),
                 other @ (Message::Request { .. } | Message::Notification { .. }) => {
-                    self.aloud(other, id, era);
+                    self.beside_answer(other, id, era);
                 }
             }
         }
@@ -197,7 +197,7 @@ impl Http {
     }
 
     /// What came on a request's own stream beside its answer.
-    fn aloud(self: &Arc<Self>, message: Message, id: u64, era: Era) {
+    fn beside_answer(self: &Arc<Self>, message: Message, id: u64, era: Era) {
         if era == Era::Modern && matches!(message, Message::Request { .. }) {
             if let Some(left_out) = self.inbox.may_log() {
                 tracing::warn!(upstream = %self.inbox.upstream, left_out, "a request on a stream, which 2026-07-28 forbids");

@@ -1,6 +1,6 @@
 //! The access token that Tollgate itself gets for an upstream: client credentials (RFC 6749, section 4.4).
 //!
-//! One token serves all connections of an upstream. It is had anew shortly before it ends, and at once where the upstream
+//! One token serves all connections of an upstream. It is fetched again shortly before it ends, and at once where the upstream
 //! refuses it; no agent's token and no other upstream's is ever sent in its place.
 
 use crate::{
@@ -24,9 +24,9 @@ use std::{
 };
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-/// How long before its end a token is had anew, so that none ends on its way.
+/// How long before its end a token is fetched again, so that none ends on its way.
 const EARLY: Duration = Duration::from_secs(30);
-/// A token that names no end is had anew after so long.
+/// A token that names no end is replaced after so long.
 const UNNAMED: Duration = Duration::from_secs(3_600);
 /// The longest any token is kept.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
@@ -180,7 +180,7 @@ fn read(answer: &Value, now: Duration) -> Result<Token, &'static str> {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     let token = text("access_token").filter(|token| !token.is_empty()).ok_or("has no `access_token`")?;
     if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err("is no token of the type `Bearer`");
+        return Err("is not a token of the type `Bearer`");
     }
     let mut header =
         HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "has a token that cannot be sent")?;
@@ -190,7 +190,7 @@ fn read(answer: &Value, now: Duration) -> Result<Token, &'static str> {
         // Some servers write the number as a text.
         Some(written) => {
             let seconds = written.as_u64().or_else(|| written.as_str()?.parse().ok());
-            Duration::from_secs(seconds.ok_or("has an `expires_in` that is no number of seconds")?)
+            Duration::from_secs(seconds.ok_or("has an `expires_in` that is not a number of seconds")?)
         }
     };
     let lasts = lasts.min(LONGEST);

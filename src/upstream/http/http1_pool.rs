@@ -117,7 +117,7 @@ impl Http1Pool {
         host: &Uri,
         mut request: Request<Full<Bytes>>,
         sending: impl Fn(),
-    ) -> Result<Response<Answer>, SendError> {
+    ) -> Result<Response<ResponseBody>, SendError> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -131,7 +131,7 @@ impl Http1Pool {
             match answered {
                 Ok(response) => {
                     let lease = Some(Box::new(Lease { line, idle: Arc::downgrade(&self.idle) }));
-                    return Ok(response.map(|body| Answer::Own { body, lease }));
+                    return Ok(response.map(|body| ResponseBody::Own { body, lease }));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if tries < TRIES => request = unsent,
@@ -181,7 +181,7 @@ impl Http1Pool {
 
 /// The body of an answer. Reading it drives its connection, which rests again at its end; dropped before that, the
 /// connection closes, by which the server knows that nobody reads on.
-pub(crate) enum Answer {
+pub(crate) enum ResponseBody {
     /// Of hyper's own pool.
     Pooled(Incoming),
     /// Of a connection of ours.
@@ -212,7 +212,7 @@ fn give_back(lease: Lease, cx: &mut Context<'_>) {
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -15,7 +15,7 @@ pub(in crate::upstream) struct Means {
 }
 
 impl Means {
-    /// The error says why TLS cannot be had.
+    /// The error says why TLS cannot be set up.
     pub(in crate::upstream) fn new(
         url: &url::Url,
         oauth: Option<&Arc<OauthConfig>>,

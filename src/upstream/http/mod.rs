@@ -19,7 +19,7 @@ use super::{
     deps::Timing,
     dialect::Dialect,
     headers::value_as_header,
-    inbox::{Answer, Inbox, Link, Signals},
+    inbox::{Inbox, Link, ServerResponse, Signals},
     refusal::{Failure, HttpRefusal},
     types::{Era, UpstreamError},
     wire,
@@ -222,15 +222,15 @@ impl Http {
         let dialect = Dialect { version: version.into(), ..legacy.clone() };
         let session = self.session_of(dialect, id, true);
         let ready = wire::notification("notifications/initialized", &json!({}));
-        self.aside(Method::POST, &session, ready).await;
-        self.inbox.anew();
+        self.send_and_forget(Method::POST, &session, ready).await;
+        self.inbox.new_session();
         self.session.store(Some(session));
         Ok(result)
     }
 
     /// Sends one request and waits for its answer. A lost session is renewed once without the caller noticing, where a
     /// repeat is safe. Dropping it tells the upstream.
-    pub(super) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+    pub(super) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> ServerResponse {
         let Some(mut session) = self.session.load_full() else {
             return Err(UpstreamError::NotSent("not connected".to_owned()));
         };
@@ -318,7 +318,7 @@ impl Http {
         headers: HeaderMap,
         body: Vec<u8>,
         call: Option<&Call>,
-    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         self.reach.send(method, headers, body, call).await.inspect_err(|error| {
             if let UpstreamError::NotSent(reason) = error {
                 self.inbox.signals.close(reason);
@@ -327,7 +327,7 @@ impl Http {
     }
 
     /// What nobody waits for.
-    async fn aside(&self, method: Method, session: &Session, body: Vec<u8>) {
+    async fn send_and_forget(&self, method: Method, session: &Session, body: Vec<u8>) {
         let sent = tokio::time::timeout(ASIDE, self.send(method, session.headers.clone(), body, None)).await;
         match sent {
             Ok(Ok(response)) if !response.status().is_success() => {
@@ -421,7 +421,7 @@ impl Http {
         &self,
         session: &Session,
         last: Option<HeaderValue>,
-    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         let mut headers = session.headers.clone();
         headers.remove(header::CONTENT_TYPE);
         headers.insert(header::ACCEPT, EVENTS);
@@ -465,7 +465,7 @@ impl Http {
         if let Some(session) = self.session.swap(None)
             && session.id.is_some()
         {
-            self.aside(Method::DELETE, &session, Vec::new()).await;
+            self.send_and_forget(Method::DELETE, &session, Vec::new()).await;
         }
     }
 }
@@ -474,7 +474,7 @@ impl Link for Http {
     fn post(self: Arc<Self>, message: Vec<u8>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             if let Some(session) = self.session.load_full() {
-                self.aside(Method::POST, &session, message).await;
+                self.send_and_forget(Method::POST, &session, message).await;
             }
         })
     }
@@ -495,7 +495,9 @@ impl Drop for Pending<'_> {
         if self.waits && self.session.dialect.era == Era::Legacy && self.method != "initialize" {
             let (http, session, message) =
                 (self.http.clone(), self.session.clone(), wire::cancelled(self.id));
-            self.http.inbox.aside(async move { http.aside(Method::POST, &session, message).await });
+            self.http
+                .inbox
+                .spawn_sending(async move { http.send_and_forget(Method::POST, &session, message).await });
         }
     }
 }

@@ -31,7 +31,7 @@ impl Pool {
     }
 }
 
-/// A pool for one upstream; the error says why TLS cannot be had.
+/// A pool for one upstream; the error says why TLS cannot be set up.
 pub(super) fn pool(url: &url::Url, timing: &Timing) -> Result<Pool, String> {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);

@@ -1,6 +1,6 @@
 //! The events of one response, bounded, and the orderly end of its stream.
 
-use super::http1_pool::Answer;
+use super::http1_pool::ResponseBody;
 use crate::{
     outbound::because,
     upstream::{UpstreamError, limits::Noise, sse, wire},
@@ -20,7 +20,7 @@ const REFUSAL: Duration = Duration::from_secs(5);
 const IDLE: usize = 64 << 10;
 
 /// Whether a response is a stream of events.
-pub(super) fn is_events(response: &Response<Answer>) -> bool {
+pub(super) fn is_events(response: &Response<ResponseBody>) -> bool {
     response.status().is_success() && is_of_kind(response.headers(), "text/event-stream")
 }
 
@@ -30,8 +30,8 @@ pub(super) fn is_of_kind(headers: &HeaderMap, kind: &str) -> bool {
     found.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
 }
 
-/// The body of a status that is no success. It says less than the status: where it cannot be had soon, there is none.
-pub(super) async fn body_of_refusal(body: Answer, most: u64) -> Bytes {
+/// The body of a status that is no success. It says less than the status: where it does not come soon, there is none.
+pub(super) async fn body_of_refusal(body: ResponseBody, most: u64) -> Bytes {
     let read = tokio::time::timeout(REFUSAL, whole(body, most)).await;
     read.ok().and_then(Result::ok).unwrap_or_default()
 }
@@ -42,13 +42,13 @@ pub(super) enum ReadError {
 }
 
 pub(super) struct Reader {
-    body: Answer,
+    body: ResponseBody,
     parser: sse::Parser,
     noise: Arc<Noise>,
 }
 
 impl Reader {
-    pub(super) fn new(body: Answer, max_result: u64, noise: &Arc<Noise>) -> Self {
+    pub(super) fn new(body: ResponseBody, max_result: u64, noise: &Arc<Noise>) -> Self {
         let parser = sse::Parser::new(max_result.saturating_add(wire::ENVELOPE));
         Self { body, parser, noise: noise.clone() }
     }
@@ -57,7 +57,7 @@ impl Reader {
         self.parser.retry()
     }
 
-    /// Reads the end of a stream whose answer was had, so that its TCP connection can serve the next request.
+    /// Reads the end of a stream whose answer was read, so that its TCP connection can serve the next request.
     pub(super) fn finish(mut self) {
         if self.body.is_end_stream() || matches!(self.body.frame().now_or_never(), Some(None)) {
             return;
@@ -90,7 +90,7 @@ impl Reader {
 }
 
 /// The whole body, never more than the bound.
-pub(super) async fn whole(mut body: Answer, most: u64) -> Result<Bytes, UpstreamError> {
+pub(super) async fn whole(mut body: ResponseBody, most: u64) -> Result<Bytes, UpstreamError> {
     let limit = most.saturating_add(wire::ENVELOPE);
     let too_large = || UpstreamError::TooLarge(most);
     if body.size_hint().lower() > limit {

@@ -70,7 +70,8 @@ impl Target {
         bare.set_fragment(None);
         let (uri, path) = parts(&bare)?;
         for (key, value) in configured {
-            let key = HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is no header name"))?;
+            let key =
+                HeaderName::try_from(key.as_str()).map_err(|_| format!("`{key}` is not a header name"))?;
             let mut value = HeaderValue::try_from(value.expose_secret())
                 .map_err(|_| format!("the value of the header `{key}` cannot be sent"))?;
             value.set_sensitive(true);
@@ -150,7 +151,7 @@ impl Target {
         mut headers: HeaderMap,
         body: Vec<u8>,
         call: Option<&Call>,
-    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         let body = Bytes::from(body);
         let Some(bearer) = &self.bearer else { return self.send_as_is(method, headers, body, call).await };
         let token = bearer.token().await.map_err(UpstreamError::NotSent)?;
@@ -182,7 +183,7 @@ impl Target {
         headers: HeaderMap,
         body: Bytes,
         call: Option<&Call>,
-    ) -> Result<Response<http1_pool::Answer>, UpstreamError> {
+    ) -> Result<Response<http1_pool::ResponseBody>, UpstreamError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
@@ -213,7 +214,7 @@ impl Target {
                     true => not_reachable(&error),
                     false => broken(&error),
                 })?;
-                Ok(sent.map(http1_pool::Answer::Pooled))
+                Ok(sent.map(http1_pool::ResponseBody::Pooled))
             }
         }
     }

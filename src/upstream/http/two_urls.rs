@@ -15,7 +15,7 @@ use crate::upstream::{
     call::{Call, LARGEST_PAGE},
     deps::Timing,
     dialect::Dialect,
-    inbox::{Answer, Inbox, Link, Signals},
+    inbox::{Inbox, Link, ServerResponse, Signals},
     refusal::Failure,
     sse::{Event, Kind},
     types::{Era, UpstreamError},
@@ -49,7 +49,7 @@ pub(in crate::upstream) struct TwoUrls {
     inbox: Inbox,
     url: url::Url,
     reach: Target,
-    /// None while it is opened anew.
+    /// None while it is opened again.
     stream: watch::Sender<Option<Arc<Stream>>>,
     declared: Value,
     dialect: Dialect,
@@ -141,7 +141,7 @@ impl TwoUrls {
     }
 
     /// What came in place of an event stream.
-    async fn no_stream(&self, response: Response<http1_pool::Answer>) -> Failure {
+    async fn no_stream(&self, response: Response<http1_pool::ResponseBody>) -> Failure {
         let (head, body) = response.into_parts();
         let status = head.status;
         if status.is_success() {
@@ -149,7 +149,7 @@ impl TwoUrls {
         }
         let body = body_of_refusal(body, ACKNOWLEDGEMENT).await;
         let refused = Failure::from(UpstreamError::Refused(self.reach.refusal(&head, &body)));
-        refused.told(|why| format!("no event stream: {why}"))
+        refused.reworded(|why| format!("no event stream: {why}"))
     }
 
     /// The URL that the first event names: on the origin that the configuration names, and nowhere else, for what is sent
@@ -200,7 +200,7 @@ impl TwoUrls {
             stream.headers.insert(VERSION, HeaderValue::from_static(version));
         }
         let ready = wire::notification("notifications/initialized", &json!({}));
-        self.aside(&stream, ready).await;
+        self.send_and_forget(&stream, ready).await;
         self.stream.send_replace(Some(Arc::new(stream)));
         // Had it ended before, nobody would have seen it in use.
         if opening.ended.is_cancelled() {
@@ -209,7 +209,7 @@ impl TwoUrls {
         Ok(result)
     }
 
-    /// The stream to be used; where it is being opened anew, after that.
+    /// The stream to be used; where it is being opened again, after that.
     async fn stream(&self) -> Result<Arc<Stream>, UpstreamError> {
         let usable = |stream: &Option<Arc<Stream>>| stream.as_ref().is_some_and(|s| !s.ended.is_cancelled());
         let mut streams = self.stream.subscribe();
@@ -224,12 +224,12 @@ impl TwoUrls {
     }
 
     /// Sends one request and waits for its answer. Dropping it tells the upstream.
-    pub(in crate::upstream) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> Answer {
+    pub(in crate::upstream) async fn request(self: &Arc<Self>, call: &Arc<Call>) -> ServerResponse {
         let stream = self.stream().await?;
         self.exchange(call, &stream).await
     }
 
-    async fn exchange(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> Answer {
+    async fn exchange(self: &Arc<Self>, call: &Arc<Call>, stream: &Arc<Stream>) -> ServerResponse {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let body = wire::request(id, call, &stream.dialect);
         let mut headers = stream.headers.clone();
@@ -317,7 +317,7 @@ impl TwoUrls {
     }
 
     /// What nobody waits for.
-    async fn aside(&self, stream: &Stream, message: Vec<u8>) {
+    async fn send_and_forget(&self, stream: &Stream, message: Vec<u8>) {
         let sent = tokio::time::timeout(
             ASIDE,
             stream.post.send(Method::POST, stream.headers.clone(), message, None),
@@ -354,7 +354,7 @@ impl TwoUrls {
                 }
                 Message::Unreadable { answers: id, reason } => {
                     if let Some(left_out) = self.inbox.may_log() {
-                        tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is no message");
+                        tracing::warn!(upstream = %self.inbox.upstream, reason, left_out, "an event that is not a message");
                     }
                     answers |= self.inbox.unreadable(id, reason, data.len());
                 }
@@ -451,7 +451,7 @@ impl Link for TwoUrls {
         Box::pin(async move {
             let stream = self.stream.borrow().clone();
             if let Some(stream) = stream {
-                self.aside(&stream, message).await;
+                self.send_and_forget(&stream, message).await;
             }
         })
     }
@@ -475,7 +475,7 @@ impl Drop for Pending<'_> {
         }
         if unanswered && self.cancellable {
             let (two, stream, message) = (self.two.clone(), self.stream.clone(), wire::cancelled(self.id));
-            self.two.inbox.aside(async move { two.aside(&stream, message).await });
+            self.two.inbox.spawn_sending(async move { two.send_and_forget(&stream, message).await });
         }
     }
 }

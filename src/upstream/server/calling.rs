@@ -9,7 +9,7 @@ use crate::{
         breaker::{self, Leave},
         call::Call,
         connect::{self, Connection},
-        inbox::Answer,
+        inbox::ServerResponse,
         pool,
         refusal::Failure,
         slots::{NoSlot, Slot},
@@ -29,7 +29,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Server {
     /// The whole of one call. Its time limit begins when it has a slot.
-    pub(super) async fn timed(&self, call: &Arc<Call>) -> Answer {
+    pub(super) async fn timed(&self, call: &Arc<Call>) -> ServerResponse {
         let _under_way = self.calls.token();
         let limit = call.request.timeout.min(self.config.timeout);
         let slot = self.slot(&call.request.caller.agent).await?;
@@ -91,7 +91,7 @@ impl Server {
         leave: Leave<'_>,
         limit: Duration,
         mut expired: Pin<&mut (impl Future<Output = ()> + Send)>,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<ServerResponse, UpstreamError> {
         let name = &self.config.name;
         let mut leave = Some(leave);
         let once = self.once(call);
@@ -152,7 +152,7 @@ impl Server {
     }
 
     /// One attempt, and what it says of the upstream, where it says something.
-    async fn once(&self, call: &Arc<Call>) -> (Answer, Option<breaker::Health>) {
+    async fn once(&self, call: &Arc<Call>) -> (ServerResponse, Option<breaker::Health>) {
         call.set_sent(false);
         let era = self.era_for(call);
         let outcome = match (self.config.isolation, era) {
@@ -175,7 +175,7 @@ impl Server {
                 }
                 match Box::pin(self.own_connection(&lease.slot, call)).await {
                     Ok(connection) => self.request(&connection, call).await,
-                    // It lists versions that it does not speak after all: bridged from now on, until it comes anew.
+                    // It lists versions that it does not speak after all: bridged from now on, until it connects again.
                     Err(failure) if era.is_some() => {
                         self.warn(&failure.reason, "the other era is refused");
                         self.speaks_both.store(false, Ordering::Relaxed);
@@ -240,12 +240,12 @@ impl Server {
     }
 
     /// Makes the request on a connection; an error may be about the connection as a whole.
-    async fn request(&self, connection: &Connection, call: &Arc<Call>) -> Answer {
+    async fn request(&self, connection: &Connection, call: &Arc<Call>) -> ServerResponse {
         match connection.request(call).await {
             Ok(result) if result.is_object() => Ok(result),
-            Ok(_) => Err(UpstreamError::Malformed("a result that is no object".to_owned())),
+            Ok(_) => Err(UpstreamError::Malformed("a result that is not an object".to_owned())),
             Err(error) => {
-                Box::pin(self.heed(connection, &error)).await;
+                Box::pin(self.react_to(connection, &error)).await;
                 Err(error)
             }
         }
@@ -253,7 +253,7 @@ impl Server {
 
     /// What an error may say of the connection as a whole. It came for one call, so others do not pay for it: what it
     /// says is looked into first.
-    async fn heed(&self, connection: &Connection, error: &UpstreamError) {
+    async fn react_to(&self, connection: &Connection, error: &UpstreamError) {
         let UpstreamError::Rpc(RpcError { code, .. }) = error else { return };
         match *code {
             // The tool's header annotations changed.

@@ -383,7 +383,7 @@ async fn a_decision_counts_for_the_person_as_they_are_when_it_is_read() {
     check(&|_| {}, 200).await;
 }
 
-/// SPEC 3, SPEC 12: the stream is for a person who may read, as they are when each message goes out.
+/// The stream is for a person who may read, as they are when each message goes out.
 #[tokio::test]
 async fn a_stream_ends_with_the_right_to_read_it() {
     type Change = fn(&mut crate::policy::Person);

@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 32;
 
 /// What was asked on the way, for the record and the price.
 #[derive(Debug, Default)]
-pub(in crate::gateway) struct Asked {
+pub(in crate::gateway) struct ServerRequests {
     /// Method and what became of it.
     pub(in crate::gateway) questions: Vec<(&'static str, &'static str)>,
     pub(in crate::gateway) sampled: Vec<Sampled>,
@@ -30,7 +30,7 @@ pub(in crate::gateway) struct Sampled {
     pub(in crate::gateway) answer: String,
 }
 
-impl Asked {
+impl ServerRequests {
     pub(in crate::gateway) fn note(&mut self, method: &str, outcome: &'static str) {
         if self.questions.len() < MAX_NOTES {
             self.questions.push((known(method), outcome));
@@ -132,7 +132,7 @@ pub(in crate::gateway) fn price_sampled(
 }
 
 /// What a record says of an upstream's questions: nothing where there were none.
-pub(in crate::gateway) fn told_of_questions(
+pub(in crate::gateway) fn questions_detail(
     questions: &[(&'static str, &'static str)],
     sampled_tokens: u64,
 ) -> String {

@@ -1,4 +1,4 @@
-//! Which `Host` and which `Origin` may knock: a web page must not reach a gateway on its reader's machine, neither by
+//! The allow-list of `Host` and `Origin`: a web page must not reach a gateway on its reader's machine, neither by
 //! rebinding a name (DNS rebinding) nor from another server on that machine.
 //!
 //! A client that is no browser sends no `Origin` and is let in. A browser sends one with every POST, or at least says in
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What is accepted.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct AllowList {
     loopback: bool,
     hosts: Vec<(String, Option<u16>)>,
     origins: Vec<String>,
@@ -32,7 +32,7 @@ pub(super) enum Turned {
     Site,
 }
 
-impl Doors {
+impl AllowList {
     /// From what servers.toml says.
     pub(super) fn new(
         listen: SocketAddr,
@@ -153,7 +153,7 @@ fn is_loopback_name(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn verdict(doors: &Doors, host: &str, origin: &str) -> Result<(), Turned> {
+    fn verdict(allow_list: &AllowList, host: &str, origin: &str) -> Result<(), Turned> {
         let mut headers = HeaderMap::new();
         if !host.is_empty() {
             headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
@@ -161,7 +161,7 @@ mod tests {
         if !origin.is_empty() {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
-        doors.check(&Uri::from_static("/mcp"), &headers).map(|_| ())
+        allow_list.check(&Uri::from_static("/mcp"), &headers).map(|_| ())
     }
 
     #[test]
@@ -170,9 +170,9 @@ mod tests {
         let hosts = ["gate.internal".to_owned(), "fixed.internal:9000".to_owned()];
         let origins =
             ["https://app.example/", "vscode-webview://1a2b", "null"].map(|origin| origin.to_owned());
-        let doors = Doors::new(listen, Some("https://mcp.example/mcp"), &hosts, &origins);
+        let allow_list = AllowList::new(listen, Some("https://mcp.example/mcp"), &hosts, &origins);
         let check = |host: &str, origin: &str, expect: Result<(), Turned>| {
-            assert_eq!(verdict(&doors, host, origin), expect, "{host} {origin}");
+            assert_eq!(verdict(&allow_list, host, origin), expect, "{host} {origin}");
         };
         check("127.0.0.1:8787", "", Ok(()));
         check("localhost:1", "", Ok(()));
@@ -210,7 +210,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static("localhost:8787"));
             headers.insert(header::ORIGIN, HeaderValue::from_static(other));
-            let got = doors.check(&Uri::from_static("/mcp"), &headers);
+            let got = allow_list.check(&Uri::from_static("/mcp"), &headers);
             assert_eq!(got, Err(Turned::Origin), "{other}");
         }
         check("localhost", "https://app.example", Ok(()));
@@ -226,14 +226,14 @@ mod tests {
 
     #[test]
     fn a_browser_without_an_origin_says_whose_page_asks() {
-        let doors = Doors::new("127.0.0.1:8787".parse().unwrap(), None, &[], &[]);
+        let allow_list = AllowList::new("127.0.0.1:8787".parse().unwrap(), None, &[], &[]);
         let check = |sites: &[&'static str], target: &'static str, expect: Result<(), Turned>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static("localhost:8787"));
             for site in sites {
                 headers.append("sec-fetch-site", HeaderValue::from_static(site));
             }
-            let got = doors.check(&Uri::from_static(target), &headers).map(|_| ());
+            let got = allow_list.check(&Uri::from_static(target), &headers).map(|_| ());
             assert_eq!(got, expect, "{sites:?} {target}");
         };
         check(&[], "/mcp", Ok(()));
@@ -250,9 +250,10 @@ mod tests {
 
     #[test]
     fn an_open_listener_takes_addresses_and_named_hosts() {
-        let doors = Doors::new("0.0.0.0:443".parse().unwrap(), None, &["gate.example".to_owned()], &[]);
+        let allow_list =
+            AllowList::new("0.0.0.0:443".parse().unwrap(), None, &["gate.example".to_owned()], &[]);
         let check = |host: &str, origin: &str, expect: Result<(), Turned>| {
-            assert_eq!(verdict(&doors, host, origin), expect, "{host} {origin}");
+            assert_eq!(verdict(&allow_list, host, origin), expect, "{host} {origin}");
         };
         check("192.0.2.7:443", "", Ok(()));
         check("[2001:db8::1]", "", Ok(()));

@@ -2,8 +2,8 @@
 //! the agent may use, and what is called goes the path of any call under its own name.
 
 use super::{
-    InForce, api::CallReply, fit, measures::Measures, people::asking::Asking, refusal::Refusal,
-    refused::Refusals, request::Request, subject::subject,
+    InForce, api::CallReply, fit, measures::Measures, people::client_questions::ClientQuestions,
+    refusal::Refusal, refused::Refusals, request::Request, subject::subject,
 };
 use crate::{
     catalog::{View, search::Index},
@@ -157,7 +157,7 @@ impl ToolSearch {
         in_force: &Arc<InForce>,
         request: &Request,
         arguments: Option<Value>,
-        asking: &mut Asking,
+        asking: &mut ClientQuestions,
     ) -> CallReply {
         let (query, limit) = match asked(arguments.as_ref()) {
             Ok(asked) => asked,

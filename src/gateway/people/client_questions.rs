@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub(in crate::gateway) const QUESTION: &str = "tollgate_approval";
 
 /// What has been asked and answered during one call.
-pub(crate) struct Asking {
+pub(crate) struct ClientQuestions {
     pub(crate) client: Arc<dyn ClientPort>,
     pub(in crate::gateway) responses: Option<Map<String, Value>>,
     pub(in crate::gateway) sealed: Option<String>,
@@ -42,7 +42,7 @@ pub(crate) struct Asking {
     pub(in crate::gateway) held: bool,
 }
 
-impl Asking {
+impl ClientQuestions {
     pub(crate) fn new(
         client: Arc<dyn ClientPort>,
         responses: Option<Map<String, Value>>,
@@ -84,7 +84,7 @@ impl Asking {
             name: request.name.clone(),
             arguments,
             meta: request.meta.clone(),
-            rest: request.rest.clone(),
+            extra_params: request.extra_params.clone(),
             session: request.session.clone(),
             workflow: request.workflow.clone(),
             principal: request.principal.clone(),
