@@ -395,7 +395,8 @@ fn same_shape(old: &ApprovalRecord, new: &ApprovalRecord) -> bool {
         && a.arguments.keys().eq(b.arguments.keys())
 }
 
-/// The narrowest bounds that this call and those before fit in; none where that cannot be told of what is masked or cut.
+/// The narrowest bounds that this call and those before fit in; none where that cannot be told of what is masked or cut, or
+/// where what varies has no bound at all.
 fn bounds_around(
     record: &ApprovalRecord,
     shape: &CallShape,
@@ -420,7 +421,11 @@ fn bounds_around(
         let root = paths.and_then(|paths| common_root(&paths));
         bounds.insert(name.clone(), root.map_or(Bound::Any(true), Bound::Within));
     }
-    Some(bounds)
+    // Without a folder around what varies, nothing would be said of it at all: five harmless commands are no reason to propose
+    // any command.
+    let is_open = |bound: &Bound| matches!(bound, Bound::Any(_));
+    let is_held = |bound: &Bound| matches!(bound, Bound::Within(_));
+    (!bounds.values().any(is_open) || bounds.values().any(is_held)).then_some(bounds)
 }
 
 /// The deepest folder that holds all these paths, written plainly; none where they have none but the root.

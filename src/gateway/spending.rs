@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock::Clock,
     cost::{BudgetWindow, Estimate},
-    decision::{Limits, decide},
+    decision::{ApprovalRequirement, Limits, decide},
     model::{AgentId, MicroUsd, PolicyId},
     policy::Facts,
     store::Store,
@@ -167,7 +167,14 @@ impl Spending {
         let mut dearer = facts.clone();
         let whole = Amount { tokens: facts.cost.tokens, cost: facts.cost.estimate }.plus(more);
         (dearer.cost.tokens, dearer.cost.estimate) = (whole.tokens, whole.cost);
-        decide(policies, &dearer).decision > decide(policies, facts).decision
+        let (dearer, now) = (decide(policies, &dearer), decide(policies, facts));
+        // Whoever has approved the call was asked for other rules than one that asks only now.
+        let is_new = |asks: &ApprovalRequirement| {
+            !now.approvals
+                .iter()
+                .any(|known| (&known.policy_id, &known.rule_id) == (&asks.policy_id, &asks.rule_id))
+        };
+        dearer.decision > now.decision || dearer.approvals.iter().any(is_new)
     }
 
     /// What a prompt and its answer cost.

@@ -316,6 +316,25 @@ async fn grants_are_made_listed_and_revoked() {
     assert_eq!(get("/api/v1/approvals/a3").await.body["status"], "pending", "it was not decided either");
 }
 
+/// What varies without a folder around it is nothing that a grant is proposed for: five harmless commands are not any command.
+#[tokio::test]
+async fn no_grant_is_proposed_for_anything_at_all() {
+    let port = scripted();
+    for n in 0..6 {
+        let id = format!("old-{n}");
+        let mut old = grantable(&id);
+        old.arguments["path"] = json!(format!("ls -l {n}"));
+        old.shape.as_mut().unwrap().arguments.insert("path".to_owned(), Digest::from(format!("p{n}")));
+        port.memory.approvals.lock().push(old);
+        decide_as(&port, &id, Some("key-of-bob"), r#"{"decision":"approve"}"#).await;
+    }
+    let mut new = grantable("new");
+    new.arguments["path"] = json!("rm -r /");
+    port.memory.approvals.lock().push(new);
+    let got = get_as(&port, "/api/v1/approvals/new", Some("key-of-bob")).await;
+    assert_eq!((got.status.as_u16(), &got.body["proposed_grant"]), (200, &Value::Null));
+}
+
 /// R87: a grant is proposed where one approver has given the same answer to the same shape of call five times.
 #[tokio::test]
 async fn a_grant_is_proposed_after_the_same_answer_five_times() {
