@@ -89,7 +89,7 @@ pub struct Ruled {
 
 impl Ruled {
     /// Whether a call with this word is dispatched without a person. A remediation that is only proposed has no limits to
-    /// check: see [`Self::of`].
+    /// check: see `Self::of`.
     pub fn lets_through(&self) -> bool {
         matches!(self.decision, EventDecision::Allow | EventDecision::AllowWithConstraints)
             || (self.decision == EventDecision::Remediate && self.limits != Limits::default())
