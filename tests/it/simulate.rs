@@ -239,7 +239,7 @@ async fn a_draft_with_errors_is_not_simulated() {
     let place = wrong.join("gate.yaml").display().to_string();
     let told: Vec<&str> = ran.err.lines().filter(|line| line.starts_with(&place)).collect();
     assert!(told.iter().filter(|line| line.contains("error")).count() >= 2, "{}", ran.err);
-    for (bundle, hint) in [("nowhere", "policy history"), ("abcdef0123", "policy history")] {
+    for (bundle, hint) in [("nowhere", "name a folder"), ("abcdef0123", "name a folder")] {
         let ran = run(&world, &["policy", "simulate", "--bundle", bundle]).await;
         assert_eq!(ran.code, Some(1));
         assert!(ran.err.contains(hint) && ran.err.contains(bundle), "{}", ran.err);
