@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 /// A future of a store's answer.
-pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// The store. Callers hold it as `Arc<dyn Store>`.
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
@@ -20,28 +20,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// reserved, and the decision event is written: as drafted where everything is granted, as a
     /// refusal by the first limit that is full otherwise (and then nothing is reserved or consumed), unless the request says
     /// that this refusal is not recorded.
-    fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission>;
+    fn admit(&self, request: AdmitRequest) -> StoreFuture<'_, Admission>;
 
     /// Closes the audit record of a dispatched call: corrects the reservation to what was real, writes
     /// the side-effect event, and learns the tool's result size. A second settlement of one call
     /// changes nothing. It is queued before this returns: dropping the answer leaves it queued, and every later read
     /// through this handle sees it.
-    fn settle(&self, settlement: Settlement) -> Answer<'_, ()>;
+    fn settle(&self, settlement: Settlement) -> StoreFuture<'_, ()>;
 
     /// Appends events that belong to no dispatch, in order, in one transaction.
-    fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()>;
+    fn record(&self, events: Vec<EventDraft>) -> StoreFuture<'_, ()>;
 
     /// Appends records of an order about what is in force, where no other order stands behind the record `after`; else
     /// appends nothing, and says so.
-    fn order(&self, events: Vec<EventDraft>, after: i64) -> Answer<'_, bool>;
+    fn order(&self, events: Vec<EventDraft>, after: i64) -> StoreFuture<'_, bool>;
 
     /// Makes an approval record and writes its events, unless a usable one with the same binding is there:
     /// a pending one is returned as it is (an identical ask reuses the pending record). The limits are counted
     /// from the records, in the same transaction: they hold across processes and restarts.
-    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked>;
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> StoreFuture<'_, Asked>;
 
     /// One approval.
-    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>>;
+    fn approval(&self, id: ApprovalId) -> StoreFuture<'_, Option<ApprovalRecord>>;
 
     /// The approval that a call with this binding has to obey, of those that cover `needed` and whose expiry lies after
     /// `now`: the newest that is approved, else the newest that is pending or rejected. Where that is none that is pending,
@@ -51,17 +51,17 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         binding: ApprovalBinding,
         needed: Vec<Requirement>,
         now: Timestamp,
-    ) -> Answer<'_, Option<ApprovalRecord>>;
+    ) -> StoreFuture<'_, Option<ApprovalRecord>>;
 
     /// Approvals, newest first.
-    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>>;
+    fn approvals(&self, filter: ApprovalFilter) -> StoreFuture<'_, Vec<ApprovalRecord>>;
 
     /// How the newest `limit` approvals stand, newest first.
-    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>>;
+    fn approval_heads(&self, limit: usize) -> StoreFuture<'_, Vec<ApprovalHead>>;
 
     /// Replaces status and answers of an approval where its version is still `expected_version`, and writes the events
     /// in the same transaction. `false`: somebody else was first, and nothing was changed.
-    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool>;
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> StoreFuture<'_, bool>;
 
     /// The same, and in the same transaction it makes the standing grant that the approval was answered with, told by the
     /// event `made`; refused where the agent has `most` live grants already.
@@ -72,17 +72,17 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         events: Vec<EventDraft>,
         made: EventDraft,
         most: usize,
-    ) -> Answer<'_, GrantMade>;
+    ) -> StoreFuture<'_, GrantMade>;
 
     /// One standing grant.
-    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>>;
+    fn grant(&self, id: GrantId) -> StoreFuture<'_, Option<StandingGrant>>;
 
     /// Standing grants, newest first.
-    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>>;
+    fn grants(&self, filter: GrantFilter) -> StoreFuture<'_, Vec<StandingGrant>>;
 
     /// Ends a standing grant, and records it: the grant as it stands then; `None` where there is none, or it has ended
     /// already, and nothing was changed.
-    fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>>;
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> StoreFuture<'_, Option<StandingGrant>>;
 
     /// Wakes whenever any approval or grant may have changed, in this process or another.
     fn approval_changes(&self) -> tokio::sync::watch::Receiver<u64>;
@@ -92,43 +92,43 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn control_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Events, in chain order (or newest first, as the query says).
-    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>>;
+    fn events(&self, query: EventQuery) -> StoreFuture<'_, Vec<Event>>;
 
     /// The same events as lines of an export: the stored body, byte for byte, with `seq`, `prev_hash` and
     /// `hash` put into it. What `audit::verify_export` can check offline.
-    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>>;
+    fn event_lines(&self, query: EventQuery) -> StoreFuture<'_, Vec<EventLine>>;
 
     /// Every event that THIS process commits from now on, in chain order. Events of other processes do
     /// not come; a receiver that falls too far behind loses the oldest and is told how many.
     fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>>;
 
     /// What each budget counter stands at.
-    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>>;
+    fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>>;
 
     /// Result tokens learned per exposed tool name.
-    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>>;
+    fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>>;
 
     /// Settles as `unknown` the calls that are open in processes whose OS lock is gone, and says how many.
-    fn settle_dead_owners(&self, now: Timestamp) -> Answer<'_, u64>;
+    fn settle_dead_owners(&self, now: Timestamp) -> StoreFuture<'_, u64>;
 
     /// A named secret key of this store (32 random bytes, made on first use from `fresh`), the same in every process.
-    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Answer<'_, [u8; 32]>;
+    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> StoreFuture<'_, [u8; 32]>;
 
     /// Keeps what records are about to refer to. Where something is kept under the name already, nothing is changed.
-    fn keep(&self, kept: Kept) -> Answer<'_, ()>;
+    fn keep(&self, kept: Kept) -> StoreFuture<'_, ()>;
 
     /// What is kept under a name. Its body is held against its hash.
-    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>>;
+    fn kept(&self, kind: KeptKind, name: String) -> StoreFuture<'_, Option<Kept>>;
 
     /// Recomputes the chain from every stored column, and holds what is kept against its hashes.
-    fn verify(&self) -> Answer<'_, ChainReport>;
+    fn verify(&self) -> StoreFuture<'_, ChainReport>;
 
     /// Removes records of before a time, as far as the store can remove them whole, and says how many went. What is still
     /// needed of them stays: open calls, where counters stand, approvals that a call may use. What is left can be verified.
-    fn retire(&self, before: Timestamp, now: Timestamp) -> Answer<'_, u64>;
+    fn retire(&self, before: Timestamp, now: Timestamp) -> StoreFuture<'_, u64>;
 
     /// Whether the store can write: answered within a second, however many ask.
-    fn ping(&self) -> Answer<'_, ()>;
+    fn ping(&self) -> StoreFuture<'_, ()>;
 
     /// How many settlements are not committed yet. Where the database fails they wait and are tried again.
     fn unsettled(&self) -> usize;

@@ -370,9 +370,9 @@ mod failing {
     };
 
     impl Failing {
-        fn check<T: Send + 'static>(&self, from: u8) -> Option<Answer<'_, T>> {
+        fn check<T: Send + 'static>(&self, from: u8) -> Option<StoreFuture<'_, T>> {
             let fails = self.fails.load(Ordering::SeqCst) >= from;
-            fails.then(|| -> Answer<'_, T> {
+            fails.then(|| -> StoreFuture<'_, T> {
                 Box::pin(async { Err(StoreError::Failed("disk I/O error".into())) })
             })
         }
@@ -380,7 +380,7 @@ mod failing {
 
     macro_rules! through {
         ($from:expr; $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-            $(fn $name(&self, $($arg: $type),*) -> Answer<'_, $out> {
+            $(fn $name(&self, $($arg: $type),*) -> StoreFuture<'_, $out> {
                 match self.check($from) {
                     Some(failed) => failed,
                     None => self.inner.$name($($arg),*),
@@ -420,7 +420,12 @@ mod failing {
             verify() -> ChainReport;
             ping() -> ();
         }
-        fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
+        fn ask(
+            &self,
+            new: ApprovalRecord,
+            events: Vec<EventDraft>,
+            limits: AskLimits,
+        ) -> StoreFuture<'_, Asked> {
             if let Some(failed) = self.check(WRITES) {
                 return failed;
             }

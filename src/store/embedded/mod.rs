@@ -1,4 +1,4 @@
-//! The embedded store, for any number of processes on one machine (I10): the journal, and a SQLite projection of it.
+//! The embedded store, for any number of processes on one machine: the journal, and a SQLite projection of it.
 //!
 //! Whatever is done is a frame of the journal, appended under its lock; a process judges by what it remembers of the frames
 //! (`ledger.rs`) and of the projection. One thread per process writes, with group commit; a few connections read.
@@ -42,7 +42,7 @@ mod writer;
 
 pub use at_rest::AtRest;
 
-use super::{Admission, AdmitRequest, Answer, ChainReport, Store, StoreError};
+use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};
 use crate::{
     config::Durability,
     journal::{JournalError, Reader},
@@ -373,7 +373,7 @@ impl EmbeddedStore {
     fn read_records<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'_, T> {
+    ) -> StoreFuture<'_, T> {
         let queued = self.all_queued();
         async move {
             queued.await?;
@@ -400,7 +400,7 @@ impl EmbeddedStore {
     fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(Book<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'_, T> {
+    ) -> StoreFuture<'_, T> {
         if let Err(error) = self.shared.usable() {
             return async { Err(error) }.boxed();
         }

@@ -15,10 +15,10 @@ use crate::{
     journal,
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
-        Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
+        Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
         GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
-        StoreError,
+        StoreError, StoreFuture,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -48,7 +48,7 @@ impl EmbeddedStore {
 }
 
 impl Store for EmbeddedStore {
-    fn admit(&self, request: AdmitRequest) -> Answer<'_, Admission> {
+    fn admit(&self, request: AdmitRequest) -> StoreFuture<'_, Admission> {
         let request = Arc::new(request);
         // Queued at once, but where a call uses an approval or a grant, which is read first.
         let names = request.approval.is_some() || request.grant.is_some();
@@ -71,7 +71,7 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn settle(&self, settlement: Settlement) -> Answer<'_, ()> {
+    fn settle(&self, settlement: Settlement) -> StoreFuture<'_, ()> {
         let (job, answer) =
             job(Kind::FireAndForget, move |tx: &mut Tx<'_>| calls::settle(tx, &settlement), |()| ());
         let sent = self.shared.usable().and_then(|()| self.queue.push_settlement(job));
@@ -82,7 +82,7 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn record(&self, events: Vec<EventDraft>) -> Answer<'_, ()> {
+    fn record(&self, events: Vec<EventDraft>) -> StoreFuture<'_, ()> {
         let written = self.write(move |tx| {
             for event in &events {
                 tx.append(event)?;
@@ -92,7 +92,7 @@ impl Store for EmbeddedStore {
         in_time(written).boxed()
     }
 
-    fn order(&self, events: Vec<EventDraft>, after: i64) -> Answer<'_, bool> {
+    fn order(&self, events: Vec<EventDraft>, after: i64) -> StoreFuture<'_, bool> {
         async move {
             // Other processes look from here on: whoever is killed behind the commit has told them.
             watch::tell_of_order(self.journal.dir()).map_err(|error| {
@@ -120,11 +120,11 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> Answer<'_, Asked> {
+    fn ask(&self, new: ApprovalRecord, events: Vec<EventDraft>, limits: AskLimits) -> StoreFuture<'_, Asked> {
         self.write(move |tx| approvals::ask(tx, &new, &events, &limits))
     }
 
-    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
+    fn approval(&self, id: ApprovalId) -> StoreFuture<'_, Option<ApprovalRecord>> {
         self.read(move |book| {
             // First what the chain says: what comes meanwhile is newer in the projection.
             let chained = book::chained(book.journal, &id, book.first_seq(&id)?)?;
@@ -137,20 +137,20 @@ impl Store for EmbeddedStore {
         binding: ApprovalBinding,
         needed: Vec<Requirement>,
         now: Timestamp,
-    ) -> Answer<'_, Option<ApprovalRecord>> {
+    ) -> StoreFuture<'_, Option<ApprovalRecord>> {
         self.read(move |book| book.find(&binding, &needed, now))
     }
 
-    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
+    fn approvals(&self, filter: ApprovalFilter) -> StoreFuture<'_, Vec<ApprovalRecord>> {
         let shared = self.shared.clone();
         self.read(move |book| book::list(book, &filter, &|id, problem| shared.note_unverified(id, problem)))
     }
 
-    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
+    fn approval_heads(&self, limit: usize) -> StoreFuture<'_, Vec<ApprovalHead>> {
         self.read(move |book| book::heads(book.connection, limit))
     }
 
-    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> Answer<'_, bool> {
+    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> StoreFuture<'_, bool> {
         self.write(move |tx| approvals::update(tx, &update, &events))
     }
 
@@ -161,11 +161,11 @@ impl Store for EmbeddedStore {
         events: Vec<EventDraft>,
         made: EventDraft,
         most: usize,
-    ) -> Answer<'_, GrantMade> {
+    ) -> StoreFuture<'_, GrantMade> {
         self.write(move |tx| granting::make(tx, &update, &grant, &events, (&made, most)))
     }
 
-    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>> {
+    fn grant(&self, id: GrantId) -> StoreFuture<'_, Option<StandingGrant>> {
         self.read(move |book| {
             // First what the chain says: what comes meanwhile is newer in the projection.
             let chained = grants::chained(book.journal, &id)?;
@@ -173,11 +173,11 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>> {
+    fn grants(&self, filter: GrantFilter) -> StoreFuture<'_, Vec<StandingGrant>> {
         self.read(move |book| Grants::from(book).list(&filter))
     }
 
-    fn end_grant(&self, id: GrantId, end: GrantEnd) -> Answer<'_, Option<StandingGrant>> {
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> StoreFuture<'_, Option<StandingGrant>> {
         self.write(move |tx| granting::end(tx, &id, &end))
     }
 
@@ -193,11 +193,11 @@ impl Store for EmbeddedStore {
         receiver
     }
 
-    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>> {
+    fn events(&self, query: EventQuery) -> StoreFuture<'_, Vec<Event>> {
         self.read_records(move |journal| records::query(journal, &query))
     }
 
-    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>> {
+    fn event_lines(&self, query: EventQuery) -> StoreFuture<'_, Vec<EventLine>> {
         self.read_records(move |journal| records::lines(journal, &query))
     }
 
@@ -208,7 +208,7 @@ impl Store for EmbeddedStore {
         }
     }
 
-    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {
+    fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>> {
         async move {
             let rolling = self
                 .write(move |tx| {
@@ -226,7 +226,7 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>> {
+    fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>> {
         async move {
             in_time(self.write(|tx| {
                 tx.project = true;
@@ -238,11 +238,11 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn settle_dead_owners(&self, now: Timestamp) -> Answer<'_, u64> {
+    fn settle_dead_owners(&self, now: Timestamp) -> StoreFuture<'_, u64> {
         self.settle_dead(now).boxed()
     }
 
-    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
+    fn secret(&self, name: &'static str, fresh: [u8; 32]) -> StoreFuture<'_, [u8; 32]> {
         let folder = self.journal.dir().to_owned();
         async move {
             self.shared.usable()?;
@@ -254,15 +254,15 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn keep(&self, kept: Kept) -> Answer<'_, ()> {
+    fn keep(&self, kept: Kept) -> StoreFuture<'_, ()> {
         in_time(self.write(move |tx| tx.keep(&kept))).boxed()
     }
 
-    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>> {
+    fn kept(&self, kind: KeptKind, name: String) -> StoreFuture<'_, Option<Kept>> {
         self.read(move |book| kept::get(book.connection, kind, &name))
     }
 
-    fn verify(&self) -> Answer<'_, ChainReport> {
+    fn verify(&self) -> StoreFuture<'_, ChainReport> {
         async move {
             self.all_queued().await?;
             let (path, journal) = (self.path.clone(), self.journal.clone());
@@ -280,7 +280,7 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn retire(&self, before: Timestamp, now: Timestamp) -> Answer<'_, u64> {
+    fn retire(&self, before: Timestamp, now: Timestamp) -> StoreFuture<'_, u64> {
         async move {
             self.check_files()?;
             let journal = self.journal.clone();
@@ -296,7 +296,7 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
+    fn ping(&self) -> StoreFuture<'_, ()> {
         let mut newest = self.probe.lock();
         let probe = match newest.take() {
             Some(probe) if probe.clone().now_or_never().is_none() => probe,

@@ -10,10 +10,10 @@ use crate::{
     journal::Reader,
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
-        Admission, AdmitRequest, Answer, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
+        Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
         GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
-        StoreError,
+        StoreError, StoreFuture,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -38,12 +38,12 @@ pub(super) struct ReadableStore {
 }
 
 /// Everything that would write.
-fn refused<T: Send + 'static>() -> Answer<'static, T> {
+fn refused<T: Send + 'static>() -> StoreFuture<'static, T> {
     let problem = "it is opened for reading alone".to_owned();
     async move { Err(StoreError::Damaged(problem)) }.boxed()
 }
 
-fn done<'a, T: Send + 'a>(read: Result<T, StoreError>) -> Answer<'a, T> {
+fn done<'a, T: Send + 'a>(read: Result<T, StoreError>) -> StoreFuture<'a, T> {
     async move { read }.boxed()
 }
 
@@ -63,27 +63,27 @@ impl ReadableStore {
 }
 
 impl Store for ReadableStore {
-    fn admit(&self, _: AdmitRequest) -> Answer<'_, Admission> {
+    fn admit(&self, _: AdmitRequest) -> StoreFuture<'_, Admission> {
         refused()
     }
 
-    fn settle(&self, _: Settlement) -> Answer<'_, ()> {
+    fn settle(&self, _: Settlement) -> StoreFuture<'_, ()> {
         refused()
     }
 
-    fn record(&self, _: Vec<EventDraft>) -> Answer<'_, ()> {
+    fn record(&self, _: Vec<EventDraft>) -> StoreFuture<'_, ()> {
         refused()
     }
 
-    fn order(&self, _: Vec<EventDraft>, _: i64) -> Answer<'_, bool> {
+    fn order(&self, _: Vec<EventDraft>, _: i64) -> StoreFuture<'_, bool> {
         refused()
     }
 
-    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> Answer<'_, Asked> {
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> StoreFuture<'_, Asked> {
         refused()
     }
 
-    fn approval(&self, id: ApprovalId) -> Answer<'_, Option<ApprovalRecord>> {
+    fn approval(&self, id: ApprovalId) -> StoreFuture<'_, Option<ApprovalRecord>> {
         done(match self.book(|book| book.get(&id)) {
             Err(StoreError::Unverified(problem)) => {
                 self.unverified.lock().insert(id, problem);
@@ -98,22 +98,22 @@ impl Store for ReadableStore {
         binding: ApprovalBinding,
         needed: Vec<Requirement>,
         now: Timestamp,
-    ) -> Answer<'_, Option<ApprovalRecord>> {
+    ) -> StoreFuture<'_, Option<ApprovalRecord>> {
         done(self.book(|book| book.find(&binding, &needed, now)))
     }
 
-    fn approvals(&self, filter: ApprovalFilter) -> Answer<'_, Vec<ApprovalRecord>> {
+    fn approvals(&self, filter: ApprovalFilter) -> StoreFuture<'_, Vec<ApprovalRecord>> {
         let left_out = |id: &ApprovalId, problem: &str| {
             self.unverified.lock().insert(id.clone(), problem.to_owned());
         };
         done(self.book(|book| book::list(book, &filter, &left_out)))
     }
 
-    fn approval_heads(&self, limit: usize) -> Answer<'_, Vec<ApprovalHead>> {
+    fn approval_heads(&self, limit: usize) -> StoreFuture<'_, Vec<ApprovalHead>> {
         done(self.book(|book| book::heads(book.connection, limit)))
     }
 
-    fn update_approval(&self, _: ApprovalUpdate, _: Vec<EventDraft>) -> Answer<'_, bool> {
+    fn update_approval(&self, _: ApprovalUpdate, _: Vec<EventDraft>) -> StoreFuture<'_, bool> {
         refused()
     }
 
@@ -124,19 +124,19 @@ impl Store for ReadableStore {
         _: Vec<EventDraft>,
         _: EventDraft,
         _: usize,
-    ) -> Answer<'_, GrantMade> {
+    ) -> StoreFuture<'_, GrantMade> {
         refused()
     }
 
-    fn grant(&self, id: GrantId) -> Answer<'_, Option<StandingGrant>> {
+    fn grant(&self, id: GrantId) -> StoreFuture<'_, Option<StandingGrant>> {
         done(self.book(|book| Grants::from(book).get(&id)))
     }
 
-    fn grants(&self, filter: GrantFilter) -> Answer<'_, Vec<StandingGrant>> {
+    fn grants(&self, filter: GrantFilter) -> StoreFuture<'_, Vec<StandingGrant>> {
         done(self.book(|book| Grants::from(book).list(&filter)))
     }
 
-    fn end_grant(&self, _: GrantId, _: GrantEnd) -> Answer<'_, Option<StandingGrant>> {
+    fn end_grant(&self, _: GrantId, _: GrantEnd) -> StoreFuture<'_, Option<StandingGrant>> {
         refused()
     }
 
@@ -148,11 +148,11 @@ impl Store for ReadableStore {
         signal::Sender::new(0).subscribe()
     }
 
-    fn events(&self, query: EventQuery) -> Answer<'_, Vec<Event>> {
+    fn events(&self, query: EventQuery) -> StoreFuture<'_, Vec<Event>> {
         done(records::query(&self.journal, &query))
     }
 
-    fn event_lines(&self, query: EventQuery) -> Answer<'_, Vec<EventLine>> {
+    fn event_lines(&self, query: EventQuery) -> StoreFuture<'_, Vec<EventLine>> {
         done(records::lines(&self.journal, &query))
     }
 
@@ -160,31 +160,31 @@ impl Store for ReadableStore {
         broadcast::Sender::new(1).subscribe()
     }
 
-    fn budget_usage(&self, now: Timestamp) -> Answer<'_, Vec<BudgetUsage>> {
+    fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>> {
         done(self.book(|book| usage::read(book.connection, now, &HashMap::new())))
     }
 
-    fn learned_result_tokens(&self) -> Answer<'_, Vec<(String, u64)>> {
+    fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>> {
         done(self.book(|book| usage::learned(book.connection)))
     }
 
-    fn settle_dead_owners(&self, _: Timestamp) -> Answer<'_, u64> {
+    fn settle_dead_owners(&self, _: Timestamp) -> StoreFuture<'_, u64> {
         refused()
     }
 
-    fn secret(&self, _: &'static str, _: [u8; 32]) -> Answer<'_, [u8; 32]> {
+    fn secret(&self, _: &'static str, _: [u8; 32]) -> StoreFuture<'_, [u8; 32]> {
         refused()
     }
 
-    fn keep(&self, _: Kept) -> Answer<'_, ()> {
+    fn keep(&self, _: Kept) -> StoreFuture<'_, ()> {
         refused()
     }
 
-    fn kept(&self, kind: KeptKind, name: String) -> Answer<'_, Option<Kept>> {
+    fn kept(&self, kind: KeptKind, name: String) -> StoreFuture<'_, Option<Kept>> {
         done(self.book(|book| kept::get(book.connection, kind, &name)))
     }
 
-    fn verify(&self) -> Answer<'_, ChainReport> {
+    fn verify(&self) -> StoreFuture<'_, ChainReport> {
         done(
             verify::at_rest(&self.path).and_then(|report| {
                 report.ok_or_else(|| StoreError::Failed("there is no journal".to_owned()))
@@ -192,11 +192,11 @@ impl Store for ReadableStore {
         )
     }
 
-    fn retire(&self, _: Timestamp, _: Timestamp) -> Answer<'_, u64> {
+    fn retire(&self, _: Timestamp, _: Timestamp) -> StoreFuture<'_, u64> {
         refused()
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
+    fn ping(&self) -> StoreFuture<'_, ()> {
         refused()
     }
 

@@ -191,7 +191,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    fn answer<T: Send + 'static>(&self, value: T) -> store::Answer<'_, T> {
+    fn answer<T: Send + 'static>(&self, value: T) -> store::StoreFuture<'_, T> {
         let broken = self.broken.load(std::sync::atomic::Ordering::SeqCst);
         async move { if broken { Err(StoreError::Failed("/srv/secret-place".to_owned())) } else { Ok(value) } }
             .boxed()
@@ -207,30 +207,30 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn admit(&self, _: AdmitRequest) -> store::Answer<'_, Admission> {
+    fn admit(&self, _: AdmitRequest) -> store::StoreFuture<'_, Admission> {
         unreachable!("the admin listener admits nothing")
     }
-    fn settle(&self, _: Settlement) -> store::Answer<'_, ()> {
+    fn settle(&self, _: Settlement) -> store::StoreFuture<'_, ()> {
         unreachable!("the admin listener settles nothing")
     }
-    fn record(&self, events: Vec<EventDraft>) -> store::Answer<'_, ()> {
+    fn record(&self, events: Vec<EventDraft>) -> store::StoreFuture<'_, ()> {
         self.append(events);
         self.answer(())
     }
-    fn order(&self, events: Vec<EventDraft>, after: i64) -> store::Answer<'_, bool> {
+    fn order(&self, events: Vec<EventDraft>, after: i64) -> store::StoreFuture<'_, bool> {
         let fresh = !self.events.lock().iter().any(|e| e.seq > after && crate::evidence::is_order(&e.draft));
         if fresh {
             self.append(events);
         }
         self.answer(fresh)
     }
-    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> store::Answer<'_, Asked> {
+    fn ask(&self, _: ApprovalRecord, _: Vec<EventDraft>, _: AskLimits) -> store::StoreFuture<'_, Asked> {
         unreachable!("the admin listener asks nothing")
     }
     fn unsettled(&self) -> usize {
         0
     }
-    fn approval(&self, id: ApprovalId) -> store::Answer<'_, Option<ApprovalRecord>> {
+    fn approval(&self, id: ApprovalId) -> store::StoreFuture<'_, Option<ApprovalRecord>> {
         let found = self.approvals.lock().iter().find(|r| r.id == id).cloned();
         self.answer(found)
     }
@@ -239,10 +239,10 @@ impl Store for Memory {
         _: ApprovalBinding,
         _: Vec<Requirement>,
         _: Timestamp,
-    ) -> store::Answer<'_, Option<ApprovalRecord>> {
+    ) -> store::StoreFuture<'_, Option<ApprovalRecord>> {
         unreachable!("the admin listener looks approvals up by id")
     }
-    fn approvals(&self, filter: ApprovalFilter) -> store::Answer<'_, Vec<ApprovalRecord>> {
+    fn approvals(&self, filter: ApprovalFilter) -> store::StoreFuture<'_, Vec<ApprovalRecord>> {
         let fits = |r: &&ApprovalRecord| {
             (filter.status.is_empty() || filter.status.contains(&r.status))
                 && filter.agent.as_ref().is_none_or(|a| *a == r.binding.agent)
@@ -250,13 +250,17 @@ impl Store for Memory {
         let found = self.approvals.lock().iter().filter(fits).cloned().collect();
         self.answer(found)
     }
-    fn approval_heads(&self, limit: usize) -> store::Answer<'_, Vec<ApprovalHead>> {
+    fn approval_heads(&self, limit: usize) -> store::StoreFuture<'_, Vec<ApprovalHead>> {
         let head =
             |r: &ApprovalRecord| ApprovalHead { id: r.id.clone(), version: r.version, status: r.status };
         let found = self.approvals.lock().iter().rev().take(limit).map(head).collect();
         self.answer(found)
     }
-    fn update_approval(&self, update: ApprovalUpdate, events: Vec<EventDraft>) -> store::Answer<'_, bool> {
+    fn update_approval(
+        &self,
+        update: ApprovalUpdate,
+        events: Vec<EventDraft>,
+    ) -> store::StoreFuture<'_, bool> {
         let mut approvals = self.approvals.lock();
         let record = approvals.iter_mut().find(|r| r.id == update.id && r.version == update.expected_version);
         let done = record.is_some_and(|record| {
@@ -278,7 +282,7 @@ impl Store for Memory {
         events: Vec<EventDraft>,
         made: EventDraft,
         most: usize,
-    ) -> store::Answer<'_, GrantMade> {
+    ) -> store::StoreFuture<'_, GrantMade> {
         if self.grants.lock().iter().filter(|grant| grant.ended.is_none()).count() >= most {
             return self.answer(GrantMade::TooMany(most));
         }
@@ -286,16 +290,16 @@ impl Store for Memory {
         self.append(vec![made]);
         self.update_approval(update, events).map(|done| done.map(|_| GrantMade::Made)).boxed()
     }
-    fn grant(&self, id: GrantId) -> store::Answer<'_, Option<StandingGrant>> {
+    fn grant(&self, id: GrantId) -> store::StoreFuture<'_, Option<StandingGrant>> {
         let found = self.grants.lock().iter().find(|grant| grant.id == id).cloned();
         self.answer(found)
     }
-    fn grants(&self, filter: GrantFilter) -> store::Answer<'_, Vec<StandingGrant>> {
+    fn grants(&self, filter: GrantFilter) -> store::StoreFuture<'_, Vec<StandingGrant>> {
         let fits = |grant: &&StandingGrant| !filter.live || grant.ended.is_none();
         let found = self.grants.lock().iter().rev().filter(fits).cloned().collect();
         self.answer(found)
     }
-    fn end_grant(&self, id: GrantId, end: GrantEnd) -> store::Answer<'_, Option<StandingGrant>> {
+    fn end_grant(&self, id: GrantId, end: GrantEnd) -> store::StoreFuture<'_, Option<StandingGrant>> {
         let mut grants = self.grants.lock();
         let found = grants.iter_mut().find(|grant| grant.id == id && grant.ended.is_none());
         let ended = found.map(|grant| {
@@ -310,7 +314,7 @@ impl Store for Memory {
     fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changes.subscribe()
     }
-    fn events(&self, query: EventQuery) -> store::Answer<'_, Vec<Event>> {
+    fn events(&self, query: EventQuery) -> store::StoreFuture<'_, Vec<Event>> {
         let wanted = query.wanted();
         let fits = |e: &&Event| {
             wanted.fit(&Members::read(&e.draft.body()).unwrap())
@@ -324,37 +328,37 @@ impl Store for Memory {
         found.truncate(query.limit);
         self.answer(found)
     }
-    fn event_lines(&self, _: EventQuery) -> store::Answer<'_, Vec<EventLine>> {
+    fn event_lines(&self, _: EventQuery) -> store::StoreFuture<'_, Vec<EventLine>> {
         unreachable!("the admin listener exports nothing")
     }
     fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
         self.committed.subscribe()
     }
-    fn budget_usage(&self, _: Timestamp) -> store::Answer<'_, Vec<BudgetUsage>> {
+    fn budget_usage(&self, _: Timestamp) -> store::StoreFuture<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
     }
-    fn learned_result_tokens(&self) -> store::Answer<'_, Vec<(String, u64)>> {
+    fn learned_result_tokens(&self) -> store::StoreFuture<'_, Vec<(String, u64)>> {
         self.answer(Vec::new())
     }
-    fn settle_dead_owners(&self, _: Timestamp) -> store::Answer<'_, u64> {
+    fn settle_dead_owners(&self, _: Timestamp) -> store::StoreFuture<'_, u64> {
         self.answer(0)
     }
-    fn secret(&self, _: &'static str, fresh: [u8; 32]) -> store::Answer<'_, [u8; 32]> {
+    fn secret(&self, _: &'static str, fresh: [u8; 32]) -> store::StoreFuture<'_, [u8; 32]> {
         self.answer(fresh)
     }
-    fn keep(&self, _: store::Kept) -> store::Answer<'_, ()> {
+    fn keep(&self, _: store::Kept) -> store::StoreFuture<'_, ()> {
         self.answer(())
     }
-    fn kept(&self, _: store::KeptKind, _: String) -> store::Answer<'_, Option<store::Kept>> {
+    fn kept(&self, _: store::KeptKind, _: String) -> store::StoreFuture<'_, Option<store::Kept>> {
         self.answer(None)
     }
-    fn verify(&self) -> store::Answer<'_, ChainReport> {
+    fn verify(&self) -> store::StoreFuture<'_, ChainReport> {
         self.answer(ChainReport { records: 0, head: String::new(), bad: None })
     }
-    fn retire(&self, _: Timestamp, _: Timestamp) -> store::Answer<'_, u64> {
+    fn retire(&self, _: Timestamp, _: Timestamp) -> store::StoreFuture<'_, u64> {
         self.answer(0)
     }
-    fn ping(&self) -> store::Answer<'_, ()> {
+    fn ping(&self) -> store::StoreFuture<'_, ()> {
         self.answer(())
     }
     fn close(&self) -> BoxFuture<'_, ()> {
