@@ -25,7 +25,7 @@ const PRICES: &str = "prices.yaml";
 const BUDGETS: &str = "budgets.yaml";
 const DATA: &str = "data.yaml";
 
-/// `loop: {max_repeats}` where bundle.yaml has none (SPEC 5).
+/// `loop: {max_repeats}` where bundle.yaml has none.
 const MAX_REPEATS: u32 = 20;
 
 /// Compiles a bundle. The set is there exactly where no problem is an error.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// Everything policies may know of one call, and the evidence of why it was decided so.
-/// Names are the conditions' own (SPEC 4).
+/// Names are the conditions' own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// `agent`
@@ -34,7 +34,7 @@ pub struct Facts {
     pub now: jiff::Timestamp,
     /// The capabilities of agent (and workflow) that cover this target, in authority order. Never empty.
     pub capabilities: Vec<CapabilityId>,
-    /// Names from the bundle's `required` that the call lacks (R1).
+    /// Names from the bundle's `required` that the call lacks.
     pub missing_metadata: Vec<Arc<str>>,
     /// The call named a workflow that this agent may not name.
     pub workflow_refused: Option<Arc<str>>,

@@ -23,7 +23,7 @@ pub struct BundleInfo {
     pub default_decision: Decision,
     /// Who decides where a rule names nobody; `None`: everyone with role `approver`.
     pub default_approvers: Option<Vec<Approver>>,
-    /// Names of `_meta` keys that a call must carry, or the words `workflow_id`, `trace_id`, `user` (R1).
+    /// Names of `_meta` keys that a call must carry, or the words `workflow_id`, `trace_id`, `user`.
     pub required: Vec<Arc<str>>,
 }
 
@@ -326,7 +326,7 @@ impl OnCheckError {
     }
 }
 
-/// The rulebook form (R9, R10).
+/// The rulebook form.
 #[derive(Clone, Debug)]
 pub struct Rulebook {
     /// Other roles: deny.

@@ -15,7 +15,7 @@ pub struct ConditionError {
 }
 
 /// Why a condition has no value for a call. Names expressions of the condition, and never a value
-/// of the call (I5).
+/// of the call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct EvalError {

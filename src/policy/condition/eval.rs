@@ -1,5 +1,5 @@
 //! Evaluates a checked condition over a call's facts, without copying arguments and at a bounded
-//! cost. Whatever cannot be answered is an error, which denies (I2); `&&` and `||` are commutative,
+//! cost. Whatever cannot be answered is an error, which denies; `&&` and `||` are commutative,
 //! so that an error beside a `false &&` or a `true ||` does not matter.
 
 use super::{

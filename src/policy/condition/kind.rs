@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-/// What went wrong. Holds no value of the call (I5).
+/// What went wrong. Holds no value of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Missing,

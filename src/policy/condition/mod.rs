@@ -2,7 +2,7 @@
 //!
 //! The parser is the `cel` crate's; checking and evaluating are our own, because there a field
 //! that is missing or of another type than the rule expects makes a deny rule pass over the call,
-//! and here it is an error, hence a deny (I2). What differs from plain CEL follows from that:
+//! and here it is an error, hence a deny. What differs from plain CEL follows from that:
 //!
 //! - `==`, `!=` and `in` between unlike types are errors: at load for declared facts, at run time
 //!   for `args`. Numbers are one type and compare exactly. `x == null` has an answer for every `args.x`.

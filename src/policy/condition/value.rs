@@ -80,7 +80,7 @@ impl<'a> Value<'a> {
     }
 
     /// Strict equality: unlike types are an error, never false, so that no rule passes over a
-    /// call because an agent chose another type (I2). Only a declared fact that is absent differs
+    /// call because an agent chose another type. Only a declared fact that is absent differs
     /// from every value.
     pub(super) fn same(&self, other: &Value<'_>) -> Result<bool, What> {
         Ok(match (self, other) {

@@ -1,4 +1,4 @@
-//! What others do to the store: a change of an approval, which wakes callers who wait for one (I10), an order about what is in
+//! What others do to the store: a change of an approval, which wakes callers who wait for one, an order about what is in
 //! force, and its files replaced or removed.
 
 use super::Shared;
