@@ -80,11 +80,11 @@ pub fn index_edited(now: Timestamp, problem: &str) -> EventDraft {
     event
 }
 
-/// The index could not be read; it was set aside under another name and made anew from the record.
+/// The index could not be read; it was set aside under another name and rebuilt from the record.
 pub fn index_set_aside(now: Timestamp, problem: &str, kept: &str) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
     event.action = Some("index_set_aside".into());
-    event.reason = Some("the index of the record could not be read; it was made anew from the record".into());
+    event.reason = Some("the index of the record could not be read; it was rebuilt from the record".into());
     event.detail = Some(json!({"alert": "integrity", "problem": problem, "kept": kept}));
     event
 }
@@ -115,7 +115,7 @@ pub fn records_lost(now: Timestamp, problem: &str) -> EventDraft {
     let mut event = EventDraft::system(EventType::Alert, now);
     event.action = Some("records_lost".into());
     event.reason = Some(
-        "the machine was started anew, and the newest records were not on its disk (`durability = \"commit\"`): approvals \
+        "the machine was restarted, and the newest records were not on its disk (`durability = \"commit\"`): approvals \
          that they may have used are withdrawn"
             .into(),
     );

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     approval::{ApprovalResponse, DecideError, MAX_TEXT, read_grant},
-    model::{ApprovalId, json},
+    model::ApprovalId,
     policy::ChannelKind,
 };
 use axum::{
@@ -47,15 +47,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
 }
 
 fn parse(bytes: &[u8]) -> Result<ApprovalResponse, String> {
-    let value = json::parse(bytes).map_err(|error| {
-        // The text of the error may quote the body: its place is enough.
-        format!(
-            "the body is not JSON without duplicate members (line {}, column {})",
-            error.line(),
-            error.column()
-        )
-    })?;
-    let Value::Object(members) = value else { return Err("the body must be a JSON object".to_owned()) };
+    let members = body::members(bytes)?;
     let mut approve = None;
     let mut comment = None;
     let mut evidence = None;

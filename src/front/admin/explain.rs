@@ -3,7 +3,7 @@
 use super::{AdminPort, BODY_TIME, MAX_BODY, State, body, error::ApiError, params, person::Reader};
 use crate::{
     gateway::{ExplainError, Explanation, Question},
-    model::{CallKind, Moment, SnapshotId, json},
+    model::{CallKind, Moment, SnapshotId},
 };
 use axum::{
     Json,
@@ -30,15 +30,7 @@ impl FromRequest<Arc<dyn AdminPort>> for Body {
 }
 
 fn parse(bytes: &[u8], now: Timestamp) -> Result<(Question, Option<SnapshotId>), String> {
-    let value = json::parse(bytes).map_err(|error| {
-        // The text of the error may quote the body: its place is enough.
-        format!(
-            "the body is not JSON without duplicate members (line {}, column {})",
-            error.line(),
-            error.column()
-        )
-    })?;
-    let Value::Object(members) = value else { return Err("the body must be a JSON object".to_owned()) };
+    let members = body::members(bytes)?;
     let mut agent = None;
     let mut target: Option<(CallKind, String)> = None;
     let mut question = Question::of("", CallKind::Tool, "");

@@ -10,7 +10,7 @@ use crate::{
     activation::{self, OrderError, Outcome, entry},
     evidence::{Bounds, Stage},
     gateway::{RolloutWish, Wish},
-    model::{Share, json as strict},
+    model::Share,
 };
 use axum::{
     Json,
@@ -117,16 +117,7 @@ struct Members(Map<String, Value>);
 
 impl Members {
     fn read(bytes: &[u8], known: &[&str]) -> Result<Self, ApiError> {
-        let value = strict::parse(bytes).map_err(|error| {
-            ApiError::BadRequest(format!(
-                "the body is not JSON without duplicate members (line {}, column {})",
-                error.line(),
-                error.column()
-            ))
-        })?;
-        let Value::Object(members) = value else {
-            return Err(ApiError::BadRequest("the body must be a JSON object".to_owned()));
-        };
+        let members = body::members(bytes).map_err(ApiError::BadRequest)?;
         match members.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(Self(members)),
             Some(name) => {

@@ -5,7 +5,7 @@ use super::{AdminPort, BODY_TIME, Routes, State, body, error::ApiError, params, 
 use crate::{
     audit::{self, Compare, Pace, Stop},
     config,
-    model::{Moment, SnapshotId, json},
+    model::{Moment, SnapshotId},
     policy::{PolicySet, SourceFile},
     store::EventQuery,
 };
@@ -121,14 +121,7 @@ async fn bundle(
 }
 
 fn parse(bytes: &Bytes) -> Result<Wanted, String> {
-    let value = json::parse(bytes).map_err(|error| {
-        format!(
-            "the body is not JSON without duplicate members (line {}, column {})",
-            error.line(),
-            error.column()
-        )
-    })?;
-    let Value::Object(members) = value else { return Err("the body must be a JSON object".to_owned()) };
+    let members = body::members(bytes)?;
     let (mut bundle, mut since) = (None, SINCE.to_owned());
     let mut named = |found: Bundle| match bundle.replace(found) {
         None => Ok(()),

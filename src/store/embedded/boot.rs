@@ -1,4 +1,4 @@
-//! Whether the machine was started anew since a store was last opened: then the newest that was written may not have been on
+//! Whether the machine was restarted since a store was last opened: then the newest that was written may not have been on
 //! the disk, and what is missing was not cut off by anybody.
 
 use std::{fs, io, path::Path};
