@@ -19,6 +19,8 @@ mod grants;
 mod import;
 #[path = "store/journal.rs"]
 mod journal;
+#[path = "store/registers.rs"]
+mod registers;
 #[path = "store/retention.rs"]
 mod retention;
 mod store;
@@ -95,6 +97,11 @@ conformance! {
     secrets_are_the_same_everywhere
     what_is_kept_stays
     of_two_orders_one_is_first
+    registers_change_all_or_nothing
+    of_two_changes_of_an_entry_one_is_first
+    registers_survive_and_versions_never_return
+    a_change_of_a_register_elsewhere_wakes
+    a_register_is_bounded
     a_closed_store_refuses
     the_chain_verifies
 }
@@ -172,6 +179,11 @@ fn under(grant: &StandingGrant, now: jiff::Timestamp) -> AdmitRequest {
 }
 
 mod checks {
+    pub(super) use super::registers::{
+        a_change_of_a_register_elsewhere_wakes, a_register_is_bounded,
+        of_two_changes_of_an_entry_one_is_first, registers_change_all_or_nothing,
+        registers_survive_and_versions_never_return,
+    };
     use super::*;
 
     /// R87: never more calls than it says, whoever uses it at once, and each names it.

@@ -20,13 +20,17 @@ pub(super) const HEAD: usize = 40;
 /// The smallest frame: nothing but its head and its hashes.
 const SMALLEST: usize = HEAD + 32 + 32;
 
-const MAGIC: [u8; 4] = *b"TGfr";
+pub(super) const MAGIC: [u8; 4] = *b"TGfr";
 
 /// Something that the projection keeps changed with this frame.
 pub const PROJECTED: u32 = 1;
 
 /// The last frame of its segment: what follows stands in the next.
 pub const SEALED: u32 = 2;
+
+/// Notes of it say how registers stand: keyed state that people set. The frame that seals a segment says all of it, so that
+/// nothing before its segment need be read ([`super::Reader::registers`]).
+pub const REGISTERS: u32 = 4;
 
 /// No record has a higher number: what a file says beyond it is damage, and sums of numbers cannot overflow.
 pub const LAST_SEQ: i64 = 1 << 62;
@@ -59,7 +63,7 @@ pub struct FrameHead {
     pub records: u32,
     /// Length of its notes.
     pub notes: usize,
-    /// [`PROJECTED`], [`SEALED`].
+    /// [`PROJECTED`], [`SEALED`], [`REGISTERS`].
     pub flags: u32,
     /// The latest time that it names, in microseconds.
     pub at: i64,
@@ -126,6 +130,11 @@ impl FrameHead {
     /// Whether the projection has to follow it.
     pub fn is_projected(&self) -> bool {
         self.flags & PROJECTED != 0
+    }
+
+    /// Whether its notes say how registers stand.
+    pub fn has_registers(&self) -> bool {
+        self.flags & REGISTERS != 0
     }
 
     /// Whether it is the last one of its segment.

@@ -14,13 +14,14 @@ mod frame;
 pub mod index;
 mod indexed;
 mod read;
+mod registers;
 mod segment;
 mod tail;
 mod write;
 
 pub use damage::{Flow, Survey, Walked, go_on, survey, walk};
 pub use files::key;
-pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, Record, SEALED};
+pub use frame::{Draft, Frame, FrameHead, Head, LAST_SEQ, PROJECTED, REGISTERS, Record, SEALED};
 pub use indexed::{build_index, make_index};
 pub use read::{Entry, Range, Reader, Take};
 pub use segment::{BYTES, RECORDS, SEGMENT_HEAD, Scan, Segment, SegmentHead, Step, index_path, list};

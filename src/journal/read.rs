@@ -218,6 +218,19 @@ impl Reader {
         self.view.lock().tail.projected
     }
 
+    /// The newest segment, where its frames that say how registers stand begin, and the segment before it.
+    pub(super) fn registers_of_tail(&self) -> (Segment, Vec<u64>, Option<PathBuf>) {
+        let view = self.view.lock();
+        let before = view.sealed.values().next_back().cloned();
+        (view.tail.segment.clone(), view.tail.registers.clone(), before)
+    }
+
+    /// The newest segment, and the newest frame of it that says how registers stand.
+    pub fn registers_at(&self) -> (i64, Option<u64>) {
+        let view = self.view.lock();
+        (view.tail.first_seq(), view.tail.registers.last().copied())
+    }
+
     /// Whether the newest segment is still the file of its name; the error says which is not.
     pub fn check_named(&self) -> Result<(), String> {
         let (file, path) = {

@@ -23,6 +23,8 @@ pub(super) struct Tail {
     pub(super) index: TailIndex,
     /// A frame with this was the last of them that the projection follows.
     pub(super) projected: Option<Place>,
+    /// Where its frames begin that say how registers stand.
+    pub(super) registers: Vec<u64>,
     sealed: bool,
     /// Goes on behind damage with what can be read.
     over_damage: bool,
@@ -41,6 +43,7 @@ impl Tail {
             offsets: Vec::new(),
             index: TailIndex::default(),
             projected: None,
+            registers: Vec::new(),
             sealed: false,
             over_damage,
             damage,
@@ -89,6 +92,9 @@ impl Tail {
                     self.note_offsets(offset, &frame);
                     if frame.head.is_projected() {
                         self.projected = Some(Place { segment: segment.first_seq(), offset });
+                    }
+                    if frame.head.has_registers() {
+                        self.registers.push(offset);
                     }
                     self.sealed |= frame.head.is_sealed();
                 }

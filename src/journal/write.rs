@@ -2,7 +2,7 @@
 
 use super::{
     JournalError, Place, files,
-    frame::{Draft, Frame, Head, SEALED},
+    frame::{Draft, Frame, Head, REGISTERS, SEALED},
     segment::{self, BYTES, RECORDS, SEGMENT_HEAD, Segment, SegmentHead, Step},
 };
 use std::{
@@ -383,11 +383,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Ends the present segment and begins the next.
-    pub fn seal(&mut self) -> Result<(), JournalError> {
+    /// Ends the present segment and begins the next. `notes` say how all registers stand; none: there is nothing in them.
+    pub fn seal(&mut self, notes: &[u8]) -> Result<(), JournalError> {
         let mut draft = Draft::default();
         draft.begin(&self.head);
         draft.flag(SEALED);
+        if !notes.is_empty() {
+            draft.notes().extend_from_slice(notes);
+            draft.flag(REGISTERS);
+        }
         self.append(&mut draft)?;
         // From here on another process goes on in the next segment, whatever fails here.
         self.ended = true;

@@ -40,6 +40,18 @@ pub enum EventType {
     PolicyRejected,
     /// An admin did something.
     AdminAction,
+    /// Requests came without a key or with a wrong one; counted, not one each.
+    AuthFailed,
+    /// A tool, prompt or resource is not what a person accepted, and is withheld.
+    ToolQuarantined,
+    /// A person accepted what a server offers.
+    ToolAccepted,
+    /// Somebody stopped an agent, a person, a tool, a server, a capability or everything.
+    Frozen,
+    /// Somebody let it go on.
+    Unfrozen,
+    /// What a person wrote down about a trace.
+    Note,
 }
 
 impl EventType {
@@ -58,6 +70,12 @@ impl EventType {
         Self::PolicyActivated,
         Self::PolicyRejected,
         Self::AdminAction,
+        Self::AuthFailed,
+        Self::ToolQuarantined,
+        Self::ToolAccepted,
+        Self::Frozen,
+        Self::Unfrozen,
+        Self::Note,
     ];
 
     /// The word in an event.
@@ -76,6 +94,12 @@ impl EventType {
             Self::PolicyActivated => "policy_activated",
             Self::PolicyRejected => "policy_rejected",
             Self::AdminAction => "admin_action",
+            Self::AuthFailed => "auth_failed",
+            Self::ToolQuarantined => "tool_quarantined",
+            Self::ToolAccepted => "tool_accepted",
+            Self::Frozen => "frozen",
+            Self::Unfrozen => "unfrozen",
+            Self::Note => "note",
         }
     }
 

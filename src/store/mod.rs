@@ -2,8 +2,10 @@
 //! transaction; nothing of SQLite leaks through it.
 
 pub mod embedded;
+mod register;
 mod types;
 
+pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry};
 pub use types::*;
 
 use crate::model::{ApprovalId, Event, EventDraft, GrantId};
@@ -90,6 +92,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Wakes whenever a record of an activation or a rollout may have been written, in this process or another, within
     /// half a second.
     fn control_changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Changes registers and writes the records that tell of it: all of it, or nothing and `false` where an entry has not the
+    /// version that was expected. A register that would hold too much is an error ([`StoreError::RegisterFull`]), and nothing
+    /// is changed. Each key may be named once.
+    fn set(&self, changes: Vec<RegisterChange>, events: Vec<EventDraft>) -> StoreFuture<'_, bool>;
+
+    /// What stands in a register as of the journal's end, in the order of the keys.
+    fn register(&self, register: Register) -> StoreFuture<'_, Vec<RegisterEntry>>;
+
+    /// One entry of it.
+    fn register_entry(&self, register: Register, key: String) -> StoreFuture<'_, Option<RegisterEntry>>;
+
+    /// Wakes whenever a register may have changed that wakes ([`Register::wakes`]), in this process or another, within half a
+    /// second.
+    fn register_changes(&self) -> tokio::sync::watch::Receiver<u64>;
 
     /// Events, in chain order (or newest first, as the query says).
     fn events(&self, query: EventQuery) -> StoreFuture<'_, Vec<Event>>;

@@ -42,6 +42,9 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store holds a damaged record: {0}")]
     Damaged(String),
+    /// A register has no room for more.
+    #[error("the register `{0}` is full: nothing was changed")]
+    RegisterFull(&'static str),
     /// An approval is not what its records say, or a record of it is damaged: it is not used.
     #[error("an approval does not verify: {0}")]
     Unverified(String),
@@ -64,9 +67,11 @@ impl StoreError {
                 "the record of this call's approval does not verify, and the approval is not used: make the call again to \
                  ask for a new approval"
             }
-            Self::Failed(_) | Self::NoSuchCall(_) | Self::Closed | Self::Damaged(_) => {
-                "the audit store does not answer, and nothing is done unrecorded"
-            }
+            Self::Failed(_)
+            | Self::NoSuchCall(_)
+            | Self::Closed
+            | Self::Damaged(_)
+            | Self::RegisterFull(_) => "the audit store does not answer, and nothing is done unrecorded",
         }
     }
 }

@@ -402,6 +402,7 @@ mod failing {
             end_grant(id: GrantId, end: GrantEnd) -> Option<StandingGrant>;
             settle_dead_owners(now: Timestamp) -> u64;
             keep(kept: Kept) -> ();
+            set(changes: Vec<RegisterChange>, events: Vec<EventDraft>) -> bool;
         }
         through! { ALL;
             approval(id: ApprovalId) -> Option<ApprovalRecord>;
@@ -416,6 +417,8 @@ mod failing {
             learned_result_tokens() -> Vec<(String, u64)>;
             secret(name: &'static str, fresh: [u8; 32]) -> [u8; 32];
             kept(kind: KeptKind, name: String) -> Option<Kept>;
+            register(register: Register) -> Vec<RegisterEntry>;
+            register_entry(register: Register, key: String) -> Option<RegisterEntry>;
             retire(before: Timestamp, now: Timestamp) -> u64;
             verify() -> ChainReport;
             ping() -> ();
@@ -444,6 +447,9 @@ mod failing {
         }
         fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
             self.inner.control_changes()
+        }
+        fn register_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+            self.inner.register_changes()
         }
         fn committed(&self) -> tokio::sync::broadcast::Receiver<Arc<Event>> {
             self.inner.committed()

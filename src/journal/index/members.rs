@@ -105,7 +105,13 @@ fn can_name_a_person(event_type: &str) -> bool {
             | EventType::Alert
             | EventType::PolicyActivated
             | EventType::PolicyRejected
-            | EventType::AdminAction,
+            | EventType::AdminAction
+            | EventType::AuthFailed
+            | EventType::ToolQuarantined
+            | EventType::ToolAccepted
+            | EventType::Frozen
+            | EventType::Unfrozen
+            | EventType::Note,
         )
         | None => true,
     }

@@ -10,6 +10,7 @@ use super::{
     notes::{self, Note},
     owners,
     projection::{self, Mark},
+    registers::Registers,
     terms::locked,
     writer::Held,
 };
@@ -17,7 +18,7 @@ use crate::{
     admission::{Usage, Window, WindowUsage},
     evidence,
     journal::{
-        self, Damage, Draft, Lock, PROJECTED, Patience, Range, Reader, Survey,
+        self, Damage, Draft, Lock, PROJECTED, Patience, REGISTERS, Range, Reader, Survey,
         index::{Field, Pattern, Wanted},
     },
     model::{ApprovalStatus, EventDraft, EventType},
@@ -159,6 +160,11 @@ fn first_frame(
     }
     for note in counted(&made, connection)? {
         notes::write(draft.notes(), &note);
+    }
+    // What a segment begins with behind damage is all that is known of registers from then on.
+    for note in Registers::readable(reader)?.everything() {
+        notes::write(draft.notes(), &note);
+        draft.flag(REGISTERS);
     }
     draft.flag(PROJECTED);
     Ok(draft)

@@ -64,7 +64,9 @@ fn write_rows(
             | Note::Counter { .. }
             | Note::Owner { .. }
             | Note::Gone { .. }
-            | Note::Learned { .. } => {}
+            | Note::Learned { .. }
+            | Note::Registers { .. }
+            | Note::Register { .. } => {}
         }
     }
     for record in frame.records() {

@@ -248,7 +248,7 @@ impl Target {
             self.journal.append(&mut self.draft)?;
         }
         if self.journal.is_full() {
-            self.journal.seal()?;
+            self.journal.seal(&[])?;
         }
         self.draft.begin(self.journal.head());
         (self.frame, self.bytes) = (0, 0);

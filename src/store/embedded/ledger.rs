@@ -176,7 +176,11 @@ impl Ledger {
                 self.unprojected.owners = true;
             }
             // Theirs to remember who keep them.
-            Note::Effect(_) | Note::Learned { .. } | Note::Kept { .. } => {}
+            Note::Effect(_)
+            | Note::Learned { .. }
+            | Note::Kept { .. }
+            | Note::Registers { .. }
+            | Note::Register { .. } => {}
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::{
     ledger::{Ledger, Owner},
     notes::{self, Note},
     projection::{self, Mark},
+    registers::Registers,
     rows::Row,
     terms::remedied,
 };
@@ -38,6 +39,7 @@ pub(super) struct Memory {
     pub(super) ledger: Ledger,
     pub(super) open: HashMap<CallId, i64>,
     pub(super) learned: Learned,
+    pub(super) registers: Registers,
     /// A group failed: what is remembered does not hold, and is read again.
     pub(super) stale: bool,
     /// Frames are not in the projection that it has to follow at once.
@@ -78,6 +80,7 @@ impl Memory {
             ledger: Ledger::default(),
             open: HashMap::new(),
             learned: Learned::default(),
+            registers: Registers::default(),
             stale: true,
             behind: false,
             unprojected: 0,
@@ -93,7 +96,8 @@ impl Memory {
             self.recall(connection)?;
         }
         let mut followed = None;
-        let (ledger, learned) = (&mut self.ledger, &mut self.learned);
+        let (ledger, learned, registers) = (&mut self.ledger, &mut self.learned, &mut self.registers);
+        let mut wakes = false;
         let (behind, unprojected) = (&mut self.behind, &mut self.unprojected);
         let mut failed = Ok(());
         let outcome = self.journal.follow(&mut |frame, place, _| {
@@ -107,6 +111,9 @@ impl Memory {
                 };
                 let notes = notes::read(frame.notes()).ok_or_else(|| fold::unreadable(place))?;
                 notes.iter().for_each(|note| learned.take_in(note));
+                for note in notes.iter().filter(|_| frame.head.has_registers()) {
+                    wakes |= registers.take_in(note)?;
+                }
                 *behind |= frame.head.is_projected() && followed.is_none_or(|followed| place >= followed);
                 *unprojected += frame.head.length as u64;
                 ledger.take_in(connection, followed, place, frame.head.at, notes)
@@ -120,6 +127,9 @@ impl Memory {
             self.stale = true;
             return Err(remedied(error));
         }
+        if wakes {
+            self.shared.registers.send_modify(|count| *count += 1);
+        }
         Ok(())
     }
 
@@ -130,6 +140,7 @@ impl Memory {
         projection::mark(connection)?;
         self.reader.refresh()?;
         let until = Some(self.journal.place());
+        self.registers = Registers::recall(&self.reader, until)?;
         self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, until)?;
         self.stale = false;
         Ok(())
@@ -143,6 +154,7 @@ impl Memory {
         read.map_err(|error| remedied(error.into()))?;
         self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)
             .map_err(remedied)?;
+        self.registers = Registers::recall(&self.reader, None).map_err(remedied)?;
         self.stale = false;
         Ok(())
     }
@@ -211,10 +223,12 @@ impl Memory {
         Ok(())
     }
 
-    /// Ends the newest segment, which the projection has followed to its end.
+    /// Ends the newest segment, which the projection has followed to its end. The frame that does says how registers stand.
     pub(super) fn seal(&mut self) -> Result<(), StoreError> {
         let path = self.journal.tail_path().to_owned();
-        self.journal.seal()?;
+        let mut notes = Vec::new();
+        self.registers.everything().for_each(|note| notes::write(&mut notes, &note));
+        self.journal.seal(&notes)?;
         // Where the thread has enough to do, whoever needs the index makes it.
         self.sealed.try_send(path).ok();
         Ok(())

@@ -31,6 +31,8 @@ mod queue;
 mod readable;
 mod readers;
 mod records;
+mod register_set;
+mod registers;
 mod retire;
 mod rows;
 mod terms;
@@ -122,6 +124,8 @@ struct Shared {
     approvals: signal::Sender<u64>,
     /// Told whenever what is in force may have changed.
     control: signal::Sender<u64>,
+    /// Told whenever a register may have changed that wakes.
+    registers: signal::Sender<u64>,
     closed: AtomicBool,
     /// Why nothing more is written, where the database file is no longer the one that was opened.
     lost: OnceLock<StoreError>,

@@ -4,6 +4,7 @@
 use crate::{
     admission::{Alert, Effect, Grant, Usage, Window, WindowUsage},
     model::PolicyId,
+    store::Register,
 };
 
 const GRANTED: i64 = 1;
@@ -18,6 +19,8 @@ const GONE: i64 = 9;
 const LEARNED: i64 = 10;
 const KEPT: i64 = 11;
 const RETIRED: i64 = 12;
+const REGISTERS: i64 = 13;
+const REGISTER: i64 = 14;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +41,10 @@ pub(super) enum Note {
     Kept { kind: String, name: String, hash: String, body: String },
     /// Segments before this one are removed, and windows that ended before this time, in microseconds, are forgotten.
     Retired { stays: i64, before: i64 },
+    /// All that stands in registers follows in this frame. The newest version that any entry had.
+    Registers { newest: i64 },
+    /// What an entry of a register becomes, as JSON; none: it is removed.
+    Register { register: Register, key: String, version: i64, value: Option<String> },
 }
 
 /// Appends numbers as little-endian groups of seven bits, small ones first (zigzag, so that minus signs are small too).
@@ -153,6 +160,17 @@ pub(super) fn write(out: &mut Vec<u8>, note: &Note) {
             put(out, KEPT);
             [kind, name, hash, body].into_iter().for_each(|text| put_text(out, text));
         }
+        Note::Registers { newest } => [REGISTERS, *newest].into_iter().for_each(|number| put(out, number)),
+        Note::Register { register, key, version, value } => {
+            put(out, REGISTER);
+            put_text(out, register.as_str());
+            put_text(out, key);
+            put(out, *version);
+            put(out, i64::from(value.is_some()));
+            if let Some(value) = value {
+                put_text(out, value);
+            }
+        }
     }
 }
 
@@ -224,6 +242,16 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Note>> {
                 hash: take_text(bytes)?,
                 body: take_text(bytes)?,
             },
+            REGISTERS => Note::Registers { newest: take(bytes)? },
+            REGISTER => Note::Register {
+                register: Register::parse(&take_text(bytes)?)?,
+                key: take_text(bytes)?,
+                version: take(bytes)?,
+                value: match take(bytes)? {
+                    1 => Some(take_text(bytes)?),
+                    _ => None,
+                },
+            },
             _ => return None,
         });
     }
@@ -266,6 +294,14 @@ mod tests {
             Note::Retired { stays: 9, before: 10 },
             Note::Learned { tool: "t".into(), milli: 12 },
             Note::Kept { kind: "tool".into(), name: "n".into(), hash: "h".into(), body: "{}".into() },
+            Note::Registers { newest: 4 },
+            Note::Register {
+                register: Register::Freeze,
+                key: "all".into(),
+                version: 5,
+                value: Some("{}".into()),
+            },
+            Note::Register { register: Register::Vault, key: "k".into(), version: 6, value: None },
         ];
         let mut bytes = Vec::new();
         notes.iter().for_each(|note| write(&mut bytes, note));

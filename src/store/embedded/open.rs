@@ -116,6 +116,7 @@ fn shared(events: &broadcast::Sender<Arc<Event>>, journal: &Path) -> Shared {
         events: events.downgrade(),
         approvals: signal::Sender::new(0),
         control: signal::Sender::new(0),
+        registers: signal::Sender::new(0),
         closed: AtomicBool::new(false),
         lost: OnceLock::new(),
         left: Mutex::new(Vec::new()),

@@ -7,7 +7,9 @@ use super::{
     grants::{self, Grants},
     in_time,
     job::{Kind, job},
-    kept, not_in, records, retire,
+    kept, not_in, records,
+    register_set::{self, Set},
+    retire,
     tx::Tx,
     usage, verify, watch,
 };
@@ -17,8 +19,8 @@ use crate::{
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
-        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
-        StoreError, StoreFuture,
+        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange, RegisterEntry,
+        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -37,11 +39,19 @@ fn unverified(error: StoreError) -> StoreError {
 impl EmbeddedStore {
     /// Where the counters stand, without anything being written.
     async fn remembered_usage(&self, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
-        let work = move |tx: &mut Tx<'_>| {
+        self.remembered(move |tx| {
             let rolling = tx.counted().all_last_minute(now.as_microsecond());
             usage::remembered(tx.connection, tx.ledger(), now, &rolling)
-        };
-        let (job, answer) = job(Kind::Read, work, |usage| usage);
+        })
+        .await?
+    }
+
+    /// What the writer remembers, once it has taken in all that others have appended; nothing is written.
+    async fn remembered<T: Send + 'static>(
+        &self,
+        read: impl Fn(&mut Tx<'_>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = job(Kind::Read, move |tx: &mut Tx<'_>| Ok(read(tx)), |value| value);
         self.send(job)?;
         in_time(async { answer.await.unwrap_or(Err(StoreError::Closed)) }).await
     }
@@ -189,6 +199,38 @@ impl Store for EmbeddedStore {
 
     fn control_changes(&self) -> signal::Receiver<u64> {
         let receiver = self.shared.control.subscribe();
+        self.watcher.thread().unpark();
+        receiver
+    }
+
+    fn set(&self, changes: Vec<RegisterChange>, events: Vec<EventDraft>) -> StoreFuture<'_, bool> {
+        async move {
+            register_set::check(&changes)?;
+            // Other processes look from here on: whoever is killed behind the commit has told them.
+            if changes.iter().any(|change| change.register.wakes()) {
+                watch::tell_of_registers(self.journal.dir()).map_err(|error| {
+                    StoreError::Failed(format!("other processes cannot be told of it: {error}"))
+                })?;
+            }
+            match in_time(self.write(move |tx| register_set::set(tx, &changes, &events))).await? {
+                Set::Done => Ok(true),
+                Set::Outdated => Ok(false),
+                Set::Full(register) => Err(StoreError::RegisterFull(register.as_str())),
+            }
+        }
+        .boxed()
+    }
+
+    fn register(&self, register: Register) -> StoreFuture<'_, Vec<RegisterEntry>> {
+        self.remembered(move |tx| tx.registers().of(register)).boxed()
+    }
+
+    fn register_entry(&self, register: Register, key: String) -> StoreFuture<'_, Option<RegisterEntry>> {
+        self.remembered(move |tx| tx.registers().get(register, &key).cloned()).boxed()
+    }
+
+    fn register_changes(&self) -> signal::Receiver<u64> {
+        let receiver = self.shared.registers.subscribe();
         self.watcher.thread().unpark();
         receiver
     }

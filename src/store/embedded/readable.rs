@@ -4,7 +4,9 @@ use super::{
     book::{self, Book},
     fold,
     grants::Grants,
-    kept, projection, records, usage, verify,
+    kept, projection, records,
+    registers::Registers,
+    usage, verify,
 };
 use crate::{
     journal::Reader,
@@ -12,8 +14,8 @@ use crate::{
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
-        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Requirement, Settlement, StandingGrant, Store,
-        StoreError, StoreFuture,
+        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange, RegisterEntry,
+        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -34,6 +36,7 @@ pub(super) struct ReadableStore {
     journal: Reader,
     /// A projection of what can be read.
     made: Mutex<Connection>,
+    registers: Registers,
     unverified: Mutex<BTreeMap<ApprovalId, String>>,
 }
 
@@ -53,8 +56,9 @@ impl ReadableStore {
         journal.refresh()?;
         let made = projection::in_memory()?;
         fold::rebuild(&made, &journal, [0; 16])?;
+        let registers = Registers::readable(&journal)?;
         let path = path.to_owned();
-        Ok(Self { path, journal, made: Mutex::new(made), unverified: Mutex::default() })
+        Ok(Self { path, journal, made: Mutex::new(made), registers, unverified: Mutex::default() })
     }
 
     fn book<T>(&self, read: impl FnOnce(Book<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -145,6 +149,22 @@ impl Store for ReadableStore {
     }
 
     fn control_changes(&self) -> signal::Receiver<u64> {
+        signal::Sender::new(0).subscribe()
+    }
+
+    fn set(&self, _: Vec<RegisterChange>, _: Vec<EventDraft>) -> StoreFuture<'_, bool> {
+        refused()
+    }
+
+    fn register(&self, register: Register) -> StoreFuture<'_, Vec<RegisterEntry>> {
+        done(Ok(self.registers.of(register)))
+    }
+
+    fn register_entry(&self, register: Register, key: String) -> StoreFuture<'_, Option<RegisterEntry>> {
+        done(Ok(self.registers.get(register, &key).cloned()))
+    }
+
+    fn register_changes(&self) -> signal::Receiver<u64> {
         signal::Sender::new(0).subscribe()
     }
 

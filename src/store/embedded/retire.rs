@@ -96,6 +96,9 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
     for note in tx.everything()? {
         tx.note(note)?;
     }
+    for note in tx.registers().everything().collect::<Vec<_>>() {
+        tx.note_register(&note)?;
+    }
     let retired = Note::Retired { stays: plan.stays, before: plan.before.as_microsecond() };
     tx.note(retired)?;
     tx.row(Row::Retired { stays: plan.stays });

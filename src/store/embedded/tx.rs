@@ -1,12 +1,13 @@
 //! A group of operations: what they read, and what they append.
 
 use super::{
-    book::Book, failing::Failing, grants::Grants, kept, ledger::Ledger, memory::Memory, notes, rows::Row,
+    book::Book, failing::Failing, grants::Grants, kept, ledger::Ledger, memory::Memory, notes,
+    registers::Registers, rows::Row,
 };
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
     evidence,
-    journal::{Cut, PROJECTED, Place, Reader, chain},
+    journal::{Cut, PROJECTED, Place, REGISTERS, Reader, chain},
     model::{CallId, Event, EventDraft, json},
     store::{AdmitRequest, Kept, StoreError},
 };
@@ -25,6 +26,8 @@ pub(super) struct Tx<'c> {
     pub(super) project: bool,
     /// The group holds an order about what is in force.
     pub(super) ordered: bool,
+    /// The group changes a register that wakes.
+    wakes: bool,
     committed: Vec<Arc<Event>>,
 }
 
@@ -38,6 +41,7 @@ impl<'c> Tx<'c> {
             rows: Vec::new(),
             project: false,
             ordered: false,
+            wakes: false,
             committed: Vec::new(),
         }
     }
@@ -47,6 +51,7 @@ impl<'c> Tx<'c> {
         self.rows.clear();
         self.project = false;
         self.ordered = false;
+        self.wakes = false;
         self.committed.clear();
         self.memory.follow(self.connection)?;
         if let Some(cut) = self.memory.journal.take_cut() {
@@ -159,6 +164,19 @@ impl<'c> Tx<'c> {
         self.memory.ledger.note(self.connection, note)
     }
 
+    /// What stands in registers.
+    pub(super) fn registers(&self) -> &Registers {
+        &self.memory.registers
+    }
+
+    /// Notes how registers stand, or what becomes of an entry.
+    pub(super) fn note_register(&mut self, note: &notes::Note) -> Result<(), StoreError> {
+        self.wakes |= self.memory.registers.take_in(note)?;
+        notes::write(self.memory.draft.notes(), note);
+        self.memory.draft.flag(REGISTERS);
+        Ok(())
+    }
+
     /// All that is remembered, in memory or in the projection, as notes.
     pub(super) fn everything(&self) -> Result<Vec<notes::Note>, StoreError> {
         let mut notes = self.memory.ledger.everything(self.connection)?;
@@ -263,6 +281,9 @@ impl<'c> Tx<'c> {
         }
         if self.rows.iter().any(Row::is_awaited) {
             self.memory.shared.approvals.send_modify(|count| *count += 1);
+        }
+        if self.wakes {
+            self.memory.shared.registers.send_modify(|count| *count += 1);
         }
         if self.ordered {
             self.memory.shared.control.send_modify(|count| *count += 1);

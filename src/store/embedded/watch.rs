@@ -1,5 +1,5 @@
 //! What others do to the store: a change of an approval, which wakes callers who wait for one, an order about what is in
-//! force, and its files replaced or removed.
+//! force, a change of a register, and its files replaced or removed.
 
 use super::Shared;
 use crate::journal::{Place, Reader};
@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
+use tokio::sync::watch as signal;
 
 /// How soon a change in another process is seen where somebody waits for an answer.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -15,31 +16,60 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// How soon an order of another process is seen: what is in force is followed within a second.
 const ORDER_PERIOD: Duration = Duration::from_millis(250);
 
-/// How long the record is looked at once an order was told of: it is committed by then, or never.
-const ORDER_LOOKS: Duration = Duration::from_secs(15);
+/// How long the record is looked at once an order or a register was told of: it is committed by then, or never.
+const LOOKS: Duration = Duration::from_secs(15);
 
 /// Touched before an order is committed. To look at it costs one system call, whatever else is recorded.
 const ORDERS: &str = "orders";
+
+/// Touched before a change of a register that wakes is committed.
+const REGISTERS: &str = "registers";
+
+/// Tells other processes that a change of a register is about to be committed.
+pub(super) fn tell_of_registers(journal: &Path) -> std::io::Result<()> {
+    std::fs::write(journal.join(REGISTERS), "")
+}
 
 /// Tells other processes that an order is about to be committed.
 pub(super) fn tell_of_order(journal: &Path) -> std::io::Result<()> {
     std::fs::write(journal.join(ORDERS), "")
 }
 
-/// When the newest order was told of.
-fn told(journal: &Path) -> Option<SystemTime> {
-    std::fs::metadata(journal.join(ORDERS)).and_then(|metadata| metadata.modified()).ok()
+/// A file that others touch, and how long what it tells of is looked for.
+struct Told {
+    file: PathBuf,
+    touched: Option<SystemTime>,
+    left: Duration,
+}
+
+impl Told {
+    fn of(file: PathBuf) -> Self {
+        Self { file, touched: None, left: Duration::ZERO }
+    }
+
+    /// Whether what it tells of may be there by now. `period`: the time since the last look.
+    fn looks(&mut self, period: Duration) -> bool {
+        let newest = std::fs::metadata(&self.file).and_then(|metadata| metadata.modified()).ok();
+        if newest != self.touched {
+            (self.touched, self.left) = (newest, LOOKS);
+        }
+        let looks = !self.left.is_zero();
+        self.left = self.left.saturating_sub(period);
+        looks
+    }
 }
 
 /// The thread's whole life: it looks only while somebody waits.
 pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
     let mut seen: Option<Seen> = None;
-    let mut known: Option<SystemTime> = None;
-    let mut looks = Duration::ZERO;
+    let mut orders_told = Told::of(journal.dir().join(ORDERS));
+    let mut registers_told = Told::of(journal.dir().join(REGISTERS));
+    let mut registers_seen = None;
     loop {
-        let (answers, orders) = match shared.upgrade() {
+        let waits = |changes: &signal::Sender<u64>| changes.receiver_count() > 0;
+        let (answers, orders, registers) = match shared.upgrade() {
             Some(shared) if !shared.is_closed() => {
-                (shared.approvals.receiver_count() > 0, shared.control.receiver_count() > 0)
+                (waits(&shared.approvals), waits(&shared.control), waits(&shared.registers))
             }
             Some(_) | None => return,
         };
@@ -59,19 +89,22 @@ pub(super) fn run(journal: &Arc<Reader>, shared: &Weak<Shared>) {
             seen = None;
         }
         let period = if answers { PERIOD } else { ORDER_PERIOD };
-        if orders {
-            let newest = told(journal.dir());
-            if newest != known {
-                (known, looks) = (newest, ORDER_LOOKS);
-            }
-            if !looks.is_zero()
+        if orders
+            && orders_told.looks(period)
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.control.send_modify(|count| *count += 1);
+        }
+        if registers && registers_told.looks(period) && journal.refresh().is_ok() {
+            let now = Some(journal.registers_at());
+            if registers_seen != now
                 && let Some(shared) = shared.upgrade()
             {
-                looks = looks.saturating_sub(period);
-                shared.control.send_modify(|count| *count += 1);
+                shared.registers.send_modify(|count| *count += 1);
             }
+            registers_seen = now;
         }
-        match answers || orders {
+        match answers || orders || registers {
             true => std::thread::park_timeout(period),
             false => std::thread::park(),
         }

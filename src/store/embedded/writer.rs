@@ -41,6 +41,7 @@ impl Batch {
             | StoreError::Overloaded
             | StoreError::Closed
             | StoreError::Unverified(_)
+            | StoreError::RegisterFull(_)
             | StoreError::Damaged(_) => Self::Spoiled(error),
         }
     }

@@ -167,11 +167,15 @@ fn in_force(files: CheckedFiles) -> InForce {
     InForce::new(Arc::new(config), Arc::new(policies), Arc::default(), UpstreamSet::start([], deps))
 }
 
+/// What stands in registers, with versions.
+type Registers = std::collections::BTreeMap<(store::Register, String), (u64, serde_json::Value)>;
+
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) approvals: Mutex<Vec<ApprovalRecord>>,
     pub(super) grants: Mutex<Vec<StandingGrant>>,
     pub(super) events: Mutex<Vec<Event>>,
+    registers: Mutex<Registers>,
     pub(super) broken: std::sync::atomic::AtomicBool,
     pub(super) committed: tokio::sync::broadcast::Sender<Arc<Event>>,
     pub(super) changes: tokio::sync::watch::Sender<u64>,
@@ -183,6 +187,7 @@ impl Default for Memory {
             approvals: Mutex::default(),
             grants: Mutex::default(),
             events: Mutex::default(),
+            registers: Mutex::default(),
             broken: Default::default(),
             committed: tokio::sync::broadcast::Sender::new(8),
             changes: tokio::sync::watch::Sender::new(0),
@@ -312,6 +317,60 @@ impl Store for Memory {
         self.changes.subscribe()
     }
     fn control_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+    fn set(
+        &self,
+        changes: Vec<store::RegisterChange>,
+        events: Vec<EventDraft>,
+    ) -> store::StoreFuture<'_, bool> {
+        let mut held = self.registers.lock();
+        let version = |held: &Registers, change: &store::RegisterChange| {
+            held.get(&(change.register, change.key.clone())).map_or(0, |(version, _)| *version)
+        };
+        let fits = changes
+            .iter()
+            .all(|change| change.expected.is_none_or(|expected| expected == version(&held, change)));
+        if fits {
+            for change in changes {
+                let next = held.values().map(|(version, _)| *version).max().unwrap_or(0) + 1;
+                let key = (change.register, change.key);
+                match change.value {
+                    Some(value) => held.insert(key, (next, value)),
+                    None => held.remove(&key),
+                };
+            }
+            self.append(events);
+        }
+        self.answer(fits)
+    }
+    fn register(&self, register: store::Register) -> store::StoreFuture<'_, Vec<store::RegisterEntry>> {
+        let held = self.registers.lock();
+        let of = held.iter().filter(|((of, _), _)| *of == register);
+        let entry =
+            |((_, key), (version, value)): (&(_, String), &(u64, serde_json::Value))| store::RegisterEntry {
+                key: key.as_str().into(),
+                version: *version,
+                value: Arc::new(value.clone()),
+            };
+        let entries = of.map(entry).collect();
+        self.answer(entries)
+    }
+    fn register_entry(
+        &self,
+        register: store::Register,
+        key: String,
+    ) -> store::StoreFuture<'_, Option<store::RegisterEntry>> {
+        let found = self.registers.lock().get(&(register, key.clone())).map(|(version, value)| {
+            store::RegisterEntry {
+                key: key.as_str().into(),
+                version: *version,
+                value: Arc::new(value.clone()),
+            }
+        });
+        self.answer(found)
+    }
+    fn register_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.changes.subscribe()
     }
     fn events(&self, query: EventQuery) -> store::StoreFuture<'_, Vec<Event>> {
