@@ -4,6 +4,7 @@
 pub mod model;
 
 pub mod cost;
+pub mod proof;
 pub mod redaction;
 
 pub mod policy;

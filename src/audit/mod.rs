@@ -2,7 +2,9 @@
 //! offline verification, and sinks for committed events.
 
 mod advice;
+mod checkpoints;
 mod export;
+mod log_keys;
 mod questions;
 mod recorded;
 mod render;
@@ -12,7 +14,11 @@ mod verify;
 
 pub use advice::advice_on_recorded;
 
+pub use checkpoints::{
+    CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
+};
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
+pub use log_keys::{KeysError, LogKeys};
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
     Initiator, NamedApprovals, ResultSize, TraceReport, questions,

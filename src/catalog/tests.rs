@@ -60,6 +60,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         },
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
         store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
+        audit: crate::config::AuditConfig::default(),
         auth: AuthConfig::default(),
         webhook: None,
         verify: Vec::new(),

@@ -6,8 +6,9 @@ use super::{
     failure::CliError,
     follow::{Follower, head},
     policy,
+    proof::Checkpoints,
     screen::{self, Screen, or_dash, time},
-    setup::record_path,
+    setup::{record, record_path},
     wiring,
 };
 use crate::{
@@ -18,7 +19,11 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Runs one of them.
 pub(super) async fn audit(
@@ -76,16 +81,54 @@ pub(super) fn verify_file(args: &VerifyArgs) -> Result<(), CliError> {
     screen.line(&format!("{said}, head {}", report.head))
 }
 
-/// Checks the store as it is on disk, before what can be rebuilt is rebuilt. `None`: it is to be opened.
-pub(super) fn verify_at_rest(path: &Path, args: &VerifyArgs) -> Result<Option<()>, CliError> {
-    let Some(store) = record_path(path)? else { return Ok(None) };
-    let Some(report) = wiring::verify_at_rest(&store)? else { return Ok(None) };
-    show_verified(&mut Screen::new(), &report, args.json.json).map(Some)
+/// Checks the store: as it is on disk, before what can be rebuilt is rebuilt, or opened where opening has to take it over first.
+/// Then it is held against checkpoints.
+pub(super) async fn verify(path: PathBuf, args: VerifyArgs) -> Result<(), CliError> {
+    let at = record_path(&path)?;
+    let at_rest = match &at {
+        Some(store) => wiring::verify_at_rest(store)?,
+        None => None,
+    };
+    let checkpoints = |store: &Path| Checkpoints::wanted(&path, store, &args);
+    let (report, held) = match (at_rest, at) {
+        (Some(report), Some(store)) if report.bad.is_none() => {
+            let lies = wiring::at_rest(&store)?;
+            let held = match &lies {
+                Some(lies) => checkpoints(&store)?.hold(lies).await,
+                None => Ok(0),
+            };
+            (report, held)
+        }
+        (Some(report), _) => (report, Ok(0)),
+        (None, at) => {
+            let (store, _) = record(&path)?;
+            let report = store.verify().await?;
+            let held = checkpoints(at.as_deref().unwrap_or(Path::new("")))?.hold(&*store).await;
+            let damage = store.damage();
+            store.close().await;
+            whole(&damage)?;
+            (report, held)
+        }
+    };
+    show_verified(&mut Screen::new(), &report, held, args.json.json)
 }
 
-fn show_verified(screen: &mut Screen, report: &ChainReport, json: bool) -> Result<(), CliError> {
+fn show_verified(
+    screen: &mut Screen,
+    report: &ChainReport,
+    held: Result<usize, CliError>,
+    json: bool,
+) -> Result<(), CliError> {
     if json {
-        screen.json(report)?;
+        let ChainReport { records, head, bad } = report;
+        let (checkpoints, contradicted) = match &held {
+            Ok(count) => (Some(count), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let told = json!({
+            "records": records, "head": head, "bad": bad, "checkpoints": checkpoints, "contradicted": contradicted,
+        });
+        screen.json(&told)?;
     }
     match &report.bad {
         // Of no record: of what is made from them.
@@ -95,10 +138,16 @@ fn show_verified(screen: &mut Screen, report: &ChainReport, json: bool) -> Resul
         Some(bad) => return Err(CliError::Chain { seq: bad.seq, problem: bad.problem.clone() }),
         None => {}
     }
+    let checkpoints = held?;
     if json {
         return Ok(());
     }
-    screen.line(&format!("the chain is whole: {} records, head {}", report.records, report.head))
+    let also = match checkpoints {
+        0 => String::new(),
+        1 => "; 1 checkpoint holds".to_owned(),
+        more => format!("; {more} checkpoints hold"),
+    };
+    screen.line(&format!("the chain is whole: {} records, head {}{also}", report.records, report.head))
 }
 
 async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) -> Result<(), CliError> {
@@ -112,10 +161,8 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
         AuditCommand::Show { trace, as_test, json } => {
             show(&store, &mut screen, trace, as_test, json.json).await
         }
-        AuditCommand::Verify(VerifyArgs { json: flag, .. }) => {
-            let report = store.verify().await?;
-            show_verified(&mut screen, &report, flag.json)
-        }
+        // They do not come here.
+        AuditCommand::Verify(_) | AuditCommand::Checkpoint(_) | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
             export(&store, query(*filter, now), limit, format).await
         }

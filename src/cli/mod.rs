@@ -23,6 +23,7 @@ mod names;
 mod origin;
 mod people;
 mod policy;
+mod proof;
 mod reload;
 mod report;
 mod screen;
@@ -73,13 +74,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Approvals(command) => block(approvals::approvals(Setup::load(&path)?, command)),
         Command::Grants(command) => block(grants::grants(Setup::load(&path)?, command)),
         Command::Audit(AuditCommand::Verify(args)) if args.file.is_some() => audit::verify_file(&args),
-        Command::Audit(AuditCommand::Verify(args)) => match audit::verify_at_rest(&path, &args)? {
-            Some(()) => Ok(()),
-            None => {
-                let (store, system) = record(&path)?;
-                block(audit::audit(store, system, AuditCommand::Verify(args)))
-            }
-        },
+        Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
+        Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
+        Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
         Command::Audit(command) => {
             let (store, system) = record(&path)?;
             block(audit::audit(store, system, command))

@@ -13,7 +13,10 @@ use crate::{
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, SourceFile, ToolFacts},
     replay::Advice,
-    store::{ChainReport, EventQuery, KeptKind, Store, StoreError, embedded::EmbeddedStore},
+    store::{
+        ChainReport, EventQuery, KeptKind, Store, StoreError,
+        embedded::{AtRest, EmbeddedStore},
+    },
     upstream::{UpstreamDeps, UpstreamSet, UpstreamState, supervise},
 };
 use jiff::Timestamp;
@@ -191,6 +194,11 @@ pub(crate) fn store_path(path: &Path) -> Option<PathBuf> {
 /// Verifies a store as it lies there.
 pub(crate) fn verify_at_rest(path: &Path) -> Result<Option<ChainReport>, CliError> {
     Ok(EmbeddedStore::verify_at_rest(path)?)
+}
+
+/// A store as it lies there.
+pub(crate) fn at_rest(path: &Path) -> Result<Option<AtRest>, CliError> {
+    Ok(EmbeddedStore::at_rest(path)?)
 }
 
 /// Whether there is a store.

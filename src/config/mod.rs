@@ -1,6 +1,7 @@
 //! servers.toml: raw image (unknown keys refused) → resolved and cross-checked with the bundle.
 
 mod argument;
+mod audit;
 mod credentials;
 mod expand;
 mod file;
@@ -24,6 +25,7 @@ mod zones;
 mod tests;
 
 pub use argument::secret as secret_in_argument;
+pub use audit::{AuditConfig, Witness};
 pub use listed::{Listed, Listings};
 pub use load::{
     Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,

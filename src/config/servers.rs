@@ -2,7 +2,7 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig, MetaKey,
-    RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig,
+    RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
     jwt, signed, upstreams,
@@ -63,7 +63,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     let map = fields(
         root,
         "servers.toml",
-        &["gateway", "admin", "store", "auth", "webhook", "policies", "checks", "upstreams"],
+        &["gateway", "admin", "store", "audit", "auth", "webhook", "policies", "checks", "upstreams"],
         report,
     )?;
     let table = |name: &str, known: &'static [&'static str], report: &mut Report<'_>| {
@@ -79,6 +79,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         .map(|listen| AdminConfig { listen });
     let data_dir = gateway.as_ref().map(|g| g.data_dir.clone());
     let store = store(&store_map, data_dir, input, report);
+    let audit = audit::read(map.get("audit"), input, report);
     let auth = auth(&auth_map, gateway.as_ref(), input, report);
     let webhook = match map.get("webhook") {
         None => Some(None),
@@ -100,6 +101,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         gateway: gateway?,
         admin: admin?,
         store: store?,
+        audit: audit?,
         auth,
         webhook: webhook?,
         verify: verify?,

@@ -1,6 +1,6 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
-use super::signed::VerifyKey;
+use super::{audit::AuditConfig, signed::VerifyKey};
 use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -16,6 +16,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[audit]`
+    pub audit: AuditConfig,
     /// `[auth]`
     pub auth: AuthConfig,
     /// `[webhook]`

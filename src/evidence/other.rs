@@ -1,8 +1,11 @@
 //! The records around a call: a session's start, an alert about a call, the end of a task, and what is said of a call
 //! about which its own process cannot speak.
 
-use crate::model::{
-    Actor, AgentId, CallId, EventDraft, EventType, Outcome, PolicyId, SnapshotId, TraceId, UpstreamName,
+use crate::{
+    model::{
+        Actor, AgentId, CallId, EventDraft, EventType, Outcome, PolicyId, SnapshotId, TraceId, UpstreamName,
+    },
+    proof::{self, Hash},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -89,6 +92,28 @@ pub fn index_set_aside(now: Timestamp, problem: &str, kept: &str) -> EventDraft 
     event
 }
 
+/// The record is not what a checkpoint that was signed earlier says it was.
+pub fn checkpoint_contradicted(now: Timestamp, problem: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Alert, now);
+    event.action = Some("checkpoint_contradicted".into());
+    event.reason = Some(
+        "the record is not what a signed checkpoint says it was: it was cut, rewritten or restored".into(),
+    );
+    event.detail = Some(json!({"alert": "integrity", "problem": problem}));
+    event
+}
+
+/// Another key signs checkpoints from now on; keys as they verify.
+pub fn checkpoint_key_rotated(now: Timestamp, by: Actor, before: &str, after: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::AdminAction, now);
+    event.action = Some("checkpoint_key_rotated".into());
+    event.actor = by;
+    event.reason =
+        Some("another key signs checkpoints; the one before still verifies those that it signed".into());
+    event.detail = Some(json!({"before": before, "after": after}));
+    event
+}
+
 const JOURNAL_DAMAGED: &str = "journal_damaged";
 
 /// A running process found that the record is not what was written there. `segment` is the file's name, `after` the last
@@ -135,13 +160,29 @@ pub fn store_taken_over(now: Timestamp, records: u64) -> EventDraft {
 const RETIRED: &str = "records_retired";
 
 /// Old segments are about to be removed: what they ended with, so that what is left can be verified.
-pub fn records_retired(now: Timestamp, before: Timestamp, segments: Value) -> EventDraft {
+///
+/// `tree` is what stays of the tree over the records that go: how many they are, and the hashes of the largest whole subtrees.
+pub fn records_retired(
+    now: Timestamp,
+    before: Timestamp,
+    segments: Value,
+    (records, subtrees): (u64, &[Hash]),
+) -> EventDraft {
     let mut event = EventDraft::system(EventType::AdminAction, now);
     event.action = Some(RETIRED.into());
     event.reason =
         Some(format!("records of before {before} are removed, as `[store] retention` says").into());
-    event.detail = Some(json!({"before": before, "segments": segments}));
+    let subtrees: Vec<String> = subtrees.iter().map(proof::encode).collect();
+    let tree = json!({"records": records, "subtrees": subtrees});
+    event.detail = Some(json!({"before": before, "segments": segments, "tree": tree}));
     event
+}
+
+/// What such a record says of the tree.
+pub fn retired_tree(event: &EventDraft) -> Option<(u64, Vec<Hash>)> {
+    let tree = event.detail.as_ref().filter(|_| event.action.as_deref() == Some(RETIRED))?.get("tree")?;
+    let subtrees = tree["subtrees"].as_array()?.iter().map(|hash| proof::decode(hash.as_str()?));
+    Some((tree["records"].as_u64()?, subtrees.collect::<Option<_>>()?))
 }
 
 /// Whether an event says that retention removed everything up to a record with this hash.

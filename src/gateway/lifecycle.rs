@@ -235,6 +235,8 @@ impl Gateway {
         self.spawn_until_stop(async move { logger.0.log.run().await });
         let keeper = self.clone();
         self.spawn_until_stop(async move { keeper.retire_records().await });
+        let signer = self.clone();
+        self.spawn_until_stop(async move { signer.make_checkpoints().await });
         let sweeper = self.clone();
         self.spawn_until_stop(async move {
             let mut tick = tokio::time::interval(SWEEP);

@@ -6,6 +6,7 @@ mod answer;
 mod api;
 mod call;
 mod call_log;
+mod checkpoints;
 mod checks;
 mod counted;
 mod current;

@@ -5,6 +5,7 @@
 //! - A frame that was not written to its end is cut off by whoever writes next; anything else that is not as it was written
 //!   is damage, is named, and nothing is written behind it until a person says how to go on ([`go_on`]).
 //! - Whoever reads needs no lock: a frame counts once all of it is there ([`Reader`]).
+//! - Over all records stands a Merkle tree, by which others can be shown that one is among them ([`tree`]).
 //! - A segment that is full is sealed and never changes again; its index ([`index`]) is made of it, and can be rebuilt.
 
 pub mod chain;
@@ -17,6 +18,7 @@ mod read;
 mod registers;
 mod segment;
 mod tail;
+pub mod tree;
 mod write;
 
 pub use damage::{Flow, Survey, Walked, go_on, survey, walk};

@@ -140,6 +140,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Recomputes the chain from every stored column, and holds what is kept against its hashes.
     fn verify(&self) -> StoreFuture<'_, ChainReport>;
 
+    /// The tree over the first `size` records, or over all that there are, and a proof about it.
+    fn tree(&self, size: Option<u64>, path: TreePath) -> StoreFuture<'_, TreeAnswer>;
+
     /// Removes records of before a time, as far as the store can remove them whole, and says how many went. What is still
     /// needed of them stays: open calls, where counters stand, approvals that a call may use. What is left can be verified.
     fn retire(&self, before: Timestamp, now: Timestamp) -> StoreFuture<'_, u64>;

@@ -13,6 +13,7 @@ use crate::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, GrantId,
         MicroUsd, Outcome, PolicyId, TraceId,
     },
+    proof::Hash,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -392,6 +393,30 @@ pub struct BudgetUsage {
     pub tokens: u64,
     /// Money, reserved and settled.
     pub cost_usd: MicroUsd,
+}
+
+/// What is asked of the tree over the records beside its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreePath {
+    /// Nothing.
+    None,
+    /// What shows that this leaf, from 0, is in it: the record with the `seq` one higher.
+    Inclusion(u64),
+    /// What shows that the tree over so many records is its beginning.
+    Consistency(u64),
+}
+
+/// What the tree over the records answers (RFC 6962; a leaf is the 32 bytes of a record's hash).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeAnswer {
+    /// Over how many records it is.
+    pub size: u64,
+    /// How many there are.
+    pub records: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The proof that was asked for.
+    pub path: Vec<Hash>,
 }
 
 /// What verifying the chain found.

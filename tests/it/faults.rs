@@ -419,6 +419,7 @@ mod failing {
             kept(kind: KeptKind, name: String) -> Option<Kept>;
             register(register: Register) -> Vec<RegisterEntry>;
             register_entry(register: Register, key: String) -> Option<RegisterEntry>;
+            tree(size: Option<u64>, path: TreePath) -> TreeAnswer;
             retire(before: Timestamp, now: Timestamp) -> u64;
             verify() -> ChainReport;
             ping() -> ();

@@ -1,6 +1,7 @@
 //! `audit …`: its arguments, and the filters and times that other commands take too.
 
 use super::*;
+use crate::model::CallId;
 
 /// `audit …`
 #[derive(Debug, Subcommand)]
@@ -37,11 +38,39 @@ approval was required and who gave it; what executed, where, with what limits; a
 Recomputes the hash of every record from what is stored, and prints how many there are and the hash of the last \
 one. A changed, moved or missing record is named by its seq, with exit code 1.
 
-What it cannot see: records cut off at the chain's end, and a chain rewritten as a whole. Keep the head that it \
-prints somewhere else to compare with.
+The record is then held against every checkpoint that is kept: a record that was cut at its end, or rewritten as a whole, \
+is not the one that was signed. A checkpoint that lies where nobody can change both (`[audit] checkpoints`, or one that you \
+keep and name with --checkpoint) tells it in any case.
 
-With --file it checks an export (`tollgate audit export`) and needs neither the store nor servers.toml.")]
+With --file it checks an export (`tollgate audit export`), with --proof a proof (`tollgate audit prove`); both need neither \
+the store nor servers.toml.")]
     Verify(VerifyArgs),
+    /// Print a signed checkpoint of the record: how many records there are, and the root of the tree over them
+    #[command(
+        long_about = "\
+Prints a checkpoint (c2sp.org/tlog-checkpoint, a signed note): which log, how many records, and the root of the tree of RFC 6962 \
+over their hashes. Keep it where whoever can change the record cannot: `tollgate audit verify --checkpoint FILE` tells later \
+whether the record still begins with these records. `serve` makes one every so often and keeps it in the data folder, and where \
+`[audit] checkpoints` says. Nothing is signed that an earlier checkpoint contradicts.",
+        after_help = "\
+Examples:
+  tollgate audit checkpoint > monday.checkpoint
+  tollgate audit checkpoint --vkey             with what it is verified: hand it to whoever is to verify
+  tollgate audit verify --checkpoint monday.checkpoint
+  TOLLGATE_KEY=… tollgate audit checkpoint --rotate"
+    )]
+    Checkpoint(CheckpointArgs),
+    /// Print the proof that a call's decision stands in the record
+    #[command(
+        long_about = "\
+Prints a proof (c2sp.org/tlog-proof) that the record of a call's decision is among those of a signed checkpoint. Whoever has the \
+verifier key needs neither the store nor this machine to check it.",
+        after_help = "\
+Examples:
+  tollgate audit prove 0199a3f2-… > call.tlog-proof
+  tollgate audit verify --proof call.tlog-proof --vkey 'tollgate/5f0c1d2e+…'"
+    )]
+    Prove(ProveArgs),
     /// Write events to standard output, in chain order
     Export {
         #[command(flatten)]
@@ -63,6 +92,29 @@ With --file it checks an export (`tollgate audit export`) and needs neither the 
         #[command(flatten)]
         json: JsonFlag,
     },
+}
+
+/// `audit checkpoint`
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
+    /// Print the key that verifies checkpoints, in place of one (with --json the earlier keys too)
+    #[arg(long, conflicts_with = "rotate")]
+    pub(crate) vkey: bool,
+    /// Have another key sign from now on; needs TOLLGATE_KEY of an admin
+    #[arg(long)]
+    pub(crate) rotate: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `audit prove`
+#[derive(Debug, Args)]
+pub(crate) struct ProveArgs {
+    /// The call's id, as `tollgate audit show` names it
+    #[arg(value_name = "CALL_ID")]
+    pub(crate) call: CallId,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
 /// `--format`

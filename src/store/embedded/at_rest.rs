@@ -5,12 +5,12 @@ use super::{
     kept,
     notes::{self, Note},
     projection::{self, journal_dir},
-    records,
+    records, trees,
 };
 use crate::{
     journal::{self, Place, Reader},
     model::Event,
-    store::{EventQuery, Kept, KeptKind, StoreError},
+    store::{EventQuery, Kept, KeptKind, StoreError, TreeAnswer, TreePath},
 };
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -37,6 +37,11 @@ impl AtRest {
     /// Events, as [`crate::store::Store::events`] gives them.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
         records::query(&self.journal, query)
+    }
+
+    /// The tree over the first `size` records, or over all, as [`crate::store::Store::tree`] gives it.
+    pub fn tree(&self, size: Option<u64>, path: TreePath) -> Result<TreeAnswer, StoreError> {
+        trees::ask(&self.journal, size, path)
     }
 
     /// What is kept under a name: from the index, or from the journal where the index does not have it.

@@ -36,6 +36,7 @@ mod registers;
 mod retire;
 mod rows;
 mod terms;
+mod trees;
 mod tx;
 mod usage;
 mod verify;

@@ -9,7 +9,7 @@ use super::{
     job::{Kind, job},
     kept, not_in, records,
     register_set::{self, Set},
-    retire,
+    retire, trees,
     tx::Tx,
     usage, verify, watch,
 };
@@ -20,7 +20,7 @@ use crate::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
         GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange, RegisterEntry,
-        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture,
+        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture, TreeAnswer, TreePath,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -320,6 +320,10 @@ impl Store for EmbeddedStore {
             })
         }
         .boxed()
+    }
+
+    fn tree(&self, size: Option<u64>, path: TreePath) -> StoreFuture<'_, TreeAnswer> {
+        self.read_records(move |journal| trees::ask(journal, size, path))
     }
 
     fn retire(&self, before: Timestamp, now: Timestamp) -> StoreFuture<'_, u64> {

@@ -6,7 +6,7 @@ use super::{
     grants::Grants,
     kept, projection, records,
     registers::Registers,
-    usage, verify,
+    trees, usage, verify,
 };
 use crate::{
     journal::Reader,
@@ -15,7 +15,7 @@ use crate::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
         GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange, RegisterEntry,
-        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture,
+        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture, TreeAnswer, TreePath,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -210,6 +210,10 @@ impl Store for ReadableStore {
                 report.ok_or_else(|| StoreError::Failed("there is no journal".to_owned()))
             }),
         )
+    }
+
+    fn tree(&self, size: Option<u64>, path: TreePath) -> StoreFuture<'_, TreeAnswer> {
+        done(trees::ask(&self.journal, size, path))
     }
 
     fn retire(&self, _: Timestamp, _: Timestamp) -> StoreFuture<'_, u64> {

@@ -2,10 +2,10 @@
 //! call may still use, where counters stand, open calls, what records refer to. The record that says so names what each segment
 //! ended with, so that what is left can be verified.
 
-use super::{book, grants, notes::Note, rows::Row, tx::Tx};
+use super::{book, grants, notes::Note, rows::Row, trees, tx::Tx};
 use crate::{
     evidence,
-    journal::{Range, Reader, Segment, chain, index::Wanted, index_path},
+    journal::{Range, Reader, Segment, chain, index::Wanted, index_path, tree::Gone},
     model::ApprovalStatus,
     store::StoreError,
 };
@@ -22,6 +22,8 @@ pub(super) struct Plan {
     ends: Vec<(i64, i64, chain::Hash)>,
     /// The first that stays.
     stays: i64,
+    /// What stays of the tree over the records that go.
+    tree: Gone,
 }
 
 impl Plan {
@@ -34,7 +36,7 @@ impl Plan {
 /// The oldest segments in which nothing happened at `before` or later; `None` where there is none.
 pub(super) fn plan(journal: &Reader, before: Timestamp) -> Result<Option<Plan>, StoreError> {
     journal.refresh()?;
-    let mut plan = Plan { before, paths: Vec::new(), ends: Vec::new(), stays: 0 };
+    let mut plan = Plan { before, paths: Vec::new(), ends: Vec::new(), stays: 0, tree: Gone::default() };
     let mut paths = journal.paths().into_iter().peekable();
     while let (Some(path), Some(next)) = (paths.next(), paths.peek()) {
         let (segment, next) = (Segment::open(&path, false)?, Segment::open(next, false)?);
@@ -52,7 +54,11 @@ pub(super) fn plan(journal: &Reader, before: Timestamp) -> Result<Option<Plan>, 
         plan.ends.push((first, end.seq, end.hash));
         plan.stays = next.first_seq();
     }
-    Ok((!plan.paths.is_empty()).then_some(plan))
+    if plan.paths.is_empty() {
+        return Ok(None);
+    }
+    plan.tree = trees::gone_before(journal, plan.stays)?;
+    Ok(Some(plan))
 }
 
 /// Writes anew what is needed of the segments that go.
@@ -63,7 +69,12 @@ pub(super) fn carry(tx: &mut Tx<'_>, plan: &Plan, now: Timestamp) -> Result<(), 
         .iter()
         .map(|(first, last, hash)| json!({"first": first, "last": last, "hash": chain::to_hex(hash)}))
         .collect();
-    let event = evidence::records_retired(now, plan.before, Value::Array(segments));
+    let event = evidence::records_retired(
+        now,
+        plan.before,
+        Value::Array(segments),
+        (plan.tree.size, &plan.tree.subtrees),
+    );
     tx.append(&event)?;
     for id in book::ids_in(tx.connection, plan.stays)? {
         let found = match tx.approvals().get(&id) {

@@ -13,9 +13,10 @@ use crate::{
     journal::{
         self, Damage, Frame, Head, JournalError, Place, Range, Reader, SEGMENT_HEAD, Segment, Step, chain,
         index::{Builder, Field, Members, Pattern, Wanted},
-        index_path,
+        index_path, tree,
     },
     model::{EventDraft, EventType},
+    proof::leaf_hash,
     store::{BadRecord, ChainReport, StoreError},
 };
 use parking_lot::Mutex;
@@ -38,6 +39,7 @@ struct Found {
     headless: bool,
     records: u64,
     bad: Option<BadRecord>,
+    leaves: tree::Builder,
 }
 
 fn bad(seq: i64, problem: String) -> BadRecord {
@@ -122,7 +124,26 @@ pub(super) fn verify(path: &Path, journal: &Reader) -> Result<ChainReport, Store
         };
     }
     report.bad = report.bad.or(accepted);
+    if report.bad.is_none() {
+        report.bad = verify_tree(journal, found)?;
+    }
     Ok(report)
+}
+
+/// What is kept of the tree over the records is what the records make.
+fn verify_tree(journal: &Reader, found: Vec<Found>) -> Result<Option<BadRecord>, StoreError> {
+    let mut all = tree::Builder::default();
+    for one in found {
+        all.append(one.leaves, u64::try_from(one.before.seq).unwrap_or(0));
+    }
+    let differs = tree::differing_block(journal.dir(), all.blocks())?;
+    Ok(differs.map(|path| {
+        let problem = format!(
+            "`{}` is not what the records make: somebody edited it; it can be removed",
+            path.display()
+        );
+        bad(0, problem)
+    }))
 }
 
 /// What all segments are together, and what a person has accepted: that is told where nothing else is wrong, and hides no
@@ -208,6 +229,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                 headless: true,
                 records: 0,
                 bad: problem,
+                leaves: tree::Builder::default(),
             });
         }
     };
@@ -220,6 +242,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
         headless: false,
         records: 0,
         bad: None,
+        leaves: tree::Builder::new(u64::try_from(before.seq).unwrap_or(0)),
     };
     let damaged = |offset: u64, after: i64, problem: String| {
         let damage = Damage { path: path.to_owned(), offset, after, problem };
@@ -238,7 +261,7 @@ fn verify_segment(path: &Path, end: Place, kept: &Inventory) -> Result<Found, St
                     found.bad = Some(damaged(offset, frame.good_until(&before), problem));
                     break;
                 }
-                let (records, bad) = verify_records(&frame, offset, kept, &mut builder);
+                let (records, bad) = verify_records(&frame, offset, kept, (&mut builder, &mut found.leaves));
                 found.records += records;
                 found.bad = bad;
                 sealed |= frame.head.is_sealed();
@@ -267,7 +290,7 @@ fn verify_records(
     frame: &Frame<'_>,
     offset: u64,
     kept: &Inventory,
-    builder: &mut Builder,
+    (builder, leaves): (&mut Builder, &mut tree::Builder),
 ) -> (u64, Option<BadRecord>) {
     let mut records = 0;
     for record in frame.records() {
@@ -279,6 +302,7 @@ fn verify_records(
         if let Some(problem) = kept.problem(members.event_type(), body) {
             return (records, Some(bad(record.seq, problem)));
         }
+        leaves.leaf(leaf_hash(&record.hash));
         builder.add(u32::try_from(offset + record.offset as u64).unwrap_or(0), Some(&members));
         records += 1;
     }

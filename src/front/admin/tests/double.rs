@@ -139,6 +139,7 @@ fn files() -> CheckedFiles {
             durability: Durability::Commit,
             retention: None,
         },
+        audit: crate::config::AuditConfig::default(),
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
         verify: Vec::new(),
@@ -413,6 +414,10 @@ impl Store for Memory {
     }
     fn verify(&self) -> store::StoreFuture<'_, ChainReport> {
         self.answer(ChainReport { records: 0, head: String::new(), bad: None })
+    }
+    fn tree(&self, size: Option<u64>, _: store::TreePath) -> store::StoreFuture<'_, store::TreeAnswer> {
+        let size = size.unwrap_or_default();
+        self.answer(store::TreeAnswer { size, records: size, root: [0; 32], path: Vec::new() })
     }
     fn retire(&self, _: Timestamp, _: Timestamp) -> store::StoreFuture<'_, u64> {
         self.answer(0)
