@@ -24,6 +24,8 @@ mod registers;
 #[path = "store/retention.rs"]
 mod retention;
 mod store;
+#[path = "store/tree.rs"]
+mod tree;
 
 use std::{collections::BTreeSet, sync::Arc};
 use store::*;

@@ -1,7 +1,7 @@
 //! `[audit]`: where checkpoints of the record are kept, how often they are made, and who witnesses them.
 
 use super::{
-    SecretUrl,
+    AuditConfig, SecretUrl, Witness,
     expand::expand,
     input::{Input, resolve},
     is_loopback,
@@ -17,36 +17,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 const MOST_FOLDERS: usize = 8;
 const MOST_WITNESSES: usize = 16;
-const RECORDS: u64 = 10_000;
-const EVERY: Duration = Duration::from_secs(600);
-
-/// `[audit]`
-#[derive(Clone, Debug)]
-pub struct AuditConfig {
-    /// Folders that checkpoints are kept in, beside the data folder's own.
-    pub checkpoints: Vec<PathBuf>,
-    /// One is made once so many records are new.
-    pub records: u64,
-    /// And once the newest is so old, where any record is new.
-    pub every: Duration,
-    /// Who is asked to sign beside.
-    pub witnesses: Vec<Arc<Witness>>,
-}
-
-impl Default for AuditConfig {
-    fn default() -> Self {
-        Self { checkpoints: Vec::new(), records: RECORDS, every: EVERY, witnesses: Vec::new() }
-    }
-}
-
-/// A witness of checkpoints (c2sp.org/tlog-witness).
-#[derive(Clone, Debug)]
-pub struct Witness {
-    /// Its submission prefix. A part of it may be a secret.
-    pub url: SecretUrl,
-    /// What it signs with.
-    pub key: VerifierKey,
-}
 
 pub(super) fn read(node: Option<&Node>, input: &Input<'_>, report: &mut Report<'_>) -> Option<AuditConfig> {
     let Some(node) = node else { return Some(AuditConfig::default()) };
@@ -61,10 +31,11 @@ pub(super) fn read(node: Option<&Node>, input: &Input<'_>, report: &mut Report<'
         None => Some(Vec::new()),
         Some(node) => witnesses(node, input, report),
     };
+    let usual = AuditConfig::default();
     Some(AuditConfig {
         checkpoints: folders?,
-        records: records.unwrap_or(RECORDS),
-        every: every.unwrap_or(EVERY),
+        records: records.unwrap_or(usual.records),
+        every: every.unwrap_or(usual.every),
         witnesses: witnesses?,
     })
 }

@@ -25,7 +25,6 @@ mod zones;
 mod tests;
 
 pub use argument::secret as secret_in_argument;
-pub use audit::{AuditConfig, Witness};
 pub use listed::{Listed, Listings};
 pub use load::{
     Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,

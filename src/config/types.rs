@@ -1,7 +1,10 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
-use super::{audit::AuditConfig, signed::VerifyKey};
-use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
+use super::signed::VerifyKey;
+use crate::{
+    model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer},
+    proof::VerifierKey,
+};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -46,6 +49,39 @@ impl Config {
     pub fn approval_link(&self, id: &ApprovalId) -> String {
         format!("{}/#{id}", self.page_link())
     }
+}
+
+/// `[audit]`
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// Folders that checkpoints are kept in, beside the data folder's own.
+    pub checkpoints: Vec<PathBuf>,
+    /// One is made once so many records are new.
+    pub records: u64,
+    /// And once the newest is so old, where any record is new.
+    pub every: Duration,
+    /// Who is asked to sign beside.
+    pub witnesses: Vec<Arc<Witness>>,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            checkpoints: Vec::new(),
+            records: 10_000,
+            every: Duration::from_secs(600),
+            witnesses: Vec::new(),
+        }
+    }
+}
+
+/// A witness of checkpoints (c2sp.org/tlog-witness).
+#[derive(Clone, Debug)]
+pub struct Witness {
+    /// Its submission prefix. A part of it may be a secret.
+    pub url: SecretUrl,
+    /// What it signs with.
+    pub key: VerifierKey,
 }
 
 /// `[webhook]`: whom to tell that approvals wait.

@@ -357,6 +357,37 @@ pub(crate) const ERRORS: &[Case] = &[
         &[("    tools:", "    condition: \"capability == 'docs.write'\"\n    tools:")],
     ),
     // servers.toml.
+    case(
+        "a slip in [audit]",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[audit]\ncheckpoint = \"/mnt/worm\"\n\n[upstreams.filesystem]")],
+    ),
+    case(
+        "checkpoints that are no path",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[audit]\ncheckpoints = \"\"\n\n[upstreams.filesystem]")],
+    ),
+    case(
+        "checkpoints all the time",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[audit]\nevery = \"0s\"\n\n[upstreams.filesystem]")],
+    ),
+    case(
+        "a witness in plain text",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[audit]\nwitnesses = [{ url = \"http://witness.example\", key = \"witness.example/w1+7e136b5c+BAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\" }]\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a witness's key that is a log's",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[audit]\nwitnesses = [{ url = \"https://witness.example\", key = \"PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\" }]\n\n[upstreams.filesystem]",
+        )],
+    ),
     case("YAML in servers.toml", SERVERS, &[("environment = \"staging\"", "environment: staging")]),
     case("a text without quotes in servers.toml", SERVERS, &[("\"staging\"", "staging")]),
     case("a quote in servers.toml that is not closed", SERVERS, &[("timeout = \"30s\"", "timeout = \"30s")]),

@@ -11,14 +11,14 @@ use tollgate::{
     },
 };
 
-const DAY: i64 = 86_400_000;
+pub(crate) const DAY: i64 = 86_400_000;
 
 fn segments(dir: &Path) -> usize {
     tollgate::journal::list(&dir.join("tollgate.journal")).unwrap().len()
 }
 
 /// A hundred calls on a day.
-async fn calls_on(store: &EmbeddedStore, day: i64) {
+pub(crate) async fn calls_on(store: &EmbeddedStore, day: i64) {
     for n in 0..100 {
         let mut request = request("planner-01", later(start(), day * DAY + n * 100));
         request.budgets =
