@@ -1,5 +1,6 @@
 //! Exports: JSON lines that can be verified offline, and CSV for spreadsheets.
 
+use super::ocsf::ocsf;
 use crate::{
     model::Event,
     redaction::{visible, visible_json},
@@ -133,6 +134,27 @@ pub async fn export_csv(
         pages.took(events.len(), events.last().map(|e| e.seq));
     }
     writer.flush()?;
+    Ok(written)
+}
+
+/// Writes each event as a line of OCSF 1.8.0 (API Activity), and says how many.
+pub async fn export_ocsf(
+    store: &dyn Store,
+    query: EventQuery,
+    out: &mut (dyn Write + Send),
+) -> Result<u64, ExportError> {
+    let mut pages = Pages::new(query);
+    let mut written = 0;
+    while let Some(query) = pages.next() {
+        let events = store.events(query).await?;
+        for event in &events {
+            out.write_all(visible_json(&ocsf(event).to_string()).as_bytes())?;
+            out.write_all(b"\n")?;
+            written += 1;
+        }
+        pages.took(events.len(), events.last().map(|e| e.seq));
+    }
+    out.flush()?;
     Ok(written)
 }
 

@@ -5,6 +5,7 @@ mod advice;
 mod checkpoints;
 mod export;
 mod log_keys;
+mod ocsf;
 mod questions;
 mod recorded;
 mod render;
@@ -17,7 +18,7 @@ pub use advice::advice_on_recorded;
 pub use checkpoints::{
     CheckpointError, KeptCheckpoint, Trees, hold, keep, kept_checkpoints, make, read_checkpoint,
 };
-pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl};
+pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,

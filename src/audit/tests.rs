@@ -11,6 +11,7 @@ use crate::{
     store::{ApprovalAnswer, ApprovalBinding, ApprovalRecord},
 };
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_778_502_896 + second).unwrap()
@@ -268,4 +269,43 @@ fn events_read_back_as_they_were_written() {
         assert_eq!(EventDraft::from_body(&body).unwrap(), event.draft);
         assert_eq!(EventDraft::from_body(&body).unwrap().body(), body);
     }
+}
+
+/// Every kind of record is a line of OCSF's API Activity, by the schema that is published (R90).
+#[test]
+fn ocsf_lines_fit_the_published_schema() {
+    let schema = include_str!("../../tests/fixtures/ocsf-1.8.0-api-activity.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+    let check = |event: &Event| {
+        let line = ocsf::ocsf(event);
+        let errors: Vec<String> =
+            schema.iter_errors(&line).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:#?}\n{line:#}");
+        assert!(!line.to_string().contains(":null"), "{line:#}");
+        assert_eq!((&line["class_uid"], &line["activity_id"]), (&json!(6003), &json!(99)));
+        line
+    };
+    for kind in EventType::ALL {
+        check(&event(1, *kind, None));
+        check(&event(1, *kind, Some("c-1")));
+    }
+    let ids = |line: &Value| (line["status_id"].clone(), line["action_id"].clone());
+    for decision in EventDecision::ALL {
+        let line = check(&decided(2, "c-1", *decision, "because"));
+        match decision {
+            EventDecision::Allow | EventDecision::Approved => assert_eq!(ids(&line), (json!(1), json!(1))),
+            EventDecision::AllowWithConstraints => assert_eq!(ids(&line), (json!(1), json!(4))),
+            EventDecision::PendingApproval => assert_eq!(ids(&line), (json!(99), json!(99))),
+            _ => assert_eq!(ids(&line), (json!(2), json!(2)), "{decision:?}"),
+        }
+    }
+    for (outcome, status) in [(Outcome::Succeeded, 1), (Outcome::Failed, 2), (Outcome::Unknown, 0)] {
+        let mut side_effect = event(3, EventType::AgentSideEffect, Some("c-1"));
+        side_effect.draft.outcome = Some(outcome);
+        side_effect.draft.cost_usd = Some(MicroUsd(1500));
+        side_effect.draft.user = Some(PersonId::from("alice"));
+        assert_eq!(check(&side_effect)["status_id"], json!(status));
+    }
+    assert_eq!(check(&event(4, EventType::Alert, None))["is_alert"], json!(true));
+    assert!(schema.validate(&json!({"class_uid": 6003})).is_err());
 }

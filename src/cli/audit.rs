@@ -430,5 +430,5 @@ async fn export(
     let limit = usize::try_from(limit.unwrap_or(0)).unwrap_or(usize::MAX);
     let query = EventQuery { until_seq: Some(end), limit, ..query };
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    wiring::export(store.as_ref(), query, format == ExportFormat::Csv, &mut out).await
+    wiring::export(store.as_ref(), query, format, &mut out).await
 }

@@ -1,6 +1,6 @@
 //! Every place where the composition root takes hold of another room, so that a change of its signature is met here.
 
-use super::{failure::CliError, known, screen};
+use super::{args::ExportFormat, failure::CliError, known, screen};
 use crate::{
     activation::{self, Recorded, Standing},
     audit,
@@ -426,13 +426,13 @@ pub(crate) fn trace_text(events: &[Event], approvals: &audit::NamedApprovals) ->
 pub(crate) async fn export(
     store: &dyn Store,
     query: EventQuery,
-    csv: bool,
+    format: ExportFormat,
     out: &mut (dyn std::io::Write + Send),
 ) -> Result<(), CliError> {
-    let written = if csv {
-        audit::export_csv(store, query, out).await
-    } else {
-        audit::export_jsonl(store, query, out).await
+    let written = match format {
+        ExportFormat::Jsonl => audit::export_jsonl(store, query, out).await,
+        ExportFormat::Csv => audit::export_csv(store, query, out).await,
+        ExportFormat::Ocsf => audit::export_ocsf(store, query, out).await,
     };
     match written {
         Ok(_) => Ok(()),

@@ -124,6 +124,8 @@ pub(crate) enum ExportFormat {
     Jsonl,
     /// Comma-separated, with a header
     Csv,
+    /// One JSON object per line as the Open Cybersecurity Schema Framework has it (1.8.0, API Activity), for a SIEM
+    Ocsf,
 }
 
 /// Which events.
