@@ -25,6 +25,21 @@ pub struct TraceReport {
     pub calls: Vec<CallReport>,
     /// Records that belong to no call.
     pub other: Vec<Evidence>,
+    /// What people have said of it afterwards, in order.
+    pub notes: Vec<NoteReport>,
+}
+
+/// What somebody said of a trace afterwards.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NoteReport {
+    /// When.
+    pub at: Timestamp,
+    /// The person; null: somebody on the machine of the store, without a key.
+    pub by: Option<Arc<str>>,
+    /// What.
+    pub text: Option<Arc<str>>,
+    /// Where it stands.
+    pub evidence: Evidence,
 }
 
 /// The five answers for one call.
@@ -255,8 +270,17 @@ pub fn questions(events: &[Event], approvals: &NamedApprovals) -> TraceReport {
     let mut ordered: Vec<&Event> = events.iter().collect();
     ordered.sort_by_key(|e| e.seq);
     let mut calls: Vec<(CallId, Vec<&Event>)> = Vec::new();
-    let mut other = Vec::new();
+    let (mut other, mut notes) = (Vec::new(), Vec::new());
     for event in &ordered {
+        if event.draft.event_type == EventType::Note {
+            notes.push(NoteReport {
+                at: event.draft.timestamp,
+                by: event.draft.actor.role.clone(),
+                text: event.draft.reason.clone(),
+                evidence: Evidence::of(event),
+            });
+            continue;
+        }
         let of_approval = || {
             let id = event.draft.approval_id.as_ref()?;
             approvals.records.iter().find(|a| a.id == *id).map(|a| a.call_id.clone())
@@ -277,7 +301,7 @@ pub fn questions(events: &[Event], approvals: &NamedApprovals) -> TraceReport {
         _ => None,
     };
     let calls = calls.into_iter().filter_map(|(id, events)| call(id, &events, approvals)).collect();
-    TraceReport { trace_id, traces, calls, other }
+    TraceReport { trace_id, traces, calls, other, notes }
 }
 
 fn call(call_id: CallId, events: &[&Event], approvals: &NamedApprovals) -> Option<CallReport> {

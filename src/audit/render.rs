@@ -3,12 +3,14 @@
 use super::{
     ApprovalCall, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport, TraceReport,
 };
-use crate::{evidence::Counted, model::MicroUsd, store::ApprovalAnswer};
+use crate::{evidence::Counted, model::MicroUsd, redaction::display_text, store::ApprovalAnswer};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
 /// Longer texts are cut, and say so.
 const LONGEST: usize = 300;
+/// A note is what somebody wrote for whoever reads this: its lines are cut later.
+const NOTE_LINE: usize = 2_000;
 
 /// The report for a terminal.
 pub fn render(report: &TraceReport) -> String {
@@ -60,6 +62,17 @@ fn write_report(out: &mut String, report: &TraceReport) -> fmt::Result {
         let trace = trace.map(|trace| format!(", trace {trace}")).unwrap_or_default();
         writeln!(out, "\n[{}] {}  (call {}{trace})", index + 1, text(&call.tool), shown(&call.call_id))?;
         write_call(out, call)?;
+    }
+    if !report.notes.is_empty() {
+        writeln!(out, "\nnotes")?;
+        for note in &report.notes {
+            let by = note.by.as_deref().map_or_else(|| "the local admin".to_owned(), shown);
+            let said = note.text.as_deref().unwrap_or_default();
+            writeln!(out, "  {} {by}, record {}", note.at, note.evidence.seq)?;
+            for line in said.lines() {
+                writeln!(out, "    {}", display_text(line, NOTE_LINE))?;
+            }
+        }
     }
     if !report.other.is_empty() {
         writeln!(out, "\nother records")?;

@@ -271,7 +271,7 @@ fn events_read_back_as_they_were_written() {
     }
 }
 
-/// Every kind of record is a line of OCSF's API Activity, by the schema that is published (R90).
+/// Every kind of record is a line of OCSF's API Activity, by the schema that is published.
 #[test]
 fn ocsf_lines_fit_the_published_schema() {
     let schema = include_str!("../../tests/fixtures/ocsf-1.8.0-api-activity.json");

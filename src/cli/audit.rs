@@ -162,7 +162,10 @@ async fn on_store(store: Arc<dyn Store>, now: Timestamp, command: AuditCommand) 
             show(&store, &mut screen, trace, as_test, json.json).await
         }
         // They do not come here.
-        AuditCommand::Verify(_) | AuditCommand::Checkpoint(_) | AuditCommand::Prove(_) => Ok(()),
+        AuditCommand::Verify(_)
+        | AuditCommand::Checkpoint(_)
+        | AuditCommand::Note(_)
+        | AuditCommand::Prove(_) => Ok(()),
         AuditCommand::Export { filter, limit, format } => {
             export(&store, query(*filter, now), limit, format).await
         }

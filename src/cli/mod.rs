@@ -20,6 +20,7 @@ mod keys;
 mod known;
 mod log;
 mod names;
+mod note;
 mod origin;
 mod people;
 mod policy;
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Audit(AuditCommand::Verify(args)) if args.proof.is_some() => proof::verify_proof(&args),
         Command::Audit(AuditCommand::Verify(args)) => block(audit::verify(path, args)),
         Command::Audit(AuditCommand::Checkpoint(args)) => block(proof::checkpoint(Setup::load(&path)?, args)),
+        Command::Audit(AuditCommand::Note(args)) => block(note::note(Setup::load(&path)?, args)),
         Command::Audit(AuditCommand::Prove(args)) => block(proof::prove(Setup::load(&path)?, args)),
         Command::Audit(command) => {
             let (store, system) = record(&path)?;

@@ -3,7 +3,8 @@
 
 use crate::{
     model::{
-        Actor, AgentId, CallId, EventDraft, EventType, Outcome, PolicyId, SnapshotId, TraceId, UpstreamName,
+        Actor, AgentId, CallId, EventDraft, EventType, Outcome, PersonId, PolicyId, SnapshotId, TraceId,
+        UpstreamName,
     },
     proof::{self, Hash},
 };
@@ -89,6 +90,17 @@ pub fn index_set_aside(now: Timestamp, problem: &str, kept: &str) -> EventDraft 
     event.action = Some("index_set_aside".into());
     event.reason = Some("the index of the record could not be read; it was rebuilt from the record".into());
     event.detail = Some(json!({"alert": "integrity", "problem": problem, "kept": kept}));
+    event
+}
+
+/// What somebody has to say of a trace afterwards; `text` is redacted. `by`: a person, or nobody who is named.
+pub fn note(now: Timestamp, trace: TraceId, by: Option<&PersonId>, text: &str) -> EventDraft {
+    let mut event = EventDraft::system(EventType::Note, now);
+    event.trace_id = Some(trace);
+    if let Some(person) = by {
+        event.actor = Actor { kind: "person".into(), role: Some(person.as_str().into()) };
+    }
+    event.reason = Some(text.into());
     event
 }
 

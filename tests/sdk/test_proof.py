@@ -318,3 +318,23 @@ def test_a_witness_signs_what_goes_on_from_what_it_saw(binary):
         (gateway.folder / "proof").write_text(proof)
         checked = gateway.cli("audit", "verify", "--proof", "proof", "--vkey", witness.log_vkey, "--vkey", witness.vkey)
         assert checked.returncode == 0 and "witness.example/w1" in checked.stdout, checked.stdout + checked.stderr
+
+
+def test_a_note_stands_with_its_trace(binary):
+    """R62: what came of an incident is written to the trace, masked, by whom."""
+    with Gateway(binary, UPSTREAMS, POLICIES) as gateway:
+        calls(gateway, 1)
+        trace = [event for event in gateway.events() if event["event_type"] == "agent_decision"][0]["trace_id"]
+        secret = "ghp_" + "abcdefghijklmnopqrstuvwxyz0123456789"
+        done = gateway.cli("audit", "note", trace, f"INC-4711: {secret} was rotated", key="key-carol")
+        assert done.returncode == 0, done.stderr
+        assert gateway.cli("audit", "note", trace, "closed").returncode == 0
+        shown = gateway.cli("audit", "show", trace).stdout
+        assert "INC-4711" in shown and "carol" in shown and secret not in shown
+        first, second = json.loads(gateway.cli("audit", "show", trace, "--json").stdout)["notes"]
+        assert (first["by"], second["by"], second["text"]) == ("carol", None, "closed")
+        (event, _) = [event for event in gateway.events() if event["event_type"] == "note"]
+        assert event["metadata"]["redacted"] is True and secret not in json.dumps(event)
+        assert gateway.cli("audit", "verify").returncode == 0
+        for wrong in (("0" * 31 + "1", "text"), (trace, "  "), (trace, "x" * 20_000)):
+            assert gateway.cli("audit", "note", *wrong).returncode == 1

@@ -71,6 +71,17 @@ Examples:
   tollgate audit verify --proof call.tlog-proof --vkey 'tollgate/5f0c1d2e+…'"
     )]
     Prove(ProveArgs),
+    /// Attach a note to a trace: what an incident was, and what came of it
+    #[command(
+        long_about = "\
+Attaches a note to a trace, as a record of its own: `tollgate audit show` and the page show it with the trace. What looks like a \
+secret or personal data is masked. With TOLLGATE_KEY the record names the person.",
+        after_help = "\
+Examples:
+  tollgate audit note 0af7651916cd43dd8448eb211c80319c 'INC-4711: the agent was given a wrong folder; capability narrowed'
+  tollgate audit note 0af7651916cd43dd8448eb211c80319c - < post-mortem.txt"
+    )]
+    Note(NoteArgs),
     /// Write events to standard output, in chain order
     Export {
         #[command(flatten)]
@@ -103,6 +114,18 @@ pub(crate) struct CheckpointArgs {
     /// Have another key sign from now on; needs TOLLGATE_KEY of an admin
     #[arg(long)]
     pub(crate) rotate: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `audit note`
+#[derive(Debug, Args)]
+pub(crate) struct NoteArgs {
+    /// The trace id: 32 hex digits, or the UUID form
+    #[arg(value_name = "TRACE_ID", value_parser = trace)]
+    pub(crate) trace: TraceId,
+    /// What is to be said; `-` reads standard input
+    pub(crate) text: String,
     #[command(flatten)]
     pub(crate) json: JsonFlag,
 }

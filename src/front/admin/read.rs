@@ -248,7 +248,8 @@ pub fn trace_report(trace: TraceId, events: &[Event], approvals: &NamedApprovals
             form
         })
         .collect();
-    json!({"trace_id": trace, "traces": report.traces, "calls": calls, "other": report.other, "events": events})
+    json!({"trace_id": trace, "traces": report.traces, "calls": calls, "other": report.other, "notes": report.notes,
+           "events": events})
 }
 
 /// The published authority map.
