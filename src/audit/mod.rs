@@ -5,11 +5,13 @@ mod advice;
 mod checkpoints;
 mod export;
 mod log_keys;
+mod maturity;
 mod ocsf;
 mod questions;
 mod recorded;
 mod render;
 mod replay;
+mod scorecard;
 mod simulate;
 mod verify;
 
@@ -20,6 +22,7 @@ pub use checkpoints::{
 };
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};
+pub use maturity::{Control, Looked, Maturity, maturity};
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
     Initiator, NamedApprovals, ResultSize, TraceReport, questions,
@@ -27,6 +30,7 @@ pub use questions::{
 pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;
 pub use replay::{RecordedDifference, ReplayReport, replay_recorded};
+pub use scorecard::scorecard;
 pub use simulate::{Compare, SimulatedTraffic, simulate_recorded};
 pub use verify::{Coverage, ExportReport, verify_export};
 

@@ -12,6 +12,7 @@ mod client_config;
 pub mod demo_upstream;
 mod exposure;
 mod failure;
+mod figures;
 mod folder;
 mod follow;
 mod grants;
@@ -87,7 +88,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
-            block(report::report(store, system, command))
+            block(report::report(&path, store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),

@@ -3,6 +3,7 @@
 use super::{
     args::{AdviceArgs, ReportCommand},
     failure::CliError,
+    figures,
     screen::{Screen, progress, time},
     wiring,
 };
@@ -11,16 +12,19 @@ use crate::{
     replay::Advice,
     store::Store,
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Runs one of them.
 pub(super) async fn report(
+    path: &Path,
     store: Arc<dyn Store>,
     system: Arc<System>,
     command: ReportCommand,
 ) -> Result<(), CliError> {
     let done = match command {
         ReportCommand::Advice(args) => advice(&*store, &system, args).await,
+        ReportCommand::Scorecard(args) => figures::scorecard(&*store, &system, args).await,
+        ReportCommand::Maturity(args) => figures::maturity(path, &*store, &system, args).await,
     };
     store.close().await;
     done

@@ -12,7 +12,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, SourceFile, ToolFacts},
-    replay::Advice,
+    replay::{Advice, Scorecard},
     store::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
         embedded::{AtRest, EmbeddedStore},
@@ -113,6 +113,15 @@ pub(crate) async fn advice(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Advice, CliError> {
     Ok(audit::advice_on_recorded(store, since, now, progress).await?)
+}
+
+/// The figures of a time.
+pub(crate) async fn scorecard(
+    store: &dyn Store,
+    span: (Timestamp, Timestamp),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Scorecard, CliError> {
+    Ok(audit::scorecard(store, span, audit::Pace::Whole, progress).await?)
 }
 
 /// Decides recorded decisions again.

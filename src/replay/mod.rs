@@ -9,6 +9,7 @@ mod cells;
 mod flips;
 mod limits;
 mod rebase;
+mod scorecard;
 mod simulate;
 mod traffic;
 
@@ -16,6 +17,10 @@ pub use advice::{Advice, advise};
 pub use cells::{Cell, ChangedCell, changed_cells};
 pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
 pub use limits::CountersOnRecord;
+pub use scorecard::{
+    AgentDrift, ApprovalIntegrity, AuditCompleteness, ConstraintUsage, Distribution, DriftIndicators,
+    Latency, Moved, Noted, Scorecard, Tallying, note,
+};
 pub use simulate::{RecordedCall, Ruled, Simulated, simulate};
 pub use traffic::{Seen, Traffic, see};
 

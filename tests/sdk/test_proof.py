@@ -338,3 +338,29 @@ def test_a_note_stands_with_its_trace(binary):
         assert gateway.cli("audit", "verify").returncode == 0
         for wrong in (("0" * 31 + "1", "text"), (trace, "  "), (trace, "x" * 20_000)):
             assert gateway.cli("audit", "note", *wrong).returncode == 1
+
+
+def test_scorecard_and_maturity_are_read_from_the_record(binary):
+    """R73 to R78: the figures of a time, and the level with what is missing for the next."""
+    with Gateway(binary, UPSTREAMS, POLICIES) as gateway:
+        calls(gateway, 6)
+        card = json.loads(gateway.cli("report", "scorecard", "--json").stdout)
+        (only,) = card["decision_distribution"].values()
+        assert (only["calls"], only["allow"], only["allow_rate"]) == (6, 6, 1.0)
+        assert {"latency", "expirations", "mismatches"} <= card["approval_integrity"].keys()
+        assert card["audit_completeness"]["dispatched"] == card["audit_completeness"]["complete"] == 6
+        assert {"deny_rate", "missing_metadata", "failures"} <= card["drift_indicators"].keys()
+        assert "mitigated_rate" in card["constraint_usage"]
+        none = json.loads(gateway.cli("report", "scorecard", "--since", "1ms", "--json").stdout)
+        assert none["decision_distribution"] == {}
+        # Everything that is not spoken of is let through: no more than level 1.
+        report = json.loads(gateway.cli("report", "maturity", "--json").stdout)
+        assert report["level"] == 1
+        assert "what no policy speaks of is refused" in [one["control"] for one in report["missing"]]
+        bundle = gateway.folder / "policies/bundle.yaml"
+        bundle.write_text(bundle.read_text().replace("default_decision: ALLOW", "default_decision: DENY"))
+        authority = gateway.folder / "policies/authority.yaml"
+        authority.write_text(authority.read_text().replace('tools: ["*"]', 'tools: ["demo__*"]'))
+        higher = json.loads(gateway.cli("report", "maturity", "--json").stdout)
+        assert higher["level"] == 2 and higher["missing"] and all(one["level"] == 3 for one in higher["missing"])
+        assert "level 2 of 4" in gateway.cli("report", "maturity").stdout

@@ -12,6 +12,35 @@ the three workflows that cost most, classify data and limit rates, tune alerts. 
 ready for `policy simulate`. A gate that asks people is proposed for removal only after a month in which it asked, people \
 approved, and nobody rejected or let an ask expire. Nothing is written.")]
     Advice(AdviceArgs),
+    /// The figures by which the gateway is judged: decisions, approvals, limits, completeness, drift
+    #[command(
+        long_about = "\
+Adds up the record: how decisions are distributed by workflow; how many asks were answered, how fast, and how many expired or met \
+other policies than those that asked; how much of what is risky (writes that destroy or reach outside, confidential data) is \
+limited, asked about or stopped; whether the end of every dispatched call is recorded; and what differs by a tenth or more \
+from the same time before, over fifty calls or more: refusals, missing metadata, failures, and which agents.",
+        after_help = "\
+Examples:
+  tollgate report scorecard
+  tollgate report scorecard --since 30d --json | jq .drift_indicators"
+    )]
+    Scorecard(ReportArgs),
+    /// How far governance has come, from 0 to 4, and what is missing for the next level
+    #[command(long_about = "\
+Looks at controls: in the bundle in force, in servers.toml, and in what is recorded. A level is reached when all of its controls \
+and those below stand. 1: calls are seen, and somebody answers for each agent. 2: policy decides what is let through. 3: people \
+decide what is risky, and spend and data have limits. 4: it is tested, tried before it counts, and can be proved to others.")]
+    Maturity(ReportArgs),
+}
+
+/// `report scorecard|maturity`
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Records since: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (24h)
+    #[arg(long, value_name = "TIME", value_parser = moment, default_value = "7d")]
+    pub(crate) since: Moment,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
 }
 
 /// `report advice`
