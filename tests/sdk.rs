@@ -54,6 +54,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&said)))
 }
 
+/// And `test_proof.py`: a verifier and a witness of other hands (R89), a note on a trace (R62), scorecard and maturity (R73 to R78).
 #[test]
 fn official_python_sdk_in_both_eras() {
     let python = target().join("sdk-venv/bin/python");
