@@ -893,3 +893,28 @@ fn a_short_retention_is_an_error() {
     check("retention = \"30d\"\nallow_short_retention = false", Some("removes evidence after"));
     check("retention = \"30d\"\nallow_short_retention = true", None);
 }
+
+/// Completions and manual pages are made of what can be typed.
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = tollgate(dir.path(), &["completions", shell]);
+        assert_eq!(said.code, 0, "{shell}: {}", said.err);
+        assert!(said.out.contains("checkpoint") && said.out.contains("simulate"), "{shell}");
+    }
+    let said = tollgate(dir.path(), &["man", "pages/man1"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let help = tollgate(dir.path(), &["--help"]).out;
+    let listed = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
+    assert!(names.len() > 12, "{names:?}");
+    for name in names {
+        let page = dir.path().join(format!("pages/man1/tollgate-{name}.1"));
+        let text = std::fs::read_to_string(&page).unwrap_or_default();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{name}");
+    }
+    let hidden = dir.path().join("pages/man1/tollgate-supervise-child.1");
+    assert!(!hidden.exists(), "what is started by itself has no page");
+}

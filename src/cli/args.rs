@@ -2,12 +2,14 @@
 
 mod audit;
 mod grants;
+mod manual;
 mod policy;
 mod report;
 mod store;
 
 pub(crate) use audit::*;
 pub(crate) use grants::*;
+pub(crate) use manual::*;
 pub(crate) use policy::*;
 pub(crate) use report::*;
 pub(crate) use store::*;
@@ -197,6 +199,19 @@ Examples:
 Each prints two variants: over standard input and output (the client starts Tollgate), and over HTTP \
 (`tollgate serve` is running).")]
     ClientConfig(ClientConfigArgs),
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  tollgate completions bash > /etc/bash_completion.d/tollgate
+  tollgate completions zsh > ~/.zfunc/_tollgate
+  tollgate completions fish > ~/.config/fish/completions/tollgate.fish")]
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command
+    #[command(after_help = "\
+Examples:
+  tollgate man /usr/local/share/man/man1
+  tollgate man /tmp/man && man /tmp/man/tollgate-audit-show.1")]
+    Man(ManArgs),
     /// A small real MCP server over standard input and output, to try policies against
     DemoUpstream,
     /// Keeps watch over one child process; started by Tollgate itself

@@ -20,6 +20,7 @@ mod init;
 mod keys;
 mod known;
 mod log;
+mod manual;
 mod names;
 mod note;
 mod origin;
@@ -96,6 +97,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Store(command) => block(store::store(Setup::load(&path)?, command)),
         Command::Budget(command) => block(budget::budget(Setup::load(&path)?, command)),
         Command::ClientConfig(args) => client_config::client_config(&Setup::load(&path)?, &args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::DemoUpstream => block(wiring::demo_upstream()),
         Command::SuperviseChild { args } => return Ok(wiring::supervise_child(args)),
     };
