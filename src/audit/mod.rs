@@ -23,6 +23,7 @@ pub use checkpoints::{
 pub use export::{CSV_COLUMNS, ExportError, export_csv, export_jsonl, export_ocsf};
 pub use log_keys::{KeysError, LogKeys};
 pub use maturity::{Control, Looked, Maturity, maturity};
+pub use ocsf::ocsf;
 pub use questions::{
     ApprovalCall, ApprovalEnd, ApprovalReport, CallReport, DecisionReport, Evidence, Execution, GrantReport,
     Initiator, NamedApprovals, ResultSize, TraceReport, questions,

@@ -139,7 +139,7 @@ fn metadata(event: &Event) -> Value {
 }
 
 /// The event, as one object without a null.
-pub(super) fn ocsf(event: &Event) -> Value {
+pub fn ocsf(event: &Event) -> Value {
     let draft = &event.draft;
     let Result { status, action, disposition, severity, is_alert } = result(draft);
     let mut line = Map::new();

@@ -277,7 +277,7 @@ fn ocsf_lines_fit_the_published_schema() {
     let schema = include_str!("../../tests/fixtures/ocsf-1.8.0-api-activity.json");
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let check = |event: &Event| {
-        let line = ocsf::ocsf(event);
+        let line = ocsf(event);
         let errors: Vec<String> =
             schema.iter_errors(&line).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:#?}\n{line:#}");

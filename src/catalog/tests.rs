@@ -61,6 +61,7 @@ fn config(upstreams: Vec<UpstreamConfig>) -> Config {
         admin: AdminConfig { listen: "127.0.0.1:2".parse().unwrap() },
         store: StoreConfig { path: "db".into(), durability: Durability::Commit, retention: None },
         audit: crate::config::AuditConfig::default(),
+        deliveries: Vec::new(),
         auth: AuthConfig::default(),
         webhook: None,
         verify: Vec::new(),

@@ -3,6 +3,7 @@
 mod argument;
 mod audit;
 mod credentials;
+mod delivery;
 mod expand;
 mod file;
 mod input;
@@ -11,8 +12,10 @@ mod listed;
 mod load;
 mod oauth;
 mod outgoing;
+mod record;
 mod render;
 mod secret;
+mod secret_url;
 mod servers;
 mod signed;
 mod toml_error;
@@ -30,8 +33,10 @@ pub use load::{
     Bundle, Loaded, compile_bundle, compile_kept, digest_material, load, load_bundle, load_knowing,
     manifest_of, store_place, without_secrets,
 };
+pub use record::{AuditConfig, DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport, Witness};
 pub use render::render;
 pub use secret::is_secret;
+pub use secret_url::SecretUrl;
 pub use signed::{NAMESPACE, VerifyKey, verify_bundle};
 pub use types::*;
 

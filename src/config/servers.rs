@@ -2,10 +2,10 @@
 
 use super::{
     AdminConfig, AuthConfig, CatalogMode, CheckConfig, Config, Durability, Formats, GatewayConfig, MetaKey,
-    RejectedAsks, SecretUrl, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit,
+    RejectedAsks, StoreConfig, TlsConfig, Unchecked, WebhookConfig, audit, delivery,
     expand::{Env, expand},
     input::{Input, expanded, resolve},
-    jwt, signed, upstreams,
+    jwt, secret_url, signed, upstreams,
 };
 use crate::{
     model::AgentId,
@@ -18,7 +18,6 @@ use crate::{
         source::{Kind, Node, Report},
     },
 };
-use secrecy::SecretString;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -63,7 +62,18 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
     let map = fields(
         root,
         "servers.toml",
-        &["gateway", "admin", "store", "audit", "auth", "webhook", "policies", "checks", "upstreams"],
+        &[
+            "gateway",
+            "admin",
+            "store",
+            "audit",
+            "auth",
+            "webhook",
+            "delivery",
+            "policies",
+            "checks",
+            "upstreams",
+        ],
         report,
     )?;
     let table = |name: &str, known: &'static [&'static str], report: &mut Report<'_>| {
@@ -85,6 +95,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         None => Some(None),
         Some(node) => webhook(node, input, report).map(|read| Some(Arc::new(read))),
     };
+    let deliveries = delivery::read(section(&map, "delivery", report), input, report);
     let verify = signed::keys(map.get("policies"), input, report);
     let checks = section(&map, "checks", report).iter().filter_map(|entry| {
         let read = check(&entry.key, &entry.value, input, report)?;
@@ -102,6 +113,7 @@ pub(super) fn read(root: &Node, input: &Input<'_>, report: &mut Report<'_>) -> O
         admin: admin?,
         store: store?,
         audit: audit?,
+        deliveries: deliveries?,
         auth,
         webhook: webhook?,
         verify: verify?,
@@ -279,7 +291,8 @@ fn separator(node: &Node, key: &str, report: &mut Report<'_>) -> Option<String> 
 /// No message shows a value: the URLs of chat services are secrets.
 fn webhook(node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<WebhookConfig> {
     let map = fields(node, "webhook", &["url", "secret", "link"], report)?;
-    let (url, secret) = signed(&map, "the webhook", "where notifications are sent", input, report);
+    let (url, secret) =
+        secret_url::signed(&map, "the webhook", "where notifications are sent", input, report);
     let link = expanded(&map, "link", input, report).flatten();
     if let (Some(link), Some(node)) = (&link, map.get("link"))
         && !url::Url::parse(link).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
@@ -305,44 +318,9 @@ const LONGEST_CHECK: Duration = Duration::from_secs(60);
 fn check(name: &str, node: &Node, input: &Input<'_>, report: &mut Report<'_>) -> Option<CheckConfig> {
     let map = fields(node, name, &["url", "secret", "timeout"], report)?;
     let (url, secret) =
-        signed(&map, &format!("the check `{name}`"), "the service that is asked", input, report);
+        secret_url::signed(&map, &format!("the check `{name}`"), "the service that is asked", input, report);
     let timeout = map.read("timeout", report, duration(Duration::from_millis(10), LONGEST_CHECK));
     Some(CheckConfig { url: url?, secret: secret?, timeout: timeout.unwrap_or(CHECK_TIMEOUT) })
-}
-
-/// `url` and `secret` of a server that gets signed requests.
-fn signed(
-    map: &Fields<'_>,
-    whose: &str,
-    what: &str,
-    input: &Input<'_>,
-    report: &mut Report<'_>,
-) -> (Option<SecretUrl>, Option<SecretString>) {
-    let url = map.required("url", what, report);
-    let url = url.and_then(|node| {
-        let written = expanded(map, "url", input, report).flatten()?;
-        let parsed = url::Url::parse(&written).ok().filter(url::Url::has_host);
-        let safe = parsed.filter(|url| {
-            let plain = url.username().is_empty() && url.password().is_none();
-            plain && (url.scheme() == "https" || (url.scheme() == "http" && super::is_loopback(url)))
-        });
-        if safe.is_none() {
-            let why = format!("`url` of {whose} cannot be used (not shown: it may hold a secret)");
-            report.error(node.start, why, "an https URL without a user, or http on this machine");
-        }
-        safe
-    });
-    let secret = map.required("secret", "\"${NAME}\" of the environment, at least 24 characters", report);
-    let secret = secret.and_then(|node| {
-        let written = expanded(map, "secret", input, report).flatten()?;
-        if written.len() < 24 {
-            let why = format!("`secret` of {whose} is too short to sign with");
-            report.error(node.start, why, "24 characters or more");
-            return None;
-        }
-        Some(SecretString::from(written))
-    });
-    (url.map(SecretUrl), secret)
 }
 
 /// Whether a URL is that of a chat service.

@@ -1,10 +1,11 @@
 //! The resolved servers.toml. No secret shows in `Debug`.
 
-use super::signed::VerifyKey;
-use crate::{
-    model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer},
-    proof::VerifierKey,
+use super::{
+    record::{AuditConfig, DeliveryConfig},
+    secret_url::SecretUrl,
+    signed::VerifyKey,
 };
+use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[audit]`
     pub audit: AuditConfig,
+    /// `[delivery.*]`
+    pub deliveries: Vec<Arc<DeliveryConfig>>,
     /// `[auth]`
     pub auth: AuthConfig,
     /// `[webhook]`
@@ -51,39 +54,6 @@ impl Config {
     }
 }
 
-/// `[audit]`
-#[derive(Clone, Debug)]
-pub struct AuditConfig {
-    /// Folders that checkpoints are kept in, beside the data folder's own.
-    pub checkpoints: Vec<PathBuf>,
-    /// One is made once so many records are new.
-    pub records: u64,
-    /// And once the newest is so old, where any record is new.
-    pub every: Duration,
-    /// Who is asked to sign beside.
-    pub witnesses: Vec<Arc<Witness>>,
-}
-
-impl Default for AuditConfig {
-    fn default() -> Self {
-        Self {
-            checkpoints: Vec::new(),
-            records: 10_000,
-            every: Duration::from_secs(600),
-            witnesses: Vec::new(),
-        }
-    }
-}
-
-/// A witness of checkpoints (c2sp.org/tlog-witness).
-#[derive(Clone, Debug)]
-pub struct Witness {
-    /// Its submission prefix. A part of it may be a secret.
-    pub url: SecretUrl,
-    /// What it signs with.
-    pub key: VerifierKey,
-}
-
 /// `[webhook]`: whom to tell that approvals wait.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
@@ -104,23 +74,6 @@ pub struct CheckConfig {
     pub secret: SecretString,
     /// How long an answer may take.
     pub timeout: Duration,
-}
-
-/// A URL any part of which may hold a secret: chat services put it into the path, some into a host of one's own.
-#[derive(Clone)]
-pub struct SecretUrl(pub(super) url::Url);
-
-impl SecretUrl {
-    /// All of it.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://…", self.0.scheme())
-    }
 }
 
 /// `[gateway]`

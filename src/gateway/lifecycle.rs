@@ -6,6 +6,7 @@ use super::{
     call_log::CallLog,
     checks::Checks,
     current::Current,
+    delivery::Deliveries,
     digest::DigestKey,
     dispatch::Dispatcher,
     evaluate::Evaluator,
@@ -176,6 +177,7 @@ impl Outside {
             held,
             large,
             log,
+            deliveries: Deliveries::default(),
             stop,
         }
     }
@@ -230,6 +232,7 @@ impl Gateway {
             first.0.ready.send_replace(true);
         });
         self.spawn_until_stop(self.clone().notify());
+        self.spawn_until_stop(self.clone().deliver_records());
         self.spawn_until_stop(self.clone().follow_orders());
         let logger = self.clone();
         self.spawn_until_stop(async move { logger.0.log.run().await });

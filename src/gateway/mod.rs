@@ -12,6 +12,7 @@ mod counted;
 mod current;
 mod decided;
 mod declared;
+mod delivery;
 mod digest;
 mod dispatch;
 mod edits;
@@ -76,6 +77,7 @@ use admit::Admission;
 use call_log::CallLog;
 use checks::Checks;
 use current::Current;
+use delivery::Deliveries;
 use dispatch::Dispatcher;
 use evaluate::Evaluator;
 use keep::References;
@@ -139,6 +141,7 @@ pub(crate) struct Inner {
     tasks: Tasks,
     large: Arc<Offload>,
     log: Arc<CallLog>,
+    deliveries: Deliveries,
     ready: watch::Sender<bool>,
     rejected_reload: Mutex<Option<String>>,
     lints: Mutex<Vec<String>>,
@@ -228,6 +231,7 @@ impl Gateway {
                 trial.on.rollout.stage()
             ));
         }
+        details.extend(self.0.deliveries.troubles());
         details.extend(self.folder().map(|(folder, held)| folder.sentence(&held)));
         let rejected_reload = self.0.rejected_reload.lock().clone();
         if let Some(rejected) = &rejected_reload {

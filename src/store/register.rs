@@ -19,6 +19,8 @@ pub enum Register {
     Vault,
     /// From when on budgets count, where a person reset them.
     Budget,
+    /// How far the record was delivered, by the delivery's name.
+    Delivery,
 }
 
 /// What a register may hold at most.
@@ -33,7 +35,7 @@ pub struct RegisterBounds {
 impl Register {
     /// Every register.
     pub const ALL: &[Self] =
-        &[Self::Freeze, Self::Pin, Self::Labels, Self::DeadLetter, Self::Vault, Self::Budget];
+        &[Self::Freeze, Self::Pin, Self::Labels, Self::DeadLetter, Self::Vault, Self::Budget, Self::Delivery];
 
     /// Its word in the journal.
     pub fn as_str(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Register {
             Self::DeadLetter => "dead_letter",
             Self::Vault => "vault",
             Self::Budget => "budget",
+            Self::Delivery => "delivery",
         }
     }
 
@@ -61,6 +64,7 @@ impl Register {
             Self::DeadLetter => (20_000, 8 << 20),
             Self::Vault => (50_000, 16 << 20),
             Self::Budget => (10_000, 2 << 20),
+            Self::Delivery => (100, 64 << 10),
         };
         RegisterBounds { entries, bytes }
     }
@@ -70,7 +74,7 @@ impl Register {
     pub fn wakes(self) -> bool {
         match self {
             Self::Freeze | Self::Pin | Self::DeadLetter | Self::Budget => true,
-            Self::Labels | Self::Vault => false,
+            Self::Labels | Self::Vault | Self::Delivery => false,
         }
     }
 }

@@ -358,6 +358,43 @@ pub(crate) const ERRORS: &[Case] = &[
     ),
     // servers.toml.
     case(
+        "a delivery to nowhere",
+        SERVERS,
+        &[("[upstreams.filesystem]", "[delivery.siem]\n\n[upstreams.filesystem]")],
+    ),
+    case(
+        "a delivery to two places",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[delivery.siem]\nfile = \"a\"\nsyslog = \"tcp://h:1\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "syslog without a scheme",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[delivery.siem]\nsyslog = \"127.0.0.1:514\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "a delivery's slip",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[delivery.siem]\nfile = \"a\"\nformat = \"ocfs\"\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
+        "rotation of a webhook",
+        SERVERS,
+        &[(
+            "[upstreams.filesystem]",
+            "[delivery.siem]\nurl = \"https://siem.example\"\nsecret = \"0123456789abcdef01234567\"\nkeep = 3\n\n[upstreams.filesystem]",
+        )],
+    ),
+    case(
         "a slip in [audit]",
         SERVERS,
         &[("[upstreams.filesystem]", "[audit]\ncheckpoint = \"/mnt/worm\"\n\n[upstreams.filesystem]")],

@@ -140,6 +140,7 @@ fn files() -> CheckedFiles {
             retention: None,
         },
         audit: crate::config::AuditConfig::default(),
+        deliveries: Vec::new(),
         auth: AuthConfig { anonymous_agent: Some("planner-01".into()), jwt: None },
         webhook: None,
         verify: Vec::new(),

@@ -1,0 +1,122 @@
+//! `[delivery.NAME]`: where every record goes beside the store.
+
+use super::{
+    DeliveryConfig, DeliveryFormat, DeliveryTarget, SyslogTransport,
+    input::{Input, expanded, resolve},
+    secret_url::signed,
+};
+use crate::policy::{
+    names::did_you_mean,
+    read::{Fields, bytes, count, fields, mismatch, word},
+    source::{Entry, Node, Report},
+};
+use std::{path::Path, sync::Arc};
+
+/// The most deliveries: each reads the record for itself.
+const MOST: usize = 8;
+/// What a file may grow to, and how many are kept, where that is not said.
+const MAX_BYTES: u64 = 100 << 20;
+const KEEP: u64 = 10;
+const WAYS: &[&str] = &["file", "url", "syslog"];
+
+pub(super) fn read(
+    entries: &[Entry],
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<Vec<Arc<DeliveryConfig>>> {
+    if let Some(more) = entries.get(MOST) {
+        report.error(more.at, format!("there are {} deliveries", entries.len()), "at most 8");
+        return None;
+    }
+    entries.iter().map(|entry| one(entry, input, report).map(Arc::new)).collect()
+}
+
+fn one(entry: &Entry, input: &Input<'_>, report: &mut Report<'_>) -> Option<DeliveryConfig> {
+    const KEYS: &[&str] = &["file", "url", "secret", "syslog", "format", "from", "max_bytes", "keep"];
+    let name = entry.key.as_str();
+    let plain = !name.is_empty() && name.len() <= 64;
+    if !plain || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        let expected = "letters, digits, `-` and `_`: it is a part of a file's name";
+        report.error(entry.at, format!("`{name}` cannot name a delivery"), expected);
+        return None;
+    }
+    let map = fields(&entry.value, &format!("delivery.{name}"), KEYS, report)?;
+    let format =
+        map.read("format", report, word(&[("jsonl", DeliveryFormat::Jsonl), ("ocsf", DeliveryFormat::Ocsf)]));
+    let from_start = map.read("from", report, word(&[("start", true), ("now", false)]));
+    let target = target(name, &map, entry, input, report)?;
+    let format = format.unwrap_or(DeliveryFormat::Jsonl);
+    Some(DeliveryConfig { name: name.into(), target, format, from_start: from_start.unwrap_or(false) })
+}
+
+fn target(
+    name: &str,
+    map: &Fields<'_>,
+    entry: &Entry,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<DeliveryTarget> {
+    let given: Vec<&str> = WAYS.iter().copied().filter(|way| map.get(way).is_some()).collect();
+    let &[way] = given.as_slice() else {
+        let said =
+            if given.is_empty() { "nowhere".to_owned() } else { format!("to {}", given.join(" and ")) };
+        report.error(entry.at, format!("`delivery.{name}` goes {said}"), "one of `file`, `url` and `syslog`");
+        return None;
+    };
+    for (key, of) in [("secret", "url"), ("max_bytes", "file"), ("keep", "file")] {
+        if let Some(node) = map.get(key).filter(|_| way != of) {
+            report.error(
+                node.start,
+                format!("`{key}` says nothing of a delivery by `{way}`"),
+                format!("`{of}` beside it"),
+            );
+            return None;
+        }
+    }
+    match way {
+        "file" => file(map, input, report),
+        "url" => {
+            let (url, secret) =
+                signed(map, &format!("the delivery `{name}`"), "where records are sent", input, report);
+            Some(DeliveryTarget::Webhook { url: url?, secret: secret? })
+        }
+        _ => syslog(map, map.get("syslog")?, input, report),
+    }
+}
+
+fn file(map: &Fields<'_>, input: &Input<'_>, report: &mut Report<'_>) -> Option<DeliveryTarget> {
+    let written = expanded(map, "file", input, report)??;
+    let max_bytes = map.read("max_bytes", report, bytes(64 << 10, 1 << 40));
+    let keep = map.read("keep", report, count(1, 10_000));
+    if written.ends_with('/') || Path::new(&written).file_name().is_none() {
+        mismatch(map.get("file")?, "file", "the path of a file", report);
+        return None;
+    }
+    let path = resolve(input.path, &written);
+    Some(DeliveryTarget::File { path, max_bytes: max_bytes.unwrap_or(MAX_BYTES), keep: keep.unwrap_or(KEEP) })
+}
+
+fn syslog(
+    map: &Fields<'_>,
+    node: &Node,
+    input: &Input<'_>,
+    report: &mut Report<'_>,
+) -> Option<DeliveryTarget> {
+    const EXPECTED: &str = "tcp://HOST:PORT or udp://HOST:PORT";
+    let written = expanded(map, "syslog", input, report)??;
+    let (scheme, address) = written.split_once("://").unwrap_or(("", &written));
+    let transport = match scheme {
+        "tcp" => Some(SyslogTransport::Tcp),
+        "udp" => Some(SyslogTransport::Udp),
+        _ => None,
+    };
+    let port = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+    if let (Some(transport), Some(1..)) = (transport, port) {
+        return Some(DeliveryTarget::Syslog { transport, address: address.into() });
+    }
+    let hint = did_you_mean(scheme, ["tcp", "udp"].into_iter());
+    report.error(node.start, format!("`syslog` is no address{hint}"), EXPECTED);
+    None
+}

@@ -1,0 +1,231 @@
+//! Every record goes where `[delivery.NAME]` says, in order and at least once. How far it went is kept in the store: a process that
+//! is killed in the middle of a batch sends that batch again when it, or another, goes on. Of all processes on a store one delivers
+//! to each place: whoever holds its lock, which dies with the process.
+
+mod file;
+mod post;
+mod syslog;
+
+use super::Gateway;
+use crate::{
+    audit::ocsf,
+    config::{DeliveryConfig, DeliveryFormat, DeliveryTarget},
+    model::Event,
+    store::{EventQuery, Register, RegisterChange, StoreError},
+};
+use file::FileSink;
+use parking_lot::Mutex;
+use post::PostSink;
+use serde_json::json;
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
+use syslog::SyslogSink;
+use tokio_util::sync::CancellationToken;
+
+/// Records of one batch, and the bytes of their bodies.
+const BATCH: usize = 200;
+const BATCH_BYTES: usize = 1 << 20;
+/// How often it is looked for new records, and whether another process has left its lock.
+const LOOK: Duration = Duration::from_millis(500);
+/// Before a batch that failed is sent again; doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the deliveries of this process say of themselves.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    troubles: Mutex<BTreeMap<Arc<str>, String>>,
+}
+
+impl Deliveries {
+    /// What does not arrive, and why, in sentences.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().values().cloned().collect()
+    }
+}
+
+/// One record, ready to go.
+#[derive(Debug)]
+struct Line {
+    event: Event,
+    text: String,
+}
+
+/// Where lines go.
+enum Sink {
+    File(FileSink),
+    Post(PostSink),
+    Syslog(SyslogSink),
+}
+
+impl Sink {
+    fn of(config: &DeliveryConfig) -> Self {
+        match &config.target {
+            DeliveryTarget::File { path, max_bytes, keep } => {
+                Self::File(FileSink::new(path.clone(), *max_bytes, *keep))
+            }
+            DeliveryTarget::Webhook { url, secret } => Self::Post(PostSink::new(url.clone(), secret.clone())),
+            DeliveryTarget::Syslog { transport, address } => {
+                Self::Syslog(SyslogSink::new(*transport, address.clone()))
+            }
+        }
+    }
+
+    async fn send(&mut self, gateway: &Gateway, name: &str, lines: &[Line]) -> Result<(), String> {
+        match self {
+            Self::File(sink) => sink.send(lines),
+            Self::Post(sink) => sink.send(gateway, name, lines).await,
+            Self::Syslog(sink) => sink.send(lines).await,
+        }
+    }
+}
+
+impl Gateway {
+    /// Delivers for as long as the gateway runs, and begins again where servers.toml names other places.
+    pub(super) async fn deliver_records(self) {
+        let mut generations = self.generations();
+        loop {
+            generations.borrow_and_update();
+            let places = self.in_force().config.deliveries.clone();
+            let end = CancellationToken::new();
+            for place in &places {
+                let (gateway, place, end) = (self.clone(), place.clone(), end.clone());
+                self.spawn_until_stop(async move {
+                    tokio::select! {
+                        () = end.cancelled() => {}
+                        () = gateway.deliver_to(&place) => {}
+                    }
+                });
+            }
+            let same = |other: &[Arc<DeliveryConfig>]| {
+                other.len() == places.len() && other.iter().zip(&places).all(|(a, b)| Arc::ptr_eq(a, b))
+            };
+            while same(&self.in_force().config.deliveries) {
+                if generations.changed().await.is_err() {
+                    return;
+                }
+            }
+            end.cancel();
+            self.0.deliveries.troubles.lock().clear();
+        }
+    }
+
+    async fn deliver_to(&self, place: &DeliveryConfig) {
+        let data_dir = self.in_force().config.gateway.data_dir.clone();
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Held until this ends.
+        let _lock = loop {
+            tick.tick().await;
+            match lock(&data_dir, &place.name) {
+                Ok(Some(lock)) => break lock,
+                Ok(None) => {}
+                Err(error) => self.trouble(place, &format!("its lock cannot be taken: {error}")),
+            }
+        };
+        let mut sink = Sink::of(place);
+        let mut pause = FIRST_PAUSE;
+        // What takes no more than so much at a time gets no more.
+        let mut batch = BATCH;
+        loop {
+            match self.deliver_batch(place, &mut sink, batch).await {
+                Ok(sent) => {
+                    if self.0.deliveries.troubles.lock().remove(&place.name).is_some() {
+                        tracing::info!(delivery = %place.name, "delivery.goes_on");
+                    }
+                    pause = FIRST_PAUSE;
+                    if sent < batch {
+                        tick.tick().await;
+                    }
+                    batch = (batch * 2).min(BATCH);
+                }
+                Err(why) => {
+                    self.trouble(place, &why);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    batch = (batch / 2).max(1);
+                    sink = Sink::of(place);
+                }
+            }
+        }
+    }
+
+    fn trouble(&self, place: &DeliveryConfig, why: &str) {
+        let told = format!("delivery `{}` does not arrive, and is tried again: {why}", place.name);
+        let before = self.0.deliveries.troubles.lock().insert(place.name.clone(), told);
+        if before.is_none() {
+            tracing::error!(delivery = %place.name, why, "delivery.failed: it is tried again");
+        }
+    }
+
+    /// How many records went.
+    async fn deliver_batch(
+        &self,
+        place: &DeliveryConfig,
+        sink: &mut Sink,
+        batch: usize,
+    ) -> Result<usize, String> {
+        let failed = |error: StoreError| error.to_string();
+        let store = &self.0.store;
+        let key = place.name.to_string();
+        let entry = store.register_entry(Register::Delivery, key.clone()).await.map_err(failed)?;
+        let at = match &entry {
+            Some(entry) => entry.value.get("seq").and_then(serde_json::Value::as_i64).unwrap_or(0),
+            None if place.from_start => 0,
+            None => self.newest().await.map_err(failed)?,
+        };
+        let version = entry.as_ref().map_or(0, |entry| entry.version);
+        let query = EventQuery {
+            after_seq: Some(at),
+            limit: batch,
+            most_bytes: BATCH_BYTES,
+            ..EventQuery::default()
+        };
+        let lines = self.lines(place.format, query).await.map_err(failed)?;
+        let last = match lines.last() {
+            Some(line) => line.event.seq,
+            // Somebody put an older store in place: what is written from now on goes.
+            None if at > 0 && entry.is_some() => at.min(self.newest().await.map_err(failed)?),
+            None => at,
+        };
+        if !lines.is_empty() {
+            sink.send(self, &place.name, &lines).await?;
+        }
+        if last != at || entry.is_none() {
+            let change = RegisterChange::set(Register::Delivery, key, json!({"seq": last})).at(version);
+            store.set(vec![change], Vec::new()).await.map_err(failed)?;
+        }
+        Ok(lines.len())
+    }
+
+    async fn newest(&self) -> Result<i64, StoreError> {
+        let newest = EventQuery { newest_first: true, limit: 1, ..EventQuery::default() };
+        Ok(self.0.store.events(newest).await?.first().map_or(0, |event| event.seq))
+    }
+
+    async fn lines(&self, format: DeliveryFormat, query: EventQuery) -> Result<Vec<Line>, StoreError> {
+        let events = self.0.store.events(query.clone()).await?;
+        if format == DeliveryFormat::Ocsf {
+            let line = |event: Event| Line { text: ocsf(&event).to_string(), event };
+            return Ok(events.into_iter().map(line).collect());
+        }
+        // As the chain keeps them, byte for byte, so that whoever gets them can verify them.
+        let until_seq = events.last().map(|event| event.seq);
+        let mut texts = self.0.store.event_lines(EventQuery { until_seq, ..query }).await?.into_iter();
+        let line = |event: Event| {
+            let text = texts.find(|line| line.seq == event.seq)?.json;
+            Some(Line { text, event })
+        };
+        Ok(events.into_iter().map_while(line).collect())
+    }
+}
+
+/// `None`: another process delivers.
+fn lock(data_dir: &Path, name: &str) -> std::io::Result<Option<File>> {
+    let path = data_dir.join(format!("delivery-{name}.lock"));
+    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}
