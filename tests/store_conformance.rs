@@ -1211,11 +1211,26 @@ mod checks {
             let store = if n == 1 { open() } else { store.clone() };
             grant(&*store, call.clone()).await;
             let mut settlement = settlement(&call, None, None);
-            settlement.learned = Some(("files__read".to_owned(), tokens));
+            settlement.learned = Some((SizeCell::new("files__read", 10, "a"), tokens));
             store.settle(settlement).await.unwrap();
         }
-        // 800, then 700, then 812.5 rounded up.
-        assert_eq!(store.learned_result_tokens().await.unwrap(), [("files__read".to_owned(), 813)]);
+        // The median, to about 2 %; and each handle has what the others learned.
+        let about = |sizes: &LearnedSizes| sizes.expected("files__read", 10, "a", None).abs_diff(800) <= 16;
+        let sizes = store.learned_sizes().await.unwrap();
+        assert!(about(&sizes) && sizes.by_tool().len() == 1, "{:?}", sizes.by_tool());
+        let other = open();
+        let theirs = other.learned_sizes().await.unwrap();
+        assert!(about(&theirs));
+        for tokens in [5_000; 4] {
+            let call = request("a", start());
+            grant(&*store, call.clone()).await;
+            let mut settlement = settlement(&call, None, None);
+            settlement.learned = Some((SizeCell::new("files__read", 10, "a"), tokens));
+            store.settle(settlement).await.unwrap();
+        }
+        grant(&*other, request("b", start())).await;
+        let told = theirs.expected("files__read", 10, "a", None);
+        assert!((4_900..=5_100).contains(&told), "{told}");
     }
 
     pub(super) async fn secrets_are_the_same_everywhere(open: Opener<'_>) {

@@ -8,6 +8,6 @@ mod token;
 
 pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow};
 pub use encoding::{Encoding, Tokenizer};
-pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes};
+pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes, RecentSizes, SizeCell};
 pub use price::{Estimate, ModelMatch, ModelPrice, PriceTable};
 pub use token::{TokenCounter, multiply};

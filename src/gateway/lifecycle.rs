@@ -25,7 +25,7 @@ use crate::{
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
     config::Config,
-    cost::{LearnedSizes, TokenCounter},
+    cost::TokenCounter,
     identity::Doorkeeper,
     offload::Offload,
     policy::PolicySet,
@@ -191,10 +191,7 @@ impl Gateway {
         }
         let digest_key = store.secret("call-digest", ids.random()).await?;
         let hash_key = store.secret("data-hash", ids.random()).await?;
-        let learned = LearnedSizes::new();
-        for (tool, tokens) in store.learned_result_tokens().await? {
-            learned.seed(&tool, tokens);
-        }
+        let learned = store.learned_sizes().await?;
         let measures =
             Measures { tokens: TokenCounter::load(), learned, digest_key: DigestKey::new(&digest_key) };
         let (config, policies, origin) = keyed(files, hash_key);

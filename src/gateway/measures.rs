@@ -2,10 +2,12 @@
 
 use super::digest::DigestKey;
 use crate::cost::{LearnedSizes, TokenCounter};
+use std::sync::Arc;
 
 /// One for all calls of a process.
 pub(super) struct Measures {
     pub(super) tokens: TokenCounter,
-    pub(super) learned: LearnedSizes,
+    /// The store keeps it current.
+    pub(super) learned: Arc<LearnedSizes>,
     pub(super) digest_key: DigestKey,
 }
