@@ -91,6 +91,7 @@ fn set(count: usize) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        loops: tollgate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
     }

@@ -121,6 +121,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        loops: crate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
     }

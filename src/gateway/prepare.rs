@@ -13,6 +13,7 @@ use super::{
     target::{LONGEST_NAME, Target},
 };
 use crate::{
+    admission,
     catalog::View,
     clock::Clock,
     cost::Tokenizer,
@@ -106,7 +107,12 @@ impl Preparation {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
             Target::Tool(_) | Target::Item(..) => target.kept_as(&policies.data),
         };
-        let expected = self.measures.learned.expected(&kept_as, target.expected_result_tokens());
+        let expected = self.measures.learned.expected(
+            &kept_as,
+            found.argument_tokens,
+            &agent.id,
+            target.expected_result_tokens(),
+        );
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
         let model = agent.model.as_deref();
         let estimate = policies.prices.estimate(model, found.argument_tokens, expected, tool_price);
@@ -118,6 +124,9 @@ impl Preparation {
             true => call_digest.clone(),
             false => digest(Some(&extras)),
         };
+        let shape = policies.loops.similar.map(|_| {
+            self.measures.digest_key.digest("shape", target.full(), &admission::shape(arguments), None)
+        });
         let answers = looks.answers.about(&call_digest);
         let labels = with_labels(inspected.labels, &answers);
         let data = DataFacts { level: inspected.level, labels, findings: inspected.findings };
@@ -151,6 +160,7 @@ impl Preparation {
             tool_price,
             digest,
             call_digest,
+            shape,
             extras,
             workflow: workflow.map(|w| w.id.clone()),
             operator: agent.operator.clone(),

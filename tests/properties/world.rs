@@ -467,6 +467,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        loops: tollgate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
     }

@@ -3,8 +3,8 @@
 use super::{book, grants, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
-        self, Alert, ApprovalRecord, Effect, End, Named, NamedGrant, Outcome, RepeatLimit, Request,
-        StandingGrant, Usage, amount, money, repeat_key,
+        self, Alert, ApprovalRecord, Effect, End, LimitRefusal, Named, NamedGrant, Outcome, RepeatLimit,
+        Request, StandingGrant, Usage, amount, money, repeat_key,
     },
     evidence,
     journal::{JournalError, Place},
@@ -45,6 +45,8 @@ pub(super) fn admit(
     };
     let now = tx.saw(request.now);
     let agent = request.event.agent_id.as_deref().unwrap_or_default();
+    let (workflow, tool) =
+        (request.event.workflow_id.as_deref(), request.event.tool.as_deref().unwrap_or_default());
     let asked = Request {
         now,
         owner: tx.owner,
@@ -52,6 +54,8 @@ pub(super) fn admit(
         agent,
         limits: tx.limits(request, agent, now)?,
         repeats: request.max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, &request.digest), max }),
+        loops: request.loops.checks(agent, workflow, tool, &request.digest),
+        tool,
         need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
         grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
@@ -63,6 +67,7 @@ pub(super) fn admit(
     if let Outcome::Refused { refusal, .. } = &ruling.outcome
         && request.unrecorded.covers(refusal)
     {
+        tell_loop(tx, request, refusal, now)?;
         return Ok(Some(Admission::Refused(refusal.clone())));
     }
     if let Some(start) = &request.start {
@@ -88,6 +93,7 @@ pub(super) fn admit(
             event.rule_id = None;
             event.reason = Some(refusal.reason.as_str().into());
             tx.append_with_limits(&event, recorded.as_deref())?;
+            tell_loop(tx, request, &refusal, now)?;
             Admission::Refused(refusal)
         }
         Outcome::Unusable(reason) => {
@@ -100,6 +106,21 @@ pub(super) fn admit(
             Admission::ApprovalUnusable(reason)
         }
     }))
+}
+
+/// Alerts to an agent that loops: once for a tool and a window.
+fn tell_loop(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    refusal: &LimitRefusal,
+    now: i64,
+) -> Result<(), StoreError> {
+    let Some((kind, window_s)) = refusal.looping else { return Ok(()) };
+    let (agent, tool) = (request.event.agent_id.as_deref(), request.event.tool.as_deref());
+    let (agent, tool) = (agent.unwrap_or_default(), tool.unwrap_or_default());
+    let Some(alerted) = tx.ledger().state().loop_alert(agent, tool, window_s, now) else { return Ok(()) };
+    tx.append(&evidence::loop_alert(&request.event, kind.as_str(), &refusal.reason, request.now))?;
+    tx.put(alerted)
 }
 
 /// Writes the decision of a granted call, which says so where the call uses an approval or a standing grant.
@@ -118,6 +139,9 @@ fn grant(
             | Effect::Carried(_)
             | Effect::Closed { .. }
             | Effect::Asked { .. }
+            | Effect::Failed { .. }
+            | Effect::Worked { .. }
+            | Effect::LoopAlerted { .. }
             | Effect::Alerted(_) => {}
         }
     }
@@ -168,11 +192,15 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         tx.append(&event)?;
     }
     let end = End::Settled { tokens: settlement.tokens, cost: settlement.cost };
-    tx.saw(settlement.event.timestamp);
+    let now = tx.saw(settlement.event.timestamp);
+    let failed = settlement.outcome == CallOutcome::Failed;
+    if let Some(effect) = tx.ledger().state().ended(seq, failed, now) {
+        tx.put(effect)?;
+    }
     close(tx, seq, end)?;
     tx.open().remove(&settlement.call_id);
-    if let Some((tool, tokens)) = &settlement.learned {
-        tx.learn(tool, amount(*tokens))?;
+    if let Some((cell, tokens)) = &settlement.learned {
+        tx.learn(cell, *tokens)?;
     }
     Ok(())
 }

@@ -83,6 +83,7 @@ fn files() -> CheckedFiles {
         data: Default::default(),
         policies: Vec::new(),
         max_repeats: 20,
+        loops: crate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
         index: Default::default(),
@@ -397,8 +398,8 @@ impl Store for Memory {
     fn budget_usage(&self, _: Timestamp) -> store::StoreFuture<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
     }
-    fn learned_result_tokens(&self) -> store::StoreFuture<'_, Vec<(String, u64)>> {
-        self.answer(Vec::new())
+    fn learned_sizes(&self) -> store::StoreFuture<'_, Arc<crate::cost::LearnedSizes>> {
+        self.answer(Arc::default())
     }
     fn settle_dead_owners(&self, _: Timestamp) -> store::StoreFuture<'_, u64> {
         self.answer(0)
@@ -490,7 +491,7 @@ impl AdminPort for Scripted {
         let parts = ResolverParts {
             clock: Arc::new(System::default()),
             ids: Arc::new(System::default()),
-            learned: Vec::new(),
+            learned: Arc::default(),
         };
         let (config, files) = (Config::clone(&in_force.config), files());
         let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
