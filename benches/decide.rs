@@ -83,6 +83,7 @@ fn set(count: usize) -> PolicySet {
             default_decision: Decision::Deny,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority,
         prices: PriceTable::default(),

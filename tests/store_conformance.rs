@@ -30,7 +30,7 @@ mod tree;
 use std::{collections::BTreeSet, sync::Arc};
 use store::*;
 use tollgate::{
-    cost::{BudgetAction, BudgetWindow},
+    cost::{BudgetAction, BudgetWindow, LearnedSizes, SizeCell},
     decision::BudgetLimit,
     evidence::content_hash,
     model::{

@@ -11,6 +11,7 @@ mod recorded;
 mod render;
 mod replay;
 mod simulate;
+mod spend;
 mod verify;
 
 pub use advice::advice_on_recorded;
@@ -28,6 +29,7 @@ pub use recorded::{Pace, Stop, kept_bundle};
 pub use render::render;
 pub use replay::{RecordedDifference, ReplayReport, replay_recorded};
 pub use simulate::{Compare, SimulatedTraffic, simulate_recorded};
+pub use spend::spend_on_record;
 pub use verify::{Coverage, ExportReport, verify_export};
 
 #[cfg(test)]

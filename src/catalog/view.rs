@@ -1,6 +1,7 @@
 //! What one agent sees: computed once per catalog, bundle and agent, then looked up by name.
 
 use super::{
+    capped::CappedTools,
     entry::{Catalog, Claim, ItemEntry, ToolEntry},
     pages,
     search::Index,
@@ -28,11 +29,11 @@ pub struct Covered<T> {
 /// One agent's part of the catalog.
 #[derive(Debug, Default)]
 pub struct View {
-    tools: HashMap<Arc<str>, Covered<ToolEntry>>,
+    pub(super) tools: HashMap<Arc<str>, Covered<ToolEntry>>,
     prompts: HashMap<Arc<str>, Covered<ItemEntry>>,
     resources: HashMap<Arc<str>, Covered<ItemEntry>>,
     templates: Vec<Arc<ItemEntry>>,
-    capabilities: Vec<Capability>,
+    pub(super) capabilities: Vec<Capability>,
     claims: Arc<[Claim]>,
     /// `tools/list`, in the order of names.
     pub tool_list: Arc<Vec<Value>>,
@@ -44,8 +45,8 @@ pub struct View {
     pub template_list: Arc<Vec<Value>>,
     /// Over `tool_list`, where it has been searched.
     pub search: OnceLock<Index>,
-    /// What `tool_list` costs this agent's model, where that was asked.
-    pub tokens: OnceLock<u64>,
+    pub(super) tokens: OnceLock<Vec<u64>>,
+    pub(super) capped: OnceLock<Arc<CappedTools>>,
     digests: OnceLock<Digests>,
 }
 

@@ -30,6 +30,7 @@ mod screen;
 mod serve;
 mod servers;
 mod setup;
+mod spend;
 mod store;
 mod wiring;
 
@@ -85,7 +86,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Policy(command) => block(policy::policy(path, command)),
         Command::Report(command) => {
             let (store, system) = record(&path)?;
-            block(report::report(store, system, command))
+            block(report::report(&path, store, system, command))
         }
         Command::Agents(command) => agents::agents(Setup::load(&path)?, command),
         Command::People(command) => people::people(Setup::load(&path)?, command),

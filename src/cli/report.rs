@@ -4,23 +4,25 @@ use super::{
     args::{AdviceArgs, ReportCommand},
     failure::CliError,
     screen::{Screen, progress, time},
-    wiring,
+    spend, wiring,
 };
 use crate::{
     clock::{Clock as _, System},
     replay::Advice,
     store::Store,
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Runs one of them.
 pub(super) async fn report(
+    path: &Path,
     store: Arc<dyn Store>,
     system: Arc<System>,
     command: ReportCommand,
 ) -> Result<(), CliError> {
     let done = match command {
         ReportCommand::Advice(args) => advice(&*store, &system, args).await,
+        ReportCommand::Spend(args) => spend::spend(path, &*store, &system, args).await,
     };
     store.close().await;
     done

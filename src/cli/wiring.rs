@@ -12,7 +12,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, SourceFile, ToolFacts},
-    replay::Advice,
+    replay::{Advice, SpendReport},
     store::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
         embedded::{AtRest, EmbeddedStore},
@@ -113,6 +113,16 @@ pub(crate) async fn advice(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Advice, CliError> {
     Ok(audit::advice_on_recorded(store, since, now, progress).await?)
+}
+
+/// What was spent.
+pub(crate) async fn spend(
+    store: &dyn Store,
+    (since, until): (Timestamp, Timestamp),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<SpendReport, CliError> {
+    let pace = (audit::Pace::Whole, &audit::Stop::default());
+    Ok(audit::spend_on_record(store, (since, until), pace, progress).await?)
 }
 
 /// Decides recorded decisions again.

@@ -113,6 +113,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
             default_decision: Decision::Deny,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority,
         prices: PriceTable::default(),

@@ -25,7 +25,7 @@ use crate::{
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
     config::Config,
-    cost::TokenCounter,
+    cost::{EstimateErrors, TokenCounter},
     identity::Doorkeeper,
     offload::Offload,
     policy::PolicySet,
@@ -193,7 +193,7 @@ impl Gateway {
         let hash_key = store.secret("data-hash", ids.random()).await?;
         let learned = store.learned_sizes().await?;
         let measures =
-            Measures { tokens: TokenCounter::load(), learned, digest_key: DigestKey::new(&digest_key) };
+            Measures { tokens: TokenCounter::load(), learned, errors: EstimateErrors::default(), digest_key: DigestKey::new(&digest_key) };
         let (config, policies, origin) = keyed(files, hash_key);
         let large = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);

@@ -12,7 +12,7 @@ use super::{
     outcome::DECISIONS,
     parts::Parts,
     prices,
-    read::{fields, mismatch, short, text, texts, word},
+    read::{count, fields, mismatch, short, text, texts, word},
     source::{Node, Report, parse_yaml},
     zones::{ZoneData, ZoneTable},
 };
@@ -178,8 +178,16 @@ fn read_parts(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Parts {
     parts
 }
 
-const BUNDLE_KEYS: &[&str] =
-    &["version", "owner", "environments", "default_decision", "default_approvers", "required", "loop"];
+const BUNDLE_KEYS: &[&str] = &[
+    "version",
+    "owner",
+    "environments",
+    "default_decision",
+    "default_approvers",
+    "required",
+    "loop",
+    "max_catalog_tokens",
+];
 
 /// `environments`, right or wrong as the rest may be.
 fn environments(root: &Node) -> Option<BTreeSet<String>> {
@@ -235,6 +243,7 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
         default_decision: default_decision.unwrap_or(Decision::Deny),
         default_approvers,
         required,
+        max_catalog_tokens: map.read("max_catalog_tokens", report, count(1, u64::MAX)),
     };
     let max_repeats = max_repeats.and_then(|n| u32::try_from(n).ok()).unwrap_or(MAX_REPEATS);
     Some((info, max_repeats, loops))

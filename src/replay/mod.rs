@@ -10,6 +10,7 @@ mod flips;
 mod limits;
 mod rebase;
 mod simulate;
+mod spend;
 mod traffic;
 
 pub use advice::{Advice, advise};
@@ -17,6 +18,10 @@ pub use cells::{Cell, ChangedCell, changed_cells};
 pub use flips::{Compared, Example, Flip, SimulateReport, Tally};
 pub use limits::CountersOnRecord;
 pub use simulate::{RecordedCall, Ruled, Simulated, simulate};
+pub use spend::{
+    EstimateError, FIND_ACTION, Named, SearchSavings, SearchTask, Spend, SpendLine, SpendReport, SpendSeen,
+    spent,
+};
 pub use traffic::{Seen, Traffic, see};
 
 use crate::{

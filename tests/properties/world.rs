@@ -459,6 +459,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
             default_decision: world.default,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority,
         prices: PriceTable::default(),

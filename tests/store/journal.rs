@@ -6,7 +6,7 @@
 use crate::{answer, approved, made, store::*, using};
 use std::{io::Write as _, ops::Range, path::Path, sync::Arc};
 use tollgate::{
-    cost::BudgetWindow,
+    cost::{BudgetWindow, SizeCell},
     decision::BudgetLimit,
     evidence::content_hash,
     journal::{Draft, Journal, JournalError, Reader, index_path},

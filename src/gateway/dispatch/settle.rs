@@ -78,6 +78,7 @@ impl Dispatcher {
             && ending.reply.is_ok();
         let learned = learns.then(|| {
             let agent = outgoing.side_effect.agent_id.as_deref().unwrap_or_default();
+            self.measures.errors.observe(settling.estimate.result_tokens, result_tokens);
             let cell = SizeCell::new(&settling.kept_as, settling.estimate.argument_tokens, agent);
             (cell, result_tokens)
         });

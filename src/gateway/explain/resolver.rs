@@ -6,7 +6,7 @@ use crate::{
     catalog::Catalog,
     clock::{Clock, IdSource},
     config::Config,
-    cost::{LearnedSizes, TokenCounter},
+    cost::{EstimateErrors, LearnedSizes, TokenCounter},
     gateway::{
         Gateway, InForce, digest::DigestKey, evaluate::Evaluator, measures::Measures, prepare::Preparation,
     },
@@ -78,6 +78,7 @@ impl Resolver {
         let measures = Measures {
             tokens: TokenCounter::load(),
             learned,
+            errors: EstimateErrors::default(),
             // Digests are made for nobody here.
             digest_key: DigestKey::new(&[0; 32]),
         };

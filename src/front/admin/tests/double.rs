@@ -58,6 +58,7 @@ pub(super) fn authority() -> Authority {
         workflows: Vec::new(),
         model: None,
         autonomy: Autonomy::Supervised,
+        max_catalog_tokens: None,
         capabilities: Vec::new(),
         keys: vec![key_digest(b"key-of-planner")],
     };
@@ -76,6 +77,7 @@ fn files() -> CheckedFiles {
             default_decision: Decision::Deny,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority: authority(),
         prices: Default::default(),
@@ -496,6 +498,12 @@ impl AdminPort for Scripted {
         let (config, files) = (Config::clone(&in_force.config), files());
         let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
         Box::pin(std::future::ready(resolver.explain(&question, true)))
+    }
+    fn metrics(&self) -> String {
+        "measured 1\n".to_owned()
+    }
+    fn catalog_costs(&self) -> Vec<crate::gateway::CatalogCost> {
+        Vec::new()
     }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()
