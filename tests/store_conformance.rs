@@ -37,11 +37,11 @@ use tollgate::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Event, EventDecision, EventDraft, EventType, MicroUsd,
         Outcome, PersonId, PolicyId, SnapshotId, TraceId, WorkflowId,
     },
-    policy::{ChannelKind, Violation},
+    policy::{ChannelKind, LoopRule, LoopRules, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
         ApprovalUpdate, AskLimits, Asked, EventQuery, GrantEnd, GrantEndReason, GrantFilter, GrantMade, Kept,
-        KeptKind, LimitRefusal, Pattern, StandingGrant, Store, StoreError, Unrecorded,
+        KeptKind, LimitRefusal, LoopWatch, Pattern, StandingGrant, Store, StoreError, Unrecorded,
     },
 };
 
@@ -72,6 +72,7 @@ conformance! {
     another_handle_may_settle
     a_settlement_counts_once
     a_loop_is_stopped_before_the_budget
+    loops_of_every_kind_are_one_for_all_processes
     an_alert_is_written_once_per_window
     the_decision_records_the_counters_it_saw
     budget_usage_is_what_was_counted
@@ -639,6 +640,50 @@ mod checks {
         grant(&*store, same("planner-01", later(t0, 60_000))).await;
         refuse(&*store, same("planner-01", later(t0, 60_000))).await;
         assert_eq!(store.budget_usage(later(t0, 60_000)).await.unwrap()[0].calls, 4);
+    }
+
+    /// R39: what counts as a loop is the same in every process, and in one that starts later; people are told once.
+    pub(super) async fn loops_of_every_kind_are_one_for_all_processes(open: Opener<'_>) {
+        let store = open();
+        let rule = |count| Some(LoopRule { count, window_s: 60 });
+        let t0 = start();
+        let call = |rules: LoopRules, n: i64| AdmitRequest {
+            loops: LoopWatch { rules, shape: Some("shape".into()) },
+            digest: format!("turn {}", n % 2).as_str().into(),
+            ..request("planner-01", later(t0, n * 10))
+        };
+        for (kind, rules) in [
+            ("similar", LoopRules { similar: rule(4), ..LoopRules::default() }),
+            ("alternating", LoopRules { alternating: rule(2), ..LoopRules::default() }),
+            ("fan_out", LoopRules { fan_out: rule(4), ..LoopRules::default() }),
+            ("errors", LoopRules { errors: rule(4), ..LoopRules::default() }),
+        ] {
+            for n in 0..4 {
+                let store = if n % 2 == 0 { store.clone() } else { open() };
+                let made = call(rules, n);
+                grant(&*store, made.clone()).await;
+                let mut failed = settlement(&made, Some(1), None);
+                failed.outcome = Outcome::Failed;
+                store.settle(failed).await.unwrap();
+            }
+            for store in [store.clone(), open()] {
+                let refusal = refuse(&*store, call(rules, 4)).await;
+                assert_eq!(
+                    (&*refusal.policy_id, refusal.decision),
+                    ("loop", EventDecision::Throttle),
+                    "{kind}"
+                );
+                assert_eq!(refusal.looping.map(|(kind, _)| kind.as_str()), Some(kind));
+                assert!(
+                    refusal.retry_after_ms.is_some_and(|wait| (59_000..60_000).contains(&wait)),
+                    "{refusal:?}"
+                );
+            }
+        }
+        let alerts = EventQuery { event_type: Some(EventType::Alert), ..EventQuery::default() };
+        let alerts = store.events(alerts).await.unwrap();
+        assert_eq!(alerts.len(), 1, "{alerts:#?}");
+        assert_eq!(alerts[0].draft.detail.as_ref().unwrap()["alert"], "loop");
     }
 
     pub(super) async fn an_alert_is_written_once_per_window(open: Opener<'_>) {

@@ -24,7 +24,9 @@ impl EstimateErrors {
         let off = u128::from(expected.abs_diff(took)) * 1_000 / u128::from(took.max(1));
         // One result cannot make the sum of all others meaningless.
         let off = u64::try_from(off).unwrap_or(u64::MAX).min(1_000_000);
-        if let Some(bucket) = BOUNDS.iter().position(|bound| off <= *bound).and_then(|at| self.buckets.get(at)) {
+        if let Some(bucket) =
+            BOUNDS.iter().position(|bound| off <= *bound).and_then(|at| self.buckets.get(at))
+        {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -192,8 +192,12 @@ impl Gateway {
         let digest_key = store.secret("call-digest", ids.random()).await?;
         let hash_key = store.secret("data-hash", ids.random()).await?;
         let learned = store.learned_sizes().await?;
-        let measures =
-            Measures { tokens: TokenCounter::load(), learned, errors: EstimateErrors::default(), digest_key: DigestKey::new(&digest_key) };
+        let measures = Measures {
+            tokens: TokenCounter::load(),
+            learned,
+            errors: EstimateErrors::default(),
+            digest_key: DigestKey::new(&digest_key),
+        };
         let (config, policies, origin) = keyed(files, hash_key);
         let large = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);

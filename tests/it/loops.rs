@@ -21,7 +21,12 @@ async fn world(rules: &str) -> (World, std::sync::Arc<Fake>) {
 #[track_caller]
 fn looping(reply: &Reply) -> String {
     let decision = reply.decision();
-    assert_eq!((reply.word(), decision["policy_id"].as_str()), ("throttle", Some("loop")), "{:#}", reply.body);
+    assert_eq!(
+        (reply.word(), decision["policy_id"].as_str()),
+        ("throttle", Some("loop")),
+        "{:#}",
+        reply.body
+    );
     assert!(decision["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0), "{decision:#}");
     reply.text().to_owned()
 }
@@ -29,7 +34,8 @@ fn looping(reply: &Reply) -> String {
 async fn loop_alerts(world: &World) -> Vec<Value> {
     let events = world.events().await.into_iter().map(|event| event.draft);
     let of_loop = events.filter(|draft| {
-        draft.event_type == EventType::Alert && draft.detail.as_ref().is_some_and(|detail| detail["alert"] == "loop")
+        draft.event_type == EventType::Alert
+            && draft.detail.as_ref().is_some_and(|detail| detail["alert"] == "loop")
     });
     of_loop.map(|draft| json!({"agent": draft.agent_id, "tool": draft.tool, "loop": draft.detail.unwrap()["loop"]})).collect()
 }
@@ -48,7 +54,8 @@ async fn nearly_identical_calls_are_stopped_in_all_processes() {
     }
     for n in 6..9 {
         let client = if n % 2 == 0 { &here } else { &there };
-        let said = looping(&client.call("up__echo", json!({"query": format!("attempt  {n} "), "n": n})).await);
+        let said =
+            looping(&client.call("up__echo", json!({"query": format!("attempt  {n} "), "n": n})).await);
         assert!(said.contains("up__echo") && said.contains("nearly the same arguments"), "{said}");
         assert!(said.contains("change what you look for"), "{said}");
     }
@@ -123,7 +130,11 @@ async fn by_default_only_identical_calls_are_a_loop() {
     world.up.results(json!({"content": [], "isError": true}));
     for n in 0..30 {
         let reply = client.call("up__write", json!({"path": format!("/{n}")})).await;
-        assert!(reply.body["result"]["_meta"]["tollgate/decision"]["policy_id"] != json!("loop"), "{:#}", reply.body);
+        assert!(
+            reply.body["result"]["_meta"]["tollgate/decision"]["policy_id"] != json!("loop"),
+            "{:#}",
+            reply.body
+        );
     }
     assert_eq!(world.up.count(), 180);
     world.up.behaves();

@@ -66,7 +66,11 @@ async fn spend_is_reported_and_a_throttle_proposed_that_can_be_simulated() {
     assert_eq!(lines(&report, "day"), [(Some("2026-11-01".into()), 41)]);
     assert!(report["cost_usd"].as_f64().unwrap() > 10.0, "{report:#}");
     let first = &report["throttles"][0];
-    assert_eq!((first["workflow"].as_str(), first["minutes_above"].as_u64()), (Some("wf-1"), Some(1)), "{first:#}");
+    assert_eq!(
+        (first["workflow"].as_str(), first["minutes_above"].as_u64()),
+        (Some("wf-1"), Some(1)),
+        "{first:#}"
+    );
     assert_eq!(report["throttles"].as_array().unwrap().len(), 2);
 
     // What the page shows is the same.
@@ -90,7 +94,11 @@ async fn spend_is_reported_and_a_throttle_proposed_that_can_be_simulated() {
     assert_eq!(flips.len(), 1, "{simulated:#}");
     let flip = &flips[0];
     assert_eq!((flip["from"].as_str(), flip["to"].as_str()), (Some("allow"), Some("throttle")), "{flip:#}");
-    assert_eq!((flip["policy_id"].as_str(), flip["calls"].as_u64()), (Some("spend-throttle-wf-1"), Some(9)), "{flip:#}");
+    assert_eq!(
+        (flip["policy_id"].as_str(), flip["calls"].as_u64()),
+        (Some("spend-throttle-wf-1"), Some(9)),
+        "{flip:#}"
+    );
 
     // The same as one file of the bundle that is there: nothing is wrong with it, and it is not written twice.
     let policies = world.dir.join("policies");
@@ -176,7 +184,8 @@ async fn estimates_learn_what_results_take() {
     there.call("up__pay", json!({"n": 1_000})).await.ok();
     let settled = other.until_settled(calls + 1).await;
     let detail = settled.last().unwrap().draft.detail.clone().unwrap();
-    let (expected, took) = (detail["expected_tokens"].as_u64().unwrap(), detail["result_tokens"].as_u64().unwrap());
+    let (expected, took) =
+        (detail["expected_tokens"].as_u64().unwrap(), detail["result_tokens"].as_u64().unwrap());
     assert!(expected.abs_diff(took) * 100 <= took * 15, "{detail:#}");
 }
 
@@ -185,7 +194,11 @@ async fn estimates_learn_what_results_take() {
 async fn a_list_of_tools_has_its_price_and_a_cap() {
     let capped = authority()
         .replacen("agents:\n", "  first: { tools: [\"up__write\", \"up__pay\"] }\nagents:\n", 1)
-        .replacen("model: gpt-4o, capabilities: [all]", "model: gpt-4o, max_catalog_tokens: 100, capabilities: [first, all]", 1);
+        .replacen(
+            "model: gpt-4o, capabilities: [all]",
+            "model: gpt-4o, max_catalog_tokens: 100, capabilities: [first, all]",
+            1,
+        );
     let world = World::of(&format!("=== authority.yaml\n{capped}")).await;
     let (ada, eve) = (world.modern("ada"), world.modern("eve"));
     assert_eq!(eve.tools().await.len(), 6);
@@ -224,7 +237,11 @@ async fn searching_for_tools_is_accounted_for_by_task() {
     assert_eq!((search["tasks"].as_u64(), search["dearer"].as_u64()), (Some(1), Some(1)), "{search:#}");
     let task = &search["newest"][0];
     let number = |name: &str| task[name].as_i64().unwrap();
-    assert_eq!((number("calls"), number("searches"), task["workflow"].as_str()), (1, 1, Some("wf-1")), "{task:#}");
+    assert_eq!(
+        (number("calls"), number("searches"), task["workflow"].as_str()),
+        (1, 1, Some("wf-1")),
+        "{task:#}"
+    );
     assert_eq!(number("saved_tokens"), number("full_tokens") - number("search_tokens"));
     assert!(number("saved_tokens") < 0 && number("full_tokens") > 0, "{task:#}");
     assert_eq!(report["catalog"][0]["mode"], "search");

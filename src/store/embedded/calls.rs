@@ -3,8 +3,8 @@
 use super::{book, grants, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
-        self, Alert, ApprovalRecord, Effect, End, LimitRefusal, Named, NamedGrant, Outcome, RepeatLimit,
-        Request, StandingGrant, Usage, amount, money, repeat_key,
+        self, Alert, ApprovalRecord, Effect, End, LimitRefusal, LoopCheck, Named, NamedGrant, Outcome,
+        RepeatLimit, Request, StandingGrant, Usage, amount, money, repeat_key,
     },
     evidence,
     journal::{JournalError, Place},
@@ -45,8 +45,6 @@ pub(super) fn admit(
     };
     let now = tx.saw(request.now);
     let agent = request.event.agent_id.as_deref().unwrap_or_default();
-    let (workflow, tool) =
-        (request.event.workflow_id.as_deref(), request.event.tool.as_deref().unwrap_or_default());
     let asked = Request {
         now,
         owner: tx.owner,
@@ -54,8 +52,8 @@ pub(super) fn admit(
         agent,
         limits: tx.limits(request, agent, now)?,
         repeats: request.max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, &request.digest), max }),
-        loops: request.loops.checks(agent, workflow, tool, &request.digest),
-        tool,
+        loops: loops(request, agent),
+        tool: request.event.tool.as_deref().unwrap_or_default(),
         need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
         grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
@@ -87,11 +85,7 @@ pub(super) fn admit(
             Admission::Granted
         }
         Outcome::Refused { refusal, .. } => {
-            let mut event = request.event.clone();
-            event.decision = Some(refusal.decision);
-            event.policy_id = Some(refusal.policy_id.clone());
-            event.rule_id = None;
-            event.reason = Some(refusal.reason.as_str().into());
+            let event = refused(&request.event, &refusal);
             tx.append_with_limits(&event, recorded.as_deref())?;
             tell_loop(tx, request, &refusal, now)?;
             Admission::Refused(refusal)
@@ -106,6 +100,22 @@ pub(super) fn admit(
             Admission::ApprovalUnusable(reason)
         }
     }))
+}
+
+/// What beside identical calls may be a loop.
+fn loops(request: &AdmitRequest, agent: &str) -> Vec<LoopCheck> {
+    let EventDraft { workflow_id, tool, .. } = &request.event;
+    request.loops.checks(agent, workflow_id.as_deref(), tool.as_deref().unwrap_or_default(), &request.digest)
+}
+
+/// The decision where a limit is full.
+fn refused(decision: &EventDraft, refusal: &LimitRefusal) -> EventDraft {
+    let mut event = decision.clone();
+    event.decision = Some(refusal.decision);
+    event.policy_id = Some(refusal.policy_id.clone());
+    event.rule_id = None;
+    event.reason = Some(refusal.reason.as_str().into());
+    event
 }
 
 /// Alerts to an agent that loops: once for a tool and a window.
