@@ -27,8 +27,9 @@ pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
 pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, alert_of_call, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted,
-    index_edited, index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, orphaned, records_lost,
-    records_retired, retired, retired_tree, session_started, store_taken_over, task_ended, torn_tail,
+    index_edited, index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, orphaned,
+    records_lost, records_retired, retired, retired_tree, session_started, store_taken_over, task_ended,
+    torn_tail,
 };
 pub use refused::Counted;
 pub use rollout::{
