@@ -107,23 +107,16 @@ impl RecentSizes {
 }
 
 /// A size as a number of steps, one more than what it is, so that none is 0.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "at most 511, and about 2 %"
-)]
 fn code(tokens: u64) -> i64 {
     let steps = ((tokens as f64 + 1.0).log2() * RecentSizes::STEPS).round();
     (steps as i64 + 1).min(RecentSizes::MASK)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "at most 511")]
 fn precise(code: i64) -> f64 {
     code as f64
 }
 
 /// What a code stands for, in tokens.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 2^30, never negative")]
 fn tokens_of(code: f64) -> u64 {
     (((code - 1.0) / RecentSizes::STEPS).exp2() - 1.0).round().max(0.0) as u64
 }

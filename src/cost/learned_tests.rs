@@ -151,9 +151,7 @@ impl Dice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let share = (self.0 >> 11) as f64 / (1u64 << 53) as f64;
-        share
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// About a normal distribution.
