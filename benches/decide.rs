@@ -83,6 +83,7 @@ fn set(count: usize) -> PolicySet {
             default_decision: Decision::Deny,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority,
         prices: PriceTable::default(),
@@ -91,6 +92,7 @@ fn set(count: usize) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        loops: tollgate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
     }

@@ -203,6 +203,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         rates: decided.limits.rates.clone(),
         budgets: decided.limits.budgets.clone(),
         max_repeats: decided.limits.max_repeats,
+        loops: tollgate::admission::LoopWatch::default(),
         digest: Digest::from(format!("{n:064x}")),
         tokens: 120,
         cost: facts.cost.estimate,

@@ -75,6 +75,7 @@ fn request(clock: &System) -> AdmitRequest {
             strict: false,
         }],
         max_repeats: Some(10),
+        loops: tollgate::admission::LoopWatch::default(),
         digest: Digest::from(format!("{n:064x}")),
         tokens: 200,
         cost: MicroUsd(1_250),
@@ -99,7 +100,7 @@ async fn pair(store: &EmbeddedStore, request: AdmitRequest) {
         tokens: Some(180),
         cost: Some(MicroUsd(1_000)),
         outcome: Outcome::Succeeded,
-        learned: Some(("files__write_file".to_owned(), 180)),
+        learned: Some((tollgate::cost::SizeCell::new("files__write_file", 40, "a"), 180)),
     };
     assert!(store.settle(settlement).await.is_ok());
 }

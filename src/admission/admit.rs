@@ -6,11 +6,15 @@ use super::{
     grant::StandingGrant,
     limit::{Above, Slot},
     limits::{Check, wait},
+    loops::{LoopCheck, LoopSeen, identical},
     refusal::LimitRefusal,
     state::{RepeatLimit, Request, State},
     usage::Unit,
 };
-use crate::model::{EventDecision, PolicyId};
+use crate::{
+    model::{EventDecision, PolicyId},
+    policy::LoopKind,
+};
 
 /// What came of a request, with the counters that were seen.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Ruling<'q> {
     pub(super) agent: &'q str,
     pub(super) checks: Vec<Check<'q>>,
     pub(super) repeats: Option<(RepeatLimit, u32)>,
+    pub(super) loops: Vec<LoopSeen>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -47,7 +52,8 @@ pub fn admit<'q>(state: &State, request: &'q Request<'_>) -> Ruling<'q> {
         (Ok(approval), Ok(grant)) => (approval, grant),
         (Err(reason), _) | (_, Err(reason)) => {
             let outcome = Outcome::Unusable(reason);
-            return Ruling { agent: request.agent, checks: Vec::new(), repeats: None, outcome };
+            let (checks, loops) = (Vec::new(), Vec::new());
+            return Ruling { agent: request.agent, checks, repeats: None, loops, outcome };
         }
     };
     let looked = Looked {
@@ -55,6 +61,7 @@ pub fn admit<'q>(state: &State, request: &'q Request<'_>) -> Ruling<'q> {
         request,
         checks: request.limits.iter().map(|limit| Check { limit, standing: state.of(limit) }).collect(),
         repeats: request.repeats.map(|limit| (limit, state.repeats().count(limit.key))),
+        loops: request.loops.iter().map(|check| state.looped(*check, request.now)).collect(),
         approval,
         grant,
     };
@@ -62,7 +69,8 @@ pub fn admit<'q>(state: &State, request: &'q Request<'_>) -> Ruling<'q> {
         Some(refusal) => Outcome::Refused { refusal, held_by_others: looked.held_by_others() },
         None => Outcome::Granted(looked.effects()),
     };
-    Ruling { agent: request.agent, checks: looked.checks, repeats: looked.repeats, outcome }
+    let Looked { checks, repeats, loops, .. } = looked;
+    Ruling { agent: request.agent, checks, repeats, loops, outcome }
 }
 
 /// A request with all that it is judged by.
@@ -71,6 +79,7 @@ struct Looked<'q, 's> {
     request: &'q Request<'q>,
     checks: Vec<Check<'q>>,
     repeats: Option<(RepeatLimit, u32)>,
+    loops: Vec<LoopSeen>,
     approval: Option<&'q ApprovalRecord>,
     grant: Option<&'q StandingGrant>,
 }
@@ -81,13 +90,13 @@ impl<'q> Looked<'q, '_> {
         let full = self.full().min_by_key(|(check, _)| check.limit.above);
         // A call that uses an approval is counted and never stopped as a loop: a person looked at it. Nobody looks at one
         // that uses a grant.
-        let looping = self.repeats.filter(|(limit, seen)| self.approval.is_none() && *seen >= limit.max);
+        let looping = if self.approval.is_none() { self.looping() } else { None };
         match (full, looping) {
             (Some((check, unit)), None) => Some(self.over(check, unit)),
             (Some((check, unit)), Some(_)) if check.limit.above == Above::Deny => {
                 Some(self.over(check, unit))
             }
-            (_, Some((limit, seen))) => Some(self.looping(limit, seen)),
+            (_, Some(looping)) => Some(looping),
             (None, None) => None,
         }
     }
@@ -121,20 +130,28 @@ impl<'q> Looked<'q, '_> {
             decision: limit.above.decision(),
             reason: check.sentence(unit, request.need),
             retry_after_ms: limit.frees_at(self.state, request).map(|at| wait(request.now, at)),
+            looping: None,
         }
     }
 
-    fn looping(&self, limit: RepeatLimit, seen: u32) -> LimitRefusal {
-        let max = limit.max;
-        let room = self.state.repeats().room_at(limit.key, max.saturating_sub(1));
-        LimitRefusal {
+    /// The first rule about loops that is full: identical calls before all others.
+    fn looping(&self) -> Option<LimitRefusal> {
+        let now = self.request.now;
+        let refusal = |kind, window_s, reason, room: Option<i64>| LimitRefusal {
             policy_id: PolicyId::from("loop"),
             decision: EventDecision::Throttle,
-            reason: format!(
-                "the same call was made {seen} times in the last 60 s, and {max} are let through: it looks like a loop"
-            ),
-            retry_after_ms: room.filter(|_| max > 0).map(|at| wait(self.request.now, at)),
+            reason,
+            retry_after_ms: room.map(|at| wait(now, at)),
+            looping: Some((kind, window_s)),
+        };
+        if let Some((limit, seen)) = self.repeats.filter(|(limit, seen)| *seen >= limit.max) {
+            let max = limit.max;
+            let room = self.state.repeats().room_at(limit.key, max.saturating_sub(1)).filter(|_| max > 0);
+            return Some(refusal(LoopKind::Identical, 60, identical(seen, max), room));
         }
+        let full = self.loops.iter().find(|looped| looped.is_full())?;
+        let reason = full.check.sentence(self.request.agent, self.request.tool, full.seen);
+        Some(refusal(full.check.kind, full.check.rule.window_s, reason, full.room_at))
     }
 
     /// What is written where everything has room.
@@ -147,6 +164,7 @@ impl<'q> Looked<'q, '_> {
             tokens: request.need.tokens,
             cost: request.need.cost,
             repeat: request.repeats.map(|limit| limit.key),
+            loops: request.loops.iter().map(LoopCheck::mark).collect(),
             ..Grant::default()
         };
         for check in &self.checks {

@@ -21,10 +21,36 @@ pub struct Grant {
     pub cost: i64,
     /// By what identical calls are known, where they are counted.
     pub repeat: Option<i64>,
+    /// What else is told of it about loops.
+    pub loops: Vec<LoopMark>,
     /// The rolling counters.
     pub rolling: Vec<i64>,
     /// The calendar windows.
     pub windows: Vec<Window>,
+}
+
+/// Where a granted call counts as a part of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopMark {
+    /// It is one of a kind.
+    Counted {
+        /// Of which.
+        key: i64,
+        /// In so many seconds.
+        window_s: u32,
+    },
+    /// It is the newest call of an agent.
+    Turn {
+        /// By what the agent is known.
+        agent: i64,
+        /// By what identical calls are known.
+        call: i64,
+    },
+    /// Whether it fails is counted.
+    Watched {
+        /// By what agent and tool are known.
+        errors: i64,
+    },
 }
 
 impl Grant {
@@ -68,6 +94,27 @@ pub enum Effect {
         /// By what identical calls are known.
         repeat: i64,
     },
+    /// A call whose failures are counted failed.
+    Failed {
+        /// When, in microseconds.
+        at: i64,
+        /// See [`LoopMark::Watched`].
+        errors: i64,
+    },
+    /// One did not: what failed before it counts no more.
+    Worked {
+        /// See [`LoopMark::Watched`].
+        errors: i64,
+    },
+    /// It was told that an agent loops.
+    LoopAlerted {
+        /// When, in microseconds.
+        at: i64,
+        /// By what agent and tool are known.
+        key: i64,
+        /// For so long it is not told again.
+        window: i64,
+    },
     /// A budget alerted.
     Alerted(Alert),
     /// An approval was used: its record from now on.
@@ -81,9 +128,10 @@ impl Effect {
     pub fn at(&self) -> Option<i64> {
         match self {
             Self::Granted(grant) => Some(grant.at),
-            Self::Asked { at, .. } => Some(*at),
+            Self::Asked { at, .. } | Self::Failed { at, .. } | Self::LoopAlerted { at, .. } => Some(*at),
             Self::Carried(_)
             | Self::Closed { .. }
+            | Self::Worked { .. }
             | Self::Alerted(_)
             | Self::Consumed(_)
             | Self::GrantUsed(_) => None,

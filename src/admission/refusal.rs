@@ -1,6 +1,9 @@
 //! Why a call is not let through now.
 
-use crate::model::{EventDecision, PolicyId};
+use crate::{
+    model::{EventDecision, PolicyId},
+    policy::LoopKind,
+};
 
 /// Which limit stopped a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,4 +16,6 @@ pub struct LimitRefusal {
     pub reason: String,
     /// When it is worth trying again, where that can be said.
     pub retry_after_ms: Option<u64>,
+    /// What kind of loop it is, and the window in seconds, where it is one.
+    pub looping: Option<(LoopKind, u32)>,
 }

@@ -1,23 +1,44 @@
-//! Identical calls of an agent in the last 60 s: more of them than a bundle lets through are a loop.
+//! Calls by a key in a window that rolls: more of one key than a bundle lets through are a loop. Identical calls of an agent
+//! have the last 60 s.
 
 use super::rolling::{Cursor, MINUTE, Moved};
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, VecDeque};
 
-/// How often each identical call was made in the last 60 s.
-#[derive(Clone, Debug, Default)]
+/// Calls that are counted at a time; beyond them the oldest count no more.
+const MOST: usize = 1_000_000;
+
+/// How often each key was counted in a window.
+#[derive(Clone, Debug)]
 pub(super) struct Repeats {
+    window: i64,
     queue: VecDeque<(i64, i64)>,
     counts: HashMap<i64, u32>,
     hand: Cursor,
 }
 
+impl Default for Repeats {
+    fn default() -> Self {
+        Self::over(MINUTE)
+    }
+}
+
 impl Repeats {
+    /// Over a window in microseconds.
+    pub(super) fn over(window: i64) -> Self {
+        Self { window, queue: VecDeque::new(), counts: HashMap::new(), hand: Cursor::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn advance(&mut self, now: i64) -> i64 {
         match self.hand.to(now) {
             Moved::On => {}
             Moved::Back => {
-                self.queue.retain(|(at, _)| *at < now.saturating_add(MINUTE));
+                let latest = now.saturating_add(self.window);
+                self.queue.retain(|(at, _)| *at < latest);
                 self.counts.clear();
                 for (_, key) in &self.queue {
                     *self.counts.entry(*key).or_default() += 1;
@@ -25,7 +46,7 @@ impl Repeats {
             }
         }
         while let Some((at, key)) = self.queue.front().copied() {
-            if at.saturating_add(MINUTE) > self.hand.reached {
+            if at.saturating_add(self.window) > self.hand.reached && self.queue.len() <= MOST {
                 break;
             }
             self.queue.pop_front();
@@ -58,7 +79,7 @@ impl Repeats {
     pub(super) fn room_at(&self, key: i64, keep: u32) -> Option<i64> {
         let leaving = usize::try_from(self.count(key).checked_sub(keep)?.checked_sub(1)?).ok()?;
         let (at, _) = self.queue.iter().filter(|(_, k)| *k == key).nth(leaving)?;
-        Some(at.saturating_add(MINUTE))
+        Some(at.saturating_add(self.window))
     }
 }
 

@@ -12,7 +12,8 @@ impl Ruling<'_> {
     /// `None`: there is nothing to add.
     pub fn record(&self, given: Option<&Value>) -> Option<String> {
         let repeats = self.repeats.filter(|(_, seen)| *seen > 0);
-        if self.checks.is_empty() && repeats.is_none() {
+        let looped = self.loops.iter().filter(|looped| looped.seen > 0);
+        if self.checks.is_empty() && repeats.is_none() && looped.clone().next().is_none() {
             return None;
         }
         let mut out = Vec::with_capacity(512);
@@ -52,6 +53,13 @@ impl Ruling<'_> {
             let place = ("loop", self.agent, "minute");
             counters.count(place, "repeats", i64::from(seen), i64::from(limit.max));
         }
+        for looped in looped {
+            let check = &looped.check;
+            let window = format!("{}s", check.rule.window_s);
+            let key = if check.of_workflow { "workflow" } else { self.agent };
+            let (seen, cap) = (i64::from(looped.seen), i64::from(check.rule.count));
+            counters.count(("loop", key, &window), check.kind.as_str(), seen, cap);
+        }
         out.extend_from_slice(b"]}");
         // Everything in it came from text.
         String::from_utf8(out).ok()
@@ -67,7 +75,7 @@ struct Counters<'o> {
 impl Counters<'_> {
     fn counter(
         &mut self,
-        (id, key, window): (&str, &str, &'static str),
+        (id, key, window): (&str, &str, &str),
         unit: &'static str,
         amounts: impl FnOnce(&mut Object<'_>),
     ) {
@@ -83,14 +91,14 @@ impl Counters<'_> {
         counter.end();
     }
 
-    fn count(&mut self, place: (&str, &str, &'static str), unit: &'static str, used: i64, cap: i64) {
+    fn count(&mut self, place: (&str, &str, &str), unit: &'static str, used: i64, cap: i64) {
         self.counter(place, unit, |counter| {
             text::integer(counter.member("used"), used);
             text::integer(counter.member("cap"), cap);
         });
     }
 
-    fn money(&mut self, place: (&str, &str, &'static str), unit: &'static str, used: i64, cap: i64) {
+    fn money(&mut self, place: (&str, &str, &str), unit: &'static str, used: i64, cap: i64) {
         self.counter(place, unit, |counter| {
             counter.money("used", Some(MicroUsd(used)));
             counter.money("cap", Some(MicroUsd(cap)));

@@ -3,10 +3,11 @@
 
 use super::{
     approval::Named,
-    effect::{Effect, Grant, Window},
+    effect::{Effect, Grant, LoopMark, Window},
     grant::NamedGrant,
     limit::{Limit, Slot},
-    repeats::Repeats,
+    loops::{LoopCheck, LoopSeen, Loops},
+    repeats::{Repeats, repeat_key},
     rolling::Rolling,
     usage::{Caps, Usage},
 };
@@ -30,6 +31,7 @@ pub struct State {
     windows: HashMap<Window, WindowUsage>,
     rolling: HashMap<i64, Rolling>,
     repeats: Repeats,
+    loops: Loops,
     /// By the `seq` of their decisions.
     open: BTreeMap<i64, Grant>,
 }
@@ -49,6 +51,10 @@ pub struct Request<'r> {
     pub limits: Vec<Limit<'r>>,
     /// How often the same call may be made in 60 s.
     pub repeats: Option<RepeatLimit>,
+    /// What else may be a loop.
+    pub loops: Vec<LoopCheck>,
+    /// What it calls, for sentences.
+    pub tool: &'r str,
     /// What the call may take.
     pub need: Usage,
     /// The approval that it uses.
@@ -80,6 +86,9 @@ impl State {
                 if let Some(key) = grant.repeat {
                     self.repeats.push(grant.at, key);
                 }
+                for mark in &grant.loops {
+                    self.loops.apply(*mark, grant.at);
+                }
                 self.open.insert(grant.seq, grant);
             }
             Effect::Carried(grant) => {
@@ -97,6 +106,9 @@ impl State {
                 }
             }
             Effect::Asked { at, repeat } => self.repeats.push(at, repeat),
+            Effect::Failed { at, errors } => self.loops.failed(errors, at),
+            Effect::Worked { errors } => self.loops.worked(errors),
+            Effect::LoopAlerted { at, key, window } => self.loops.alerted(key, at, window),
             Effect::Alerted(alert) => self.windows.entry(alert.window).or_default().alerted = alert.at,
             // Approvals and grants are named with each request.
             Effect::Consumed(_) | Effect::GrantUsed(_) => {}
@@ -119,6 +131,9 @@ impl State {
             Effect::Closed { .. }
             | Effect::Carried(_)
             | Effect::Asked { .. }
+            | Effect::Failed { .. }
+            | Effect::Worked { .. }
+            | Effect::LoopAlerted { .. }
             | Effect::Consumed(_)
             | Effect::GrantUsed(_) => Cow::Borrowed(&[]),
         }
@@ -166,6 +181,31 @@ impl State {
         if request.repeats.is_some() {
             self.repeats.advance(request.now);
         }
+        self.loops.advance(&request.loops, request.now);
+    }
+
+    /// What the end of an open call says about failures in a row; none where they are not counted or nothing changes.
+    pub fn ended(&self, seq: i64, failed: bool, now: i64) -> Option<Effect> {
+        let errors = self.open(seq)?.loops.iter().find_map(|mark| match mark {
+            LoopMark::Watched { errors } => Some(*errors),
+            LoopMark::Counted { .. } | LoopMark::Turn { .. } => None,
+        })?;
+        match failed {
+            true => Some(Effect::Failed { at: now, errors }),
+            false => self.loops.is_failing(errors).then_some(Effect::Worked { errors }),
+        }
+    }
+
+    /// That an agent loops with a tool, where that was not told within the window, in seconds.
+    pub fn loop_alert(&self, agent: &str, tool: &str, window_s: u32, now: i64) -> Option<Effect> {
+        let key = repeat_key(agent, &["loop alert", tool].join("\0"));
+        let window = i64::from(window_s) * 1_000_000;
+        (!self.loops.has_alerted(key, now)).then_some(Effect::LoopAlerted { at: now, key, window })
+    }
+
+    /// Where a rule about loops stands.
+    pub(super) fn looped(&self, check: LoopCheck, now: i64) -> LoopSeen {
+        self.loops.seen(check, now)
     }
 
     /// That a call is asked about, which counts as a repeat of it.
@@ -176,6 +216,7 @@ impl State {
     /// Forgets what has left the last minute of every counter.
     pub fn forget(&mut self, now: i64) {
         self.repeats.advance(now);
+        self.loops.forget(now);
         self.rolling.retain(|_, rolling| {
             rolling.advance(now);
             !rolling.is_empty()

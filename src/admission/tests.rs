@@ -5,7 +5,7 @@ use crate::{
     cost::{BudgetAction, BudgetWindow},
     decision::{BudgetLimit, RateLimit},
     model::{ApprovalStatus, EventDecision, MicroUsd, PolicyId},
-    policy::Violation,
+    policy::{LoopKind, LoopRule, LoopRules, Violation},
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -38,6 +38,8 @@ fn request<'r>(seq: i64, now: i64, tokens: u64, limits: &[Limit<'r>]) -> Request
         agent: "a",
         limits: limits.to_vec(),
         repeats: None,
+        loops: Vec::new(),
+        tool: "t",
         need: Usage { calls: 1, tokens: amount(tokens), cost: 0 },
         approval: None,
         grant: None,
@@ -210,6 +212,174 @@ fn an_alert_is_due_once() {
         let again = effects.iter().filter(|effect| matches!(effect, Effect::Alerted(_))).count();
         assert_eq!(1 + again, times, "{window:?}");
     }
+}
+
+/// The calls of an agent, some seconds apart, under rules about loops.
+struct Looping {
+    state: State,
+    rules: LoopRules,
+    seq: i64,
+    now: i64,
+}
+
+impl Looping {
+    fn under(rules: LoopRules) -> Self {
+        Self { state: State::default(), rules, seq: 0, now: NOON }
+    }
+
+    /// A call of `tool`, which fails where that is said: what kind of loop it is refused as, and how long it has to wait.
+    fn call(&mut self, agent: &str, tool: &str, arguments: &str, fails: bool) -> Option<(LoopKind, u64)> {
+        self.seq += 1;
+        let shape = arguments.trim_end_matches(char::is_numeric);
+        let watch = LoopWatch { rules: self.rules, shape: Some(shape.into()) };
+        let digest = format!("{tool} {arguments}").as_str().into();
+        let loops = watch.checks(agent, Some("wf"), tool, &digest);
+        let repeats = Some(RepeatLimit { key: repeat_key(agent, &digest), max: 20 });
+        let asked = Request { agent, tool, loops, repeats, ..request(self.seq, self.now, 0, &[]) };
+        match run(&mut self.state, &asked) {
+            Outcome::Granted(_) => {
+                if let Some(ended) = self.state.ended(self.seq, fails, self.now) {
+                    self.state.apply(ended);
+                }
+                let closed = settle(&self.state, self.seq, End::NeverDispatched).unwrap();
+                self.state.apply(closed);
+                None
+            }
+            Outcome::Refused { refusal, .. } => {
+                assert_eq!((refusal.policy_id.as_str(), refusal.decision), ("loop", EventDecision::Throttle));
+                assert!(
+                    refusal.reason.chars().count() < 240 && !refusal.reason.contains('\n'),
+                    "{}",
+                    refusal.reason
+                );
+                Some((refusal.looping.unwrap().0, refusal.retry_after_ms.unwrap()))
+            }
+            Outcome::Unusable(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn later(&mut self, seconds: i64) {
+        self.now += seconds * SECOND;
+    }
+}
+
+fn rule(count: u32, window_s: u32) -> Option<LoopRule> {
+    Some(LoopRule { count, window_s })
+}
+
+/// R39
+#[test]
+fn nearly_identical_calls_are_a_loop_and_pages_of_a_patient_agent_are_none() {
+    let mut agent = Looping::under(LoopRules { similar: rule(30, 60), ..LoopRules::default() });
+    for page in 0..30 {
+        assert_eq!(agent.call("a", "search", &format!("page {page}"), false), None);
+        agent.later(1);
+    }
+    assert_eq!(agent.call("a", "search", "page 30", false), Some((LoopKind::Similar, 30_000)));
+    // Another tool, other words, another agent.
+    assert_eq!(agent.call("a", "read", "page 30", false), None);
+    assert_eq!(agent.call("a", "search", "mail 1", false), None);
+    assert_eq!(agent.call("b", "search", "page 30", false), None);
+    agent.later(30);
+    assert_eq!(agent.call("a", "search", "page 30", false), None);
+    // A page every three seconds is nobody's loop, however long it goes on.
+    let mut patient = Looping::under(LoopRules { similar: rule(30, 60), ..LoopRules::default() });
+    for page in 0..500 {
+        assert_eq!(patient.call("a", "search", &format!("page {page}"), false), None);
+        patient.later(3);
+    }
+}
+
+/// R39
+#[test]
+fn calls_that_take_turns_are_a_loop_until_something_else_is_done() {
+    let rules = LoopRules { alternating: rule(6, 60), ..LoopRules::default() };
+    let mut agent = Looping::under(rules);
+    for _ in 0..6 {
+        assert_eq!(agent.call("a", "read", "x", false), None);
+        assert_eq!(agent.call("a", "write", "x", false), None);
+        agent.later(1);
+    }
+    assert_eq!(agent.call("a", "read", "x", false), Some((LoopKind::Alternating, 54_000)));
+    // The other one neither: what was refused breaks nothing.
+    assert_eq!(agent.call("a", "write", "x", false), Some((LoopKind::Alternating, 54_000)));
+    assert_eq!(agent.call("a", "write", "x", false), Some((LoopKind::Alternating, 54_000)));
+    assert_eq!(agent.call("b", "read", "x", false), None);
+    assert_eq!(agent.call("a", "read", "y", false), None);
+    assert_eq!(agent.call("a", "read", "x", false), None);
+    // Three that take turns are one too.
+    let mut three = Looping::under(rules);
+    for _ in 0..6 {
+        for tool in ["plan", "act", "check"] {
+            assert_eq!(three.call("a", tool, "x", false), None);
+        }
+    }
+    assert_eq!(three.call("a", "check", "x", false).unwrap().0, LoopKind::Alternating);
+    // Work that goes on is none, nor is a status that is asked for in between, nor what is slow.
+    let mut works = Looping::under(rules);
+    for n in 0..200 {
+        assert_eq!(works.call("a", "status", "x", false), None);
+        assert_eq!(works.call("a", "write", &format!("part {n}"), false), None);
+        works.later(4);
+    }
+    let mut slow = Looping::under(rules);
+    for _ in 0..100 {
+        assert_eq!(slow.call("a", "status", "x", false), None);
+        assert_eq!(slow.call("a", "logs", "x", false), None);
+        slow.later(11);
+    }
+}
+
+/// R39
+#[test]
+fn failures_in_a_row_are_a_storm_and_one_success_ends_it() {
+    let rules = LoopRules { errors: rule(5, 60), ..LoopRules::default() };
+    let mut agent = Looping::under(rules);
+    for n in 0..5 {
+        assert_eq!(agent.call("a", "send", &format!("try {n}"), true), None);
+        agent.later(2);
+    }
+    assert_eq!(agent.call("a", "send", "try 6", true), Some((LoopKind::Errors, 50_000)));
+    assert_eq!(agent.call("b", "send", "try 6", true), None);
+    assert_eq!(agent.call("a", "read", "x", true), None);
+    agent.later(50);
+    // One is let through; where it fails, it is a storm still.
+    assert_eq!(agent.call("a", "send", "try 7", true), None);
+    assert_eq!(agent.call("a", "send", "try 8", true).unwrap().0, LoopKind::Errors);
+    agent.later(60);
+    assert_eq!(agent.call("a", "send", "try 9", false), None);
+    // A tool that fails half of the time works.
+    for n in 0..100 {
+        assert_eq!(agent.call("a", "send", &format!("mail {n}"), n % 3 != 0), None);
+    }
+}
+
+/// R39
+#[test]
+fn a_flood_of_an_agent_or_of_its_workflow_is_stopped() {
+    let mut flood = Looping::under(LoopRules { fan_out: rule(40, 10), ..LoopRules::default() });
+    for n in 0..40 {
+        assert_eq!(flood.call(if n % 2 == 0 { "a" } else { "b" }, "t", &format!("{n} x{n}"), false), None);
+    }
+    // Each agent has made half of them: it is the workflow's.
+    assert_eq!(flood.call("a", "t", "more", false), Some((LoopKind::FanOut, 10_000)));
+    flood.later(10);
+    assert_eq!(flood.call("a", "t", "more", false), None);
+}
+
+#[test]
+fn a_loop_is_alerted_once_for_a_tool_and_a_window() {
+    let mut state = State::default();
+    let alert = |state: &mut State, tool, now| {
+        let told = state.loop_alert("a", tool, 60, now);
+        told.inspect(|effect| state.apply(effect.clone())).is_some()
+    };
+    assert!(alert(&mut state, "t", NOON));
+    assert!(!alert(&mut state, "t", NOON + 59 * SECOND));
+    assert!(alert(&mut state, "u", NOON));
+    assert!(alert(&mut state, "t", NOON + 60 * SECOND));
+    state.forget(NOON + 600 * SECOND);
+    assert!(alert(&mut state, "t", NOON + 600 * SECOND));
 }
 
 fn record() -> ApprovalRecord {

@@ -13,6 +13,7 @@ mod render;
 mod replay;
 mod scorecard;
 mod simulate;
+mod spend;
 mod verify;
 
 pub use advice::advice_on_recorded;
@@ -33,6 +34,7 @@ pub use render::render;
 pub use replay::{RecordedDifference, ReplayReport, replay_recorded};
 pub use scorecard::scorecard;
 pub use simulate::{Compare, SimulatedTraffic, simulate_recorded};
+pub use spend::spend_on_record;
 pub use verify::{Coverage, ExportReport, verify_export};
 
 #[cfg(test)]

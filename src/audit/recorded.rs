@@ -3,7 +3,7 @@
 
 use crate::{
     evidence::{KeptBundle, ResolvedTool, tools_named},
-    model::{Event, SnapshotId},
+    model::{Event, EventDraft, EventType, SnapshotId},
     policy::{PolicySet, ToolFacts, compile},
     store::{EventQuery, KeptKind, Store, StoreError},
 };
@@ -158,8 +158,9 @@ impl Held {
     async fn of(&self, store: &dyn Store, events: &[Event]) -> Result<Referred, StoreError> {
         let mut held = self.0.lock().await;
         let mut referred = Referred::default();
-        let with_facts = events.iter().map(|event| &event.draft).filter(|draft| draft.facts.is_some());
-        for draft in with_facts {
+        let refers =
+            |draft: &&EventDraft| draft.facts.is_some() || draft.event_type == EventType::AgentSideEffect;
+        for draft in events.iter().map(|event| &event.draft).filter(refers) {
             if let Some(snapshot) = &draft.policy_snapshot
                 && !referred.bundles.contains_key(snapshot)
             {

@@ -1,6 +1,7 @@
 //! What all upstreams have, merged into one deterministic catalog, named, and scoped per agent.
 
 mod build;
+mod capped;
 mod entry;
 mod links;
 pub mod naming;
@@ -13,6 +14,7 @@ mod tool;
 mod view;
 
 pub use build::CatalogBuilder;
+pub use capped::CappedTools;
 pub use entry::{Catalog, ItemEntry, ToolEntry};
 pub use schema::{
     ArgumentSchema, Budget, Misfit, SchemaCache, SchemaError, ToolSchema, UncheckedKeyword, Violation,

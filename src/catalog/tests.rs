@@ -417,9 +417,38 @@ fn agent(capabilities: &[&str]) -> Agent {
         workflows: vec![],
         model: None,
         autonomy: Autonomy::Supervised,
+        max_catalog_tokens: None,
         capabilities: capabilities.iter().map(|c| CapabilityId::from(*c)).collect(),
         keys: vec![],
     }
+}
+
+/// What a cap leaves out follows the agent's capabilities, then names; it can be called all the same.
+#[test]
+fn a_cap_on_the_list_leaves_out_what_matters_least() {
+    let config = config(vec![upstream("f", "f")]);
+    let listing = tools(&["a_big", "a_small", "b", "c", "z_first"]);
+    let catalog = CatalogBuilder::default().build(&config, &[state("f", Health::Up, listing)]);
+    let capabilities = [capability("first", &["f__z_*"], &[], &[]), capability("rest", &["f__*"], &[], &[])];
+    let authority = Authority { capabilities: BTreeMap::from(capabilities), ..Authority::default() };
+    let count = |tool: &Value| if tool["name"] == "f__a_big" { 50 } else { 10 };
+    let check = |most: u64, listed: &[&str], left_out: &[&str], tokens: u64| {
+        let view = View::new(&catalog, &authority, &agent(&["first", "rest"]));
+        let capped = view.capped(most, &count).clone();
+        let names: Vec<&str> = capped.list.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+        assert_eq!(names, listed, "{most}");
+        assert_eq!(capped.left_out.iter().map(|name| &**name).collect::<Vec<_>>(), left_out, "{most}");
+        assert_eq!((capped.tokens, capped.full_tokens), (tokens, 90), "{most}");
+        for name in left_out {
+            assert!(view.tool(name, None).is_some());
+        }
+    };
+    check(90, &["f__a_big", "f__a_small", "f__b", "f__c", "f__z_first"], &[], 90);
+    check(89, &["f__a_big", "f__a_small", "f__b", "f__z_first"], &["f__c"], 80);
+    check(40, &["f__a_small", "f__b", "f__c", "f__z_first"], &["f__a_big"], 40);
+    check(25, &["f__a_small", "f__z_first"], &["f__a_big", "f__b", "f__c"], 20);
+    check(10, &["f__z_first"], &["f__a_big", "f__a_small", "f__b", "f__c"], 10);
+    check(5, &[], &["f__a_big", "f__a_small", "f__b", "f__c", "f__z_first"], 0);
 }
 
 /// I7, R2: list and lookup agree, for tools, resources and prompts alike.

@@ -1,6 +1,7 @@
 //! What one agent sees: computed once per catalog, bundle and agent, then looked up by name.
 
 use super::{
+    capped::CappedTools,
     entry::{Catalog, Claim, ItemEntry, ToolEntry},
     pages,
     search::Index,
@@ -44,8 +45,8 @@ pub struct View {
     pub template_list: Arc<Vec<Value>>,
     /// Over `tool_list`, where it has been searched.
     pub search: OnceLock<Index>,
-    /// What `tool_list` costs this agent's model, where that was asked.
-    pub tokens: OnceLock<u64>,
+    tokens: OnceLock<Vec<u64>>,
+    capped: OnceLock<Arc<CappedTools>>,
     digests: OnceLock<Digests>,
 }
 
@@ -143,6 +144,34 @@ impl View {
             prompts: digest(&*self.prompt_list),
             resources: digest(self.resource_list.iter().chain([&Value::Null]).chain(&*self.template_list)),
         })
+    }
+
+    /// The tokens of each tool of `tool_list`, counted once.
+    pub fn tool_tokens(&self, count: &dyn Fn(&Value) -> u64) -> &[u64] {
+        self.tokens.get_or_init(|| self.tool_list.iter().map(count).collect())
+    }
+
+    /// The tools that fit into so many tokens, made once: first those of the agent's first capability, then those of its second
+    /// and so on, within each by name. So the order of `capabilities` in authority.yaml says what matters most.
+    pub fn capped(&self, most: u64, count: &dyn Fn(&Value) -> u64) -> &Arc<CappedTools> {
+        self.capped.get_or_init(|| {
+            let tokens = self.tool_tokens(count);
+            Arc::new(CappedTools::of(&self.tool_list, tokens, |tool| self.rank(tool), most))
+        })
+    }
+
+    /// Whether the cap was looked at already.
+    pub fn is_capped(&self) -> bool {
+        self.capped.get().is_some()
+    }
+
+    /// The place of the first of the agent's capabilities that covers a tool.
+    fn rank(&self, tool: &Value) -> usize {
+        let covered = tool.get("name").and_then(Value::as_str).and_then(|name| self.tools.get(name));
+        let first = covered.and_then(|covered| covered.capabilities.first());
+        first
+            .and_then(|first| self.capabilities.iter().position(|capability| capability.id == *first))
+            .unwrap_or(usize::MAX)
     }
 
     /// A tool by exposed name, narrowed to the capabilities of the workflow where it has any.

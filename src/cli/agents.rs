@@ -6,13 +6,15 @@ use super::{
     keys::Holder,
     screen::{Screen, or_dash},
     setup::Setup,
+    spend,
 };
 use crate::{
     front::admin::view,
+    gateway::CatalogCost,
     model::{Glob, UriPattern},
     policy::{Agent, Authority},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Runs one of them.
 pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliError> {
@@ -21,7 +23,9 @@ pub(super) fn agents(setup: Setup, command: AgentsCommand) -> Result<(), CliErro
     match command {
         AgentsCommand::List(flag) => list(&mut screen, authority, flag.json),
         AgentsCommand::Show { name, json } => {
-            show(&mut screen, authority, find(authority, &name)?, json.json)
+            let agent = find(authority, &name)?;
+            let cost = spend::cost_of(&setup, agent);
+            show(&mut screen, authority, agent, cost, json.json)
         }
         AgentsCommand::Add { name, json } => {
             setup.admin()?;
@@ -78,13 +82,20 @@ fn text(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-fn show(screen: &mut Screen, authority: &Authority, agent: &Agent, json: bool) -> Result<(), CliError> {
+fn show(
+    screen: &mut Screen,
+    authority: &Authority,
+    agent: &Agent,
+    cost: Option<CatalogCost>,
+    json: bool,
+) -> Result<(), CliError> {
     let capabilities = || agent.capabilities.iter().filter_map(|id| authority.capabilities.get(id));
     if json {
         let mut form = view::agent(agent);
         if let Some(members) = form.as_object_mut() {
             let full = capabilities().map(view::capability).collect();
             members.insert("capabilities".to_owned(), Value::Array(full));
+            members.insert("catalog".to_owned(), json!(cost));
         }
         return screen.json(&form);
     }
@@ -99,6 +110,19 @@ fn show(screen: &mut Screen, authority: &Authority, agent: &Agent, json: bool) -
     let all = if named.is_empty() { "-".to_owned() } else { named.join(", ") };
     screen.field("workflow", &format!("{} (may name: {all})", or_dash(agent.workflow.as_ref())))?;
     screen.field("keys", &agent.keys.len().to_string())?;
+    if let Some(cost) = cost {
+        let CatalogCost { mode, tools, tokens, full_tokens, max_tokens, left_out, .. } = cost;
+        let cap = max_tokens.map_or_else(String::new, |most| format!(", at most {most}"));
+        let whole = if tokens == full_tokens { String::new() } else { format!(" of {full_tokens}") };
+        screen.field(
+            "list of tools",
+            &format!("{mode}: {tools} tools in scope, {tokens}{whole} tokens{cap}"),
+        )?;
+        if !left_out.is_empty() {
+            // They are taken in the order of the agent's capabilities, then by name, as long as they fit.
+            screen.field("not listed", &left_out.join(" "))?;
+        }
+    }
     for capability in capabilities() {
         let named = |kind: &str, patterns: Vec<&str>| {
             (!patterns.is_empty()).then(|| format!("{kind} {}", patterns.join(" ")))

@@ -33,6 +33,7 @@ mod screen;
 mod serve;
 mod servers;
 mod setup;
+mod spend;
 mod store;
 mod wiring;
 

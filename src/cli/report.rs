@@ -5,7 +5,7 @@ use super::{
     failure::CliError,
     figures,
     screen::{Screen, progress, time},
-    wiring,
+    spend, wiring,
 };
 use crate::{
     clock::{Clock as _, System},
@@ -25,6 +25,7 @@ pub(super) async fn report(
         ReportCommand::Advice(args) => advice(&*store, &system, args).await,
         ReportCommand::Scorecard(args) => figures::scorecard(&*store, &system, args).await,
         ReportCommand::Maturity(args) => figures::maturity(path, &*store, &system, args).await,
+        ReportCommand::Spend(args) => spend::spend(path, &*store, &system, args).await,
     };
     store.close().await;
     done

@@ -12,7 +12,7 @@ use crate::{
     identity::{AgentPrincipal, Principal, Proof},
     model::{AgentId, Event, EventDraft, OwnerId, Problems, SnapshotId},
     policy::{PolicySet, SourceFile, ToolFacts},
-    replay::{Advice, Scorecard},
+    replay::{Advice, Scorecard, SpendReport},
     store::{
         ChainReport, EventQuery, KeptKind, Store, StoreError,
         embedded::{AtRest, EmbeddedStore},
@@ -122,6 +122,16 @@ pub(crate) async fn scorecard(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Scorecard, CliError> {
     Ok(audit::scorecard(store, span, audit::Pace::Whole, progress).await?)
+}
+
+/// What was spent.
+pub(crate) async fn spend(
+    store: &dyn Store,
+    (since, until): (Timestamp, Timestamp),
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<SpendReport, CliError> {
+    let pace = (audit::Pace::Whole, &audit::Stop::default());
+    Ok(audit::spend_on_record(store, (since, until), pace, progress).await?)
 }
 
 /// Decides recorded decisions again.

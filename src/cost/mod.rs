@@ -2,12 +2,14 @@
 
 mod budget;
 mod encoding;
+mod errors;
 mod learned;
 mod price;
 mod token;
 
 pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow};
 pub use encoding::{Encoding, Tokenizer};
-pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes};
+pub use errors::EstimateErrors;
+pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes, RecentSizes, SizeCell};
 pub use price::{Estimate, ModelMatch, ModelPrice, PriceTable};
 pub use token::{TokenCounter, multiply};

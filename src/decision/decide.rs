@@ -48,6 +48,7 @@ pub fn decide_by(set: &PolicySet, facts: &Facts, ask: Ask<'_>) -> Verdict {
     said.merge();
     said.limits.budgets = budgets(set, facts, &selected);
     said.limits.max_repeats = Some(set.max_repeats);
+    said.limits.loops = set.loops;
     said.verdict(set)
 }
 

@@ -113,6 +113,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
             default_decision: Decision::Deny,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority,
         prices: PriceTable::default(),
@@ -121,6 +122,7 @@ fn set(policies: Vec<Policy>) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        loops: crate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
     }

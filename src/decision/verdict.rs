@@ -3,7 +3,7 @@
 use crate::{
     cost::{BudgetAction, BudgetWindow},
     model::{CapabilityId, Decision, MicroUsd, PolicyId, RuleId, SnapshotId},
-    policy::{ApprovalRule, Constraints, Remediation, Violation},
+    policy::{ApprovalRule, Constraints, LoopRules, Remediation, Violation},
 };
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -62,6 +62,8 @@ pub struct Limits {
     pub budgets: Vec<BudgetLimit>,
     /// More identical calls in 60 s than this are a loop.
     pub max_repeats: Option<u32>,
+    /// What else is a loop.
+    pub loops: LoopRules,
 }
 
 /// A rulebook policy's per-minute limits: exact rolling 60 s per agent and policy.

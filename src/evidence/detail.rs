@@ -171,3 +171,12 @@ pub fn limits(constraints: &Constraints, timeout: Duration, changed: bool) -> Bo
 pub fn settled_detail(bytes: usize, tokens: u64, cut: bool, more: &str) -> Box<str> {
     format!(r#"{{"result_bytes":{bytes},"result_tokens":{tokens},"cut":{cut}{more}}}"#).into()
 }
+
+/// Members for [`settled_detail`]: what the arguments took, and what the result was expected to take where that may be
+/// compared with what it took.
+pub fn token_detail(arguments: u64, expected: Option<u64>) -> String {
+    match expected {
+        Some(expected) => format!(r#","argument_tokens":{arguments},"expected_tokens":{expected}"#),
+        None => format!(r#","argument_tokens":{arguments}"#),
+    }
+}

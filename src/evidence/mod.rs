@@ -21,14 +21,15 @@ pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval}
 pub use bundle::KeptBundle;
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
-pub use detail::{Explained, limits, settled_detail, steps};
+pub use detail::{Explained, limits, settled_detail, steps, token_detail};
 pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, tools_named};
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
 pub use masked::masked_places;
 pub use other::{
     TaskEnd, accepts, alert_of_call, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted,
-    index_edited, index_set_aside, is_journal_damaged, journal_damaged, lost, note, orphaned, records_lost,
-    records_retired, retired, retired_tree, session_started, store_taken_over, task_ended, torn_tail,
+    index_edited, index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, note, orphaned,
+    records_lost, records_retired, retired, retired_tree, session_started, store_taken_over, task_ended,
+    torn_tail,
 };
 pub use refused::Counted;
 pub use rollout::{

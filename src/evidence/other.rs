@@ -29,6 +29,14 @@ pub fn session_started(
     event
 }
 
+/// An alert that the agent of this decision loops.
+pub fn loop_alert(decision: &EventDraft, kind: &str, sentence: &str, now: Timestamp) -> EventDraft {
+    let mut event = alert_of_call(decision, &PolicyId::from("loop"), sentence, now);
+    event.action = Some("loop_alert".into());
+    event.detail = Some(json!({"alert": "loop", "loop": kind}));
+    event
+}
+
 /// An alert of a budget about the call of this decision.
 pub fn alert_of_call(
     decision: &EventDraft,

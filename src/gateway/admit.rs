@@ -14,6 +14,7 @@ use super::{
     subject::subject,
 };
 use crate::{
+    admission::LoopWatch,
     clock::Clock,
     decision::{ApprovalRequirement, Facts},
     evidence::{Explained, Ruling},
@@ -144,6 +145,7 @@ impl Admission {
             rates: limits.rates,
             budgets: limits.budgets,
             max_repeats: limits.max_repeats,
+            loops: LoopWatch { rules: limits.loops, shape: prepared.shape.clone() },
             digest: prepared.call_digest.clone(),
             tokens: prepared.estimate.tokens(),
             cost: prepared.estimate.cost,

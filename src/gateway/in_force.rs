@@ -162,7 +162,7 @@ impl InForce {
     }
 
     /// What an agent sees; nothing where it is unknown.
-    fn whole_view(&self, agent: &AgentId) -> Option<Arc<View>> {
+    pub(super) fn whole_view(&self, agent: &AgentId) -> Option<Arc<View>> {
         if let Some(view) = self.views.whole.get(agent) {
             return Some(view.clone());
         }

@@ -26,7 +26,7 @@ use crate::{
     catalog::{Catalog, CatalogBuilder},
     clock::{Clock, IdSource},
     config::Config,
-    cost::{LearnedSizes, TokenCounter},
+    cost::{EstimateErrors, TokenCounter},
     identity::Doorkeeper,
     offload::Offload,
     policy::PolicySet,
@@ -193,12 +193,13 @@ impl Gateway {
         }
         let digest_key = store.secret("call-digest", ids.random()).await?;
         let hash_key = store.secret("data-hash", ids.random()).await?;
-        let learned = LearnedSizes::new();
-        for (tool, tokens) in store.learned_result_tokens().await? {
-            learned.seed(&tool, tokens);
-        }
-        let measures =
-            Measures { tokens: TokenCounter::load(), learned, digest_key: DigestKey::new(&digest_key) };
+        let learned = store.learned_sizes().await?;
+        let measures = Measures {
+            tokens: TokenCounter::load(),
+            learned,
+            errors: EstimateErrors::default(),
+            digest_key: DigestKey::new(&digest_key),
+        };
         let (config, policies, origin) = keyed(files, hash_key);
         let large = upstreams.offload();
         let in_force = InForce::new(config, policies, Arc::default(), upstreams);

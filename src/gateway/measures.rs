@@ -1,11 +1,15 @@
 //! What calls and results are measured by: tokens, the sizes that were learned, and digests.
 
 use super::digest::DigestKey;
-use crate::cost::{LearnedSizes, TokenCounter};
+use crate::cost::{EstimateErrors, LearnedSizes, TokenCounter};
+use std::sync::Arc;
 
 /// One for all calls of a process.
 pub(super) struct Measures {
     pub(super) tokens: TokenCounter,
-    pub(super) learned: LearnedSizes,
+    /// The store keeps it current.
+    pub(super) learned: Arc<LearnedSizes>,
+    /// How far estimates were off.
+    pub(super) errors: EstimateErrors,
     pub(super) digest_key: DigestKey,
 }

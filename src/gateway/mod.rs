@@ -6,6 +6,7 @@ mod answer;
 mod api;
 mod call;
 mod call_log;
+mod catalog_cost;
 mod checkpoints;
 mod checks;
 mod counted;
@@ -52,6 +53,7 @@ mod tool_search;
 mod trial;
 
 pub use api::*;
+pub use catalog_cost::{CatalogCost, catalog_costs};
 pub use explain::*;
 pub use in_force::{CheckedFiles, InForce, Origin, Trial};
 pub use lifecycle::{GatewayParts, ReloadError, StartError};
@@ -271,6 +273,16 @@ impl Gateway {
         self.0.current.peek().config.gateway.instructions.clone()
     }
 
+    /// What is measured, in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        self.0.search.measures.errors.render()
+    }
+
+    /// What each agent's list of tools costs now. Counts what was not counted yet: large work.
+    pub fn catalog_costs(&self) -> Vec<CatalogCost> {
+        catalog_cost::of_agents(&self.in_force(), &self.0.search.measures.tokens)
+    }
+
     /// One whole list, scoped, in a deterministic order, each item as its upstream wrote it but for its name.
     /// `workflow` is the one that the request names: what a call in it could not reach is not shown.
     pub fn list(&self, principal: &Principal, kind: ListKind, workflow: Option<&str>) -> Arc<Vec<Value>> {
@@ -285,7 +297,10 @@ impl Gateway {
         let Some(view) = in_force.view_in(principal, workflow) else { return Arc::default() };
         match kind {
             ListKind::Tools if tool_search::is_on(&in_force) => tool_search::listed(&view),
-            ListKind::Tools => view.tool_list.clone(),
+            ListKind::Tools => match principal.agent() {
+                Some(agent) => catalog_cost::listed(&in_force, &self.0.search.measures.tokens, agent, &view),
+                None => view.tool_list.clone(),
+            },
             ListKind::Resources => view.resource_list.clone(),
             ListKind::Templates => view.template_list.clone(),
             ListKind::Prompts => view.prompt_list.clone(),

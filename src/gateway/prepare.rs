@@ -13,6 +13,7 @@ use super::{
     target::{LONGEST_NAME, Target},
 };
 use crate::{
+    admission,
     catalog::View,
     clock::Clock,
     cost::Tokenizer,
@@ -106,10 +107,10 @@ impl Preparation {
             Target::Tool(tool) if Arc::ptr_eq(&tool.full, &shown) => shown.clone(),
             Target::Tool(_) | Target::Item(..) => target.kept_as(&policies.data),
         };
-        let expected = self.measures.learned.expected(&kept_as, target.expected_result_tokens());
+        let (expected, shape) = self.expected(policies, &found, &kept_as);
         let tool_price = policies.prices.tool_price(target.full(), target.cost());
-        let model = agent.model.as_deref();
-        let estimate = policies.prices.estimate(model, found.argument_tokens, expected, tool_price);
+        let estimate =
+            policies.prices.estimate(agent.model.as_deref(), found.argument_tokens, expected, tool_price);
         let extras = Extras::bound(request, &in_force.config.gateway.volatile_meta);
         let digest =
             |extras| self.measures.digest_key.digest(request.word(), target.full(), arguments, extras);
@@ -151,6 +152,7 @@ impl Preparation {
             tool_price,
             digest,
             call_digest,
+            shape,
             extras,
             workflow: workflow.map(|w| w.id.clone()),
             operator: agent.operator.clone(),
@@ -163,6 +165,16 @@ impl Preparation {
         let mut refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
         refusal.advice = advice;
         Err(Stop::Refused(Box::new(refusal), Some(Box::new(prepared))))
+    }
+
+    /// What the result will probably take, and what nearly identical calls have in common, where the bundle looks for them.
+    fn expected(&self, policies: &PolicySet, found: &InScope<'_>, kept_as: &str) -> (u64, Option<Digest>) {
+        let InScope { agent, target, arguments, argument_tokens, .. } = found;
+        let Measures { learned, digest_key, .. } = &*self.measures;
+        let expected =
+            learned.expected(kept_as, *argument_tokens, &agent.id, target.expected_result_tokens());
+        let shape = || digest_key.digest("shape", target.full(), &admission::shape(arguments), None);
+        (expected, policies.loops.similar.map(|_| shape()))
     }
 
     /// Finds what the call names, and holds its arguments against the schema.

@@ -37,6 +37,8 @@ pub(crate) struct Prepared {
     pub(crate) digest: Digest,
     /// Of target and arguments alone: by this a call is known that is made again.
     pub(crate) call_digest: Digest,
+    /// What nearly identical calls have in common, where the bundle looks for them.
+    pub(crate) shape: Option<Digest>,
     /// What is bound beside the arguments.
     pub(crate) extras: Extras,
     pub(crate) workflow: Option<WorkflowId>,

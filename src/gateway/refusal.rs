@@ -62,7 +62,7 @@ impl Refusal {
 
     /// A limit is full.
     pub(crate) fn by_limit(limit: LimitRefusal) -> Self {
-        let LimitRefusal { policy_id, decision, reason, retry_after_ms } = limit;
+        let LimitRefusal { policy_id, decision, reason, retry_after_ms, looping: _ } = limit;
         let mut refusal = Self::new(decision, policy_id, None, reason);
         refusal.retry_after_ms = retry_after_ms;
         refusal.is_limit = true;

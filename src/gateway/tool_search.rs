@@ -13,6 +13,7 @@ use crate::{
     evidence::Ruling,
     model::{EventDecision, PolicyId, text},
     offload::Offload,
+    replay::FIND_ACTION,
     store::Store,
 };
 use serde_json::{Map, Value, json};
@@ -136,7 +137,7 @@ fn look_for(
     let count = |tools: &[Value]| -> u64 {
         tools.iter().map(|tool| measures.tokens.count_for(tokenizer, &text::of(tool))).sum()
     };
-    let full = *view.tokens.get_or_init(|| count(&view.tool_list));
+    let full = view.tool_tokens(&|tool| count(std::slice::from_ref(tool))).iter().sum();
     let index = view.search.get_or_init(|| Index::new(view.tool_list.iter()));
     (index.search(query, limit), full, count(&TOOLS))
 }
@@ -197,6 +198,18 @@ impl ToolSearch {
         let saved = i128::from(full) - i128::from(listed);
         let tokens =
             json!({"full": full, "listed": listed, "saved": i64::try_from(saved).unwrap_or(i64::MAX)});
+        let structured = json!({"tools": found, "tools_in_scope": view.tool_list.len(), "tokens": tokens});
+        let answer = text::of(&structured);
+        // What the agent's model writes for the search, and reads of its answer.
+        let search = self
+            .measures
+            .tokens
+            .count_for(tokenizer, query)
+            .saturating_add(self.measures.tokens.count_for(tokenizer, &answer));
+        let mut recorded = tokens.clone();
+        if let Some(members) = recorded.as_object_mut() {
+            members.insert("search".to_owned(), search.into());
+        }
         let subject = subject(request, None, in_force);
         let policy_id = PolicyId::from("catalog");
         let reason = format!("found {} of {} tools that are in scope", found.len(), view.tool_list.len());
@@ -210,10 +223,10 @@ impl ToolSearch {
         let detail = json!({
             "arguments": {"query": in_force.policies.data.redact_text(query), "limit": limit},
             "found": found.iter().filter_map(|tool| tool.get("name")).collect::<Vec<_>>(),
-            "tokens": tokens,
+            "tokens": recorded,
         });
         let mut event = subject.decision(self.clock.now(), &ruling, detail);
-        event.action = Some("tollgate:find_tools".into());
+        event.action = Some(FIND_ACTION.into());
         let mut events = Vec::with_capacity(2);
         if asking.start() {
             events.push(subject.start(self.clock.now()));
@@ -224,9 +237,8 @@ impl ToolSearch {
             let refusal = Refusal::deny("store", error.refusal());
             return refusal.reply(request.kind, &request.name, request.trace_id, &in_force.policies);
         }
-        let structured = json!({"tools": found, "tools_in_scope": view.tool_list.len(), "tokens": tokens});
         Ok(json!({
-            "content": [{"type": "text", "text": text::of(&structured)}],
+            "content": [{"type": "text", "text": answer}],
             "structuredContent": structured,
         }))
     }

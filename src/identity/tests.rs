@@ -16,6 +16,7 @@ fn agent(name: &str, keys: &[&str]) -> (AgentId, Agent) {
         workflows: vec![],
         model: None,
         autonomy: Autonomy::Supervised,
+        max_catalog_tokens: None,
         capabilities: vec![],
         keys: keys.iter().map(|k| key_digest(k.as_bytes())).collect(),
     };

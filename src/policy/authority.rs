@@ -6,8 +6,8 @@ use super::{
     names::{Names, OPERATOR, Scope},
     outcome::condition,
     read::{
-        DAYS_366, Fields, boolean, duration, fields, glob, key_digest, list_of, name, section, short, text,
-        texts, uri_pattern, word,
+        DAYS_366, Fields, boolean, count, duration, fields, glob, key_digest, list_of, name, section, short,
+        text, texts, uri_pattern, word,
     },
     source::{Entry, Kind, Node, Report},
 };
@@ -197,6 +197,7 @@ const AGENT_KEYS: &[&str] = &[
     "workflows",
     "model",
     "autonomy",
+    "max_catalog_tokens",
     "capabilities",
     "keys",
 ];
@@ -264,6 +265,7 @@ fn agent(entry: &Entry, scope: Scope<'_>, keys: &mut Keys, report: &mut Report<'
         workflows,
         model,
         autonomy,
+        max_catalog_tokens: map.read("max_catalog_tokens", report, count(1, u64::MAX)),
         capabilities,
         keys: digests,
     })

@@ -4,7 +4,8 @@ use super::{
     Authority, BundleInfo, BundleParts, PolicySet, authority, budgets, data, gates,
     index::PolicyIndex,
     input::{CompileInput, SourceFile},
-    lints,
+    lints, loops,
+    loops::LoopRules,
     manifest::{is_bundle_file, is_signature},
     meaning,
     names::{Deciding, Names, Scope},
@@ -82,7 +83,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
     if problems.has_errors() {
         return (None, problems);
     }
-    let Some((bundle, max_repeats)) = parts.bundle else {
+    let Some((bundle, max_repeats, loops)) = parts.bundle else {
         problems.0.push(whole_file(
             BUNDLE,
             "`bundle.yaml` could not be read",
@@ -102,6 +103,7 @@ pub fn compile(files: &[SourceFile], input: &CompileInput) -> (Option<PolicySet>
         data: parts.data,
         policies: parts.policies,
         max_repeats,
+        loops,
         files: sorted.into_iter().chain(signatures(files)).cloned().collect(),
         zones,
         index,
@@ -176,8 +178,16 @@ fn read_parts(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Parts {
     parts
 }
 
-const BUNDLE_KEYS: &[&str] =
-    &["version", "owner", "environments", "default_decision", "default_approvers", "required", "loop"];
+const BUNDLE_KEYS: &[&str] = &[
+    "version",
+    "owner",
+    "environments",
+    "default_decision",
+    "default_approvers",
+    "required",
+    "loop",
+    "max_catalog_tokens",
+];
 
 /// `environments`, right or wrong as the rest may be.
 fn environments(root: &Node) -> Option<BTreeSet<String>> {
@@ -185,7 +195,7 @@ fn environments(root: &Node) -> Option<BTreeSet<String>> {
     Some(listed.items().iter().filter_map(Node::as_text).map(str::to_owned).collect())
 }
 
-fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(BundleInfo, u32)> {
+fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(BundleInfo, u32, LoopRules)> {
     let map = fields(root, BUNDLE, BUNDLE_KEYS, report)?;
     let version = map
         .required("version", "your own version of the bundle, like \"1\"", report)
@@ -226,18 +236,17 @@ fn bundle(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Option<(Bun
         );
     }
     let required = map.read("required", report, texts).unwrap_or_default();
-    let max_repeats = map.get("loop").and_then(|node| {
-        let map = fields(node, "loop", &["max_repeats"], report)?;
-        map.read("max_repeats", report, count(1, u64::from(u32::MAX)))
-    });
+    let (max_repeats, loops) = map.get("loop").map(|node| loops::read(node, report)).unwrap_or_default();
     let info = BundleInfo {
         version: version?,
         owner,
         default_decision: default_decision.unwrap_or(Decision::Deny),
         default_approvers,
         required,
+        max_catalog_tokens: map.read("max_catalog_tokens", report, count(1, u64::MAX)),
     };
-    Some((info, max_repeats.and_then(|n| u32::try_from(n).ok()).unwrap_or(MAX_REPEATS)))
+    let max_repeats = max_repeats.and_then(|n| u32::try_from(n).ok()).unwrap_or(MAX_REPEATS);
+    Some((info, max_repeats, loops))
 }
 
 /// Hashes what every file says, and what servers.toml resolves to. The names of files count, since the order of policies

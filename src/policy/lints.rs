@@ -11,7 +11,7 @@ use crate::model::{Decision, Selector};
 
 /// What the policies and budgets leave out.
 pub(super) fn bundle(root: &Node, parts: &Parts, report: &mut Report<'_>) {
-    let open = parts.bundle.as_ref().is_some_and(|(info, _)| info.default_decision != Decision::Deny);
+    let open = parts.bundle.as_ref().is_some_and(|(info, ..)| info.default_decision != Decision::Deny);
     let nothing_passes = parts.policies.is_empty() && !open;
     if nothing_passes {
         return;

@@ -1,6 +1,6 @@
 //! What the files of a bundle say, before it is known that all of it is right.
 
-use super::{ApprovalRule, Authority, BundleInfo, Policy, PolicyBody, RuleOutcome};
+use super::{ApprovalRule, Authority, BundleInfo, LoopRules, Policy, PolicyBody, RuleOutcome};
 use crate::{
     cost::{BudgetAction, BudgetRule, PriceTable},
     model::Decision,
@@ -9,7 +9,7 @@ use crate::{
 
 /// What the files of a bundle say.
 pub(super) struct Parts {
-    pub(super) bundle: Option<(BundleInfo, u32)>,
+    pub(super) bundle: Option<(BundleInfo, u32, LoopRules)>,
     pub(super) authority: Authority,
     pub(super) prices: PriceTable,
     pub(super) budgets: Vec<BudgetRule>,
@@ -21,14 +21,14 @@ impl Parts {
     /// Whether something asks for an approval without saying of whom.
     pub(super) fn asks_everyone(&self) -> bool {
         let nobody_by_default =
-            self.bundle.as_ref().is_some_and(|(info, _)| info.default_approvers.is_none());
+            self.bundle.as_ref().is_some_and(|(info, ..)| info.default_approvers.is_none());
         nobody_by_default && self.asks(|rule| rule.is_none_or(|rule| rule.approvers.is_none()))
     }
 
     /// Whether something asks for an approval of which this is true; the default and budgets ask without a rule.
     pub(super) fn asks(&self, wanted: impl Fn(Option<&ApprovalRule>) -> bool) -> bool {
         let by_default =
-            self.bundle.as_ref().is_some_and(|(info, _)| info.default_decision == Decision::RequireApproval);
+            self.bundle.as_ref().is_some_and(|(info, ..)| info.default_decision == Decision::RequireApproval);
         let by_budget = self.budgets.iter().any(|b| b.on_exceed == BudgetAction::RequireApproval);
         let by_policy = |policy: &Policy| match &policy.body {
             PolicyBody::Gate(rules) => rules.iter().any(|rule| match &rule.outcome {

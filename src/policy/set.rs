@@ -3,6 +3,7 @@
 use super::{
     index::PolicyIndex,
     input::SourceFile,
+    loops::LoopRules,
     meaning::BundleParts,
     types::{Authority, BundleInfo, Policy},
     zones::ZoneData,
@@ -37,6 +38,8 @@ pub struct PolicySet {
     pub policies: Vec<Policy>,
     /// More identical calls of one agent in 60 s than this are a loop.
     pub max_repeats: u32,
+    /// What else is a loop.
+    pub loops: LoopRules,
     /// The time zones that its conditions name, as they were when it was loaded; part of the snapshot.
     pub zones: ZoneData,
     /// The files as they were loaded.

@@ -25,6 +25,8 @@ pub struct BundleInfo {
     pub default_approvers: Option<Vec<Approver>>,
     /// Names of `_meta` keys that a call must carry, or the words `workflow_id`, `trace_id`, `user`.
     pub required: Vec<Arc<str>>,
+    /// What the list of tools of an agent without a figure of its own may take, in tokens.
+    pub max_catalog_tokens: Option<u64>,
 }
 
 /// authority.yaml: the published authority map.
@@ -82,6 +84,8 @@ pub struct Agent {
     pub model: Option<Arc<str>>,
     /// How far it may act by itself.
     pub autonomy: Autonomy,
+    /// What its list of tools may take, in its model's tokens.
+    pub max_catalog_tokens: Option<u64>,
     /// What it may use.
     pub capabilities: Vec<CapabilityId>,
     /// SHA-256 digests of its API keys.

@@ -5,7 +5,7 @@ use super::traffic::{MONTH, Spending, Traffic};
 use crate::model::{MicroUsd, PolicyId, RuleId, WorkflowId};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Workflows that get a throttle.
 const THROTTLED: usize = 3;
@@ -97,7 +97,7 @@ pub struct ProposedFile {
 
 /// What to do next.
 pub fn advise(traffic: &Traffic) -> Advice {
-    let workflows = costly(traffic);
+    let workflows = costly(&traffic.workflows);
     let (writes, writes_file) = writes(traffic);
     let (throttles, throttles_file) = throttles(&workflows);
     Advice {
@@ -160,9 +160,10 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn costly(traffic: &Traffic) -> Vec<CostlyWorkflow> {
+/// The workflows that cost most, each with a throttle that lets its usual traffic through.
+pub(super) fn costly(workflows: &BTreeMap<WorkflowId, Spending>) -> Vec<CostlyWorkflow> {
     let mut dear: Vec<(&WorkflowId, &Spending)> =
-        traffic.workflows.iter().filter(|(_, spending)| spending.cost > 0).collect();
+        workflows.iter().filter(|(_, spending)| spending.cost > 0).collect();
     dear.sort_by(|a, b| b.1.cost.cmp(&a.1.cost).then_with(|| a.0.cmp(b.0)));
     dear.truncate(THROTTLED);
     dear.into_iter()
@@ -197,13 +198,27 @@ fn throttles(workflows: &[CostlyWorkflow]) -> (AdviceStep, Option<ProposedFile>)
         .iter()
         .map(|one| format!("`{}` {} USD in {} calls", one.workflow, one.cost_usd, one.calls))
         .collect();
-    let mut text = String::from(
-        "# Proposed by `tollgate report advice`: a throttle for each of the workflows that cost most, a quarter above what an\n\
+    let step = AdviceStep {
+        step: 2,
+        title,
+        done: false,
+        found: each.join(", "),
+        advice:
+            "test the file advice-throttles.yaml with `policy simulate`, then put it beside your policies"
+                .to_owned(),
+    };
+    (step, Some(throttle_file(workflows, "advice")))
+}
+
+/// The throttles as a policy file, named after the report that proposes it.
+pub(super) fn throttle_file(workflows: &[CostlyWorkflow], report: &'static str) -> ProposedFile {
+    let mut text = format!(
+        "# Proposed by `tollgate report {report}`: a throttle for each of the workflows that cost most, a quarter above what an\n\
          # agent spends in it in a busy minute. `tollgate policy simulate` says which recorded calls it would have held back.\n\
-         version: \"1\"\npolicies:\n",
+         version: \"1\"\npolicies:\n"
     );
     for one in workflows {
-        let id = quoted(&format!("advice-throttle-{}", one.workflow));
+        let id = quoted(&format!("{report}-throttle-{}", one.workflow));
         let why =
             quoted(&format!("{} spends at most {} USD in a busy minute", one.workflow, one.busy_minute_usd));
         write!(
@@ -215,16 +230,8 @@ fn throttles(workflows: &[CostlyWorkflow]) -> (AdviceStep, Option<ProposedFile>)
         )
         .ok();
     }
-    let step = AdviceStep {
-        step: 2,
-        title,
-        done: false,
-        found: each.join(", "),
-        advice:
-            "test the file advice-throttles.yaml with `policy simulate`, then put it beside your policies"
-                .to_owned(),
-    };
-    (step, Some(ProposedFile { name: "advice-throttles.yaml", text }))
+    let name = if report == "spend" { "spend-throttles.yaml" } else { "advice-throttles.yaml" };
+    ProposedFile { name, text }
 }
 
 fn data_and_rates(traffic: &Traffic) -> AdviceStep {

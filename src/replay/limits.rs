@@ -4,10 +4,10 @@
 
 use super::simulate::{RecordedCall, Ruled};
 use crate::{
-    admission::{MINUTE, Usage, amount, money, window},
+    admission::{MINUTE, Usage, amount, identical, money, window},
     cost::{BudgetAction, BudgetWindow},
     model::{EventDecision, MicroUsd, PolicyId},
-    policy::Violation,
+    policy::{LoopKind, LoopRules, Violation},
 };
 use serde_json::Value;
 use std::{
@@ -156,16 +156,14 @@ impl CountersOnRecord {
             }
         }
         let max = ruled.limits.max_repeats.filter(|max| call.repeats >= u64::from(*max));
-        let (decision, policy_id, reason) = match (full, max) {
+        let looping = match max {
+            Some(max) => Some(identical(call.repeats, max)),
+            None => looped(call, ruled.limits.loops),
+        };
+        let (decision, policy_id, reason) = match (full, looping) {
             (Some((limit, unit)), None) => over(limit, unit),
             (Some((limit, unit)), Some(_)) if limit.above == EventDecision::Deny => over(limit, unit),
-            (_, Some(max)) => {
-                let reason = format!(
-                    "the same call was made {} times in 60 s, and {max} are let through: it looks like a loop",
-                    call.repeats
-                );
-                (EventDecision::Throttle, PolicyId::from("loop"), reason)
-            }
+            (_, Some(reason)) => (EventDecision::Throttle, PolicyId::from("loop"), reason),
             (None, None) => return None,
         };
         Some(Ruled {
@@ -176,6 +174,29 @@ impl CountersOnRecord {
             limits: crate::decision::Limits::default(),
         })
     }
+}
+
+/// The first rule about loops beside identical calls that the counters on record fill. What was not counted then, or over
+/// another time, is not known.
+fn looped(call: &RecordedCall, rules: LoopRules) -> Option<String> {
+    let LoopRules { errors, alternating, similar, fan_out } = rules;
+    let kinds = [
+        (LoopKind::Errors, errors),
+        (LoopKind::Alternating, alternating),
+        (LoopKind::Similar, similar),
+        (LoopKind::FanOut, fan_out),
+    ];
+    kinds.into_iter().find_map(|(kind, rule)| {
+        let rule = rule?;
+        let window = format!("{}s", rule.window_s);
+        let of_kind = call.counters.iter().filter(|counter| {
+            &*counter.id == "loop" && &*counter.unit == kind.as_str() && *counter.window == *window
+        });
+        let seen = of_kind.filter_map(|counter| counter.used.as_u64()).max()?;
+        (seen >= u64::from(rule.count)).then(|| {
+            format!("a loop (`{kind}`): {seen} were counted in {window}, and {} are let through", rule.count)
+        })
+    })
 }
 
 fn over(limit: &Checked<'_>, unit: &str) -> (EventDecision, PolicyId, String) {

@@ -11,6 +11,7 @@ mod limits;
 mod rebase;
 mod scorecard;
 mod simulate;
+mod spend;
 mod traffic;
 
 pub use advice::{Advice, advise};
@@ -22,6 +23,10 @@ pub use scorecard::{
     Latency, Moved, Noted, Scorecard, Tallying, note,
 };
 pub use simulate::{RecordedCall, Ruled, Simulated, simulate};
+pub use spend::{
+    EstimateError, FIND_ACTION, Named, SearchSavings, SearchTask, Spend, SpendLine, SpendReport, SpendSeen,
+    spent,
+};
 pub use traffic::{Seen, Traffic, see};
 
 use crate::{

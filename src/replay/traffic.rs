@@ -137,7 +137,7 @@ pub(super) struct Spending {
 }
 
 impl Spending {
-    fn add(&mut self, agent: &AgentId, minute: i64, cost: i64, reserved: i64) {
+    pub(super) fn add(&mut self, agent: &AgentId, minute: i64, cost: i64, reserved: i64) {
         self.calls += 1;
         self.cost = self.cost.saturating_add(cost);
         self.dearest = self.dearest.max(reserved);

@@ -8,7 +8,10 @@ mod types;
 pub use register::{LONGEST_KEY, Register, RegisterBounds, RegisterChange, RegisterEntry};
 pub use types::*;
 
-use crate::model::{ApprovalId, Event, EventDraft, GrantId};
+use crate::{
+    cost::LearnedSizes,
+    model::{ApprovalId, Event, EventDraft, GrantId},
+};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -122,8 +125,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What each budget counter stands at.
     fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>>;
 
-    /// Result tokens learned per exposed tool name.
-    fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>>;
+    /// How large results are, as all processes have learned. The store keeps it current: whatever this or another process
+    /// settles is in it, at the latest with this process's next admission.
+    fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>>;
 
     /// Settles as `unknown` the calls that are open in processes whose OS lock is gone, and says how many.
     fn settle_dead_owners(&self, now: Timestamp) -> StoreFuture<'_, u64>;

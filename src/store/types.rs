@@ -2,10 +2,11 @@
 
 pub use crate::admission::{
     ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, AskLimits, Bound, CallShape,
-    GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, Requirement, StandingGrant,
+    GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, LimitRefusal, LoopWatch, Requirement, StandingGrant,
 };
 pub use crate::journal::index::Pattern;
 use crate::{
+    cost::SizeCell,
     decision::{BudgetLimit, RateLimit},
     evidence::GrantSubject,
     journal::index::{Field, Wanted},
@@ -95,6 +96,8 @@ pub struct AdmitRequest {
     /// granted here and asks ([`super::Store::ask`], by the binding's agent and `call`). A call that uses an
     /// approval is counted and never stopped by this: a person looked at it.
     pub max_repeats: Option<u32>,
+    /// What else is a loop. Counted as granted calls are; a call that uses an approval is never stopped by it.
+    pub loops: LoopWatch,
     /// The digest by which identical calls are known.
     pub digest: Digest,
     /// What is reserved: tokens.
@@ -159,8 +162,8 @@ pub struct Settlement {
     pub cost: Option<MicroUsd>,
     /// What came of it.
     pub outcome: Outcome,
-    /// Result tokens to learn from, by exposed tool name.
-    pub learned: Option<(String, u64)>,
+    /// Result tokens to learn from.
+    pub learned: Option<(SizeCell, u64)>,
 }
 
 /// What `ask` found or made.

@@ -169,6 +169,8 @@ impl Subject for Pure {
             agent,
             limits,
             repeats: request.max_repeats.map(|max| RepeatLimit { key, max }),
+            loops: Vec::new(),
+            tool: "",
             need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
             approval: named.map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
             grant: by_grant.map(|(id, terms)| NamedGrant { id, terms, found: found_grant.as_ref() }),

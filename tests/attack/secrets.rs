@@ -436,7 +436,7 @@ async fn sizes_are_learned_under_names_that_may_be_kept() {
     // A settlement is written with the next admission, at the latest.
     world.tool("up__none", json!({})).await.unwrap_err();
     world.gateway.shutdown().await;
-    let learned = world.store.learned_result_tokens().await.unwrap();
+    let learned = world.store.learned_sizes().await.unwrap().by_tool();
     let items = learned.iter().filter(|(name, _)| name.starts_with("db:")).count();
     let tools = |sizes: std::ops::Range<u64>| {
         let own = |name: &str| name.contains(" [hash:") && !name.starts_with("db:");

@@ -264,7 +264,7 @@ impl World {
     /// Everything that was written down: events and approval records.
     pub(crate) async fn written(&self) -> String {
         let events = self.store.events(EventQuery { limit: 10_000, ..EventQuery::default() }).await.unwrap();
-        let learned = self.store.learned_result_tokens().await.unwrap();
+        let learned = self.store.learned_sizes().await.unwrap().by_tool();
         format!(
             "{}\n{}\n{learned:?}",
             serde_json::to_string(&events).unwrap(),

@@ -251,6 +251,24 @@ pub(crate) const ERRORS: &[Case] = &[
     case("no version", BUNDLE, &[("version: \"1\"\n", "")]),
     case("no name", GATE, &[("name: production\n", "")]),
     case("no bundle.yaml", BUNDLE, &[]),
+    case(
+        "kinds of loops that are misspelled, without a count, too small and too long",
+        BUNDLE,
+        &[(
+            "default_decision: DENY\n",
+            "default_decision: DENY\nloop: { similiar: { count: 5 }, errors: { window: 60s }, alternating: { count: 1 }, fan_out: { count: 500, window: 2h } }\n",
+        )],
+    ),
+    case(
+        "caps on lists of tools that are none",
+        AUTHORITY,
+        &[("    model: gpt-4o\n", "    model: gpt-4o\n    max_catalog_tokens: 0\n")],
+    ),
+    case(
+        "the same for all agents",
+        BUNDLE,
+        &[("default_decision: DENY\n", "default_decision: DENY\nmax_catalog_tokens: lots\n")],
+    ),
     case("no authority.yaml", AUTHORITY, &[]),
     case("a file that ends with .yml", "policies/more.yml", &[("", "name: more\n")]),
     // Values.

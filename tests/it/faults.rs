@@ -414,7 +414,7 @@ mod failing {
             events(query: EventQuery) -> Vec<Event>;
             event_lines(query: EventQuery) -> Vec<EventLine>;
             budget_usage(now: Timestamp) -> Vec<BudgetUsage>;
-            learned_result_tokens() -> Vec<(String, u64)>;
+            learned_sizes() -> Arc<tollgate::cost::LearnedSizes>;
             secret(name: &'static str, fresh: [u8; 32]) -> [u8; 32];
             kept(kind: KeptKind, name: String) -> Option<Kept>;
             register(register: Register) -> Vec<RegisterEntry>;

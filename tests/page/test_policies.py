@@ -102,9 +102,9 @@ def test_policies_are_rolled_back(gateway, open_page, shot):
 
 
 @pytest.mark.parametrize("person, views", [
-    ("carol", ["Pending 0", "History", "Grants", "Explain", "Policies"]),
-    ("olga", ["Pending 0", "History", "Grants", "Explain", "Policies"]),
-    ("root", ["Pending 0", "History", "Grants", "Explain", "Policies"]),
+    ("carol", ["Pending 0", "History", "Grants", "Explain", "Policies", "Spend"]),
+    ("olga", ["Pending 0", "History", "Grants", "Explain", "Policies", "Spend"]),
+    ("root", ["Pending 0", "History", "Grants", "Explain", "Policies", "Spend"]),
 ])
 def test_each_role_sees_what_is_its_own(gateway, open_page, person, views):
     page = open_page(person)

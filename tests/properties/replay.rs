@@ -29,6 +29,7 @@ fn bundle(world: &World, facts: &Facts) -> PolicySet {
         workflows: Vec::new(),
         model: None,
         autonomy: facts.agent.autonomy,
+        max_catalog_tokens: None,
         capabilities: facts.capabilities.clone(),
         keys: Vec::new(),
     };

@@ -459,6 +459,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
             default_decision: world.default,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority,
         prices: PriceTable::default(),
@@ -467,6 +468,7 @@ pub(crate) fn set(world: &World) -> PolicySet {
         index: PolicyIndex::build(&policies),
         policies,
         max_repeats: 20,
+        loops: tollgate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
     }

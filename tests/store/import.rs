@@ -102,7 +102,7 @@ async fn holds(store: &EmbeddedStore, old: &Old) {
     assert_eq!((used.len(), used[0].calls, used[0].tokens, used[0].cost_usd.0), (1, 2, 30, 40));
     assert_eq!(store.approval(old.approval.id.clone()).await.unwrap().as_ref(), Some(&old.approval));
     assert_eq!(store.secret("k", [1; 32]).await.unwrap(), [9; 32]);
-    assert_eq!(store.learned_result_tokens().await.unwrap(), [("files__read".to_owned(), 12)]);
+    assert_eq!(store.learned_sizes().await.unwrap().by_tool(), [("files__read".to_owned(), 12)]);
     let tool = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned();
     assert_eq!(store.kept(KeptKind::Tool, tool).await.unwrap().map(|kept| kept.body), Some("{}".to_owned()));
 }

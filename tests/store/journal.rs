@@ -6,7 +6,7 @@
 use crate::{answer, approved, made, store::*, using};
 use std::{io::Write as _, ops::Range, path::Path, sync::Arc};
 use tollgate::{
-    cost::BudgetWindow,
+    cost::{BudgetWindow, SizeCell},
     decision::BudgetLimit,
     evidence::content_hash,
     journal::{Draft, Journal, JournalError, Reader, index_path},
@@ -31,7 +31,7 @@ async fn stands(store: &EmbeddedStore) -> Stands {
     Stands {
         approvals: store.approvals(ApprovalFilter::default()).await.unwrap(),
         usage: store.budget_usage(later(start(), 1_000)).await.unwrap(),
-        learned: store.learned_result_tokens().await.unwrap(),
+        learned: store.learned_sizes().await.unwrap().by_tool(),
         kept: store.kept(KeptKind::Bundle, "s-1".to_owned()).await.unwrap(),
     }
 }
@@ -61,7 +61,7 @@ async fn fill(store: &EmbeddedStore) -> [ApprovalRecord; 2] {
     let call = limited(start());
     assert_eq!(store.admit(call.clone()).await.unwrap(), Admission::Granted);
     let mut settled = settlement(&call, Some(7), Some(3));
-    settled.learned = Some(("files__write_file".to_owned(), 120));
+    settled.learned = Some((SizeCell::new("files__write_file", 10, "a"), 120));
     store.settle(settled).await.unwrap();
     assert_eq!(store.admit(limited(later(start(), 5))).await.unwrap(), Admission::Granted);
     [approved, consumed]

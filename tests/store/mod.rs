@@ -24,8 +24,8 @@ use tollgate::{
     },
     policy::Violation,
     store::{
-        AdmitRequest, ApprovalBinding, ApprovalRecord, CallShape, GrantAnswer, Requirement, Settlement,
-        StandingGrant, Store, Unrecorded, embedded::EmbeddedStore,
+        AdmitRequest, ApprovalBinding, ApprovalRecord, CallShape, GrantAnswer, LoopWatch, Requirement,
+        Settlement, StandingGrant, Store, Unrecorded, embedded::EmbeddedStore,
     },
 };
 
@@ -158,6 +158,7 @@ pub(crate) fn request(agent: &str, now: Timestamp) -> AdmitRequest {
         rates: Vec::new(),
         budgets: Vec::new(),
         max_repeats: None,
+        loops: LoopWatch::default(),
         digest: Digest::from(unique()),
         tokens: 0,
         cost: MicroUsd(0),

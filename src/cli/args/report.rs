@@ -31,6 +31,20 @@ Looks at controls: in the bundle in force, in servers.toml, and in what is recor
 and those below stand. 1: calls are seen, and somebody answers for each agent. 2: policy decides what is let through. 3: people \
 decide what is risky, and spend and data have limits. 4: it is tested, tried before it counts, and can be proved to others.")]
     Maturity(ReportArgs),
+    /// What was spent, by agent, user, workflow, tool, model and day
+    #[command(
+        long_about = "\
+Adds up what calls cost by agent, user, workflow, tool, model and day. Beside it stand how far the estimates of results were \
+off, what each agent's list of tools costs its model to read, what `catalog = \"search\"` saved in each finished task, and a \
+throttle for each of the three workflows that cost most, as a policy file. Nothing is written without --propose.",
+        after_help = "\
+Examples:
+  tollgate report spend
+  tollgate report spend --since 24h --json
+  tollgate report spend --propose /tmp/throttled     writes the bundle with the throttles there; then
+  tollgate policy simulate --bundle /tmp/throttled   says which recorded calls they would have held back"
+    )]
+    Spend(SpendArgs),
 }
 
 /// `report scorecard|maturity`
@@ -39,6 +53,25 @@ pub(crate) struct ReportArgs {
     /// Records since: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (24h)
     #[arg(long, value_name = "TIME", value_parser = moment, default_value = "7d")]
     pub(crate) since: Moment,
+    #[command(flatten)]
+    pub(crate) json: JsonFlag,
+}
+
+/// `report spend`
+#[derive(Debug, Args)]
+pub(crate) struct SpendArgs {
+    /// Spend since: a time (2026-11-20T08:00Z), a day (2026-11-20), or how long ago (24h)
+    #[arg(long, value_name = "TIME", value_parser = moment, default_value = "7d")]
+    pub(crate) since: Moment,
+    /// Until then; now where it is not given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+    /// Writes the proposed throttles there: into a folder with a bundle one file, into a new folder the whole bundle with it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) propose: Option<PathBuf>,
+    /// At most so many lines of each table
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
     #[command(flatten)]
     pub(crate) json: JsonFlag,
 }

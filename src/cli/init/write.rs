@@ -286,6 +286,10 @@ version: \"1\"
 owner: platform-team             # who answers for this bundle
 default_decision: DENY           # what no policy speaks of is not done
 default_approvers: [leads]
+loop:                            # beside more than 20 identical calls in 60 s
+  errors: { count: 20 }          # failures of one tool in a row, within 60 s
+  alternating: { count: 15 }     # rounds of two or three calls that take turns
+  similar: { count: 240 }        # calls of one tool that differ in a number only
 "
     .to_owned();
     let authority = format!(

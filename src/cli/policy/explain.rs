@@ -11,6 +11,7 @@ use super::super::{
 use crate::{
     activation,
     clock::{IdSource as _, System},
+    cost::LearnedSizes,
     gateway::{Explanation, Question, Resolver, ResolverParts, explain_recorded, render},
     model::{AgentId, CallKind, Event, EventType, TraceId},
     store::{EventQuery, Store},
@@ -57,7 +58,7 @@ fn show(all: &[Explanation], json: bool) -> Result<(), CliError> {
 pub(super) fn resolver(
     setup: Setup,
     named: &[known::Named],
-    learned: Vec<(String, u64)>,
+    learned: Arc<LearnedSizes>,
 ) -> Result<(Resolver, Arc<System>), CliError> {
     let Setup { loaded, system, .. } = setup;
     let mut policies = loaded.policies;
@@ -91,8 +92,8 @@ async fn of_call(
         }
     };
     let learned = match store {
-        Some(store) => store.learned_result_tokens().await?,
-        None => Vec::new(),
+        Some(store) => store.learned_sizes().await?,
+        None => Arc::default(),
     };
     let now = setup.now();
     let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], learned)?;

@@ -59,6 +59,9 @@ pub(super) enum ApiError {
     #[error("too many streams are open: try again later")]
     Busy,
     /// 503
+    #[error("other reports are being made: try again when they are")]
+    Reporting,
+    /// 503
     #[error("another simulation is running: try again when it has ended")]
     Simulating,
     /// 503
@@ -86,7 +89,7 @@ impl ApiError {
             Self::EvidenceMissing(_) => (StatusCode::UNPROCESSABLE_ENTITY, "evidence_missing"),
             Self::InvalidBundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bundle"),
             Self::GrantRefused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "grant_refused"),
-            Self::Busy | Self::Simulating => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Busy | Self::Simulating | Self::Reporting => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }

@@ -12,6 +12,7 @@ mod person;
 mod policies;
 mod read;
 mod simulate;
+mod spend;
 mod stream;
 pub mod view;
 
@@ -21,7 +22,9 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     evidence::{Bounds, Rollout, Stage},
-    gateway::{ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish},
+    gateway::{
+        CatalogCost, ExplainError, Explanation, Gateway, InForce, Question, Readiness, RolloutWish, Wish,
+    },
     identity::{AuthError, Principal},
     model::{PersonId, SnapshotId},
     store::Store,
@@ -66,6 +69,10 @@ pub trait AdminPort: Send + Sync + 'static {
         question: Question,
         snapshot: Option<SnapshotId>,
     ) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
+    /// What is measured, in Prometheus' text format.
+    fn metrics(&self) -> String;
+    /// What each agent's list of tools costs now. It may count for a while: not for a connection's thread.
+    fn catalog_costs(&self) -> Vec<CatalogCost>;
     /// Cancelled when the gateway ends: streams end then.
     fn stopped(&self) -> CancellationToken;
     /// What is ordered to be in force.
@@ -134,6 +141,12 @@ impl AdminPort for Desk {
     ) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
         Box::pin(self.gateway.explain(question, snapshot))
     }
+    fn metrics(&self) -> String {
+        self.gateway.metrics()
+    }
+    fn catalog_costs(&self) -> Vec<CatalogCost> {
+        self.gateway.catalog_costs()
+    }
     fn stopped(&self) -> CancellationToken {
         self.gateway.stopped()
     }
@@ -176,6 +189,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
     vec![
         ("get", "/healthz", get(read::health)),
         ("get", "/readyz", get(read::ready)),
+        ("get", "/metrics", get(read::metrics)),
         ("get", "/api/v1/me", get(read::me)),
         ("get", "/api/v1/stream", get(stream::stream)),
         ("get", "/api/v1/approvals", get(read::approvals)),
@@ -199,6 +213,7 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
         ("get", "/api/v1/budgets", get(read::budgets)),
+        ("get", "/api/v1/report/spend", spend::route()),
         ("post", "/api/v1/explain", post(explain::explain)),
         ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),

@@ -41,6 +41,7 @@ const MODULES: &[(&str, &str)] = &[
     ("main.js", include_str!("page/main.js")),
     ("policies.js", include_str!("page/policies.js")),
     ("sent.js", include_str!("page/sent.js")),
+    ("spend.js", include_str!("page/spend.js")),
     ("state.js", include_str!("page/state.js")),
 ];
 

@@ -63,6 +63,19 @@ fn pairs(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, A
     Ok(seen)
 }
 
+/// `since` and `until` of a report: the time that it is about.
+pub(super) fn span(
+    query: Option<&str>,
+    now: Timestamp,
+    usual: &str,
+) -> Result<(Timestamp, Timestamp), ApiError> {
+    let pairs = pairs(query, &["since", "until"])?;
+    let given = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let since = time("since", given("since").unwrap_or(usual), now)?;
+    let until = given("until").map(|text| time("until", text, now)).transpose()?.unwrap_or(now);
+    Ok((since, until))
+}
+
 fn bad(name: &str, what: &str, expected: &str) -> ApiError {
     let name: String = name.chars().take(40).collect();
     ApiError::BadRequest(format!("`{}` {what}: expected {expected}", name.escape_debug()))

@@ -32,6 +32,16 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
+/// What is measured. On loopback it needs no key: whoever is there can read much more.
+pub(super) async fn metrics(Given(port): State, request: Request) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    if has_credential(&parts) || !port.in_force().config.admin.listen.ip().is_loopback() {
+        Reader::from_request_parts(&mut parts, &port).await?;
+    }
+    params::none(parts.uri.query())?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], port.metrics()).into_response())
+}
+
 /// Whether calls can be served; details for people only.
 pub(super) async fn ready(Given(port): State, request: Request) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();

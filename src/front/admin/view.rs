@@ -236,6 +236,7 @@ pub fn agent(agent: &Agent) -> Value {
         "workflows": agent.workflows,
         "model": agent.model,
         "autonomy": agent.autonomy,
+        "max_catalog_tokens": agent.max_catalog_tokens,
         "capabilities": agent.capabilities,
         "keys": agent.keys.len(),
     })

@@ -12,8 +12,8 @@ use crate::gateway::{
     suspend::handle::{Made, hand_out, is_task},
 };
 use crate::{
-    cost::Estimate,
-    evidence::{Settled, limits, settled_detail},
+    cost::{Estimate, SizeCell},
+    evidence::{Settled, limits, settled_detail, token_detail},
     model::{EventDecision, MicroUsd, Outcome, RpcError, UpstreamName, code},
     store::Settlement,
 };
@@ -77,15 +77,18 @@ impl Dispatcher {
             && ending.outcome == Outcome::Succeeded
             && ending.reply.is_ok();
         let learned = learns.then(|| {
-            let expected = target.expected_result_tokens();
-            self.measures.learned.observe(&settling.kept_as, expected, result_tokens);
-            (settling.kept_as.to_string(), result_tokens)
+            let agent = outgoing.side_effect.agent_id.as_deref().unwrap_or_default();
+            self.measures.errors.observe(settling.estimate.result_tokens, result_tokens);
+            let cell = SizeCell::new(&settling.kept_as, settling.estimate.argument_tokens, agent);
+            (cell, result_tokens)
         });
         let took = self.clock.monotonic().saturating_sub(settling.started);
         let mut told = questions_detail(&questions, sampled_price.0);
         if became_task {
             told.push_str(r#","task":"made""#);
         }
+        let expected = learns.then_some(settling.estimate.result_tokens);
+        told.push_str(&token_detail(settling.estimate.argument_tokens, expected));
         let settled = Settled {
             outcome: ending.outcome,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

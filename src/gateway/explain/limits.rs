@@ -5,7 +5,7 @@ use super::{
     decided::Ground,
 };
 use crate::{
-    admission::window,
+    admission::{identical, window},
     cost::BudgetAction,
     decision::ApprovalRequirement,
     gateway::{admit::budget_approval, decided::Decided},
@@ -40,13 +40,9 @@ pub(super) fn add(
         (Some(limit), _, _, _) | (None, None, Some(limit), _) | (None, None, None, Some(limit)) => {
             (limit.above, limit.policy_id.clone(), sentence(limit))
         }
-        (None, Some(most), _, _) => (
-            EventDecision::Throttle,
-            PolicyId::from("loop"),
-            format!(
-                "the same call was made {repeats} times in the last 60 s, and {most} are let through: it looks like a loop"
-            ),
-        ),
+        (None, Some(most), _, _) => {
+            (EventDecision::Throttle, PolicyId::from("loop"), identical(repeats, most))
+        }
         (None, None, None, None) => return,
     };
     if decision == EventDecision::PendingApproval {

@@ -6,7 +6,7 @@ use crate::{
     catalog::Catalog,
     clock::{Clock, IdSource},
     config::Config,
-    cost::{LearnedSizes, TokenCounter},
+    cost::{EstimateErrors, LearnedSizes, TokenCounter},
     gateway::{
         Gateway, InForce, digest::DigestKey, evaluate::Evaluator, measures::Measures, prepare::Preparation,
     },
@@ -63,7 +63,7 @@ pub struct ResolverParts {
     /// For connections, of which there are none.
     pub ids: Arc<dyn IdSource>,
     /// The sizes of results that a store has learned.
-    pub learned: Vec<(String, u64)>,
+    pub learned: Arc<LearnedSizes>,
 }
 
 impl Resolver {
@@ -75,13 +75,10 @@ impl Resolver {
         parts: ResolverParts,
     ) -> std::io::Result<Self> {
         let ResolverParts { clock, ids, learned } = parts;
-        let sizes = LearnedSizes::new();
-        for (tool, tokens) in &learned {
-            sizes.seed(tool, *tokens);
-        }
         let measures = Measures {
             tokens: TokenCounter::load(),
-            learned: sizes,
+            learned,
+            errors: EstimateErrors::default(),
             // Digests are made for nobody here.
             digest_key: DigestKey::new(&[0; 32]),
         };

@@ -168,7 +168,7 @@ fn resolver_of(set: PolicySet) -> Resolver {
     };
     let catalog = CatalogBuilder::default().build(&config, &[Arc::new(state)]);
     let clock = Fake::at("2026-11-20T12:00:00Z".parse().unwrap());
-    let parts = ResolverParts { clock: clock.clone(), ids: clock, learned: Vec::new() };
+    let parts = ResolverParts { clock: clock.clone(), ids: clock, learned: Arc::default() };
     Resolver::new(config, set, catalog, parts).unwrap()
 }
 

@@ -27,6 +27,7 @@ use crate::gateway::{
 use crate::{
     catalog::naming::strip_reserved,
     clock::Clock,
+    cost::SizeCell,
     evidence::{TaskEnd, task_ended},
     model::{CallKind, Outcome, RpcError, code, pointer::Pointer, text},
     policy::Constraints,
@@ -261,7 +262,9 @@ impl Tasks {
             self.measures.tokens.count_for(in_force.policies.prices.tokenizer(model.as_deref()), &text);
         if word == "completed" {
             let kept_as = target.kept_as(&in_force.policies.data);
-            self.measures.learned.observe(&kept_as, target.expected_result_tokens(), tokens);
+            // Its arguments are not known any more.
+            let cell = SizeCell::new(&kept_as, 0, agent.as_deref().unwrap_or_default());
+            self.measures.learned.observe(&cell, tokens);
         }
         let ended = TaskEnd {
             trace_id: made.trace,

@@ -3,8 +3,8 @@
 use super::{book, grants, notes::Note, records, rows::Row, tx::Tx};
 use crate::{
     admission::{
-        self, Alert, ApprovalRecord, Effect, End, Named, NamedGrant, Outcome, RepeatLimit, Request,
-        StandingGrant, Usage, amount, money, repeat_key,
+        self, Alert, ApprovalRecord, Effect, End, LimitRefusal, LoopCheck, Named, NamedGrant, Outcome,
+        RepeatLimit, Request, StandingGrant, Usage, amount, money, repeat_key,
     },
     evidence,
     journal::{JournalError, Place},
@@ -52,6 +52,8 @@ pub(super) fn admit(
         agent,
         limits: tx.limits(request, agent, now)?,
         repeats: request.max_repeats.map(|max| RepeatLimit { key: repeat_key(agent, &request.digest), max }),
+        loops: loops(request, agent),
+        tool: request.event.tool.as_deref().unwrap_or_default(),
         need: Usage { calls: 1, tokens: amount(request.tokens), cost: money(request.cost) },
         approval: request.approval.as_ref().map(|(id, binding)| Named { id, binding, found: found.as_ref() }),
         grant: request.grant.as_ref().map(|(id, terms)| NamedGrant { id, terms, found: granted.as_ref() }),
@@ -63,6 +65,7 @@ pub(super) fn admit(
     if let Outcome::Refused { refusal, .. } = &ruling.outcome
         && request.unrecorded.covers(refusal)
     {
+        tell_loop(tx, request, refusal, now)?;
         return Ok(Some(Admission::Refused(refusal.clone())));
     }
     if let Some(start) = &request.start {
@@ -82,12 +85,9 @@ pub(super) fn admit(
             Admission::Granted
         }
         Outcome::Refused { refusal, .. } => {
-            let mut event = request.event.clone();
-            event.decision = Some(refusal.decision);
-            event.policy_id = Some(refusal.policy_id.clone());
-            event.rule_id = None;
-            event.reason = Some(refusal.reason.as_str().into());
+            let event = refused(&request.event, &refusal);
             tx.append_with_limits(&event, recorded.as_deref())?;
+            tell_loop(tx, request, &refusal, now)?;
             Admission::Refused(refusal)
         }
         Outcome::Unusable(reason) => {
@@ -100,6 +100,37 @@ pub(super) fn admit(
             Admission::ApprovalUnusable(reason)
         }
     }))
+}
+
+/// What beside identical calls may be a loop.
+fn loops(request: &AdmitRequest, agent: &str) -> Vec<LoopCheck> {
+    let EventDraft { workflow_id, tool, .. } = &request.event;
+    request.loops.checks(agent, workflow_id.as_deref(), tool.as_deref().unwrap_or_default(), &request.digest)
+}
+
+/// The decision where a limit is full.
+fn refused(decision: &EventDraft, refusal: &LimitRefusal) -> EventDraft {
+    let mut event = decision.clone();
+    event.decision = Some(refusal.decision);
+    event.policy_id = Some(refusal.policy_id.clone());
+    event.rule_id = None;
+    event.reason = Some(refusal.reason.as_str().into());
+    event
+}
+
+/// Alerts to an agent that loops: once for a tool and a window.
+fn tell_loop(
+    tx: &mut Tx<'_>,
+    request: &AdmitRequest,
+    refusal: &LimitRefusal,
+    now: i64,
+) -> Result<(), StoreError> {
+    let Some((kind, window_s)) = refusal.looping else { return Ok(()) };
+    let (agent, tool) = (request.event.agent_id.as_deref(), request.event.tool.as_deref());
+    let (agent, tool) = (agent.unwrap_or_default(), tool.unwrap_or_default());
+    let Some(alerted) = tx.ledger().state().loop_alert(agent, tool, window_s, now) else { return Ok(()) };
+    tx.append(&evidence::loop_alert(&request.event, kind.as_str(), &refusal.reason, request.now))?;
+    tx.put(alerted)
 }
 
 /// Writes the decision of a granted call, which says so where the call uses an approval or a standing grant.
@@ -118,6 +149,9 @@ fn grant(
             | Effect::Carried(_)
             | Effect::Closed { .. }
             | Effect::Asked { .. }
+            | Effect::Failed { .. }
+            | Effect::Worked { .. }
+            | Effect::LoopAlerted { .. }
             | Effect::Alerted(_) => {}
         }
     }
@@ -168,11 +202,15 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
         tx.append(&event)?;
     }
     let end = End::Settled { tokens: settlement.tokens, cost: settlement.cost };
-    tx.saw(settlement.event.timestamp);
+    let now = tx.saw(settlement.event.timestamp);
+    let failed = settlement.outcome == CallOutcome::Failed;
+    if let Some(effect) = tx.ledger().state().ended(seq, failed, now) {
+        tx.put(effect)?;
+    }
     close(tx, seq, end)?;
     tx.open().remove(&settlement.call_id);
-    if let Some((tool, tokens)) = &settlement.learned {
-        tx.learn(tool, amount(*tokens))?;
+    if let Some((cell, tokens)) = &settlement.learned {
+        tx.learn(cell, *tokens)?;
     }
     Ok(())
 }

@@ -1,58 +1,73 @@
-//! Result sizes per tool, a moving average, written once for all that a transaction learned.
+//! Result sizes by cell ([`SizeCell`]), written once for all that a transaction learned.
 
 use super::notes::{self, Note};
-use crate::store::StoreError;
+use crate::{
+    cost::{LearnedSizes, RecentSizes, SizeCell},
+    store::StoreError,
+};
 use rusqlite::{Connection, OptionalExtension as _};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
-/// Tools that are kept; beyond twice as many, those that were not learned of lately go.
-const MOST: usize = 10_000;
+/// Cells that are kept; beyond twice as many, those that were not learned of lately go.
+const MOST: usize = 20_000;
 /// The rows are counted again after so many new ones.
 const COUNTED_AFTER: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Learned {
-    /// In thousandths of a token.
+    /// By cell, see [`RecentSizes::stored`]; of a tool alone the mean of an older version, in thousandths of a token.
     known: HashMap<String, i64>,
+    /// The same for whoever estimates.
+    sizes: Arc<LearnedSizes>,
     unwritten: HashSet<String>,
     /// New rows since they were counted; none were counted yet by this process.
     fresh: Option<usize>,
 }
 
 impl Learned {
-    /// An eighth of every new figure.
+    /// Nothing yet; `sizes` follow.
+    pub(super) fn new(sizes: Arc<LearnedSizes>) -> Self {
+        Self { sizes, ..Self::default() }
+    }
+
+    /// One more result of a cell.
     pub(super) fn learn(
         &mut self,
         connection: &Connection,
         notes: &mut Vec<u8>,
-        tool: &str,
-        tokens: i64,
+        cell: &SizeCell,
+        tokens: u64,
     ) -> Result<(), StoreError> {
-        let seen = tokens.saturating_mul(1_000);
-        let known = match self.known.get(tool) {
+        let name = cell.as_str();
+        let known = match self.known.get(name) {
             Some(known) => Some(*known),
             None => connection
                 .prepare_cached("SELECT milli_tokens FROM learned WHERE tool = ?1")?
-                .query_row([tool], |row| row.get(0))
+                .query_row([name], |row| row.get(0))
                 .optional()?,
         };
         if known.is_none() {
             self.fresh = self.fresh.map(|fresh| fresh + 1);
         }
-        let next = known.map_or(seen, |known| known.saturating_add(seen.saturating_sub(known) / 8));
+        let next = RecentSizes::from_stored(known.unwrap_or_default()).with(tokens).stored();
         if known != Some(next) {
-            notes::write(notes, &Note::Learned { tool: tool.to_owned(), milli: next });
-            self.unwritten.insert(tool.to_owned());
-            self.known.insert(tool.to_owned(), next);
-        } else if !self.known.contains_key(tool) {
-            self.known.insert(tool.to_owned(), next);
+            notes::write(notes, &Note::Learned { tool: name.to_owned(), milli: next });
+            self.unwritten.insert(name.to_owned());
         }
+        if self.known.get(name) != Some(&next) {
+            self.known.insert(name.to_owned(), next);
+        }
+        self.sizes.take_in(name, next);
         Ok(())
     }
 
     /// Takes in what another process learned.
     pub(super) fn take_in(&mut self, note: &Note) {
         if let Note::Learned { tool, milli } = note {
+            self.sizes.take_in(tool, *milli);
             self.known.insert(tool.clone(), *milli);
             self.unwritten.insert(tool.clone());
         }
@@ -131,11 +146,14 @@ mod tests {
         let table = "CREATE TABLE learned (tool TEXT PRIMARY KEY, milli_tokens INTEGER NOT NULL) STRICT, WITHOUT ROWID";
         connection.execute_batch(table).unwrap();
         let mut learned = Learned::default();
-        for round in 0..60 {
+        let used = SizeCell::new("b-used", 9, "x");
+        for round in 0..90 {
             for n in 0..1_000 {
-                learned.learn(&connection, &mut Vec::new(), &format!("a-{round}-{n}"), 7).unwrap();
+                learned
+                    .learn(&connection, &mut Vec::new(), &SizeCell::new(&format!("a-{round}-{n}"), 9, "x"), 7)
+                    .unwrap();
             }
-            learned.learn(&connection, &mut Vec::new(), "b-used", 7).unwrap();
+            learned.learn(&connection, &mut Vec::new(), &used, 7).unwrap();
             learned.project(&connection).unwrap();
             learned.projected();
             let rows: i64 =
@@ -143,7 +161,9 @@ mod tests {
             assert!(usize::try_from(rows).unwrap() <= 2 * MOST + 2 * COUNTED_AFTER, "{rows}");
             assert!(learned.known.len() <= 2 * MOST + 2 * COUNTED_AFTER, "{}", learned.known.len());
         }
-        let used = "SELECT milli_tokens FROM learned WHERE tool = 'b-used'";
-        assert_eq!(connection.query_row(used, [], |row| row.get::<_, i64>(0)).unwrap(), 7_000);
+        let kept = "SELECT milli_tokens FROM learned WHERE tool = ?1";
+        let kept = connection.query_row(kept, [used.as_str()], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(kept, (0..7).fold(RecentSizes::default(), |recent, _| recent.with(7)).stored());
+        assert!(learned.sizes.expected("b-used", 9, "y", None) == 7);
     }
 }

@@ -79,7 +79,7 @@ impl Memory {
             draft: Draft::default(),
             ledger: Ledger::default(),
             open: HashMap::new(),
-            learned: Learned::default(),
+            learned: Learned::new(shared.sizes.clone()),
             registers: Registers::default(),
             stale: true,
             behind: false,
@@ -149,7 +149,7 @@ impl Memory {
     /// Reads again what is remembered: the projection, and what the journal has behind it.
     pub(super) fn recall(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.ledger = Ledger::default();
-        self.learned = Learned::default();
+        self.learned = Learned::new(self.shared.sizes.clone());
         let read = self.journal.follow(&mut |_, _, _| Ok(())).and_then(|()| self.reader.refresh());
         read.map_err(|error| remedied(error.into()))?;
         self.behind = fold::recall(connection, &self.reader, &mut self.ledger, &mut self.learned, None)

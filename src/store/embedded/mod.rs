@@ -48,6 +48,7 @@ pub use at_rest::AtRest;
 use super::{Admission, AdmitRequest, ChainReport, Store, StoreError, StoreFuture};
 use crate::{
     config::Durability,
+    cost::LearnedSizes,
     journal::{JournalError, Reader},
     model::{ApprovalId, CallId, Event, EventDraft, OwnerId},
 };
@@ -134,6 +135,8 @@ struct Shared {
     left: Mutex<Vec<CallId>>,
     /// What the log says of failures.
     failing: failing::Failing,
+    /// How large results are, as all processes have learned.
+    sizes: Arc<LearnedSizes>,
     /// Approvals that were found not to be what their records say.
     unverified: Mutex<BTreeMap<ApprovalId, String>>,
 }

@@ -2,7 +2,7 @@
 //! the projection keeps.
 
 use crate::{
-    admission::{Alert, Effect, Grant, Usage, Window, WindowUsage},
+    admission::{Alert, Effect, Grant, LoopMark, Usage, Window, WindowUsage},
     model::PolicyId,
     store::Register,
 };
@@ -21,6 +21,17 @@ const KEPT: i64 = 11;
 const RETIRED: i64 = 12;
 const REGISTERS: i64 = 13;
 const REGISTER: i64 = 14;
+const FAILED: i64 = 20;
+const WORKED: i64 = 21;
+const LOOP_ALERTED: i64 = 22;
+
+/// What of its loops stands in a grant.
+const REPEAT: i64 = 1;
+const LOOPS: i64 = 2;
+/// Of what kind a mark is.
+const COUNTED: i64 = 0;
+const TURN: i64 = 1;
+const WATCHED: i64 = 2;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,9 +93,21 @@ fn put_grant(out: &mut Vec<u8>, grant: &Grant) {
     for number in [grant.seq, grant.owner, grant.at, grant.tokens, grant.cost] {
         put(out, number);
     }
-    put(out, i64::from(grant.repeat.is_some()));
+    let loops = if grant.loops.is_empty() { 0 } else { LOOPS };
+    put(out, loops | i64::from(grant.repeat.is_some()));
     if let Some(repeat) = grant.repeat {
         put(out, repeat);
+    }
+    if loops != 0 {
+        put(out, i64::try_from(grant.loops.len()).unwrap_or(0));
+    }
+    for mark in &grant.loops {
+        let numbers = match mark {
+            LoopMark::Counted { key, window_s } => [COUNTED, *key, i64::from(*window_s)],
+            LoopMark::Turn { agent, call } => [TURN, *agent, *call],
+            LoopMark::Watched { errors } => [WATCHED, *errors, 0],
+        };
+        numbers.into_iter().for_each(|number| put(out, number));
     }
     put(out, i64::try_from(grant.rolling.len()).unwrap_or(0));
     grant.rolling.iter().for_each(|counter| put(out, *counter));
@@ -104,8 +127,14 @@ fn take_grant(bytes: &mut &[u8]) -> Option<Grant> {
         cost: take(bytes)?,
         ..Grant::default()
     };
-    if take(bytes)? == 1 {
+    let told = take(bytes)?;
+    if told & REPEAT != 0 {
         grant.repeat = Some(take(bytes)?);
+    }
+    if told & LOOPS != 0 {
+        for _ in 0..take_count(bytes)? {
+            grant.loops.push(take_mark(bytes)?);
+        }
     }
     for _ in 0..take_count(bytes)? {
         grant.rolling.push(take(bytes)?);
@@ -114,6 +143,16 @@ fn take_grant(bytes: &mut &[u8]) -> Option<Grant> {
         grant.windows.push((take(bytes)?, take(bytes)?));
     }
     Some(grant)
+}
+
+fn take_mark(bytes: &mut &[u8]) -> Option<LoopMark> {
+    let (kind, first, second) = (take(bytes)?, take(bytes)?, take(bytes)?);
+    Some(match kind {
+        COUNTED => LoopMark::Counted { key: first, window_s: u32::try_from(second).ok()? },
+        TURN => LoopMark::Turn { agent: first, call: second },
+        WATCHED => LoopMark::Watched { errors: first },
+        _ => return None,
+    })
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -195,6 +234,13 @@ pub(super) fn write_effect(out: &mut Vec<u8>, effect: &Effect) {
                 put(out, number);
             }
         }
+        Effect::Failed { at, errors } => {
+            [FAILED, *at, *errors].into_iter().for_each(|number| put(out, number))
+        }
+        Effect::Worked { errors } => [WORKED, *errors].into_iter().for_each(|number| put(out, number)),
+        Effect::LoopAlerted { at, key, window } => {
+            [LOOP_ALERTED, *at, *key, *window].into_iter().for_each(|number| put(out, number));
+        }
         Effect::Alerted(Alert { window, at, policy_id, sentence }) => {
             for number in [ALERTED, window.0, window.1, *at] {
                 put(out, number);
@@ -216,6 +262,13 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Note>> {
             CARRIED => Note::Effect(Effect::Carried(take_grant(bytes)?)),
             CLOSED => Note::Effect(Effect::Closed { seq: take(bytes)?, change: take_usage(bytes)? }),
             ASKED => Note::Effect(Effect::Asked { at: take(bytes)?, repeat: take(bytes)? }),
+            FAILED => Note::Effect(Effect::Failed { at: take(bytes)?, errors: take(bytes)? }),
+            WORKED => Note::Effect(Effect::Worked { errors: take(bytes)? }),
+            LOOP_ALERTED => Note::Effect(Effect::LoopAlerted {
+                at: take(bytes)?,
+                key: take(bytes)?,
+                window: take(bytes)?,
+            }),
             ALERTED => Note::Effect(Effect::Alerted(Alert {
                 window: (take(bytes)?, take(bytes)?),
                 at: take(bytes)?,
@@ -275,6 +328,11 @@ mod tests {
             tokens: 0,
             cost: 1 << 53,
             repeat: Some(i64::MIN),
+            loops: vec![
+                LoopMark::Counted { key: -9, window_s: 600 },
+                LoopMark::Turn { agent: i64::MAX, call: 0 },
+                LoopMark::Watched { errors: 3 },
+            ],
             rolling: vec![1, i64::MAX],
             windows: vec![(3, 0), (4, -1)],
         };
@@ -283,7 +341,11 @@ mod tests {
             Alert { window: (3, 4), at: 5, policy_id: PolicyId::from("b"), sentence: "ü".to_owned() };
         let notes = [
             Note::Effect(Effect::Granted(grant.clone())),
-            Note::Effect(Effect::Carried(Grant { repeat: None, ..grant })),
+            Note::Effect(Effect::Carried(Grant { repeat: None, ..grant.clone() })),
+            Note::Effect(Effect::Carried(Grant { loops: Vec::new(), ..grant })),
+            Note::Effect(Effect::Failed { at: 1, errors: -2 }),
+            Note::Effect(Effect::Worked { errors: 3 }),
+            Note::Effect(Effect::LoopAlerted { at: 1, key: 2, window: 60_000_000 }),
             Note::Effect(Effect::Closed { seq: 7, change: usage }),
             Note::Effect(Effect::Asked { at: -1, repeat: 0 }),
             Note::Effect(Effect::Alerted(alert)),

@@ -121,6 +121,7 @@ fn shared(events: &broadcast::Sender<Arc<Event>>, journal: &Path) -> Shared {
         lost: OnceLock::new(),
         left: Mutex::new(Vec::new()),
         failing: Failing::new(journal.to_owned()),
+        sizes: Arc::default(),
         unverified: Mutex::default(),
     }
 }

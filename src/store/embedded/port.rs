@@ -14,6 +14,7 @@ use super::{
     usage, verify, watch,
 };
 use crate::{
+    cost::LearnedSizes,
     journal,
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
@@ -268,14 +269,16 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>> {
+    fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>> {
         async move {
             in_time(self.write(|tx| {
                 tx.project = true;
                 Ok(())
             }))
             .await?;
-            self.read(|book| usage::learned(book.connection)).await
+            let sizes = self.shared.sizes.clone();
+            self.read(move |book| usage::learned(book.connection, &sizes)).await?;
+            Ok(self.shared.sizes.clone())
         }
         .boxed()
     }

@@ -9,6 +9,7 @@ use super::{
     trees, usage, verify,
 };
 use crate::{
+    cost::LearnedSizes,
     journal::Reader,
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
@@ -184,8 +185,9 @@ impl Store for ReadableStore {
         done(self.book(|book| usage::read(book.connection, now, &HashMap::new())))
     }
 
-    fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>> {
-        done(self.book(|book| usage::learned(book.connection)))
+    fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>> {
+        let sizes = Arc::new(LearnedSizes::new());
+        done(self.book(|book| usage::learned(book.connection, &sizes)).map(|()| sizes))
     }
 
     fn settle_dead_owners(&self, _: Timestamp) -> StoreFuture<'_, u64> {

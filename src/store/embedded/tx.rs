@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     admission::{Effect, Limit, Request, Ruling, State},
+    cost::SizeCell,
     evidence,
     journal::{Cut, PROJECTED, Place, REGISTERS, Reader, chain},
     model::{CallId, Event, EventDraft, json},
@@ -186,8 +187,8 @@ impl<'c> Tx<'c> {
     }
 
     /// Learns the size of a result.
-    pub(super) fn learn(&mut self, tool: &str, tokens: i64) -> Result<(), StoreError> {
-        self.memory.learned.learn(self.connection, self.memory.draft.notes(), tool, tokens)
+    pub(super) fn learn(&mut self, cell: &SizeCell, tokens: u64) -> Result<(), StoreError> {
+        self.memory.learned.learn(self.connection, self.memory.draft.notes(), cell, tokens)
     }
 
     /// The calls that this process has open, by the `seq` of their decisions. After a failure some may be missing.

@@ -6,6 +6,7 @@ use crate::{
         Usage, Window, WindowUsage,
         window::{self, start_of, window_of},
     },
+    cost::LearnedSizes,
     model::{MicroUsd, PolicyId},
     store::{BudgetUsage, StoreError},
 };
@@ -84,12 +85,12 @@ fn standing(
     }))
 }
 
-/// Result tokens per tool, rounded up.
-pub(super) fn learned(connection: &Connection) -> Result<Vec<(String, u64)>, StoreError> {
+/// Takes in what the projection has of the sizes of results.
+pub(super) fn learned(connection: &Connection, sizes: &LearnedSizes) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached("SELECT tool, milli_tokens FROM learned ORDER BY tool")?;
-    let rows = statement.query_map([], |row| {
-        let milli: i64 = row.get(1)?;
-        Ok((row.get(0)?, u64::try_from(milli).unwrap_or(0).div_ceil(1_000)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        sizes.take_in(row.get_ref(0)?.as_str().unwrap_or_default(), row.get(1)?);
+    }
+    Ok(())
 }

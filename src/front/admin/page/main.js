@@ -9,6 +9,7 @@ import * as grants from "./grants.js";
 import { choose, chosen, done, forgetAll, inbox, loadHistory, loadPending, quiet, render, step, take, tellNews } from "./inbox.js";
 import * as policies from "./policies.js";
 import { openNext } from "./sent.js";
+import * as spend from "./spend.js";
 import { hasRole, KEY, state } from "./state.js";
 
 // --- views -----------------------------------------------------------------------------------------------------------
@@ -22,6 +23,7 @@ const VIEWS = {
   grants: { title: "Standing grants", roles: READERS, section: "grants", open: grants.open },
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
+  spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
 };
 
 const maySee = (view) => Object.hasOwn(VIEWS, view) && hasRole(...VIEWS[view].roles);
@@ -141,7 +143,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [explain, grants, policies]) view.clear();
+  for (const view of [explain, grants, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -315,6 +317,7 @@ document.addEventListener("keydown", (event) => {
     g: () => show("grants"),
     e: () => show("explain"),
     o: () => show("policies"),
+    s: () => show("spend"),
     "?": () => $("help").showModal(),
     ...(isInbox ? ofInbox : {}),
   }[event.key];

@@ -58,6 +58,7 @@ pub(super) fn authority() -> Authority {
         workflows: Vec::new(),
         model: None,
         autonomy: Autonomy::Supervised,
+        max_catalog_tokens: None,
         capabilities: Vec::new(),
         keys: vec![key_digest(b"key-of-planner")],
     };
@@ -76,6 +77,7 @@ fn files() -> CheckedFiles {
             default_decision: Decision::Deny,
             default_approvers: None,
             required: Vec::new(),
+            max_catalog_tokens: None,
         },
         authority: authority(),
         prices: Default::default(),
@@ -83,6 +85,7 @@ fn files() -> CheckedFiles {
         data: Default::default(),
         policies: Vec::new(),
         max_repeats: 20,
+        loops: crate::policy::LoopRules::default(),
         zones: Default::default(),
         files: [].into(),
         index: Default::default(),
@@ -398,8 +401,8 @@ impl Store for Memory {
     fn budget_usage(&self, _: Timestamp) -> store::StoreFuture<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
     }
-    fn learned_result_tokens(&self) -> store::StoreFuture<'_, Vec<(String, u64)>> {
-        self.answer(Vec::new())
+    fn learned_sizes(&self) -> store::StoreFuture<'_, Arc<crate::cost::LearnedSizes>> {
+        self.answer(Arc::default())
     }
     fn settle_dead_owners(&self, _: Timestamp) -> store::StoreFuture<'_, u64> {
         self.answer(0)
@@ -491,11 +494,17 @@ impl AdminPort for Scripted {
         let parts = ResolverParts {
             clock: Arc::new(System::default()),
             ids: Arc::new(System::default()),
-            learned: Vec::new(),
+            learned: Arc::default(),
         };
         let (config, files) = (Config::clone(&in_force.config), files());
         let resolver = Resolver::new(config, files.policies, Catalog::default(), parts).unwrap();
         Box::pin(std::future::ready(resolver.explain(&question, true)))
+    }
+    fn metrics(&self) -> String {
+        "measured 1\n".to_owned()
+    }
+    fn catalog_costs(&self) -> Vec<crate::gateway::CatalogCost> {
+        Vec::new()
     }
     fn stopped(&self) -> tokio_util::sync::CancellationToken {
         self.stopped.clone()
