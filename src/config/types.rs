@@ -2,7 +2,8 @@
 
 use super::signed::VerifyKey;
 use crate::{
-    model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer},
+    cost::ToolPrice,
+    model::{AgentId, ApprovalId, CapabilityId, UpstreamName, pointer::Pointer},
     proof::VerifierKey,
 };
 use secrecy::SecretString;
@@ -549,8 +550,8 @@ pub struct ToolConfig {
     pub destructive: Option<bool>,
     /// Overrides.
     pub open_world: Option<bool>,
-    /// Price of one call.
-    pub cost_usd: MicroUsd,
+    /// Price of one call: `cost_usd` or `cost`.
+    pub price: ToolPrice,
     /// Where learning starts.
     pub expected_result_tokens: Option<u64>,
     /// Pointers into the arguments.

@@ -3,8 +3,7 @@
 
 use crate::{
     model::{
-        Actor, AgentId, CallId, EventDraft, EventType, Outcome, PersonId, PolicyId, SnapshotId, TraceId,
-        UpstreamName,
+        Actor, AgentId, CallId, EventDraft, EventType, Outcome, PersonId, SnapshotId, TraceId, UpstreamName,
     },
     proof::{self, Hash},
 };
@@ -26,31 +25,6 @@ pub fn session_started(
     event.policy_snapshot = Some(snapshot.clone());
     event.action = Some("session".into());
     event.detail = Some(detail);
-    event
-}
-
-/// An alert of a budget about the call of this decision.
-pub fn alert_of_call(
-    decision: &EventDraft,
-    policy_id: &PolicyId,
-    sentence: &str,
-    now: Timestamp,
-) -> EventDraft {
-    let mut event = EventDraft::system(EventType::Alert, now);
-    event.trace_id = decision.trace_id;
-    event.workflow_id.clone_from(&decision.workflow_id);
-    event.agent_id.clone_from(&decision.agent_id);
-    event.action = Some("budget_alert".into());
-    event.policy_id = Some(policy_id.clone());
-    event.call_id.clone_from(&decision.call_id);
-    event.tool.clone_from(&decision.tool);
-    event.upstream.clone_from(&decision.upstream);
-    event.tenant.clone_from(&decision.tenant);
-    event.environment.clone_from(&decision.environment);
-    event.operator.clone_from(&decision.operator);
-    event.user.clone_from(&decision.user);
-    event.policy_snapshot.clone_from(&decision.policy_snapshot);
-    event.reason = Some(sentence.into());
     event
 }
 

@@ -122,6 +122,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What each budget counter stands at.
     fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>>;
 
+    /// Sets counters of a budget back to what open calls hold, and records who did it, why, and what stood there; nothing
+    /// where no counter of that key has counted anything. In force for the next admission of every process.
+    fn reset_budget(&self, reset: BudgetReset) -> StoreFuture<'_, Vec<ResetCounter>>;
+
     /// Result tokens learned per exposed tool name.
     fn learned_result_tokens(&self) -> StoreFuture<'_, Vec<(String, u64)>>;
 

@@ -11,6 +11,7 @@ use super::{
     terms::remedied,
 };
 use crate::{
+    decision::BudgetLimit,
     journal::{Cut, Draft, Journal, Place, Reader},
     model::{CallId, Event},
     store::StoreError,
@@ -38,6 +39,8 @@ pub(super) struct Memory {
     pub(super) draft: Draft,
     pub(super) ledger: Ledger,
     pub(super) open: HashMap<CallId, i64>,
+    /// The budgets of open calls that alert.
+    pub(super) alerting: HashMap<CallId, Vec<BudgetLimit>>,
     pub(super) learned: Learned,
     pub(super) registers: Registers,
     /// A group failed: what is remembered does not hold, and is read again.
@@ -79,6 +82,7 @@ impl Memory {
             draft: Draft::default(),
             ledger: Ledger::default(),
             open: HashMap::new(),
+            alerting: HashMap::new(),
             learned: Learned::default(),
             registers: Registers::default(),
             stale: true,

@@ -397,6 +397,14 @@ impl Store for Memory {
     fn budget_usage(&self, _: Timestamp) -> store::StoreFuture<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
     }
+    fn reset_budget(&self, reset: store::BudgetReset) -> store::StoreFuture<'_, Vec<store::ResetCounter>> {
+        let counter = store::ResetCounter {
+            key: reset.key.unwrap_or_else(|| "*".to_owned()),
+            before: store::Counted { calls: 3, ..store::Counted::default() },
+            after: store::Counted::default(),
+        };
+        self.answer(vec![counter])
+    }
     fn learned_result_tokens(&self) -> store::StoreFuture<'_, Vec<(String, u64)>> {
         self.answer(Vec::new())
     }
