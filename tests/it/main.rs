@@ -22,6 +22,7 @@ mod grants;
 mod interleaving;
 mod kills;
 mod large;
+mod money;
 mod news;
 mod pages;
 mod policy_matrix;
