@@ -144,6 +144,7 @@ async fn call(store: &EmbeddedStore, set: &PolicySet, tools: &[(ToolFacts, Arc<R
         names: (&tool.name, &tool.name),
         actions: (&tool.action, &tool.action),
         tool: Some(&resolved.hash),
+        priced: (0, MicroUsd::ZERO),
     };
     let judged = Judged {
         facts: evaluated.text(&[]),

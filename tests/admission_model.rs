@@ -9,6 +9,8 @@
     reason = "a test file"
 )]
 
+#[path = "admission_model/million.rs"]
+mod million;
 #[path = "admission_model/naive.rs"]
 mod naive;
 #[path = "admission_model/pure.rs"]
@@ -36,6 +38,15 @@ pub(crate) const AGENTS: [&str; 2] = ["planner-01", "writer-02"];
 pub(crate) const ASKS: AskLimits =
     AskLimits { pending: 3, rejected: 2, unapproved: 5, window: std::time::Duration::from_secs(600) };
 
+/// The budgets of all histories.
+const BUDGETS: [(&str, BudgetWindow); 5] = [
+    ("b-minute", BudgetWindow::Minute),
+    ("b-hour", BudgetWindow::Hour),
+    ("b-day", BudgetWindow::Day),
+    ("gate", BudgetWindow::Ever),
+    ("b-month", BudgetWindow::Month),
+];
+
 /// How far the clock goes back at most: more is a clock that was set, which has a test of its own.
 const BACK: i64 = 55_000;
 
@@ -57,6 +68,8 @@ pub(crate) trait Subject {
     async fn crash(&mut self, process: usize);
     /// The calls that dead processes left open, and that this one settles.
     async fn settle_dead(&mut self, process: usize, now: Timestamp) -> u64;
+    /// A person sets a counter back, in the window that holds a time.
+    async fn reset(&mut self, process: usize, counter: (&str, &str, BudgetWindow), now: Timestamp);
     /// Where all counters stand, as this process sees it.
     async fn counters(&mut self, process: usize, now: Timestamp) -> Counters;
     /// What holds of its records alone.
@@ -74,6 +87,7 @@ enum Act {
     Grant { which: usize, uses: u64 },
     UseGrant { which: usize, limits: u8, changed: bool },
     Revoke { which: usize },
+    Reset { which: usize, agent: usize },
     Forward { millis: i64 },
     Back { millis: i64 },
     Crash,
@@ -96,6 +110,7 @@ fn act() -> impl Strategy<Value = Act> {
         5 => (0..4_usize, limits, prop::bool::weighted(0.1))
             .prop_map(|(which, limits, changed)| Act::UseGrant { which, limits, changed }),
         1 => (0..4_usize).prop_map(|which| Act::Revoke { which }),
+        1 => (0..5_usize, 0..2_usize).prop_map(|(which, agent)| Act::Reset { which, agent }),
         4 => prop_oneof![0..2_000_i64, 2_000..70_000_i64, Just(3_600_000), Just(50_000_000)]
             .prop_map(|millis| Act::Forward { millis }),
         1 => (0..BACK).prop_map(|millis| Act::Back { millis }),
@@ -125,11 +140,11 @@ fn limits(bits: u8, agent: &str) -> (Vec<RateLimit>, Vec<BudgetLimit>, Option<u3
     let mut budgets = Vec::new();
     if has(2) {
         let own = BudgetLimit { max_tokens: Some(70), ..calls("b-minute", BudgetWindow::Minute, 5) };
-        budgets.push(BudgetLimit { alert_at: Some(60), ..own });
+        budgets.push(BudgetLimit { alert_at: [60, 90].into(), ..own });
     }
     if has(3) {
         let own = BudgetLimit { max_cost: Some(MicroUsd(90)), ..budget("b-hour", BudgetWindow::Hour) };
-        budgets.push(BudgetLimit { key: agent.into(), alert_at: Some(50), ..own });
+        budgets.push(BudgetLimit { key: agent.into(), alert_at: [50].into(), ..own });
     }
     if has(4) {
         let on_exceed = BudgetAction::Deny;
@@ -247,6 +262,15 @@ async fn run<S: Subject>(mut subject: S, history: Vec<(usize, Act)>) {
                 let Some(which) = nth(&made.grants, which) else { continue };
                 let revoked = subject.revoke(process, &made.grants[which], now).await;
                 assert_eq!(revoked, naive.revoke(&made.grants[which]), "revoked once, and while it counts");
+            }
+            Act::Reset { which, agent } => {
+                let (id, window) = BUDGETS[which];
+                let counter = (id, if id == "b-hour" { AGENTS[agent] } else { "key" }, window);
+                // A clock that goes back leaves it open what the last minute is.
+                if window != BudgetWindow::Minute || newest <= now {
+                    subject.reset(process, counter, now).await;
+                    naive.reset(counter, now);
+                }
             }
             Act::Forward { millis } => now = later(now, millis),
             Act::Back { millis } => now = later(now, -millis).max(later(newest, -BACK)),

@@ -597,12 +597,18 @@ fn check_knows_which_tools_there_are() {
     };
     replace("servers.toml", "[upstreams.demo.tools.note_delete]", "[upstreams.demo.tools.note_delte]");
     replace("servers.toml", "sensitive = [\"/body\"]", "sensitive = [\"/bdoy\"]");
+    replace(
+        "servers.toml",
+        "cost_usd = 0.05",
+        "cost = { per = [{ argument = \"/qury\", unit = \"KB\", usd = 0.05 }] }",
+    );
     replace("policies/authority.yaml", "demo__send_mail", "demo__sendmail");
     replace("policies/budgets.yaml", "match: { tool: demo__search }", "match: { tool: demo__serach }");
     replace("policies/reports.yaml", "reports:read", "reports:raed");
     let expected = [
         ("servers.toml", "lists no tool `note_delte`; did you mean `note_delete`?"),
         ("servers.toml", "takes no argument `bdoy`; did you mean `body`?"),
+        ("servers.toml", "takes no argument `qury`; did you mean `query`?: its price cannot be told"),
         ("authority.yaml", "did you mean `demo__send_mail`?"),
         ("budgets.yaml", "did you mean `demo__search`?"),
         ("reports.yaml", "did you mean `reports:read`?"),
@@ -622,7 +628,7 @@ fn check_knows_which_tools_there_are() {
     let strict = tollgate(folder.path(), &["check", "--strict", "--json"]);
     assert_eq!(strict.code, 1);
     let told: Value = serde_json::from_str(&strict.out).unwrap();
-    assert_eq!((&told["ok"], told["errors"].as_array().unwrap().len()), (&Value::Bool(false), 5), "{told}");
+    assert_eq!((&told["ok"], told["errors"].as_array().unwrap().len()), (&Value::Bool(false), 6), "{told}");
     assert!(!folder.path().join(".tollgate").exists(), "nothing is written");
 }
 

@@ -27,9 +27,11 @@ mod store;
 #[path = "store/tree.rs"]
 mod tree;
 
+use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
 use store::*;
 use tollgate::{
+    admission,
     cost::{BudgetAction, BudgetWindow, LearnedSizes, SizeCell},
     decision::BudgetLimit,
     evidence::content_hash,
@@ -40,8 +42,9 @@ use tollgate::{
     policy::{ChannelKind, LoopRule, LoopRules, Violation},
     store::{
         Admission, AdmitRequest, ApprovalAnswer, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, EventQuery, GrantEnd, GrantEndReason, GrantFilter, GrantMade, Kept,
-        KeptKind, LimitRefusal, LoopWatch, Pattern, StandingGrant, Store, StoreError, Unrecorded,
+        ApprovalUpdate, AskLimits, Asked, BudgetReset, Counted, EventQuery, GrantEnd, GrantEndReason,
+        GrantFilter, GrantMade, Kept, KeptKind, LimitRefusal, LoopWatch, Pattern, ResetBy, ResetCounter,
+        StandingGrant, Store, StoreError, Unrecorded,
     },
 };
 
@@ -76,6 +79,8 @@ conformance! {
     an_alert_is_written_once_per_window
     the_decision_records_the_counters_it_saw
     budget_usage_is_what_was_counted
+    a_reset_gives_back_what_has_ended_and_no_more
+    each_step_of_a_budget_alerts_once
     an_identical_ask_reuses_the_pending_record
     pending_asks_are_bounded
     rejected_and_unapproved_asks_are_bounded
@@ -690,7 +695,7 @@ mod checks {
         let store = open();
         for window in [BudgetWindow::Hour, BudgetWindow::Minute] {
             let id = format!("{window:?}");
-            let limit = [BudgetLimit { alert_at: Some(50), ..calls(&id, window, 4) }];
+            let limit = [BudgetLimit { alert_at: [50].into(), ..calls(&id, window, 4) }];
             for _ in 0..4 {
                 grant(&*store, with(&limit, start())).await;
             }
@@ -750,6 +755,93 @@ mod checks {
         assert_eq!(usage[1].window_start, None);
         let usage = store.budget_usage(later(start(), 60_000)).await.unwrap();
         assert_eq!(usage.len(), 1, "the minute has rolled on");
+    }
+
+    /// A reset takes away what ended calls took, in every process and for good; open calls hold what they hold.
+    pub(super) async fn a_reset_gives_back_what_has_ended_and_no_more(open: Opener<'_>) {
+        for window in [BudgetWindow::Day, BudgetWindow::Minute, BudgetWindow::Ever] {
+            let stores = [open(), open()];
+            let id = format!("{window:?}");
+            let limit = [BudgetLimit { max_tokens: Some(100), ..calls(&id, window, 9) }];
+            let ask = || AdmitRequest { tokens: 30, ..with(&limit, start()) };
+            let asks = [ask(), ask(), ask()];
+            for (n, ask) in asks.iter().enumerate() {
+                grant(&*stores[n % 2], ask.clone()).await;
+            }
+            stores[0].settle(settlement(&asks[0], Some(25), Some(0))).await.unwrap();
+            refuse(&*stores[1], ask()).await;
+            let begins = admission::window::start_of(window, None, start().as_microsecond());
+            let reset = |key: Option<&str>| BudgetReset {
+                id: PolicyId::from(&*id),
+                key: key.map(str::to_owned),
+                kind: admission::window::word(window).to_owned(),
+                window_start: begins.map(|at| Timestamp::from_microsecond(at).unwrap()),
+                by: ResetBy { person: PersonId::from("dan"), channel: "api", reason: "why".to_owned() },
+                now: start(),
+            };
+            assert_eq!(stores[1].reset_budget(reset(Some("another"))).await.unwrap(), []);
+            let done = stores[1].reset_budget(reset(None)).await.unwrap();
+            let counted = |calls, tokens| Counted { calls, tokens, cost_usd: MicroUsd(0) };
+            let expect =
+                ResetCounter { key: "key".to_owned(), before: counted(3, 85), after: counted(2, 60) };
+            assert_eq!(done, [expect], "{window:?}");
+            // One more has room, in the other process.
+            grant(&*stores[0], ask()).await;
+            refuse(&*stores[1], ask()).await;
+            // What was open as it was set back is settled as ever.
+            stores[0].settle(settlement(&asks[1], Some(10), Some(0))).await.unwrap();
+            stores[1].settle(settlement(&asks[2], None, None)).await.unwrap();
+            let usage = open().budget_usage(later(start(), 1_000)).await.unwrap();
+            let at = usage.iter().find(|at| *at.id == *id).unwrap();
+            assert_eq!((at.calls, at.tokens, at.reserved), (3, 70, counted(1, 30)), "{window:?}");
+            let resets: Vec<_> = all_events(&*stores[0])
+                .await
+                .into_iter()
+                .filter(|event| event.draft.action.as_deref() == Some("budget_reset"))
+                .collect();
+            let told = resets.last().unwrap();
+            assert_eq!(
+                (told.draft.policy_id.as_deref(), told.draft.reason.as_deref()),
+                (Some(&*id), Some("why"))
+            );
+            assert_eq!(told.draft.detail.as_ref().unwrap()["counters"][0]["before"]["tokens"], 85);
+        }
+        assert!(open().verify().await.unwrap().bad.is_none());
+    }
+
+    /// Each share alerts once, in whichever process it is reached: by a call, by one that was larger than it said, by one that
+    /// is refused.
+    pub(super) async fn each_step_of_a_budget_alerts_once(open: Opener<'_>) {
+        let stores = [open(), open()];
+        let limit = [BudgetLimit {
+            max_tokens: Some(100),
+            alert_at: [40, 80, 100].into(),
+            ..budget("b", BudgetWindow::Ever)
+        }];
+        let ask = |tokens| AdmitRequest { tokens, ..with(&limit, start()) };
+        let steps = async || -> Vec<u64> {
+            let events = all_events(&*open()).await;
+            let of_budget = |event: &&Event| event.draft.event_type == EventType::Alert;
+            events
+                .iter()
+                .filter(of_budget)
+                .map(|e| e.draft.detail.as_ref().unwrap()["step"].as_u64().unwrap())
+                .collect()
+        };
+        let first = ask(39);
+        grant(&*stores[0], first.clone()).await;
+        assert_eq!(steps().await, [0_u64; 0]);
+        let second = ask(1);
+        grant(&*stores[1], second.clone()).await;
+        assert_eq!(steps().await, [40]);
+        stores[0].settle(settlement(&first, Some(85), Some(0))).await.unwrap();
+        assert_eq!(steps().await, [40, 80]);
+        refuse(&*stores[1], ask(50)).await;
+        refuse(&*stores[0], ask(50)).await;
+        assert_eq!(steps().await, [40, 80, 100]);
+        stores[1].settle(settlement(&second, Some(300), Some(0))).await.unwrap();
+        refuse(&*open(), ask(50)).await;
+        assert_eq!(steps().await, [40, 80, 100]);
     }
 
     /// An identical ask reuses the pending record, in every process.

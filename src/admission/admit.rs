@@ -9,7 +9,7 @@ use super::{
     loops::{LoopCheck, LoopSeen, identical},
     refusal::LimitRefusal,
     state::{RepeatLimit, Request, State},
-    usage::Unit,
+    usage::{Unit, Usage},
 };
 use crate::{
     model::{EventDecision, PolicyId},
@@ -38,6 +38,8 @@ pub enum Outcome {
         refusal: LimitRefusal,
         /// Open calls of other processes hold some of what is missing, and their settlements may be on their way.
         held_by_others: bool,
+        /// Alerts that are due by it: a budget that is used up, by calls that took more than they had reserved.
+        alerts: Vec<Effect>,
     },
     /// The named approval or grant is not one that this call may use: why. Nothing is reserved.
     Unusable(String),
@@ -66,7 +68,11 @@ pub fn admit<'q>(state: &State, request: &'q Request<'_>) -> Ruling<'q> {
         grant,
     };
     let outcome = match looked.refusal() {
-        Some(refusal) => Outcome::Refused { refusal, held_by_others: looked.held_by_others() },
+        Some(refusal) => Outcome::Refused {
+            refusal,
+            held_by_others: looked.held_by_others(),
+            alerts: looked.alerts_of_refusal(),
+        },
         None => Outcome::Granted(looked.effects()),
     };
     let Looked { checks, repeats, loops, .. } = looked;
@@ -114,6 +120,17 @@ impl<'q> Looked<'q, '_> {
                 let unit = check.limit.caps.passed(check.standing.usage, self.request.need)?;
                 Some((check, unit))
             })
+    }
+
+    fn alerts_of_refusal(&self) -> Vec<Effect> {
+        let need = self.request.need;
+        let alerts = self.checks.iter().flat_map(|check| {
+            let caps = &check.limit.caps;
+            let stops = caps.passed(check.standing.usage, need);
+            let fits_alone = caps.passed(Usage::default(), need).is_none();
+            check.alerts(Usage::default(), self.request.now, stops.filter(|_| fits_alone))
+        });
+        alerts.map(Effect::Alerted).collect()
     }
 
     /// A settlement gives back what was reserved of tokens and money, never the call itself.
@@ -186,7 +203,7 @@ impl<'q> Looked<'q, '_> {
         effects.extend(
             self.checks
                 .iter()
-                .filter_map(|check| check.alert(request.need, request.now))
+                .flat_map(|check| check.alerts(request.need, request.now, None))
                 .map(Effect::Alerted),
         );
         effects

@@ -60,6 +60,15 @@ impl Grant {
     }
 }
 
+/// A counter that is set back: what it has counted goes, but for what open calls hold of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// The counter's number.
+    pub counter: i64,
+    /// The calendar window's start, in microseconds; none for a counter that rolls.
+    pub start: Option<i64>,
+}
+
 /// A budget's alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
@@ -67,6 +76,8 @@ pub struct Alert {
     pub window: Window,
     /// When, in microseconds; never 0.
     pub at: i64,
+    /// The share of the cap that was reached, in percent.
+    pub step: u8,
     /// The budget.
     pub policy_id: PolicyId,
     /// What it says, as one plain sentence.
@@ -117,6 +128,8 @@ pub enum Effect {
     },
     /// A budget alerted.
     Alerted(Alert),
+    /// A person set a counter back.
+    Reset(Reset),
     /// An approval was used: its record from now on.
     Consumed(Box<ApprovalRecord>),
     /// A standing grant was used: how it stands from now on.
@@ -133,6 +146,7 @@ impl Effect {
             | Self::Closed { .. }
             | Self::Worked { .. }
             | Self::Alerted(_)
+            | Self::Reset(_)
             | Self::Consumed(_)
             | Self::GrantUsed(_) => None,
         }

@@ -6,14 +6,14 @@ use super::{
     window,
 };
 use crate::{
-    cost::{BudgetAction, BudgetWindow},
+    cost::{BudgetAction, BudgetWindow, BudgetZone},
     decision::{BudgetLimit, RateLimit},
     model::{EventDecision, PolicyId},
     policy::Violation,
 };
 
 /// The `start` under which a rolling counter keeps when it last alerted.
-const ALERTS: i64 = -1;
+pub const ALERTS: i64 = -1;
 
 /// Where a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,11 @@ pub struct Limit<'r> {
     pub(super) id: &'r PolicyId,
     pub(super) key: &'r str,
     pub(super) window: BudgetWindow,
+    pub(super) zone: Option<&'r BudgetZone>,
     pub(super) caps: Caps,
     pub(super) above: Above,
     pub(super) slot: Slot,
-    pub(super) alert_at: Option<u8>,
+    pub(super) alert_at: &'r [u8],
     pub(super) budget: bool,
 }
 
@@ -62,13 +63,14 @@ impl<'r> Limit<'r> {
             id: &rate.policy_id,
             key: agent,
             window: BudgetWindow::Minute,
+            zone: None,
             caps: Caps { calls: rate.max_calls.map(amount), tokens: None, cost: rate.max_cost.map(money) },
             above: match rate.on_violation {
                 Violation::Throttle => Above::Throttle,
                 Violation::Deny => Above::Deny,
             },
             slot: Slot::Rolling(counter),
-            alert_at: None,
+            alert_at: &[],
             budget: false,
         }
     }
@@ -79,6 +81,7 @@ impl<'r> Limit<'r> {
             id: &budget.id,
             key: &budget.key,
             window: budget.window,
+            zone: budget.zone.as_ref(),
             caps: Caps {
                 calls: budget.max_calls.map(amount),
                 tokens: budget.max_tokens.map(amount),
@@ -89,20 +92,31 @@ impl<'r> Limit<'r> {
                 BudgetAction::Deny => Above::Deny,
                 BudgetAction::RequireApproval => Above::Ask,
             },
-            slot: match window::start_of(budget.window, now) {
+            slot: match window::start_of(budget.window, budget.zone.as_ref(), now) {
                 Some(start) => Slot::Window((counter, start)),
                 None => Slot::Rolling(counter),
             },
-            alert_at: budget.alert_at,
+            alert_at: &budget.alert_at,
             budget: true,
         }
+    }
+
+    /// The same, counted under another key than its own.
+    #[must_use]
+    pub fn counted_as(self, key: Option<&'r str>) -> Self {
+        Self { key: key.unwrap_or(self.key), ..self }
+    }
+
+    /// The key that it is counted under.
+    pub fn key(&self) -> &str {
+        self.key
     }
 
     /// The calendar window that it is judged by. A rolling counter keeps only its alert among them.
     pub fn window(&self) -> Option<Window> {
         match self.slot {
             Slot::Window(window) => Some(window),
-            Slot::Rolling(counter) => self.alert_at.map(|_| (counter, ALERTS)),
+            Slot::Rolling(counter) => (!self.alert_at.is_empty()).then_some((counter, ALERTS)),
         }
     }
 }

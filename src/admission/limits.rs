@@ -1,7 +1,7 @@
 //! One limit held against what stands: when it has room again, and what it says when it is full.
 
 use super::{
-    effect::Alert,
+    effect::{Alert, Effect},
     limit::{Above, Limit, Slot},
     rolling::MINUTE,
     state::{Request, State, WindowUsage},
@@ -17,7 +17,7 @@ impl Limit<'_> {
         match (self.above, self.slot) {
             (Above::Throttle, _) if !fits_alone => None,
             (Above::Throttle, Slot::Rolling(counter)) => state.room_at(counter, &self.caps, request.need),
-            (Above::Throttle, Slot::Window(_)) => window::end_of(self.window, request.now),
+            (Above::Throttle, Slot::Window(_)) => window::end_of(self.window, self.zone, request.now),
             (Above::Deny | Above::Ask, _) => None,
         }
     }
@@ -63,41 +63,62 @@ impl Check<'_> {
         }
     }
 
-    /// The alert that is due once `need` has been added.
-    pub(super) fn alert(&self, need: Usage, now: i64) -> Option<Alert> {
+    /// The alerts that are due once `need` has been added: one for each share that was not reached before. `full`: the cap that
+    /// stops a call which would fit into it alone; it counts as used up.
+    pub(super) fn alerts(&self, need: Usage, now: i64, full: Option<Unit>) -> Vec<Alert> {
         let limit = self.limit;
-        let percent = limit.alert_at?;
+        let (Some(window), Some(_)) = (limit.window(), limit.alert_at.first()) else { return Vec::new() };
         let alerted = self.standing.alerted;
-        // One per counter and window.
-        let again = match limit.slot {
-            Slot::Rolling(_) => now.saturating_sub(alerted) < MINUTE && alerted != 0,
-            Slot::Window(_) => alerted != 0,
+        let reached = match limit.slot {
+            // What was reached a minute ago may be reached again.
+            Slot::Rolling(_) if now.saturating_sub(alerted.at) >= MINUTE => 0,
+            Slot::Rolling(_) | Slot::Window(_) if alerted.at == 0 => 0,
+            Slot::Rolling(_) | Slot::Window(_) => alerted.step,
         };
-        if again {
-            return None;
-        }
         let after = self.standing.usage.plus(need);
-        let reached = |cap: Option<i64>, value: i64| {
-            cap.is_some_and(|cap| i128::from(value) * 100 >= i128::from(cap) * i128::from(percent))
-        };
-        let text = if reached(limit.caps.calls, after.calls) {
-            format!("{} of {} calls", after.calls, limit.caps.calls.unwrap_or_default())
-        } else if reached(limit.caps.tokens, after.tokens) {
-            format!("{} of {} tokens", after.tokens, limit.caps.tokens.unwrap_or_default())
-        } else if reached(limit.caps.cost, after.cost) {
-            let cap = MicroUsd(limit.caps.cost.unwrap_or_default());
-            format!("{} of {cap} USD", MicroUsd(after.cost))
-        } else {
-            return None;
-        };
         let (id, key, span) = (limit.id, limit.key, span(limit.window));
-        Some(Alert {
-            window: limit.window()?,
-            at: now.max(1),
-            policy_id: id.clone(),
-            sentence: format!("budget `{id}` of `{key}` has reached {percent} %: {text} {span}"),
-        })
+        let due = |step: &&u8| **step > reached;
+        let alert = |step: &u8| {
+            let unit = self.unit_at(*step, after).or(full)?;
+            let counted = self.counted(unit, after);
+            let sentence = format!("budget `{id}` of `{key}` has reached {step} %: {counted} {span}");
+            Some(Alert { window, at: now.max(1), step: *step, policy_id: id.clone(), sentence })
+        };
+        limit.alert_at.iter().filter(due).map_while(alert).collect()
     }
+
+    /// The first cap of which so much is used, in percent.
+    fn unit_at(&self, step: u8, after: Usage) -> Option<Unit> {
+        let caps = &self.limit.caps;
+        let of = [
+            (Unit::Calls, caps.calls, after.calls),
+            (Unit::Tokens, caps.tokens, after.tokens),
+            (Unit::Cost, caps.cost, after.cost),
+        ];
+        let reached = |cap: i64, value: i64| i128::from(value) * 100 >= i128::from(cap) * i128::from(step);
+        of.into_iter()
+            .find(|(_, cap, value)| cap.is_some_and(|cap| reached(cap, *value)))
+            .map(|(unit, ..)| unit)
+    }
+
+    fn counted(&self, unit: Unit, after: Usage) -> String {
+        let caps = &self.limit.caps;
+        match unit {
+            Unit::Calls => format!("{} of {} calls", after.calls, caps.calls.unwrap_or_default()),
+            Unit::Tokens => format!("{} of {} tokens", after.tokens, caps.tokens.unwrap_or_default()),
+            Unit::Cost => {
+                format!("{} of {} USD", MicroUsd(after.cost), MicroUsd(caps.cost.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// The alerts that are due after a call took more than it had reserved: of these limits, as they stand now.
+pub fn overshot(state: &State, limits: &[Limit<'_>], now: i64) -> Vec<Effect> {
+    let alerts = limits
+        .iter()
+        .flat_map(|limit| Check { limit, standing: state.of(limit) }.alerts(Usage::default(), now, None));
+    alerts.map(Effect::Alerted).collect()
 }
 
 fn span(window: BudgetWindow) -> &'static str {

@@ -28,17 +28,18 @@ pub mod window;
 pub use admit::{Outcome, Ruling, admit};
 pub use approval::{ApprovalAnswer, ApprovalBinding, ApprovalContext, ApprovalRecord, Named, Requirement};
 pub use asks::{AskHistory, AskLimits};
-pub use effect::{Alert, Effect, Grant, LoopMark, Window};
+pub use effect::{Alert, Effect, Grant, LoopMark, Reset, Window};
 pub use grant::{
     AskingRule, Bound, CallShape, CoveredCall, GrantAnswer, GrantEnd, GrantEndReason, GrantTerms, NamedGrant,
     StandingGrant,
 };
-pub use limit::Limit;
+pub use limit::{ALERTS, Limit};
+pub use limits::overshot;
 pub use loops::{LoopCheck, LoopWatch, identical};
 pub use refusal::LimitRefusal;
 pub use repeats::repeat_key;
 pub use rolling::{Cursor, MINUTE, Moved};
 pub use settle::{End, settle};
 pub use shape::shape;
-pub use state::{RepeatLimit, Request, State, WindowUsage};
+pub use state::{Alerted, RepeatLimit, Request, Standing, State, WindowUsage};
 pub use usage::{Usage, amount, money};

@@ -116,6 +116,17 @@ impl Rolling {
         }
     }
 
+    /// Keeps the entries of some calls alone.
+    pub(super) fn keep(&mut self, keep: impl Fn(i64) -> bool) {
+        self.entries.retain(|entry| keep(entry.n));
+        self.sum = self.entries.iter().fold(Usage::default(), |sum, entry| sum.plus(entry.usage));
+    }
+
+    /// The time of the oldest entry.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        self.entries.front().map(|entry| entry.at)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

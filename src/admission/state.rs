@@ -3,9 +3,9 @@
 
 use super::{
     approval::Named,
-    effect::{Effect, Grant, LoopMark, Window},
+    effect::{Effect, Grant, LoopMark, Reset, Window},
     grant::NamedGrant,
-    limit::{Limit, Slot},
+    limit::{ALERTS, Limit, Slot},
     loops::{LoopCheck, LoopSeen, Loops},
     repeats::{Repeats, repeat_key},
     rolling::Rolling,
@@ -21,8 +21,28 @@ use std::{
 pub struct WindowUsage {
     /// What was reserved and settled in it.
     pub usage: Usage,
-    /// When its alert was given, in microseconds; 0: not yet.
-    pub alerted: i64,
+    /// Its last alert.
+    pub alerted: Alerted,
+}
+
+/// The last alert of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alerted {
+    /// When it was given, in microseconds; 0: not yet.
+    pub at: i64,
+    /// The share of the cap that had been reached, in percent.
+    pub step: u8,
+}
+
+/// Where a counter stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What it has counted: what was settled, and what open calls hold.
+    pub usage: Usage,
+    /// What open calls hold of that.
+    pub reserved: Usage,
+    /// The time of the oldest call that it counts, of a counter that rolls.
+    pub oldest: Option<i64>,
 }
 
 /// What admission judges by.
@@ -109,10 +129,48 @@ impl State {
             Effect::Failed { at, errors } => self.loops.failed(errors, at),
             Effect::Worked { errors } => self.loops.worked(errors),
             Effect::LoopAlerted { at, key, window } => self.loops.alerted(key, at, window),
-            Effect::Alerted(alert) => self.windows.entry(alert.window).or_default().alerted = alert.at,
+            Effect::Alerted(alert) => {
+                let alerted = Alerted { at: alert.at, step: alert.step };
+                self.windows.entry(alert.window).or_default().alerted = alerted;
+            }
+            Effect::Reset(reset) => self.reset(reset),
             // Approvals and grants are named with each request.
             Effect::Consumed(_) | Effect::GrantUsed(_) => {}
         }
+    }
+
+    /// What open calls hold stays, and is corrected as they end. What is known is enough for it, whatever stood there before.
+    fn reset(&mut self, Reset { counter, start }: Reset) {
+        match start {
+            Some(start) => {
+                let usage = self.reserved((counter, start));
+                self.windows.insert((counter, start), WindowUsage { usage, alerted: Alerted::default() });
+            }
+            None => {
+                if let Some(rolling) = self.rolling.get_mut(&counter) {
+                    rolling.keep(|seq| self.open.contains_key(&seq));
+                }
+                self.windows.insert((counter, ALERTS), WindowUsage::default());
+            }
+        }
+    }
+
+    /// What open calls hold of a calendar window.
+    pub fn reserved(&self, window: Window) -> Usage {
+        let holding = self.open.values().filter(|grant| grant.windows.contains(&window));
+        holding.fold(Usage::default(), |sum, grant| sum.plus(grant.usage()))
+    }
+
+    /// What open calls hold of all calendar windows.
+    pub fn all_reserved(&self) -> HashMap<Window, Usage> {
+        let mut held: HashMap<Window, Usage> = HashMap::new();
+        for grant in self.open.values() {
+            for window in &grant.windows {
+                let sum = held.entry(*window).or_default();
+                *sum = sum.plus(grant.usage());
+            }
+        }
+        held
     }
 
     fn add(&mut self, window: Window, change: Usage) {
@@ -128,6 +186,7 @@ impl State {
                 Cow::Owned(self.open(*seq).map(|grant| grant.windows.clone()).unwrap_or_default())
             }
             Effect::Alerted(alert) => Cow::Borrowed(std::slice::from_ref(&alert.window)),
+            Effect::Reset(reset) => Cow::Owned(vec![(reset.counter, reset.start.unwrap_or(ALERTS))]),
             Effect::Closed { .. }
             | Effect::Carried(_)
             | Effect::Asked { .. }
@@ -228,9 +287,28 @@ impl State {
         self.rolling.get_mut(&counter).map(|rolling| rolling.used(now)).unwrap_or_default()
     }
 
-    /// What all rolling counters stand at, once they are at `now`.
-    pub fn all_last_minute(&mut self, now: i64) -> HashMap<i64, Usage> {
-        self.rolling.iter_mut().map(|(counter, rolling)| (*counter, rolling.used(now))).collect()
+    /// Where all rolling counters stand, once they are at `now`.
+    pub fn all_last_minute(&mut self, now: i64) -> HashMap<i64, Standing> {
+        let mut all: HashMap<i64, Standing> = HashMap::with_capacity(self.rolling.len());
+        for (counter, rolling) in &mut self.rolling {
+            let usage = rolling.used(now);
+            let standing = Standing { usage, reserved: Usage::default(), oldest: rolling.oldest() };
+            all.insert(*counter, standing);
+        }
+        for grant in self.open.values() {
+            for counter in &grant.rolling {
+                let Some(standing) = all.get_mut(counter) else { continue };
+                if standing.oldest.is_some_and(|oldest| grant.at >= oldest) {
+                    standing.reserved = standing.reserved.plus(grant.usage());
+                }
+            }
+        }
+        all
+    }
+
+    /// Counters that have counted something in the last minute, as far as they were brought to a time.
+    pub fn rolling_counters(&self) -> impl Iterator<Item = i64> {
+        self.rolling.iter().filter(|(_, rolling)| !rolling.is_empty()).map(|(counter, _)| *counter)
     }
 
     /// How often a call was made in the last minute, once that is at `now`.

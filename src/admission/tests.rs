@@ -17,11 +17,12 @@ fn budget(id: &str, window: BudgetWindow, calls: Option<u64>, tokens: Option<u64
         id: PolicyId::from(id),
         key: Arc::from("all"),
         window,
+        zone: None,
         max_calls: calls,
         max_tokens: tokens,
         max_cost: None,
         on_exceed: BudgetAction::Throttle,
-        alert_at: None,
+        alert_at: Arc::default(),
         strict: false,
     }
 }
@@ -62,7 +63,7 @@ fn granted(outcome: &Outcome) -> bool {
 
 fn refusal(outcome: Outcome) -> (LimitRefusal, bool) {
     match outcome {
-        Outcome::Refused { refusal, held_by_others } => (refusal, held_by_others),
+        Outcome::Refused { refusal, held_by_others, .. } => (refusal, held_by_others),
         other => panic!("{other:?}"),
     }
 }
@@ -189,7 +190,7 @@ fn what_others_hold_is_told() {
 #[test]
 fn an_alert_is_due_once() {
     for (window, times) in [(BudgetWindow::Day, 1), (BudgetWindow::Minute, 2)] {
-        let counted = BudgetLimit { alert_at: Some(50), ..budget("b", window, Some(1_000), Some(20)) };
+        let counted = BudgetLimit { alert_at: [50].into(), ..budget("b", window, Some(1_000), Some(20)) };
         let mut state = State::default();
         let mut alerts = Vec::new();
         for seq in 1..=4 {
@@ -380,6 +381,108 @@ fn a_loop_is_alerted_once_for_a_tool_and_a_window() {
     assert!(alert(&mut state, "t", NOON + 60 * SECOND));
     state.forget(NOON + 600 * SECOND);
     assert!(alert(&mut state, "t", NOON + 600 * SECOND));
+}
+
+fn alerts(effects: Vec<Effect>) -> Vec<Alert> {
+    let alert = |effect| match effect {
+        Effect::Alerted(alert) => Some(alert),
+        _ => None,
+    };
+    effects.into_iter().filter_map(alert).collect()
+}
+
+/// Each share of a cap is told once in a window, whoever reaches it: a call, a call that was larger than it said, or one that
+/// is refused.
+#[test]
+fn each_step_alerts_once() {
+    let counted =
+        BudgetLimit { alert_at: [50, 80, 100].into(), ..budget("b", BudgetWindow::Day, None, Some(100)) };
+    let limits = [Limit::budget(&counted, 1, NOON)];
+    let mut state = State::default();
+    let steps = |alerts: &[Alert]| alerts.iter().map(|alert| alert.step).collect::<Vec<_>>();
+    let Outcome::Granted(effects) = run(&mut state, &request(1, NOON, 49, &limits)) else { unreachable!() };
+    assert_eq!(steps(&alerts(effects)), [0; 0]);
+    // Two are reached at once.
+    let Outcome::Granted(effects) = run(&mut state, &request(2, NOON, 31, &limits)) else { unreachable!() };
+    let told = alerts(effects);
+    assert_eq!(steps(&told), [50, 80]);
+    assert_eq!(told[1].sentence, "budget `b` of `all` has reached 80 %: 80 of 100 tokens this day");
+    // The first call was larger than it said.
+    state.apply(settle(&state, 1, End::Settled { tokens: Some(500), cost: None }).unwrap());
+    let told = alerts(overshot(&state, &limits, NOON));
+    assert_eq!(steps(&told), [100]);
+    let refused = |state: &State, seq| match admit(state, &request(seq, NOON, 1, &limits)).outcome {
+        Outcome::Refused { alerts, .. } => alerts,
+        other => panic!("{other:?}"),
+    };
+    // Nobody took that alert in: the next refusal tells of it, and no other does.
+    let effects = refused(&state, 3);
+    assert_eq!(steps(&alerts(effects.clone())), [100]);
+    effects.into_iter().for_each(|effect| state.apply(effect));
+    assert_eq!(alerts(refused(&state, 4)).len(), 0);
+    assert_eq!(alerts(overshot(&state, &limits, NOON)).len(), 0);
+    // The next day begins anew.
+    let tomorrow = NOON + 24 * 60 * MINUTE;
+    let limits = [Limit::budget(&counted, 1, tomorrow)];
+    let Outcome::Granted(effects) = run(&mut state, &request(5, tomorrow, 60, &limits)) else {
+        unreachable!()
+    };
+    assert_eq!(steps(&alerts(effects)), [50]);
+}
+
+/// A budget that stops calls which would fit into it alone is used up; one that no call of that size fits into is not.
+#[test]
+fn a_budget_that_stops_calls_is_used_up() {
+    let counted = BudgetLimit { alert_at: [100].into(), ..budget("b", BudgetWindow::Day, None, Some(100)) };
+    let limits = [Limit::budget(&counted, 1, NOON)];
+    let check = |used: u64, need: u64, expect: usize| {
+        let mut state = State::default();
+        assert!(granted(&run(&mut state, &request(1, NOON, used, &limits))));
+        match admit(&state, &request(2, NOON, need, &limits)).outcome {
+            Outcome::Refused { alerts: told, .. } => assert_eq!(alerts(told).len(), expect, "{used} {need}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    check(95, 10, 1);
+    check(95, 101, 0);
+}
+
+/// A reset takes away what was counted, and nothing of what calls in flight hold: as they end they are settled as ever.
+#[test]
+fn a_reset_keeps_what_calls_in_flight_hold() {
+    for (window, start) in [(BudgetWindow::Day, Some(NOON - 12 * 60 * MINUTE)), (BudgetWindow::Minute, None)]
+    {
+        let counted = BudgetLimit { alert_at: [50].into(), ..budget("b", window, Some(10), Some(100)) };
+        let limits = [Limit::budget(&counted, 1, NOON)];
+        let mut state = State::default();
+        for seq in 1..=3 {
+            assert!(granted(&run(&mut state, &request(seq, NOON, 30, &limits))));
+        }
+        state.apply(settle(&state, 1, End::Settled { tokens: Some(5), cost: None }).unwrap());
+        state.apply(settle(&state, 2, End::Unknown).unwrap());
+        assert!(!granted(&run(&mut state, &request(4, NOON, 40, &limits))));
+        let stands = |state: &State| state.of(&limits[0]);
+        assert_eq!(stands(&state).usage, Usage { calls: 3, tokens: 65, cost: 0 });
+        let reset = Effect::Reset(Reset { counter: 1, start });
+        assert_eq!(state.touched(&reset).len(), 1);
+        state.apply(reset.clone());
+        assert_eq!(
+            stands(&state),
+            WindowUsage { usage: Usage { calls: 1, tokens: 30, cost: 0 }, ..WindowUsage::default() }
+        );
+        // A second one changes nothing.
+        state.apply(reset);
+        assert_eq!(stands(&state).usage, Usage { calls: 1, tokens: 30, cost: 0 });
+        // The call in flight took less than it held, and one that ended before it changes nothing.
+        state.apply(settle(&state, 3, End::Settled { tokens: Some(10), cost: None }).unwrap());
+        assert_eq!(settle(&state, 1, End::NeverDispatched), None);
+        assert_eq!(stands(&state).usage, Usage { calls: 1, tokens: 10, cost: 0 });
+        // It alerts again.
+        let Outcome::Granted(effects) = run(&mut state, &request(5, NOON, 90, &limits)) else {
+            unreachable!()
+        };
+        assert_eq!(alerts(effects).len(), 1, "{window:?}");
+    }
 }
 
 fn record() -> ApprovalRecord {

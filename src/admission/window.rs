@@ -1,39 +1,96 @@
-//! Which calendar window a counter is in, and when that ends. All of them are UTC, all times are microseconds.
+//! Which calendar window a counter is in, and when that ends. All times are microseconds. Where a budget names no zone, its
+//! calendar is UTC's.
 
 use super::rolling::MINUTE;
-use crate::cost::BudgetWindow;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use crate::cost::{BudgetWindow, BudgetZone};
+use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
+use std::borrow::Cow;
 
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// The start of the calendar window that holds `now`, in microseconds; `None` for the rolling one.
-pub fn start_of(window: BudgetWindow, now: i64) -> Option<i64> {
+/// The start of the calendar window that holds `now`; `None` for the rolling one. Each moment is in one window. A window is
+/// known by this number: where a zone's clock is changed in the middle of an hour, it may lie before its first moment.
+pub fn start_of(window: BudgetWindow, zone: Option<&BudgetZone>, now: i64) -> Option<i64> {
+    let Some(zone) = zone else { return utc_start(window, now) };
+    match window {
+        BudgetWindow::Minute => None,
+        BudgetWindow::Ever => Some(0),
+        BudgetWindow::Hour => {
+            let at = Timestamp::from_microsecond(now).unwrap_or_default();
+            let offset = i64::from(zone.rules.to_offset(at).seconds()) * 1_000_000;
+            Some((now.saturating_add(offset)).div_euclid(HOUR).saturating_mul(HOUR).saturating_sub(offset))
+        }
+        BudgetWindow::Day | BudgetWindow::Month => Some(
+            dates(window, &zone.rules, now).and_then(|(first, _)| begin(first, &zone.rules)).unwrap_or(0),
+        ),
+    }
+}
+
+fn utc_start(window: BudgetWindow, now: i64) -> Option<i64> {
     match window {
         BudgetWindow::Minute => None,
         BudgetWindow::Hour => Some(now.div_euclid(HOUR) * HOUR),
         BudgetWindow::Day => Some(now.div_euclid(DAY) * DAY),
-        BudgetWindow::Month => Some(month(now).map_or(0, |(start, _)| start)),
+        BudgetWindow::Month => {
+            let utc = &TimeZone::UTC;
+            Some(dates(window, utc, now).and_then(|(first, _)| begin(first, utc)).unwrap_or(0))
+        }
         BudgetWindow::Ever => Some(0),
     }
 }
 
-/// When the calendar window that holds `now` ends, in microseconds; `None` where it never does, or rolls.
-pub fn end_of(window: BudgetWindow, now: i64) -> Option<i64> {
+/// When the calendar window that holds `now` ends; `None` where it never does, or rolls.
+pub fn end_of(window: BudgetWindow, zone: Option<&BudgetZone>, now: i64) -> Option<i64> {
+    let utc = TimeZone::UTC;
+    let rules = zone.map_or(&utc, |zone| &zone.rules);
     match window {
         BudgetWindow::Minute | BudgetWindow::Ever => None,
-        BudgetWindow::Hour => Some((now.div_euclid(HOUR) + 1) * HOUR),
-        BudgetWindow::Day => Some((now.div_euclid(DAY) + 1) * DAY),
-        BudgetWindow::Month => month(now).map(|(_, end)| end),
+        BudgetWindow::Hour => {
+            let end = start_of(window, zone, now)?.saturating_add(HOUR);
+            // A clock that is changed before the hour is over may end it.
+            let at = Timestamp::from_microsecond(now).ok()?;
+            let changed = rules.following(at).next().map(|change| change.timestamp().as_microsecond());
+            let ends = |change: &i64| {
+                *change < end && start_of(window, zone, *change) != start_of(window, zone, now)
+            };
+            Some(changed.filter(ends).unwrap_or(end))
+        }
+        BudgetWindow::Day | BudgetWindow::Month => begin(dates(window, rules, now)?.1, rules),
     }
 }
 
-fn month(now: i64) -> Option<(i64, i64)> {
-    let date = TimeZone::UTC.to_datetime(Timestamp::from_microsecond(now).ok()?).date();
-    let micros = |at: DateTime| at.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp().as_microsecond());
-    let start = micros(date.first_of_month().to_datetime(jiff::civil::Time::midnight()))?;
-    let end = micros(date.last_of_month().tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight()))?;
-    Some((start, end))
+/// The first date of the window, and that of the next.
+fn dates(window: BudgetWindow, rules: &TimeZone, now: i64) -> Option<(Date, Date)> {
+    let today = rules.to_datetime(Timestamp::from_microsecond(now).ok()?).date();
+    Some(match window {
+        BudgetWindow::Month => (today.first_of_month(), today.last_of_month().tomorrow().ok()?),
+        BudgetWindow::Minute | BudgetWindow::Hour | BudgetWindow::Day | BudgetWindow::Ever => {
+            (today, today.tomorrow().ok()?)
+        }
+    })
+}
+
+/// The first moment of a date: not every day begins at midnight.
+fn begin(date: Date, rules: &TimeZone) -> Option<i64> {
+    let midnight: Zoned = date.to_zoned(rules.clone()).ok()?;
+    let first = midnight.start_of_day().ok()?;
+    Some(first.timestamp().as_microsecond())
+}
+
+/// No window is longer, whatever its zone; `None` for those that never end, or roll.
+pub fn longest(window: BudgetWindow) -> Option<i64> {
+    match window {
+        BudgetWindow::Minute | BudgetWindow::Ever => None,
+        BudgetWindow::Hour => Some(2 * HOUR),
+        BudgetWindow::Day => Some(2 * DAY),
+        BudgetWindow::Month => Some(33 * DAY),
+    }
+}
+
+/// Whether a window that began at `start` is over by `now` in any case.
+pub fn is_over(window: BudgetWindow, start: i64, now: i64) -> bool {
+    longest(window).is_some_and(|longest| start.saturating_add(longest) <= now)
 }
 
 /// The word in records.
@@ -50,9 +107,17 @@ pub fn word(window: BudgetWindow) -> &'static str {
 /// The kind of a counter that is a rulebook policy's minute; a budget's is its window's word.
 pub const RATE: &str = "rate";
 
+/// The kind of a budget's counters: its window's word, and its zone where it names one.
+pub fn kind(window: BudgetWindow, zone: Option<&BudgetZone>) -> Cow<'static, str> {
+    match zone {
+        None => word(window).into(),
+        Some(zone) => format!("{}@{}", word(window), zone.name).into(),
+    }
+}
+
 /// The window of a kind of counters.
 pub fn window_of(kind: &str) -> Option<BudgetWindow> {
-    match kind {
+    match kind.split_once('@').map_or(kind, |(word, _)| word) {
         RATE | "minute" => Some(BudgetWindow::Minute),
         "hour" => Some(BudgetWindow::Hour),
         "day" => Some(BudgetWindow::Day),
@@ -63,32 +128,5 @@ pub fn window_of(kind: &str) -> Option<BudgetWindow> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> i64 {
-        text.parse::<Timestamp>().unwrap().as_microsecond()
-    }
-
-    #[test]
-    fn calendar_windows_are_utc() {
-        let check = |window, now: &str, start: Option<&str>, end: Option<&str>| {
-            assert_eq!(start_of(window, at(now)), start.map(at), "{window:?} {now}");
-            assert_eq!(end_of(window, at(now)), end.map(at), "{window:?} {now}");
-        };
-        let now = "2028-02-29T23:59:59.999999Z";
-        check(BudgetWindow::Minute, now, None, None);
-        check(BudgetWindow::Hour, now, Some("2028-02-29T23:00:00Z"), Some("2028-03-01T00:00:00Z"));
-        check(BudgetWindow::Day, now, Some("2028-02-29T00:00:00Z"), Some("2028-03-01T00:00:00Z"));
-        check(BudgetWindow::Month, now, Some("2028-02-01T00:00:00Z"), Some("2028-03-01T00:00:00Z"));
-        check(BudgetWindow::Ever, now, Some("1970-01-01T00:00:00Z"), None);
-        let new_year = "2027-01-01T00:00:00Z";
-        check(BudgetWindow::Month, new_year, Some(new_year), Some("2027-02-01T00:00:00Z"));
-        check(
-            BudgetWindow::Day,
-            "1969-12-31T12:00:00Z",
-            Some("1969-12-31T00:00:00Z"),
-            Some("1970-01-01T00:00:00Z"),
-        );
-    }
-}
+#[path = "window_tests.rs"]
+mod tests;

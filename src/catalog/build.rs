@@ -307,7 +307,7 @@ impl CatalogBuilder {
                 .into_iter()
                 .filter_map(|(name, path)| Some((name, Pointer::parse(&path).ok()?)))
                 .collect(),
-            cost: table.cost_usd,
+            price: table.price.clone(),
             expected_result_tokens: table.expected_result_tokens,
             item: shown_tool(item, &exposed, output.is_some()),
             output,

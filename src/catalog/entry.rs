@@ -2,8 +2,9 @@
 
 use super::{ToolSchema, naming, template::UriTemplate};
 use crate::{
+    cost::ToolPrice,
     evidence::ResolvedTool,
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
+    model::{Fingerprint, ToolTraits, UpstreamName, pointer::Pointer},
 };
 use serde_json::{Map, Value};
 use std::{
@@ -44,7 +45,7 @@ pub struct ToolEntry {
     /// Arguments mirrored into headers.
     pub param_headers: Vec<(String, Pointer)>,
     /// Its own price.
-    pub cost: MicroUsd,
+    pub price: ToolPrice,
     /// Where learning its result size starts.
     pub expected_result_tokens: Option<u64>,
 }

@@ -474,8 +474,24 @@ pub(crate) enum ServersCommand {
 /// `budget …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum BudgetCommand {
-    /// Every budget, with each of its counters
+    /// Every budget with each of its counters: what is used, what calls in flight hold, what is left, and when it frees
     Status(JsonFlag),
+    /// Set a budget back in its current window; needs TOLLGATE_KEY of a person with the role admin
+    ///
+    /// What calls in flight have reserved stays counted. The reset is recorded with who, why, and what stood there, and is in
+    /// force in every process for the next call.
+    Reset {
+        /// The id of the budget, or of a policy with a limit per minute
+        id: String,
+        /// Only this counter (the agent, user, workflow … by name); without it all counters of the budget
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// Why; it stands in the record
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        json: JsonFlag,
+    },
 }
 
 /// `client-config`

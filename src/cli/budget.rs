@@ -1,4 +1,4 @@
-//! `tollgate budget …`: what the budgets stand at, in the store that all processes count in.
+//! `tollgate budget …`: what the budgets stand at, in the store that all processes count in, and how one is set back.
 
 use super::{
     args::BudgetCommand,
@@ -6,51 +6,126 @@ use super::{
     screen::{Screen, or_dash},
     setup::Setup,
 };
-use crate::front::admin::view;
+use crate::{
+    front::admin::{
+        budgets::{ResetError, reset_form, reset_of, rows},
+        view,
+    },
+    redaction::display_text,
+    store::{Counted, Store},
+};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Runs one of them.
 pub(super) async fn budget(setup: Setup, command: BudgetCommand) -> Result<(), CliError> {
-    let BudgetCommand::Status(flag) = command;
-    let store = setup.store()?;
-    let usage = store.budget_usage(setup.now()).await;
-    store.close().await;
-    let budgets = view::budgets(&setup.loaded.policies, &usage?);
-    let mut screen = Screen::new();
-    if flag.json {
-        return screen.json(&view::listing("budgets", budgets));
+    // A missing key is told before anything is opened.
+    if let BudgetCommand::Reset { .. } = command {
+        setup.person().map_err(|_| CliError::AdminNeeded)?;
+        setup.admin()?;
     }
-    let rows: Vec<Vec<String>> = budgets.iter().flat_map(rows).collect();
-    let header = ["budget", "per", "counter", "window", "calls", "tokens", "usd", "above"];
-    screen.table(&header, &rows, "no budgets: policies/budgets.yaml sets them")
+    let store = setup.store()?;
+    let done = on_store(&setup, &store, command).await;
+    store.close().await;
+    done
 }
 
-fn rows(budget: &Value) -> Vec<Vec<String>> {
+async fn on_store(setup: &Setup, store: &Arc<dyn Store>, command: BudgetCommand) -> Result<(), CliError> {
+    let (policies, now) = (&setup.loaded.policies, setup.now());
+    let mut screen = Screen::new();
+    match command {
+        BudgetCommand::Status(flag) => {
+            let usage = store.budget_usage(now).await?;
+            let budgets = rows(policies, &usage, now);
+            if flag.json {
+                return screen.json(&view::listing("budgets", budgets));
+            }
+            let told: Vec<Vec<String>> = budgets.iter().map(told).collect();
+            let header = [
+                "budget",
+                "per",
+                "counter",
+                "window",
+                "calls",
+                "tokens",
+                "usd",
+                "in flight",
+                "frees",
+                "above",
+            ];
+            screen.table(&header, &told, "no budgets: policies/budgets.yaml sets them")
+        }
+        BudgetCommand::Reset { id, key, reason, json } => {
+            let person = setup.person()?.clone();
+            let wanted = reset_of(policies, (&id, key.clone()), (person, "cli"), &reason, now);
+            let wanted = wanted.map_err(|error| match error {
+                ResetError::Unknown { .. } => {
+                    let hint = "`tollgate budget status` lists them".to_owned();
+                    CliError::Told(format!("{error}; {hint}"))
+                }
+                ResetError::NoReason | ResetError::LongReason => CliError::Told(error.to_string()),
+            })?;
+            let counters = store.reset_budget(wanted).await?;
+            if json.json {
+                return screen.json(&reset_form(&id, &counters));
+            }
+            if counters.is_empty() {
+                let of = key.map(|key| format!(" of `{}`", display_text(&key, 200))).unwrap_or_default();
+                return screen.line(&format!(
+                    "nothing to set back: budget `{id}` has counted nothing{of} in this window"
+                ));
+            }
+            for counter in &counters {
+                let (before, after) = (amounts(&counter.before), amounts(&counter.after));
+                screen.line(&format!(
+                    "set back: `{}` of budget `{id}` had counted {before}, and counts {after} (calls in flight) from now on",
+                    display_text(&counter.key, 200)
+                ))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn amounts(counted: &Counted) -> String {
+    let Counted { calls, tokens, cost_usd } = counted;
+    format!("{calls} calls, {tokens} tokens, {cost_usd} USD")
+}
+
+/// One row of the table.
+fn told(budget: &Value) -> Vec<String> {
     let word = |member: &str| or_dash(budget.get(member).and_then(Value::as_str));
-    let used = |counter: Option<&Value>, member: &str, cap: &str| {
-        let used =
-            counter.and_then(|counter| counter.get(member)).map_or_else(|| "0".to_owned(), Value::to_string);
-        match budget.get(cap) {
-            Some(Value::Null) | None => used,
-            Some(cap) => format!("{used} of {cap}"),
+    let number =
+        |part: &str, unit: &str| budget.get(part).and_then(|of| of.get(unit)).filter(|of| !of.is_null());
+    let used = |unit: &str| {
+        let used = number("used", unit).map_or_else(|| "0".to_owned(), Value::to_string);
+        match number("limit", unit) {
+            None => used,
+            Some(limit) => format!("{used} of {limit}"),
         }
     };
-    let row = |counter: Option<&Value>| {
-        vec![
-            word("id"),
-            word("scope"),
-            or_dash(counter.and_then(|counter| counter.get("key")).and_then(Value::as_str)),
-            word("window"),
-            used(counter, "calls", "max_calls"),
-            used(counter, "tokens", "max_tokens"),
-            used(counter, "cost_usd", "max_cost_usd"),
-            word("on_exceed"),
-        ]
+    let held: Vec<String> = [("calls", "calls"), ("tokens", "tokens"), ("cost_usd", "USD")]
+        .into_iter()
+        .filter_map(|(unit, name)| Some((number("reserved", unit)?, name)))
+        .filter(|(held, _)| held.as_f64() != Some(0.0))
+        .map(|(held, name)| format!("{held} {name}"))
+        .collect();
+    let window = match budget.get("zone").and_then(Value::as_str) {
+        Some(zone) => format!("{} ({zone})", word("window")),
+        None => word("window"),
     };
-    match budget.get("counters").and_then(Value::as_array).map(Vec::as_slice) {
-        Some([]) | None => vec![row(None)],
-        Some(counters) => counters.iter().map(|counter| row(Some(counter))).collect(),
-    }
+    vec![
+        word("id"),
+        word("scope"),
+        display_text(&word("key"), 200),
+        window,
+        used("calls"),
+        used("tokens"),
+        used("cost_usd"),
+        if held.is_empty() { "-".to_owned() } else { held.join(", ") },
+        word("frees_at"),
+        word("on_exceed"),
+    ]
 }
 
 #[cfg(test)]
@@ -61,13 +136,26 @@ mod tests {
     #[test]
     fn counters_stand_beside_their_caps() {
         let budget = json!({
-            "id": "daily", "scope": "agent", "window": "day", "on_exceed": "deny",
-            "max_calls": 10, "max_tokens": null, "max_cost_usd": 2.5,
-            "counters": [{"key": "planner-01", "calls": 3, "tokens": 120, "cost_usd": 0.25}],
+            "id": "daily", "scope": "agent", "key": "planner-01", "window": "day", "zone": "Europe/Berlin",
+            "on_exceed": "deny", "frees_at": "2026-11-30T23:00:00Z",
+            "used": {"calls": 3, "tokens": 120, "cost_usd": 0.25},
+            "reserved": {"calls": 1, "tokens": 0, "cost_usd": 0.5},
+            "limit": {"calls": 10, "tokens": null, "cost_usd": 2.5},
         });
-        let expect = ["daily", "agent", "planner-01", "day", "3 of 10", "120", "0.25 of 2.5", "deny"];
-        assert_eq!(rows(&budget), [expect.map(str::to_owned).to_vec()]);
-        let untouched = json!({"id": "x", "max_calls": 1, "counters": []});
-        assert_eq!(rows(&untouched).first().and_then(|row| row.get(4)).map(String::as_str), Some("0 of 1"));
+        let expect = [
+            "daily",
+            "agent",
+            "planner-01",
+            "day (Europe/Berlin)",
+            "3 of 10",
+            "120",
+            "0.25 of 2.5",
+            "1 calls, 0.5 USD",
+            "2026-11-30T23:00:00Z",
+            "deny",
+        ];
+        assert_eq!(told(&budget), expect.map(str::to_owned).to_vec());
+        let untouched = json!({"id": "x", "limit": {"calls": 1}});
+        assert_eq!(told(&untouched).get(4).map(String::as_str), Some("0 of 1"));
     }
 }

@@ -141,6 +141,21 @@ pub(super) fn tables(root: &Node, listings: &Listings, report: &mut Report<'_>) 
                 continue;
             };
             let Some(arguments) = arguments else { continue };
+            let parts = table.value.get("cost").and_then(|cost| cost.get("per")).map(Node::items);
+            for pointer in parts.unwrap_or_default().iter().filter_map(|part| part.get("argument")) {
+                let Some(first) = pointer.as_text().and_then(first_member) else { continue };
+                if !arguments.contains(&first) {
+                    report.doubt(
+                        pointer.start,
+                        format!(
+                            "tool `{tool}` takes no argument `{}`{}: its price cannot be told",
+                            short(&first),
+                            did_you_mean(&first, arguments.iter().map(String::as_str))
+                        ),
+                        "a pointer to an argument of the tool",
+                    );
+                }
+            }
             for pointer in table.value.get("sensitive").map(Node::items).unwrap_or_default() {
                 let Some(first) = pointer.as_text().and_then(first_member) else { continue };
                 if !arguments.contains(&first) {

@@ -242,18 +242,22 @@ pub fn digest_material(config: &Config) -> Vec<u8> {
                 .iter()
                 .map(|(name, tool)| {
                     let sensitive: Vec<_> = tool.sensitive.iter().map(|pointer| pointer.as_str()).collect();
-                    json!([
-                        name,
-                        tool.action,
-                        tool.labels,
-                        tool.read_only,
-                        tool.idempotent,
-                        tool.destructive,
-                        tool.open_world,
-                        tool.cost_usd.0,
-                        tool.expected_result_tokens,
-                        sensitive,
-                    ])
+                    let mut said = vec![
+                        json!(name),
+                        json!(tool.action),
+                        json!(tool.labels),
+                        json!(tool.read_only),
+                        json!(tool.idempotent),
+                        json!(tool.destructive),
+                        json!(tool.open_world),
+                        json!(tool.price.base.0),
+                        json!(tool.expected_result_tokens),
+                        json!(sensitive),
+                    ];
+                    if let Some(formula) = tool.price.form() {
+                        said.push(formula);
+                    }
+                    Value::Array(said)
                 })
                 .collect();
             json!([
@@ -312,7 +316,8 @@ fn tool_table(tool: &ToolConfig) -> Value {
         "idempotent": tool.idempotent,
         "destructive": tool.destructive,
         "open_world": tool.open_world,
-        "cost_usd": tool.cost_usd,
+        "cost_usd": tool.price.base,
+        "cost": tool.price.form(),
         "expected_result_tokens": tool.expected_result_tokens,
         "sensitive": sensitive,
     })

@@ -210,7 +210,7 @@ fn every_key_is_read() {
     assert_eq!(files.asks, Asks { elicitation: false, sampling: true, roots: true });
     let tool = &files.tools["write_file"];
     assert_eq!(
-        (tool.action.as_deref(), tool.cost_usd.0, tool.expected_result_tokens),
+        (tool.action.as_deref(), tool.price.base.0, tool.expected_result_tokens),
         (Some("files:write"), 250_000, Some(200))
     );
     assert_eq!(

@@ -5,7 +5,10 @@ use super::{
     secret_url::SecretUrl,
     signed::VerifyKey,
 };
-use crate::model::{AgentId, ApprovalId, CapabilityId, MicroUsd, UpstreamName, pointer::Pointer};
+use crate::{
+    cost::ToolPrice,
+    model::{AgentId, ApprovalId, CapabilityId, UpstreamName, pointer::Pointer},
+};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -502,8 +505,8 @@ pub struct ToolConfig {
     pub destructive: Option<bool>,
     /// Overrides.
     pub open_world: Option<bool>,
-    /// Price of one call.
-    pub cost_usd: MicroUsd,
+    /// Price of one call: `cost_usd` or `cost`.
+    pub price: ToolPrice,
     /// Where learning starts.
     pub expected_result_tokens: Option<u64>,
     /// Pointers into the arguments.

@@ -9,13 +9,15 @@ use super::{
     outgoing::{env_file, env_name, header, secrets},
 };
 use crate::{
-    model::{MicroUsd, UpstreamName},
+    cost::ToolPrice,
+    model::UpstreamName,
     policy::{
         read::{
             Fields, boolean, bytes, count, duration, entries, fields, mismatch, money, pointers, short, text,
             texts, word,
         },
         source::{Entry, Kind, Node, Report},
+        tool_price,
     },
 };
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
@@ -51,6 +53,7 @@ const TOOL_KEYS: &[&str] = &[
     "destructive",
     "open_world",
     "cost_usd",
+    "cost",
     "expected_result_tokens",
     "sensitive",
 ];
@@ -426,6 +429,15 @@ fn breaker(node: &Node, report: &mut Report<'_>) -> Option<BreakerConfig> {
 
 fn tool_table(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ToolConfig> {
     let map = fields(node, name, TOOL_KEYS, report)?;
+    let amount = map.read("cost_usd", report, money).map(ToolPrice::flat);
+    let price = map.read("cost", report, tool_price).or(amount);
+    if let (Some(entry), Some(_)) = (map.entry("cost"), map.entry("cost_usd")) {
+        report.error(
+            entry.at,
+            format!("tool `{}` has both `cost` and `cost_usd`", short(name)),
+            "one of the two: `cost_usd` is an amount, `cost` a formula",
+        );
+    }
     let table = ToolConfig {
         action: map.read("action", report, text),
         labels: map.read("labels", report, texts).unwrap_or_default(),
@@ -433,7 +445,7 @@ fn tool_table(node: &Node, name: &str, report: &mut Report<'_>) -> Option<ToolCo
         idempotent: map.read("idempotent", report, boolean),
         destructive: map.read("destructive", report, boolean),
         open_world: map.read("open_world", report, boolean),
-        cost_usd: map.read("cost_usd", report, money).unwrap_or(MicroUsd::ZERO),
+        price: price.unwrap_or_default(),
         expected_result_tokens: map.read("expected_result_tokens", report, count(0, 100_000_000)),
         sensitive: map.read("sensitive", report, pointers).unwrap_or_default(),
     };

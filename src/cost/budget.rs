@@ -1,7 +1,9 @@
 //! Budgets as the bundle states them. Counting them is admission's, in the store's transaction.
 
 use crate::model::{MicroUsd, PolicyId};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Per what one counter is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,14 +15,38 @@ pub enum BudgetScope {
     User,
     /// One per agent role.
     Role,
+    /// One per tenant of agents.
+    Tenant,
     /// One per workflow.
     Workflow,
     /// One per exposed tool name.
     Tool,
     /// One per upstream.
     Upstream,
+    /// One per capability that lets calls through.
+    Capability,
     /// One for all.
     Global,
+}
+
+impl BudgetScope {
+    /// Each with its word in budgets.yaml.
+    pub const NAMED: [(&str, Self); 9] = [
+        ("agent", Self::Agent),
+        ("user", Self::User),
+        ("role", Self::Role),
+        ("tenant", Self::Tenant),
+        ("workflow", Self::Workflow),
+        ("tool", Self::Tool),
+        ("upstream", Self::Upstream),
+        ("capability", Self::Capability),
+        ("global", Self::Global),
+    ];
+
+    /// Its word in budgets.yaml.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, scope)| *scope == self).map_or("", |(word, _)| word)
+    }
 }
 
 /// Over what time a counter runs.
@@ -29,11 +55,11 @@ pub enum BudgetScope {
 pub enum BudgetWindow {
     /// The last 60 s, rolling and exact.
     Minute,
-    /// The calendar hour, UTC.
+    /// The calendar hour.
     Hour,
-    /// The calendar day, UTC.
+    /// The calendar day.
     Day,
-    /// The calendar month, UTC.
+    /// The calendar month.
     Month,
     /// For ever.
     Ever,
@@ -51,6 +77,26 @@ pub enum BudgetAction {
     RequireApproval,
 }
 
+impl BudgetAction {
+    /// Each with its word in budgets.yaml.
+    pub const NAMED: [(&str, Self); 3] =
+        [("throttle", Self::Throttle), ("deny", Self::Deny), ("require_approval", Self::RequireApproval)];
+
+    /// Its word in budgets.yaml.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, action)| *action == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// The time zone in which calendar windows begin and end, with its rules: they are data of the bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetZone {
+    /// Its name, like `Europe/Berlin`.
+    pub name: Arc<str>,
+    /// Its rules.
+    pub rules: TimeZone,
+}
+
 /// One budget. At least one of the three caps is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BudgetRule {
@@ -62,6 +108,8 @@ pub struct BudgetRule {
     pub matches: Vec<crate::model::Selector>,
     /// Over what time.
     pub window: BudgetWindow,
+    /// In which zone its calendar windows are; none: UTC.
+    pub zone: Option<BudgetZone>,
     /// At most so many dispatched calls.
     pub max_calls: Option<u64>,
     /// At most so many tokens (arguments and results).
@@ -70,8 +118,8 @@ pub struct BudgetRule {
     pub max_cost: Option<MicroUsd>,
     /// What happens above.
     pub on_exceed: BudgetAction,
-    /// Alert when this share of a cap is used, in percent from 1 to 100.
-    pub alert_at: Option<u8>,
+    /// Alert when these shares of a cap are used, in percent from 1 to 100, the smallest first.
+    pub alert_at: Arc<[u8]>,
     /// Whether results are cut at what was reserved.
     pub strict: bool,
 }

@@ -3,13 +3,16 @@
 mod budget;
 mod encoding;
 mod errors;
+mod formula;
 mod learned;
+mod models;
 mod price;
 mod token;
 
-pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow};
+pub use budget::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone};
 pub use encoding::{Encoding, Tokenizer};
 pub use errors::EstimateErrors;
+pub use formula::{PricePart, PriceUnit, ToolPrice, Unpriceable};
 pub use learned::{DEFAULT_RESULT_TOKENS, LearnedSizes, RecentSizes, SizeCell};
 pub use price::{Estimate, ModelMatch, ModelPrice, PriceTable};
 pub use token::{TokenCounter, multiply};

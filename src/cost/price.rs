@@ -1,8 +1,13 @@
 //! Prices per model and the estimate of one call.
 
-use super::encoding::{Encoding, Tokenizer};
+use super::{
+    encoding::{Encoding, Tokenizer},
+    formula::{ToolPrice, Unpriceable},
+    models::{BUILT_IN, resolve},
+};
 use crate::model::MicroUsd;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One model's prices.
@@ -23,8 +28,12 @@ pub struct ModelPrice {
 pub struct PriceTable {
     /// By model name.
     pub models: BTreeMap<Arc<str>, ModelPrice>,
+    /// What a model is charged as that is not among them; none: the dearest of each figure that they have.
+    pub unlisted: Option<ModelPrice>,
+    /// What names mean that are written otherwise than in `models`, looked up once ([`Self::know`]); none: no entry.
+    pub known: BTreeMap<Arc<str>, Option<ModelPrice>>,
     /// A price per call by exposed tool name glob, in file order; the first match counts.
-    pub tools: Vec<(crate::model::Glob, MicroUsd)>,
+    pub tools: Vec<(crate::model::Glob, ToolPrice)>,
 }
 
 /// What one call will probably take.
@@ -43,70 +52,47 @@ pub struct Estimate {
 pub enum ModelMatch<'t> {
     /// The agent has no model: its tokens have no price here, only tools have.
     NoModel,
-    /// Priced under its own name, or under its name without a date.
+    /// Priced under its own name, or under the one that it is a date, a vendor or a tag of.
     Priced(&'t ModelPrice),
-    /// Not in the table: every figure is the dearest that the table has, so that a budget errs on
-    /// the safe side. An empty table prices nothing.
+    /// Not in the table: charged as [`PriceTable::unlisted`] says, else by the dearest of each figure, so that a budget errs
+    /// on the safe side. An empty table prices nothing.
     Unpriced(Option<ModelPrice>),
 }
 
-/// Models whose tokenizer is not public are counted with the nearest public one, and this many
-/// thousandths of it. Both figures are estimates and err on the high side; nothing measured them.
-const CLAUDE_MILLI: u32 = 1_250;
-const GEMINI_MILLI: u32 = 1_100;
-
-/// Name, micro-USD per million input and output tokens, encoding, thousandths.
-const BUILT_IN: &[(&str, i64, i64, Encoding, u32)] = &[
-    ("claude-3-5-haiku", 800_000, 4_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-3-7-sonnet", 3_000_000, 15_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-haiku-4-5", 1_000_000, 5_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-opus-4", 15_000_000, 75_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-opus-4-1", 15_000_000, 75_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-opus-4-5", 5_000_000, 25_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-sonnet-4", 3_000_000, 15_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("claude-sonnet-4-5", 3_000_000, 15_000_000, Encoding::O200kBase, CLAUDE_MILLI),
-    ("gemini-2.5-flash", 300_000, 2_500_000, Encoding::O200kBase, GEMINI_MILLI),
-    ("gemini-2.5-flash-lite", 100_000, 400_000, Encoding::O200kBase, GEMINI_MILLI),
-    ("gemini-2.5-pro", 1_250_000, 10_000_000, Encoding::O200kBase, GEMINI_MILLI),
-    ("gpt-3.5-turbo", 500_000, 1_500_000, Encoding::Cl100kBase, 1_000),
-    ("gpt-4", 30_000_000, 60_000_000, Encoding::Cl100kBase, 1_000),
-    ("gpt-4-turbo", 10_000_000, 30_000_000, Encoding::Cl100kBase, 1_000),
-    ("gpt-4.1", 2_000_000, 8_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-4.1-mini", 400_000, 1_600_000, Encoding::O200kBase, 1_000),
-    ("gpt-4.1-nano", 100_000, 400_000, Encoding::O200kBase, 1_000),
-    ("gpt-4o", 2_500_000, 10_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-4o-mini", 150_000, 600_000, Encoding::O200kBase, 1_000),
-    ("gpt-5", 1_250_000, 10_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-5-mini", 250_000, 2_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-5-nano", 50_000, 400_000, Encoding::O200kBase, 1_000),
-    ("o3", 2_000_000, 8_000_000, Encoding::O200kBase, 1_000),
-    ("o4-mini", 1_100_000, 4_400_000, Encoding::O200kBase, 1_000),
-];
-
 impl PriceTable {
-    /// What holds where the bundle has no prices.yaml: list prices, which a bundle that cares
-    /// about money states itself.
+    /// What holds where the bundle states no models: list prices, which a bundle that cares about money states itself.
     pub fn built_in() -> Self {
-        let models = BUILT_IN.iter().map(|&(name, input, output, encoding, multiplier_milli)| {
-            let price = ModelPrice {
-                input_usd_per_mtok: MicroUsd(input),
-                output_usd_per_mtok: MicroUsd(output),
-                encoding,
-                multiplier_milli,
-            };
-            (Arc::from(name), price)
-        });
-        Self { models: models.collect(), tools: Vec::new() }
+        Self { models: BUILT_IN.models.clone(), unlisted: BUILT_IN.unlisted.clone(), ..Self::default() }
     }
 
-    /// The price of a model: by its name, else by its name without a trailing date or `-latest`,
-    /// else the cautious figure.
+    /// The date of the built-in table, and where its figures were read.
+    pub fn source() -> (&'static str, &'static [String]) {
+        (&BUILT_IN.as_of, &BUILT_IN.sources)
+    }
+
+    /// Looks up the names that agents have, so that no call has to: each is found under its own name, else without vendor,
+    /// date, tag and version.
+    pub fn know<'n>(&mut self, names: impl Iterator<Item = &'n Arc<str>>) {
+        for name in names {
+            if !self.models.contains_key(name) {
+                let price = resolve(name, |name| self.models.get(name)).cloned();
+                self.known.insert(name.clone(), price);
+            }
+        }
+    }
+
+    /// The price of a model: by its name, however it is written, else the cautious figure.
     pub fn model(&self, model: Option<&str>) -> ModelMatch<'_> {
         let Some(name) = model else { return ModelMatch::NoModel };
-        self.models
-            .get(name)
-            .or_else(|| self.models.get(undated(name)?))
-            .map_or_else(|| ModelMatch::Unpriced(self.dearest()), ModelMatch::Priced)
+        let known = self.known.get(name).map(Option::as_ref);
+        known
+            .unwrap_or_else(|| resolve(name, |name| self.models.get(name)))
+            .map_or_else(|| ModelMatch::Unpriced(self.cautious()), ModelMatch::Priced)
+    }
+
+    /// What a model is charged as that is not listed.
+    fn cautious(&self) -> Option<ModelPrice> {
+        self.unlisted.clone().or_else(|| self.dearest())
     }
 
     /// The dearest of each figure; the one with the larger token counts where encodings differ.
@@ -133,11 +119,17 @@ impl PriceTable {
         }
     }
 
-    /// What one call of a tool costs by itself: the first glob of the bundle that matches, else
+    /// What one call of a tool with these arguments costs by itself: by the first glob of the bundle that matches, else by
     /// what servers.toml says. Never below zero.
-    pub fn tool_price(&self, exposed_name: &str, configured: MicroUsd) -> MicroUsd {
+    pub fn tool_price(
+        &self,
+        exposed_name: &str,
+        configured: Option<&ToolPrice>,
+        arguments: &Value,
+    ) -> Result<MicroUsd, Unpriceable> {
         let listed = self.tools.iter().find(|(glob, _)| glob.matches(exposed_name));
-        listed.map_or(configured, |(_, price)| *price).max(MicroUsd::ZERO)
+        let price = listed.map(|(_, price)| price).or(configured);
+        price.map_or(Ok(MicroUsd::ZERO), |price| price.of(arguments))
     }
 
     /// What one call will probably cost: argument tokens at the model's output price, since it
@@ -183,22 +175,6 @@ impl Estimate {
     pub fn tokens(&self) -> u64 {
         self.argument_tokens.saturating_add(self.result_tokens)
     }
-}
-
-/// A model's name without `-2026-01-31`, `-20260131` or `-latest`; `None` where it has none.
-fn undated(name: &str) -> Option<&str> {
-    if let Some(short) = name.strip_suffix("-latest") {
-        return Some(short);
-    }
-    let dated = |length: usize, dashes: &[usize]| {
-        let (short, date) = name.split_at_checked(name.len().checked_sub(length)?)?;
-        let fits = date
-            .bytes()
-            .enumerate()
-            .all(|(at, byte)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_digit() });
-        fits.then_some(short)
-    };
-    dated(11, &[0, 5, 8]).or_else(|| dated(9, &[0]))
 }
 
 #[cfg(test)]

@@ -573,20 +573,23 @@ fn budgets(set: &PolicySet, facts: &Facts, selected: &Selected<'_>) -> Vec<Budge
                 BudgetScope::Agent => selected.agent,
                 BudgetScope::User => facts.user.as_ref().map_or("", |user| user.as_str()),
                 BudgetScope::Role => selected.role,
+                BudgetScope::Tenant => selected.tenant,
                 BudgetScope::Workflow => selected.workflow,
                 BudgetScope::Tool => selected.tool,
                 BudgetScope::Upstream => selected.upstream,
+                BudgetScope::Capability => selected.capability,
                 BudgetScope::Global => "*",
             };
             BudgetLimit {
                 id: budget.id.clone(),
                 key: Arc::from(if key.is_empty() { "-" } else { key }),
                 window: budget.window,
+                zone: budget.zone.clone(),
                 max_calls: budget.max_calls,
                 max_tokens: budget.max_tokens,
                 max_cost: budget.max_cost,
                 on_exceed: budget.on_exceed,
-                alert_at: budget.alert_at,
+                alert_at: budget.alert_at.clone(),
                 strict: budget.strict,
             }
         })

@@ -469,11 +469,12 @@ fn budget(id: &str, scope: BudgetScope, matches: Vec<Selector>) -> BudgetRule {
         scope,
         matches,
         window: BudgetWindow::Day,
+        zone: None,
         max_calls: Some(3),
         max_tokens: None,
         max_cost: None,
         on_exceed: BudgetAction::Deny,
-        alert_at: Some(80),
+        alert_at: [80].into(),
         strict: false,
     }
 }
@@ -628,6 +629,8 @@ fn budgets_that_match_are_named_with_their_counter() {
         budget("workflow", BudgetScope::Workflow, Vec::new()),
         budget("tool", BudgetScope::Tool, Vec::new()),
         budget("upstream", BudgetScope::Upstream, Vec::new()),
+        budget("tenant", BudgetScope::Tenant, Vec::new()),
+        budget("capability", BudgetScope::Capability, Vec::new()),
         budget("global", BudgetScope::Global, vec![Selector { label: glob("write"), ..Selector::default() }]),
         budget("other", BudgetScope::Global, vec![Selector { tool: glob("x"), ..Selector::default() }]),
     ];
@@ -642,6 +645,8 @@ fn budgets_that_match_are_named_with_their_counter() {
             ("workflow", "-"),
             ("tool", "aws-cli"),
             ("upstream", "aws"),
+            ("tenant", "acme"),
+            ("capability", "all"),
             ("global", "*"),
         ]
     );

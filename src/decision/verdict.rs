@@ -1,7 +1,7 @@
 //! What was decided, why, and under which limits.
 
 use crate::{
-    cost::{BudgetAction, BudgetWindow},
+    cost::{BudgetAction, BudgetWindow, BudgetZone},
     model::{CapabilityId, Decision, MicroUsd, PolicyId, RuleId, SnapshotId},
     policy::{ApprovalRule, Constraints, LoopRules, Remediation, Violation},
 };
@@ -88,6 +88,8 @@ pub struct BudgetLimit {
     pub key: Arc<str>,
     /// Over what time.
     pub window: BudgetWindow,
+    /// In which zone its calendar windows are; none: UTC.
+    pub zone: Option<BudgetZone>,
     /// Cap on calls.
     pub max_calls: Option<u64>,
     /// Cap on tokens.
@@ -96,8 +98,8 @@ pub struct BudgetLimit {
     pub max_cost: Option<MicroUsd>,
     /// What happens above.
     pub on_exceed: BudgetAction,
-    /// Alert at this percentage.
-    pub alert_at: Option<u8>,
+    /// Alert at these percentages, the smallest first.
+    pub alert_at: Arc<[u8]>,
     /// Results are cut at what was reserved.
     pub strict: bool,
 }

@@ -41,6 +41,9 @@ pub struct Evaluated<'e> {
     pub actions: (&'e str, &'e str),
     /// The hash of the resolved tool; none for resources and prompts.
     pub tool: Option<&'e str>,
+    /// What the estimate was made of beside the tokens of the arguments and the prices of the bundle: the tokens that the
+    /// result was expected to have, and the tool's own price.
+    pub priced: (u64, MicroUsd),
 }
 
 impl Evaluated<'_> {
@@ -95,6 +98,11 @@ impl Evaluated<'_> {
         told.natural("repeats", Some(facts.call.repeats));
         told.natural("size", Some(facts.call.size));
         told.natural("tokens", Some(facts.cost.tokens));
+        let (result_tokens, tool_price) = self.priced;
+        told.natural("result_tokens", Some(result_tokens));
+        if tool_price > MicroUsd::ZERO {
+            told.money("tool_usd", Some(tool_price));
+        }
         told.natural("share", Some(facts.share.number().into()));
         for (name, list) in [
             ("findings", &facts.data.findings),

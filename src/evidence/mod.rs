@@ -3,6 +3,7 @@
 
 mod activation;
 mod approval;
+mod budget;
 mod bundle;
 mod call;
 mod cut;
@@ -18,6 +19,7 @@ mod verdict;
 
 pub use activation::{ACTIVATION, Activated, Activation, Order, Ordered, Origin, difference, is_order};
 pub use approval::{ApprovalSubject, approval_changed, approval_of, put_approval};
+pub use budget::{BudgetResetRecord, alert_of_call};
 pub use bundle::KeptBundle;
 pub use call::{CallSubject, EVALUATOR, Ruling, Settled, TargetSubject};
 pub use cut::{CUT_ARGUMENTS, LONGEST_REFUSED};
@@ -26,10 +28,9 @@ pub use facts::{Evaluated, ITEM_TRAITS, Recalled, Unreadable, VERSION, recall, t
 pub use grant::{GrantEnded, GrantSubject, grant_of, put_grant};
 pub use masked::masked_places;
 pub use other::{
-    TaskEnd, accepts, alert_of_call, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted,
-    index_edited, index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, note, orphaned,
-    records_lost, records_retired, retired, retired_tree, session_started, store_taken_over, task_ended,
-    torn_tail,
+    TaskEnd, accepts, checkpoint_contradicted, checkpoint_key_rotated, damage_accepted, index_edited,
+    index_set_aside, is_journal_damaged, journal_damaged, loop_alert, lost, note, orphaned, records_lost,
+    records_retired, retired, retired_tree, session_started, store_taken_over, task_ended, torn_tail,
 };
 pub use refused::Counted;
 pub use rollout::{

@@ -1,6 +1,7 @@
 //! The records around a call: a session's start, an alert about a call, the end of a task, and what is said of a call
 //! about which its own process cannot speak.
 
+use super::budget::alert_of_call;
 use crate::{
     model::{
         Actor, AgentId, CallId, EventDraft, EventType, Outcome, PersonId, PolicyId, SnapshotId, TraceId,
@@ -31,34 +32,9 @@ pub fn session_started(
 
 /// An alert that the agent of this decision loops.
 pub fn loop_alert(decision: &EventDraft, kind: &str, sentence: &str, now: Timestamp) -> EventDraft {
-    let mut event = alert_of_call(decision, &PolicyId::from("loop"), sentence, now);
+    let mut event = alert_of_call(decision, &PolicyId::from("loop"), sentence, 100, now);
     event.action = Some("loop_alert".into());
     event.detail = Some(json!({"alert": "loop", "loop": kind}));
-    event
-}
-
-/// An alert of a budget about the call of this decision.
-pub fn alert_of_call(
-    decision: &EventDraft,
-    policy_id: &PolicyId,
-    sentence: &str,
-    now: Timestamp,
-) -> EventDraft {
-    let mut event = EventDraft::system(EventType::Alert, now);
-    event.trace_id = decision.trace_id;
-    event.workflow_id.clone_from(&decision.workflow_id);
-    event.agent_id.clone_from(&decision.agent_id);
-    event.action = Some("budget_alert".into());
-    event.policy_id = Some(policy_id.clone());
-    event.call_id.clone_from(&decision.call_id);
-    event.tool.clone_from(&decision.tool);
-    event.upstream.clone_from(&decision.upstream);
-    event.tenant.clone_from(&decision.tenant);
-    event.environment.clone_from(&decision.environment);
-    event.operator.clone_from(&decision.operator);
-    event.user.clone_from(&decision.user);
-    event.policy_snapshot.clone_from(&decision.policy_snapshot);
-    event.reason = Some(sentence.into());
     event
 }
 

@@ -103,7 +103,13 @@ struct SameTool<'t>(&'t ToolEntry);
 impl PartialEq for SameTool<'_> {
     fn eq(&self, other: &Self) -> bool {
         let facts = |tool: &ToolEntry| {
-            (tool.fingerprint.clone(), tool.traits, tool.action.clone(), tool.labels.clone(), tool.cost)
+            (
+                tool.fingerprint.clone(),
+                tool.traits,
+                tool.action.clone(),
+                tool.labels.clone(),
+                tool.price.clone(),
+            )
         };
         facts(self.0) == facts(other.0)
     }

@@ -108,9 +108,10 @@ impl Preparation {
             Target::Tool(_) | Target::Item(..) => target.kept_as(&policies.data),
         };
         let (expected, shape) = self.expected(policies, &found, &kept_as);
-        let tool_price = policies.prices.tool_price(target.full(), target.cost());
-        let estimate =
-            policies.prices.estimate(agent.model.as_deref(), found.argument_tokens, expected, tool_price);
+        let priced = policies.prices.tool_price(target.full(), target.price(), arguments);
+        let tool_price = priced.as_ref().copied().unwrap_or_default();
+        let model = agent.model.as_deref();
+        let estimate = policies.prices.estimate(model, found.argument_tokens, expected, tool_price);
         let extras = Extras::bound(request, &in_force.config.gateway.volatile_meta);
         let digest =
             |extras| self.measures.digest_key.digest(request.word(), target.full(), arguments, extras);
@@ -157,10 +158,12 @@ impl Preparation {
             workflow: workflow.map(|w| w.id.clone()),
             operator: agent.operator.clone(),
         };
-        let (policy, reason, advice) = match (fit, blocked.or(blocked_extras)) {
-            (Fit::Refused { reason, advice }, _) => ("schema", reason, advice),
-            (Fit::Fits | Fit::Unchecked, Some(reason)) => ("data", reason, None),
-            (Fit::Fits | Fit::Unchecked, None) => return Ok(prepared),
+        let (policy, reason, advice) = match (fit, blocked.or(blocked_extras), priced) {
+            (Fit::Refused { reason, advice }, ..) => ("schema", reason, advice),
+            (Fit::Fits | Fit::Unchecked, Some(reason), _) => ("data", reason, None),
+            // Whoever can call it at no price can call it without end.
+            (Fit::Fits | Fit::Unchecked, None, Err(unpriceable)) => ("price", unpriceable.to_string(), None),
+            (Fit::Fits | Fit::Unchecked, None, Ok(_)) => return Ok(prepared),
         };
         let mut refusal = Refusal::deny(policy, policies.data.redact_text(&reason).into_owned());
         refusal.advice = advice;

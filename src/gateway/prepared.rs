@@ -81,6 +81,7 @@ impl Prepared {
             names: (self.target.full(), &self.shown),
             actions: (self.target.action(), &self.shown_action),
             tool: self.resolved().map(|tool| &*tool.hash),
+            priced: (self.estimate.result_tokens, self.tool_price),
         }
     }
 }

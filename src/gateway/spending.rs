@@ -7,12 +7,13 @@ use super::{
     server_requests::{Sampled, price_sampled},
 };
 use crate::{
+    admission::window::word,
     clock::Clock,
-    cost::{BudgetWindow, Estimate},
+    cost::{BudgetWindow, BudgetZone, Estimate},
     decision::{ApprovalRequirement, Limits, decide},
     model::{AgentId, MicroUsd, PolicyId},
     policy::Facts,
-    store::Store,
+    store::{BudgetUsage, Store},
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -48,6 +49,8 @@ type Counter = (PolicyId, Arc<str>, &'static str);
 #[derive(Clone, Debug)]
 pub(super) struct Cap {
     counter: Counter,
+    window: BudgetWindow,
+    zone: Option<BudgetZone>,
     tokens: Option<u64>,
     cost: Option<MicroUsd>,
 }
@@ -58,11 +61,15 @@ impl Cap {
         let budgets = limits.budgets.iter().filter(|b| b.max_tokens.is_some() || b.max_cost.is_some());
         let budgets = budgets.map(|budget| Self {
             counter: (budget.id.clone(), budget.key.clone(), word(budget.window)),
+            window: budget.window,
+            zone: budget.zone.clone(),
             tokens: budget.max_tokens,
             cost: budget.max_cost,
         });
         let rates = limits.rates.iter().filter(|rate| rate.max_cost.is_some()).map(|rate| Self {
             counter: (rate.policy_id.clone(), agent.as_str().into(), word(BudgetWindow::Minute)),
+            window: BudgetWindow::Minute,
+            zone: None,
             tokens: None,
             cost: rate.max_cost,
         });
@@ -71,17 +78,6 @@ impl Cap {
 
     fn holds(&self, used: Amount) -> bool {
         self.tokens.is_none_or(|most| used.tokens <= most) && self.cost.is_none_or(|most| used.cost <= most)
-    }
-}
-
-/// As the store names a window.
-fn word(window: BudgetWindow) -> &'static str {
-    match window {
-        BudgetWindow::Minute => "minute",
-        BudgetWindow::Hour => "hour",
-        BudgetWindow::Day => "day",
-        BudgetWindow::Month => "month",
-        BudgetWindow::Ever => "ever",
     }
 }
 
@@ -218,12 +214,10 @@ impl Spending {
         let now = self.promised.clock.now();
         let usage = self.promised.store.budget_usage(now).await.map_err(|error| error.refusal())?;
         for cap in &self.caps {
-            let (id, key, window) = &cap.counter;
-            let standing = usage.iter().filter(|at| at.id == *id && *at.key == **key && at.window == *window);
-            let used = standing.fold(Amount::default(), |most, at| Amount {
-                tokens: most.tokens.max(at.tokens),
-                cost: most.cost.max(at.cost_usd),
-            });
+            let (id, key, _) = &cap.counter;
+            let standing = BudgetUsage::of(&usage, (id, key), (cap.window, cap.zone.as_ref()), now);
+            let used =
+                standing.map_or_else(Amount::default, |at| Amount { tokens: at.tokens, cost: at.cost_usd });
             if !cap.holds(used.plus(self.promised.of(cap))) {
                 return Err(format!("budget `{id}` has no room for it"));
             }

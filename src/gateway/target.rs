@@ -2,8 +2,9 @@
 
 use crate::{
     catalog::{ItemEntry, ToolEntry, ToolSchema},
+    cost::ToolPrice,
     evidence::ITEM_TRAITS,
-    model::{Fingerprint, MicroUsd, ToolTraits, UpstreamName, pointer::Pointer},
+    model::{Fingerprint, ToolTraits, UpstreamName, pointer::Pointer},
     redaction::{DataRules, Place},
 };
 use serde_json::Value;
@@ -132,10 +133,11 @@ impl Target {
             Self::Item(..) => ITEM_TRAITS,
         }
     }
-    pub(crate) fn cost(&self) -> MicroUsd {
+    /// What one use costs by itself, where the bundle says nothing of it; none: nothing.
+    pub(crate) fn price(&self) -> Option<&ToolPrice> {
         match self {
-            Self::Tool(tool) => tool.cost,
-            Self::Item(..) => MicroUsd::ZERO,
+            Self::Tool(tool) => Some(&tool.price),
+            Self::Item(..) => None,
         }
     }
     pub(crate) fn expected_result_tokens(&self) -> Option<u64> {

@@ -4,6 +4,7 @@ use super::{
     Agent, Authority, Capability, Person, Role, Workflow,
     condition::Condition,
     names::{Names, OPERATOR, Scope},
+    near::did_you_mean,
     outcome::condition,
     read::{
         DAYS_366, Fields, boolean, count, duration, fields, glob, key_digest, list_of, name, section, short,
@@ -329,15 +330,21 @@ pub(super) fn lint_models(root: &Node, prices: &PriceTable, report: &mut Report<
             && let ModelMatch::Unpriced(dearest) = prices.model(Some(model))
         {
             let charged = match dearest {
-                Some(dearest) => format!(
-                    "its tokens are charged as the dearest of the table: {} USD per million read, {} written",
-                    dearest.input_usd_per_mtok, dearest.output_usd_per_mtok
+                Some(price) => format!(
+                    "its tokens are charged as {}: {} USD per million read, {} written",
+                    match prices.unlisted {
+                        Some(_) => "those of every model that the built-in table lacks",
+                        None => "the dearest of the table",
+                    },
+                    price.input_usd_per_mtok,
+                    price.output_usd_per_mtok
                 ),
                 None => "the table has no model, so its tokens cost nothing".to_owned(),
             };
+            let near = did_you_mean(model, prices.models.keys().map(|name| &**name));
             report.lint(
                 node.start,
-                format!("model `{}` has no price: {charged}", short(model)),
+                format!("model `{}` has no price: {charged}{near}", short(model)),
                 "an entry in prices.yaml",
             );
         }

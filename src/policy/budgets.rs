@@ -1,21 +1,25 @@
 //! budgets.yaml: caps and throttles.
 
 use super::{
+    condition::offset,
     gates::{Ids, selector},
     names::Scope,
-    read::{boolean, count, fields, list_of, mismatch, money, word},
+    read::{boolean, count, fields, list_of, mismatch, money, short, word},
     source::{Kind, Node, Report},
 };
 use crate::{
-    cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow},
+    cost::{BudgetAction, BudgetRule, BudgetScope, BudgetWindow, BudgetZone},
     model::Selector,
 };
+use jiff::tz::TimeZone;
+use std::sync::Arc;
 
 const KEYS: &[&str] = &[
     "id",
     "scope",
     "match",
     "window",
+    "zone",
     "max_calls",
     "max_tokens",
     "max_cost_usd",
@@ -25,28 +29,12 @@ const KEYS: &[&str] = &[
 ];
 const CAPS: &[&str] = &["max_calls", "max_tokens", "max_cost_usd"];
 
-const SCOPES: &[(&str, BudgetScope)] = &[
-    ("agent", BudgetScope::Agent),
-    ("user", BudgetScope::User),
-    ("role", BudgetScope::Role),
-    ("workflow", BudgetScope::Workflow),
-    ("tool", BudgetScope::Tool),
-    ("upstream", BudgetScope::Upstream),
-    ("global", BudgetScope::Global),
-];
-
 const WINDOWS: &[(&str, BudgetWindow)] = &[
     ("minute", BudgetWindow::Minute),
     ("hour", BudgetWindow::Hour),
     ("day", BudgetWindow::Day),
     ("month", BudgetWindow::Month),
     ("ever", BudgetWindow::Ever),
-];
-
-const ACTIONS: &[(&str, BudgetAction)] = &[
-    ("throttle", BudgetAction::Throttle),
-    ("deny", BudgetAction::Deny),
-    ("require_approval", BudgetAction::RequireApproval),
 ];
 
 /// Reads the budgets.
@@ -63,8 +51,12 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
     let map = fields(node, "a budget", KEYS, report)?;
     let id = map.required("id", "the budget's id", report).and_then(|node| ids.take(node, "id", report));
     let per = map
-        .required("scope", "agent, user, role, workflow, tool, upstream or global", report)
-        .and_then(|node| word(SCOPES)(node, "scope", report));
+        .required(
+            "scope",
+            "agent, user, role, tenant, workflow, tool, upstream, capability or global",
+            report,
+        )
+        .and_then(|node| word(&BudgetScope::NAMED)(node, "scope", report));
     let window = map
         .required("window", "minute, hour, day, month or ever", report)
         .and_then(|node| word(WINDOWS)(node, "window", report));
@@ -92,17 +84,70 @@ fn budget(node: &Node, scope: Scope<'_>, ids: &mut Ids, report: &mut Report<'_>)
             "max_tokens or max_cost_usd beside it",
         );
     }
-    let alert_at = map.read("alert_at", report, count(1, 100)).and_then(|share| u8::try_from(share).ok());
+    let alert_at = map.read("alert_at", report, steps).unwrap_or_default();
+    let zone = map.read("zone", report, |node, key, report| zone(node, key, scope, report)).flatten();
+    if let Some(entry) = map.entry("zone")
+        && matches!(window, Some(BudgetWindow::Minute | BudgetWindow::Ever))
+    {
+        report.error(
+            entry.at,
+            "`zone` does nothing for this window: it is the same in every zone",
+            "a window of hour, day or month, or no `zone`",
+        );
+    }
     Some(BudgetRule {
         max_calls: map.read("max_calls", report, count(0, u64::MAX)),
         max_tokens: map.read("max_tokens", report, count(0, u64::MAX)),
         max_cost: map.read("max_cost_usd", report, money),
-        on_exceed: map.read("on_exceed", report, word(ACTIONS)).unwrap_or(BudgetAction::Deny),
+        on_exceed: map.read("on_exceed", report, word(&BudgetAction::NAMED)).unwrap_or(BudgetAction::Deny),
         alert_at,
         strict,
         matches,
         id: id?,
         scope: per?,
         window: window?,
+        zone,
     })
+}
+
+/// One share in percent, or several, the smallest first.
+fn steps(node: &Node, key: &str, report: &mut Report<'_>) -> Option<Arc<[u8]>> {
+    let share = |node: &Node, report: &mut Report<'_>| {
+        count(1, 100)(node, key, report).and_then(|share| u8::try_from(share).ok())
+    };
+    let Kind::List(items) = &node.kind else { return share(node, report).map(|share| [share].into()) };
+    if items.is_empty() || items.len() > 100 {
+        mismatch(node, key, "1 to 100 shares in percent, like [50, 80, 100]", report);
+        return None;
+    }
+    let mut steps: Vec<u8> = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(step) = share(item, report) else { continue };
+        if steps.contains(&step) {
+            report.error(item.start, format!("`{step}` stands twice in `{key}`"), "each share once");
+        }
+        steps.push(step);
+    }
+    steps.sort_unstable();
+    Some(steps.into())
+}
+
+/// A time zone; none for UTC.
+fn zone(node: &Node, key: &str, scope: Scope<'_>, report: &mut Report<'_>) -> Option<Option<BudgetZone>> {
+    let Some(name) = node.as_text() else {
+        mismatch(node, key, "a time zone like Europe/Berlin, `UTC`, or an offset like \"+02:00\"", report);
+        return None;
+    };
+    let rules = match offset(name) {
+        Some(fixed) if fixed == TimeZone::UTC => return Some(None),
+        Some(fixed) => fixed,
+        None => match scope.zones.get(name) {
+            Ok(rules) => rules,
+            Err(wrong) => {
+                report.error(node.start, format!("`{}`: {}", short(name), wrong.message), wrong.expected);
+                return None;
+            }
+        },
+    };
+    Some(Some(BudgetZone { name: Arc::from(name), rules }))
 }

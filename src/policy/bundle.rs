@@ -16,6 +16,7 @@ use super::{
     source::{Node, Report, parse_yaml},
     zones::{ZoneData, ZoneTable},
 };
+use crate::cost::PriceTable;
 use crate::model::{Decision, Place, Problem, Problems, Severity, SnapshotId};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -135,7 +136,7 @@ fn read_parts(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Parts {
     let mut parts = Parts {
         bundle: None,
         authority: Authority::default(),
-        prices: prices::built_in_prices(),
+        prices: PriceTable::built_in(),
         budgets: Vec::new(),
         data: data::compile(None, &mut unread),
         policies: Vec::new(),
@@ -153,6 +154,7 @@ fn read_parts(files: &mut [Parsed<'_>], scope: Scope<'_>) -> Parts {
         }
     }
     if let Some(Parsed { report, root: Some(root), .. }) = files.iter_mut().find(|f| f.name == AUTHORITY) {
+        parts.prices.know(parts.authority.agents.values().filter_map(|agent| agent.model.as_ref()));
         authority::lint_models(root, &parts.prices, report);
         if parts.asks_everyone()
             && !scope.names.is_some_and(|names| names.people.values().any(|decides| *decides))

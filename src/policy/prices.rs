@@ -2,68 +2,25 @@
 
 use super::{
     names::Scope,
-    read::{entries, fields, glob_text, mismatch, money, word},
+    read::{count, entries, fields, glob_text, list_of, mismatch, money, pointer, word},
     source::{Kind, Node, Report},
 };
 use crate::{
-    cost::{Encoding, ModelPrice, PriceTable},
+    cost::{Encoding, ModelPrice, PricePart, PriceTable, PriceUnit, ToolPrice},
     model::MicroUsd,
 };
-use std::{collections::BTreeMap, sync::Arc};
-
-/// USD per million tokens, input and output, in micro-USD; encoding; multiplier in thousandths. Public
-/// list prices; where a model's tokenizer is not public, counts are those of the nearest one, stretched.
-const BUILT_IN: &[(&str, i64, i64, Encoding, u32)] = &[
-    ("claude-3-5-haiku", 800_000, 4_000_000, Encoding::Cl100kBase, 1_200),
-    ("claude-haiku-4-5", 1_000_000, 5_000_000, Encoding::Cl100kBase, 1_200),
-    ("claude-opus-4", 15_000_000, 75_000_000, Encoding::Cl100kBase, 1_200),
-    ("claude-opus-4-1", 15_000_000, 75_000_000, Encoding::Cl100kBase, 1_200),
-    ("claude-opus-4-5", 5_000_000, 25_000_000, Encoding::Cl100kBase, 1_200),
-    ("claude-sonnet-4", 3_000_000, 15_000_000, Encoding::Cl100kBase, 1_200),
-    ("claude-sonnet-4-5", 3_000_000, 15_000_000, Encoding::Cl100kBase, 1_200),
-    ("gemini-2.5-flash", 300_000, 2_500_000, Encoding::O200kBase, 1_200),
-    ("gemini-2.5-pro", 1_250_000, 10_000_000, Encoding::O200kBase, 1_200),
-    ("gpt-4.1", 2_000_000, 8_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-4.1-mini", 400_000, 1_600_000, Encoding::O200kBase, 1_000),
-    ("gpt-4.1-nano", 100_000, 400_000, Encoding::O200kBase, 1_000),
-    ("gpt-4o", 2_500_000, 10_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-4o-mini", 150_000, 600_000, Encoding::O200kBase, 1_000),
-    ("gpt-4-turbo", 10_000_000, 30_000_000, Encoding::Cl100kBase, 1_000),
-    ("gpt-5", 1_250_000, 10_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-5-mini", 250_000, 2_000_000, Encoding::O200kBase, 1_000),
-    ("gpt-5-nano", 50_000, 400_000, Encoding::O200kBase, 1_000),
-    ("o3", 2_000_000, 8_000_000, Encoding::O200kBase, 1_000),
-    ("o3-mini", 1_100_000, 4_400_000, Encoding::O200kBase, 1_000),
-    ("o4-mini", 1_100_000, 4_400_000, Encoding::O200kBase, 1_000),
-];
-
-/// What counts where prices.yaml is absent, or has no `models`.
-pub fn built_in_prices() -> PriceTable {
-    PriceTable { models: built_in_models(), tools: Vec::new() }
-}
-
-fn built_in_models() -> BTreeMap<Arc<str>, ModelPrice> {
-    let model = |(name, input, output, encoding, multiplier_milli): &(&str, i64, i64, Encoding, u32)| {
-        let price = ModelPrice {
-            input_usd_per_mtok: MicroUsd(*input),
-            output_usd_per_mtok: MicroUsd(*output),
-            encoding: *encoding,
-            multiplier_milli: *multiplier_milli,
-        };
-        (Arc::from(*name), price)
-    };
-    BUILT_IN.iter().map(model).collect()
-}
+use std::sync::Arc;
 
 /// Reads `models` and `tools`.
 pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> PriceTable {
-    let mut table = built_in_prices();
+    let mut table = PriceTable::built_in();
     if matches!(root.kind, Kind::Null) {
         return table;
     }
     let Some(map) = fields(root, "prices.yaml", &["models", "tools"], report) else { return table };
     if let Some(models) = map.get("models").and_then(|node| entries(node, "models", report)) {
         table.models.clear();
+        table.unlisted = None;
         for entry in models {
             let price = model(&entry.value, &entry.key, report);
             table.models.extend(price.map(|price| (Arc::from(entry.key.as_str()), price)));
@@ -74,9 +31,59 @@ pub(super) fn read(root: &Node, scope: Scope<'_>, report: &mut Report<'_>) -> Pr
         if let Some(glob) = &glob {
             scope.known_glob(glob, entry.at, "tool", report);
         }
-        table.tools.extend(glob.zip(money(&entry.value, &entry.key, report)));
+        table.tools.extend(glob.zip(tool_price(&entry.value, &entry.key, report)));
     }
     table
+}
+
+const PRICE_KEYS: &[&str] = &["base_usd", "per", "max_usd"];
+const PART_KEYS: &[&str] = &["argument", "unit", "each", "usd", "default"];
+
+/// The price of one call of a tool: an amount, or a formula over its arguments.
+pub fn tool_price(node: &Node, key: &str, report: &mut Report<'_>) -> Option<ToolPrice> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        let expected = "an amount in USD like 0.25, or { base_usd, per: [{ argument, unit, each, usd, default }], max_usd }";
+        if !matches!(node.kind, Kind::Number(_)) {
+            mismatch(node, key, expected, report);
+            return None;
+        }
+        return money(node, key, report).map(ToolPrice::flat);
+    }
+    let map = fields(node, key, PRICE_KEYS, report)?;
+    let base = map.read("base_usd", report, money);
+    let max = map.read("max_usd", report, money);
+    let per = map.read("per", report, |node, key, report| {
+        list_of(node, key, report, |item, key, report| price_part(item, key, report))
+    });
+    if map.lacks("base_usd") && map.lacks("per") {
+        report.error(map.at, "the price has neither an amount nor a formula", "`base_usd`, `per`, or both");
+    }
+    if let (Some(entry), Some(base), Some(max)) = (map.entry("max_usd"), base, max)
+        && base > max
+    {
+        report.error(entry.at, "`max_usd` is less than `base_usd`", "the most that a call costs");
+    }
+    Some(ToolPrice { base: base.unwrap_or_default(), per: per.unwrap_or_default(), max })
+}
+
+fn price_part(node: &Node, key: &str, report: &mut Report<'_>) -> Option<PricePart> {
+    let map = fields(node, key, PART_KEYS, report)?;
+    let argument = map
+        .required("argument", "a JSON pointer to what is counted, like /rows", report)
+        .and_then(|node| match node.as_text() {
+            Some(text) => pointer(text, node.start, false, report),
+            None => {
+                mismatch(node, "argument", "a JSON pointer like /rows", report);
+                None
+            }
+        });
+    let price = map
+        .required("usd", "what each unit costs, in USD", report)
+        .and_then(|node| money(node, "usd", report));
+    let (unit, size) = map.read("unit", report, word(&PriceUnit::NAMED)).unwrap_or((PriceUnit::Number, 1));
+    let each = map.read("each", report, count(1, 1_000_000_000)).unwrap_or(1);
+    let default = map.read("default", report, count(0, 1_000_000_000_000));
+    Some(PricePart { argument: argument?, unit, each: each.saturating_mul(size), price: price?, default })
 }
 
 const MODEL_KEYS: &[&str] = &["input_usd_per_mtok", "output_usd_per_mtok", "encoding", "multiplier"];

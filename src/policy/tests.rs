@@ -313,14 +313,14 @@ fn authority_prices_budgets_and_bundle_are_read() {
     let price = &set.prices.models["gpt-4o"];
     assert_eq!((price.input_usd_per_mtok.0, price.multiplier_milli), (2_500_000, 1_250));
     assert_eq!(price.encoding, Encoding::Cl100kBase);
-    let tools: Vec<_> = set.prices.tools.iter().map(|(glob, price)| (glob.as_str(), price.0)).collect();
+    let tools: Vec<_> = set.prices.tools.iter().map(|(glob, price)| (glob.as_str(), price.base.0)).collect();
     assert_eq!(tools, [("files__write_file", 50_000), ("files__*", 1)]);
 
     let budget = &set.budgets[0];
     assert_eq!((budget.scope, budget.window), (BudgetScope::Agent, BudgetWindow::Day));
     assert_eq!(
-        (budget.max_cost, budget.alert_at, budget.strict),
-        (Some(MicroUsd(12_340_000)), Some(80), true)
+        (budget.max_cost, &*budget.alert_at, budget.strict),
+        (Some(MicroUsd(12_340_000)), &[80][..], true)
     );
     assert_eq!((budget.on_exceed, budget.matches.len()), (BudgetAction::RequireApproval, 1));
     assert_eq!((set.budgets[1].on_exceed, set.budgets[1].matches.len()), (BudgetAction::Deny, 2));
@@ -480,6 +480,84 @@ fn rulebooks_and_other_files_that_are_wrong_say_where() {
             ("`default` is a reserved id", "another id"),
             ("`strict`", "max_tokens or max_cost_usd"),
             ("no agent `x`", "`planner-01`"),
+        ],
+    );
+    check_errors(
+        "budgets.yaml",
+        "budgets:\n  - { id: a, scope: capabilty, window: minute, max_calls: 1, ‸zone: ‸Mars/Phobos, alert_at: [50, ‸50, ‸0] }\n  - { id: b, scope: ‸tenants, window: day, max_calls: 1, zone: ‸[UTC], alert_at: ‸[] }\n".replace("scope: capabilty", "scope: ‸capabilty").as_str(),
+        &[
+            ("did you mean `capability`?", "tenant"),
+            ("`zone` does nothing", "hour, day or month"),
+            ("`Mars/Phobos`", "tzdata"),
+            ("`50` stands twice", "once"),
+            ("`0`", "from 1 to 100"),
+            ("did you mean `tenant`?", "agent"),
+            ("`zone`", "Europe/Berlin"),
+            ("`alert_at`", "1 to 100 shares"),
+        ],
+    );
+}
+
+/// A budget's zone is data of the bundle: the snapshot covers it, and it is kept with the bundle.
+#[test]
+fn a_budgets_zone_is_data_of_the_bundle() {
+    let data: crate::policy::ZoneData = [("Europe/Berlin", 3_600), ("Asia/Kolkata", 19_800)]
+        .map(|(name, _)| (Arc::from(name), zone_data(name)))
+        .into();
+    let budgets = "budgets:
+  - { id: a, scope: tenant, window: day, max_calls: 1, zone: Europe/Berlin, alert_at: [80, 50] }
+  - { id: b, scope: capability, window: hour, max_calls: 1, zone: \"+05:30\" }
+  - { id: c, scope: global, window: month, max_calls: 1, zone: UTC }
+";
+    let compile_in = |zones: crate::policy::ZoneData| {
+        let known = KnownNames { zones: crate::policy::Zones::of(zones), ..KnownNames::default() };
+        compile(&bundle(&[("budgets.yaml", budgets)]), &CompileInput { known, ..input() })
+    };
+    let (set, problems) = compile_in(data.clone());
+    let set = set.unwrap_or_else(|| panic!("{problems}"));
+    let names: Vec<_> =
+        set.budgets.iter().map(|budget| budget.zone.as_ref().map(|zone| &*zone.name)).collect();
+    assert_eq!(names, [Some("Europe/Berlin"), Some("+05:30"), None]);
+    assert_eq!(&*set.budgets[0].alert_at, [50, 80]);
+    assert_eq!(set.zones.keys().map(|name| &**name).collect::<Vec<_>>(), ["Europe/Berlin"]);
+    // With other rules it is another bundle.
+    let mut other = data.clone();
+    other.insert(Arc::from("Europe/Berlin"), data["Asia/Kolkata"].clone());
+    assert_ne!(compile_in(other).0.unwrap().snapshot, set.snapshot);
+    assert_eq!(compile_in(set.zones.clone()).0.unwrap().snapshot, set.snapshot);
+}
+
+fn zone_data(name: &str) -> Arc<[u8]> {
+    std::fs::read(std::path::Path::new("/usr/share/zoneinfo").join(name)).unwrap().into()
+}
+
+/// A tool's price is an amount, or a formula over its arguments.
+#[test]
+fn a_tools_price_may_be_a_formula() {
+    let prices = "tools:
+  files__write_file: { base_usd: 0.001, per: [{ argument: /rows, usd: 0.0001 }, { argument: /content, unit: MB, usd: 0.02, default: 0 }], max_usd: 2 }
+  \"files__*\": 0.25
+";
+    let set = set(&[("prices.yaml", prices)]);
+    let price = |tool: &str, arguments: serde_json::Value| set.prices.tool_price(tool, None, &arguments);
+    assert_eq!(price("files__write_file", serde_json::json!({"rows": 20})), Ok(MicroUsd(3_000)));
+    assert_eq!(price("files__write_file", serde_json::json!({"rows": "x"})), Ok(MicroUsd(2_000_000)));
+    assert_eq!(price("files__read_file", serde_json::json!({})), Ok(MicroUsd(250_000)));
+    assert_eq!(price("other__tool", serde_json::json!({})), Ok(MicroUsd::ZERO));
+    check_errors(
+        "prices.yaml",
+        "tools:\n  a: ‸{}\n  b: { base_usd: 2, ‸max_usd: 1 }\n  c: { per: [‸{ argument: ‸\"a*/b\", unit: ‸MBs }, { argument: /a, usd: ‸-1, each: ‸0, ‸max: 1 }, ‸7] }\n  d: ‸free\n",
+        &[
+            ("neither an amount nor a formula", "per"),
+            ("`max_usd` is less than `base_usd`", "most"),
+            ("`usd` is missing", "in USD"),
+            ("`a*/b`", "JSON pointer"),
+            ("`MBs` does not fit `unit`", "GiB"),
+            ("`-1`", "not negative"),
+            ("`0`", "from 1 to"),
+            ("unknown key `max`", "default"),
+            ("`7`", "a map"),
+            ("`free`", "base_usd"),
         ],
     );
 }
@@ -689,8 +767,12 @@ fn a_model_without_a_price_is_said_to_cost_what_it_costs() {
     check_lints(
         "authority.yaml",
         &agent("‸acme-9"),
-        &["charged as the dearest of the table: 15 USD per million read, 75 written"],
+        &[
+            "charged as those of every model that the built-in table lacks: 15 USD per million read, 75 written",
+        ],
     );
+    check_lints("authority.yaml", &agent("‸gtp-4o"), &["did you mean `gpt-4o`?"]);
+    check_lints("authority.yaml", &agent("anthropic/claude-sonnet-4.5"), &[]);
     check_lints("authority.yaml", &agent("gpt-4o-2024-11-20"), &[]);
 }
 

@@ -5,7 +5,7 @@
 use super::simulate::{RecordedCall, Ruled};
 use crate::{
     admission::{MINUTE, Usage, amount, identical, money, window},
-    cost::{BudgetAction, BudgetWindow},
+    cost::{BudgetAction, BudgetWindow, BudgetZone},
     model::{EventDecision, MicroUsd, PolicyId},
     policy::{LoopKind, LoopRules, Violation},
 };
@@ -32,8 +32,8 @@ enum Counted {
 }
 
 impl Counted {
-    fn at(&mut self, now: i64, window: BudgetWindow) -> Usage {
-        match (window::start_of(window, now), &mut *self) {
+    fn at(&mut self, now: i64, limit: &Checked<'_>) -> Usage {
+        match (window::start_of(limit.window, limit.zone, now), &mut *self) {
             (Some(start), Self::Window { start: known, .. }) if *known == start => {}
             (None, Self::Rolling { calls, used }) => {
                 while let Some((at, usage)) = calls.front().copied()
@@ -63,7 +63,7 @@ impl Counted {
 
     fn is_over(&self, now: i64) -> bool {
         match self {
-            Self::Window { start, .. } => *start < now.saturating_sub(31 * 24 * 60 * MINUTE),
+            Self::Window { start, .. } => *start < now.saturating_sub(33 * 24 * 60 * MINUTE),
             Self::Rolling { calls, .. } => {
                 calls.back().is_none_or(|(at, _)| at.saturating_add(MINUTE) <= now)
             }
@@ -76,6 +76,7 @@ struct Checked<'l> {
     id: &'l PolicyId,
     key: &'l str,
     window: BudgetWindow,
+    zone: Option<&'l BudgetZone>,
     caps: [(&'static str, Option<i64>, i64); 3],
     above: EventDecision,
     budget: bool,
@@ -118,7 +119,7 @@ impl CountersOnRecord {
         }
         for limit in limits {
             let counted = self.counted(&limit);
-            counted.at(now, limit.window);
+            counted.at(now, &limit);
             counted.add(now, need);
         }
         ruled
@@ -139,7 +140,7 @@ impl CountersOnRecord {
     ) -> Option<Ruled> {
         let mut full: Option<(&Checked<'_>, &'static str)> = None;
         for limit in limits {
-            let counted = self.counted(limit).at(now, limit.window);
+            let counted = self.counted(limit).at(now, limit);
             let over = limit.caps.iter().find(|(unit, cap, need)| {
                 let known = on_record(call, limit, unit);
                 let used = known.unwrap_or(match *unit {
@@ -219,6 +220,7 @@ fn checked<'l>(ruled: &'l Ruled, agent: &'l str, need: Usage) -> Vec<Checked<'l>
         id: &rate.policy_id,
         key: agent,
         window: BudgetWindow::Minute,
+        zone: None,
         caps: caps(rate.max_calls, None, rate.max_cost),
         above: match rate.on_violation {
             Violation::Throttle => EventDecision::Throttle,
@@ -230,6 +232,7 @@ fn checked<'l>(ruled: &'l Ruled, agent: &'l str, need: Usage) -> Vec<Checked<'l>
         id: &budget.id,
         key: &budget.key,
         window: budget.window,
+        zone: budget.zone.as_ref(),
         caps: caps(budget.max_calls, budget.max_tokens, budget.max_cost),
         above: match budget.on_exceed {
             BudgetAction::Throttle => EventDecision::Throttle,

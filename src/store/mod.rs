@@ -125,6 +125,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// What each budget counter stands at.
     fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>>;
 
+    /// Sets counters of a budget back to what open calls hold, and records who did it, why, and what stood there; nothing
+    /// where no counter of that key has counted anything. In force for the next admission of every process.
+    fn reset_budget(&self, reset: BudgetReset) -> StoreFuture<'_, Vec<ResetCounter>>;
+
     /// How large results are, as all processes have learned. The store keeps it current: whatever this or another process
     /// settles is in it, at the latest with this process's next admission.
     fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>>;

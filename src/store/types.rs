@@ -6,13 +6,15 @@ pub use crate::admission::{
 };
 pub use crate::journal::index::Pattern;
 use crate::{
+    admission::window,
     cost::SizeCell,
+    cost::{BudgetWindow, BudgetZone},
     decision::{BudgetLimit, RateLimit},
     evidence::GrantSubject,
     journal::index::{Field, Wanted},
     model::{
         AgentId, ApprovalId, ApprovalStatus, CallId, Digest, EventDecision, EventDraft, EventType, GrantId,
-        MicroUsd, Outcome, PolicyId, TraceId,
+        MicroUsd, Outcome, PersonId, PolicyId, TraceId,
     },
     proof::Hash,
 };
@@ -396,6 +398,85 @@ pub struct BudgetUsage {
     pub tokens: u64,
     /// Money, reserved and settled.
     pub cost_usd: MicroUsd,
+    /// What open calls hold of these.
+    pub reserved: Counted,
+    /// The time of the oldest call that is counted, of a window that rolls.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Calls, tokens and money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Calls.
+    pub calls: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Money.
+    pub cost_usd: MicroUsd,
+}
+
+impl BudgetUsage {
+    /// Where the counter of a key stands at a time, among those of all: in the window of the zone that holds that time. What
+    /// shares the counter of all keys beyond a bound stands there.
+    pub fn of<'u>(
+        all: &'u [Self],
+        (id, key): (&str, &str),
+        (window, zone): (BudgetWindow, Option<&BudgetZone>),
+        now: Timestamp,
+    ) -> Option<&'u Self> {
+        let start = window::start_of(window, zone, now.as_microsecond());
+        let find = |key: &str| {
+            all.iter().find(|at| {
+                at.id.as_str() == id
+                    && at.key == key
+                    && at.window == window::word(window)
+                    && at.window_start.map(|start| start.as_microsecond()) == start
+            })
+        };
+        find(key).or_else(|| find(OTHERS))
+    }
+}
+
+/// The key of the counter that the keys of a budget share which are too many to be kept apart.
+pub const OTHERS: &str = "(others)";
+
+/// What is set back: a budget's counters, in the window that holds a time.
+#[derive(Clone, Debug)]
+pub struct BudgetReset {
+    /// The budget, or the policy with a limit per minute.
+    pub id: PolicyId,
+    /// The one counter of it; none: all of them.
+    pub key: Option<String>,
+    /// The kind of its counters ([`crate::admission::window::kind`]).
+    pub kind: String,
+    /// When the window began; none where it rolls.
+    pub window_start: Option<Timestamp>,
+    /// Who does it, by which channel, and why.
+    pub by: ResetBy,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Who sets a budget back, and why.
+#[derive(Clone, Debug)]
+pub struct ResetBy {
+    /// The person.
+    pub person: PersonId,
+    /// `cli` or `api`.
+    pub channel: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// One counter that was set back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResetCounter {
+    /// Which.
+    pub key: String,
+    /// What it had counted.
+    pub before: Counted,
+    /// What it counts since: what open calls hold.
+    pub after: Counted,
 }
 
 /// What is asked of the tree over the records beside its root.

@@ -332,6 +332,16 @@ impl Naive {
         }
     }
 
+    /// What has ended counts no more; what is open does, and as what it will have taken.
+    pub(crate) fn reset(&mut self, (id, key, window): (&str, &str, BudgetWindow), now: Timestamp) {
+        let of = (id.to_owned(), key.to_owned(), window);
+        for given in self.given.iter_mut().filter(|given| !given.open) {
+            if window == BudgetWindow::Minute || begin(window, given.now) == begin(window, now) {
+                given.counters.retain(|counter| *counter != of);
+            }
+        }
+    }
+
     pub(crate) fn is_open(&self, request: &AdmitRequest) -> bool {
         let id = call_id(request);
         self.given.iter().any(|given| given.call == id && given.open)

@@ -8,9 +8,10 @@ use std::{
 };
 use tollgate::{
     admission::{
-        AskHistory, Effect, End, Limit, Named, NamedGrant, Outcome, RepeatLimit, Request, State, Usage,
-        amount, money, repeat_key, settle, window,
+        AskHistory, Effect, End, Limit, Named, NamedGrant, Outcome, RepeatLimit, Request, Reset, State,
+        Usage, amount, money, repeat_key, settle, window,
     },
+    cost::BudgetWindow,
     model::{ApprovalStatus, CallId, MicroUsd, PersonId, PolicyId, SnapshotId},
     policy::ChannelKind,
     store::{
@@ -91,9 +92,9 @@ fn counters(state: &State, numbers: &BTreeMap<(String, String, String), i64>, no
     let mut found = Counters::new();
     for ((id, key, kind), number) in numbers {
         let of = window::window_of(kind).unwrap();
-        let usage = match window::start_of(of, now) {
+        let usage = match window::start_of(of, None, now) {
             Some(start) => state.standing((*number, start)).unwrap_or_default().usage,
-            None => state.all_last_minute(now).get(number).copied().unwrap_or_default(),
+            None => state.all_last_minute(now).get(number).copied().unwrap_or_default().usage,
         };
         if usage != Usage::default() {
             let unsigned = |amount: i64| u64::try_from(amount).unwrap();
@@ -274,6 +275,15 @@ impl Subject for Pure {
             }
         }
         settled
+    }
+
+    async fn reset(&mut self, process: usize, counter: (&str, &str, BudgetWindow), now: Timestamp) {
+        let (id, key, window) = counter;
+        let counter = self.number(window::word(window), &PolicyId::from(id), key);
+        let now = now.as_microsecond();
+        let start = window::start_of(window, None, now);
+        self.process(process).state.last_minute(counter, now);
+        self.write(process, Effect::Reset(Reset { counter, start }));
     }
 
     async fn counters(&mut self, process: usize, now: Timestamp) -> Counters {

@@ -4,11 +4,13 @@ use crate::{ASKS, Counters, Subject, counter, store};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tollgate::{
-    model::{ApprovalStatus, EventDraft, EventType, PersonId, SnapshotId},
+    admission::window,
+    cost::BudgetWindow,
+    model::{ApprovalStatus, EventDraft, EventType, PersonId, PolicyId, SnapshotId},
     policy::ChannelKind,
     store::{
-        Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, ApprovalUpdate, Asked, GrantEnd,
-        GrantEndReason, GrantMade, StandingGrant, Store as _, embedded::EmbeddedStore,
+        Admission, AdmitRequest, ApprovalAnswer, ApprovalRecord, ApprovalUpdate, Asked, BudgetReset,
+        GrantEnd, GrantEndReason, GrantMade, ResetBy, StandingGrant, Store as _, embedded::EmbeddedStore,
     },
 };
 
@@ -85,6 +87,22 @@ impl Subject for Stored {
 
     async fn settle_dead(&mut self, process: usize, now: Timestamp) -> u64 {
         self.stores[process].settle_dead_owners(now).await.unwrap()
+    }
+
+    async fn reset(&mut self, process: usize, counter: (&str, &str, BudgetWindow), now: Timestamp) {
+        let (id, key, window) = counter;
+        let start = window::start_of(window, None, now.as_microsecond());
+        let reset = BudgetReset {
+            id: PolicyId::from(id),
+            key: Some(key.to_owned()),
+            kind: window::word(window).to_owned(),
+            window_start: start.map(|start| Timestamp::from_microsecond(start).unwrap()),
+            by: ResetBy { person: PersonId::from("dan"), channel: "cli", reason: "a trial".to_owned() },
+            now,
+        };
+        for counter in self.stores[process].reset_budget(reset).await.unwrap() {
+            assert!(counter.after.calls <= counter.before.calls, "{counter:?}");
+        }
     }
 
     async fn counters(&mut self, process: usize, now: Timestamp) -> Counters {

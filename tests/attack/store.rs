@@ -167,7 +167,7 @@ impl Files {
         assert_eq!((allowed, ends.len()), (granted, granted));
         assert!(ends.iter().all(|event| event["outcome"] == "succeeded"), "{ends:#?}");
         let budgets = serving.admin(Some(PERSON), "GET", "/api/v1/budgets", "").json();
-        assert_eq!(budgets["budgets"][0]["counters"][0]["calls"], granted, "{budgets:#}");
+        assert_eq!(budgets["budgets"][0]["used"]["calls"], granted, "{budgets:#}");
         let verified = tollgate(self.folder.path(), &["audit", "verify"]);
         assert_eq!(verified.code, 0, "{verified:?}");
     }

@@ -23,6 +23,7 @@ const BOOK: &str = "policies/rates.yaml";
 const AUTHORITY: &str = "policies/authority.yaml";
 const BUNDLE: &str = "policies/bundle.yaml";
 const BUDGETS: &str = "policies/budgets.yaml";
+const PRICES: &str = "policies/prices.yaml";
 const SERVERS: &str = "servers.toml";
 const DATA: &str = "policies/data.yaml";
 
@@ -239,6 +240,37 @@ pub(crate) const ERRORS: &[Case] = &[
     case("`expires` for `expires_in`", GATE, &[("expires_in", "expires")]),
     case("`max_cost` for `max_cost_usd`", BUDGETS, &[("max_cost_usd", "max_cost")]),
     case("`period` for `window`", BUDGETS, &[("window", "period")]),
+    case("`timezone` for `zone`", BUDGETS, &[("window: day", "window: day\n    timezone: Europe/Berlin")]),
+    case("a zone that there is not", BUDGETS, &[("window: day", "window: day\n    zone: Europe/Berln")]),
+    case("a zone for a minute", BUDGETS, &[("window: day", "window: minute\n    zone: Europe/Berlin")]),
+    case("a scope that is a slip", BUDGETS, &[("scope: agent", "scope: capabilty")]),
+    case("a share of more than all", BUDGETS, &[("on_exceed: deny", "alert_at: [50, 120]")]),
+    case("shares that stand twice", BUDGETS, &[("on_exceed: deny", "alert_at: [50, 80, 50]")]),
+    case("a share in percent signs", BUDGETS, &[("on_exceed: deny", "alert_at: 80%")]),
+    case(
+        "a price without an argument",
+        PRICES,
+        &[("", "tools:\n  filesystem__write_file: { per: [{ usd: 0.01 }] }\n")],
+    ),
+    case(
+        "a price per megabyte in a word of its own",
+        PRICES,
+        &[(
+            "",
+            "tools:\n  filesystem__write_file: { per: [{ argument: /content, unit: megabyte, usd: 0.01 }] }\n",
+        )],
+    ),
+    case("a price in quotes", PRICES, &[("", "tools:\n  filesystem__write_file: \"0.01\"\n")]),
+    case(
+        "a price that is at most less than it is",
+        PRICES,
+        &[("", "tools:\n  filesystem__write_file: { base_usd: 2, max_usd: 1 }\n")],
+    ),
+    case(
+        "`max` for `max_usd`",
+        PRICES,
+        &[("", "tools:\n  filesystem__write_file: { base_usd: 2, max: 3 }\n")],
+    ),
     case("`capability` for `capabilities`", AUTHORITY, &[("    capabilities: [", "    capability: [")]),
     case("`agent` for `agents`", AUTHORITY, &[("agents:", "agent:")]),
     case("a key in capitals", GATE, &[("    decision: ALLOW", "    Decision: ALLOW")]),
@@ -449,6 +481,19 @@ pub(crate) const ERRORS: &[Case] = &[
     case("a table that is not closed", SERVERS, &[("[upstreams.filesystem]", "[upstreams.filesystem")]),
     case("no comma between two arguments", SERVERS, &[("\"files-mcp\", \"/srv\"", "\"files-mcp\" \"/srv\"")]),
     case("`True` in servers.toml", SERVERS, &[("timeout = \"30s\"", "enabled = True")]),
+    case(
+        "a tool with two prices",
+        SERVERS,
+        &[("labels = [\"write\"]", "cost_usd = 0.1\ncost = { base_usd = 0.1 }")],
+    ),
+    case(
+        "a price of a tool in words",
+        SERVERS,
+        &[(
+            "labels = [\"write\"]",
+            "cost = { per = [{ argument = \"/a/*\", unit = \"rows\", usd = \"0.1\" }] }",
+        )],
+    ),
     case("a list in servers.toml that is not closed", SERVERS, &[("\"/srv\"]", "\"/srv\"")]),
     case(
         "a table twice",

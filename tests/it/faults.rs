@@ -401,6 +401,7 @@ mod failing {
             make_grant(update: ApprovalUpdate, grant: StandingGrant, events: Vec<EventDraft>, made: EventDraft, most: usize) -> GrantMade;
             end_grant(id: GrantId, end: GrantEnd) -> Option<StandingGrant>;
             settle_dead_owners(now: Timestamp) -> u64;
+            reset_budget(reset: tollgate::store::BudgetReset) -> Vec<tollgate::store::ResetCounter>;
             keep(kept: Kept) -> ();
             set(changes: Vec<RegisterChange>, events: Vec<EventDraft>) -> bool;
         }

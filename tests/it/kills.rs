@@ -17,7 +17,7 @@ use tokio::{
 };
 use tollgate::{
     model::{Event, EventDecision, EventType, Outcome},
-    store::EventQuery,
+    store::{BudgetUsage, EventQuery},
 };
 
 const AGENTS: [&str; 3] = ["ada", "eve", "bot"];
@@ -219,6 +219,7 @@ rules: [{{ id: ask, decision: REQUIRE_APPROVAL, approvers: [leads] }}]
 budgets:
   - {{ id: day, scope: agent, window: day, max_calls: {day}, on_exceed: deny }}
   - {{ id: minute, scope: global, window: minute, max_calls: {PER_MINUTE}, on_exceed: throttle }}
+  - {{ id: spent, scope: global, window: ever, max_cost_usd: 1000, max_tokens: 1000000000 }}
 "
     );
     let gateway = "approval_wait = \"0s\"\ndrain = \"1s\"".to_owned();
@@ -248,6 +249,8 @@ budgets:
     assert_eq!(report.bad, None);
     let events = store.events(EventQuery::default()).await.unwrap();
     let sent = holds(&load.files, &events, day);
+    let usage = store.budget_usage(now).await.unwrap();
+    is_counted_once(&events, usage.iter().find(|at| at.id.as_str() == "spent").unwrap());
     let answered = load.answered.load(Ordering::SeqCst);
     let cut = events.iter().filter(|event| event.draft.action.as_deref() == Some("torn_tail_cut")).count();
     let unknown = events.iter().filter(|event| event.draft.outcome == Some(Outcome::Unknown)).count();
@@ -258,6 +261,35 @@ budgets:
     );
     assert!(answered > 0 && sent > 0 && unknown > 0);
     store.close().await;
+}
+
+/// No reservation is lost or doubled, whatever was killed: the counter is the sum of what calls took, and of what was
+/// reserved where nobody knows that.
+fn is_counted_once(events: &[Event], spent: &BudgetUsage) {
+    let mut reserved = BTreeMap::new();
+    let (mut calls, mut cost) = (0, 0);
+    for event in events {
+        let draft = &event.draft;
+        let call = draft.call_id.clone();
+        match draft.event_type {
+            EventType::AgentDecision
+                if matches!(draft.decision, Some(EventDecision::Allow | EventDecision::Approved)) =>
+            {
+                calls += 1;
+                reserved.insert(call, draft.cost_estimate_usd.unwrap().0);
+            }
+            EventType::AgentSideEffect => {
+                let held = reserved.remove(&call).unwrap();
+                cost += draft
+                    .cost_usd
+                    .filter(|_| draft.outcome != Some(Outcome::Unknown))
+                    .map_or(held, |cost| cost.0);
+            }
+            _ => {}
+        }
+    }
+    assert!(reserved.is_empty(), "all of them have ended: {reserved:?}");
+    assert_eq!((spent.calls, spent.cost_usd.0, spent.reserved.calls), (calls, cost, 0));
 }
 
 /// What must hold of the record and of what the upstream saw; how many calls that were.

@@ -23,6 +23,7 @@ mod interleaving;
 mod kills;
 mod large;
 mod loops;
+mod money;
 mod news;
 mod pages;
 mod policy_matrix;

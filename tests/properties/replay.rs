@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tollgate::{
     decision::{Facts, Verdict, decide, stricter},
     evidence::{self, EVALUATOR, Evaluated, steps},
-    model::{Actor, EventDecision, EventDraft, EventType},
+    model::{Actor, EventDecision, EventDraft, EventType, MicroUsd},
     policy::{Agent, PolicySet, ToolFacts},
     replay::{Finding, Why, replay},
 };
@@ -39,7 +39,14 @@ fn bundle(world: &World, facts: &Facts) -> PolicySet {
 
 fn evaluated<'e>(facts: &'e Facts, recorded: &'e Arc<Value>) -> Evaluated<'e> {
     let (name, action) = (&*facts.tool.name, &*facts.tool.action);
-    Evaluated { facts, recorded, names: (name, name), actions: (action, action), tool: Some(TOOL) }
+    Evaluated {
+        facts,
+        recorded,
+        names: (name, name),
+        actions: (action, action),
+        tool: Some(TOOL),
+        priced: (0, MicroUsd::ZERO),
+    }
 }
 
 fn parsed(text: &str) -> Value {

@@ -173,11 +173,12 @@ pub(crate) fn budget(id: &str, window: BudgetWindow) -> BudgetLimit {
         id: PolicyId::from(id),
         key: Arc::from("key"),
         window,
+        zone: None,
         max_calls: None,
         max_tokens: None,
         max_cost: None,
         on_exceed: BudgetAction::Throttle,
-        alert_at: None,
+        alert_at: std::sync::Arc::default(),
         strict: false,
     }
 }

@@ -98,7 +98,7 @@ async fn of_call(
     let now = setup.now();
     let (mut resolver, system) = resolver(setup, &[(kind, name.clone())], learned)?;
     if let Some(store) = store {
-        resolver.usage = Some(store.budget_usage(now).await?);
+        resolver.usage = Some((now, store.budget_usage(now).await?));
     }
     if let Some(wanted) = args.snapshot.filter(|wanted| **wanted != *resolver.policies().snapshot) {
         let kept = match store {

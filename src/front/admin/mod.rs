@@ -1,6 +1,7 @@
 //! The admin listener: probes for machines, and the API for people. It is never on the agents' port.
 
 mod body;
+pub mod budgets;
 mod decide;
 mod error;
 mod explain;
@@ -212,8 +213,9 @@ fn table() -> Vec<(&'static str, &'static str, Routes)> {
         ("post", "/api/v1/policies/rollout/start", post(policies::start)),
         ("post", "/api/v1/policies/rollout/advance", post(policies::advance)),
         ("post", "/api/v1/policies/rollout/abort", post(policies::abort)),
-        ("get", "/api/v1/budgets", get(read::budgets)),
         ("get", "/api/v1/report/spend", spend::route()),
+        ("get", "/api/v1/budgets", get(budgets::budgets)),
+        ("post", "/api/v1/budgets/{id}/reset", post(budgets::reset)),
         ("post", "/api/v1/explain", post(explain::explain)),
         ("post", "/api/v1/simulate", simulate::route()),
         ("get", "/api/v1/openapi.json", get(read::openapi)),

@@ -29,6 +29,7 @@ pub(super) async fn index() -> Result<Response, ApiError> {
 /// The modules of the page by name, under `/page/`.
 const MODULES: &[(&str, &str)] = &[
     ("api.js", include_str!("page/api.js")),
+    ("budgets.js", include_str!("page/budgets.js")),
     ("detail.js", include_str!("page/detail.js")),
     ("diff.js", include_str!("page/diff.js")),
     ("dom.js", include_str!("page/dom.js")),

@@ -299,13 +299,6 @@ pub(super) async fn policies(Given(port): State, _: Reader, RawQuery(query): Raw
     Ok(Json(form))
 }
 
-/// Budgets and their counters.
-pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
-    params::none(query.as_deref())?;
-    let usage = port.store().budget_usage(port.now()).await?;
-    Ok(Json(view::listing("budgets", view::budgets(&port.in_force().policies, &usage))))
-}
-
 /// The OpenAPI document.
 pub(super) async fn openapi(_: Reader, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     params::none(query.as_deref())?;

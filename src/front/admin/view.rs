@@ -6,11 +6,10 @@ use crate::{
     audit::ApprovalReport,
     catalog::{Catalog, ToolEntry},
     config::{Config, DisabledUpstream, Isolation, UpstreamConfig, UpstreamTransport},
-    cost::{BudgetAction, BudgetScope, BudgetWindow},
     model::{ApprovalStatus, Glob, PersonId, UriPattern},
     policy::{Agent, Approver, Authority, Capability, ChannelKind, Person, Policy, PolicyBody, PolicySet},
     redaction::DataRules,
-    store::{ApprovalAnswer, ApprovalRecord, BudgetUsage, Requirement, StandingGrant},
+    store::{ApprovalAnswer, ApprovalRecord, Requirement, StandingGrant},
     upstream::{Era, Health, UpstreamState},
 };
 use serde_json::{Map, Value, json};
@@ -436,98 +435,13 @@ fn tool_form(tool: &ToolEntry, policies: &PolicySet) -> Value {
         "idempotent": tool.traits.idempotent,
         "destructive": tool.traits.destructive,
         "open_world": tool.traits.open_world,
-        "cost_usd": tool.cost,
+        "cost_usd": tool.price.base,
+        "cost": tool.price.form(),
         "fingerprint": tool.fingerprint,
         "usable": tool.schema.is_usable(),
         "unchecked": unchecked,
         "agents": agents,
     })
-}
-
-fn scope(scope: BudgetScope) -> &'static str {
-    match scope {
-        BudgetScope::Agent => "agent",
-        BudgetScope::User => "user",
-        BudgetScope::Role => "role",
-        BudgetScope::Workflow => "workflow",
-        BudgetScope::Tool => "tool",
-        BudgetScope::Upstream => "upstream",
-        BudgetScope::Global => "global",
-    }
-}
-
-fn window(window: BudgetWindow) -> &'static str {
-    match window {
-        BudgetWindow::Minute => "minute",
-        BudgetWindow::Hour => "hour",
-        BudgetWindow::Day => "day",
-        BudgetWindow::Month => "month",
-        BudgetWindow::Ever => "ever",
-    }
-}
-
-/// Every budget and every policy with a limit per minute, each with its counters.
-pub fn budgets(set: &PolicySet, usage: &[BudgetUsage]) -> Vec<Value> {
-    let counters = |id: &str| -> Vec<Value> {
-        let of_this = usage.iter().filter(|u| u.id.as_str() == id);
-        of_this
-            .map(|u| {
-                json!({
-                    "key": u.key,
-                    "window_start": u.window_start,
-                    "calls": u.calls,
-                    "tokens": u.tokens,
-                    "cost_usd": u.cost_usd,
-                })
-            })
-            .collect()
-    };
-    let mut all: Vec<Value> = set
-        .budgets
-        .iter()
-        .map(|rule| {
-            json!({
-                "id": rule.id,
-                "kind": "budget",
-                "scope": scope(rule.scope),
-                "window": window(rule.window),
-                "max_calls": rule.max_calls,
-                "max_tokens": rule.max_tokens,
-                "max_cost_usd": rule.max_cost,
-                "on_exceed": match rule.on_exceed {
-                    BudgetAction::Throttle => "throttle",
-                    BudgetAction::Deny => "deny",
-                    BudgetAction::RequireApproval => "require_approval",
-                },
-                "alert_at": rule.alert_at,
-                "strict": rule.strict,
-                "counters": counters(&rule.id),
-            })
-        })
-        .collect();
-    for policy in &set.policies {
-        let PolicyBody::Rulebook(book) = &policy.body else { continue };
-        if book.max_calls_per_minute.is_none() && book.max_cost_per_minute.is_none() {
-            continue;
-        }
-        all.push(json!({
-            "id": policy.id,
-            "kind": "policy",
-            "scope": "agent",
-            "window": "minute",
-            "max_calls": book.max_calls_per_minute,
-            "max_tokens": null,
-            "max_cost_usd": book.max_cost_per_minute,
-            "on_exceed": match book.on_violation {
-                crate::policy::Violation::Throttle => "throttle",
-                crate::policy::Violation::Deny => "deny",
-            },
-            "alert_at": null,
-            "strict": false,
-            "counters": counters(&policy.id),
-        }));
-    }
-    all
 }
 
 /// One member of a listing's object form.

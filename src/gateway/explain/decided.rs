@@ -16,6 +16,7 @@ use crate::{
     model::{Decision, EventDecision},
     store::BudgetUsage,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ use std::sync::Arc;
 pub(super) struct Ground<'g> {
     pub(super) evaluator: &'g Evaluator,
     pub(super) in_force: &'g Arc<InForce>,
-    /// Where counters stand; none where there is no store.
-    pub(super) usage: Option<&'g [BudgetUsage]>,
+    /// Where counters stand at a time; none where there is no store.
+    pub(super) usage: Option<(Timestamp, &'g [BudgetUsage])>,
 }
 
 /// An evaluation of a call, as it was decided.

@@ -6,13 +6,14 @@ use super::{
 };
 use crate::{
     admission::{identical, window},
-    cost::BudgetAction,
+    cost::{BudgetAction, BudgetWindow},
     decision::ApprovalRequirement,
     gateway::{admit::budget_approval, decided::Decided},
     model::{Decision, EventDecision, MicroUsd, PersonId, PolicyId},
     policy::Violation,
     store::BudgetUsage,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Adds the limits that count the call, and what the first one that is full says of it.
@@ -78,7 +79,7 @@ fn sentence(limit: &LimitView) -> String {
     format!("`{policy_id}` has no room for the call: `{key}` has used {} ({window})", parts.join(", "))
 }
 
-fn limits(usage: Option<&[BudgetUsage]>, decided: &Decided) -> Vec<LimitView> {
+fn limits(usage: Option<(Timestamp, &[BudgetUsage])>, decided: &Decided) -> Vec<LimitView> {
     let verdict = &decided.verdict;
     let prepared = &decided.prepared;
     let (tokens, cost) = (prepared.facts.cost.tokens, prepared.facts.cost.estimate);
@@ -121,13 +122,11 @@ fn limits(usage: Option<&[BudgetUsage]>, decided: &Decided) -> Vec<LimitView> {
         full: false,
     });
     let mut all: Vec<LimitView> = rates.chain(budgets).collect();
-    let Some(usage) = usage else { return all };
-    for limit in &mut all {
-        let counters = usage
-            .iter()
-            .filter(|at| at.id == limit.policy_id && at.key == limit.key && at.window == limit.window);
-        // Of a window that has ended and one that has begun, the newest counts.
-        let standing = counters.max_by_key(|at| at.window_start);
+    let Some((now, usage)) = usage else { return all };
+    let minutes = verdict.limits.rates.iter().map(|_| (BudgetWindow::Minute, None));
+    let windows = verdict.limits.budgets.iter().map(|budget| (budget.window, budget.zone.as_ref()));
+    for (limit, window) in all.iter_mut().zip(minutes.chain(windows)) {
+        let standing = BudgetUsage::of(usage, (&limit.policy_id, &limit.key), window, now);
         let (calls, used_tokens, used_cost) =
             standing.map_or((0, 0, MicroUsd::ZERO), |at| (at.calls, at.tokens, at.cost_usd));
         limit.used_calls = Some(calls);

@@ -16,6 +16,7 @@ use crate::{
     store::{BudgetUsage, StoreError},
     upstream::{UpstreamDeps, UpstreamSet},
 };
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Why a question has no answer.
@@ -52,8 +53,8 @@ fn no_agent(policies: &PolicySet, agent: &AgentId) -> ExplainError {
 pub struct Resolver {
     evaluator: Evaluator,
     in_force: Arc<InForce>,
-    /// Where counters stand; none where there is no store.
-    pub usage: Option<Vec<BudgetUsage>>,
+    /// Where counters stand at a time; none where there is no store.
+    pub usage: Option<(Timestamp, Vec<BudgetUsage>)>,
 }
 
 /// What a resolver takes of its process.
@@ -112,8 +113,8 @@ impl Resolver {
         if !self.policies().authority.agents.contains_key(&question.agent) {
             return Err(no_agent(self.policies(), &question.agent));
         }
-        let ground =
-            Ground { evaluator: &self.evaluator, in_force: &self.in_force, usage: self.usage.as_deref() };
+        let usage = self.usage.as_ref().map(|(at, usage)| (*at, &**usage));
+        let ground = Ground { evaluator: &self.evaluator, in_force: &self.in_force, usage };
         Ok(told::explain(ground, question, changes))
     }
 }
@@ -135,10 +136,11 @@ impl Gateway {
         if !in_force.policies.authority.agents.contains_key(&question.agent) {
             return Err(no_agent(&in_force.policies, &question.agent));
         }
-        let usage = self.store().budget_usage(self.clock().now()).await?;
+        let now = self.clock().now();
+        let usage = self.store().budget_usage(now).await?;
         let evaluator = self.0.evaluator.clone();
         let work = move || {
-            let ground = Ground { evaluator: &evaluator, in_force: &in_force, usage: Some(&usage) };
+            let ground = Ground { evaluator: &evaluator, in_force: &in_force, usage: Some((now, &usage)) };
             told::explain(ground, &question, true)
         };
         // It looks through the bundle and tries many calls: one after the other, and no connection's thread waits for it.

@@ -8,7 +8,7 @@ use crate::{
     gateway::explain_facts,
     model::{CallKind, EventDecision},
     policy::{CompileInput, KnownNames, PolicySet, SourceFile, compile},
-    store::BudgetUsage,
+    store::{BudgetUsage, Counted},
     upstream::{Health, Listing, UpstreamState},
 };
 use serde_json::{Value, json};
@@ -280,13 +280,15 @@ fn counters_are_read() {
             id: "day".into(),
             key: "ada".to_owned(),
             window: "day".to_owned(),
-            window_start: None,
+            window_start: Some(jiff::Timestamp::UNIX_EPOCH),
             calls,
             tokens: 0,
             cost_usd: crate::model::MicroUsd::ZERO,
+            reserved: Counted::default(),
+            oldest: None,
         };
         let mut resolver = resolver();
-        resolver.usage = Some(vec![usage]);
+        resolver.usage = Some((jiff::Timestamp::UNIX_EPOCH, vec![usage]));
         let question = ask("ada", "files__write", json!({"path": "/scratch/a.md"}));
         resolver.explain(&question, false).unwrap()
     };

@@ -33,6 +33,8 @@ mod types;
 mod value;
 mod vary;
 
+pub(super) use time::offset;
+
 #[cfg(test)]
 mod tests;
 

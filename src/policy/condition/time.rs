@@ -149,7 +149,7 @@ fn read_duration(text: &str) -> Option<i128> {
 }
 
 /// Reads `UTC`, `Z` or `±HH:MM`.
-pub(super) fn offset(text: &str) -> Option<TimeZone> {
+pub(in crate::policy) fn offset(text: &str) -> Option<TimeZone> {
     if text == "UTC" || text == "Z" {
         return Some(TimeZone::UTC);
     }

@@ -231,7 +231,7 @@ fn windows(connection: &Connection) -> Result<Windows, StoreError> {
         connection.prepare("SELECT counter, start, calls, tokens, cost, alerted FROM usage")?;
     let rows = statement.query_map([], |row| {
         let usage = Usage { calls: row.get(2)?, tokens: row.get(3)?, cost: row.get(4)? };
-        Ok(((row.get(0)?, row.get(1)?), WindowUsage { usage, alerted: row.get(5)? }))
+        Ok(((row.get(0)?, row.get(1)?), WindowUsage { usage, alerted: notes::alerted_of(row.get(5)?) }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -6,6 +6,7 @@ use crate::{
         self, Alert, ApprovalRecord, Effect, End, LimitRefusal, LoopCheck, Named, NamedGrant, Outcome,
         RepeatLimit, Request, StandingGrant, Usage, amount, money, repeat_key,
     },
+    decision::BudgetLimit,
     evidence,
     journal::{JournalError, Place},
     model::{CallId, EventDecision, EventDraft, EventType, MicroUsd, Outcome as CallOutcome},
@@ -62,11 +63,13 @@ pub(super) fn admit(
     if !last && matches!(ruling.outcome, Outcome::Refused { held_by_others: true, .. }) {
         return Ok(None);
     }
-    if let Outcome::Refused { refusal, .. } = &ruling.outcome
+    if let Outcome::Refused { refusal, alerts, .. } = &ruling.outcome
         && request.unrecorded.covers(refusal)
     {
-        tell_loop(tx, request, refusal, now)?;
-        return Ok(Some(Admission::Refused(refusal.clone())));
+        let (refusal, alerts) = (refusal.clone(), alerts.clone());
+        tell_loop(tx, request, &refusal, now)?;
+        alert(tx, &request.event, alerts, request.now)?;
+        return Ok(Some(Admission::Refused(refusal)));
     }
     if let Some(start) = &request.start {
         tx.append(start)?;
@@ -75,19 +78,20 @@ pub(super) fn admit(
     Ok(Some(match ruling.outcome {
         Outcome::Granted(effects) => {
             let (seq, _) = grant(tx, request, recorded.as_deref(), &effects)?;
-            for effect in effects {
-                if let Effect::Alerted(Alert { policy_id, sentence, .. }) = &effect {
-                    tx.append(&evidence::alert_of_call(&request.event, policy_id, sentence, request.now))?;
-                }
-                tx.put(effect)?;
+            alert(tx, &request.event, effects, request.now)?;
+            let budgets = request.budgets.iter().filter(|budget| !budget.alert_at.is_empty());
+            let alerting: Vec<BudgetLimit> = budgets.cloned().collect();
+            if !alerting.is_empty() {
+                tx.alerting().insert(call_id.clone(), alerting);
             }
             tx.open().insert(call_id, seq);
             Admission::Granted
         }
-        Outcome::Refused { refusal, .. } => {
+        Outcome::Refused { refusal, alerts, .. } => {
             let event = refused(&request.event, &refusal);
             tx.append_with_limits(&event, recorded.as_deref())?;
             tell_loop(tx, request, &refusal, now)?;
+            alert(tx, &request.event, alerts, request.now)?;
             Admission::Refused(refusal)
         }
         Outcome::Unusable(reason) => {
@@ -133,6 +137,22 @@ fn tell_loop(
     tx.put(alerted)
 }
 
+/// Takes in effects, and records the alerts among them beside the record that they are about.
+fn alert(
+    tx: &mut Tx<'_>,
+    about: &EventDraft,
+    effects: Vec<Effect>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for effect in effects {
+        if let Effect::Alerted(Alert { policy_id, sentence, step, .. }) = &effect {
+            tx.append(&evidence::alert_of_call(about, policy_id, sentence, *step, now))?;
+        }
+        tx.put(effect)?;
+    }
+    Ok(())
+}
+
 /// Writes the decision of a granted call, which says so where the call uses an approval or a standing grant.
 fn grant(
     tx: &mut Tx<'_>,
@@ -152,6 +172,7 @@ fn grant(
             | Effect::Failed { .. }
             | Effect::Worked { .. }
             | Effect::LoopAlerted { .. }
+            | Effect::Reset(_)
             | Effect::Alerted(_) => {}
         }
     }
@@ -209,6 +230,11 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Sto
     }
     close(tx, seq, end)?;
     tx.open().remove(&settlement.call_id);
+    if let Some(budgets) = tx.alerting().remove(&settlement.call_id) {
+        let at = settlement.event.timestamp;
+        let alerts = tx.overshot(&budgets, at.as_microsecond())?;
+        alert(tx, &settlement.event, alerts, at)?;
+    }
     if let Some((cell, tokens)) = &settlement.learned {
         tx.learn(cell, *tokens)?;
     }
@@ -264,6 +290,7 @@ pub(super) fn abandon(tx: &mut Tx<'_>, call_id: &CallId) -> Result<(), StoreErro
     tx.append(&event)?;
     close(tx, seq, End::NeverDispatched)?;
     tx.open().remove(call_id);
+    tx.alerting().remove(call_id);
     Ok(())
 }
 

@@ -64,6 +64,7 @@ fn write_rows(
             | Note::Counter { .. }
             | Note::Owner { .. }
             | Note::Gone { .. }
+            | Note::Swept { .. }
             | Note::Learned { .. }
             | Note::Registers { .. }
             | Note::Register { .. } => {}

@@ -349,7 +349,10 @@ fn copy_counted(old: &Connection, target: &mut Target) -> Result<(), StoreError>
     while let Some(row) = rows.next()? {
         let Some(counter) = counters.get(&row.get(0)?) else { continue };
         let usage = Usage { calls: row.get(2)?, tokens: row.get(3)?, cost: row.get(4)? };
-        target.note(&Note::Stands((*counter, row.get(1)?), WindowUsage { usage, alerted: row.get(5)? }));
+        target.note(&Note::Stands(
+            (*counter, row.get(1)?),
+            WindowUsage { usage, alerted: notes::alerted_of(row.get(5)?) },
+        ));
     }
     let mut statement = old.prepare("SELECT tool, milli_tokens FROM learned")?;
     let mut rows = statement.query([])?;

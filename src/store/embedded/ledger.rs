@@ -2,14 +2,18 @@
 //! other processes. Calendar windows that did not change lately are only in the projection, and are read when a request needs
 //! them.
 
-use super::notes::{self, Note};
+use super::{
+    notes::{self, Note},
+    sweep::MOST_KEYS,
+};
 use crate::{
     admission::{
         self, Cursor, Effect, Limit, MINUTE, Moved, Request, Ruling, State, Usage, Window, WindowUsage,
         window,
     },
+    decision::BudgetLimit,
     journal::Place,
-    store::{AdmitRequest, StoreError},
+    store::{AdmitRequest, OTHERS, StoreError},
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
@@ -44,16 +48,18 @@ pub(super) struct Owner {
 #[derive(Debug, Default)]
 pub(super) struct Unprojected {
     windows: HashSet<Window>,
-    counters: HashSet<i64>,
+    pub(super) counters: HashSet<i64>,
     /// Windows that are to go.
-    forgotten: Vec<Window>,
+    forgotten: HashSet<Window>,
+    /// Counters that are to go.
+    pub(super) gone: HashSet<i64>,
     pub(super) owners: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    names: HashMap<i64, Counter>,
-    state: State,
+    pub(super) names: HashMap<i64, Counter>,
+    pub(super) state: State,
     owners: BTreeMap<i64, Owner>,
     pub(super) unprojected: Unprojected,
     /// Where frames begin that name these times or later ones.
@@ -62,6 +68,10 @@ pub(super) struct Ledger {
     marked: Cursor,
     hand: Cursor,
     forgot_at: i64,
+    /// When windows that are over were last looked for.
+    pub(super) swept_at: i64,
+    /// How many counters of a kind and a budget there are, of those that were asked about.
+    pub(super) keys: HashMap<(String, String), usize>,
 }
 
 /// A counter is known by the hash of its name, so that every process and every rebuilt projection gives it one number.
@@ -164,9 +174,17 @@ impl Ledger {
                 self.unprojected.windows.insert(window);
             }
             Note::Counter { id, kind, policy_id, key } => {
+                let of = (kind, policy_id);
+                if let Some(keys) = self.keys.get_mut(&of)
+                    && !self.names.contains_key(&id)
+                {
+                    *keys += 1;
+                }
+                let (kind, policy_id) = of;
                 self.names.insert(id, Counter { kind, policy_id, key });
                 self.unprojected.counters.insert(id);
             }
+            Note::Swept { before } => self.sweep(connection, before)?,
             Note::Owner { id, name, lock } => {
                 self.owners.insert(id, Owner { name, lock });
                 self.unprojected.owners = true;
@@ -192,14 +210,18 @@ impl Ledger {
             let kind = self.kind(connection, window.0)?;
             let ended = kind
                 .and_then(|kind| window::window_of(&kind))
-                .and_then(|kind| window::end_of(kind, window.1));
+                .and_then(|kind| window::end_of(kind, None, window.1));
             if ended.is_some_and(|ended| ended <= before) {
-                self.state.forget_window(window);
-                self.unprojected.windows.remove(&window);
-                self.unprojected.forgotten.push(window);
+                self.forget_window(window);
             }
         }
         Ok(())
+    }
+
+    pub(super) fn forget_window(&mut self, window: Window) {
+        self.state.forget_window(window);
+        self.unprojected.windows.remove(&window);
+        self.unprojected.forgotten.insert(window);
     }
 
     fn kind(&self, connection: &Connection, counter: i64) -> Result<Option<String>, StoreError> {
@@ -218,7 +240,8 @@ impl Ledger {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let usage = Usage { calls: row.get(2)?, tokens: row.get(3)?, cost: row.get(4)? };
-            found.insert((row.get(0)?, row.get(1)?), WindowUsage { usage, alerted: row.get(5)? });
+            let alerted = notes::alerted_of(row.get(5)?);
+            found.insert((row.get(0)?, row.get(1)?), WindowUsage { usage, alerted });
         }
         for window in &self.unprojected.windows {
             if let Some(standing) = self.state.standing(*window) {
@@ -263,6 +286,7 @@ impl Ledger {
             names
                 .insert(row.get(0)?, Counter { kind: row.get(1)?, policy_id: row.get(2)?, key: row.get(3)? });
         }
+        names.retain(|id, _| !self.unprojected.gone.contains(id));
         let unprojected = self.unprojected.counters.iter();
         names.extend(unprojected.filter_map(|id| Some((*id, self.names.get(id)?.clone()))));
         Ok(names)
@@ -310,22 +334,59 @@ impl Ledger {
         agent: &'r str,
         now: i64,
     ) -> Result<Vec<Limit<'r>>, StoreError> {
+        self.sweep_daily(connection, notes, now)?;
         let mut limits = Vec::with_capacity(request.rates.len() + request.budgets.len());
         for rate in &request.rates {
-            let counter = self.counter(connection, notes, window::RATE, &rate.policy_id, agent)?;
-            limits.push(Limit::rate(rate, agent, counter));
+            let (counter, key) = self.counter(connection, notes, window::RATE, &rate.policy_id, agent)?;
+            limits.push(Limit::rate(rate, agent, counter).counted_as(key));
         }
         for budget in &request.budgets {
-            let counter =
-                self.counter(connection, notes, window::word(budget.window), &budget.id, &budget.key)?;
-            limits.push(Limit::budget(budget, counter, now));
+            let kind = window::kind(budget.window, budget.zone.as_ref());
+            let (counter, key) = self.counter(connection, notes, &kind, &budget.id, &budget.key)?;
+            limits.push(Limit::budget(budget, counter, now).counted_as(key));
         }
-        for limit in &limits {
+        self.read_windows(connection, &limits)?;
+        Ok(limits)
+    }
+
+    fn read_windows(&mut self, connection: &Connection, limits: &[Limit<'_>]) -> Result<(), StoreError> {
+        for limit in limits {
             if let Some(window) = limit.window() {
                 self.read_window(connection, window)?;
             }
         }
-        Ok(limits)
+        Ok(())
+    }
+
+    /// Where a counter stands in the window that began at `start`, or in the last minute.
+    pub(super) fn stands_at(
+        &mut self,
+        connection: &Connection,
+        counter: i64,
+        start: Option<i64>,
+        now: i64,
+    ) -> Result<Usage, StoreError> {
+        let Some(start) = start else { return Ok(self.state.last_minute(counter, now)) };
+        self.read_window(connection, (counter, start))?;
+        Ok(self.state.standing((counter, start)).unwrap_or_default().usage)
+    }
+
+    /// Alerts of budgets on which a call counts that has taken more than it reserved. A counter that was forgotten since has
+    /// none.
+    pub(super) fn overshot(
+        &mut self,
+        connection: &Connection,
+        budgets: &[BudgetLimit],
+        now: i64,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let numbered = budgets.iter().map(|budget| {
+            let kind = window::kind(budget.window, budget.zone.as_ref());
+            let counter = number(&kind, &budget.id, &budget.key);
+            Limit::budget(budget, counter, now)
+        });
+        let limits: Vec<Limit<'_>> = numbered.collect();
+        self.read_windows(connection, &limits)?;
+        Ok(admission::overshot(&self.state, &limits, now))
     }
 
     /// Judges a request whose limits come from [`Self::limits`].
@@ -350,31 +411,36 @@ impl Ledger {
         Ok(())
     }
 
-    /// The number of a counter, whose meaning stands in the journal before it is used.
+    /// The number of a counter, whose meaning stands in the journal before it is used, and the key that it is counted under
+    /// where that is not its own.
     fn counter(
         &mut self,
         connection: &Connection,
         notes: &mut Vec<u8>,
-        kind: &'static str,
+        kind: &str,
         policy_id: &str,
         key: &str,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<(i64, Option<&'static str>), StoreError> {
         let id = number(kind, policy_id, key);
         if self.names.contains_key(&id) {
-            return Ok(id);
+            return Ok((id, None));
         }
         let counter = Counter { kind: kind.to_owned(), policy_id: policy_id.to_owned(), key: key.to_owned() };
-        let known = connection
-            .prepare_cached("SELECT 1 FROM counters WHERE id = ?1")?
-            .query_row([id], |_| Ok(()))
-            .optional()?;
-        if known.is_none() {
-            let Counter { kind, policy_id, key } = counter.clone();
-            notes::write(notes, &Note::Counter { id, kind, policy_id, key });
-            self.unprojected.counters.insert(id);
+        let known = !self.unprojected.gone.contains(&id)
+            && connection.prepare_cached("SELECT 1 FROM counters WHERE id = ?1")?.exists([id])?;
+        if known {
+            self.names.insert(id, counter);
+            return Ok((id, None));
         }
-        self.names.insert(id, counter);
-        Ok(id)
+        if key != OTHERS && self.keys(connection, kind, policy_id)? >= MOST_KEYS {
+            let (id, _) = self.counter(connection, notes, kind, policy_id, OTHERS)?;
+            return Ok((id, Some(OTHERS)));
+        }
+        let Counter { kind, policy_id, key } = counter;
+        let note = Note::Counter { id, kind, policy_id, key };
+        notes::write(notes, &note);
+        self.note(connection, note)?;
+        Ok((id, None))
     }
 
     /// Has a calendar window in memory as the projection has it: one that is not in memory did not change since then.
@@ -388,9 +454,10 @@ impl Ledger {
             )?
             .query_row(window, |row| {
                 let usage = Usage { calls: row.get(0)?, tokens: row.get(1)?, cost: row.get(2)? };
-                Ok(WindowUsage { usage, alerted: row.get(3)? })
+                Ok(WindowUsage { usage, alerted: notes::alerted_of(row.get(3)?) })
             })
             .optional()?
+            .filter(|_| !self.unprojected.forgotten.contains(&window))
             .unwrap_or_default();
         self.state.tell(window, standing);
         Ok(())
@@ -416,7 +483,8 @@ impl Ledger {
 
     /// Whether so much is only here that the projection should take it.
     pub(super) fn is_heavy(&self) -> bool {
-        self.unprojected.windows.len() + self.unprojected.counters.len() > MOST / 2
+        let Unprojected { windows, counters, forgotten, gone, .. } = &self.unprojected;
+        windows.len() + counters.len() + forgotten.len() + gone.len() > MOST / 2
     }
 
     /// The open calls as notes.
@@ -430,7 +498,10 @@ impl Ledger {
 
     /// Writes what changed into the projection, in its open transaction. Call [`Self::projected`] once that is committed.
     pub(super) fn project(&self, connection: &Connection) -> Result<(), StoreError> {
-        let Unprojected { windows, counters, forgotten, owners } = &self.unprojected;
+        let Unprojected { windows, counters, forgotten, gone, owners } = &self.unprojected;
+        for id in gone {
+            connection.prepare_cached("DELETE FROM counters WHERE id = ?1")?.execute([id])?;
+        }
         for window in forgotten {
             connection
                 .prepare_cached("DELETE FROM usage WHERE counter = ?1 AND start = ?2")?
@@ -443,6 +514,7 @@ impl Ledger {
         )?;
         for window in windows {
             if let Some(WindowUsage { usage, alerted }) = self.state.standing(*window) {
+                let alerted = notes::alerted_column(alerted);
                 upsert.execute((window.0, window.1, usage.calls, usage.tokens, usage.cost, alerted))?;
             }
         }

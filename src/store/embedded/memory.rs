@@ -11,6 +11,7 @@ use super::{
     terms::remedied,
 };
 use crate::{
+    decision::BudgetLimit,
     journal::{Cut, Draft, Journal, Place, Reader},
     model::{CallId, Event},
     store::StoreError,
@@ -38,6 +39,8 @@ pub(super) struct Memory {
     pub(super) draft: Draft,
     pub(super) ledger: Ledger,
     pub(super) open: HashMap<CallId, i64>,
+    /// The budgets of open calls that alert.
+    pub(super) alerting: HashMap<CallId, Vec<BudgetLimit>>,
     pub(super) learned: Learned,
     pub(super) registers: Registers,
     /// A group failed: what is remembered does not hold, and is read again.
@@ -80,6 +83,7 @@ impl Memory {
             ledger: Ledger::default(),
             open: HashMap::new(),
             learned: Learned::new(shared.sizes.clone()),
+            alerting: HashMap::new(),
             registers: Registers::default(),
             stale: true,
             behind: false,

@@ -2,7 +2,7 @@
 //! the projection keeps.
 
 use crate::{
-    admission::{Alert, Effect, Grant, LoopMark, Usage, Window, WindowUsage},
+    admission::{Alert, Alerted, Effect, Grant, LoopMark, Reset, Usage, Window, WindowUsage},
     model::PolicyId,
     store::Register,
 };
@@ -21,9 +21,9 @@ const KEPT: i64 = 11;
 const RETIRED: i64 = 12;
 const REGISTERS: i64 = 13;
 const REGISTER: i64 = 14;
-const FAILED: i64 = 20;
-const WORKED: i64 = 21;
-const LOOP_ALERTED: i64 = 22;
+const FAILED: i64 = 25;
+const WORKED: i64 = 26;
+const LOOP_ALERTED: i64 = 27;
 
 /// What of its loops stands in a grant.
 const REPEAT: i64 = 1;
@@ -32,6 +32,15 @@ const LOOPS: i64 = 2;
 const COUNTED: i64 = 0;
 const TURN: i64 = 1;
 const WATCHED: i64 = 2;
+// With the share at which a budget alerted; 5 and 6 did not tell it.
+const ALERTED_AT: i64 = 20;
+const STANDS_AT: i64 = 21;
+const RESET: i64 = 22;
+const RESET_ROLLING: i64 = 23;
+const SWEPT: i64 = 24;
+
+/// The share that an alert of a record without it is taken for: alerts of budgets were given once.
+const ANY_STEP: u8 = 100;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +65,9 @@ pub(super) enum Note {
     Registers { newest: i64 },
     /// What an entry of a register becomes, as JSON; none: it is removed.
     Register { register: Register, key: String, version: i64, value: Option<String> },
+    /// Windows that ended before this time, in microseconds, are forgotten, and so are counters without any. Counters that
+    /// roll are named again behind it where they count something.
+    Swept { before: i64 },
 }
 
 /// Appends numbers as little-endian groups of seven bits, small ones first (zigzag, so that minus signs are small too).
@@ -172,7 +184,9 @@ pub(super) fn write(out: &mut Vec<u8>, note: &Note) {
     match note {
         Note::Effect(effect) => write_effect(out, effect),
         Note::Stands((counter, start), WindowUsage { usage, alerted }) => {
-            for number in [STANDS, *counter, *start, usage.calls, usage.tokens, usage.cost, *alerted] {
+            let Alerted { at, step } = *alerted;
+            let step = i64::from(step);
+            for number in [STANDS_AT, *counter, *start, usage.calls, usage.tokens, usage.cost, at, step] {
                 put(out, number);
             }
         }
@@ -189,6 +203,7 @@ pub(super) fn write(out: &mut Vec<u8>, note: &Note) {
         Note::Retired { stays, before } => {
             [RETIRED, *stays, *before].into_iter().for_each(|number| put(out, number));
         }
+        Note::Swept { before } => [SWEPT, *before].into_iter().for_each(|number| put(out, number)),
         Note::Gone { id } => [GONE, *id].into_iter().for_each(|number| put(out, number)),
         Note::Learned { tool, milli } => {
             put(out, LEARNED);
@@ -241,8 +256,14 @@ pub(super) fn write_effect(out: &mut Vec<u8>, effect: &Effect) {
         Effect::LoopAlerted { at, key, window } => {
             [LOOP_ALERTED, *at, *key, *window].into_iter().for_each(|number| put(out, number));
         }
-        Effect::Alerted(Alert { window, at, policy_id, sentence }) => {
-            for number in [ALERTED, window.0, window.1, *at] {
+        Effect::Reset(Reset { counter, start: Some(start) }) => {
+            [RESET, *counter, *start].into_iter().for_each(|number| put(out, number));
+        }
+        Effect::Reset(Reset { counter, start: None }) => {
+            [RESET_ROLLING, *counter].into_iter().for_each(|number| put(out, number));
+        }
+        Effect::Alerted(Alert { window, at, step, policy_id, sentence }) => {
+            for number in [ALERTED_AT, window.0, window.1, *at, i64::from(*step)] {
                 put(out, number);
             }
             put_text(out, policy_id.as_str());
@@ -272,12 +293,30 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Note>> {
             ALERTED => Note::Effect(Effect::Alerted(Alert {
                 window: (take(bytes)?, take(bytes)?),
                 at: take(bytes)?,
+                step: ANY_STEP,
                 policy_id: PolicyId::from(take_text(bytes)?),
                 sentence: take_text(bytes)?,
             })),
+            ALERTED_AT => Note::Effect(Effect::Alerted(Alert {
+                window: (take(bytes)?, take(bytes)?),
+                at: take(bytes)?,
+                step: take_step(bytes)?,
+                policy_id: PolicyId::from(take_text(bytes)?),
+                sentence: take_text(bytes)?,
+            })),
+            RESET => Note::Effect(Effect::Reset(Reset { counter: take(bytes)?, start: Some(take(bytes)?) })),
+            RESET_ROLLING => Note::Effect(Effect::Reset(Reset { counter: take(bytes)?, start: None })),
+            SWEPT => Note::Swept { before: take(bytes)? },
             STANDS => {
                 let window = (take(bytes)?, take(bytes)?);
-                Note::Stands(window, WindowUsage { usage: take_usage(bytes)?, alerted: take(bytes)? })
+                let usage = take_usage(bytes)?;
+                Note::Stands(window, WindowUsage { usage, alerted: alerted_once(take(bytes)?) })
+            }
+            STANDS_AT => {
+                let window = (take(bytes)?, take(bytes)?);
+                let usage = take_usage(bytes)?;
+                let alerted = Alerted { at: take(bytes)?, step: take_step(bytes)? };
+                Note::Stands(window, WindowUsage { usage, alerted })
             }
             COUNTER => Note::Counter {
                 id: take(bytes)?,
@@ -311,6 +350,37 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Vec<Note>> {
     Some(notes)
 }
 
+fn take_step(bytes: &mut &[u8]) -> Option<u8> {
+    u8::try_from(take(bytes)?).ok().filter(|step| *step <= 100)
+}
+
+/// The last alert of a window, of which a record says when it was and no more.
+fn alerted_once(at: i64) -> Alerted {
+    Alerted { at, step: if at == 0 { 0 } else { ANY_STEP } }
+}
+
+/// No time of an alert is later, in microseconds: the year 2286.
+const LATEST: i64 = 10_000_000_000_000_000;
+
+/// Shares of a cap fit into it.
+const STEPS: i64 = 128;
+
+/// An alert as the projection's column has it: its time, and the share with it where that is not the last one.
+pub(super) fn alerted_column(alerted: Alerted) -> i64 {
+    match alerted.step {
+        0 | ANY_STEP => alerted.at,
+        step => alerted.at.clamp(0, LATEST - 1).saturating_mul(STEPS).saturating_add(i64::from(step)),
+    }
+}
+
+/// And back.
+pub(super) fn alerted_of(column: i64) -> Alerted {
+    match column < LATEST {
+        true => alerted_once(column),
+        false => Alerted { at: column / STEPS, step: u8::try_from(column % STEPS).unwrap_or(ANY_STEP) },
+    }
+}
+
 fn take_usage(bytes: &mut &[u8]) -> Option<Usage> {
     Some(Usage { calls: take(bytes)?, tokens: take(bytes)?, cost: take(bytes)? })
 }
@@ -337,8 +407,13 @@ mod tests {
             windows: vec![(3, 0), (4, -1)],
         };
         let usage = Usage { calls: 0, tokens: -5, cost: 9 };
-        let alert =
-            Alert { window: (3, 4), at: 5, policy_id: PolicyId::from("b"), sentence: "ü".to_owned() };
+        let alert = Alert {
+            window: (3, 4),
+            at: 5,
+            step: 80,
+            policy_id: PolicyId::from("b"),
+            sentence: "ü".to_owned(),
+        };
         let notes = [
             Note::Effect(Effect::Granted(grant.clone())),
             Note::Effect(Effect::Carried(Grant { repeat: None, ..grant.clone() })),
@@ -349,7 +424,10 @@ mod tests {
             Note::Effect(Effect::Closed { seq: 7, change: usage }),
             Note::Effect(Effect::Asked { at: -1, repeat: 0 }),
             Note::Effect(Effect::Alerted(alert)),
-            Note::Stands((3, 9), WindowUsage { usage, alerted: 8 }),
+            Note::Effect(Effect::Reset(Reset { counter: -3, start: Some(9) })),
+            Note::Effect(Effect::Reset(Reset { counter: 3, start: None })),
+            Note::Stands((3, 9), WindowUsage { usage, alerted: Alerted { at: 8, step: 100 } }),
+            Note::Swept { before: -7 },
             Note::Counter { id: -4, kind: "day".into(), policy_id: "p".into(), key: String::new() },
             Note::Owner { id: 5, name: "o".into(), lock: "/l".into() },
             Note::Gone { id: 5 },
@@ -369,6 +447,24 @@ mod tests {
         notes.iter().for_each(|note| write(&mut bytes, note));
         assert_eq!(read(&bytes).unwrap(), notes);
         assert_eq!(read(&[]), Some(Vec::new()));
+        for alerted in
+            [(0, 0), (1_779_000_000_000_000, 100), (1_779_000_000_000_000, 1), (1_779_000_000_000_001, 99)]
+        {
+            let alerted = Alerted { at: alerted.0, step: alerted.1 };
+            assert_eq!(alerted_of(alerted_column(alerted)), alerted);
+        }
+        // What was written before shares were told counts as told of all of them.
+        let (mut alerted, mut stands) = (Vec::new(), Vec::new());
+        [ALERTED, 3, 4, 5].into_iter().for_each(|number| put(&mut alerted, number));
+        put_text(&mut alerted, "b");
+        put_text(&mut alerted, "s");
+        [STANDS, 3, 9, 1, 2, 3, 8].into_iter().for_each(|number| put(&mut stands, number));
+        let read_one = |bytes: &[u8]| read(bytes).unwrap().remove(0);
+        assert!(matches!(read_one(&alerted), Note::Effect(Effect::Alerted(Alert { at: 5, step: 100, .. }))));
+        let once = Alerted { at: 8, step: 100 };
+        assert!(
+            matches!(read_one(&stands), Note::Stands((3, 9), WindowUsage { alerted, .. }) if alerted == once)
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     job::{Kind, job},
     kept, not_in, records,
     register_set::{self, Set},
-    retire, trees,
+    resets, retire, trees,
     tx::Tx,
     usage, verify, watch,
 };
@@ -19,9 +19,10 @@ use crate::{
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
-        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange, RegisterEntry,
-        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture, TreeAnswer, TreePath,
+        ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, EventLine, EventQuery,
+        GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange,
+        RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store, StoreError, StoreFuture,
+        TreeAnswer, TreePath,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -41,8 +42,8 @@ impl EmbeddedStore {
     /// Where the counters stand, without anything being written.
     async fn remembered_usage(&self, now: Timestamp) -> Result<Vec<BudgetUsage>, StoreError> {
         self.remembered(move |tx| {
-            let rolling = tx.counted().all_last_minute(now.as_microsecond());
-            usage::remembered(tx.connection, tx.ledger(), now, &rolling)
+            let remembered = tx.remembered(now);
+            usage::remembered(tx.connection, tx.ledger(), now, &remembered)
         })
         .await?
     }
@@ -253,20 +254,24 @@ impl Store for EmbeddedStore {
 
     fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>> {
         async move {
-            let rolling = self
+            let remembered = self
                 .write(move |tx| {
                     tx.project = true;
-                    Ok(tx.counted().all_last_minute(now.as_microsecond()))
+                    Ok(tx.remembered(now))
                 })
                 .await;
-            let rolling = match rolling {
+            let remembered = match remembered {
                 // Nothing can be written, and all of it is remembered.
                 Err(StoreError::Full) => return self.remembered_usage(now).await,
-                rolling => rolling?,
+                remembered => remembered?,
             };
-            self.read(move |book| usage::read(book.connection, now, &rolling)).await
+            self.read(move |book| usage::read(book.connection, now, &remembered)).await
         }
         .boxed()
+    }
+
+    fn reset_budget(&self, reset: BudgetReset) -> StoreFuture<'_, Vec<ResetCounter>> {
+        in_time(self.write(move |tx| resets::reset(tx, &reset))).boxed()
     }
 
     fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>> {

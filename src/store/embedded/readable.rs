@@ -14,9 +14,10 @@ use crate::{
     model::{ApprovalId, Event, EventDraft, GrantId},
     store::{
         Admission, AdmitRequest, ApprovalBinding, ApprovalFilter, ApprovalHead, ApprovalRecord,
-        ApprovalUpdate, AskLimits, Asked, BudgetUsage, ChainReport, EventLine, EventQuery, GrantEnd,
-        GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange, RegisterEntry,
-        Requirement, Settlement, StandingGrant, Store, StoreError, StoreFuture, TreeAnswer, TreePath,
+        ApprovalUpdate, AskLimits, Asked, BudgetReset, BudgetUsage, ChainReport, EventLine, EventQuery,
+        GrantEnd, GrantFilter, GrantMade, Kept, KeptKind, KnownDamage, Register, RegisterChange,
+        RegisterEntry, Requirement, ResetCounter, Settlement, StandingGrant, Store, StoreError, StoreFuture,
+        TreeAnswer, TreePath,
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -182,7 +183,11 @@ impl Store for ReadableStore {
     }
 
     fn budget_usage(&self, now: Timestamp) -> StoreFuture<'_, Vec<BudgetUsage>> {
-        done(self.book(|book| usage::read(book.connection, now, &HashMap::new())))
+        done(self.book(|book| usage::read(book.connection, now, &usage::Remembered::default())))
+    }
+
+    fn reset_budget(&self, _: BudgetReset) -> StoreFuture<'_, Vec<ResetCounter>> {
+        refused()
     }
 
     fn learned_sizes(&self) -> StoreFuture<'_, Arc<LearnedSizes>> {

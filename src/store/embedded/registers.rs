@@ -101,7 +101,8 @@ impl Registers {
             | Note::Gone { .. }
             | Note::Learned { .. }
             | Note::Kept { .. }
-            | Note::Retired { .. } => Ok(false),
+            | Note::Retired { .. }
+            | Note::Swept { .. } => Ok(false),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use super::{
     book::Book, failing::Failing, grants::Grants, kept, ledger::Ledger, memory::Memory, notes,
-    registers::Registers, rows::Row,
+    registers::Registers, rows::Row, usage::Remembered,
 };
 use crate::{
-    admission::{Effect, Limit, Request, Ruling, State},
+    admission::{Effect, Limit, Request, Ruling, State, Usage},
     cost::SizeCell,
+    decision::BudgetLimit,
     evidence,
     journal::{Cut, PROJECTED, Place, REGISTERS, Reader, chain},
     model::{CallId, Event, EventDraft, json},
@@ -108,7 +109,9 @@ impl<'c> Tx<'c> {
         self.memory.stale = true;
         // Those of this group were not granted.
         let last = self.memory.journal.head().seq;
-        self.memory.open.retain(|_, seq| *seq <= last);
+        let Memory { open, alerting, .. } = &mut *self.memory;
+        open.retain(|_, seq| *seq <= last);
+        alerting.retain(|call, _| open.contains_key(call));
         self.committed.clear();
     }
 
@@ -132,6 +135,31 @@ impl<'c> Tx<'c> {
     /// What is counted, to be brought to a time.
     pub(super) fn counted(&mut self) -> &mut State {
         self.memory.ledger.state_mut()
+    }
+
+    /// What is only in memory of where the counters stand.
+    pub(super) fn remembered(&mut self, now: Timestamp) -> Remembered {
+        Remembered::of(&mut self.memory.ledger, now)
+    }
+
+    /// Where a counter stands.
+    pub(super) fn stands_at(
+        &mut self,
+        counter: i64,
+        start: Option<i64>,
+        now: i64,
+    ) -> Result<Usage, StoreError> {
+        self.memory.ledger.stands_at(self.connection, counter, start, now)
+    }
+
+    /// Budgets with alerts on which an open call of this process counts.
+    pub(super) fn alerting(&mut self) -> &mut HashMap<CallId, Vec<BudgetLimit>> {
+        &mut self.memory.alerting
+    }
+
+    /// Alerts that are due after a call took more than it had reserved.
+    pub(super) fn overshot(&mut self, budgets: &[BudgetLimit], now: i64) -> Result<Vec<Effect>, StoreError> {
+        self.memory.ledger.overshot(self.connection, budgets, now)
     }
 
     /// The limits of an admission, with what they are judged by in memory.

@@ -1,6 +1,7 @@
 // The page: signing in and out, its views, what comes live, and keys.
 
 import { api, onSignOut } from "./api.js";
+import * as budgets from "./budgets.js";
 import { formInFront } from "./detail.js";
 import { $, announce, FIELDS, notice, typing } from "./dom.js";
 import { parse } from "./exact.js";
@@ -21,6 +22,7 @@ const VIEWS = {
   pending: { title: "Approvals that wait", roles: READERS, section: "inbox", open: () => render() },
   history: { title: "Approvals of before", roles: READERS, section: "inbox", open: openHistory },
   grants: { title: "Standing grants", roles: READERS, section: "grants", open: grants.open },
+  budgets: { title: "Budgets", roles: READERS, section: "budgets", open: budgets.open },
   explain: { title: "Explain a decision", roles: explain.ROLES, section: "explain", open: explain.open },
   policies: { title: "Policies", roles: READERS, section: "policies", open: policies.open },
   spend: { title: "Spend", roles: READERS, section: "spend", open: spend.open },
@@ -143,7 +145,7 @@ function leave(why) {
   Object.assign(state, { key: null, me: null, view: "pending", agents: new Map(), policies: new Map() });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   forgetAll();
-  for (const view of [explain, grants, policies, spend]) view.clear();
+  for (const view of [budgets, explain, grants, policies, spend]) view.clear();
   for (const { section } of Object.values(VIEWS)) $(section).hidden = true;
   for (const id of ["environment", "nav", "who"]) $(id).hidden = true;
   $("login").hidden = false;
@@ -315,6 +317,7 @@ document.addEventListener("keydown", (event) => {
     p: () => show("pending"),
     h: () => show("history"),
     g: () => show("grants"),
+    b: () => show("budgets"),
     e: () => show("explain"),
     o: () => show("policies"),
     s: () => show("spend"),

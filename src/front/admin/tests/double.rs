@@ -401,6 +401,14 @@ impl Store for Memory {
     fn budget_usage(&self, _: Timestamp) -> store::StoreFuture<'_, Vec<BudgetUsage>> {
         self.answer(Vec::new())
     }
+    fn reset_budget(&self, reset: store::BudgetReset) -> store::StoreFuture<'_, Vec<store::ResetCounter>> {
+        let counter = store::ResetCounter {
+            key: reset.key.unwrap_or_else(|| "*".to_owned()),
+            before: store::Counted { calls: 3, ..store::Counted::default() },
+            after: store::Counted::default(),
+        };
+        self.answer(vec![counter])
+    }
     fn learned_sizes(&self) -> store::StoreFuture<'_, Arc<crate::cost::LearnedSizes>> {
         self.answer(Arc::default())
     }

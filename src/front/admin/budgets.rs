@@ -1,0 +1,256 @@
+//! Budgets, and policies with a limit per minute: where each of their counters stands, and how a person sets one back.
+
+use super::{
+    State,
+    error::ApiError,
+    params::{self, Segment},
+    person::{Admin, Reader},
+    policies::Bytes,
+    {body, view},
+};
+use crate::{
+    admission::{MINUTE, window},
+    cost::{BudgetWindow, BudgetZone},
+    model::{MicroUsd, PersonId, PolicyId},
+    policy::{PolicyBody, PolicySet, Violation, names::did_you_mean, read::short},
+    store::{BudgetReset, BudgetUsage, Counted, ResetBy, ResetCounter},
+};
+use axum::{
+    Json,
+    extract::{RawQuery, State as Given},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+type Reply = Result<Json<Value>, ApiError>;
+
+/// The longest reason for a reset, in characters.
+const LONGEST_REASON: usize = 1_000;
+
+/// A budget, or a policy's limit per minute.
+struct Rule<'s> {
+    id: &'s PolicyId,
+    kind: &'static str,
+    scope: &'static str,
+    window: BudgetWindow,
+    zone: Option<&'s BudgetZone>,
+    max_calls: Option<u64>,
+    max_tokens: Option<u64>,
+    max_cost: Option<MicroUsd>,
+    on_exceed: &'static str,
+    alert_at: &'s [u8],
+    strict: bool,
+}
+
+impl Rule<'_> {
+    /// The kind under which the store counts.
+    fn counted_as(&self) -> String {
+        match self.kind {
+            "policy" => window::RATE.to_owned(),
+            _ => window::kind(self.window, self.zone).into_owned(),
+        }
+    }
+
+    fn start(&self, now: Timestamp) -> Option<Timestamp> {
+        let start = window::start_of(self.window, self.zone, now.as_microsecond())?;
+        Timestamp::from_microsecond(start).ok()
+    }
+}
+
+fn rules(set: &PolicySet) -> Vec<Rule<'_>> {
+    let budgets = set.budgets.iter().map(|rule| Rule {
+        id: &rule.id,
+        kind: "budget",
+        scope: rule.scope.as_str(),
+        window: rule.window,
+        zone: rule.zone.as_ref(),
+        max_calls: rule.max_calls,
+        max_tokens: rule.max_tokens,
+        max_cost: rule.max_cost,
+        on_exceed: rule.on_exceed.as_str(),
+        alert_at: &rule.alert_at,
+        strict: rule.strict,
+    });
+    let policies = set.policies.iter().filter_map(|policy| {
+        let PolicyBody::Rulebook(book) = &policy.body else { return None };
+        (book.max_calls_per_minute.is_some() || book.max_cost_per_minute.is_some()).then(|| Rule {
+            id: &policy.id,
+            kind: "policy",
+            scope: "agent",
+            window: BudgetWindow::Minute,
+            zone: None,
+            max_calls: book.max_calls_per_minute,
+            max_tokens: None,
+            max_cost: book.max_cost_per_minute,
+            on_exceed: match book.on_violation {
+                Violation::Throttle => "throttle",
+                Violation::Deny => "deny",
+            },
+            alert_at: &[],
+            strict: false,
+        })
+    });
+    budgets.chain(policies).collect()
+}
+
+/// A row for each counter of every budget and of every policy with a limit per minute; one without a key for those that have
+/// counted nothing.
+pub fn rows(set: &PolicySet, usage: &[BudgetUsage], now: Timestamp) -> Vec<Value> {
+    let mut all = Vec::new();
+    for rule in rules(set) {
+        let start = rule.start(now);
+        let of_this = usage.iter().filter(|at| {
+            at.id == *rule.id && at.window == window::word(rule.window) && at.window_start == start
+        });
+        let mut counters: Vec<Value> = of_this.map(|at| row(&rule, Some(at), now)).collect();
+        if counters.is_empty() {
+            counters.push(row(&rule, None, now));
+        }
+        all.append(&mut counters);
+    }
+    all
+}
+
+fn row(rule: &Rule<'_>, at: Option<&BudgetUsage>, now: Timestamp) -> Value {
+    let held = at.map_or_else(Counted::default, |at| at.reserved);
+    let whole = at.map_or_else(Counted::default, |at| Counted {
+        calls: at.calls,
+        tokens: at.tokens,
+        cost_usd: at.cost_usd,
+    });
+    let used = Counted {
+        calls: whole.calls.saturating_sub(held.calls),
+        tokens: whole.tokens.saturating_sub(held.tokens),
+        cost_usd: whole.cost_usd.minus(held.cost_usd),
+    };
+    let left = |most: Option<u64>, counted: u64| most.map(|most| most.saturating_sub(counted));
+    let frees_at = at.and_then(|at| match at.oldest {
+        Some(oldest) => Some(oldest.as_microsecond().saturating_add(MINUTE)),
+        None => window::end_of(rule.window, rule.zone, now.as_microsecond()),
+    });
+    let key = at.map(|at| at.key.as_str()).or_else(|| (rule.scope == "global").then_some("*"));
+    json!({
+        "id": rule.id,
+        "kind": rule.kind,
+        "scope": rule.scope,
+        "key": key,
+        "window": window::word(rule.window),
+        "zone": rule.zone.map(|zone| &zone.name),
+        "window_start": rule.start(now),
+        "used": used,
+        "reserved": held,
+        "limit": {
+            "calls": rule.max_calls,
+            "tokens": rule.max_tokens,
+            "cost_usd": rule.max_cost,
+        },
+        "left": {
+            "calls": left(rule.max_calls, whole.calls),
+            "tokens": left(rule.max_tokens, whole.tokens),
+            "cost_usd": rule.max_cost.map(|most| most.minus(whole.cost_usd).max(MicroUsd::ZERO)),
+        },
+        "frees_at": frees_at.and_then(|at| Timestamp::from_microsecond(at).ok()),
+        "on_exceed": rule.on_exceed,
+        "alert_at": rule.alert_at,
+        "strict": rule.strict,
+    })
+}
+
+/// Why a budget is not set back.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// There is none of that id.
+    #[error("there is no budget `{id}`{hint}")]
+    Unknown {
+        /// What was asked for.
+        id: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// Nothing says why.
+    #[error("a reset needs a reason: it stands in the record")]
+    NoReason,
+    /// The reason is too long.
+    #[error("the reason is longer than {LONGEST_REASON} characters")]
+    LongReason,
+}
+
+/// The order to set a budget back: all of its counters, or that of a key.
+pub fn reset_of(
+    set: &PolicySet,
+    (id, key): (&str, Option<String>),
+    (person, channel): (PersonId, &'static str),
+    reason: &str,
+    now: Timestamp,
+) -> Result<BudgetReset, ResetError> {
+    let reason = reason.trim();
+    if reason.is_empty() {
+        return Err(ResetError::NoReason);
+    }
+    if reason.chars().count() > LONGEST_REASON {
+        return Err(ResetError::LongReason);
+    }
+    let known = rules(set);
+    let Some(rule) = known.iter().find(|rule| rule.id.as_str() == id) else {
+        let hint = did_you_mean(id, known.iter().map(|rule| rule.id.as_str()));
+        return Err(ResetError::Unknown { id: short(id), hint });
+    };
+    // What people write may be a secret by mistake.
+    let reason = set.data.redact_text(reason).into_owned();
+    Ok(BudgetReset {
+        id: rule.id.clone(),
+        key,
+        kind: rule.counted_as(),
+        window_start: rule.start(now),
+        by: ResetBy { person, channel, reason },
+        now,
+    })
+}
+
+/// What was set back, as people read it.
+pub fn reset_form(id: &str, counters: &[ResetCounter]) -> Value {
+    json!({"id": id, "reset": counters})
+}
+
+/// `GET budgets`
+pub(super) async fn budgets(Given(port): State, _: Reader, RawQuery(query): RawQuery) -> Reply {
+    params::none(query.as_deref())?;
+    let now = port.now();
+    let usage = port.store().budget_usage(now).await?;
+    Ok(Json(view::listing("budgets", rows(&port.in_force().policies, &usage, now))))
+}
+
+/// `POST budgets/{id}/reset`
+pub(super) async fn reset(
+    Given(port): State,
+    admin: Admin,
+    Segment(id): Segment,
+    RawQuery(query): RawQuery,
+    bytes: Bytes,
+) -> Reply {
+    params::none(query.as_deref())?;
+    let members = body::members(&bytes.0).map_err(ApiError::BadRequest)?;
+    if let Some(name) = members.keys().find(|name| !["key", "reason"].contains(&name.as_str())) {
+        let shown = short(name);
+        return Err(ApiError::BadRequest(format!(
+            "`{}` is not a member of this: expected key, reason",
+            shown.escape_debug()
+        )));
+    }
+    let text = |name: &str| match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(ApiError::BadRequest(format!("`{name}` must be a string"))),
+    };
+    let (key, reason) = (text("key")?, text("reason")?.unwrap_or_default());
+    let person = admin.person(&*port)?;
+    let in_force = port.in_force();
+    let wanted = reset_of(&in_force.policies, (&id, key), (person.clone(), "api"), &reason, port.now());
+    let wanted = wanted.map_err(|error| match error {
+        ResetError::Unknown { .. } => ApiError::NotFound(error.to_string()),
+        ResetError::NoReason | ResetError::LongReason => ApiError::BadRequest(error.to_string()),
+    })?;
+    let counters = port.store().reset_budget(wanted).await?;
+    tracing::info!(budget = %id, person = %person, counters = counters.len(), "budget.reset");
+    Ok(Json(reset_form(&id, &counters)))
+}
