@@ -25,23 +25,33 @@
 //! values, encrypted, compressed, or written in an encoding of other kinds (base32, ROT13, numbers of characters,
 //! letters that look alike); what stands in an image.
 
+mod address;
 mod assign;
+mod code;
+mod credentials;
 mod cut;
 mod decode;
 mod detector;
+mod digits;
 mod display;
 mod escape;
 mod field;
 mod form;
 mod inspected;
+mod lanes;
 mod mask;
 mod number;
+mod pass;
+mod phone;
 mod random;
 mod rules;
 mod runs;
 mod scan;
 mod schema;
+mod shapes;
 mod spec;
+mod starts;
+mod survey;
 mod walk;
 
 #[cfg(test)]
