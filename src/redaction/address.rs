@@ -52,9 +52,16 @@ pub(super) struct Users {
     /// Where the last stretch without spaces and quotes ends, and its last `@`.
     end: usize,
     last_at: Option<usize>,
+    /// The `@` behind the last password, or what stands in its place.
+    host_at: Option<usize>,
 }
 
 impl Users {
+    /// Whether this `@` stands between a password and a host.
+    pub(super) fn precedes_host(&self, at: usize) -> bool {
+        self.host_at == Some(at)
+    }
+
     /// Behind `://`: the password of `user:password@host`, or a long name that is a token.
     pub(super) fn password(&mut self, bytes: &[u8], from: usize) -> Option<Span> {
         if from >= self.end {
@@ -75,7 +82,11 @@ impl Users {
             // A password that holds a slash: what follows the colon is no port.
             None => {
                 let colon = text.get(..authority)?.iter().position(|b| *b == b':')?;
-                let port = text.get(colon + 1..authority)?.iter().all(u8::is_ascii_digit);
+                let port = text.get(colon + 1..authority)?;
+                let port = match port.is_empty() {
+                    true => !matches!(text.get(authority), Some(b'#' | b'?')),
+                    false => port.iter().all(u8::is_ascii_digit),
+                };
                 if port || text.starts_with(b"[") {
                     return None;
                 }
@@ -87,6 +98,7 @@ impl Users {
             None if at >= 20 && text.get(..at)?.iter().any(u8::is_ascii_digit) => 0,
             None => return None,
         };
+        self.host_at = Some(from + at);
         let value = text.get(start..at).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
         let nothing = stands_for_one(value);
         (start < at && !nothing).then_some(Span { start: from + start, end: from + at, kind: Kind::URL_PASSWORD })
@@ -98,4 +110,18 @@ fn stands_for_one(value: &str) -> bool {
     let name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
     let slot = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).is_some_and(name);
     is_placeholder(value) || slot || value == "%s" || value.strip_prefix('$').is_some_and(name)
+}
+
+/// `oracle:thin:user/password@`, at the `@`.
+pub(super) fn oracle(bytes: &[u8], at: usize) -> Option<Span> {
+    const BEFORE: &[u8] = b"oracle:thin:";
+    let from = at.saturating_sub(MAX_USERINFO);
+    let word = bytes.get(from..at)?;
+    let length = word.iter().rev().take_while(|b| !(b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'@' | b'<' | b'>')));
+    let word = word.get(word.len() - length.count()..)?;
+    let user = word.windows(BEFORE.len()).position(|part| part == BEFORE)? + BEFORE.len();
+    let slash = word.get(user..)?.iter().position(|b| *b == b'/')?;
+    let start = at - word.len() + user + slash + 1;
+    let value = std::str::from_utf8(bytes.get(start..at)?).ok()?;
+    (start < at && !stands_for_one(value)).then_some(Span { start, end: at, kind: Kind::URL_PASSWORD })
 }

@@ -2,7 +2,7 @@
 //! The names are those of fields; what stands for nothing (`null`, `${VAR}`, a type in program code) is no value.
 
 use super::{
-    code::{holds, is_code, is_prose, plain_path, stands_for_nothing},
+    code::{holds, is_code, is_prose, is_typed, plain_path, stands_for_nothing},
     credentials::{find, user_flag},
     detector::{Kind, Span},
     field::numbers_count,
@@ -184,6 +184,12 @@ impl Scanner {
             }
             _ => {}
         }
+        if kind == Kind::FIELD_PHONE {
+            let in_phone = |b: &&u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+            let number = rest.iter().take(32).take_while(in_phone).count();
+            let blanks = rest.get(..number)?.iter().rev().take_while(|b| !b.is_ascii_digit()).count();
+            return self.value(text, from, from + number - blanks, kind);
+        }
         let whole_line = [Kind::FIELD_AUTHORIZATION, Kind::FIELD_COOKIE].contains(&kind);
         let mask = self.mask_at(rest).unwrap_or(0);
         let length = mask
@@ -202,6 +208,7 @@ impl Scanner {
         let nothing = length < 3
             || is_code(value, kind, manner.loose, &is_name)
             || stands_for_nothing(value)
+            || (whole_line && is_typed(value))
             || (manner.loose && is_prose(value, after))
             || (value.starts_with(b"/") && plain_path(value));
         (!nothing).then(|| self.value(text, from, from + length, kind))?

@@ -95,6 +95,12 @@ pub(super) fn is_code(value: &[u8], kind: Kind, loose: bool, is_name: &dyn Fn(&s
         || value.starts_with(b"%s")
 }
 
+/// Whether a line that should hold a header is a list of types: `auth: Config, cookie: Options`.
+pub(super) fn is_typed(value: &[u8]) -> bool {
+    let length = value.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    length > 0 && matches!(value.get(length), Some(b',' | b')' | b'}'))
+}
+
 /// Whether a colon stands in a sentence: `password: changed by the operator`.
 pub(super) fn is_prose(value: &[u8], after: &[u8]) -> bool {
     let Some(rest) = after.strip_prefix(b" ") else { return false };
@@ -114,8 +120,17 @@ pub(super) fn without_scheme(value: &str) -> &str {
     SCHEMES.iter().filter(|scheme| value.len() >= scheme.len()).find_map(rest).map_or(value, str::trim)
 }
 
+/// What forms call their fields.
+const LABELS: &[&str] = &[
+    "Password", "Passwort", "Kennwort", "Contraseña", "Mot de passe", "Senha", "Wachtwoord", "Hasło", "Passphrase", "Token",
+    "Secret", "API key", "API Key",
+];
+
 /// Whether a value that its place calls sensitive is one.
 pub(super) fn holds(kind: Kind, value: &str) -> bool {
+    if LABELS.contains(&value) {
+        return false;
+    }
     match kind {
         Kind::FIELD_PHONE => {
             let digits = value.bytes().filter(u8::is_ascii_digit).count();

@@ -1,7 +1,10 @@
 //! Encodings of single characters where they stand: percent, HTML entities, backslash escapes, quoted-printable,
 //! Unicode compatibility forms, and characters that nobody sees.
 
-use super::display::is_hidden;
+use super::{
+    display::is_hidden,
+    survey::{CODED, class},
+};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use icu_properties::{CodePointMapData, CodePointMapDataBorrowed, props::GeneralCategory};
 
@@ -57,7 +60,7 @@ pub(super) fn next(text: &str, from: usize) -> Option<(usize, Escape)> {
     let bytes = text.as_bytes();
     let mut at = from;
     loop {
-        let begins = |b: &u8| matches!(b, b'%' | b'&' | b'\\' | b'=' | 0xc2..=0xf4) || is_unseen_control(*b);
+        let begins = |b: &u8| *b == b'=' || class(*b) & CODED != 0;
         at += bytes.get(at..)?.iter().position(begins)?;
         if let Some(escape) = here(text, at) {
             return Some((at, escape));
@@ -75,7 +78,10 @@ pub(super) fn here(text: &str, at: usize) -> Option<Escape> {
         b'\\' => backslash(bytes, at),
         b'=' => quoted_printable(bytes, at),
         control if is_unseen_control(*control) => Some(controls(bytes, at)),
-        _ => text.get(at..)?.chars().next().and_then(unseen_or_folded),
+        _ => {
+            let c = text.get(at..)?.chars().next()?;
+            unseen_or_folded(c).or_else(|| look_alike(text, at, c))
+        }
     }
 }
 
@@ -335,6 +341,17 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
     }
     let length = c.len_utf8();
     match u32::from(c) {
+        // Letters of the scripts that most texts are in: seen, and no other form of ASCII.
+        0xc0..=0x131
+        | 0x134..=0x17e
+        | 0x391..=0x3ff
+        | 0x400..=0x482
+        | 0x48a..=0x52f
+        | 0x3041..=0x3096
+        | 0x30a1..=0x30fa
+        | 0x3400..=0x4dbf
+        | 0x4e00..=0x9fff
+        | 0xac00..=0xd7a3 => None,
         0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),
         0x2010..=0x2015 | 0x2212 => Some(Escape::byte(length, b'-')),
         _ if is_unseen(c) => Some(Escape::nothing(length)),
@@ -349,6 +366,39 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
         }
         _ => None,
     }
+}
+
+/// Letters of other scripts that look like ASCII: Cyrillic, Greek, and a few of Latin.
+fn twin(c: char) -> Option<u8> {
+    const TWINS: &[(&str, &str)] = &[
+        ("аеорсухѕіјԁԛԝһ", "aeopcyxsijdqwh"),
+        ("АВЕКМНОРСТУХЅІЈԚԜ", "ABEKMHOPCTYXSIJQW"),
+        ("οιρνκχυ", "oipvkxu"),
+        ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX"),
+        ("ɡıʟꜱ", "gils"),
+    ];
+    if !matches!(u32::from(c), 0x131 | 0x261 | 0x29f | 0x391..=0x3c7 | 0x405..=0x458 | 0x4bb | 0x501..=0x51d | 0xa731) {
+        return None;
+    }
+    TWINS.iter().find_map(|(of, ascii)| {
+        let at = of.chars().position(|known| known == c)?;
+        ascii.as_bytes().get(at).copied()
+    })
+}
+
+/// So far a letter or digit of ASCII is looked for among letters that look like one.
+const MAX_TWINS: usize = 8;
+
+/// A letter that looks like one of ASCII, in a word that has some. In words of its own script it is itself.
+fn look_alike(text: &str, at: usize, c: char) -> Option<Escape> {
+    let byte = twin(c)?;
+    let among = |chars: &mut dyn Iterator<Item = char>| {
+        let next = chars.take(MAX_TWINS).find(|c| twin(*c).is_none());
+        next.is_some_and(|c| c.is_ascii_alphanumeric())
+    };
+    let (before, rest) = text.split_at_checked(at)?;
+    let mixed = among(&mut before.chars().rev()) || among(&mut rest.chars().skip(1));
+    mixed.then(|| Escape::byte(c.len_utf8(), byte))
 }
 
 static CATEGORY: CodePointMapDataBorrowed<'static, GeneralCategory> = CodePointMapData::new();
@@ -412,6 +462,7 @@ mod tests {
         check("%00A%00K", "\0A\0K");
         check("\0A\u{1}\u{8}K\u{7f}I\u{b}A\u{1a}\u{1f}\t\r\n", "AKIA\t\r\n");
         check("%08\\u0008&#8;\\b\\f", "\u{8}\u{8}\u{8}\u{8}\u{c}");
+        check("AКIA сосо АKІА Αa", "AKIA сосо AKIA Aa");
         check("A\u{2800}K\u{ffff}I\u{fdd0}A\u{fdef}\u{10fffe}", "AKIA");
         check("A\u{488}K\u{610}I\u{5b0}A\u{e31}\u{93c}", "AKIA");
         for text in [
@@ -424,6 +475,14 @@ mod tests {
             "%zz &; \\",
         ] {
             assert_eq!(decoded_once(text), None, "{text}");
+        }
+    }
+
+    /// The letters that are passed over by their block are seen.
+    #[test]
+    fn no_unseen_character_is_passed_over() {
+        for c in ('\u{80}'..=char::MAX).filter(|c| is_unseen(*c)) {
+            assert!(unseen_or_folded(c).is_some(), "{:x}", u32::from(c));
         }
     }
 

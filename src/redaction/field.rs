@@ -30,6 +30,7 @@ const NAMES: &[(&str, At, Kind)] = &[
     ("passwort", At::Any, Kind::FIELD_PASSWORD),
     ("kennwort", At::Any, Kind::FIELD_PASSWORD),
     ("mot de passe", At::End, Kind::FIELD_PASSWORD),
+    ("parola chiave", At::End, Kind::FIELD_PASSWORD),
     ("motdepasse", At::End, Kind::FIELD_PASSWORD),
     ("contraseña", At::End, Kind::FIELD_PASSWORD),
     ("contrasena", At::End, Kind::FIELD_PASSWORD),
@@ -319,13 +320,13 @@ pub(super) struct FieldNames {
     /// The bundle's own names, letters and digits only.
     own: BTreeMap<String, Meaning>,
     /// Which word hashes can begin anything: most names are rejected by it alone.
-    bloom: [u64; 16],
+    bloom: Box<[u64; BLOOM]>,
 }
 
 impl FieldNames {
     pub(super) fn new() -> Self {
         let mut names =
-            Self { by_first: BTreeMap::new(), sequences: Vec::new(), own: BTreeMap::new(), bloom: [0; 16] };
+            Self { by_first: BTreeMap::new(), sequences: Vec::new(), own: BTreeMap::new(), bloom: Box::new([0; BLOOM]) };
         for (at, (words, _, _)) in NAMES.iter().enumerate() {
             let words: Vec<&'static str> = words.split(' ').collect();
             if let Some(first) = words.first().copied() {
@@ -517,6 +518,9 @@ pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
 }
 
+/// So many words of bits that hardly a name that means nothing is read twice.
+const BLOOM: usize = 256;
+
 const FNV_START: u32 = 0x811c_9dc5;
 
 fn fnv(hash: u32, byte: u8) -> u32 {
@@ -524,7 +528,7 @@ fn fnv(hash: u32, byte: u8) -> u32 {
 }
 
 fn bloom_slot(hash: u32) -> usize {
-    (hash >> 6 & 15) as usize
+    (hash >> 6) as usize % BLOOM
 }
 
 fn bloom_bit(hash: u32) -> u64 {

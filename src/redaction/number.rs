@@ -16,8 +16,11 @@ pub(super) fn scan(text: &str, from: usize, to: usize, found: &mut Vec<Span>) {
         let start = at + skipped;
         let before = start.checked_sub(1).and_then(|i| bytes.get(i).copied());
         if before.is_some_and(|b| b.is_ascii_alphabetic()) {
+            let known = found.len();
             worded(bytes, start, found);
-            at = end_of_digits(bytes, start);
+            // What stands in an account's number is no other one.
+            let inside = found.get(known..).unwrap_or_default().iter().map(|span| span.end).max();
+            at = end_of_digits(bytes, start).max(inside.unwrap_or(0));
             continue;
         }
         groups.clear();
@@ -119,7 +122,8 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
             }
             [3, 3, 3] => found(Kind::CA_SIN, 3, b"-", sin),
             [4, 2, 3] => found(Kind::NL_BSN, 3, b".", bsn),
-            [4, 4, 4] => found(Kind::IN_AADHAAR, 3, b" -", aadhaar),
+            // Longer rows of fours are accounts.
+            [4, 4, 4] if groups.len() == 3 && first.before == 0 => found(Kind::IN_AADHAAR, 3, b" -", aadhaar),
             [3, 3, 4] => found(Kind::PHONE, 3, b"-.", nanp),
             _ => None,
         };
@@ -127,6 +131,8 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
             return hit;
         }
     }
+    // Ids and goods have as many digits, and one of ten of them would do.
+    let named_card = || found(Kind::CARD, 1, b"", card).filter(|_| named(bytes, first.start, CARD));
     // Written in one.
     let next = bytes.get(first.end).copied();
     match first.len() {
@@ -136,17 +142,18 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
             bsn.or_else(|| found(Kind::PT_NIF, 1, b"", nif).filter(|_| named(bytes, first.start, NIF)))
         }
         11 => eleven(bytes, groups),
-        13 if groups.first()?.before == 0 || groups.first()?.before == b' ' => {
-            found(Kind::CH_AHV, 1, b"", ahv).or_else(|| found(Kind::CARD, 1, b"", card))
-        }
+        13 => found(Kind::CH_AHV, 1, b"", ahv).or_else(|| named_card()),
         15 => found(Kind::CARD, 1, b"", card).or_else(|| found(Kind::FR_NIR, 1, b"", nir)),
         17 if matches!(next, Some(b'X' | b'x')) => resident_with_letter(bytes, groups),
-        18 => found(Kind::CN_RESIDENT_ID, 1, b"", resident).or_else(|| found(Kind::CARD, 1, b"", card)),
-        14 | 16 | 17 | 19 => found(Kind::CARD, 1, b"", card),
+        18 => found(Kind::CN_RESIDENT_ID, 1, b"", resident).or_else(|| named_card()),
+        14 | 16 => found(Kind::CARD, 1, b"", card),
+        17 | 19 => named_card(),
         _ => None,
     }
 }
 
+const CARD: &[&str] =
+    &["card", "pan", "visa", "maestro", "unionpay", "karte", "kreditkarte", "carte", "tarjeta", "carta", "cartão", "kaart", "karty"];
 const BSN: &[&str] = &["bsn", "burgerservice", "sofinummer", "sofi-nummer"];
 const NIF: &[&str] = &["nif", "contribuinte", "nipc", "número fiscal", "numero fiscal"];
 const NINO: &[&str] = &["national insurance", "nino", "ni", "insurance number"];
@@ -166,7 +173,8 @@ fn eleven(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
     let start = group_start(groups);
     let fits = ALL.iter().filter(|(_, holds, _)| holds(&digits));
     let said = fits.clone().find(|(_, _, words)| named(bytes, start, words));
-    said.or_else(|| fits.clone().next()).map(|(kind, _, _)| (*kind, 1))
+    let called = || named(bytes, start, phone::NAMES);
+    said.or_else(|| fits.clone().next().filter(|_| !called())).map(|(kind, _, _)| (*kind, 1))
 }
 
 /// German tax id: one digit of the first ten stands there twice or three times, and a check digit.

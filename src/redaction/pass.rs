@@ -2,7 +2,7 @@
 //! assignments, flags, masks), and notes where the other detectors have to look.
 
 use super::{
-    address::{Users, email},
+    address::{Users, email, oracle},
     credentials,
     detector::Span,
     scan::Scanner,
@@ -27,6 +27,8 @@ struct Pass<'s, 't> {
     /// A frame of a key is measured once.
     framed: usize,
     users: Users,
+    /// A connection string of Oracle's thin driver began.
+    thin: bool,
     numbers: Option<Numbers>,
     /// Pairs of hex digits in a row.
     pairs: usize,
@@ -44,6 +46,7 @@ impl Scanner {
             assigned: 0,
             framed: 0,
             users: Users::default(),
+            thin: false,
             numbers: None,
             pairs: 0,
         };
@@ -143,7 +146,11 @@ impl Pass<'_, '_> {
     fn sign(&mut self, at: usize) -> usize {
         let (text, bytes) = (self.text, self.bytes);
         match bytes.get(at).copied() {
-            Some(b'@') => self.found.extend(email(text, at)),
+            Some(b'@') if self.users.precedes_host(at) => {}
+            Some(b'@') => {
+                let oracle = if self.thin { oracle(bytes, at) } else { None };
+                self.found.extend(oracle.or_else(|| email(text, at)));
+            }
             Some(b'[') => {
                 if let Some(length) = self.scanner.mask_at(bytes.get(at..).unwrap_or_default()) {
                     return at + length;
@@ -153,6 +160,7 @@ impl Pass<'_, '_> {
                 self.found.extend(self.users.password(bytes, at + 3));
             }
             Some(sign @ (b':' | b'=' | b'>')) => {
+                self.thin |= sign == b':' && bytes.get(..at).is_some_and(|before| before.ends_with(b"oracle:thin"));
                 if sign == b'=' {
                     self.survey.coded |= is_quoted(bytes, at);
                 }

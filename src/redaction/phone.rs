@@ -55,7 +55,7 @@ pub(super) fn bracketed(bytes: &[u8], digit: usize, groups: &[Group], found: &mu
 
 
 /// Words that a phone number stands behind, in the languages of the countries whose forms are known.
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "tel", "phone", "mobil", "móvil", "movil", "cell", "cel:", "handy", "fax", "whatsapp", "portable", "gsm", "komórk",
     "rufnummer", "téléphone", "teléfono", "telèfon", "celular", "sms",
 ];

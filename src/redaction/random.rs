@@ -2,6 +2,7 @@
 
 use super::{
     detector::{Kind, Span},
+    lanes,
     survey::{DIGIT, Dense},
 };
 
@@ -25,13 +26,21 @@ pub(super) fn scan(text: &str, dense: &[Dense], found: &mut Vec<Span>) {
                 continue;
             }
             let before = bytes.get(start.saturating_sub(LONGEST_LABEL)..start).unwrap_or_default();
-            if !is_checksum(before, run) && !starts_as_file(run) && !is_program_name(before, run) {
+            if !reads_as_text(run) && !is_checksum(before, run) && !starts_as_file(run) && !is_program_name(before, run) {
                 let padding =
                     bytes.get(end..).map_or(0, |p| p.iter().take(2).take_while(|b| **b == b'=').count());
                 found.push(Span { start, end: end + padding, kind: Kind::HIGH_ENTROPY });
             }
         }
     }
+}
+
+/// Whether it is base64 of a text, which is looked into for what it says.
+fn reads_as_text(run: &[u8]) -> bool {
+    let mut bytes = Vec::with_capacity(run.len());
+    lanes::decode(run, 0, &mut bytes);
+    let is_text = |text: &str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    std::str::from_utf8(&bytes).is_ok_and(is_text)
 }
 
 /// The longest of what stands before a checksum.
@@ -110,10 +119,11 @@ pub(super) fn is_filler(rest: &[u8]) -> bool {
     })
 }
 
-/// Whether letters of both cases and digits stand mixed in it.
+/// Whether letters of both cases and digits stand mixed in it, or letters as no words have them.
 pub(super) fn is_drawn(rest: &[u8]) -> bool {
     let has = |is: fn(&u8) -> bool| rest.iter().any(is);
-    has(u8::is_ascii_digit) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
+    let mixed = has(u8::is_ascii_digit) || Look::of(rest).is_mixed();
+    mixed && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
 }
 
 /// Whether a run has the look of a random credential: at least 20 characters in pieces that change

@@ -12,6 +12,7 @@
     reason = "a test, over its own corpus"
 )]
 
+mod attacks;
 mod corpus;
 mod generate;
 mod measure;

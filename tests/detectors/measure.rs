@@ -62,8 +62,6 @@ const SAME: &[(&str, &str)] = &[
     ("field_secret", "aws_access_key"),
     // A phone in a field of that name.
     ("field_phone", "phone"),
-    // What stands before the host is both.
-    ("url_password", "email"),
     ("field_account", "phone"),
 ];
 
