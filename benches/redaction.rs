@@ -53,24 +53,57 @@ fn ordinary() -> Vec<(&'static str, String)> {
 
 /// Texts that have to be read more than once, or that hold what is found.
 fn heavy() -> Vec<(&'static str, String)> {
-    let blob: Vec<u8> =
-        (0..49_152_u32).flat_map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes().into_iter().take(1)).collect();
+    let blob: Vec<u8> = (0..49_152_u32)
+        .flat_map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes().into_iter().take(1))
+        .collect();
     use base64::Engine as _;
     vec![
-        ("JSON in a string", filled("{\\\"id\\\":48213,\\\"path\\\":\\\"/srv/docs\\\",\\n\\\"title\\\":\\\"Quarterly report\\\"},")),
-        ("digests", filled("550e8400-e29b-41d4-a716-446655440000\n39550a4f0e8d7c6b5a4938271605f4e3d2c1b0a9\n")),
+        (
+            "JSON in a string",
+            filled(
+                "{\\\"id\\\":48213,\\\"path\\\":\\\"/srv/docs\\\",\\n\\\"title\\\":\\\"Quarterly report\\\"},",
+            ),
+        ),
+        (
+            "digests",
+            filled("550e8400-e29b-41d4-a716-446655440000\n39550a4f0e8d7c6b5a4938271605f4e3d2c1b0a9\n"),
+        ),
         ("base64 of a file", base64::engine::general_purpose::STANDARD.encode(blob)),
         (
             "with findings",
-            filled("write to bob@corp.example with ghp_abcdefghijklmnopqrstuvwxyz0123456789, then rest for a while. "),
+            filled(
+                "write to bob@corp.example with ghp_abcdefghijklmnopqrstuvwxyz0123456789, then rest for a while. ",
+            ),
         ),
     ]
 }
 
 /// Texts that are made to be slow.
 const HOSTILE: &[&str] = &[
-    "eyJ", "sk-", "1 ", "a@", "secret:", "4111 1111 ", "A1b2C3d4", "AKIA", "Bearer ", "key=", "-----BEGIN ", "\"a\":", "%41",
-    "%252541", "Wldw", "414b49", "&#65;", "Ａ", "a\u{200b}", "а", "<input value=\"", "password ", "-u a:", "://a:",
+    "eyJ",
+    "sk-",
+    "1 ",
+    "a@",
+    "secret:",
+    "4111 1111 ",
+    "A1b2C3d4",
+    "AKIA",
+    "Bearer ",
+    "key=",
+    "-----BEGIN ",
+    "\"a\":",
+    "%41",
+    "%252541",
+    "Wldw",
+    "414b49",
+    "&#65;",
+    "Ａ",
+    "a\u{200b}",
+    "а",
+    "<input value=\"",
+    "password ",
+    "-u a:",
+    "://a:",
 ];
 
 /// The best of many runs: what the work costs where nothing disturbs it.

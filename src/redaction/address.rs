@@ -52,12 +52,12 @@ pub(super) struct Users {
     /// Where the last stretch without spaces and quotes ends, and its last `@`.
     end: usize,
     last_at: Option<usize>,
-    /// The `@` behind the last password, or what stands in its place.
+    /// The `@` behind what stands in a password's place.
     host_at: Option<usize>,
 }
 
 impl Users {
-    /// Whether this `@` stands between a password and a host.
+    /// Whether this `@` stands between what holds a password's place and a host.
     pub(super) fn precedes_host(&self, at: usize) -> bool {
         self.host_at == Some(at)
     }
@@ -98,10 +98,14 @@ impl Users {
             None if at >= 20 && text.get(..at)?.iter().any(u8::is_ascii_digit) => 0,
             None => return None,
         };
-        self.host_at = Some(from + at);
         let value = text.get(start..at).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
         let nothing = stands_for_one(value);
-        (start < at && !nothing).then_some(Span { start: from + start, end: from + at, kind: Kind::URL_PASSWORD })
+        self.host_at = nothing.then_some(from + at);
+        (start < at && !nothing).then_some(Span {
+            start: from + start,
+            end: from + at,
+            kind: Kind::URL_PASSWORD,
+        })
     }
 }
 
@@ -117,7 +121,10 @@ pub(super) fn oracle(bytes: &[u8], at: usize) -> Option<Span> {
     const BEFORE: &[u8] = b"oracle:thin:";
     let from = at.saturating_sub(MAX_USERINFO);
     let word = bytes.get(from..at)?;
-    let length = word.iter().rev().take_while(|b| !(b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'@' | b'<' | b'>')));
+    let length = word
+        .iter()
+        .rev()
+        .take_while(|b| !(b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'@' | b'<' | b'>')));
     let word = word.get(word.len() - length.count()..)?;
     let user = word.windows(BEFORE.len()).position(|part| part == BEFORE)? + BEFORE.len();
     let slash = word.get(user..)?.iter().position(|b| *b == b'/')?;

@@ -120,21 +120,21 @@ impl Scanner {
         self.assigned(text, end + 1, kind, Manner { quoted: false, loose: false })
     }
 
-    /// `put("password", "x")`, at the comma: the first of two arguments names the second.
-    pub(super) fn argument(&self, text: &str, at: usize) -> Option<Span> {
+    /// `put("password", "x")`, at the bracket: the first of two arguments names the second.
+    pub(super) fn argument(&self, text: &str, open: usize) -> Option<Span> {
         let bytes = text.as_bytes();
-        let quote = bytes.get(at.checked_sub(1)?).copied().filter(|b| matches!(b, b'"' | b'\''))?;
-        let inside = bytes.get(at.saturating_sub(MAX_NAME)..at - 1)?;
-        let length = inside.iter().rev().take_while(|b| **b != quote && **b != b'\n').count();
-        let start = at - 1 - length;
-        if bytes.get(start.checked_sub(2)?) != Some(&b'(') {
+        let quote = *bytes.get(open + 1)?;
+        let name = open + 2;
+        let length = bytes.get(name..)?.iter().take(MAX_NAME).position(|b| *b == quote)?;
+        let comma = name + length + 1;
+        if bytes.get(comma) != Some(&b',') {
             return None;
         }
-        let kind = self.field(text.get(start..at - 1)?)?;
-        let blanks = bytes.get(at + 1..)?.iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
-        let from = at + 1 + blanks;
-        let open = bytes.get(from).copied().filter(|b| matches!(b, b'"' | b'\''))?;
-        self.value(text, from + 1, closing(bytes, from + 1, open, false), kind)
+        let kind = self.field(text.get(name..name + length)?)?;
+        let blanks = bytes.get(comma + 1..)?.iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
+        let from = comma + 1 + blanks;
+        let quote = bytes.get(from).copied().filter(|b| matches!(b, b'"' | b'\''))?;
+        self.value(text, from + 1, closing(bytes, from + 1, quote, false), kind)
     }
 
     /// `<input name="password" value="x">`: what the tag says of its value, before it or behind it.
@@ -148,9 +148,11 @@ impl Scanner {
         let stop = closing(bytes, at + 2, quote, false);
         let from = text.floor_char_boundary(end.saturating_sub(MAX_TAG));
         let open = text.get(from..end)?.rfind(['<', '>']).map(|open| from + open)?;
-        let after = text.get(stop..text.floor_char_boundary(stop.saturating_add(MAX_TAG).min(bytes.len())))?;
+        let after =
+            text.get(stop..text.floor_char_boundary(stop.saturating_add(MAX_TAG).min(bytes.len())))?;
         let after = after.split('>').next().unwrap_or_default();
-        let attributes = text.get(open..end)?.strip_prefix('<')?.split_whitespace().chain(after.split_whitespace());
+        let attributes =
+            text.get(open..end)?.strip_prefix('<')?.split_whitespace().chain(after.split_whitespace());
         let kind = attributes.filter_map(|one| one.split_once('=')).find_map(|(name, value)| {
             let value = value.trim_matches(['"', '\'', '/']);
             match name {
@@ -185,7 +187,8 @@ impl Scanner {
             _ => {}
         }
         if kind == Kind::FIELD_PHONE {
-            let in_phone = |b: &&u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+            let in_phone =
+                |b: &&u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
             let number = rest.iter().take(32).take_while(in_phone).count();
             let blanks = rest.get(..number)?.iter().rev().take_while(|b| !b.is_ascii_digit()).count();
             return self.value(text, from, from + number - blanks, kind);

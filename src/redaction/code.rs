@@ -21,8 +21,19 @@ pub(super) fn is_placeholder(value: &str) -> bool {
 
 /// Whether a value says in which store the secret is kept, or how it was encrypted.
 fn is_pointer(value: &str) -> bool {
-    const STORES: &[&str] =
-        &["arn:aws:", "op://", "vault:", "!vault", "!Ref", "!Sub", "!GetAtt", "!ImportValue", "ENC[", "keyring:", "ssm:/"];
+    const STORES: &[&str] = &[
+        "arn:aws:",
+        "op://",
+        "vault:",
+        "!vault",
+        "!Ref",
+        "!Sub",
+        "!GetAtt",
+        "!ImportValue",
+        "ENC[",
+        "keyring:",
+        "ssm:/",
+    ];
     STORES.iter().any(|store| value.starts_with(store))
 }
 
@@ -63,10 +74,51 @@ fn is_reference(value: &str) -> bool {
 
 /// What the names of variables in program code begin with.
 const ROOTS: &[&str] = &[
-    "self", "this", "req", "request", "res", "response", "config", "cfg", "conf", "settings", "args", "opts", "options",
-    "params", "env", "user", "users", "data", "form", "body", "props", "state", "ctx", "context", "event", "input", "var",
-    "local", "module", "vars", "secrets", "credentials", "creds", "account", "client", "process", "os", "e", "t", "n",
-    "values", "payload", "session", "auth", "row", "item", "model", "schema",
+    "self",
+    "this",
+    "req",
+    "request",
+    "res",
+    "response",
+    "config",
+    "cfg",
+    "conf",
+    "settings",
+    "args",
+    "opts",
+    "options",
+    "params",
+    "env",
+    "user",
+    "users",
+    "data",
+    "form",
+    "body",
+    "props",
+    "state",
+    "ctx",
+    "context",
+    "event",
+    "input",
+    "var",
+    "local",
+    "module",
+    "vars",
+    "secrets",
+    "credentials",
+    "creds",
+    "account",
+    "client",
+    "process",
+    "os",
+    "values",
+    "payload",
+    "session",
+    "auth",
+    "row",
+    "item",
+    "model",
+    "schema",
 ];
 
 /// Whether an unquoted value is program code that reads or names the value: a call, a variable, a type. `loose`: there
@@ -80,7 +132,10 @@ pub(super) fn is_code(value: &[u8], kind: Kind, loose: bool, is_name: &dyn Fn(&s
         return true;
     }
     // `&password`, `:password`, `$password`, `%(password)s`.
-    let bare = value.iter().take(2).take_while(|b| matches!(b, b'&' | b'*' | b'@' | b':' | b'$' | b'%' | b'(' | b'#' | b'{'));
+    let bare = value
+        .iter()
+        .take(2)
+        .take_while(|b| matches!(b, b'&' | b'*' | b'@' | b':' | b'$' | b'%' | b'(' | b'#' | b'{'));
     let bare = bare.count();
     let rest = value.get(bare..).unwrap_or_default();
     let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
@@ -88,11 +143,15 @@ pub(super) fn is_code(value: &[u8], kind: Kind, loose: bool, is_name: &dyn Fn(&s
     let Ok(word) = std::str::from_utf8(word) else { return false };
     let member = matches!(after, [b'.', b'a'..=b'z' | b'A'..=b'Z' | b'_', ..] | [b'[', ..] | [b'-', b'>', ..] | [b'?', b'.', ..]);
     let variable = plain || bare > 0 || member;
-    (variable && (after.is_empty() || bare > 0) && is_name(word))
-        || (member && ROOTS.contains(&word))
-        || (plain && std::str::from_utf8(value).is_ok_and(|path| path.rsplit('.').next().is_some_and(is_name)))
-        || value.starts_with(b"$_")
-        || value.starts_with(b"%s")
+    (variable && (after.is_empty() || after.starts_with(b")")) && is_name(word))
+        || (member && ROOTS.contains(&word) && !value.iter().any(u8::is_ascii_digit))
+        || (plain
+            && std::str::from_utf8(value).is_ok_and(|path| path.rsplit('.').next().is_some_and(is_name)))
+        || value == b"%s"
+        || value
+            .strip_prefix(b"$_")
+            .and_then(|name| name.strip_suffix(b"["))
+            .is_some_and(|name| name.iter().all(u8::is_ascii_uppercase))
 }
 
 /// Whether a line that should hold a header is a list of types: `auth: Config, cookie: Options`.
@@ -122,8 +181,19 @@ pub(super) fn without_scheme(value: &str) -> &str {
 
 /// What forms call their fields.
 const LABELS: &[&str] = &[
-    "Password", "Passwort", "Kennwort", "Contraseña", "Mot de passe", "Senha", "Wachtwoord", "Hasło", "Passphrase", "Token",
-    "Secret", "API key", "API Key",
+    "Password",
+    "Passwort",
+    "Kennwort",
+    "Contraseña",
+    "Mot de passe",
+    "Senha",
+    "Wachtwoord",
+    "Hasło",
+    "Passphrase",
+    "Token",
+    "Secret",
+    "API key",
+    "API Key",
 ];
 
 /// Whether a value that its place calls sensitive is one.
@@ -134,7 +204,8 @@ pub(super) fn holds(kind: Kind, value: &str) -> bool {
     match kind {
         Kind::FIELD_PHONE => {
             let digits = value.bytes().filter(u8::is_ascii_digit).count();
-            let in_phone = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
+            let in_phone =
+                |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b' ' | b'-' | b'.' | b'/' | b'(' | b')');
             (7..=16).contains(&digits) && value.bytes().all(in_phone)
         }
         Kind::FIELD_AUTHORIZATION => {

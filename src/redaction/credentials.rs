@@ -17,16 +17,15 @@ fn run(bytes: &[u8], from: usize, set: Charset) -> usize {
     bytes.get(from..).map_or(0, |rest| rest.iter().take(4096).take_while(|b| set.has(**b)).count())
 }
 
-/// `Bearer …` and `Basic …`; several spaces may stand between.
-pub(super) fn after_scheme(bytes: &[u8], start: usize, end: usize) -> Option<Span> {
-    let word = bytes.get(start..end)?;
+/// `Bearer …` and `Basic …`, at the long word that follows; several spaces may stand between.
+pub(super) fn behind_scheme(bytes: &[u8], from: usize) -> Option<Span> {
+    let before = bytes.get(from.saturating_sub(16)..from)?;
+    let spaces = before.iter().rev().take_while(|b| **b == b' ').count();
+    let before = before.get(..before.len() - spaces).filter(|_| (1..=8).contains(&spaces))?;
+    let word = before.iter().rev().take_while(|b| b.is_ascii_alphabetic()).count();
+    let (edge, word) = before.split_at_checked(before.len() - word)?;
     let bearer = word.eq_ignore_ascii_case(b"bearer");
-    if !bearer && !word.eq_ignore_ascii_case(b"basic") {
-        return None;
-    }
-    let spaces = bytes.get(end..)?.iter().take(8).take_while(|b| **b == b' ').count();
-    let from = end + spaces;
-    if spaces == 0 {
+    if (!bearer && !word.eq_ignore_ascii_case(b"basic")) || edge.last().is_some_and(u8::is_ascii_digit) {
         return None;
     }
     let (set, least, kind) = match bearer {
@@ -88,7 +87,8 @@ pub(super) fn putty_end(bytes: &[u8], from: usize) -> Option<usize> {
     let private = from + find(rest, PRIVATE)?;
     let Some(last) = find(bytes.get(private..)?, LAST) else { return Some(bytes.len()) };
     let after = private + last + LAST.len();
-    let line = bytes.get(after..)?.iter().take(160).take_while(|b| b.is_ascii_hexdigit() || **b == b' ').count();
+    let line =
+        bytes.get(after..)?.iter().take(160).take_while(|b| b.is_ascii_hexdigit() || **b == b' ').count();
     Some(after + line)
 }
 
@@ -132,12 +132,18 @@ fn password(text: &str, (start, end): (usize, usize)) -> Option<Span> {
     (!nothing).then_some(Span { start, end, kind: Kind::FIELD_PASSWORD })
 }
 
-/// `login bob password x`, on one line or on three; and `the password is x1`.
-pub(super) fn netrc(text: &str, start: usize, end: usize) -> Option<Span> {
+/// What a password stands behind without a sign, from the second letter on: whatever the case of the first.
+pub(super) const WORDS: &[&str] = &["assword", "asswort", "ennwort", "asscode"];
+
+/// `login bob password x`, on one line or on three; and `the password is x1`. `at`: the second letter of the word.
+pub(super) fn behind_word(text: &str, at: usize) -> Option<Span> {
     let bytes = text.as_bytes();
-    let word = bytes.get(start..end)?;
-    let is = |words: &[&[u8]]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
-    if word == b"password" {
+    let (start, end) = (at.checked_sub(1)?, at + 7);
+    let edge = start.checked_sub(1).and_then(|at| bytes.get(at));
+    if edge.is_some_and(u8::is_ascii_alphanumeric) || !bytes.get(end).is_some_and(is_blank) {
+        return None;
+    }
+    if bytes.get(start..end)? == b"password" {
         let before = bytes.get(start.saturating_sub(MAX_LINE)..start)?;
         let mut words = before.split(is_blank).rev().filter(|word| !word.is_empty());
         if before.last().is_some_and(is_blank)
@@ -147,14 +153,12 @@ pub(super) fn netrc(text: &str, start: usize, end: usize) -> Option<Span> {
             return password(text, value_at(bytes, end)?);
         }
     }
-    if !is(&[b"password", b"passwort", b"kennwort", b"passcode"]) {
-        return None;
-    }
     // A sentence: only what no sentence would say is a password.
     let said = [&b" is "[..], b" was ", b" lautet ", b" ist "];
     let verb = said.iter().find(|verb| bytes.get(end..).is_some_and(|rest| rest.starts_with(verb)))?;
     let (start, stop) = value_at(bytes, end + verb.len() - 1)?;
-    let trimmed = bytes.get(start..stop)?.iter().rev().take_while(|b| matches!(b, b'.' | b',' | b')' | b'!' | b'?'));
+    let trimmed =
+        bytes.get(start..stop)?.iter().rev().take_while(|b| matches!(b, b'.' | b',' | b')' | b'!' | b'?'));
     let stop = stop - trimmed.count();
     let value = bytes.get(start..stop)?;
     let drawn = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
@@ -189,7 +193,8 @@ pub(super) fn short_flag(text: &str, start: usize, end: usize) -> Option<Span> {
         b"-p" => {
             let line = line_before(bytes, start);
             let program = names_program(line, &[b"sshpass"])
-                || (names_program(line, &[b"docker", b"podman", b"helm", b"oras"]) && names_program(line, &[b"login"]));
+                || (names_program(line, &[b"docker", b"podman", b"helm", b"oras"])
+                    && names_program(line, &[b"login"]));
             program.then(|| password(text, value_at(bytes, end)?))?
         }
         [b'-', b'p', ..] => {

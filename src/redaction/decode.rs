@@ -299,8 +299,7 @@ impl Scanner {
             Decoding { left: text.len().saturating_mul(MAX_GROWTH), work: Work::default(), todo: Vec::new() };
         decoding.work.exceeded = text.len() > MAX_TEXT;
         if !decoding.work.exceeded {
-            let layer =
-                Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
+            let layer = Layer { text: Cow::Borrowed(text), pieces: None, run: None, binary: false, depth: 0 };
             decoding.decode(&layer, &survey);
         }
         let mut inner = Vec::new();

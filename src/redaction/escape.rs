@@ -62,11 +62,36 @@ pub(super) fn next(text: &str, from: usize) -> Option<(usize, Escape)> {
     loop {
         let begins = |b: &u8| *b == b'=' || class(*b) & CODED != 0;
         at += bytes.get(at..)?.iter().position(begins)?;
+        // Letters of the scripts that most texts are in, without a twin in ASCII.
+        if let Some(c) = bytes.get(at).filter(|b| **b >= 0xc3).and_then(|_| text.get(at..)?.chars().next())
+            && is_plain(c)
+            && twin(c).is_none()
+        {
+            at += c.len_utf8();
+            continue;
+        }
         if let Some(escape) = here(text, at) {
             return Some((at, escape));
         }
         at += 1;
     }
+}
+
+/// Letters of the scripts that most texts are in: seen, and no other form of ASCII.
+fn is_plain(c: char) -> bool {
+    matches!(
+        u32::from(c),
+        0xc0..=0x131
+            | 0x134..=0x17e
+            | 0x391..=0x3ff
+            | 0x400..=0x482
+            | 0x48a..=0x52f
+            | 0x3041..=0x3096
+            | 0x30a1..=0x30fa
+            | 0x3400..=0x4dbf
+            | 0x4e00..=0x9fff
+            | 0xac00..=0xd7a3
+    )
 }
 
 /// The one that begins here.
@@ -341,17 +366,7 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
     }
     let length = c.len_utf8();
     match u32::from(c) {
-        // Letters of the scripts that most texts are in: seen, and no other form of ASCII.
-        0xc0..=0x131
-        | 0x134..=0x17e
-        | 0x391..=0x3ff
-        | 0x400..=0x482
-        | 0x48a..=0x52f
-        | 0x3041..=0x3096
-        | 0x30a1..=0x30fa
-        | 0x3400..=0x4dbf
-        | 0x4e00..=0x9fff
-        | 0xac00..=0xd7a3 => None,
+        _ if is_plain(c) => None,
         0x85 | 0x2028 | 0x2029 => Some(Escape::plain(length, b'\n')),
         0x2010..=0x2015 | 0x2212 => Some(Escape::byte(length, b'-')),
         _ if is_unseen(c) => Some(Escape::nothing(length)),
@@ -370,19 +385,46 @@ fn unseen_or_folded(c: char) -> Option<Escape> {
 
 /// Letters of other scripts that look like ASCII: Cyrillic, Greek, and a few of Latin.
 fn twin(c: char) -> Option<u8> {
-    const TWINS: &[(&str, &str)] = &[
-        ("аеорсухѕіјԁԛԝһ", "aeopcyxsijdqwh"),
-        ("АВЕКМНОРСТУХЅІЈԚԜ", "ABEKMHOPCTYXSIJQW"),
-        ("οιρνκχυ", "oipvkxu"),
-        ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX"),
-        ("ɡıʟꜱ", "gils"),
-    ];
-    if !matches!(u32::from(c), 0x131 | 0x261 | 0x29f | 0x391..=0x3c7 | 0x405..=0x458 | 0x4bb | 0x501..=0x51d | 0xa731) {
-        return None;
-    }
-    TWINS.iter().find_map(|(of, ascii)| {
-        let at = of.chars().position(|known| known == c)?;
-        ascii.as_bytes().get(at).copied()
+    Some(match c {
+        'А' | 'Α' => b'A',
+        'В' | 'Β' => b'B',
+        'С' => b'C',
+        'Е' | 'Ε' => b'E',
+        'Н' | 'Η' => b'H',
+        'І' | 'Ι' => b'I',
+        'Ј' => b'J',
+        'К' | 'Κ' => b'K',
+        'М' | 'Μ' => b'M',
+        'Ν' => b'N',
+        'О' | 'Ο' => b'O',
+        'Р' | 'Ρ' => b'P',
+        'Ԛ' => b'Q',
+        'Ѕ' => b'S',
+        'Т' | 'Τ' => b'T',
+        'Ԝ' => b'W',
+        'Х' | 'Χ' => b'X',
+        'У' | 'Υ' => b'Y',
+        'Ζ' => b'Z',
+        'а' => b'a',
+        'с' => b'c',
+        'ԁ' => b'd',
+        'е' => b'e',
+        'ɡ' => b'g',
+        'һ' => b'h',
+        'і' | 'ι' | 'ı' => b'i',
+        'ј' => b'j',
+        'κ' => b'k',
+        'ʟ' => b'l',
+        'о' | 'ο' => b'o',
+        'р' | 'ρ' => b'p',
+        'ԛ' => b'q',
+        'ѕ' | 'ꜱ' => b's',
+        'υ' => b'u',
+        'ν' => b'v',
+        'ԝ' => b'w',
+        'х' | 'χ' => b'x',
+        'у' => b'y',
+        _ => return None,
     })
 }
 

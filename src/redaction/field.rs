@@ -325,8 +325,12 @@ pub(super) struct FieldNames {
 
 impl FieldNames {
     pub(super) fn new() -> Self {
-        let mut names =
-            Self { by_first: BTreeMap::new(), sequences: Vec::new(), own: BTreeMap::new(), bloom: Box::new([0; BLOOM]) };
+        let mut names = Self {
+            by_first: BTreeMap::new(),
+            sequences: Vec::new(),
+            own: BTreeMap::new(),
+            bloom: Box::new([0; BLOOM]),
+        };
         for (at, (words, _, _)) in NAMES.iter().enumerate() {
             let words: Vec<&'static str> = words.split(' ').collect();
             if let Some(first) = words.first().copied() {

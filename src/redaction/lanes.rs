@@ -48,25 +48,25 @@ const fn fits(value: u8, place: usize) -> bool {
     }
 }
 
-/// By digit and its place in the run: a byte of ones for each alignment that it fits.
+/// By byte and its place in the run: a byte of ones for each alignment that it fits.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const MASKS: [[u32; 4]; 64] = {
-    let mut masks = [[0_u32; 4]; 64];
-    let mut value = 0;
-    while value < 64 {
+static MASKS: [[u32; 4]; 256] = {
+    let mut masks = [[0_u32; 4]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let value = VALUES[byte];
         let mut at = 0;
         while at < 4 {
             let mut skip = 0;
             while skip < 4 {
-                #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-                if fits(value as u8, (at + 4 - skip) % 4) {
-                    masks[value][at] |= 0xff << (8 * skip);
+                if value < 64 && fits(value, (at + 4 - skip) % 4) {
+                    masks[byte][at] |= 0xff << (8 * skip);
                 }
                 skip += 1;
             }
             at += 1;
         }
-        value += 1;
+        byte += 1;
     }
     masks
 };
@@ -79,20 +79,36 @@ pub(super) struct Lanes {
     /// By alignment: how many fit. Only of a long run.
     fitting: [usize; 4],
     digits: usize,
+    /// Letters of both cases stand in it as in base64: what it holds may be beyond ASCII.
+    mixed: bool,
     /// The longest run of hex digits.
     pub(super) hex: usize,
 }
 
 impl Lanes {
     pub(super) fn may_hold(&self, skip: usize) -> bool {
-        self.hits.get(skip).copied().unwrap_or(false)
+        self.mixed || self.hits.get(skip).copied().unwrap_or(false)
     }
 
     /// Whether it is a long run that in this alignment is no text.
-    pub(super) fn is_content(&self, skip: usize) -> bool {
+    pub(super) fn is_content(&self, run: &[u8], skip: usize) -> bool {
         let fitting = self.fitting.get(skip).copied().unwrap_or(0);
-        self.digits > LONG && fitting * 8 < self.digits * 7
+        self.digits > LONG && fitting * 8 < self.digits * 7 && !reads_as_text(run, skip)
     }
+}
+
+/// Whether what a run begins with and what stands in its middle reads as text beyond ASCII.
+fn reads_as_text(run: &[u8], skip: usize) -> bool {
+    const SAMPLE: usize = 512;
+    let middle = run.len() / 8 * 4;
+    [0, middle].into_iter().any(|from| {
+        let sample = run.get(from..).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(SAMPLE);
+        decode(sample.get(..SAMPLE).unwrap_or(sample), skip, &mut bytes);
+        let text: usize =
+            bytes.utf8_chunks().map(|chunk| chunk.valid()).filter(|part| part.len() >= 6).map(str::len).sum();
+        text * 4 >= bytes.len() * 3
+    })
 }
 
 /// Reads a run once. Blanks in it count for nothing.
@@ -103,9 +119,12 @@ pub(super) fn read(run: &[u8], digits: usize) -> Lanes {
     let over = (0x80 - full) * 0x0101_0101;
     let (mut rows, mut hit, mut at, mut hex, mut longest) = (0_u32, 0_u32, 0_usize, 0_usize, 0_usize);
     let mut fitting = [0_usize; 4];
+    let (mut upper, mut lower) = (0_usize, 0_usize);
     for byte in run {
-        let Some(value) = digit(*byte) else { continue };
-        let mask = MASKS.get(usize::from(value)).and_then(|of| of.get(at & 3)).copied().unwrap_or(0);
+        if digit(*byte).is_none() {
+            continue;
+        }
+        let mask = MASKS.get(usize::from(*byte)).and_then(|of| of.get(at & 3)).copied().unwrap_or(0);
         rows = (rows + 0x0101_0101) & mask;
         let reached = (rows + over) & 0x8080_8080;
         hit |= reached;
@@ -116,12 +135,15 @@ pub(super) fn read(run: &[u8], digits: usize) -> Lanes {
                 *count += usize::from(mask >> (8 * skip) & 1 != 0);
             }
         }
+        upper += usize::from(byte.is_ascii_uppercase());
+        lower += usize::from(byte.is_ascii_lowercase());
         hex = if byte.is_ascii_hexdigit() { hex + 1 } else { 0 };
         longest = longest.max(hex);
         at += 1;
     }
     let hits = [0_u32, 1, 2, 3].map(|skip| hit >> (8 * skip) & 0x80 != 0);
-    Lanes { hits, fitting, digits, hex: longest }
+    let mixed = digits >= 16 && upper * 16 >= digits && lower * 16 >= digits;
+    Lanes { hits, fitting, digits, mixed, hex: longest }
 }
 
 /// The bytes of a run from an alignment on.
@@ -168,12 +190,21 @@ pub(super) fn stretches(run: &[u8], skip: usize) -> String {
     text
 }
 
-/// Whether hex digits hold six bytes of ASCII in a row.
+/// Whether hex digits hold six bytes of UTF-8 in a row; controls may stand between them.
 pub(super) fn hex_may_hold(values: &[u8]) -> bool {
     let (pairs, _) = values.as_chunks::<2>();
-    let mut row = 0;
+    let (mut row, mut more) = (0, 0_u8);
     pairs.iter().any(|[high, _]| {
-        row = if *high < 8 { row + 1 } else { 0 };
+        (row, more) = match (high, more) {
+            (8..=11, 1..) => (row + 1, more - 1),
+            (2..=7, 0) => (row + 1, 0),
+            (0 | 1, 0) => (row, 0),
+            (12 | 13, 0) => (row + 1, 1),
+            (14, 0) => (row + 1, 2),
+            (15, 0) => (row + 1, 3),
+            (2..=7, _) => (1, 0),
+            _ => (0, 0),
+        };
         row >= 6
     })
 }
@@ -196,6 +227,8 @@ mod tests {
         }
         let six = STANDARD.encode("a@b.de");
         assert!(read(six.as_bytes(), six.len()).may_hold(0));
+        let wide = STANDARD.encode("ｂｏｂ＠ｃｏｒｐ");
+        assert!(read(wide.as_bytes(), wide.len()).may_hold(0));
         // Nothing in any alignment.
         let letters = "understandings";
         assert!((0..4).all(|skip| !read(letters.as_bytes(), letters.len()).may_hold(skip)));
@@ -203,15 +236,16 @@ mod tests {
 
     #[test]
     fn of_a_long_file_only_its_text_is_decoded() {
-        let mut bytes: Vec<u8> = (0..6000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut bytes: Vec<u8> =
+            (0..6000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         bytes.splice(3000..3000, *b"mail bob@corp.example now");
         let run = STANDARD.encode(&bytes);
         let lanes = read(run.as_bytes(), run.len());
         let read: Vec<String> =
             (0..4).filter(|skip| lanes.may_hold(*skip)).map(|skip| stretches(run.as_bytes(), skip)).collect();
-        assert!((0..4).all(|skip| lanes.is_content(skip)));
+        assert!((0..4).all(|skip| lanes.is_content(run.as_bytes(), skip)));
         assert!(read.iter().any(|text| text.contains("mail bob@corp.example now")), "{read:?}");
         let plain = STANDARD.encode("all of it is text. ".repeat(200));
-        assert!(!super::read(plain.as_bytes(), plain.len()).is_content(0));
+        assert!(!super::read(plain.as_bytes(), plain.len()).is_content(plain.as_bytes(), 0));
     }
 }

@@ -152,8 +152,21 @@ fn number_at(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
     }
 }
 
-const CARD: &[&str] =
-    &["card", "pan", "visa", "maestro", "unionpay", "karte", "kreditkarte", "carte", "tarjeta", "carta", "cartão", "kaart", "karty"];
+const CARD: &[&str] = &[
+    "card",
+    "pan",
+    "visa",
+    "maestro",
+    "unionpay",
+    "karte",
+    "kreditkarte",
+    "carte",
+    "tarjeta",
+    "carta",
+    "cartão",
+    "kaart",
+    "karty",
+];
 const BSN: &[&str] = &["bsn", "burgerservice", "sofinummer", "sofi-nummer"];
 const NIF: &[&str] = &["nif", "contribuinte", "nipc", "número fiscal", "numero fiscal"];
 const NINO: &[&str] = &["national insurance", "nino", "ni", "insurance number"];
@@ -429,13 +442,13 @@ fn dni(bytes: &[u8], groups: &[Group]) -> Option<(Kind, usize)> {
 /// Numbers that begin with letters, or have them on the way, at the first digit after a letter:
 /// IBAN, Italian tax code.
 fn worded(bytes: &[u8], digit: usize, found: &mut Vec<Span>) {
-    let letters_before = |count: usize| {
-        let start = digit.checked_sub(count)?;
-        let word = bytes.get(start..digit)?;
-        let edge = start.checked_sub(1).and_then(|at| bytes.get(at));
-        (word.iter().all(u8::is_ascii_alphabetic) && edge.is_none_or(|b| !b.is_ascii_alphanumeric()))
-            .then_some(start)
-    };
+    let before = bytes.get(digit.saturating_sub(7)..digit).unwrap_or_default();
+    let letters = before.iter().rev().take_while(|b| b.is_ascii_alphabetic()).count();
+    let edge = digit.checked_sub(letters + 1).and_then(|at| bytes.get(at));
+    if edge.is_some_and(u8::is_ascii_digit) {
+        return;
+    }
+    let letters_before = |count: usize| (letters == count).then(|| digit - count);
     if let Some(start) = letters_before(2) {
         if let Some(end) = iban(bytes, start) {
             found.push(Span { start, end, kind: Kind::IBAN });

@@ -6,7 +6,7 @@ use super::{
     credentials,
     detector::Span,
     scan::Scanner,
-    survey::{CODED, DIGIT, Dense, JOINT, LINE, MIN_DENSE, NO_PAIR, Numbers, SIGN, Survey, WORD, class},
+    survey::{DASH, DIGIT, Dense, JOINT, LINE, MIN_DENSE, Numbers, SIGN, Survey, WORD, class},
 };
 
 /// So many bytes may stand between the groups of a number.
@@ -56,59 +56,78 @@ impl Scanner {
 }
 
 impl Pass<'_, '_> {
+    /// Four bytes at a time: most are those of short words without digits, and nothing is decided at them.
     fn run(&mut self) {
+        const DECIDES: u8 = SIGN | LINE | DIGIT | DASH;
         let bytes = self.bytes;
-        let mut at = 0;
-        let mut seen = 0_u8;
+        let (mut at, mut seen) = (0, 0_u8);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let mut classes = 0;
-            let mut stop = 0;
-            let length = rest.iter().position(|byte| {
-                stop = class(*byte);
-                let in_word = stop & WORD != 0;
-                classes |= if in_word { stop } else { 0 };
-                !in_word
+            let (fours, tail) = rest.as_chunks::<4>();
+            // How many fours in a row are word bytes alone: a word of `MIN_DENSE` has two of them, wherever it begins.
+            let mut whole = 0_usize;
+            let stop = fours.iter().position(|four| {
+                let [one, two, three, last] = four.map(class);
+                let any = one | two | three | last;
+                seen |= any;
+                whole = if one & two & three & last & WORD != 0 { whole + 1 } else { 0 };
+                (any & DECIDES != 0) | (whole == 2)
             });
-            let end = at + length.unwrap_or(rest.len());
-            if end > at {
-                self.word(at, end, classes);
-            }
-            if length.is_none() {
-                break;
-            }
-            at = end + 1;
-            seen |= stop;
-            if stop & (SIGN | LINE) != 0 {
-                at = self.sign(end);
-            }
+            let from = at + stop.map_or(rest.len() - tail.len(), |four| four * 4);
+            let window = bytes.get(from..).unwrap_or_default();
+            let window = if stop.is_some() { window.get(..4).unwrap_or(window) } else { window };
+            let hit = window.iter().position(|byte| {
+                seen |= class(*byte);
+                class(*byte) & DECIDES != 0
+            });
+            at = match hit.and_then(|skipped| window.get(skipped)).map(|byte| class(*byte)) {
+                Some(here) if here & WORD == 0 => self.sign(from + hit.unwrap_or(0)),
+                Some(_) => self.word(at, from + hit.unwrap_or(0)),
+                None if stop.is_some() => self.word(at, from),
+                None => break,
+            };
         }
         self.close_numbers();
-        self.survey.coded |= seen & CODED != 0;
-        self.survey.wide = seen & CODED != 0 && !self.text.is_ascii();
+        self.survey.coded |= seen & super::survey::CODED != 0;
+        self.survey.wide = self.survey.coded && !self.text.is_ascii();
+        self.keywords();
     }
 
-    /// A run of word bytes.
-    fn word(&mut self, start: usize, end: usize, classes: u8) {
-        let length = end - start;
+    /// The word around `at`, which is long or has a digit or a dash, and begins no earlier than `from`; where it ends.
+    fn word(&mut self, from: usize, at: usize) -> usize {
+        let bytes = self.bytes;
+        let before = bytes.get(from..at).unwrap_or_default();
+        let start = at - before.iter().rev().take_while(|byte| class(**byte) & WORD != 0).count();
+        let mut classes = 0;
+        let rest = bytes.get(start..).unwrap_or_default();
+        let length = rest.iter().position(|byte| {
+            let here = class(*byte);
+            classes |= here & WORD;
+            here & WORD == 0
+        });
+        let end = start + length.unwrap_or(rest.len());
         if classes & DIGIT != 0 {
             self.number(start, end);
+            if end - start <= 4 || classes & JOINT != 0 {
+                self.pair(start, end);
+            } else {
+                self.pairs = 0;
+            }
         }
-        if classes & NO_PAIR != 0 {
-            self.pairs = 0;
-        } else {
-            self.pair(start, end);
-        }
-        if length >= MIN_DENSE {
-            self.survey.dense.push(Dense { start, end, classes });
+        if end - start >= MIN_DENSE {
+            self.survey.dense.push(Dense { start, end, digits: classes & DIGIT != 0 });
             self.survey.seeds.push(start);
+            self.found.extend(credentials::behind_scheme(bytes, start));
         }
-        let Some(word) = self.bytes.get(start..end) else { return };
-        if word.first() == Some(&b'-') && start >= self.assigned {
+        if bytes.get(start) == Some(&b'-') && start >= self.assigned {
             self.dash(start, end);
         }
-        if matches!(length, 5 | 6 | 8) || (length >= 10 && word.last() == Some(&b'N')) {
-            self.keyword(start, end);
+        if self.framed <= start
+            && let Some(span) = credentials::framed_key(bytes, start, end)
+        {
+            self.framed = span.end;
+            self.found.push(span);
         }
+        end
     }
 
     /// `--password x`, `-u user:password`.
@@ -123,22 +142,10 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// Words that say what follows them.
-    fn keyword(&mut self, start: usize, end: usize) {
-        let bytes = self.bytes;
-        if self.framed <= start && let Some(span) = credentials::framed_key(bytes, start, end) {
-            self.framed = span.end;
-            self.found.push(span);
-            return;
-        }
-        if !matches!(bytes.get(end), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            return;
-        }
-        if let Some(span) = credentials::after_scheme(bytes, start, end) {
-            self.found.push(span);
-        } else if start >= self.assigned && let Some(span) = credentials::netrc(self.text, start, end) {
-            self.assigned = span.end;
-            self.found.push(span);
+    /// Words that say what follows them without a sign.
+    fn keywords(&mut self) {
+        for word in self.scanner.keywords(self.bytes) {
+            self.found.extend(credentials::behind_word(self.text, word));
         }
     }
 
@@ -146,6 +153,7 @@ impl Pass<'_, '_> {
     fn sign(&mut self, at: usize) -> usize {
         let (text, bytes) = (self.text, self.bytes);
         match bytes.get(at).copied() {
+            // A placeholder's.
             Some(b'@') if self.users.precedes_host(at) => {}
             Some(b'@') => {
                 let oracle = if self.thin { oracle(bytes, at) } else { None };
@@ -160,17 +168,20 @@ impl Pass<'_, '_> {
                 self.found.extend(self.users.password(bytes, at + 3));
             }
             Some(sign @ (b':' | b'=' | b'>')) => {
-                self.thin |= sign == b':' && bytes.get(..at).is_some_and(|before| before.ends_with(b"oracle:thin"));
+                self.thin |=
+                    sign == b':' && bytes.get(..at).is_some_and(|before| before.ends_with(b"oracle:thin"));
                 if sign == b'=' {
                     self.survey.coded |= is_quoted(bytes, at);
                 }
-                if at >= self.assigned && let Some(span) = self.scanner.assignment(text, at, sign) {
+                if at >= self.assigned
+                    && let Some(span) = self.scanner.assignment(text, at, sign)
+                {
                     // The value is still looked into: what it is counts besides where it stands.
                     self.assigned = span.end;
                     self.found.push(span);
                 }
             }
-            Some(b',') if at >= self.assigned => {
+            Some(b'(') if at >= self.assigned && matches!(bytes.get(at + 1), Some(b'"' | b'\'')) => {
                 if let Some(span) = self.scanner.argument(text, at) {
                     self.assigned = span.end;
                     self.found.push(span);

@@ -53,11 +53,27 @@ pub(super) fn bracketed(bytes: &[u8], digit: usize, groups: &[Group], found: &mu
     }
 }
 
-
 /// Words that a phone number stands behind, in the languages of the countries whose forms are known.
 pub(super) const NAMES: &[&str] = &[
-    "tel", "phone", "mobil", "móvil", "movil", "cell", "cel:", "handy", "fax", "whatsapp", "portable", "gsm", "komórk",
-    "rufnummer", "téléphone", "teléfono", "telèfon", "celular", "sms",
+    "tel",
+    "phone",
+    "mobil",
+    "móvil",
+    "movil",
+    "cell",
+    "cel:",
+    "handy",
+    "fax",
+    "whatsapp",
+    "portable",
+    "gsm",
+    "komórk",
+    "rufnummer",
+    "téléphone",
+    "teléfono",
+    "telèfon",
+    "celular",
+    "sms",
 ];
 
 /// The digits of a run in the form of a country, or behind a word that names them.
@@ -66,14 +82,16 @@ pub(super) fn national(bytes: &[u8], groups: &[Group], found: &mut Vec<Span>) {
     let total: usize = groups.iter().map(Group::len).sum();
     let before = first.start.checked_sub(1).and_then(|at| bytes.get(at));
     let edge = |b: &u8| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'/' | b'_' | b'#' | b','));
-    let alone = before.is_none_or(edge) && bytes.get(last.end).is_none_or(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'/')));
+    let alone = before.is_none_or(edge)
+        && bytes.get(last.end).is_none_or(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'/')));
     if !alone || !(8..=16).contains(&total) || groups.len() > 6 {
         return;
     }
     let joints: Vec<u8> = groups.iter().skip(1).map(|group| group.before).collect();
     // The first joint sets the area apart; the others are alike.
     let even = joints.get(1..).unwrap_or_default().windows(2).all(|pair| pair.first() == pair.last());
-    let fits = even && !is_date(groups) && (trunk(bytes, groups, &joints, total) || said(bytes, groups, total));
+    let fits =
+        even && !is_date(groups) && (trunk(bytes, groups, &joints, total) || said(bytes, groups, total));
     if fits {
         let open = before == Some(&b'(');
         found.push(Span { start: first.start - usize::from(open), end: last.end, kind: Kind::PHONE });
@@ -114,7 +132,8 @@ fn is_date(groups: &[Group]) -> bool {
 pub(super) fn with_area(bytes: &[u8], groups: &[Group], found: &mut Vec<Span>) {
     let Some(first) = groups.first().filter(|_| groups.len() == 1) else { return };
     let open = first.start.checked_sub(1).filter(|at| bytes.get(*at) == Some(&b'('));
-    let Some(open) = open.filter(|_| bytes.get(first.end) == Some(&b')') && (2..=5).contains(&first.len())) else {
+    let Some(open) = open.filter(|_| bytes.get(first.end) == Some(&b')') && (2..=5).contains(&first.len()))
+    else {
         return;
     };
     let from = first.end + 1 + usize::from(bytes.get(first.end + 1) == Some(&b' '));

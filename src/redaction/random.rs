@@ -3,7 +3,7 @@
 use super::{
     detector::{Kind, Span},
     lanes,
-    survey::{DIGIT, Dense},
+    survey::Dense,
 };
 
 /// A longer random string is content (a base64 file), not a credential.
@@ -16,7 +16,7 @@ const MIN_RANDOM: usize = 20;
 /// UUIDs are hex, and a secret in hex is known by its place.
 pub(super) fn scan(text: &str, dense: &[Dense], found: &mut Vec<Span>) {
     let bytes = text.as_bytes();
-    for word in dense.iter().filter(|word| word.classes & DIGIT != 0 && word.end - word.start >= MIN_RANDOM) {
+    for word in dense.iter().filter(|word| word.digits && word.end - word.start >= MIN_RANDOM) {
         let mut at = word.start;
         for run in bytes.get(word.start..word.end).unwrap_or_default().split(|b| matches!(b, b'.' | b'~')) {
             let start = at;
@@ -26,7 +26,11 @@ pub(super) fn scan(text: &str, dense: &[Dense], found: &mut Vec<Span>) {
                 continue;
             }
             let before = bytes.get(start.saturating_sub(LONGEST_LABEL)..start).unwrap_or_default();
-            if !reads_as_text(run) && !is_checksum(before, run) && !starts_as_file(run) && !is_program_name(before, run) {
+            if !reads_as_text(run)
+                && !is_checksum(before, run)
+                && !starts_as_file(run)
+                && !is_program_name(before, run)
+            {
                 let padding =
                     bytes.get(end..).map_or(0, |p| p.iter().take(2).take_while(|b| **b == b'=').count());
                 found.push(Span { start, end: end + padding, kind: Kind::HIGH_ENTROPY });
@@ -58,8 +62,7 @@ fn is_checksum(before: &[u8], run: &[u8]) -> bool {
 fn is_program_name(before: &[u8], run: &[u8]) -> bool {
     const SYMBOLS: &[&[u8]] = &[b"_ZN", b"_ZSt", b"_ZTS", b"_ZTV", b"__ZN", b"_RNv", b"_RIN"];
     let nix = run.strip_prefix(b"/nix/store/").or_else(|| before.ends_with(b"/nix/store/").then_some(run));
-    SYMBOLS.iter().any(|start| run.starts_with(start))
-        || nix.is_some_and(|name| name.get(32) == Some(&b'-'))
+    SYMBOLS.iter().any(|start| run.starts_with(start)) || nix.is_some_and(|name| name.get(32) == Some(&b'-'))
 }
 
 /// How base64 of images and sounds begins.
@@ -79,16 +82,7 @@ const MEDIA: &[&[u8]] = &[
 
 /// How base64 of other files begins: fonts, documents, archives, programs.
 const FILES: &[&[u8]] = &[
-    b"d09GMg",
-    b"d09GR",
-    b"AAEAAA",
-    b"T1RUTw",
-    b"JVBERi0",
-    b"UEsDB",
-    b"H4sI",
-    b"AGFzbQ",
-    b"f0VMRg",
-    b"KLUv/",
+    b"d09GMg", b"d09GR", b"AAEAAA", b"T1RUTw", b"JVBERi0", b"UEsDB", b"H4sI", b"AGFzbQ", b"f0VMRg", b"KLUv/",
 ];
 
 fn starts_as_media(base64: &[u8]) -> bool {
@@ -106,7 +100,7 @@ pub(super) fn is_media(base64: &str) -> bool {
 
 /// Whether what follows a secret's beginning only stands in its place: `xxxx`, `your-token-here`, `...`.
 pub(super) fn is_filler(rest: &[u8]) -> bool {
-    let Some(first) = rest.first() else { return false };
+    let Some(first) = rest.first().filter(|_| rest.len() >= 6) else { return false };
     let one = rest.iter().all(|b| b == first || matches!(b, b'-' | b'.' | b'_'));
     let blank = rest.iter().all(|b| matches!(b, b'x' | b'X' | b'-' | b'_' | b'.'));
     // Words of one case, joined: nothing that is drawn has only these.
@@ -114,9 +108,10 @@ pub(super) fn is_filler(rest: &[u8]) -> bool {
         rest.contains(&joint)
             && rest.split(|b| *b == joint).all(|word| (2..=14).contains(&word.len()) && word.iter().all(is))
     };
-    one || blank || [b'-', b'_'].iter().any(|joint| {
-        words(u8::is_ascii_lowercase, *joint) || words(u8::is_ascii_uppercase, *joint)
-    })
+    one || blank
+        || [b'-', b'_']
+            .iter()
+            .any(|joint| words(u8::is_ascii_lowercase, *joint) || words(u8::is_ascii_uppercase, *joint))
 }
 
 /// Whether letters of both cases and digits stand mixed in it, or letters as no words have them.

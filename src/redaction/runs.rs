@@ -119,8 +119,11 @@ impl Find<'_> {
     /// From each of four places: what stands before may be no part of it.
     fn base64(&mut self, start: usize, end: usize, lanes: &Lanes) -> bool {
         let run = self.bytes.get(start..end).unwrap_or_default();
+        // What completes it is a part of it.
+        let end = end
+            + self.bytes.get(end..).map_or(0, |rest| rest.iter().take(2).take_while(|b| **b == b'=').count());
         for skip in (0..4).filter(|skip| lanes.may_hold(*skip)) {
-            if lanes.is_content(skip) {
+            if lanes.is_content(run, skip) {
                 // Of a long run that is mostly no text, only what is text is decoded.
                 let text = lanes::stretches(run, skip);
                 if !text.is_empty() && !(self.take)(Run { start, end, text, binary: true }) {
@@ -338,7 +341,7 @@ mod tests {
             let found = all(text);
             assert!(found.contains(&(run.to_owned(), expect.to_owned())), "{text}: {found:?}");
         };
-        check("x: Ym9iQGNvcnAuZXhhbXBsZQ==.", "Ym9iQGNvcnAuZXhhbXBsZQ", "bob@corp.example");
+        check("x: Ym9iQGNvcnAuZXhhbXBsZQ==.", "Ym9iQGNvcnAuZXhhbXBsZQ==", "bob@corp.example");
         check("xYm9iQGNvcnAuZXhhbXBsZQ", "xYm9iQGNvcnAuZXhhbXBsZQ", "bob@corp.example");
         check("Ym9iQGNvcnAu\r\n  ZXhhbXBsZQ", "Ym9iQGNvcnAu\r\n  ZXhhbXBsZQ", "bob@corp.example");
         let mail = "626f6240636f72702e6578616d706c65";
@@ -349,7 +352,7 @@ mod tests {
         let array = "0x62, 0x6f, 0x62, 0x40, 0x63, 0x6f, 0x72, 0x70, 0x2e, 0x64, 0x65";
         check(&format!("b = {{{array}}}"), array, "bob@corp.de");
         // UTF-16
-        check("YgBvAGIAQABjAG8AcgBwAC4AZABlAA==", "YgBvAGIAQABjAG8AcgBwAC4AZABlAA", "bob@corp.de");
+        check("YgBvAGIAQABjAG8AcgBwAC4AZABlAA==", "YgBvAGIAQABjAG8AcgBwAC4AZABlAA==", "bob@corp.de");
         let tags: String =
             "bob@corp.de".chars().map(|c| char::from_u32(0xe0000 + u32::from(c)).unwrap()).collect();
         check(&format!("🏴{tags}."), &tags, "bob@corp.de");

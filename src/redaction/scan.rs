@@ -3,7 +3,7 @@
 //! in the text, whatever it holds.
 
 use super::{
-    credentials::putty_end,
+    credentials::{WORDS, putty_end},
     detector::{BUILT_IN, Kind, Span},
     field::FieldNames,
     mask::starts_with_mask,
@@ -14,7 +14,10 @@ use super::{
     survey::{Dense, Survey},
 };
 use base64::Engine as _;
-use regex_automata::{Input, MatchKind, meta, util::syntax};
+use regex_automata::{
+    Input, MatchKind, meta,
+    util::{prefilter::Prefilter, syntax},
+};
 use std::collections::BTreeSet;
 
 /// No detector finds anything in a shorter text.
@@ -30,6 +33,8 @@ const BEFORE: usize = 5;
 #[derive(Clone, Debug)]
 pub(super) struct Scanner {
     starts: Starts,
+    /// Finds [`WORDS`].
+    words: Option<Prefilter>,
     /// The bundle's own patterns, the detector of each, and the shortest text they can find anything in.
     own: Option<meta::Regex>,
     own_kinds: Vec<Kind>,
@@ -76,13 +81,15 @@ impl Scanner {
         };
         let shortest = own.iter().map(|(_, _, min)| *min).min().unwrap_or(0);
         let own_kinds = own.iter().map(|(kind, _, _)| *kind).collect();
-        Ok(Self { starts, own: regex, own_kinds, shortest, enabled, names, fields, everything: false })
+        let words = Prefilter::new(MatchKind::LeftmostFirst, WORDS);
+        Ok(Self { starts, words, own: regex, own_kinds, shortest, enabled, names, fields, everything: false })
     }
 
     /// Finds everything.
     pub(super) fn of_everything(fields: FieldNames) -> Self {
         Self {
             starts: Starts::none(),
+            words: None,
             own: None,
             own_kinds: Vec::new(),
             shortest: 0,
@@ -170,6 +177,17 @@ impl Scanner {
         survey
     }
 
+    /// Where one of [`WORDS`] stands.
+    pub(super) fn keywords<'t>(&self, bytes: &'t [u8]) -> impl Iterator<Item = usize> + use<'_, 't> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let span = regex_automata::Span { start: at, end: bytes.len() };
+            let hit = self.words.as_ref()?.find(bytes, span)?;
+            at = hit.end;
+            Some(hit.start)
+        })
+    }
+
     fn own_patterns(&self, text: &str, found: &mut Vec<Span>) {
         let Some(regex) = self.own.as_ref().filter(|_| text.len() >= self.shortest) else { return };
         for hit in regex.find_iter(Input::new(text.as_bytes())) {
@@ -188,8 +206,10 @@ impl Scanner {
             while at < run.end
                 && let Some(start) = self.starts.next(bytes, at, run.end)
             {
-                let hit =
-                    self.starts.here(bytes, start).find_map(|(shape, end)| measure(bytes, shape, start, end, &mut seen));
+                let hit = self
+                    .starts
+                    .here(bytes, start)
+                    .find_map(|(shape, end)| measure(bytes, shape, start, end, &mut seen));
                 at = match hit {
                     Some(span) => {
                         found.push(span);
@@ -286,9 +306,10 @@ fn discord(bytes: &[u8], run: &Dense) -> Option<Span> {
     while let Some(dot) = text.get(from..)?.iter().position(|b| *b == b'.') {
         let dot = from + dot;
         from = dot + 1;
-        let segment = |from: usize| text.get(from..).map_or(0, |rest| {
-            rest.iter().take(64).take_while(|b| Charset::Url.has(**b)).count()
-        });
+        let segment = |from: usize| {
+            text.get(from..)
+                .map_or(0, |rest| rest.iter().take(64).take_while(|b| Charset::Url.has(**b)).count())
+        };
         let (second, id) = (segment(dot + 1), text.get(..dot)?);
         if second != 6 || text.get(dot + 7) != Some(&b'.') {
             continue;

@@ -28,7 +28,8 @@ impl Starts {
     pub(super) fn compile(shapes: impl Iterator<Item = Shape>) -> Result<Self, String> {
         let mut starts = Self { pairs: vec![0; 1024].into(), by_pair: BTreeMap::new() };
         for shape in shapes {
-            let parsed = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(shape.start);
+            let parsed =
+                regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(shape.start);
             let expanded = Extractor::new().extract(&parsed.map_err(|error| error.to_string())?);
             let literals = expanded.literals().filter(|all| all.iter().all(|one| one.is_exact()));
             let Some(literals) = literals else {
@@ -67,7 +68,10 @@ impl Starts {
         let pair = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>());
         let known = pair.and_then(|pair| self.by_pair.get(pair)).map(Vec::as_slice).unwrap_or_default();
         let rest = bytes.get(at + 2..).unwrap_or_default();
-        known.iter().filter(|(more, _)| rest.starts_with(more)).map(move |(more, shape)| (shape, at + 2 + more.len()))
+        known
+            .iter()
+            .filter(|(more, _)| rest.starts_with(more))
+            .map(move |(more, shape)| (shape, at + 2 + more.len()))
     }
 }
 

@@ -1,32 +1,25 @@
 //! What one pass over a text's bytes says of it, so that whatever looks closer looks only where it can find something.
 
-/// Lower case letters, upper case letters, digits, and what joins them in a word. All words are made of these.
-pub(super) const LOWER: u8 = 1;
-pub(super) const UPPER: u8 = 1 << 1;
-pub(super) const DIGIT: u8 = 1 << 2;
-pub(super) const JOINT: u8 = 1 << 3;
-pub(super) const WORD: u8 = LOWER | UPPER | DIGIT | JOINT;
+/// A byte of a word: a letter, a digit, or what joins them.
+pub(super) const WORD: u8 = 1;
+pub(super) const DIGIT: u8 = 1 << 1;
+pub(super) const JOINT: u8 = 1 << 2;
+/// A dash, with which flags begin.
+pub(super) const DASH: u8 = 1 << 3;
 /// Something begins or ends here: an address, an assignment, a mask.
 pub(super) const SIGN: u8 = 1 << 4;
 /// The end of a line.
 pub(super) const LINE: u8 = 1 << 5;
 /// It may stand for something else.
 pub(super) const CODED: u8 = 1 << 6;
-/// No hex digit, nor what stands between pairs of them.
-pub(super) const NO_PAIR: u8 = 1 << 7;
 
 const fn class_of(byte: u8) -> u8 {
     match byte {
-        b'a'..=b'f' => LOWER,
-        b'A'..=b'F' => UPPER,
-        b'x' => LOWER,
-        b'X' => UPPER,
-        b'g'..=b'z' => LOWER | NO_PAIR,
-        b'G'..=b'Z' => UPPER | NO_PAIR,
-        b'0'..=b'9' => DIGIT,
-        b'-' | b'.' => JOINT,
-        b'+' | b'/' | b'_' | b'~' => JOINT | NO_PAIR,
-        b'@' | b':' | b'=' | b'>' | b'[' | b',' => SIGN,
+        b'a'..=b'z' | b'A'..=b'Z' => WORD,
+        b'0'..=b'9' => WORD | DIGIT,
+        b'-' => WORD | JOINT | DASH,
+        b'.' | b'+' | b'/' | b'_' | b'~' => WORD | JOINT,
+        b'@' | b':' | b'=' | b'>' | b'[' | b'(' => SIGN,
         b'\n' | b'\r' => LINE,
         b'%' | b'&' | b'\\' | 0xc2..=0xf4 => CODED,
         0..=0x08 | 0x0b | 0x0c | 0x0e..=0x1f | 0x7f => CODED,
@@ -59,8 +52,8 @@ pub(super) fn class(byte: u8) -> u8 {
 pub(super) struct Dense {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// The classes of its bytes together.
-    pub(super) classes: u8,
+    /// There are digits in it.
+    pub(super) digits: bool,
 }
 
 /// A shorter run holds no secret that is known by its form, and nothing that is worth decoding.

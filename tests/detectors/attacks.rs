@@ -12,7 +12,8 @@ fn token() -> String {
 
 fn blocking() -> DataRules {
     let spec: DataSpec =
-        serde_saphyr::from_str("rules: [{ id: stay, classes: [secret], arguments: block, results: block }]").unwrap();
+        serde_saphyr::from_str("rules: [{ id: stay, classes: [secret], arguments: block, results: block }]")
+            .unwrap();
     DataRules::compile(&spec).unwrap()
 }
 
@@ -62,19 +63,30 @@ fn a_secret_in_strings_of_json_and_of_code() {
 #[test]
 fn a_secret_in_other_alphabets() {
     caught("base64", &json!({ "v": STANDARD.encode(token()) }));
-    caught("base64 among words", &json!({ "v": format!("/tmp/{}/x", STANDARD.encode(format!("k={}", token()))) }));
-    caught("base64 of JSON in base64", &json!({ "v": STANDARD.encode(json!({ "x": STANDARD.encode(token()) }).to_string()) }));
+    caught(
+        "base64 among words",
+        &json!({ "v": format!("/tmp/{}/x", STANDARD.encode(format!("k={}", token()))) }),
+    );
+    caught(
+        "base64 of JSON in base64",
+        &json!({ "v": STANDARD.encode(json!({ "x": STANDARD.encode(token()) }).to_string()) }),
+    );
     caught("hex", &json!({ "v": hex::encode(token()) }));
     caught("hex with colons", &json!({ "v": spelled(|c| format!("{:02x}:", u32::from(c))) }));
     caught("percent", &json!({ "v": spelled(|c| format!("%{:02x}", u32::from(c))) }));
     caught("percent of percent", &json!({ "v": spelled(|c| format!("%25{:02x}", u32::from(c))) }));
     caught("HTML entities", &json!({ "v": spelled(|c| format!("&#x{:x};", u32::from(c))) }));
-    caught("fullwidth", &json!({ "v": spelled(|c| char::from_u32(u32::from(c) - 0x21 + 0xff01).unwrap().to_string()) }));
+    caught(
+        "fullwidth",
+        &json!({ "v": spelled(|c| char::from_u32(u32::from(c) - 0x21 + 0xff01).unwrap().to_string()) }),
+    );
 }
 
 #[test]
 fn a_secret_among_what_nobody_sees() {
-    for unseen in ['\u{200b}', '\u{200d}', '\u{2060}', '\u{ad}', '\u{202e}', '\u{feff}', '\u{e0041}', '\u{fe0f}', '\0'] {
+    for unseen in
+        ['\u{200b}', '\u{200d}', '\u{2060}', '\u{ad}', '\u{202e}', '\u{feff}', '\u{e0041}', '\u{fe0f}', '\0']
+    {
         caught(&format!("{unseen:?}"), &json!({ "v": spelled(|c| format!("{c}{unseen}")) }));
     }
     let tags = spelled(|c| char::from_u32(0xe0000 + u32::from(c)).unwrap().to_string());
@@ -140,10 +152,41 @@ fn the_page_names_every_limit() {
 #[test]
 fn long_hostile_texts_come_to_an_end() {
     let pieces = [
-        "://a:", "://a:b@", "-u a:", "-p ", "password ", "login a password ", "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJhbGciOi.",
-        "PuTTY-User-Key-File-", "Bearer ", "Basic ", "<input value=\"", "value=\"x\" name=\"password\" ", "a@", "a@b.", "(\"token\",",
-        "password:", "а", "\u{200b}", "12 ", "4111 1111 ", "DE89", "0049 ", "(030) ", "%25", "&amp;", "\\\\", "Wldw", "41:", "x.y~",
-        "oracle:thin:a/", "[redacted:", "\n", "a\n",
+        "://a:",
+        "://a:b@",
+        "-u a:",
+        "-p ",
+        "password ",
+        "login a password ",
+        "-----BEGIN PRIVATE KEY-----",
+        "eyJ",
+        "eyJhbGciOi.",
+        "PuTTY-User-Key-File-",
+        "Bearer ",
+        "Basic ",
+        "<input value=\"",
+        "value=\"x\" name=\"password\" ",
+        "a@",
+        "a@b.",
+        "(\"token\",",
+        "password:",
+        "а",
+        "\u{200b}",
+        "12 ",
+        "4111 1111 ",
+        "DE89",
+        "0049 ",
+        "(030) ",
+        "%25",
+        "&amp;",
+        "\\\\",
+        "Wldw",
+        "41:",
+        "x.y~",
+        "oracle:thin:a/",
+        "[redacted:",
+        "\n",
+        "a\n",
     ];
     let rules = DataRules::built_in();
     for piece in pieces {

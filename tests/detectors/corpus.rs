@@ -55,7 +55,9 @@ fn written(how: &str, value: &str) -> String {
         // A document in a string of another one.
         "json2" => inside(json!(quoted()).to_string()),
         "query" => percent(value),
-        "html" => value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
+        "html" => {
+            value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+        }
         _ => value.to_owned(),
     }
 }
@@ -81,8 +83,12 @@ pub(crate) const ENCODINGS: &[(&str, Encode)] = &[
     ("base64 twice", |text| STANDARD.encode(STANDARD.encode(text))),
     ("hex", |text| hex::encode(text)),
     ("JSON in JSON in JSON", |text| json!(json!(json!({ "v": text }).to_string()).to_string()).to_string()),
-    ("HTML entities", |text| text.chars().fold(String::new(), |out, c| out + &format!("&#{};", u32::from(c)))),
-    ("UTF-16 escapes", |text| text.encode_utf16().fold(String::new(), |out, unit| out + &format!("\\u{unit:04x}"))),
+    ("HTML entities", |text| {
+        text.chars().fold(String::new(), |out, c| out + &format!("&#{};", u32::from(c)))
+    }),
+    ("UTF-16 escapes", |text| {
+        text.encode_utf16().fold(String::new(), |out, unit| out + &format!("\\u{unit:04x}"))
+    }),
     ("zero width", |text| text.chars().fold(String::new(), |out, c| out + &format!("{c}\u{200b}"))),
     ("fullwidth", |text| {
         text.chars()
@@ -123,8 +129,9 @@ impl Build {
             let (text, secret) = split(&fill(row.text, &mut Random::of(&id)));
             let encoded = encode(&text);
             // Where the secret cannot be told apart from what stands around it, all of it is.
-            let secret = Some(encode(&secret)).filter(|part| encoded.contains(part));
-            let secret = secret.unwrap_or_else(|| encoded.clone());
+            let parts = [encode(&secret), secret];
+            let secret =
+                parts.into_iter().find(|part| encoded.contains(part)).unwrap_or_else(|| encoded.clone());
             self.add(row, id, format!("see {encoded} and so on"), secret);
         }
     }
@@ -168,7 +175,14 @@ pub(crate) fn samples() -> Vec<Sample> {
             let id = format!("harmless/{category}/{}/{variant}", stable_hash(text));
             let held_out = stable_hash(&id) & 1 == 1;
             let text = fill(text, &mut Random::of(&id));
-            build.samples.push(Sample { id, detector: None, what: category, text, secret: String::new(), held_out });
+            build.samples.push(Sample {
+                id,
+                detector: None,
+                what: category,
+                text,
+                secret: String::new(),
+                held_out,
+            });
         }
     }
     build.samples

@@ -158,7 +158,11 @@ fn value(word: &str, argument: &str, random: &mut Random) -> Option<String> {
         "password" => password(random),
         "word" => random.one(WORDS).to_owned(),
         "name" => random.one(NAMES).to_owned(),
-        "host" => format!("{}.{}", random.one(WORDS), random.one(&["internal", "example.com", "corp.example", "svc.cluster.local"])),
+        "host" => format!(
+            "{}.{}",
+            random.one(WORDS),
+            random.one(&["internal", "example.com", "corp.example", "svc.cluster.local"])
+        ),
         "uuid" => {
             let hex = random.text(b"0123456789abcdef", 32);
             grouped(&hex, &[8, 4, 4, 4, 12], "-")
@@ -169,28 +173,29 @@ fn value(word: &str, argument: &str, random: &mut Random) -> Option<String> {
             let lines: Vec<String> = (0..random.between(4, 12)).map(|_| random.text(ALNUM, 64)).collect();
             format!("MIIE{}\n{}", random.text(ALNUM, 60), lines.join("\n"))
         }
-        "date" => format!("20{:02}-{:02}-{:02}", random.between(10, 26), random.between(1, 12), random.between(1, 28)),
+        "date" => format!(
+            "20{:02}-{:02}-{:02}",
+            random.between(10, 26),
+            random.between(1, 12),
+            random.between(1, 28)
+        ),
         "time" => format!("{:02}:{:02}:{:02}", random.below(24), random.below(60), random.below(60)),
         "discord" => {
             let id = format!("{}{}", random.between(100, 999), joined(&random.digits(15)));
-            format!(
-                "{}.{}.{}",
-                URL_SAFE_NO_PAD.encode(id),
-                random.text(ALNUM, 6),
-                random.text(ALNUM, 38)
-            )
+            format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(id), random.text(ALNUM, 6), random.text(ALNUM, 38))
         }
         _ => return number(word, argument, random),
     })
 }
 
 const WORDS: &[&str] = &[
-    "amber", "basket", "canyon", "delta", "ember", "falcon", "garden", "harbor", "island", "jungle", "kettle", "lantern",
-    "meadow", "nectar", "orchard", "pepper", "quarry", "river", "saddle", "timber", "umbra", "valley", "willow", "zephyr",
+    "amber", "basket", "canyon", "delta", "ember", "falcon", "garden", "harbor", "island", "jungle",
+    "kettle", "lantern", "meadow", "nectar", "orchard", "pepper", "quarry", "river", "saddle", "timber",
+    "umbra", "valley", "willow", "zephyr",
 ];
 const NAMES: &[&str] = &[
-    "Alice", "Bruno", "Chiara", "Diego", "Elena", "Fatima", "Greta", "Hugo", "Ines", "Jan", "Katja", "Luca", "Marta", "Nils",
-    "Olga", "Paula", "Quentin", "Rosa", "Sven", "Tomasz", "Ulla", "Viktor", "Wanda", "Yann",
+    "Alice", "Bruno", "Chiara", "Diego", "Elena", "Fatima", "Greta", "Hugo", "Ines", "Jan", "Katja", "Luca",
+    "Marta", "Nils", "Olga", "Paula", "Quentin", "Rosa", "Sven", "Tomasz", "Ulla", "Viktor", "Wanda", "Yann",
 ];
 
 /// What people choose, and what managers of passwords make.
@@ -200,7 +205,12 @@ fn password(random: &mut Random) -> String {
             let (one, two) = (random.one(WORDS), random.one(WORDS));
             format!("{one}-{two}-{}", random.between(10, 99))
         }
-        1 => format!("{}{}{}", random.one(NAMES), random.between(1950, 2026), random.one(&["!", "#", "*", "."])),
+        1 => format!(
+            "{}{}{}",
+            random.one(NAMES),
+            random.between(1950, 2026),
+            random.one(&["!", "#", "*", "."])
+        ),
         2 => random.text(ALNUM, 16),
         3 => {
             let length = random.between(10, 20);
@@ -211,8 +221,16 @@ fn password(random: &mut Random) -> String {
 }
 
 fn jwt(random: &mut Random) -> String {
-    let header = random.one(&["{\"alg\":\"HS256\",\"typ\":\"JWT\"}", "{\"alg\":\"RS256\",\"kid\":\"k1\"}", "{\"typ\":\"JWT\",\"alg\":\"ES256\"}"]);
-    let payload = format!("{{\"sub\":\"{}\",\"iat\":{}}}", random.below(1_000_000), 1_700_000_000 + random.below(90_000_000));
+    let header = random.one(&[
+        "{\"alg\":\"HS256\",\"typ\":\"JWT\"}",
+        "{\"alg\":\"RS256\",\"kid\":\"k1\"}",
+        "{\"typ\":\"JWT\",\"alg\":\"ES256\"}",
+    ]);
+    let payload = format!(
+        "{{\"sub\":\"{}\",\"iat\":{}}}",
+        random.below(1_000_000),
+        1_700_000_000 + random.below(90_000_000)
+    );
     let length = random.between(32, 64);
     let signature = random.bytes(length);
     [header.as_bytes(), payload.as_bytes(), &signature].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
@@ -221,9 +239,17 @@ fn jwt(random: &mut Random) -> String {
 fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
     Some(match word {
         "card" => {
-            let (start, length) =
-                [("4", 16), ("51", 16), ("55", 16), ("2221", 16), ("37", 15), ("34", 15), ("6011", 16), ("3528", 16), ("36", 14)]
-                    [random.below(9)];
+            let (start, length) = [
+                ("4", 16),
+                ("51", 16),
+                ("55", 16),
+                ("2221", 16),
+                ("37", 15),
+                ("34", 15),
+                ("6011", 16),
+                ("3528", 16),
+                ("36", 14),
+            ][random.below(9)];
             let mut digits: Vec<u32> = start.chars().filter_map(|c| c.to_digit(10)).collect();
             let more = random.digits(length - 1 - digits.len());
             digits.extend(more);
@@ -239,7 +265,12 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
             }
         }
         "iban" => iban(style, random),
-        "ssn" => format!("{}-{:02}-{:04}", random.between(100, 665), random.between(1, 99), random.between(1, 9999)),
+        "ssn" => format!(
+            "{}-{:02}-{:04}",
+            random.between(100, 665),
+            random.between(1, 99),
+            random.between(1, 9999)
+        ),
         "nino" => {
             let prefix = random.one(&["AB", "CE", "HJ", "JN", "LM", "PR", "SW", "TY", "WA", "XZ"]);
             let digits = joined(&random.digits(6));
@@ -290,12 +321,17 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
             let (first, rest) = (random.below(3), random.between(1_000_000, 9_999_999));
             let letter = char::from(b"TRWAGMYFPDXBNJZSQVHLCKE"[(first * 10_000_000 + rest) % 23]);
             let start = ["X", "Y", "Z"][first];
-            if style == "dashed" { format!("{start}-{rest}-{letter}") } else { format!("{start}{rest}{letter}") }
+            if style == "dashed" {
+                format!("{start}-{rest}-{letter}")
+            } else {
+                format!("{start}{rest}{letter}")
+            }
         }
         "codice" => codice_fiscale(random),
         "bsn" => loop {
             let digits = random.digits(8);
-            let sum: u32 = digits.iter().zip([9, 8, 7, 6, 5, 4, 3, 2]).map(|(digit, weight)| digit * weight).sum();
+            let sum: u32 =
+                digits.iter().zip([9, 8, 7, 6, 5, 4, 3, 2]).map(|(digit, weight)| digit * weight).sum();
             if digits[0] > 0 && sum % 11 < 10 {
                 let whole = format!("{}{}", joined(&digits), sum % 11);
                 break match style {
@@ -305,8 +341,19 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
             }
         },
         "pesel" => {
-            let start = format!("{:02}{:02}{:02}{:04}", random.between(30, 99), random.between(1, 12), random.between(1, 28), random.below(10_000));
-            let sum: u32 = start.chars().filter_map(|c| c.to_digit(10)).zip([1, 3, 7, 9, 1, 3, 7, 9, 1, 3]).map(|(digit, weight)| digit * weight).sum();
+            let start = format!(
+                "{:02}{:02}{:02}{:04}",
+                random.between(30, 99),
+                random.between(1, 12),
+                random.between(1, 28),
+                random.below(10_000)
+            );
+            let sum: u32 = start
+                .chars()
+                .filter_map(|c| c.to_digit(10))
+                .zip([1, 3, 7, 9, 1, 3, 7, 9, 1, 3])
+                .map(|(digit, weight)| digit * weight)
+                .sum();
             format!("{start}{}", (10 - sum % 10) % 10)
         }
         "cpf" => {
@@ -314,7 +361,8 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
             digits[0] = digits[0].max(1);
             digits[1] = (digits[0] + 1) % 10;
             for count in [9, 10] {
-                let sum: u32 = digits.iter().zip((2..=count + 1).rev()).map(|(digit, weight)| digit * weight).sum();
+                let sum: u32 =
+                    digits.iter().zip((2..=count + 1).rev()).map(|(digit, weight)| digit * weight).sum();
                 digits.push(sum * 10 % 11 % 10);
             }
             let whole = joined(&digits);
@@ -326,7 +374,8 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
         "nif" => {
             let mut digits = random.digits(8);
             digits[0] = [1, 2, 3][random.below(3)];
-            let sum: u32 = digits.iter().zip([9, 8, 7, 6, 5, 4, 3, 2]).map(|(digit, weight)| digit * weight).sum();
+            let sum: u32 =
+                digits.iter().zip([9, 8, 7, 6, 5, 4, 3, 2]).map(|(digit, weight)| digit * weight).sum();
             let check = if sum % 11 < 2 { 0 } else { 11 - sum % 11 };
             let whole = format!("{}{check}", joined(&digits));
             if style == "spaced" { grouped(&whole, &[3, 3, 3], " ") } else { whole }
@@ -341,7 +390,8 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
             let mut digits = vec![7, 5, 6];
             let more = random.digits(9);
             digits.extend(more);
-            let sum: u32 = digits.iter().zip([1, 3].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
+            let sum: u32 =
+                digits.iter().zip([1, 3].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
             let whole = format!("{}{}", joined(&digits), (10 - sum % 10) % 10);
             if style == "dotted" { grouped(&whole, &[3, 4, 4, 2], ".") } else { whole }
         }
@@ -355,7 +405,12 @@ fn number(word: &str, style: &str, random: &mut Random) -> Option<String> {
                 random.below(1000)
             );
             let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
-            let sum: u32 = start.chars().filter_map(|c| c.to_digit(10)).zip(weights).map(|(digit, weight)| digit * weight).sum();
+            let sum: u32 = start
+                .chars()
+                .filter_map(|c| c.to_digit(10))
+                .zip(weights)
+                .map(|(digit, weight)| digit * weight)
+                .sum();
             format!("{start}{}", char::from(b"10X98765432"[(sum % 11) as usize]))
         }
         "aadhaar" => loop {
@@ -374,7 +429,15 @@ fn luhn_check(digits: &[u32]) -> u32 {
         .iter()
         .rev()
         .enumerate()
-        .map(|(at, digit)| if at % 2 == 1 { *digit } else if *digit < 5 { digit * 2 } else { digit * 2 - 9 })
+        .map(|(at, digit)| {
+            if at % 2 == 1 {
+                *digit
+            } else if *digit < 5 {
+                digit * 2
+            } else {
+                digit * 2 - 9
+            }
+        })
         .sum();
     (10 - sum % 10) % 10
 }
@@ -418,7 +481,11 @@ fn iban(style: &str, random: &mut Random) -> String {
     };
     let account = match country {
         "IT" => format!("{}{}", random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1), joined(&random.digits(22))),
-        _ => format!("{}{}", random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", letters), joined(&random.digits(digits))),
+        _ => format!(
+            "{}{}",
+            random.text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", letters),
+            joined(&random.digits(digits))
+        ),
     };
     let check = 98 - modulo_97(&format!("{account}{country}00"));
     let check = if style.ends_with("wrong") { (check + 1) % 97 + 2 } else { check };

@@ -64,7 +64,8 @@ fn no_file_of_the_corpus_holds_what_looks_like_a_secret() {
     let rules = DataRules::built_in();
     for file in [include_str!("secrets.tsv"), include_str!("negatives.tsv")] {
         let masked = rules.redact_text(file);
-        let formed = rules.detectors().filter(|(name, class, _)| *class == "secret" && !name.starts_with("field_"));
+        let formed =
+            rules.detectors().filter(|(name, class, _)| *class == "secret" && !name.starts_with("field_"));
         for (name, _, _) in formed.filter(|(name, _, _)| !["url_password", "basic_auth"].contains(name)) {
             assert!(!masked.contains(&format!("[redacted:{name}:")), "{name}");
         }

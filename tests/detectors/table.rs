@@ -37,7 +37,8 @@ pub(crate) fn table(measured: &Measured) -> String {
     }
     out.push_str("\n| harmless texts | samples | with an alarm |\n|---|---|---|\n");
     for (category, [open, held_out]) in &measured.harmless {
-        writeln!(out, "| {category} | {} / {} | {} / {} |", open[0], held_out[0], open[1], held_out[1]).unwrap();
+        writeln!(out, "| {category} | {} / {} | {} / {} |", open[0], held_out[0], open[1], held_out[1])
+            .unwrap();
     }
     out
 }
@@ -64,7 +65,9 @@ pub(crate) fn short_of_bounds(measured: &Measured) -> Vec<String> {
         for (half, score) in ["open", "held-out"].into_iter().zip(scores) {
             if score.recall() < RECALL || score.precision() < PRECISION {
                 let (recall, precision) = (score.recall(), score.precision());
-                short.push(format!("{name}: {half} half: recall {recall:.4}, precision {precision:.4}: {score:?}"));
+                short.push(format!(
+                    "{name}: {half} half: recall {recall:.4}, precision {precision:.4}: {score:?}"
+                ));
             }
         }
     }
