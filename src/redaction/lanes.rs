@@ -119,7 +119,7 @@ pub(super) fn read(run: &[u8], digits: usize) -> Lanes {
     let over = (0x80 - full) * 0x0101_0101;
     let (mut rows, mut hit, mut at, mut hex, mut longest) = (0_u32, 0_u32, 0_usize, 0_usize, 0_usize);
     let mut fitting = [0_usize; 4];
-    let (mut upper, mut lower) = (0_usize, 0_usize);
+    let (mut upper, mut lower, mut numerals) = (0_usize, 0_usize, 0_usize);
     for byte in run {
         if digit(*byte).is_none() {
             continue;
@@ -137,12 +137,14 @@ pub(super) fn read(run: &[u8], digits: usize) -> Lanes {
         }
         upper += usize::from(byte.is_ascii_uppercase());
         lower += usize::from(byte.is_ascii_lowercase());
+        numerals += usize::from(byte.is_ascii_digit());
         hex = if byte.is_ascii_hexdigit() { hex + 1 } else { 0 };
         longest = longest.max(hex);
         at += 1;
     }
     let hits = [0_u32, 1, 2, 3].map(|skip| hit >> (8 * skip) & 0x80 != 0);
-    let mixed = digits >= 16 && upper * 16 >= digits && lower * 16 >= digits;
+    // Letters of East Asia and their like make three digits of four.
+    let mixed = digits >= 16 && upper * 16 >= digits && (lower * 16 >= digits || numerals * 4 >= digits);
     Lanes { hits, fitting, digits, mixed, hex: longest }
 }
 

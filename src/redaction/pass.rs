@@ -101,8 +101,9 @@ impl Pass<'_, '_> {
         let rest = bytes.get(start..).unwrap_or_default();
         let length = rest.iter().position(|byte| {
             let here = class(*byte);
-            classes |= here & WORD;
-            here & WORD == 0
+            let in_word = here & WORD != 0;
+            classes |= if in_word { here } else { 0 };
+            !in_word
         });
         let end = start + length.unwrap_or(rest.len());
         if classes & DIGIT != 0 {
