@@ -1,7 +1,7 @@
 //! What redaction costs per KiB, by type of text, beside SHA-256 over the same bytes in the same run: machines differ, and
 //! so does one machine from day to day, but the ratio holds. `cargo bench --bench redaction [NAME]`
 
-#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "measuring needs the machine's own clock")]
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
